@@ -40,7 +40,7 @@ enum { TINE_FRAME_MAX_HEADER = 64 << 20, TINE_FRAME_MAX_BUFFERS = 4096 };
 /* A frame with room for `header_size` bytes and `n_buffers` buffers (all NULL at first). NULL: no memory or past
  * a limit. */
 tine_frame *tine_frame_new(size_t header_size, size_t n_buffers);
-void tine_frame_free(tine_frame *f); /* drops the references on its buffers; accepts NULL */
+void tine_frame_free(tine_frame *f);          /* drops the references on its buffers; accepts NULL */
 size_t tine_frame_bytes(const tine_frame *f); /* header and all buffers */
 
 #endif

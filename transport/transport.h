@@ -28,14 +28,14 @@ typedef struct tine_transport tine_transport; /* each transport's own struct beg
 typedef uint64_t tine_peer;                   /* 0 is no peer; on a connector the listener is peer 1 */
 
 typedef struct tine_transport_config {
-    size_t chunk;           /* bytes of one piece of a large frame; 0: the transport's default (1 MiB) */
-    size_t max_frame;       /* a received frame past this breaks the framing; 0: 64 GiB */
-    size_t max_queued;      /* bytes queued to one peer before send answers -EAGAIN; 0: 256 MiB. One frame is
+    size_t chunk;         /* bytes of one piece of a large frame; 0: the transport's default (1 MiB) */
+    size_t max_frame;     /* a received frame past this breaks the framing; 0: 64 GiB */
+    size_t max_queued;    /* bytes queued to one peer before send answers -EAGAIN; 0: 256 MiB. One frame is
                                always taken by an empty queue, whatever its size */
-    int64_t connect_ns;     /* connector: how long the listener may be unreachable before it counts as lost;
+    int64_t connect_ns;   /* connector: how long the listener may be unreachable before it counts as lost;
                                0: 10 s, negative: for ever */
-    int64_t heartbeat_ns;   /* remote peers are asked for a sign of life this often; 0: 1 s */
-    int64_t linger_ns;      /* how long `stop` may flush; 0: 1 s */
+    int64_t heartbeat_ns; /* remote peers are asked for a sign of life this often; 0: 1 s */
+    int64_t linger_ns;    /* how long `stop` may flush; 0: 1 s */
 } tine_transport_config;
 
 typedef enum tine_event_kind {
@@ -60,18 +60,18 @@ typedef struct tine_transport_stats {
 } tine_transport_stats;
 
 typedef struct tine_transport_ops {
-    const char *name;    /* "inproc", "zmq", "mpi" */
-    const char *schemes; /* space-separated URL schemes: "ipc tcp" */
+    const char *name;             /* "inproc", "zmq", "mpi" */
+    const char *schemes;          /* space-separated URL schemes: "ipc tcp" */
     const char *(*library)(void); /* the library beneath and its version: "libzmq 4.3.4" */
 
     /* Opens the listening end at `url`. Does not block. `tcp://127.0.0.1:0` (also `:*`) picks a free port.
      * Errors: -EINVAL (url), -EIO (taken, no permission), -ENOMEM; a sentence is left in `why`. */
     int (*listen)(tine_transport **out, const char *url, const tine_transport_config *config, char *why,
-                         size_t why_size);
+                  size_t why_size);
     /* Opens the connecting end. Does not block: TINE_EVENT_UP (peer 1) comes when the listener is reached, EVENT_LOST if
      * it is not within connect_ns or when it goes away. A connector never reconnects after LOST. Same errors. */
     int (*connect)(tine_transport **out, const char *url, const tine_transport_config *config, char *why,
-                          size_t why_size);
+                   size_t why_size);
     /* The address that a connector on this host can use, ports resolved. Lives as long as the transport. */
     const char *(*url)(const tine_transport *t);
 

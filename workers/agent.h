@@ -1,0 +1,71 @@
+/* The agent: a worker's state machine. Which task to start, which objects to fetch, which nested forks may be submitted;
+ * without any I/O, fibers or clock of its own (the hub's counterpart, run beside it by the simulator).
+ *
+ * A task received is ready when every put value that its arguments mention is here (a module is fetched by the call that needs
+ * it); missing ones are fetched, each once. Ready tasks start deepest first, then oldest first. A task that waits is reported
+ * parked, so that the hub gives this worker other work; reports are gathered and sent together by tine_agent_flush. */
+#ifndef TINE_WORKERS_AGENT_H
+#define TINE_WORKERS_AGENT_H
+
+#include "runtime/message.h"
+
+typedef struct tine_agent tine_agent;
+
+typedef enum tine_agent_action_kind {
+    TINE_AGENT_SEND, /* message to the coordinator */
+    TINE_AGENT_COMPLETE, /* a fork made here is done: ticket, status, payload (owned by the receiver now) | text */
+    TINE_AGENT_OBJECT, /* object asked for by tine_agent_fetch is here: payload (borrowed), text (class) | status, text */
+    TINE_AGENT_FORGET, /* object dropped: an instance made of it is to be freed, a handle on it to be sent by value */
+    TINE_AGENT_CREDIT, /* forks that were refused with EAGAIN may try again */
+    TINE_AGENT_TRACE,  /* flags as in TINE_MSG_TRACE */
+    TINE_AGENT_STOP,   /* the coordinator said so, or spoke nonsense (status EPROTO, text) */
+} tine_agent_action_kind;
+
+typedef struct tine_agent_action {
+    tine_agent_action_kind kind;
+    uint64_t ticket;
+    tine_error status;
+    uint32_t flags;
+    tine_object object;
+    const char *text;
+    tine_payload *payload;
+    tine_message message;
+} tine_agent_action;
+
+/* A task to be started: the strings and the payload belong to the agent and live until tine_agent_done of this task. */
+typedef struct tine_agent_task {
+    uint64_t task;
+    uint32_t attempt, depth;
+    tine_target target;
+    tine_payload *payload;
+} tine_agent_task;
+
+/* `hello` is copied and sent first. */
+tine_error tine_agent_new(tine_agent **out, const tine_hello *hello);
+void tine_agent_free(tine_agent *a); /* accepts NULL */
+
+void tine_agent_message(tine_agent *a, const tine_message *m, int64_t now);
+/* The next task to start, or false. It then counts as running until tine_agent_done. */
+bool tine_agent_start(tine_agent *a, tine_agent_task *out);
+bool tine_agent_has_ready(const tine_agent *a);
+/* A started task is over. payload: its result (status OK; a reference is taken), else text says what failed. */
+void tine_agent_done(tine_agent *a, uint64_t task, tine_error status, tine_payload *payload, const char *text,
+                     uint64_t run_ns);
+/* A started task waits for futures. Calling it again before tine_agent_done is allowed and says nothing new. */
+void tine_agent_park(tine_agent *a, uint64_t task);
+/* A fork made by a started task. `ticket` (not 0) comes back in exactly one COMPLETE. EAGAIN: the window is used up, wait for
+ * TINE_AGENT_CREDIT. */
+tine_error tine_agent_fork(tine_agent *a, uint64_t parent, uint64_t ticket, const tine_target *target,
+                           uint32_t flags, tine_payload *payload);
+/* A value or module (class_name) put by a started task: it gets an id of its own and goes to the coordinator at once. */
+tine_error tine_agent_put(tine_agent *a, uint64_t task, const char *class_name, tine_payload *payload,
+                          tine_object *out);
+/* Asks for an object; true when it is here already (payload and class are borrowed until FORGET), else OBJECT follows. */
+bool tine_agent_fetch(tine_agent *a, tine_object id, tine_payload **payload, const char **class_name);
+void tine_agent_flush(tine_agent *a); /* sends gathered PARK reports; call it before waiting for input */
+uint32_t tine_agent_epoch(const tine_agent *a); /* 0 until welcomed */
+
+/* The next action, oldest first; false when there is none. What it points to is valid until the next call. */
+bool tine_agent_next(tine_agent *a, tine_agent_action *out);
+
+#endif
