@@ -17,9 +17,7 @@
 #include "transport/buffer.h"
 
 typedef uint64_t tine_object; /* 0 is none */
-static inline bool tine_object_is_module(tine_object id) {
-    return (id & 1) != 0;
-}
+static inline bool tine_object_is_module(tine_object id) { return (id & 1) != 0; }
 
 typedef struct tine_payload {
     atomic_uint refcount;

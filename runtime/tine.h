@@ -236,9 +236,7 @@ typedef struct tine_class {
     const tine_method *methods; /* ends with a zeroed one; "forward" is what tine_fork(module, …) calls */
 } tine_class;
 #define TINE_CLASS(c)                                                                                        \
-    __attribute__((constructor)) static void tine_register_class_##c(void) {                                 \
-        tine_register_class(&c);                                                                             \
-    }
+    __attribute__((constructor)) static void tine_register_class_##c(void) { tine_register_class(&c); }
 TINE_API void *tine_self(tine_task *task);
 /* tine_module(CLASS, ARG…): an instance. Returns at once; its arguments travel to a worker with the first call there, once. */
 #define tine_module(...) tine_module_args(TINE_ARGS_(__VA_ARGS__))
@@ -288,21 +286,15 @@ static inline tine_argument tine_arg_value_(const tine_value *v) {
 static inline tine_argument tine_arg_future_(tine_future *f) {
     return (tine_argument){NULL, TINE_ARG_FUTURE, {.future = f}};
 }
-static inline tine_argument tine_arg_int_(int64_t i) {
-    return (tine_argument){NULL, TINE_ARG_INT, {.i = i}};
-}
+static inline tine_argument tine_arg_int_(int64_t i) { return (tine_argument){NULL, TINE_ARG_INT, {.i = i}}; }
 static inline tine_argument tine_arg_float_(double d) {
     return (tine_argument){NULL, TINE_ARG_FLOAT, {.d = d}};
 }
-static inline tine_argument tine_arg_bool_(bool b) {
-    return (tine_argument){NULL, TINE_ARG_BOOL, {.b = b}};
-}
+static inline tine_argument tine_arg_bool_(bool b) { return (tine_argument){NULL, TINE_ARG_BOOL, {.b = b}}; }
 static inline tine_argument tine_arg_string_(const char *s) {
     return (tine_argument){NULL, TINE_ARG_STRING, {.s = s}};
 }
-static inline tine_argument tine_arg_self_(tine_argument a) {
-    return a;
-}
+static inline tine_argument tine_arg_self_(tine_argument a) { return a; }
 static inline tine_argument tine_keyword_(const char *key, tine_argument a) {
     a.key = key;
     return a;

@@ -1,0 +1,51 @@
+/* What belongs to the running thread, or inside a task to that task: its last error, the pool that owns what it makes, the task,
+ * and the context (coordinator or worker) that its calls go to. A fiber switch swaps the whole struct. */
+#ifndef TINE_RUNTIME_STATE_H
+#define TINE_RUNTIME_STATE_H
+
+#include <stdarg.h>
+
+#include "runtime/tine.h"
+
+typedef struct tine_handle {
+    _Atomic uint32_t refs;
+    uint32_t slot; /* place in the pool that owns the maker's reference, from 1; 0: none */
+    uint8_t kind;  /* TINE_HANDLE_… */
+} tine_handle;     /* the first member of every value and future */
+enum { TINE_HANDLE_VALUE, TINE_HANDLE_FUTURE };
+
+/* The references that a task's makers gave out and that tine_release has not taken back: dropped when the task returns. */
+typedef struct tine_pool {
+    tine_handle **slots;
+    uint32_t n, room;
+} tine_pool;
+
+typedef struct tine_failure { /* one error with its sentence; text is malloc'ed or NULL */
+    tine_error code;
+    char *text;
+} tine_failure;
+
+struct tine_context; /* context.h */
+
+typedef struct tine_state {
+    tine_failure failure;
+    tine_pool *pool;              /* NULL outside tasks: references are the caller's */
+    tine_task *task;              /* NULL outside tasks */
+    struct tine_context *context; /* NULL: the process's own (coordinator) */
+} tine_state;
+
+extern _Thread_local tine_state tine_current;
+
+/* Sets the last error, printf-like; returns `e` so that `return tine_error_set(…)` reads well. */
+tine_error tine_error_set(tine_error e, const char *format, ...) __attribute__((format(printf, 2, 3)));
+tine_error tine_error_setv(tine_error e, const char *format, va_list ap);
+void tine_error_clear(void);
+void tine_failure_fini(tine_failure *f);
+
+/* Gives the maker's reference of a new handle to the current pool, if there is one. */
+void tine_pool_adopt(tine_handle *h);
+/* The maker's reference is given back (or passed on to another owner): the pool forgets it. Nothing if it is in none. */
+void tine_pool_forget(tine_handle *h);
+void tine_pool_drain(tine_pool *p); /* releases all that is left, frees the slots */
+
+#endif
