@@ -1,0 +1,239 @@
+/* The table of kernels, packing, and the loops around a micro-kernel; see gemm.h.
+ *
+ * Loops, outermost first: mc rows of A, a panel of B, kc of k, tiles of mr rows. A panel's kc x nr values stay in the
+ * level-2 cache while all tiles pass over them, and while they do, the tiles touch the values of the next pass, so B
+ * streams in from memory behind the arithmetic. Rows are split evenly (50 rows by 6 is 5 x 6 + 4 x 5, not 8 x 6 + 2):
+ * a short tile has too few sums in flight to hide the latency of FMA. */
+#include "kernels/gemm.h"
+#include "kernels/gemm_table.h"
+#include "kernels/mem.h"
+
+#include <pthread.h>
+#include <string.h>
+
+enum { TABLE_MAX = 8 };
+
+static const struct tine_gemm_kernel *table[TABLE_MAX];
+static size_t table_count;
+static pthread_once_t table_once = PTHREAD_ONCE_INIT;
+static const float zero_row[TINE_GEMM_NR_MAX];
+
+const char *tine_gemm_defect(const struct tine_gemm_kernel *kernel) {
+    if (!kernel->name || strncmp(kernel->name, "gemm_", 5) != 0) return "its name does not begin with gemm_";
+    if (kernel->isa <= TINE_ISA_AUTO || kernel->isa >= TINE_ISA_COUNT)
+        return "its instruction set is unknown";
+    if (kernel->mr < 1 || kernel->mr > TINE_GEMM_MR_MAX) return "mr is out of range";
+    if (kernel->nr < 1 || TINE_GEMM_NR_MAX % kernel->nr) return "nr does not divide TINE_GEMM_NR_MAX";
+    if (kernel->kr != (kernel->type == TINE_GEMM_BF16 ? 2 : 1)) return "kr does not fit its type";
+    if (kernel->kc < 1 || kernel->kc % kernel->kr) return "kc is not a multiple of kr";
+    if (kernel->mc < kernel->mr) return "mc is less than mr";
+    if (!kernel->pack) return "it has no packer";
+    if (!kernel->micro == !kernel->whole) return "it has not exactly one of micro and whole";
+    return NULL;
+}
+
+static void register_kernel(const struct tine_gemm_kernel *kernel) {
+    for (size_t i = 0; i < table_count; i++)
+        if (table[i]->isa == kernel->isa && table[i]->type == kernel->type) return;
+    if (table_count < TABLE_MAX && !tine_gemm_defect(kernel)) table[table_count++] = kernel;
+}
+
+static void fill_table(void) {
+    register_kernel(&tine_gemm_f32_portable);
+    register_kernel(&tine_gemm_f32_openblas);
+#ifdef TINE_KERNELS_X86
+    register_kernel(&tine_gemm_f32_avx2);
+    register_kernel(&tine_gemm_f32_avx512);
+    register_kernel(&tine_gemm_bf16_avx512);
+#endif
+}
+
+const struct tine_gemm_kernel *tine_gemm_at(size_t i) {
+    pthread_once(&table_once, fill_table);
+    return i < table_count ? table[i] : NULL;
+}
+
+const struct tine_gemm_kernel *tine_gemm_find(enum tine_isa isa, enum tine_gemm_type type) {
+    if (isa == TINE_ISA_AUTO) {
+        const struct tine_kernel_choice *choice = tine_kernel_choice();
+        isa = type == TINE_GEMM_BF16 ? choice->bf16 : choice->f32;
+    }
+    if (tine_isa_obstacle(tine_cpu(), isa)) return NULL;
+    const struct tine_gemm_kernel *kernel;
+    for (size_t i = 0; (kernel = tine_gemm_at(i)); i++)
+        if (kernel->isa == isa && kernel->type == type) return kernel;
+    return NULL;
+}
+
+/* ---- packing ---- */
+
+static size_t type_size(const struct tine_gemm_kernel *kernel) {
+    return kernel->type == TINE_GEMM_BF16 ? 2 : 4;
+}
+
+static enum tine_kernel_error make_packed(const struct tine_gemm_kernel *kernel, size_t k, size_t n,
+                                          struct tine_packed *out) {
+    memset(out, 0, sizeof *out);
+    size_t panels = n / kernel->nr + (n % kernel->nr != 0);
+    size_t kpad, bytes, total;
+    if (!tine_size_add(k, kernel->kr - 1, &kpad)) return TINE_KERNEL_OVERFLOW;
+    kpad -= kpad % kernel->kr;
+    if (!tine_size_mul(kpad, (size_t)kernel->nr * type_size(kernel), &bytes)) return TINE_KERNEL_OVERFLOW;
+    if (!tine_size_mul(bytes, panels, &total)) return TINE_KERNEL_OVERFLOW;
+    struct tine_mem mem;
+    if (!tine_mem_alloc(&mem, total)) return TINE_KERNEL_MEMORY;
+    *out = (struct tine_packed){kernel, k, n, panels, bytes, mem.data, mem.bytes, mem.mapped};
+    return TINE_KERNEL_OK;
+}
+
+enum tine_kernel_error tine_gemm_pack_columns(const struct tine_gemm_kernel *kernel, size_t k, size_t n,
+                                              const float *const *columns, ptrdiff_t stride_k,
+                                              struct tine_packed *out) {
+    enum tine_kernel_error error = make_packed(kernel, k, n, out);
+    if (error) return error;
+    for (size_t p = 0; p < out->panels; p++) {
+        const float *edge[TINE_GEMM_NR_MAX] = {NULL};
+        size_t first = p * kernel->nr, count = n - first < kernel->nr ? n - first : kernel->nr;
+        memcpy(edge, columns + first, count * sizeof *edge);
+        kernel->pack(k, edge, stride_k, (char *)out->data + p * out->panel_bytes);
+    }
+    return TINE_KERNEL_OK;
+}
+
+enum tine_kernel_error tine_gemm_pack(const struct tine_gemm_kernel *kernel, size_t k, size_t n,
+                                      const float *b, ptrdiff_t stride_k, ptrdiff_t stride_n,
+                                      struct tine_packed *out) {
+    enum tine_kernel_error error = make_packed(kernel, k, n, out);
+    if (error || k == 0) return error;
+    for (size_t p = 0; p < out->panels; p++) {
+        const float *columns[TINE_GEMM_NR_MAX] = {NULL};
+        for (size_t j = 0; j < kernel->nr && p * kernel->nr + j < n; j++)
+            columns[j] = b + (ptrdiff_t)(p * kernel->nr + j) * stride_n;
+        kernel->pack(k, columns, stride_k, (char *)out->data + p * out->panel_bytes);
+    }
+    return TINE_KERNEL_OK;
+}
+
+void tine_gemm_packed_free(struct tine_packed *packed) {
+    struct tine_mem mem = {packed->data, packed->bytes, packed->mapped};
+    tine_mem_free(&mem);
+    memset(packed, 0, sizeof *packed);
+}
+
+/* ---- the loops ---- */
+
+/* One panel by one block of k, for all rows: what a pass works on. */
+struct pass {
+    const struct tine_gemm_kernel *kernel;
+    size_t m, k;
+    const char *a;
+    size_t lda, elem;
+    const char *b, *next; /* this block of the panel, and the one the next pass will want */
+    const float *init;
+    size_t ldinit;
+    float *c;
+    size_t ldc;
+};
+
+static void run_tiles(const struct pass *p) {
+    const size_t mr = p->kernel->mr, tiles = (p->m + mr - 1) / mr;
+    const size_t small = p->m / tiles, larger = p->m % tiles;
+    const size_t steps = (p->k + p->kernel->kr - 1) / p->kernel->kr;
+    const size_t lines =
+        steps * p->kernel->nr * 4 / 64; /* cache lines of B a pass: 4 bytes a column and step */
+    size_t row = 0, line = 0;
+    for (size_t i = 0; i < tiles; i++) {
+        size_t rows = small + (i < larger);
+        struct tine_gemm_tile tile = {
+            .rows = rows,
+            .k = p->k,
+            .a = p->a + row * p->lda * p->elem,
+            .lda = p->lda,
+            .b = p->b,
+            .init = p->init + row * p->ldinit,
+            .ldinit = p->ldinit,
+            .c = p->c + row * p->ldc,
+            .ldc = p->ldc,
+            .ahead = p->next + line * 64,
+            .ahead_step = 64,
+        };
+        if (line + steps > lines) tile.ahead = (const char *)tile.c, tile.ahead_step = 0;
+        p->kernel->micro(&tile);
+        row += rows, line += steps;
+    }
+}
+
+/* The last panel of a matrix whose n is no multiple of nr: a tile of rows at a time through a buffer of full width. */
+static void run_edge(struct pass pass, size_t columns) {
+    float buffer[TINE_GEMM_MR_MAX * TINE_GEMM_NR_MAX];
+    const size_t nr = pass.kernel->nr, m = pass.m;
+    for (size_t row = 0; row < m; row += pass.kernel->mr) {
+        struct pass part = pass;
+        part.m = m - row < pass.kernel->mr ? m - row : pass.kernel->mr;
+        part.a += row * pass.lda * pass.elem;
+        part.init = part.c = buffer;
+        part.ldinit = part.ldc = nr;
+        memset(buffer, 0, part.m * nr * sizeof *buffer);
+        for (size_t r = 0; r < part.m; r++)
+            memcpy(buffer + r * nr, pass.init + (row + r) * pass.ldinit, columns * sizeof *buffer);
+        run_tiles(&part);
+        for (size_t r = 0; r < part.m; r++)
+            memcpy(pass.c + (row + r) * pass.ldc, buffer + r * nr, columns * sizeof *buffer);
+    }
+}
+
+static void run_panel(const struct tine_packed *b, size_t panel, struct pass pass) {
+    const struct tine_gemm_kernel *kernel = b->kernel;
+    const char *data = b->data, *base = data + panel * b->panel_bytes;
+    const size_t columns = b->n - panel * kernel->nr;
+    const size_t k_bytes = (size_t)kernel->nr * pass.elem;
+    const char *a = pass.a;
+    size_t k = 0;
+    do {
+        pass.k = b->k - k < kernel->kc ? b->k - k : kernel->kc;
+        pass.a = a + k * pass.elem;
+        pass.b = base + k * k_bytes;
+        bool last = k + pass.k >= b->k;
+        pass.next = !last                   ? pass.b + kernel->kc * k_bytes
+                    : panel + 1 < b->panels ? base + b->panel_bytes
+                                            : data;
+        if (columns < kernel->nr)
+            run_edge(pass, columns);
+        else
+            run_tiles(&pass);
+        pass.init = pass.c, pass.ldinit = pass.ldc;
+        k += pass.k;
+    } while (k < b->k);
+}
+
+void tine_gemm_panels(const struct tine_packed *b, size_t first_panel, size_t panels, size_t m, const void *a,
+                      size_t lda, const float *init, size_t ldinit, float *c, size_t ldc) {
+    const struct tine_gemm_kernel *kernel = b->kernel;
+    if (m == 0 || panels == 0) return;
+    if (kernel->whole) {
+        kernel->whole(b, first_panel, panels, m, a, lda, init, ldinit, c, ldc);
+        return;
+    }
+    const size_t elem = type_size(kernel);
+    for (size_t row = 0; row < m; row += kernel->mc) {
+        struct pass pass = {
+            .kernel = kernel,
+            .m = m - row < kernel->mc ? m - row : kernel->mc,
+            .a = (const char *)a + row * lda * elem,
+            .lda = lda,
+            .elem = elem,
+            .ldinit = init ? ldinit : 0,
+            .ldc = ldc,
+        };
+        for (size_t p = 0; p < panels; p++) {
+            pass.init = init ? init + row * ldinit + p * kernel->nr : zero_row;
+            pass.c = c + row * ldc + p * kernel->nr;
+            run_panel(b, first_panel + p, pass);
+        }
+    }
+}
+
+void tine_gemm(const struct tine_packed *b, size_t m, const void *a, size_t lda, const float *init,
+               size_t ldinit, float *c, size_t ldc) {
+    tine_gemm_panels(b, 0, b->panels, m, a, lda, init, ldinit, c, ldc);
+}

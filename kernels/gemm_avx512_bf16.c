@@ -1,0 +1,97 @@
+/* AVX512_BF16 micro-kernel: bf16 operands, float32 sums, 6 rows by 4 vectors of 16; a step is two values of k.
+ *
+ * VDPBF16PS adds two products to each sum, with denormals as zero and without an intermediate rounding to bf16. */
+#include "kernels/bf16.h"
+#include "kernels/gemm_table.h"
+#include "kernels/unroll.h"
+
+#ifdef TINE_KERNELS_X86
+#include <immintrin.h>
+
+enum { MR = 6, NV = 4, NR = 16 * NV };
+
+/* Two neighbouring values of A as one 32-bit lane. */
+TINE_INLINE __m512bh pair(const uint16_t *a) {
+    int32_t two;
+    memcpy(&two, a, sizeof two);
+    return (__m512bh)_mm512_set1_epi32(two);
+}
+
+TINE_INLINE void load_b(const uint16_t *b, __m512bh bv[NV]) {
+    TINE_UNROLL(NV)
+    for (int j = 0; j < NV; j++) bv[j] = (__m512bh)_mm512_loadu_si512(b + 32 * j);
+}
+
+TINE_INLINE void tile(const struct tine_gemm_tile *t, const int rows) {
+    __m512 sum[MR][NV];
+    __m512bh bv[NV];
+    const uint16_t *a = t->a, *b = t->b;
+    const char *ahead = t->ahead;
+    const size_t even = t->k & ~(size_t)1, lda = t->lda, step = t->ahead_step;
+    TINE_UNROLL(MR)
+    for (int r = 0; r < rows; r++) {
+        TINE_UNROLL(NV)
+        for (int j = 0; j < NV; j++) sum[r][j] = _mm512_loadu_ps(t->init + (size_t)r * t->ldinit + 16 * j);
+    }
+    for (size_t i = 0; i < even; i += 2) {
+        load_b(b, bv);
+        _mm_prefetch(ahead, _MM_HINT_T1);
+        TINE_UNROLL(MR)
+        for (int r = 0; r < rows; r++) {
+            const __m512bh av = pair(a + (size_t)r * lda + i);
+            TINE_UNROLL(NV)
+            for (int j = 0; j < NV; j++) sum[r][j] = _mm512_dpbf16_ps(sum[r][j], av, bv[j]);
+        }
+        b += 2 * NR;
+        ahead += step;
+    }
+    if (t->k > even) { /* the odd end: its partner in B is zero, and in A is not read */
+        load_b(b, bv);
+        TINE_UNROLL(MR)
+        for (int r = 0; r < rows; r++) {
+            const __m512bh av = (__m512bh)_mm512_set1_epi32(a[(size_t)r * lda + even]);
+            TINE_UNROLL(NV)
+            for (int j = 0; j < NV; j++) sum[r][j] = _mm512_dpbf16_ps(sum[r][j], av, bv[j]);
+        }
+    }
+    TINE_UNROLL(MR)
+    for (int r = 0; r < rows; r++) {
+        TINE_UNROLL(NV)
+        for (int j = 0; j < NV; j++) _mm512_storeu_ps(t->c + (size_t)r * t->ldc + 16 * j, sum[r][j]);
+    }
+}
+
+static void micro(const struct tine_gemm_tile *t) {
+    switch (t->rows) {
+    case 1: tile(t, 1); break;
+    case 2: tile(t, 2); break;
+    case 3: tile(t, 3); break;
+    case 4: tile(t, 4); break;
+    case 5: tile(t, 5); break;
+    default: tile(t, 6); break;
+    }
+}
+
+static void pack(size_t k, const float *const *columns, ptrdiff_t stride_k, void *panel) {
+    uint16_t *out = panel;
+    for (size_t i = 0; i < k; i += 2)
+        for (int j = 0; j < NR; j++, out += 2) {
+            const float *column = columns[j];
+            out[0] = column ? tine_bf16_of(column[(ptrdiff_t)i * stride_k]) : 0;
+            out[1] = column && i + 1 < k ? tine_bf16_of(column[(ptrdiff_t)(i + 1) * stride_k]) : 0;
+        }
+}
+
+const struct tine_gemm_kernel tine_gemm_bf16_avx512 = {
+    .name = "gemm_bf16_avx512_6x64",
+    .isa = TINE_ISA_AVX512_BF16,
+    .type = TINE_GEMM_BF16,
+    .mr = MR,
+    .nr = NR,
+    .kr = 2,
+    .kc = 2048,
+    .mc = 240,
+    .micro = micro,
+    .pack = pack,
+};
+#endif

@@ -1,0 +1,256 @@
+/* The forward of an LSTM; see lstm.h for the method and lstm_internal.h for the packed form.
+ *
+ * Time is cut into chunks: the input product of a chunk (as many steps as give a kernel's favourite number of rows) goes
+ * to `pre`, which stays in the outer caches until the steps of the chunk have added the recurrent product to it. So the
+ * memory needed does not grow with the number of steps, and a chunk reads the input weights once. */
+#include "kernels/lstm_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct tine_lstm_workspace {
+    struct tine_mem mem;
+};
+
+/* Where a forward keeps what; offsets into the workspace in bytes. */
+struct plan {
+    size_t chunk;          /* steps */
+    size_t units, columns; /* padded hidden units, and 4 times that */
+    size_t block;          /* groups a recurrent product computes at a time */
+    size_t ldh;            /* row length of the h buffers, in elements */
+    size_t pre, x, z, c, h_new, h_out, h_a, layer[2], bytes;
+};
+
+/* A sequence of rows (step, row of the batch) in memory. */
+struct sequence {
+    float *data;
+    size_t step, row; /* strides in floats */
+};
+
+struct run {
+    const struct tine_lstm *lstm;
+    const struct plan *plan;
+    size_t steps, batch;
+    char *base;
+};
+
+/* ---- sizes ---- */
+
+/* Appends rows x columns elements to the plan, from a cache line of its own. */
+static bool reserve(struct plan *plan, size_t *offset, size_t rows, size_t columns, size_t elem) {
+    size_t bytes;
+    if (!tine_size_mul(rows, columns, &bytes) || !tine_size_mul(bytes, elem, &bytes)) return false;
+    if (!tine_size_add(bytes, 63, &bytes)) return false;
+    *offset = plan->bytes;
+    return tine_size_add(plan->bytes, bytes & ~(size_t)63, &plan->bytes);
+}
+
+static bool make_plan(const struct tine_lstm *lstm, size_t steps, size_t batch, struct plan *plan) {
+    const struct tine_lstm_config *config = &lstm->config;
+    const size_t width = lstm->directions * lstm->out;
+    const size_t input = config->num_layers > 1 && width > config->input_size ? width : config->input_size;
+    memset(plan, 0, sizeof *plan);
+    plan->units = lstm->groups * TINE_GATE_UNITS;
+    plan->columns = lstm->groups * TINE_GROUP_COLUMNS;
+    plan->block = lstm->kernel->whole ? lstm->groups : 1;
+    /* 16 more than needed, so that rows do not all fall on the same sets of the cache */
+    plan->ldh = plan->units + 16;
+    plan->chunk = batch ? lstm->kernel->mc / batch : 1;
+    if (plan->chunk > steps) plan->chunk = steps;
+    if (plan->chunk < 1) plan->chunk = 1;
+    size_t rows, total, check;
+    if (!tine_size_mul(plan->chunk, batch, &rows) || !tine_size_mul(steps, batch, &total)) return false;
+    if (!tine_size_mul(total, input, &check) || !tine_size_mul(check, sizeof(float), &check)) return false;
+    if (!tine_size_mul(total, width, &check) || !tine_size_mul(check, sizeof(float), &check)) return false;
+    const size_t elem = lstm->half ? sizeof(uint16_t) : sizeof(float);
+    const size_t between = config->num_layers > 1 ? total : 0, third = config->num_layers > 2 ? total : 0;
+    return reserve(plan, &plan->pre, rows, plan->columns, sizeof(float)) &&
+           reserve(plan, &plan->x, rows, input, elem) &&
+           reserve(plan, &plan->z, batch, plan->block * TINE_GROUP_COLUMNS, sizeof(float)) &&
+           reserve(plan, &plan->c, batch, plan->units, sizeof(float)) &&
+           reserve(plan, &plan->h_new, batch, plan->ldh, sizeof(float)) &&
+           reserve(plan, &plan->h_out, batch, plan->ldh, sizeof(float)) &&
+           reserve(plan, &plan->h_a, batch, plan->ldh, elem) &&
+           reserve(plan, &plan->layer[0], between, width, sizeof(float)) &&
+           reserve(plan, &plan->layer[1], third, width, sizeof(float));
+}
+
+/* ---- one direction of one layer ---- */
+
+/* One row as the operand of a product: as it is, rounded to bf16, or in bf16. */
+static void to_operand(const struct tine_lstm *lstm, size_t n, const float *from, void *to) {
+    if (lstm->half)
+        lstm->math->to_bf16(n, from, to);
+    else if (lstm->round)
+        lstm->math->round_bf16(n, from, to);
+    else
+        memcpy(to, from, n * sizeof *from);
+}
+
+/* pre = x W_ih' + b for `count` steps from `first`. */
+static void input_product(const struct run *run, const struct tine_lstm_cell *cell, struct sequence in,
+                          size_t first, size_t count) {
+    const struct tine_lstm *lstm = run->lstm;
+    const size_t elem = lstm->half ? sizeof(uint16_t) : sizeof(float);
+    const void *a = in.data + first * in.step;
+    size_t lda = in.row;
+    if (lstm->half || lstm->round || in.step != run->batch * in.row) {
+        char *rows = run->base + run->plan->x;
+        a = rows, lda = cell->input;
+        for (size_t t = 0; t < count; t++)
+            for (size_t b = 0; b < run->batch; b++, rows += cell->input * elem)
+                to_operand(lstm, cell->input, in.data + (first + t) * in.step + b * in.row, rows);
+    }
+    tine_gemm(&cell->w_ih, count * run->batch, a, lda, cell->bias.data, 0,
+              (float *)(run->base + run->plan->pre), run->plan->columns);
+}
+
+/* h_new and c from the step's part of `pre` and the last h: for each block of units the product, then the gates. */
+static void recurrent_step(const struct run *run, const struct tine_lstm_cell *cell, const float *pre) {
+    const struct plan *plan = run->plan;
+    const struct tine_packed *w = &cell->w_hh;
+    const size_t panels = TINE_GROUP_COLUMNS / w->kernel->nr, ldz = plan->block * TINE_GROUP_COLUMNS;
+    float *z = (float *)(run->base + plan->z), *c = (float *)(run->base + plan->c);
+    float *h = (float *)(run->base + plan->h_new);
+    for (size_t g = 0; g < run->lstm->groups; g += plan->block) {
+        tine_gemm_panels(w, g * panels, plan->block * panels, run->batch, run->base + plan->h_a, plan->ldh,
+                         pre + g * TINE_GROUP_COLUMNS, plan->columns, z, ldz);
+        for (size_t i = 0; i < plan->block; i++)
+            run->lstm->math->gates(run->batch, z + i * TINE_GROUP_COLUMNS, ldz, c + (g + i) * TINE_GATE_UNITS,
+                                   plan->units, h + (g + i) * TINE_GATE_UNITS, plan->ldh);
+    }
+}
+
+/* Projects h if there is a projection, writes it to the output and makes it the operand of the next step. */
+static void finish_step(const struct run *run, const struct tine_lstm_cell *cell, float *out, size_t row) {
+    const struct tine_lstm *lstm = run->lstm;
+    const struct plan *plan = run->plan;
+    const size_t elem = lstm->half ? sizeof(uint16_t) : sizeof(float), ld = plan->ldh;
+    float *h = (float *)(run->base + plan->h_new), *h_out = (float *)(run->base + plan->h_out);
+    char *h_a = run->base + plan->h_a;
+    if (cell->w_hr.kernel) {
+        for (size_t b = 0; b < run->batch; b++)
+            to_operand(lstm, lstm->config.hidden_size, h + b * ld, h_a + b * ld * elem);
+        tine_gemm(&cell->w_hr, run->batch, h_a, ld, NULL, 0, h_out, ld);
+        h = h_out;
+    }
+    for (size_t b = 0; b < run->batch; b++) {
+        memcpy(out + b * row, h + b * ld, lstm->out * sizeof *out);
+        to_operand(lstm, lstm->out, h + b * ld, h_a + b * ld * elem);
+    }
+}
+
+static void begin_state(const struct run *run, const float *h0, const float *c0) {
+    const struct tine_lstm *lstm = run->lstm;
+    const size_t elem = lstm->half ? sizeof(uint16_t) : sizeof(float), hidden = lstm->config.hidden_size;
+    char *h_a = run->base + run->plan->h_a;
+    float *c = (float *)(run->base + run->plan->c);
+    memset(c, 0, run->batch * run->plan->units * sizeof *c);
+    memset(h_a, 0, run->batch * run->plan->ldh * elem);
+    for (size_t b = 0; b < run->batch; b++) {
+        if (c0) memcpy(c + b * run->plan->units, c0 + b * hidden, hidden * sizeof *c);
+        if (h0) to_operand(lstm, lstm->out, h0 + b * lstm->out, h_a + b * run->plan->ldh * elem);
+    }
+}
+
+/* The last state: c from the workspace, h from the last output (or h0 if there was no step). */
+static void end_state(const struct run *run, const float *last, size_t row, const float *h0, float *h_n,
+                      float *c_n) {
+    const size_t hidden = run->lstm->config.hidden_size, width = run->lstm->out;
+    const float *c = (const float *)(run->base + run->plan->c);
+    for (size_t b = 0; b < run->batch; b++) {
+        if (c_n) memcpy(c_n + b * hidden, c + b * run->plan->units, hidden * sizeof *c);
+        if (!h_n) continue;
+        if (last)
+            memcpy(h_n + b * width, last + b * row, width * sizeof *h_n);
+        else if (h0)
+            memcpy(h_n + b * width, h0 + b * width, width * sizeof *h_n);
+        else
+            memset(h_n + b * width, 0, width * sizeof *h_n);
+    }
+}
+
+static void run_cell(const struct run *run, const struct tine_lstm_cell *cell, struct sequence in,
+                     struct sequence out) {
+    const size_t chunk = run->plan->chunk;
+    const float *pre = (const float *)(run->base + run->plan->pre);
+    for (size_t done = 0; done < run->steps; done += chunk) {
+        size_t count = run->steps - done < chunk ? run->steps - done : chunk;
+        size_t first = cell->reverse ? run->steps - done - count : done;
+        input_product(run, cell, in, first, count);
+        for (size_t i = 0; i < count; i++) {
+            size_t t = cell->reverse ? count - 1 - i : i;
+            recurrent_step(run, cell, pre + t * run->batch * run->plan->columns);
+            finish_step(run, cell, out.data + (first + t) * out.step, out.row);
+        }
+    }
+}
+
+/* ---- all layers ---- */
+
+struct states {
+    const float *h0, *c0;
+    float *h_n, *c_n;
+};
+
+static void run_layer(const struct run *run, size_t layer, struct sequence in, struct sequence out,
+                      const struct states *all) {
+    const struct tine_lstm *lstm = run->lstm;
+    for (size_t d = 0; d < lstm->directions; d++) {
+        const size_t i = layer * lstm->directions + d;
+        const size_t h_at = i * run->batch * lstm->out, c_at = i * run->batch * lstm->config.hidden_size;
+        const struct tine_lstm_cell *cell = &lstm->cells[i];
+        const float *h0 = all->h0 ? all->h0 + h_at : NULL;
+        struct sequence half = {out.data + d * lstm->out, out.step, out.row};
+        begin_state(run, h0, all->c0 ? all->c0 + c_at : NULL);
+        run_cell(run, cell, in, half);
+        const float *last = run->steps ? half.data + (cell->reverse ? 0 : run->steps - 1) * half.step : NULL;
+        end_state(run, last, half.row, h0, all->h_n ? all->h_n + h_at : NULL,
+                  all->c_n ? all->c_n + c_at : NULL);
+    }
+}
+
+static void run_layers(const struct run *run, const float *x, float *output, const struct states *all) {
+    const struct tine_lstm *lstm = run->lstm;
+    const size_t input = lstm->config.input_size, width = lstm->directions * lstm->out;
+    const bool first = lstm->config.batch_first;
+    struct sequence in = {(float *)x, first ? input : run->batch * input, first ? run->steps * input : input};
+    for (size_t layer = 0; layer < lstm->config.num_layers; layer++) {
+        struct sequence out = {(float *)(run->base + run->plan->layer[layer % 2]), run->batch * width, width};
+        if (layer + 1 == lstm->config.num_layers)
+            out = (struct sequence){output, first ? width : run->batch * width,
+                                    first ? run->steps * width : width};
+        run_layer(run, layer, in, out, all);
+        in = out;
+    }
+}
+
+enum tine_kernel_error tine_lstm_workspace_create(struct tine_lstm_workspace **out) {
+    struct tine_lstm_workspace *workspace = calloc(1, sizeof *workspace);
+    if (!workspace) return TINE_KERNEL_MEMORY;
+    *out = workspace;
+    return TINE_KERNEL_OK;
+}
+
+void tine_lstm_workspace_free(struct tine_lstm_workspace *workspace) {
+    if (!workspace) return;
+    tine_mem_free(&workspace->mem);
+    free(workspace);
+}
+
+enum tine_kernel_error tine_lstm_forward(const struct tine_lstm *lstm, struct tine_lstm_workspace *workspace,
+                                         size_t steps, size_t batch, const float *x, const float *h0,
+                                         const float *c0, float *output, float *h_n, float *c_n) {
+    struct plan plan;
+    struct tine_lstm_workspace own = {{0}}, *space = workspace ? workspace : &own;
+    if (!make_plan(lstm, steps, batch, &plan)) return TINE_KERNEL_OVERFLOW;
+    if (space->mem.bytes < plan.bytes) {
+        tine_mem_free(&space->mem);
+        if (!tine_mem_alloc(&space->mem, plan.bytes)) return TINE_KERNEL_MEMORY;
+    }
+    struct run run = {lstm, &plan, steps, batch, space->mem.data};
+    struct states states = {h0, c0, h_n, c_n};
+    if (batch) run_layers(&run, x, output, &states);
+    tine_mem_free(&own.mem);
+    return TINE_KERNEL_OK;
+}

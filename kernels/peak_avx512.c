@@ -1,0 +1,48 @@
+/* The loops of peak.h for AVX-512: 24 sums cover the latency of two FMA pipes. */
+#include "kernels/peak.h"
+#include "kernels/unroll.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+enum { SUMS = 24, LANES = 16 };
+
+static float total(const __m512 *sum, int n) {
+    float lanes[LANES], all = 0;
+    __m512 v = sum[0];
+    for (int i = 1; i < n; i++) v = _mm512_add_ps(v, sum[i]);
+    _mm512_storeu_ps(lanes, v);
+    for (int i = 0; i < LANES; i++) all += lanes[i];
+    return all;
+}
+
+static float fma_loop(size_t iterations, const float *seed) {
+    __m512 sum[SUMS];
+    const __m512 a = _mm512_set1_ps(seed[0]), b = _mm512_set1_ps(seed[1]);
+    TINE_UNROLL(SUMS)
+    for (int i = 0; i < SUMS; i++) sum[i] = _mm512_loadu_ps(seed + LANES * i);
+    for (size_t n = 0; n < iterations; n++) {
+        TINE_UNROLL(SUMS)
+        for (int i = 0; i < SUMS; i++) sum[i] = _mm512_fmadd_ps(sum[i], a, b);
+    }
+    return total(sum, SUMS);
+}
+
+static float read_loop(const float *data, size_t count) {
+    __m512 sum[8];
+    TINE_UNROLL(8)
+    for (int i = 0; i < 8; i++) sum[i] = _mm512_setzero_ps();
+    for (size_t n = 0; n < count; n += 8 * LANES) {
+        TINE_UNROLL(8)
+        for (int i = 0; i < 8; i++)
+            sum[i] = _mm512_add_ps(sum[i], _mm512_loadu_ps(data + n + (size_t)(LANES * i)));
+    }
+    return total(sum, 8);
+}
+
+const struct tine_peak_loops tine_peak_avx512 = {
+    .flops = 2.0 * SUMS * LANES,
+    .fma = fma_loop,
+    .read = read_loop,
+};
+#endif
