@@ -1,70 +1,212 @@
-# Tine's build. `make run` and `make test` work on a bare Debian 12: what is missing is installed first.
+# Tine's build. `make run` and `make test` work on a bare Debian 12: what is missing is installed first (.ci/deps).
+#
 # Rooms are found by wildcard: a new .c file needs no line here. Kernel files carry their ISA in their name
-# (kernels/*_avx2.c, *_avx512.c, *_avx512_bf16.c) and get that ISA's flags, and no other file does.
+# (kernels/*_avx2.c, *_avx512.c, *_avx512_bf16.c) and get that ISA's flags, and no other file does. Every configuration
+# (plain, asan, tsan, fuzz) has a directory of its own under build/, and objects depend on a record of the flags they
+# were compiled with, so that no mixture of flags or of old and new sources can be linked.
+#
+# The goals that install something call make again: what pkg-config says is asked when the packages are there.
 
 BUILD   ?= build
-CC      ?= gcc
+CC      := $(if $(filter default,$(origin CC)),gcc,$(CC))
 PREFIX  ?= /usr/local
 VERSION := 0.1.0
 CONFIG_FLAGS ?= -O2 -g
+SEEDS   ?= 20000
+FUZZ_SECONDS ?= 60
 
-PKGS     := libzmq msgpack json-c openblas
+MSGPACK  := $(if $(shell pkg-config --exists msgpack 2>/dev/null || echo no),msgpack-c,msgpack)
+PKGS     := libzmq $(MSGPACK) json-c openblas
 CFLAGS   += -std=c11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -pthread $(CONFIG_FLAGS) \
             -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla
-CPPFLAGS += -I. -DTINE_VERSION='"$(VERSION)"' -MMD -MP
-CPPFLAGS += $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
-LIBS      = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -pthread -ldl -lm
+PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+CPPFLAGS += -I. -DTINE_VERSION='"$(VERSION)"' -MMD -MP $(PKG_CFLAGS)
+PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
+LIBS      = $(PKG_LIBS) -pthread -ldl -lm
 
+# launch/ is the command, except what a program that uses the library needs: starting (init) and spawning.
 LIB_SRC  := $(wildcard kernels/*.c) $(filter-out transport/mpi%.c,$(wildcard transport/*.c)) \
-            $(wildcard runtime/*.c workers/*.c) launch/init.c launch/spawn.c
-LIB_SRC  := $(wildcard $(LIB_SRC))
-CMD_SRC  := $(filter-out $(LIB_SRC),$(wildcard launch/*.c))
-EXAMPLES := $(patsubst launch/examples/%.c,%,$(wildcard launch/examples/*.c))
-TESTS    := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
-LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/%.o)
-CMD_OBJ  := $(CMD_SRC:%.c=$(BUILD)/%.o)
+            $(wildcard runtime/*.c workers/*.c launch/init.c launch/spawn.c)
+CMD_SRC  := $(filter-out $(LIB_SRC) launch/main.c,$(wildcard launch/*.c))
+MAIN_SRC := $(wildcard launch/main.c)
+EXAMPLES := $(patsubst launch/examples/%.c,$(BUILD)/%,$(wildcard launch/examples/*.c))
+BENCHES  := $(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/bench/bench_*.c))
+TESTS    := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/test_*.c)) \
+            $(patsubst tests/fuzz/%.c,$(BUILD)/tests/%,$(wildcard tests/fuzz/fuzz_*.c))
+SIM_SRC  := $(wildcard tests/sim/*.c)
+obj       = $(patsubst %.c,$(BUILD)/%.o,$(1))
+LIB_OBJ  := $(call obj,$(LIB_SRC))
+CMD_OBJ  := $(call obj,$(CMD_SRC))
+TEST_SUPPORT := $(call obj,$(wildcard tests/support/*.c))
 
+ifeq ($(shell uname -m),x86_64)
 ISA_avx2        := -mavx2 -mfma
 ISA_avx512      := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
 ISA_avx512_bf16 := $(ISA_avx512) -mavx512bf16
+endif
+Q := $(if $(V),,@) # V=1 shows the commands
+AGAIN = $(MAKE) --no-print-directory $(if $(findstring j,$(filter -j% --jobserver% j%,$(MAKEFLAGS))),,-j$(shell nproc))
 
-.PHONY: all lib clean
-all: lib $(if $(CMD_SRC),$(BUILD)/tine) $(EXAMPLES:%=$(BUILD)/%)
+.PHONY: help run test check all lib tests asan tsan fuzz sim bench lint format install clean deps FORCE
+all: lib $(if $(MAIN_SRC),$(BUILD)/tine) $(EXAMPLES) ## build the library, the command and the examples (the default)
+
+help: ## this list
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
+
+run: ## install what is missing, build, and run the tutorial's ensemble on local workers
+	@.ci/deps build
+	@$(AGAIN) all
+	$(BUILD)/tine ensemble
+
+test: ## install what is missing, build, and run the tests
+	@.ci/deps test
+	@$(AGAIN) check
+
+check: all tests # the tests, where everything is installed
+	@tests/run $(BUILD) $(ONLY)
+
 lib: $(BUILD)/libtine.a $(BUILD)/libtine.so
+tests: $(TESTS)
 
-$(BUILD)/%.o: %.c
+# ---- how things are made ----
+
+$(BUILD)/.flags: FORCE
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(ISA) -c $< -o $@
+	@echo '$(subst ','\'',$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) $(LIBS))' | cmp -s - $@ || \
+	  echo '$(subst ','\'',$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) $(LIBS))' > $@
+# The list of sources: an archive with an object of a file that is gone would go unnoticed.
+$(BUILD)/.sources: FORCE
+	@mkdir -p $(@D)
+	@echo '$(LIB_SRC) / $(CMD_SRC) / $(TEST_SUPPORT) / $(SIM_SRC)' | cmp -s - $@ || \
+	  echo '$(LIB_SRC) / $(CMD_SRC) / $(TEST_SUPPORT) / $(SIM_SRC)' > $@
+
+$(BUILD)/%.o: %.c $(BUILD)/.flags
+	@mkdir -p $(@D)
+	@echo "  CC $@"
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(ISA) -c $< -o $@
 
 $(BUILD)/kernels/%_avx2.o:        ISA = $(ISA_avx2)
 $(BUILD)/kernels/%_avx512.o:      ISA = $(ISA_avx512)
 $(BUILD)/kernels/%_avx512_bf16.o: ISA = $(ISA_avx512_bf16)
 $(BUILD)/kernels/%.o:             CONFIG_FLAGS := $(subst -O2,-O3,$(CONFIG_FLAGS))
 
-$(BUILD)/libtine.a: $(LIB_OBJ)
+# One relocatable object is the archive's only member: functions and classes register themselves from constructors that
+# nothing refers to by name, and a linker takes a member whole or not at all. So a static user needs no --whole-archive.
+$(BUILD)/libtine.o: $(LIB_OBJ) $(BUILD)/.sources
+	$(Q)$(LD) -r $(LIB_OBJ) -o $@
+$(BUILD)/libtine.a: $(BUILD)/libtine.o
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(Q)$(AR) rcs $@ $<
 
-$(BUILD)/libtine.so: $(LIB_OBJ)
-	$(CC) -shared -Wl,-soname,libtine.so.0 $(CFLAGS) $(LDFLAGS) $^ $(LIBS) -o $@
+# -z defs: every symbol must be found now, not in a user's program.
+$(BUILD)/libtine.so: $(LIB_OBJ) $(BUILD)/.sources
+	@echo "  LD $@"
+	$(Q)$(CC) -shared -Wl,-soname,libtine.so.0 $(if $(findstring -fsanitize,$(CFLAGS)),,-Wl,-z,defs) $(CFLAGS) $(LDFLAGS) \
+	  $(LIB_OBJ) $(LIBS) -o $@
 
-# -rdynamic and whole-archive: functions register themselves from constructors that nothing refers to by name.
-WHOLE = -Wl,--whole-archive $(BUILD)/libtine.a -Wl,--no-whole-archive
-$(BUILD)/tine: $(CMD_OBJ) $(BUILD)/libtine.a
-	$(CC) $(CFLAGS) $(LDFLAGS) $(CMD_OBJ) $(WHOLE) $(LIBS) -o $@
+# The command without its main, for the tests of its parts.
+$(BUILD)/libcommand.a: $(CMD_OBJ) $(BUILD)/.sources
+	@rm -f $@
+	$(Q)$(AR) rcs $@ $(CMD_OBJ)
 
-$(EXAMPLES:%=$(BUILD)/%): $(BUILD)/%: $(BUILD)/launch/examples/%.o $(BUILD)/libtine.a
-	$(CC) $(CFLAGS) $(LDFLAGS) $< $(WHOLE) $(LIBS) -o $@
+LINK = $(CC) $(CFLAGS) $(LDFLAGS) $(filter %.o,$^) $(filter %/libcommand.a,$^) $(BUILD)/libtine.a $(LIBS)
+$(BUILD)/tine: $(call obj,$(MAIN_SRC)) $(BUILD)/libcommand.a $(BUILD)/libtine.a
+	@echo "  LD $@"
+	$(Q)$(LINK) -o $@
+$(EXAMPLES): $(BUILD)/%: $(BUILD)/launch/examples/%.o $(BUILD)/libtine.a
+	@echo "  LD $@"
+	$(Q)$(LINK) -o $@
+$(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(TEST_SUPPORT) $(BUILD)/libcommand.a $(BUILD)/libtine.a
+	@echo "  LD $@"
+	$(Q)$(LINK) -lcriterion -o $@
+$(BUILD)/tests/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/replay.o $(BUILD)/libcommand.a $(BUILD)/libtine.a
+	@mkdir -p $(@D)
+	@echo "  LD $@"
+	$(Q)$(LINK) -o $@
+$(BUILD)/bench/bench_%: $(BUILD)/tests/bench/bench_%.o $(BUILD)/libcommand.a $(BUILD)/libtine.a
+	@mkdir -p $(@D)
+	@echo "  LD $@"
+	$(Q)$(LINK) -o $@
+$(BUILD)/sim: $(call obj,$(SIM_SRC)) $(BUILD)/libtine.a $(BUILD)/.sources
+	@echo "  LD $@"
+	$(Q)$(LINK) -o $@
 
-TEST_SUPPORT := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/support/*.c))
-$(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(TEST_SUPPORT) $(BUILD)/libtine.a
-	$(CC) $(CFLAGS) $(LDFLAGS) $< $(TEST_SUPPORT) $(WHOLE) $(LIBS) -lcriterion -o $@
+# ---- sanitizers, fuzzing, simulation, benchmarks ----
 
-.PHONY: tests
-tests: $(TESTS:%=$(BUILD)/tests/%)
+SAN_COMMON  := -O1 -g -fno-omit-frame-pointer
+ASAN_OPTS   := detect_leaks=1:detect_stack_use_after_return=0:abort_on_error=0:allocator_may_return_null=1
+TSAN_OPTS   := suppressions=$(CURDIR)/tests/tsan.supp:halt_on_error=0:second_deadlock_stack=1
+asan: ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	@.ci/deps test
+	@ASAN_OPTIONS=$(ASAN_OPTS) UBSAN_OPTIONS=print_stacktrace=1 \
+	  LSAN_OPTIONS=suppressions=$(CURDIR)/tests/lsan.supp:print_suppressions=0 TEST_NO_CHECKS=1 TEST_LIMIT=300 TINE_TEST_SLOW=10 \
+	  $(AGAIN) BUILD=build/asan CONFIG_FLAGS="$(SAN_COMMON) -fsanitize=address,undefined -fno-sanitize-recover=all" check
+tsan: ## the tests under ThreadSanitizer
+	@.ci/deps test
+	@TSAN_OPTIONS=$(TSAN_OPTS) TEST_NO_CHECKS=1 TEST_LIMIT=300 \
+	  $(AGAIN) BUILD=build/tsan CONFIG_FLAGS="$(SAN_COMMON) -fsanitize=thread" check
 
-clean:
-	rm -rf $(BUILD)
+FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+fuzz: ## fuzz every target of tests/fuzz for FUZZ_SECONDS (60) each
+	@.ci/deps fuzz
+	@$(AGAIN) BUILD=build/fuzz CC=clang \
+	  CONFIG_FLAGS="-O1 -g -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all" $(FUZZERS:%=build/fuzz/fuzz_%)
+	@set -e; for f in $(FUZZERS); do mkdir -p build/fuzz/found/$$f; echo "fuzz $$f"; \
+	  build/fuzz/fuzz_$$f -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -malloc_limit_mb=1024 -timeout=10 -print_final_stats=1 \
+	    -artifact_prefix=build/fuzz/$$f- build/fuzz/found/$$f tests/fuzz/corpus/$$f; done
+$(BUILD)/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/libcommand.a $(BUILD)/libtine.a
+	@echo "  LD $@"
+	$(Q)$(LINK) -fsanitize=fuzzer -o $@
 
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+sim: ## run the protocol's simulator over SEEDS (20000) seeds
+	@.ci/deps build
+	@$(AGAIN) $(BUILD)/sim
+	$(BUILD)/sim --seeds $(SEEDS)
+
+bench: ## the benchmarks: fork, lstm and those of tests/bench
+	@.ci/deps build
+	@$(AGAIN) all $(BENCHES)
+	@set -e; for b in $(BENCHES); do echo "== $$b"; $$b; done
+	$(BUILD)/tine bench fork
+	$(BUILD)/tine bench lstm
+
+# ---- lint, installation ----
+
+PRODUCT  := $(wildcard kernels/*.c transport/*.c runtime/*.c workers/*.c launch/*.c launch/examples/*.c)
+LAID_OUT := $(PRODUCT) $(wildcard kernels/*.h transport/*.h runtime/*.h workers/*.h launch/*.h tests/*.c tests/*/*.[ch])
+TIDY_FLAGS = -I. -DTINE_VERSION='"$(VERSION)"' -std=c11 -D_GNU_SOURCE -pthread $(PKG_CFLAGS) $(shell pkg-config --cflags ompi-c 2>/dev/null)
+lint: ## clang-format, clang-tidy and cppcheck
+	@.ci/deps lint
+	@echo "clang-format"; clang-format --dry-run -Werror $(LAID_OUT)
+	@echo "cppcheck"; cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 --enable=warning,performance,portability \
+	  --suppress=missingInclude --suppress=unmatchedSuppression -j2 -D_GNU_SOURCE -D__x86_64__ -D__GNUC__=12 -I. $(PRODUCT)
+	@echo "clang-tidy"; printf '%s\n' $(PRODUCT) | xargs -P$(shell nproc) -I{} sh -c ' \
+	  case {} in *_avx2.c) isa="$(ISA_avx2)";; *_avx512.c) isa="$(ISA_avx512)";; *_avx512_bf16.c) isa="$(ISA_avx512_bf16)";; esac; \
+	  clang-tidy --quiet {} -- $(subst ",\",$(subst ','\'',$(TIDY_FLAGS))) $$isa 2>/dev/null || { echo "clang-tidy: {}"; exit 255; }'
+	@TINE_BUILD=$(BUILD) tests/check_header
+
+format: # lay out every source as lint wants it
+	clang-format -i $(LAID_OUT)
+
+install: all ## install to PREFIX (/usr/local), under DESTDIR
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include
+	install -m 755 $(BUILD)/tine $(DESTDIR)$(PREFIX)/bin/tine
+	install -m 644 runtime/tine.h $(DESTDIR)$(PREFIX)/include/tine.h
+	install -m 644 $(BUILD)/libtine.a $(DESTDIR)$(PREFIX)/lib/libtine.a
+	install -m 755 $(BUILD)/libtine.so $(DESTDIR)$(PREFIX)/lib/libtine.so.$(VERSION)
+	ln -sf libtine.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/libtine.so.0
+	ln -sf libtine.so.0 $(DESTDIR)$(PREFIX)/lib/libtine.so
+	for m in $(wildcard $(BUILD)/libtine-*.so); do install -m 755 $$m $(DESTDIR)$(PREFIX)/lib/; done
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@REQUIRES@|$(PKGS)|' tine.pc.in \
+	  > $(DESTDIR)$(PREFIX)/lib/pkgconfig/tine.pc
+
+deps: ## install the packages that `make test` needs, where they are missing
+	@.ci/deps test
+
+clean: ## remove build/
+	rm -rf build $(filter-out build build/%,$(BUILD))
+
+-include $(patsubst %.o,%.d,$(LIB_OBJ) $(CMD_OBJ) $(TEST_SUPPORT) $(call obj,$(MAIN_SRC) $(SIM_SRC) $(wildcard launch/examples/*.c \
+  tests/test_*.c tests/fuzz/*.c tests/bench/*.c)))
 .SECONDARY:
+.DELETE_ON_ERROR:

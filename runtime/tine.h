@@ -280,6 +280,7 @@ TINE_API tine_value *tine_call_args(const char *method, const tine_argument *arg
 TINE_API tine_value *tine_module_args(const tine_argument *args, size_t n);
 TINE_API tine_value *tine_list_args_(const tine_argument *args, size_t n);
 
+#ifndef __cplusplus /* C++ has no _Generic: there the calls are made with the _args forms */
 static inline tine_argument tine_arg_value_(const tine_value *v) {
     return (tine_argument){NULL, TINE_ARG_VALUE, {.value = v}};
 }
@@ -327,6 +328,7 @@ static inline tine_argument tine_keyword_(const char *key, tine_argument a) {
 #define TINE_MAP14(x, ...)                                                 TINE_ARG_(x), TINE_MAP13(__VA_ARGS__)
 #define TINE_MAP15(x, ...)                                                 TINE_ARG_(x), TINE_MAP14(__VA_ARGS__)
 #define TINE_MAP16(x, ...)                                                 TINE_ARG_(x), TINE_MAP15(__VA_ARGS__)
+#endif
 
 #ifdef __cplusplus
 }
