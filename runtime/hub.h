@@ -44,7 +44,8 @@ typedef struct tine_hub_config {
 
 typedef enum tine_hub_action_kind {
     TINE_HUB_SEND, /* message to peer */
-    TINE_HUB_COMPLETE, /* a fork of this process is done: ticket, status, payload (owned by the receiver now) | text */
+    TINE_HUB_COMPLETE, /* a fork of this process is done: ticket, status, payload (owned by the receiver now, with a handle on
+                          each of payload->refs, given back one by one with tine_hub_object_release) | text */
     TINE_HUB_CUT,    /* drop the peer: text says why; bad: it broke the protocol */
     TINE_HUB_LOG,    /* level, text */
     TINE_HUB_JOINED, /* a worker is ready: peer, hello info by tine_hub_worker */
@@ -113,5 +114,7 @@ bool tine_hub_next(tine_hub *h, tine_hub_action *out);
 void tine_hub_stats_get(const tine_hub *h, tine_hub_stats *out);
 size_t tine_hub_workers(const tine_hub *h, tine_worker_info *out, size_t room); /* how many there are */
 bool tine_hub_worker(const tine_hub *h, tine_peer peer, tine_worker_info *out);
+/* Asserts what must hold between events: credit, window, holders and queues each add up. Walks everything: for tests. */
+void tine_hub_check(const tine_hub *h);
 
 #endif

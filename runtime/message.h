@@ -18,7 +18,9 @@ enum { TINE_PROTOCOL_VERSION = 1 };
 typedef enum tine_message_type {
     /* worker to coordinator */
     TINE_MSG_HELLO = 1, /* hello: first message of a worker */
-    TINE_MSG_DONE,      /* task, attempt, epoch, status, run_ns, payload (the result) | text (status != 0) */
+    TINE_MSG_DONE, /* task, attempt, epoch, status, run_ns, seq, payload (the result) | text (status != 0). seq: how many
+                      SUBMIT and OBJECT messages this attempt of the task has sent; a small DONE may overtake large ones of
+                      these, and then waits for them at the coordinator. A worker that never submits or puts sends 0 */
     TINE_MSG_PARK, /* ids: tasks that wait for futures now and no longer count against the worker's credit */
     TINE_MSG_SUBMIT, /* seq, task (the parent), target, flags, payload (arguments): a fork made inside a task */
     TINE_MSG_FETCH,  /* object: wanted here */
@@ -35,7 +37,7 @@ typedef enum tine_message_type {
     TINE_MSG_TRACE,   /* flags: 0 stop recording, 1 start, 2 send what was recorded */
     TINE_MSG_STOP,    /* end after what is running */
     /* both ways */
-    TINE_MSG_OBJECT, /* object, task (worker: the task that made it), text (class, for a module), payload (the value, or the
+    TINE_MSG_OBJECT, /* object (from a worker: epoch << 40 | n << 1 | 1 for a module, n counting 1, 2, … all that it puts), task (worker: the task that made it), text (class, for a module), payload (the value, or the
                            constructor's arguments), status: != 0 answers a FETCH of what is not there, text says why */
     TINE_MSG_LAST_
 } tine_message_type;

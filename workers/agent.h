@@ -13,7 +13,8 @@ typedef struct tine_agent tine_agent;
 
 typedef enum tine_agent_action_kind {
     TINE_AGENT_SEND, /* message to the coordinator */
-    TINE_AGENT_COMPLETE, /* a fork made here is done: ticket, status, payload (owned by the receiver now) | text */
+    TINE_AGENT_COMPLETE, /* a fork made here is done: ticket, status, payload (owned by the receiver now; every put value
+                            that it mentions is here) | text */
     TINE_AGENT_OBJECT, /* object asked for by tine_agent_fetch is here: payload (borrowed), text (class) | status, text */
     TINE_AGENT_FORGET, /* object dropped: an instance made of it is to be freed, a handle on it to be sent by value */
     TINE_AGENT_CREDIT, /* forks that were refused with EAGAIN may try again */
@@ -63,6 +64,12 @@ tine_error tine_agent_put(tine_agent *a, uint64_t task, const char *class_name, 
 /* Asks for an object; true when it is here already (payload and class are borrowed until FORGET), else OBJECT follows. */
 bool tine_agent_fetch(tine_agent *a, tine_object id, tine_payload **payload, const char **class_name);
 void tine_agent_flush(tine_agent *a); /* sends gathered PARK reports; call it before waiting for input */
+/* What is kept here now: all are 0 when nothing runs and the coordinator has dropped its objects. */
+typedef struct tine_agent_stats {
+    size_t tasks, ready, forks, objects;
+    uint32_t window; /* nested forks that may be submitted now */
+} tine_agent_stats;
+void tine_agent_stats_get(const tine_agent *a, tine_agent_stats *out);
 uint32_t tine_agent_epoch(const tine_agent *a); /* 0 until welcomed */
 
 /* The next action, oldest first; false when there is none. What it points to is valid until the next call. */
