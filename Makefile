@@ -34,6 +34,10 @@ BENCHES  := $(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/bench/bench_*.c))
 TESTS    := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/test_*.c)) \
             $(patsubst tests/fuzz/%.c,$(BUILD)/tests/%,$(wildcard tests/fuzz/fuzz_*.c))
 SIM_SRC  := $(wildcard tests/sim/*.c)
+# The mpi transport is a module, loaded on first use: programs start where Open MPI is missing. It carries its own
+# copies of the few files it needs, since it cannot count on finding them in the program that loads it.
+MPI_SRC  := $(wildcard transport/mpi*.c transport/launcher.c transport/buffer.c)
+MPI_MODULE := $(if $(shell pkg-config --exists ompi-c 2>/dev/null && echo yes),$(BUILD)/libtine-mpi.so)
 obj       = $(patsubst %.c,$(BUILD)/%.o,$(1))
 LIB_OBJ  := $(call obj,$(LIB_SRC))
 CMD_OBJ  := $(call obj,$(CMD_SRC))
@@ -48,7 +52,7 @@ Q := $(if $(V),,@) # V=1 shows the commands
 AGAIN = $(MAKE) --no-print-directory $(if $(findstring j,$(filter -j% --jobserver% j%,$(MAKEFLAGS))),,-j$(shell nproc))
 
 .PHONY: help run test check all lib tests asan tsan fuzz sim bench lint format install clean deps FORCE
-all: lib $(if $(MAIN_SRC),$(BUILD)/tine) $(EXAMPLES) ## build the library, the command and the examples (the default)
+all: lib $(MPI_MODULE) $(if $(MAIN_SRC),$(BUILD)/tine) $(EXAMPLES) ## build the library, the command and the examples (the default)
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -77,8 +81,8 @@ $(BUILD)/.flags: FORCE
 # The list of sources: an archive with an object of a file that is gone would go unnoticed.
 $(BUILD)/.sources: FORCE
 	@mkdir -p $(@D)
-	@echo '$(LIB_SRC) / $(CMD_SRC) / $(TEST_SUPPORT) / $(SIM_SRC)' | cmp -s - $@ || \
-	  echo '$(LIB_SRC) / $(CMD_SRC) / $(TEST_SUPPORT) / $(SIM_SRC)' > $@
+	@echo '$(LIB_SRC) / $(CMD_SRC) / $(TEST_SUPPORT) / $(SIM_SRC) / $(MPI_SRC)' | cmp -s - $@ || \
+	  echo '$(LIB_SRC) / $(CMD_SRC) / $(TEST_SUPPORT) / $(SIM_SRC) / $(MPI_SRC)' > $@
 
 $(BUILD)/%.o: %.c $(BUILD)/.flags
 	@mkdir -p $(@D)
@@ -103,6 +107,11 @@ $(BUILD)/libtine.so: $(LIB_OBJ) $(BUILD)/.sources
 	@echo "  LD $@"
 	$(Q)$(CC) -shared -Wl,-soname,libtine.so.0 $(if $(findstring -fsanitize,$(CFLAGS)),,-Wl,-z,defs) $(CFLAGS) $(LDFLAGS) \
 	  $(LIB_OBJ) $(LIBS) -o $@
+
+$(call obj,$(wildcard transport/mpi*.c)): CPPFLAGS += $(shell pkg-config --cflags ompi-c 2>/dev/null)
+$(BUILD)/libtine-mpi.so: $(call obj,$(MPI_SRC)) $(BUILD)/.sources
+	@echo "  LD $@"
+	$(Q)$(CC) -shared -Wl,-z,nodelete $(CFLAGS) $(LDFLAGS) $(filter %.o,$^) $(shell pkg-config --libs ompi-c) -pthread -o $@
 
 # The command without its main, for the tests of its parts.
 $(BUILD)/libcommand.a: $(CMD_OBJ) $(BUILD)/.sources
@@ -206,7 +215,7 @@ deps: ## install the packages that `make test` needs, where they are missing
 clean: ## remove build/
 	rm -rf build $(filter-out build build/%,$(BUILD))
 
--include $(patsubst %.o,%.d,$(LIB_OBJ) $(CMD_OBJ) $(TEST_SUPPORT) $(call obj,$(MAIN_SRC) $(SIM_SRC) $(wildcard launch/examples/*.c \
+-include $(patsubst %.o,%.d,$(LIB_OBJ) $(call obj,$(MPI_SRC)) $(CMD_OBJ) $(TEST_SUPPORT) $(call obj,$(MAIN_SRC) $(SIM_SRC) $(wildcard launch/examples/*.c \
   tests/test_*.c tests/fuzz/*.c tests/bench/*.c)))
 .SECONDARY:
 .DELETE_ON_ERROR:

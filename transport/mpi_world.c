@@ -1,0 +1,121 @@
+/* MPI itself. It can be initialised once in a process and has to be finalised by the same: so it is opened on first use
+ * and closed at exit, unless the user did the one and will do the other. A rank that exits while a transport is open leaves in
+ * the middle of the job, and the others would wait for it for ever: that ends the job, by name. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "transport/launcher.h"
+#include "transport/mpi_internal.h"
+
+typedef struct kept {
+    struct kept *next;
+    MPI_Request req;
+    void *thing;
+    void (*free_thing)(void *);
+} kept;
+
+/* Guarded like the transport: one thread at a time. */
+static struct {
+    bool registered, ours;
+    int rank, open;
+    kept *kept;
+} world;
+
+static void at_exit(int status, void *unused) {
+    (void)unused;
+    int initialised = 0, finalised = 0;
+    MPI_Initialized(&initialised);
+    MPI_Finalized(&finalised);
+    if (!initialised || finalised) return;
+    if (world.open) tine_mpi_death_exit(world.rank, status);
+    if (world.ours) MPI_Finalize();
+}
+
+static int refuse(char *why, size_t why_size, const char *text) {
+    snprintf(why, why_size, "%s", text);
+    return -EIO;
+}
+
+static int initialise(char *why, size_t why_size) {
+    tine_launcher l;
+    if (!tine_launcher_detect(&l))
+        return refuse(why, why_size,
+                      "mpi:// needs a launcher: start the program with `tine run -n N PROGRAM` or mpirun");
+    if (!l.usable) return refuse(why, why_size, l.why);
+    int provided = MPI_THREAD_SINGLE;
+    if (MPI_Init_thread(NULL, NULL, MPI_THREAD_MULTIPLE, &provided) != MPI_SUCCESS)
+        return refuse(why, why_size, "MPI_Init_thread failed");
+    world.ours = true;
+    if (provided < MPI_THREAD_SERIALIZED)
+        return refuse(why, why_size,
+                      "this MPI gives less than MPI_THREAD_SERIALIZED, which Tine's loop needs: use an Open "
+                      "MPI built with threads");
+    return 0;
+}
+
+/* The user's own calls may come at the same time as those of Tine's loop. */
+static int adopt(char *why, size_t why_size) {
+    int provided = MPI_THREAD_SINGLE;
+    MPI_Query_thread(&provided);
+    if (provided == MPI_THREAD_MULTIPLE) return 0;
+    return refuse(why, why_size,
+                  "MPI was initialised below MPI_THREAD_MULTIPLE, but Tine calls it beside you: use "
+                  "MPI_Init_thread(.., "
+                  "MPI_THREAD_MULTIPLE, ..), or start with OMPI_MPI_THREAD_LEVEL=3 in the environment");
+}
+
+int tine_mpi_world_open(int *rank, int *size, char *why, size_t why_size) {
+    int initialised = 0, finalised = 0;
+    MPI_Initialized(&initialised);
+    MPI_Finalized(&finalised);
+    if (finalised)
+        return refuse(why, why_size, "MPI was finalised already and cannot be started again in this process");
+    int err = initialised ? world.ours ? 0 : adopt(why, why_size) : initialise(why, why_size);
+    if (err) return err;
+    MPI_Comm_rank(MPI_COMM_WORLD, rank);
+    MPI_Comm_size(MPI_COMM_WORLD, size);
+    world.rank = *rank;
+    if (!world.registered) {
+        on_exit(at_exit, NULL);
+        tine_mpi_death_watch(*rank);
+        world.registered = true;
+    }
+    world.open++;
+    return 0;
+}
+
+void tine_mpi_world_close(void) { world.open--; }
+
+void tine_mpi_world_keep(MPI_Request req, void *thing, void (*free_thing)(void *)) {
+    kept *k = malloc(sizeof *k);
+    if (!k) return; /* leaks the thing, which is the safe side: MPI still uses it */
+    *k = (kept){world.kept, req, thing, free_thing};
+    world.kept = k;
+}
+
+void tine_mpi_world_sweep(void) {
+    for (kept **at = &world.kept; *at;) {
+        kept *k = *at;
+        int done = 0;
+        MPI_Test(&k->req, &done, MPI_STATUS_IGNORE);
+        if (!done) {
+            at = &k->next;
+            continue;
+        }
+        *at = k->next;
+        k->free_thing(k->thing);
+        free(k);
+    }
+}
+
+const char *tine_mpi_world_library(void) {
+    static char text[MPI_MAX_LIBRARY_VERSION_STRING];
+    int n = 0;
+    if (!text[0]) {
+        MPI_Get_library_version(text, &n);
+        text[strcspn(text, ",\n")] = 0;
+    }
+    return text;
+}
