@@ -12,7 +12,7 @@ typedef struct tine_handle {
     uint32_t slot; /* place in the pool that owns the maker's reference, from 1; 0: none */
     uint8_t kind;  /* TINE_HANDLE_… */
 } tine_handle;     /* the first member of every value and future */
-enum { TINE_HANDLE_VALUE, TINE_HANDLE_FUTURE };
+enum { TINE_HANDLE_VALUE, TINE_HANDLE_FUTURE, TINE_HANDLE_STATIC /* lives for ever: never counted */ };
 
 /* The references that a task's makers gave out and that tine_release has not taken back: dropped when the task returns. */
 typedef struct tine_pool {
@@ -47,5 +47,7 @@ void tine_pool_adopt(tine_handle *h);
 /* The maker's reference is given back (or passed on to another owner): the pool forgets it. Nothing if it is in none. */
 void tine_pool_forget(tine_handle *h);
 void tine_pool_drain(tine_pool *p); /* releases all that is left, frees the slots */
+/* Drops a reference that a list, task or future held: unlike tine_release, the maker's in the pool stays. Accepts NULL. */
+void tine_handle_unref(tine_handle *h);
 
 #endif

@@ -209,7 +209,7 @@ enum { TINE_REPEATABLE = 1 }; /* safe to run again when its worker dies */
     __attribute__((constructor)) static void tine_register_fn_##name(void) {                                 \
         tine_register_function(#name, parameters, tine_fn_##name, flags);                                    \
     }                                                                                                        \
-    static tine_value *tine_fn_##name(tine_task *task)
+    static tine_value *tine_fn_##name(__attribute__((unused)) tine_task *task)
 
 /* Bound arguments, in the order of PARAMETERS; borrowed. The typed forms fail the task when the kind is wrong. */
 TINE_API const tine_value *tine_arg(tine_task *task, size_t i);

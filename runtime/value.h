@@ -4,8 +4,12 @@
 #ifndef TINE_RUNTIME_VALUE_H
 #define TINE_RUNTIME_VALUE_H
 
+#include <stdio.h>
+
 #include "runtime/payload.h"
 #include "runtime/state.h"
+
+enum { TINE_MAX_DEPTH = 64 }; /* lists and dicts nest at most so deep: all that walks values may recurse */
 
 /* Who is told when the last handle on an object goes (the coordinator's hub, through the loop's lock). Lives for ever. */
 typedef struct tine_object_owner {
@@ -23,8 +27,10 @@ struct tine_value {
         double d;
         struct {
             size_t size;
-            char *data; /* NUL-terminated behind size bytes */
-        } bytes;        /* STRING, BYTES; MODULE_REF: the class's name */
+            char *data;          /* NUL-terminated behind size bytes, except BYTES over a buffer */
+            tine_value *base;    /* whose contents these are (see tine_value_as_object), or NULL */
+            tine_buffer *buffer; /* BYTES that came from a peer lie in its buffer; else NULL */
+        } bytes;                 /* STRING, BYTES; MODULE_REF: the class's name */
         struct {
             tine_buffer *buffer;
             const uint8_t *data; /* inside buffer; aligned for the dtype */
@@ -35,11 +41,21 @@ struct tine_value {
         struct {
             size_t n;
             tine_value **items;
-            char **keys; /* DICT only */
+            char **keys;      /* DICT only */
+            tine_value *base; /* as above */
+            int depth;        /* 1: holds no list or dict */
         } list;
         tine_future *future;
     };
 };
+
+/* Only as much of the union as the kind needs is allocated: an int costs 40 bytes, not 160. */
+tine_value *tine_value_new(tine_kind kind, size_t union_size); /* one reference, in no pool; sets ENOMEM */
+tine_value *
+tine_value_adopted(tine_value *v);    /* v, its maker's reference in the current pool; accepts NULL */
+void tine_value_unref(tine_value *v); /* tine_handle_unref */
+void tine_value_free(tine_value *v);  /* when the last reference is gone: for tine_handle_unref */
+void tine_value_write(FILE *to, const tine_value *v); /* what tine_print prints, without the newline */
 
 size_t tine_dtype_size(tine_dtype t);      /* 0 for what is no dtype */
 const char *tine_dtype_name(tine_dtype t); /* "float32", as PyTorch */
@@ -48,6 +64,16 @@ tine_error tine_shape_count(tine_dtype t, int rank, const int64_t *shape, int64_
 /* A tensor over bytes of a buffer from `offset` on; takes a reference on the buffer. */
 tine_value *tine_tensor_over(tine_dtype t, int rank, const int64_t *shape, tine_buffer *buffer,
                              size_t offset);
+/* Bytes that are all of a buffer; takes a reference on it. */
+tine_value *tine_bytes_over(tine_buffer *buffer);
+/* A string of a known length, which may hold NULs. The bytes are UTF-8: the caller checked. */
+tine_value *tine_string_of(const char *utf8, size_t size);
+bool tine_utf8_valid(const char *s, size_t n); /* no surrogates, no overlong forms */
+/* Element `i` as a number, exact for what a double can hold. */
+double tine_tensor_float_at(const tine_value *tensor, int64_t i);
+int64_t tine_tensor_int_at(const tine_value *tensor, int64_t i); /* integer dtypes */
+float tine_bf16_to_float(uint16_t b);
+uint16_t tine_bf16_from_float(float f); /* to nearest, ties to even; a NaN stays one */
 tine_value *tine_module_ref(tine_object id, const char *class_name, tine_object_owner *owner);
 /* A new handle on the same contents, marked as object `id` (what tine_put gives back). */
 tine_value *tine_value_as_object(const tine_value *v, tine_object id, tine_object_owner *owner);
