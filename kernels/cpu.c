@@ -31,7 +31,7 @@ static uint64_t read_xcr0(void) {
 
 static void find_brand(struct tine_cpu *cpu) {
     unsigned words[13] = {0};
-    if (__get_cpuid_max(0x80000000u, NULL) < 0x80000004u) return;
+    if ((unsigned)__get_cpuid_max(0x80000000u, NULL) < 0x80000004u) return;
     for (unsigned i = 0; i < 3; i++)
         __get_cpuid(0x80000002u + i, &words[4 * i], &words[4 * i + 1], &words[4 * i + 2], &words[4 * i + 3]);
     const char *text = (const char *)words;
