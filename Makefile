@@ -26,7 +26,7 @@ LIBS      = $(PKG_LIBS) -pthread -ldl -lm
 
 # launch/ is the command, except what a program that uses the library needs: starting (init) and spawning.
 LIB_SRC  := $(wildcard kernels/*.c) $(filter-out transport/mpi%.c,$(wildcard transport/*.c)) \
-            $(wildcard runtime/*.c workers/*.c launch/init.c launch/spawn.c)
+            $(wildcard runtime/*.c workers/*.c launch/init.c launch/spawn*.c)
 CMD_SRC  := $(filter-out $(LIB_SRC) launch/main.c,$(wildcard launch/*.c))
 MAIN_SRC := $(wildcard launch/main.c)
 EXAMPLES := $(patsubst launch/examples/%.c,$(BUILD)/%,$(wildcard launch/examples/*.c))

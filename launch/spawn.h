@@ -32,14 +32,16 @@ typedef struct tine_spawn_config {
     const char *endpoint; /* for TINE_WORKER */
     /* "NAME=value" put over this process's environment (tine_settings_forward); ends with NULL; may be NULL. */
     char *const *environment;
-    int workers;    /* 1 to 4096 */
-    int threads;    /* cores each needs, for placement; 0: 1 */
-    int max_deaths; /* so many deaths within death_seconds, no task done in between: no more are started; 0: 5 */
-    double death_seconds; /* 0: 10 */
-    /* Called on the supervisor's thread, which holds no lock; not after tine_spawn_stop was called. `reason` reads after "worker":
-     * "was killed by signal 9 (SIGKILL)", "exited with status 3", "died of stack overflow in task fib (stack of …)". When
-     * `died` is called the replacement is not started yet. `gone`: max_deaths reached, once, after the last `died`; those that
-     * live stay. Either may be NULL. */
+    int workers; /* 1 to 4096 */
+    int threads; /* cores each needs, for placement; 0: 1 */
+    /* A worker that dies within death_seconds (0: 10) of its start, while no worker has finished a task since then, died quickly.
+     * After max_deaths (0: 5) quick deaths in a row no more are started. */
+    int max_deaths;
+    double death_seconds;
+    /* Called on the supervisor's thread, which holds no lock. None begins after tine_spawn_stop was called, but one may be running
+     * then: hold no lock that it takes. `reason` reads after "worker": "was killed by signal 9 (SIGKILL)", "exited with status 3",
+     * "died of stack overflow in task fib (stack of …)". When `died` is called the replacement is not started yet. `gone`:
+     * max_deaths reached, once, after the last `died`; those that live stay. Either may be NULL. */
     void (*died)(void *ctx, int slot, pid_t pid, const char *reason);
     void (*gone)(void *ctx, const char *reason);
     void *ctx;
