@@ -149,9 +149,7 @@ void tine_kernel_resolve(const struct tine_cpu *cpu, const char *wanted, struct 
     out->f32 = isa == TINE_ISA_AVX512_BF16 ? TINE_ISA_AVX512 : isa;
 }
 
-static void make_choice(void) {
-    tine_kernel_resolve(tine_cpu(), getenv("TINE_KERNEL"), &choice_made);
-}
+static void make_choice(void) { tine_kernel_resolve(tine_cpu(), getenv("TINE_KERNEL"), &choice_made); }
 
 const struct tine_kernel_choice *tine_kernel_choice(void) {
     pthread_once(&choice_once, make_choice);

@@ -129,7 +129,7 @@ struct pass {
     const char *a;
     size_t lda, elem;
     const char *b, *next; /* this block of the panel, and the one the next pass will want */
-    const float *init;
+    const float *init, *next_init;
     size_t ldinit;
     float *c;
     size_t ldc;
@@ -156,6 +156,7 @@ static void run_tiles(const struct pass *p) {
             .ldc = p->ldc,
             .ahead = p->next + line * 64,
             .ahead_step = 64,
+            .next_init = i + 1 < tiles ? p->init + (row + rows) * p->ldinit : p->next_init,
         };
         if (line + steps > lines) tile.ahead = (const char *)tile.c, tile.ahead_step = 0;
         p->kernel->micro(&tile);

@@ -38,6 +38,7 @@ struct tine_gemm_tile {
     size_t ldc;
     const char *ahead; /* memory wanted next: touched at ahead + i*ahead_step for each step i of k */
     size_t ahead_step;
+    const float *next_init; /* rows of init wanted after this tile, touched at its beginning; same stride */
 };
 
 struct tine_packed;

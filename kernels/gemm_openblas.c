@@ -16,9 +16,7 @@ static void pack(size_t k, const float *const *columns, ptrdiff_t stride_k, void
         for (size_t i = 0; i < k; i++) *out++ = columns[j] ? columns[j][(ptrdiff_t)i * stride_k] : 0;
 }
 
-static size_t least(size_t a, size_t b) {
-    return a < b ? a : b;
-}
+static size_t least(size_t a, size_t b) { return a < b ? a : b; }
 
 static void whole(const struct tine_packed *b, size_t first_panel, size_t panels, size_t m, const float *a,
                   size_t lda, const float *init, size_t ldinit, float *c, size_t ldc) {

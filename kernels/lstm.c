@@ -5,9 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static size_t directions_of(const struct tine_lstm_config *config) {
-    return config->bidirectional ? 2 : 1;
-}
+static size_t directions_of(const struct tine_lstm_config *config) { return config->bidirectional ? 2 : 1; }
 
 static size_t layers_of(const struct tine_lstm_config *config) {
     return config->num_layers ? config->num_layers : 1;
@@ -180,13 +178,9 @@ void tine_lstm_free(struct tine_lstm *lstm) {
     free(lstm);
 }
 
-const struct tine_lstm_config *tine_lstm_config(const struct tine_lstm *lstm) {
-    return &lstm->config;
-}
+const struct tine_lstm_config *tine_lstm_config(const struct tine_lstm *lstm) { return &lstm->config; }
 
-const char *tine_lstm_kernel_name(const struct tine_lstm *lstm) {
-    return lstm->kernel->name;
-}
+const char *tine_lstm_kernel_name(const struct tine_lstm *lstm) { return lstm->kernel->name; }
 
 size_t tine_lstm_packed_bytes(const struct tine_lstm *lstm) {
     size_t bytes = 0;

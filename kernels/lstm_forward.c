@@ -16,7 +16,8 @@ struct tine_lstm_workspace {
 struct plan {
     size_t chunk;          /* steps */
     size_t units, columns; /* padded hidden units, and 4 times that */
-    size_t block;          /* groups a recurrent product computes at a time */
+    size_t block;          /* groups a product computes at a time */
+    size_t rows;           /* rows of a recurrent product at a time */
     size_t ldh;            /* row length of the h buffers, in elements */
     size_t pre, x, z, c, h_new, h_out, h_a, layer[2], bytes;
 };
@@ -32,6 +33,8 @@ struct run {
     const struct plan *plan;
     size_t steps, batch;
     char *base;
+    char *h_new,
+        *h_a; /* what a step makes, and the operand the last step left; float32 without a projection swaps them */
 };
 
 /* ---- sizes ---- */
@@ -58,6 +61,7 @@ static bool make_plan(const struct tine_lstm *lstm, size_t steps, size_t batch, 
     plan->chunk = batch ? lstm->kernel->mc / batch : 1;
     if (plan->chunk > steps) plan->chunk = steps;
     if (plan->chunk < 1) plan->chunk = 1;
+    plan->rows = batch < lstm->kernel->mc ? batch : lstm->kernel->mc;
     size_t rows, total, check;
     if (!tine_size_mul(plan->chunk, batch, &rows) || !tine_size_mul(steps, batch, &total)) return false;
     if (!tine_size_mul(total, input, &check) || !tine_size_mul(check, sizeof(float), &check)) return false;
@@ -66,7 +70,7 @@ static bool make_plan(const struct tine_lstm *lstm, size_t steps, size_t batch, 
     const size_t between = config->num_layers > 1 ? total : 0, third = config->num_layers > 2 ? total : 0;
     return reserve(plan, &plan->pre, rows, plan->columns, sizeof(float)) &&
            reserve(plan, &plan->x, rows, input, elem) &&
-           reserve(plan, &plan->z, batch, plan->block * TINE_GROUP_COLUMNS, sizeof(float)) &&
+           reserve(plan, &plan->z, plan->rows, plan->block * TINE_GROUP_COLUMNS, sizeof(float)) &&
            reserve(plan, &plan->c, batch, plan->units, sizeof(float)) &&
            reserve(plan, &plan->h_new, batch, plan->ldh, sizeof(float)) &&
            reserve(plan, &plan->h_out, batch, plan->ldh, sizeof(float)) &&
@@ -87,79 +91,104 @@ static void to_operand(const struct tine_lstm *lstm, size_t n, const float *from
         memcpy(to, from, n * sizeof *from);
 }
 
-/* pre = x W_ih' + b for `count` steps from `first`. */
+/* pre = x W_ih' + b for `count` steps from `first`: block by block of columns, each with its rows one after the other,
+ * so that what a step reads is one stretch of memory and not rows that fall on the same sets of the cache. */
 static void input_product(const struct run *run, const struct tine_lstm_cell *cell, struct sequence in,
                           size_t first, size_t count) {
     const struct tine_lstm *lstm = run->lstm;
-    const size_t elem = lstm->half ? sizeof(uint16_t) : sizeof(float);
+    const size_t elem = lstm->half ? sizeof(uint16_t) : sizeof(float), rows = count * run->batch;
+    const size_t columns = run->plan->block * TINE_GROUP_COLUMNS, panels = columns / lstm->kernel->nr;
     const void *a = in.data + first * in.step;
     size_t lda = in.row;
     if (lstm->half || lstm->round || in.step != run->batch * in.row) {
-        char *rows = run->base + run->plan->x;
-        a = rows, lda = cell->input;
+        char *copy = run->base + run->plan->x;
+        a = copy, lda = cell->input;
         for (size_t t = 0; t < count; t++)
-            for (size_t b = 0; b < run->batch; b++, rows += cell->input * elem)
-                to_operand(lstm, cell->input, in.data + (first + t) * in.step + b * in.row, rows);
+            for (size_t b = 0; b < run->batch; b++, copy += cell->input * elem)
+                to_operand(lstm, cell->input, in.data + (first + t) * in.step + b * in.row, copy);
     }
-    tine_gemm(&cell->w_ih, count * run->batch, a, lda, cell->bias.data, 0,
-              (float *)(run->base + run->plan->pre), run->plan->columns);
+    float *pre = (float *)(run->base + run->plan->pre);
+    const float *bias = cell->bias.data;
+    for (size_t p = 0; p < cell->w_ih.panels; p += panels, pre += rows * columns, bias += columns)
+        tine_gemm_panels(&cell->w_ih, p, panels, rows, a, lda, bias, 0, pre, columns);
 }
 
-/* h_new and c from the step's part of `pre` and the last h: for each block of units the product, then the gates. */
-static void recurrent_step(const struct run *run, const struct tine_lstm_cell *cell, const float *pre) {
+/* h_new and c from step t of a chunk and the last h: for each block of units the product, then the gates. */
+static void recurrent_step(const struct run *run, const struct tine_lstm_cell *cell, size_t count, size_t t) {
     const struct plan *plan = run->plan;
-    const struct tine_packed *w = &cell->w_hh;
-    const size_t panels = TINE_GROUP_COLUMNS / w->kernel->nr, ldz = plan->block * TINE_GROUP_COLUMNS;
-    float *z = (float *)(run->base + plan->z), *c = (float *)(run->base + plan->c);
-    float *h = (float *)(run->base + plan->h_new);
-    for (size_t g = 0; g < run->lstm->groups; g += plan->block) {
-        tine_gemm_panels(w, g * panels, plan->block * panels, run->batch, run->base + plan->h_a, plan->ldh,
-                         pre + g * TINE_GROUP_COLUMNS, plan->columns, z, ldz);
-        for (size_t i = 0; i < plan->block; i++)
-            run->lstm->math->gates(run->batch, z + i * TINE_GROUP_COLUMNS, ldz, c + (g + i) * TINE_GATE_UNITS,
-                                   plan->units, h + (g + i) * TINE_GATE_UNITS, plan->ldh);
-    }
+    const size_t columns = plan->block * TINE_GROUP_COLUMNS, panels = columns / run->lstm->kernel->nr;
+    const size_t elem = run->lstm->half ? sizeof(uint16_t) : sizeof(float), batch = run->batch;
+    const float *pre = (const float *)(run->base + plan->pre) + t * batch * columns;
+    float *z = (float *)(run->base + plan->z), *c = (float *)(run->base + plan->c), *h = (float *)run->h_new;
+    for (size_t g = 0; g < run->lstm->groups; g += plan->block, pre += count * batch * columns)
+        for (size_t b = 0; b < batch; b += plan->rows) {
+            const size_t rows = batch - b < plan->rows ? batch - b : plan->rows;
+            tine_gemm_panels(&cell->w_hh, g / plan->block * panels, panels, rows,
+                             run->h_a + b * plan->ldh * elem, plan->ldh, pre + b * columns, columns, z,
+                             columns);
+            for (size_t i = 0; i < plan->block; i++)
+                run->lstm->math->gates(rows, z + i * TINE_GROUP_COLUMNS, columns,
+                                       c + ((g + i) * batch + b) * TINE_GATE_UNITS, TINE_GATE_UNITS,
+                                       h + b * plan->ldh + (g + i) * TINE_GATE_UNITS, plan->ldh);
+        }
 }
 
 /* Projects h if there is a projection, writes it to the output and makes it the operand of the next step. */
-static void finish_step(const struct run *run, const struct tine_lstm_cell *cell, float *out, size_t row) {
+static void finish_step(struct run *run, const struct tine_lstm_cell *cell, float *out, size_t row) {
     const struct tine_lstm *lstm = run->lstm;
-    const struct plan *plan = run->plan;
-    const size_t elem = lstm->half ? sizeof(uint16_t) : sizeof(float), ld = plan->ldh;
-    float *h = (float *)(run->base + plan->h_new), *h_out = (float *)(run->base + plan->h_out);
-    char *h_a = run->base + plan->h_a;
+    const size_t elem = lstm->half ? sizeof(uint16_t) : sizeof(float), ld = run->plan->ldh;
+    float *h = (float *)run->h_new;
     if (cell->w_hr.kernel) {
         for (size_t b = 0; b < run->batch; b++)
-            to_operand(lstm, lstm->config.hidden_size, h + b * ld, h_a + b * ld * elem);
-        tine_gemm(&cell->w_hr, run->batch, h_a, ld, NULL, 0, h_out, ld);
-        h = h_out;
+            to_operand(lstm, lstm->config.hidden_size, h + b * ld, run->h_a + b * ld * elem);
+        h = (float *)(run->base + run->plan->h_out);
+        tine_gemm(&cell->w_hr, run->batch, run->h_a, ld, NULL, 0, h, ld);
     }
+    const bool swap = !cell->w_hr.kernel && !lstm->half && !lstm->round;
     for (size_t b = 0; b < run->batch; b++) {
         memcpy(out + b * row, h + b * ld, lstm->out * sizeof *out);
-        to_operand(lstm, lstm->out, h + b * ld, h_a + b * ld * elem);
+        if (!swap) to_operand(lstm, lstm->out, h + b * ld, run->h_a + b * ld * elem);
     }
+    if (!swap) return;
+    char *old = run->h_a;
+    run->h_a = run->h_new, run->h_new = old;
 }
 
-static void begin_state(const struct run *run, const float *h0, const float *c0) {
+/* Row b of a state (batch, hidden) to or from the order of `c`: units in groups of 16, each with its rows together. */
+static void scatter_c(const struct run *run, size_t b, const float *row) {
+    const size_t hidden = run->lstm->config.hidden_size;
+    float *c = (float *)(run->base + run->plan->c) + b * TINE_GATE_UNITS;
+    for (size_t u = 0; u < hidden; u++)
+        c[u / TINE_GATE_UNITS * run->batch * TINE_GATE_UNITS + u % TINE_GATE_UNITS] = row[u];
+}
+
+static void gather_c(const struct run *run, size_t b, float *row) {
+    const size_t hidden = run->lstm->config.hidden_size;
+    const float *c = (const float *)(run->base + run->plan->c) + b * TINE_GATE_UNITS;
+    for (size_t u = 0; u < hidden; u++)
+        row[u] = c[u / TINE_GATE_UNITS * run->batch * TINE_GATE_UNITS + u % TINE_GATE_UNITS];
+}
+
+static void begin_state(struct run *run, const float *h0, const float *c0) {
     const struct tine_lstm *lstm = run->lstm;
-    const size_t elem = lstm->half ? sizeof(uint16_t) : sizeof(float), hidden = lstm->config.hidden_size;
-    char *h_a = run->base + run->plan->h_a;
-    float *c = (float *)(run->base + run->plan->c);
-    memset(c, 0, run->batch * run->plan->units * sizeof *c);
-    memset(h_a, 0, run->batch * run->plan->ldh * elem);
+    const struct plan *plan = run->plan;
+    const size_t elem = lstm->half ? sizeof(uint16_t) : sizeof(float);
+    run->h_a = run->base + plan->h_a;
+    run->h_new = run->base + plan->h_new;
+    memset(run->base + plan->c, 0, run->batch * plan->units * sizeof(float));
+    memset(run->h_a, 0, run->batch * plan->ldh * elem);
     for (size_t b = 0; b < run->batch; b++) {
-        if (c0) memcpy(c + b * run->plan->units, c0 + b * hidden, hidden * sizeof *c);
-        if (h0) to_operand(lstm, lstm->out, h0 + b * lstm->out, h_a + b * run->plan->ldh * elem);
+        if (c0) scatter_c(run, b, c0 + b * lstm->config.hidden_size);
+        if (h0) to_operand(lstm, lstm->out, h0 + b * lstm->out, run->h_a + b * plan->ldh * elem);
     }
 }
 
 /* The last state: c from the workspace, h from the last output (or h0 if there was no step). */
 static void end_state(const struct run *run, const float *last, size_t row, const float *h0, float *h_n,
                       float *c_n) {
-    const size_t hidden = run->lstm->config.hidden_size, width = run->lstm->out;
-    const float *c = (const float *)(run->base + run->plan->c);
+    const size_t width = run->lstm->out;
     for (size_t b = 0; b < run->batch; b++) {
-        if (c_n) memcpy(c_n + b * hidden, c + b * run->plan->units, hidden * sizeof *c);
+        if (c_n) gather_c(run, b, c_n + b * run->lstm->config.hidden_size);
         if (!h_n) continue;
         if (last)
             memcpy(h_n + b * width, last + b * row, width * sizeof *h_n);
@@ -170,17 +199,16 @@ static void end_state(const struct run *run, const float *last, size_t row, cons
     }
 }
 
-static void run_cell(const struct run *run, const struct tine_lstm_cell *cell, struct sequence in,
+static void run_cell(struct run *run, const struct tine_lstm_cell *cell, struct sequence in,
                      struct sequence out) {
     const size_t chunk = run->plan->chunk;
-    const float *pre = (const float *)(run->base + run->plan->pre);
     for (size_t done = 0; done < run->steps; done += chunk) {
         size_t count = run->steps - done < chunk ? run->steps - done : chunk;
         size_t first = cell->reverse ? run->steps - done - count : done;
         input_product(run, cell, in, first, count);
         for (size_t i = 0; i < count; i++) {
             size_t t = cell->reverse ? count - 1 - i : i;
-            recurrent_step(run, cell, pre + t * run->batch * run->plan->columns);
+            recurrent_step(run, cell, count, t);
             finish_step(run, cell, out.data + (first + t) * out.step, out.row);
         }
     }
@@ -193,7 +221,7 @@ struct states {
     float *h_n, *c_n;
 };
 
-static void run_layer(const struct run *run, size_t layer, struct sequence in, struct sequence out,
+static void run_layer(struct run *run, size_t layer, struct sequence in, struct sequence out,
                       const struct states *all) {
     const struct tine_lstm *lstm = run->lstm;
     for (size_t d = 0; d < lstm->directions; d++) {
@@ -210,7 +238,7 @@ static void run_layer(const struct run *run, size_t layer, struct sequence in, s
     }
 }
 
-static void run_layers(const struct run *run, const float *x, float *output, const struct states *all) {
+static void run_layers(struct run *run, const float *x, float *output, const struct states *all) {
     const struct tine_lstm *lstm = run->lstm;
     const size_t input = lstm->config.input_size, width = lstm->directions * lstm->out;
     const bool first = lstm->config.batch_first;
@@ -248,7 +276,7 @@ enum tine_kernel_error tine_lstm_forward(const struct tine_lstm *lstm, struct ti
         tine_mem_free(&space->mem);
         if (!tine_mem_alloc(&space->mem, plan.bytes)) return TINE_KERNEL_MEMORY;
     }
-    struct run run = {lstm, &plan, steps, batch, space->mem.data};
+    struct run run = {.lstm = lstm, .plan = &plan, .steps = steps, .batch = batch, .base = space->mem.data};
     struct states states = {h0, c0, h_n, c_n};
     if (batch) run_layers(&run, x, output, &states);
     tine_mem_free(&own.mem);

@@ -10,13 +10,9 @@
 #define CACHE_LINE ((size_t)64)
 #define HUGE_PAGE  ((size_t)2 << 20)
 
-bool tine_size_mul(size_t a, size_t b, size_t *out) {
-    return !__builtin_mul_overflow(a, b, out);
-}
+bool tine_size_mul(size_t a, size_t b, size_t *out) { return !__builtin_mul_overflow(a, b, out); }
 
-bool tine_size_add(size_t a, size_t b, size_t *out) {
-    return !__builtin_add_overflow(a, b, out);
-}
+bool tine_size_add(size_t a, size_t b, size_t *out) { return !__builtin_add_overflow(a, b, out); }
 
 /* Maps one huge page more than needed and gives the unaligned ends back. */
 static bool map_huge(struct tine_mem *mem, size_t bytes) {

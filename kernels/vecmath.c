@@ -13,12 +13,8 @@ static inline float v_bits(uint32_t bits) {
     return value;
 }
 
-static inline float v_load(const float *p) {
-    return *p;
-}
-static inline void v_store(float *p, float v) {
-    *p = v;
-}
+static inline float v_load(const float *p) { return *p; }
+static inline void v_store(float *p, float v) { *p = v; }
 #define v_set1(x)      ((float)(x))
 #define v_add(a, b)    ((a) + (b))
 #define v_sub(a, b)    ((a) - (b))
@@ -27,16 +23,10 @@ static inline void v_store(float *p, float v) {
 #define v_abs(a)       fabsf(a)
 #define v_fma(a, b, c) ((a) * (b) + (c))
 
-static inline float v_min(float a, float b) {
-    return a < b ? a : b;
-}
-static inline float v_max(float a, float b) {
-    return a > b ? a : b;
-}
+static inline float v_min(float a, float b) { return a < b ? a : b; }
+static inline float v_max(float a, float b) { return a > b ? a : b; }
 /* A NaN has no integer exponent; any will do, the product stays NaN. */
-static inline float v_pow2(float n) {
-    return v_bits((uint32_t)((n == n ? (int32_t)n : 0) + 127) << 23);
-}
+static inline float v_pow2(float n) { return v_bits((uint32_t)((n == n ? (int32_t)n : 0) + 127) << 23); }
 static inline float v_scale(float p, float n) {
     float half = n == n ? (float)((int32_t)n / 2) : 0;
     return p * v_pow2(half) * v_pow2(n - half);
@@ -44,12 +34,8 @@ static inline float v_scale(float p, float n) {
 #define v_copysign(x, s)       copysignf(x, s)
 #define v_if_negative(x, a, b) (signbit(x) ? (a) : (b))
 
-static inline float v_bf16_bits(float x) {
-    return tine_bf16_value(tine_bf16_of(x));
-}
-static inline void v_store_bf16(uint16_t *p, float x) {
-    *p = tine_bf16_of(x);
-}
+static inline float v_bf16_bits(float x) { return tine_bf16_value(tine_bf16_of(x)); }
+static inline void v_store_bf16(uint16_t *p, float x) { *p = tine_bf16_of(x); }
 
 #include "kernels/vecmath_body.h"
 

@@ -43,21 +43,42 @@ TINE_INLINE V exp_v(V x) {
     return v_scale(v_add(p, v_set1(1)), n);
 }
 
-TINE_INLINE V sigmoid_v(V x) {
+/* sigmoid and tanh as fractions, so that a product of two of them costs one division. Denominators lie in [1, 2]. */
+struct fraction {
+    V above, below;
+};
+
+TINE_INLINE struct fraction sigmoid_fraction(V x) {
     V n;
     V t = v_min(v_set1(104.5f), v_abs(x));
     V p = expm1_reduced(v_sub(v_set1(0), t), &n);
     V z = v_scale(v_add(p, v_set1(1)), n);
-    return v_div(v_if_negative(x, z, v_set1(1)), v_add(v_set1(1), z));
+    return (struct fraction){v_if_negative(x, z, v_set1(1)), v_add(v_set1(1), z)};
 }
 
-TINE_INLINE V tanh_v(V x) {
+TINE_INLINE struct fraction tanh_fraction(V x) {
     V n;
     V t = v_min(v_set1(10), v_abs(x)); /* tanh(9.02) rounds to 1 */
     V p = expm1_reduced(v_mul(t, v_set1(-2)), &n);
     V s = v_pow2(n);
     V e = v_fma(s, p, v_sub(s, v_set1(1)));
-    return v_copysign(v_div(e, v_add(v_set1(2), e)), x);
+    return (struct fraction){v_copysign(e, x), v_add(v_set1(2), e)};
+}
+
+TINE_INLINE V sigmoid_v(V x) {
+    struct fraction f = sigmoid_fraction(x);
+    return v_div(f.above, f.below);
+}
+
+TINE_INLINE V tanh_v(V x) {
+    struct fraction f = tanh_fraction(x);
+    return v_div(f.above, f.below);
+}
+
+/* sigmoid(x) * tanh(y) */
+TINE_INLINE V sigmoid_tanh_v(V x, V y) {
+    struct fraction s = sigmoid_fraction(x), t = tanh_fraction(y);
+    return v_div(v_mul(s.above, t.above), v_mul(s.below, t.below));
 }
 
 /* Whole vectors, then one last vector through a buffer: the same instructions for every element. */
@@ -93,13 +114,11 @@ static void to_bf16_array(size_t n, const float *x, uint16_t *y) {
 static void gates_rows(size_t rows, const float *z, size_t ldz, float *c, size_t ldc, float *h, size_t ldh) {
     for (size_t r = 0; r < rows; r++, z += ldz, c += ldc, h += ldh)
         for (int u = 0; u < TINE_GATE_UNITS; u += W) {
-            V i = sigmoid_v(v_load(z + u));
+            V in = sigmoid_tanh_v(v_load(z + u), v_load(z + 2 * TINE_GATE_UNITS + u));
             V f = sigmoid_v(v_load(z + TINE_GATE_UNITS + u));
-            V g = tanh_v(v_load(z + 2 * TINE_GATE_UNITS + u));
-            V o = sigmoid_v(v_load(z + 3 * TINE_GATE_UNITS + u));
-            V state = v_fma(f, v_load(c + u), v_mul(i, g));
+            V state = v_fma(f, v_load(c + u), in);
             v_store(c + u, state);
-            v_store(h + u, v_mul(o, tanh_v(state)));
+            v_store(h + u, sigmoid_tanh_v(v_load(z + 3 * TINE_GATE_UNITS + u), state));
         }
 }
 
