@@ -109,6 +109,9 @@ void tine_hub_object_release(tine_hub *h, tine_object id);
 /* The payload (borrowed) and class of an object, or NULL when there is none. */
 tine_payload *tine_hub_object_payload(tine_hub *h, tine_object id, const char **class_name);
 
+/* Workers that join from now on are told to record a trace, or not. */
+void tine_hub_trace(tine_hub *h, bool on);
+
 /* The next action, oldest first; false when there is none. What it points to is valid until the next call. */
 bool tine_hub_next(tine_hub *h, tine_hub_action *out);
 void tine_hub_stats_get(const tine_hub *h, tine_hub_stats *out);

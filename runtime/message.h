@@ -29,7 +29,7 @@ typedef enum tine_message_type {
     /* coordinator to worker */
     TINE_MSG_WELCOME, /* epoch, window (nested forks it may have unstarted), flags bit 0: record a trace */
     TINE_MSG_REJECT,  /* text: why; the connection ends */
-    TINE_MSG_TASK,    /* task, attempt, epoch, depth, target, payload (arguments) */
+    TINE_MSG_TASK,    /* task, attempt, epoch, depth, flow, target, payload (arguments) */
     TINE_MSG_RESULT,  /* seq, status, payload | text: answers TINE_MSG_SUBMIT */
     TINE_MSG_CREDIT,  /* window: so many more nested forks may be submitted */
     TINE_MSG_DROP,    /* ids: objects that nobody refers to any more */
@@ -66,6 +66,8 @@ typedef struct tine_message {
     tine_error status;
     uint32_t attempt, epoch, depth, flags, window;
     uint64_t task, seq, run_ns, clock;
+    uint64_t
+        flow; /* TASK: the arrow of this fork in the trace, tine_trace_flow(owner's epoch, its ticket or seq) */
     tine_object object;
     tine_target target;
     const char *text;
@@ -74,5 +76,7 @@ typedef struct tine_message {
     tine_payload *payload; /* borrowed like the rest; a holder takes a reference */
     const tine_hello *hello;
 } tine_message;
+
+const char *tine_message_name(const tine_message *m); /* "TASK" */
 
 #endif

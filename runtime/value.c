@@ -170,6 +170,7 @@ tine_value *tine_module_ref(tine_object id, const char *class_name, tine_object_
     if (!v) return NULL;
     v->object = id;
     v->owner = owner;
+    if (owner) owner->retained(owner, id);
     return tine_value_adopted(v);
 }
 
@@ -189,6 +190,7 @@ tine_value *tine_value_as_object(const tine_value *v, tine_object id, tine_objec
     if (!w) return NULL;
     w->object = id;
     w->owner = owner;
+    if (owner) owner->retained(owner, id);
     switch (v->kind) {
     case TINE_BOOL: w->b = v->b; break;
     case TINE_INT: w->i = v->i; break;

@@ -11,8 +11,10 @@
 
 enum { TINE_MAX_DEPTH = 64 }; /* lists and dicts nest at most so deep: all that walks values may recurse */
 
-/* Who is told when the last handle on an object goes (the coordinator's hub, through the loop's lock). Lives for ever. */
+/* Who is told of every handle on an object that is made, and that goes (the coordinator's hub, by way of its loop). May be told
+ * under any lock. Lives for ever. */
 typedef struct tine_object_owner {
+    void (*retained)(struct tine_object_owner *owner, tine_object id);
     void (*released)(struct tine_object_owner *owner, tine_object id);
 } tine_object_owner;
 

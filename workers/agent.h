@@ -35,7 +35,7 @@ typedef struct tine_agent_action {
 
 /* A task to be started: the strings and the payload belong to the agent and live until tine_agent_done of this task. */
 typedef struct tine_agent_task {
-    uint64_t task;
+    uint64_t task, flow;
     uint32_t attempt, depth;
     tine_target target;
     tine_payload *payload;
