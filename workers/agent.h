@@ -54,8 +54,8 @@ void tine_agent_done(tine_agent *a, uint64_t task, tine_error status, tine_paylo
                      uint64_t run_ns);
 /* A started task waits for futures. Calling it again before tine_agent_done is allowed and says nothing new. */
 void tine_agent_park(tine_agent *a, uint64_t task);
-/* A fork made by a started task. `ticket` (not 0) comes back in exactly one COMPLETE. EAGAIN: the window is used up, wait for
- * TINE_AGENT_CREDIT. */
+/* A fork made by a started task. `ticket` (not 0, of no other open fork; on the wire: its seq) comes back in exactly one COMPLETE. EAGAIN: the window is used up, wait for
+ * TINE_AGENT_CREDIT. ECANCELED: after TINE_AGENT_STOP. */
 tine_error tine_agent_fork(tine_agent *a, uint64_t parent, uint64_t ticket, const tine_target *target,
                            uint32_t flags, tine_payload *payload);
 /* A value or module (class_name) put by a started task: it gets an id of its own and goes to the coordinator at once. */

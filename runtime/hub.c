@@ -1,0 +1,202 @@
+/* The hub's events: what a fork, a message, a loss or the clock does. See hub.h for the contract, hub_internal.h for the
+ * structures and where the rest is.
+ *
+ * Every event ends with a dispatch, so between events there is never both a worker with credit and a task that it could take. */
+#include "runtime/hub_internal.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+tine_error tine_hub_new(tine_hub **out, const tine_hub_config *config) {
+    tine_hub *h = calloc(1, sizeof *h);
+    if (!h) return TINE_ENOMEM;
+    h->config = *config;
+    tine_hub_config *c = &h->config;
+    if (!c->max_attempts) c->max_attempts = 1;
+    if (!c->max_credit) c->max_credit = 256;
+    if (!c->max_credit_bytes) c->max_credit_bytes = 256 << 20;
+    if (!c->prefetch_ns) c->prefetch_ns = 1000000;
+    if (!c->window) c->window = 4096;
+    if (!c->hello_timeout_ns) c->hello_timeout_ns = 5000000000;
+    *out = h;
+    return TINE_OK;
+}
+
+static void free_peers(tine_hub *h) {
+    while (h->workers) {
+        free(tine_idmap_remove(&h->peers, h->workers->peer));
+        tine_hub_worker_free(h, h->workers);
+    }
+    while (h->guests) {
+        free(tine_idmap_remove(&h->peers, h->guests->peer));
+        tine_hub_guest_free(h, h->guests);
+    }
+    tine_idmap_fini(&h->peers);
+    free(h->slots);
+}
+
+void tine_hub_free(tine_hub *h) {
+    if (!h) return;
+    if (!h->stopped) tine_hub_tasks_cancel(h);
+    tine_hub_action_fini(h, &h->current);
+    for (; h->ring_n; h->ring_n--, h->ring_at = (h->ring_at + 1) & (h->ring_room - 1))
+        tine_hub_action_fini(h, &h->ring[h->ring_at]);
+    free(h->ring);
+    free_peers(h);
+    tine_hub_objects_free(h);
+    while (h->all) tine_hub_callable_free(h, h->all);
+    tine_idmap_fini(&h->callables);
+    for (size_t i = 0; i < h->n_groups; i++) tine_hub_group_fini(&h->groups[i]);
+    tine_hub_tasks_free(h);
+    free(h->gone_reason);
+    free(h);
+}
+
+/* ---- this process ---- */
+
+static bool complete_target(const tine_target *t) { return t->name && !t->method == !t->object; }
+
+tine_error tine_hub_fork(tine_hub *h, uint64_t ticket, const tine_target *target, uint32_t flags,
+                         tine_payload *payload, int64_t now) {
+    (void)now;
+    if (h->stopped) return TINE_ESTATE;
+    if (!ticket || !payload || !complete_target(target)) return TINE_EINVAL;
+    if (!tine_hub_mentions(h, NULL, payload, target->object)) return TINE_EINVAL;
+    hub_task *t = tine_hub_task_new(h, target, flags, payload);
+    t->ticket = ticket;
+    tine_hub_enqueue(h, t);
+    tine_hub_dispatch(h);
+    return TINE_OK;
+}
+
+void tine_hub_stop(tine_hub *h, int64_t now) {
+    (void)now;
+    if (h->stopped) return;
+    h->stopped = true;
+    tine_hub_tasks_cancel(h);
+    for (hub_worker *w = h->workers; w; w = w->next) tine_hub_send(h, w->peer, TINE_MSG_STOP);
+}
+
+void tine_hub_workers_gone(tine_hub *h, const char *reason, int64_t now) {
+    (void)now;
+    h->gone = true;
+    h->config.workers_return = false;
+    free(h->gone_reason);
+    h->gone_reason = tine_hub_copy(reason);
+    tine_hub_sweep(h);
+    tine_hub_dispatch(h);
+}
+
+/* ---- the clock ---- */
+
+int64_t tine_hub_deadline(const tine_hub *h) {
+    int64_t first = INT64_MAX;
+    for (const hub_guest *g = h->guests; g; g = g->next)
+        if (g->deadline < first) first = g->deadline;
+    return first;
+}
+
+void tine_hub_tick(tine_hub *h, int64_t now) {
+    for (hub_guest *g = h->guests, *next; g; g = next) {
+        next = g->next;
+        if (g->deadline <= now)
+            tine_hub_cut(h, g->peer, !g->rejected,
+                         g->rejected ? "it was rejected" : "it did not say hello in time");
+    }
+    tine_hub_dispatch(h);
+}
+
+/* ---- messages ---- */
+
+static void on_done(tine_hub *h, hub_worker *w, const tine_message *m) {
+    hub_task *t = tine_hub_task_find(h, m->task);
+    if (!t || t->worker != w || t->state != HUB_RUNNING || t->attempt != m->attempt || w->epoch != m->epoch)
+        h->stats.stale++;
+    else
+        tine_hub_task_done(h, t, m);
+}
+
+static void on_park(tine_hub *h, hub_worker *w, const tine_message *m) {
+    for (size_t i = 0; i < m->n_ids; i++) {
+        hub_task *t = tine_hub_task_find(h, m->ids[i]);
+        if (t && t->worker == w) tine_hub_task_park(h, t);
+    }
+}
+
+static void refuse(tine_hub *h, hub_worker *w, uint64_t seq, tine_error e, const char *why) {
+    hub_action *a = tine_hub_send(h, w->peer, TINE_MSG_RESULT);
+    a->a.message.seq = seq;
+    a->a.message.status = e;
+    a->a.message.text = a->memory = tine_hub_copy(why);
+    w->owed++;
+    tine_hub_dirty(h, w);
+}
+
+static void submit(tine_hub *h, hub_worker *w, hub_task *parent, const tine_message *m) {
+    hub_task *t = tine_hub_task_new(h, &m->target, m->flags, m->payload);
+    t->ticket = m->seq;
+    t->owner = w;
+    t->link.depth = parent->link.depth + 1;
+    t->windowed = true;
+    w->unstarted++;
+    tine_hub_task_adopt(parent, t);
+    tine_hub_enqueue(h, t);
+}
+
+static void on_submit(tine_hub *h, hub_worker *w, const tine_message *m) {
+    if (!m->payload || !complete_target(&m->target)) {
+        tine_hub_cut(h, w->peer, true, "it submitted a fork without function or arguments");
+        return;
+    }
+    if (!w->window_left) {
+        tine_hub_cut(h, w->peer, true, "it submitted more forks than its credit allows");
+        return;
+    }
+    w->window_left--;
+    hub_task *parent = tine_hub_task_find(h, m->task);
+    if (parent && parent->worker != w) parent = NULL;
+    if (!parent || parent->doomed)
+        refuse(h, w, m->seq, TINE_ECANCELED, "the task that forked this is over");
+    else if (!tine_hub_mentions(h, w, m->payload, m->target.object))
+        refuse(h, w, m->seq, TINE_EINVAL, "an argument is a put value or module that is no longer there");
+    else
+        submit(h, w, parent, m);
+    if (parent) tine_hub_task_received(h, parent);
+}
+
+static void on_object(tine_hub *h, hub_worker *w, const tine_message *m) {
+    if (m->status) return; /* the answer to a fetch, which we never send */
+    const char *bad = tine_hub_object_arrived(h, w, m);
+    if (bad) tine_hub_cut(h, w->peer, true, bad);
+}
+
+static void on_worker(tine_hub *h, hub_worker *w, const tine_message *m) {
+    switch (m->type) {
+    case TINE_MSG_DONE: on_done(h, w, m); break;
+    case TINE_MSG_PARK: on_park(h, w, m); break;
+    case TINE_MSG_SUBMIT: on_submit(h, w, m); break;
+    case TINE_MSG_FETCH: tine_hub_object_fetch(h, w, m->object); break;
+    case TINE_MSG_OBJECT: on_object(h, w, m); break;
+    case TINE_MSG_PONG:
+    case TINE_MSG_EVENTS: break; /* the loop's own affair */
+    case TINE_MSG_HELLO: tine_hub_cut(h, w->peer, true, "it said hello twice"); break;
+    default: tine_hub_cut(h, w->peer, true, "it sent a message that only a coordinator may send");
+    }
+}
+
+void tine_hub_message(tine_hub *h, tine_peer peer, const tine_message *m, int64_t now) {
+    hub_peer *p = tine_hub_peer(h, peer);
+    if (!p) return; /* cut off before this came */
+    if (p->worker)
+        on_worker(h, p->worker, m);
+    else if (m->type == TINE_MSG_HELLO)
+        tine_hub_hello(h, p->guest, m->hello, now);
+    else if (!p->guest->rejected)
+        tine_hub_cut(h, peer, true, "its first message is no hello");
+    tine_hub_dispatch(h);
+}
+
+void tine_hub_trace(tine_hub *h, bool on) { h->trace = on; }
+
+void tine_hub_stats_get(const tine_hub *h, tine_hub_stats *out) { *out = h->stats; }
