@@ -264,4 +264,4 @@ static const tine_transport_ops ops = {
     .stats = mpi_stats,
 };
 
-__attribute__((visibility("default"))) const tine_transport_ops *tine_transport_mpi(void) { return &ops; }
+const tine_transport_ops *tine_transport_mpi(void) { return &ops; }

@@ -87,13 +87,15 @@ void tine_mpi_bell_close(tine_mpi_bell *b, int fd) {
 }
 
 /* The fence orders the message before the look at `asleep`; the sleeper has the mirror image of it. */
-void tine_mpi_bell_ring(tine_mpi_bell *b) {
+bool tine_mpi_bell_ring(tine_mpi_bell *b) {
     atomic_thread_fence(memory_order_seq_cst);
-    if (!atomic_load_explicit(&b->asleep, memory_order_relaxed) || !atomic_exchange(&b->asleep, 0)) return;
+    if (!atomic_load_explicit(&b->asleep, memory_order_relaxed) || !atomic_exchange(&b->asleep, 0))
+        return false;
     int saved = errno;
     atomic_fetch_add(&b->word, 1);
     syscall(SYS_futex, &b->word, FUTEX_WAKE, 1, NULL, NULL, 0);
     errno = saved;
+    return true;
 }
 
 void tine_mpi_bell_sleep(tine_mpi_bell *b, uint32_t word, int64_t ns) {

@@ -46,9 +46,11 @@ void tine_mpi_idle_wait(tine_mpi *t, int64_t timeout_ns) {
         if (moved) {
             spin_from = now;
             next = NAP_FIRST_NS;
+            t->woke = false;
         }
         if (now - spin_from < (t->crowded ? SPIN_CROWDED_NS : SPIN_NS)) {
-            if (t->crowded)
+            /* A peer that we woke may have been put on this very core. */
+            if (t->crowded || t->woke)
                 sched_yield();
             else
                 pause_a_little();

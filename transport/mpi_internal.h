@@ -101,7 +101,7 @@ int tine_mpi_bell_open(tine_mpi_card *card, tine_mpi_bell **out);
 /* The peer's bell, or NULL where it is on another host or hides its memory. */
 tine_mpi_bell *tine_mpi_bell_of(const tine_mpi_card *mine, const tine_mpi_card *peer);
 void tine_mpi_bell_close(tine_mpi_bell *b, int fd);
-void tine_mpi_bell_ring(tine_mpi_bell *b);
+bool tine_mpi_bell_ring(tine_mpi_bell *b); /* true: it slept */
 void tine_mpi_bell_sleep(tine_mpi_bell *b, uint32_t word, int64_t ns);
 /* True if some ranks of `cards` share so few cores that one polling takes a core from another. */
 bool tine_mpi_crowded(const tine_mpi_card *cards, size_t n);
@@ -213,6 +213,7 @@ typedef struct tine_mpi {
     tine_mpi_card card;
     int bell_fd;
     bool crowded;
+    bool woke; /* a peer was asleep when we sent to it, and nothing has come since */
     atomic_bool woken;
     tine_transport_stats stats;
 } tine_mpi;
@@ -251,6 +252,12 @@ void tine_mpi_mark_busy(tine_mpi *t, tine_mpi_peer *p);
 void tine_mpi_idle_wait(tine_mpi *t, int64_t timeout_ns);
 void tine_mpi_idle_wake(tine_mpi *t);
 
-const tine_transport_ops *tine_transport_mpi(void);
+/* ---- mpi_bare.c, mpi.c: what the module exports ---- */
+
+/* Bare MPI ping-pong of ranks 0 and 1 with `size` bytes, in seconds; every rank has to call it, and all return together.
+ * -EIO with a sentence. Found with dlsym once the transport is loaded. */
+__attribute__((visibility("default"))) int tine_mpi_bare(int rounds, int size, double *p50, double *p99,
+                                                         char *why, size_t why_size);
+__attribute__((visibility("default"))) const tine_transport_ops *tine_transport_mpi(void);
 
 #endif

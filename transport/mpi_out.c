@@ -21,7 +21,7 @@ static tine_mpi_slot *take_slot(tine_mpi *t) {
 
 static void ring(tine_mpi *t, int rank) {
     int i = t->listener ? rank - 1 : 0;
-    if (i >= 0 && i < t->n_peers && t->peers[i].bell) tine_mpi_bell_ring(t->peers[i].bell);
+    if (i >= 0 && i < t->n_peers && t->peers[i].bell) t->woke |= tine_mpi_bell_ring(t->peers[i].bell);
 }
 
 static int send_slot(tine_mpi *t, tine_mpi_slot *s, int rank, size_t bytes) {
