@@ -60,17 +60,13 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static end *listeners, *searching;
 static unsigned long names;
 
-static const char *library(void) {
-    return "built in";
-}
+static const char *library(void) { return "built in"; }
 
 static void bond_unref(bond *l) {
     if (l && --l->refs == 0) free(l);
 }
 
-static int side(const end *e) {
-    return e->listener ? 0 : 1;
-}
+static int side(const end *e) { return e->listener ? 0 : 1; }
 
 static bond *bond_of(const end *e, tine_peer peer) {
     if (peer == 0 || peer > e->n_bonds) return NULL;
@@ -244,9 +240,7 @@ static void search(end *e) {
     }
 }
 
-static const char *inproc_url(const tine_transport *t) {
-    return ((const end *)t)->url;
-}
+static const char *inproc_url(const tine_transport *t) { return ((const end *)t)->url; }
 
 /* A frame that the receiver does not take at all breaks the framing, as it would over a wire. */
 static void refuse(bond *l, int to, size_t bytes) {
@@ -378,9 +372,7 @@ static void inproc_wait(tine_transport *t, int64_t timeout_ns) {
     if (ppoll(&p, 1, timeout_ns < 0 ? NULL : &ts, NULL) > 0) tine_wakeup_clear(&e->wakeup);
 }
 
-static void inproc_wake(tine_transport *t) {
-    tine_wakeup_call(&((end *)t)->wakeup);
-}
+static void inproc_wake(tine_transport *t) { tine_wakeup_call(&((end *)t)->wakeup); }
 
 /* Takes what an inbox holds of one bond (all of it where `l` is NULL) out of it, to be freed outside the lock. */
 static note *purge(end *e, const bond *l) {

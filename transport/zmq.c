@@ -148,9 +148,7 @@ static int zmq_connect_end(tine_transport **out, const char *url, const tine_tra
     return 0;
 }
 
-static const char *zmq_url(const tine_transport *tt) {
-    return ((const zmq_end *)tt)->url;
-}
+static const char *zmq_url(const tine_transport *tt) { return ((const zmq_end *)tt)->url; }
 
 static int zmq_send_op(tine_transport *tt, tine_peer peer, tine_frame *f) {
     zmq_end *t = (zmq_end *)tt;
@@ -166,7 +164,7 @@ static bool housekeep(zmq_end *t, bool dry, tine_event *ev, bool *again) {
     if (t->backlog) tine_zmq_pump(t, true);
     if (t->watch && tine_zmq_watch(t)) *again = true;
     if ((t->monitor_ready || !dry || t->phase == PHASE_CONNECTING) && tine_zmq_progress(t, ev)) return true;
-    if (t->watch) *again = true;
+    if (t->watch || t->hung_up) *again = true;
     return tine_zmq_due(t, ev);
 }
 
@@ -198,8 +196,7 @@ static int64_t timer(const zmq_end *t) {
     if (t->phase != PHASE_CONNECTING) return timeout;
     now = tine_clock_ns();
     int64_t next = tine_timeout_min(t->attempt_until, t->deadline);
-    timeout = tine_timeout_min(timeout, next > now ? next - now : 0);
-    return t->connected && !t->said_hello ? tine_timeout_min(timeout, PROBE_NS) : timeout;
+    return tine_timeout_min(timeout, next > now ? next - now : 0);
 }
 
 /* ZMQ_FD is edge-triggered and sending may swallow its edge: so the socket itself is asked before the wait, unless it has
@@ -232,9 +229,7 @@ static void zmq_wait(tine_transport *tt, int64_t timeout_ns) {
     if (p[2].revents) t->monitor_ready = true;
 }
 
-static void zmq_wake(tine_transport *tt) {
-    tine_wakeup_call(&((zmq_end *)tt)->wakeup);
-}
+static void zmq_wake(tine_transport *tt) { tine_wakeup_call(&((zmq_end *)tt)->wakeup); }
 
 static void zmq_drop(tine_transport *tt, tine_peer peer, bool bad, const char *reason) {
     zmq_end *t = (zmq_end *)tt;
@@ -242,9 +237,7 @@ static void zmq_drop(tine_transport *tt, tine_peer peer, bool bad, const char *r
     if (p) tine_zmq_peer_lose(t, p, bad, reason);
 }
 
-static void zmq_close_op(tine_transport *tt) {
-    ((zmq_end *)tt)->closed = true;
-}
+static void zmq_close_op(tine_transport *tt) { ((zmq_end *)tt)->closed = true; }
 
 /* What libzmq was lent and has not given back, and what it has not been given yet. */
 static bool flushed(zmq_end *t) {

@@ -103,8 +103,8 @@ struct zmq_end {
 
     int64_t deadline;      /* connector: when it gives up; negative: never */
     int64_t attempt_until; /* connector: when the present attempt is replaced by another */
-    bool connected, said_hello;
-    int failures; /* attempts that ended so far */
+    bool hung_up;          /* connector: the connection ended before it was joined */
+    int failures;          /* attempts that ended so far */
 
     zmq_peer *by_routing[ZMQ_BUCKETS], *by_id[ZMQ_BUCKETS];
     zmq_peer *last; /* whom the last message came from */
@@ -141,7 +141,7 @@ int tine_zmq_attempt(zmq_end *t, char *why, size_t why_size);
 void tine_zmq_disconnect(zmq_end *t);
 /* Reads the monitor and drives the connecting; true: `ev` is an event. */
 bool tine_zmq_progress(zmq_end *t, tine_event *ev);
-void tine_zmq_joined(zmq_end *t);
+void tine_zmq_joined(zmq_end *t, zmq_peer *p);
 
 /* zmq_send.c */
 int tine_zmq_send_frame(zmq_end *t, zmq_peer *p, tine_frame *f);

@@ -22,7 +22,10 @@ static int set(void *socket, int option, int value) {
  *   that is not read to RCVHWM chunks, and our own queue (max_queued) takes over early; 512 is past the point where the rate of
  *   small frames gains (bench_transport).
  * MAXMSGSIZE: a larger part is refused before it is allocated. Its peer is disconnected by libzmq.
- * IMMEDIATE: nothing is queued for a connection that does not exist.
+ * IMMEDIATE off: with it libzmq throws away what was received and not yet read when a connection ends, so the listener's
+ *   last frames. What it is good for, that nothing is queued for a connection that does not exist, holds anyway: a connector
+ *   sends its hello and waits for the answer.
+ * RECONNECT_IVL: an hour, longer than a socket is kept after its connection. -1, never, throws away unread frames, too.
  * HEARTBEAT: silence means death after TIMEOUT, also where no packet says so (SIGSTOP, a cable). The timer counts whole
  *   parts, so a part must pass within it; chunks are small for that. PONG comes from the peer's I/O thread: it proves the
  *   process, not the task. TTL has the peer, which may be another program, apply the same to us. TCP keepalive is not
@@ -37,11 +40,11 @@ static int set_options(zmq_end *t) {
     if (beat < 1) beat = 1;
     if (beat > 60000) beat = 60000;
     int rc = set(s, ZMQ_LINGER, 0) | set(s, ZMQ_SNDHWM, 512) | set(s, ZMQ_RCVHWM, 512) |
-             set(s, ZMQ_IMMEDIATE, 1) | zmq_setsockopt(s, ZMQ_MAXMSGSIZE, &max, sizeof max) |
+             set(s, ZMQ_IMMEDIATE, 0) | zmq_setsockopt(s, ZMQ_MAXMSGSIZE, &max, sizeof max) |
              set(s, ZMQ_HEARTBEAT_IVL, beat) | set(s, ZMQ_HEARTBEAT_TIMEOUT, 5 * beat) |
              set(s, ZMQ_HEARTBEAT_TTL, 5 * beat) | set(s, ZMQ_HANDSHAKE_IVL, 10000);
     if (t->listener) return rc | set(s, ZMQ_ROUTER_MANDATORY, 1) | set(s, ZMQ_ROUTER_HANDOVER, 0);
-    return rc | set(s, ZMQ_RECONNECT_IVL, -1);
+    return rc | set(s, ZMQ_RECONNECT_IVL, 3600000);
 }
 
 static int fd_of(void *socket) {
@@ -54,7 +57,7 @@ static int open_monitor(zmq_end *t) {
     char name[64];
     int events = ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
                  ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
-    if (!t->listener) events |= ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_CLOSED;
+    if (!t->listener) events |= ZMQ_EVENT_CLOSED;
     snprintf(name, sizeof name, "inproc://monitor-%u", t->monitors++);
     if (zmq_socket_monitor(t->socket, name, events)) return -1;
     t->monitor = zmq_socket(t->context, ZMQ_PAIR);
@@ -82,7 +85,7 @@ void tine_zmq_disconnect(zmq_end *t) {
     if (t->socket) zmq_close(t->socket);
     t->monitor = t->socket = NULL;
     t->monitor_ready = t->dirty = false;
-    t->connected = t->said_hello = false;
+    t->hung_up = false;
     if (t->phase == PHASE_JOINED) t->phase = PHASE_OVER;
 }
 
@@ -95,7 +98,11 @@ int tine_zmq_attempt(zmq_end *t, char *why, size_t why_size) {
         tine_zmq_disconnect(t);
         return rc;
     }
+    uint8_t hello[WIRE_HELLO_BYTES];
+    tine_wire_hello(hello, (uint32_t)t->config.chunk);
     t->attempt_until = tine_clock_ns() + ATTEMPT_NS;
+    TINE_ASSERT(tine_zmq_send_short(t, 0, hello, sizeof hello), ==,
+                0); /* the queue of a new socket is empty */
     return 0;
 }
 
@@ -107,8 +114,9 @@ static void attempt_failed(zmq_end *t, const char *what) {
     t->attempt_until = tine_clock_ns() + (BACKOFF_NS << shift);
 }
 
-void tine_zmq_joined(zmq_end *t) {
+void tine_zmq_joined(zmq_end *t, zmq_peer *p) {
     t->phase = PHASE_JOINED;
+    if (t->hung_up) tine_zmq_peer_gone(t, p);
 }
 
 /* A stranger that never got as far as a message: no peer had it, so it is lost under an id of its own. */
@@ -145,15 +153,13 @@ static bool next_monitor_event(zmq_end *t, int *event, uint32_t *value) {
 }
 
 static void connector_event(zmq_end *t, int event) {
-    if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) {
-        t->connected = true;
-    } else if (t->phase == PHASE_JOINED) {
+    if (t->phase == PHASE_JOINED) {
         zmq_peer *p = tine_zmq_peer_by_id(t, 1);
         if (p) tine_zmq_peer_gone(t, p);
     } else if (event == ZMQ_EVENT_CLOSED) {
         attempt_failed(t, "nobody listens there");
     } else if (event == ZMQ_EVENT_DISCONNECTED) {
-        attempt_failed(t, "the connection was closed before a hello came");
+        t->hung_up = true; /* a hello and more may be there to be read */
     } else {
         attempt_failed(t, "what listens there does not speak ZeroMQ");
     }
@@ -176,16 +182,6 @@ static bool read_monitor(zmq_end *t, tine_event *ev) {
     return false;
 }
 
-static void say_hello(zmq_end *t) {
-    uint8_t hello[WIRE_HELLO_BYTES];
-    int events;
-    size_t size = sizeof events;
-    tine_wire_hello(hello, (uint32_t)t->config.chunk);
-    zmq_getsockopt(t->socket, ZMQ_EVENTS, &events,
-                   &size); /* lets the socket take note of the new connection */
-    t->said_hello = tine_zmq_send_short(t, 0, hello, sizeof hello) == 0;
-}
-
 static bool give_up(zmq_end *t, tine_event *ev) {
     t->phase = PHASE_OVER;
     tine_zmq_disconnect(t);
@@ -196,9 +192,10 @@ static bool give_up(zmq_end *t, tine_event *ev) {
 }
 
 bool tine_zmq_progress(zmq_end *t, tine_event *ev) {
+    if (t->hung_up && t->phase == PHASE_CONNECTING)
+        attempt_failed(t, "the connection was closed before a hello came");
     if (t->monitor && read_monitor(t, ev)) return true;
     if (t->phase != PHASE_CONNECTING) return false;
-    if (t->connected && !t->said_hello) say_hello(t);
     int64_t now = tine_clock_ns();
     if (t->deadline >= 0 && now >= t->deadline) return give_up(t, ev);
     if (now < t->attempt_until) return false;

@@ -19,9 +19,7 @@ static zmq_peer **routing_bucket(zmq_end *t, uint64_t routing) {
     return &t->by_routing[(routing * UINT64_C(0x9e3779b97f4a7c15)) >> 54];
 }
 
-static zmq_peer **id_bucket(zmq_end *t, tine_peer id) {
-    return &t->by_id[id % ZMQ_BUCKETS];
-}
+static zmq_peer **id_bucket(zmq_end *t, tine_peer id) { return &t->by_id[id % ZMQ_BUCKETS]; }
 
 zmq_peer *tine_zmq_peer_by_routing(zmq_end *t, uint64_t routing) {
     zmq_peer *p = *routing_bucket(t, routing);

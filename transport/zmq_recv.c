@@ -211,7 +211,7 @@ static int meet(zmq_end *t, uint64_t routing, zmq_msg_t *first, tine_event *ev) 
         skip_rest(t, more);
         return RECEIVE_NOTHING; /* without memory it is a stranger still: its next message tries again */
     }
-    if (!t->listener) tine_zmq_joined(t);
+    if (!t->listener) tine_zmq_joined(t, p);
     if (bye) return read_bye(t, p, first);
     if (wrong) return bad(t, p, more, wrong);
     skip_rest(t, more);

@@ -38,9 +38,7 @@ static void give_back(void *data, void *hint) {
     free(l);
 }
 
-static size_t in_flight(const zmq_peer *p) {
-    return atomic_load(&p->flight->bytes);
-}
+static size_t in_flight(const zmq_peer *p) { return atomic_load(&p->flight->bytes); }
 
 static bool may_fly(const zmq_peer *p, size_t bytes) {
     size_t now = in_flight(p);
@@ -143,9 +141,7 @@ static int queue_put(zmq_queue *q, tine_frame *f) {
     return 0;
 }
 
-static tine_frame *queue_first(const zmq_queue *q) {
-    return q->n ? q->at[q->head] : NULL;
-}
+static tine_frame *queue_first(const zmq_queue *q) { return q->n ? q->at[q->head] : NULL; }
 
 static void queue_pop(zmq_queue *q) {
     q->head = (q->head + 1) & (q->room - 1);
@@ -176,13 +172,14 @@ static void on_backlog(zmq_end *t, zmq_peer *p) {
     t->backlog_tail = &p->next_backlog;
 }
 
-static void sent(zmq_end *t, tine_frame *f, size_t bytes) {
+static int taken(zmq_end *t, size_t bytes) {
     t->stats.frames_out++;
     t->stats.bytes_out += bytes;
-    tine_frame_free(f);
+    return 0;
 }
 
 int tine_zmq_send_frame(zmq_end *t, zmq_peer *p, tine_frame *f) {
+    if (p->on_backlog && atomic_load(&t->room)) tine_zmq_pump(t, false);
     size_t bytes = tine_frame_bytes(f), used = p->queued + in_flight(p);
     if (used && used + bytes + ZMQ_FRAME_COST > t->config.max_queued) {
         p->want_writable = true;
@@ -192,18 +189,22 @@ int tine_zmq_send_frame(zmq_end *t, zmq_peer *p, tine_frame *f) {
     bool small = bytes <= p->chunk;
     if (small && !p->small.n && may_fly(p, lent_bytes(f))) {
         int rc = send_whole(t, p, f);
-        if (rc == 0) sent(t, f, bytes);
+        if (rc == 0) {
+            tine_frame_free(f);
+            return taken(t, bytes);
+        }
         if (rc == -EPIPE) tine_zmq_peer_gone(t, p);
         if (rc != -EAGAIN) return rc;
         p->blocked = true;
     }
     int rc = queue_put(small ? &p->small : &p->large, f);
-    if (rc) return rc == -ENOMEM ? -EAGAIN : rc;
+    if (rc) p->want_writable = true;
+    if (rc) return -EAGAIN;
     p->queued += bytes + ZMQ_FRAME_COST;
     bool alone = !p->on_backlog;
     on_backlog(t, p);
     if (alone && !small) tine_zmq_pump(t, false);
-    return 0;
+    return taken(t, bytes);
 }
 
 static int send_open(zmq_end *t, zmq_peer *p, const tine_frame *f) {
@@ -259,12 +260,11 @@ static int step_large(zmq_end *t, zmq_peer *p) {
         p->blocked = rc == -EAGAIN;
         return rc;
     }
-    size_t bytes = tine_frame_bytes(f);
-    if (p->out_total == bytes) {
+    if (p->out_total == tine_frame_bytes(f)) {
         p->out_open = false;
         p->queued -= ZMQ_FRAME_COST;
         queue_pop(&p->large);
-        sent(t, f, bytes);
+        tine_frame_free(f);
     }
     return 0;
 }
@@ -278,10 +278,9 @@ static int drain_small(zmq_end *t, zmq_peer *p) {
             p->blocked = rc == -EAGAIN;
             return rc;
         }
-        size_t bytes = tine_frame_bytes(f);
-        p->queued -= bytes + ZMQ_FRAME_COST;
+        p->queued -= tine_frame_bytes(f) + ZMQ_FRAME_COST;
         queue_pop(&p->small);
-        sent(t, f, bytes);
+        tine_frame_free(f);
     }
     return 0;
 }

@@ -29,9 +29,7 @@ void tine_wire_chunk(uint8_t out[WIRE_CHUNK_BYTES], uint64_t offset) {
     put(out + 1, offset, 8);
 }
 
-size_t tine_wire_open_bytes(uint32_t n_buffers) {
-    return 5 + 8 * ((size_t)n_buffers + 1);
-}
+size_t tine_wire_open_bytes(uint32_t n_buffers) { return 5 + 8 * ((size_t)n_buffers + 1); }
 
 void tine_wire_open(uint8_t *out, uint32_t n_buffers) {
     out[0] = WIRE_OPEN;

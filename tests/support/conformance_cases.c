@@ -1,0 +1,626 @@
+/* The cases of the conformance suite, each a listener's and a connector's role. See conformance.h. */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tests/support/conformance.h"
+#include "transport/assert.h"
+#include "transport/clock.h"
+
+#define REQUIRE TINE_CONF_REQUIRE
+enum { KI = 1 << 10, MI = 1 << 20 };
+
+/* The next event must be of this kind; `want_frame` style helpers keep the roles readable. */
+static bool expect(tine_conf_end *e, tine_event_kind kind, tine_event *ev) {
+    *ev = tine_conf_next(e);
+    if (ev->kind == kind) return true;
+    snprintf(e->why, sizeof e->why, "expected event %d, got %d of peer %llu (%.100s)", kind, ev->kind,
+             (unsigned long long)ev->peer, ev->reason);
+    tine_frame_free(ev->frame);
+    ev->frame = NULL;
+    return false;
+}
+
+static bool expect_up(tine_conf_end *e, tine_peer *peer) {
+    tine_event ev;
+    if (!expect(e, TINE_EVENT_UP, &ev)) return false;
+    *peer = ev.peer;
+    REQUIRE(e, ev.peer != 0, "a peer has an id");
+    return true;
+}
+
+static bool expect_frame(tine_conf_end *e, tine_peer peer, size_t header, size_t buffer, uint32_t seed) {
+    tine_event ev;
+    if (!expect(e, TINE_EVENT_FRAME, &ev)) return false;
+    bool same = tine_conf_check(ev.frame, header, buffer, seed);
+    size_t bytes = tine_frame_bytes(ev.frame);
+    tine_frame_free(ev.frame);
+    REQUIRE(e, ev.peer == peer, "a frame of peer %llu", (unsigned long long)ev.peer);
+    REQUIRE(e, same, "a frame of %zu bytes is not the one that was sent (header %zu, seed %u)", bytes, header,
+            seed);
+    return true;
+}
+
+static bool expect_lost(tine_conf_end *e, tine_peer peer, bool bad) {
+    tine_event ev;
+    if (!expect(e, TINE_EVENT_LOST, &ev)) return false;
+    REQUIRE(e, ev.peer == peer && ev.bad == bad, "peer %llu, bad %d", (unsigned long long)ev.peer, ev.bad);
+    REQUIRE(e, ev.reason[0] != 0, "no reason");
+    return true;
+}
+
+static bool send(tine_conf_end *e, tine_peer peer, size_t header, size_t buffer, uint32_t seed) {
+    return tine_conf_send(e, peer, tine_conf_frame(header, buffer, seed));
+}
+
+static bool up_at_listener(tine_conf_end *e, tine_peer *peer) { return expect_up(e, peer) && *peer == 1; }
+
+/* The connector's last act in most cases: what the listener sent last was seen, the listener goes first. */
+static bool until_lost(tine_conf_end *e) { return expect_lost(e, 1, false); }
+
+/* ---- sizes and shapes: the connector echoes ---- */
+
+static bool echo(tine_conf_end *e) {
+    tine_peer p;
+    if (!up_at_listener(e, &p)) return false;
+    for (;;) {
+        tine_event ev = tine_conf_next(e);
+        if (ev.kind == TINE_EVENT_LOST) return true;
+        if (ev.kind == TINE_EVENT_WRITABLE) continue;
+        REQUIRE(e, ev.kind == TINE_EVENT_FRAME, "event %d", ev.kind);
+        int rc;
+        while ((rc = e->ops->send(e->t, p, ev.frame)) == -EAGAIN) {
+            tine_event w = tine_conf_next(e);
+            REQUIRE(e, w.kind == TINE_EVENT_WRITABLE, "event %d while blocked", w.kind);
+        }
+        if (rc) tine_frame_free(ev.frame);
+        REQUIRE(e, rc == 0 || rc == -EPIPE, "send: %d", rc);
+    }
+}
+
+static bool start_one(tine_conf_end *e, tine_peer *p) {
+    tine_conf_go(e, 0);
+    return expect_up(e, p);
+}
+
+static bool zero_length(tine_conf_end *e) {
+    tine_peer p;
+    if (!start_one(e, &p)) return false;
+    static const size_t headers[] = {0, 0, 1, 5}, buffers[] = {SIZE_MAX, 0, 0, 0};
+    for (uint32_t i = 0; i < 4; i++)
+        if (!send(e, p, headers[i], buffers[i], i)) return false;
+    for (uint32_t i = 0; i < 4; i++)
+        if (!expect_frame(e, p, headers[i], buffers[i], i)) return false;
+    return true;
+}
+
+/* `each` bytes more in every buffer, some of them empty. */
+static tine_frame *many(uint32_t n, size_t each) {
+    tine_frame *f = tine_frame_new(3, n);
+    TINE_ASSERT(f != NULL, ==, true);
+    memcpy(f->header, "abc", 3);
+    for (uint32_t i = 0; i < n; i++) {
+        size_t size = i % 7 == 0 ? 0 : (i % 100) * each;
+        f->buffers[i] = tine_buffer_new(size);
+        TINE_ASSERT(f->buffers[i] != NULL, ==, true);
+        tine_conf_fill(f->buffers[i]->data, size, i);
+    }
+    return f;
+}
+
+static bool same_many(const tine_frame *f, uint32_t n, size_t each) {
+    if (f->n_buffers != n || f->header_size != 3 || memcmp(f->header, "abc", 3)) return false;
+    for (uint32_t i = 0; i < n; i++) {
+        size_t size = i % 7 == 0 ? 0 : (i % 100) * each;
+        if (f->buffers[i]->size != size || !tine_conf_filled(f->buffers[i]->data, size, i)) return false;
+    }
+    return true;
+}
+
+static bool many_buffers(tine_conf_end *e) {
+    tine_peer p;
+    if (!start_one(e, &p)) return false;
+    static const size_t each[] = {1, 37, 2000}; /* within a chunk; beyond it; each beyond what is copied */
+    for (int i = 0; i < 3; i++) {
+        tine_event ev;
+        uint32_t n = i == 2 ? 64 : TINE_FRAME_MAX_BUFFERS;
+        if (!tine_conf_send(e, p, many(n, each[i])) || !expect(e, TINE_EVENT_FRAME, &ev)) return false;
+        bool same = same_many(ev.frame, n, each[i]);
+        tine_frame_free(ev.frame);
+        REQUIRE(e, same, "%u buffers of up to %zu bytes came back changed", n, 99 * each[i]);
+    }
+    return true;
+}
+
+static bool large(tine_conf_end *e) {
+    tine_peer p;
+    return start_one(e, &p) && send(e, p, 10, 64 * MI, 7) && expect_frame(e, p, 10, 64 * MI, 7);
+}
+
+static bool large_header(tine_conf_end *e) {
+    tine_peer p;
+    return start_one(e, &p) && send(e, p, 5 * MI + 3, 9, 7) && expect_frame(e, p, 5 * MI + 3, 9, 7) &&
+           send(e, p, 5 * MI, SIZE_MAX, 8) && expect_frame(e, p, 5 * MI, SIZE_MAX, 8);
+}
+
+static void free_block(void *data, size_t size, void *ctx) {
+    (void)data;
+    (void)size;
+    free(ctx);
+}
+
+static tine_frame *unaligned_frame(size_t size, uint32_t shift) {
+    uint8_t *block = malloc(size + 64);
+    tine_frame *f = tine_frame_new(1, 1);
+    TINE_ASSERT(block && f, ==, true);
+    f->header[0] = 'u';
+    tine_conf_fill(block + shift, size, shift);
+    f->buffers[0] = tine_buffer_wrap(block + shift, size, free_block, block);
+    TINE_ASSERT(f->buffers[0] != NULL, ==, true);
+    return f;
+}
+
+static bool unaligned(tine_conf_end *e) {
+    tine_peer p;
+    if (!start_one(e, &p)) return false;
+    static const size_t sizes[] = {1,      63,     4095, 32767,  32769,      262143,
+                                   MI - 2, MI - 1, MI,   MI + 1, 2 * MI + 1, 5 * MI - 7};
+    for (uint32_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        tine_event ev;
+        uint32_t shift = 1 + i % 13;
+        if (!tine_conf_send(e, p, unaligned_frame(sizes[i], shift)) || !expect(e, TINE_EVENT_FRAME, &ev))
+            return false;
+        const tine_buffer *b = ev.frame->buffers[0];
+        bool same =
+            ev.frame->n_buffers == 1 && b->size == sizes[i] && tine_conf_filled(b->data, b->size, shift);
+        tine_frame_free(ev.frame);
+        REQUIRE(e, same, "%zu bytes at an odd address came back changed", sizes[i]);
+    }
+    return true;
+}
+
+/* ---- order ---- */
+
+enum { ORDER_FRAMES = 20000 };
+
+/* Both directions at once: sends as much as is taken, checks what comes. `peers` are told apart by id. */
+static bool stream(tine_conf_end *e, const tine_peer *peers, int n) {
+    uint32_t out[TINE_CONF_CONNECTORS] = {0}, in[TINE_CONF_CONNECTORS] = {0};
+    for (int done = 0; done < 2 * n;) {
+        done = 0;
+        for (int i = 0; i < n; i++) {
+            for (int burst = 0; burst < 100 && out[i] < ORDER_FRAMES; burst++) {
+                tine_frame *f =
+                    tine_conf_frame(1 + out[i] % 60, out[i] % 5 ? SIZE_MAX : out[i] % 900, out[i]);
+                int rc = e->ops->send(e->t, peers[i], f);
+                if (rc) tine_frame_free(f);
+                if (rc == -EAGAIN) break;
+                REQUIRE(e, rc == 0, "send: %d", rc);
+                out[i]++;
+            }
+            done += (out[i] == ORDER_FRAMES) + (in[i] == ORDER_FRAMES);
+        }
+        if (done == 2 * n) return true;
+        tine_event ev = tine_conf_next(e);
+        if (ev.kind == TINE_EVENT_WRITABLE) continue;
+        REQUIRE(e, ev.kind == TINE_EVENT_FRAME, "event %d: %.80s", ev.kind, ev.reason);
+        int i = 0;
+        while (i < n && peers[i] != ev.peer) i++;
+        bool same =
+            i < n && tine_conf_check(ev.frame, 1 + in[i] % 60, in[i] % 5 ? SIZE_MAX : in[i] % 900, in[i]);
+        tine_frame_free(ev.frame);
+        REQUIRE(e, same, "not the frame whose turn it was");
+        in[i]++;
+    }
+    return true;
+}
+
+static bool order(tine_conf_end *e) {
+    tine_peer peers[2];
+    for (int i = 0; i < 2; i++) {
+        tine_conf_go(e, i);
+        if (!expect_up(e, &peers[i])) return false;
+    }
+    REQUIRE(e, peers[0] != peers[1], "two peers, one id");
+    for (int i = 0; i < 2; i++)
+        if (!send(e, peers[i], 1, SIZE_MAX, 0)) return false; /* all are there: begin */
+    if (!stream(e, peers, 2)) return false;
+    tine_transport_stats s;
+    e->ops->stats(e->t, &s);
+    REQUIRE(e,
+            s.frames_in == 2 * ORDER_FRAMES && s.frames_out == 2 * ORDER_FRAMES + 2 &&
+                s.bytes_in > s.frames_in,
+            "counted %llu in, %llu out", (unsigned long long)s.frames_in, (unsigned long long)s.frames_out);
+    return true;
+}
+
+static bool order_connector(tine_conf_end *e) {
+    tine_peer p;
+    return up_at_listener(e, &p) && expect_frame(e, p, 1, SIZE_MAX, 0) && stream(e, &p, 1) && until_lost(e);
+}
+
+/* A small frame that is sent after a large one comes before it. */
+static bool overtaking(tine_conf_end *e) {
+    tine_peer p;
+    return start_one(e, &p) && expect_frame(e, p, 4, SIZE_MAX, 2) && expect_frame(e, p, 9, 64 * MI, 1) &&
+           send(e, p, 9, 64 * MI, 3) && send(e, p, 4, SIZE_MAX, 4) && expect_frame(e, p, 1, SIZE_MAX, 5);
+}
+
+static bool overtaking_connector(tine_conf_end *e) {
+    tine_peer p;
+    return up_at_listener(e, &p) && send(e, p, 9, 64 * MI, 1) && send(e, p, 4, SIZE_MAX, 2) &&
+           expect_frame(e, p, 4, SIZE_MAX, 4) && expect_frame(e, p, 9, 64 * MI, 3) &&
+           send(e, p, 1, SIZE_MAX, 5) && until_lost(e);
+}
+
+/* Large frames of several peers at once; each peer's in order, small ones between them. */
+static bool parallel_large(tine_conf_end *e) {
+    tine_peer peers[3], p;
+    uint32_t next[3] = {0};
+    for (int i = 0; i < 3; i++) {
+        tine_conf_go(e, i);
+        if (!expect_up(e, &p)) return false;
+        peers[i] = p;
+    }
+    for (int i = 0; i < 3; i++)
+        if (!send(e, peers[i], 1, SIZE_MAX, 0)) return false;
+    for (int left = 9; left > 0; left--) {
+        tine_event ev;
+        if (!expect(e, TINE_EVENT_FRAME, &ev)) return false;
+        int i = 0;
+        while (i < 2 && peers[i] != ev.peer) i++;
+        bool same = tine_conf_check(ev.frame, 8, 16 * MI + next[i], next[i]);
+        tine_frame_free(ev.frame);
+        REQUIRE(e, same, "frame %u of connector %d is not the one that was sent", next[i], i);
+        next[i]++;
+    }
+    return true;
+}
+
+static bool parallel_large_connector(tine_conf_end *e) {
+    tine_peer p;
+    if (!up_at_listener(e, &p) || !expect_frame(e, p, 1, SIZE_MAX, 0)) return false;
+    for (uint32_t i = 0; i < 3; i++)
+        if (!send(e, p, 8, 16 * MI + i, i)) return false;
+    return until_lost(e);
+}
+
+/* ---- deaths ---- */
+
+/* Connector 0 is killed while it sends 256 MiB; connector 1 is none the worse for it. */
+static bool death_in_mid_send(tine_conf_end *e) {
+    tine_peer dead, other;
+    tine_conf_go(e, 1);
+    if (!expect_up(e, &other)) return false;
+    if (!start_one(e, &dead) || !expect_frame(e, dead, 5, SIZE_MAX, 1) || !send(e, dead, 5, SIZE_MAX, 2))
+        return false;
+    tine_event ev = tine_conf_next(e);
+    if (ev.kind == TINE_EVENT_FRAME &&
+        !strcmp(e->scheme, "inproc")) { /* handed over in one piece, so it was whole */
+        tine_frame_free(ev.frame);
+        ev = tine_conf_next(e);
+    }
+    tine_frame_free(ev.frame);
+    REQUIRE(e, ev.kind == TINE_EVENT_LOST && ev.peer == dead && !ev.bad, "event %d of %llu", ev.kind,
+            (unsigned long long)ev.peer);
+    tine_frame *f = tine_conf_frame(1, SIZE_MAX, 1);
+    int rc = e->ops->send(e->t, dead, f);
+    tine_frame_free(f);
+    REQUIRE(e, rc == -EPIPE, "send to the dead: %d", rc);
+    return send(e, other, 5, 2 * MI, 3) && expect_frame(e, other, 5, 2 * MI, 3);
+}
+
+static bool death_in_mid_send_connector(tine_conf_end *e) {
+    tine_peer p;
+    if (e->index == 1) return echo(e);
+    if (!up_at_listener(e, &p) || !send(e, p, 5, SIZE_MAX, 1) || !send(e, p, 5, 256 * MI, 1)) return false;
+    if (!expect_frame(e, p, 5, SIZE_MAX, 2)) return false;
+    e->host->die(e->host, e);
+    return true;
+}
+
+static bool listener_lost(tine_conf_end *e) {
+    tine_peer p[2];
+    for (int i = 0; i < 2; i++) {
+        tine_conf_go(e, i);
+        if (!expect_up(e, &p[i])) return false;
+    }
+    for (int i = 0; i < 2; i++)
+        if (!send(e, p[i], 5, 3 * MI, 1) || !expect_frame(e, p[i], 5, SIZE_MAX, 2)) return false;
+    e->ops->fini(e->t);
+    e->t = NULL;
+    return true;
+}
+
+static bool listener_lost_connector(tine_conf_end *e) {
+    tine_peer p;
+    if (!up_at_listener(e, &p) || !expect_frame(e, p, 5, 3 * MI, 1) || !send(e, p, 5, SIZE_MAX, 2))
+        return false;
+    if (!until_lost(e)) return false;
+    tine_frame *f = tine_conf_frame(1, SIZE_MAX, 1);
+    int rc = e->ops->send(e->t, p, f);
+    tine_frame_free(f);
+    REQUIRE(e, rc == -EPIPE, "send to a listener that is gone: %d", rc);
+    return true;
+}
+
+/* After one connector's death another one comes: a new peer with a new id. */
+static bool reconnect(tine_conf_end *e) {
+    tine_peer first, second;
+    if (!start_one(e, &first) || !send(e, first, 1, SIZE_MAX, 1) || !expect_lost(e, first, false))
+        return false;
+    tine_conf_go(e, 1);
+    if (!expect_up(e, &second)) return false;
+    REQUIRE(e, second != first, "an id was used again");
+    return send(e, second, 1, 2 * MI, 2) && expect_frame(e, second, 1, 2 * MI, 2);
+}
+
+static bool reconnect_connector(tine_conf_end *e) {
+    tine_peer p;
+    if (e->index == 1) return echo(e);
+    if (!up_at_listener(e, &p) || !expect_frame(e, p, 1, SIZE_MAX, 1)) return false;
+    e->host->die(e->host, e);
+    return true;
+}
+
+/* ---- nobody there ---- */
+
+/* A free address is one where somebody listened until now. */
+static bool late_listener(tine_conf_end *e) {
+    char why[128];
+    tine_peer p;
+    e->ops->fini(e->t);
+    e->t = NULL;
+    tine_conf_go(e, 0);
+    REQUIRE(e, e->ops->listen(&e->t, e->url, NULL, why, sizeof why) == 0, "%s", why);
+    return expect_up(e, &p) && send(e, p, 1, 1, 1) && expect_frame(e, p, 1, 1, 1);
+}
+
+static bool connect_to_nobody(tine_conf_end *e) {
+    e->ops->fini(e->t);
+    e->t = NULL;
+    tine_conf_go(e, 0);
+    return true;
+}
+
+static bool connect_to_nobody_connector(tine_conf_end *e) {
+    int64_t begin = tine_clock_ns();
+    if (!expect_lost(e, 1, false)) return false;
+    REQUIRE(e, tine_clock_ns() - begin > 200000000, "given up before connect_ns");
+    return true;
+}
+
+/* ---- closing with work pending ---- */
+
+enum { PENDING = 1000 };
+
+static bool send_pending_and_stop(tine_conf_end *e, tine_peer p) {
+    if (!send(e, p, 7, 32 * MI, 77)) return false;
+    for (uint32_t i = 0; i < PENDING; i++)
+        if (!send(e, p, 10, 100, i)) return false;
+    e->ops->close(e->t);
+    tine_frame *f = tine_conf_frame(1, SIZE_MAX, 1);
+    int rc = e->ops->send(e->t, p, f);
+    tine_frame_free(f);
+    REQUIRE(e, rc == -EPIPE, "send after close: %d", rc);
+    REQUIRE(e, e->ops->stop(e->t), "not flushed within linger_ns");
+    e->ops->fini(e->t);
+    e->t = NULL;
+    return true;
+}
+
+static bool expect_pending(tine_conf_end *e, tine_peer p) {
+    uint32_t small = 0;
+    for (int i = 0; i < PENDING + 1; i++) {
+        tine_event ev;
+        if (!expect(e, TINE_EVENT_FRAME, &ev)) return false;
+        bool is_large = ev.frame->header_size == 7;
+        bool same = is_large ? tine_conf_check(ev.frame, 7, 32 * MI, 77)
+                             : tine_conf_check(ev.frame, 10, 100, small++);
+        tine_frame_free(ev.frame);
+        REQUIRE(e, same, "frame %d is not the one that was sent", i);
+    }
+    return expect_lost(e, p, false);
+}
+
+static bool close_pending(tine_conf_end *e) {
+    tine_peer p;
+    return start_one(e, &p) && expect_pending(e, p);
+}
+
+static bool close_pending_connector(tine_conf_end *e) {
+    tine_peer p;
+    return up_at_listener(e, &p) && send_pending_and_stop(e, p);
+}
+
+static bool listener_close_pending(tine_conf_end *e) {
+    tine_peer p;
+    return start_one(e, &p) && send_pending_and_stop(e, p);
+}
+
+static bool listener_close_pending_connector(tine_conf_end *e) {
+    tine_peer p;
+    return up_at_listener(e, &p) && expect_pending(e, p);
+}
+
+/* ---- bounds ---- */
+
+/* A connector that does not read: send says -EAGAIN while no more than max_queued and what a transport's own pipes hold is
+ * under way, and WRITABLE comes when it reads again. */
+static bool back_pressure(tine_conf_end *e) {
+    tine_peer p;
+    if (!start_one(e, &p)) return false;
+    uint32_t n = 0;
+    int rc = 0;
+    while (n < 4096) {
+        tine_frame *f = tine_conf_frame(1, 64 * KI, n);
+        rc = e->ops->send(e->t, p, f);
+        if (rc) tine_frame_free(f);
+        if (rc) break;
+        n++;
+    }
+    REQUIRE(e, rc == -EAGAIN, "%u frames of 64 KiB were taken, then %d", n, rc);
+    REQUIRE(e, n >= 60, "%u frames of 64 KiB are less than max_queued", n);
+    tine_conf_go(e, 0);
+    tine_event ev;
+    if (!expect(e, TINE_EVENT_WRITABLE, &ev)) return false;
+    REQUIRE(e, ev.peer == p, "peer %llu is writable", (unsigned long long)ev.peer);
+    return send(e, p, 2, SIZE_MAX, n) && expect_frame(e, p, 3, SIZE_MAX, n);
+}
+
+static bool back_pressure_connector(tine_conf_end *e) {
+    tine_peer p;
+    if (!up_at_listener(e, &p)) return false;
+    tine_conf_await(e);
+    for (uint32_t i = 0;; i++) {
+        tine_event ev;
+        if (!expect(e, TINE_EVENT_FRAME, &ev)) return false;
+        bool last = ev.frame->header_size == 2;
+        bool same =
+            last ? tine_conf_check(ev.frame, 2, SIZE_MAX, i) : tine_conf_check(ev.frame, 1, 64 * KI, i);
+        tine_frame_free(ev.frame);
+        REQUIRE(e, same, "frame %u is not the one that was sent", i);
+        if (last) return send(e, p, 3, SIZE_MAX, i) && until_lost(e);
+    }
+}
+
+/* A frame past the listener's max_frame loses its sender, and nobody else. */
+static bool max_frame(tine_conf_end *e) {
+    tine_peer bad, other;
+    tine_conf_go(e, 1);
+    if (!expect_up(e, &other) || !start_one(e, &bad) || !expect_lost(e, bad, true)) return false;
+    tine_transport_stats s;
+    e->ops->stats(e->t, &s);
+    REQUIRE(e, s.peers_bad == 1 && s.peers_lost == 1, "%llu bad, %llu lost", (unsigned long long)s.peers_bad,
+            (unsigned long long)s.peers_lost);
+    return send(e, other, 3, 1 * MI, 3) && expect_frame(e, other, 3, 1 * MI, 3);
+}
+
+static bool max_frame_connector(tine_conf_end *e) {
+    tine_peer p;
+    if (e->index == 1) return echo(e);
+    return up_at_listener(e, &p) && send(e, p, 1, 4 * MI, 1) && until_lost(e);
+}
+
+/* ---- the rest of the table ---- */
+
+static bool drop(tine_conf_end *e) {
+    tine_peer p, other;
+    tine_conf_go(e, 1);
+    if (!expect_up(e, &other) || !start_one(e, &p)) return false;
+    e->ops->drop(e->t, p, false, "the test says so");
+    tine_event ev;
+    if (!expect(e, TINE_EVENT_LOST, &ev)) return false;
+    REQUIRE(e, ev.peer == p && !ev.bad && strstr(ev.reason, "the test says so"), "reason: %s", ev.reason);
+    e->ops->drop(e->t, p, false, "twice is once");
+    e->ops->drop(e->t, 12345, false, "nobody");
+    tine_frame *f = tine_conf_frame(1, SIZE_MAX, 1);
+    int rc = e->ops->send(e->t, p, f);
+    tine_frame_free(f);
+    REQUIRE(e, rc == -EPIPE, "send to the dropped: %d", rc);
+    return send(e, other, 3, 100, 3) && expect_frame(e, other, 3, 100, 3);
+}
+
+static bool drop_connector(tine_conf_end *e) {
+    tine_peer p;
+    if (e->index == 1) return echo(e);
+    return up_at_listener(e, &p) && until_lost(e);
+}
+
+static tine_conf_end *woken_end;
+
+static void *wake_main(void *arg) {
+    tine_conf_end *e = arg;
+    e->ops->wake(e->t);
+    return NULL;
+}
+
+static void on_signal(int number) {
+    (void)number;
+    woken_end->ops->wake(woken_end->t);
+}
+
+/* A wake before the wait, from another thread and from a signal handler; each wait has no limit of its own. */
+static bool wake(tine_conf_end *e) {
+    pthread_t th;
+    e->ops->wake(e->t);
+    e->ops->wake(e->t);
+    e->ops->wait(e->t, -1);
+    for (int i = 0; i < 100; i++) {
+        TINE_ASSERT(pthread_create(&th, NULL, wake_main, e), ==, 0);
+        e->ops->wait(e->t, -1);
+        pthread_join(th, NULL);
+        e->ops->wait(e->t, 0);
+    }
+    woken_end = e;
+    struct sigaction sa = {.sa_handler = on_signal}, old;
+    sigaction(SIGUSR1, &sa, &old);
+    for (int i = 0; i < 100; i++) {
+        pthread_kill(pthread_self(), SIGUSR1);
+        e->ops->wait(e->t, -1);
+    }
+    sigaction(SIGUSR1, &old, NULL);
+    int64_t begin = tine_clock_ns();
+    e->ops->wait(e->t, 0); /* early returns are allowed: the last wake may still count */
+    e->ops->wait(e->t, 20000000);
+    REQUIRE(e, tine_clock_ns() - begin < 10000000000, "a wait of 20 ms went on");
+    return true;
+}
+
+static bool unknown_peer(tine_conf_end *e) {
+    tine_peer p;
+    tine_event ev;
+    tine_frame *f = tine_conf_frame(1, SIZE_MAX, 1);
+    int rc = e->ops->send(e->t, 1, f), rc0 = e->ops->send(e->t, 0, f);
+    tine_frame_free(f);
+    REQUIRE(e, rc == -EPIPE && rc0 == -EPIPE, "send to nobody: %d, %d", rc, rc0);
+    TINE_ASSERT(e->ops->recv(e->t, &ev), ==, 0);
+    REQUIRE(e, ev.kind == TINE_EVENT_NONE, "event %d on an idle listener", ev.kind);
+    return start_one(e, &p) && send(e, p, 1, 1, 1) && expect_frame(e, p, 1, 1, 1);
+}
+
+#define NS(ms) ((int64_t)(ms)*1000000)
+static const tine_conf_case cases[] = {
+    {"order", 2, 0, {0}, {0}, order, order_connector},
+    {"zero_length", 1, 0, {0}, {0}, zero_length, echo},
+    {"many_buffers", 1, 0, {0}, {0}, many_buffers, echo},
+    {"large", 1, 0, {0}, {0}, large, echo},
+    {"unaligned", 1, 0, {0}, {0}, unaligned, echo},
+    {"large_header", 1, 0, {0}, {0}, large_header, echo},
+    {"overtaking", 1, TINE_CONF_OVERTAKES, {0}, {0}, overtaking, overtaking_connector},
+    {"parallel_large", 3, 0, {0}, {0}, parallel_large, parallel_large_connector},
+    {"death_in_mid_send", 2, TINE_CONF_DIES, {0}, {0}, death_in_mid_send, death_in_mid_send_connector},
+    {"listener_lost", 2, TINE_CONF_LISTENER_DIES, {0}, {0}, listener_lost, listener_lost_connector},
+    {"reconnect", 2, TINE_CONF_DIES, {0}, {0}, reconnect, reconnect_connector},
+    {"late_listener", 1, TINE_CONF_LATE, {0}, {.connect_ns = -1}, late_listener, echo},
+    {"connect_to_nobody",
+     1,
+     TINE_CONF_LATE,
+     {0},
+     {.connect_ns = NS(300)},
+     connect_to_nobody,
+     connect_to_nobody_connector},
+    {"close_pending", 1, 0, {0}, {.linger_ns = NS(10000)}, close_pending, close_pending_connector},
+    {"listener_close_pending",
+     1,
+     0,
+     {.linger_ns = NS(10000)},
+     {0},
+     listener_close_pending,
+     listener_close_pending_connector},
+    {"back_pressure", 1, 0, {.max_queued = 4 * MI}, {0}, back_pressure, back_pressure_connector},
+    {"max_frame", 2, 0, {.max_frame = 2 * MI}, {0}, max_frame, max_frame_connector},
+    {"drop", 2, 0, {0}, {0}, drop, drop_connector},
+    {"wake", 0, 0, {0}, {0}, wake, NULL},
+    {"unknown_peer", 1, 0, {0}, {0}, unknown_peer, echo},
+};
+
+const tine_conf_case *tine_conf_find(const char *name) {
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        if (!strcmp(cases[i].name, name)) return &cases[i];
+    return NULL;
+}
