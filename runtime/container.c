@@ -9,8 +9,7 @@ static int depth_of(const tine_value *v) {
     return v->kind == TINE_LIST || v->kind == TINE_DICT ? v->list.depth : 0;
 }
 
-/* The items' references are taken over; on NULL they are not. Keys are copied. */
-static tine_value *container_new(tine_kind kind, size_t n, const char *const *keys, tine_value **items) {
+tine_value *tine_container_new(tine_kind kind, size_t n, const char *const *keys, tine_value **items) {
     const size_t head = sizeof((tine_value *)0)->list;
     size_t text = 0, each = keys ? sizeof(tine_value *) + sizeof(char *) : sizeof(tine_value *);
     int depth = 0;
@@ -46,7 +45,7 @@ static tine_value *container_of(tine_kind kind, const char *const *keys, tine_va
             tine_error_set(TINE_EINVAL, "item %zu of the %s is NULL", i, tine_kind_name(kind));
         return NULL;
     }
-    tine_value *v = container_new(kind, n, keys, (tine_value **)items);
+    tine_value *v = tine_container_new(kind, n, keys, (tine_value **)items);
     if (!v) return NULL;
     for (size_t i = 0; i < n; i++) tine_ref_value_(items[i]);
     return tine_value_adopted(v);
@@ -173,7 +172,7 @@ tine_value *tine_value_resolve(const tine_value *v, const tine_value *(*result)(
     }
     for (; made < v->list.n; made++)
         if (!(items[made] = tine_value_resolve(v->list.items[made], result, ctx))) goto out;
-    out = container_new(v->kind, v->list.n, (const char *const *)v->list.keys, items);
+    out = tine_container_new(v->kind, v->list.n, (const char *const *)v->list.keys, items);
 out:
     while (!out && made > 0) tine_value_unref(items[--made]);
     free(items);

@@ -59,6 +59,10 @@ void tine_value_unref(tine_value *v); /* tine_handle_unref */
 void tine_value_free(tine_value *v);  /* when the last reference is gone: for tine_handle_unref */
 void tine_value_write(FILE *to, const tine_value *v); /* what tine_print prints, without the newline */
 
+/* A list or dict that takes the items' references over; keys (NULL: a list) are copied and distinct. In no pool. On NULL
+ * nothing was taken. */
+tine_value *tine_container_new(tine_kind kind, size_t n, const char *const *keys, tine_value **items);
+
 size_t tine_dtype_size(tine_dtype t);      /* 0 for what is no dtype */
 const char *tine_dtype_name(tine_dtype t); /* "float32", as PyTorch */
 /* Elements and bytes of a shape, or EINVAL: rank past 8, a negative size, a product past 2^62. Sets no sentence. */

@@ -115,7 +115,7 @@ test(lists_and_dicts) {
 
 test(a_large_dict_finds_a_key_that_is_there_twice) {
     enum { N = 1000 };
-    char text[N][8];
+    char text[N][16];
     const char *keys[N];
     tine_value *items[N];
     for (int i = 0; i < N; i++) {
