@@ -1,7 +1,7 @@
 /* The profile: what each process did when, gathered at the coordinator into one Chrome trace on one clock.
  *
- * A process records into a fixed store (TINE_TRACE_EVENTS records of 64 bytes, touched as used): writers claim a record with one
- * atomic add, so any thread may record; when it is full the rest is counted and said in the file. Off, every call is one relaxed load.
+ * A process records into a fixed store (TINE_TRACE_EVENTS records of 64 bytes, touched as used), from any thread; when it is full
+ * the rest is counted, and the file says so. Off, every call is one relaxed load.
  *
  * Rows: one per process and recording thread, with slices that nest; a fiber's run is cut into one TINE_TRACE_RUN slice for each stretch between
  * resume and yield, because slices of one row must not overlap in part. Parked waits overlap freely: they are asynchronous events,
@@ -34,7 +34,7 @@
 #include "runtime/payload.h"
 #include "runtime/tine.h"
 
-enum { TINE_TRACE_EVENTS = 1 << 18, TINE_TRACE_NAME_MAX = 30 };
+enum { TINE_TRACE_EVENTS = 1 << 18, TINE_TRACE_NAME_MAX = 43 };
 
 typedef enum tine_trace_kind {
     TINE_TRACE_RUN = 1,
@@ -97,8 +97,8 @@ static inline void tine_trace_instant(const char *name) { /* a mark: worker lost
     if (tine_tracing()) tine_trace_point_(TINE_TRACE_POINT_INSTANT, 0, 0, name);
 }
 
-/* What was recorded so far, as a payload whose body is one bytes value; the store is empty afterwards. Its layout is in WIRE.md's
- * terms private to processes of one build: a foreign worker need not answer. Errors: ENOMEM. */
+/* What was recorded so far, as a payload whose body is one bytes value (laid out in trace_format.h); the store is empty
+ * afterwards. A foreign worker need not have one. Errors: ENOMEM. */
 tine_error tine_trace_take(tine_payload **out);
 
 /* One row group of the file. `events`: payloads from this process, in any order; what cannot be read of them is left out and
