@@ -27,6 +27,7 @@ const char *tine_gemm_defect(const struct tine_gemm_kernel *kernel) {
     if (kernel->kr != (kernel->type == TINE_GEMM_BF16 ? 2 : 1)) return "kr does not fit its type";
     if (kernel->kc < 1 || kernel->kc % kernel->kr) return "kc is not a multiple of kr";
     if (kernel->mc < kernel->mr) return "mc is less than mr";
+    if (kernel->micro && kernel->ahead_every < 1) return "ahead_every is 0";
     if (!kernel->pack) return "it has no packer";
     if (!kernel->micro == !kernel->whole) return "it has not exactly one of micro and whole";
     return NULL;
@@ -139,8 +140,8 @@ static void run_tiles(const struct pass *p) {
     const size_t mr = p->kernel->mr, tiles = (p->m + mr - 1) / mr;
     const size_t small = p->m / tiles, larger = p->m % tiles;
     const size_t steps = (p->k + p->kernel->kr - 1) / p->kernel->kr;
-    const size_t lines =
-        steps * p->kernel->nr * 4 / 64; /* cache lines of B a pass: 4 bytes a column and step */
+    const size_t lines = steps * p->kernel->nr * 4 / 64; /* of B a pass: a step is 4 bytes a column */
+    const size_t touched = steps / p->kernel->ahead_every;
     size_t row = 0, line = 0;
     for (size_t i = 0; i < tiles; i++) {
         size_t rows = small + (i < larger);
@@ -158,9 +159,9 @@ static void run_tiles(const struct pass *p) {
             .ahead_step = 64,
             .next_init = i + 1 < tiles ? p->init + (row + rows) * p->ldinit : p->next_init,
         };
-        if (line + steps > lines) tile.ahead = (const char *)tile.c, tile.ahead_step = 0;
+        if (line + touched > lines) tile.ahead = (const char *)tile.c, tile.ahead_step = 0;
         p->kernel->micro(&tile);
-        row += rows, line += steps;
+        row += rows, line += touched;
     }
 }
 

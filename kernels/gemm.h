@@ -36,7 +36,8 @@ struct tine_gemm_tile {
     size_t ldinit;
     float *c; /* may equal init */
     size_t ldc;
-    const char *ahead; /* memory wanted next: touched at ahead + i*ahead_step for each step i of k */
+    const char
+        *ahead; /* memory wanted next: a line touched every ahead_every steps of k, ahead_step bytes apart */
     size_t ahead_step;
     const float *next_init; /* rows of init wanted after this tile, touched at its beginning; same stride */
 };
@@ -49,6 +50,7 @@ struct tine_gemm_kernel {
     enum tine_gemm_type type;
     unsigned mr, nr, kr;
     size_t kc; /* length of k a pass: kc x nr values of B should fill a quarter of the level-2 cache */
+    unsigned ahead_every;
     size_t mc; /* rows of A a pass: mc x kc values should fit beside it */
     void (*micro)(const struct tine_gemm_tile *tile);
     /* Packs one panel: column j is the k values columns[j][0], columns[j][stride_k], … or zeros if columns[j] is NULL. */

@@ -8,11 +8,23 @@
 
 enum { MR = 6, NV = 2, NR = 8 * NV };
 
+TINE_INLINE void step_k(__m256 sum[MR][NV], const float *a, size_t lda, const float *b, const int rows) {
+    __m256 bv[NV];
+    TINE_UNROLL(NV)
+    for (int j = 0; j < NV; j++) bv[j] = _mm256_loadu_ps(b + 8 * j);
+    TINE_UNROLL(MR)
+    for (int r = 0; r < rows; r++) {
+        const __m256 av = _mm256_broadcast_ss(a + (size_t)r * lda);
+        TINE_UNROLL(NV)
+        for (int j = 0; j < NV; j++) sum[r][j] = _mm256_fmadd_ps(av, bv[j], sum[r][j]);
+    }
+}
+
 TINE_INLINE void tile(const struct tine_gemm_tile *t, const int rows) {
     __m256 sum[MR][NV];
     const float *a = t->a, *b = t->b;
     const char *ahead = t->ahead;
-    const size_t k = t->k, lda = t->lda, step = t->ahead_step;
+    const size_t k = t->k, lda = t->lda;
     TINE_UNROLL(MR)
     for (int r = 0; r < rows; r++) {
         TINE_UNROLL(NV)
@@ -21,20 +33,14 @@ TINE_INLINE void tile(const struct tine_gemm_tile *t, const int rows) {
     TINE_UNROLL(MR)
     for (int r = 0; r < rows; r++)
         _mm_prefetch((const char *)(t->next_init + (size_t)r * t->ldinit), _MM_HINT_T0);
-    for (size_t i = 0; i < k; i++) {
-        __m256 bv[NV];
-        TINE_UNROLL(NV)
-        for (int j = 0; j < NV; j++) bv[j] = _mm256_loadu_ps(b + 8 * j);
+    size_t i = 0;
+    for (; i + 4 <= k; i += 4) {
         _mm_prefetch(ahead, _MM_HINT_T1);
-        TINE_UNROLL(MR)
-        for (int r = 0; r < rows; r++) {
-            const __m256 av = _mm256_broadcast_ss(a + (size_t)r * lda + i);
-            TINE_UNROLL(NV)
-            for (int j = 0; j < NV; j++) sum[r][j] = _mm256_fmadd_ps(av, bv[j], sum[r][j]);
-        }
-        b += NR;
-        ahead += step;
+        TINE_UNROLL(4)
+        for (int u = 0; u < 4; u++, b += NR) step_k(sum, a + i + (size_t)u, lda, b, rows);
+        ahead += t->ahead_step;
     }
+    for (; i < k; i++, b += NR) step_k(sum, a + i, lda, b, rows);
     TINE_UNROLL(MR)
     for (int r = 0; r < rows; r++) {
         TINE_UNROLL(NV)
@@ -67,6 +73,7 @@ const struct tine_gemm_kernel tine_gemm_f32_avx2 = {
     .nr = NR,
     .kr = 1,
     .kc = 1024,
+    .ahead_every = 4,
     .mc = 240,
     .micro = micro,
     .pack = pack,

@@ -72,6 +72,7 @@ const struct tine_gemm_kernel tine_gemm_f32_avx512 = {
     .nr = NR,
     .kr = 1,
     .kc = 1024,
+    .ahead_every = 1,
     .mc = 240,
     .micro = micro,
     .pack = pack,

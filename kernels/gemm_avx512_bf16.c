@@ -96,6 +96,7 @@ const struct tine_gemm_kernel tine_gemm_bf16_avx512 = {
     .nr = NR,
     .kr = 2,
     .kc = 2048,
+    .ahead_every = 1,
     .mc = 240,
     .micro = micro,
     .pack = pack,

@@ -31,6 +31,7 @@ const struct tine_gemm_kernel tine_gemm_f32_portable = {
     .nr = NR,
     .kr = 1,
     .kc = 1024,
+    .ahead_every = 1,
     .mc = 128,
     .micro = micro,
     .pack = pack,
