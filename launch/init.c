@@ -1,0 +1,274 @@
+/* tine_init and tine_shutdown: which role this process has, and everything that role needs, put together and taken apart.
+ *
+ *   TINE_WORKER is set                         a worker that a coordinator, or `tine worker`, started: serves, then exits
+ *   started by mpirun or srun as one of many   rank 0 coordinates over mpi://, the others serve
+ *   else                                       coordinator: listens, starts local workers (processes; threads for inproc://)
+ *
+ * This file stands above all rooms because only it knows them all. */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "kernels/cpu.h"
+#include "launch/spawn.h"
+#include "runtime/coordinator.h"
+#include "runtime/log.h"
+#include "runtime/options.h"
+#include "runtime/state.h"
+#include "runtime/trace.h"
+#include "transport/launcher.h"
+#include "workers/blas.h"
+#include "workers/blas.h"
+#include "workers/fiber.h"
+#include "workers/worker.h"
+
+/* How long workers may take to leave by themselves; what they compute by then, nobody waits for any more. */
+#define STOP_SECONDS 1.0
+/* How long the end waits for the profiles of workers that compute. */
+#define TRACE_SECONDS 5.0
+
+static struct {
+    bool running;
+    tine_settings settings;
+    tine_coordinator *coordinator;
+    tine_spawn *spawn;
+    tine_private place;
+    pthread_t *threads; /* inproc:// workers */
+    int n_threads;
+    uint64_t completed; /* when a worker died last */
+    char url[512];
+} state;
+
+static tine_transport_config transport_config(const tine_settings *s) {
+    return (tine_transport_config){.max_frame = s->max_frame,
+                                   .connect_ns = (int64_t)(s->connect_timeout * 1e9),
+                                   .heartbeat_ns = (int64_t)(s->heartbeat * 1e9)};
+}
+
+/* ---- as a worker ---- */
+
+static tine_error serve(const tine_settings *s, const char *endpoint, int rank) {
+    tine_worker_config config = {.endpoint = endpoint,
+                                 .token = s->token,
+                                 .rank = rank,
+                                 .stack_size = s->stack_size,
+                                 .transport = transport_config(s)};
+    return tine_worker_run(&config);
+}
+
+/* Serves and ends the process: a worker's main goes no further than tine_init. */
+static void serve_and_exit(const tine_settings *s, const char *endpoint, int rank) {
+    int last_words = -1;
+    tine_error e = tine_lifeline_start(endpoint, &last_words);
+    tine_fiber_last_words(last_words);
+    tine_blas_threads(s->threads);
+    if (e == TINE_OK) e = serve(s, endpoint, rank);
+    bool local = s->token[0] != 0;
+    if (e != TINE_OK)
+        tine_log(e == TINE_ELOST && local ? TINE_LOG_INFO : TINE_LOG_ERROR, "worker: %s",
+                 tine_error_message());
+    tine_log_flush();
+    exit(e == TINE_OK ? 0 : 1);
+}
+
+/* ---- local workers ---- */
+
+static void worker_died(void *ctx, int slot, pid_t pid, const char *reason) {
+    (void)ctx;
+    uint64_t completed = tine_coordinator_completed(state.coordinator);
+    if (completed > state.completed) tine_spawn_task_done(state.spawn);
+    state.completed = completed;
+    tine_log(TINE_LOG_WARN, "worker %d (pid %d) %s", slot, (int)pid, reason);
+    tine_trace_instant("worker died");
+    tine_loop_worker_died(tine_coordinator_loop(state.coordinator), (uint32_t)pid, reason);
+}
+
+static void workers_gone(void *ctx, const char *reason) {
+    (void)ctx;
+    tine_log(TINE_LOG_ERROR, "no more workers are started: %s", reason);
+    tine_loop_workers_gone(tine_coordinator_loop(state.coordinator), reason);
+}
+
+/* This process's own command line, so that a worker takes the same way to tine_init. */
+static char **own_argv(char **memory) {
+    size_t size = 0, room = 4096;
+    char *text = malloc(room), **argv = NULL;
+    int fd = open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
+    for (ssize_t n; text != NULL && fd >= 0 && (n = read(fd, text + size, room - size - 1)) > 0;) {
+        size += (size_t)n;
+        if (room - size > 1) continue;
+        char *more = realloc(text, room *= 2);
+        if (more == NULL) break;
+        text = more;
+    }
+    if (fd >= 0) close(fd);
+    if (text != NULL && size > 0) {
+        text[size] = 0;
+        size_t n = 0;
+        for (size_t i = 0; i < size; i++) n += text[i] == 0;
+        argv = calloc(n + 2, sizeof *argv);
+        for (size_t i = 0, at = 0; argv != NULL && at < size; i++, at += strlen(text + at) + 1)
+            argv[i] = text + at;
+    }
+    *memory = text;
+    return argv;
+}
+
+static tine_error spawn_workers(const tine_settings *s) {
+    char *memory = NULL, **argv = own_argv(&memory), **environment = tine_settings_forward(s);
+    tine_error e = TINE_EIO;
+    if (argv == NULL || environment == NULL) {
+        tine_error_set(e, "cannot read this program's command line to start workers with");
+    } else {
+        tine_spawn_config config = {.argv = argv,
+                                    .endpoint = state.url,
+                                    .environment = environment,
+                                    .workers = s->workers,
+                                    .threads = s->threads,
+                                    .died = worker_died,
+                                    .gone = workers_gone};
+        e = tine_spawn_start(&state.spawn, &config);
+    }
+    tine_settings_forward_free(environment);
+    free(argv);
+    free(memory);
+    return e;
+}
+
+static void *thread_main(void *arg) {
+    (void)arg;
+    tine_trace_thread_name("worker");
+    if (serve(&state.settings, state.url, -1) != TINE_OK)
+        tine_log(TINE_LOG_INFO, "worker thread: %s", tine_error_message());
+    tine_error_clear();
+    return NULL;
+}
+
+static tine_error start_threads(const tine_settings *s) {
+    state.threads = calloc((size_t)s->workers, sizeof *state.threads);
+    if (state.threads == NULL) return tine_error_set(TINE_ENOMEM, "no memory for workers");
+    tine_blas_threads(s->threads);
+    for (; state.n_threads < s->workers; state.n_threads++) {
+        int failed = pthread_create(&state.threads[state.n_threads], NULL, thread_main, NULL);
+        if (failed != 0)
+            return tine_error_set(TINE_EIO, "cannot start a worker thread: %s", strerror(failed));
+    }
+    return TINE_OK;
+}
+
+/* ---- as coordinator ---- */
+
+static tine_error open_transport(const tine_settings *s, const char *url, tine_transport **out) {
+    char why[256] = "";
+    const tine_transport_ops *ops = tine_transport_for(url, why, sizeof why);
+    if (ops == NULL) return tine_error_set(TINE_EINVAL, "endpoint %s: %s", url, why);
+    tine_transport_config config = transport_config(s);
+    int failed = ops->listen(out, url, &config, why, sizeof why);
+    if (failed != 0)
+        return tine_error_set(failed == -EINVAL ? TINE_EINVAL : TINE_EIO, "endpoint %s: %s", url, why);
+    snprintf(state.url, sizeof state.url, "%s", ops->url(*out));
+    return TINE_OK;
+}
+
+static tine_error coordinate(const tine_settings *s, const char *url, int remote) {
+    tine_transport *transport;
+    bool threads = strncmp(url, "inproc:", 7) == 0;
+    int local = remote > 0 ? 0 : s->workers;
+    int await = remote > 0 ? remote : s->await_workers;
+    tine_error e = open_transport(s, url, &transport);
+    if (e != TINE_OK) return e;
+    e = tine_coordinator_new(&state.coordinator, s, transport, await, remote == 0 && !threads);
+    if (e != TINE_OK) return e;
+    if (s->trace != NULL) e = tine_coordinator_trace_start(state.coordinator);
+    if (e == TINE_OK && local > 0) e = threads ? start_threads(s) : spawn_workers(s);
+    return e != TINE_OK ? e : tine_coordinator_open(state.coordinator, await, s->connect_timeout);
+}
+
+static void take_apart(void) {
+    if (state.coordinator != NULL) tine_coordinator_stop(state.coordinator, STOP_SECONDS);
+    if (state.spawn != NULL) tine_spawn_stop(state.spawn, STOP_SECONDS);
+    for (int i = 0; i < state.n_threads; i++) pthread_join(state.threads[i], NULL);
+    tine_spawn_free(state.spawn);
+    tine_coordinator_free(state.coordinator);
+    tine_private_close(&state.place);
+    tine_settings_fini(&state.settings);
+    free(state.threads);
+    memset(&state, 0, sizeof state);
+    tine_log_flush();
+}
+
+static tine_error start(void) {
+    const tine_settings *s = &state.settings;
+    const struct tine_kernel_choice *kernels = tine_kernel_choice();
+    if (kernels->error[0] != 0) return tine_error_set(TINE_EINVAL, "%s", kernels->error);
+    if (s->worker != NULL) serve_and_exit(s, s->worker, -1);
+    tine_launcher launcher;
+    bool launched = tine_launcher_detect(&launcher);
+    const char *url = s->endpoint;
+    if (launched && launcher.size == 1 && url == NULL)
+        tine_log(TINE_LOG_WARN, "%s started one process only: the workers are local ones", launcher.name);
+    if (launched && launcher.size > 1 && url == NULL) {
+        if (!launcher.usable) return tine_error_set(TINE_EIO, "%s", launcher.why);
+        url = "mpi://";
+    }
+    if (url != NULL && strncmp(url, "mpi:", 4) == 0) {
+        if (!launched)
+            return tine_error_set(TINE_EINVAL,
+                                  "endpoint mpi:// needs mpirun or srun: try `tine run -n 3 PROGRAM`");
+        if (launcher.rank > 0) serve_and_exit(s, url, launcher.rank);
+        return coordinate(s, url, launcher.size - 1);
+    }
+    if (url == NULL) {
+        tine_error e = tine_private_open(&state.place);
+        if (e != TINE_OK) return e;
+        url = state.place.url;
+    }
+    return coordinate(s, url, 0);
+}
+
+tine_error tine_init(int *argc, char **argv, const tine_options *options) {
+    if (state.running) return tine_error_set(TINE_ESTATE, "tine_init was called before");
+    tine_error e = tine_settings_resolve(&state.settings, options, argc, argv);
+    if (e != TINE_OK) return e;
+    tine_log_level_set(state.settings.log_level);
+    tine_settings_warn_unknown();
+    e = start();
+    if (e == TINE_OK) {
+        state.running = true;
+    } else { /* the sentence must survive the taking apart */
+        char *sentence = strdup(tine_error_message());
+        take_apart();
+        tine_error_set(e, "%s", sentence != NULL ? sentence : "tine_init failed");
+        free(sentence);
+    }
+    return e;
+}
+
+int tine_shutdown(void) {
+    int status = 0;
+    if (!state.running) return 0;
+    if (state.settings.trace != NULL &&
+        tine_coordinator_trace_write(state.coordinator, state.settings.trace, TRACE_SECONDS) != TINE_OK) {
+        tine_log(TINE_LOG_ERROR, "%s", tine_error_message());
+        status = 1;
+    }
+    take_apart();
+    return status;
+}
+
+int tine_worker_count(void) { return state.running ? tine_coordinator_workers(state.coordinator) : 0; }
+const char *tine_endpoint(void) { return state.running ? state.url : NULL; }
+
+tine_error tine_trace_start(void) {
+    if (!state.running) return tine_error_set(TINE_ESTATE, "tine_trace_start: call tine_init first");
+    return tine_coordinator_trace_start(state.coordinator);
+}
+
+tine_error tine_trace_write(const char *path) {
+    if (!state.running) return tine_error_set(TINE_ESTATE, "tine_trace_write: call tine_init first");
+    return tine_coordinator_trace_write(state.coordinator, path, TRACE_SECONDS);
+}

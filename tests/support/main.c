@@ -1,0 +1,18 @@
+/* The tests' main: Criterion's, except in a process that was started as a worker, which goes where every worker goes. */
+#include <criterion/criterion.h>
+#include <stdlib.h>
+
+#include "runtime/tine.h"
+
+/* Criterion's sandbox looks this symbol up in the executable to start a test there. */
+__attribute__((visibility("default"))) int main(int argc, char **argv) {
+    if (getenv("TINE_WORKER") != NULL) {
+        tine_init(NULL, NULL, NULL); /* serves and exits */
+        return 70;
+    }
+    struct criterion_test_set *tests = criterion_initialize();
+    int status = 0;
+    if (criterion_handle_args(argc, argv, true)) status = !criterion_run_all_tests(tests);
+    criterion_finalize(tests);
+    return status;
+}

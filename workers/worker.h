@@ -1,0 +1,20 @@
+/* A worker: one thread that receives tasks, runs each on a fiber, and replies. */
+#ifndef TINE_WORKERS_WORKER_H
+#define TINE_WORKERS_WORKER_H
+
+#include "runtime/message.h"
+#include "transport/transport.h"
+
+typedef struct tine_worker_config {
+    const char *endpoint; /* where the coordinator listens */
+    const char *token;    /* how it knows a worker that it started itself, or "" */
+    int rank;             /* under a launcher, else -1 */
+    size_t stack_size;    /* 0: the default */
+    tine_transport_config transport;
+} tine_worker_config;
+
+/* Connects, serves until the coordinator says stop or goes away, and cleans up. Errors: EIO, EINVAL (endpoint), ENOMEM, ELOST (the
+ * coordinator went away, or was never there), EPROTO (it refused this worker, or spoke nonsense), with a sentence. */
+tine_error tine_worker_run(const tine_worker_config *config);
+
+#endif

@@ -1,0 +1,306 @@
+/* What a task's calls do: fork goes to the agent, wait parks the fiber. One thread, so there is nothing to lock; "the lock" of the
+ * context's contract is that nothing here is interrupted except where a fiber parks. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/instances.h"
+#include "runtime/trace.h"
+#include "transport/assert.h"
+#include "transport/clock.h"
+#include "workers/worker_internal.h"
+
+static tine_worker *worker_of(tine_context *c) { return (tine_worker *)c; }
+static void no_lock(tine_context *c) { (void)c; }
+
+/* ---- fork ---- */
+
+static tine_error keep_surplus(tine_worker *w, uint64_t ticket, uint64_t parent, const tine_target *t,
+                               uint32_t flags, tine_payload *payload) {
+    tine_surplus *s = calloc(1, sizeof *s);
+    if (s == NULL) goto no_memory;
+    s->name = strdup(t->name);
+    s->method = t->method != NULL ? strdup(t->method) : NULL;
+    if (s->name == NULL || (t->method != NULL && s->method == NULL)) goto no_memory;
+    s->ticket = ticket;
+    s->parent = parent;
+    s->object = t->object;
+    s->flags = flags;
+    s->payload = tine_payload_ref(payload);
+    *w->surplus_end = s;
+    w->surplus_end = &s->next;
+    return TINE_OK;
+no_memory:
+    if (s != NULL) {
+        free(s->name);
+        free(s->method);
+    }
+    free(s);
+    return tine_error_set(TINE_ENOMEM, "no memory for a fork");
+}
+
+static tine_error submit(tine_context *c, tine_future *f, void *host, const tine_target *t, uint32_t flags,
+                         tine_payload *payload) {
+    tine_worker *w = worker_of(c);
+    tine_job *j = host != NULL ? host : w->callback_job;
+    if (j == NULL) return tine_error_set(TINE_ESTATE, "a fork on a worker must come from a task");
+    if (w->stopping) return tine_error_set(TINE_ECANCELED, "the coordinator has stopped");
+    uint64_t ticket = ++w->last_ticket;
+    f->flow = tine_trace_flow(tine_agent_epoch(w->agent), ticket);
+    tine_idmap_put(&w->tickets, ticket, tine_ref_future_(f));
+    tine_error e =
+        w->surplus != NULL ? TINE_EAGAIN : tine_agent_fork(w->agent, j->task.task, ticket, t, flags, payload);
+    if (e == TINE_EAGAIN) e = keep_surplus(w, ticket, j->task.task, t, flags, payload);
+    if (e != TINE_OK) {
+        tine_release_future_(tine_idmap_remove(&w->tickets, ticket));
+        return e;
+    }
+    tine_trace_fork(f->flow, t->name);
+    if (w->current != NULL) tine_worker_act(w); /* it leaves now: this task may compute for long */
+    return TINE_OK;
+}
+
+static void surplus_free(tine_surplus *s) {
+    tine_payload_unref(s->payload);
+    free(s->name);
+    free(s->method);
+    free(s);
+}
+
+void tine_worker_credit(tine_worker *w) {
+    while (w->surplus != NULL) {
+        tine_surplus *s = w->surplus;
+        tine_target t = {s->name, s->method, s->object};
+        tine_error e = tine_agent_fork(w->agent, s->parent, s->ticket, &t, s->flags, s->payload);
+        if (e == TINE_EAGAIN) return;
+        w->surplus = s->next;
+        if (w->surplus == NULL) w->surplus_end = &w->surplus;
+        if (e != TINE_OK) {
+            tine_future *f = tine_idmap_remove(&w->tickets, s->ticket);
+            tine_future_complete(f, e, NULL, tine_error_message());
+            tine_release_future_(f);
+        }
+        surplus_free(s);
+    }
+    for (tine_job *j = w->newest; j != NULL; j = j->older)
+        if (j->waits_for_credit) tine_job_wake(j);
+}
+
+static tine_error admit(tine_context *c, bool may_wait) {
+    tine_worker *w = worker_of(c);
+    if (w->surplus == NULL || w->current == NULL) return TINE_OK;
+    if (!may_wait) return tine_error_set(TINE_EAGAIN, "too many forks of this worker have not started yet");
+    tine_job *j = w->current;
+    j->waits_for_credit = true;
+    while (w->surplus != NULL && !w->stopping) tine_job_park(j);
+    j->waits_for_credit = false;
+    return TINE_OK;
+}
+
+static void hold(tine_context *c, void *host) {
+    (void)c;
+    ((tine_job *)host)->held++;
+}
+
+static void unhold(tine_context *c, void *host) {
+    (void)c;
+    tine_job *j = host;
+    if (--j->held == 0 && j->finishing) tine_job_wake(j);
+}
+
+/* ---- wait ---- */
+
+typedef struct job_waiter {
+    tine_waiter waiter;
+    tine_job *job;
+} job_waiter;
+
+static void future_done(tine_waiter *w, tine_future *f) {
+    (void)f;
+    tine_job *j = ((job_waiter *)w)->job;
+    if (j->missing > 0 && --j->missing == 0) tine_job_wake(j);
+}
+
+static void await_all(tine_job *j, tine_future *const *f, size_t n, bool any, job_waiter *waiters) {
+    size_t pending = 0;
+    for (size_t i = 0; i < n; i++) {
+        waiters[i] = (job_waiter){.waiter.fn = future_done, .job = j};
+        if (tine_future_is_done(f[i])) continue;
+        tine_future_await(f[i], &waiters[i].waiter);
+        pending++;
+    }
+    j->missing = any ? 1 : pending;
+}
+
+static tine_error wait(tine_context *c, tine_future *const *f, size_t n, bool any, int64_t deadline) {
+    tine_worker *w = worker_of(c);
+    tine_job *j = w->current;
+    if (j == NULL)
+        return tine_error_set(TINE_ESTATE,
+                              "a callback cannot wait: it runs on the thread that would have to answer");
+    if (deadline != INT64_MAX && deadline <= tine_clock_ns()) return TINE_ETIMEDOUT;
+    job_waiter few[8], *waiters = n <= 8 ? few : malloc(n * sizeof *waiters);
+    if (waiters == NULL) return tine_error_set(TINE_ENOMEM, "no memory to wait for %zu futures", n);
+    await_all(j, f, n, any, waiters);
+    j->deadline = deadline;
+    j->timed_out = false;
+    w->n_timed += deadline != INT64_MAX;
+    while (j->missing > 0 && !j->timed_out) tine_job_park(j);
+    w->n_timed -= deadline != INT64_MAX;
+    j->deadline = INT64_MAX;
+    bool late = j->missing > 0;
+    j->missing = 0;
+    for (size_t i = 0; i < n; i++) tine_future_forget(f[i], &waiters[i].waiter);
+    if (waiters != few) free(waiters);
+    return late ? TINE_ETIMEDOUT : TINE_OK;
+}
+
+/* ---- objects ---- */
+
+static void keep(tine_worker *w, tine_object id, tine_value *value) {
+    tine_kept *k = calloc(1, sizeof *k);
+    if (k == NULL) return; /* it is decoded again the next time */
+    *k = (tine_kept){.after = w->kept_first, .id = id, .value = tine_ref_value_(value)};
+    if (k->after != NULL) k->after->before = k;
+    w->kept_first = k;
+    tine_idmap_put(&w->kept, id, k);
+}
+
+static tine_value *put_value(void *ctx, tine_object id) {
+    tine_worker *w = ctx;
+    tine_kept *k = tine_idmap_get(&w->kept, id);
+    if (k != NULL) return tine_ref_value_(k->value);
+    tine_payload *payload;
+    const char *class_name;
+    if (!tine_agent_fetch(w->agent, id, &payload, &class_name)) return NULL;
+    tine_value *plain = NULL, *value;
+    if (tine_payload_value(payload, &w->context.decoder, &plain) != TINE_OK) return NULL;
+    value = tine_value_as_object(plain, id, NULL);
+    if (value != NULL) tine_pool_forget(&value->handle);
+    tine_release_value_(plain);
+    if (value != NULL) keep(w, id, value);
+    return value;
+}
+
+static void kept_free(tine_worker *w, tine_kept *k) {
+    if (k->before != NULL)
+        k->before->after = k->after;
+    else
+        w->kept_first = k->after;
+    if (k->after != NULL) k->after->before = k->before;
+    tine_release_value_(k->value);
+    free(k);
+}
+
+void tine_worker_forget(tine_worker *w, tine_object id) {
+    tine_kept *k = tine_idmap_remove(&w->kept, id);
+    if (k != NULL) kept_free(w, k);
+    tine_instance_forget(&w->context, id);
+}
+
+/* A handle on a dropped object may live on in a task's own memory: then the value itself is sent. */
+static bool by_reference(void *ctx, tine_object id) {
+    tine_worker *w = ctx;
+    tine_payload *payload;
+    const char *class_name;
+    return tine_object_is_module(id) || tine_idmap_get(&w->kept, id) != NULL ||
+           tine_agent_fetch(w->agent, id, &payload, &class_name);
+}
+
+static tine_error object(tine_context *c, void *host, const char *class_name, tine_payload *payload,
+                         tine_object *out) {
+    tine_worker *w = worker_of(c);
+    tine_job *j = host != NULL ? host : w->callback_job;
+    if (j == NULL) return tine_error_set(TINE_ESTATE, "an object on a worker must come from a task");
+    tine_error e = tine_agent_put(w->agent, j->task.task, class_name, payload, out);
+    if (e == TINE_OK && w->current != NULL) tine_worker_act(w);
+    return e;
+}
+
+static tine_error object_payload(tine_context *c, tine_object id, tine_payload **payload, char **class_name) {
+    tine_worker *w = worker_of(c);
+    tine_job *j = w->current;
+    const char *class;
+    if (j == NULL) return tine_error_set(TINE_ESTATE, "a callback cannot call a module that is not here yet");
+    while (!tine_agent_fetch(w->agent, id, payload, &class)) {
+        if (w->stopping) return tine_error_set(TINE_ECANCELED, "the coordinator has stopped");
+        j->wants = id;
+        tine_failure_fini(&j->object_failure);
+        tine_worker_act(w);
+        while (j->wants != 0) tine_job_park(j);
+        if (j->object_failure.code != TINE_OK)
+            return tine_error_set(j->object_failure.code, "%s",
+                                  j->object_failure.text != NULL ? j->object_failure.text : "");
+    }
+    *class_name = strdup(class != NULL ? class : "");
+    if (*class_name == NULL) return tine_error_set(TINE_ENOMEM, "no memory for a module");
+    tine_payload_ref(*payload);
+    return TINE_OK;
+}
+
+void tine_worker_object_came(tine_worker *w, tine_object id, tine_error status, const char *text) {
+    for (tine_job *j = w->newest; j != NULL; j = j->older) {
+        if (j->wants != id) continue;
+        j->wants = 0;
+        if (status != TINE_OK) j->object_failure = (tine_failure){status, strdup(text != NULL ? text : "")};
+        tine_job_wake(j);
+    }
+}
+
+/* ---- the rest of the table ---- */
+
+static void later(tine_context *c, void (*fn)(void *arg), void *arg, void *host) {
+    tine_worker *w = worker_of(c);
+    tine_due *d = malloc(sizeof *d);
+    if (d == NULL) {
+        fn(arg);
+        return;
+    }
+    *d = (tine_due){NULL, fn, arg, host};
+    *w->due_end = d;
+    w->due_end = &d->next;
+}
+
+static void pause(tine_context *c) {
+    tine_worker *w = worker_of(c);
+    tine_job_list_add(&w->pausing, w->current);
+    tine_job_park(w->current);
+}
+
+static void changed(tine_context *c) {
+    tine_worker *w = worker_of(c);
+    for (tine_job *j; (j = tine_job_list_take(&w->pausing)) != NULL;) tine_job_wake(j);
+}
+
+static const tine_context_ops worker_ops = {
+    .lock = no_lock,
+    .unlock = no_lock,
+    .submit = submit,
+    .hold = hold,
+    .unhold = unhold,
+    .admit = admit,
+    .wait = wait,
+    .object = object,
+    .object_payload = object_payload,
+    .later = later,
+    .pause = pause,
+    .changed = changed,
+};
+
+void tine_worker_context_init(tine_worker *w) {
+    w->context.ops = &worker_ops;
+    w->context.encoder = (tine_encoder){by_reference, w};
+    w->context.decoder = (tine_decoder){put_value, NULL, w};
+    w->surplus_end = &w->surplus;
+    w->due_end = &w->due;
+}
+
+void tine_worker_context_fini(tine_worker *w) {
+    while (w->kept_first != NULL) kept_free(w, w->kept_first);
+    tine_idmap_fini(&w->kept);
+    tine_instances_free(&w->context);
+    while (w->surplus != NULL) {
+        tine_surplus *s = w->surplus;
+        w->surplus = s->next;
+        surplus_free(s);
+    }
+}
