@@ -2,6 +2,7 @@
 #include <criterion/criterion.h>
 #include <json-c/json.h>
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "launch/arguments.h"
