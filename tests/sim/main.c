@@ -1,0 +1,90 @@
+/* sim --seeds N [--first S]    runs seeds S … S+N-1 and prints what happened in them
+ * sim --seed S [--verbose]     runs one seed
+ * Fails (exit 1, or an abort that names the command to repeat it) when a check fails, or when a range of a thousand seeds or
+ * more left some kind of fault untried: a test of faults that did not happen proves nothing. */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "sim.h"
+
+static uint64_t current;
+static const char *self;
+
+static void on_abort(int signal_number) {
+    char text[256];
+    int n = snprintf(text, sizeof text, "to replay: %s --seed %llu --verbose\n", self,
+                     (unsigned long long)current);
+    if (write(STDERR_FILENO, text, (size_t)n) < 0) _exit(2);
+    fflush(stdout);
+    signal(signal_number, SIG_DFL);
+    raise(signal_number);
+}
+
+static int usage(void) {
+    fprintf(stderr, "usage: %s --seeds N [--first S] | --seed S [--verbose]\n", self);
+    return 2;
+}
+
+static int report(const sim_counts *c, uint64_t seeds, double seconds) {
+    const struct {
+        const char *name;
+        uint64_t n;
+    } rows[] = {{"tasks run", c->tasks},
+                {"objects put", c->objects},
+                {"parked", c->parked},
+                {"forks out of credit", c->starved},
+                {"workers joined", c->joins},
+                {"workers killed", c->kills},
+                {"messages dropped", c->drops},
+                {"duplicates and late replies", c->duplicates},
+                {"stale replies dropped", c->stale},
+                {"large messages overtaken", c->overtaken},
+                {"attempts repeated", c->retried},
+                {"forks lost", c->lost},
+                {"forks cancelled", c->cancelled},
+                {"bad peers", c->bad_peers},
+                {"stops", c->stops},
+                {"no more workers", c->gone}};
+    int missing = 0;
+    printf("%llu seeds, %llu events, %.1f s\n", (unsigned long long)seeds, (unsigned long long)c->events,
+           seconds);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        printf("  %-28s %llu\n", rows[i].name, (unsigned long long)rows[i].n);
+        if (rows[i].n || seeds < 1000) continue;
+        fprintf(stderr, "sim: it never came to this: %s\n", rows[i].name);
+        missing = 1;
+    }
+    return missing;
+}
+
+int main(int argc, char **argv) {
+    uint64_t seeds = 1000, first = 1;
+    bool verbose = false;
+    self = argv[0];
+    for (int i = 1; i < argc; i++) {
+        if (!strcmp(argv[i], "--verbose")) {
+            verbose = true;
+        } else if (i + 1 < argc && !strcmp(argv[i], "--seeds")) {
+            seeds = strtoull(argv[++i], NULL, 10);
+        } else if (i + 1 < argc && !strcmp(argv[i], "--first")) {
+            first = strtoull(argv[++i], NULL, 10);
+        } else if (i + 1 < argc && !strcmp(argv[i], "--seed")) {
+            first = strtoull(argv[++i], NULL, 10);
+            seeds = 1;
+        } else {
+            return usage();
+        }
+    }
+    const int fatal[] = {SIGABRT, SIGSEGV, SIGBUS, SIGFPE};
+    for (size_t i = 0; i < sizeof fatal / sizeof *fatal; i++) signal(fatal[i], on_abort);
+    sim_counts counts = {0};
+    struct timespec a, b;
+    clock_gettime(CLOCK_MONOTONIC, &a);
+    for (current = first; current < first + seeds; current++) sim_run(current, verbose, &counts);
+    clock_gettime(CLOCK_MONOTONIC, &b);
+    return report(&counts, seeds, (double)(b.tv_sec - a.tv_sec) + (double)(b.tv_nsec - a.tv_nsec) / 1e9);
+}

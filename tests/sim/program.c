@@ -1,0 +1,148 @@
+/* Random programs. A task is a short list of steps made from its seed and what it has computed so far, so fan-out and arguments
+ * depend on data; the same steps, taken by direct recursion, give the answer that the cluster must give. */
+#include "sim.h"
+
+void sim_frame_add(sim_frame *f, sim_object o) {
+    if (f->n_objects < SIM_MAX_OBJECTS) f->objects[f->n_objects++] = o;
+}
+
+void sim_frame_start(sim_frame *f, uint64_t seed, uint32_t depth, const sim_object *args, int n_args,
+                     const sim_object *self) {
+    *f = (sim_frame){.seed = seed, .depth = depth, .acc = sim_mix(seed, 7)};
+    for (int i = 0; i < n_args; i++) {
+        if (!args[i].module) f->acc = sim_mix(f->acc, args[i].value);
+        sim_frame_add(f, args[i]);
+    }
+    if (self) {
+        f->acc = sim_mix(f->acc, self->value);
+        sim_frame_add(f, *self);
+    }
+    f->steps = depth ? 1 + (uint32_t)(sim_mix(seed, 11) % 5) : (uint32_t)(sim_mix(seed, 11) % 2);
+}
+
+static int some_object(const sim_frame *f, uint64_t draw) {
+    return f->n_objects && draw % 2 ? (int)(draw / 2 % (uint64_t)f->n_objects) : -1;
+}
+
+static void make_return(const sim_frame *f, const sim_traits *traits, sim_op *op) {
+    uint64_t draw = sim_mix(f->seed, 13);
+    if (f->waited < f->forked && !(traits->strays && draw % 4 == 0)) {
+        op->kind = SIM_WAIT_ALL;
+        return;
+    }
+    op->kind = SIM_RETURN;
+    op->value = f->acc;
+    op->large = draw / 4 % 4 == 0;
+    op->ref = some_object(f, draw / 16);
+}
+
+static int64_t duration(uint64_t draw) {
+    return draw % 8 == 0 ? 1000000 + (int64_t)(draw / 8 % 3000000) : 500 + (int64_t)(draw / 8 % 20000);
+}
+
+void sim_frame_next(const sim_frame *f, const sim_traits *traits, sim_op *op) {
+    *op = (sim_op){.ref = -1};
+    if (f->step >= f->steps) {
+        make_return(f, traits, op);
+        return;
+    }
+    uint64_t draw = sim_mix(f->seed, 100 + f->step), kind = draw % 16;
+    draw /= 16;
+    if (kind < 4) {
+        op->kind = SIM_COMPUTE;
+        op->ns = duration(draw);
+    } else if (kind < 10 && f->depth && f->forked + 3 <= SIM_MAX_CHILDREN) {
+        op->kind = SIM_FORK;
+        op->n_calls = 1 + (uint32_t)(sim_mix(f->acc, f->step) % 3);
+    } else if (kind == 10 && f->waited < f->forked) {
+        op->kind = SIM_WAIT;
+    } else if (kind == 11) {
+        op->kind = SIM_WAIT_ALL;
+    } else if (kind < 15) {
+        op->kind = SIM_PUT;
+        op->module = draw % 3 == 0;
+        op->large = draw / 3 % 3 == 0;
+        op->ref = some_object(f, draw / 9);
+        op->value = sim_mix(f->acc, f->step + 50);
+    } else if (traits->failures && draw % 4 == 0) {
+        op->kind = SIM_FAIL;
+    } else {
+        op->kind = SIM_COMPUTE;
+        op->ns = duration(draw / 4);
+    }
+}
+
+void sim_frame_call(const sim_frame *f, const sim_traits *traits, uint32_t i, sim_call *call) {
+    static const char *const names[] = {"f0", "f1", "f3"};
+    uint64_t draw = sim_mix(sim_mix(f->acc, f->seed + f->step), 1000 + i);
+    *call = (sim_call){.seed = draw, .depth = f->depth ? f->depth - 1 : 0, .module = -1};
+    call->name = names[draw % 3];
+    call->flags = traits->all_repeatable || draw / 4 % 2 ? TINE_REPEATABLE : 0;
+    call->large = draw / 8 % 4 == 0;
+    for (uint64_t j = 0; j < draw / 32 % 3 && f->n_objects; j++)
+        call->args[call->n_args++] = (int)(draw / (100 * (j + 1)) % (uint64_t)f->n_objects);
+    for (int j = 0; j < f->n_objects && draw / 128 % 2; j++)
+        if (f->objects[j].module) call->module = j;
+    if (call->module >= 0) {
+        call->name = "C";
+        call->method = draw / 256 % 2 ? "forward" : "other";
+    } else if (traits->foreign && draw / 512 % 4 == 0) {
+        call->name = "f2";
+    } else if (traits->unknown && draw / 2048 % 16 == 0) {
+        call->name = "f9";
+    }
+}
+
+void sim_frame_learn(sim_frame *f, const sim_answer *a) {
+    f->waited++;
+    f->acc = sim_mix(f->acc, a->status ? (uint64_t)a->status : a->value);
+    if (a->has_object) sim_frame_add(f, a->object);
+}
+
+uint64_t sim_put_value(const sim_frame *f, const sim_op *op) {
+    bool mixes = op->ref >= 0 && !f->objects[op->ref].module;
+    return mixes ? sim_mix(op->value, f->objects[op->ref].value) : op->value;
+}
+
+/* ---- what must come out ---- */
+
+static void expect_calls(sim_frame *f, const sim_traits *traits, const sim_op *op, sim_answer *children) {
+    sim_frame before = *f; /* all calls of one step are made from the same state */
+    for (uint32_t i = 0; i < op->n_calls; i++) {
+        sim_call call;
+        sim_frame_call(&before, traits, i, &call);
+        children[f->forked++] = sim_expect(traits, &call, before.objects);
+    }
+}
+
+sim_answer sim_expect(const sim_traits *traits, const sim_call *call, const sim_object *objects) {
+    sim_frame f;
+    sim_object args[2];
+    sim_answer children[SIM_MAX_CHILDREN];
+    if (call->name[0] == 'f' && call->name[1] == '9') return (sim_answer){.status = TINE_EUNKNOWN};
+    for (int i = 0; i < call->n_args; i++) args[i] = objects[call->args[i]];
+    sim_frame_start(&f, call->seed, call->depth, args, call->n_args,
+                    call->module >= 0 ? &objects[call->module] : NULL);
+    for (;;) {
+        sim_op op;
+        sim_frame_next(&f, traits, &op);
+        switch (op.kind) {
+        case SIM_COMPUTE: break;
+        case SIM_FORK: expect_calls(&f, traits, &op, children); break;
+        case SIM_WAIT: sim_frame_learn(&f, &children[f.waited]); break;
+        case SIM_WAIT_ALL:
+            while (f.waited < f.forked) sim_frame_learn(&f, &children[f.waited]);
+            break;
+        case SIM_PUT:
+            sim_frame_add(&f, (sim_object){.value = sim_put_value(&f, &op), .module = op.module});
+            break;
+        case SIM_FAIL: return (sim_answer){.status = TINE_EFAILED};
+        case SIM_RETURN: {
+            sim_answer a = {.value = op.value, .has_object = op.ref >= 0};
+            if (a.has_object) a.object = f.objects[op.ref];
+            return a;
+        }
+        }
+        f.step++;
+    }
+}

@@ -1,0 +1,139 @@
+/* The simulator: a hub and up to eight agents in one thread, with a virtual clock and a network that does all that the transport
+ * contract allows and some things that it does not. One seed gives one run, always the same.
+ *
+ * program.c makes random programs and knows what they must give, by direct recursion; worker.c runs them on agents; world.c holds
+ * the clock, the network, the coordinator's program and the faults; main.c counts seeds. */
+#ifndef TINE_SIM_H
+#define TINE_SIM_H
+
+#include "runtime/hub.h"
+#include "runtime/idmap.h"
+#include "workers/agent.h"
+
+/* ---- random numbers ---- */
+
+static inline uint64_t sim_mix(uint64_t a, uint64_t b) { /* splitmix64 of both */
+    uint64_t x = a * 0x9E3779B97F4A7C15u + b + 0x632BE59BD9B4E019u;
+    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
+    x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
+    return x ^ (x >> 31);
+}
+typedef struct sim_rng {
+    uint64_t state;
+} sim_rng;
+static inline uint64_t sim_next(sim_rng *r) { return r->state = sim_mix(r->state, 1); }
+static inline uint64_t sim_below(sim_rng *r, uint64_t n) { return sim_next(r) % n; }
+static inline bool sim_one_in(sim_rng *r, uint64_t n) { return sim_below(r, n) == 0; }
+
+/* ---- programs (program.c) ---- */
+
+enum { SIM_MAX_OBJECTS = 12, SIM_MAX_CHILDREN = 12, SIM_SMALL_BODY = 96 };
+
+typedef struct sim_object { /* id: only where it really runs; value: what it stands for */
+    tine_object id;
+    uint64_t value;
+    bool module;
+} sim_object;
+
+/* What a payload's body holds; larger bodies travel as large frames. */
+typedef struct sim_body {
+    uint64_t value, seed;
+    uint32_t depth;
+} sim_body;
+
+typedef enum sim_op_kind {
+    SIM_COMPUTE,
+    SIM_FORK,
+    SIM_WAIT,
+    SIM_WAIT_ALL,
+    SIM_PUT,
+    SIM_FAIL,
+    SIM_RETURN
+} sim_op_kind;
+
+/* One fork as the program wants it. */
+typedef struct sim_call {
+    uint64_t seed;
+    uint32_t depth, flags;
+    const char *name, *method;
+    int module;          /* index among the caller's objects, or -1 */
+    int args[2], n_args; /* indexes likewise */
+    bool large;
+} sim_call;
+
+typedef struct sim_op {
+    sim_op_kind kind;
+    int64_t ns;         /* COMPUTE */
+    uint32_t n_calls;   /* FORK */
+    bool module, large; /* PUT, RETURN */
+    int ref;            /* PUT, RETURN: index of an object mentioned, or -1 */
+    uint64_t value;     /* PUT, RETURN */
+} sim_op;
+
+/* Where one task is in its program: everything that decides what comes next. */
+typedef struct sim_frame {
+    uint64_t seed, acc;
+    uint32_t depth, step, steps, waited, forked;
+    sim_object objects[SIM_MAX_OBJECTS];
+    int n_objects;
+} sim_frame;
+
+typedef struct sim_answer {
+    tine_error status;
+    uint64_t value;
+    sim_object object; /* mentioned by the result, if has_object */
+    bool has_object;
+} sim_answer;
+
+typedef struct sim_traits { /* of one seed's programs */
+    bool all_repeatable, foreign, unknown, failures, strays;
+} sim_traits;
+
+void sim_frame_start(sim_frame *f, uint64_t seed, uint32_t depth, const sim_object *args, int n_args,
+                     const sim_object *self);
+void sim_frame_next(const sim_frame *f, const sim_traits *traits, sim_op *op);
+void sim_frame_call(const sim_frame *f, const sim_traits *traits, uint32_t i, sim_call *call);
+void sim_frame_learn(sim_frame *f, const sim_answer *a); /* a waited-for child's answer */
+void sim_frame_add(sim_frame *f, sim_object o);
+uint64_t sim_put_value(const sim_frame *f, const sim_op *op); /* what the new object stands for */
+/* What the call must give. */
+sim_answer sim_expect(const sim_traits *traits, const sim_call *call, const sim_object *objects);
+
+/* ---- the world (world.c) ---- */
+
+typedef struct sim_world sim_world;
+typedef struct sim_worker sim_worker;
+
+typedef struct sim_counts {
+    uint64_t events, tasks, kills, joins, drops, duplicates, stale, overtaken, retried, lost, cancelled,
+        bad_peers, stops, gone, objects, parked, starved;
+} sim_counts;
+
+/* Runs one seed; exits the process with a message when a check fails. */
+void sim_run(uint64_t seed, bool verbose, sim_counts *counts);
+
+void sim_fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+void sim_say(const sim_world *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
+sim_rng *sim_random(sim_world *w);
+int64_t sim_now(const sim_world *w);
+const sim_traits *sim_world_traits(const sim_world *w);
+sim_counts *sim_world_counts(sim_world *w);
+uint64_t sim_ticket(sim_world *w);
+/* Hands the worker's message to the network. False: the worker was killed by it and must not go on. */
+bool sim_to_hub(sim_world *w, sim_worker *from, const tine_message *m);
+void sim_wake_at(sim_world *w, sim_worker *s, int64_t when); /* calls sim_worker_resume then */
+
+/* ---- workers (worker.c) ---- */
+
+sim_worker *sim_worker_new(sim_world *w, size_t index, uint32_t pid, bool foreign);
+void sim_worker_free(sim_worker *s);
+size_t sim_worker_index(const sim_worker *s);
+void sim_worker_message(sim_worker *s, const tine_message *m);
+void sim_worker_resume(sim_worker *s); /* its computation is over */
+void sim_worker_pump(sim_worker *s);
+void sim_worker_check_idle(const sim_worker *s, uint32_t window); /* nothing is left over */
+tine_payload *sim_payload(uint64_t value, uint64_t seed, uint32_t depth, bool large, const tine_object *refs,
+                          size_t n_refs);
+sim_body sim_body_of(const tine_payload *p);
+
+#endif

@@ -1,0 +1,402 @@
+/* A simulated worker process: an agent, and the programs of its tasks, one of which computes at a time. What the agent promises is
+ * checked here: objects that arguments and results mention are there, each fork comes back once, nothing is left over. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "sim.h"
+
+typedef struct sim_task sim_task;
+
+typedef struct sim_child {
+    uint64_t ticket;
+    bool done;
+    sim_answer answer;
+    bool lost; /* it ended for a reason that is not in the program */
+    tine_payload *payload;
+} sim_child;
+
+struct sim_task {
+    uint64_t id;
+    sim_frame frame;
+    bool started, queued, blocked, starved, fetching, wait_all, have_self;
+    sim_object self;
+    uint32_t fork_at; /* calls of the current FORK step made so far */
+    int64_t ran;
+    tine_agent_task given;
+    sim_child children[SIM_MAX_CHILDREN];
+    sim_task *next, *all_prev, *all_next;
+};
+
+struct sim_worker {
+    sim_world *world;
+    size_t index;
+    tine_agent *agent;
+    sim_task *first, *last; /* runnable */
+    sim_task *all;
+    sim_task *computing;
+    tine_idmap tickets; /* to the task */
+    bool stopped, killed;
+};
+
+/* ---- payloads ---- */
+
+tine_payload *sim_payload(uint64_t value, uint64_t seed, uint32_t depth, bool large, const tine_object *refs,
+                          size_t n_refs) {
+    sim_body body = {.value = value, .seed = seed, .depth = depth};
+    tine_payload *p = tine_payload_new(large ? SIM_SMALL_BODY * 2 : sizeof body, 0, n_refs);
+    memset(p->body, 0, p->body_size);
+    memcpy(p->body, &body, sizeof body);
+    if (n_refs) memcpy(p->refs, refs, n_refs * sizeof *refs);
+    return p;
+}
+
+sim_body sim_body_of(const tine_payload *p) {
+    sim_body body;
+    memcpy(&body, p->body, sizeof body);
+    return body;
+}
+
+/* ---- objects ---- */
+
+static uint64_t object_value(sim_worker *s, tine_object id) {
+    tine_payload *p = NULL;
+    const char *class_name = NULL;
+    if (!tine_agent_fetch(s->agent, id, &p, &class_name))
+        sim_fail("worker %zu: object %#llx is not here", s->index, (unsigned long long)id);
+    if (!class_name != !tine_object_is_module(id))
+        sim_fail("object %#llx has the wrong class", (unsigned long long)id);
+    uint64_t value = sim_body_of(p).value;
+    for (uint32_t i = 0; i < p->n_refs; i++)
+        if (!tine_object_is_module(p->refs[i])) value = sim_mix(value, object_value(s, p->refs[i]));
+    return value;
+}
+
+static sim_object object_of(sim_worker *s, tine_object id) {
+    bool module = tine_object_is_module(id);
+    return (sim_object){.id = id, .module = module, .value = module ? 0 : object_value(s, id)};
+}
+
+/* ---- tasks ---- */
+
+static void make_runnable(sim_worker *s, sim_task *t) {
+    if (t->queued) return;
+    t->queued = true;
+    t->next = NULL;
+    *(s->last ? &s->last->next : &s->first) = t;
+    s->last = t;
+}
+
+static void task_free(sim_worker *s, sim_task *t) {
+    for (uint32_t i = 0; i < t->frame.forked; i++) {
+        if (!t->children[i].done) tine_idmap_remove(&s->tickets, t->children[i].ticket);
+        tine_payload_unref(t->children[i].payload);
+    }
+    *(t->all_prev ? &t->all_prev->all_next : &s->all) = t->all_next;
+    if (t->all_next) t->all_next->all_prev = t->all_prev;
+    free(t);
+}
+
+static void block(sim_worker *s, sim_task *t) {
+    t->blocked = true;
+    sim_world_counts(s->world)->parked++;
+    tine_agent_park(s->agent, t->id);
+}
+
+static void finish(sim_worker *s, sim_task *t, tine_error status, const sim_op *op) {
+    tine_payload *p = NULL;
+    if (!status) {
+        tine_object ref = op->ref >= 0 ? t->frame.objects[op->ref].id : 0;
+        p = sim_payload(op->value, 0, 0, op->large, &ref, op->ref >= 0);
+    }
+    sim_world_counts(s->world)->tasks++;
+    tine_agent_done(s->agent, t->id, status, p, status ? "as the program wants" : NULL,
+                    (uint64_t)t->ran + 100);
+    tine_payload_unref(p);
+    task_free(s, t);
+}
+
+/* False: the window is used up. */
+static bool fork_one(sim_worker *s, sim_task *t, const sim_call *call) {
+    tine_object refs[2];
+    for (int i = 0; i < call->n_args; i++) refs[i] = t->frame.objects[call->args[i]].id;
+    tine_target target = {call->name, call->method,
+                          call->module >= 0 ? t->frame.objects[call->module].id : 0};
+    tine_payload *p = sim_payload(0, call->seed, call->depth, call->large, refs, (size_t)call->n_args);
+    uint64_t ticket = sim_ticket(s->world);
+    tine_error e = tine_agent_fork(s->agent, t->id, ticket, &target, call->flags, p);
+    tine_payload_unref(p);
+    if (e == TINE_EAGAIN) return false;
+    sim_child *c = &t->children[t->frame.forked++];
+    *c = (sim_child){.ticket = ticket};
+    if (e) {
+        c->done = c->lost = true;
+        return true;
+    }
+    tine_idmap_put(&s->tickets, ticket, t);
+    return true;
+}
+
+static bool fork_all(sim_worker *s, sim_task *t, const sim_op *op) {
+    sim_frame before = t->frame;
+    before.forked -= t->fork_at;
+    for (; t->fork_at < op->n_calls; t->fork_at++) {
+        sim_call call;
+        sim_frame_call(&before, sim_world_traits(s->world), t->fork_at, &call);
+        if (fork_one(s, t, &call)) continue;
+        t->starved = true;
+        sim_world_counts(s->world)->starved++;
+        block(s, t);
+        return false;
+    }
+    t->fork_at = 0;
+    return true;
+}
+
+typedef enum sim_waited { WAITED, BLOCKED, LOST } sim_waited;
+
+static sim_waited wait_one(sim_worker *s, sim_task *t) {
+    sim_child *c = &t->children[t->frame.waited];
+    if (!c->done) {
+        block(s, t);
+        return BLOCKED;
+    }
+    if (c->lost) return LOST;
+    if (c->payload && c->payload->n_refs) {
+        c->answer.object = object_of(s, c->payload->refs[0]);
+        c->answer.has_object = true;
+    }
+    sim_frame_learn(&t->frame, &c->answer);
+    return WAITED;
+}
+
+static void put_one(sim_worker *s, sim_task *t, const sim_op *op) {
+    tine_object ref = op->ref >= 0 ? t->frame.objects[op->ref].id : 0, id = 0;
+    tine_payload *p = sim_payload(op->value, 0, 0, op->large, &ref, op->ref >= 0);
+    tine_error e = tine_agent_put(s->agent, t->id, op->module ? "C" : NULL, p, &id);
+    tine_payload_unref(p);
+    if (e && !s->stopped) sim_fail("put failed: %d", e);
+    sim_world_counts(s->world)->objects++;
+    sim_frame_add(&t->frame,
+                  (sim_object){.id = id, .value = sim_put_value(&t->frame, op), .module = op->module});
+}
+
+static bool begin(sim_worker *s, sim_task *t) {
+    const tine_agent_task *g = &t->given;
+    if (g->target.object && !t->have_self) {
+        tine_payload *p = NULL;
+        const char *class_name = NULL;
+        if (!tine_agent_fetch(s->agent, g->target.object, &p, &class_name)) {
+            t->fetching = true;
+            block(s, t);
+            return false;
+        }
+        t->have_self = true;
+        t->self = (sim_object){g->target.object, object_value(s, g->target.object), true};
+    }
+    sim_body body = sim_body_of(g->payload);
+    sim_object args[2];
+    for (uint32_t i = 0; i < g->payload->n_refs; i++) args[i] = object_of(s, g->payload->refs[i]);
+    sim_frame_start(&t->frame, body.seed, body.depth, args, (int)g->payload->n_refs,
+                    t->have_self ? &t->self : NULL);
+    t->started = true;
+    return true;
+}
+
+/* One step; false: the task does not go on now. */
+static bool step(sim_worker *s, sim_task *t) {
+    if (!t->started && !begin(s, t)) return false;
+    sim_op op;
+    sim_frame before = t->frame; /* a FORK step that ran out of credit is taken up again where it was */
+    before.forked -= t->fork_at;
+    sim_frame_next(&before, sim_world_traits(s->world), &op);
+    sim_waited waited = WAITED;
+    switch (op.kind) {
+    case SIM_COMPUTE:
+        t->ran += op.ns;
+        t->frame.step++;
+        s->computing = t;
+        sim_wake_at(s->world, s, sim_now(s->world) + op.ns);
+        return false;
+    case SIM_FORK:
+        if (!fork_all(s, t, &op)) return false;
+        break;
+    case SIM_WAIT: waited = wait_one(s, t); break;
+    case SIM_WAIT_ALL:
+        while (t->frame.waited < t->frame.forked && waited == WAITED) waited = wait_one(s, t);
+        break;
+    case SIM_PUT:
+        put_one(s, t, &op);
+        if (s->stopped) waited = LOST;
+        break;
+    case SIM_FAIL: finish(s, t, TINE_EFAILED, NULL); return false;
+    case SIM_RETURN: finish(s, t, TINE_OK, &op); return false;
+    }
+    if (waited == LOST) finish(s, t, TINE_ELOST, NULL);
+    if (waited == WAITED) t->frame.step++;
+    return waited == WAITED;
+}
+
+/* ---- actions ---- */
+
+static void unblock(sim_worker *s, sim_task *t) {
+    if (!t->blocked) return;
+    t->blocked = false;
+    make_runnable(s, t);
+}
+
+static void on_complete(sim_worker *s, const tine_agent_action *a) {
+    sim_task *t = tine_idmap_remove(&s->tickets, a->ticket);
+    if (!t) { /* of a task that is over: nobody waits */
+        tine_payload_unref(a->payload);
+        return;
+    }
+    sim_child *c = t->children;
+    while (c->ticket != a->ticket) c++;
+    if (c->done) sim_fail("worker %zu: fork %llu completed twice", s->index, (unsigned long long)a->ticket);
+    c->done = true;
+    c->payload = a->payload;
+    c->answer.status = a->status;
+    c->lost = a->status == TINE_ELOST || a->status == TINE_ECANCELED;
+    if (!a->status)
+        c->answer.value = sim_body_of(a->payload).value;
+    else if (!a->text || !*a->text)
+        sim_fail("an error without a sentence");
+    for (uint32_t i = 0; a->payload && i < a->payload->n_refs; i++)
+        if (!tine_object_is_module(a->payload->refs[i])) object_value(s, a->payload->refs[i]);
+    if (!t->starved && !t->fetching) unblock(s, t);
+}
+
+static void on_object(sim_worker *s, const tine_agent_action *a) {
+    for (sim_task *t = s->all, *next; t; t = next) {
+        next = t->all_next;
+        if (!t->fetching || t->given.target.object != a->object) continue;
+        t->fetching = false;
+        if (a->status)
+            finish(s, t, TINE_ELOST, NULL);
+        else
+            unblock(s, t);
+    }
+}
+
+static void on_credit(sim_worker *s) {
+    for (sim_task *t = s->all; t; t = t->all_next) {
+        if (!t->starved) continue;
+        t->starved = false;
+        unblock(s, t);
+    }
+}
+
+static void on_stop(sim_worker *s) {
+    s->stopped = true;
+    on_credit(s);
+}
+
+static bool drain(sim_worker *s) {
+    tine_agent_action a;
+    bool any = false;
+    while (!s->killed && tine_agent_next(s->agent, &a)) {
+        any = true;
+        switch (a.kind) {
+        case TINE_AGENT_SEND: s->killed = !sim_to_hub(s->world, s, &a.message); break;
+        case TINE_AGENT_COMPLETE: on_complete(s, &a); break;
+        case TINE_AGENT_OBJECT: on_object(s, &a); break;
+        case TINE_AGENT_CREDIT: on_credit(s); break;
+        case TINE_AGENT_STOP:
+            if (a.status && !strstr(a.text, "shutting down")) sim_fail("worker %zu was told nonsense: %s", s->index, a.text);
+            on_stop(s);
+            break;
+        case TINE_AGENT_FORGET:
+        case TINE_AGENT_TRACE: break;
+        }
+    }
+    return any;
+}
+
+static sim_task *next_task(sim_worker *s) {
+    sim_task *t = s->first;
+    if (t) {
+        s->first = t->next;
+        if (!s->first) s->last = NULL;
+        t->queued = false;
+        return t;
+    }
+    tine_agent_task given;
+    if (!tine_agent_start(s->agent, &given)) return NULL;
+    t = calloc(1, sizeof *t);
+    t->id = given.task;
+    t->given = given;
+    t->all_next = s->all;
+    if (s->all) s->all->all_prev = t;
+    s->all = t;
+    return t;
+}
+
+void sim_worker_pump(sim_worker *s) {
+    while (!s->killed) {
+        drain(s);
+        if (s->computing || s->killed) return;
+        sim_task *t = next_task(s);
+        if (t) {
+            while (step(s, t)) {
+            }
+            continue;
+        }
+        tine_agent_flush(s->agent);
+        if (!drain(s)) return;
+    }
+}
+
+void sim_worker_message(sim_worker *s, const tine_message *m) {
+    tine_agent_message(s->agent, m, sim_now(s->world));
+    sim_worker_pump(s);
+}
+
+void sim_worker_resume(sim_worker *s) {
+    sim_task *t = s->computing;
+    s->computing = NULL;
+    make_runnable(s, t);
+    sim_worker_pump(s);
+}
+
+/* ---- life ---- */
+
+sim_worker *sim_worker_new(sim_world *w, size_t index, uint32_t pid, bool foreign) {
+    static const char *const functions[] = {"f3", "f0", "f1"}, *const other[] = {"f2"},
+                             *const classes[] = {"C"};
+    tine_hello hello = {.version = TINE_PROTOCOL_VERSION,
+                        .pid = pid,
+                        .rank = -1,
+                        .host = "sim",
+                        .functions = foreign ? other : functions,
+                        .classes = classes,
+                        .n_functions = foreign ? 1 : 3,
+                        .n_classes = foreign ? 0 : 1};
+    sim_worker *s = calloc(1, sizeof *s);
+    s->world = w;
+    s->index = index;
+    if (tine_agent_new(&s->agent, &hello)) sim_fail("no agent");
+    return s;
+}
+
+void sim_worker_free(sim_worker *s) {
+    if (!s) return;
+    while (s->all) task_free(s, s->all);
+    tine_idmap_fini(&s->tickets);
+    tine_agent_free(s->agent);
+    free(s);
+}
+
+size_t sim_worker_index(const sim_worker *s) { return s->index; }
+
+void sim_worker_check_idle(const sim_worker *s, uint32_t window) {
+    tine_agent_stats stats;
+    tine_agent_stats_get(s->agent, &stats);
+    if (s->all || s->computing) sim_fail("worker %zu: a task never ended", s->index);
+    if (s->stopped) return;
+    if (stats.tasks || stats.ready || stats.forks || stats.objects)
+        sim_fail("worker %zu keeps %zu tasks (%zu ready), %zu forks, %zu objects", s->index, stats.tasks,
+                 stats.ready, stats.forks, stats.objects);
+    uint32_t least = window - (window >= 4 ? window / 4 - 1 : 0);
+    if (tine_agent_epoch(s->agent) && (stats.window < least || stats.window > window))
+        sim_fail("worker %zu has credit for %u forks of %u", s->index, stats.window, window);
+}

@@ -1,0 +1,531 @@
+/* The clock, the network, the coordinator's program and the faults.
+ *
+ * Network: of one direction of one connection, small messages arrive in order, large ones arrive in order, and a small one may
+ * overtake large ones, never the other way round: the transport contract. Beyond it: messages are duplicated where the
+ * protocol says that this does no harm, replies of dead epochs are replayed, and a dropped message breaks its connection. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sim.h"
+
+enum { MAX_WORKERS = 8, MAX_SEATS = 64, MAX_ROOTS = 8, MAX_KEPT = 16, MAX_EVENTS = 400000 };
+
+typedef enum event_kind {
+    EV_TO_HUB,
+    EV_TO_WORKER,
+    EV_RESUME,
+    EV_KILL,
+    EV_LOST,
+    EV_JOIN,
+    EV_ROOT,
+    EV_RELEASE,
+    EV_STOP,
+    EV_GONE,
+    EV_BAD_PEER
+} event_kind;
+
+typedef struct event {
+    int64_t at;
+    uint64_t order;
+    event_kind kind;
+    size_t seat;
+    tine_message *message; /* deep copy */
+    bool large, duplicate;
+} event;
+
+typedef struct line {     /* one direction of a connection */
+    int64_t small, large; /* when the last of each arrives */
+    bool broken;
+} line;
+
+typedef struct seat { /* a worker process that is or was; also a bad peer */
+    sim_worker *worker;
+    bool foreign, up; /* up: as the hub sees it */
+    line in, out;
+    int64_t sends_left; /* dies at this message; negative: never */
+} seat;
+
+typedef struct root {
+    uint64_t ticket;
+    sim_answer expected;
+    bool done;
+    uint64_t faults; /* that the hub knew of when it was forked */
+} root;
+
+typedef struct kept { /* an object that the coordinator's program has a handle on */
+    sim_object object;
+    bool released;
+} kept;
+
+struct sim_world {
+    uint64_t seed;
+    bool verbose, stopped, gone, workers_return, joins_done;
+    sim_rng random;
+    sim_traits traits;
+    sim_counts *counts;
+    tine_hub *hub;
+    uint32_t window, n_workers;
+    int64_t now, ticked;
+    uint64_t orders, tickets, faults, losses; /* losses: faults that the hub has heard of */
+    event *heap;
+    size_t n_events, room;
+    seat seats[MAX_SEATS];
+    size_t n_seats;
+    root roots[MAX_ROOTS];
+    size_t n_roots, roots_planned;
+    kept kept[MAX_KEPT];
+    size_t n_kept;
+    tine_message *old_done; /* a reply of some epoch, replayed later by others */
+};
+
+static sim_world *running;
+
+void sim_fail(const char *format, ...) {
+    va_list ap;
+    va_start(ap, format);
+    fprintf(stderr, "sim: seed %llu: ", (unsigned long long)(running ? running->seed : 0));
+    vfprintf(stderr, format, ap);
+    fprintf(stderr, "\n");
+    va_end(ap);
+    fflush(stdout);
+    abort(); /* main.c prints how to replay it */
+}
+
+void sim_say(const sim_world *w, const char *format, ...) {
+    if (!w->verbose) return;
+    va_list ap;
+    va_start(ap, format);
+    printf("%10.3f us  ", (double)w->now / 1000);
+    vprintf(format, ap);
+    printf("\n");
+    va_end(ap);
+}
+
+sim_rng *sim_random(sim_world *w) { return &w->random; }
+int64_t sim_now(const sim_world *w) { return w->now; }
+const sim_traits *sim_world_traits(const sim_world *w) { return &w->traits; }
+sim_counts *sim_world_counts(sim_world *w) { return w->counts; }
+uint64_t sim_ticket(sim_world *w) { return ++w->tickets; }
+
+/* ---- the event queue: a heap by time, then by age ---- */
+
+static bool before(const event *a, const event *b) {
+    return a->at != b->at ? a->at < b->at : a->order < b->order;
+}
+
+static event *push(sim_world *w, int64_t at, event_kind kind, size_t index) {
+    if (w->n_events == w->room) {
+        w->room = w->room ? w->room * 2 : 256;
+        w->heap = realloc(w->heap, w->room * sizeof *w->heap);
+    }
+    event e = {.at = at < w->now ? w->now : at, .order = ++w->orders, .kind = kind, .seat = index};
+    size_t i = w->n_events++;
+    for (; i && before(&e, &w->heap[(i - 1) / 2]); i = (i - 1) / 2) w->heap[i] = w->heap[(i - 1) / 2];
+    w->heap[i] = e;
+    return &w->heap[i];
+}
+
+static event pop(sim_world *w) {
+    event first = w->heap[0], last = w->heap[--w->n_events];
+    size_t i = 0;
+    for (size_t child; (child = i * 2 + 1) < w->n_events; i = child) {
+        if (child + 1 < w->n_events && before(&w->heap[child + 1], &w->heap[child])) child++;
+        if (!before(&w->heap[child], &last)) break;
+        w->heap[i] = w->heap[child];
+    }
+    w->heap[i] = last;
+    return first;
+}
+
+/* ---- messages in flight ---- */
+
+static char *copy_text(const char *s) { return s ? strdup(s) : NULL; }
+
+static tine_message *copy_message(const tine_message *m) {
+    tine_message *c = malloc(sizeof *c);
+    *c = *m;
+    c->target.name = copy_text(m->target.name);
+    c->target.method = copy_text(m->target.method);
+    c->text = copy_text(m->text);
+    c->payload = tine_payload_ref(m->payload);
+    uint64_t *ids = m->n_ids ? malloc(m->n_ids * sizeof *ids) : NULL;
+    if (ids) memcpy(ids, m->ids, m->n_ids * sizeof *ids);
+    c->ids = ids;
+    return c; /* hello: static names and the agent's own memory */
+}
+
+static void free_message(tine_message *m) {
+    if (!m) return;
+    free((char *)m->target.name);
+    free((char *)m->target.method);
+    free((char *)m->text);
+    free((uint64_t *)m->ids);
+    tine_payload_unref(m->payload);
+    free(m);
+}
+
+static bool is_large(const tine_message *m) { return m->payload && m->payload->body_size > SIM_SMALL_BODY; }
+
+static int64_t arrival(sim_world *w, line *l, bool large) {
+    int64_t at = w->now + 200 + (int64_t)sim_below(&w->random, sim_one_in(&w->random, 8) ? 60000 : 4000);
+    if (large) at += (int64_t)sim_below(&w->random, 100000);
+    if (at < l->small) at = l->small; /* nothing overtakes a small one */
+    if (large && at < l->large) at = l->large;
+    if (large)
+        l->large = at;
+    else
+        l->small = at;
+    if (!large && at < l->large) w->counts->overtaken++;
+    return at;
+}
+
+static void transmit(sim_world *w, size_t index, line *l, event_kind kind, const tine_message *m) {
+    if (l->broken) return;
+    bool large = is_large(m);
+    event *e = push(w, arrival(w, l, large), kind, index);
+    e->message = copy_message(m);
+    e->large = large;
+    sim_say(w, "%s %zu: %s%s task %llx seq %llu object %llx status %d, arrives %.3f",
+            kind == EV_TO_HUB ? "worker" : "hub to", index, tine_message_name(m), large ? " (large)" : "",
+            (unsigned long long)m->task, (unsigned long long)m->seq, (unsigned long long)m->object,
+            (int)m->status, (double)e->at / 1000);
+    bool harmless = m->type == TINE_MSG_DONE || m->type == TINE_MSG_RESULT ||
+                    (m->type == TINE_MSG_OBJECT && kind == EV_TO_WORKER);
+    if (harmless && sim_one_in(&w->random, 24)) {
+        event *twice = push(w, arrival(w, l, large), kind, index);
+        twice->message = copy_message(m);
+        twice->duplicate = true;
+        w->counts->duplicates++;
+    }
+}
+
+/* ---- faults ---- */
+
+static void break_worker(sim_world *w, size_t index, const char *how) {
+    seat *s = &w->seats[index];
+    if (!s->worker) return;
+    sim_say(w, "worker %zu %s", index, how);
+    w->faults++;
+    s->in.broken = s->out.broken = true;
+    push(w, w->now + (int64_t)sim_below(&w->random, 50000), EV_LOST, index);
+}
+
+static void kill_worker(sim_world *w, size_t index) {
+    if (w->seats[index].in.broken || w->stopped) return;
+    w->counts->kills++;
+    break_worker(w, index, "is killed");
+}
+
+static bool drops(sim_world *w, size_t index) {
+    if (w->faults > 6 || w->stopped || !w->joins_done || !sim_one_in(&w->random, 4000)) return false;
+    w->counts->drops++;
+    break_worker(w, index, "loses a message and its connection");
+    return true;
+}
+
+bool sim_to_hub(sim_world *w, sim_worker *from, const tine_message *m) {
+    size_t index = sim_worker_index(from);
+    seat *s = &w->seats[index];
+    if (s->out.broken) return false;
+    if (s->sends_left >= 0 && s->sends_left-- == 0) kill_worker(w, index);
+    if (s->out.broken || drops(w, index)) return false;
+    transmit(w, index, &s->out, EV_TO_HUB, m);
+    if (m->type == TINE_MSG_DONE && sim_one_in(&w->random, 16)) {
+        free_message(w->old_done);
+        w->old_done = copy_message(m);
+    }
+    return true;
+}
+
+void sim_wake_at(sim_world *w, sim_worker *s, int64_t when) { push(w, when, EV_RESUME, sim_worker_index(s)); }
+
+static void replay_old_done(sim_world *w, size_t index) {
+    if (!w->old_done) return;
+    sim_say(w, "worker %zu repeats a reply of epoch %u", index, w->old_done->epoch);
+    w->counts->duplicates++;
+    transmit(w, index, &w->seats[index].out, EV_TO_HUB, w->old_done);
+}
+
+/* ---- the hub's side ---- */
+
+static void on_complete(sim_world *w, tine_hub_action *a) {
+    size_t i = 0;
+    while (i < w->n_roots && w->roots[i].ticket != a->ticket) i++;
+    if (i == w->n_roots) sim_fail("an unknown ticket %llu completed", (unsigned long long)a->ticket);
+    root *r = &w->roots[i];
+    if (r->done) sim_fail("root %zu completed twice", i);
+    r->done = true;
+    sim_say(w, "root %zu is done: %d %s", i, (int)a->status, a->text ? a->text : "");
+    bool lost = a->status == TINE_ELOST && (w->faults > r->faults || (w->faults && !w->workers_return) || w->gone);
+    bool cancelled = a->status == TINE_ECANCELED && w->stopped;
+    w->counts->lost += lost;
+    w->counts->cancelled += cancelled;
+    if (a->status && (!a->text || strlen(a->text) < 20)) sim_fail("root %zu: an error without a sentence", i);
+    if (lost && w->traits.all_repeatable && w->workers_return)
+        sim_fail("root %zu was lost, though all can be repeated: %s", i, a->text);
+    if (!lost && !cancelled && a->status != r->expected.status)
+        sim_fail("root %zu: status %d (%s), not %d", i, (int)a->status, a->text ? a->text : "",
+                 (int)r->expected.status);
+    if (!a->status && sim_body_of(a->payload).value != r->expected.value)
+        sim_fail("root %zu: a wrong value", i);
+    for (uint32_t j = 0; a->payload && j < a->payload->n_refs; j++) {
+        tine_object id = a->payload->refs[j];
+        if (!tine_hub_object_payload(w->hub, id, NULL))
+            sim_fail("root %zu: its result's object is not there", i);
+        sim_object o = r->expected.object;
+        o.id = id;
+        if (w->n_kept < MAX_KEPT && sim_one_in(&w->random, 2)) {
+            w->kept[w->n_kept] = (kept){o, false};
+            push(w, w->now + (int64_t)sim_below(&w->random, 3000000), EV_RELEASE, w->n_kept++);
+        } else {
+            tine_hub_object_release(w->hub, id);
+        }
+    }
+    tine_payload_unref(a->payload);
+}
+
+static size_t seat_of(const sim_world *w, tine_peer peer) {
+    if (!peer || peer > w->n_seats) sim_fail("an unknown peer %llu is addressed", (unsigned long long)peer);
+    return (size_t)peer - 1;
+}
+
+static void drain(sim_world *w) {
+    tine_hub_action a;
+    while (tine_hub_next(w->hub, &a)) {
+        switch (a.kind) {
+        case TINE_HUB_SEND: {
+            size_t i = seat_of(w, a.peer);
+            if (w->seats[i].worker && !drops(w, i)) transmit(w, i, &w->seats[i].in, EV_TO_WORKER, &a.message);
+            break;
+        }
+        case TINE_HUB_COMPLETE: on_complete(w, &a); break;
+        case TINE_HUB_CUT:
+            if (!w->stopped && w->seats[seat_of(w, a.peer)].worker) sim_fail("an honest worker is cut off: %s", a.text);
+            break;
+        case TINE_HUB_LOG: sim_say(w, "hub says: %s", a.text); break;
+        case TINE_HUB_JOINED: sim_say(w, "worker %zu joined", seat_of(w, a.peer)); break;
+        }
+    }
+}
+
+/* ---- the coordinator's program ---- */
+
+static void put_one(sim_world *w) {
+    if (w->n_kept == MAX_KEPT) return;
+    bool module = sim_one_in(&w->random, 2);
+    uint64_t value = sim_next(&w->random);
+    size_t ref = w->n_kept && sim_one_in(&w->random, 2) ? sim_below(&w->random, w->n_kept) : MAX_KEPT;
+    bool mentions = ref < MAX_KEPT && !w->kept[ref].released;
+    tine_object id;
+    tine_payload *p = sim_payload(value, 0, 0, sim_one_in(&w->random, 2),
+                                  mentions ? &w->kept[ref].object.id : NULL, mentions);
+    if (tine_hub_object(w->hub, &id, module ? "C" : NULL, p)) sim_fail("put failed");
+    tine_payload_unref(p);
+    if (mentions && !w->kept[ref].object.module) value = sim_mix(value, w->kept[ref].object.value);
+    w->counts->objects++;
+    w->kept[w->n_kept] = (kept){{id, value, module}, false};
+    push(w, w->now + (int64_t)sim_below(&w->random, 2000000), EV_RELEASE, w->n_kept++);
+}
+
+static void fork_root(sim_world *w) {
+    if (sim_one_in(&w->random, 2)) put_one(w);
+    sim_frame f = {.seed = sim_next(&w->random),
+                   .acc = sim_next(&w->random),
+                   .depth = 2 + (uint32_t)sim_below(&w->random, 3)};
+    for (size_t i = 0; i < w->n_kept; i++)
+        if (!w->kept[i].released) sim_frame_add(&f, w->kept[i].object);
+    sim_call call;
+    sim_frame_call(&f, &w->traits, 0, &call);
+    root *r = &w->roots[w->n_roots];
+    *r = (root){
+        .ticket = sim_ticket(w), .faults = w->losses, .expected = sim_expect(&w->traits, &call, f.objects)};
+    tine_object refs[2];
+    for (int i = 0; i < call.n_args; i++) refs[i] = f.objects[call.args[i]].id;
+    tine_target target = {call.name, call.method, call.module >= 0 ? f.objects[call.module].id : 0};
+    tine_payload *p = sim_payload(0, call.seed, call.depth, call.large, refs, (size_t)call.n_args);
+    sim_say(w, "root %zu: fork of %s", w->n_roots, call.name);
+    tine_error e = tine_hub_fork(w->hub, r->ticket, &target, call.flags, p, w->now);
+    tine_payload_unref(p);
+    if (e != (w->stopped ? TINE_ESTATE : TINE_OK)) sim_fail("fork gave %d", (int)e);
+    if (!e) w->n_roots++;
+}
+
+static void release(sim_world *w, size_t i) {
+    if (w->kept[i].released) return;
+    w->kept[i].released = true;
+    tine_hub_object_release(w->hub, w->kept[i].object.id);
+}
+
+/* ---- peers ---- */
+
+static size_t take_seat(sim_world *w) {
+    if (w->n_seats == MAX_SEATS) sim_fail("too many workers");
+    seat *s = &w->seats[w->n_seats];
+    *s = (seat){.up = true, .sends_left = -1};
+    tine_hub_peer_up(w->hub, ++w->n_seats, w->now);
+    return w->n_seats - 1;
+}
+
+static void join(sim_world *w, bool foreign) {
+    size_t i = take_seat(w);
+    seat *s = &w->seats[i];
+    s->foreign = foreign;
+    s->worker = sim_worker_new(w, i, 100 + (uint32_t)i, foreign);
+    if (w->faults < 5 && sim_one_in(&w->random, 4)) s->sends_left = (int64_t)sim_below(&w->random, 60) + 1;
+    w->counts->joins++;
+    sim_worker_pump(s->worker);
+    if (w->faults) replay_old_done(w, i);
+}
+
+static void lost(sim_world *w, size_t index) {
+    seat *s = &w->seats[index];
+    w->losses++;
+    s->up = false;
+    sim_worker_free(s->worker);
+    s->worker = NULL;
+    tine_hub_peer_lost(w->hub, index + 1, "killed by signal 9 (SIGKILL)", w->now);
+    if (w->workers_return && !w->stopped)
+        push(w, w->now + (int64_t)sim_below(&w->random, 200000), EV_JOIN, s->foreign);
+}
+
+static void bad_peer(sim_world *w) {
+    tine_peer peer = take_seat(w) + 1;
+    w->counts->bad_peers++;
+    tine_hello hello = {.version = TINE_PROTOCOL_VERSION + 1, .host = "elsewhere"};
+    uint64_t ids[] = {1, UINT64_C(1) << 32 | 1, UINT64_MAX};
+    tine_message m = {
+        .task = ids[sim_below(&w->random, 3)], .attempt = 1, .epoch = 1, .ids = ids, .n_ids = 3, .object = 4};
+    switch (sim_below(&w->random, 4)) {
+    case 0: tine_hub_garbage(w->hub, peer, "HTTP", w->now); break;
+    case 1:
+        m.type = TINE_MSG_HELLO;
+        m.hello = &hello;
+        tine_hub_message(w->hub, peer, &m, w->now);
+        break;
+    case 2: break; /* never says anything */
+    default:
+        m.type = (tine_message_type)(sim_below(&w->random, TINE_MSG_LAST_ + 2));
+        tine_hub_message(w->hub, peer, &m, w->now);
+    }
+}
+
+/* ---- one run ---- */
+
+static void handle(sim_world *w, event *e) {
+    seat *s = &w->seats[e->seat];
+    switch (e->kind) {
+    case EV_TO_HUB:
+        if (s->up) tine_hub_message(w->hub, e->seat + 1, e->message, w->now);
+        break;
+    case EV_TO_WORKER:
+        if (s->worker && !s->in.broken) sim_worker_message(s->worker, e->message);
+        break;
+    case EV_RESUME:
+        if (s->worker && !s->in.broken) sim_worker_resume(s->worker);
+        break;
+    case EV_KILL: kill_worker(w, e->seat); break;
+    case EV_LOST: lost(w, e->seat); break;
+    case EV_JOIN: join(w, e->seat); break;
+    case EV_ROOT: fork_root(w); break;
+    case EV_RELEASE: release(w, e->seat); break;
+    case EV_STOP:
+        w->stopped = true;
+        w->counts->stops++;
+        tine_hub_stop(w->hub, w->now);
+        break;
+    case EV_GONE:
+        w->gone = true;
+        w->workers_return = false;
+        w->counts->gone++;
+        tine_hub_workers_gone(w->hub, "they were not started again", w->now);
+        break;
+    case EV_BAD_PEER: bad_peer(w); break;
+    }
+    free_message(e->message);
+}
+
+static void plan(sim_world *w) {
+    sim_rng *r = &w->random;
+    w->traits = (sim_traits){.all_repeatable = sim_one_in(r, 3),
+                             .foreign = sim_one_in(r, 3),
+                             .unknown = sim_one_in(r, 4),
+                             .failures = sim_one_in(r, 2),
+                             .strays = sim_one_in(r, 2)};
+    w->workers_return = !sim_one_in(r, 4);
+    w->n_workers = 1 + (uint32_t)sim_below(r, w->traits.foreign ? MAX_WORKERS - 1 : MAX_WORKERS);
+    w->window = 1 + (uint32_t)sim_below(r, sim_one_in(r, 2) ? 4 : 64);
+    uint32_t expected = w->n_workers + w->traits.foreign;
+    tine_hub_config config = {.expected_workers = expected,
+                              .max_attempts = w->traits.all_repeatable ? 1000 : 1 + (uint32_t)sim_below(r, 3),
+                              .max_credit = sim_one_in(r, 2) ? 3 : 0,
+                              .max_credit_bytes = sim_one_in(r, 4) ? 200 : 0,
+                              .window = w->window,
+                              .workers_return = w->workers_return};
+    if (tine_hub_new(&w->hub, &config)) sim_fail("no hub");
+    for (uint32_t i = 0; i < expected; i++)
+        push(w, (int64_t)sim_below(r, 100000), EV_JOIN, i >= w->n_workers);
+    w->roots_planned = 1 + sim_below(r, MAX_ROOTS);
+    for (size_t i = 0; i < w->roots_planned; i++) push(w, (int64_t)sim_below(r, 2000000), EV_ROOT, 0);
+    for (uint64_t n = sim_one_in(r, 2) ? sim_below(r, 4) : 0; n-- > 0;)
+        push(w, 100000 + (int64_t)sim_below(r, 4000000), EV_KILL, sim_below(r, expected));
+    for (uint64_t n = sim_below(r, 3); n-- > 0;) push(w, (int64_t)sim_below(r, 4000000), EV_BAD_PEER, 0);
+    if (sim_one_in(r, 8))
+        push(w, (int64_t)sim_below(r, 4000000), EV_STOP, 0);
+    else if (sim_one_in(r, 8))
+        push(w, 100001 + (int64_t)sim_below(r, 4000000), EV_GONE, 0);
+}
+
+static void check_end(sim_world *w) {
+    tine_hub_check(w->hub);
+    for (size_t i = 0; i < w->n_roots; i++)
+        if (!w->roots[i].done) sim_fail("stalled: root %zu never completed", i);
+    for (size_t i = 0; i < w->n_kept; i++) release(w, i);
+    tine_hub_stats stats;
+    tine_hub_stats_get(w->hub, &stats);
+    w->counts->stale += stats.stale;
+    w->counts->retried += stats.retried;
+    if (stats.ready || stats.running || stats.parked || stats.ready_bytes || stats.objects)
+        sim_fail("left over in the hub: %llu ready, %llu running, %llu parked, %llu bytes, %llu objects",
+                 (unsigned long long)stats.ready, (unsigned long long)stats.running,
+                 (unsigned long long)stats.parked, (unsigned long long)stats.ready_bytes,
+                 (unsigned long long)stats.objects);
+    for (size_t i = 0; i < w->n_seats; i++)
+        if (w->seats[i].worker) sim_worker_check_idle(w->seats[i].worker, w->window);
+}
+
+static bool one_event(sim_world *w) {
+    int64_t deadline = tine_hub_deadline(w->hub);
+    if (!w->n_events && deadline == INT64_MAX) return false;
+    if (!w->n_events || deadline <= w->heap[0].at) {
+        w->now = deadline > w->now ? deadline : w->now;
+        tine_hub_tick(w->hub, w->now);
+    } else {
+        event e = pop(w);
+        w->now = e.at;
+        if (w->now > 100000) w->joins_done = true;
+        handle(w, &e);
+    }
+    drain(w);
+    if (++w->counts->events % 16 == 0 || w->verbose) tine_hub_check(w->hub);
+    return true;
+}
+
+void sim_run(uint64_t seed, bool verbose, sim_counts *counts) {
+    static sim_world w;
+    w = (sim_world){.seed = seed, .verbose = verbose, .random = {sim_mix(seed, 42)}, .counts = counts};
+    running = &w;
+    plan(&w);
+    for (uint64_t events = 0; one_event(&w); events++)
+        if (events > MAX_EVENTS) sim_fail("it never comes to rest");
+    check_end(&w);
+    tine_hub_stop(w.hub, w.now);
+    drain(&w);
+    tine_hub_free(w.hub);
+    for (; w.n_events; w.n_events--) free_message(w.heap[w.n_events - 1].message);
+    for (size_t i = 0; i < w.n_seats; i++) sim_worker_free(w.seats[i].worker);
+    free_message(w.old_done);
+    free(w.heap);
+    running = NULL;
+}
