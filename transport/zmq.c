@@ -56,6 +56,7 @@ static void end_free(zmq_end *t) {
     tine_zmq_disconnect(t);
     if (t->context) zmq_ctx_term(t->context);
     tine_wakeup_fini(&t->wakeup);
+    free(t->silent);
     free(t);
 }
 
@@ -76,6 +77,7 @@ static int end_new(zmq_end **out, const char *url, const tine_transport_config *
     t->backlog_tail = &t->backlog;
     t->due_tail = &t->due;
     t->wakeup.fd = -1;
+    t->closed_fd = -1;
     snprintf(t->url, sizeof t->url, "%s", url);
     if (tine_wakeup_init(&t->wakeup) || !(t->context = zmq_ctx_new())) goto no_memory;
     *out = t;
@@ -164,7 +166,7 @@ static bool housekeep(zmq_end *t, bool dry, tine_event *ev, bool *again) {
     if (t->backlog) tine_zmq_pump(t, true);
     if (t->watch && tine_zmq_watch(t)) *again = true;
     if ((t->monitor_ready || !dry || t->phase == PHASE_CONNECTING) && tine_zmq_progress(t, ev)) return true;
-    if (t->watch || t->hung_up) *again = true;
+    if (t->watch || t->hung_up || t->closed_fd >= 0) *again = true;
     return tine_zmq_due(t, ev);
 }
 

@@ -103,8 +103,13 @@ struct zmq_end {
 
     int64_t deadline;      /* connector: when it gives up; negative: never */
     int64_t attempt_until; /* connector: when the present attempt is replaced by another */
-    bool hung_up;          /* connector: the connection ended before it was joined */
-    int failures;          /* attempts that ended so far */
+    int closed_fd;         /* listener: of a connection that was closed; -1 none, or dealt with */
+    bool failed_handshake; /* listener: that connection never came past its handshake, see last_error */
+    int8_t *silent;        /* listener: by descriptor, see tine_zmq_silent */
+    size_t n_silent;
+    unsigned anonymous; /* listener: peers whose descriptor is not known */
+    bool hung_up;       /* connector: the connection ended before it was joined */
+    int failures;       /* attempts that ended so far */
 
     zmq_peer *by_routing[ZMQ_BUCKETS], *by_id[ZMQ_BUCKETS];
     zmq_peer *last; /* whom the last message came from */
@@ -119,7 +124,7 @@ struct zmq_end {
     tine_transport_stats stats;
     tine_buffer *parts[TINE_FRAME_MAX_BUFFERS]; /* of the message being read */
     char url[ZMQ_URL_MAX];
-    char last_error[96]; /* connector: how the last attempt ended */
+    char last_error[96]; /* connector: how the last attempt ended; listener: the last handshake */
 };
 
 /* zmq_peer.c */
@@ -141,6 +146,7 @@ int tine_zmq_attempt(zmq_end *t, char *why, size_t why_size);
 void tine_zmq_disconnect(zmq_end *t);
 /* Reads the monitor and drives the connecting; true: `ev` is an event. */
 bool tine_zmq_progress(zmq_end *t, tine_event *ev);
+void tine_zmq_silent(zmq_end *t, int fd, int change);
 void tine_zmq_joined(zmq_end *t, zmq_peer *p);
 
 /* zmq_send.c */

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "transport/zmq_end.h"
@@ -57,7 +58,7 @@ static int open_monitor(zmq_end *t) {
     char name[64];
     int events = ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
                  ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
-    if (!t->listener) events |= ZMQ_EVENT_CLOSED;
+    events |= t->listener ? ZMQ_EVENT_ACCEPTED : ZMQ_EVENT_CLOSED;
     snprintf(name, sizeof name, "inproc://monitor-%u", t->monitors++);
     if (zmq_socket_monitor(t->socket, name, events)) return -1;
     t->monitor = zmq_socket(t->context, ZMQ_PAIR);
@@ -119,17 +120,61 @@ void tine_zmq_joined(zmq_end *t, zmq_peer *p) {
     if (t->hung_up) tine_zmq_peer_gone(t, p);
 }
 
-/* A stranger that never got as far as a message: no peer had it, so it is lost under an id of its own. */
-static void stranger(zmq_end *t, int event, uint32_t value, tine_event *ev) {
+/* A connection that never became a peer: it is lost under an id that nobody had. */
+static bool stranger(zmq_end *t, const char *what, tine_event *ev) {
     *ev = (tine_event){.kind = TINE_EVENT_LOST, .peer = t->next_id++, .bad = true};
-    if (event == ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL)
-        snprintf(ev->reason, sizeof ev->reason, "a connection ended before its ZeroMQ handshake (%s)",
-                 zmq_strerror((int)value));
-    else
-        snprintf(ev->reason, sizeof ev->reason, "a connection that does not speak ZeroMQ (ZMTP error 0x%x)",
-                 value);
+    snprintf(ev->reason, sizeof ev->reason, "%s", what);
     t->stats.peers_lost++;
     t->stats.peers_bad++;
+    return true;
+}
+
+/* Told when the connection is closed, which is next: it may have got a message through before that as a ZMTP 1.0 peer, which
+ * random bytes can pass for, and have been reported already. */
+static void handshake_failed(zmq_end *t, int event, uint32_t value) {
+    if (event == ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL)
+        snprintf(t->last_error, sizeof t->last_error, "a connection ended before its ZeroMQ handshake (%s)",
+                 zmq_strerror((int)value));
+    else
+        snprintf(t->last_error, sizeof t->last_error,
+                 "a connection that does not speak ZeroMQ (ZMTP error 0x%x)", value);
+    t->failed_handshake = true;
+}
+
+/* For each descriptor, how many connections were accepted on it and have said nothing yet. The two are learnt in either
+ * order, so a count may be negative for a moment. libzmq does not name the descriptor of a ZMTP 1.0 peer, which is always a bad
+ * one here; those are counted apart, and the next silent connection that ends is taken for one of them. */
+void tine_zmq_silent(zmq_end *t, int fd, int change) {
+    if (fd < 0) t->anonymous++;
+    if (fd < 0) return;
+    if ((size_t)fd >= t->n_silent) {
+        size_t n = 2 * ((size_t)fd + 32);
+        int8_t *at = realloc(t->silent, n);
+        if (!at) return;
+        memset(at + t->n_silent, 0, n - t->n_silent);
+        t->silent = at;
+        t->n_silent = n;
+    }
+    t->silent[fd] = (int8_t)(t->silent[fd] + change);
+}
+
+/* A connection was closed, and all that came before that has been read. True: it is news. */
+static bool closed(zmq_end *t, int fd, tine_event *ev) {
+    bool silent = fd >= 0 && (size_t)fd < t->n_silent && t->silent[fd] > 0, failed = t->failed_handshake;
+    t->failed_handshake = false;
+    if (silent) tine_zmq_silent(t, fd, -1);
+    if (silent && t->anonymous) {
+        t->anonymous--;
+        silent = false;
+    }
+    if (!silent) {
+        tine_zmq_closed(t, fd);
+        return false;
+    }
+    return stranger(t,
+                    failed ? t->last_error
+                           : "a connection that ended, or sent a part too large, before its first message",
+                    ev);
 }
 
 static bool next_monitor_event(zmq_end *t, int *event, uint32_t *value) {
@@ -165,21 +210,21 @@ static void connector_event(zmq_end *t, int event) {
     }
 }
 
-static bool read_monitor(zmq_end *t, tine_event *ev) {
+/* Stops at each closing: it counts only when the messages before it have been read (see tine_zmq_progress). */
+static void read_monitor(zmq_end *t) {
     int event;
-    uint32_t value;
-    while (t->monitor && next_monitor_event(t, &event, &value)) {
-        if (!t->listener) {
+    uint32_t value = 0;
+    while (t->monitor && t->closed_fd < 0 && next_monitor_event(t, &event, &value)) {
+        if (!t->listener)
             connector_event(t, event);
-        } else if (event == ZMQ_EVENT_DISCONNECTED) {
-            tine_zmq_closed(t, (int)value);
-        } else {
-            stranger(t, event, value, ev);
-            return true;
-        }
+        else if (event == ZMQ_EVENT_DISCONNECTED)
+            t->closed_fd = (int)value;
+        else if (event == ZMQ_EVENT_ACCEPTED)
+            tine_zmq_silent(t, (int)value, 1);
+        else
+            handshake_failed(t, event, value);
     }
-    t->monitor_ready = false;
-    return false;
+    if (t->closed_fd < 0) t->monitor_ready = false;
 }
 
 static bool give_up(zmq_end *t, tine_event *ev) {
@@ -192,9 +237,14 @@ static bool give_up(zmq_end *t, tine_event *ev) {
 }
 
 bool tine_zmq_progress(zmq_end *t, tine_event *ev) {
+    if (t->closed_fd >= 0) {
+        int fd = t->closed_fd;
+        t->closed_fd = -1;
+        if (closed(t, fd, ev)) return true;
+    }
     if (t->hung_up && t->phase == PHASE_CONNECTING)
         attempt_failed(t, "the connection was closed before a hello came");
-    if (t->monitor && read_monitor(t, ev)) return true;
+    if (t->monitor) read_monitor(t);
     if (t->phase != PHASE_CONNECTING) return false;
     int64_t now = tine_clock_ns();
     if (t->deadline >= 0 && now >= t->deadline) return give_up(t, ev);

@@ -174,7 +174,8 @@ bool tine_zmq_watch(zmq_end *t) {
         if (p->gone) {
             unwatch(t, p);
             if (p->state == PEER_UP)
-                tine_zmq_peer_lose(t, p, false, "its connection was closed");
+                tine_zmq_peer_lose(t, p, false,
+                                   "its connection was closed (it ended, or a part it sent was too large)");
             else if (!p->lost_due)
                 peer_free(t, p);
             again = true;

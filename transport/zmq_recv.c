@@ -206,11 +206,13 @@ static int meet(zmq_end *t, uint64_t routing, zmq_msg_t *first, tine_event *ev) 
     bool bye = size && bytes[0] == WIRE_BYE && !t->listener;
     const char *wrong = bye ? NULL : tine_wire_read_hello(bytes, size, &chunk);
     if (!wrong && routing >> 32) wrong = "it set a routing id of its own";
-    zmq_peer *p = tine_zmq_peer_add(t, routing, zmq_msg_get(first, ZMQ_SRCFD), chunk);
+    int fd = zmq_msg_get(first, ZMQ_SRCFD);
+    zmq_peer *p = tine_zmq_peer_add(t, routing, fd, chunk);
     if (!p) {
         skip_rest(t, more);
         return RECEIVE_NOTHING; /* without memory it is a stranger still: its next message tries again */
     }
+    if (t->listener) tine_zmq_silent(t, fd, -1);
     if (!t->listener) tine_zmq_joined(t, p);
     if (bye) return read_bye(t, p, first);
     if (wrong) return bad(t, p, more, wrong);
