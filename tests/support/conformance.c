@@ -257,7 +257,8 @@ bool tine_conf_run(const char *scheme, const char *name, char *why, size_t why_s
     TINE_ASSERT(h.shared != MAP_FAILED, ==, true);
     if (!strcmp(scheme, "tcp")) strcpy(url, "tcp://127.0.0.1:0");
     if (!strcmp(scheme, "ipc")) {
-        strcpy(dir, "/tmp/tine-conf-XXXXXX");
+        const char *tmp = getenv("TMPDIR");
+        snprintf(dir, sizeof dir, "%.40s/conf-XXXXXX", tmp ? tmp : "/tmp");
         TINE_ASSERT(mkdtemp(dir) != NULL, ==, true);
         snprintf(url, sizeof url, "ipc://%s/s", dir);
     }
