@@ -105,6 +105,16 @@ static tine_error watch_lifeline(const char *text, const char *endpoint, int *la
     return TINE_OK;
 }
 
+/* It was started as /proc/self/exe, so ps would say "exe". */
+static void name_process(void) {
+    char path[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
+    if (n <= 0) return;
+    path[n] = 0;
+    char *slash = strrchr(path, '/');
+    prctl(PR_SET_NAME, slash ? slash + 1 : path);
+}
+
 tine_error tine_lifeline_start(const char *endpoint, int *last_words) {
     const char *given = getenv("TINE_LIFELINE");
     char *text = given ? strdup(given) : NULL;
@@ -115,8 +125,7 @@ tine_error tine_lifeline_start(const char *endpoint, int *last_words) {
     unsetenv("TINE_TOKEN");
     unsetenv("TINE_LIFELINE");
     if (!text) return TINE_OK;
-    prctl(PR_SET_NAME,
-          program_invocation_short_name); /* it was started as /proc/self/exe: ps would say "exe" */
+    name_process();
     tine_error e = watch_lifeline(text, endpoint, last_words);
     free(text);
     return e;

@@ -281,8 +281,13 @@ static unsigned distance(const char *a, size_t n, const char *b) {
 
 static tine_error unknown_argument(const char *argument, const char *name, size_t n) {
     const setting *nearest = &settings[0];
-    for (const setting *row = settings; row < settings + N_SETTINGS; row++)
+    for (const setting *row = settings; row < settings + N_SETTINGS; row++) {
+        if (n > 0 && strncmp(name, row->name, n) == 0) { /* cut short */
+            nearest = row;
+            break;
+        }
         if (distance(name, n, row->name) < distance(name, n, nearest->name)) nearest = row;
+    }
     return tine_error_set(TINE_EINVAL, "%s: no such setting; the nearest is --tine-%s=VALUE", argument,
                           nearest->name);
 }
