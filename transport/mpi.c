@@ -1,11 +1,11 @@
 /* The mpi transport's operations table: opening, events in and out, closing. See mpi_internal.h for the design and the other
  * files.
  *
- * What differs from the sockets' transports, because a launcher starts all ranks of a job at once: the first
- * listen or connect in a process initialises MPI, which waits until every rank does so; a connector waits for rank 0
- * without limit unless connect_ns says otherwise, since a rank that is lost ends the job; there are no heartbeats for the
- * same reason. Every rank has to open its end as often as the others (each opening duplicates the communicator, so that
- * neither an earlier one's messages nor the user's own traffic can be mistaken for ours). */
+ * What differs from the sockets' transports, because a launcher starts all ranks of a job at once: the first listen or
+ * connect in a process initialises MPI and waits until every rank does the same; there are no heartbeats, since a rank
+ * that is lost ends the job. All transports of a process share one duplicate of the communicator, in which each opening
+ * has tags of its own, so that no message of an earlier one can be mistaken for one of this. A connector greets rank 0
+ * on a tag that is always listened to; the answer makes the connection. */
 #include <errno.h>
 #include <sched.h>
 #include <stdio.h>
@@ -41,9 +41,9 @@ static void mpi_fini(tine_transport *base);
 static int allocate(tine_mpi *t) {
     t->n_peers = t->listener ? t->size - 1 : 1;
     t->peers = calloc(t->n_peers ? (size_t)t->n_peers : 1, sizeof *t->peers);
-    t->dup_to = malloc(sizeof *t->dup_to);
-    if (!t->peers || !t->dup_to) return -ENOMEM;
+    if (!t->peers) return -ENOMEM;
     for (int i = 0; i < t->n_peers; i++) t->peers[i].rank = t->listener ? i + 1 : 0;
+    if (!t->listener) t->peers[0].id = 1;
     for (int i = 0; i < TINE_MPI_SLOTS; i++) {
         tine_mpi_slot *s = aligned_alloc(64, (sizeof *s + 63) & ~(size_t)63);
         if (!s) return -ENOMEM;
@@ -53,34 +53,47 @@ static int allocate(tine_mpi *t) {
     return tine_mpi_bell_open(&t->card, &t->bell);
 }
 
+static int begin(tine_mpi *t) {
+    for (int i = 0; i < TINE_MPI_SLOTS; i++) tine_mpi_post_slot(t, t->in_slots[i]);
+    if (!t->listener && !t->broken) tine_mpi_out_greet(t, &t->peers[0], TINE_MPI_HELLO);
+    return t->broken ? -EIO : 0;
+}
+
 static int open_end(tine_transport **out, const char *url, const tine_transport_config *config, bool listener,
                     char *why, size_t why_size) {
     if (strcmp(url, "mpi://") && strcmp(url, "mpi:")) {
         snprintf(why, why_size, "%s: mpi:// takes no address, the launcher knows the ranks", url);
         return -EINVAL;
     }
-    int rank, size;
-    int err = tine_mpi_world_open(&rank, &size, why, why_size);
+    tine_mpi_world *w;
+    int err = tine_mpi_world_open(&w, why, why_size);
     if (err) return err;
     tine_mpi *t = NULL;
-    if (listener != (rank == 0)) {
-        snprintf(why, why_size, "mpi://: rank 0 listens and the others connect, but this is rank %d", rank);
+    if (listener != (w->rank == 0)) {
+        snprintf(why, why_size, "mpi://: rank 0 listens and the others connect, but this is rank %d",
+                 w->rank);
         err = -EINVAL;
         goto out;
     }
     err = -ENOMEM;
     snprintf(why, why_size, "mpi://: no memory");
     if (!(t = calloc(1, sizeof *t))) goto out;
-    *t = (tine_mpi){
-        .base.ops = tine_transport_mpi(), .rank = rank, .size = size, .listener = listener, .bell_fd = -1};
-    t->dup = MPI_REQUEST_NULL;
+    *t = (tine_mpi){.base.ops = tine_transport_mpi(),
+                    .rank = w->rank,
+                    .size = w->size,
+                    .comm = w->comm,
+                    .world = w,
+                    .opening = w->openings,
+                    .listener = listener,
+                    .bell_fd = -1};
     if ((err = allocate(t))) goto out;
     t->bell_fd = t->card.fd;
     t->crowded = guess_crowded(t);
     settle(t, config);
+    t->card.opening = t->opening;
     tine_mpi_world_sweep();
-    err = MPI_Comm_idup(MPI_COMM_WORLD, t->dup_to, &t->dup) == MPI_SUCCESS ? 0 : -EIO;
-    if (err) snprintf(why, why_size, "mpi://: MPI_Comm_idup failed");
+    err = begin(t);
+    if (err) snprintf(why, why_size, "mpi://: MPI refuses");
 out:
     if (err && t)
         mpi_fini(&t->base);
@@ -106,10 +119,12 @@ static const char *mpi_url(const tine_transport *t) {
     return "mpi://";
 }
 
-/* Peer ids: rank + 1 at the listener, 1 for rank 0 at a connector; both are 1 + rank. */
+/* A connection's id tells its rank: 1 + rank, and one world size more each time that rank connects again. */
 static tine_mpi_peer *peer_of(tine_mpi *t, tine_peer id) {
-    tine_peer first = t->listener ? 2 : 1;
-    return id < first || id - first >= (tine_peer)t->n_peers ? NULL : &t->peers[id - first];
+    tine_peer rank = (id - 1) % (tine_peer)t->size;
+    if (id == 0 || t->n_peers == 0 || (t->listener ? rank == 0 : rank != 0)) return NULL;
+    tine_mpi_peer *p = &t->peers[t->listener ? rank - 1 : 0];
+    return p->id == id ? p : NULL;
 }
 
 static int mpi_send(tine_transport *base, tine_peer peer, tine_frame *f) {
@@ -137,13 +152,13 @@ static int mpi_recv(tine_transport *base, tine_event *ev) {
     t->notes_first = (t->notes_first + 1) % t->notes_room;
     t->notes_n--;
     ev->kind = note.kind;
-    ev->peer = (tine_peer)note.peer->rank + 1;
+    ev->peer = note.id;
     ev->frame = note.frame;
     ev->bad = note.bad;
     if (note.kind == TINE_EVENT_LOST)
         snprintf(ev->reason, sizeof ev->reason, "%s", note.reason ? note.reason : "lost");
     free(note.reason);
-    if (note.kind == TINE_EVENT_FRAME) taken(t, note.peer);
+    if (note.kind == TINE_EVENT_FRAME && note.peer->id == note.id) taken(t, note.peer);
     return 0;
 }
 
@@ -152,6 +167,8 @@ static void mpi_wait(tine_transport *base, int64_t timeout_ns) { tine_mpi_idle_w
 static void mpi_wake(tine_transport *base) { tine_mpi_idle_wake(of(base)); }
 
 static void bye(tine_mpi *t, tine_mpi_peer *p, bool clean) {
+    if (!t->listener && p->state == TINE_MPI_SILENT && t->n_met == 0 && t->in_slots[0])
+        tine_mpi_out_greet(t, p, TINE_MPI_BYE);
     if (p->state == TINE_MPI_UP && !p->leaving)
         tine_mpi_out_control(t, p, (tine_mpi_head){.kind = TINE_MPI_BYE, .inlined = clean}, NULL, 0);
 }
@@ -232,9 +249,6 @@ static void mpi_fini(tine_transport *base) {
     }
     keep_slots(t);
     tine_mpi_world_sweep();
-    /* Freeing a communicator is for all ranks together, which fini must not wait for: it stays. So does the place that an
-     * unfinished duplication writes to. */
-    if (t->dup == MPI_REQUEST_NULL) free(t->dup_to);
     tine_mpi_bell_close(t->bell, t->bell_fd);
     free(t->notes);
     free(t->peers);

@@ -3,33 +3,35 @@
 
 #include "transport/mpi_internal.h"
 
+enum { BARE = TINE_MPI_TAGS - 1 }; /* a tag of the opening before the first */
+
 static int by_size(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
 }
 
-static double round_trip(int rank, char *bytes, int size) {
+static double round_trip(MPI_Comm comm, int rank, char *bytes, int size) {
     double from = MPI_Wtime();
     for (int turn = 0; turn < 2; turn++) {
         if (turn == rank)
-            MPI_Send(bytes, size, MPI_BYTE, 1 - rank, 0, MPI_COMM_WORLD);
+            MPI_Send(bytes, size, MPI_BYTE, 1 - rank, BARE, comm);
         else
-            MPI_Recv(bytes, size, MPI_BYTE, 1 - rank, 0, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+            MPI_Recv(bytes, size, MPI_BYTE, 1 - rank, BARE, comm, MPI_STATUS_IGNORE);
     }
     return MPI_Wtime() - from;
 }
 
 int tine_mpi_bare(int rounds, int size, double *p50, double *p99, char *why, size_t why_size) {
-    int rank, ranks;
-    int err = tine_mpi_world_open(&rank, &ranks, why, why_size);
+    tine_mpi_world *w;
+    int err = tine_mpi_world_open(&w, why, why_size);
     if (err) return err;
     tine_mpi_world_close();
     *p50 = *p99 = 0;
     double *took = malloc(sizeof *took * (size_t)rounds);
     char *bytes = calloc(1, (size_t)size + 1);
-    if (took && bytes && rank < 2 && ranks > 1) {
+    if (took && bytes && w->rank < 2 && w->size > 1) {
         for (int i = -rounds / 10; i < rounds; i++) {
-            double t = round_trip(rank, bytes, size);
+            double t = round_trip(w->comm, w->rank, bytes, size);
             if (i >= 0) took[i] = t;
         }
         qsort(took, (size_t)rounds, sizeof *took, by_size);
@@ -38,6 +40,6 @@ int tine_mpi_bare(int rounds, int size, double *p50, double *p99, char *why, siz
     }
     free(took);
     free(bytes);
-    MPI_Barrier(MPI_COMM_WORLD);
+    MPI_Barrier(w->comm);
     return 0;
 }

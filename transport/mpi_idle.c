@@ -31,6 +31,7 @@ static void nap(tine_mpi *t, int64_t ns) {
     uint32_t word = atomic_load(&t->bell->word);
     atomic_store(&t->bell->asleep, 1);
     atomic_thread_fence(memory_order_seq_cst);
+    t->looks = 0;
     if (!tine_mpi_pump(t) && !something(t)) tine_mpi_bell_sleep(t->bell, word, ns);
     atomic_store(&t->bell->asleep, 0);
 }
@@ -56,7 +57,8 @@ void tine_mpi_idle_wait(tine_mpi *t, int64_t timeout_ns) {
                 pause_a_little();
             continue;
         }
-        bool rung = t->ready && !t->n_far && !t->busy && !t->flying_slots;
+        /* Who does not know us yet cannot ring. A connector's greeting is answered with a ring. */
+        bool rung = (!t->listener || t->n_met == t->n_peers) && !t->n_far && !t->busy && !t->flying_slots;
         int64_t ns = rung ? NAP_RUNG_NS : next;
         nap(t, ns < end - now ? ns : end - now);
         next = 2 * next < NAP_LONGEST_NS ? 2 * next : NAP_LONGEST_NS;

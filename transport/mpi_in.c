@@ -11,7 +11,7 @@ static void deliver(tine_mpi *t, tine_mpi_peer *p, tine_frame *f, unsigned lane)
     t->stats.frames_in++;
     t->stats.bytes_in += tine_frame_bytes(f);
     if (lane == 0) p->lane0_delivered++;
-    tine_mpi_note_add(t, (tine_mpi_note){.kind = TINE_EVENT_FRAME, .peer = p, .frame = f});
+    tine_mpi_note_add(t, (tine_mpi_note){.kind = TINE_EVENT_FRAME, .peer = p, .id = p->id, .frame = f});
 }
 
 static bool all_here(const tine_frame *f) {
@@ -53,7 +53,7 @@ static bool catch_piece(tine_mpi *t, tine_mpi_peer *p, tine_mpi_lane *lane, tine
     int n = tine_mpi_item_piece(it, &at);
     if (!n) return false;
     tine_mpi_piece *piece = &lane->pieces[(lane->first + lane->n) % TINE_MPI_PIECES];
-    if (MPI_Irecv(at, n, MPI_BYTE, p->rank, TINE_MPI_TAG_DATA + it->head.lane, t->comm, &piece->req) !=
+    if (MPI_Irecv(at, n, MPI_BYTE, p->rank, tine_mpi_data_tag(t, p, it->head.lane), t->comm, &piece->req) !=
         MPI_SUCCESS) {
         t->broken = true;
         return false;

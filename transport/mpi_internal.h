@@ -37,8 +37,10 @@ enum {
     TINE_MPI_WINDOW = 256, /* control messages under way to one peer */
     TINE_MPI_PIECES = 4,   /* pieces of one lane in flight to one peer */
     TINE_MPI_LANES = 2,
-    TINE_MPI_TAG_CONTROL = 1,
-    TINE_MPI_TAG_DATA = 2, /* + lane */
+    TINE_MPI_TAG_HELLO = 0,   /* the only tag that does not belong to one opening of the transport */
+    TINE_MPI_TAG_CONTROL = 1, /* + 4 x the receiver's opening */
+    TINE_MPI_TAG_DATA = 2,    /* + lane + 4 x the connector's opening */
+    TINE_MPI_TAGS = 4,
     TINE_MPI_VERSION = 1,
 };
 
@@ -59,7 +61,8 @@ typedef struct tine_mpi_head {
     uint8_t
         inlined; /* FRAME: the body is in this message; BYE: all was flushed; CROWD: more ranks than cores */
     uint8_t version;
-    uint32_t taken; /* how many control messages of yours my loop has taken, modulo 2^32 */
+    uint32_t taken;   /* how many control messages of yours my loop has taken, modulo 2^32 */
+    uint32_t opening; /* the connector's: which of its connections this is about */
     uint32_t header_size;
     uint32_t n_buffers;
     uint64_t
@@ -94,7 +97,8 @@ typedef struct tine_mpi_card {
     uint64_t host; /* equal for ranks that share a kernel, a name, process ids and a network */
     uint64_t token;
     int32_t pid, fd;
-    cpu_set_t cores; /* on which this rank may run */
+    uint32_t opening; /* how many transports this process opened before this one */
+    cpu_set_t cores;  /* on which this rank may run */
 } tine_mpi_card;
 
 int tine_mpi_bell_open(tine_mpi_card *card, tine_mpi_bell **out);
@@ -109,8 +113,24 @@ int64_t tine_mpi_now(void);
 
 /* ---- mpi_world.c ---- */
 
-/* Initialises MPI if nobody has, and says how: rank, size. -EIO with a sentence in `why`. */
-int tine_mpi_world_open(int *rank, int *size, char *why, size_t why_size);
+typedef struct tine_mpi_slot {
+    struct tine_mpi_slot *next;
+    MPI_Request req;
+    int rank;
+    _Alignas(64) uint8_t bytes[TINE_MPI_SLOT];
+} tine_mpi_slot;
+
+/* The part of MPI that all transports of a process share. */
+typedef struct tine_mpi_world {
+    int rank, size;
+    MPI_Comm comm;        /* a duplicate: nothing that the user sends can be taken for ours */
+    uint32_t openings;    /* transports opened so far; stays below MPI's largest tag */
+    tine_mpi_slot *hello; /* at rank 0: posted all the time, so that a greeting waits for the next listener */
+} tine_mpi_world;
+
+/* Initialises MPI if nobody has. The first call waits for all ranks to make it. -EIO with a sentence in `why`. */
+int tine_mpi_world_open(tine_mpi_world **out, char *why, size_t why_size);
+bool tine_mpi_world_post_hello(tine_mpi_world *w);
 void tine_mpi_world_close(void); /* a transport is gone in good order */
 /* Keeps a request that cannot be ended and what it reads or writes until it is done or the process ends. */
 void tine_mpi_world_keep(MPI_Request req, void *thing, void (*free_thing)(void *));
@@ -163,7 +183,9 @@ typedef enum tine_mpi_state { TINE_MPI_SILENT, TINE_MPI_UP, TINE_MPI_GONE } tine
 
 typedef struct tine_mpi_peer {
     int rank;
+    tine_peer id; /* of the connection that is, or was last */
     tine_mpi_state state;
+    bool greeted; /* a HELLO came that was not answered yet */
     bool blocked; /* was told -EAGAIN */
     bool leaving; /* said BYE: LOST follows what it still has under way */
     bool clean;   /* its BYE followed everything it sent */
@@ -178,16 +200,10 @@ typedef struct tine_mpi_peer {
     uint64_t lane0_sent, lane0_delivered;
 } tine_mpi_peer;
 
-typedef struct tine_mpi_slot {
-    struct tine_mpi_slot *next;
-    MPI_Request req;
-    int rank;
-    _Alignas(64) uint8_t bytes[TINE_MPI_SLOT];
-} tine_mpi_slot;
-
 typedef struct tine_mpi_note { /* an event that waits for recv */
     tine_event_kind kind;
     tine_mpi_peer *peer;
+    tine_peer id;
     tine_frame *frame;
     bool bad;
     char *reason;
@@ -197,9 +213,10 @@ typedef struct tine_mpi {
     tine_transport base;
     tine_transport_config config;
     int rank, size;
-    MPI_Comm comm, *dup_to; /* MPI writes *dup_to when the duplicate is there */
-    MPI_Request dup;
-    bool ready, closed, broken, listener;
+    MPI_Comm comm;
+    tine_mpi_world *world;
+    uint32_t opening;
+    bool closed, broken, listener;
     int64_t give_up; /* when the listener counts as unreachable; 0: never */
     tine_mpi_peer *peers;
     int n_peers, n_met, n_far; /* met: said HELLO; far: those whose bell we do not have */
@@ -213,6 +230,7 @@ typedef struct tine_mpi {
     tine_mpi_card card;
     int bell_fd;
     bool crowded;
+    unsigned looks;
     bool woke; /* a peer was asleep when we sent to it, and nothing has come since */
     atomic_bool woken;
     tine_transport_stats stats;
@@ -226,6 +244,9 @@ bool tine_mpi_out_push(tine_mpi *t, tine_mpi_peer *p);
 /* A control message without a frame. `extra` bytes follow the head. */
 int tine_mpi_out_control(tine_mpi *t, tine_mpi_peer *p, tine_mpi_head h, const void *extra,
                          size_t extra_size);
+/* Greets rank 0, or takes the greeting back. */
+int tine_mpi_out_greet(tine_mpi *t, tine_mpi_peer *p, tine_mpi_kind kind);
+int tine_mpi_data_tag(const tine_mpi *t, const tine_mpi_peer *p, unsigned lane);
 void tine_mpi_out_reap_slots(tine_mpi *t);
 void tine_mpi_out_clear(tine_mpi_peer *p);
 
@@ -245,6 +266,7 @@ void tine_mpi_note_add(tine_mpi *t, tine_mpi_note note);
 bool tine_mpi_pump(tine_mpi *t);
 /* The peer is gone: what it has under way is let go, LOST follows. */
 void tine_mpi_lose(tine_mpi *t, tine_mpi_peer *p, bool bad, const char *reason);
+void tine_mpi_post_slot(tine_mpi *t, tine_mpi_slot *s);
 void tine_mpi_mark_busy(tine_mpi *t, tine_mpi_peer *p);
 
 /* ---- mpi_idle.c ---- */

@@ -24,10 +24,22 @@ static void ring(tine_mpi *t, int rank) {
     if (i >= 0 && i < t->n_peers && t->peers[i].bell) t->woke |= tine_mpi_bell_ring(t->peers[i].bell);
 }
 
-static int send_slot(tine_mpi *t, tine_mpi_slot *s, int rank, size_t bytes) {
+/* The connection is named by its connector's opening, whichever way a message goes. */
+static uint32_t connection(const tine_mpi *t, const tine_mpi_peer *p) {
+    return t->listener ? p->card.opening : t->opening;
+}
+
+int tine_mpi_data_tag(const tine_mpi *t, const tine_mpi_peer *p, unsigned lane) {
+    return (int)(TINE_MPI_TAGS * connection(t, p) + TINE_MPI_TAG_DATA + lane);
+}
+
+static int control_tag(const tine_mpi_peer *p) {
+    return (int)(TINE_MPI_TAGS * p->card.opening + TINE_MPI_TAG_CONTROL);
+}
+
+static int send_slot(tine_mpi *t, tine_mpi_slot *s, int rank, int tag, size_t bytes) {
     int done = 0;
-    if (MPI_Isend(s->bytes, (int)bytes, MPI_BYTE, rank, TINE_MPI_TAG_CONTROL, t->comm, &s->req) !=
-        MPI_SUCCESS) {
+    if (MPI_Isend(s->bytes, (int)bytes, MPI_BYTE, rank, tag, t->comm, &s->req) != MPI_SUCCESS) {
         t->broken = true;
         free(s);
         return -EIO;
@@ -59,30 +71,40 @@ void tine_mpi_out_reap_slots(tine_mpi *t) {
     }
 }
 
-static void stamp(tine_mpi_peer *p, tine_mpi_head *h) {
+static void stamp(const tine_mpi *t, tine_mpi_peer *p, tine_mpi_head *h) {
+    h->opening = connection(t, p);
     h->version = TINE_MPI_VERSION;
     h->taken = p->received_taken;
     p->told = p->received_taken;
 }
 
-int tine_mpi_out_control(tine_mpi *t, tine_mpi_peer *p, tine_mpi_head h, const void *extra,
-                         size_t extra_size) {
+static int send_small(tine_mpi *t, tine_mpi_peer *p, int tag, tine_mpi_head h, const void *extra,
+                      size_t extra_size) {
     tine_mpi_slot *s = take_slot(t);
     if (!s) return -ENOMEM;
-    stamp(p, &h);
+    stamp(t, p, &h);
     memcpy(s->bytes, &h, sizeof h);
     if (extra_size) memcpy(s->bytes + sizeof h, extra, extra_size);
-    return send_slot(t, s, p->rank, sizeof h + extra_size);
+    return send_slot(t, s, p->rank, tag, sizeof h + extra_size);
+}
+
+int tine_mpi_out_control(tine_mpi *t, tine_mpi_peer *p, tine_mpi_head h, const void *extra,
+                         size_t extra_size) {
+    return send_small(t, p, control_tag(p), h, extra, extra_size);
+}
+
+int tine_mpi_out_greet(tine_mpi *t, tine_mpi_peer *p, tine_mpi_kind kind) {
+    return send_small(t, p, TINE_MPI_TAG_HELLO, (tine_mpi_head){.kind = kind}, &t->card, sizeof t->card);
 }
 
 /* The control message of a frame, with the body where it fits. */
 static int announce(tine_mpi *t, tine_mpi_peer *p, tine_mpi_head *h, const tine_frame *f) {
     tine_mpi_slot *s = take_slot(t);
     if (!s) return -ENOMEM;
-    stamp(p, h);
+    stamp(t, p, h);
     memcpy(s->bytes, h, sizeof *h);
     if (h->inlined) tine_mpi_body_write(f, s->bytes + sizeof *h);
-    int err = send_slot(t, s, p->rank, sizeof *h + (h->inlined ? h->body : 0));
+    int err = send_slot(t, s, p->rank, control_tag(p), sizeof *h + (h->inlined ? h->body : 0));
     if (!err) p->sent++;
     return err;
 }
@@ -157,7 +179,7 @@ static bool fly(tine_mpi *t, tine_mpi_peer *p, tine_mpi_lane *lane, tine_mpi_ite
     int n = tine_mpi_item_piece(it, &at);
     if (!n) return false;
     tine_mpi_piece *piece = &lane->pieces[(lane->first + lane->n) % TINE_MPI_PIECES];
-    if (MPI_Isend(at, n, MPI_BYTE, p->rank, TINE_MPI_TAG_DATA + it->head.lane, t->comm, &piece->req) !=
+    if (MPI_Isend(at, n, MPI_BYTE, p->rank, tine_mpi_data_tag(t, p, it->head.lane), t->comm, &piece->req) !=
         MPI_SUCCESS) {
         t->broken = true;
         return false;
@@ -220,7 +242,7 @@ bool tine_mpi_out_push(tine_mpi *t, tine_mpi_peer *p) {
     }
     if (p->blocked && p->queued <= t->config.max_queued / 2) {
         p->blocked = false;
-        tine_mpi_note_add(t, (tine_mpi_note){.kind = TINE_EVENT_WRITABLE, .peer = p});
+        tine_mpi_note_add(t, (tine_mpi_note){.kind = TINE_EVENT_WRITABLE, .peer = p, .id = p->id});
     }
     return moved;
 }

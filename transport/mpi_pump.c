@@ -44,7 +44,8 @@ void tine_mpi_lose(tine_mpi *t, tine_mpi_peer *p, bool bad, const char *reason) 
     t->stats.peers_lost++;
     t->stats.peers_bad += bad;
     tine_mpi_note_add(
-        t, (tine_mpi_note){.kind = TINE_EVENT_LOST, .peer = p, .bad = bad, .reason = strdup(reason)});
+        t, (tine_mpi_note){
+               .kind = TINE_EVENT_LOST, .peer = p, .id = p->id, .bad = bad, .reason = strdup(reason)});
 }
 
 /* Rank 0 knows the cards of all, so it tells each host whether its ranks have to make room for each other. */
@@ -67,16 +68,70 @@ static void tell_crowds(tine_mpi *t) {
     free(cards);
 }
 
-static const char *meet(tine_mpi *t, tine_mpi_peer *p, const uint8_t *extra, size_t size) {
-    if (p->state != TINE_MPI_SILENT || size != sizeof p->card) return "broken framing: greeting";
-    memcpy(&p->card, extra, sizeof p->card);
+static void count_met(tine_mpi *t, tine_mpi_peer *p) {
     p->bell = tine_mpi_bell_of(&t->card, &p->card);
     p->state = TINE_MPI_UP;
-    t->n_met++;
     t->n_far += !p->bell;
-    tine_mpi_note_add(t, (tine_mpi_note){.kind = TINE_EVENT_UP, .peer = p});
-    if (t->listener && t->n_met == t->n_peers) tell_crowds(t);
+    tine_mpi_note_add(t, (tine_mpi_note){.kind = TINE_EVENT_UP, .peer = p, .id = p->id});
+}
+
+/* Rank 0's answer to our greeting. */
+static const char *answered(tine_mpi *t, tine_mpi_peer *p, const uint8_t *extra, size_t size) {
+    if (p->state != TINE_MPI_SILENT || size != sizeof p->card) return "broken framing: greeting";
+    memcpy(&p->card, extra, sizeof p->card);
+    t->n_met = 1;
+    count_met(t, p);
     return NULL;
+}
+
+/* A rank's greeting makes a new peer of it, whatever was before. */
+static void greeted(tine_mpi *t, tine_mpi_peer *p) {
+    p->greeted = false;
+    t->n_met += p->id == 0;
+    tine_mpi_peer fresh = {.rank = p->rank, .card = p->card, .busy = p->busy, .next_busy = p->next_busy};
+    fresh.id = p->id ? p->id + (tine_peer)t->size : (tine_peer)p->rank + 1;
+    *p = fresh;
+    if (tine_mpi_out_control(t, p, (tine_mpi_head){.kind = TINE_MPI_HELLO}, &t->card, sizeof t->card)) return;
+    count_met(t, p);
+    if (t->n_met == t->n_peers) tell_crowds(t);
+}
+
+static void hello_message(tine_mpi *t, tine_mpi_peer *p, const tine_mpi_slot *s, size_t size) {
+    tine_mpi_head h;
+    tine_mpi_card card;
+    if (size != sizeof h + sizeof card) return; /* nobody of ours: not worth an answer */
+    memcpy(&h, s->bytes, sizeof h);
+    memcpy(&card, s->bytes + sizeof h, sizeof card);
+    if (h.version != TINE_MPI_VERSION) return;
+    if (h.kind == TINE_MPI_HELLO) {
+        if (p->state == TINE_MPI_UP) tine_mpi_lose(t, p, false, "it connected anew");
+        p->card = card;
+        p->greeted = true;
+    } else if (p->card.opening == card.opening) { /* it gave up before it was answered */
+        p->greeted = false;
+        p->leaving = p->state == TINE_MPI_UP;
+        if (p->leaving) tine_mpi_mark_busy(t, p);
+    }
+}
+
+/* Greetings are answered after all that are here were read: one of them may have been taken back. */
+static bool take_hellos(tine_mpi *t) {
+    tine_mpi_slot *s = t->world->hello;
+    bool moved = false;
+    for (;;) {
+        MPI_Status status;
+        int done = 0, size = 0;
+        if (MPI_Test(&s->req, &done, &status) != MPI_SUCCESS) t->broken = true;
+        if (!done || t->broken) break;
+        MPI_Get_count(&status, MPI_BYTE, &size);
+        int k = status.MPI_SOURCE - 1;
+        if (k >= 0 && k < t->n_peers && size > 0) hello_message(t, &t->peers[k], s, (size_t)size);
+        if (!tine_mpi_world_post_hello(t->world)) t->broken = true;
+        moved = true;
+    }
+    for (int i = 0; moved && i < t->n_peers; i++)
+        if (t->peers[i].greeted) greeted(t, &t->peers[i]);
+    return moved;
 }
 
 static void say_bye(tine_mpi_peer *p, const tine_mpi_head *h) {
@@ -94,12 +149,14 @@ static void control(tine_mpi *t, tine_mpi_peer *p, const uint8_t *msg, size_t si
         tine_mpi_lose(t, p, true, "broken framing: not a message of this version");
         return;
     }
+    if (h.opening != (t->listener ? p->card.opening : t->opening))
+        return; /* of a connection that is no more */
     if (h.taken - p->taken > p->sent - p->taken)
         wrong = "broken framing: takes more than was sent";
     else
         p->taken = h.taken;
     if (!wrong) switch (h.kind) {
-        case TINE_MPI_HELLO: wrong = meet(t, p, msg + sizeof h, size - sizeof h); break;
+        case TINE_MPI_HELLO: wrong = answered(t, p, msg + sizeof h, size - sizeof h); break;
         case TINE_MPI_FRAME:
             if (p->state != TINE_MPI_UP)
                 wrong = "broken framing: no greeting";
@@ -115,9 +172,9 @@ static void control(tine_mpi *t, tine_mpi_peer *p, const uint8_t *msg, size_t si
     if (p->leaving) tine_mpi_mark_busy(t, p);
 }
 
-static void post_slot(tine_mpi *t, tine_mpi_slot *s) {
-    if (MPI_Irecv(s->bytes, TINE_MPI_SLOT, MPI_BYTE, MPI_ANY_SOURCE, TINE_MPI_TAG_CONTROL, t->comm,
-                  &s->req) != MPI_SUCCESS)
+void tine_mpi_post_slot(tine_mpi *t, tine_mpi_slot *s) {
+    if (MPI_Irecv(s->bytes, TINE_MPI_SLOT, MPI_BYTE, t->listener ? MPI_ANY_SOURCE : 0,
+                  (int)(TINE_MPI_TAGS * t->opening + TINE_MPI_TAG_CONTROL), t->comm, &s->req) != MPI_SUCCESS)
         t->broken = true;
 }
 
@@ -134,7 +191,7 @@ static bool take_controls(tine_mpi *t) {
         int k = t->listener ? status.MPI_SOURCE - 1 : 0;
         if (k >= 0 && k < t->n_peers && t->peers[k].rank == status.MPI_SOURCE)
             control(t, &t->peers[k], s->bytes, err == MPI_SUCCESS && size > 0 ? (size_t)size : 0);
-        post_slot(t, s);
+        tine_mpi_post_slot(t, s);
         t->in_next = (t->in_next + 1) % TINE_MPI_SLOTS;
         moved = true;
     }
@@ -171,30 +228,11 @@ static bool serve_busy(tine_mpi *t) {
     return moved;
 }
 
-/* The duplicate is there, which means that every rank has asked for it: introduce ourselves. */
-static void begin(tine_mpi *t) {
-    t->comm = *t->dup_to;
-    free(t->dup_to);
-    t->dup_to = NULL;
-    t->ready = true;
-    MPI_Comm_set_errhandler(t->comm, MPI_ERRORS_RETURN);
-    for (int i = 0; i < TINE_MPI_SLOTS; i++) post_slot(t, t->in_slots[i]);
-    for (int i = 0; i < t->n_peers && !t->broken; i++)
-        if (tine_mpi_out_control(t, &t->peers[i], (tine_mpi_head){.kind = TINE_MPI_HELLO}, &t->card,
-                                 sizeof t->card))
-            t->broken = true;
-}
-
-static bool prepare(tine_mpi *t) {
-    int done = 0;
-    MPI_Test(&t->dup, &done, MPI_STATUS_IGNORE);
-    if (done) begin(t);
-    return done;
-}
-
 bool tine_mpi_pump(tine_mpi *t) {
     if (t->broken) return false;
-    bool moved = t->ready ? take_controls(t) : prepare(t);
+    bool moved = take_controls(t);
+    /* Once all ranks are met, greetings are rare, and a look at them is a fifth of a round trip. */
+    if (t->listener && (t->n_met < t->n_peers || t->looks++ % 64 == 0)) moved |= take_hellos(t);
     if (t->flying_slots) tine_mpi_out_reap_slots(t);
     if (t->busy) moved |= serve_busy(t);
     if (t->give_up && t->n_met == 0 && tine_mpi_now() > t->give_up) {

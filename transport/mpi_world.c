@@ -18,18 +18,18 @@ typedef struct kept {
 
 /* Guarded like the transport: one thread at a time. */
 static struct {
-    bool registered, ours;
-    int rank, open;
+    tine_mpi_world shared;
+    bool ready, ours;
+    int open;
     kept *kept;
 } world;
 
 static void at_exit(int status, void *unused) {
     (void)unused;
-    int initialised = 0, finalised = 0;
-    MPI_Initialized(&initialised);
+    int finalised = 0;
     MPI_Finalized(&finalised);
-    if (!initialised || finalised) return;
-    if (world.open) tine_mpi_death_exit(world.rank, status);
+    if (finalised) return;
+    if (world.open) tine_mpi_death_exit(world.shared.rank, status);
     if (world.ours) MPI_Finalize();
 }
 
@@ -66,23 +66,45 @@ static int adopt(char *why, size_t why_size) {
                   "MPI_THREAD_MULTIPLE, ..), or start with OMPI_MPI_THREAD_LEVEL=3 in the environment");
 }
 
-int tine_mpi_world_open(int *rank, int *size, char *why, size_t why_size) {
-    int initialised = 0, finalised = 0;
+bool tine_mpi_world_post_hello(tine_mpi_world *w) {
+    tine_mpi_slot *s = w->hello;
+    return MPI_Irecv(s->bytes, TINE_MPI_SLOT, MPI_BYTE, MPI_ANY_SOURCE, TINE_MPI_TAG_HELLO, w->comm,
+                     &s->req) == MPI_SUCCESS;
+}
+
+/* Once in a process, by all ranks together. */
+static int join(tine_mpi_world *w, char *why, size_t why_size) {
+    if (MPI_Comm_dup(MPI_COMM_WORLD, &w->comm) != MPI_SUCCESS)
+        return refuse(why, why_size, "MPI_Comm_dup failed");
+    MPI_Comm_set_errhandler(w->comm, MPI_ERRORS_RETURN);
+    MPI_Comm_rank(w->comm, &w->rank);
+    MPI_Comm_size(w->comm, &w->size);
+    if (w->rank == 0) {
+        w->hello = aligned_alloc(64, (sizeof *w->hello + 63) & ~(size_t)63);
+        if (!w->hello || !tine_mpi_world_post_hello(w)) return refuse(why, why_size, "mpi://: no memory");
+    }
+    on_exit(at_exit, NULL);
+    tine_mpi_death_watch(w->rank);
+    return 0;
+}
+
+int tine_mpi_world_open(tine_mpi_world **out, char *why, size_t why_size) {
+    int initialised = 0, finalised = 0, err = 0;
     MPI_Initialized(&initialised);
     MPI_Finalized(&finalised);
     if (finalised)
         return refuse(why, why_size, "MPI was finalised already and cannot be started again in this process");
-    int err = initialised ? world.ours ? 0 : adopt(why, why_size) : initialise(why, why_size);
-    if (err) return err;
-    MPI_Comm_rank(MPI_COMM_WORLD, rank);
-    MPI_Comm_size(MPI_COMM_WORLD, size);
-    world.rank = *rank;
-    if (!world.registered) {
-        on_exit(at_exit, NULL);
-        tine_mpi_death_watch(*rank);
-        world.registered = true;
+    if (!world.ready) {
+        err = initialised ? adopt(why, why_size) : initialise(why, why_size);
+        if (!err) err = join(&world.shared, why, why_size);
+        if (err) return err;
+        world.ready = true;
     }
+    if (world.shared.openings >= INT32_MAX / TINE_MPI_TAGS - 1)
+        return refuse(why, why_size, "mpi:// was opened too often");
+    world.shared.openings++;
     world.open++;
+    *out = &world.shared;
     return 0;
 }
 
