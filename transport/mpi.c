@@ -146,7 +146,7 @@ static void taken(tine_mpi *t, tine_mpi_peer *p) {
 static int mpi_recv(tine_transport *base, tine_event *ev) {
     tine_mpi *t = of(base);
     if (!t->notes_n) tine_mpi_pump(t);
-    ev->kind = TINE_EVENT_NONE;
+    *ev = (tine_event){.kind = TINE_EVENT_NONE};
     if (!t->notes_n) return t->broken ? -EIO : 0;
     tine_mpi_note note = t->notes[t->notes_first];
     t->notes_first = (t->notes_first + 1) % t->notes_room;
@@ -176,9 +176,7 @@ static void bye(tine_mpi *t, tine_mpi_peer *p, bool clean) {
 static void mpi_drop(tine_transport *base, tine_peer peer, bool bad, const char *reason) {
     tine_mpi *t = of(base);
     tine_mpi_peer *p = peer_of(t, peer);
-    if (!p || p->state == TINE_MPI_GONE) return;
-    bye(t, p, false);
-    tine_mpi_lose(t, p, bad, reason);
+    if (p) tine_mpi_lose(t, p, bad, reason);
 }
 
 static void mpi_close(tine_transport *base) { of(base)->closed = true; }

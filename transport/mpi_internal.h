@@ -264,7 +264,7 @@ void tine_mpi_in_clear(tine_mpi_peer *p);
 void tine_mpi_note_add(tine_mpi *t, tine_mpi_note note);
 /* Looks at everything once. True if anything happened. */
 bool tine_mpi_pump(tine_mpi *t);
-/* The peer is gone: what it has under way is let go, LOST follows. */
+/* The peer is gone, or shall be (it is told): what it has under way is let go, LOST follows. */
 void tine_mpi_lose(tine_mpi *t, tine_mpi_peer *p, bool bad, const char *reason);
 void tine_mpi_post_slot(tine_mpi *t, tine_mpi_slot *s);
 void tine_mpi_mark_busy(tine_mpi *t, tine_mpi_peer *p);

@@ -34,6 +34,8 @@ void tine_mpi_mark_busy(tine_mpi *t, tine_mpi_peer *p) {
 
 void tine_mpi_lose(tine_mpi *t, tine_mpi_peer *p, bool bad, const char *reason) {
     if (p->state == TINE_MPI_GONE) return;
+    if (p->state == TINE_MPI_UP && !p->leaving)
+        tine_mpi_out_control(t, p, (tine_mpi_head){.kind = TINE_MPI_BYE}, NULL, 0);
     p->blocked = false;
     tine_mpi_out_clear(p);
     tine_mpi_in_clear(p);
@@ -104,6 +106,7 @@ static void hello_message(tine_mpi *t, tine_mpi_peer *p, const tine_mpi_slot *s,
     memcpy(&card, s->bytes + sizeof h, sizeof card);
     if (h.version != TINE_MPI_VERSION) return;
     if (h.kind == TINE_MPI_HELLO) {
+        p->leaving = true;
         if (p->state == TINE_MPI_UP) tine_mpi_lose(t, p, false, "it connected anew");
         p->card = card;
         p->greeted = true;
