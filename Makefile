@@ -41,6 +41,7 @@ MPI_MODULE := $(if $(shell pkg-config --exists ompi-c 2>/dev/null && echo yes),$
 obj       = $(patsubst %.c,$(BUILD)/%.o,$(1))
 LIB_OBJ  := $(call obj,$(LIB_SRC))
 CMD_OBJ  := $(call obj,$(CMD_SRC))
+MPI_TESTS := $(if $(MPI_MODULE),$(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/mpi/*.c)))
 TEST_SUPPORT := $(call obj,$(wildcard tests/support/*.c))
 
 ifeq ($(shell uname -m),x86_64)
@@ -70,7 +71,7 @@ check: all tests # the tests, where everything is installed
 	@tests/run $(BUILD) $(ONLY)
 
 lib: $(BUILD)/libtine.a $(BUILD)/libtine.so
-tests: $(TESTS)
+tests: $(TESTS) $(MPI_TESTS)
 
 # ---- how things are made ----
 
@@ -128,6 +129,12 @@ $(EXAMPLES): $(BUILD)/%: $(BUILD)/launch/examples/%.o $(BUILD)/libtine.a
 $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(TEST_SUPPORT) $(BUILD)/libcommand.a $(BUILD)/libtine.a
 	@echo "  LD $@"
 	$(Q)$(LINK) -lcriterion -o $@
+# Programs that tests start under mpirun.
+$(call obj,$(wildcard tests/mpi/*.c)): CPPFLAGS += $(shell pkg-config --cflags ompi-c 2>/dev/null)
+$(MPI_TESTS): $(BUILD)/mpi/%: $(BUILD)/tests/mpi/%.o $(call obj,$(wildcard tests/support/conformance*.c)) $(BUILD)/libtine.a
+	@mkdir -p $(@D)
+	@echo "  LD $@"
+	$(Q)$(LINK) $(shell pkg-config --libs ompi-c) -o $@
 $(BUILD)/tests/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/replay.o $(BUILD)/libcommand.a $(BUILD)/libtine.a
 	@mkdir -p $(@D)
 	@echo "  LD $@"
@@ -216,6 +223,6 @@ clean: ## remove build/
 	rm -rf build $(filter-out build build/%,$(BUILD))
 
 -include $(patsubst %.o,%.d,$(LIB_OBJ) $(call obj,$(MPI_SRC)) $(CMD_OBJ) $(TEST_SUPPORT) $(call obj,$(MAIN_SRC) $(SIM_SRC) $(wildcard launch/examples/*.c \
-  tests/test_*.c tests/fuzz/*.c tests/bench/*.c)))
+  tests/test_*.c tests/mpi/*.c tests/fuzz/*.c tests/bench/*.c)))
 .SECONDARY:
 .DELETE_ON_ERROR:
