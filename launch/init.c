@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,6 +43,8 @@ static struct {
     uint64_t completed; /* when a worker died last */
     char url[512];
 } state;
+
+static atomic_bool stopping; /* workers that end now do as they were told */
 
 static tine_transport_config transport_config(const tine_settings *s) {
     return (tine_transport_config){.max_frame = s->max_frame,
@@ -79,6 +82,7 @@ static void serve_and_exit(const tine_settings *s, const char *endpoint, int ran
 
 static void worker_died(void *ctx, int slot, pid_t pid, const char *reason) {
     (void)ctx;
+    if (atomic_load(&stopping)) return;
     uint64_t completed = tine_coordinator_completed(state.coordinator);
     if (completed > state.completed) tine_spawn_task_done(state.spawn);
     state.completed = completed;
@@ -189,6 +193,8 @@ static tine_error coordinate(const tine_settings *s, const char *url, int remote
 }
 
 static void take_apart(void) {
+    atomic_store(&stopping, true);
+    if (state.spawn != NULL) tine_spawn_retire(state.spawn, 2 * STOP_SECONDS);
     if (state.coordinator != NULL) tine_coordinator_stop(state.coordinator, STOP_SECONDS);
     if (state.spawn != NULL) tine_spawn_stop(state.spawn, STOP_SECONDS);
     for (int i = 0; i < state.n_threads; i++) pthread_join(state.threads[i], NULL);
@@ -198,6 +204,7 @@ static void take_apart(void) {
     tine_settings_fini(&state.settings);
     free(state.threads);
     memset(&state, 0, sizeof state);
+    atomic_store(&stopping, false);
     tine_log_flush();
 }
 

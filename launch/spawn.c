@@ -426,14 +426,18 @@ pid_t tine_spawn_pid(tine_spawn *s, int i) {
 
 void tine_spawn_task_done(tine_spawn *s) { atomic_fetch_add_explicit(&s->done, 1, memory_order_relaxed); }
 
-int tine_spawn_stop(tine_spawn *s, double seconds) {
-    if (!s->running) return 0;
+void tine_spawn_retire(tine_spawn *s, double seconds) {
     if (seconds > 86400) seconds = 86400;
     atomic_store(&s->stop_at, now_ns() + (int64_t)(seconds * 1e9));
     atomic_store(&s->stopping, true);
     uint64_t one = 1;
     ssize_t n = write(s->wake, &one, sizeof one);
     TINE_ASSERT(n, ==, (ssize_t)sizeof one);
+}
+
+int tine_spawn_stop(tine_spawn *s, double seconds) {
+    if (!s->running) return 0;
+    if (!atomic_load(&s->stopping)) tine_spawn_retire(s, seconds);
     pthread_join(s->thread, NULL);
     s->running = false;
     return s->killed > 0 ? s->killed : 0;

@@ -55,6 +55,9 @@ int tine_spawn_slot(const tine_spawn *s, const char *token);
 pid_t tine_spawn_pid(tine_spawn *s, int slot); /* of the one living there now, else 0. Any thread */
 void tine_spawn_task_done(
     tine_spawn *s); /* some worker finished a task: deaths count anew. Any thread, cheap */
+/* The first half of tine_spawn_stop, which does not block: from now on none is started anew, and those that
+ * have not exited by themselves after `seconds` are killed. */
+void tine_spawn_retire(tine_spawn *s, double seconds);
 /* Starts none anew, waits at most `seconds` for all to exit by themselves, kills those that do not, reaps all, ends the
  * supervisor. Blocks. Returns how many had to be killed. After it only tine_spawn_free may be called. Not from a callback. */
 int tine_spawn_stop(tine_spawn *s, double seconds);

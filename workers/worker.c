@@ -138,7 +138,10 @@ static void receive(tine_worker *w) {
         case TINE_EVENT_NONE: return;
         case TINE_EVENT_UP: w->up = true; break;
         case TINE_EVENT_FRAME: frame_came(w, ev.frame); break;
-        case TINE_EVENT_LOST: stop(w, TINE_ELOST, ev.reason); return;
+        case TINE_EVENT_LOST:
+            tine_worker_act(w); /* what came before counts: most often STOP */
+            stop(w, TINE_ELOST, ev.reason);
+            return;
         case TINE_EVENT_WRITABLE: send_again(w); break;
         }
     }
