@@ -52,7 +52,8 @@ endif
 Q := $(if $(V),,@) # V=1 shows the commands
 AGAIN = $(MAKE) --no-print-directory $(if $(findstring j,$(filter -j% --jobserver% j%,$(MAKEFLAGS))),,-j$(shell nproc))
 
-.PHONY: help run test check all lib tests asan tsan fuzz sim bench lint format install clean deps FORCE
+.PHONY: help run test check all lib tests asan tsan fuzz sim bench lint format-check cppcheck tidy header-check format \
+        install clean deps FORCE
 all: lib $(MPI_MODULE) $(if $(MAIN_SRC),$(BUILD)/tine) $(EXAMPLES) ## build the library, the command and the examples (the default)
 
 help: ## this list
@@ -189,17 +190,29 @@ bench: ## the benchmarks: fork, lstm and those of tests/bench
 # ---- lint, installation ----
 
 PRODUCT  := $(wildcard kernels/*.c transport/*.c runtime/*.c workers/*.c launch/*.c launch/examples/*.c)
-LAID_OUT := $(PRODUCT) $(wildcard kernels/*.h transport/*.h runtime/*.h workers/*.h launch/*.h tests/*.c tests/*/*.[ch])
+HEADERS  := $(wildcard kernels/*.h transport/*.h runtime/*.h workers/*.h launch/*.h)
+LAID_OUT := $(PRODUCT) $(HEADERS) $(wildcard tests/*.c tests/*/*.[ch])
 TIDY_FLAGS = -I. -DTINE_VERSION='"$(VERSION)"' -std=c11 -D_GNU_SOURCE -pthread $(PKG_CFLAGS) $(shell pkg-config --cflags ompi-c 2>/dev/null)
-lint: ## clang-format, clang-tidy and cppcheck
+lint: ## clang-format, cppcheck, clang-tidy, and tine.h under four compilers
 	@.ci/deps lint
-	@echo "clang-format"; clang-format --dry-run -Werror $(LAID_OUT)
-	@echo "cppcheck"; cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 --enable=warning,performance,portability \
-	  --suppress=missingInclude --suppress=unmatchedSuppression -j2 -D_GNU_SOURCE -D__x86_64__ -D__GNUC__=12 -I. $(PRODUCT)
-	@echo "clang-tidy"; printf '%s\n' $(PRODUCT) | xargs -P$(shell nproc) -I{} sh -c ' \
-	  case {} in *_avx2.c) isa="$(ISA_avx2)";; *_avx512.c) isa="$(ISA_avx512)";; *_avx512_bf16.c) isa="$(ISA_avx512_bf16)";; esac; \
-	  clang-tidy --quiet {} -- $(subst ",\",$(subst ','\'',$(TIDY_FLAGS))) $$isa 2>/dev/null || { echo "clang-tidy: {}"; exit 255; }'
-	@TINE_BUILD=$(BUILD) tests/check_header
+	@$(MAKE) --no-print-directory -k format-check cppcheck tidy header-check
+format-check:
+	clang-format --dry-run -Werror $(LAID_OUT)
+cppcheck:
+	cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 --enable=warning,performance --suppress=missingInclude \
+	  --suppress=unmatchedSuppression -j$(shell nproc) -D_GNU_SOURCE -D__x86_64__ -D__GNUC__=12 -I. $(PRODUCT)
+header-check:
+	tests/check_header
+# A file is looked at again when it, a header, or the rules changed.
+tidy: $(PRODUCT:%=$(BUILD)/tidy/%.done)
+$(BUILD)/tidy/%_avx2.c.done:        ISA = $(ISA_avx2)
+$(BUILD)/tidy/%_avx512.c.done:      ISA = $(ISA_avx512)
+$(BUILD)/tidy/%_avx512_bf16.c.done: ISA = $(ISA_avx512_bf16)
+$(BUILD)/tidy/%.c.done: %.c .clang-tidy $(HEADERS)
+	@mkdir -p $(@D)
+	@echo "  TIDY $<"
+	$(Q)clang-tidy --quiet $< -- $(TIDY_FLAGS) $(ISA) 2>/dev/null
+	@touch $@
 
 format: # lay out every source as lint wants it
 	clang-format -i $(LAID_OUT)

@@ -97,12 +97,13 @@ double tine_ensemble_flops(const tine_ensemble_config *c) {
 
 static tine_value *flip(const tine_value *v) { return tine_call("flip", v, tine_kw("dims", 0)); }
 
+/* In what follows a NULL among the arguments means that its maker failed: the error travels through to the end. */
+
 /* cat((forward's output, flipped backward's output), dim=2); takes both results over. */
 static tine_value *join(tine_value *forward, tine_value *backward) {
-    const tine_value *output_f = forward ? tine_at(forward, 0) : NULL;
-    tine_value *output_b = backward ? flip(tine_at(backward, 0)) : NULL;
-    tine_value *pair = output_f && output_b ? tine_list(output_f, output_b) : NULL;
-    tine_value *joined = pair ? tine_call("cat", pair, tine_kw("dim", 2)) : NULL;
+    tine_value *output_b = flip(tine_at(backward, 0));
+    tine_value *pair = tine_list(tine_at(forward, 0), output_b);
+    tine_value *joined = tine_call("cat", pair, tine_kw("dim", 2));
     tine_release(pair);
     tine_release(output_b);
     tine_release(forward);
@@ -112,11 +113,9 @@ static tine_value *join(tine_value *forward, tine_value *backward) {
 
 /* stack(results).sum(dim=0); takes the results over. */
 static tine_value *total(tine_value **results, size_t n) {
-    bool complete = true;
-    for (size_t i = 0; i < n; i++) complete = complete && results[i];
-    tine_value *list = complete ? tine_list_of(results, n) : NULL;
-    tine_value *stacked = list ? tine_call("stack", list) : NULL;
-    tine_value *sum = stacked ? tine_call("sum", stacked, tine_kw("dim", 0)) : NULL;
+    tine_value *list = tine_list_of(results, n);
+    tine_value *stacked = tine_call("stack", list);
+    tine_value *sum = tine_call("sum", stacked, tine_kw("dim", 0));
     tine_release(stacked);
     tine_release(list);
     for (size_t i = 0; i < n; i++) tine_release(results[i]);
@@ -142,13 +141,11 @@ static tine_value *model_with_directions(tine_ensemble *e, size_t i) {
     tine_future *future_f = tine_fork(e->forward[i].module, e->x_put);
     tine_future *future_b = tine_fork(e->backward[i].module, reversed);
     tine_error failed = tine_wait(future_b, &backward);
-    if (!failed) failed = tine_wait(future_f, &forward);
+    if (!failed) tine_wait(future_f, &forward);
     tine_release(future_f);
     tine_release(future_b);
     tine_release(reversed);
-    if (!failed) return join(forward, backward);
-    tine_release(backward);
-    return NULL;
+    return join(forward, backward);
 }
 
 tine_value *tine_ensemble_directions(tine_ensemble *e) {
@@ -166,7 +163,7 @@ tine_value *tine_ensemble_models(tine_ensemble *e) {
     tine_value *results[TINE_ENSEMBLE_MODELS_MAX] = {0};
     size_t n = (size_t)e->config.models;
     for (size_t i = 0; i < n; i++) futures[i] = tine_fork(e->models[i], e->x_put);
-    tine_error failed = tine_wait_all(futures, n, results);
+    tine_wait_all(futures, n, results);
     for (size_t i = 0; i < n; i++) tine_release(futures[i]);
-    return failed ? NULL : total(results, n);
+    return total(results, n);
 }

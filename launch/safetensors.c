@@ -233,7 +233,7 @@ tine_error tine_safetensors_parse(tine_safetensors **out, const void *bytes, siz
     reader r = {.why = why, .why_size = why_size};
     if (size < 8) return refuse(&r, "it has %zu bytes, a safetensors file has at least 8", size);
     uint64_t header = 0;
-    for (int i = 7; i >= 0; i--) header = header << 8 | p[i];
+    for (int i = 0; i < 8; i++) header |= (uint64_t)p[i] << 8 * i;
     if (header > size - 8)
         return refuse(&r, "its header claims %ju bytes, %zu follow", (uintmax_t)header, size - 8);
     if (header > HEADER_MAX)

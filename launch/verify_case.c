@@ -188,8 +188,13 @@ static tine_value *module_of(const tine_verify_case *c, const char *prefix, cons
 static void start_lstm(tine_verify_case *c, tine_value *input) {
     tine_value *module = module_of(c, "", &c->lstm);
     tine_value *h0 = value_of(c, "h0"), *c0 = value_of(c, "c0");
-    tine_value *hx = h0 && c0 ? tine_list(h0, c0) : NULL;
-    c->futures[0] = hx ? tine_fork(module, input, tine_kw("hx", hx)) : tine_fork(module, input);
+    tine_value *hx = NULL;
+    if (has(c, "", "h0")) {
+        hx = tine_list(h0, c0);
+        c->futures[0] = tine_fork(module, input, tine_kw("hx", hx));
+    } else {
+        c->futures[0] = tine_fork(module, input);
+    }
     tine_release(hx);
     tine_release(h0);
     tine_release(c0);
@@ -248,9 +253,10 @@ static tine_error finish_ensemble(tine_verify_case *c) {
     tine_value **results = calloc(c->models, sizeof(tine_value *));
     if (!results) return tine_error_set(TINE_ENOMEM, "no memory");
     tine_error e = tine_wait_all(c->futures, c->models, results);
-    tine_value *list = e ? NULL : tine_list_of(results, c->models);
-    tine_value *stacked = list ? tine_call("stack", list) : NULL;
-    tine_value *sum = stacked ? tine_call("sum", stacked, tine_kw("dim", 0)) : NULL;
+    tine_value *list =
+        tine_list_of(results, c->models); /* NULLs if the wait failed: the error goes through */
+    tine_value *stacked = tine_call("stack", list);
+    tine_value *sum = tine_call("sum", stacked, tine_kw("dim", 0));
     if (!e) e = sum ? compare(c, 0, sum) : tine_last_error();
     tine_release(sum);
     tine_release(stacked);

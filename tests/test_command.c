@@ -1,6 +1,7 @@
 /* The `tine` command: help, wrong arguments, the JSON it prints, what verify accepts and refuses. */
 #include <criterion/criterion.h>
 #include <json-c/json.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <stdio.h>
 #include <string.h>
