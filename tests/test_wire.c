@@ -164,7 +164,7 @@ test(objects_travel_by_reference_or_by_value) {
 }
 
 static tine_value *random_value(int depth) {
-    char text[40], keys[8][12];
+    char text[40], keys[8][24];
     const char *names[8] = {0};
     tine_value *items[8] = {0}, *v;
     size_t n = draw(8);
