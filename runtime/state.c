@@ -1,6 +1,7 @@
 /* The running thread's or task's state: its last error and the pool that owns what it makes. Makers hand their reference to the
  * pool, tine_release takes it back out, and what is left goes when the task returns; so code inside tasks may ignore ownership
- * and cannot leak. A handle knows its place in the pool, which makes taking it out one store. */
+ * and cannot leak. A handle knows its place in the pool, so taking it
+ * out needs no search as a rule. */
 #include "runtime/state.h"
 
 #include <pthread.h>
@@ -82,9 +83,16 @@ const char *tine_error_name(tine_error e) {
     return (size_t)e < sizeof names / sizeof *names ? names[e] : "an unknown error";
 }
 
-/* Another thread, in a task of its own, may look at the slot of a handle that it shares: hence the atomic accesses. */
-static uint32_t slot_of(const tine_handle *h) { return __atomic_load_n(&h->slot, __ATOMIC_RELAXED); }
+/* A value can lie in the pools of several tasks, on several threads, and twice in one: hence the atomic accesses, the hint that is
+ * checked, and the count, without which every release of what lies in no pool would search. */
 static void set_slot(tine_handle *h, uint32_t slot) { __atomic_store_n(&h->slot, slot, __ATOMIC_RELAXED); }
+
+static void count_place(tine_handle *h, bool more) {
+    uint16_t n = __atomic_load_n(&h->pools, __ATOMIC_RELAXED);
+    while (n < UINT16_MAX && !__atomic_compare_exchange_n(&h->pools, &n, (uint16_t)(more ? n + 1 : n - 1),
+                                                          true, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+        ;
+}
 
 void tine_pool_adopt(tine_handle *h) {
     tine_pool *p = tine_current.pool;
@@ -98,16 +106,25 @@ void tine_pool_adopt(tine_handle *h) {
     }
     p->slots[p->n++] = h;
     set_slot(h, p->n);
+    count_place(h, true);
 }
 
-/* A handle can lie in the pool of an outer or of another task: only a slot that holds it counts. */
+/* The place of a handle in this pool, from 1; 0: it is not there. */
+static uint32_t find_slot(const tine_pool *p, const tine_handle *h) {
+    if (__atomic_load_n(&h->pools, __ATOMIC_RELAXED) == 0) return 0;
+    uint32_t slot = __atomic_load_n(&h->slot, __ATOMIC_RELAXED);
+    if (slot > 0 && slot <= p->n && p->slots[slot - 1] == h) return slot;
+    for (slot = p->n; slot > 0 && p->slots[slot - 1] != h; slot--)
+        ;
+    return slot;
+}
+
 void tine_pool_forget(tine_handle *h) {
     tine_pool *p = tine_current.pool;
-    if (!p || h->kind == TINE_HANDLE_STATIC) return;
-    uint32_t slot = slot_of(h);
-    if (slot == 0 || slot > p->n || p->slots[slot - 1] != h) return;
+    uint32_t slot = p && h->kind != TINE_HANDLE_STATIC ? find_slot(p, h) : 0;
+    if (slot == 0) return;
     p->slots[slot - 1] = NULL;
-    set_slot(h, 0);
+    count_place(h, false);
     while (p->n > 0 && p->slots[p->n - 1] == NULL) p->n--; /* make, use, release in a loop needs one slot */
 }
 
@@ -115,7 +132,7 @@ void tine_pool_drain(tine_pool *p) {
     while (p->n > 0) {
         tine_handle *h = p->slots[--p->n];
         if (!h) continue;
-        set_slot(h, 0);
+        count_place(h, false);
         tine_handle_unref(h);
     }
     free(p->slots);

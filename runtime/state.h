@@ -9,9 +9,11 @@
 
 typedef struct tine_handle {
     _Atomic uint32_t refs;
-    uint32_t slot; /* place in the pool that owns the maker's reference, from 1; 0: none */
-    uint8_t kind;  /* TINE_HANDLE_… */
-} tine_handle;     /* the first member of every value and future */
+    uint32_t
+        slot; /* where in a pool it was put last, from 1: a hint, because a value can lie in pools of several tasks */
+    uint16_t pools; /* in how many places of pools it lies; sticks at its maximum */
+    uint8_t kind;   /* TINE_HANDLE_… */
+} tine_handle;      /* the first member of every value and future */
 enum { TINE_HANDLE_VALUE, TINE_HANDLE_FUTURE, TINE_HANDLE_STATIC /* lives for ever: never counted */ };
 
 /* The references that a task's makers gave out and that tine_release has not taken back: dropped when the task returns. */

@@ -149,8 +149,8 @@ TINE_API tine_value *tine_tensor_new(tine_dtype t, int rank, const int64_t *shap
 TINE_API tine_value *tine_tensor_wrap(tine_dtype t, int rank, const int64_t *shape, void *data,
                                       void (*release)(void *ctx), void *ctx);
 TINE_API tine_value *tine_full(tine_dtype t, int rank, const int64_t *shape, double x);
-#define tine_ones(t, rank, shape)  tine_full(t, rank, shape, 1.0)
-#define tine_zeros(t, rank, shape) tine_full(t, rank, shape, 0.0)
+#define tine_ones(t, rank, ...)  tine_full(t, rank, __VA_ARGS__, 1.0) /* the shape may be (int64_t[]){2, 3} */
+#define tine_zeros(t, rank, ...) tine_full(t, rank, __VA_ARGS__, 0.0)
 /* tine_list(ARG…) and tine_tuple of any ARG as in tine_fork; tine_list_of from an array. */
 #define tine_list(...) tine_list_args_(TINE_ARGS_(__VA_ARGS__))
 TINE_API tine_value *tine_list_of(tine_value *const *items, size_t n);

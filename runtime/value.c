@@ -24,6 +24,7 @@ __attribute__((noinline)) tine_value *tine_value_new(tine_kind kind, size_t unio
     }
     atomic_init(&v->handle.refs, 1);
     v->handle.slot = 0;
+    v->handle.pools = 0;
     v->handle.kind = TINE_HANDLE_VALUE;
     v->kind = kind;
     v->object = 0;

@@ -15,7 +15,7 @@ static const char *const layouts[TINE_MSG_LAST_] = {
     [TINE_MSG_HELLO] = "H",      [TINE_MSG_DONE] = "taesrqxP", [TINE_MSG_PARK] = "i",
     [TINE_MSG_SUBMIT] = "qtTfP", [TINE_MSG_FETCH] = "o",       [TINE_MSG_PONG] = "qc",
     [TINE_MSG_EVENTS] = "P",     [TINE_MSG_WELCOME] = "ewf",   [TINE_MSG_REJECT] = "x",
-    [TINE_MSG_TASK] = "taedTP",  [TINE_MSG_RESULT] = "qsxP",   [TINE_MSG_CREDIT] = "w",
+    [TINE_MSG_TASK] = "taedFTP", [TINE_MSG_RESULT] = "qsxP",   [TINE_MSG_CREDIT] = "w",
     [TINE_MSG_DROP] = "i",       [TINE_MSG_PING] = "q",        [TINE_MSG_TRACE] = "f",
     [TINE_MSG_STOP] = "",        [TINE_MSG_OBJECT] = "otsxP",
 };
@@ -115,6 +115,7 @@ static void put_field(tine_writer *w, const tine_message *m, char field) {
     case 'r': msgpack_pack_uint64(pk, m->run_ns); break;
     case 'c': msgpack_pack_uint64(pk, m->clock); break;
     case 'o': msgpack_pack_uint64(pk, m->object); break;
+    case 'F': msgpack_pack_uint64(pk, m->flow); break;
     case 'x': put_text(w, m->text); break;
     case 'i': put_ids(w, m->ids, m->n_ids); break;
     case 'T': put_target(w, &m->target); break;
@@ -268,6 +269,7 @@ static bool get_field(parsed *q, char field) {
     case 'r': return tine_walk_uint(&q->w, "a run time", UINT64_MAX, &m->run_ns);
     case 'c': return tine_walk_uint(&q->w, "a clock", UINT64_MAX, &m->clock);
     case 'o': return tine_walk_uint(&q->w, "an object", UINT64_MAX, &m->object);
+    case 'F': return tine_walk_uint(&q->w, "a flow", UINT64_MAX, &m->flow);
     case 'x': return get_text(q, "a text", true, &q->text);
     case 'i': return get_ids(q, "the ids", false, &q->ids);
     case 'T': return get_target(q);

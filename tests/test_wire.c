@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/future.h"
 #include "runtime/wire.h"
 #include "runtime/wire_walk.h"
 
@@ -212,11 +213,11 @@ test(calls_come_back) {
 
 test(what_cannot_be_sent_says_why) {
     tine_payload *p;
-    tine_handle future = {.refs = 1, .kind = TINE_HANDLE_FUTURE};
-    tine_value *v = tine_list((tine_future *)&future);
+    tine_future *future = tine_future_new(NULL);
+    tine_value *v = tine_list(future);
     cr_assert_eq(tine_payload_of_value(v, NULL, &p), TINE_EINVAL);
     cr_assert_str_eq(tine_error_message(), "a future that is not resolved cannot be sent");
-    tine_release(v);
+    tine_release(v), tine_release(future);
     enum { N = TINE_FRAME_MAX_BUFFERS + 1 };
     static tine_value *many[N];
     for (int i = 0; i < N; i++) many[i] = tine_ones(TINE_F32, 0, NULL);
@@ -263,7 +264,8 @@ static void expect_message(const tine_message *m) {
     cr_expect(r->type == m->type && r->status == m->status && r->attempt == m->attempt &&
               r->epoch == m->epoch);
     cr_expect(r->depth == m->depth && r->flags == m->flags && r->window == m->window && r->task == m->task);
-    cr_expect(r->seq == m->seq && r->run_ns == m->run_ns && r->clock == m->clock && r->object == m->object);
+    cr_expect(r->seq == m->seq && r->run_ns == m->run_ns && r->clock == m->clock && r->object == m->object &&
+              r->flow == m->flow);
     cr_expect(same_text(r->text, m->text) && same_text(r->target.name, m->target.name));
     cr_expect(same_text(r->target.method, m->target.method) && r->target.object == m->target.object);
     cr_expect_eq(r->n_ids, m->n_ids);
@@ -300,7 +302,7 @@ test(messages_come_back) {
     MESSAGE(TINE_MSG_EVENTS, .payload = payload_of(tine_list(1, 2)));
     MESSAGE(TINE_MSG_WELCOME, .epoch = 3, .window = 4096, .flags = 1);
     MESSAGE(TINE_MSG_REJECT, .text = "no");
-    MESSAGE(TINE_MSG_TASK, .task = 1, .attempt = 1, .epoch = 1, .depth = 1000, .target = method,
+    MESSAGE(TINE_MSG_TASK, .task = 1, .attempt = 1, .epoch = 1, .depth = 1000, .flow = 5, .target = method,
             .payload = call_payload(o));
     MESSAGE(TINE_MSG_RESULT, .seq = 9, .payload = payload_of(tine_none()));
     MESSAGE(TINE_MSG_RESULT, .seq = 9, .status = TINE_ELOST, .text = "gone");
