@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -190,10 +191,13 @@ static void on_gone(void *ctx, const char *reason) {
     pthread_mutex_unlock(&d->lock);
 }
 
-static void await_deaths(int n, int gone) {
+/* A copy of what was seen, once there were so many. */
+static deaths await_deaths(int n, int gone) {
     pthread_mutex_lock(&seen.lock);
     while (seen.n < n || seen.gone < gone) pthread_cond_wait(&seen.changed, &seen.lock);
+    deaths copy = seen;
     pthread_mutex_unlock(&seen.lock);
+    return copy;
 }
 
 static char fifo_dir[64], fifo[80];
@@ -256,6 +260,13 @@ static bool ends_within(int pidfd, int ms) {
     return poll(&p, 1, ms) == 1;
 }
 
+static const char *executable_name(void) {
+    static char path[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
+    cr_assert(n > 0);
+    return strrchr(path, '/') + 1;
+}
+
 TestSuite(spawn, .init = open_fifo, .fini = close_fifo, .timeout = 120);
 
 Test(spawn, a_worker_is_started_with_what_it_needs_and_nothing_else) {
@@ -280,7 +291,7 @@ Test(spawn, a_worker_is_started_with_what_it_needs_and_nothing_else) {
         cr_expect(r.interrupt_ignored);
         cr_expect_eq(r.inherited_signals, 0);
         cr_expect(r.clean, "no variable of ours is left for what a task starts");
-        cr_expect(strncmp(r.comm, "test_spawn", 10) == 0, "%s", r.comm);
+        cr_expect(strncmp(r.comm, executable_name(), 15) == 0, "%s", r.comm);
     }
     cr_expect(there[0] && there[1]);
     close(leak);
@@ -311,10 +322,10 @@ Test(spawn, a_killed_worker_is_named_and_replaced) {
     for (int round = 1; round <= 3; round++) {
         int slot = tine_spawn_slot(s, a.token);
         cr_assert_eq(kill(a.pid, SIGKILL), 0);
-        await_deaths(round, 0);
-        cr_expect_str_eq(seen.reason, "was killed by signal 9 (SIGKILL)");
-        cr_expect_eq(seen.pid, a.pid);
-        cr_expect_eq(seen.slot, slot);
+        deaths d = await_deaths(round, 0);
+        cr_expect_str_eq(d.reason, "was killed by signal 9 (SIGKILL)");
+        cr_expect_eq(d.pid, a.pid);
+        cr_expect_eq(d.slot, slot);
         report c = next_report();
         cr_expect_eq(tine_spawn_slot(s, c.token), slot);
         cr_expect_neq(c.pid, a.pid);
@@ -329,8 +340,8 @@ Test(spawn, an_exit_is_named) {
     tine_spawn *s = start(1, "ipc:///x", NULL);
     report r = next_report();
     cr_assert_eq(kill(r.pid, SIGUSR1), 0);
-    await_deaths(1, 0);
-    cr_expect_str_eq(seen.reason, "exited with status 3");
+    deaths d = await_deaths(1, 0);
+    cr_expect_str_eq(d.reason, "exited with status 3");
     next_report();
     stop(s, 1);
 }
@@ -339,8 +350,8 @@ Test(spawn, last_words_arrive) {
     tine_spawn *s = start(1, "ipc:///x", NULL);
     report r = next_report();
     cr_assert_eq(kill(r.pid, SIGUSR2), 0);
-    await_deaths(1, 0);
-    cr_expect_str_eq(seen.reason,
+    deaths d = await_deaths(1, 0);
+    cr_expect_str_eq(d.reason,
                      "died of stack overflow in task bottomless (stack of 64 KiB; set TINE_STACK_SIZE)");
     next_report();
     stop(s, 1);
@@ -350,9 +361,9 @@ Test(spawn, workers_that_die_at_once_are_given_up) {
     setenv("TEST_MODE", "die", 1);
     tine_spawn *s = start(2, "ipc:///x", NULL);
     cr_assert_not_null(s);
-    await_deaths(5, 1);
-    cr_expect_not_null(strstr(seen.last, "5 died within 10 seconds of their start"));
-    cr_expect_not_null(strstr(seen.last, "exited with status 9"));
+    deaths d = await_deaths(5, 1);
+    cr_expect_not_null(strstr(d.last, "5 died within 10 seconds of their start"));
+    cr_expect_not_null(strstr(d.last, "exited with status 9"));
     stop(s, 2);
     cr_expect_leq(seen.n, 6, "the fifth death ends it; the sixth had been started");
     cr_expect_eq(seen.gone, 1);
@@ -384,7 +395,7 @@ Test(spawn, stop_waits_for_those_that_end_by_themselves) {
     pid_t pids[3];
     for (int i = 0; i < 3; i++) pids[i] = tine_spawn_pid(s, i);
     for (int i = 0; i < 3; i++) kill(pids[i], SIGTERM);
-    cr_expect_eq(tine_spawn_stop(s, 0.5), 1);
+    cr_expect_eq(tine_spawn_stop(s, GONE_MS / 1000.0), 1);
     for (int i = 0; i < 3; i++) cr_expect(kill(pids[i], 0) != 0 && errno == ESRCH);
     cr_expect_eq(seen.n, 0);
     tine_spawn_free(s);
@@ -426,8 +437,8 @@ Test(spawn, deaths_are_noticed_where_the_program_ignores_sigchld) {
     tine_spawn *s = start(1, "ipc:///x", NULL);
     report r = next_report();
     cr_assert_eq(kill(r.pid, SIGKILL), 0);
-    await_deaths(1, 0);
-    cr_expect_str_eq(seen.reason, "ended, and its exit status was taken by another wait in this program");
+    deaths d = await_deaths(1, 0);
+    cr_expect_str_eq(d.reason, "ended, and its exit status was taken by another wait in this program");
     next_report();
     stop(s, 1);
 }
