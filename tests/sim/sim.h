@@ -128,6 +128,7 @@ void sim_wake_at(sim_world *w, sim_worker *s, int64_t when); /* calls sim_worker
 sim_worker *sim_worker_new(sim_world *w, size_t index, uint32_t pid, bool foreign);
 void sim_worker_free(sim_worker *s);
 size_t sim_worker_index(const sim_worker *s);
+uint32_t sim_worker_epoch(const sim_worker *s);
 void sim_worker_message(sim_worker *s, const tine_message *m);
 void sim_worker_resume(sim_worker *s); /* its computation is over */
 void sim_worker_pump(sim_worker *s);

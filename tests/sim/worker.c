@@ -86,9 +86,15 @@ static void make_runnable(sim_worker *s, sim_task *t) {
     s->last = t;
 }
 
+static sim_task nobody; /* stands for tasks that ended without waiting for all that they forked */
+
 static void task_free(sim_worker *s, sim_task *t) {
     for (uint32_t i = 0; i < t->frame.forked; i++) {
-        if (!t->children[i].done) tine_idmap_remove(&s->tickets, t->children[i].ticket);
+        if (t->children[i].done) continue;
+        tine_idmap_remove(&s->tickets, t->children[i].ticket);
+        tine_idmap_put(&s->tickets, t->children[i].ticket, &nobody);
+    }
+    for (uint32_t i = 0; i < t->frame.forked; i++) {
         tine_payload_unref(t->children[i].payload);
     }
     *(t->all_prev ? &t->all_prev->all_next : &s->all) = t->all_next;
@@ -246,7 +252,8 @@ static void unblock(sim_worker *s, sim_task *t) {
 
 static void on_complete(sim_worker *s, const tine_agent_action *a) {
     sim_task *t = tine_idmap_remove(&s->tickets, a->ticket);
-    if (!t) { /* of a task that is over: nobody waits */
+    if (!t) sim_fail("worker %zu: fork %llu completed twice", s->index, (unsigned long long)a->ticket);
+    if (t == &nobody) {
         tine_payload_unref(a->payload);
         return;
     }
@@ -302,7 +309,8 @@ static bool drain(sim_worker *s) {
         case TINE_AGENT_OBJECT: on_object(s, &a); break;
         case TINE_AGENT_CREDIT: on_credit(s); break;
         case TINE_AGENT_STOP:
-            if (a.status && !strstr(a.text, "shutting down")) sim_fail("worker %zu was told nonsense: %s", s->index, a.text);
+            if (a.status && !strstr(a.text, "shutting down"))
+                sim_fail("worker %zu was told nonsense: %s", s->index, a.text);
             on_stop(s);
             break;
         case TINE_AGENT_FORGET:
@@ -387,6 +395,7 @@ void sim_worker_free(sim_worker *s) {
 }
 
 size_t sim_worker_index(const sim_worker *s) { return s->index; }
+uint32_t sim_worker_epoch(const sim_worker *s) { return tine_agent_epoch(s->agent); }
 
 void sim_worker_check_idle(const sim_worker *s, uint32_t window) {
     tine_agent_stats stats;

@@ -23,7 +23,8 @@ typedef enum event_kind {
     EV_RELEASE,
     EV_STOP,
     EV_GONE,
-    EV_BAD_PEER
+    EV_BAD_PEER,
+    EV_REPLAY
 } event_kind;
 
 typedef struct event {
@@ -77,6 +78,7 @@ struct sim_world {
     size_t n_roots, roots_planned;
     kept kept[MAX_KEPT];
     size_t n_kept;
+    size_t old_done_from;
     tine_message *old_done; /* a reply of some epoch, replayed later by others */
 };
 
@@ -235,17 +237,27 @@ bool sim_to_hub(sim_world *w, sim_worker *from, const tine_message *m) {
     if (m->type == TINE_MSG_DONE && sim_one_in(&w->random, 16)) {
         free_message(w->old_done);
         w->old_done = copy_message(m);
+        w->old_done_from = index;
+        push(w, w->now + (int64_t)sim_below(&w->random, sim_one_in(&w->random, 2) ? 300000 : 1000), EV_REPLAY,
+             sim_below(&w->random, w->n_seats));
     }
     return true;
 }
 
 void sim_wake_at(sim_world *w, sim_worker *s, int64_t when) { push(w, when, EV_RESUME, sim_worker_index(s)); }
 
+/* A confused worker repeats a reply of another one, changed and perhaps under its own epoch: it must count for nothing. */
 static void replay_old_done(sim_world *w, size_t index) {
-    if (!w->old_done) return;
-    sim_say(w, "worker %zu repeats a reply of epoch %u", index, w->old_done->epoch);
+    seat *s = &w->seats[index];
+    if (!w->old_done || !s->worker || s->out.broken || index == w->old_done_from) return;
+    tine_message lie = *w->old_done;
+    if (sim_one_in(&w->random, 2)) lie.epoch = sim_worker_epoch(s->worker);
+    lie.seq = 0;
+    lie.payload = lie.payload ? sim_payload(sim_body_of(lie.payload).value + 1, 0, 0, false, NULL, 0) : NULL;
+    sim_say(w, "worker %zu repeats a reply, epoch %u", index, lie.epoch);
     w->counts->duplicates++;
-    transmit(w, index, &w->seats[index].out, EV_TO_HUB, w->old_done);
+    transmit(w, index, &s->out, EV_TO_HUB, &lie);
+    tine_payload_unref(lie.payload);
 }
 
 /* ---- the hub's side ---- */
@@ -258,7 +270,8 @@ static void on_complete(sim_world *w, tine_hub_action *a) {
     if (r->done) sim_fail("root %zu completed twice", i);
     r->done = true;
     sim_say(w, "root %zu is done: %d %s", i, (int)a->status, a->text ? a->text : "");
-    bool lost = a->status == TINE_ELOST && (w->faults > r->faults || (w->faults && !w->workers_return) || w->gone);
+    bool lost =
+        a->status == TINE_ELOST && (w->faults > r->faults || (w->faults && !w->workers_return) || w->gone);
     bool cancelled = a->status == TINE_ECANCELED && w->stopped;
     w->counts->lost += lost;
     w->counts->cancelled += cancelled;
@@ -302,7 +315,8 @@ static void drain(sim_world *w) {
         }
         case TINE_HUB_COMPLETE: on_complete(w, &a); break;
         case TINE_HUB_CUT:
-            if (!w->stopped && w->seats[seat_of(w, a.peer)].worker) sim_fail("an honest worker is cut off: %s", a.text);
+            if (!w->stopped && w->seats[seat_of(w, a.peer)].worker)
+                sim_fail("an honest worker is cut off: %s", a.text);
             break;
         case TINE_HUB_LOG: sim_say(w, "hub says: %s", a.text); break;
         case TINE_HUB_JOINED: sim_say(w, "worker %zu joined", seat_of(w, a.peer)); break;
@@ -376,7 +390,6 @@ static void join(sim_world *w, bool foreign) {
     if (w->faults < 5 && sim_one_in(&w->random, 4)) s->sends_left = (int64_t)sim_below(&w->random, 60) + 1;
     w->counts->joins++;
     sim_worker_pump(s->worker);
-    if (w->faults) replay_old_done(w, i);
 }
 
 static void lost(sim_world *w, size_t index) {
@@ -442,6 +455,7 @@ static void handle(sim_world *w, event *e) {
         tine_hub_workers_gone(w->hub, "they were not started again", w->now);
         break;
     case EV_BAD_PEER: bad_peer(w); break;
+    case EV_REPLAY: replay_old_done(w, e->seat); break;
     }
     free_message(e->message);
 }
