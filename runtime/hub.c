@@ -154,6 +154,7 @@ static void on_submit(tine_hub *h, hub_worker *w, const tine_message *m) {
         return;
     }
     w->window_left--;
+    if (w->owed) tine_hub_dirty(h, w); /* what was too little to be sent may be due now */
     hub_task *parent = tine_hub_task_find(h, m->task);
     if (parent && parent->worker != w) parent = NULL;
     if (!parent || parent->doomed)
