@@ -6,9 +6,10 @@
 #include <stddef.h>
 
 typedef struct tine_bare {
-    double p50, p99;   /* seconds, round trip of a small frame */
-    double rate;       /* round trips a second with many in flight */
-    double bytes_rate; /* bytes a second, there and back, of frames with one large buffer */
+    double p50, p99;         /* seconds, round trip of a small frame */
+    double rate;             /* round trips a second with many in flight */
+    double mpi_p50, mpi_p99; /* seconds, round trip over MPI itself; 0: not under mpirun */
+    double bytes_rate;       /* bytes a second, there and back, of frames with one large buffer */
 } tine_bare;
 
 typedef struct tine_bare_config {

@@ -8,6 +8,7 @@
 
 #include "launch/arguments.h"
 #include "launch/bench_bare.h"
+#include "launch/bench_mpi.h"
 #include "launch/commands.h"
 #include "launch/report.h"
 #include "launch/spawn.h"
@@ -113,6 +114,9 @@ static void print_table(const figures *t, const tine_bare *b, const char *scheme
            t->rate / b->rate);
     printf("%-44s %7.2f GB/s %7.2f GB/s %8.2f\n", "10 MB tensor as argument and result", t->bytes_rate * 1e-9,
            b->bytes_rate * 1e-9, t->bytes_rate / b->bytes_rate);
+    if (b->mpi_p50 > 0)
+        printf("\nMPI_Send and MPI_Recv, %d bytes there and back: p50 %.2f us, p99 %.2f us\n", SMALL,
+               b->mpi_p50 * 1e6, b->mpi_p99 * 1e6);
 }
 
 static json_object *json_figures(double p50, double p99, double rate, double bytes_rate) {
@@ -130,6 +134,12 @@ static void print_json(const figures *t, const tine_bare *b) {
     json_object_object_add(o, "endpoint", json_object_new_string(tine_endpoint()));
     json_object_object_add(o, "tine", json_figures(t->p50, t->p99, t->rate, t->bytes_rate));
     json_object_object_add(o, "transport", json_figures(b->p50, b->p99, b->rate, b->bytes_rate));
+    if (b->mpi_p50 > 0) {
+        json_object *m = json_object_new_object();
+        json_object_object_add(m, "round_trip_p50_us", tine_json_number(b->mpi_p50 * 1e6, 5));
+        json_object_object_add(m, "round_trip_p99_us", tine_json_number(b->mpi_p99 * 1e6, 5));
+        json_object_object_add(o, "mpi", m);
+    }
     tine_json_print(o);
 }
 
@@ -169,6 +179,8 @@ static bool measure_bare(int argc, char **argv, const sizes *s, tine_bare *out, 
         tine_progress("bare %s", scheme);
         good = tine_first_rank() ? tine_bare_measure(&config, out, why, sizeof why)
                                  : tine_bare_echo(url, why, sizeof why);
+        if (good && !strcmp(scheme, "mpi"))
+            good = tine_bare_mpi(s->rounds, SMALL, &out->mpi_p50, &out->mpi_p99, why, sizeof why);
         tine_progress_end();
     }
     if (!good) fprintf(stderr, "tine bench fork: %s\n", why);

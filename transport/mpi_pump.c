@@ -143,7 +143,7 @@ static void say_bye(tine_mpi_peer *p, const tine_mpi_head *h) {
 }
 
 static void control(tine_mpi *t, tine_mpi_peer *p, const uint8_t *msg, size_t size) {
-    tine_mpi_head h;
+    tine_mpi_head h = {0};
     char text[96];
     const char *wrong = NULL;
     if (p->state == TINE_MPI_GONE || p->leaving) return;
