@@ -191,43 +191,39 @@ Test(deaths, a_worker_that_always_dies_is_given_up, .timeout = 60) {
 
 static int pidfd_of(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
 
-/* A child that coordinates, tells its worker's pid and where it listens, and waits for its end. */
-static pid_t start_coordinator(int *out) {
-    int fd[2];
-    cr_assert_eq(pipe(fd), 0);
-    pid_t pid = fork();
-    if (pid == 0) {
-        cluster_start(NULL, 2);
-        struct {
-            pid_t pid;
-            char url[128];
-        } news = {.pid = (pid_t)cluster_take_int(tine_fork("deaths_pid"))};
-        snprintf(news.url, sizeof news.url, "%s", tine_endpoint());
-        tine_fork("deaths_stuck", "/dev/null");
-        if (write(fd[1], &news, sizeof news) != sizeof news) _exit(1);
-        for (;;) pause();
-    }
-    close(fd[1]);
-    *out = fd[0];
-    return pid;
+typedef struct news {
+    pid_t worker;
+    char url[128];
+} news;
+
+/* A coordinator that tells of a worker and of its endpoint, and waits for its end. */
+int test_program(void) {
+    tine_options o = {.workers = 2};
+    news n = {0};
+    tine_value *pid;
+    if (tine_init(NULL, NULL, &o) != TINE_OK || tine_wait(tine_fork("deaths_pid"), &pid) != TINE_OK) return 1;
+    n.worker = (pid_t)tine_as_int(pid);
+    snprintf(n.url, sizeof n.url, "%s", tine_endpoint());
+    tine_fork("deaths_stuck", "/dev/null");
+    if (write(1, &n, sizeof n) != sizeof n) return 1;
+    for (;;) pause();
 }
 
 static void coordinator_dies(int signal) {
     int from;
-    pid_t coordinator = start_coordinator(&from);
-    struct {
-        pid_t pid;
-        char url[128];
-    } news;
-    cr_assert_eq(read(from, &news, sizeof news), sizeof news);
-    struct pollfd worker = {.fd = pidfd_of(news.pid), .events = POLLIN};
+    news n;
+    pid_t coordinator = cluster_program(&from);
+    cr_assert_eq(read(from, &n, sizeof n), sizeof n);
+    struct pollfd worker = {.fd = pidfd_of(n.worker), .events = POLLIN};
     cr_assert_geq(worker.fd, 0);
     cr_assert_eq(kill(coordinator, signal), 0);
-    cr_assert_eq(waitpid(coordinator, NULL, 0), coordinator);
+    int status;
+    cr_assert_eq(waitpid(coordinator, &status, 0), coordinator);
+    cr_assert(WIFSIGNALED(status) && WTERMSIG(status) == signal);
     cr_assert_eq(poll(&worker, 1, 2000), 1, "the worker outlives its coordinator");
     close(worker.fd);
-    cr_assert_eq(strncmp(news.url, "ipc://", 6), 0);
-    cr_assert(access(news.url + 6, F_OK) != 0 && errno == ENOENT, "%s is left", news.url);
+    cr_assert_eq(strncmp(n.url, "ipc://", 6), 0);
+    cr_assert(access(n.url + 6, F_OK) != 0 && errno == ENOENT, "%s is left", n.url);
     close(from);
 }
 

@@ -2,7 +2,10 @@
 #include "tests/support/cluster.h"
 
 #include <criterion/criterion.h>
+#include <fcntl.h>
+#include <spawn.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 void cluster_start_with(const tine_options *options) {
     unsetenv("BXFI_MAP"); /* Criterion's mark on its test processes: a worker must not be taken for one */
@@ -23,6 +26,24 @@ tine_value *cluster_take(tine_future *f) {
     cr_assert_eq(e, TINE_OK, "%s", tine_error_message());
     tine_release(f);
     return v;
+}
+
+pid_t cluster_program(int *out) {
+    int fd[2];
+    posix_spawn_file_actions_t actions;
+    pid_t pid;
+    char *argv[] = {"program", NULL};
+    cr_assert_eq(pipe2(fd, O_CLOEXEC), 0);
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, fd[1], 1);
+    unsetenv("BXFI_MAP");
+    setenv("TEST_PROGRAM", "1", 1);
+    cr_assert_eq(posix_spawn(&pid, "/proc/self/exe", &actions, NULL, argv, environ), 0);
+    unsetenv("TEST_PROGRAM");
+    posix_spawn_file_actions_destroy(&actions);
+    close(fd[1]);
+    *out = fd[0];
+    return pid;
 }
 
 int64_t cluster_take_int(tine_future *f) {

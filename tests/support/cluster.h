@@ -2,6 +2,8 @@
 #ifndef TINE_TESTS_CLUSTER_H
 #define TINE_TESTS_CLUSTER_H
 
+#include <sys/types.h>
+
 #include "runtime/tine.h"
 
 /* endpoint NULL: the default. Fails the test when Tine does not start. */
@@ -12,6 +14,10 @@ void cluster_stop(void); /* checks that shutdown succeeds */
 /* Waits for f and releases it; fails the test when the task did. */
 tine_value *cluster_take(tine_future *f);
 int64_t cluster_take_int(tine_future *f);
+
+/* Starts this executable anew with standard output to *out; it runs test_program(), which the test's file defines. */
+pid_t cluster_program(int *out);
+int test_program(void);
 
 /* One test for each transport: TRANSPORT_TEST(suite, name, timeout) { cluster_start(endpoint, 2); … } */
 #define TRANSPORT_TEST(suite, name, seconds)                                                                 \
