@@ -3,6 +3,7 @@
 
 #include <criterion/criterion.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -38,7 +39,15 @@ pid_t cluster_program(int *out) {
     posix_spawn_file_actions_adddup2(&actions, fd[1], 1);
     unsetenv("BXFI_MAP");
     setenv("TEST_PROGRAM", "1", 1);
-    cr_assert_eq(posix_spawn(&pid, "/proc/self/exe", &actions, NULL, argv, environ), 0);
+    posix_spawnattr_t attributes; /* a shell may have had SIGINT ignored for its background jobs, tests among them */
+    sigset_t interrupt;
+    sigemptyset(&interrupt);
+    sigaddset(&interrupt, SIGINT);
+    posix_spawnattr_init(&attributes);
+    posix_spawnattr_setsigdefault(&attributes, &interrupt);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
+    cr_assert_eq(posix_spawn(&pid, "/proc/self/exe", &actions, &attributes, argv, environ), 0);
+    posix_spawnattr_destroy(&attributes);
     unsetenv("TEST_PROGRAM");
     posix_spawn_file_actions_destroy(&actions);
     close(fd[1]);
