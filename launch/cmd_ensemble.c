@@ -69,7 +69,7 @@ static tine_error compute(report *r, tine_ensemble *e) {
 /* The peak is of the cores that the workers compute on; on other hosts they are taken to be like those here. */
 static void measure_peak(report *r) {
     tine_progress("measuring the peak");
-    enum tine_gemm_type type = strcmp(r->config.dtype, "bfloat16") == 0 ? TINE_GEMM_BF16 : TINE_GEMM_F32;
+    enum tine_gemm_type type = strcmp(r->config.dtype, "bf16") == 0 ? TINE_GEMM_BF16 : TINE_GEMM_F32;
     int here = tine_cores_available();
     int cores = r->workers < 1 ? 1 : r->workers < here ? r->workers : here;
     r->cores = cores;
@@ -80,7 +80,7 @@ static void measure_peak(report *r) {
 static void print_table(const report *r) {
     const tine_ensemble_config *c = &r->config;
     const struct tine_gemm_kernel *kernel =
-        tine_gemm_find(TINE_ISA_AUTO, strcmp(c->dtype, "bfloat16") == 0 ? TINE_GEMM_BF16 : TINE_GEMM_F32);
+        tine_gemm_find(TINE_ISA_AUTO, strcmp(c->dtype, "bf16") == 0 ? TINE_GEMM_BF16 : TINE_GEMM_F32);
     printf("%ld models of 2 LSTMs, %ld steps, batch %ld, %ld channels, %s: %.1f GFLOP; %s\n", c->models,
            c->time, c->batch, c->channels, c->dtype, r->flops * 1e-9,
            kernel ? kernel->name : "float32 kernel");
@@ -126,7 +126,7 @@ static int run(report *r) {
     int code = 1;
     r->workers = tine_worker_count();
     r->flops = tine_ensemble_flops(&r->config);
-    r->limit = strcmp(r->config.dtype, "bfloat16") == 0 ? limit_bfloat16 : limit_float32;
+    r->limit = strcmp(r->config.dtype, "bf16") == 0 ? limit_bfloat16 : limit_float32;
     tine_error failed = compute(r, &e);
     if (!failed) measure_peak(r);
     tine_progress_end();
@@ -141,23 +141,12 @@ static int run(report *r) {
     return code;
 }
 
-static bool set_dtype(report *r, const char *dtype) {
-    if (strcmp(dtype, "f32") == 0 || strcmp(dtype, "float32") == 0)
-        r->config.dtype = "float32";
-    else if (strcmp(dtype, "bf16") == 0 || strcmp(dtype, "bfloat16") == 0)
-        r->config.dtype = "bfloat16";
-    else
-        return false;
-    return true;
-}
-
 int tine_cmd_ensemble(int argc, char **argv) {
-    report r = {.config = {4, 50, 50, 1024, 1, "float32"},
+    report r = {.config = {4, 50, 50, 1024, 1, "f32"},
                 .repeat = 5,
                 .variants = {{.name = "sequential", .run = tine_ensemble_sequential},
                              {.name = "directions", .run = tine_ensemble_directions},
                              {.name = "models", .run = tine_ensemble_models}}};
-    const char *dtype = "f32";
     const tine_option options[] = {
         {"--workers", "N", "worker processes (default: one a core)", TINE_OPTION_SETTING, NULL, 0, 0},
         {"--endpoint", "URL", "ipc://PATH, tcp://HOST:PORT, inproc://NAME or mpi://", TINE_OPTION_SETTING,
@@ -168,7 +157,7 @@ int tine_cmd_ensemble(int argc, char **argv) {
         {"--batch", "B", "batch size (50)", TINE_OPTION_NUMBER, &r.config.batch, 1, 1000000},
         {"--channels", "C", "input and hidden size (1024)", TINE_OPTION_NUMBER, &r.config.channels, 1, 65536},
         {"--dtype", "TYPE", "f32 or bf16: of the weights and inputs; sums and states stay float32",
-         TINE_OPTION_TEXT, &dtype, 0, 0},
+         TINE_OPTION_TEXT, &r.config.dtype, 0, 0},
         {"--repeat", "R", "timed runs of each variant, after one to warm up (5)", TINE_OPTION_NUMBER,
          &r.repeat, 1, REPEAT_MAX},
         {"--seed", "S", "of weights and input (1)", TINE_OPTION_NUMBER, &r.config.seed, 0, 2147483647},
@@ -189,8 +178,8 @@ int tine_cmd_ensemble(int argc, char **argv) {
         0};
     int code = tine_arguments_parse(&usage, &argc, argv);
     if (code >= 0) return code;
-    if (!set_dtype(&r, dtype)) {
-        fprintf(stderr, "tine ensemble: --dtype=%s: expected f32 or bf16\n", dtype);
+    if (strcmp(r.config.dtype, "f32") != 0 && strcmp(r.config.dtype, "bf16") != 0) {
+        fprintf(stderr, "tine ensemble: --dtype=%s: expected f32 or bf16\n", r.config.dtype);
         return 2;
     }
     if (tine_init(&argc, argv, NULL)) {
