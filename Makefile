@@ -150,7 +150,7 @@ $(BUILD)/sim: $(call obj,$(SIM_SRC)) $(BUILD)/libtine.a $(BUILD)/.sources
 
 # ---- sanitizers, fuzzing, simulation, benchmarks ----
 
-SAN_COMMON  := -O1 -g -fno-omit-frame-pointer
+SAN_COMMON  := -O1 -g -fno-omit-frame-pointer -Wno-format-truncation
 ASAN_OPTS   := detect_leaks=1:detect_stack_use_after_return=0:abort_on_error=0:allocator_may_return_null=1
 TSAN_OPTS   := suppressions=$(CURDIR)/tests/tsan.supp:halt_on_error=0:second_deadlock_stack=1
 asan: ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer

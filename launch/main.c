@@ -65,7 +65,7 @@ static int dispatch(const char *prefix, const command *table, int argc, char **a
         return list(prefix, table, stdout, 0);
     if (strcmp(argv[1], "--version") == 0) return version(argc, argv);
     for (const command *c = table; c->name; c++) {
-        if (strcmp(c->name, argv[1]) != 0) continue;
+        if (strcmp(c->name, argv[1]) != 0 || !c->run) continue;
         argv[1] = argv[0];
         return c->run(argc - 1, argv + 1);
     }
