@@ -109,7 +109,7 @@ static void say(void *d, const void *bytes, size_t n, bool more) {
     cr_assert_eq(zmq_send(d, bytes, n, more ? ZMQ_SNDMORE : 0), (int)n);
 }
 
-#define HELLO              "\1TINE\1\0\x10\0\0" /* version 1, chunk 1 MiB */
+#define HELLO              "\1TINE\1\0\x10\0\0\2\0\x80\0" /* version 1, chunk 1 MiB, window 32 MiB and some */
 #define SAY(d, text, more) say(d, text, sizeof(text) - 1, more)
 
 /* An attack says its messages over a DEALER that has, or has not, said a right hello first. */
@@ -124,7 +124,10 @@ static void garbage(void *d) { SAY(d, "GET me out of here", false); }
 static void nothing(void *d) { SAY(d, "", false); }
 static void short_hello(void *d) { SAY(d, "\1TINE\1\0\x10", false); }
 static void other_version(void *d) { SAY(d, "\1TINE\2\0\x10\0\0", false); }
-static void no_chunk(void *d) { SAY(d, "\1TINE\1\0\0\0\1", false); }
+static void no_chunk(void *d) { SAY(d, "\1TINE\1\0\0\0\1\2\0\0\0", false); }
+static void no_window(void *d) { SAY(d, "\1TINE\1\0\x10\0\0\0\x10\0\0", false); }
+static void ack_too_much(void *d) { SAY(d, "\6\0\0\0\0\0\0\0\1", false); }
+static void ack_cut(void *d) { SAY(d, "\6\0", false); }
 static void frame_first(void *d) { SAY(d, "\2abc", false); }
 static void second_hello(void *d) { SAY(d, HELLO, false); }
 static void unknown_kind(void *d) { SAY(d, "\x99zzz", false); }
@@ -249,6 +252,9 @@ static const attack attacks[] = {
     {"short hello", short_hello, false, "cut short"},
     {"other version", other_version, false, "version"},
     {"chunk size", no_chunk, false, "chunk size"},
+    {"window", no_window, false, "window"},
+    {"acknowledges what was not sent", ack_too_much, true, "acknowledges more"},
+    {"acknowledgement cut", ack_cut, true, "malformed"},
     {"frame first", frame_first, false, "no hello"},
     {"second hello", second_hello, true, "second hello"},
     {"unknown kind", unknown_kind, true, "unknown kind"},
@@ -428,6 +434,8 @@ Test(bad, memory_stays_flat, .timeout = 120) {
         zmq_close(d);
         if (i == 100) before = resident();
     }
+#ifndef __SANITIZE_ADDRESS__ /* which keeps what was freed for a while */
     cr_assert_lt(resident(), before + ((size_t)32 << 20));
+#endif
     scene_fini(&s, 400);
 }

@@ -258,6 +258,14 @@ static void say_bye(zmq_end *t) {
             if (p->state == PEER_UP && !p->gone) tine_zmq_send_bye(t, p->routing, "it was closed");
 }
 
+/* What still comes is thrown away, but for what it says about the window. True: something came. */
+static bool read_for_acks(zmq_end *t) {
+    tine_event ev = {0};
+    int what = tine_zmq_receive(t, &ev);
+    tine_frame_free(ev.frame);
+    return what != RECEIVE_DRY;
+}
+
 /* Our queues first, then libzmq's: closing its socket and its context with the rest of the time as LINGER writes out what it
  * holds. The end is over afterwards. */
 static bool zmq_stop(tine_transport *tt) {
@@ -266,12 +274,12 @@ static bool zmq_stop(tine_transport *tt) {
     bool clean;
     t->closed = true;
     if (!t->socket) return true;
-    atomic_store(&t->want_room, true);
     while (!(clean = flushed(t)) && (left = until - tine_clock_ns()) > 0) {
+        if (read_for_acks(t)) continue;
+        atomic_store(&t->want_room, true);
         struct pollfd p[2] = {{.fd = t->wakeup.fd, .events = POLLIN}, {.fd = t->socket_fd, .events = POLLIN}};
         struct timespec ts = tine_timespec(left < RETRY_NS ? left : RETRY_NS);
         if (ppoll(p, 2, &ts, NULL) > 0 && p[0].revents) tine_wakeup_clear(&t->wakeup);
-        atomic_store(&t->want_room, true);
     }
     say_bye(t);
     left = until - tine_clock_ns();

@@ -64,7 +64,10 @@ typedef struct zmq_peer {
     size_t out_offset;  /* in that part */
     uint64_t out_total; /* in the frame */
     bool out_open;
-    bool blocked; /* libzmq's own queue was full */
+    uint64_t spent, acked; /* cost of what was sent, and of what it has read (FRAMING.md, window) */
+    uint32_t window;
+    uint64_t read, told; /* cost of what was read of it, and how much of that it has been told */
+    bool blocked;        /* libzmq's own queue was full */
     bool want_writable;
 
     tine_frame *in; /* the large frame that is arriving */
@@ -128,7 +131,8 @@ struct zmq_end {
 };
 
 /* zmq_peer.c */
-zmq_peer *tine_zmq_peer_add(zmq_end *t, uint64_t routing, int fd, uint32_t chunk); /* NULL: no memory */
+zmq_peer *tine_zmq_peer_add(zmq_end *t, uint64_t routing, int fd, uint32_t chunk,
+                            uint32_t window); /* NULL: no memory */
 zmq_peer *tine_zmq_peer_by_routing(zmq_end *t, uint64_t routing);
 zmq_peer *tine_zmq_peer_by_id(zmq_end *t, tine_peer id);
 /* LOST is due for the peer, with this reason; its queue and what it sent of a frame are thrown away. */
@@ -153,6 +157,9 @@ void tine_zmq_joined(zmq_end *t, zmq_peer *p);
 int tine_zmq_send_frame(zmq_end *t, zmq_peer *p, tine_frame *f);
 void tine_zmq_pump(zmq_end *t, bool retry_blocked);
 void tine_zmq_forget_queue(zmq_peer *p);
+uint32_t tine_zmq_window(const zmq_end *t);
+bool tine_zmq_acked(zmq_end *t, zmq_peer *p, uint64_t read); /* false: it cannot have read that */
+void tine_zmq_ack(zmq_end *t, zmq_peer *p);                  /* tells it what was read, when it is time to */
 /* A message of one small part. 0, -EAGAIN, -EPIPE. */
 int tine_zmq_send_short(zmq_end *t, uint64_t routing, const void *bytes, size_t size);
 void tine_zmq_send_bye(zmq_end *t, uint64_t routing, const char *reason);

@@ -19,9 +19,10 @@ static int set(void *socket, int option, int value) {
 
 /* Each is set on purpose:
  * LINGER 0: closing must not block; `stop` sets what it may wait.
- * SNDHWM, RCVHWM: libzmq bounds its queues by messages. Together with one chunk as the largest message this bounds a peer
- *   that is not read to RCVHWM chunks, and our own queue (max_queued) takes over early; 512 is past the point where the rate of
+ * SNDHWM: what libzmq does not take waits in our queue, which is bounded by bytes. 1000 is past the point where the rate of
  *   small frames gains (bench_transport).
+ * RCVHWM: the window (zmq_send.c) bounds what a peer may send ahead, to less than 33,000 messages; the mark stands behind it
+ *   for peers that do not keep to the window.
  * MAXMSGSIZE: a larger part is refused before it is allocated. Its peer is disconnected by libzmq.
  * IMMEDIATE off: with it libzmq throws away what was received and not yet read when a connection ends, so the listener's
  *   last frames. What it is good for, that nothing is queued for a connection that does not exist, holds anyway: a connector
@@ -40,7 +41,7 @@ static int set_options(zmq_end *t) {
     int beat = (int)(t->config.heartbeat_ns / 1000000);
     if (beat < 1) beat = 1;
     if (beat > 60000) beat = 60000;
-    int rc = set(s, ZMQ_LINGER, 0) | set(s, ZMQ_SNDHWM, 512) | set(s, ZMQ_RCVHWM, 512) |
+    int rc = set(s, ZMQ_LINGER, 0) | set(s, ZMQ_SNDHWM, 1000) | set(s, ZMQ_RCVHWM, 65536) |
              set(s, ZMQ_IMMEDIATE, 0) | zmq_setsockopt(s, ZMQ_MAXMSGSIZE, &max, sizeof max) |
              set(s, ZMQ_HEARTBEAT_IVL, beat) | set(s, ZMQ_HEARTBEAT_TIMEOUT, 5 * beat) |
              set(s, ZMQ_HEARTBEAT_TTL, 5 * beat) | set(s, ZMQ_HANDSHAKE_IVL, 10000);
@@ -100,7 +101,7 @@ int tine_zmq_attempt(zmq_end *t, char *why, size_t why_size) {
         return rc;
     }
     uint8_t hello[WIRE_HELLO_BYTES];
-    tine_wire_hello(hello, (uint32_t)t->config.chunk);
+    tine_wire_hello(hello, (uint32_t)t->config.chunk, tine_zmq_window(t));
     t->attempt_until = tine_clock_ns() + ATTEMPT_NS;
     TINE_ASSERT(tine_zmq_send_short(t, 0, hello, sizeof hello), ==,
                 0); /* the queue of a new socket is empty */

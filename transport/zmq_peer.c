@@ -33,7 +33,7 @@ zmq_peer *tine_zmq_peer_by_id(zmq_end *t, tine_peer id) {
     return p;
 }
 
-zmq_peer *tine_zmq_peer_add(zmq_end *t, uint64_t routing, int fd, uint32_t chunk) {
+zmq_peer *tine_zmq_peer_add(zmq_end *t, uint64_t routing, int fd, uint32_t chunk, uint32_t window) {
     zmq_peer *p = calloc(1, sizeof *p);
     zmq_flight *f = malloc(sizeof *f);
     if (!p || !f) {
@@ -48,6 +48,7 @@ zmq_peer *tine_zmq_peer_add(zmq_end *t, uint64_t routing, int fd, uint32_t chunk
     p->routing = routing;
     p->fd = fd;
     p->flight = f;
+    p->window = window;
     p->chunk = chunk < t->config.chunk ? chunk : t->config.chunk;
     zmq_peer **r = routing_bucket(t, routing), **i = id_bucket(t, p->id);
     p->by_routing = *r;

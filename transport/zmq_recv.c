@@ -87,6 +87,8 @@ static int read_frame(zmq_end *t, zmq_peer *p, zmq_msg_t *first, tine_event *ev)
     }
     if (header) memcpy(f->header, (uint8_t *)zmq_msg_data(first) + 1, header);
     if (n) memcpy(f->buffers, t->parts, n * sizeof f->buffers[0]);
+    p->read += tine_frame_bytes(f) + WIRE_COST;
+    tine_zmq_ack(t, p);
     return deliver(t, p, f, ev);
 }
 
@@ -142,6 +144,8 @@ static int take_chunk(zmq_end *t, zmq_peer *p, const void *bytes, size_t size, t
     uint8_t *to = place(p);
     if (!to) return no_memory(t, p, false);
     memcpy(to, bytes, size);
+    p->read += size + WIRE_COST;
+    tine_zmq_ack(t, p);
     p->in_offset += size;
     p->in_total += size;
     if (p->in_total < p->in_size) return RECEIVE_NOTHING;
@@ -182,6 +186,16 @@ static int read_bye(zmq_end *t, zmq_peer *p, zmq_msg_t *first) {
     return RECEIVE_NOTHING;
 }
 
+static int read_ack(zmq_end *t, zmq_peer *p, zmq_msg_t *first) {
+    uint64_t read;
+    const char *wrong = tine_wire_read_ack(zmq_msg_data(first), zmq_msg_size(first), &read);
+    if (!wrong && !tine_zmq_acked(t, p, read))
+        wrong = "it acknowledges more than was sent, or less than before";
+    if (wrong) return bad(t, p, zmq_msg_more(first), wrong);
+    skip_rest(t, zmq_msg_more(first));
+    return RECEIVE_NOTHING;
+}
+
 static int read_message(zmq_end *t, zmq_peer *p, zmq_msg_t *first, tine_event *ev) {
     bool more = zmq_msg_more(first);
     if (zmq_msg_size(first) == 0) return bad(t, p, more, "an empty message");
@@ -190,6 +204,7 @@ static int read_message(zmq_end *t, zmq_peer *p, zmq_msg_t *first, tine_event *e
     case WIRE_CHUNK: return read_chunk(t, p, first, ev);
     case WIRE_OPEN: return read_open(t, p, first);
     case WIRE_BYE: return read_bye(t, p, first);
+    case WIRE_ACK: return read_ack(t, p, first);
     case WIRE_NOOP: skip_rest(t, more); return RECEIVE_NOTHING;
     case WIRE_HELLO: return bad(t, p, more, "a second hello");
     default: return bad(t, p, more, "a message of an unknown kind");
@@ -199,15 +214,15 @@ static int read_message(zmq_end *t, zmq_peer *p, zmq_msg_t *first, tine_event *e
 /* A connection's first message decides whether it becomes a peer. One that does not is remembered too, mute, so that it
  * is reported once and not for each message. */
 static int meet(zmq_end *t, uint64_t routing, zmq_msg_t *first, tine_event *ev) {
-    uint32_t chunk = WIRE_MIN_CHUNK;
+    uint32_t chunk = WIRE_MIN_CHUNK, window = 0;
     const uint8_t *bytes = zmq_msg_data(first);
     size_t size = zmq_msg_size(first);
     bool more = zmq_msg_more(first);
     bool bye = size && bytes[0] == WIRE_BYE && !t->listener;
-    const char *wrong = bye ? NULL : tine_wire_read_hello(bytes, size, &chunk);
+    const char *wrong = bye ? NULL : tine_wire_read_hello(bytes, size, &chunk, &window);
     if (!wrong && routing >> 32) wrong = "it set a routing id of its own";
     int fd = zmq_msg_get(first, ZMQ_SRCFD);
-    zmq_peer *p = tine_zmq_peer_add(t, routing, fd, chunk);
+    zmq_peer *p = tine_zmq_peer_add(t, routing, fd, chunk, window);
     if (!p) {
         skip_rest(t, more);
         return RECEIVE_NOTHING; /* without memory it is a stranger still: its next message tries again */
@@ -219,7 +234,7 @@ static int meet(zmq_end *t, uint64_t routing, zmq_msg_t *first, tine_event *ev) 
     skip_rest(t, more);
     if (t->listener) {
         uint8_t hello[WIRE_HELLO_BYTES];
-        tine_wire_hello(hello, (uint32_t)t->config.chunk);
+        tine_wire_hello(hello, (uint32_t)t->config.chunk, tine_zmq_window(t));
         (void)tine_zmq_send_short(t, routing, hello,
                                   sizeof hello); /* fails only where the peer is gone again */
     }

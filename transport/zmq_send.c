@@ -10,6 +10,7 @@
 
 enum {
     IN_FLIGHT = 2,
+    WINDOW_CHUNKS = 32, /* what a peer may have sent and we not read: this many chunks */
     /* From this size on a buffer is lent to libzmq instead of copied; bench_transport --lend measures it. */
     LEND_FROM = 32 << 10,
 };
@@ -43,6 +44,36 @@ static size_t in_flight(const zmq_peer *p) { return atomic_load(&p->flight->byte
 static bool may_fly(const zmq_peer *p, size_t bytes) {
     size_t now = in_flight(p);
     return now == 0 || now + bytes <= IN_FLIGHT * p->chunk;
+}
+
+/* The window bounds what lies unread at the receiver. libzmq's own bound, RCVHWM, must not be what stops a sender: an end
+ * whose pipe is full no longer reads its connection, so it takes a peer for dead that it does not hear, and libzmq 4.3.4 aborts
+ * (`!_io_error`, its issue 4364) if the connection breaks at that moment and its heartbeat timer fires. Pieces of large frames
+ * leave half of the window to small ones. */
+static bool window_open(const zmq_peer *p, size_t bytes, bool piece) {
+    uint64_t unread = p->spent - p->acked, window = piece ? p->window / 2 : p->window;
+    return unread == 0 || unread + bytes + WIRE_COST <= window;
+}
+
+uint32_t tine_zmq_window(const zmq_end *t) {
+    uint64_t window = WINDOW_CHUNKS * ((uint64_t)t->config.chunk + WIRE_COST);
+    return window < UINT32_MAX ? (uint32_t)window : UINT32_MAX;
+}
+
+bool tine_zmq_acked(zmq_end *t, zmq_peer *p, uint64_t read) {
+    if (read < p->acked || read > p->spent) return false;
+    p->acked = read;
+    if (p->on_backlog) tine_zmq_pump(t, false);
+    return true;
+}
+
+/* Each eighth of the window, so that a sender that keeps to half of it for large frames is not stopped by waiting for us. Where
+ * libzmq does not take it the next message tries again. */
+void tine_zmq_ack(zmq_end *t, zmq_peer *p) {
+    if (p->read - p->told < tine_zmq_window(t) / 8) return;
+    uint8_t ack[WIRE_ACK_BYTES];
+    tine_wire_ack(ack, p->read);
+    if (!tine_zmq_send_short(t, p->routing, ack, sizeof ack)) p->told = p->read;
 }
 
 static int refused(void) {
@@ -107,7 +138,7 @@ void tine_zmq_send_bye(zmq_end *t, uint64_t routing, const char *reason) {
 
 /* A whole frame as one message. Once the first part is taken the frame counts as sent: if the connection breaks in
  * between, the peer is reported lost. */
-static int send_whole(zmq_end *t, zmq_peer *p, const tine_frame *f) {
+static int send_whole(zmq_end *t, zmq_peer *p, const tine_frame *f, size_t bytes) {
     int rc = address(t, p->routing);
     if (rc) return rc;
     zmq_msg_t m;
@@ -116,6 +147,7 @@ static int send_whole(zmq_end *t, zmq_peer *p, const tine_frame *f) {
     if (f->header_size) memcpy(first + 1, f->header, f->header_size);
     rc = part(t, &m, f->n_buffers > 0);
     if (rc) return rc;
+    p->spent += bytes + WIRE_COST;
     for (uint32_t i = 0; i < f->n_buffers && !rc; i++)
         rc = part_lent(t, p, f->buffers[i], 0, f->buffers[i]->size, i + 1 < f->n_buffers);
     return 0;
@@ -187,8 +219,8 @@ int tine_zmq_send_frame(zmq_end *t, zmq_peer *p, tine_frame *f) {
         return -EAGAIN;
     }
     bool small = bytes <= p->chunk;
-    if (small && !p->small.n && may_fly(p, lent_bytes(f))) {
-        int rc = send_whole(t, p, f);
+    if (small && !p->small.n && window_open(p, bytes, false) && may_fly(p, lent_bytes(f))) {
+        int rc = send_whole(t, p, f, bytes);
         if (rc == 0) {
             tine_frame_free(f);
             return taken(t, bytes);
@@ -246,6 +278,7 @@ static int send_chunk(zmq_end *t, zmq_peer *p, tine_frame *f) {
         part_lent(t, p, f->buffers[p->out_part - 1], p->out_offset, size, false);
     p->out_offset += size;
     p->out_total += size;
+    p->spent += size + WIRE_COST;
     p->queued -= size;
     return 0;
 }
@@ -253,7 +286,7 @@ static int send_chunk(zmq_end *t, zmq_peer *p, tine_frame *f) {
 /* One step of the large queue: 0 when something went out. */
 static int step_large(zmq_end *t, zmq_peer *p) {
     tine_frame *f = queue_first(&p->large);
-    if (!f || !may_fly(p, p->chunk)) return -EAGAIN;
+    if (!f || !may_fly(p, p->chunk) || !window_open(p, p->chunk, true)) return -EAGAIN;
     int rc = p->out_open ? 0 : send_open(t, p, f);
     if (!rc) rc = send_chunk(t, p, f);
     if (rc) {
@@ -272,13 +305,14 @@ static int step_large(zmq_end *t, zmq_peer *p) {
 static int drain_small(zmq_end *t, zmq_peer *p) {
     tine_frame *f;
     while ((f = queue_first(&p->small))) {
-        if (!may_fly(p, lent_bytes(f))) return -EAGAIN;
-        int rc = send_whole(t, p, f);
+        size_t bytes = tine_frame_bytes(f);
+        if (!window_open(p, bytes, false) || !may_fly(p, lent_bytes(f))) return -EAGAIN;
+        int rc = send_whole(t, p, f, bytes);
         if (rc) {
             p->blocked = rc == -EAGAIN;
             return rc;
         }
-        p->queued -= tine_frame_bytes(f) + ZMQ_FRAME_COST;
+        p->queued -= bytes + ZMQ_FRAME_COST;
         queue_pop(&p->small);
         tine_frame_free(f);
     }

@@ -17,11 +17,17 @@ static uint64_t get(const uint8_t *p, int bytes) {
     return v;
 }
 
-void tine_wire_hello(uint8_t out[WIRE_HELLO_BYTES], uint32_t chunk) {
+void tine_wire_hello(uint8_t out[WIRE_HELLO_BYTES], uint32_t chunk, uint32_t window) {
     out[0] = WIRE_HELLO;
     memcpy(out + 1, magic, sizeof magic);
     out[5] = WIRE_VERSION;
     put(out + 6, chunk, 4);
+    put(out + 10, window, 4);
+}
+
+void tine_wire_ack(uint8_t out[WIRE_ACK_BYTES], uint64_t read) {
+    out[0] = WIRE_ACK;
+    put(out + 1, read, 8);
 }
 
 void tine_wire_chunk(uint8_t out[WIRE_CHUNK_BYTES], uint64_t offset) {
@@ -40,14 +46,22 @@ void tine_wire_open_size(uint8_t *out, uint32_t index, uint64_t size) {
     put(out + 5 + 8 * (size_t)index, size, 8);
 }
 
-const char *tine_wire_read_hello(const uint8_t *p, size_t n, uint32_t *chunk) {
+const char *tine_wire_read_hello(const uint8_t *p, size_t n, uint32_t *chunk, uint32_t *window) {
     if (n < 6 || p[0] != WIRE_HELLO || memcmp(p + 1, magic, sizeof magic))
         return "its first message is no hello";
     if (p[5] != WIRE_VERSION) return "it speaks another framing version";
     if (n < WIRE_HELLO_BYTES) return "its hello is cut short";
-    uint64_t c = get(p + 6, 4);
+    uint64_t c = get(p + 6, 4), w = get(p + 10, 4);
     if (c < WIRE_MIN_CHUNK || c > WIRE_MAX_CHUNK) return "its hello names a chunk size out of range";
+    if (w < 4 * (c + WIRE_COST)) return "its hello names a window of less than four chunks";
     *chunk = (uint32_t)c;
+    *window = (uint32_t)w;
+    return NULL;
+}
+
+const char *tine_wire_read_ack(const uint8_t *p, size_t n, uint64_t *read) {
+    if (n != WIRE_ACK_BYTES) return "an acknowledgement is malformed";
+    *read = get(p + 1, 8);
     return NULL;
 }
 
