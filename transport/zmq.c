@@ -241,55 +241,46 @@ static void zmq_drop(tine_transport *tt, tine_peer peer, bool bad, const char *r
 
 static void zmq_close_op(tine_transport *tt) { ((zmq_end *)tt)->closed = true; }
 
-/* What libzmq was lent and has not given back, and what it has not been given yet. */
-static bool flushed(zmq_end *t) {
-    if (t->backlog) tine_zmq_pump(t, true);
+/* Says goodbye to each peer for whom nothing waits any more. `waiting`: for how many something does; the answer: how many
+ * have not said goodbye themselves yet, or hung up, which they do when they have read all. */
+static unsigned part_from_peers(zmq_end *t, unsigned *waiting) {
+    unsigned present = 0;
+    *waiting = 0;
     for (size_t i = 0; i < ZMQ_BUCKETS; i++)
         for (zmq_peer *p = t->by_id[i]; p; p = p->by_id) {
             if (p->state != PEER_UP || p->gone) continue;
-            if (p->queued || atomic_load(&p->flight->bytes)) return false;
+            present++;
+            if (p->queued || atomic_load(&p->flight->bytes)) {
+                ++*waiting;
+            } else if (!p->said_bye) {
+                p->said_bye = true;
+                tine_zmq_send_bye(t, p->routing, "it was closed");
+            }
         }
-    return true;
+    return present;
 }
 
-static void say_bye(zmq_end *t) {
-    for (size_t i = 0; i < ZMQ_BUCKETS; i++)
-        for (zmq_peer *p = t->by_id[i]; p; p = p->by_id)
-            if (p->state == PEER_UP && !p->gone) tine_zmq_send_bye(t, p->routing, "it was closed");
-}
-
-/* What still comes is thrown away, but for what it says about the window. True: something came. */
-static bool read_for_acks(zmq_end *t) {
-    tine_event ev = {0};
-    int what = tine_zmq_receive(t, &ev);
-    tine_frame_free(ev.frame);
-    return what != RECEIVE_DRY;
-}
-
-/* Our queues first, then libzmq's: closing its socket and its context with the rest of the time as LINGER writes out what it
- * holds. The end is over afterwards. */
+/* Empties the queues and then waits for the goodbyes: a TCP connection that is closed before the other end has read all can take
+ * what is on its way with it. What comes meanwhile is thrown away. The end is over afterwards. */
 static bool zmq_stop(tine_transport *tt) {
     zmq_end *t = (zmq_end *)tt;
-    int64_t until = tine_clock_ns() + t->config.linger_ns, left = t->config.linger_ns;
-    bool clean;
+    int64_t until = tine_clock_ns() + t->config.linger_ns, left;
+    unsigned waiting = 0, present = 0;
     t->closed = true;
     if (!t->socket) return true;
-    while (!(clean = flushed(t)) && (left = until - tine_clock_ns()) > 0) {
-        if (read_for_acks(t)) continue;
-        atomic_store(&t->want_room, true);
-        struct pollfd p[2] = {{.fd = t->wakeup.fd, .events = POLLIN}, {.fd = t->socket_fd, .events = POLLIN}};
-        struct timespec ts = tine_timespec(left < RETRY_NS ? left : RETRY_NS);
-        if (ppoll(p, 2, &ts, NULL) > 0 && p[0].revents) tine_wakeup_clear(&t->wakeup);
+    while ((present = part_from_peers(t, &waiting)) && (left = until - tine_clock_ns()) > 0) {
+        tine_event ev;
+        zmq_recv_op(tt, &ev);
+        tine_frame_free(ev.frame);
+        if (ev.kind == TINE_EVENT_NONE) zmq_wait(tt, left < RETRY_NS ? left : RETRY_NS);
     }
-    say_bye(t);
-    left = until - tine_clock_ns();
-    int linger = left > 1000000 ? (int)(left / 1000000) : 1;
-    zmq_setsockopt(t->socket, ZMQ_LINGER, &linger, sizeof linger);
+    int linger = 1;
+    if (t->socket) zmq_setsockopt(t->socket, ZMQ_LINGER, &linger, sizeof linger); /* for the last goodbyes */
     tine_zmq_disconnect(t);
     t->phase = PHASE_OVER;
     zmq_ctx_term(t->context);
     t->context = NULL;
-    return clean && tine_clock_ns() < until;
+    return !waiting && !present;
 }
 
 static void zmq_fini(tine_transport *tt) {

@@ -69,6 +69,7 @@ typedef struct zmq_peer {
     uint64_t read, told; /* cost of what was read of it, and how much of that it has been told */
     bool blocked;        /* libzmq's own queue was full */
     bool want_writable;
+    bool said_bye; /* by stop */
 
     tine_frame *in; /* the large frame that is arriving */
     uint64_t *in_sizes;
