@@ -145,7 +145,7 @@ static tine_error spawn_workers(const tine_settings *s) {
 
 static void *thread_main(void *arg) {
     (void)arg;
-    tine_trace_thread_name("worker");
+    tine_trace_guest();
     if (serve(&state.settings, state.url, -1) != TINE_OK)
         tine_log(TINE_LOG_INFO, "worker thread: %s", tine_error_message());
     tine_error_clear();

@@ -7,6 +7,7 @@
 
 #include "runtime/context.h"
 #include "runtime/instances.h"
+#include "runtime/trace.h"
 #include "transport/clock.h"
 
 static tine_context *process_context;
@@ -28,12 +29,24 @@ static tine_error check_futures(tine_future *const *f, size_t n) {
     return TINE_OK;
 }
 
+/* The ends of the arrows, where nothing had to be waited for. */
+static void trace_no_wait(tine_future *const *f, size_t n) {
+    int64_t began = tine_trace_begin();
+    if (began == 0) return;
+    for (size_t i = 0; i < n; i++)
+        if (tine_future_is_done(f[i])) tine_trace_wait(f[i]->flow, "");
+    tine_trace_end(TINE_TRACE_WAIT, began, "");
+}
+
 static tine_error wait_until(tine_future *const *f, size_t n, bool any, int64_t deadline) {
     tine_error e = check_futures(f, n);
     if (e != TINE_OK) return e;
     size_t done = 0;
     for (size_t i = 0; i < n; i++) done += tine_future_is_done(f[i]);
-    if (any ? done > 0 : done == n) return TINE_OK;
+    if (any ? done > 0 : done == n) {
+        trace_no_wait(f, n);
+        return TINE_OK;
+    }
     tine_context *c = tine_context_current();
     return c != NULL ? c->ops->wait(c, f, n, any, deadline) : TINE_ESTATE;
 }

@@ -27,6 +27,7 @@ static struct {
 } store;
 
 static _Thread_local unsigned lane_of_thread; /* + 1; 0: none yet */
+static _Thread_local bool guest;
 
 int64_t tine_trace_now(void) {
     struct timespec t;
@@ -88,6 +89,14 @@ void tine_trace_thread_name(const char *name) {
     pthread_mutex_unlock(&lock);
 }
 
+void tine_trace_guest(void) {
+    static atomic_uint guests;
+    char name[32];
+    snprintf(name, sizeof name, "worker thread %u", atomic_fetch_add(&guests, 1) + 1);
+    tine_trace_thread_name(name);
+    guest = true;
+}
+
 static bool store_map(void) {
     if (store.records) return true;
     size_t size = TINE_TRACE_EVENTS * sizeof *store.records;
@@ -99,6 +108,7 @@ static bool store_map(void) {
 
 tine_error tine_trace_record(bool on) {
     bool mapped = true;
+    if (guest) return TINE_OK;
     pthread_mutex_lock(&lock);
     if (on) {
         store.n = 0;
@@ -114,8 +124,9 @@ tine_error tine_trace_record(bool on) {
 tine_error tine_trace_take(tine_payload **out) {
     pthread_mutex_lock(&lock);
     tine_error e =
-        tine_trace_batch_write(out, store.records, store.n, store.lost, store.lanes, store.n_lanes);
-    if (!e) {
+        guest ? tine_trace_batch_write(out, NULL, 0, 0, NULL, 0)
+              : tine_trace_batch_write(out, store.records, store.n, store.lost, store.lanes, store.n_lanes);
+    if (!e && !guest) {
         if (store.n > 0) madvise(store.records, TINE_TRACE_EVENTS * sizeof *store.records, MADV_DONTNEED);
         store.n = 0;
         store.lost = 0;

@@ -61,6 +61,9 @@ static inline uint64_t tine_trace_flow(uint32_t epoch, uint64_t ticket) {
 /* Starts (from an empty store) or stops recording. Starting: ENOMEM. */
 tine_error tine_trace_record(bool on);
 void tine_trace_thread_name(const char *name); /* of this thread's row; at first "main" or "thread N" */
+/* This thread is a worker inside the coordinator's own process (inproc://): its row belongs to that process. On it, tine_trace_record
+ * does nothing and tine_trace_take gives an empty payload. */
+void tine_trace_guest(void);
 
 /* 0 when off, and then tine_trace_end does nothing. Names are copied, cut at TINE_TRACE_NAME_MAX. */
 static inline int64_t tine_trace_begin(void) { return tine_tracing() ? tine_trace_now() : 0; }

@@ -143,7 +143,7 @@ static int by_row(const void *a, const void *b) {
 
 enum { DEEPEST = 64 };
 typedef struct open_slices {
-    int64_t ends[DEEPEST];
+    int64_t begins[DEEPEST], ends[DEEPEST];
     int n;
 } open_slices;
 
@@ -153,6 +153,8 @@ static void nest(tine_trace_gathered *g, open_slices *open, tine_trace_item *ite
     while (open->n > 0 && open->ends[open->n - 1] < item->ts + slice) open->n--;
     if (!slice) {
         item->bound = open->n > 0;
+        /* An arrow to a run points at its beginning, though its recorder spoke at its end. */
+        if (item->bound && item->type == TINE_TRACE_POINT_RUN) item->ts = open->begins[open->n - 1];
         return;
     }
     if (open->n == DEEPEST) {
@@ -164,6 +166,7 @@ static void nest(tine_trace_gathered *g, open_slices *open, tine_trace_item *ite
         item->dur = open->ends[open->n - 1] - item->ts;
         g->clipped++;
     }
+    open->begins[open->n] = item->ts;
     open->ends[open->n++] = item->ts + item->dur;
 }
 

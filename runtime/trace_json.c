@@ -63,15 +63,14 @@ static const char *const kinds[] = {
     [TINE_TRACE_ENCODE] = "encode",   [TINE_TRACE_DECODE] = "decode", [TINE_TRACE_SEND] = "send",
     [TINE_TRACE_RECEIVE] = "receive", [TINE_TRACE_KERNEL] = "kernel", [TINE_TRACE_LOOP] = "loop"};
 
-/* "fib" for a run or a kernel, "encode fib" for what is done for it. */
+/* "fib" for a run or a kernel, "encode fib" for what is done for it, "wait_all" for a wait of that name. */
 static void name(FILE *f, const tine_trace_item *item) {
-    bool slice = tine_trace_is_slice(item->type);
-    bool plain =
-        item->name.size && (!slice || item->type == TINE_TRACE_RUN || item->type == TINE_TRACE_KERNEL);
-    if (slice && !plain) {
-        fputs(kinds[item->type], f);
-        if (item->name.size) fputc(' ', f);
-    }
+    const char *kind = tine_trace_is_slice(item->type) ? kinds[item->type] : "";
+    size_t n = strlen(kind);
+    bool own = item->type == TINE_TRACE_RUN || item->type == TINE_TRACE_KERNEL ||
+               (item->name.size >= n && memcmp(item->name.data, kind, n) == 0);
+    if (!own || !item->name.size) fputs(kind, f);
+    if (!own && item->name.size) fputc(' ', f);
     text(f, item->name.data, item->name.size);
 }
 
@@ -115,6 +114,9 @@ static void metadata(writer *w, const char *what, uint32_t pid, uint32_t tid, co
 static void process_rows(writer *w, const tine_trace_gathered *g, uint32_t i) {
     const tine_trace_process *p = &g->processes[i];
     char label[128];
+    uint32_t lanes = 0;
+    for (size_t k = 0; k < p->n_events; k++) lanes |= g->batches[i][k].n_lanes;
+    if (i > 0 && p->n_events > 0 && lanes == 0 && !g->lost[i]) return; /* a guest of process 0 */
     metadata(w, "process_name", i + 1, 0, "name", p->name, strlen(p->name));
     fprintf(next(w), "{\"name\":\"process_sort_index\",\"ph\":\"M\",\"ts\":0,\"pid\":%u,\"tid\":0,", i + 1);
     fprintf(w->f, "\"args\":{\"sort_index\":%u}}", i);

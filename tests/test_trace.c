@@ -10,6 +10,7 @@
 
 #include "runtime/trace.h"
 #include "runtime/trace_format.h"
+#include "tests/support/cluster.h"
 #include "transport/buffer.h"
 
 #define N(a) (sizeof(a) / sizeof *(a))
@@ -370,6 +371,59 @@ Test(trace, no_process_is_an_empty_trace, .timeout = 20) {
     cr_expect_eq(t.n_slices + t.n_points, 0);
     trace_close(&t);
 }
+
+/* ---- a real run ---- */
+
+TINE_FUNCTION(trace_fib, "n") {
+    int64_t n = tine_arg_int(task, 0);
+    if (n < 2) return tine_int(n);
+    tine_future *a = tine_fork("trace_fib", n - 1), *b = tine_fork("trace_fib", n - 2);
+    tine_value *x, *y;
+    if (tine_wait(a, &x) || tine_wait(b, &y)) return NULL;
+    return tine_int(tine_as_int(x) + tine_as_int(y));
+}
+
+static size_t named(const trace *t, const char *name) {
+    size_t n = 0;
+    for (size_t i = 0; i < t->n_slices; i++) n += strcmp(t->slices[i].name, name) == 0;
+    return n;
+}
+
+static size_t processes_in(const trace *t) {
+    size_t n = 0;
+    for (size_t i = 0; i < json_object_array_length(t->events); i++)
+        n += strcmp(string_of(json_object_array_get_idx(t->events, i), "name"), "process_name") == 0;
+    return n;
+}
+
+/* fib(7) makes 41 calls: each has an arrow from its fork through its run to its wait. */
+static void run_and_trace(const char *endpoint, size_t processes) {
+    char path[] = "/tmp/tine-test-trace-XXXXXX";
+    close(mkstemp(path));
+    cluster_start(endpoint, 2);
+    cr_assert_eq(tine_trace_start(), TINE_OK, "%s", tine_error_message());
+    cr_expect_eq(cluster_take_int(tine_fork("trace_fib", 7)), 13);
+    cr_assert_eq(tine_trace_write(path), TINE_OK, "%s", tine_error_message());
+    cluster_stop();
+    trace t = trace_read(path);
+    unlink(path);
+    check_nesting(&t);
+    check_arrows(&t);
+    cr_expect_eq(processes_in(&t), processes);
+    cr_expect_eq(count(&t, 's', NULL), 41);
+    cr_expect_eq(count(&t, 'f', NULL), 41);
+    cr_expect_geq(count(&t, 't', NULL), 41, "%zu runs", count(&t, 't', NULL));
+    cr_expect_geq(named(&t, "trace_fib"), 41);
+    cr_expect_eq(named(&t, "fork trace_fib"), 41, "%zu", named(&t, "fork trace_fib"));
+    cr_expect(count(&t, 'b', NULL) > 0, "some waited parked");
+    json_object *other = json_object_object_get(t.root, "otherData");
+    cr_expect_str_eq(string_of(other, "slices clipped"), "0");
+    cr_expect_str_eq(string_of(other, "events lost"), "0");
+    trace_close(&t);
+}
+
+Test(trace, a_run_over_ipc_is_drawn_whole, .timeout = 60) { run_and_trace(NULL, 3); }
+Test(trace, a_run_in_one_process_is_drawn_whole, .timeout = 60) { run_and_trace("inproc://trace", 1); }
 
 /* ---- clocks ---- */
 

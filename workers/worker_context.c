@@ -44,6 +44,7 @@ static tine_error submit(tine_context *c, tine_future *f, void *host, const tine
     tine_job *j = host != NULL ? host : w->callback_job;
     if (j == NULL) return tine_error_set(TINE_ESTATE, "a fork on a worker must come from a task");
     if (w->stopping) return tine_error_set(TINE_ECANCELED, "the coordinator has stopped");
+    int64_t began = tine_trace_begin();
     uint64_t ticket = ++w->last_ticket;
     f->flow = tine_trace_flow(tine_agent_epoch(w->agent), ticket);
     tine_idmap_put(&w->tickets, ticket, tine_ref_future_(f));
@@ -56,6 +57,7 @@ static tine_error submit(tine_context *c, tine_future *f, void *host, const tine
     }
     tine_trace_fork(f->flow, t->name);
     if (w->current != NULL) tine_worker_act(w); /* it leaves now: this task may compute for long */
+    tine_trace_end(TINE_TRACE_FORK, began, t->name);
     return TINE_OK;
 }
 
@@ -149,7 +151,10 @@ static tine_error wait(tine_context *c, tine_future *const *f, size_t n, bool an
     j->deadline = INT64_MAX;
     bool late = j->missing > 0;
     j->missing = 0;
-    for (size_t i = 0; i < n; i++) tine_future_forget(f[i], &waiters[i].waiter);
+    for (size_t i = 0; i < n; i++) {
+        tine_future_forget(f[i], &waiters[i].waiter);
+        if (tine_tracing() && tine_future_is_done(f[i])) tine_trace_wait(f[i]->flow, "");
+    }
     if (waiters != few) free(waiters);
     return late ? TINE_ETIMEDOUT : TINE_OK;
 }
