@@ -218,15 +218,15 @@ format: # lay out every source as lint wants it
 	clang-format -i $(LAID_OUT)
 
 install: all ## install to PREFIX (/usr/local), under DESTDIR
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/lib/tine $(DESTDIR)$(PREFIX)/include
 	install -m 755 $(BUILD)/tine $(DESTDIR)$(PREFIX)/bin/tine
 	install -m 644 runtime/tine.h $(DESTDIR)$(PREFIX)/include/tine.h
 	install -m 644 $(BUILD)/libtine.a $(DESTDIR)$(PREFIX)/lib/libtine.a
 	install -m 755 $(BUILD)/libtine.so $(DESTDIR)$(PREFIX)/lib/libtine.so.$(VERSION)
 	ln -sf libtine.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/libtine.so.0
 	ln -sf libtine.so.0 $(DESTDIR)$(PREFIX)/lib/libtine.so
-	for m in $(wildcard $(BUILD)/libtine-*.so); do install -m 755 $$m $(DESTDIR)$(PREFIX)/lib/; done
-	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@REQUIRES@|$(PKGS)|' tine.pc.in \
+	for m in $(wildcard $(BUILD)/libtine-*.so); do install -m 755 $$m $(DESTDIR)$(PREFIX)/lib/tine/; done
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@LIBS@|$(PKG_LIBS)|' tine.pc.in \
 	  > $(DESTDIR)$(PREFIX)/lib/pkgconfig/tine.pc
 
 deps: ## install the packages that `make test` needs, where they are missing

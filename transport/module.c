@@ -13,30 +13,33 @@
 #define TINE_PREFIX "/usr/local"
 #endif
 
-enum { PLACES = 4 };
+enum { PLACES = 6 };
 
-static void beside_library(char *dir) {
+/* `below` is a path from there. */
+static void beside_library(char *dir, const char *below) {
     Dl_info info;
     char path[PATH_MAX];
     if (!dladdr((void *)tine_transport_module_open, &info) || !info.dli_fname) return;
-    if (realpath(info.dli_fname, path)) snprintf(dir, PATH_MAX, "%s", dirname(path));
+    if (realpath(info.dli_fname, path)) snprintf(dir, PATH_MAX, "%s%s", dirname(path), below);
 }
 
-static void beside_executable(char *dir) {
+static void beside_executable(char *dir, const char *below) {
     char path[PATH_MAX];
     ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
     if (n <= 0) return;
     path[n] = 0;
-    snprintf(dir, PATH_MAX, "%s", dirname(path));
+    snprintf(dir, PATH_MAX, "%s%s", dirname(path), below);
 }
 
 static size_t find_places(char places[PLACES][PATH_MAX]) {
     memset(places, 0, PLACES * (size_t)PATH_MAX);
     const char *named = getenv("TINE_MODULE_DIR");
     if (named) snprintf(places[0], PATH_MAX, "%s", named);
-    beside_library(places[1]);
-    beside_executable(places[2]);
-    snprintf(places[3], PATH_MAX, "%s/lib/tine", TINE_PREFIX);
+    beside_library(places[1], "");
+    beside_library(places[2], "/tine"); /* installed: PREFIX/lib and PREFIX/lib/tine, */
+    beside_executable(places[3], "");
+    beside_executable(places[4], "/../lib/tine"); /* or PREFIX/bin and PREFIX/lib/tine */
+    snprintf(places[5], PATH_MAX, "%s/lib/tine", TINE_PREFIX);
     return PLACES;
 }
 

@@ -9,8 +9,8 @@
 /* The only symbol that a module exports: tine_transport_NAME. */
 typedef const tine_transport_ops *tine_transport_module(void);
 
-/* Loads libtine-NAME.so: from $TINE_MODULE_DIR, beside the library, beside the executable, PREFIX/lib/tine, in this
- * order. NULL with a sentence and the remedy in `why`. Any thread; the caller remembers the answer. */
+/* Loads libtine-NAME.so: from $TINE_MODULE_DIR, beside the library or in tine/ there, beside the executable or in
+ * ../lib/tine from there, /usr/local/lib/tine, in this order. NULL with a sentence and the remedy in `why`. Any thread; the caller remembers the answer. */
 const tine_transport_ops *tine_transport_module_open(const char *name, char *why, size_t why_size);
 
 /* Asserts that every slot of a table is filled: a table with a hole is a bug in Tine. */
