@@ -199,6 +199,7 @@ static void run_panel(const struct tine_packed *b, size_t panel, struct pass pas
         pass.next = !last                   ? pass.b + kernel->kc * k_bytes
                     : panel + 1 < b->panels ? base + b->panel_bytes
                                             : data;
+        pass.next_init = last && pass.ldinit ? pass.init + kernel->nr : pass.init;
         if (columns < kernel->nr)
             run_edge(pass, columns);
         else
