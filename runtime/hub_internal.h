@@ -20,7 +20,7 @@ enum {
     HUB_LOOK_AHEAD = 16,   /* ready tasks of one function compared for the objects they need */
     HUB_MAX_SKIPS = 64,    /* times that the oldest may be passed over for one whose objects are at hand */
     HUB_LOOK_REFS = 8,     /* objects of one task that count in that */
-    HUB_MAX_EARLY = 65536, /* objects of one worker that may arrive out of order */
+    HUB_MAX_EARLY = 65536, /* objects of one worker that may be on their way, or out of order */
     HUB_MAX_NAMES = 65536, /* names served by one worker */
 };
 enum { HUB_EPOCH_SHIFT = 40 }; /* object id: maker's epoch (0: this process), counter, module bit */
@@ -105,8 +105,8 @@ struct hub_worker {
     uint32_t window_left, unstarted, owed;
     uint64_t *drops;
     size_t n_drops, room_drops;
-    uint64_t put_low, *put_early; /* puts 1..put_low have arrived, and the sorted ones in put_early */
-    size_t n_early, room_early;
+    uint64_t put_low, *put_early;       /* puts 1..put_low have arrived, and the sorted ones in put_early */
+    size_t n_early, room_early, coming; /* coming: objects on record that are on their way */
     hub_worker *prev, *next, *dirty_next;
 };
 

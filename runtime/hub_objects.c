@@ -150,8 +150,9 @@ static const char *mark_arrived(hub_worker *w, tine_object id) {
 
 static bool known(tine_hub *h, hub_worker *w, tine_object id) {
     if (tine_hub_object_find(h, id)) return true;
-    if (!w || !is_coming(w, id)) return false;
+    if (!w || !is_coming(w, id) || w->coming >= HUB_MAX_EARLY) return false;
     object_new(h, id, HUB_OBJECT_COMING);
+    w->coming++;
     return true;
 }
 
@@ -203,7 +204,10 @@ const char *tine_hub_object_arrived(tine_hub *h, hub_worker *w, const tine_messa
     const char *bad = mark_arrived(w, m->object);
     if (bad) return bad;
     hub_object *o = tine_hub_object_find(h, m->object);
-    if (!o) o = object_new(h, m->object, HUB_OBJECT_COMING);
+    if (o)
+        w->coming--;
+    else
+        o = object_new(h, m->object, HUB_OBJECT_COMING);
     if (tine_hub_mentions(h, w, m->payload, 0)) {
         o->state = HUB_OBJECT_HERE;
         o->payload = tine_payload_ref(m->payload);

@@ -252,6 +252,23 @@ Test(hub_peers, a_fetch_of_an_object_on_its_way_fails_when_its_maker_dies) {
     close_bench();
 }
 
+Test(hub_peers, a_worker_cannot_announce_objects_without_end) {
+    enum { MANY = 70000 };
+    static tine_object ids[MANY];
+    open_bench((tine_hub_config){0});
+    uint64_t epoch = join(1);
+    fork_f(1, "f");
+    take();
+    for (uint64_t i = 0; i < MANY; i++) ids[i] = epoch << 40 | (i + 1) << 1;
+    submit_with(1, sent(1, TINE_MSG_TASK, 0), 1, (tine_target){.name = "f"}, ids, MANY);
+    take();
+    cr_assert_eq(sent(1, TINE_MSG_RESULT, 0)->a.message.status, TINE_EINVAL);
+    cr_assert_leq(stats().objects, 65536);
+    tine_hub_peer_lost(B.hub, 1, "left", 0);
+    cr_assert_eq(stats().objects, 0);
+    close_bench();
+}
+
 Test(hub_peers, objects_may_arrive_out_of_order_but_not_twice_nor_under_another_s_id) {
     open_bench((tine_hub_config){.workers_return = true});
     uint64_t epoch = join(1);
