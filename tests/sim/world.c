@@ -8,33 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "queue.h"
 #include "sim.h"
 
 enum { MAX_WORKERS = 8, MAX_SEATS = 64, MAX_ROOTS = 8, MAX_KEPT = 16, MAX_EVENTS = 400000 };
-
-typedef enum event_kind {
-    EV_TO_HUB,
-    EV_TO_WORKER,
-    EV_RESUME,
-    EV_KILL,
-    EV_LOST,
-    EV_JOIN,
-    EV_ROOT,
-    EV_RELEASE,
-    EV_STOP,
-    EV_GONE,
-    EV_BAD_PEER,
-    EV_REPLAY
-} event_kind;
-
-typedef struct event {
-    int64_t at;
-    uint64_t order;
-    event_kind kind;
-    size_t seat;
-    tine_message *message; /* deep copy */
-    bool large, duplicate;
-} event;
 
 typedef struct line {     /* one direction of a connection */
     int64_t small, large; /* when the last of each arrives */
@@ -69,9 +46,8 @@ struct sim_world {
     tine_hub *hub;
     uint32_t window, n_workers;
     int64_t now, ticked;
-    uint64_t orders, tickets, faults, losses; /* losses: faults that the hub has heard of */
-    event *heap;
-    size_t n_events, room;
+    uint64_t tickets, faults, losses; /* losses: faults that the hub has heard of */
+    sim_queue queue;
     seat seats[MAX_SEATS];
     size_t n_seats;
     root roots[MAX_ROOTS];
@@ -111,62 +87,7 @@ const sim_traits *sim_world_traits(const sim_world *w) { return &w->traits; }
 sim_counts *sim_world_counts(sim_world *w) { return w->counts; }
 uint64_t sim_ticket(sim_world *w) { return ++w->tickets; }
 
-/* ---- the event queue: a heap by time, then by age ---- */
-
-static bool before(const event *a, const event *b) {
-    return a->at != b->at ? a->at < b->at : a->order < b->order;
-}
-
-static event *push(sim_world *w, int64_t at, event_kind kind, size_t index) {
-    if (w->n_events == w->room) {
-        w->room = w->room ? w->room * 2 : 256;
-        w->heap = realloc(w->heap, w->room * sizeof *w->heap);
-    }
-    event e = {.at = at < w->now ? w->now : at, .order = ++w->orders, .kind = kind, .seat = index};
-    size_t i = w->n_events++;
-    for (; i && before(&e, &w->heap[(i - 1) / 2]); i = (i - 1) / 2) w->heap[i] = w->heap[(i - 1) / 2];
-    w->heap[i] = e;
-    return &w->heap[i];
-}
-
-static event pop(sim_world *w) {
-    event first = w->heap[0], last = w->heap[--w->n_events];
-    size_t i = 0;
-    for (size_t child; (child = i * 2 + 1) < w->n_events; i = child) {
-        if (child + 1 < w->n_events && before(&w->heap[child + 1], &w->heap[child])) child++;
-        if (!before(&w->heap[child], &last)) break;
-        w->heap[i] = w->heap[child];
-    }
-    w->heap[i] = last;
-    return first;
-}
-
 /* ---- messages in flight ---- */
-
-static char *copy_text(const char *s) { return s ? strdup(s) : NULL; }
-
-static tine_message *copy_message(const tine_message *m) {
-    tine_message *c = malloc(sizeof *c);
-    *c = *m;
-    c->target.name = copy_text(m->target.name);
-    c->target.method = copy_text(m->target.method);
-    c->text = copy_text(m->text);
-    c->payload = tine_payload_ref(m->payload);
-    uint64_t *ids = m->n_ids ? malloc(m->n_ids * sizeof *ids) : NULL;
-    if (ids) memcpy(ids, m->ids, m->n_ids * sizeof *ids);
-    c->ids = ids;
-    return c; /* hello: static names and the agent's own memory */
-}
-
-static void free_message(tine_message *m) {
-    if (!m) return;
-    free((char *)m->target.name);
-    free((char *)m->target.method);
-    free((char *)m->text);
-    free((uint64_t *)m->ids);
-    tine_payload_unref(m->payload);
-    free(m);
-}
 
 static bool is_large(const tine_message *m) { return m->payload && m->payload->body_size > SIM_SMALL_BODY; }
 
@@ -186,8 +107,8 @@ static int64_t arrival(sim_world *w, line *l, bool large) {
 static void transmit(sim_world *w, size_t index, line *l, event_kind kind, const tine_message *m) {
     if (l->broken) return;
     bool large = is_large(m);
-    event *e = push(w, arrival(w, l, large), kind, index);
-    e->message = copy_message(m);
+    event *e = sim_push(&w->queue, w->now, arrival(w, l, large), kind, index);
+    e->message = sim_copy_message(m);
     e->large = large;
     sim_say(w, "%s %zu: %s%s task %llx seq %llu object %llx status %d, arrives %.3f",
             kind == EV_TO_HUB ? "worker" : "hub to", index, tine_message_name(m), large ? " (large)" : "",
@@ -196,8 +117,8 @@ static void transmit(sim_world *w, size_t index, line *l, event_kind kind, const
     bool harmless = m->type == TINE_MSG_DONE || m->type == TINE_MSG_RESULT ||
                     (m->type == TINE_MSG_OBJECT && kind == EV_TO_WORKER);
     if (harmless && sim_one_in(&w->random, 24)) {
-        event *twice = push(w, arrival(w, l, large), kind, index);
-        twice->message = copy_message(m);
+        event *twice = sim_push(&w->queue, w->now, arrival(w, l, large), kind, index);
+        twice->message = sim_copy_message(m);
         twice->duplicate = true;
         w->counts->duplicates++;
     }
@@ -211,7 +132,7 @@ static void break_worker(sim_world *w, size_t index, const char *how) {
     sim_say(w, "worker %zu %s", index, how);
     w->faults++;
     s->in.broken = s->out.broken = true;
-    push(w, w->now + (int64_t)sim_below(&w->random, 50000), EV_LOST, index);
+    sim_push(&w->queue, w->now, w->now + (int64_t)sim_below(&w->random, 50000), EV_LOST, index);
 }
 
 static void kill_worker(sim_world *w, size_t index) {
@@ -235,16 +156,19 @@ bool sim_to_hub(sim_world *w, sim_worker *from, const tine_message *m) {
     if (s->out.broken || drops(w, index)) return false;
     transmit(w, index, &s->out, EV_TO_HUB, m);
     if (m->type == TINE_MSG_DONE && sim_one_in(&w->random, 16)) {
-        free_message(w->old_done);
-        w->old_done = copy_message(m);
+        sim_free_message(w->old_done);
+        w->old_done = sim_copy_message(m);
         w->old_done_from = index;
-        push(w, w->now + (int64_t)sim_below(&w->random, sim_one_in(&w->random, 2) ? 300000 : 1000), EV_REPLAY,
-             sim_below(&w->random, w->n_seats));
+        sim_push(&w->queue, w->now,
+                 w->now + (int64_t)sim_below(&w->random, sim_one_in(&w->random, 2) ? 300000 : 1000),
+                 EV_REPLAY, sim_below(&w->random, w->n_seats));
     }
     return true;
 }
 
-void sim_wake_at(sim_world *w, sim_worker *s, int64_t when) { push(w, when, EV_RESUME, sim_worker_index(s)); }
+void sim_wake_at(sim_world *w, sim_worker *s, int64_t when) {
+    sim_push(&w->queue, w->now, when, EV_RESUME, sim_worker_index(s));
+}
 
 /* A confused worker repeats a reply of another one, changed and perhaps under its own epoch: it must count for nothing. */
 static void replay_old_done(sim_world *w, size_t index) {
@@ -291,7 +215,8 @@ static void on_complete(sim_world *w, tine_hub_action *a) {
         o.id = id;
         if (w->n_kept < MAX_KEPT && sim_one_in(&w->random, 2)) {
             w->kept[w->n_kept] = (kept){o, false};
-            push(w, w->now + (int64_t)sim_below(&w->random, 3000000), EV_RELEASE, w->n_kept++);
+            sim_push(&w->queue, w->now, w->now + (int64_t)sim_below(&w->random, 3000000), EV_RELEASE,
+                     w->n_kept++);
         } else {
             tine_hub_object_release(w->hub, id);
         }
@@ -340,7 +265,7 @@ static void put_one(sim_world *w) {
     if (mentions && !w->kept[ref].object.module) value = sim_mix(value, w->kept[ref].object.value);
     w->counts->objects++;
     w->kept[w->n_kept] = (kept){{id, value, module}, false};
-    push(w, w->now + (int64_t)sim_below(&w->random, 2000000), EV_RELEASE, w->n_kept++);
+    sim_push(&w->queue, w->now, w->now + (int64_t)sim_below(&w->random, 2000000), EV_RELEASE, w->n_kept++);
 }
 
 static void fork_root(sim_world *w) {
@@ -400,7 +325,7 @@ static void lost(sim_world *w, size_t index) {
     s->worker = NULL;
     tine_hub_peer_lost(w->hub, index + 1, "killed by signal 9 (SIGKILL)", w->now);
     if (w->workers_return && !w->stopped)
-        push(w, w->now + (int64_t)sim_below(&w->random, 200000), EV_JOIN, s->foreign);
+        sim_push(&w->queue, w->now, w->now + (int64_t)sim_below(&w->random, 200000), EV_JOIN, s->foreign);
 }
 
 static void bad_peer(sim_world *w) {
@@ -457,7 +382,7 @@ static void handle(sim_world *w, event *e) {
     case EV_BAD_PEER: bad_peer(w); break;
     case EV_REPLAY: replay_old_done(w, e->seat); break;
     }
-    free_message(e->message);
+    sim_free_message(e->message);
 }
 
 static void plan(sim_world *w) {
@@ -479,16 +404,18 @@ static void plan(sim_world *w) {
                               .workers_return = w->workers_return};
     if (tine_hub_new(&w->hub, &config)) sim_fail("no hub");
     for (uint32_t i = 0; i < expected; i++)
-        push(w, (int64_t)sim_below(r, 100000), EV_JOIN, i >= w->n_workers);
+        sim_push(&w->queue, w->now, (int64_t)sim_below(r, 100000), EV_JOIN, i >= w->n_workers);
     w->roots_planned = 1 + sim_below(r, MAX_ROOTS);
-    for (size_t i = 0; i < w->roots_planned; i++) push(w, (int64_t)sim_below(r, 2000000), EV_ROOT, 0);
+    for (size_t i = 0; i < w->roots_planned; i++)
+        sim_push(&w->queue, w->now, (int64_t)sim_below(r, 2000000), EV_ROOT, 0);
     for (uint64_t n = sim_one_in(r, 2) ? sim_below(r, 4) : 0; n-- > 0;)
-        push(w, 100000 + (int64_t)sim_below(r, 4000000), EV_KILL, sim_below(r, expected));
-    for (uint64_t n = sim_below(r, 3); n-- > 0;) push(w, (int64_t)sim_below(r, 4000000), EV_BAD_PEER, 0);
+        sim_push(&w->queue, w->now, 100000 + (int64_t)sim_below(r, 4000000), EV_KILL, sim_below(r, expected));
+    for (uint64_t n = sim_below(r, 3); n-- > 0;)
+        sim_push(&w->queue, w->now, (int64_t)sim_below(r, 4000000), EV_BAD_PEER, 0);
     if (sim_one_in(r, 8))
-        push(w, (int64_t)sim_below(r, 4000000), EV_STOP, 0);
+        sim_push(&w->queue, w->now, (int64_t)sim_below(r, 4000000), EV_STOP, 0);
     else if (sim_one_in(r, 8))
-        push(w, 100001 + (int64_t)sim_below(r, 4000000), EV_GONE, 0);
+        sim_push(&w->queue, w->now, 100001 + (int64_t)sim_below(r, 4000000), EV_GONE, 0);
 }
 
 static void check_end(sim_world *w) {
@@ -511,12 +438,12 @@ static void check_end(sim_world *w) {
 
 static bool one_event(sim_world *w) {
     int64_t deadline = tine_hub_deadline(w->hub);
-    if (!w->n_events && deadline == INT64_MAX) return false;
-    if (!w->n_events || deadline <= w->heap[0].at) {
+    if (!w->queue.n && deadline == INT64_MAX) return false;
+    if (!w->queue.n || deadline <= w->queue.heap[0].at) {
         w->now = deadline > w->now ? deadline : w->now;
         tine_hub_tick(w->hub, w->now);
     } else {
-        event e = pop(w);
+        event e = sim_pop(&w->queue);
         w->now = e.at;
         if (w->now > 100000) w->joins_done = true;
         handle(w, &e);
@@ -537,9 +464,8 @@ void sim_run(uint64_t seed, bool verbose, sim_counts *counts) {
     tine_hub_stop(w.hub, w.now);
     drain(&w);
     tine_hub_free(w.hub);
-    for (; w.n_events; w.n_events--) free_message(w.heap[w.n_events - 1].message);
+    sim_queue_fini(&w.queue);
     for (size_t i = 0; i < w.n_seats; i++) sim_worker_free(w.seats[i].worker);
-    free_message(w.old_done);
-    free(w.heap);
+    sim_free_message(w.old_done);
     running = NULL;
 }

@@ -1,0 +1,45 @@
+/* The simulator's event queue: what will happen, earliest first, and in the order of its planning at the same time. */
+#ifndef TINE_SIM_QUEUE_H
+#define TINE_SIM_QUEUE_H
+
+#include "runtime/message.h"
+
+typedef enum event_kind {
+    EV_TO_HUB,
+    EV_TO_WORKER,
+    EV_RESUME,
+    EV_KILL,
+    EV_LOST,
+    EV_JOIN,
+    EV_ROOT,
+    EV_RELEASE,
+    EV_STOP,
+    EV_GONE,
+    EV_BAD_PEER,
+    EV_REPLAY
+} event_kind;
+
+typedef struct event {
+    int64_t at;
+    uint64_t order;
+    event_kind kind;
+    size_t seat;
+    tine_message *message; /* deep copy */
+    bool large, duplicate;
+} event;
+
+typedef struct sim_queue {
+    event *heap;
+    size_t n, room;
+    uint64_t orders;
+} sim_queue; /* zeroed is empty */
+
+/* Not earlier than now. What it gives may be filled in until the next call. */
+event *sim_push(sim_queue *q, int64_t now, int64_t at, event_kind kind, size_t seat);
+event sim_pop(sim_queue *q); /* there must be one */
+void sim_queue_fini(sim_queue *q);
+/* Deep, except for the hello. */
+tine_message *sim_copy_message(const tine_message *m);
+void sim_free_message(tine_message *m); /* accepts NULL */
+
+#endif
