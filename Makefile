@@ -17,7 +17,10 @@ FUZZ_SECONDS ?= 60
 
 MSGPACK  := $(if $(shell pkg-config --exists msgpack 2>/dev/null || echo no),msgpack-c,msgpack)
 PKGS     := libzmq $(MSGPACK) json-c openblas
-CFLAGS   += -std=c11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -pthread $(CONFIG_FLAGS) \
+# A large frame touches each page on its way down, so that a task's stack overflow finds the guard page.
+CLASH    := $(shell $(CC) -Werror -fstack-clash-protection -x c -c /dev/null -o /dev/null 2>/dev/null && \
+              echo -fstack-clash-protection)
+CFLAGS   += -std=c11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -pthread $(CLASH) $(CONFIG_FLAGS) \
             -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 CPPFLAGS += -I. -DTINE_VERSION='"$(VERSION)"' -MMD -MP $(PKG_CFLAGS)

@@ -54,10 +54,9 @@ static uint32_t table_index(table *t, const char *name) {
 }
 
 static uint8_t *put_name(uint8_t *p, const char *name) {
-    size_t n = strlen(name);
-    *p++ = (uint8_t)n;
-    memcpy(p, name, n);
-    return p + n;
+    *p++ = (uint8_t)strlen(name);
+    while (*name) *p++ = (uint8_t)*name++;
+    return p;
 }
 
 /* The head of msgpack's bin 32, whatever the size. */

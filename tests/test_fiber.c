@@ -374,6 +374,21 @@ Test(fiber, an_overflow_is_named, .timeout = 60) { check_overflow(overflow_here)
 Test(fiber, an_overflow_on_another_thread_is_named, .timeout = 60) { check_overflow(overflow_in_thread); }
 #endif
 
+/* Steps over the guard, if nothing makes the compiler touch each page on the way (-fstack-clash-protection). */
+static void use_large_frame(void *arg) {
+    volatile char frame[256 << 10];
+    frame[0] = *(volatile char *)arg;
+    for (size_t i = 0; i < sizeof frame; i += 4096) frame[i] = frame[0];
+}
+
+static void overflow_at_once(void) {
+    static char one = 1;
+    tine_fiber_pool *p = pool_of(64 << 10, 0);
+    tine_fiber_resume(tine_fiber_new(p, use_large_frame, &one, "bottomless"));
+}
+
+Test(fiber, a_frame_larger_than_the_guard_is_named_too, .timeout = 60) { check_overflow(overflow_at_once); }
+
 static void on_fault(int sig) {
     (void)sig;
     static const char text[] = "the program's handler\n";

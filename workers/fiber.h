@@ -10,7 +10,7 @@
  * ucontext (-DTINE_FIBER_UCONTEXT forces that). ASan and TSan are told of every switch.
  *
  * Overflow: the guard faults, and a handler on an alternate stack says whose stack it was (see tine_fiber_last_words). A
- * frame larger than the guard can step over it unseen, unless the code was compiled with -fstack-clash-protection. */
+ * frame larger than the guard can step over it unseen, unless the code was compiled with -fstack-clash-protection, as all of Tine is. */
 #ifndef TINE_WORKERS_FIBER_H
 #define TINE_WORKERS_FIBER_H
 
