@@ -7,6 +7,7 @@
  * This file stands above all rooms because only it knows them all. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -29,6 +30,8 @@
 
 /* How long workers may take to leave by themselves; what they compute by then, nobody waits for any more. */
 #define STOP_SECONDS 1.0
+/* How long a worker that lost its coordinator leaves the end to its watchdog. */
+enum { WATCHDOG_MS = 2000 };
 /* How long the end waits for the profiles of workers that compute. */
 #define TRACE_SECONDS 5.0
 
@@ -75,6 +78,8 @@ static void serve_and_exit(const tine_settings *s, const char *endpoint, int ran
         tine_log(e == TINE_ELOST && local ? TINE_LOG_INFO : TINE_LOG_ERROR, "worker: %s",
                  tine_error_message());
     tine_log_flush();
+    /* When the coordinator has died, the watchdog clears up and ends this process; it must not be outrun. */
+    if (e == TINE_ELOST && local) poll(NULL, 0, WATCHDOG_MS);
     exit(e == TINE_OK ? 0 : 1);
 }
 
