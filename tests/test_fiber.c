@@ -352,12 +352,6 @@ static int in_child(void (*fn)(void), char *said, size_t said_size, char *words,
 
 static void overflow_here(void) { overflow_thread(NULL); }
 
-static void overflow_in_thread(void) {
-    pthread_t t;
-    pthread_create(&t, NULL, overflow_thread, NULL);
-    pthread_join(t, NULL);
-}
-
 static void check_overflow(void (*fn)(void)) {
     char said[4096], words[256];
     int status = in_child(fn, said, sizeof said, words, sizeof words);
@@ -371,6 +365,12 @@ static void check_overflow(void (*fn)(void)) {
 Test(fiber, an_overflow_is_named, .timeout = 60) { check_overflow(overflow_here); }
 
 #ifndef TSAN /* its forked child may not start threads */
+static void overflow_in_thread(void) {
+    pthread_t t;
+    pthread_create(&t, NULL, overflow_thread, NULL);
+    pthread_join(t, NULL);
+}
+
 Test(fiber, an_overflow_on_another_thread_is_named, .timeout = 60) { check_overflow(overflow_in_thread); }
 #endif
 
