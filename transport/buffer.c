@@ -3,26 +3,87 @@
  * address space. A frame is one allocation: struct, buffer pointers, header. */
 #include "transport/buffer.h"
 
+#include <pthread.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #include "transport/assert.h"
 
-enum { ALIGN = 64, MAP_FROM = 1 << 20, HUGE_FROM = 4 << 20 };
+enum { ALIGN = 64, MAP_FROM = 1 << 20, HUGE_FROM = 4 << 20, PAGE = 4096 };
+
+/* Pages that were given back are kept for the next buffer of about their size: a program that passes tensors of one size around
+ * would else have the kernel clear them anew each time, which costs more than the copy into them (bench_transport).
+ * The oldest make room; what is kept is bounded. The lock is a leaf. */
+enum { KEPT = 16, KEEP_UP_TO = 32 << 20, KEEP_BYTES = 64 << 20 };
+
+static pthread_mutex_t kept_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct kept {
+    void *data;
+    size_t mapped;
+} kept[KEPT]; /* the oldest first */
+static size_t kept_n, kept_bytes;
+
+static struct kept kept_remove(size_t i) {
+    struct kept k = kept[i];
+    kept_bytes -= k.mapped;
+    kept_n--;
+    memmove(&kept[i], &kept[i + 1], (kept_n - i) * sizeof kept[0]);
+    return k;
+}
+
+/* Pages for `size` bytes, not a quarter more; NULL where none are kept. */
+static void *kept_take(size_t size, size_t *mapped) {
+    struct kept k = {0};
+    pthread_mutex_lock(&kept_lock);
+    for (size_t i = kept_n; i-- > 0;)
+        if (kept[i].mapped >= size && kept[i].mapped - size <= size / 4) {
+            k = kept_remove(i);
+            break;
+        }
+    pthread_mutex_unlock(&kept_lock);
+    if (k.data) *mapped = k.mapped;
+    return k.data;
+}
+
+static bool kept_put(struct kept k) {
+    struct kept out[KEPT];
+    size_t n = 0;
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    return false; /* which could not tell a use after the release */
+#endif
+    if (k.mapped > KEEP_UP_TO) return false;
+    pthread_mutex_lock(&kept_lock);
+    while (kept_n == KEPT || kept_bytes + k.mapped > KEEP_BYTES) out[n++] = kept_remove(0);
+    kept[kept_n++] = k;
+    kept_bytes += k.mapped;
+    pthread_mutex_unlock(&kept_lock);
+    while (n > 0) {
+        n--;
+        munmap(out[n].data, out[n].mapped);
+    }
+    return true;
+}
 
 static void unmap(void *data, size_t size, void *ctx) {
-    (void)ctx;
-    munmap(data, size);
+    struct kept k = {data, (size_t)(uintptr_t)ctx};
+    (void)size;
+    if (!kept_put(k)) munmap(k.data, k.mapped);
 }
 
 static tine_buffer *new_mapped(size_t size) {
-    void *data = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (data == MAP_FAILED) return NULL;
-    /* First touch is most of the cost of receiving a large tensor; 2 MiB pages make it 512 times rarer. */
-    if (size >= HUGE_FROM) madvise(data, size, MADV_HUGEPAGE);
-    tine_buffer *b = tine_buffer_wrap(data, size, unmap, NULL);
-    if (!b) munmap(data, size);
+    size_t mapped = (size + PAGE - 1) & ~(size_t)(PAGE - 1);
+    if (mapped < size) return NULL;
+    void *data = kept_take(size, &mapped);
+    if (!data) {
+        data = mmap(NULL, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (data == MAP_FAILED) return NULL;
+        /* 2 MiB pages make the first touch 512 times rarer. */
+        if (mapped >= HUGE_FROM) madvise(data, mapped, MADV_HUGEPAGE);
+    }
+    tine_buffer *b = tine_buffer_wrap(data, size, unmap, (void *)(uintptr_t)mapped);
+    if (!b) munmap(data, mapped);
     return b;
 }
 
