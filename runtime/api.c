@@ -56,7 +56,7 @@ static tine_error take(tine_future *f, tine_value **out) {
     tine_context *c = f->context;
     if (c != NULL) c->ops->lock(c);
     tine_error e = tine_future_value_of(f, &v);
-    tine_value *mine = e == TINE_OK && out != NULL ? tine_ref_value_(v) : NULL;
+    tine_value *mine = e == TINE_OK && out != NULL ? tine_value_ref(v) : NULL;
     if (c != NULL) c->ops->unlock(c);
     if (mine != NULL) *out = mine;
     return e;
@@ -264,8 +264,8 @@ static tine_error make_object(tine_context *c, const char *class_name, tine_payl
 tine_value *tine_put(const tine_value *v) {
     tine_context *c = tine_context_current();
     if (v == NULL || c == NULL) return NULL;
-    if (v->object != 0) return tine_ref_value_(v);
-    tine_value *settled = tine_ref_value_(v), *out = NULL;
+    if (v->object != 0) return tine_value_adopted(tine_value_ref(v));
+    tine_value *settled = tine_value_ref(v), *out = NULL;
     tine_payload *payload = NULL;
     tine_object id;
     tine_error e = tine_value_settle(&settled);

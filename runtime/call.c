@@ -27,7 +27,7 @@ static tine_error add_named(tine_arguments *a, const char *key, tine_value *v) {
     char *copy = strdup(key);
     if (!copy) return tine_error_set(TINE_ENOMEM, "no memory for a call's arguments");
     a->keys[a->n_named] = copy;
-    a->named[a->n_named++] = tine_ref_value_(v);
+    a->named[a->n_named++] = tine_value_ref(v);
     return TINE_OK;
 }
 
@@ -107,7 +107,8 @@ tine_error tine_call_run(const tine_callable *callable, void *self, const tine_a
     outer o;
     tine_error e = enter(&task, &o, callable, self, arguments, host);
     if (e) return e;
-    tine_value *result = tine_ref_value_(callable->call(&task));
+    tine_value *result = callable->call(&task);
+    if (result && !tine_pool_gives(&result->handle)) tine_value_ref(result);
     bool ok = result && !task.failed;
     e = leave(&task, &o, ok);
     if (e)

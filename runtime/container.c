@@ -47,7 +47,7 @@ static tine_value *container_of(tine_kind kind, const char *const *keys, tine_va
     }
     tine_value *v = tine_container_new(kind, n, keys, (tine_value **)items);
     if (!v) return NULL;
-    for (size_t i = 0; i < n; i++) tine_ref_value_(items[i]);
+    for (size_t i = 0; i < n; i++) tine_value_ref(items[i]);
     return tine_value_adopted(v);
 }
 
@@ -162,8 +162,8 @@ static int stop_at_first(tine_future *f, void *ctx) {
 
 tine_value *tine_value_resolve(const tine_value *v, const tine_value *(*result)(tine_future *f, void *ctx),
                                void *ctx) {
-    if (v->kind == TINE_FUTURE) return tine_ref_value_(result(v->future, ctx));
-    if (!tine_value_futures(v, stop_at_first, NULL)) return tine_ref_value_(v);
+    if (v->kind == TINE_FUTURE) return tine_value_ref(result(v->future, ctx));
+    if (!tine_value_futures(v, stop_at_first, NULL)) return tine_value_ref(v);
     tine_value **items = calloc(v->list.n, sizeof *items), *out = NULL;
     size_t made = 0;
     if (!items) {

@@ -152,7 +152,7 @@ static tine_error hold(tine_context *c, tine_future *result, void *host, const f
     held_fork *h = calloc(1, sizeof *h);
     if (h == NULL) goto no_memory;
     h->to = *to;
-    h->to.module = tine_ref_value_(to->module);
+    h->to.module = tine_value_ref(to->module);
     h->name = strdup(to->target.name);
     h->method = to->target.method != NULL ? strdup(to->target.method) : NULL;
     h->dependencies = calloc(missing, sizeof *h->dependencies);

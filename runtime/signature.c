@@ -181,7 +181,7 @@ static tine_error bind_positional(const tine_signature *s, const char *name, con
     size_t rest = find_kind(s, TINE_PARAMETER_REST);
     size_t n = a->n_positional < s->n_positional ? a->n_positional : s->n_positional;
     if (rest == s->n && a->n_positional > n) return too_many(s, name, a->n_positional);
-    for (size_t i = 0; i < n; i++) bound[i] = tine_ref_value_(a->positional[i]);
+    for (size_t i = 0; i < n; i++) bound[i] = tine_value_ref(a->positional[i]);
     if (rest == s->n) return TINE_OK;
     bound[rest] = tine_list_of(a->positional + n, a->n_positional - n);
     return bound[rest] ? TINE_OK : tine_last_error();
@@ -203,7 +203,7 @@ static tine_error bind_named(const tine_signature *s, const char *name, const ti
         if (at < s->n && bound[at])
             e = tine_error_set(TINE_EINVAL, "%s() got multiple values for argument '%s'", name, a->keys[i]);
         else if (at < s->n)
-            bound[at] = tine_ref_value_(a->named[i]);
+            bound[at] = tine_value_ref(a->named[i]);
         else if (rest == s->n)
             e = tine_error_set(TINE_EINVAL, "%s() got an unexpected keyword argument '%s'", name, a->keys[i]);
         else
@@ -228,7 +228,7 @@ tine_error tine_signature_bind(const tine_signature *s, const char *name, const 
     size_t missed[2] = {0, 0};
     for (size_t i = 0; i < s->n && e == TINE_OK; i++) {
         if (bound[i]) continue;
-        bound[i] = tine_ref_value_(s->parameters[i].fallback);
+        bound[i] = tine_value_ref(s->parameters[i].fallback);
         if (!bound[i]) missed[s->parameters[i].kind == TINE_PARAMETER_KEYWORD]++;
     }
     if (e == TINE_OK && missed[0]) e = missing(s, name, bound, TINE_PARAMETER_ANY);

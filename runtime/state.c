@@ -94,46 +94,68 @@ static void count_place(tine_handle *h, bool more) {
         ;
 }
 
-void tine_pool_adopt(tine_handle *h) {
+static void push(tine_handle *h, bool noted) {
     tine_pool *p = tine_current.pool;
     if (!p || h->kind == TINE_HANDLE_STATIC) return;
     if (p->n == p->room) {
         uint32_t room = p->room ? 2 * p->room : 16;
-        tine_handle **slots = realloc(p->slots, room * sizeof *slots);
+        struct tine_pool_slot *slots = realloc(p->slots, room * sizeof *slots);
         if (!slots) return; /* without memory the reference is the caller's alone: at worst it leaks */
         p->slots = slots;
         p->room = room;
     }
-    p->slots[p->n++] = h;
+    p->slots[p->n++] = (struct tine_pool_slot){h, noted};
     set_slot(h, p->n);
     count_place(h, true);
 }
 
+void tine_pool_adopt(tine_handle *h) { push(h, false); }
+void tine_pool_note(tine_handle *h) { push(h, true); }
+
 /* The place of a handle in this pool, from 1; 0: it is not there. */
-static uint32_t find_slot(const tine_pool *p, const tine_handle *h) {
-    if (__atomic_load_n(&h->pools, __ATOMIC_RELAXED) == 0) return 0;
+static uint32_t find_slot(const tine_pool *p, const tine_handle *h, bool noted) {
+    uint16_t places = __atomic_load_n(&h->pools, __ATOMIC_RELAXED);
+    if (places == 0) return 0;
     uint32_t slot = __atomic_load_n(&h->slot, __ATOMIC_RELAXED);
-    if (slot > 0 && slot <= p->n && p->slots[slot - 1] == h) return slot;
-    for (slot = p->n; slot > 0 && p->slots[slot - 1] != h; slot--)
-        ;
+    if (slot > 0 && slot <= p->n && p->slots[slot - 1].handle == h) {
+        if (p->slots[slot - 1].noted == noted) return slot;
+        if (places == 1) return 0;
+    }
+    for (slot = p->n; slot > 0; slot--)
+        if (p->slots[slot - 1].handle == h && p->slots[slot - 1].noted == noted) break;
     return slot;
 }
 
+static void clear_slot(tine_pool *p, uint32_t slot) {
+    count_place(p->slots[slot - 1].handle, false);
+    p->slots[slot - 1].handle = NULL;
+    while (p->n > 0 && !p->slots[p->n - 1].handle) p->n--; /* make, use, release in a loop needs one slot */
+}
+
+/* The maker's reference goes before one that was taken: a value made here, kept in a module with tine_ref and then released must
+ * stay. */
 void tine_pool_forget(tine_handle *h) {
     tine_pool *p = tine_current.pool;
-    uint32_t slot = p && h->kind != TINE_HANDLE_STATIC ? find_slot(p, h) : 0;
-    if (slot == 0) return;
-    p->slots[slot - 1] = NULL;
-    count_place(h, false);
-    while (p->n > 0 && p->slots[p->n - 1] == NULL) p->n--; /* make, use, release in a loop needs one slot */
+    if (!p || h->kind == TINE_HANDLE_STATIC) return;
+    uint32_t slot = find_slot(p, h, false);
+    if (slot == 0) slot = find_slot(p, h, true);
+    if (slot > 0) clear_slot(p, slot);
+}
+
+bool tine_pool_gives(tine_handle *h) {
+    tine_pool *p = tine_current.pool;
+    if (!p || h->kind == TINE_HANDLE_STATIC || find_slot(p, h, false) > 0) return false;
+    uint32_t slot = find_slot(p, h, true);
+    if (slot > 0) clear_slot(p, slot);
+    return slot > 0;
 }
 
 void tine_pool_drain(tine_pool *p) {
     while (p->n > 0) {
-        tine_handle *h = p->slots[--p->n];
-        if (!h) continue;
-        count_place(h, false);
-        tine_handle_unref(h);
+        struct tine_pool_slot s = p->slots[--p->n];
+        if (!s.handle) continue;
+        count_place(s.handle, false);
+        if (!s.noted) tine_handle_unref(s.handle);
     }
     free(p->slots);
     *p = (tine_pool){0};

@@ -16,9 +16,14 @@ typedef struct tine_handle {
 } tine_handle;      /* the first member of every value and future */
 enum { TINE_HANDLE_VALUE, TINE_HANDLE_FUTURE, TINE_HANDLE_STATIC /* lives for ever: never counted */ };
 
-/* The references that a task's makers gave out and that tine_release has not taken back: dropped when the task returns. */
+/* The references that a task's makers gave out and that tine_release has not taken back: dropped when the task returns. Those that the
+ * task took with tine_ref are noted too, but left alone: they may be kept in a module's state. Only when the task returns a value of which it
+ * owns no other, as in `return tine_ref(tine_arg(task, 0))`, is such a reference what it gives its caller. */
 typedef struct tine_pool {
-    tine_handle **slots;
+    struct tine_pool_slot {
+        tine_handle *handle; /* NULL: taken back */
+        bool noted;
+    } * slots;
     uint32_t n, room;
 } tine_pool;
 
@@ -46,6 +51,10 @@ void tine_failure_fini(tine_failure *f);
 
 /* Gives the maker's reference of a new handle to the current pool, if there is one. */
 void tine_pool_adopt(tine_handle *h);
+void tine_pool_note(tine_handle *h); /* a reference was taken with tine_ref */
+/* A task's result: true when the reference that goes with it is one that the task took with tine_ref, and false when the caller has to
+ * take one. */
+bool tine_pool_gives(tine_handle *h);
 /* The maker's reference is given back (or passed on to another owner): the pool forgets it. Nothing if it is in none. */
 void tine_pool_forget(tine_handle *h);
 void tine_pool_drain(tine_pool *p); /* releases all that is left, frees the slots */

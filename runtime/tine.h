@@ -12,7 +12,8 @@
  *
  * Ownership. Values are immutable and reference-counted; a call borrows its arguments and takes references of its own.
  * A function that makes a value or a future gives the caller one reference, to be given back with tine_release.
- * Inside a task that is optional: what a task made is released when it returns. NULL is accepted wherever a value
+ * Inside a task that is optional: what a task made is released when it returns; what it took with tine_ref is not (a module may
+ * keep it), unless it returns just that. NULL is accepted wherever a value
  * is, and means that its maker failed: the error is passed on.
  *
  * Errors. Functions that return a value return NULL on failure, the others a tine_error; tine_error_message() then holds

@@ -64,11 +64,16 @@ void tine_value_unref(tine_value *v) {
     if (v) tine_handle_unref(&v->handle);
 }
 
-tine_value *tine_ref_value_(const tine_value *v) {
+tine_value *tine_value_ref(const tine_value *v) {
     tine_value *w = (tine_value *)v; /* counting is no change that anyone can see */
     if (w && w->handle.kind != TINE_HANDLE_STATIC)
         atomic_fetch_add_explicit(&w->handle.refs, 1, memory_order_relaxed);
     return w;
+}
+
+tine_value *tine_ref_value_(const tine_value *v) {
+    if (v) tine_pool_note(&((tine_value *)v)->handle);
+    return tine_value_ref(v);
 }
 
 void tine_release_value_(const tine_value *v) {
@@ -200,7 +205,7 @@ tine_value *tine_value_as_object(const tine_value *v, tine_object id, tine_objec
     case TINE_BYTES:
     case TINE_MODULE_REF:
         w->bytes = v->bytes;
-        w->bytes.base = tine_ref_value_(v);
+        w->bytes.base = tine_value_ref(v);
         w->bytes.buffer = NULL;
         break;
     case TINE_TENSOR:
@@ -210,7 +215,7 @@ tine_value *tine_value_as_object(const tine_value *v, tine_object id, tine_objec
     case TINE_LIST:
     case TINE_DICT:
         w->list = v->list;
-        w->list.base = tine_ref_value_(v);
+        w->list.base = tine_value_ref(v);
         break;
     case TINE_FUTURE: w->future = tine_ref_future_(v->future); break;
     default: break;
@@ -224,7 +229,7 @@ tine_value *tine_argument_value(const tine_argument *a) {
     tine_current.pool = NULL;
     switch (a->type) {
     case TINE_ARG_VALUE:
-        v = tine_ref_value_(a->value);
+        v = tine_value_ref(a->value);
         if (!v && tine_last_error() == TINE_OK) tine_error_set(TINE_EINVAL, "an argument is NULL");
         break;
     case TINE_ARG_FUTURE: v = tine_future_value(a->future); break;

@@ -127,7 +127,7 @@ static tine_error put_bytes_beside(encoding *c, const tine_value *v) {
     size_t index;
     if (!b) {
         b = tine_buffer_wrap(v->bytes.data, v->bytes.size, release_value, (void *)root);
-        if (b) tine_ref_value_(root);
+        if (b) tine_value_ref(root);
     }
     tine_error e = add_buffer(c, b, &index);
     if (e) return e;

@@ -12,6 +12,14 @@ TINE_FUNCTION(call_echo, "x, y=2, *rest, z, flag=false, **options") {
                      tine_arg(task, 4), tine_arg(task, 5));
 }
 TINE_FUNCTION(call_one, "x") { return (tine_value *)tine_arg(task, 0); }
+TINE_FUNCTION(call_ref, "x") { return tine_ref(tine_arg(task, 0)); }
+static tine_value *kept;
+TINE_FUNCTION(call_keep, "x") {
+    tine_value *made = tine_list(tine_arg(task, 0));
+    kept = tine_ref(made);
+    return made;
+}
+TINE_FUNCTION(call_kept, "") { return tine_ref(kept); }
 TINE_FUNCTION(call_range, "x, dim=0, keep=true") { return tine_int(tine_arg_int(task, 1)); }
 TINE_FUNCTION(call_none, "") { return tine_none(); }
 TINE_FUNCTION(call_keyword, "x, *, state_dict, dtype='f32'") { return tine_string(tine_arg_string(task, 2)); }
@@ -127,6 +135,23 @@ test(what_a_task_made_goes_but_its_result_stays) {
     cr_assert_eq(x->handle.refs, 2);
     tine_release(r), tine_release(x);
     cr_assert_eq(run("call_makes", &r, 65), TINE_EINVAL);
+}
+
+/* A reference taken for the caller was dropped by nobody: an echo of 10 MB leaked 10 MB a call. */
+test(returning_a_reference_to_what_was_given_leaks_nothing) {
+    tine_value *r, *x = tine_list(1, 2);
+    cr_assert_eq(run("call_ref", &r, x), TINE_OK);
+    cr_assert(r == x && x->handle.refs == 2 && x->handle.pools == 0);
+    tine_release(r), tine_release(x);
+}
+
+test(what_a_task_keeps_stays_when_it_is_returned_as_well) {
+    tine_value *r, *again;
+    cr_assert_eq(run("call_keep", &r, 5), TINE_OK);
+    cr_assert(r == kept && kept->handle.refs == 2);
+    cr_assert_eq(run_args("call_kept", &again, NULL, 0), TINE_OK);
+    cr_assert_eq(kept->handle.refs, 3);
+    tine_release(again), tine_release(r), tine_release(kept);
 }
 
 static void *counter_init(tine_task *task) {

@@ -215,7 +215,7 @@ test(a_pool_does_not_forget_what_lies_in_another) {
 test(a_value_that_lies_in_pools_several_times_is_released_as_often) {
     tine_pool one = {0}, two = {0};
     tine_current.pool = &one;
-    tine_value *v = tine_int(4), *again = tine_ref(v), *other = tine_ref(v);
+    tine_value *v = tine_int(4), *again = tine_value_ref(v), *other = tine_value_ref(v);
     tine_pool_adopt(&again->handle);
     tine_current.pool = &two;
     tine_pool_adopt(&other->handle);
@@ -272,7 +272,7 @@ test(a_list_that_goes_leaves_its_future_in_the_pool) {
     tine_pool pool = {0};
     make_futures();
     tine_current.pool = &pool;
-    tine_pool_adopt((tine_handle *)tine_ref(futures[0]));
+    tine_pool_adopt(&tine_ref(futures[0])->handle);
     tine_value *l = tine_list(futures[0]);
     tine_release(l);
     cr_assert_eq(futures[0]->handle.refs, 2);

@@ -164,7 +164,7 @@ static tine_error wait(tine_context *c, tine_future *const *f, size_t n, bool an
 static void keep(tine_worker *w, tine_object id, tine_value *value) {
     tine_kept *k = calloc(1, sizeof *k);
     if (k == NULL) return; /* it is decoded again the next time */
-    *k = (tine_kept){.after = w->kept_first, .id = id, .value = tine_ref_value_(value)};
+    *k = (tine_kept){.after = w->kept_first, .id = id, .value = tine_value_ref(value)};
     if (k->after != NULL) k->after->before = k;
     w->kept_first = k;
     tine_idmap_put(&w->kept, id, k);
@@ -173,7 +173,7 @@ static void keep(tine_worker *w, tine_object id, tine_value *value) {
 static tine_value *put_value(void *ctx, tine_object id) {
     tine_worker *w = ctx;
     tine_kept *k = tine_idmap_get(&w->kept, id);
-    if (k != NULL) return tine_ref_value_(k->value);
+    if (k != NULL) return tine_value_ref(k->value);
     tine_payload *payload;
     const char *class_name;
     if (!tine_agent_fetch(w->agent, id, &payload, &class_name)) return NULL;

@@ -1,0 +1,203 @@
+#!/usr/bin/python3
+"""A Tine worker written from runtime/WIRE.md and transport/FRAMING.md alone, with pyzmq and msgpack.
+
+usage: worker.py ENDPOINT
+
+It serves functions under names that no C worker has:
+  py.outer(a, b)        the outer product of two float32 vectors, a tensor
+  py.echo(*args, **kw)  [list of args, dict of kw]
+  py.fail(why)          fails, with why
+It prints one line to standard output for each of: joined, stopped.
+"""
+import array
+import os
+import socket
+import struct
+import sys
+import time
+
+import msgpack
+import zmq
+
+CHUNK = 1 << 20
+HELLO, DONE, PONG, EVENTS = 1, 2, 6, 7
+WELCOME, REJECT, TASK, PING, TRACE, STOP = 8, 9, 10, 14, 15, 16
+EINVAL, EUNKNOWN, EFAILED = 1, 3, 4
+EXT_TENSOR, EXT_BYTES = 1, 4
+
+
+# ---- framing ----
+
+class Connection:
+    """Frames over one DEALER socket: whole, or in pieces where they are larger than the peer takes."""
+
+    def __init__(self, endpoint):
+        self.socket = zmq.Context.instance().socket(zmq.DEALER)
+        self.socket.setsockopt(zmq.RECONNECT_IVL, 3600000)
+        self.socket.setsockopt(zmq.HEARTBEAT_IVL, 1000)
+        self.socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 5000)
+        self.socket.setsockopt(zmq.LINGER, 1000)
+        self.monitor = self.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self.socket.connect(endpoint)
+        self.socket.send(b"\x01TINE" + struct.pack(">BI", 1, CHUNK))
+        self.peer_chunk = None
+        self.large = None
+        while self.peer_chunk is None:
+            if self.receive() == "end":
+                raise SystemExit("the coordinator refused the connection")
+
+    def receive(self):
+        """One message: a frame (header, buffers), None for nothing yet, or "end"."""
+        while not self.socket.poll(0):
+            if zmq.select([self.socket, self.monitor], [], [])[0] == [self.monitor]:
+                return "end"  # the connection is gone, and nothing that came on it is left to read
+        parts = self.socket.recv_multipart()
+        kind, rest = parts[0][0], parts[0][1:]
+        if kind == 1:
+            self.peer_chunk = struct.unpack(">BI", rest[4:9])[1]
+        elif kind == 2:
+            return rest, parts[1:]
+        elif kind == 3:
+            n, = struct.unpack(">I", rest[:4])
+            self.sizes = struct.unpack(">%dQ" % (n + 1), rest[4:])
+            self.large = bytearray()
+        elif kind == 4:
+            self.large += parts[1]
+            if len(self.large) == sum(self.sizes):
+                return self.cut()
+        elif kind == 5:
+            return "end"
+        return None
+
+    def cut(self):
+        parts, at = [], 0
+        for size in self.sizes:
+            parts.append(bytes(self.large[at:at + size]))
+            at += size
+        self.large = None
+        return parts[0], parts[1:]
+
+    def send(self, header, buffers=()):
+        parts = [header, *buffers]
+        if sum(map(len, parts)) <= self.peer_chunk:
+            self.socket.send_multipart([b"\x02" + header, *buffers])
+            return
+        self.socket.send(b"\x03" + struct.pack(">I", len(buffers)) + struct.pack(">%dQ" % len(parts), *map(len, parts)))
+        offset = 0
+        for part in parts:
+            for at in range(0, len(part), self.peer_chunk):
+                piece = part[at:at + self.peer_chunk]
+                self.socket.send_multipart([b"\x04" + struct.pack(">Q", offset), piece])
+                offset += len(piece)
+
+    def close(self):
+        self.socket.send(b"\x05bye")
+        self.socket.disable_monitor()
+        self.monitor.close()
+        self.socket.close()
+        zmq.Context.instance().term()
+
+
+# ---- values ----
+
+class Tensor:
+    """float32 only: what this worker computes with."""
+
+    def __init__(self, shape, data):
+        self.shape, self.data = list(shape), data
+
+
+def decode(body, buffers):
+    def ext(code, data):
+        items = msgpack.unpackb(data)
+        if code == EXT_BYTES:
+            return buffers[items[0]]
+        if code != EXT_TENSOR:
+            raise ValueError("put values and modules are not known to this worker")
+        if items[0] != 1:
+            raise ValueError("this worker computes with float32 only")
+        return Tensor(items[2:], array.array("f", buffers[items[1]]))
+    return msgpack.unpackb(body, ext_hook=ext, raw=False)
+
+
+def encode(value):
+    """The body and its buffers."""
+    buffers = []
+
+    def default(v):
+        if not isinstance(v, Tensor):
+            raise TypeError("%s is no value" % type(v).__name__)
+        buffers.append(v.data.tobytes())
+        return msgpack.ExtType(EXT_TENSOR, msgpack.packb([1, len(buffers) - 1, *v.shape]))
+    return msgpack.packb(value, default=default, use_bin_type=True), buffers
+
+
+# ---- what is served ----
+
+class Failure(Exception):
+    pass
+
+
+def outer(a, b):
+    if not (isinstance(a, Tensor) and isinstance(b, Tensor) and len(a.shape) == len(b.shape) == 1):
+        raise TypeError("py.outer() takes two vectors")
+    return Tensor([len(a.data), len(b.data)], array.array("f", [x * y for x in a.data for y in b.data]))
+
+
+def echo(*args, **kw):
+    return [list(args), kw]
+
+
+def fail(why):
+    raise Failure(why)
+
+
+FUNCTIONS = {"py.outer": outer, "py.echo": echo, "py.fail": fail}
+
+
+def run(name, body, buffers):
+    """status, text, body, buffers"""
+    if name not in FUNCTIONS:
+        return EUNKNOWN, "this worker does not serve " + name, None, []
+    try:
+        args, kw = decode(body, buffers)
+        return (0, None, *encode(FUNCTIONS[name](*args, **kw)))
+    except Failure as e:
+        return EFAILED, str(e), None, []
+    except (TypeError, ValueError) as e:
+        return EINVAL, str(e), None, []
+
+
+def main():
+    c = Connection(sys.argv[1])
+    c.send(msgpack.packb([HELLO, "tine", 1, os.getpid(), -1, socket.gethostname(), os.environ.get("TINE_TOKEN", ""), "",
+                          sorted(FUNCTIONS), []]))
+    while True:
+        frame = c.receive()
+        if frame is None:
+            continue
+        if frame == "end":
+            break
+        header, buffers = frame
+        kind, *fields = msgpack.unpackb(header, raw=False)
+        if kind == WELCOME:
+            print("joined", fields[0], flush=True)
+        elif kind == REJECT:
+            raise SystemExit("rejected: " + fields[0])
+        elif kind == TASK:
+            task, attempt, epoch, _depth, _flow, name, _method, _object, _refs, body = fields
+            begin = time.monotonic_ns()
+            status, text, result, out = run(name, body, buffers)
+            c.send(msgpack.packb([DONE, task, attempt, epoch, status, time.monotonic_ns() - begin, 0, text, [], result]), out)
+        elif kind == PING:
+            c.send(msgpack.packb([PONG, fields[0], time.monotonic_ns()]))
+        elif kind == TRACE and fields[0] == 2:
+            c.send(msgpack.packb([EVENTS, [], b"\xc4\x00"]))
+        elif kind == STOP:
+            break
+    c.close()
+    print("stopped", flush=True)
+
+
+if __name__ == "__main__":
+    main()
