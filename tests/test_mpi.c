@@ -1,6 +1,7 @@
 /* The mpi transport: the conformance suite under mpirun, a test for each case. Each run is a job of four ranks whose roles
  * are in tests/mpi/conformance.c. Root's permission is given here, as a user would have to. */
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -32,3 +33,23 @@ static void conform(const char *name) {
 #define MPI(name)                                                                                            \
     Test(mpi, name, .timeout = 90) { conform(#name); }
 TINE_CONF_CASES(MPI)
+
+static long available_gib(void) {
+    char line[128];
+    long kib = 0;
+    FILE *f = fopen("/proc/meminfo", "r");
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, "MemAvailable: %ld kB", &kib) == 1) break;
+    if (f) fclose(f);
+    return kib >> 20;
+}
+
+Test(mpi, three_gib_there_and_back, .timeout = 110) {
+    need_mpirun();
+    if (available_gib() < 12) cr_skip_test("needs 12 GiB of memory, %ld are available", available_gib());
+    tine_program p = tine_program_run(
+        100, "TINE_MODULE_DIR=$B exec mpirun %s --oversubscribe -n 2 $B/mpi/large 3", root());
+    cr_expect_eq(p.code, 0, "exit code %d: %s%s", p.code, p.out, p.error);
+    cr_expect(strstr(p.out, "3221225472 bytes there and back, 0 words wrong"), "%s%s", p.out, p.error);
+    tine_program_fini(&p);
+}
