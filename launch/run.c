@@ -29,7 +29,7 @@ typedef struct plan {
     const char *mpirun;
     char **line; /* ends with NULL */
     size_t n, room;
-    char *owned[4]; /* strings made for the line */
+    char *owned[8]; /* strings made for the line */
     size_t n_owned;
 } plan;
 
@@ -40,7 +40,8 @@ static const char usage[] =
     "Prints the mpirun line on standard error, then runs it.\n"
     "\n"
     "  -n N                 ranks: one coordinator and N-1 workers\n"
-    "  --hosts A:4,B:4      run on these hosts, on so many cores of each (without a number: on all)\n"
+    "  --hosts A:4,B:4      run on these hosts, on so many cores of each (without a number: on\n"
+    "                       all, which the hosts are asked for, except by --dry-run)\n"
     "  --threads T          threads that each worker computes with (default: TINE_THREADS, else 1)\n"
     "  --oversubscribe      allow more workers x threads than cores\n"
     "  --allow-run-as-root  pass this on to mpirun, which refuses root without it\n"
@@ -183,8 +184,38 @@ static bool root_allowed(const plan *p) {
     return geteuid() != 0 || p->as_root || (a && b && !strcmp(a, "1") && !strcmp(b, "1"));
 }
 
+/* For a host without a number mpirun takes all its cores when it is told `:auto`. */
+static const char *host_list(plan *p) {
+    char *out = calloc(1, strlen(p->hosts) * 6 + 1), *to = out;
+    if (!out) return p->hosts;
+    for (const char *at = p->hosts; *at;) {
+        size_t n = strcspn(at, ",");
+        to += sprintf(to, "%.*s%s%s", (int)n, at, memchr(at, ':', n) ? "" : ":auto", at[n] ? "," : "");
+        at += n + (at[n] == ',');
+    }
+    return p->owned[p->n_owned++] = out;
+}
+
+/* Hosts named without a number of cores have to be asked, which mpirun does by starting its daemons there. 0: no answer. */
+static int ask_slots(plan *p) {
+    char *command = NULL, line[512];
+    int sum = 0, n;
+    if (asprintf(&command, "%s %s --display-allocation --host '%s' -n 1 true 2>/dev/null", p->mpirun,
+                 p->as_root ? "--allow-run-as-root" : "", host_list(p)) < 0)
+        return 0;
+    FILE *out = popen(command, "r");
+    while (out && fgets(line, sizeof line, out)) {
+        const char *at = strstr(line, " slots=");
+        if (at && sscanf(at, " slots=%d", &n) == 1 && n > 0) sum += n;
+    }
+    if (out) pclose(out);
+    free(command);
+    return sum;
+}
+
 static int check_slots(plan *p) {
     if (!p->hosts && !getenv("SLURM_JOB_ID") && !getenv("PBS_JOBID")) p->slots = tine_cores_available();
+    if (p->hosts && !p->slots && !p->dry) p->slots = ask_slots(p);
     if (!p->slots || p->oversubscribe) return -1;
     int need = (p->ranks - 1) * p->threads, most = p->slots / p->threads + 1;
     if (need <= p->slots) return -1;
@@ -213,18 +244,6 @@ static int check(plan *p, const char *program) {
 
 static void add(plan *p, const char *arg) {
     if (p->n + 1 < p->room) p->line[p->n++] = (char *)arg;
-}
-
-/* For a host without a number mpirun takes all its cores when it is told `:auto`. */
-static const char *host_list(plan *p) {
-    char *out = calloc(1, strlen(p->hosts) * 6 + 1), *to = out;
-    if (!out) return p->hosts;
-    for (const char *at = p->hosts; *at;) {
-        size_t n = strcspn(at, ",");
-        to += sprintf(to, "%.*s%s%s", (int)n, at, memchr(at, ':', n) ? "" : ":auto", at[n] ? "," : "");
-        at += n + (at[n] == ',');
-    }
-    return p->owned[p->n_owned++] = out;
 }
 
 static const char *printed(plan *p, const char *format, int value) {
