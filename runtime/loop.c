@@ -68,7 +68,7 @@ static bool work(tine_loop *l, int64_t *next) {
         tine_hub_tick(l->hub, now);
         did = true;
     }
-    tine_loop_act(l);
+    did |= tine_loop_act(l); /* a death that was settled may have completed what the caller waits for */
     did |= run_later(l);
     *next = earlier(deaths, tine_hub_deadline(l->hub));
     return did;

@@ -64,7 +64,7 @@ struct tine_loop {
 
 /* With the lock, by the driver (or while nobody drives). */
 bool tine_loop_receive(tine_loop *l);       /* false: nothing was there */
-void tine_loop_act(tine_loop *l);           /* carries out the hub's actions */
+bool tine_loop_act(tine_loop *l);           /* carries out the hub's actions; false: there was none */
 void tine_loop_count_handles(tine_loop *l); /* tells the hub of handles on objects */
 
 void tine_loop_peer_lost(tine_loop *l, tine_peer peer, const char *reason, int64_t now);

@@ -123,9 +123,11 @@ static void complete(tine_loop *l, const tine_hub_action *a) {
     tine_release_future_(f);
 }
 
-void tine_loop_act(tine_loop *l) {
+bool tine_loop_act(tine_loop *l) {
     tine_hub_action a;
+    bool did = false;
     while (tine_hub_next(l->hub, &a)) {
+        did = true;
         switch (a.kind) {
         case TINE_HUB_SEND: tine_loop_send(l, a.peer, &a.message); break;
         case TINE_HUB_COMPLETE: complete(l, &a); break;
@@ -134,6 +136,7 @@ void tine_loop_act(tine_loop *l) {
         case TINE_HUB_JOINED: break;
         }
     }
+    return did;
 }
 
 void tine_loop_count_handles(tine_loop *l) {
