@@ -82,7 +82,7 @@ Test(foreign, a_python_worker_serves_over_tcp, .timeout = 60) { serves("tcp://12
 Test(foreign, large_tensors_go_in_pieces_both_ways, .timeout = 60) {
     cluster_start(NULL, 1);
     foreign f = foreign_start();
-    tine_value *big = tine_ones(TINE_F32, 2, (int64_t[]){1000, 1000});
+    tine_value *big = tine_ones(TINE_F32, 2, (int64_t[]){4000, 3000}); /* 48 MB: more than a window */
     tine_value *echo = cluster_take(tine_fork("py.echo", big));
     cr_assert(tine_equal(tine_at(tine_at(echo, 0), 0), big));
     tine_release(echo), tine_release(big);

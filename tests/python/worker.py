@@ -19,7 +19,7 @@ import time
 import msgpack
 import zmq
 
-CHUNK = 1 << 20
+CHUNK, WINDOW, COST = 1 << 20, 32 << 20, 1024
 HELLO, DONE, PONG, EVENTS = 1, 2, 6, 7
 WELCOME, REJECT, TASK, PING, TRACE, STOP = 8, 9, 10, 14, 15, 16
 EINVAL, EUNKNOWN, EFAILED = 1, 3, 4
@@ -39,24 +39,39 @@ class Connection:
         self.socket.setsockopt(zmq.LINGER, 1000)
         self.monitor = self.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
         self.socket.connect(endpoint)
-        self.socket.send(b"\x01TINE" + struct.pack(">BI", 1, CHUNK))
+        self.socket.send(b"\x01TINE" + struct.pack(">BII", 1, CHUNK, WINDOW))
+        self.ended = False
+        self.frames = []  # that came while a send waited for room
+        self.read = self.told = self.sent = self.acked = 0  # costs
         self.peer_chunk = None
-        self.large = None
-        while self.peer_chunk is None:
-            if self.receive() == "end":
-                raise SystemExit("the coordinator refused the connection")
+        while self.peer_chunk is None and not self.ended:
+            self.take()
+        if self.ended:
+            raise SystemExit("the coordinator refused the connection")
 
     def receive(self):
-        """One message: a frame (header, buffers), None for nothing yet, or "end"."""
+        """The next frame, (header, buffers), or None when the connection has ended."""
+        while not self.frames and not self.ended:
+            self.take()
+        return self.frames.pop(0) if self.frames else None
+
+    def take(self):
+        """One message. Sets `ended` when the connection is gone and nothing that came on it is left to read."""
         while not self.socket.poll(0):
             if zmq.select([self.socket, self.monitor], [], [])[0] == [self.monitor]:
-                return "end"  # the connection is gone, and nothing that came on it is left to read
+                self.ended = True
+                return
         parts = self.socket.recv_multipart()
         kind, rest = parts[0][0], parts[0][1:]
+        if kind in (2, 4):
+            self.read += sum(map(len, parts[1:])) + COST + (len(rest) if kind == 2 else 0)
+            if self.read - self.told > WINDOW // 8:
+                self.socket.send(b"\x06" + struct.pack(">Q", self.read))
+                self.told = self.read
         if kind == 1:
-            self.peer_chunk = struct.unpack(">BI", rest[4:9])[1]
+            _version, self.peer_chunk, self.peer_window = struct.unpack(">BII", rest[4:13])
         elif kind == 2:
-            return rest, parts[1:]
+            self.frames.append((rest, parts[1:]))
         elif kind == 3:
             n, = struct.unpack(">I", rest[:4])
             self.sizes = struct.unpack(">%dQ" % (n + 1), rest[4:])
@@ -64,34 +79,45 @@ class Connection:
         elif kind == 4:
             self.large += parts[1]
             if len(self.large) == sum(self.sizes):
-                return self.cut()
+                self.cut()
         elif kind == 5:
-            return "end"
-        return None
+            self.ended = True
+        elif kind == 6:
+            self.acked, = struct.unpack(">Q", rest[:8])
 
     def cut(self):
+        """A large frame is whole: its parts follow one another."""
         parts, at = [], 0
         for size in self.sizes:
             parts.append(bytes(self.large[at:at + size]))
             at += size
-        self.large = None
-        return parts[0], parts[1:]
+        self.frames.append((parts[0], parts[1:]))
+
+    def put(self, message, cost):
+        while self.sent > self.acked and self.sent - self.acked + cost > self.peer_window and not self.ended:
+            self.take()
+        self.sent += cost
+        self.socket.send_multipart(message)
 
     def send(self, header, buffers=()):
         parts = [header, *buffers]
-        if sum(map(len, parts)) <= self.peer_chunk:
-            self.socket.send_multipart([b"\x02" + header, *buffers])
+        total = sum(map(len, parts))
+        if total <= self.peer_chunk:
+            self.put([b"\x02" + header, *buffers], total + COST)
             return
         self.socket.send(b"\x03" + struct.pack(">I", len(buffers)) + struct.pack(">%dQ" % len(parts), *map(len, parts)))
         offset = 0
         for part in parts:
             for at in range(0, len(part), self.peer_chunk):
                 piece = part[at:at + self.peer_chunk]
-                self.socket.send_multipart([b"\x04" + struct.pack(">Q", offset), piece])
+                self.put([b"\x04" + struct.pack(">Q", offset), piece], len(piece) + COST)
                 offset += len(piece)
 
     def close(self):
-        self.socket.send(b"\x05bye")
+        """In peace: BYE goes last, and the other's BYE is waited for, if it has not come."""
+        self.socket.send(b"\x05")
+        while not self.ended:
+            self.take()
         self.socket.disable_monitor()
         self.monitor.close()
         self.socket.close()
@@ -172,12 +198,7 @@ def main():
     c = Connection(sys.argv[1])
     c.send(msgpack.packb([HELLO, "tine", 1, os.getpid(), -1, socket.gethostname(), os.environ.get("TINE_TOKEN", ""), "",
                           sorted(FUNCTIONS), []]))
-    while True:
-        frame = c.receive()
-        if frame is None:
-            continue
-        if frame == "end":
-            break
+    while (frame := c.receive()) is not None:
         header, buffers = frame
         kind, *fields = msgpack.unpackb(header, raw=False)
         if kind == WELCOME:
