@@ -202,9 +202,12 @@ lint: ## clang-format, cppcheck, clang-tidy, and tine.h under four compilers
 	@.ci/deps lint
 	@$(MAKE) --no-print-directory -k format-check cppcheck tidy header-check
 format-check:
-	clang-format --dry-run -Werror $(LAID_OUT)
+	@echo "  clang-format"
+	$(Q)clang-format --dry-run -Werror $(LAID_OUT)
+# internalAstError: its parser gives up on a compound literal of _Generic behind a macro (tine_list), whatever is done with it.
 cppcheck:
-	cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 --enable=warning,performance --suppress=missingInclude \
+	@echo "  cppcheck"
+	$(Q)cppcheck --quiet --suppress=internalAstError --error-exitcode=1 --inline-suppr --std=c11 --enable=warning,performance --suppress=missingInclude \
 	  --suppress=unmatchedSuppression -j$(shell nproc) -D_GNU_SOURCE -D__x86_64__ -D__GNUC__=12 -I. $(PRODUCT)
 header-check:
 	tests/check_header

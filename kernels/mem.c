@@ -37,6 +37,7 @@ bool tine_mem_alloc(struct tine_mem *mem, size_t bytes) {
     if (!data) return false;
     memset(data, 0, rounded);
     *mem = (struct tine_mem){data, rounded, false};
+    // cppcheck-suppress memleak ; *mem owns it now
     return true;
 }
 

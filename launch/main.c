@@ -7,19 +7,10 @@
 #include <string.h>
 
 #include "launch/arguments.h"
-#include "launch/commands.h"
-#include "runtime/tine.h"
-#if __has_include("launch/bench_lstm.h")
 #include "launch/bench_lstm.h"
-#else
-#define tine_bench_lstm NULL
-#endif
-#if __has_include("launch/run.h")
+#include "launch/commands.h"
 #include "launch/run.h"
-#else
-#define tine_cmd_run NULL
-#endif
-
+#include "runtime/tine.h"
 typedef struct command {
     const char *name, *summary;
     int (*run)(int argc, char **argv);
@@ -65,7 +56,7 @@ static int dispatch(const char *prefix, const command *table, int argc, char **a
         return list(prefix, table, stdout, 0);
     if (strcmp(argv[1], "--version") == 0) return version(argc, argv);
     for (const command *c = table; c->name; c++) {
-        if (strcmp(c->name, argv[1]) != 0 || !c->run) continue;
+        if (strcmp(c->name, argv[1]) != 0) continue;
         argv[1] = argv[0];
         return c->run(argc - 1, argv + 1);
     }

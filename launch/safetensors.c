@@ -269,7 +269,7 @@ tine_error tine_safetensors_open(tine_safetensors **out, const char *path, char 
         goto out;
     }
     if (st.st_size == 0) {
-        e = tine_safetensors_parse(out, "", 0, why, why_size);
+        e = tine_safetensors_parse(out, (const uint8_t[8]){0}, 0, why, why_size);
         goto out;
     }
     mapping = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);

@@ -39,7 +39,8 @@ pid_t cluster_program(int *out) {
     posix_spawn_file_actions_adddup2(&actions, fd[1], 1);
     unsetenv("BXFI_MAP");
     setenv("TEST_PROGRAM", "1", 1);
-    posix_spawnattr_t attributes; /* a shell may have had SIGINT ignored for its background jobs, tests among them */
+    /* A shell may have had SIGINT ignored for its background jobs, tests among them. */
+    posix_spawnattr_t attributes;
     sigset_t interrupt;
     sigemptyset(&interrupt);
     sigaddset(&interrupt, SIGINT);
