@@ -129,22 +129,29 @@ struct pass {
     size_t m, k;
     const char *a;
     size_t lda, elem;
-    const char *b, *next; /* this block of the panel, and the one the next pass will want */
+    size_t tiles, small, larger; /* rows in tiles: the first `larger` have one row more than `small` */
+    bool resident;               /* B is small enough to stay in the level-2 cache: nothing to fetch ahead */
+    const char *b, *next;        /* this block of the panel, and the one the next pass will want */
     const float *init, *next_init;
     size_t ldinit;
     float *c;
     size_t ldc;
 };
 
+static void split_rows(struct pass *p) {
+    const size_t mr = p->kernel->mr;
+    p->tiles = (p->m + mr - 1) / mr;
+    p->small = p->m / p->tiles, p->larger = p->m % p->tiles;
+}
+
 static void run_tiles(const struct pass *p) {
-    const size_t mr = p->kernel->mr, tiles = (p->m + mr - 1) / mr;
-    const size_t small = p->m / tiles, larger = p->m % tiles;
-    const size_t steps = (p->k + p->kernel->kr - 1) / p->kernel->kr;
-    const size_t lines = steps * p->kernel->nr * 4 / 64; /* of B a pass: a step is 4 bytes a column */
-    const size_t touched = steps / p->kernel->ahead_every;
+    const size_t steps = p->kernel->kr == 2 ? (p->k + 1) / 2 : p->k;
+    const size_t lines =
+        p->resident ? 0 : steps * p->kernel->nr / 16; /* of B a pass: a step is 4 bytes a column */
+    const size_t touched = (unsigned)steps / p->kernel->ahead_every; /* a pass has at most kc steps */
     size_t row = 0, line = 0;
-    for (size_t i = 0; i < tiles; i++) {
-        size_t rows = small + (i < larger);
+    for (size_t i = 0; i < p->tiles; i++) {
+        size_t rows = p->small + (i < p->larger);
         struct tine_gemm_tile tile = {
             .rows = rows,
             .k = p->k,
@@ -157,7 +164,7 @@ static void run_tiles(const struct pass *p) {
             .ldc = p->ldc,
             .ahead = p->next + line * 64,
             .ahead_step = 64,
-            .next_init = i + 1 < tiles ? p->init + (row + rows) * p->ldinit : p->next_init,
+            .next_init = i + 1 < p->tiles ? p->init + (row + rows) * p->ldinit : p->next_init,
         };
         if (line + touched > lines) tile.ahead = (const char *)tile.c, tile.ahead_step = 0;
         p->kernel->micro(&tile);
@@ -174,6 +181,7 @@ static void run_edge(struct pass pass, size_t columns) {
         part.m = m - row < pass.kernel->mr ? m - row : pass.kernel->mr;
         part.a += row * pass.lda * pass.elem;
         part.init = part.c = buffer;
+        split_rows(&part);
         part.ldinit = part.ldc = nr;
         memset(buffer, 0, part.m * nr * sizeof *buffer);
         for (size_t r = 0; r < part.m; r++)
@@ -227,7 +235,9 @@ void tine_gemm_panels(const struct tine_packed *b, size_t first_panel, size_t pa
             .elem = elem,
             .ldinit = init ? ldinit : 0,
             .ldc = ldc,
+            .resident = b->panels * b->panel_bytes <= 2 * kernel->kc * kernel->nr * elem,
         };
+        split_rows(&pass);
         for (size_t p = 0; p < panels; p++) {
             pass.init = init ? init + row * ldinit + p * kernel->nr : zero_row;
             pass.c = c + row * ldc + p * kernel->nr;

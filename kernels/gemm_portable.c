@@ -1,20 +1,28 @@
 /* The reference micro-kernel in plain C, for any CPU; every other kernel is tested against the same bounds as this one. */
 #include "kernels/gemm_table.h"
+#include "kernels/unroll.h"
 
 enum { MR = 4, NR = 16 };
 
-static void micro(const struct tine_gemm_tile *t) {
-    const float *a = t->a;
-    for (size_t r = 0; r < t->rows; r++) {
-        float sum[NR];
-        const float *b = t->b, *init = t->init + r * t->ldinit;
-        for (int j = 0; j < NR; j++) sum[j] = init[j];
-        for (size_t k = 0; k < t->k; k++, b += NR) {
-            const float x = a[r * t->lda + k];
-            for (int j = 0; j < NR; j++) sum[j] += x * b[j];
+/* A constant number of rows, so that the compiler can keep the sums in registers. */
+TINE_INLINE void tile(const struct tine_gemm_tile *t, const size_t first, const int rows) {
+    const float *a = (const float *)t->a + first * t->lda, *b = t->b, *init = t->init + first * t->ldinit;
+    float sum[2][NR];
+    for (int r = 0; r < rows; r++)
+        for (int j = 0; j < NR; j++) sum[r][j] = init[(size_t)r * t->ldinit + (size_t)j];
+    for (size_t k = 0; k < t->k; k++, b += NR)
+        for (int r = 0; r < rows; r++) {
+            const float x = a[(size_t)r * t->lda + k];
+            for (int j = 0; j < NR; j++) sum[r][j] += x * b[j];
         }
-        for (int j = 0; j < NR; j++) t->c[r * t->ldc + j] = sum[j];
-    }
+    for (int r = 0; r < rows; r++)
+        for (int j = 0; j < NR; j++) t->c[(first + (size_t)r) * t->ldc + (size_t)j] = sum[r][j];
+}
+
+static void micro(const struct tine_gemm_tile *t) {
+    size_t r = 0;
+    for (; r + 2 <= t->rows; r += 2) tile(t, r, 2);
+    if (r < t->rows) tile(t, r, 1);
 }
 
 static void pack(size_t k, const float *const *columns, ptrdiff_t stride_k, void *panel) {
