@@ -122,10 +122,11 @@ static uint64_t share(uint64_t used, uint64_t limit) {
     return limit < UINT64_MAX / LOAD_ONE ? used * LOAD_ONE / limit : used / (limit / LOAD_ONE);
 }
 
+/* For an open worker: their number is in its load. */
 static bool fits(const tine_hub *h, const hub_worker *w, const hub_task *t) {
     if (!w->outstanding) return true;
     const tine_hub_config *c = &h->config;
-    return w->outstanding < c->max_credit && w->load_ns + expected_ns(h, t->callable) <= c->prefetch_ns &&
+    return w->load_ns + expected_ns(h, t->callable) <= c->prefetch_ns &&
            w->load_bytes < c->max_credit_bytes && t->bytes <= c->max_credit_bytes - w->load_bytes;
 }
 

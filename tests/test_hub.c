@@ -71,6 +71,18 @@ Test(hub, short_tasks_are_pipelined_within_time_number_and_bytes) {
     close_bench();
 }
 
+Test(hub, short_tasks_go_to_the_least_loaded_worker) {
+    open_bench((tine_hub_config){.prefetch_ns = 10000});
+    join(1);
+    teach(1, "f", 100);
+    join(2);
+    join(3);
+    for (uint64_t i = 1; i <= 9; i++) fork_f(i, "f");
+    take();
+    for (tine_peer p = 1; p <= 3; p++) cr_assert_eq(count_sent(p, TINE_MSG_TASK), 3);
+    close_bench();
+}
+
 Test(hub, one_task_larger_than_the_byte_limit_passes) {
     open_bench((tine_hub_config){.max_credit_bytes = 10});
     join(1);

@@ -15,11 +15,17 @@ Test(hub_peers, a_wrong_version_is_told_so_and_then_cut) {
     cr_assert(!found(TINE_HUB_CUT, 0), "it has a moment to read that");
     cr_assert_eq(stats().peers_bad, 1);
     hear(5, (tine_message){.type = TINE_MSG_DONE, .task = 1});
+    tine_hub_peer_up(B.hub, 6, 0);
+    hear(6, (tine_message){.type = TINE_MSG_HELLO, .hello = &hello});
+    cr_assert_eq(stats().peers_bad, 2);
+    tine_hub_garbage(B.hub, 6, "more", 0);
+    cr_assert_eq(stats().peers_bad, 2, "counted already");
+    take();
     cr_assert_lt(tine_hub_deadline(B.hub), INT64_MAX);
     tine_hub_tick(B.hub, tine_hub_deadline(B.hub));
     take();
     cr_assert_eq(found(TINE_HUB_CUT, 0)->a.peer, 5);
-    cr_assert_eq(stats().peers_bad, 1, "counted once");
+    cr_assert_eq(stats().peers_bad, 2, "counted once");
     cr_assert_eq(tine_hub_deadline(B.hub), INT64_MAX);
     close_bench();
 }
@@ -306,23 +312,48 @@ Test(hub_peers, a_result_s_objects_are_the_receiver_s_to_give_back) {
     close_bench();
 }
 
-Test(hub_peers, a_worker_that_has_the_object_is_preferred) {
+/* Runs a method of `module` once on the worker that gets it, which fetches the module. */
+static tine_peer warm(tine_object module, uint64_t ticket) {
+    fork_with(ticket, (tine_target){"C", "forward", module}, 0, 8, NULL, 0);
+    take();
+    act t = *sent(0, TINE_MSG_TASK, 0);
+    fetch(t.a.peer, module);
+    done(t.a.peer, &t, 5000000); /* too long to be pipelined */
+    take();
+    return t.a.peer;
+}
+
+Test(hub_peers, an_idle_worker_that_has_the_object_is_preferred) {
     open_bench((tine_hub_config){0});
     for (tine_peer p = 1; p <= 4; p++) join(p);
-    tine_object id = new_object("C", NULL, 0), other = new_object("C", NULL, 0);
-    fork_with(1, (tine_target){"C", "forward", id}, 0, 8, NULL, 0);
+    tine_object id = new_object("C", NULL, 0);
+    fork_f(1, "f");
     take();
-    act t = *sent(1, TINE_MSG_TASK, 0);
-    fetch(1, id);
-    done(1, &t, 1000);
-    fork_with(2, (tine_target){"C", "forward", other}, 0, 8, NULL, 0);
+    act t = *sent(0, TINE_MSG_TASK, 0);
+    tine_peer warmed = warm(id, 2);
+    cr_assert_neq(warmed, t.a.peer);
+    done(t.a.peer, &t, 100);
+    for (uint64_t i = 3; i < 6; i++) cr_assert_eq(warm(id, i), warmed);
+    close_bench();
+}
+
+Test(hub_peers, a_worker_takes_the_task_whose_object_it_has_but_not_for_ever) {
+    open_bench((tine_hub_config){0});
+    join(1);
+    tine_object cold = new_object("C", NULL, 0), hot = new_object("C", NULL, 0);
+    warm(hot, 1);
+    fork_f(2, "f"); /* keeps it busy meanwhile */
     take();
-    act o = *sent(0, TINE_MSG_TASK, 0);
-    fetch(o.a.peer, other);
-    done(o.a.peer, &o, 1000);
-    fork_with(3, (tine_target){"C", "other", id}, 0, 8, NULL, 0);
-    take();
-    cr_assert_eq(sent(0, TINE_MSG_TASK, 0)->a.peer, 1);
+    act busy = *sent(1, TINE_MSG_TASK, 0);
+    fork_with(3, (tine_target){"C", "forward", cold}, 0, 8, NULL, 0);
+    for (uint64_t i = 0; i < 200; i++) fork_with(4 + i, (tine_target){"C", "forward", hot}, 0, 8, NULL, 0);
+    int before = 0;
+    for (done(1, &busy, 5000000); take(); before++) {
+        act t = *sent(1, TINE_MSG_TASK, 0);
+        if (t.a.message.target.object == cold) break;
+        done(1, &t, 5000000);
+    }
+    cr_assert_eq(before, 64);
     close_bench();
 }
 
