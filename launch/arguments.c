@@ -47,12 +47,21 @@ static const tine_option *find(const tine_usage *u, const char *argument, const 
     return NULL;
 }
 
-/* The argument lives as long as the process: argv refers to it. */
+/* argv refers to these arguments as long as the process lives; the list keeps them known when tine_init has removed them there. */
+struct kept {
+    struct kept *next;
+    char text[];
+};
+static struct kept *settings;
+
 static char *setting(const tine_option *o, const char *value) {
     size_t n = strlen(o->name) + strlen(value) + 16;
-    char *s = malloc(n);
-    if (s) snprintf(s, n, "--tine-%s=%s", o->name + 2, value);
-    return s;
+    struct kept *k = malloc(sizeof *k + n);
+    if (!k) return NULL;
+    snprintf(k->text, n, "--tine-%s=%s", o->name + 2, value);
+    k->next = settings;
+    settings = k;
+    return k->text;
 }
 
 static int assign(const tine_usage *u, const tine_option *o, const char *value) {

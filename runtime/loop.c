@@ -242,6 +242,7 @@ void tine_loop_free(tine_loop *l) {
         free(u);
     }
     tine_loop_deaths_free(l);
+    tine_idmap_fini(&l->tickets); /* empty: tine_hub_stop has completed every fork */
     free(l->handles);
     pthread_cond_destroy(&l->changed);
     pthread_cond_destroy(&l->progress_due);

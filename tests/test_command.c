@@ -200,5 +200,4 @@ Test(command, arguments_keep_operands_and_settings, .timeout = 10) {
     cr_expect_str_eq(argv[4], "--n");
     cr_expect(argv[5] == NULL && n == -5 && flag);
     cr_expect_str_eq(text, "--x");
-    free(argv[1]);
 }
