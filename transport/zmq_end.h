@@ -66,6 +66,7 @@ typedef struct zmq_peer {
     bool out_open;
     uint64_t spent, acked; /* cost of what was sent, and of what it has read (FRAMING.md, window) */
     uint32_t window;
+    bool ack_due;
     uint64_t read, told; /* cost of what was read of it, and how much of that it has been told */
     bool blocked;        /* libzmq's own queue was full */
     bool want_writable;

@@ -262,7 +262,7 @@ int tine_zmq_receive(zmq_end *t, tine_event *ev) {
     uint64_t routing = 0;
     zmq_msg_init(&m);
     if (!t->socket || zmq_msg_recv(&m, t->socket, ZMQ_DONTWAIT) < 0) {
-        t->dirty = false;
+        t->dirty = t->socket && errno != EAGAIN; /* a signal came between */
         return RECEIVE_DRY;
     }
     t->dirty = true;
