@@ -234,7 +234,7 @@ install: all ## install to PREFIX (/usr/local), under DESTDIR
 	ln -sf libtine.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/libtine.so.0
 	ln -sf libtine.so.0 $(DESTDIR)$(PREFIX)/lib/libtine.so
 	for m in $(wildcard $(BUILD)/libtine-*.so); do install -m 755 $$m $(DESTDIR)$(PREFIX)/lib/tine/; done
-	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@LIBS@|$(PKG_LIBS)|' tine.pc.in \
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@LIBS@|$(PKG_LIBS)|' launch/tine.pc.in \
 	  > $(DESTDIR)$(PREFIX)/lib/pkgconfig/tine.pc
 
 deps: ## install the packages that `make test` needs, where they are missing

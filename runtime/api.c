@@ -73,9 +73,23 @@ tine_error tine_wait(tine_future *f, tine_value **out) {
     return e != TINE_OK ? e : take(f, out);
 }
 
+static tine_error late(tine_future *f, double seconds) {
+    tine_context *c = f->context;
+    char *state = NULL;
+    if (c->ops->describe != NULL) {
+        c->ops->lock(c);
+        state = c->ops->describe(c, f);
+        c->ops->unlock(c);
+    }
+    tine_error_set(TINE_ETIMEDOUT, "not done after %g s%s%s", seconds, state != NULL ? ": " : "",
+                   state != NULL ? state : "");
+    free(state);
+    return TINE_ETIMEDOUT;
+}
+
 tine_error tine_wait_for(tine_future *f, double seconds, tine_value **out) {
     tine_error e = wait_until(&f, 1, false, deadline_in(seconds));
-    if (e == TINE_ETIMEDOUT) return tine_error_set(e, "not done after %g s", seconds);
+    if (e == TINE_ETIMEDOUT) return late(f, seconds);
     return e != TINE_OK ? e : take(f, out);
 }
 

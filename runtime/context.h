@@ -28,6 +28,8 @@ typedef struct tine_context_ops {
     /* Without the lock: blocks until all (or any) of n futures are done or `deadline` (monotonic ns, INT64_MAX: none) passed.
      * Errors: ETIMEDOUT, ESTATE (called where waiting is impossible: a callback). */
     tine_error (*wait)(tine_context *c, tine_future *const *f, size_t n, bool any, int64_t deadline);
+    /* With the lock: what has become of a future that is not done, malloc'ed; NULL where it is not known. May be NULL. */
+    char *(*describe)(tine_context *c, const tine_future *f);
     /* With the lock: makes an object. class_name NULL: a put value. */
     tine_error (*object)(tine_context *c, void *host, const char *class_name, tine_payload *payload,
                          tine_object *out);

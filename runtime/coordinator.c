@@ -21,6 +21,7 @@ static tine_error submit(tine_context *c, tine_future *f, void *host, const tine
     (void)host;
     tine_loop *l = coordinator_of(c)->loop;
     uint64_t ticket = ++l->last_ticket;
+    f->ticket = ticket;
     f->flow = tine_trace_flow(0, ticket);
     int64_t began = tine_trace_begin();
     tine_idmap_put(&l->tickets, ticket, tine_ref_future_(f));
@@ -89,6 +90,10 @@ static tine_error wait(tine_context *context, tine_future *const *f, size_t n, b
         tine_trace_end(TINE_TRACE_WAIT, began, n == 1 ? "wait" : any ? "wait_any" : "wait_all");
     }
     return e;
+}
+
+static char *describe(tine_context *c, const tine_future *f) {
+    return tine_hub_describe(coordinator_of(c)->loop->hub, f->ticket);
 }
 
 /* ---- objects ---- */
@@ -166,6 +171,7 @@ static const tine_context_ops coordinator_ops = {
     .submit = submit,
     .admit = admit,
     .wait = wait,
+    .describe = describe,
     .object = object,
     .object_payload = object_payload,
     .later = later,

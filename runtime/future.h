@@ -28,7 +28,8 @@ struct tine_future {
     tine_value *value; /* decoded */
     char *text;        /* of a failure */
     tine_waiter *waiters;
-    uint64_t flow; /* arrow id in the trace */
+    uint64_t ticket; /* what its context knows it by, once it is handed over */
+    uint64_t flow;   /* arrow id in the trace */
 };
 
 /* A pending future of context c; one reference, in no pool. NULL: no memory. */

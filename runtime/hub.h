@@ -109,6 +109,10 @@ void tine_hub_object_release(tine_hub *h, tine_object id);
 /* The payload (borrowed) and class of an object, or NULL when there is none. */
 tine_payload *tine_hub_object_payload(tine_hub *h, tine_object id, const char **class_name);
 
+/* What has become of an open fork of this process, malloc'ed: "\"fib\" runs on worker pid 12 (host a), attempt 1 of 1". NULL: not open.
+ * Looks at every task: for error sentences. */
+char *tine_hub_describe(const tine_hub *h, uint64_t ticket);
+
 /* Workers that join from now on are told to record a trace, or not. */
 void tine_hub_trace(tine_hub *h, bool on);
 

@@ -44,12 +44,29 @@ char *tine_hub_text_lost(const tine_hub *h, const hub_task *t, const hub_worker 
     name_worker(where, sizeof where, w);
     if (!strncmp(reason, "killed by", 9))
         snprintf(how, sizeof how, "was %.160s", reason);
+    else if (!strncmp(reason, "was ", 4) || !strncmp(reason, "exited ", 7) || !strncmp(reason, "died ", 5))
+        snprintf(how, sizeof how, "%.160s", reason); /* the supervisor's words */
     else
         snprintf(how, sizeof how, "was lost (%.160s)", reason);
     const char *advice =
         t->flags & TINE_REPEATABLE ? "" : "; register it with TINE_REPEATABLE_FUNCTION to have it run again";
     return tine_hub_text("%s %s while running \"%s\" (attempt %u of %u)%s", where, how, t->callable->shown,
                          t->attempt, attempts_of(h, t), advice);
+}
+
+char *tine_hub_describe(const tine_hub *h, uint64_t ticket) {
+    char where[160];
+    const hub_task *t = NULL;
+    for (size_t i = 0; i < h->n_chunks * HUB_CHUNK && !t; i++) {
+        const hub_task *u = &h->chunks[i / HUB_CHUNK][i % HUB_CHUNK];
+        if (u->state != HUB_FREE && !u->owner && !u->orphan && u->ticket == ticket) t = u;
+    }
+    if (!t) return NULL;
+    if (!t->worker) return tine_hub_text("\"%s\" has not started", t->callable->shown);
+    name_worker(where, sizeof where, t->worker);
+    return tine_hub_text("\"%s\" %s %s, attempt %u of %u", t->callable->shown,
+                         t->parked ? "waits for its own forks on" : "runs on", where, t->attempt,
+                         attempts_of(h, t));
 }
 
 /* Edits (insert, remove, change) that turn a into b; both are cut off after 63 characters. */

@@ -133,6 +133,7 @@ TRANSPORT_TEST(fork, a_deadline_passes_and_the_future_goes_on, 20) {
     cluster_start(endpoint, 1);
     tine_future *f = tine_fork("test_spin", 0.3);
     cr_assert_eq(tine_wait_for(f, 0.01, NULL), TINE_ETIMEDOUT);
+    cr_assert(strstr(tine_error_message(), "\"test_spin\"") != NULL, "%s", tine_error_message());
     cr_assert_eq(tine_wait_for(f, 10, NULL), TINE_OK);
     tine_release(f);
     cluster_stop();
