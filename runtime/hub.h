@@ -97,7 +97,8 @@ void tine_hub_message(tine_hub *h, tine_peer peer, const tine_message *m, int64_
 void tine_hub_garbage(tine_hub *h, tine_peer peer, const char *why, int64_t now);
 void tine_hub_tick(tine_hub *h, int64_t now);
 int64_t tine_hub_deadline(const tine_hub *h); /* when tick is wanted next; INT64_MAX: never */
-/* Local workers that were lost will not be started again, or no more can join: see workers_return. */
+/* Local workers that were lost will not be started again, or no more can join: see workers_return. Must be called, too, when an
+ * expected worker will never come because it died before its HELLO: the hub does not know of it and would wait. */
 void tine_hub_workers_gone(tine_hub *h, const char *reason, int64_t now);
 /* All open forks complete with ECANCELED, workers are told to STOP, later forks are refused. */
 void tine_hub_stop(tine_hub *h, int64_t now);

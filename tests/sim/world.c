@@ -323,9 +323,13 @@ static void lost(sim_world *w, size_t index) {
     s->up = false;
     sim_worker_free(s->worker);
     s->worker = NULL;
+    tine_worker_info info;
+    bool joined = tine_hub_worker(w->hub, index + 1, &info);
     tine_hub_peer_lost(w->hub, index + 1, "killed by signal 9 (SIGKILL)", w->now);
     if (w->workers_return && !w->stopped)
         sim_push(&w->queue, w->now, w->now + (int64_t)sim_below(&w->random, 200000), EV_JOIN, s->foreign);
+    /* One that the hub still waits for and that will never come: whoever started it has to say so. */
+    if (!w->workers_return && !joined) sim_push(&w->queue, w->now, w->now + 1000000, EV_GONE, 0);
 }
 
 static void bad_peer(sim_world *w) {
