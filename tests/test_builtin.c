@@ -218,7 +218,7 @@ test(products) {
 test(making) {
     expect_text(call("ones", 2), "tensor([1., 1.])");
     expect_text(call("zeros", tine_list(1, 2), tine_kw("dtype", "i64")), "tensor([[0, 0]])");
-    expect_text(run_args("ones", NULL, 0), "tensor(1.)");
+    expect_text(kept(run_args("ones", NULL, 0)), "tensor(1.)");
     expect_error(call("ones", -1), "a tensor's shape has a negative size or is too large for memory");
     expect_error(call("ones", 1, tine_kw("dtype", "f16")),
                  "ones(): 'f16' is no dtype: f32, f64, bf16, i64, i32 or u8");
