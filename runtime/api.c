@@ -58,7 +58,7 @@ static tine_error take(tine_future *f, tine_value **out) {
     tine_error e = tine_future_value_of(f, &v);
     tine_value *mine = e == TINE_OK && out != NULL ? tine_value_ref(v) : NULL;
     if (c != NULL) c->ops->unlock(c);
-    if (mine != NULL) *out = mine;
+    if (mine != NULL) *out = tine_value_adopted(mine);
     return e;
 }
 
@@ -139,7 +139,7 @@ static void run_callback(void *arg) {
         c->ops->unhold(c, cb->host);
         c->ops->unlock(c);
     }
-    tine_release_future_(cb->future);
+    tine_future_unref(cb->future);
     free(cb);
 }
 
@@ -208,7 +208,7 @@ tine_error tine_value_settle(tine_value **v) {
         tine_value *settled = e == TINE_OK ? tine_value_resolve(*v, value_of, NULL) : NULL;
         if (settled != NULL) {
             tine_pool_forget(&settled->handle);
-            tine_release_value_(*v);
+            tine_value_unref(*v);
             *v = settled;
         } else if (e == TINE_OK) {
             e = tine_last_error();
@@ -257,7 +257,7 @@ tine_value *tine_call_args(const char *method, const tine_argument *args, size_t
     tine_arguments_fini(&arguments);
     if (e == TINE_OK) e = tine_value_settle(&out);
     if (e != TINE_OK) {
-        tine_release_value_(out);
+        tine_value_unref(out);
         return NULL;
     }
     tine_pool_adopt(&out->handle);
@@ -289,7 +289,7 @@ tine_value *tine_put(const tine_value *v) {
     if (e == TINE_OK && c->owner != NULL)
         c->owner->released(c->owner, id); /* the value has a handle of its own */
     tine_payload_unref(payload);
-    tine_release_value_(settled);
+    tine_value_unref(settled);
     return out;
 }
 

@@ -27,7 +27,7 @@ static tine_error submit(tine_context *c, tine_future *f, void *host, const tine
     tine_idmap_put(&l->tickets, ticket, tine_ref_future_(f));
     tine_error e = tine_hub_fork(l->hub, ticket, t, flags, payload, tine_clock_ns());
     if (e != TINE_OK) {
-        tine_release_future_(tine_idmap_remove(&l->tickets, ticket));
+        tine_future_unref(tine_idmap_remove(&l->tickets, ticket));
         return tine_error_set(e, e == TINE_ESTATE ? "Tine has been shut down" : "no memory for a fork");
     }
     tine_trace_fork(f->flow, t->name);
@@ -130,7 +130,7 @@ static tine_value *put_value(void *ctx, tine_object id) {
     if (p == NULL || tine_payload_value(p, &c->context.decoder, &plain) != TINE_OK) return NULL;
     tine_value *v = tine_value_as_object(plain, id, c->context.owner);
     if (v != NULL) tine_pool_forget(&v->handle);
-    tine_release_value_(plain);
+    tine_value_unref(plain);
     return v;
 }
 

@@ -69,8 +69,8 @@ static void fail(tine_future *f, tine_error e) { tine_future_complete(f, e, NULL
 
 static void held_free(held_fork *h) {
     tine_arguments_fini(&h->arguments);
-    tine_release_future_(h->result);
-    tine_release_value_(h->to.module);
+    tine_future_unref(h->result);
+    tine_value_unref(h->to.module);
     free(h->name);
     free(h->method);
     free(h->dependencies);
@@ -97,7 +97,7 @@ static tine_error resolve(tine_value **v) {
     tine_value *resolved = tine_value_resolve(*v, result_value, NULL);
     if (resolved == NULL) return tine_last_error();
     tine_pool_forget(&resolved->handle);
-    tine_release_value_(*v);
+    tine_value_unref(*v);
     *v = resolved;
     return TINE_OK;
 }
@@ -212,7 +212,7 @@ static tine_future *fork_call(bool may_wait, const char *method, const tine_argu
     if (f == NULL) return NULL;
     tine_error e = c != NULL ? c->ops->admit(c, may_wait) : tine_last_error();
     if (e == TINE_EAGAIN && !may_wait) {
-        tine_release_future_(f);
+        tine_future_unref(f);
         return NULL;
     }
     if (e == TINE_OK) e = start(c, f, method, args, n);

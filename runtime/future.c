@@ -34,7 +34,7 @@ void tine_release_future_(const tine_future *borrowed) {
     for (uint32_t i = 0; owner != NULL && f->payload != NULL && i < f->payload->n_refs; i++)
         owner->released(owner, f->payload->refs[i]);
     tine_payload_unref(f->payload);
-    tine_release_value_(f->value);
+    tine_value_unref(f->value);
     free(f->text);
     free(f);
 }
@@ -55,7 +55,7 @@ static void tell_due(void) {
         w->next = NULL;
         w->future = NULL;
         w->fn(w, f);
-        tine_release_future_(f);
+        tine_future_unref(f);
     }
     due.telling = false;
 }

@@ -36,6 +36,8 @@ struct tine_future {
 tine_future *tine_future_new(struct tine_context *c);
 /* With the lock. Takes over `payload`; copies `text`. Drops nothing: the context then releases its own reference. */
 void tine_future_complete(tine_future *f, tine_error status, tine_payload *payload, const char *text);
+/* Drops a reference of the library's own: tine_release would take the maker's out of a task's pool. Accepts NULL. */
+static inline void tine_future_unref(tine_future *f) { tine_handle_unref((tine_handle *)f); }
 static inline bool tine_future_is_done(const tine_future *f) {
     return atomic_load_explicit(&((tine_future *)f)->done, memory_order_acquire) != 0;
 }

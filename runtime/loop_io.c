@@ -120,7 +120,7 @@ static void complete(tine_loop *l, const tine_hub_action *a) {
     tine_future *f = tine_idmap_remove(&l->tickets, a->ticket);
     TINE_ASSERT(f != NULL, ==, true);
     tine_future_complete(f, a->status, a->payload, a->text);
-    tine_release_future_(f);
+    tine_future_unref(f);
 }
 
 bool tine_loop_act(tine_loop *l) {

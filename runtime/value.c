@@ -60,8 +60,8 @@ void tine_value_free(tine_value *v) {
     free(v);
 }
 
-void tine_value_unref(tine_value *v) {
-    if (v) tine_handle_unref(&v->handle);
+void tine_value_unref(const tine_value *v) {
+    if (v) tine_handle_unref(&((tine_value *)v)->handle);
 }
 
 tine_value *tine_value_ref(const tine_value *v) {

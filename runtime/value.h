@@ -56,9 +56,9 @@ tine_value *tine_value_new(tine_kind kind, size_t union_size); /* one reference,
 tine_value *
 tine_value_adopted(tine_value *v); /* v, its maker's reference in the current pool; accepts NULL */
 tine_value *
-tine_value_ref(const tine_value *v);  /* for the library: tine_ref is the user's, and noted in the pool */
-void tine_value_unref(tine_value *v); /* tine_handle_unref */
-void tine_value_free(tine_value *v);  /* when the last reference is gone: for tine_handle_unref */
+tine_value_ref(const tine_value *v); /* for the library: tine_ref is the user's, and noted in the pool */
+void tine_value_unref(const tine_value *v); /* tine_handle_unref */
+void tine_value_free(tine_value *v);        /* when the last reference is gone: for tine_handle_unref */
 void tine_value_write(FILE *to, const tine_value *v); /* what tine_print prints, without the newline */
 
 /* A list or dict that takes the items' references over; keys (NULL: a list) are copied and distinct. In no pool. On NULL

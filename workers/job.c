@@ -56,7 +56,7 @@ static void job_main(void *arg) {
     }
     j->status = e;
     if (e != TINE_OK) j->text = strdup(tine_error_message());
-    tine_release_value_(value);
+    tine_value_unref(value);
     j->finishing = true;
     while (j->held > 0) tine_job_park(j);
     tine_failure_fini(&tine_current.failure);

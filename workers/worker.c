@@ -78,7 +78,7 @@ static void complete(tine_worker *w, const tine_agent_action *a) {
     tine_future *f = tine_idmap_remove(&w->tickets, a->ticket);
     TINE_ASSERT(f != NULL, ==, true);
     tine_future_complete(f, a->status, a->payload, a->text);
-    tine_release_future_(f);
+    tine_future_unref(f);
 }
 
 static void trace(tine_worker *w, uint32_t what) {
@@ -234,7 +234,7 @@ static void unwind(tine_worker *w) {
         tine_future *f = tine_idmap_remove(&w->tickets, ticket);
         if (f == NULL) continue;
         tine_future_complete(f, TINE_ECANCELED, NULL, "the coordinator has stopped");
-        tine_release_future_(f);
+        tine_future_unref(f);
     }
     while (run_due(w) || run_one(w)) {
     }

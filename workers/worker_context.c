@@ -52,7 +52,7 @@ static tine_error submit(tine_context *c, tine_future *f, void *host, const tine
         w->surplus != NULL ? TINE_EAGAIN : tine_agent_fork(w->agent, j->task.task, ticket, t, flags, payload);
     if (e == TINE_EAGAIN) e = keep_surplus(w, ticket, j->task.task, t, flags, payload);
     if (e != TINE_OK) {
-        tine_release_future_(tine_idmap_remove(&w->tickets, ticket));
+        tine_future_unref(tine_idmap_remove(&w->tickets, ticket));
         return e;
     }
     tine_trace_fork(f->flow, t->name);
@@ -79,7 +79,7 @@ void tine_worker_credit(tine_worker *w) {
         if (e != TINE_OK) {
             tine_future *f = tine_idmap_remove(&w->tickets, s->ticket);
             tine_future_complete(f, e, NULL, tine_error_message());
-            tine_release_future_(f);
+            tine_future_unref(f);
         }
         surplus_free(s);
     }
@@ -181,7 +181,7 @@ static tine_value *put_value(void *ctx, tine_object id) {
     if (tine_payload_value(payload, &w->context.decoder, &plain) != TINE_OK) return NULL;
     value = tine_value_as_object(plain, id, NULL);
     if (value != NULL) tine_pool_forget(&value->handle);
-    tine_release_value_(plain);
+    tine_value_unref(plain);
     if (value != NULL) keep(w, id, value);
     return value;
 }
@@ -192,7 +192,7 @@ static void kept_free(tine_worker *w, tine_kept *k) {
     else
         w->kept_first = k->after;
     if (k->after != NULL) k->after->before = k->before;
-    tine_release_value_(k->value);
+    tine_value_unref(k->value);
     free(k);
 }
 
