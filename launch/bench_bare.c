@@ -82,14 +82,17 @@ static bool take(bench *b, size_t n) {
 static bool round_trips(bench *b, const tine_bare_config *c, tine_bare *out) {
     double *samples = malloc(c->rounds * sizeof *samples);
     bool good = samples != NULL;
-    for (size_t i = 0; good && i < c->rounds + c->rounds / 10; i++) {
+    size_t warm = c->rounds / 10, n = 0;
+    double begin = tine_seconds();
+    for (size_t i = 0; good && n < c->rounds; i++) {
         double start = tine_seconds();
+        if (n > 0 && start - begin > TINE_BENCH_PATIENCE) break;
         good = send_one(b, c->small, NULL) && take(b, 1);
-        samples[i % c->rounds] = tine_seconds() - start; /* the first tenth, to warm up, is written over */
+        if (i >= warm) samples[n++] = tine_seconds() - start;
     }
     if (good) {
-        out->p50 = tine_quantile(samples, c->rounds, 0.5);
-        out->p99 = tine_quantile(samples, c->rounds, 0.99);
+        out->p50 = tine_quantile(samples, n, 0.5);
+        out->p99 = tine_quantile(samples, n, 0.99);
     }
     free(samples);
     return good;

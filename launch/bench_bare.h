@@ -5,6 +5,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* Seconds after which round trips end with fewer samples: on a machine that is busy elsewhere each may cost a time slice. */
+enum { TINE_BENCH_PATIENCE = 5 };
+
 typedef struct tine_bare {
     double p50, p99;         /* seconds, round trip of a small frame */
     double rate;             /* round trips a second with many in flight */

@@ -36,16 +36,19 @@ typedef struct figures {
 static tine_error round_trips(const sizes *s, figures *out) {
     double *samples = malloc((size_t)s->rounds * sizeof *samples);
     tine_error failed = samples ? TINE_OK : tine_error_set(TINE_ENOMEM, "no memory");
-    for (long i = 0; !failed && i < s->rounds + s->rounds / 10; i++) {
+    long warm = s->rounds / 10, n = 0;
+    double begin = tine_seconds();
+    for (long i = 0; !failed && n < s->rounds; i++) {
         double start = tine_seconds();
+        if (n > 0 && start - begin > TINE_BENCH_PATIENCE) break;
         tine_future *f = tine_fork("bench_nothing");
         failed = tine_wait(f, NULL);
-        samples[i % s->rounds] = tine_seconds() - start;
+        if (i >= warm) samples[n++] = tine_seconds() - start;
         tine_release(f);
     }
     if (!failed) {
-        out->p50 = tine_quantile(samples, (size_t)s->rounds, 0.5);
-        out->p99 = tine_quantile(samples, (size_t)s->rounds, 0.99);
+        out->p50 = tine_quantile(samples, (size_t)n, 0.5);
+        out->p99 = tine_quantile(samples, (size_t)n, 0.99);
     }
     free(samples);
     return failed;
