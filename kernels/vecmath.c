@@ -28,8 +28,8 @@ static inline float v_max(float a, float b) { return a > b ? a : b; }
 /* A NaN has no integer exponent; any will do, the product stays NaN. */
 static inline float v_pow2(float n) { return v_bits((uint32_t)((n == n ? (int32_t)n : 0) + 127) << 23); }
 static inline float v_scale(float p, float n) {
-    float half = n == n ? (float)((int32_t)n / 2) : 0;
-    return p * v_pow2(half) * v_pow2(n - half);
+    const int32_t whole = n == n ? (int32_t)n : 0, half = whole / 2;
+    return p * v_pow2((float)half) * v_pow2((float)(whole - half));
 }
 #define v_copysign(x, s)       copysignf(x, s)
 #define v_if_negative(x, a, b) (signbit(x) ? (a) : (b))
