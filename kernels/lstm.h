@@ -21,7 +21,9 @@
 #include <stdint.h>
 
 /* F32: everything in float32. BF16: weights and the inputs of every product (x, h) rounded to bf16, sums, gates and cell
- * state in float32; on a CPU without AVX512_BF16 the same rounding, computed by a float32 kernel. */
+ * state in float32; on a CPU without AVX512_BF16 the same rounding, computed by a float32 kernel. Outputs of the two differ
+ * by 1.5e-3 at most at the tutorial's size (`tine bench lstm` prints it), and by less than 1e-2 in the cases of
+ * tests/test_kernels_lstm.c. */
 enum tine_lstm_type { TINE_LSTM_F32, TINE_LSTM_BF16 };
 
 struct tine_lstm_config {
