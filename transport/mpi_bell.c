@@ -86,11 +86,10 @@ void tine_mpi_bell_close(tine_mpi_bell *b, int fd) {
     if (fd >= 0) close(fd);
 }
 
-/* The fence orders the message before the look at `asleep`; the sleeper has the mirror image of it. */
+/* Both this and going to sleep exchange `asleep`, so one comes after the other: either this sees that the peer sleeps, or
+ * the peer, which looks for messages after its exchange, sees everything sent before this. */
 bool tine_mpi_bell_ring(tine_mpi_bell *b) {
-    atomic_thread_fence(memory_order_seq_cst);
-    if (!atomic_load_explicit(&b->asleep, memory_order_relaxed) || !atomic_exchange(&b->asleep, 0))
-        return false;
+    if (!atomic_exchange(&b->asleep, 0)) return false;
     int saved = errno;
     atomic_fetch_add(&b->word, 1);
     syscall(SYS_futex, &b->word, FUTEX_WAKE, 1, NULL, NULL, 0);

@@ -29,8 +29,7 @@ static bool something(tine_mpi *t) {
 /* Says that we sleep, looks once more, sleeps. A message sent after the look finds `asleep` set. */
 static void nap(tine_mpi *t, int64_t ns) {
     uint32_t word = atomic_load(&t->bell->word);
-    atomic_store(&t->bell->asleep, 1);
-    atomic_thread_fence(memory_order_seq_cst);
+    atomic_exchange(&t->bell->asleep, 1);
     t->looks = 0;
     if (!tine_mpi_pump(t) && !something(t)) tine_mpi_bell_sleep(t->bell, word, ns);
     atomic_store(&t->bell->asleep, 0);
