@@ -207,7 +207,6 @@ tine_error tine_value_settle(tine_value **v) {
         e = tine_wait_all(futures.items, futures.n, NULL);
         tine_value *settled = e == TINE_OK ? tine_value_resolve(*v, value_of, NULL) : NULL;
         if (settled != NULL) {
-            tine_pool_forget(&settled->handle);
             tine_value_unref(*v);
             *v = settled;
         } else if (e == TINE_OK) {
@@ -237,6 +236,7 @@ static tine_error call_target(const char *method, const tine_argument *target,
     void *host = tine_current.task != NULL ? tine_current.task->host : NULL;
     const tine_callable *callable;
     if (target->type == TINE_ARG_STRING) {
+        if (target->s == NULL) return tine_error_set(TINE_EINVAL, "the name of the function to call is NULL");
         tine_error e = find_function(target->s, &callable);
         return e != TINE_OK ? e : tine_call_run(callable, NULL, arguments, host, out);
     }
@@ -296,7 +296,7 @@ tine_value *tine_put(const tine_value *v) {
 tine_value *tine_module_args(const tine_argument *args, size_t n) {
     tine_context *c = tine_context_current();
     if (c == NULL) return NULL;
-    if (args[0].type != TINE_ARG_STRING) {
+    if (args[0].type != TINE_ARG_STRING || args[0].s == NULL) {
         tine_error_set(TINE_EINVAL, "tine_module: the first argument is the class's name");
         return NULL;
     }

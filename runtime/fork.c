@@ -34,7 +34,9 @@ typedef struct held_fork {
 static void *current_host(void) { return tine_current.task != NULL ? tine_current.task->host : NULL; }
 
 static tine_error target_of(const char *method, const tine_argument *a, fork_target *out) {
+    if (a->key != NULL) return tine_error_set(TINE_EINVAL, "what is called cannot be a keyword argument");
     if (a->type == TINE_ARG_STRING) {
+        if (a->s == NULL) return tine_error_set(TINE_EINVAL, "the name of the function to call is NULL");
         const tine_callable *c = tine_registry_function(a->s);
         out->flags = c != NULL ? (uint32_t)c->flags : 0;
         out->target = (tine_target){.name = a->s};
@@ -96,7 +98,6 @@ static tine_error resolve(tine_value **v) {
     if (tine_value_futures(*v, first_failure, &e) != 0) return e;
     tine_value *resolved = tine_value_resolve(*v, result_value, NULL);
     if (resolved == NULL) return tine_last_error();
-    tine_pool_forget(&resolved->handle);
     tine_value_unref(*v);
     *v = resolved;
     return TINE_OK;

@@ -168,9 +168,10 @@ static bool run_due(tine_worker *w) {
     if (d == NULL) return false;
     w->due = d->next;
     if (w->due == NULL) w->due_end = &w->due;
-    w->callback_job = d->job;
+    tine_task task = {.host = d->job}; /* what a callback forks, puts or waits for is its task's */
+    tine_current.task = d->job != NULL ? &task : NULL;
     d->fn(d->arg);
-    w->callback_job = NULL;
+    tine_current.task = NULL;
     free(d);
     return true;
 }
@@ -230,6 +231,7 @@ static tine_error make_agent(tine_worker *w, const tine_worker_config *config) {
 /* Tasks that still wait are given up where they stand; what their stacks own is lost, which matters only where the worker is a
  * thread of a process that lives on. So first every future they wait for is cancelled, and they run to their ends. */
 static void unwind(tine_worker *w) {
+    tine_worker_drop_surplus(w);
     for (uint64_t ticket = 1; ticket <= w->last_ticket && w->tickets.n > 0; ticket++) {
         tine_future *f = tine_idmap_remove(&w->tickets, ticket);
         if (f == NULL) continue;

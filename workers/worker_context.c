@@ -14,7 +14,18 @@ static void no_lock(tine_context *c) { (void)c; }
 
 /* ---- fork ---- */
 
-static tine_error keep_surplus(tine_worker *w, uint64_t ticket, uint64_t parent, const tine_target *t,
+static void hold(tine_context *c, void *host) {
+    (void)c;
+    ((tine_job *)host)->held++;
+}
+
+static void unhold(tine_context *c, void *host) {
+    (void)c;
+    tine_job *j = host;
+    if (--j->held == 0 && j->finishing) tine_job_wake(j);
+}
+
+static tine_error keep_surplus(tine_worker *w, uint64_t ticket, tine_job *parent, const tine_target *t,
                                uint32_t flags, tine_payload *payload) {
     tine_surplus *s = calloc(1, sizeof *s);
     if (s == NULL) goto no_memory;
@@ -26,6 +37,7 @@ static tine_error keep_surplus(tine_worker *w, uint64_t ticket, uint64_t parent,
     s->object = t->object;
     s->flags = flags;
     s->payload = tine_payload_ref(payload);
+    hold(&w->context, parent);
     *w->surplus_end = s;
     w->surplus_end = &s->next;
     return TINE_OK;
@@ -41,7 +53,7 @@ no_memory:
 static tine_error submit(tine_context *c, tine_future *f, void *host, const tine_target *t, uint32_t flags,
                          tine_payload *payload) {
     tine_worker *w = worker_of(c);
-    tine_job *j = host != NULL ? host : w->callback_job;
+    tine_job *j = host;
     if (j == NULL) return tine_error_set(TINE_ESTATE, "a fork on a worker must come from a task");
     if (w->stopping) return tine_error_set(TINE_ECANCELED, "the coordinator has stopped");
     int64_t began = tine_trace_begin();
@@ -50,7 +62,7 @@ static tine_error submit(tine_context *c, tine_future *f, void *host, const tine
     tine_idmap_put(&w->tickets, ticket, tine_ref_future_(f));
     tine_error e =
         w->surplus != NULL ? TINE_EAGAIN : tine_agent_fork(w->agent, j->task.task, ticket, t, flags, payload);
-    if (e == TINE_EAGAIN) e = keep_surplus(w, ticket, j->task.task, t, flags, payload);
+    if (e == TINE_EAGAIN) e = keep_surplus(w, ticket, j, t, flags, payload);
     if (e != TINE_OK) {
         tine_future_unref(tine_idmap_remove(&w->tickets, ticket));
         return e;
@@ -61,7 +73,8 @@ static tine_error submit(tine_context *c, tine_future *f, void *host, const tine
     return TINE_OK;
 }
 
-static void surplus_free(tine_surplus *s) {
+static void surplus_free(tine_worker *w, tine_surplus *s) {
+    unhold(&w->context, s->parent);
     tine_payload_unref(s->payload);
     free(s->name);
     free(s->method);
@@ -72,19 +85,28 @@ void tine_worker_credit(tine_worker *w) {
     while (w->surplus != NULL) {
         tine_surplus *s = w->surplus;
         tine_target t = {s->name, s->method, s->object};
-        tine_error e = tine_agent_fork(w->agent, s->parent, s->ticket, &t, s->flags, s->payload);
+        tine_error e = tine_agent_fork(w->agent, s->parent->task.task, s->ticket, &t, s->flags, s->payload);
         if (e == TINE_EAGAIN) return;
         w->surplus = s->next;
         if (w->surplus == NULL) w->surplus_end = &w->surplus;
         if (e != TINE_OK) {
             tine_future *f = tine_idmap_remove(&w->tickets, s->ticket);
-            tine_future_complete(f, e, NULL, tine_error_message());
+            tine_future_complete(f, e, NULL, "the coordinator has stopped");
             tine_future_unref(f);
         }
-        surplus_free(s);
+        surplus_free(w, s);
     }
     for (tine_job *j = w->newest; j != NULL; j = j->older)
         if (j->waits_for_credit) tine_job_wake(j);
+}
+
+void tine_worker_drop_surplus(tine_worker *w) {
+    while (w->surplus != NULL) {
+        tine_surplus *s = w->surplus;
+        w->surplus = s->next;
+        surplus_free(w, s);
+    }
+    w->surplus_end = &w->surplus;
 }
 
 static tine_error admit(tine_context *c, bool may_wait) {
@@ -96,17 +118,6 @@ static tine_error admit(tine_context *c, bool may_wait) {
     while (w->surplus != NULL && !w->stopping) tine_job_park(j);
     j->waits_for_credit = false;
     return TINE_OK;
-}
-
-static void hold(tine_context *c, void *host) {
-    (void)c;
-    ((tine_job *)host)->held++;
-}
-
-static void unhold(tine_context *c, void *host) {
-    (void)c;
-    tine_job *j = host;
-    if (--j->held == 0 && j->finishing) tine_job_wake(j);
 }
 
 /* ---- wait ---- */
@@ -214,7 +225,7 @@ static bool by_reference(void *ctx, tine_object id) {
 static tine_error object(tine_context *c, void *host, const char *class_name, tine_payload *payload,
                          tine_object *out) {
     tine_worker *w = worker_of(c);
-    tine_job *j = host != NULL ? host : w->callback_job;
+    tine_job *j = host;
     if (j == NULL) return tine_error_set(TINE_ESTATE, "an object on a worker must come from a task");
     tine_error e = tine_agent_put(w->agent, j->task.task, class_name, payload, out);
     if (e == TINE_OK && w->current != NULL) tine_worker_act(w);
@@ -303,9 +314,4 @@ void tine_worker_context_fini(tine_worker *w) {
     while (w->kept_first != NULL) kept_free(w, w->kept_first);
     tine_idmap_fini(&w->kept);
     tine_instances_free(&w->context);
-    while (w->surplus != NULL) {
-        tine_surplus *s = w->surplus;
-        w->surplus = s->next;
-        surplus_free(s);
-    }
 }

@@ -41,7 +41,7 @@ struct tine_job {
 typedef struct tine_surplus {
     struct tine_surplus *next;
     uint64_t ticket;
-    uint64_t parent;
+    tine_job *parent; /* held: it is not over before the fork has left */
     char *name, *method;
     tine_object object;
     uint32_t flags;
@@ -70,8 +70,7 @@ struct tine_worker {
     tine_job *newest; /* all live jobs */
     size_t n_jobs;
     tine_job_list runnable;
-    tine_job *current;      /* running on its fiber */
-    tine_job *callback_job; /* whose callback runs */
+    tine_job *current; /* running on its fiber */
     tine_job_list pausing;
     tine_idmap tickets; /* forks under way: ticket to future, a reference on each */
     uint64_t last_ticket;
@@ -102,6 +101,7 @@ void tine_job_drop(tine_job *j); /* gives up one that is not running, wherever i
 /* worker_context.c */
 void tine_worker_context_init(tine_worker *w);
 void tine_worker_credit(tine_worker *w); /* the window has room again */
+void tine_worker_drop_surplus(tine_worker *w);
 void tine_worker_object_came(tine_worker *w, tine_object id, tine_error status, const char *text);
 void tine_worker_forget(tine_worker *w, tine_object id);
 void tine_worker_context_fini(tine_worker *w);
