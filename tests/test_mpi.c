@@ -44,6 +44,38 @@ static void conform(const char *name) {
     Test(mpi, name, .timeout = 90) { conform(#name); }
 TINE_CONF_CASES(MPI)
 
+static void says(int code, const char *words, tine_program p) {
+    cr_expect_eq(p.code, code, "exit code %d: %s%s", p.code, p.out, p.error);
+    cr_expect(strstr(p.out, words) || strstr(p.error, words), "%s%s", p.out, p.error);
+    tine_program_fini(&p);
+}
+
+Test(mpi, initialised_below_multiple_is_refused_with_the_remedy, .timeout = 60) {
+    need_mpirun();
+    ranks_check_leaks_themselves();
+    says(0, "OMPI_MPI_THREAD_LEVEL=3",
+         tine_program_run(
+             40, "TINE_MODULE_DIR=$B exec mpirun %s --oversubscribe -n 2 $B/mpi/conformance plain-init",
+             root()));
+}
+
+Test(mpi, without_a_launcher_is_refused_with_the_remedy, .timeout = 60) {
+    need_mpirun();
+    says(1, "`tine run -n", tine_program_run(40, "TINE_ENDPOINT=mpi:// exec $B/04_fibonacci 3"));
+}
+
+Test(mpi, under_the_mpirun_of_another_mpi_is_refused_with_the_remedy, .timeout = 60) {
+    says(1, "use `tine run -n 2 PROGRAM` or mpirun.openmpi",
+         tine_program_run(40, "PMI_RANK=0 PMI_SIZE=2 exec $B/04_fibonacci 3"));
+}
+
+Test(mpi, one_rank_starts_local_workers_and_says_so, .timeout = 60) {
+    need_mpirun();
+    tine_program p = tine_program_run(40, "exec mpirun %s -n 1 $B/04_fibonacci 9", root());
+    cr_expect_str_eq(p.out, "fib(9) = 34\n");
+    says(0, "started one process only: the workers are local ones", p);
+}
+
 static long available_gib(void) {
     char line[128];
     long kib = 0;

@@ -1,11 +1,13 @@
 /* The transport's conformance suite with ranks for roles: rank 0 listens, the others connect. Run by tests/test_mpi.c.
  *
  *     mpirun -n 4 build/mpi/conformance CASE
+ *     mpirun -n 2 build/mpi/conformance plain-init     MPI_Init alone: threads are refused with the remedy
  *
  * MPI is initialised here, by the user of the transport, and its own traffic goes on meanwhile: the gates of the suite are
  * messages in MPI_COMM_WORLD, with tags that the transport uses too. Exit code 0: passed; 1: not, with the reason on
  * standard error; 77: the case asks for what Open MPI cannot do. */
 #include <dlfcn.h>
+#include <errno.h>
 #include <mpi.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,9 +57,22 @@ __attribute__((weak)) void __lsan_disable(void);
 __attribute__((weak)) void __lsan_enable(void);
 __attribute__((weak)) int __lsan_do_recoverable_leak_check(void);
 
+static int plain_init(void) {
+    char why[512] = "";
+    tine_transport *t;
+    MPI_Init(NULL, NULL);
+    const tine_transport_ops *ops = tine_transport_for("mpi://", why, sizeof why);
+    if (!ops) return fail("plain-init", why);
+    int err = ops->listen(&t, "mpi://", NULL, why, sizeof why);
+    MPI_Finalize();
+    printf("%s\n", why);
+    return err == -EIO ? 0 : 1;
+}
+
 int main(int argc, char **argv) {
     char why[512] = "", who[64];
     int rank, provided;
+    if (argc == 2 && !strcmp(argv[1], "plain-init")) return plain_init();
     const tine_conf_case *c = argc == 2 ? tine_conf_find(argv[1]) : NULL;
     if (!c) {
         fprintf(stderr, "usage: conformance CASE\n");
