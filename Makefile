@@ -99,6 +99,7 @@ $(BUILD)/kernels/%_avx2.o:        ISA = $(ISA_avx2)
 $(BUILD)/kernels/%_avx512.o:      ISA = $(ISA_avx512)
 $(BUILD)/kernels/%_avx512_bf16.o: ISA = $(ISA_avx512_bf16)
 $(BUILD)/kernels/%.o:             CONFIG_FLAGS := $(subst -O2,-O3,$(CONFIG_FLAGS))
+$(BUILD)/workers/builtin_%.o:     CONFIG_FLAGS := $(subst -O2,-O3,$(CONFIG_FLAGS))
 
 # One relocatable object is the archive's only member: functions and classes register themselves from constructors that
 # nothing refers to by name, and a linker takes a member whole or not at all. So a static user needs no --whole-archive.

@@ -5,7 +5,7 @@
 
 #include "workers/builtin.h"
 
-enum { BLOCK = 512, LANES = 8 };
+enum { BLOCK = 512, LANES = 32 };
 
 typedef struct reduction {
     const tine_value *x;
@@ -13,19 +13,27 @@ typedef struct reduction {
     double scale; /* the sum is divided by this: 1 for a sum */
 } reduction;
 
-/* Adds `n` elements from `at` on to sums. One loop a dtype, so that the compiler can vectorise it. */
-static void add_run(const tine_value *x, int64_t at, int64_t n, double *sums) {
-    const void *p = x->tensor.data;
-    switch (x->tensor.dtype) {
-    case TINE_F32:
-        for (int64_t i = 0; i < n; i++) sums[i] += (double)((const float *)p)[at + i];
-        break;
-    case TINE_F64:
-        for (int64_t i = 0; i < n; i++) sums[i] += ((const double *)p)[at + i];
-        break;
-    default:
-        for (int64_t i = 0; i < n; i++) sums[i] += (double)tine_bf16_to_float(((const uint16_t *)p)[at + i]);
-    }
+/* Adds `rows` runs of `width` elements, each `stride` behind the one before, element by element to sums. One loop a dtype, so that the
+ * compiler can vectorise it. */
+static void add_rows(const tine_value *x, int64_t at, int64_t rows, int64_t width, int64_t stride,
+                     double *restrict sums) {
+    const void *data = x->tensor.data;
+    for (int64_t r = 0; r < rows; r++, at += stride) switch (x->tensor.dtype) {
+        case TINE_F32: {
+            const float *restrict p = (const float *)data + at;
+            for (int64_t i = 0; i < width; i++) sums[i] += (double)p[i];
+            break;
+        }
+        case TINE_F64: {
+            const double *restrict p = (const double *)data + at;
+            for (int64_t i = 0; i < width; i++) sums[i] += p[i];
+            break;
+        }
+        default: {
+            const uint16_t *restrict p = (const uint16_t *)data + at;
+            for (int64_t i = 0; i < width; i++) sums[i] += (double)tine_bf16_to_float(p[i]);
+        }
+        }
 }
 
 static void store(tine_dtype t, void *data, int64_t at, int64_t n, const double *sums, double scale) {
@@ -40,12 +48,12 @@ static void store(tine_dtype t, void *data, int64_t at, int64_t n, const double 
     }
 }
 
-/* Along the last dimension: eight sums side by side, added up at the end. */
+/* Along the last dimension: LANES sums side by side, added up at the end. */
 static void reduce_run(const reduction *r, int64_t o, void *data) {
     double sums[LANES] = {0};
-    int64_t base = o * r->n, i = 0;
-    for (; i + LANES <= r->n; i += LANES) add_run(r->x, base + i, LANES, sums);
-    add_run(r->x, base + i, r->n - i, sums);
+    int64_t base = o * r->n, rows = r->n / LANES;
+    add_rows(r->x, base, rows, LANES, LANES, sums);
+    add_rows(r->x, base + rows * LANES, 1, r->n % LANES, 0, sums);
     for (int width = LANES / 2; width > 0; width /= 2)
         for (int j = 0; j < width; j++) sums[j] += sums[j + width];
     store(r->x->tensor.dtype, data, o, 1, sums, r->scale);
@@ -60,7 +68,7 @@ static void reduce_floats(const reduction *r, void *data) {
         for (int64_t j = 0; j < r->inner; j += BLOCK) {
             double sums[BLOCK] = {0};
             int64_t width = r->inner - j < BLOCK ? r->inner - j : BLOCK;
-            for (int64_t i = 0; i < r->n; i++) add_run(r->x, (o * r->n + i) * r->inner + j, width, sums);
+            add_rows(r->x, o * r->n * r->inner + j, r->n, width, r->inner, sums);
             store(r->x->tensor.dtype, data, o * r->inner + j, width, sums, r->scale);
         }
     }
