@@ -361,11 +361,12 @@ static tine_error make_payload(const parsed *q, const tine_frame *f, bool call, 
 }
 
 static void place_all(parsed *q, tine_decoded *out) {
+    out->message = q->m;
+    out->hello = q->hello;
+    if (!out->memory) return; /* no text and no list */
     uint64_t *ids = out->memory;
     const char **functions = (const char **)(ids + q->ids.n), **classes = functions + q->functions.n;
     char *to = (char *)(classes + q->classes.n);
-    out->message = q->m;
-    out->hello = q->hello;
     read_ids(&q->ids, q->w.end, ids);
     out->message.ids = q->ids.n ? ids : NULL;
     out->message.n_ids = q->ids.n;
