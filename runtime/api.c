@@ -29,6 +29,10 @@ static tine_error check_futures(tine_future *const *f, size_t n) {
     return TINE_OK;
 }
 
+static tine_error foreign(void) {
+    return tine_error_set(TINE_EINVAL, "a future can be used only in the process or worker that forked it");
+}
+
 /* The ends of the arrows, where nothing had to be waited for. */
 static void trace_no_wait(tine_future *const *f, size_t n) {
     int64_t began = tine_trace_begin();
@@ -48,6 +52,8 @@ static tine_error wait_until(tine_future *const *f, size_t n, bool any, int64_t 
         return TINE_OK;
     }
     tine_context *c = tine_context_current();
+    for (size_t i = 0; c != NULL && i < n; i++)
+        if (f[i]->context != c && !tine_future_is_done(f[i])) return foreign();
     return c != NULL ? c->ops->wait(c, f, n, any, deadline) : TINE_ESTATE;
 }
 
@@ -152,6 +158,7 @@ tine_error tine_then(tine_future *f, void (*fn)(tine_future *f, void *ctx), void
     if (f == NULL || fn == NULL)
         return tine_error_set(TINE_EINVAL, "tine_then needs a future and a function");
     tine_context *c = f->context;
+    if (!tine_future_is_done(f) && tine_context_current() != c) return foreign();
     callback *cb = NULL;
     if (c != NULL) c->ops->lock(c);
     bool done = tine_future_is_done(f);
@@ -266,13 +273,11 @@ tine_value *tine_call_args(const char *method, const tine_argument *args, size_t
 
 /* ---- objects ---- */
 
+/* With the lock, which the encoder needs too. */
 static tine_error make_object(tine_context *c, const char *class_name, tine_payload *payload,
                               tine_object *id) {
     void *host = tine_current.task != NULL ? tine_current.task->host : NULL;
-    c->ops->lock(c);
-    tine_error e = c->ops->object(c, host, class_name, payload, id);
-    c->ops->unlock(c);
-    return e;
+    return c->ops->object(c, host, class_name, payload, id);
 }
 
 tine_value *tine_put(const tine_value *v) {
@@ -283,8 +288,10 @@ tine_value *tine_put(const tine_value *v) {
     tine_payload *payload = NULL;
     tine_object id;
     tine_error e = tine_value_settle(&settled);
+    c->ops->lock(c);
     if (e == TINE_OK) e = tine_payload_of_value(settled, &c->encoder, &payload);
     if (e == TINE_OK) e = make_object(c, NULL, payload, &id);
+    c->ops->unlock(c);
     if (e == TINE_OK) out = tine_value_as_object(settled, id, c->owner);
     if (e == TINE_OK && c->owner != NULL)
         c->owner->released(c->owner, id); /* the value has a handle of its own */
@@ -306,8 +313,10 @@ tine_value *tine_module_args(const tine_argument *args, size_t n) {
     tine_error e = tine_arguments_make(&arguments, args + 1, n - 1);
     if (e != TINE_OK) return NULL;
     e = settle_arguments(&arguments);
+    c->ops->lock(c);
     if (e == TINE_OK) e = tine_payload_of_call(&arguments, &c->encoder, &payload);
     if (e == TINE_OK) e = make_object(c, args[0].s, payload, &id);
+    c->ops->unlock(c);
     tine_value *out = e == TINE_OK ? tine_module_ref(id, args[0].s, c->owner) : NULL;
     if (e == TINE_OK && c->owner != NULL) c->owner->released(c->owner, id);
     tine_payload_unref(payload);

@@ -5,6 +5,8 @@
 #ifndef TINE_RUNTIME_CONTEXT_H
 #define TINE_RUNTIME_CONTEXT_H
 
+#include <stdatomic.h>
+
 #include "runtime/call.h"
 #include "runtime/future.h"
 #include "runtime/message.h"
@@ -41,6 +43,8 @@ typedef struct tine_context_ops {
     /* With the lock, which it lets go of meanwhile: blocks until somebody calls `changed`; may return early. */
     void (*pause)(tine_context *c);
     void (*changed)(tine_context *c); /* with the lock */
+    /* The last future is gone, and the owner: frees the context. NULL: its futures do not outlive it. */
+    void (*free)(tine_context *c);
 } tine_context_ops;
 
 struct tine_context {
@@ -49,7 +53,13 @@ struct tine_context {
     tine_decoder decoder;     /* used with the lock held */
     tine_object_owner *owner; /* NULL on workers */
     struct tine_instances *instances;
+    atomic_size_t refs; /* its owner's, and one of each future: they may be asked after it has stopped */
 };
+
+static inline void tine_context_unref(tine_context *c) {
+    if (c->ops->free == NULL) return;
+    if (atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) == 1) c->ops->free(c);
+}
 
 /* Waits for every future inside *v and puts the results in their places. With no lock held. */
 tine_error tine_value_settle(tine_value **v);

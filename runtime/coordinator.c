@@ -14,12 +14,15 @@ static tine_coordinator *coordinator_of(tine_context *c) { return (tine_coordina
 static void lock(tine_context *c) { tine_loop_lock(coordinator_of(c)->loop); }
 static void unlock(tine_context *c) { tine_loop_unlock(coordinator_of(c)->loop); }
 
+static tine_error over(void) { return tine_error_set(TINE_ESTATE, "Tine has been shut down"); }
+
 /* ---- fork ---- */
 
 static tine_error submit(tine_context *c, tine_future *f, void *host, const tine_target *t, uint32_t flags,
                          tine_payload *payload) {
     (void)host;
     tine_loop *l = coordinator_of(c)->loop;
+    if (l->stopping) return over();
     uint64_t ticket = ++l->last_ticket;
     f->ticket = ticket;
     f->flow = tine_trace_flow(0, ticket);
@@ -28,7 +31,9 @@ static tine_error submit(tine_context *c, tine_future *f, void *host, const tine
     tine_error e = tine_hub_fork(l->hub, ticket, t, flags, payload, tine_clock_ns());
     if (e != TINE_OK) {
         tine_future_unref(tine_idmap_remove(&l->tickets, ticket));
-        return tine_error_set(e, e == TINE_ESTATE ? "Tine has been shut down" : "no memory for a fork");
+        if (e == TINE_EINVAL)
+            return tine_error_set(e, "it needs a module or a put value that is gone, as after tine_shutdown");
+        return e == TINE_ESTATE ? over() : tine_error_set(e, "no memory for a fork");
     }
     tine_trace_fork(f->flow, t->name);
     tine_trace_end(TINE_TRACE_FORK, began, t->name);
@@ -48,12 +53,18 @@ static tine_error admit(tine_context *context, bool may_wait) {
     tine_error e = TINE_OK;
     tine_loop_lock(c->loop);
     tine_loop_take(c->loop);
+    if (c->loop->stopping) {
+        e = over();
+        goto out;
+    }
+    if (!may_wait && !has_room(c)) tine_loop_poll(c->loop); /* a program may try in a loop */
     if (!has_room(c)) {
         e = may_wait ? tine_loop_until(c->loop, has_room, c, INT64_MAX)
                      : tine_error_set(TINE_EAGAIN, "%zu tasks have not started yet (TINE_MAX_PENDING)",
                                       c->max_pending);
         if (e == TINE_ESTATE) e = TINE_OK; /* in a callback, which cannot wait: the limit gives way */
     }
+out:
     tine_loop_unlock(c->loop);
     return e;
 }
@@ -101,8 +112,21 @@ static char *describe(tine_context *c, const tine_future *f) {
 static tine_error object(tine_context *context, void *host, const char *class_name, tine_payload *payload,
                          tine_object *out) {
     (void)host;
-    tine_error e = tine_hub_object(coordinator_of(context)->loop->hub, out, class_name, payload);
+    tine_loop *l = coordinator_of(context)->loop;
+    if (l->stopping) return over();
+    tine_loop_count_handles(l); /* a loop of puts and releases needs no more memory than one */
+    tine_error e = tine_hub_object(l->hub, out, class_name, payload);
+    tine_loop_push(l);
+    if (e == TINE_EINVAL)
+        return tine_error_set(e, "it needs a module or a put value that is gone, as after tine_shutdown");
     return e == TINE_OK ? e : tine_error_set(e, "no memory for an object");
+}
+
+/* A put value that was made before Tine was shut down and started again is sent itself. */
+static bool by_reference(void *ctx, tine_object id) {
+    tine_coordinator *c = ctx;
+    return tine_object_is_module(id) ||
+           (c->loop->hub != NULL && tine_hub_object_payload(c->loop->hub, id, NULL) != NULL);
 }
 
 static tine_error object_payload(tine_context *context, tine_object id, tine_payload **payload,
@@ -110,7 +134,8 @@ static tine_error object_payload(tine_context *context, tine_object id, tine_pay
     tine_coordinator *c = coordinator_of(context);
     const char *class = NULL;
     tine_loop_lock(c->loop);
-    tine_payload *p = tine_payload_ref(tine_hub_object_payload(c->loop->hub, id, &class));
+    tine_payload *p = NULL;
+    if (!c->loop->stopping) p = tine_payload_ref(tine_hub_object_payload(c->loop->hub, id, &class));
     char *name = p != NULL ? strdup(class != NULL ? class : "") : NULL;
     tine_loop_unlock(c->loop);
     if (name == NULL) {
@@ -125,7 +150,7 @@ static tine_error object_payload(tine_context *context, tine_object id, tine_pay
 /* With the lock. */
 static tine_value *put_value(void *ctx, tine_object id) {
     tine_coordinator *c = ctx;
-    tine_payload *p = tine_hub_object_payload(c->loop->hub, id, NULL);
+    tine_payload *p = c->loop->hub != NULL ? tine_hub_object_payload(c->loop->hub, id, NULL) : NULL;
     tine_value *plain = NULL;
     if (p == NULL || tine_payload_value(p, &c->context.decoder, &plain) != TINE_OK) return NULL;
     tine_value *v = tine_value_as_object(plain, id, c->context.owner);
@@ -165,6 +190,13 @@ static void pause(tine_context *context) {
 
 static void changed(tine_context *c) { pthread_cond_broadcast(&coordinator_of(c)->changed); }
 
+static void context_free(tine_context *context) {
+    tine_coordinator *c = coordinator_of(context);
+    tine_loop_free(c->loop);
+    pthread_cond_destroy(&c->changed);
+    free(c);
+}
+
 static const tine_context_ops coordinator_ops = {
     .lock = lock,
     .unlock = unlock,
@@ -177,7 +209,11 @@ static const tine_context_ops coordinator_ops = {
     .later = later,
     .pause = pause,
     .changed = changed,
+    .free = context_free,
 };
+
+/* Objects that coordinators of this process have made: a handle that outlives one must mean nothing to the next. */
+static uint64_t objects_made;
 
 /* ---- life ---- */
 
@@ -189,13 +225,16 @@ tine_error tine_coordinator_new(tine_coordinator **out, const tine_settings *s, 
     if (e != TINE_OK) goto out;
     tine_hub_config config = {.expected_workers = (uint32_t)expected,
                               .max_attempts = 1 + (uint32_t)s->retries,
-                              .workers_return = workers_return};
+                              .workers_return = workers_return,
+                              .objects_made = objects_made};
     e = tine_hub_new(&hub, &config);
     if (e != TINE_OK) goto out;
     e = tine_loop_new(&c->loop, hub, transport);
     if (e != TINE_OK) goto out;
     pthread_cond_init(&c->changed, NULL);
     c->context.ops = &coordinator_ops;
+    atomic_store(&c->context.refs, 1);
+    c->context.encoder = (tine_encoder){by_reference, c};
     c->context.owner = &the_owner.owner;
     c->context.decoder = (tine_decoder){put_value, &the_owner.owner, c};
     c->max_pending = s->max_pending;
@@ -260,7 +299,9 @@ void tine_coordinator_free(tine_coordinator *c) {
     if (c == NULL) return;
     tine_instances_free(&c->context);
     set_owner_loop(NULL);
-    tine_loop_free(c->loop);
-    pthread_cond_destroy(&c->changed);
-    free(c);
+    tine_hub_stats s;
+    tine_hub_stats_get(c->loop->hub, &s);
+    objects_made = s.objects_made;
+    tine_loop_clear(c->loop);
+    tine_context_unref(&c->context);
 }

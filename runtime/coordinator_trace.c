@@ -101,21 +101,24 @@ tine_error tine_coordinator_trace_start(tine_coordinator *c) {
     tine_error e = tine_trace_record(true);
     if (e != TINE_OK) return e;
     tine_loop_lock(c->loop);
-    tine_loop_take(c->loop);
+    tine_loop_claim(c->loop);
     tine_hub_trace(c->loop->hub, true);
     e = list_workers(&g);
     if (e == TINE_OK) tell_all(c, &g, 1);
+    tine_loop_yield(c->loop);
     tine_loop_unlock(c->loop);
     free(g.sources);
     return e;
 }
 
+/* As the driver, until everyone is asked. */
 static void gather(gathering *g, int64_t deadline) {
     tine_loop *l = g->c->loop;
     tine_loop_listen(l, heard, g);
     tell_all(g->c, g, 2);
     for (size_t i = 0; i < g->n; i++)
         if (g->sources[i].remote) ask_clock(g, &g->sources[i]);
+    tine_loop_yield(l);
     if (tine_loop_until(l, all_heard, g, deadline) == TINE_OK) return;
     for (size_t i = 0; i < g->n; i++)
         if (g->sources[i].events == NULL)
@@ -147,9 +150,12 @@ static tine_error write_file(gathering *g, const char *path) {
 tine_error tine_coordinator_trace_write(tine_coordinator *c, const char *path, double seconds) {
     gathering g = {.c = c};
     tine_loop_lock(c->loop);
-    tine_loop_take(c->loop);
+    tine_loop_claim(c->loop);
     tine_error e = list_workers(&g);
-    if (e == TINE_OK) gather(&g, tine_clock_ns() + (int64_t)(seconds * 1e9));
+    if (e == TINE_OK)
+        gather(&g, tine_clock_ns() + (int64_t)(seconds * 1e9));
+    else
+        tine_loop_yield(c->loop);
     tine_loop_listen(c->loop, NULL, NULL);
     tine_loop_unlock(c->loop);
     if (e == TINE_OK) e = write_file(&g, path);

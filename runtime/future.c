@@ -16,6 +16,7 @@ tine_future *tine_future_new(struct tine_context *c) {
     atomic_store_explicit(&f->handle.refs, 1, memory_order_relaxed);
     f->handle.kind = TINE_HANDLE_FUTURE;
     f->context = c;
+    if (c != NULL) atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
     return f;
 }
 
@@ -36,6 +37,7 @@ void tine_release_future_(const tine_future *borrowed) {
     tine_payload_unref(f->payload);
     tine_value_unref(f->value);
     free(f->text);
+    if (f->context != NULL) tine_context_unref(f->context);
     free(f);
 }
 

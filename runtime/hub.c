@@ -19,6 +19,7 @@ tine_error tine_hub_new(tine_hub **out, const tine_hub_config *config) {
     if (!c->prefetch_ns) c->prefetch_ns = 1000000;
     if (!c->window) c->window = 4096;
     if (!c->hello_timeout_ns) c->hello_timeout_ns = 5000000000;
+    h->handles = h->stats.objects_made = c->objects_made;
     *out = h;
     return TINE_OK;
 }

@@ -40,6 +40,7 @@ typedef struct tine_hub_config {
     bool
         workers_return; /* more workers may come (remote ones, or lost ones are started again): tasks wait for them;
                                   else, when the last one is lost, everything pending fails with ELOST */
+    uint64_t objects_made; /* the first object of this process is numbered after these: see the stats */
 } tine_hub_config;
 
 typedef enum tine_hub_action_kind {
@@ -70,6 +71,7 @@ typedef struct tine_hub_stats {
     uint64_t ready, running, parked, objects; /* now */
     uint64_t ready_bytes;                     /* arguments of ready tasks of this process */
     uint32_t workers;
+    uint64_t objects_made; /* of this process, ever */
 } tine_hub_stats;
 
 /* What is known of one worker, for messages, `tine info` and trace rows. */

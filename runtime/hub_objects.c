@@ -257,6 +257,7 @@ tine_error tine_hub_object(tine_hub *h, tine_object *out, const char *class_name
     o->payload = tine_payload_ref(payload);
     o->class_name = class_name ? tine_hub_copy(class_name) : NULL;
     o->holders = o->handles = 1;
+    h->stats.objects_made = h->handles;
     tine_hub_hold_refs(h, payload);
     *out = id;
     return TINE_OK;

@@ -102,23 +102,57 @@ void tine_loop_take(tine_loop *l) {
     l->driven++;
 }
 
-tine_error tine_loop_until(tine_loop *l, bool (*ready)(void *arg), void *arg, int64_t deadline) {
+void tine_loop_claim(tine_loop *l) {
+    if (in_callback) return;
+    l->claims++;
+    while (l->driving) {
+        l->transport->ops->wake(l->transport);
+        wait_changed(l, INT64_MAX);
+    }
+    l->claims--;
+    l->driving = true;
+}
+
+void tine_loop_yield(tine_loop *l) {
+    if (in_callback) return;
+    l->driving = false;
+    announce(l);
+}
+
+static tine_error until(tine_loop *l, bool (*ready)(void *arg), void *arg, int64_t deadline) {
     while (!ready(arg)) {
+        if (l->stopped) return tine_error_set(TINE_ECANCELED, "Tine has been shut down");
         if (in_callback)
             return tine_error_set(TINE_ESTATE,
                                   "a callback cannot wait: it runs on the thread that would have to answer");
         if (deadline != INT64_MAX && tine_clock_ns() >= deadline) return TINE_ETIMEDOUT;
         tine_loop_take(l);
-        if (l->driving) {
+        if (l->driving || l->claims > 0 || l->stopping) {
             wait_changed(l, deadline);
             continue;
         }
         l->driving = true;
         turn(l, deadline);
-        l->driving = false;
-        announce(l);
+        tine_loop_yield(l);
     }
     return TINE_OK;
+}
+
+tine_error tine_loop_until(tine_loop *l, bool (*ready)(void *arg), void *arg, int64_t deadline) {
+    l->inside++;
+    tine_error e = until(l, ready, arg, deadline);
+    l->inside--;
+    if (l->stopped) announce(l);
+    return e;
+}
+
+void tine_loop_poll(tine_loop *l) {
+    if (l->driving || l->claims > 0 || l->stopping) return;
+    l->driving = true;
+    tine_loop_receive(l);
+    tine_loop_act(l);
+    if (l->later != NULL) pthread_cond_signal(&l->progress_due);
+    tine_loop_yield(l);
 }
 
 void tine_loop_push(tine_loop *l) {
@@ -151,12 +185,12 @@ void tine_loop_later(tine_loop *l, void (*fn)(void *arg), void *arg) {
 
 static void progress_drive(tine_loop *l) {
     l->driving = l->progress_drives = true;
-    while (l->wanting == 0 && !l->stopping) {
+    while (l->wanting == 0 && l->claims == 0 && !l->stopping) {
         turn(l, INT64_MAX);
         announce(l);
     }
-    l->driving = l->progress_drives = false;
-    announce(l);
+    l->progress_drives = false;
+    tine_loop_yield(l);
 }
 
 static void *progress_main(void *arg) {
@@ -167,7 +201,7 @@ static void *progress_main(void *arg) {
         uint64_t seen = l->driven;
         struct timespec t = tine_timespec(tine_clock_ns() + tick);
         pthread_cond_timedwait(&l->progress_due, &l->lock, &t);
-        bool busy = l->driving || l->wanting > 0;
+        bool busy = l->driving || l->wanting > 0 || l->claims > 0;
         if (!busy && (l->driven == seen || l->later != NULL)) {
             progress_drive(l);
             tick = TICK_NS;
@@ -210,9 +244,9 @@ tine_error tine_loop_new(tine_loop **out, tine_hub *hub, tine_transport *transpo
 
 void tine_loop_stop(tine_loop *l, int64_t deadline) {
     pthread_mutex_lock(&l->lock);
-    tine_loop_take(l);
     l->stopping = true;
     pthread_cond_signal(&l->progress_due);
+    tine_loop_claim(l);
     pthread_mutex_unlock(&l->lock);
     if (l->progress_started) pthread_join(l->progress, NULL);
     l->progress_started = false;
@@ -220,21 +254,22 @@ void tine_loop_stop(tine_loop *l, int64_t deadline) {
     pthread_mutex_lock(&l->lock);
     tine_hub_stop(l->hub, tine_clock_ns());
     int64_t next;
-    l->driving = true;
     work(l, &next);
     while (l->unsent != NULL && tine_clock_ns() < deadline) turn(l, deadline);
-    l->driving = false;
-    announce(l);
+    l->stopped = true;
+    tine_loop_yield(l);
+    while (l->inside > 0) wait_changed(l, INT64_MAX);
     pthread_mutex_unlock(&l->lock);
     l->transport->ops->close(l->transport);
     l->transport->ops->stop(l->transport);
 }
 
-void tine_loop_free(tine_loop *l) {
-    if (l == NULL) return;
+void tine_loop_clear(tine_loop *l) {
     if (l->transport != NULL) l->transport->ops->fini(l->transport);
-    tine_loop_count_handles(l);
+    if (l->hub != NULL) tine_loop_count_handles(l);
     tine_hub_free(l->hub);
+    l->transport = NULL;
+    l->hub = NULL;
     while (l->unsent != NULL) {
         tine_unsent *u = l->unsent;
         l->unsent = u->next;
@@ -243,6 +278,11 @@ void tine_loop_free(tine_loop *l) {
     }
     tine_loop_deaths_free(l);
     tine_idmap_fini(&l->tickets); /* empty: tine_hub_stop has completed every fork */
+}
+
+void tine_loop_free(tine_loop *l) {
+    if (l == NULL) return;
+    tine_loop_clear(l);
     free(l->handles);
     pthread_cond_destroy(&l->changed);
     pthread_cond_destroy(&l->progress_due);
@@ -266,6 +306,8 @@ void tine_loop_object_held(tine_loop *l, tine_object id, int change) {
             l->room_handles = room;
         }
     }
+    bool first = l->n_handles == 0; /* who drives may be asleep, with much to be freed */
     if (l->n_handles < l->room_handles) l->handles[l->n_handles++] = (struct tine_handle_change){id, change};
+    if (first) l->transport->ops->wake(l->transport);
     pthread_mutex_unlock(&l->handles_lock);
 }

@@ -20,6 +20,8 @@ typedef struct tine_loop tine_loop;
 tine_error tine_loop_new(tine_loop **out, tine_hub *hub, tine_transport *transport);
 /* Tells workers to stop, completes what is pending, waits until `deadline` for the frames to leave. */
 void tine_loop_stop(tine_loop *l, int64_t deadline);
+/* After stop: frees hub and transport. The lock stays, for futures that are asked later. */
+void tine_loop_clear(tine_loop *l);
 /* After stop; no other thread may be inside. Accepts NULL. */
 void tine_loop_free(tine_loop *l);
 
@@ -27,10 +29,16 @@ void tine_loop_lock(tine_loop *l);
 void tine_loop_unlock(tine_loop *l);
 
 /* With the lock: blocks, driving if nobody else does, until ready(arg) says so. ETIMEDOUT; ESTATE inside a callback, where
- * waiting would wait for itself. */
+ * waiting would wait for itself; ECANCELED when the loop has been stopped. */
 tine_error tine_loop_until(tine_loop *l, bool (*ready)(void *arg), void *arg, int64_t deadline);
 /* With the lock: takes the role back from the progress thread, so that what follows is sent by this thread. */
 void tine_loop_take(tine_loop *l);
+/* With the lock, which it lets go of meanwhile: waits until nobody drives, then makes this thread the driver until tine_loop_yield. A
+ * callback runs on the driver: there both do nothing. */
+void tine_loop_claim(tine_loop *l);
+void tine_loop_yield(tine_loop *l);
+/* With the lock: a look at what came in, unless somebody drives. */
+void tine_loop_poll(tine_loop *l);
 /* With the lock, after calls to the hub: sends what it decided, at once or by the driver. */
 void tine_loop_push(tine_loop *l);
 /* With the lock: fn(arg) is run by the driver, without the lock. Frees nothing on a lack of memory: it aborts no one and runs at once. */
@@ -50,7 +58,7 @@ void tine_loop_workers_gone(tine_loop *l, const char *reason);
 
 /* Frames that are the loop's own business (PONG, EVENTS) go here, with the lock; NULL: dropped. */
 void tine_loop_listen(tine_loop *l, void (*fn)(void *arg, tine_peer peer, const tine_message *m), void *arg);
-/* With the lock, by a driver-to-be (after tine_loop_take): sends a message past the hub. */
+/* With the lock, by the driver (tine_loop_claim): sends a message past the hub. */
 void tine_loop_send(tine_loop *l, tine_peer peer, const tine_message *m);
 
 #endif

@@ -35,10 +35,13 @@ struct tine_loop {
     pthread_cond_t changed;      /* to threads that wait while another drives */
     pthread_cond_t progress_due; /* to the progress thread */
     pthread_t progress;
-    bool progress_started, stopping, gone; /* gone: no worker is started any more */
+    bool progress_started, stopping, stopped; /* stopped: every future is done */
+    bool gone;                                /* no worker is started any more */
     bool driving, progress_drives,
         blocked;      /* blocked: the driver is in the transport's wait, without the lock */
     unsigned wanting; /* threads that want the progress thread to let go */
+    unsigned claims;  /* threads that want whoever drives to let go */
+    unsigned inside;  /* threads in tine_loop_until */
     unsigned waiting; /* threads in `changed` */
     uint64_t driven;  /* how often the role was taken by another than the progress thread */
     unsigned pushes;

@@ -1,5 +1,9 @@
-/* What outlives what: tasks that return before their forks have left, callbacks that go on forking. */
+/* What outlives what: tasks that return before their forks have left, callbacks that go on forking, futures, values and threads that
+ * outlive Tine itself. */
 #include <criterion/criterion.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <time.h>
 
 #include "tests/support/cluster.h"
 
@@ -65,5 +69,135 @@ Test(lifetimes, a_name_that_is_null_is_an_error, .timeout = 20) {
     cr_assert_eq(tine_last_error(), TINE_EINVAL);
     cr_assert_null(tine_module(none));
     cr_assert_eq(tine_last_error(), TINE_EINVAL);
+    cluster_stop();
+}
+
+static void *nothing_new(tine_task *task) { return task; }
+static tine_value *nothing_forward(tine_task *task) { return tine_ref(tine_arg(task, 0)); }
+static const tine_method nothing_methods[] = {{"forward", "x", nothing_forward, 0}, {0}};
+static const tine_class nothing = {"test_nothing", "", nothing_new, NULL, nothing_methods};
+TINE_CLASS(nothing)
+
+TINE_FUNCTION(test_spin, "seconds") {
+    struct timespec t0, t;
+    clock_gettime(CLOCK_MONOTONIC, &t0);
+    do clock_gettime(CLOCK_MONOTONIC, &t);
+    while ((double)(t.tv_sec - t0.tv_sec) + (double)(t.tv_nsec - t0.tv_nsec) / 1e9 < tine_arg_float(task, 0));
+    return tine_int(1);
+}
+
+static tine_value *put_of(int64_t n) {
+    tine_value *v = tine_ones(TINE_F32, 1, &n), *put = tine_put(v);
+    tine_release(v);
+    return put;
+}
+
+/* Futures asked the coordinator's lock, which was gone. */
+TRANSPORT_TEST(lifetimes, futures_are_waited_for_and_released_after_shutdown, 20) {
+    tine_value *v;
+    cluster_start(endpoint, 1);
+    tine_value *put = put_of(3);
+    tine_future *done = tine_fork("test_add", 1), *reference = tine_fork("test_length", put);
+    cr_assert_eq(tine_wait(done, NULL), TINE_OK);
+    cr_assert_eq(tine_wait(reference, NULL), TINE_OK);
+    tine_future *spinning = tine_fork("test_spin", 10.0), *pending = tine_fork("test_add", spinning);
+    cluster_stop();
+    cr_assert_eq(tine_wait(done, &v), TINE_OK);
+    cr_assert_eq(tine_as_int(v), 2);
+    tine_release(v);
+    cr_assert_eq(tine_wait(spinning, NULL), TINE_ECANCELED);
+    cr_assert_eq(tine_wait(pending, NULL), TINE_ECANCELED);
+    tine_future *late = tine_fork("test_add", 1);
+    cr_assert_eq(tine_wait(late, NULL), TINE_ESTATE);
+    tine_release(late);
+    tine_release(pending);
+    tine_release(spinning);
+    tine_release(reference);
+    tine_release(done);
+    tine_release(put);
+}
+
+static atomic_int canceled;
+
+static void *wait_in_thread(void *f) {
+    canceled += tine_wait((tine_future *)f, NULL) == TINE_ECANCELED;
+    tine_release((tine_future *)f);
+    return NULL;
+}
+
+/* The thread that drove went on in a transport that was freed under it. */
+TRANSPORT_TEST(lifetimes, shutdown_while_threads_wait, 20) {
+    pthread_t threads[4];
+    cluster_start(endpoint, 1);
+    tine_future *f = tine_fork("test_spin", 10.0);
+    for (int i = 0; i < 4; i++)
+        cr_assert_eq(pthread_create(&threads[i], NULL, wait_in_thread, tine_ref(f)), 0);
+    tine_wait_for(f, 0.2, NULL); /* most of them wait by then; a late one finds the future done */
+    cluster_stop();
+    for (int i = 0; i < 4; i++) pthread_join(threads[i], NULL);
+    tine_release(f);
+    cr_assert_eq(canceled, 4);
+}
+
+/* The second Tine numbered its objects as the first had: an old handle stood for new data. */
+TRANSPORT_TEST(lifetimes, handles_of_an_earlier_tine_mean_nothing_to_the_next, 20) {
+    cluster_start(endpoint, 1);
+    tine_value *old = put_of(10), *module = tine_module("test_nothing");
+    cr_assert_eq(cluster_take_int(tine_fork("test_length", old)), 10);
+    cluster_stop();
+    cluster_start(endpoint, 1);
+    tine_value *new = put_of(20), *other = tine_module("test_nothing");
+    cr_assert_eq(cluster_take_int(tine_fork("test_length", new)), 20);
+    cr_assert_eq(cluster_take_int(tine_fork("test_length", old)), 10);
+    tine_future *f = tine_fork(module, 1);
+    cr_assert_eq(tine_wait(f, NULL), TINE_EINVAL, "%s", tine_error_message());
+    tine_release(f);
+    tine_release(old);
+    cr_assert_eq(cluster_take_int(tine_fork("test_length", new)), 20);
+    tine_release(new);
+    tine_release(module);
+    tine_release(other);
+    cluster_stop();
+}
+
+static atomic_int freed;
+static void count_freed(void *ctx) {
+    (void)ctx;
+    freed++;
+}
+
+/* Nobody was told of a handle that went while the program neither forked nor waited: each put stayed. */
+Test(lifetimes, puts_in_a_loop_are_freed, .timeout = 20) {
+    static float data[4];
+    cluster_start("inproc://*", 1);
+    for (int i = 0; i < 100; i++) {
+        tine_value *v = tine_tensor_wrap(TINE_F32, 1, (int64_t[]){4}, data, count_freed, NULL);
+        tine_release(tine_put(v));
+        tine_release(v);
+    }
+    cr_assert_geq(freed, 99);
+    cluster_stop();
+}
+
+/* Trying kept everybody from looking at what came in. */
+TRANSPORT_TEST(lifetimes, trying_to_fork_in_a_loop_gets_through, 20) {
+    tine_options o = {.endpoint = endpoint, .workers = 1, .max_pending = 1, .log_level = "error"};
+    cluster_start_with(&o);
+    for (int i = 0; i < 3000; i++) {
+        tine_future *f;
+        while ((f = tine_try_fork("test_add", i)) == NULL) cr_assert_eq(tine_last_error(), TINE_EAGAIN);
+        tine_release(f);
+    }
+    cluster_stop();
+}
+
+/* The trace was asked for on a transport that another thread was blocked in. */
+TRANSPORT_TEST(lifetimes, a_trace_is_started_while_another_thread_waits, 20) {
+    pthread_t thread;
+    cluster_start(endpoint, 1);
+    pthread_create(&thread, NULL, wait_in_thread, tine_fork("test_spin", 0.3));
+    for (int i = 0; i < 200; i++) cr_assert_eq(tine_trace_start(), TINE_OK);
+    cr_assert_eq(tine_trace_write("/dev/null"), TINE_OK);
+    pthread_join(thread, NULL);
     cluster_stop();
 }
