@@ -123,6 +123,7 @@ TINE_REPEATABLE_FUNCTION(sigmoid, "x") { return unary(task, SIGMOID); }
 /* ---- two arguments ---- */
 
 /* A run of n elements; sa and sb are 1, or 0 where one element meets them all. Ints wrap, through unsigned arithmetic. */
+/* NOLINTBEGIN(bugprone-macro-parentheses): types and operators cannot be put in parentheses */
 #define RUN(T, W, OP)                                                                                        \
     do {                                                                                                     \
         const T *x = a, *y = b;                                                                              \
@@ -132,6 +133,7 @@ TINE_REPEATABLE_FUNCTION(sigmoid, "x") { return unary(task, SIGMOID); }
         else                                                                                                 \
             for (int64_t i = 0; i < n; i++) z[i] = (T)((W)x[i * sa] OP(W) y[i * sb]);                        \
     } while (0)
+/* NOLINTEND(bugprone-macro-parentheses) */
 #define RUNS(T, W)                                                                                           \
     do {                                                                                                     \
         if (op == ADD)                                                                                       \
