@@ -75,26 +75,3 @@ Test(mpi, one_rank_starts_local_workers_and_says_so, .timeout = 60) {
     cr_expect_str_eq(p.out, "fib(9) = 34\n");
     says(0, "started one process only: the workers are local ones", p);
 }
-
-static long available_gib(void) {
-    char line[128];
-    long kib = 0;
-    FILE *f = fopen("/proc/meminfo", "r");
-    while (f && fgets(line, sizeof line, f))
-        if (sscanf(line, "MemAvailable: %ld kB", &kib) == 1) break;
-    if (f) fclose(f);
-    return kib >> 20;
-}
-
-Test(mpi, three_gib_there_and_back, .timeout = 110) {
-    need_mpirun();
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    cr_skip_test("a sanitizer's shadow of 9 GiB does not fit");
-#endif
-    if (available_gib() < 12) cr_skip_test("needs 12 GiB of memory, %ld are available", available_gib());
-    tine_program p = tine_program_run(
-        100, "TINE_MODULE_DIR=$B exec mpirun %s --oversubscribe -n 2 $B/mpi/large 3", root());
-    cr_expect_eq(p.code, 0, "exit code %d: %s%s", p.code, p.out, p.error);
-    cr_expect(strstr(p.out, "3221225472 bytes there and back, 0 words wrong"), "%s%s", p.out, p.error);
-    tine_program_fini(&p);
-}
