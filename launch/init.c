@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -96,6 +97,12 @@ static void worker_died(void *ctx, int slot, pid_t pid, const char *reason) {
     tine_log(TINE_LOG_WARN, "worker %d (pid %d) %s", slot, (int)pid, reason);
     tine_trace_instant("worker died");
     tine_loop_worker_died(tine_coordinator_loop(state.coordinator), (uint32_t)pid, reason);
+}
+
+/* It has lost its connection but lives, stopped perhaps: its place is needed. */
+static void worker_strayed(uint32_t pid, const char *token) {
+    int slot = state.spawn != NULL && !atomic_load(&stopping) ? tine_spawn_slot(state.spawn, token) : -1;
+    if (slot >= 0 && tine_spawn_pid(state.spawn, slot) == (pid_t)pid) kill((pid_t)pid, SIGKILL);
 }
 
 static void workers_gone(void *ctx, const char *reason) {
@@ -194,6 +201,7 @@ static tine_error coordinate(const tine_settings *s, const char *url, int remote
     if (e != TINE_OK) return e;
     e = tine_coordinator_new(&state.coordinator, s, transport, await, remote == 0 && !threads);
     if (e != TINE_OK) return e;
+    tine_loop_on_stray(tine_coordinator_loop(state.coordinator), worker_strayed);
     if (s->trace != NULL) e = tine_coordinator_trace_start(state.coordinator);
     if (e == TINE_OK && local > 0) e = threads ? start_threads(s) : spawn_workers(s);
     return e != TINE_OK ? e : tine_coordinator_open(state.coordinator, await, s->connect_timeout);

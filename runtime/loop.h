@@ -54,6 +54,9 @@ void tine_loop_object_held(tine_loop *l, tine_object id, int change);
 /* From the supervisor's thread: the local worker of this pid has ended, and why ("was killed by signal 9 (SIGKILL)"). Its
  * tasks fail or are run again once the transport has delivered what it had sent before. */
 void tine_loop_worker_died(tine_loop *l, uint32_t pid, const char *reason);
+/* fn(pid, token) is called, with the lock, when a local worker's connection is lost but nobody has reported its end: it is stopped, or
+ * stuck, and has to be ended so that another can take its place. Set before workers join. */
+void tine_loop_on_stray(tine_loop *l, void (*fn)(uint32_t pid, const char *token));
 void tine_loop_workers_gone(tine_loop *l, const char *reason);
 
 /* Frames that are the loop's own business (PONG, EVENTS) go here, with the lock; NULL: dropped. */

@@ -53,6 +53,7 @@ struct tine_loop {
     tine_unsent *unsent;
     tine_later *later, **later_end;
     tine_death *deaths;
+    void (*stray)(uint32_t pid, const char *token);
 
     pthread_mutex_t handles_lock;
     struct tine_handle_change {

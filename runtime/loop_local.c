@@ -74,6 +74,9 @@ int64_t tine_loop_settle_deaths(tine_loop *l, int64_t now) {
         }
         tine_peer peer = d->lost != 0 ? d->lost : peer_of(l, d->pid);
         const char *reason = d->reason != NULL ? d->reason : d->transport_reason;
+        tine_worker_info info;
+        if (d->reason == NULL && l->stray != NULL && tine_hub_worker(l->hub, peer, &info))
+            l->stray(info.pid, info.token);
         if (peer != 0) tine_hub_peer_lost(l->hub, peer, reason, now);
         if (peer != 0 && d->lost == 0) l->transport->ops->drop(l->transport, peer, false, reason);
         *at = d->next;
@@ -81,6 +84,8 @@ int64_t tine_loop_settle_deaths(tine_loop *l, int64_t now) {
     }
     return next;
 }
+
+void tine_loop_on_stray(tine_loop *l, void (*fn)(uint32_t pid, const char *token)) { l->stray = fn; }
 
 void tine_loop_deaths_free(tine_loop *l) {
     while (l->deaths != NULL) {

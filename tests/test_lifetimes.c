@@ -2,8 +2,10 @@
  * outlive Tine itself. */
 #include <criterion/criterion.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "tests/support/cluster.h"
 
@@ -199,5 +201,21 @@ TRANSPORT_TEST(lifetimes, a_trace_is_started_while_another_thread_waits, 20) {
     for (int i = 0; i < 200; i++) cr_assert_eq(tine_trace_start(), TINE_OK);
     cr_assert_eq(tine_trace_write("/dev/null"), TINE_OK);
     pthread_join(thread, NULL);
+    cluster_stop();
+}
+
+TINE_FUNCTION(test_pid, "") { return tine_int(getpid()); }
+
+/* Its connection was given up but it lived, so nobody took its place, and what was forked next waited for ever. */
+TRANSPORT_TEST_REMOTE(lifetimes, a_stopped_worker_is_replaced, 30) {
+    tine_options o = {.endpoint = endpoint, .workers = 1, .heartbeat = 0.1, .log_level = "error"};
+    cluster_start_with(&o);
+    pid_t first = (pid_t)cluster_take_int(tine_fork("test_pid"));
+    tine_future *f = tine_fork("test_spin", 60.0);
+    cr_assert_eq(tine_wait_for(f, 0.2, NULL), TINE_ETIMEDOUT);
+    cr_assert_eq(kill(first, SIGSTOP), 0);
+    cr_assert_eq(tine_wait(f, NULL), TINE_ELOST, "%s", tine_error_message());
+    tine_release(f);
+    cr_assert_neq(cluster_take_int(tine_fork("test_pid")), first);
     cluster_stop();
 }

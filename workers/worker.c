@@ -168,10 +168,16 @@ static bool run_due(tine_worker *w) {
     if (d == NULL) return false;
     w->due = d->next;
     if (w->due == NULL) w->due_end = &w->due;
-    tine_task task = {.host = d->job}; /* what a callback forks, puts or waits for is its task's */
-    tine_current.task = d->job != NULL ? &task : NULL;
+    tine_task task = {
+        .host = d->job}; /* what a callback forks or puts is its task's; what it makes goes with it */
+    if (d->job != NULL) {
+        tine_current.task = &task;
+        tine_current.pool = &task.pool;
+    }
     d->fn(d->arg);
     tine_current.task = NULL;
+    tine_current.pool = NULL;
+    tine_pool_drain(&task.pool);
     free(d);
     return true;
 }
