@@ -37,6 +37,8 @@ typedef struct tine_context_ops {
                          tine_object *out);
     /* Without the lock: the class and the payload (a new reference) of an object; a worker may wait for it to arrive. */
     tine_error (*object_payload)(tine_context *c, tine_object id, tine_payload **payload, char **class_name);
+    /* With the lock: nothing holds the object any more. NULL where tine_instance_forget is called instead. */
+    bool (*gone)(tine_context *c, tine_object id);
     /* With the lock: fn(arg) is run soon, on the thread that drives this context, without the lock; what it forks is
      * forked by `host`. */
     void (*later)(tine_context *c, void (*fn)(void *arg), void *arg, void *host);

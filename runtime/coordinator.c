@@ -147,6 +147,13 @@ static tine_error object_payload(tine_context *context, tine_object id, tine_pay
     return TINE_OK;
 }
 
+static bool gone(tine_context *context, tine_object id) {
+    tine_loop *l = coordinator_of(context)->loop;
+    if (l->stopping) return false;
+    tine_loop_count_handles(l);
+    return tine_hub_object_payload(l->hub, id, NULL) == NULL;
+}
+
 /* With the lock. */
 static tine_value *put_value(void *ctx, tine_object id) {
     tine_coordinator *c = ctx;
@@ -206,6 +213,7 @@ static const tine_context_ops coordinator_ops = {
     .describe = describe,
     .object = object,
     .object_payload = object_payload,
+    .gone = gone,
     .later = later,
     .pause = pause,
     .changed = changed,

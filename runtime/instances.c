@@ -65,15 +65,41 @@ static void leave(tine_context *c, instance *i) {
     c->ops->lock(c);
 }
 
+/* With the lock: those whose objects are gone, taken out of the list. */
+static instance *take_gone(tine_context *c) {
+    instance *out = NULL;
+    for (instance **at = &c->instances->first; c->ops->gone != NULL && *at != NULL;) {
+        instance *i = *at;
+        if (i->users > 0 || i->state != READY || !c->ops->gone(c, i->id)) {
+            at = &i->next;
+            continue;
+        }
+        *at = i->next;
+        i->next = out;
+        out = i;
+    }
+    return out;
+}
+
+static void destroy_all(instance *i) {
+    while (i != NULL) {
+        instance *next = i->next;
+        destroy(i);
+        i = next;
+    }
+}
+
 /* With the lock, which it lets go of meanwhile: a use of the instance, ready or broken. */
 static tine_error enter(tine_context *c, tine_object id, void *host, instance **out) {
     instance **at = place_of(c->instances, id), *i = *at;
     if (i == NULL) {
         i = calloc(1, sizeof *i);
         if (i == NULL) return tine_error_set(TINE_ENOMEM, "no memory for a module");
+        instance *old = take_gone(c);
         *i = (instance){.next = c->instances->first, .id = id, .state = MAKING, .users = 1};
         c->instances->first = i;
         c->ops->unlock(c);
+        destroy_all(old); /* fini is the user's */
         tine_error e = make(c, i, host);
         c->ops->lock(c);
         i->state = e == TINE_OK ? READY : BROKEN;

@@ -1,5 +1,5 @@
 /* Instances of modules in one context: made from the object's constructor arguments at the first call that needs them here, at most
- * once, and freed when the object is dropped. */
+ * once, and freed when the object is dropped (at the coordinator: when the next one is made after that). */
 #ifndef TINE_RUNTIME_INSTANCES_H
 #define TINE_RUNTIME_INSTANCES_H
 

@@ -74,10 +74,18 @@ Test(lifetimes, a_name_that_is_null_is_an_error, .timeout = 20) {
     cluster_stop();
 }
 
-static void *nothing_new(tine_task *task) { return task; }
+static atomic_int instances;
+static void *nothing_new(tine_task *task) {
+    instances++;
+    return task;
+}
+static void nothing_free(void *self) {
+    (void)self;
+    instances--;
+}
 static tine_value *nothing_forward(tine_task *task) { return tine_ref(tine_arg(task, 0)); }
 static const tine_method nothing_methods[] = {{"forward", "x", nothing_forward, 0}, {0}};
-static const tine_class nothing = {"test_nothing", "", nothing_new, NULL, nothing_methods};
+static const tine_class nothing = {"test_nothing", "", nothing_new, nothing_free, nothing_methods};
 TINE_CLASS(nothing)
 
 TINE_FUNCTION(test_spin, "seconds") {
@@ -218,4 +226,18 @@ TRANSPORT_TEST_REMOTE(lifetimes, a_stopped_worker_is_replaced, 30) {
     tine_release(f);
     cr_assert_neq(cluster_take_int(tine_fork("test_pid")), first);
     cluster_stop();
+}
+
+/* Instances that the coordinator's own calls made stayed until the end. */
+Test(lifetimes, modules_called_in_the_program_are_freed_when_dropped, .timeout = 20) {
+    cluster_start(NULL, 1);
+    for (int i = 0; i < 100; i++) {
+        tine_value *module = tine_module("test_nothing"), *v = tine_call(module, i);
+        cr_assert_eq(tine_as_int(v), i);
+        tine_release(v);
+        tine_release(module);
+        cr_assert_leq(instances, 2);
+    }
+    cluster_stop();
+    cr_assert_eq(instances, 0);
 }
