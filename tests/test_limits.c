@@ -1,4 +1,5 @@
-/* What is bounded, and what is large: a million tasks, a million results, values past 2 GiB. */
+/* What is bounded, and what is large: a million tasks, a million results, values past 2 GiB. tests/run: one case at a time, since two of
+ * 3 GiB would each find memory enough for itself. */
 #include <criterion/criterion.h>
 #include <malloc.h>
 #include <stdio.h>
