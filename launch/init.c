@@ -274,6 +274,11 @@ tine_error tine_init(int *argc, char **argv, const tine_options *options) {
 int tine_shutdown(void) {
     int status = 0;
     if (!state.running) return 0;
+    if (tine_loop_in_callback()) {
+        tine_log(TINE_LOG_ERROR, "tine_shutdown was called in a callback, on a thread that it would wait "
+                                 "for: nothing is shut down");
+        return 1;
+    }
     if (state.settings.trace != NULL &&
         tine_coordinator_trace_write(state.coordinator, state.settings.trace, TRACE_SECONDS) != TINE_OK) {
         tine_log(TINE_LOG_ERROR, "%s", tine_error_message());

@@ -44,7 +44,8 @@ typedef struct tine_context_ops {
     void (*later)(tine_context *c, void (*fn)(void *arg), void *arg, void *host);
     /* With the lock, which it lets go of meanwhile: blocks until somebody calls `changed`; may return early. */
     void (*pause)(tine_context *c);
-    void (*changed)(tine_context *c); /* with the lock */
+    bool (*may_pause)(tine_context *c); /* not in a callback, on whose thread the others go on */
+    void (*changed)(tine_context *c);   /* with the lock */
     /* The last future is gone, and the owner: frees the context. NULL: its futures do not outlive it. */
     void (*free)(tine_context *c);
 } tine_context_ops;

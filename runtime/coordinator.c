@@ -195,6 +195,11 @@ static void pause(tine_context *context) {
     pthread_cond_wait(&c->changed, &c->loop->lock);
 }
 
+static bool may_pause(tine_context *c) {
+    (void)c;
+    return !tine_loop_in_callback();
+}
+
 static void changed(tine_context *c) { pthread_cond_broadcast(&coordinator_of(c)->changed); }
 
 static void context_free(tine_context *context) {
@@ -216,6 +221,7 @@ static const tine_context_ops coordinator_ops = {
     .gone = gone,
     .later = later,
     .pause = pause,
+    .may_pause = may_pause,
     .changed = changed,
     .free = context_free,
 };

@@ -112,9 +112,13 @@ static tine_error enter(tine_context *c, tine_object id, void *host, instance **
     i->next = c->instances->first;
     c->instances->first = i;
     i->users++;
-    while (i->state == MAKING) c->ops->pause(c);
+    while (i->state == MAKING && c->ops->may_pause(c)) c->ops->pause(c);
     *out = i;
     if (i->state == READY) return TINE_OK;
+    if (i->state == MAKING) {
+        leave(c, i);
+        return tine_error_set(TINE_ESTATE, "the module is being made, and a callback cannot wait for it");
+    }
     leave(c, i);
     return tine_error_set(TINE_EFAILED, "the module could not be made (another call that needed it failed)");
 }

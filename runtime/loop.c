@@ -16,6 +16,8 @@ enum { PUSHES_PER_RECEIVE = 32 };
 
 static _Thread_local bool in_callback;
 
+bool tine_loop_in_callback(void) { return in_callback; }
+
 void tine_loop_lock(tine_loop *l) { pthread_mutex_lock(&l->lock); }
 void tine_loop_unlock(tine_loop *l) { pthread_mutex_unlock(&l->lock); }
 tine_hub *tine_loop_hub(tine_loop *l) { return l->hub; }

@@ -44,6 +44,9 @@ void tine_loop_push(tine_loop *l);
 /* With the lock: fn(arg) is run by the driver, without the lock. Frees nothing on a lack of memory: it aborts no one and runs at once. */
 void tine_loop_later(tine_loop *l, void (*fn)(void *arg), void *arg);
 
+/* Is the calling thread running a callback? Then it is the driver, and must not wait. */
+bool tine_loop_in_callback(void);
+
 tine_hub *tine_loop_hub(tine_loop *l);
 tine_transport *tine_loop_transport(tine_loop *l);
 

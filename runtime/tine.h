@@ -86,7 +86,7 @@ typedef struct tine_options {
  * Errors: EINVAL (a wrong setting, named), EIO, ETIMEDOUT (no worker came), ESTATE (already started). */
 TINE_API tine_error tine_init(int *argc, char **argv, const tine_options *options);
 /* Ends the workers, waits for them, frees everything; futures not yet done complete with ECANCELED. The exit code for main:
- * 0, or 1 when the trace could not be written. May be called twice. */
+ * 0, or 1 when the trace could not be written. May be called twice; not in a callback, nor while another thread is about to fork. */
 TINE_API int tine_shutdown(void);
 TINE_API int tine_worker_count(void);     /* workers joined now */
 TINE_API const char *tine_endpoint(void); /* where workers can join; NULL before tine_init */
@@ -114,7 +114,9 @@ TINE_API tine_error tine_wait_for(tine_future *f, double seconds, tine_value **o
 TINE_API tine_error tine_wait_any(tine_future *const *f, size_t n, size_t *index);
 /* Blocks until all are done; the first error in order, or OK with n values in out (may be NULL). */
 TINE_API tine_error tine_wait_all(tine_future *const *f, size_t n, tine_value **out);
-TINE_API bool tine_done(const tine_future *f);
+TINE_API bool
+tine_done(const tine_future
+              *f); /* a task that asks again and again must wait in between: replies come to those who wait */
 /* Calls fn once when f is done, at once if it is: on the thread that drives Tine at that moment, holding no lock. It may
  * fork, not wait. */
 TINE_API tine_error tine_then(tine_future *f, void (*fn)(tine_future *f, void *ctx), void *ctx);
@@ -144,7 +146,8 @@ TINE_API tine_value *tine_float(double d);
 TINE_API tine_value *tine_string(const char *utf8);
 TINE_API tine_value *tine_bytes(const void *data, size_t size);
 /* Row-major, contiguous. rank 0 is a scalar. tine_tensor copies `data`; tine_tensor_new gives the memory to be filled before
- * the value is passed on (*data, 64-byte aligned); tine_tensor_wrap takes the memory over and calls release(ctx) at the end. */
+ * the value is passed on (*data, 64-byte aligned); tine_tensor_wrap takes the memory over and calls release(ctx) at the end, on
+ * any thread; release must not call Tine. */
 TINE_API tine_value *tine_tensor(tine_dtype t, int rank, const int64_t *shape, const void *data);
 TINE_API tine_value *tine_tensor_new(tine_dtype t, int rank, const int64_t *shape, void **data);
 TINE_API tine_value *tine_tensor_wrap(tine_dtype t, int rank, const int64_t *shape, void *data,

@@ -282,6 +282,8 @@ static void pause(tine_context *c) {
     tine_job_park(w->current);
 }
 
+static bool may_pause(tine_context *c) { return worker_of(c)->current != NULL; }
+
 static void changed(tine_context *c) {
     tine_worker *w = worker_of(c);
     for (tine_job *j; (j = tine_job_list_take(&w->pausing)) != NULL;) tine_job_wake(j);
@@ -299,6 +301,7 @@ static const tine_context_ops worker_ops = {
     .object_payload = object_payload,
     .later = later,
     .pause = pause,
+    .may_pause = may_pause,
     .changed = changed,
 };
 
