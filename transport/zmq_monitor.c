@@ -17,6 +17,10 @@ static int set(void *socket, int option, int value) {
     return zmq_setsockopt(socket, option, &value, sizeof value);
 }
 
+/* Beats missed before a peer counts as dead. On one host the kernel tells of every death at once, and silence means a stopped
+ * process or a machine that is short of memory: five beats were once too few for a worker that was only starved. */
+enum { BEATS_LOCAL = 30, BEATS_REMOTE = 10 };
+
 /* Each is set on purpose:
  * LINGER 0: closing must not block; `stop` sets what it may wait.
  * SNDHWM: what libzmq does not take waits in our queue, which is bounded by bytes. 1000 is past the point where the rate of
@@ -41,10 +45,11 @@ static int set_options(zmq_end *t) {
     int beat = (int)(t->config.heartbeat_ns / 1000000);
     if (beat < 1) beat = 1;
     if (beat > 60000) beat = 60000;
+    int patience = beat * (strncmp(t->url, "ipc:", 4) == 0 ? BEATS_LOCAL : BEATS_REMOTE);
     int rc = set(s, ZMQ_LINGER, 0) | set(s, ZMQ_SNDHWM, 1000) | set(s, ZMQ_RCVHWM, 65536) |
              set(s, ZMQ_IMMEDIATE, 0) | zmq_setsockopt(s, ZMQ_MAXMSGSIZE, &max, sizeof max) |
-             set(s, ZMQ_HEARTBEAT_IVL, beat) | set(s, ZMQ_HEARTBEAT_TIMEOUT, 5 * beat) |
-             set(s, ZMQ_HEARTBEAT_TTL, 5 * beat) | set(s, ZMQ_HANDSHAKE_IVL, 10000);
+             set(s, ZMQ_HEARTBEAT_IVL, beat) | set(s, ZMQ_HEARTBEAT_TIMEOUT, patience) |
+             set(s, ZMQ_HEARTBEAT_TTL, patience) | set(s, ZMQ_HANDSHAKE_IVL, 10000);
     if (t->listener) return rc | set(s, ZMQ_ROUTER_MANDATORY, 1) | set(s, ZMQ_ROUTER_HANDOVER, 0);
     return rc | set(s, ZMQ_RECONNECT_IVL, 3600000);
 }

@@ -35,7 +35,7 @@ class Connection:
         self.socket = zmq.Context.instance().socket(zmq.DEALER)
         self.socket.setsockopt(zmq.RECONNECT_IVL, 3600000)
         self.socket.setsockopt(zmq.HEARTBEAT_IVL, 1000)
-        self.socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 5000)
+        self.socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 10000)
         self.socket.setsockopt(zmq.LINGER, 1000)
         self.monitor = self.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
         self.socket.connect(endpoint)
