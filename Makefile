@@ -40,7 +40,7 @@ TESTS    := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/test_*.c)) \
 SIM_SRC  := $(wildcard tests/sim/*.c)
 # The mpi transport is a module, loaded on first use: programs start where Open MPI is missing. It carries its own
 # copies of the few files it needs, since it cannot count on finding them in the program that loads it.
-MPI_SRC  := $(wildcard transport/mpi*.c transport/launcher.c transport/buffer.c)
+MPI_SRC  := $(wildcard transport/mpi*.c transport/launcher.c transport/buffer.c transport/pages.c)
 MPI_MODULE := $(if $(shell pkg-config --exists ompi-c 2>/dev/null && echo yes),$(BUILD)/libtine-mpi.so)
 obj       = $(patsubst %.c,$(BUILD)/%.o,$(1))
 LIB_OBJ  := $(call obj,$(LIB_SRC))
