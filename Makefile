@@ -137,7 +137,7 @@ $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(TEST_SUPPORT) $(BUILD)/libcomma
 	$(Q)$(LINK) -lcriterion -o $@
 # Programs that tests start under mpirun.
 $(call obj,$(wildcard tests/mpi/*.c)): CPPFLAGS += $(shell pkg-config --cflags ompi-c 2>/dev/null)
-$(MPI_TESTS): $(BUILD)/mpi/%: $(BUILD)/tests/mpi/%.o $(call obj,$(wildcard tests/support/conformance*.c)) $(BUILD)/libtine.a
+$(MPI_TESTS): $(BUILD)/mpi/%: $(BUILD)/tests/mpi/%.o $(call obj,$(wildcard tests/support/conformance*.c) tests/support/progress.c) $(BUILD)/libtine.a
 	@mkdir -p $(@D)
 	@echo "  LD $@"
 	$(Q)$(LINK) $(shell pkg-config --libs ompi-c) -o $@

@@ -372,6 +372,12 @@ static void inproc_wait(tine_transport *t, int64_t timeout_ns) {
     if (ppoll(&p, 1, timeout_ns < 0 ? NULL : &ts, NULL) > 0) tine_wakeup_clear(&e->wakeup);
 }
 
+/* A frame is handed over whole. */
+static bool inproc_busy(tine_transport *t) {
+    (void)t;
+    return false;
+}
+
 static void inproc_wake(tine_transport *t) { tine_wakeup_call(&((end *)t)->wakeup); }
 
 /* Takes what an inbox holds of one bond (all of it where `l` is NULL) out of it, to be freed outside the lock. */
@@ -461,6 +467,7 @@ const tine_transport_ops tine_transport_inproc = {
     .send = inproc_send,
     .recv = inproc_recv,
     .wait = inproc_wait,
+    .busy = inproc_busy,
     .wake = inproc_wake,
     .drop = inproc_drop,
     .close = inproc_close,

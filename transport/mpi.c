@@ -164,6 +164,12 @@ static int mpi_recv(tine_transport *base, tine_event *ev) {
 
 static void mpi_wait(tine_transport *base, int64_t timeout_ns) { tine_mpi_idle_wait(of(base), timeout_ns); }
 
+static bool mpi_busy(tine_transport *base) {
+    tine_mpi *t = of(base);
+    if (t->flying_slots) tine_mpi_out_reap_slots(t);
+    return t->busy || t->flying_slots;
+}
+
 static void mpi_wake(tine_transport *base) { tine_mpi_idle_wake(of(base)); }
 
 static void bye(tine_mpi *t, tine_mpi_peer *p, bool clean) {
@@ -268,6 +274,7 @@ static const tine_transport_ops ops = {
     .send = mpi_send,
     .recv = mpi_recv,
     .wait = mpi_wait,
+    .busy = mpi_busy,
     .wake = mpi_wake,
     .drop = mpi_drop,
     .close = mpi_close,

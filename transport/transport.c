@@ -22,6 +22,7 @@ void tine_transport_check(const tine_transport_ops *ops) {
     TINE_ASSERT(ops->send != NULL, ==, true);
     TINE_ASSERT(ops->recv != NULL, ==, true);
     TINE_ASSERT(ops->wait != NULL, ==, true);
+    TINE_ASSERT(ops->busy != NULL, ==, true);
     TINE_ASSERT(ops->wake != NULL, ==, true);
     TINE_ASSERT(ops->drop != NULL, ==, true);
     TINE_ASSERT(ops->close != NULL, ==, true);

@@ -231,6 +231,11 @@ static void zmq_wait(tine_transport *tt, int64_t timeout_ns) {
     if (p[2].revents) t->monitor_ready = true;
 }
 
+static bool zmq_busy(tine_transport *tt) {
+    const zmq_end *t = (zmq_end *)tt;
+    return t->backlog || t->arriving;
+}
+
 static void zmq_wake(tine_transport *tt) { tine_wakeup_call(&((zmq_end *)tt)->wakeup); }
 
 static void zmq_drop(tine_transport *tt, tine_peer peer, bool bad, const char *reason) {
@@ -301,6 +306,7 @@ const tine_transport_ops tine_transport_zmq = {
     .send = zmq_send_op,
     .recv = zmq_recv_op,
     .wait = zmq_wait,
+    .busy = zmq_busy,
     .wake = zmq_wake,
     .drop = zmq_drop,
     .close = zmq_close_op,

@@ -112,6 +112,7 @@ struct zmq_end {
     bool failed_handshake; /* listener: that connection never came past its handshake, see last_error */
     int8_t *silent;        /* listener: by descriptor, see tine_zmq_silent */
     size_t n_silent;
+    unsigned arriving;  /* peers of whom a large frame has come in part */
     unsigned anonymous; /* listener: peers whose descriptor is not known */
     bool hung_up;       /* connector: the connection ended before it was joined */
     int failures;       /* attempts that ended so far */
@@ -170,6 +171,6 @@ void tine_zmq_flight_unref(zmq_flight *f);
 /* zmq_recv.c */
 enum { RECEIVE_DRY, RECEIVE_EVENT, RECEIVE_NOTHING };
 int tine_zmq_receive(zmq_end *t, tine_event *ev);
-void tine_zmq_forget_incoming(zmq_peer *p);
+void tine_zmq_forget_incoming(zmq_end *t, zmq_peer *p);
 
 #endif

@@ -89,7 +89,7 @@ static void peer_free(zmq_end *t, zmq_peer *p) {
     unwatch(t, p);
     unbacklog(t, p);
     tine_zmq_forget_queue(p);
-    tine_zmq_forget_incoming(p);
+    tine_zmq_forget_incoming(t, p);
     tine_zmq_flight_unref(p->flight);
     free(p);
 }
@@ -129,7 +129,7 @@ void tine_zmq_peer_lose(zmq_end *t, zmq_peer *p, bool bad, const char *reason) {
     p->writable_due = false;
     snprintf(p->reason, sizeof p->reason, "%s", reason);
     tine_zmq_forget_queue(p);
-    tine_zmq_forget_incoming(p);
+    tine_zmq_forget_incoming(t, p);
     if (!p->gone) tine_zmq_send_bye(t, p->routing, p->reason);
     put_due(t, p);
 }

@@ -8,7 +8,8 @@
 
 #include "transport/zmq_end.h"
 
-void tine_zmq_forget_incoming(zmq_peer *p) {
+void tine_zmq_forget_incoming(zmq_end *t, zmq_peer *p) {
+    t->arriving -= p->in_sizes != NULL;
     tine_frame_free(p->in);
     free(p->in_sizes);
     p->in = NULL;
@@ -102,9 +103,10 @@ static int read_open(zmq_end *t, zmq_peer *p, zmq_msg_t *first) {
     const char *wrong = tine_wire_read_open(bytes, zmq_msg_size(first), t->config.max_frame, &n, &total);
     if (wrong) return bad(t, p, false, wrong);
     p->in_sizes = malloc(((size_t)n + 1) * sizeof *p->in_sizes);
+    t->arriving += p->in_sizes != NULL;
     p->in = p->in_sizes ? tine_frame_new((size_t)tine_wire_read_open_size(bytes, 0), n) : NULL;
     if (!p->in) {
-        tine_zmq_forget_incoming(p);
+        tine_zmq_forget_incoming(t, p);
         return no_memory(t, p, false);
     }
     for (uint32_t i = 0; i <= n; i++) p->in_sizes[i] = tine_wire_read_open_size(bytes, i);
@@ -152,7 +154,7 @@ static int take_chunk(zmq_end *t, zmq_peer *p, const void *bytes, size_t size, t
     if (!fill_empty(p->in)) return no_memory(t, p, false);
     tine_frame *f = p->in;
     p->in = NULL;
-    tine_zmq_forget_incoming(p);
+    tine_zmq_forget_incoming(t, p);
     return deliver(t, p, f, ev);
 }
 

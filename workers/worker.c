@@ -2,8 +2,7 @@
  *
  * Between two stretches of tasks it looks at what came in; with nothing to run it blocks in the transport. Jobs that can go on
  * come before tasks that have not started, so that what is begun is finished first. A task that computes is not interrupted: what
- * keeps the connection alive meanwhile is the transport's own thread or library. */
-#include "transport/clock.h"
+ * keeps the connection alive meanwhile is the transport's own thread or library, and what is large moves on by progress.h. */
 #include "workers/worker.h"
 
 #include <errno.h>
@@ -17,9 +16,10 @@
 #include "runtime/log.h"
 #include "runtime/trace.h"
 #include "transport/assert.h"
+#include "transport/clock.h"
 #include "workers/worker_internal.h"
 
-enum { EVENTS_PER_TURN = 64 };
+enum { EVENTS_PER_TURN = 64, LONG_NS = 4000000 };
 
 static void stop(tine_worker *w, tine_error status, const char *why) {
     if (w->stopping) return;
@@ -93,9 +93,14 @@ static void trace(tine_worker *w, uint32_t what) {
     tine_payload_unref(m.payload);
 }
 
+static void lend_if_busy(tine_worker *w) {
+    if (w->transport != NULL && w->transport->ops->busy(w->transport)) tine_progress_lend(&w->progress);
+}
+
 void tine_worker_act(tine_worker *w) {
     if (w->acting) return; /* the one that is at it goes on */
     w->acting = true;
+    tine_progress_take(&w->progress);
     tine_agent_action a;
     while (tine_agent_next(w->agent, &a)) {
         switch (a.kind) {
@@ -109,6 +114,7 @@ void tine_worker_act(tine_worker *w) {
         }
     }
     w->acting = false;
+    if (w->current != NULL) lend_if_busy(w);
 }
 
 /* ---- frames in ---- */
@@ -130,7 +136,7 @@ static void frame_came(tine_worker *w, tine_frame *f) {
 static void receive(tine_worker *w) {
     for (int n = 0; n < EVENTS_PER_TURN; n++) {
         tine_event ev;
-        if (w->transport->ops->recv(w->transport, &ev) != 0) {
+        if (tine_progress_recv(&w->progress, &ev) != 0) {
             stop(w, TINE_EIO, "the transport is broken");
             return;
         }
@@ -182,6 +188,19 @@ static bool run_due(tine_worker *w) {
     return true;
 }
 
+/* A hand-over costs some tens of microseconds: little beside a large frame, or beside a stretch of milliseconds, in which the
+ * next task's arguments may come. */
+static void run_job(tine_worker *w, tine_job *j) {
+    if (w->long_stretch)
+        tine_progress_lend(&w->progress);
+    else
+        lend_if_busy(w);
+    int64_t began = tine_clock_ns();
+    tine_job_run(j);
+    w->long_stretch = tine_clock_ns() - began >= LONG_NS;
+    tine_progress_take(&w->progress);
+}
+
 /* Runs one stretch of one job; false when there is none. */
 static bool run_one(tine_worker *w) {
     tine_agent_task task;
@@ -194,7 +213,7 @@ static bool run_one(tine_worker *w) {
         j = tine_job_list_take(&w->runnable);
     }
     if (j == NULL) return false;
-    tine_job_run(j);
+    run_job(w, j);
     return true;
 }
 
@@ -209,7 +228,7 @@ static void serve(tine_worker *w) {
         tine_worker_act(w);
         if (did || w->runnable.first != NULL || w->due != NULL || w->stopping) continue;
         int64_t left = next == INT64_MAX ? -1 : next - tine_clock_ns();
-        w->transport->ops->wait(w->transport, next != INT64_MAX && left < 0 ? 0 : left);
+        tine_progress_wait(&w->progress, next != INT64_MAX && left < 0 ? 0 : left);
     }
 }
 
@@ -250,6 +269,7 @@ static void unwind(tine_worker *w) {
 }
 
 static tine_error finish(tine_worker *w) {
+    tine_progress_fini(&w->progress);
     if (w->transport != NULL) {
         send_again(w);
         w->transport->ops->close(w->transport);
@@ -288,6 +308,7 @@ tine_error tine_worker_run(const tine_worker_config *config) {
         stop(w, failed == -EINVAL ? TINE_EINVAL : TINE_EIO, why);
         goto out;
     }
+    tine_progress_init(&w->progress, w->transport);
     tine_error e = tine_fiber_pool_new(&w->fibers, config->stack_size, 0);
     if (e == TINE_OK) e = make_agent(w, config);
     if (e != TINE_OK) {

@@ -6,6 +6,7 @@
 #include "runtime/idmap.h"
 #include "workers/agent.h"
 #include "workers/fiber.h"
+#include "workers/progress.h"
 #include "workers/worker.h"
 
 typedef struct tine_worker tine_worker;
@@ -66,6 +67,8 @@ struct tine_worker {
     tine_context context;
     tine_agent *agent;
     tine_transport *transport;
+    tine_progress progress;
+    bool long_stretch; /* the last stretch of a task was one */
     tine_fiber_pool *fibers;
     tine_job *newest; /* all live jobs */
     size_t n_jobs;

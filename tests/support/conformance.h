@@ -19,9 +19,9 @@
     X(zero_length)                                                                                           \
     X(many_buffers)                                                                                          \
     X(large)                                                                                                 \
-    X(unaligned) X(large_header) X(overtaking) X(parallel_large) X(death_in_mid_send) X(listener_lost)       \
-        X(reconnect) X(late_listener) X(connect_to_nobody) X(close_pending) X(listener_close_pending)        \
-            X(back_pressure) X(max_frame) X(drop) X(wake) X(unknown_peer)
+    X(unaligned) X(large_header) X(overtaking) X(parallel_large) X(busy) X(death_in_mid_send)                \
+        X(listener_lost) X(reconnect) X(late_listener) X(connect_to_nobody) X(close_pending)                 \
+            X(listener_close_pending) X(back_pressure) X(max_frame) X(drop) X(wake) X(unknown_peer)
 // clang-format on
 
 enum {

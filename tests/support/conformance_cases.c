@@ -1,91 +1,14 @@
-/* The cases of the conformance suite, each a listener's and a connector's role. See conformance.h. */
-#include <errno.h>
+/* The cases of the conformance suite about sizes, order and bounds, each a listener's and a connector's role, and the list of all.
+ * See conformance.h. */
 #include <pthread.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
-#include "tests/support/conformance.h"
+#include "tests/support/conformance_roles.h"
 #include "transport/assert.h"
 #include "transport/clock.h"
 
-#define REQUIRE TINE_CONF_REQUIRE
-enum { KI = 1 << 10, MI = 1 << 20 };
-
-/* The next event must be of this kind; `want_frame` style helpers keep the roles readable. */
-static bool expect(tine_conf_end *e, tine_event_kind kind, tine_event *ev) {
-    *ev = tine_conf_next(e);
-    if (ev->kind == kind) return true;
-    snprintf(e->why, sizeof e->why, "expected event %d, got %d of peer %llu (%.100s)", kind, ev->kind,
-             (unsigned long long)ev->peer, ev->reason);
-    tine_frame_free(ev->frame);
-    ev->frame = NULL;
-    return false;
-}
-
-static bool expect_up(tine_conf_end *e, tine_peer *peer) {
-    tine_event ev;
-    if (!expect(e, TINE_EVENT_UP, &ev)) return false;
-    *peer = ev.peer;
-    REQUIRE(e, ev.peer != 0, "a peer has an id");
-    return true;
-}
-
-static bool expect_frame(tine_conf_end *e, tine_peer peer, size_t header, size_t buffer, uint32_t seed) {
-    tine_event ev;
-    if (!expect(e, TINE_EVENT_FRAME, &ev)) return false;
-    bool same = tine_conf_check(ev.frame, header, buffer, seed);
-    size_t bytes = tine_frame_bytes(ev.frame);
-    tine_frame_free(ev.frame);
-    REQUIRE(e, ev.peer == peer, "a frame of peer %llu", (unsigned long long)ev.peer);
-    REQUIRE(e, same, "a frame of %zu bytes is not the one that was sent (header %zu, seed %u)", bytes, header,
-            seed);
-    return true;
-}
-
-static bool expect_lost(tine_conf_end *e, tine_peer peer, bool bad) {
-    tine_event ev;
-    if (!expect(e, TINE_EVENT_LOST, &ev)) return false;
-    REQUIRE(e, ev.peer == peer && ev.bad == bad, "peer %llu, bad %d", (unsigned long long)ev.peer, ev.bad);
-    REQUIRE(e, ev.reason[0] != 0, "no reason");
-    return true;
-}
-
-static bool send(tine_conf_end *e, tine_peer peer, size_t header, size_t buffer, uint32_t seed) {
-    return tine_conf_send(e, peer, tine_conf_frame(header, buffer, seed));
-}
-
-static bool up_at_listener(tine_conf_end *e, tine_peer *peer) { return expect_up(e, peer) && *peer == 1; }
-
-/* The connector's last act in most cases: what the listener sent last was seen, the listener goes first. */
-static bool until_lost(tine_conf_end *e) { return expect_lost(e, 1, false); }
-
 /* ---- sizes and shapes: the connector echoes ---- */
-
-static bool echo(tine_conf_end *e) {
-    tine_peer p;
-    if (!up_at_listener(e, &p)) return false;
-    for (;;) {
-        tine_event ev = tine_conf_next(e);
-        if (ev.kind == TINE_EVENT_LOST) return true;
-        if (ev.kind == TINE_EVENT_WRITABLE) continue;
-        REQUIRE(e, ev.kind == TINE_EVENT_FRAME, "event %d", ev.kind);
-        int rc;
-        while ((rc = e->ops->send(e->t, p, ev.frame)) == -EAGAIN) {
-            tine_event w = tine_conf_next(e);
-            REQUIRE(e, w.kind == TINE_EVENT_WRITABLE, "event %d while blocked", w.kind);
-        }
-        if (rc) tine_frame_free(ev.frame);
-        REQUIRE(e, rc == 0 || rc == -EPIPE, "send: %d", rc);
-    }
-}
-
-static bool start_one(tine_conf_end *e, tine_peer *p) {
-    tine_conf_go(e, 0);
-    return expect_up(e, p);
-}
 
 static bool zero_length(tine_conf_end *e) {
     tine_peer p;
@@ -289,162 +212,32 @@ static bool parallel_large_connector(tine_conf_end *e) {
     return until_lost(e);
 }
 
-/* ---- deaths ---- */
-
-/* Connector 0 is killed while it sends 256 MiB; connector 1 is none the worse for it. */
-static bool death_in_mid_send(tine_conf_end *e) {
-    tine_peer dead, other;
-    tine_conf_go(e, 1);
-    if (!expect_up(e, &other)) return false;
-    if (!start_one(e, &dead) || !expect_frame(e, dead, 5, SIZE_MAX, 1) || !send(e, dead, 5, SIZE_MAX, 2))
-        return false;
-    tine_event ev = tine_conf_next(e);
-    if (ev.kind == TINE_EVENT_FRAME &&
-        !strcmp(e->scheme, "inproc")) { /* handed over in one piece, so it was whole */
-        tine_frame_free(ev.frame);
-        ev = tine_conf_next(e);
-    }
-    tine_frame_free(ev.frame);
-    REQUIRE(e, ev.kind == TINE_EVENT_LOST && ev.peer == dead && !ev.bad, "event %d of %llu", ev.kind,
-            (unsigned long long)ev.peer);
-    tine_frame *f = tine_conf_frame(1, SIZE_MAX, 1);
-    int rc = e->ops->send(e->t, dead, f);
-    tine_frame_free(f);
-    REQUIRE(e, rc == -EPIPE, "send to the dead: %d", rc);
-    return send(e, other, 5, 2 * MI, 3) && expect_frame(e, other, 5, 2 * MI, 3);
-}
-
-static bool death_in_mid_send_connector(tine_conf_end *e) {
+/* A large frame is under way for its sender until its receiver has read it; inproc hands it over whole. */
+static bool busy(tine_conf_end *e) {
     tine_peer p;
-    if (e->index == 1) return echo(e);
-    if (!up_at_listener(e, &p) || !send(e, p, 5, SIZE_MAX, 1) || !send(e, p, 5, 256 * MI, 1)) return false;
-    if (!expect_frame(e, p, 5, SIZE_MAX, 2)) return false;
-    e->host->die(e->host, e);
-    return true;
-}
-
-static bool listener_lost(tine_conf_end *e) {
-    tine_peer p[2];
-    for (int i = 0; i < 2; i++) {
-        tine_conf_go(e, i);
-        if (!expect_up(e, &p[i])) return false;
-    }
-    for (int i = 0; i < 2; i++)
-        if (!send(e, p[i], 5, 3 * MI, 1) || !expect_frame(e, p[i], 5, SIZE_MAX, 2)) return false;
-    e->ops->fini(e->t);
-    e->t = NULL;
-    return true;
-}
-
-static bool listener_lost_connector(tine_conf_end *e) {
-    tine_peer p;
-    if (!up_at_listener(e, &p) || !expect_frame(e, p, 5, 3 * MI, 1) || !send(e, p, 5, SIZE_MAX, 2))
-        return false;
-    if (!until_lost(e)) return false;
-    tine_frame *f = tine_conf_frame(1, SIZE_MAX, 1);
-    int rc = e->ops->send(e->t, p, f);
-    tine_frame_free(f);
-    REQUIRE(e, rc == -EPIPE, "send to a listener that is gone: %d", rc);
-    return true;
-}
-
-/* After one connector's death another one comes: a new peer with a new id. */
-static bool reconnect(tine_conf_end *e) {
-    tine_peer first, second;
-    if (!start_one(e, &first) || !send(e, first, 1, SIZE_MAX, 1) || !expect_lost(e, first, false))
-        return false;
-    tine_conf_go(e, 1);
-    if (!expect_up(e, &second)) return false;
-    REQUIRE(e, second != first, "an id was used again");
-    return send(e, second, 1, 2 * MI, 2) && expect_frame(e, second, 1, 2 * MI, 2);
-}
-
-static bool reconnect_connector(tine_conf_end *e) {
-    tine_peer p;
-    if (e->index == 1) return echo(e);
-    if (!up_at_listener(e, &p) || !expect_frame(e, p, 1, SIZE_MAX, 1)) return false;
-    e->host->die(e->host, e);
-    return true;
-}
-
-/* ---- nobody there ---- */
-
-/* A free address is one where somebody listened until now. */
-static bool late_listener(tine_conf_end *e) {
-    char why[128];
-    tine_peer p;
-    e->ops->fini(e->t);
-    e->t = NULL;
+    bool pieces = strcmp(e->scheme, "inproc") != 0;
+    if (!start_one(e, &p)) return false;
+    REQUIRE(e, !e->ops->busy(e->t), "with nothing sent");
+    if (!send(e, p, 9, 64 * MI, 1)) return false;
+    REQUIRE(e, e->ops->busy(e->t) == pieces, "with 64 MiB sent to a peer that does not read");
     tine_conf_go(e, 0);
-    REQUIRE(e, e->ops->listen(&e->t, e->url, NULL, why, sizeof why) == 0, "%s", why);
-    return expect_up(e, &p) && send(e, p, 1, 1, 1) && expect_frame(e, p, 1, 1, 1);
-}
-
-static bool connect_to_nobody(tine_conf_end *e) {
-    e->ops->fini(e->t);
-    e->t = NULL;
-    tine_conf_go(e, 0);
-    return true;
-}
-
-static bool connect_to_nobody_connector(tine_conf_end *e) {
-    int64_t begin = tine_clock_ns();
-    if (!expect_lost(e, 1, false)) return false;
-    REQUIRE(e, tine_clock_ns() - begin > 200000000, "given up before connect_ns");
-    return true;
-}
-
-/* ---- closing with work pending ---- */
-
-enum { PENDING = 1000 };
-
-static bool send_pending_and_stop(tine_conf_end *e, tine_peer p) {
-    if (!send(e, p, 7, 32 * MI, 77)) return false;
-    for (uint32_t i = 0; i < PENDING; i++)
-        if (!send(e, p, 10, 100, i)) return false;
-    e->ops->close(e->t);
-    tine_frame *f = tine_conf_frame(1, SIZE_MAX, 1);
-    int rc = e->ops->send(e->t, p, f);
-    tine_frame_free(f);
-    REQUIRE(e, rc == -EPIPE, "send after close: %d", rc);
-    REQUIRE(e, e->ops->stop(e->t), "not flushed within linger_ns");
-    e->ops->fini(e->t);
-    e->t = NULL;
-    return true;
-}
-
-static bool expect_pending(tine_conf_end *e, tine_peer p) {
-    uint32_t small = 0;
-    for (int i = 0; i < PENDING + 1; i++) {
+    if (!expect_frame(e, p, 1, SIZE_MAX, 2)) return false;
+    for (int64_t until = tine_clock_ns() + NS(20000); e->ops->busy(e->t) && tine_clock_ns() < until;) {
         tine_event ev;
-        if (!expect(e, TINE_EVENT_FRAME, &ev)) return false;
-        bool is_large = ev.frame->header_size == 7;
-        bool same = is_large ? tine_conf_check(ev.frame, 7, 32 * MI, 77)
-                             : tine_conf_check(ev.frame, 10, 100, small++);
-        tine_frame_free(ev.frame);
-        REQUIRE(e, same, "frame %d is not the one that was sent", i);
+        TINE_ASSERT(e->ops->recv(e->t, &ev), ==, 0);
+        REQUIRE(e, ev.kind == TINE_EVENT_NONE, "event %d", ev.kind);
+        e->ops->wait(e->t, NS(10));
     }
-    return expect_lost(e, p, false);
+    REQUIRE(e, !e->ops->busy(e->t), "for 20 s after all was read");
+    return send(e, p, 1, SIZE_MAX, 3);
 }
 
-static bool close_pending(tine_conf_end *e) {
+static bool busy_connector(tine_conf_end *e) {
     tine_peer p;
-    return start_one(e, &p) && expect_pending(e, p);
-}
-
-static bool close_pending_connector(tine_conf_end *e) {
-    tine_peer p;
-    return up_at_listener(e, &p) && send_pending_and_stop(e, p);
-}
-
-static bool listener_close_pending(tine_conf_end *e) {
-    tine_peer p;
-    return start_one(e, &p) && send_pending_and_stop(e, p);
-}
-
-static bool listener_close_pending_connector(tine_conf_end *e) {
-    tine_peer p;
-    return up_at_listener(e, &p) && expect_pending(e, p);
+    if (!up_at_listener(e, &p)) return false;
+    tine_conf_await(e);
+    return expect_frame(e, p, 9, 64 * MI, 1) && send(e, p, 1, SIZE_MAX, 2) &&
+           expect_frame(e, p, 1, SIZE_MAX, 3) && until_lost(e);
 }
 
 /* ---- bounds ---- */
@@ -583,7 +376,6 @@ static bool unknown_peer(tine_conf_end *e) {
     return start_one(e, &p) && send(e, p, 1, 1, 1) && expect_frame(e, p, 1, 1, 1);
 }
 
-#define NS(ms) ((int64_t)(ms)*1000000)
 static const tine_conf_case cases[] = {
     {"order", 2, 0, {0}, {0}, order, order_connector},
     {"zero_length", 1, 0, {0}, {0}, zero_length, echo},
@@ -593,34 +385,21 @@ static const tine_conf_case cases[] = {
     {"large_header", 1, 0, {0}, {0}, large_header, echo},
     {"overtaking", 1, TINE_CONF_OVERTAKES, {0}, {0}, overtaking, overtaking_connector},
     {"parallel_large", 3, 0, {0}, {0}, parallel_large, parallel_large_connector},
-    {"death_in_mid_send", 2, TINE_CONF_DIES, {0}, {0}, death_in_mid_send, death_in_mid_send_connector},
-    {"listener_lost", 2, TINE_CONF_LISTENER_DIES, {0}, {0}, listener_lost, listener_lost_connector},
-    {"reconnect", 2, TINE_CONF_DIES, {0}, {0}, reconnect, reconnect_connector},
-    {"late_listener", 1, TINE_CONF_LATE, {0}, {.connect_ns = -1}, late_listener, echo},
-    {"connect_to_nobody",
-     1,
-     TINE_CONF_LATE,
-     {0},
-     {.connect_ns = NS(300)},
-     connect_to_nobody,
-     connect_to_nobody_connector},
-    {"close_pending", 1, 0, {0}, {.linger_ns = NS(10000)}, close_pending, close_pending_connector},
-    {"listener_close_pending",
-     1,
-     0,
-     {.linger_ns = NS(10000)},
-     {0},
-     listener_close_pending,
-     listener_close_pending_connector},
+    {"busy", 1, 0, {0}, {0}, busy, busy_connector},
     {"back_pressure", 1, 0, {.max_queued = 4 * MI}, {0}, back_pressure, back_pressure_connector},
     {"max_frame", 2, 0, {.max_frame = 2 * MI}, {0}, max_frame, max_frame_connector},
     {"drop", 2, 0, {0}, {0}, drop, drop_connector},
     {"wake", 0, 0, {0}, {0}, wake, NULL},
     {"unknown_peer", 1, 0, {0}, {0}, unknown_peer, echo},
+    {0},
 };
 
+static const tine_conf_case *find(const tine_conf_case *c, const char *name) {
+    while (c->name && strcmp(c->name, name) != 0) c++;
+    return c->name ? c : NULL;
+}
+
 const tine_conf_case *tine_conf_find(const char *name) {
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
-        if (!strcmp(cases[i].name, name)) return &cases[i];
-    return NULL;
+    const tine_conf_case *c = find(cases, name);
+    return c ? c : find(tine_conf_endings, name);
 }
