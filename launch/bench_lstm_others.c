@@ -77,7 +77,7 @@ bool tine_bench_pytorch(tine_bench_size size, double *seconds, char *version, ch
 
 /* The few functions used, found in the library at run time, so that nothing depends on it. */
 typedef struct dnnl {
-    void *library;
+    void *handle; /* of the library */
     __typeof__(dnnl_version) *version;
     __typeof__(dnnl_engine_create) *engine_create;
     __typeof__(dnnl_stream_create) *stream_create;
@@ -95,8 +95,8 @@ typedef struct dnnl {
 
 static bool load_dnnl(dnnl *d) {
     setenv("OMP_NUM_THREADS", "1", 1);
-    d->library = dlopen("libdnnl.so.2", RTLD_NOW | RTLD_LOCAL);
-    if (!d->library) return false;
+    d->handle = dlopen("libdnnl.so.2", RTLD_NOW | RTLD_LOCAL);
+    if (!d->handle) return false;
     const struct {
         void **slot;
         const char *name;
@@ -116,7 +116,7 @@ static bool load_dnnl(dnnl *d) {
         {(void **)&d->execute, "dnnl_primitive_execute"},
     };
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++)
-        if (!(*wanted[i].slot = dlsym(d->library, wanted[i].name))) return false;
+        if (!(*wanted[i].slot = dlsym(d->handle, wanted[i].name))) return false;
     return true;
 }
 
@@ -172,7 +172,7 @@ bool tine_bench_onednn(tine_bench_size size, bool bf16, double *seconds, char *v
                        int space) {
     static dnnl d;
     dnnl_lstm lstm;
-    if (!d.library && !load_dnnl(&d)) {
+    if (!d.handle && !load_dnnl(&d)) {
         snprintf(why, (size_t)space, "oneDNN: skipped, libdnnl.so.2 is not installed");
         return false;
     }

@@ -46,7 +46,7 @@ static void show_transports(void) {
         char why[256];
         const tine_transport_ops *ops = tine_transport_for(urls[i], why, sizeof why);
         if (ops)
-            printf("  %-12s%s\n", ops->schemes, ops->library());
+            printf("  %-12s%s\n", ops->schemes, ops->version());
         else
             printf("  %-12.*s%s\n", (int)(sizeof "mpi" - 1), urls[i], why);
     }

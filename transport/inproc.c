@@ -60,7 +60,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static end *listeners, *searching;
 static unsigned long names;
 
-static const char *library(void) { return "built in"; }
+static const char *version(void) { return "built in"; }
 
 static void bond_unref(bond *l) {
     if (l && --l->refs == 0) free(l);
@@ -460,7 +460,7 @@ static void inproc_stats(const tine_transport *t, tine_transport_stats *out) {
 const tine_transport_ops tine_transport_inproc = {
     .name = "inproc",
     .schemes = "inproc",
-    .library = library,
+    .version = version,
     .listen = inproc_listen,
     .connect = inproc_connect,
     .url = inproc_url,

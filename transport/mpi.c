@@ -267,7 +267,7 @@ static void mpi_stats(const tine_transport *base, tine_transport_stats *out) {
 static const tine_transport_ops ops = {
     .name = "mpi",
     .schemes = "mpi",
-    .library = tine_mpi_world_library,
+    .version = tine_mpi_world_version,
     .listen = mpi_listen,
     .connect = mpi_connect,
     .url = mpi_url,

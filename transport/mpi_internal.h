@@ -135,7 +135,7 @@ void tine_mpi_world_close(void); /* a transport is gone in good order */
 /* Keeps a request that cannot be ended and what it reads or writes until it is done or the process ends. */
 void tine_mpi_world_keep(MPI_Request req, void *thing, void (*free_thing)(void *));
 void tine_mpi_world_sweep(void); /* frees what is done by now */
-const char *tine_mpi_world_library(void);
+const char *tine_mpi_world_version(void);
 
 /* ---- mpi_death.c ---- */
 

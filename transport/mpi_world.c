@@ -132,7 +132,7 @@ void tine_mpi_world_sweep(void) {
     }
 }
 
-const char *tine_mpi_world_library(void) {
+const char *tine_mpi_world_version(void) {
     static char text[MPI_MAX_LIBRARY_VERSION_STRING];
     int n = 0;
     if (!text[0]) {

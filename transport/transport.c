@@ -15,7 +15,7 @@ static const tine_transport_ops *const built_in[] = {&tine_transport_inproc, &ti
 void tine_transport_check(const tine_transport_ops *ops) {
     TINE_ASSERT(ops->name != NULL, ==, true);
     TINE_ASSERT(ops->schemes != NULL, ==, true);
-    TINE_ASSERT(ops->library != NULL, ==, true);
+    TINE_ASSERT(ops->version != NULL, ==, true);
     TINE_ASSERT(ops->listen != NULL, ==, true);
     TINE_ASSERT(ops->connect != NULL, ==, true);
     TINE_ASSERT(ops->url != NULL, ==, true);

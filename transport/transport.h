@@ -62,7 +62,7 @@ typedef struct tine_transport_stats {
 typedef struct tine_transport_ops {
     const char *name;             /* "inproc", "zmq", "mpi" */
     const char *schemes;          /* space-separated URL schemes: "ipc tcp" */
-    const char *(*library)(void); /* the library beneath and its version: "libzmq 4.3.4" */
+    const char *(*version)(void); /* the library beneath and its version: "libzmq 4.3.4" */
 
     /* Opens the listening end at `url`. Does not block. `tcp://127.0.0.1:0` (also `:*`) picks a free port.
      * Errors: -EINVAL (url), -EIO (taken, no permission), -ENOMEM; a sentence is left in `why`. */

@@ -21,7 +21,7 @@ static const int64_t PROBE_NS = 1000000; /* between questions after a suspect (z
 static const int64_t RETRY_NS =
     10000000; /* a peer libzmq refused is tried again, should its signal have been missed */
 
-static const char *library(void) {
+static const char *version(void) {
     static char text[32];
     if (!text[0]) {
         int major, minor, patch;
@@ -299,7 +299,7 @@ static void zmq_stats(const tine_transport *tt, tine_transport_stats *out) {
 const tine_transport_ops tine_transport_zmq = {
     .name = "zmq",
     .schemes = "ipc tcp",
-    .library = library,
+    .version = version,
     .listen = zmq_listen,
     .connect = zmq_connect_end,
     .url = zmq_url,

@@ -15,11 +15,12 @@
 enum { LARGE = 40 << 20, ROUNDS = 20, WARM_UPS = 60 };
 
 typedef struct scene {
-    char dir[64], fifo[80];
+    char dir[200], fifo[208];
 } scene;
 
 static bool scene_open(scene *s) {
-    snprintf(s->dir, sizeof s->dir, "/tmp/tine-progress-XXXXXX");
+    const char *tmp = getenv("TMPDIR");
+    snprintf(s->dir, sizeof s->dir, "%s/progress-XXXXXX", tmp ? tmp : "/tmp");
     if (!mkdtemp(s->dir)) return false;
     snprintf(s->fifo, sizeof s->fifo, "%s/fifo", s->dir);
     return mkfifo(s->fifo, 0600) == 0;
