@@ -4,9 +4,10 @@
 static hub_task *each(const tine_hub *h, size_t i) { return &h->chunks[i / HUB_CHUNK][i % HUB_CHUNK]; }
 
 static void check_worker(const tine_hub *h, const hub_worker *w) {
-    uint64_t ns = 0, bytes = 0, n = 0, unstarted = 0;
+    uint64_t ns = 0, bytes = 0, n = 0, parked = 0, unstarted = 0;
     for (const hub_task *t = w->run_first; t; t = t->run_next) {
         TINE_ASSERT(t->worker == w && (t->state == HUB_RUNNING || t->state == HUB_HELD), ==, 1);
+        parked += t->state == HUB_RUNNING && t->parked;
         if (t->state == HUB_HELD || t->parked) continue;
         ns += t->charge_ns;
         bytes += t->bytes;
@@ -15,6 +16,7 @@ static void check_worker(const tine_hub *h, const hub_worker *w) {
     TINE_ASSERT(w->load_ns, ==, ns);
     TINE_ASSERT(w->load_bytes, ==, bytes);
     TINE_ASSERT(w->outstanding, ==, n);
+    TINE_ASSERT(w->parked, ==, parked);
     for (size_t i = 0; i < h->n_chunks * HUB_CHUNK; i++) {
         const hub_task *t = each(h, i);
         if (t->state != HUB_FREE && t->owner == w && t->windowed) unstarted++;

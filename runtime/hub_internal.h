@@ -99,6 +99,7 @@ struct hub_worker {
     bool dead, dirty; /* dirty: in h->dirty, with credit or drops to be sent */
     uint64_t load, load_ns, load_bytes;
     uint32_t outstanding; /* tasks that count against its credit */
+    uint32_t parked;      /* tasks that do not, but go on when what they wait for has come */
     size_t heap_at;       /* in group->open, from 1; 0: no credit */
     hub_task *run_first, *run_last;
     hub_task *strays; /* forks of its tasks that are over */

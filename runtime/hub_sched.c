@@ -6,7 +6,7 @@
  * not fit into the worker's credit, the worker is left to drain rather than given something younger, so that a long task is never
  * starved by a stream of short ones. An idle worker takes anything.
  *
- * Load is the largest share used of the three limits of credit (expected time, bytes, number), so the heap compares one number. */
+ * Load is the largest share used of the three limits of credit (expected time, bytes, number). */
 #include "runtime/hub_internal.h"
 
 #include <stdlib.h>
@@ -130,8 +130,10 @@ static bool fits(const tine_hub *h, const hub_worker *w, const hub_task *t) {
            w->load_bytes < c->max_credit_bytes && t->bytes <= c->max_credit_bytes - w->load_bytes;
 }
 
+/* A task that has parked may be computing again, which nobody is told: of two idle workers the one without such tasks comes first. */
 static bool lighter(const hub_worker *a, const hub_worker *b) {
-    return a->load != b->load ? a->load < b->load : a->epoch < b->epoch;
+    if (a->load != b->load) return a->load < b->load;
+    return a->parked != b->parked ? a->parked < b->parked : a->epoch < b->epoch;
 }
 
 static void heap_set(hub_group *g, size_t at, hub_worker *w) {

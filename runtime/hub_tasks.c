@@ -144,6 +144,8 @@ void tine_hub_task_started(tine_hub *h, hub_task *t, hub_worker *w) {
 static void leave_credit(tine_hub *h, hub_task *t) {
     if (t->parked) {
         h->stats.parked--;
+        t->worker->parked--;
+        tine_hub_worker_update(h, t->worker);
     } else {
         h->stats.running--;
         tine_hub_uncharge(h, t);
@@ -159,6 +161,7 @@ void tine_hub_task_stopped(tine_hub *h, hub_task *t) {
 
 void tine_hub_task_park(tine_hub *h, hub_task *t) {
     if (t->state != HUB_RUNNING || t->parked) return;
+    t->worker->parked++;
     leave_credit(h, t);
     t->parked = true;
     h->stats.parked++;

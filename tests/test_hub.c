@@ -110,6 +110,31 @@ Test(hub, park_returns_credit_and_done_does_not_return_it_again) {
     close_bench();
 }
 
+/* A task that has waited once computes on, and forks again: its worker is not the one that idles. */
+Test(hub, a_fork_goes_to_an_idle_worker_before_one_whose_task_has_parked) {
+    open_bench((tine_hub_config){0});
+    join(1);
+    join(2);
+    fork_f(1, "f");
+    take();
+    act root = *sent(1, TINE_MSG_TASK, 0);
+    park(1, &root);
+    for (uint64_t seq = 1; seq <= 2; seq++) {
+        submit(1, &root, seq, "f");
+        take();
+        cr_assert_eq(count_sent(2, TINE_MSG_TASK), 1, "fork %d", (int)seq);
+        act child = *sent(2, TINE_MSG_TASK, 0);
+        done(2, &child, 5000000);
+        take();
+    }
+    done(1, &root, 5000000);
+    take();
+    fork_f(2, "f");
+    take();
+    cr_assert_eq(count_sent(1, TINE_MSG_TASK), 1, "the first again, now that it has none");
+    close_bench();
+}
+
 Test(hub, a_long_task_is_not_starved_by_younger_short_ones) {
     open_bench((tine_hub_config){.prefetch_ns = 1000});
     join(1);
