@@ -1,7 +1,9 @@
 /* Pages given back serve the next buffers, within bounds. */
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "transport/buffer.h"
 #include "transport/pages.h"
@@ -87,6 +89,25 @@ Test(pages, past_half_of_what_may_be_kept_go_back, .timeout = 10) {
     give(TINE_PAGES_KEEP / 2 + MI);
     cr_assert_eq(tine_pages_kept(), before);
 }
+
+Test(pages, kept_are_not_in_the_way_where_address_space_is_limited, .timeout = 10) {
+    need_keeping();
+    tine_pages a = take(200 * MI), b = take(200 * MI);
+    tine_pages_give(a);
+    tine_pages_give(b);
+    cr_assert_geq(tine_pages_kept(), 400 * MI);
+    struct rlimit limit = {0};
+    long pages = 0;
+    FILE *statm = fopen("/proc/self/statm", "r");
+    cr_assert(statm && fscanf(statm, "%ld", &pages) == 1);
+    fclose(statm);
+    limit.rlim_cur = limit.rlim_max = (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE) + 200 * MI;
+    cr_assert_eq(setrlimit(RLIMIT_AS, &limit), 0);
+    tine_pages p = tine_pages_take(500 * MI);
+    cr_expect_not_null(p.data);
+    tine_pages_give(p);
+}
+
 Test(pages, of_an_absurd_size_are_refused, .timeout = 10) {
     cr_assert_null(tine_pages_take(SIZE_MAX).data);
     cr_assert_null(tine_pages_take((size_t)1 << 62).data);

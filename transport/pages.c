@@ -35,12 +35,30 @@ static tine_pages take_kept(size_t size) {
     return p;
 }
 
+static void *map(size_t size) {
+    return mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+}
+
+/* Where address space is limited, what is kept must not be in the way. */
+static void give_all_back(void) {
+    pthread_mutex_lock(&lock);
+    while (n_kept > 0) {
+        tine_pages p = forget(n_kept - 1);
+        munmap(p.data, p.size);
+    }
+    pthread_mutex_unlock(&lock);
+}
+
 tine_pages tine_pages_take(size_t size) {
     size_t rounded = (size + PAGE - 1) & ~(size_t)(PAGE - 1);
     if (rounded < size) return (tine_pages){0};
     tine_pages p = take_kept(size);
     if (p.data) return p;
-    p.data = mmap(NULL, rounded, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    p.data = map(rounded);
+    if (p.data == MAP_FAILED) {
+        give_all_back();
+        p.data = map(rounded);
+    }
     if (p.data == MAP_FAILED) return (tine_pages){0};
     /* 2 MiB pages make the first touch 512 times rarer. */
     if (rounded >= HUGE_FROM) (void)madvise(p.data, rounded, MADV_HUGEPAGE);
