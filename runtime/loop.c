@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "runtime/loop_internal.h"
+#include "runtime/release.h"
 #include "runtime/state.h"
 #include "transport/assert.h"
 #include "transport/clock.h"
@@ -18,8 +19,15 @@ static _Thread_local bool in_callback;
 
 bool tine_loop_in_callback(void) { return in_callback; }
 
-void tine_loop_lock(tine_loop *l) { pthread_mutex_lock(&l->lock); }
-void tine_loop_unlock(tine_loop *l) { pthread_mutex_unlock(&l->lock); }
+void tine_loop_lock(tine_loop *l) {
+    pthread_mutex_lock(&l->lock);
+    tine_releases_hold();
+}
+
+void tine_loop_unlock(tine_loop *l) {
+    pthread_mutex_unlock(&l->lock);
+    tine_releases_run();
+}
 tine_hub *tine_loop_hub(tine_loop *l) { return l->hub; }
 tine_transport *tine_loop_transport(tine_loop *l) { return l->transport; }
 
@@ -44,7 +52,7 @@ static bool run_later(tine_loop *l) {
     tine_later *all = l->later;
     l->later = NULL;
     l->later_end = &l->later;
-    pthread_mutex_unlock(&l->lock);
+    tine_loop_unlock(l);
     bool was = in_callback;
     in_callback = true;
     while (all != NULL) {
@@ -54,7 +62,7 @@ static bool run_later(tine_loop *l) {
         all = next;
     }
     in_callback = was;
-    pthread_mutex_lock(&l->lock);
+    tine_loop_lock(l);
     return true;
 }
 
@@ -87,9 +95,9 @@ static void turn(tine_loop *l, int64_t deadline) {
         timeout = left > 0 ? left : 0;
     }
     l->blocked = true;
-    pthread_mutex_unlock(&l->lock);
+    tine_loop_unlock(l);
     l->transport->ops->wait(l->transport, timeout);
-    pthread_mutex_lock(&l->lock);
+    tine_loop_lock(l);
     l->blocked = false;
 }
 
@@ -173,9 +181,9 @@ void tine_loop_push(tine_loop *l) {
 void tine_loop_later(tine_loop *l, void (*fn)(void *arg), void *arg) {
     tine_later *later = malloc(sizeof *later);
     if (later == NULL) {
-        pthread_mutex_unlock(&l->lock);
+        tine_loop_unlock(l);
         fn(arg);
-        pthread_mutex_lock(&l->lock);
+        tine_loop_lock(l);
         return;
     }
     *later = (tine_later){NULL, fn, arg};
@@ -198,7 +206,7 @@ static void progress_drive(tine_loop *l) {
 static void *progress_main(void *arg) {
     tine_loop *l = arg;
     int64_t tick = TICK_NS;
-    pthread_mutex_lock(&l->lock);
+    tine_loop_lock(l);
     while (!l->stopping) {
         uint64_t seen = l->driven;
         struct timespec t = tine_timespec(tine_clock_ns() + tick);
@@ -212,7 +220,7 @@ static void *progress_main(void *arg) {
             if (!busy) tick = TICK_NS;
         }
     }
-    pthread_mutex_unlock(&l->lock);
+    tine_loop_unlock(l);
     return NULL;
 }
 
@@ -245,15 +253,15 @@ tine_error tine_loop_new(tine_loop **out, tine_hub *hub, tine_transport *transpo
 }
 
 void tine_loop_stop(tine_loop *l, int64_t deadline) {
-    pthread_mutex_lock(&l->lock);
+    tine_loop_lock(l);
     l->stopping = true;
     pthread_cond_signal(&l->progress_due);
     tine_loop_claim(l);
-    pthread_mutex_unlock(&l->lock);
+    tine_loop_unlock(l);
     if (l->progress_started) pthread_join(l->progress, NULL);
     l->progress_started = false;
 
-    pthread_mutex_lock(&l->lock);
+    tine_loop_lock(l);
     tine_hub_stop(l->hub, tine_clock_ns());
     int64_t next;
     work(l, &next);
@@ -261,7 +269,7 @@ void tine_loop_stop(tine_loop *l, int64_t deadline) {
     l->stopped = true;
     tine_loop_yield(l);
     while (l->inside > 0) wait_changed(l, INT64_MAX);
-    pthread_mutex_unlock(&l->lock);
+    tine_loop_unlock(l);
     l->transport->ops->close(l->transport);
     l->transport->ops->stop(l->transport);
 }

@@ -40,11 +40,11 @@ void tine_loop_peer_lost(tine_loop *l, tine_peer peer, const char *reason, int64
 }
 
 void tine_loop_worker_died(tine_loop *l, uint32_t pid, const char *reason) {
-    pthread_mutex_lock(&l->lock);
+    tine_loop_lock(l);
     tine_death *d = death_of(l, pid);
     if (d != NULL && d->reason == NULL) d->reason = strdup(reason);
     l->transport->ops->wake(l->transport);
-    pthread_mutex_unlock(&l->lock);
+    tine_loop_unlock(l);
 }
 
 static tine_peer peer_of(tine_loop *l, uint32_t pid) {
@@ -96,10 +96,10 @@ void tine_loop_deaths_free(tine_loop *l) {
 }
 
 void tine_loop_workers_gone(tine_loop *l, const char *reason) {
-    pthread_mutex_lock(&l->lock);
+    tine_loop_lock(l);
     l->gone = true;
     tine_hub_workers_gone(l->hub, reason, tine_clock_ns());
     tine_loop_push(l);
     l->transport->ops->wake(l->transport);
-    pthread_mutex_unlock(&l->lock);
+    tine_loop_unlock(l);
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/release.h"
 #include "runtime/value.h"
 
 static const struct {
@@ -105,16 +106,9 @@ tine_value *tine_tensor(tine_dtype t, int rank, const int64_t *shape, const void
     return v;
 }
 
-struct wrapped {
-    void (*release)(void *ctx);
-    void *ctx;
-};
-
 static void release_wrapped(void *data, size_t size, void *ctx) {
     (void)data, (void)size;
-    struct wrapped *w = ctx;
-    if (w->release) w->release(w->ctx);
-    free(w);
+    tine_release_due(ctx);
 }
 
 tine_value *tine_tensor_wrap(tine_dtype t, int rank, const int64_t *shape, void *data,
@@ -127,12 +121,12 @@ tine_value *tine_tensor_wrap(tine_dtype t, int rank, const int64_t *shape, void 
                        data ? "not aligned for its dtype" : "NULL");
         return NULL;
     }
-    struct wrapped *w = malloc(sizeof *w);
+    tine_due_release *w = malloc(sizeof *w);
     if (!w) {
         tine_error_set(TINE_ENOMEM, "no memory for a tensor");
         return NULL;
     }
-    *w = (struct wrapped){NULL, ctx};
+    *w = (tine_due_release){.ctx = ctx};
     tine_buffer *b = tine_buffer_wrap(data, bytes, release_wrapped, w);
     if (!b) {
         free(w);

@@ -9,18 +9,31 @@
 #include "tests/support/program.h"
 #include "tests/support/progress.h"
 
-TRANSPORT_TEST(progress, a_nested_forks_large_argument_leaves_while_its_task_computes, 40) {
-    cluster_start(endpoint, 2);
-    const char *wrong = progress_of_an_argument();
+static void play(const char *endpoint, int workers, const char *(*scene)(void)) {
+    cluster_start(endpoint, workers);
+    const char *wrong = scene();
     cr_expect_null(wrong, "%s", wrong);
     cluster_stop();
 }
 
+TRANSPORT_TEST(progress, a_nested_forks_large_argument_leaves_while_its_task_computes, 40) {
+    play(endpoint, 2, progress_of_an_argument);
+}
+
+TRANSPORT_TEST(progress, a_large_argument_leaves_while_1500_small_results_come, 60) {
+    play(endpoint, 2, progress_while_small_results_come);
+}
+
+TRANSPORT_TEST(progress, arguments_past_the_transports_queue_leave_while_their_task_computes, 60) {
+    play(endpoint, 2, progress_past_what_a_transport_queues);
+}
+
+TRANSPORT_TEST(progress, a_release_may_want_a_lock_that_the_task_holds_while_it_forks, 60) {
+    play(endpoint, 2, progress_with_a_lock_held);
+}
+
 TRANSPORT_TEST(progress, a_large_result_leaves_while_its_worker_runs_the_next_task, 40) {
-    cluster_start(endpoint, 1);
-    const char *wrong = progress_of_a_result();
-    cr_expect_null(wrong, "%s", wrong);
-    cluster_stop();
+    play(endpoint, 1, progress_of_a_result);
 }
 
 static void under_mpirun(int ranks, const char *scene) {
@@ -36,6 +49,18 @@ static void under_mpirun(int ranks, const char *scene) {
 
 Test(progress, a_nested_forks_large_argument_leaves_while_its_task_computes_mpi, .timeout = 90) {
     under_mpirun(3, "argument");
+}
+
+Test(progress, a_large_argument_leaves_while_1500_small_results_come_mpi, .timeout = 90) {
+    under_mpirun(3, "small");
+}
+
+Test(progress, arguments_past_the_transports_queue_leave_while_their_task_computes_mpi, .timeout = 90) {
+    under_mpirun(3, "past");
+}
+
+Test(progress, a_release_may_want_a_lock_that_the_task_holds_while_it_forks_mpi, .timeout = 90) {
+    under_mpirun(3, "lock");
 }
 
 Test(progress, a_large_result_leaves_while_its_worker_runs_the_next_task_mpi, .timeout = 90) {

@@ -165,9 +165,9 @@ static int mpi_recv(tine_transport *base, tine_event *ev) {
 static void mpi_wait(tine_transport *base, int64_t timeout_ns) { tine_mpi_idle_wait(of(base), timeout_ns); }
 
 static bool mpi_busy(tine_transport *base) {
-    tine_mpi *t = of(base);
-    if (t->flying_slots) tine_mpi_out_reap_slots(t);
-    return t->busy || t->flying_slots;
+    for (const tine_mpi_peer *p = of(base)->busy; p; p = p->next_busy)
+        if (p->out[1].head || p->in[1].head || p->blocked) return true;
+    return false;
 }
 
 static void mpi_wake(tine_transport *base) { tine_mpi_idle_wake(of(base)); }

@@ -83,7 +83,8 @@ typedef struct tine_transport_ops {
     /* Blocks until recv may have something, `wake` was called, or timeout_ns passed (negative: no limit, 0: no wait).
      * May return early. A wake that came before the call counts: it returns at once. */
     void (*wait)(tine_transport *t, int64_t timeout_ns);
-    /* Whether a large frame is part out or part in, so that only further calls of recv and wait move it on. Never blocks. */
+    /* Whether a large frame is part out or part in, so that only further calls of recv and wait move it on, or a peer
+     * has been told -EAGAIN. Never blocks. */
     bool (*busy)(tine_transport *t);
     /* Makes a present or the next `wait` return. From any thread, and from signal handlers. */
     void (*wake)(tine_transport *t);

@@ -55,6 +55,7 @@ static void end_free(zmq_end *t) {
     tine_zmq_peers_free(t);
     tine_zmq_disconnect(t);
     if (t->context) zmq_ctx_term(t->context);
+    tine_zmq_take_returned(t);
     tine_wakeup_fini(&t->wakeup);
     free(t->silent);
     free(t);
@@ -173,6 +174,7 @@ static bool housekeep(zmq_end *t, bool dry, tine_event *ev, bool *again) {
 static int zmq_recv_op(tine_transport *tt, tine_event *ev) {
     zmq_end *t = (zmq_end *)tt;
     *ev = (tine_event){.kind = TINE_EVENT_NONE};
+    tine_zmq_take_returned(t);
     if (t->backlog && atomic_load(&t->room)) tine_zmq_pump(t, false);
     /* Two looks more at a socket that ran dry: to find who is gone, and to read what he sent last. */
     for (int dry = 0; dry < 3;) {

@@ -38,6 +38,14 @@ typedef struct zmq_flight {
     zmq_end *end;
 } zmq_flight;
 
+/* A buffer that libzmq sends from, or one piece of it. */
+typedef struct zmq_lent {
+    struct zmq_lent *next;
+    tine_buffer *buffer;
+    zmq_flight *flight;
+    size_t size;
+} zmq_lent;
+
 /* Frames waiting to go to libzmq, a ring. */
 typedef struct zmq_queue {
     tine_frame **at;
@@ -123,8 +131,9 @@ struct zmq_end {
     zmq_peer *due, **due_tail; /* events to report */
     zmq_peer *watch;           /* suspects and the gone */
     tine_peer next_id;
-    atomic_bool want_room; /* a free callback is to wake the loop */
-    atomic_bool room;      /* a free callback made room since the last pump */
+    atomic_bool want_room;        /* a free callback is to wake the loop */
+    atomic_bool room;             /* a free callback made room since the last pump */
+    _Atomic(zmq_lent *) returned; /* what libzmq has given back, for the loop to drop */
 
     tine_wakeup wakeup;
     tine_transport_stats stats;
@@ -167,6 +176,7 @@ void tine_zmq_ack(zmq_end *t, zmq_peer *p);                  /* tells it what wa
 int tine_zmq_send_short(zmq_end *t, uint64_t routing, const void *bytes, size_t size);
 void tine_zmq_send_bye(zmq_end *t, uint64_t routing, const char *reason);
 void tine_zmq_flight_unref(zmq_flight *f);
+void tine_zmq_take_returned(zmq_end *t); /* drops the buffers that libzmq has given back */
 
 /* zmq_recv.c */
 enum { RECEIVE_DRY, RECEIVE_EVENT, RECEIVE_NOTHING };

@@ -24,29 +24,37 @@ void __tsan_release(void *at);
 #define __tsan_release(at) ((void)(at))
 #endif
 
-typedef struct lent {
-    tine_buffer *buffer;
-    zmq_flight *flight;
-    size_t size;
-} lent;
-
 void tine_zmq_flight_unref(zmq_flight *f) {
     if (f && atomic_fetch_sub_explicit(&f->refs, 1, memory_order_acq_rel) == 1) free(f);
 }
 
 /* Called by libzmq's I/O thread, or by whichever closes the socket. The order matters: bytes first, then the look
- * at want_room; the loop does it the other way round, so one of the two sees the other. */
+ * at want_room; the loop does it the other way round, so one of the two sees the other. The buffer is the loop's to drop: its
+ * last reference may run a user's callback, which must not hold up the I/O thread. */
 static void give_back(void *data, void *hint) {
     (void)data;
-    lent *l = hint;
+    zmq_lent *l = hint;
     __tsan_acquire(l);
     zmq_end *t = l->flight->end;
+    bool last = atomic_load(&l->buffer->refs) == 1;
     atomic_fetch_sub(&l->flight->bytes, l->size);
     atomic_store(&t->room, true);
-    if (atomic_load(&t->want_room)) tine_wakeup_call(&t->wakeup);
-    tine_buffer_unref(l->buffer);
-    tine_zmq_flight_unref(l->flight);
-    free(l);
+    l->next = atomic_load(&t->returned);
+    while (!atomic_compare_exchange_weak(&t->returned, &l->next, l)) {
+    }
+    if (last || atomic_load(&t->want_room)) tine_wakeup_call(&t->wakeup);
+}
+
+void tine_zmq_take_returned(zmq_end *t) {
+    if (!atomic_load(&t->returned)) return;
+    zmq_lent *l = atomic_exchange(&t->returned, NULL);
+    while (l) {
+        zmq_lent *next = l->next;
+        tine_buffer_unref(l->buffer);
+        tine_zmq_flight_unref(l->flight);
+        free(l);
+        l = next;
+    }
 }
 
 static size_t in_flight(const zmq_peer *p) { return atomic_load(&p->flight->bytes); }
@@ -114,9 +122,9 @@ static int part_copied(zmq_end *t, const void *bytes, size_t size, bool more) {
 
 static int part_lent(zmq_end *t, zmq_peer *p, tine_buffer *b, size_t offset, size_t size, bool more) {
     uint8_t *from = (uint8_t *)b->data + offset;
-    lent *l = size < LEND_FROM ? NULL : malloc(sizeof *l);
+    zmq_lent *l = size < LEND_FROM ? NULL : malloc(sizeof *l);
     if (!l) return part_copied(t, from, size, more);
-    *l = (lent){.buffer = tine_buffer_ref(b), .flight = p->flight, .size = size};
+    *l = (zmq_lent){.buffer = tine_buffer_ref(b), .flight = p->flight, .size = size};
     atomic_fetch_add(&p->flight->refs, 1);
     atomic_fetch_add(&p->flight->bytes, size);
     __tsan_release(l);

@@ -19,7 +19,7 @@
 #include "transport/clock.h"
 #include "workers/worker_internal.h"
 
-enum { EVENTS_PER_TURN = 64, LONG_NS = 4000000 };
+enum { EVENTS_PER_TURN = 64 };
 
 static void stop(tine_worker *w, tine_error status, const char *why) {
     if (w->stopping) return;
@@ -35,32 +35,6 @@ static void stop(tine_worker *w, tine_error status, const char *why) {
 
 /* ---- the agent's actions ---- */
 
-static void transmit(tine_worker *w, tine_frame *f) {
-    int e = w->unsent != NULL ? -EAGAIN : w->transport->ops->send(w->transport, 1, f);
-    if (e == 0) return;
-    struct tine_unsent_frame *u = e == -EAGAIN ? malloc(sizeof *u) : NULL;
-    if (u == NULL) {
-        tine_frame_free(f);
-        if (e != -EPIPE) stop(w, TINE_EIO, "a message to the coordinator could not be sent");
-        return;
-    }
-    *u = (struct tine_unsent_frame){NULL, f};
-    struct tine_unsent_frame **at = &w->unsent;
-    while (*at != NULL) at = &(*at)->next;
-    *at = u;
-}
-
-static void send_again(tine_worker *w) {
-    while (w->unsent != NULL) {
-        struct tine_unsent_frame *u = w->unsent;
-        int e = w->transport->ops->send(w->transport, 1, u->frame);
-        if (e == -EAGAIN) return;
-        if (e != 0) tine_frame_free(u->frame);
-        w->unsent = u->next;
-        free(u);
-    }
-}
-
 static void say(tine_worker *w, const tine_message *m) {
     int64_t began = tine_trace_begin();
     tine_frame *f = tine_wire_encode(m);
@@ -70,7 +44,8 @@ static void say(tine_worker *w, const tine_message *m) {
         return;
     }
     began = tine_trace_begin();
-    transmit(w, f);
+    if (tine_progress_send(&w->progress, f) != 0)
+        stop(w, TINE_EIO, "a message to the coordinator could not be sent");
     tine_trace_end(TINE_TRACE_SEND, began, tine_message_name(m));
 }
 
@@ -93,10 +68,6 @@ static void trace(tine_worker *w, uint32_t what) {
     tine_payload_unref(m.payload);
 }
 
-static void lend_if_busy(tine_worker *w) {
-    if (w->transport != NULL && w->transport->ops->busy(w->transport)) tine_progress_lend(&w->progress);
-}
-
 void tine_worker_act(tine_worker *w) {
     if (w->acting) return; /* the one that is at it goes on */
     w->acting = true;
@@ -114,7 +85,7 @@ void tine_worker_act(tine_worker *w) {
         }
     }
     w->acting = false;
-    if (w->current != NULL) lend_if_busy(w);
+    if (w->current != NULL) tine_progress_lend(&w->progress); /* its stretch goes on */
 }
 
 /* ---- frames in ---- */
@@ -148,7 +119,7 @@ static void receive(tine_worker *w) {
             tine_worker_act(w); /* what came before counts: most often STOP */
             stop(w, TINE_ELOST, ev.reason);
             return;
-        case TINE_EVENT_WRITABLE: send_again(w); break;
+        case TINE_EVENT_WRITABLE: break; /* is seen to by the line */
         }
     }
 }
@@ -188,19 +159,6 @@ static bool run_due(tine_worker *w) {
     return true;
 }
 
-/* A hand-over costs some tens of microseconds: little beside a large frame, or beside a stretch of milliseconds, in which the
- * next task's arguments may come. */
-static void run_job(tine_worker *w, tine_job *j) {
-    if (w->long_stretch)
-        tine_progress_lend(&w->progress);
-    else
-        lend_if_busy(w);
-    int64_t began = tine_clock_ns();
-    tine_job_run(j);
-    w->long_stretch = tine_clock_ns() - began >= LONG_NS;
-    tine_progress_take(&w->progress);
-}
-
 /* Runs one stretch of one job; false when there is none. */
 static bool run_one(tine_worker *w) {
     tine_agent_task task;
@@ -213,7 +171,9 @@ static bool run_one(tine_worker *w) {
         j = tine_job_list_take(&w->runnable);
     }
     if (j == NULL) return false;
-    run_job(w, j);
+    tine_progress_lend(&w->progress);
+    tine_job_run(j);
+    tine_progress_take(&w->progress);
     return true;
 }
 
@@ -269,9 +229,8 @@ static void unwind(tine_worker *w) {
 }
 
 static tine_error finish(tine_worker *w) {
-    tine_progress_fini(&w->progress);
+    tine_progress_stop(&w->progress);
     if (w->transport != NULL) {
-        send_again(w);
         w->transport->ops->close(w->transport);
         w->transport->ops->stop(w->transport);
     }
@@ -279,12 +238,7 @@ static tine_error finish(tine_worker *w) {
     tine_worker_context_fini(w);
     tine_idmap_fini(&w->tickets);
     tine_agent_free(w->agent);
-    while (w->unsent != NULL) {
-        struct tine_unsent_frame *u = w->unsent;
-        w->unsent = u->next;
-        tine_frame_free(u->frame);
-        free(u);
-    }
+    tine_progress_fini(&w->progress);
     if (w->transport != NULL) w->transport->ops->fini(w->transport);
     tine_fiber_pool_free(w->fibers);
     tine_error e = w->status == TINE_OK ? TINE_OK : tine_error_set(w->status, "%s", w->why);

@@ -68,7 +68,6 @@ struct tine_worker {
     tine_agent *agent;
     tine_transport *transport;
     tine_progress progress;
-    bool long_stretch; /* the last stretch of a task was one */
     tine_fiber_pool *fibers;
     tine_job *newest; /* all live jobs */
     size_t n_jobs;
@@ -82,10 +81,6 @@ struct tine_worker {
     tine_kept *kept_first;
     tine_surplus *surplus, **surplus_end;
     tine_due *due, **due_end;
-    struct tine_unsent_frame {
-        struct tine_unsent_frame *next;
-        tine_frame *frame;
-    } * unsent;
     size_t n_timed; /* jobs with a deadline */
     bool up, stopping;
     tine_error status; /* why it stopped */

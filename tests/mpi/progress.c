@@ -1,17 +1,27 @@
-/* The scenes of tests/support/progress.h between ranks:   mpirun -n 3 build/mpi/progress argument   mpirun -n 2 … result */
+/* The scenes of tests/support/progress.h between ranks:   mpirun -n 3 build/mpi/progress SCENE   (result: -n 2) */
 #include <stdio.h>
 #include <string.h>
 
 #include "runtime/tine.h"
 #include "tests/support/progress.h"
 
+static const struct {
+    const char *name;
+    const char *(*play)(void);
+} scenes[] = {{"result", progress_of_a_result},
+              {"argument", progress_of_an_argument},
+              {"small", progress_while_small_results_come},
+              {"past", progress_past_what_a_transport_queues},
+              {"lock", progress_with_a_lock_held}};
+
 int main(int argc, char **argv) {
     if (tine_init(&argc, argv, NULL)) {
         fprintf(stderr, "%s\n", tine_error_message());
         return 1;
     }
-    bool argument = argc > 1 && !strcmp(argv[1], "argument");
-    const char *wrong = argument ? progress_of_an_argument() : progress_of_a_result();
+    const char *wrong = "no such scene";
+    for (size_t i = 0; i < sizeof scenes / sizeof *scenes; i++)
+        if (argc > 1 && !strcmp(argv[1], scenes[i].name)) wrong = scenes[i].play();
     if (wrong) fprintf(stderr, "%s\n", wrong);
     return tine_shutdown() || wrong;
 }
