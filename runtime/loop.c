@@ -12,6 +12,9 @@
 /* How long nobody must have driven before the progress thread does; while it keeps finding others at it, it looks in four times less
  * often. It bounds what a nested fork waits for when the program begins to compute. */
 enum { TICK_NS = 1000000, TICK_MAX_NS = 4000000 };
+/* While the same thread stays in the transport's wait it looks in ever more rarely, and is woken when that thread leaves: a look takes
+ * some 40 us from whoever computes on the core (tine ensemble). */
+enum { LONG_TICK_NS = 256000000 };
 /* Forks that the program makes without waiting are interleaved with a look at what came in. */
 enum { PUSHES_PER_RECEIVE = 32 };
 
@@ -126,6 +129,8 @@ void tine_loop_claim(tine_loop *l) {
 void tine_loop_yield(tine_loop *l) {
     if (in_callback) return;
     l->driving = false;
+    if (l->long_tick) pthread_cond_signal(&l->progress_due);
+    l->long_tick = false;
     announce(l);
 }
 
@@ -209,15 +214,17 @@ static void *progress_main(void *arg) {
     tine_loop_lock(l);
     while (!l->stopping) {
         uint64_t seen = l->driven;
+        l->long_tick = tick > TICK_MAX_NS;
         struct timespec t = tine_timespec(tine_clock_ns() + tick);
         pthread_cond_timedwait(&l->progress_due, &l->lock, &t);
         bool busy = l->driving || l->wanting > 0 || l->claims > 0;
+        bool stays = l->blocked && l->driven == seen && tick >= TICK_MAX_NS;
         if (!busy && (l->driven == seen || l->later != NULL)) {
             progress_drive(l);
             tick = TICK_NS;
         } else {
-            tick = busy && tick < TICK_MAX_NS ? 2 * tick : tick;
-            if (!busy) tick = TICK_NS;
+            int64_t most = stays ? LONG_TICK_NS : TICK_MAX_NS;
+            tick = !busy ? TICK_NS : 2 * tick < most ? 2 * tick : most;
         }
     }
     tine_loop_unlock(l);

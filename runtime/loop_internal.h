@@ -39,6 +39,7 @@ struct tine_loop {
     bool gone;                                /* no worker is started any more */
     bool driving, progress_drives,
         blocked;      /* blocked: the driver is in the transport's wait, without the lock */
+    bool long_tick;   /* the progress thread sleeps long, and is to be woken when the driver lets go */
     unsigned wanting; /* threads that want the progress thread to let go */
     unsigned claims;  /* threads that want whoever drives to let go */
     unsigned inside;  /* threads in tine_loop_until */

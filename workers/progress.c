@@ -11,9 +11,10 @@
 
 enum { OWNER, LENT, THREAD }; /* who has the line; LENT: whoever takes it up */
 enum {
-    TICK_NS = 4000000,  /* between looks */
-    QUIET_TICKS = 25,   /* without a lend, after which the thread sleeps until one */
-    CAME_MAX = 1 << 14, /* events not yet received: more than a worker's tasks and open forks can bring */
+    TICK_NS = 4000000, /* between the first looks after a sleep, and then twice as long each time, up to */
+    TICK_MAX_NS = 32000000, /* this: a look costs the task some 40 us (tine ensemble) */
+    QUIET_NS = 100000000,   /* without a lend, after which the thread sleeps until one */
+    CAME_MAX = 1 << 14,     /* events not yet received: more than a worker's tasks and open forks can bring */
     CAME_FIRST_ROOM = 16,
 };
 
@@ -129,13 +130,13 @@ static void take_up(tine_progress *p) {
 }
 
 /* Until the next look, or a lend that cannot wait. False: the thread is to end. */
-static bool sleep_until_due(tine_progress *p, unsigned seen, bool quiet) {
+static bool sleep_until_due(tine_progress *p, unsigned seen, bool quiet, int64_t tick) {
     pthread_mutex_lock(&p->lock);
     atomic_store(&p->asleep, quiet);
     if (!p->ending && quiet && atomic_load(&p->lends) == seen) {
         pthread_cond_wait(&p->changed, &p->lock);
     } else if (!p->ending && !atomic_load(&p->at_once)) {
-        struct timespec t = tine_timespec(tine_clock_ns() + TICK_NS);
+        struct timespec t = tine_timespec(tine_clock_ns() + tick);
         pthread_cond_timedwait(&p->changed, &p->lock, &t);
     }
     atomic_store(&p->asleep, false);
@@ -147,12 +148,14 @@ static bool sleep_until_due(tine_progress *p, unsigned seen, bool quiet) {
 static void *progress_main(void *arg) {
     tine_progress *p = arg;
     unsigned seen = atomic_load(&p->lends) - 1; /* what it is started for is new to it */
-    int quiet = 0;
+    int64_t tick = TICK_NS, quiet = 0;
     tine_releases_hold();
-    while (sleep_until_due(p, seen, quiet >= QUIET_TICKS)) {
+    while (sleep_until_due(p, seen, quiet >= QUIET_NS, tick)) {
         unsigned lends = atomic_load(&p->lends);
-        quiet = lends != seen || atomic_load(&p->holder) == LENT ? 0 : quiet + 1;
-        if (atomic_exchange(&p->at_once, false) || lends == seen) take_up(p);
+        bool same = lends == seen, slept = quiet >= QUIET_NS;
+        quiet = !same || atomic_load(&p->holder) == LENT ? 0 : quiet + tick;
+        tick = slept ? TICK_NS : 2 * tick < TICK_MAX_NS ? 2 * tick : TICK_MAX_NS;
+        if (atomic_exchange(&p->at_once, false) || same) take_up(p);
         seen = lends;
     }
     return NULL;
