@@ -326,7 +326,7 @@ int tine_bench_lstm(int argc, char **argv) {
         {"--time", "T", "steps (50)", TINE_OPTION_NUMBER, &q.steps, 1, 100000},
         {"--batch", "B", "rows of the batch (50)", TINE_OPTION_NUMBER, &q.batch, 1, 100000},
         {"--channels", "C", "input and hidden size (1024)", TINE_OPTION_NUMBER, &q.channels, 1, 16384},
-        {"--rounds", "R", "measure each R times, the best counts (5)", TINE_OPTION_NUMBER, &q.rounds, 1,
+        {"--rounds", "R", "measure until R rounds bring nothing better; the best counts (5)", TINE_OPTION_NUMBER, &q.rounds, 1,
          1000},
         {"--quick", NULL, "neither the grid of sizes nor other libraries", TINE_OPTION_FLAG, &q.quick, 0, 0},
         {"--json", NULL, "one JSON object on standard output", TINE_OPTION_FLAG, &q.json, 0, 0},

@@ -37,7 +37,8 @@ typedef struct tine_bench_subject {
 
 double tine_bench_clock(void); /* CPU seconds of this thread */
 
-/* Appends a row for each subject that can run. False, with a sentence on stderr, if there is no memory. */
+/* Appends a row for each subject that can run, measured until `rounds` rounds in a row have brought nothing better. False, with a
+ * sentence on stderr, if there is no memory. */
 bool tine_bench_measure(tine_bench_size size, const tine_bench_subject *subjects, int count, int rounds,
                         tine_bench_rows *out);
 
