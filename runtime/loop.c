@@ -55,7 +55,7 @@ static bool run_later(tine_loop *l) {
     tine_later *all = l->later;
     l->later = NULL;
     l->later_end = &l->later;
-    tine_loop_unlock(l);
+    pthread_mutex_unlock(&l->lock);
     bool was = in_callback;
     in_callback = true;
     while (all != NULL) {
@@ -65,7 +65,7 @@ static bool run_later(tine_loop *l) {
         all = next;
     }
     in_callback = was;
-    tine_loop_lock(l);
+    pthread_mutex_lock(&l->lock);
     return true;
 }
 
@@ -87,7 +87,12 @@ static bool work(tine_loop *l, int64_t *next) {
     return did;
 }
 
-/* One turn of the driver: works, or blocks until there is work. */
+static void release_is_due(void *transport) {
+    tine_transport *t = transport;
+    t->ops->wake(t);
+}
+
+/* One turn of the driver: works, or blocks until there is work. Releases stay held: the driver has what others wait for. */
 static void turn(tine_loop *l, int64_t deadline) {
     int64_t next;
     if (work(l, &next)) return;
@@ -98,9 +103,11 @@ static void turn(tine_loop *l, int64_t deadline) {
         timeout = left > 0 ? left : 0;
     }
     l->blocked = true;
-    tine_loop_unlock(l);
-    l->transport->ops->wait(l->transport, timeout);
-    tine_loop_lock(l);
+    pthread_mutex_unlock(&l->lock);
+    tine_releases_notify(release_is_due, l->transport);
+    if (!tine_releases_due()) l->transport->ops->wait(l->transport, timeout);
+    tine_releases_notify(NULL, NULL);
+    pthread_mutex_lock(&l->lock);
     l->blocked = false;
 }
 
@@ -134,6 +141,13 @@ void tine_loop_yield(tine_loop *l) {
     announce(l);
 }
 
+/* With the lock, not driving. */
+static void run_releases(tine_loop *l) {
+    if (!tine_releases_due()) return;
+    tine_loop_unlock(l);
+    tine_loop_lock(l);
+}
+
 static tine_error until(tine_loop *l, bool (*ready)(void *arg), void *arg, int64_t deadline) {
     while (!ready(arg)) {
         if (l->stopped) return tine_error_set(TINE_ECANCELED, "Tine has been shut down");
@@ -149,6 +163,7 @@ static tine_error until(tine_loop *l, bool (*ready)(void *arg), void *arg, int64
         l->driving = true;
         turn(l, deadline);
         tine_loop_yield(l);
+        run_releases(l);
     }
     return TINE_OK;
 }
@@ -186,9 +201,9 @@ void tine_loop_push(tine_loop *l) {
 void tine_loop_later(tine_loop *l, void (*fn)(void *arg), void *arg) {
     tine_later *later = malloc(sizeof *later);
     if (later == NULL) {
-        tine_loop_unlock(l);
+        pthread_mutex_unlock(&l->lock);
         fn(arg);
-        tine_loop_lock(l);
+        pthread_mutex_lock(&l->lock);
         return;
     }
     *later = (tine_later){NULL, fn, arg};
@@ -200,12 +215,13 @@ void tine_loop_later(tine_loop *l, void (*fn)(void *arg), void *arg) {
 
 static void progress_drive(tine_loop *l) {
     l->driving = l->progress_drives = true;
-    while (l->wanting == 0 && l->claims == 0 && !l->stopping) {
+    while (l->wanting == 0 && l->claims == 0 && !l->stopping && !tine_releases_due()) {
         turn(l, INT64_MAX);
         announce(l);
     }
     l->progress_drives = false;
     tine_loop_yield(l);
+    run_releases(l);
 }
 
 static void *progress_main(void *arg) {
@@ -264,11 +280,11 @@ void tine_loop_stop(tine_loop *l, int64_t deadline) {
     l->stopping = true;
     pthread_cond_signal(&l->progress_due);
     tine_loop_claim(l);
-    tine_loop_unlock(l);
+    pthread_mutex_unlock(&l->lock);
     if (l->progress_started) pthread_join(l->progress, NULL);
     l->progress_started = false;
 
-    tine_loop_lock(l);
+    pthread_mutex_lock(&l->lock);
     tine_hub_stop(l->hub, tine_clock_ns());
     int64_t next;
     work(l, &next);

@@ -6,6 +6,8 @@
 static _Thread_local struct {
     unsigned holds;
     tine_due_release *first, *last;
+    void (*notify)(void *ctx);
+    void *ctx;
 } mine;
 
 void tine_releases_hold(void) { mine.holds++; }
@@ -13,6 +15,13 @@ void tine_releases_hold(void) { mine.holds++; }
 static void run(tine_due_release *r) {
     if (r->release) r->release(r->ctx);
     free(r);
+}
+
+bool tine_releases_due(void) { return mine.first != NULL; }
+
+void tine_releases_notify(void (*fn)(void *ctx), void *ctx) {
+    mine.notify = fn;
+    mine.ctx = ctx;
 }
 
 tine_due_release *tine_releases_take(void) {
@@ -39,9 +48,11 @@ void tine_release_due(tine_due_release *r) {
         return;
     }
     r->next = NULL;
-    if (mine.first)
-        mine.last->next = r;
-    else
+    bool only = mine.first == NULL;
+    if (only)
         mine.first = r;
+    else
+        mine.last->next = r;
     mine.last = r;
+    if (only && mine.notify) mine.notify(mine.ctx);
 }

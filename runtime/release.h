@@ -4,6 +4,8 @@
 #ifndef TINE_RUNTIME_RELEASE_H
 #define TINE_RUNTIME_RELEASE_H
 
+#include <stdbool.h>
+
 typedef struct tine_due_release {
     struct tine_due_release *next;
     void (*release)(void *ctx);
@@ -12,6 +14,9 @@ typedef struct tine_due_release {
 
 void tine_releases_hold(void); /* may be nested */
 void tine_releases_run(void);  /* ends a hold; the outermost runs what is due */
+bool tine_releases_due(void);  /* on this thread */
+/* fn(ctx) is called on this thread whenever the first one becomes due while it holds; NULL: nothing is. */
+void tine_releases_notify(void (*fn)(void *ctx), void *ctx);
 /* What is due on this thread, taken off it, for another to run. NULL: nothing. */
 tine_due_release *tine_releases_take(void);
 void tine_releases_run_list(tine_due_release *list);

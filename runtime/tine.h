@@ -147,7 +147,7 @@ TINE_API tine_value *tine_string(const char *utf8);
 TINE_API tine_value *tine_bytes(const void *data, size_t size);
 /* Row-major, contiguous. rank 0 is a scalar. tine_tensor copies `data`; tine_tensor_new gives the memory to be filled before
  * the value is passed on (*data, 64-byte aligned); tine_tensor_wrap takes the memory over and calls release(ctx) at the end, on
- * any thread; release must not call Tine. */
+ * any thread, perhaps inside a call of yours, under no lock of Tine's; release must not call Tine. */
 TINE_API tine_value *tine_tensor(tine_dtype t, int rank, const int64_t *shape, const void *data);
 TINE_API tine_value *tine_tensor_new(tine_dtype t, int rank, const int64_t *shape, void **data);
 TINE_API tine_value *tine_tensor_wrap(tine_dtype t, int rank, const int64_t *shape, void *data,

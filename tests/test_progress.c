@@ -32,6 +32,14 @@ TRANSPORT_TEST(progress, a_release_may_want_a_lock_that_the_task_holds_while_it_
     play(endpoint, 2, progress_with_a_lock_held);
 }
 
+TRANSPORT_TEST(progress, a_release_may_want_a_lock_that_the_program_holds_while_it_forks, 60) {
+    play(endpoint, 2, progress_with_a_lock_held_by_the_program);
+}
+
+TRANSPORT_TEST_REMOTE(progress, what_was_sent_is_released_though_nobody_calls, 100) {
+    play(endpoint, 1, progress_of_a_release);
+}
+
 TRANSPORT_TEST(progress, a_large_result_leaves_while_its_worker_runs_the_next_task, 40) {
     play(endpoint, 1, progress_of_a_result);
 }
@@ -61,6 +69,14 @@ Test(progress, arguments_past_the_transports_queue_leave_while_their_task_comput
 
 Test(progress, a_release_may_want_a_lock_that_the_task_holds_while_it_forks_mpi, .timeout = 90) {
     under_mpirun(3, "lock");
+}
+
+Test(progress, a_release_may_want_a_lock_that_the_program_holds_while_it_forks_mpi, .timeout = 90) {
+    under_mpirun(3, "program");
+}
+
+Test(progress, what_was_sent_is_released_though_nobody_calls_mpi, .timeout = 90) {
+    under_mpirun(2, "release");
 }
 
 Test(progress, a_large_result_leaves_while_its_worker_runs_the_next_task_mpi, .timeout = 90) {

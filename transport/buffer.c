@@ -59,6 +59,13 @@ void tine_buffer_unref(tine_buffer *b) {
     free(b);
 }
 
+bool tine_buffer_unref_unless_last(tine_buffer *b) {
+    unsigned refs = atomic_load(&b->refs);
+    while (refs > 1)
+        if (atomic_compare_exchange_weak(&b->refs, &refs, refs - 1)) return true;
+    return false;
+}
+
 tine_frame *tine_frame_new(size_t header_size, size_t n_buffers) {
     if (header_size > TINE_FRAME_MAX_HEADER || n_buffers > TINE_FRAME_MAX_BUFFERS) return NULL;
     const size_t head = sizeof(tine_frame) + n_buffers * sizeof(tine_buffer *);

@@ -8,6 +8,7 @@
 #define TINE_TRANSPORT_BUFFER_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,6 +27,8 @@ tine_buffer *tine_buffer_new(size_t size);
 tine_buffer *tine_buffer_wrap(void *data, size_t size, void (*release)(void *, size_t, void *), void *ctx);
 tine_buffer *tine_buffer_ref(tine_buffer *b);
 void tine_buffer_unref(tine_buffer *b); /* accepts NULL */
+/* Drops a reference unless it is the last: false, and it is still there. Releases nothing, so any thread may. */
+bool tine_buffer_unref_unless_last(tine_buffer *b);
 
 typedef struct tine_frame {
     uint8_t *header; /* lies behind the buffers array, in the same allocation */

@@ -133,7 +133,7 @@ struct zmq_end {
     tine_peer next_id;
     atomic_bool want_room;        /* a free callback is to wake the loop */
     atomic_bool room;             /* a free callback made room since the last pump */
-    _Atomic(zmq_lent *) returned; /* what libzmq has given back, for the loop to drop */
+    _Atomic(zmq_lent *) returned; /* last references that libzmq has given back */
 
     tine_wakeup wakeup;
     tine_transport_stats stats;
@@ -176,7 +176,7 @@ void tine_zmq_ack(zmq_end *t, zmq_peer *p);                  /* tells it what wa
 int tine_zmq_send_short(zmq_end *t, uint64_t routing, const void *bytes, size_t size);
 void tine_zmq_send_bye(zmq_end *t, uint64_t routing, const char *reason);
 void tine_zmq_flight_unref(zmq_flight *f);
-void tine_zmq_take_returned(zmq_end *t); /* drops the buffers that libzmq has given back */
+void tine_zmq_take_returned(zmq_end *t); /* drops them */
 
 /* zmq_recv.c */
 enum { RECEIVE_DRY, RECEIVE_EVENT, RECEIVE_NOTHING };

@@ -29,20 +29,25 @@ void tine_zmq_flight_unref(zmq_flight *f) {
 }
 
 /* Called by libzmq's I/O thread, or by whichever closes the socket. The order matters: bytes first, then the look
- * at want_room; the loop does it the other way round, so one of the two sees the other. The buffer is the loop's to drop: its
- * last reference may run a user's callback, which must not hold up the I/O thread. */
+ * at want_room; the loop does it the other way round, so one of the two sees the other. The last reference is the loop's to
+ * drop: it may run a user's callback, which must not hold up the I/O thread. */
 static void give_back(void *data, void *hint) {
     (void)data;
     zmq_lent *l = hint;
     __tsan_acquire(l);
     zmq_end *t = l->flight->end;
-    bool last = atomic_load(&l->buffer->refs) == 1;
     atomic_fetch_sub(&l->flight->bytes, l->size);
     atomic_store(&t->room, true);
-    l->next = atomic_load(&t->returned);
-    while (!atomic_compare_exchange_weak(&t->returned, &l->next, l)) {
+    bool dropped = tine_buffer_unref_unless_last(l->buffer);
+    if (dropped) {
+        tine_zmq_flight_unref(l->flight);
+        free(l);
+    } else {
+        l->next = atomic_load(&t->returned);
+        while (!atomic_compare_exchange_weak(&t->returned, &l->next, l)) {
+        }
     }
-    if (last || atomic_load(&t->want_room)) tine_wakeup_call(&t->wakeup);
+    if (!dropped || atomic_load(&t->want_room)) tine_wakeup_call(&t->wakeup);
 }
 
 void tine_zmq_take_returned(zmq_end *t) {

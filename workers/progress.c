@@ -148,14 +148,19 @@ static bool sleep_until_due(tine_progress *p, unsigned seen, bool quiet, int64_t
 static void *progress_main(void *arg) {
     tine_progress *p = arg;
     unsigned seen = atomic_load(&p->lends) - 1; /* what it is started for is new to it */
-    int64_t tick = TICK_NS, quiet = 0;
+    int64_t tick = TICK_NS, quiet = 0, unseen = 0;
     tine_releases_hold();
     while (sleep_until_due(p, seen, quiet >= QUIET_NS, tick)) {
         unsigned lends = atomic_load(&p->lends);
         bool same = lends == seen, slept = quiet >= QUIET_NS;
         quiet = !same || atomic_load(&p->holder) == LENT ? 0 : quiet + tick;
         tick = slept ? TICK_NS : 2 * tick < TICK_MAX_NS ? 2 * tick : TICK_MAX_NS;
-        if (atomic_exchange(&p->at_once, false) || same) take_up(p);
+        unseen += tick;
+        if (atomic_exchange(&p->at_once, false) || same ||
+            unseen > TICK_MAX_NS) { /* a task may fork all the time */
+            take_up(p);
+            unseen = 0;
+        }
         seen = lends;
     }
     return NULL;

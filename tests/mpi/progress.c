@@ -12,7 +12,9 @@ static const struct {
               {"argument", progress_of_an_argument},
               {"small", progress_while_small_results_come},
               {"past", progress_past_what_a_transport_queues},
-              {"lock", progress_with_a_lock_held}};
+              {"lock", progress_with_a_lock_held},
+              {"program", progress_with_a_lock_held_by_the_program},
+              {"release", progress_of_a_release}};
 
 int main(int argc, char **argv) {
     if (tine_init(&argc, argv, NULL)) {

@@ -2,6 +2,7 @@
 #include "tests/support/progress.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -100,6 +101,75 @@ TINE_FUNCTION(progress_locked_parent, "path, bytes") {
     return tine_bool(right);
 }
 
+static bool run(tine_future *f) {
+    tine_error e = tine_wait(f, NULL);
+    tine_release(f);
+    return e == TINE_OK;
+}
+
+static int released[2]; /* a pipe */
+static void release_and_tell(void *ctx) {
+    free(ctx);
+    if (write(released[1], "r", 1) != 1) abort();
+}
+
+static bool told(void) {
+    struct pollfd p = {.fd = released[0], .events = POLLIN};
+    char r;
+    return poll(&p, 1, 20000) == 1 && read(released[0], &r, 1) == 1;
+}
+
+/* The child has its argument and computes, nothing else is sent, and the program does not call. */
+static const char *one_release(const scene *s, int64_t bytes) {
+    void *data = aligned_alloc(64, (size_t)bytes);
+    if (!data) return "no memory";
+    memset(data, 1, (size_t)bytes);
+    tine_value *x = tine_tensor_wrap(TINE_U8, 1, &bytes, data, release_and_tell, data);
+    tine_future *child = tine_fork("progress_write", s->fifo, x);
+    tine_release(x);
+    bool came = told();
+    bool right = tine_as_bool(opened(s->fifo, O_RDONLY)) && run(child);
+    return !right ? "the child failed" : came ? NULL : "a tensor was not released when it had been sent";
+}
+
+const char *progress_of_a_release(void) {
+    static const int64_t sizes[] = {192 << 10, 2 << 20, 5 << 20, 10000000, LARGE};
+    const char *wrong = NULL;
+    scene s;
+    if (pipe(released) || !scene_open(&s)) return "no pipe or FIFO";
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes && !wrong; i++) wrong = one_release(&s, sizes[i]);
+    scene_close(&s);
+    close(released[0]);
+    close(released[1]);
+    return wrong;
+}
+
+static void tell_and_release_with_lock(void *ctx) {
+    if (write(released[1], "r", 1) != 1) abort();
+    release_with_lock(ctx);
+}
+
+const char *progress_with_a_lock_held_by_the_program(void) {
+    scene s;
+    int64_t bytes = LARGE;
+    void *data = aligned_alloc(64, (size_t)bytes);
+    if (!data || pipe(released) || !scene_open(&s)) return "no memory, pipe or FIFO";
+    memset(data, 1, (size_t)bytes);
+    pthread_mutex_lock(&interpreter);
+    tine_value *x = tine_tensor_wrap(TINE_U8, 1, &bytes, data, tell_and_release_with_lock, data);
+    tine_future *child = tine_fork("progress_write", s.fifo, x);
+    tine_release(x);
+    tine_value *read = opened(s.fifo, O_RDONLY);
+    bool begun = told();
+    tine_future *small = tine_fork("progress_small", 1);
+    pthread_mutex_unlock(&interpreter);
+    bool right = tine_as_bool(read) && run(small) && run(child);
+    scene_close(&s);
+    close(released[0]);
+    close(released[1]);
+    return !right ? "a child failed" : begun ? NULL : "the release did not begin: nothing was shown";
+}
+
 static const char *play(tine_future *(*fork)(const char *fifo)) {
     scene s;
     tine_value *v = NULL;
@@ -123,12 +193,6 @@ const char *progress_of_an_argument(void) { return play(one); }
 const char *progress_while_small_results_come(void) { return play(overtaken); }
 const char *progress_past_what_a_transport_queues(void) { return play(more); }
 const char *progress_with_a_lock_held(void) { return play(locked); }
-
-static bool run(tine_future *f) {
-    tine_error e = tine_wait(f, NULL);
-    tine_release(f);
-    return e == TINE_OK;
-}
 
 /* Both functions become known as short ones, which a worker is given in advance. */
 static bool warm_up(void) {
