@@ -7,31 +7,14 @@
 #include <unistd.h>
 
 #include "tests/support/conformance.h"
-#include "tests/support/program.h"
-
-static void need_mpirun(void) {
-    tine_program p = tine_program_run(20, "mpirun --version && test -e $B/libtine-mpi.so");
-    bool usable = p.code == 0 && strstr(p.out, "Open MPI");
-    tine_program_fini(&p);
-    if (!usable) cr_skip_test("no mpirun of Open MPI here");
-}
-
-static const char *root(void) { return geteuid() == 0 ? "--allow-run-as-root" : ""; }
-
-/* At exit of a rank Open MPI's plugins are unloaded, and what they leaked has no name that could be suppressed. */
-static void ranks_check_leaks_themselves(void) {
-    char options[1024];
-    const char *asan = getenv("ASAN_OPTIONS");
-    if (!asan) return;
-    snprintf(options, sizeof options, "%s:leak_check_at_exit=0", asan);
-    setenv("ASAN_OPTIONS", options, 1);
-}
+#include "tests/support/mpirun.h"
 
 static void conform(const char *name) {
-    need_mpirun();
-    ranks_check_leaks_themselves();
-    tine_program p = tine_program_run(
-        60, "TINE_MODULE_DIR=$B exec mpirun %s --oversubscribe -n 4 $B/mpi/conformance %s", root(), name);
+    tine_need_mpirun();
+    tine_ranks_check_leaks_themselves();
+    tine_program p =
+        tine_program_run(60, "TINE_MODULE_DIR=$B exec mpirun %s --oversubscribe -n 4 $B/mpi/conformance %s",
+                         tine_mpirun_root(), name);
     if (p.code == 77) {
         tine_program_fini(&p);
         cr_skip_test("Open MPI ends the job when a rank dies");
@@ -51,16 +34,16 @@ static void says(int code, const char *words, tine_program p) {
 }
 
 Test(mpi, initialised_below_multiple_is_refused_with_the_remedy, .timeout = 60) {
-    need_mpirun();
-    ranks_check_leaks_themselves();
+    tine_need_mpirun();
+    tine_ranks_check_leaks_themselves();
     says(0, "OMPI_MPI_THREAD_LEVEL=3",
          tine_program_run(
              40, "TINE_MODULE_DIR=$B exec mpirun %s --oversubscribe -n 2 $B/mpi/conformance plain-init",
-             root()));
+             tine_mpirun_root()));
 }
 
 Test(mpi, without_a_launcher_is_refused_with_the_remedy, .timeout = 60) {
-    need_mpirun();
+    tine_need_mpirun();
     says(1, "`tine run -n", tine_program_run(40, "TINE_ENDPOINT=mpi:// exec $B/04_fibonacci 3"));
 }
 
@@ -70,8 +53,8 @@ Test(mpi, under_the_mpirun_of_another_mpi_is_refused_with_the_remedy, .timeout =
 }
 
 Test(mpi, one_rank_starts_local_workers_and_says_so, .timeout = 60) {
-    need_mpirun();
-    tine_program p = tine_program_run(40, "exec mpirun %s -n 1 $B/04_fibonacci 9", root());
+    tine_need_mpirun();
+    tine_program p = tine_program_run(40, "exec mpirun %s -n 1 $B/04_fibonacci 9", tine_mpirun_root());
     cr_expect_str_eq(p.out, "fib(9) = 34\n");
     says(0, "started one process only: the workers are local ones", p);
 }

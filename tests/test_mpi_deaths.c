@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "tests/support/program.h"
+#include "tests/support/mpirun.h"
 
 enum { RANKS = 3, START_SECONDS = 60, END_SECONDS = 10 };
 
@@ -31,13 +31,6 @@ static double now(void) {
     struct timespec ts;
     clock_gettime(CLOCK_MONOTONIC, &ts);
     return (double)ts.tv_sec + 1e-9 * (double)ts.tv_nsec;
-}
-
-static void need_mpirun(void) {
-    tine_program p = tine_program_run(20, "mpirun --version && test -e $B/libtine-mpi.so");
-    bool usable = p.code == 0 && strstr(p.out, "Open MPI");
-    tine_program_fini(&p);
-    if (!usable) cr_skip_test("no mpirun of Open MPI here");
 }
 
 static void become_mpirun(const job *j, int out, char *const args[]) {
@@ -59,7 +52,7 @@ static void become_mpirun(const job *j, int out, char *const args[]) {
 }
 
 static job *start(char *const args[]) {
-    need_mpirun();
+    tine_need_mpirun();
     job *j = calloc(1, sizeof *j);
     int ends[2];
     snprintf(j->tmp, sizeof j->tmp, "/tmp/tine-death-XXXXXX");

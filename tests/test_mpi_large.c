@@ -5,14 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "tests/support/program.h"
-
-static void need_mpirun(void) {
-    tine_program p = tine_program_run(20, "mpirun --version && test -e $B/libtine-mpi.so");
-    bool usable = p.code == 0 && strstr(p.out, "Open MPI");
-    tine_program_fini(&p);
-    if (!usable) cr_skip_test("no mpirun of Open MPI here");
-}
+#include "tests/support/mpirun.h"
 
 static long available_gib(void) {
     char line[128];
@@ -25,14 +18,14 @@ static long available_gib(void) {
 }
 
 Test(mpi_large, three_gib_there_and_back, .timeout = 110) {
-    need_mpirun();
+    tine_need_mpirun();
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
     cr_skip_test("a sanitizer's shadow of 9 GiB does not fit");
 #endif
     if (available_gib() < 12) cr_skip_test("needs 12 GiB of memory, %ld are available", available_gib());
     tine_program p = tine_program_run(
         100, "TINE_MODULE_DIR=$B exec mpirun %s --oversubscribe --bind-to none -n 2 $B/mpi/large 3",
-        geteuid() == 0 ? "--allow-run-as-root" : "");
+        tine_mpirun_root());
     cr_expect_eq(p.code, 0, "exit code %d: %s%s", p.code, p.out, p.error);
     cr_expect(strstr(p.out, "3221225472 bytes there and back, 0 words wrong"), "%s%s", p.out, p.error);
     tine_program_fini(&p);

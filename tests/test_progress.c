@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "tests/support/cluster.h"
-#include "tests/support/program.h"
+#include "tests/support/mpirun.h"
 #include "tests/support/progress.h"
 
 static void play(const char *endpoint, int workers, const char *(*scene)(void)) {
@@ -45,12 +45,11 @@ TRANSPORT_TEST(progress, a_large_result_leaves_while_its_worker_runs_the_next_ta
 }
 
 static void under_mpirun(int ranks, const char *scene) {
-    tine_program p = tine_program_run(20, "mpirun --version && test -e $B/libtine-mpi.so");
-    bool usable = p.code == 0 && strstr(p.out, "Open MPI");
-    tine_program_fini(&p);
-    if (!usable) cr_skip_test("no mpirun of Open MPI here");
-    p = tine_program_run(60, "TINE_MODULE_DIR=$B exec mpirun %s --oversubscribe -n %d $B/mpi/progress %s",
-                         geteuid() == 0 ? "--allow-run-as-root" : "", ranks, scene);
+    tine_need_mpirun();
+    tine_ranks_check_leaks_themselves();
+    tine_program p =
+        tine_program_run(60, "TINE_MODULE_DIR=$B exec mpirun %s --oversubscribe -n %d $B/mpi/progress %s",
+                         tine_mpirun_root(), ranks, scene);
     cr_expect_eq(p.code, 0, "exit code %d: %s%s", p.code, p.out, p.error);
     tine_program_fini(&p);
 }
