@@ -36,8 +36,7 @@ typedef struct report {
     variant variants[VARIANTS];
     int workers, cores;
     double flops, error, limit;
-    double peak,
-        least_peak; /* GFLOP/s of the workers' cores: the best and the worst that was measured between the runs */
+    double peak, least_peak; /* GFLOP/s of the workers' cores: best and worst measured between the runs */
     bool identical;
     long columns;
 } report;
@@ -110,9 +109,8 @@ static void print_table(const report *r) {
         printf("%-12s %9.4f %9.4f %9.2f %9.1f %7.1f %%\n", v->name, v->median, v->min,
                r->variants[0].median / v->median, gflops, 100 * gflops / r->peak);
     }
-    printf("\npeak           %.1f GFLOP/s: multiply-adds in registers on %d core%s at once, the best of %ld "
-           "between "
-           "the runs; the least: %.1f\n",
+    printf("\npeak           %.1f GFLOP/s: multiply-adds in registers on %d core%s at once, the best of "
+           "%ld between the runs; the least: %.1f\n",
            r->peak, r->cores, r->cores == 1 ? "" : "s", r->repeat, r->least_peak);
     printf("outputs        %s\n", r->identical ? "bit-identical" : "DIFFER");
     printf("largest error  %.2e against double precision, in %ld columns of the batch (limit %.0e)%s\n",

@@ -156,8 +156,8 @@ static void *progress_main(void *arg) {
         quiet = !same || atomic_load(&p->holder) == LENT ? 0 : quiet + tick;
         tick = slept ? TICK_NS : 2 * tick < TICK_MAX_NS ? 2 * tick : TICK_MAX_NS;
         unseen += tick;
-        if (atomic_exchange(&p->at_once, false) || same ||
-            unseen > TICK_MAX_NS) { /* a task may fork all the time */
+        /* A task that forks all the time is never in the same stretch twice. */
+        if (atomic_exchange(&p->at_once, false) || same || unseen > TICK_MAX_NS) {
             take_up(p);
             unseen = 0;
         }

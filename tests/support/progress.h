@@ -11,7 +11,7 @@ const char *progress_while_small_results_come(void);     /* more than the worker
 const char *progress_past_what_a_transport_queues(void); /* 320 MB of arguments */
 const char *progress_with_a_lock_held(void);             /* that the argument's release callback wants too */
 const char *progress_with_a_lock_held_by_the_program(void);
-const char *progress_of_a_release(
-    void); /* what was sent is released, though nobody calls; not for inproc, which sends itself */
+/* What was sent is released, though nobody calls. Not for inproc, which sends the thing itself. */
+const char *progress_of_a_release(void);
 
 #endif
