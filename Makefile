@@ -28,19 +28,19 @@ CPPFLAGS += -I. -DTINE_VERSION='"$(VERSION)"' -MMD -MP $(PKG_CFLAGS)
 PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 LIBS      = $(PKG_LIBS) -pthread -ldl -lm
 
-# launch/ is the command, except what a program that uses the library needs: starting (init) and spawning.
-LIB_SRC  := $(wildcard kernels/*.c) $(filter-out transport/mpi%.c,$(wildcard transport/*.c)) \
-            $(wildcard runtime/*.c workers/*.c launch/init.c launch/spawn*.c)
-CMD_SRC  := $(filter-out $(LIB_SRC) launch/main.c,$(wildcard launch/*.c))
-MAIN_SRC := $(wildcard launch/main.c)
+# launch/command is the command; the rest of launch/, starting (init) and spawning, is part of the library.
+sources   = $(sort $(foreach d,$(1),$(wildcard $(d)/*.c $(d)/*/*.c)))
+LIB_SRC  := $(filter-out transport/mpi/%,$(call sources,kernels transport runtime workers)) $(wildcard launch/*.c)
+MAIN_SRC := launch/command/main.c
+CMD_SRC  := $(filter-out $(MAIN_SRC),$(wildcard launch/command/*.c))
 EXAMPLES := $(patsubst launch/examples/%.c,$(BUILD)/%,$(wildcard launch/examples/*.c))
 BENCHES  := $(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/bench/bench_*.c))
-TESTS    := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/test_*.c)) \
+TESTS    := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/*/test_*.c tests/*/*/test_*.c)) \
             $(patsubst tests/fuzz/%.c,$(BUILD)/tests/%,$(wildcard tests/fuzz/fuzz_*.c))
 SIM_SRC  := $(wildcard tests/sim/*.c)
 # The mpi transport is a module, loaded on first use: programs start where Open MPI is missing. It carries its own
 # copies of the few files it needs, since it cannot count on finding them in the program that loads it.
-MPI_SRC  := $(wildcard transport/mpi*.c transport/launcher.c transport/buffer.c transport/pages.c)
+MPI_SRC  := $(wildcard transport/mpi/*.c) transport/launcher.c transport/base/buffer.c transport/base/pages.c
 MPI_MODULE := $(if $(shell pkg-config --exists ompi-c 2>/dev/null && echo yes),$(BUILD)/libtine-mpi.so)
 obj       = $(patsubst %.c,$(BUILD)/%.o,$(1))
 LIB_OBJ  := $(call obj,$(LIB_SRC))
@@ -99,7 +99,7 @@ $(BUILD)/kernels/%_avx2.o:        ISA = $(ISA_avx2)
 $(BUILD)/kernels/%_avx512.o:      ISA = $(ISA_avx512)
 $(BUILD)/kernels/%_avx512_bf16.o: ISA = $(ISA_avx512_bf16)
 $(BUILD)/kernels/%.o:             CONFIG_FLAGS := $(subst -O2,-O3,$(CONFIG_FLAGS))
-$(BUILD)/workers/builtin_%.o:     CONFIG_FLAGS := $(subst -O2,-O3,$(CONFIG_FLAGS))
+$(BUILD)/workers/builtin/%.o:     CONFIG_FLAGS := $(subst -O2,-O3,$(CONFIG_FLAGS))
 
 # One relocatable object is the archive's only member: functions and classes register themselves from constructors that
 # nothing refers to by name, and a linker takes a member whole or not at all. So a static user needs no --whole-archive.
@@ -115,7 +115,7 @@ $(BUILD)/libtine.so: $(LIB_OBJ) $(BUILD)/.sources
 	$(Q)$(CC) -shared -Wl,-soname,libtine.so.0 $(if $(findstring -fsanitize,$(CFLAGS)),,-Wl,-z,defs) $(CFLAGS) $(LDFLAGS) \
 	  $(LIB_OBJ) $(LIBS) -o $@
 
-$(call obj,$(wildcard transport/mpi*.c)): CPPFLAGS += $(shell pkg-config --cflags ompi-c 2>/dev/null)
+$(call obj,$(wildcard transport/mpi/*.c)): CPPFLAGS += $(shell pkg-config --cflags ompi-c 2>/dev/null)
 $(BUILD)/libtine-mpi.so: $(call obj,$(MPI_SRC)) $(BUILD)/.sources
 	@echo "  LD $@"
 	$(Q)$(CC) -shared -Wl,-z,nodelete $(CFLAGS) $(LDFLAGS) $(filter %.o,$^) $(shell pkg-config --libs ompi-c) -pthread -o $@
@@ -132,7 +132,7 @@ $(BUILD)/tine: $(call obj,$(MAIN_SRC)) $(BUILD)/libcommand.a $(BUILD)/libtine.a
 $(EXAMPLES): $(BUILD)/%: $(BUILD)/launch/examples/%.o $(BUILD)/libtine.a
 	@echo "  LD $@"
 	$(Q)$(LINK) -o $@
-$(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(TEST_SUPPORT) $(BUILD)/libcommand.a $(BUILD)/libtine.a
+$(filter-out $(BUILD)/tests/fuzz_%,$(TESTS)): $(BUILD)/%: $(BUILD)/%.o $(TEST_SUPPORT) $(BUILD)/libcommand.a $(BUILD)/libtine.a
 	@echo "  LD $@"
 	$(Q)$(LINK) -lcriterion -o $@
 # Programs that tests start under mpirun.
@@ -195,11 +195,12 @@ bench: ## the benchmarks: fork, lstm and those of tests/bench
 
 # ---- lint, installation ----
 
-PRODUCT  := $(wildcard kernels/*.c transport/*.c runtime/*.c workers/*.c launch/*.c launch/examples/*.c)
-HEADERS  := $(wildcard kernels/*.h transport/*.h runtime/*.h workers/*.h launch/*.h)
-LAID_OUT := $(PRODUCT) $(HEADERS) $(wildcard tests/*.c tests/*/*.[ch])
+ROOMS    := kernels transport runtime workers launch
+PRODUCT  := $(call sources,$(ROOMS))
+HEADERS  := $(foreach d,$(ROOMS),$(wildcard $(d)/*.h $(d)/*/*.h))
+LAID_OUT := $(PRODUCT) $(HEADERS) $(wildcard tests/*/*.[ch] tests/*/*/*.[ch])
 TIDY_FLAGS = -I. -DTINE_VERSION='"$(VERSION)"' -std=c11 -D_GNU_SOURCE -pthread $(PKG_CFLAGS) $(shell pkg-config --cflags ompi-c 2>/dev/null)
-lint: ## clang-format, cppcheck, clang-tidy, and tine.h under four compilers
+lint: ## clang-format, include order, cppcheck, clang-tidy, and tine.h under four compilers
 	@.ci/deps lint
 	@$(MAKE) --no-print-directory -k format-check cppcheck tidy header-check
 format-check:
@@ -245,6 +246,6 @@ clean: ## remove build/
 	rm -rf build $(filter-out build build/%,$(BUILD))
 
 -include $(patsubst %.o,%.d,$(LIB_OBJ) $(call obj,$(MPI_SRC)) $(CMD_OBJ) $(TEST_SUPPORT) $(call obj,$(MAIN_SRC) $(SIM_SRC) $(wildcard launch/examples/*.c \
-  tests/test_*.c tests/mpi/*.c tests/fuzz/*.c tests/bench/*.c)))
+  tests/mpi/*.c tests/fuzz/*.c tests/bench/*.c)) $(TESTS:%=%.o))
 .SECONDARY:
 .DELETE_ON_ERROR:

@@ -1,4 +1,5 @@
-/* bfloat16, one value at a time: the upper half of a float32, rounded to nearest even; a NaN stays a (quiet) NaN. */
+/* bfloat16, one value at a time: the upper half of a float32, rounded to nearest even; a NaN stays
+ * a (quiet) NaN. */
 #ifndef TINE_KERNELS_BF16_H
 #define TINE_KERNELS_BF16_H
 

@@ -18,8 +18,9 @@ static pthread_once_t cpu_once = PTHREAD_ONCE_INIT;
 static pthread_once_t choice_once = PTHREAD_ONCE_INIT;
 
 static const char *const isa_names[TINE_ISA_COUNT] = {
-    [TINE_ISA_AUTO] = "auto", [TINE_ISA_PORTABLE] = "portable", [TINE_ISA_OPENBLAS] = "openblas",
-    [TINE_ISA_AVX2] = "avx2", [TINE_ISA_AVX512] = "avx512",     [TINE_ISA_AVX512_BF16] = "avx512_bf16",
+    [TINE_ISA_AUTO] = "auto",         [TINE_ISA_PORTABLE] = "portable",
+    [TINE_ISA_OPENBLAS] = "openblas", [TINE_ISA_AVX2] = "avx2",
+    [TINE_ISA_AVX512] = "avx512",     [TINE_ISA_AVX512_BF16] = "avx512_bf16",
 };
 
 #ifdef HAVE_X86
@@ -33,11 +34,13 @@ static void find_brand(struct tine_cpu *cpu) {
     unsigned words[13] = {0};
     if ((unsigned)__get_cpuid_max(0x80000000u, NULL) < 0x80000004u) return;
     for (unsigned i = 0; i < 3; i++)
-        __get_cpuid(0x80000002u + i, &words[4 * i], &words[4 * i + 1], &words[4 * i + 2], &words[4 * i + 3]);
+        __get_cpuid(0x80000002u + i, &words[4 * i], &words[4 * i + 1], &words[4 * i + 2],
+                    &words[4 * i + 3]);
     const char *text = (const char *)words;
     while (*text == ' ') text++;
     snprintf(cpu->brand, sizeof cpu->brand, "%s", text);
-    for (size_t n = strlen(cpu->brand); n > 0 && cpu->brand[n - 1] == ' '; n--) cpu->brand[n - 1] = 0;
+    for (size_t n = strlen(cpu->brand); n > 0 && cpu->brand[n - 1] == ' '; n--)
+        cpu->brand[n - 1] = 0;
 }
 
 static void find_features(struct tine_cpu *cpu) {
@@ -123,7 +126,8 @@ static enum tine_isa isa_of_name(const char *name) {
     return TINE_ISA_AUTO;
 }
 
-void tine_kernel_resolve(const struct tine_cpu *cpu, const char *wanted, struct tine_kernel_choice *out) {
+void tine_kernel_resolve(const struct tine_cpu *cpu, const char *wanted,
+                         struct tine_kernel_choice *out) {
     memset(out, 0, sizeof *out);
     if (!wanted || !*wanted || !strcmp(wanted, "auto")) {
         out->f32 = best_f32(cpu);
@@ -133,15 +137,16 @@ void tine_kernel_resolve(const struct tine_cpu *cpu, const char *wanted, struct 
     enum tine_isa isa = isa_of_name(wanted);
     if (isa == TINE_ISA_AUTO) {
         snprintf(out->error, sizeof out->error,
-                 "TINE_KERNEL=%.64s is not a kernel; use portable, openblas, avx2, avx512 or avx512_bf16",
+                 "TINE_KERNEL=%.64s is not a kernel; use portable, openblas, avx2, avx512 or "
+                 "avx512_bf16",
                  wanted);
         return;
     }
     const char *why = tine_isa_obstacle(cpu, isa);
     if (why) {
         snprintf(out->error, sizeof out->error,
-                 "TINE_KERNEL=%s cannot run on this machine (%s): %s; unset it or choose another", wanted,
-                 cpu->brand, why);
+                 "TINE_KERNEL=%s cannot run on this machine (%s): %s; unset it or choose another",
+                 wanted, cpu->brand, why);
         return;
     }
     out->forced = true;
@@ -149,7 +154,9 @@ void tine_kernel_resolve(const struct tine_cpu *cpu, const char *wanted, struct 
     out->f32 = isa == TINE_ISA_AVX512_BF16 ? TINE_ISA_AVX512 : isa;
 }
 
-static void make_choice(void) { tine_kernel_resolve(tine_cpu(), getenv("TINE_KERNEL"), &choice_made); }
+static void make_choice(void) {
+    tine_kernel_resolve(tine_cpu(), getenv("TINE_KERNEL"), &choice_made);
+}
 
 const struct tine_kernel_choice *tine_kernel_choice(void) {
     pthread_once(&choice_once, make_choice);

@@ -1,4 +1,5 @@
-/* Errors of the kernels. They stand below every other room, so they have an enum of their own; 0 is success. */
+/* Errors of the kernels. They stand below every other room, so they have an enum of their own; 0 is
+ * success. */
 #ifndef TINE_KERNELS_ERROR_H
 #define TINE_KERNELS_ERROR_H
 

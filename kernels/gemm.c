@@ -1,9 +1,10 @@
 /* The table of kernels, packing, and the loops around a micro-kernel; see gemm.h.
  *
- * Loops, outermost first: mc rows of A, a panel of B, kc of k, tiles of mr rows. A panel's kc x nr values stay in the
- * level-2 cache while all tiles pass over them, and while they do, the tiles touch the values of the next pass, so B
- * streams in from memory behind the arithmetic. Rows are split evenly (50 rows by 6 is 5 x 6 + 4 x 5, not 8 x 6 + 2):
- * a short tile has too few sums in flight to hide the latency of FMA. */
+ * Loops, outermost first: mc rows of A, a panel of B, kc of k, tiles of mr rows. A panel's kc x nr
+ * values stay in the level-2 cache while all tiles pass over them, and while they do, the tiles
+ * touch the values of the next pass, so B streams in from memory behind the arithmetic. Rows are
+ * split evenly (50 rows by 6 is 5 x 6 + 4 x 5, not 8 x 6 + 2): a short tile has too few sums in
+ * flight to hide the latency of FMA. */
 #include "kernels/gemm.h"
 #include "kernels/gemm_table.h"
 #include "kernels/mem.h"
@@ -19,11 +20,13 @@ static pthread_once_t table_once = PTHREAD_ONCE_INIT;
 static const float zero_row[TINE_GEMM_NR_MAX];
 
 const char *tine_gemm_defect(const struct tine_gemm_kernel *kernel) {
-    if (!kernel->name || strncmp(kernel->name, "gemm_", 5) != 0) return "its name does not begin with gemm_";
+    if (!kernel->name || strncmp(kernel->name, "gemm_", 5) != 0)
+        return "its name does not begin with gemm_";
     if (kernel->isa <= TINE_ISA_AUTO || kernel->isa >= TINE_ISA_COUNT)
         return "its instruction set is unknown";
     if (kernel->mr < 1 || kernel->mr > TINE_GEMM_MR_MAX) return "mr is out of range";
-    if (kernel->nr < 1 || TINE_GEMM_NR_MAX % kernel->nr) return "nr does not divide TINE_GEMM_NR_MAX";
+    if (kernel->nr < 1 || TINE_GEMM_NR_MAX % kernel->nr)
+        return "nr does not divide TINE_GEMM_NR_MAX";
     if (kernel->kr != (kernel->type == TINE_GEMM_BF16 ? 2 : 1)) return "kr does not fit its type";
     if (kernel->kc < 1 || kernel->kc % kernel->kr) return "kc is not a multiple of kr";
     if (kernel->mc < kernel->mr) return "mc is less than mr";
@@ -79,7 +82,8 @@ static enum tine_kernel_error make_packed(const struct tine_gemm_kernel *kernel,
     size_t kpad, bytes, total;
     if (!tine_size_add(k, kernel->kr - 1, &kpad)) return TINE_KERNEL_OVERFLOW;
     kpad -= kpad % kernel->kr;
-    if (!tine_size_mul(kpad, (size_t)kernel->nr * type_size(kernel), &bytes)) return TINE_KERNEL_OVERFLOW;
+    if (!tine_size_mul(kpad, (size_t)kernel->nr * type_size(kernel), &bytes))
+        return TINE_KERNEL_OVERFLOW;
     if (!tine_size_mul(bytes, panels, &total)) return TINE_KERNEL_OVERFLOW;
     struct tine_mem mem;
     if (!tine_mem_alloc(&mem, total)) return TINE_KERNEL_MEMORY;
@@ -87,9 +91,9 @@ static enum tine_kernel_error make_packed(const struct tine_gemm_kernel *kernel,
     return TINE_KERNEL_OK;
 }
 
-enum tine_kernel_error tine_gemm_pack_columns(const struct tine_gemm_kernel *kernel, size_t k, size_t n,
-                                              const float *const *columns, ptrdiff_t stride_k,
-                                              struct tine_packed *out) {
+enum tine_kernel_error tine_gemm_pack_columns(const struct tine_gemm_kernel *kernel, size_t k,
+                                              size_t n, const float *const *columns,
+                                              ptrdiff_t stride_k, struct tine_packed *out) {
     enum tine_kernel_error error = make_packed(kernel, k, n, out);
     if (error) return error;
     for (size_t p = 0; p < out->panels; p++) {
@@ -129,9 +133,11 @@ struct pass {
     size_t m, k;
     const char *a;
     size_t lda, elem;
-    size_t tiles, small, larger; /* rows in tiles: the first `larger` have one row more than `small` */
-    bool resident;               /* B is small enough to stay in the level-2 cache: nothing to fetch ahead */
-    const char *b, *next;        /* this block of the panel, and the one the next pass will want */
+    /* rows in tiles: the first `larger` have one row more than `small` */
+    size_t tiles, small, larger;
+    /* B is small enough to stay in the level-2 cache: nothing to fetch ahead */
+    bool resident;
+    const char *b, *next; /* this block of the panel, and the one the next pass will want */
     const float *init, *next_init;
     size_t ldinit;
     float *c;
@@ -148,7 +154,8 @@ static void run_tiles(const struct pass *p) {
     const size_t steps = p->kernel->kr == 2 ? (p->k + 1) / 2 : p->k;
     const size_t lines =
         p->resident ? 0 : steps * p->kernel->nr / 16; /* of B a pass: a step is 4 bytes a column */
-    const size_t touched = (unsigned)steps / p->kernel->ahead_every; /* a pass has at most kc steps */
+    /* a pass has at most kc steps */
+    const size_t touched = (unsigned)steps / p->kernel->ahead_every;
     size_t row = 0, line = 0;
     for (size_t i = 0; i < p->tiles; i++) {
         size_t rows = p->small + (i < p->larger);
@@ -172,7 +179,8 @@ static void run_tiles(const struct pass *p) {
     }
 }
 
-/* The last panel of a matrix whose n is no multiple of nr: a tile of rows at a time through a buffer of full width. */
+/* The last panel of a matrix whose n is no multiple of nr: a tile of rows at a time through a
+ * buffer of full width. */
 static void run_edge(struct pass pass, size_t columns) {
     float buffer[TINE_GEMM_MR_MAX * TINE_GEMM_NR_MAX];
     const size_t nr = pass.kernel->nr, m = pass.m;
@@ -217,8 +225,9 @@ static void run_panel(const struct tine_packed *b, size_t panel, struct pass pas
     } while (k < b->k);
 }
 
-void tine_gemm_panels(const struct tine_packed *b, size_t first_panel, size_t panels, size_t m, const void *a,
-                      size_t lda, const float *init, size_t ldinit, float *c, size_t ldc) {
+void tine_gemm_panels(const struct tine_packed *b, size_t first_panel, size_t panels, size_t m,
+                      const void *a, size_t lda, const float *init, size_t ldinit, float *c,
+                      size_t ldc) {
     const struct tine_gemm_kernel *kernel = b->kernel;
     if (m == 0 || panels == 0) return;
     if (kernel->whole) {

@@ -1,13 +1,15 @@
-/* Matrix product on operands packed once: C = C0 + A x B, where B is packed when it becomes known (a module's weights)
- * and used many times.
+/* Matrix product on operands packed once: C = C0 + A x B, where B is packed when it becomes known
+ * (a module's weights) and used many times.
  *
- * One table of records: a micro-kernel, the packer for its layout, and its tile and block sizes, set together and
- * validated when registered. A micro-kernel computes up to mr rows by exactly nr columns in one pass over k, each
- * element of C being one chain of additions over k in ascending order, begun at C0. So an element has the same bits
- * whatever M is, whatever rows stand beside it and wherever k is cut into blocks.
+ * One table of records: a micro-kernel, the packer for its layout, and its tile and block sizes,
+ * set together and validated when registered. A micro-kernel computes up to mr rows by exactly nr
+ * columns in one pass over k, each element of C being one chain of additions over k in ascending
+ * order, begun at C0. So an element has the same bits whatever M is, whatever rows stand beside it
+ * and wherever k is cut into blocks.
  *
- * Packed layout: panels of nr columns; within a panel k ascending in groups of kr; within a group the nr columns, each
- * with its kr values. The last panel is filled up with zeros, so are odd ends of k.
+ * Packed layout: panels of nr columns; within a panel k ascending in groups of kr; within a group
+ * the nr columns, each with its kr values. The last panel is filled up with zeros, so are odd ends
+ * of k.
  *
  * Nothing here is mutable after creation: a packed matrix may be used by any number of threads. */
 #ifndef TINE_KERNELS_GEMM_H
@@ -36,10 +38,11 @@ struct tine_gemm_tile {
     size_t ldinit;
     float *c; /* may equal init */
     size_t ldc;
-    const char
-        *ahead; /* memory wanted next: a line touched every ahead_every steps of k, ahead_step bytes apart */
+    /* memory wanted next: a line touched every ahead_every steps of k, ahead_step bytes apart */
+    const char *ahead;
     size_t ahead_step;
-    const float *next_init; /* rows of init wanted after this tile, touched at its beginning; same stride */
+    /* rows of init wanted after this tile, touched at its beginning; same stride */
+    const float *next_init;
 };
 
 struct tine_packed;
@@ -49,19 +52,22 @@ struct tine_gemm_kernel {
     enum tine_isa isa;
     enum tine_gemm_type type;
     unsigned mr, nr, kr;
-    size_t kc; /* length of k a pass: kc x nr values of B should fill a quarter of the level-2 cache */
+    /* length of k a pass: kc x nr values of B should fill a quarter of the level-2 cache */
+    size_t kc;
     unsigned ahead_every;
     size_t mc; /* rows of A a pass: mc x kc values should fit beside it */
     void (*micro)(const struct tine_gemm_tile *tile);
-    /* Packs one panel: column j is the k values columns[j][0], columns[j][stride_k], … or zeros if columns[j] is NULL. */
+    /* Packs one panel: column j is the k values columns[j][0], columns[j][stride_k], … or zeros if
+     * columns[j] is NULL. */
     void (*pack)(size_t k, const float *const *columns, ptrdiff_t stride_k, void *panel);
     /* Set instead of micro where a library computes the whole product (OpenBLAS). */
-    void (*whole)(const struct tine_packed *b, size_t first_panel, size_t panels, size_t m, const float *a,
-                  size_t lda, const float *init, size_t ldinit, float *c, size_t ldc);
+    void (*whole)(const struct tine_packed *b, size_t first_panel, size_t panels, size_t m,
+                  const float *a, size_t lda, const float *init, size_t ldinit, float *c,
+                  size_t ldc);
 };
 
-/* The record for an instruction set (AUTO: the one chosen) and type, or NULL if there is none or it cannot run here.
- * There is a bf16 record for avx512_bf16 only. */
+/* The record for an instruction set (AUTO: the one chosen) and type, or NULL if there is none or it
+ * cannot run here. There is a bf16 record for avx512_bf16 only. */
 const struct tine_gemm_kernel *tine_gemm_find(enum tine_isa isa, enum tine_gemm_type type);
 /* The i-th registered record whether or not it can run, NULL past the end. */
 const struct tine_gemm_kernel *tine_gemm_at(size_t i);
@@ -77,24 +83,26 @@ struct tine_packed {
     bool mapped;
 };
 
-/* Packs B, whose element (i, j) stands at b[i*stride_k + j*stride_n] (any strides: row-major, transposed, a slice). The
- * bf16 kernel rounds to nearest even. On failure *out is empty. */
+/* Packs B, whose element (i, j) stands at b[i*stride_k + j*stride_n] (any strides: row-major,
+ * transposed, a slice). The bf16 kernel rounds to nearest even. On failure *out is empty. */
 enum tine_kernel_error tine_gemm_pack(const struct tine_gemm_kernel *kernel, size_t k, size_t n,
                                       const float *b, ptrdiff_t stride_k, ptrdiff_t stride_n,
                                       struct tine_packed *out);
 /* The same with column j of B beginning at columns[j]; NULL is a column of zeros. */
-enum tine_kernel_error tine_gemm_pack_columns(const struct tine_gemm_kernel *kernel, size_t k, size_t n,
-                                              const float *const *columns, ptrdiff_t stride_k,
-                                              struct tine_packed *out);
+enum tine_kernel_error tine_gemm_pack_columns(const struct tine_gemm_kernel *kernel, size_t k,
+                                              size_t n, const float *const *columns,
+                                              ptrdiff_t stride_k, struct tine_packed *out);
 void tine_gemm_packed_free(struct tine_packed *packed);
 
-/* C (m x n) = init + A (m x k) x B. A is row-major with lda elements a row: float for an f32 kernel, bf16 (uint16_t)
- * for a bf16 one. init: NULL is zeros; ldinit 0 is one row for all (a bias); it may be C itself (accumulate).
- * Reads and writes nothing outside these. No allocation. */
+/* C (m x n) = init + A (m x k) x B. A is row-major with lda elements a row: float for an f32
+ * kernel, bf16 (uint16_t) for a bf16 one. init: NULL is zeros; ldinit 0 is one row for all (a
+ * bias); it may be C itself (accumulate). Reads and writes nothing outside these. No allocation. */
 void tine_gemm(const struct tine_packed *b, size_t m, const void *a, size_t lda, const float *init,
                size_t ldinit, float *c, size_t ldc);
-/* The columns of `panels` panels from `first_panel` on; init and c point at the first of those columns. */
-void tine_gemm_panels(const struct tine_packed *b, size_t first_panel, size_t panels, size_t m, const void *a,
-                      size_t lda, const float *init, size_t ldinit, float *c, size_t ldc);
+/* The columns of `panels` panels from `first_panel` on; init and c point at the first of those
+ * columns. */
+void tine_gemm_panels(const struct tine_packed *b, size_t first_panel, size_t panels, size_t m,
+                      const void *a, size_t lda, const float *init, size_t ldinit, float *c,
+                      size_t ldc);
 
 #endif

@@ -1,5 +1,6 @@
-/* AVX2 + FMA micro-kernel, float32: 6 rows by 2 vectors of 8. 12 sums, 2 vectors of B and 2 broadcasts fill the 16
- * registers; 12 sums also cover the latency of two FMA pipes (8 to 10 in flight). */
+/* AVX2 + FMA micro-kernel, float32: 6 rows by 2 vectors of 8. 12 sums, 2 vectors of B and 2
+ * broadcasts fill the 16 registers; 12 sums also cover the latency of two FMA pipes (8 to 10 in
+ * flight). */
 #include "kernels/gemm_table.h"
 #include "kernels/unroll.h"
 
@@ -8,7 +9,8 @@
 
 enum { MR = 6, NV = 2, NR = 8 * NV };
 
-TINE_INLINE void step_k(__m256 sum[MR][NV], const float *a, size_t lda, const float *b, const int rows) {
+TINE_INLINE void step_k(__m256 sum[MR][NV], const float *a, size_t lda, const float *b,
+                        const int rows) {
     __m256 bv[NV];
     TINE_UNROLL(NV)
     for (int j = 0; j < NV; j++) bv[j] = _mm256_loadu_ps(b + 8 * j);
@@ -28,7 +30,8 @@ TINE_INLINE void tile(const struct tine_gemm_tile *t, const int rows) {
     TINE_UNROLL(MR)
     for (int r = 0; r < rows; r++) {
         TINE_UNROLL(NV)
-        for (int j = 0; j < NV; j++) sum[r][j] = _mm256_loadu_ps(t->init + (size_t)r * t->ldinit + 8 * j);
+        for (int j = 0; j < NV; j++)
+            sum[r][j] = _mm256_loadu_ps(t->init + (size_t)r * t->ldinit + 8 * j);
     }
     TINE_UNROLL(MR)
     for (int r = 0; r < rows; r++)

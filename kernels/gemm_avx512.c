@@ -1,7 +1,8 @@
 /* AVX-512 micro-kernel, float32: 6 rows by 4 vectors of 16.
  *
- * 24 sums, 4 vectors of B and a broadcast of A fit the 32 registers. A step of k is 24 FMAs against 4 loads of B and 6
- * broadcasts, so it is bound by the FMA pipes alone; 5 rows do as well (50 rows, the tutorial's batch, are ten fives). */
+ * 24 sums, 4 vectors of B and a broadcast of A fit the 32 registers. A step of k is 24 FMAs against
+ * 4 loads of B and 6 broadcasts, so it is bound by the FMA pipes alone; 5 rows do as well (50 rows,
+ * the tutorial's batch, are ten fives). */
 #include "kernels/gemm_table.h"
 #include "kernels/unroll.h"
 
@@ -18,13 +19,15 @@ TINE_INLINE void tile(const struct tine_gemm_tile *t, const int rows) {
     TINE_UNROLL(MR)
     for (int r = 0; r < rows; r++) {
         TINE_UNROLL(NV)
-        for (int j = 0; j < NV; j++) sum[r][j] = _mm512_loadu_ps(t->init + (size_t)r * t->ldinit + 16 * j);
+        for (int j = 0; j < NV; j++)
+            sum[r][j] = _mm512_loadu_ps(t->init + (size_t)r * t->ldinit + 16 * j);
     }
     TINE_UNROLL(MR)
     for (int r = 0; r < rows; r++) {
         TINE_UNROLL(NV)
         for (int j = 0; j < NV; j++)
-            _mm_prefetch((const char *)(t->next_init + (size_t)r * t->ldinit + 16 * j), _MM_HINT_T0);
+            _mm_prefetch((const char *)(t->next_init + (size_t)r * t->ldinit + 16 * j),
+                         _MM_HINT_T0);
     }
     for (size_t i = 0; i < k; i++) {
         __m512 bv[NV];
@@ -43,7 +46,8 @@ TINE_INLINE void tile(const struct tine_gemm_tile *t, const int rows) {
     TINE_UNROLL(MR)
     for (int r = 0; r < rows; r++) {
         TINE_UNROLL(NV)
-        for (int j = 0; j < NV; j++) _mm512_storeu_ps(t->c + (size_t)r * t->ldc + 16 * j, sum[r][j]);
+        for (int j = 0; j < NV; j++)
+            _mm512_storeu_ps(t->c + (size_t)r * t->ldc + 16 * j, sum[r][j]);
     }
 }
 

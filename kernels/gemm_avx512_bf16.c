@@ -1,6 +1,8 @@
-/* AVX512_BF16 micro-kernel: bf16 operands, float32 sums, 6 rows by 4 vectors of 16; a step is two values of k.
+/* AVX512_BF16 micro-kernel: bf16 operands, float32 sums, 6 rows by 4 vectors of 16; a step is two
+ * values of k.
  *
- * VDPBF16PS adds two products to each sum, with denormals as zero and without an intermediate rounding to bf16. */
+ * VDPBF16PS adds two products to each sum, with denormals as zero and without an intermediate
+ * rounding to bf16. */
 #include "kernels/bf16.h"
 #include "kernels/gemm_table.h"
 #include "kernels/unroll.h"
@@ -31,13 +33,15 @@ TINE_INLINE void tile(const struct tine_gemm_tile *t, const int rows) {
     TINE_UNROLL(MR)
     for (int r = 0; r < rows; r++) {
         TINE_UNROLL(NV)
-        for (int j = 0; j < NV; j++) sum[r][j] = _mm512_loadu_ps(t->init + (size_t)r * t->ldinit + 16 * j);
+        for (int j = 0; j < NV; j++)
+            sum[r][j] = _mm512_loadu_ps(t->init + (size_t)r * t->ldinit + 16 * j);
     }
     TINE_UNROLL(MR)
     for (int r = 0; r < rows; r++) {
         TINE_UNROLL(NV)
         for (int j = 0; j < NV; j++)
-            _mm_prefetch((const char *)(t->next_init + (size_t)r * t->ldinit + 16 * j), _MM_HINT_T0);
+            _mm_prefetch((const char *)(t->next_init + (size_t)r * t->ldinit + 16 * j),
+                         _MM_HINT_T0);
     }
     for (size_t i = 0; i < even; i += 2) {
         load_b(b, bv);
@@ -63,7 +67,8 @@ TINE_INLINE void tile(const struct tine_gemm_tile *t, const int rows) {
     TINE_UNROLL(MR)
     for (int r = 0; r < rows; r++) {
         TINE_UNROLL(NV)
-        for (int j = 0; j < NV; j++) _mm512_storeu_ps(t->c + (size_t)r * t->ldc + 16 * j, sum[r][j]);
+        for (int j = 0; j < NV; j++)
+            _mm512_storeu_ps(t->c + (size_t)r * t->ldc + 16 * j, sum[r][j]);
     }
 }
 

@@ -1,4 +1,5 @@
-/* The reference micro-kernel in plain C, for any CPU; every other kernel is tested against the same bounds as this one. */
+/* The reference micro-kernel in plain C, for any CPU; every other kernel is tested against the same
+ * bounds as this one. */
 #include "kernels/gemm_table.h"
 #include "kernels/unroll.h"
 
@@ -6,7 +7,8 @@
 
 enum { MR = 4, NR = 16 };
 
-/* Four floats in the compiler's own notation: as fast as the baseline of any CPU allows (SSE2, NEON), and no more. */
+/* Four floats in the compiler's own notation: as fast as the baseline of any CPU allows (SSE2,
+ * NEON), and no more. */
 typedef float vec __attribute__((vector_size(16)));
 
 enum { NV = NR / 4 };
@@ -17,15 +19,18 @@ TINE_INLINE vec load(const float *p) {
     return v;
 }
 
-/* A constant number of rows, so that the sums stay in registers: 2 rows, their 8 sums and 4 vectors of B fit in 16. */
+/* A constant number of rows, so that the sums stay in registers: 2 rows, their 8 sums and 4 vectors
+ * of B fit in 16. */
 TINE_INLINE void tile(const struct tine_gemm_tile *t, const size_t first, const int rows) {
-    const float *a = (const float *)t->a + first * t->lda, *b = t->b, *init = t->init + first * t->ldinit;
+    const float *a = (const float *)t->a + first * t->lda, *b = t->b,
+                *init = t->init + first * t->ldinit;
     float *c = t->c + first * t->ldc;
     vec sum[2][NV];
     TINE_UNROLL(2)
     for (int r = 0; r < rows; r++) {
         TINE_UNROLL(NV)
-        for (int j = 0; j < NV; j++) sum[r][j] = load(init + (size_t)r * t->ldinit + (size_t)(4 * j));
+        for (int j = 0; j < NV; j++)
+            sum[r][j] = load(init + (size_t)r * t->ldinit + (size_t)(4 * j));
     }
     for (size_t k = 0; k < t->k; k++, b += NR) {
         TINE_UNROLL(2)

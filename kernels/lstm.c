@@ -5,7 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static size_t directions_of(const struct tine_lstm_config *config) { return config->bidirectional ? 2 : 1; }
+static size_t directions_of(const struct tine_lstm_config *config) {
+    return config->bidirectional ? 2 : 1;
+}
 
 static size_t layers_of(const struct tine_lstm_config *config) {
     return config->num_layers ? config->num_layers : 1;
@@ -27,14 +29,16 @@ size_t tine_lstm_weight_count(const struct tine_lstm_config *config) {
     return layers_of(config) * directions_of(config) * per_cell(config);
 }
 
-bool tine_lstm_weight_info(const struct tine_lstm_config *config, size_t i, char name[40], size_t *rows,
-                           size_t *columns) {
-    static const char *const kinds[] = {"weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr"};
+bool tine_lstm_weight_info(const struct tine_lstm_config *config, size_t i, char name[40],
+                           size_t *rows, size_t *columns) {
+    static const char *const kinds[] = {"weight_ih", "weight_hh", "bias_ih", "bias_hh",
+                                        "weight_hr"};
     if (i >= tine_lstm_weight_count(config)) return false;
     size_t cell = i / per_cell(config), kind = i % per_cell(config);
     size_t layer = cell / directions_of(config);
     if (kind == 2 && !config->bias) kind = 4;
-    snprintf(name, 40, "%s_l%zu%s", kinds[kind], layer, cell % directions_of(config) ? "_reverse" : "");
+    snprintf(name, 40, "%s_l%zu%s", kinds[kind], layer,
+             cell % directions_of(config) ? "_reverse" : "");
     *rows = kind == 4 ? config->proj_size : 4 * config->hidden_size;
     switch (kind) {
     case 0: *columns = layer ? tine_lstm_output_size(config) : config->input_size; break;
@@ -54,7 +58,8 @@ const char *tine_lstm_config_defect(const struct tine_lstm_config *config) {
     if (config->num_layers > 1 << 20) return "num_layers must be at most 2^20";
     if (config->proj_size && config->proj_size >= config->hidden_size)
         return "proj_size must be less than hidden_size";
-    if (config->reverse && config->bidirectional) return "reverse and bidirectional exclude each other";
+    if (config->reverse && config->bidirectional)
+        return "reverse and bidirectional exclude each other";
     if (config->type != TINE_LSTM_F32 && config->type != TINE_LSTM_BF16)
         return "the type must be f32 or bf16";
     if ((unsigned)config->isa >= TINE_ISA_COUNT) return "there is no such kernel";
@@ -66,7 +71,8 @@ double tine_lstm_flops(const struct tine_lstm_config *config, size_t steps, size
     const double gates = 4.0 * (double)config->hidden_size, width = (double)width_of(config);
     for (size_t layer = 0; layer < layers_of(config); layer++) {
         double in = (double)(layer ? tine_lstm_output_size(config) : config->input_size);
-        a_step += gates * (in + width) + (config->proj_size ? width * (double)config->hidden_size : 0);
+        a_step +=
+            gates * (in + width) + (config->proj_size ? width * (double)config->hidden_size : 0);
     }
     return 2 * a_step * (double)directions_of(config) * (double)steps * (double)batch;
 }
@@ -81,8 +87,8 @@ static void round_packed(const struct tine_lstm *lstm, struct tine_packed *packe
 }
 
 /* A (4*hidden x k) weight with its rows in packed order; see lstm_internal.h. */
-static enum tine_kernel_error pack_gates(const struct tine_lstm *lstm, const float *weight, size_t k,
-                                         struct tine_packed *out) {
+static enum tine_kernel_error pack_gates(const struct tine_lstm *lstm, const float *weight,
+                                         size_t k, struct tine_packed *out) {
     const size_t hidden = lstm->config.hidden_size, columns = lstm->groups * TINE_GROUP_COLUMNS;
     const float **rows = calloc(columns, sizeof *rows);
     if (!rows) return TINE_KERNEL_MEMORY;
@@ -97,10 +103,11 @@ static enum tine_kernel_error pack_gates(const struct tine_lstm *lstm, const flo
     return error;
 }
 
-static enum tine_kernel_error pack_bias(const struct tine_lstm *lstm, const float *ih, const float *hh,
-                                        struct tine_mem *out) {
+static enum tine_kernel_error pack_bias(const struct tine_lstm *lstm, const float *ih,
+                                        const float *hh, struct tine_mem *out) {
     const size_t hidden = lstm->config.hidden_size;
-    if (!tine_mem_alloc(out, lstm->groups * TINE_GROUP_COLUMNS * sizeof(float))) return TINE_KERNEL_MEMORY;
+    if (!tine_mem_alloc(out, lstm->groups * TINE_GROUP_COLUMNS * sizeof(float)))
+        return TINE_KERNEL_MEMORY;
     float *bias = out->data;
     for (size_t gate = 0; ih && gate < 4; gate++)
         for (size_t unit = 0; unit < hidden; unit++)
@@ -115,11 +122,12 @@ static enum tine_kernel_error pack_cell(const struct tine_lstm *lstm, const floa
     enum tine_kernel_error error = pack_gates(lstm, weights[0], cell->input, &cell->w_ih);
     if (!error) error = pack_gates(lstm, weights[1], lstm->out, &cell->w_hh);
     if (!error)
-        error =
-            pack_bias(lstm, config->bias ? weights[2] : NULL, config->bias ? weights[3] : NULL, &cell->bias);
+        error = pack_bias(lstm, config->bias ? weights[2] : NULL, config->bias ? weights[3] : NULL,
+                          &cell->bias);
     if (!error && config->proj_size) {
         error = tine_gemm_pack(lstm->kernel, config->hidden_size, config->proj_size,
-                               weights[per_cell(config) - 1], 1, (ptrdiff_t)config->hidden_size, &cell->w_hr);
+                               weights[per_cell(config) - 1], 1, (ptrdiff_t)config->hidden_size,
+                               &cell->w_hr);
         if (!error) round_packed(lstm, &cell->w_hr);
     }
     return error;
@@ -139,8 +147,8 @@ static enum tine_kernel_error choose_kernel(struct tine_lstm *lstm) {
     return lstm->kernel ? TINE_KERNEL_OK : TINE_KERNEL_UNSUPPORTED;
 }
 
-enum tine_kernel_error tine_lstm_create(const struct tine_lstm_config *config, const float *const *weights,
-                                        struct tine_lstm **out) {
+enum tine_kernel_error tine_lstm_create(const struct tine_lstm_config *config,
+                                        const float *const *weights, struct tine_lstm **out) {
     if (tine_lstm_config_defect(config)) return TINE_KERNEL_ARGUMENT;
     struct tine_lstm *lstm = calloc(1, sizeof *lstm);
     if (!lstm) return TINE_KERNEL_MEMORY;
@@ -178,7 +186,9 @@ void tine_lstm_free(struct tine_lstm *lstm) {
     free(lstm);
 }
 
-const struct tine_lstm_config *tine_lstm_config(const struct tine_lstm *lstm) { return &lstm->config; }
+const struct tine_lstm_config *tine_lstm_config(const struct tine_lstm *lstm) {
+    return &lstm->config;
+}
 
 const char *tine_lstm_kernel_name(const struct tine_lstm *lstm) { return lstm->kernel->name; }
 
@@ -186,7 +196,8 @@ size_t tine_lstm_packed_bytes(const struct tine_lstm *lstm) {
     size_t bytes = 0;
     for (size_t i = 0; i < lstm->config.num_layers * lstm->directions; i++) {
         const struct tine_lstm_cell *cell = &lstm->cells[i];
-        bytes += cell->w_ih.panels * cell->w_ih.panel_bytes + cell->w_hh.panels * cell->w_hh.panel_bytes +
+        bytes += cell->w_ih.panels * cell->w_ih.panel_bytes +
+                 cell->w_hh.panels * cell->w_hh.panel_bytes +
                  cell->w_hr.panels * cell->w_hr.panel_bytes;
     }
     return bytes;

@@ -1,15 +1,18 @@
 /* torch.nn.LSTM (all options but dropout) on weights packed once.
  *
- *   i, f, g, o = x W_ih' + b_ih + h W_hh' + b_hh        (four gates of hidden_size values, in this order)
+ *   i, f, g, o = x W_ih' + b_ih + h W_hh' + b_hh        (four gates of hidden_size values, in this
+ *     order)
  *   c = sigmoid(f) c + sigmoid(i) tanh(g);  h = sigmoid(o) tanh(c);  with a projection h = h W_hr'
  *
- * (pytorch.org/docs/stable/generated/torch.nn.LSTM.html). The input product is computed for many time steps at once; then,
- * a step at a time, the recurrent product for 16 hidden units (their four gates stand in one stretch of the packed
- * weights) is followed at once by their gates, while the sums are in the level-1 cache.
+ * (pytorch.org/docs/stable/generated/torch.nn.LSTM.html). The input product is computed for many
+ * time steps at once; then, a step at a time, the recurrent product for 16 hidden units (their four
+ * gates stand in one stretch of the packed weights) is followed at once by their gates, while the
+ * sums are in the level-1 cache.
  *
- * An lstm is immutable after creation and may be used by many threads at once, each with a workspace of its own. A forward
- * allocates nothing if its workspace has been used for such a size before. The result of a batch row has the same bits
- * whatever the other rows are and however many, except under the openblas kernel. */
+ * An lstm is immutable after creation and may be used by many threads at once, each with a
+ * workspace of its own. A forward allocates nothing if its workspace has been used for such a size
+ * before. The result of a batch row has the same bits whatever the other rows are and however many,
+ * except under the openblas kernel. */
 #ifndef TINE_KERNELS_LSTM_H
 #define TINE_KERNELS_LSTM_H
 
@@ -20,10 +23,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* F32: everything in float32. BF16: weights and the inputs of every product (x, h) rounded to bf16, sums, gates and cell
- * state in float32; on a CPU without AVX512_BF16 the same rounding, computed by a float32 kernel. Outputs of the two differ
- * by 1.5e-3 at most at the tutorial's size (`tine bench lstm` prints it), and by less than 1e-2 in the cases of
- * tests/test_kernels_lstm.c. */
+/* F32: everything in float32. BF16: weights and the inputs of every product (x, h) rounded to bf16,
+ * sums, gates and cell state in float32; on a CPU without AVX512_BF16 the same rounding, computed
+ * by a float32 kernel. Outputs of the two differ by 1.5e-3 at most at the tutorial's size (`tine
+ * bench lstm` prints it), and by less than 1e-2 in the cases of tests/kernels/test_lstm.c. */
 enum tine_lstm_type { TINE_LSTM_F32, TINE_LSTM_BF16 };
 
 struct tine_lstm_config {
@@ -31,8 +34,9 @@ struct tine_lstm_config {
     size_t num_layers;              /* 0 counts as 1 */
     size_t proj_size;               /* 0: no projection; else less than hidden_size */
     bool bias, batch_first, bidirectional;
-    bool
-        reverse; /* one direction, from the last step to the first; output stays in the order of x. Not with bidirectional */
+    /* one direction, from the last step to the first; output stays in the order of x. Not with
+     * bidirectional */
+    bool reverse;
     enum tine_lstm_type type;
     enum tine_isa isa; /* AUTO: the choice of tine_kernel_choice() */
 };
@@ -40,20 +44,23 @@ struct tine_lstm_config {
 struct tine_lstm;
 struct tine_lstm_workspace;
 
-/* Weights are named, ordered and shaped as in torch.nn.LSTM's state_dict: for each layer, for each direction, weight_ih_lK
- * (4*hidden, in), weight_hh_lK (4*hidden, out), with bias bias_ih_lK and bias_hh_lK (4*hidden), with a projection
- * weight_hr_lK (proj, hidden); the second direction's names end in _reverse. */
+/* Weights are named, ordered and shaped as in torch.nn.LSTM's state_dict: for each layer, for each
+ * direction, weight_ih_lK (4*hidden, in), weight_hh_lK (4*hidden, out), with bias bias_ih_lK and
+ * bias_hh_lK (4*hidden), with a projection weight_hr_lK (proj, hidden); the second direction's
+ * names end in _reverse. */
 size_t tine_lstm_weight_count(const struct tine_lstm_config *config);
-/* Name (at most 40 bytes with the final 0) and shape of the i-th; columns is 0 for a bias. False past the end. */
-bool tine_lstm_weight_info(const struct tine_lstm_config *config, size_t i, char name[40], size_t *rows,
-                           size_t *columns);
+/* Name (at most 40 bytes with the final 0) and shape of the i-th; columns is 0 for a bias. False
+ * past the end. */
+bool tine_lstm_weight_info(const struct tine_lstm_config *config, size_t i, char name[40],
+                           size_t *rows, size_t *columns);
 
 /* NULL, or why a configuration cannot be served (a constant phrase). */
 const char *tine_lstm_config_defect(const struct tine_lstm_config *config);
 
-/* Packs the weights (float32, row-major, contiguous, each at weights[i]); they are not kept. On failure *out is untouched. */
-enum tine_kernel_error tine_lstm_create(const struct tine_lstm_config *config, const float *const *weights,
-                                        struct tine_lstm **out);
+/* Packs the weights (float32, row-major, contiguous, each at weights[i]); they are not kept. On
+ * failure *out is untouched. */
+enum tine_kernel_error tine_lstm_create(const struct tine_lstm_config *config,
+                                        const float *const *weights, struct tine_lstm **out);
 void tine_lstm_free(struct tine_lstm *lstm);
 
 /* What it was created with, isa and num_layers filled in. */
@@ -64,20 +71,25 @@ const char *tine_lstm_kernel_name(const struct tine_lstm *lstm);
 size_t tine_lstm_packed_bytes(const struct tine_lstm *lstm);
 /* Width of the output: directions * (proj_size or hidden_size). */
 size_t tine_lstm_output_size(const struct tine_lstm_config *config);
-/* Floating-point operations of the products in a forward (a multiplication and an addition each). */
+/* Floating-point operations of the products in a forward (a multiplication and an addition
+ * each). */
 double tine_lstm_flops(const struct tine_lstm_config *config, size_t steps, size_t batch);
 
 /* A workspace grows when needed and is then reused; it belongs to one forward at a time. */
 enum tine_kernel_error tine_lstm_workspace_create(struct tine_lstm_workspace **out);
 void tine_lstm_workspace_free(struct tine_lstm_workspace *workspace);
 
-/* Shapes, row-major, as torch.nn.LSTM has them, with D directions, L layers, P = proj_size or hidden_size:
- *   x (steps, batch, input), or (batch, steps, input) with batch_first; output (steps, batch, D*P) likewise;
- *   h0, h_n (L*D, batch, P); c0, c_n (L*D, batch, hidden). h0 and c0 may be NULL (zeros), h_n and c_n NULL (not wanted).
- * output must not overlap an input. steps or batch may be 0. workspace NULL: a temporary one. Only OVERFLOW and MEMORY
- * can happen, before anything is written. */
-enum tine_kernel_error tine_lstm_forward(const struct tine_lstm *lstm, struct tine_lstm_workspace *workspace,
-                                         size_t steps, size_t batch, const float *x, const float *h0,
+/* Shapes, row-major, as torch.nn.LSTM has them, with D directions, L layers, P = proj_size or
+ * hidden_size:
+ *   x (steps, batch, input), or (batch, steps, input) with batch_first; output (steps, batch, D*P)
+ *     likewise;
+ *   h0, h_n (L*D, batch, P); c0, c_n (L*D, batch, hidden). h0 and c0 may be NULL (zeros), h_n and
+ *     c_n NULL (not wanted).
+ * output must not overlap an input. steps or batch may be 0. workspace NULL: a temporary one. Only
+ * OVERFLOW and MEMORY can happen, before anything is written. */
+enum tine_kernel_error tine_lstm_forward(const struct tine_lstm *lstm,
+                                         struct tine_lstm_workspace *workspace, size_t steps,
+                                         size_t batch, const float *x, const float *h0,
                                          const float *c0, float *output, float *h_n, float *c_n);
 
 #endif

@@ -1,15 +1,17 @@
 /* The forward of an LSTM; see lstm.h for the method and lstm_internal.h for the packed form.
  *
- * Time is cut into chunks: the input product of a chunk (as many steps as give a kernel's favourite number of rows) goes
- * to `pre`, which stays in the outer caches until the steps of the chunk have added the recurrent product to it. So the
- * memory needed does not grow with the number of steps, and a chunk reads the input weights once. */
+ * Time is cut into chunks: the input product of a chunk (as many steps as give a kernel's favourite
+ * number of rows) goes to `pre`, which stays in the outer caches until the steps of the chunk have
+ * added the recurrent product to it. So the memory needed does not grow with the number of steps,
+ * and a chunk reads the input weights once. */
 #include "kernels/lstm_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* Sums of a block that stay in the level-1 cache until their gates: 16 KiB. Few rows make long blocks, so that the gates
- * of many units overlap (batch 1, 1024 units: 2 % of a step; tine bench lstm). */
+/* Sums of a block that stay in the level-1 cache until their gates: 16 KiB. Few rows make long
+ * blocks, so that the gates of many units overlap (batch 1, 1024 units: 2 % of a step; tine bench
+ * lstm). */
 enum { SUMS_IN_CACHE = 4096 };
 
 struct tine_lstm_workspace {
@@ -55,7 +57,8 @@ static bool reserve(struct plan *plan, size_t *offset, size_t rows, size_t colum
 static bool make_plan(const struct tine_lstm *lstm, size_t steps, size_t batch, struct plan *plan) {
     const struct tine_lstm_config *config = &lstm->config;
     const size_t width = lstm->directions * lstm->out;
-    const size_t input = config->num_layers > 1 && width > config->input_size ? width : config->input_size;
+    const size_t input =
+        config->num_layers > 1 && width > config->input_size ? width : config->input_size;
     memset(plan, 0, sizeof *plan);
     plan->units = lstm->groups * TINE_GATE_UNITS;
     /* 16 more than needed, so that rows do not all fall on the same sets of the cache */
@@ -69,13 +72,18 @@ static bool make_plan(const struct tine_lstm *lstm, size_t steps, size_t batch, 
                                       : 1;
     if (plan->block > lstm->groups) plan->block = lstm->groups;
     if (plan->block < 1) plan->block = 1;
-    plan->columns = (lstm->groups + plan->block - 1) / plan->block * plan->block * TINE_GROUP_COLUMNS;
+    plan->columns =
+        (lstm->groups + plan->block - 1) / plan->block * plan->block * TINE_GROUP_COLUMNS;
     size_t rows, total, check;
-    if (!tine_size_mul(plan->chunk, batch, &rows) || !tine_size_mul(steps, batch, &total)) return false;
-    if (!tine_size_mul(total, input, &check) || !tine_size_mul(check, sizeof(float), &check)) return false;
-    if (!tine_size_mul(total, width, &check) || !tine_size_mul(check, sizeof(float), &check)) return false;
+    if (!tine_size_mul(plan->chunk, batch, &rows) || !tine_size_mul(steps, batch, &total))
+        return false;
+    if (!tine_size_mul(total, input, &check) || !tine_size_mul(check, sizeof(float), &check))
+        return false;
+    if (!tine_size_mul(total, width, &check) || !tine_size_mul(check, sizeof(float), &check))
+        return false;
     const size_t elem = lstm->half ? sizeof(uint16_t) : sizeof(float);
-    const size_t between = config->num_layers > 1 ? total : 0, third = config->num_layers > 2 ? total : 0;
+    const size_t between = config->num_layers > 1 ? total : 0,
+                 third = config->num_layers > 2 ? total : 0;
     return reserve(plan, &plan->pre, rows, plan->columns, sizeof(float)) &&
            reserve(plan, &plan->x, rows, input, elem) &&
            reserve(plan, &plan->z, plan->rows, plan->block * TINE_GROUP_COLUMNS, sizeof(float)) &&
@@ -99,13 +107,15 @@ static void to_operand(const struct tine_lstm *lstm, size_t n, const float *from
         memcpy(to, from, n * sizeof *from);
 }
 
-/* pre = x W_ih' + b for `count` steps from `first`: block by block of columns, each with its rows one after the other,
- * so that what a step reads is one stretch of memory and not rows that fall on the same sets of the cache. */
-static void input_product(const struct run *run, const struct tine_lstm_cell *cell, struct sequence in,
-                          size_t first, size_t count) {
+/* pre = x W_ih' + b for `count` steps from `first`: block by block of columns, each with its rows
+ * one after the other, so that what a step reads is one stretch of memory and not rows that fall on
+ * the same sets of the cache. */
+static void input_product(const struct run *run, const struct tine_lstm_cell *cell,
+                          struct sequence in, size_t first, size_t count) {
     const struct tine_lstm *lstm = run->lstm;
     const size_t elem = lstm->half ? sizeof(uint16_t) : sizeof(float), rows = count * run->batch;
-    const size_t columns = run->plan->block * TINE_GROUP_COLUMNS, panels = columns / lstm->kernel->nr;
+    const size_t columns = run->plan->block * TINE_GROUP_COLUMNS,
+                 panels = columns / lstm->kernel->nr;
     const size_t all = cell->w_ih.panels;
     const void *a = in.data + first * in.step;
     size_t lda = in.row;
@@ -119,25 +129,29 @@ static void input_product(const struct run *run, const struct tine_lstm_cell *ce
     float *pre = (float *)(run->base + run->plan->pre);
     const float *bias = cell->bias.data;
     for (size_t p = 0; p < all; p += panels, pre += rows * columns, bias += columns)
-        tine_gemm_panels(&cell->w_ih, p, all - p < panels ? all - p : panels, rows, a, lda, bias, 0, pre,
-                         columns);
+        tine_gemm_panels(&cell->w_ih, p, all - p < panels ? all - p : panels, rows, a, lda, bias, 0,
+                         pre, columns);
 }
 
-/* h_new and c from step t of a chunk and the last h: for each block of units the product, then the gates. */
-static void recurrent_step(const struct run *run, const struct tine_lstm_cell *cell, size_t count, size_t t) {
+/* h_new and c from step t of a chunk and the last h: for each block of units the product, then the
+ * gates. */
+static void recurrent_step(const struct run *run, const struct tine_lstm_cell *cell, size_t count,
+                           size_t t) {
     const struct plan *plan = run->plan;
     const size_t columns = plan->block * TINE_GROUP_COLUMNS,
                  per_group = TINE_GROUP_COLUMNS / run->lstm->kernel->nr;
     const size_t elem = run->lstm->half ? sizeof(uint16_t) : sizeof(float), batch = run->batch;
     const float *pre = (const float *)(run->base + plan->pre) + t * batch * columns;
-    float *z = (float *)(run->base + plan->z), *c = (float *)(run->base + plan->c), *h = (float *)run->h_new;
+    float *z = (float *)(run->base + plan->z), *c = (float *)(run->base + plan->c),
+          *h = (float *)run->h_new;
     for (size_t g = 0; g < run->lstm->groups; g += plan->block, pre += count * batch * columns) {
-        const size_t block = run->lstm->groups - g < plan->block ? run->lstm->groups - g : plan->block;
+        const size_t block =
+            run->lstm->groups - g < plan->block ? run->lstm->groups - g : plan->block;
         for (size_t b = 0; b < batch; b += plan->rows) {
             const size_t rows = batch - b < plan->rows ? batch - b : plan->rows;
             tine_gemm_panels(&cell->w_hh, g * per_group, block * per_group, rows,
-                             run->h_a + b * plan->ldh * elem, plan->ldh, pre + b * columns, columns, z,
-                             columns);
+                             run->h_a + b * plan->ldh * elem, plan->ldh, pre + b * columns, columns,
+                             z, columns);
             for (size_t i = 0; i < block; i++)
                 run->lstm->math->gates(rows, z + i * TINE_GROUP_COLUMNS, columns,
                                        c + ((g + i) * batch + b) * TINE_GATE_UNITS, TINE_GATE_UNITS,
@@ -146,8 +160,10 @@ static void recurrent_step(const struct run *run, const struct tine_lstm_cell *c
     }
 }
 
-/* Projects h if there is a projection, writes it to the output and makes it the operand of the next step. */
-static void finish_step(struct run *run, const struct tine_lstm_cell *cell, float *out, size_t row) {
+/* Projects h if there is a projection, writes it to the output and makes it the operand of the next
+ * step. */
+static void finish_step(struct run *run, const struct tine_lstm_cell *cell, float *out,
+                        size_t row) {
     const struct tine_lstm *lstm = run->lstm;
     const size_t elem = lstm->half ? sizeof(uint16_t) : sizeof(float), ld = run->plan->ldh;
     float *h = (float *)run->h_new;
@@ -167,7 +183,8 @@ static void finish_step(struct run *run, const struct tine_lstm_cell *cell, floa
     run->h_a = run->h_new, run->h_new = old;
 }
 
-/* Row b of a state (batch, hidden) to or from the order of `c`: units in groups of 16, each with its rows together. */
+/* Row b of a state (batch, hidden) to or from the order of `c`: units in groups of 16, each with
+ * its rows together. */
 static void scatter_c(const struct run *run, size_t b, const float *row) {
     const size_t hidden = run->lstm->config.hidden_size;
     float *c = (float *)(run->base + run->plan->c) + b * TINE_GATE_UNITS;
@@ -197,8 +214,8 @@ static void begin_state(struct run *run, const float *h0, const float *c0) {
 }
 
 /* The last state: c from the workspace, h from the last output (or h0 if there was no step). */
-static void end_state(const struct run *run, const float *last, size_t row, const float *h0, float *h_n,
-                      float *c_n) {
+static void end_state(const struct run *run, const float *last, size_t row, const float *h0,
+                      float *h_n, float *c_n) {
     const size_t width = run->lstm->out;
     for (size_t b = 0; b < run->batch; b++) {
         if (c_n) gather_c(run, b, c_n + b * run->lstm->config.hidden_size);
@@ -239,13 +256,15 @@ static void run_layer(struct run *run, size_t layer, struct sequence in, struct 
     const struct tine_lstm *lstm = run->lstm;
     for (size_t d = 0; d < lstm->directions; d++) {
         const size_t i = layer * lstm->directions + d;
-        const size_t h_at = i * run->batch * lstm->out, c_at = i * run->batch * lstm->config.hidden_size;
+        const size_t h_at = i * run->batch * lstm->out,
+                     c_at = i * run->batch * lstm->config.hidden_size;
         const struct tine_lstm_cell *cell = &lstm->cells[i];
         const float *h0 = all->h0 ? all->h0 + h_at : NULL;
         struct sequence half = {out.data + d * lstm->out, out.step, out.row};
         begin_state(run, h0, all->c0 ? all->c0 + c_at : NULL);
         run_cell(run, cell, in, half);
-        const float *last = run->steps ? half.data + (cell->reverse ? 0 : run->steps - 1) * half.step : NULL;
+        const float *last =
+            run->steps ? half.data + (cell->reverse ? 0 : run->steps - 1) * half.step : NULL;
         end_state(run, last, half.row, h0, all->h_n ? all->h_n + h_at : NULL,
                   all->c_n ? all->c_n + c_at : NULL);
     }
@@ -255,9 +274,11 @@ static void run_layers(struct run *run, const float *x, float *output, const str
     const struct tine_lstm *lstm = run->lstm;
     const size_t input = lstm->config.input_size, width = lstm->directions * lstm->out;
     const bool first = lstm->config.batch_first;
-    struct sequence in = {(float *)x, first ? input : run->batch * input, first ? run->steps * input : input};
+    struct sequence in = {(float *)x, first ? input : run->batch * input,
+                          first ? run->steps * input : input};
     for (size_t layer = 0; layer < lstm->config.num_layers; layer++) {
-        struct sequence out = {(float *)(run->base + run->plan->layer[layer % 2]), run->batch * width, width};
+        struct sequence out = {(float *)(run->base + run->plan->layer[layer % 2]),
+                               run->batch * width, width};
         if (layer + 1 == lstm->config.num_layers)
             out = (struct sequence){output, first ? width : run->batch * width,
                                     first ? run->steps * width : width};
@@ -279,8 +300,9 @@ void tine_lstm_workspace_free(struct tine_lstm_workspace *workspace) {
     free(workspace);
 }
 
-enum tine_kernel_error tine_lstm_forward(const struct tine_lstm *lstm, struct tine_lstm_workspace *workspace,
-                                         size_t steps, size_t batch, const float *x, const float *h0,
+enum tine_kernel_error tine_lstm_forward(const struct tine_lstm *lstm,
+                                         struct tine_lstm_workspace *workspace, size_t steps,
+                                         size_t batch, const float *x, const float *h0,
                                          const float *c0, float *output, float *h_n, float *c_n) {
     struct plan plan;
     struct tine_lstm_workspace own = {{0}}, *space = workspace ? workspace : &own;
@@ -289,7 +311,8 @@ enum tine_kernel_error tine_lstm_forward(const struct tine_lstm *lstm, struct ti
         tine_mem_free(&space->mem);
         if (!tine_mem_alloc(&space->mem, plan.bytes)) return TINE_KERNEL_MEMORY;
     }
-    struct run run = {.lstm = lstm, .plan = &plan, .steps = steps, .batch = batch, .base = space->mem.data};
+    struct run run = {
+        .lstm = lstm, .plan = &plan, .steps = steps, .batch = batch, .base = space->mem.data};
     struct states states = {h0, c0, h_n, c_n};
     if (batch) run_layers(&run, x, output, &states);
     tine_mem_free(&own.mem);

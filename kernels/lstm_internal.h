@@ -7,8 +7,8 @@
 #include "kernels/mem.h"
 #include "kernels/vecmath.h"
 
-/* Hidden units in groups of 16: columns 64*u … 64*u+63 of the packed gates are i, f, g, o of the units 16*u … 16*u+15.
- * The last group is filled up with units of zero weights. */
+/* Hidden units in groups of 16: columns 64*u … 64*u+63 of the packed gates are i, f, g, o of the
+ * units 16*u … 16*u+15. The last group is filled up with units of zero weights. */
 enum { TINE_GROUP_COLUMNS = 4 * TINE_GATE_UNITS };
 
 struct tine_lstm_cell { /* one direction of one layer */

@@ -8,7 +8,7 @@
 #include <sys/mman.h>
 
 #define CACHE_LINE ((size_t)64)
-#define HUGE_PAGE  ((size_t)2 << 20)
+#define HUGE_PAGE ((size_t)2 << 20)
 
 bool tine_size_mul(size_t a, size_t b, size_t *out) { return !__builtin_mul_overflow(a, b, out); }
 

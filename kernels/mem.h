@@ -1,7 +1,8 @@
-/* Memory for packed weights and workspaces: aligned to a cache line, zeroed, and on huge pages where it is large.
+/* Memory for packed weights and workspaces: aligned to a cache line, zeroed, and on huge pages
+ * where it is large.
  *
- * Packed weights are read from end to end at every time step; with 4 KiB pages a 16 MiB matrix needs 4,096 TLB entries
- * a step, with 2 MiB pages eight. */
+ * Packed weights are read from end to end at every time step; with 4 KiB pages a 16 MiB matrix
+ * needs 4,096 TLB entries a step, with 2 MiB pages eight. */
 #ifndef TINE_KERNELS_MEM_H
 #define TINE_KERNELS_MEM_H
 
@@ -14,7 +15,8 @@ struct tine_mem {
     bool mapped;
 };
 
-/* Zeroed memory of at least `bytes` bytes (0 gives one cache line). False if there is none; then *mem is empty. */
+/* Zeroed memory of at least `bytes` bytes (0 gives one cache line). False if there is none; then
+ * *mem is empty. */
 bool tine_mem_alloc(struct tine_mem *mem, size_t bytes);
 void tine_mem_free(struct tine_mem *mem);
 

@@ -13,11 +13,12 @@ static double seconds_of(clockid_t clock) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* Slices are timed on the wall clock: on a virtual machine the CPU clock can run slow and promise more than there is. */
+/* Slices are timed on the wall clock: on a virtual machine the CPU clock can run slow and promise
+ * more than there is. */
 static double now(void) { return seconds_of(CLOCK_MONOTONIC); }
 
-/* How long to measure is counted in CPU time, which stands still while another process has the core: else a short
- * measurement on a busy machine may be that process's turn and nothing more. */
+/* How long to measure is counted in CPU time, which stands still while another process has the
+ * core: else a short measurement on a busy machine may be that process's turn and nothing more. */
 static double used(void) { return seconds_of(CLOCK_THREAD_CPUTIME_ID); }
 
 enum { LANES = 64 };

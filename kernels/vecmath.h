@@ -1,8 +1,9 @@
 /* exp, sigmoid, tanh and an LSTM's gates over arrays, one set a vector instruction set.
  *
- * Error bounds against the exact value, over every float32 (tests/test_kernels_vecmath.c): exp 2 ulp, sigmoid 3 ulp, tanh
- * 3 ulp, where an ulp below the normal range is 2^-149. NaN gives NaN; exp(-inf) = 0, exp(inf) = inf; sigmoid and tanh
- * reach their limits; tanh keeps the sign of zero. The value of an element does not depend on its neighbours or place. */
+ * Error bounds against the exact value, over every float32 (tests/kernels/test_vecmath.c): exp 2
+ * ulp, sigmoid 3 ulp, tanh 3 ulp, where an ulp below the normal range is 2^-149. NaN gives NaN;
+ * exp(-inf) = 0, exp(inf) = inf; sigmoid and tanh reach their limits; tanh keeps the sign of zero.
+ * The value of an element does not depend on its neighbours or place. */
 #ifndef TINE_KERNELS_VECMATH_H
 #define TINE_KERNELS_VECMATH_H
 
@@ -19,16 +20,20 @@ struct tine_vecmath {
     void (*exp)(size_t n, const float *x, float *y);
     void (*sigmoid)(size_t n, const float *x, float *y);
     void (*tanh)(size_t n, const float *x, float *y);
-    /* One step of 16 hidden units for each row: z holds the sums of the gates i, f, g, o, 16 values each, and
+    /* One step of 16 hidden units for each row: z holds the sums of the gates i, f, g, o, 16 values
+     * each, and
      *   c = sigmoid(f) c + sigmoid(i) tanh(g);   h = sigmoid(o) tanh(c)
      * (the equations of torch.nn.LSTM). */
-    void (*gates)(size_t rows, const float *z, size_t ldz, float *c, size_t ldc, float *h, size_t ldh);
-    /* Conversion to bf16, and rounding to values that bf16 can hold; both to nearest even, NaN stays NaN. */
+    void (*gates)(size_t rows, const float *z, size_t ldz, float *c, size_t ldc, float *h,
+                  size_t ldh);
+    /* Conversion to bf16, and rounding to values that bf16 can hold; both to nearest even, NaN
+     * stays NaN. */
     void (*to_bf16)(size_t n, const float *x, uint16_t *y);
     void (*round_bf16)(size_t n, const float *x, float *y);
 };
 
-/* The set that goes with a kernel: that of its vector instructions; for OPENBLAS the best that runs. */
+/* The set that goes with a kernel: that of its vector instructions; for OPENBLAS the best that
+ * runs. */
 const struct tine_vecmath *tine_vecmath(enum tine_isa isa);
 
 extern const struct tine_vecmath tine_vecmath_portable, tine_vecmath_avx2, tine_vecmath_avx512;

@@ -4,19 +4,19 @@
 #include <stdint.h>
 #include <string.h>
 
-#define V                      __m256
-#define W                      8
-#define v_load(p)              _mm256_loadu_ps(p)
-#define v_store(p, v)          _mm256_storeu_ps(p, v)
-#define v_set1(x)              _mm256_set1_ps(x)
-#define v_add(a, b)            _mm256_add_ps(a, b)
-#define v_sub(a, b)            _mm256_sub_ps(a, b)
-#define v_mul(a, b)            _mm256_mul_ps(a, b)
-#define v_div(a, b)            _mm256_div_ps(a, b)
-#define v_abs(a)               _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a)
-#define v_fma(a, b, c)         _mm256_fmadd_ps(a, b, c)
-#define v_min(a, b)            _mm256_min_ps(a, b)
-#define v_max(a, b)            _mm256_max_ps(a, b)
+#define V __m256
+#define W 8
+#define v_load(p) _mm256_loadu_ps(p)
+#define v_store(p, v) _mm256_storeu_ps(p, v)
+#define v_set1(x) _mm256_set1_ps(x)
+#define v_add(a, b) _mm256_add_ps(a, b)
+#define v_sub(a, b) _mm256_sub_ps(a, b)
+#define v_mul(a, b) _mm256_mul_ps(a, b)
+#define v_div(a, b) _mm256_div_ps(a, b)
+#define v_abs(a) _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a)
+#define v_fma(a, b, c) _mm256_fmadd_ps(a, b, c)
+#define v_min(a, b) _mm256_min_ps(a, b)
+#define v_max(a, b) _mm256_max_ps(a, b)
 #define v_if_negative(x, a, b) _mm256_blendv_ps(b, a, x)
 
 static inline __m256 v_pow2(__m256 n) {
@@ -26,8 +26,8 @@ static inline __m256 v_pow2(__m256 n) {
 
 /* In two factors, for 2^n itself may lie outside the floats; the first product is exact. */
 static inline __m256 v_scale(__m256 p, __m256 n) {
-    const __m256 half =
-        _mm256_round_ps(_mm256_mul_ps(n, _mm256_set1_ps(0.5f)), _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC);
+    const __m256 half = _mm256_round_ps(_mm256_mul_ps(n, _mm256_set1_ps(0.5f)),
+                                        _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC);
     return _mm256_mul_ps(_mm256_mul_ps(p, v_pow2(half)), v_pow2(_mm256_sub_ps(n, half)));
 }
 

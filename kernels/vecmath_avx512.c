@@ -4,22 +4,23 @@
 #include <stdint.h>
 #include <string.h>
 
-#define V                      __m512
-#define W                      16
-#define v_load(p)              _mm512_loadu_ps(p)
-#define v_store(p, v)          _mm512_storeu_ps(p, v)
-#define v_set1(x)              _mm512_set1_ps(x)
-#define v_add(a, b)            _mm512_add_ps(a, b)
-#define v_sub(a, b)            _mm512_sub_ps(a, b)
-#define v_mul(a, b)            _mm512_mul_ps(a, b)
-#define v_div(a, b)            _mm512_div_ps(a, b)
-#define v_abs(a)               _mm512_abs_ps(a)
-#define v_fma(a, b, c)         _mm512_fmadd_ps(a, b, c)
-#define v_min(a, b)            _mm512_min_ps(a, b)
-#define v_max(a, b)            _mm512_max_ps(a, b)
-#define v_scale(p, n)          _mm512_scalef_ps(p, n)
-#define v_pow2(n)              _mm512_scalef_ps(_mm512_set1_ps(1), n)
-#define v_if_negative(x, a, b) _mm512_mask_blend_ps(_mm512_movepi32_mask(_mm512_castps_si512(x)), b, a)
+#define V __m512
+#define W 16
+#define v_load(p) _mm512_loadu_ps(p)
+#define v_store(p, v) _mm512_storeu_ps(p, v)
+#define v_set1(x) _mm512_set1_ps(x)
+#define v_add(a, b) _mm512_add_ps(a, b)
+#define v_sub(a, b) _mm512_sub_ps(a, b)
+#define v_mul(a, b) _mm512_mul_ps(a, b)
+#define v_div(a, b) _mm512_div_ps(a, b)
+#define v_abs(a) _mm512_abs_ps(a)
+#define v_fma(a, b, c) _mm512_fmadd_ps(a, b, c)
+#define v_min(a, b) _mm512_min_ps(a, b)
+#define v_max(a, b) _mm512_max_ps(a, b)
+#define v_scale(p, n) _mm512_scalef_ps(p, n)
+#define v_pow2(n) _mm512_scalef_ps(_mm512_set1_ps(1), n)
+#define v_if_negative(x, a, b)                                                                     \
+    _mm512_mask_blend_ps(_mm512_movepi32_mask(_mm512_castps_si512(x)), b, a)
 
 static inline __m512 v_copysign(__m512 x, __m512 s) {
     const __m512 sign = _mm512_set1_ps(-0.0f);

@@ -1,4 +1,5 @@
-/* The functions of vecmath.h, written once over a vector type. The including file (one an instruction set) defines
+/* The functions of vecmath.h, written once over a vector type. The including file (one an
+ * instruction set) defines
  *   V, W               the vector of float and its number of lanes
  *   v_load, v_store, v_set1, v_add, v_sub, v_mul, v_div, v_abs
  *   v_fma(a, b, c)     a*b + c, fused where the machine can
@@ -9,18 +10,19 @@
  *   v_if_negative(x, a, b)  a where the sign bit of x is set, else b
  *   v_bf16_bits(x)     x rounded to a bf16 value; v_store_bf16(p, x) its upper halves
  *
- * exp: n = round(x / ln 2), r = x - n ln 2 in two parts, e^r = 1 + r + r^2 P(r) with the minimax P of degree 5 from Cephes
- * (expf.c, S. Moshier), times 2^n. sigmoid and tanh divide by sums that do not cancel: sigmoid through e^-|x|, tanh through
- * expm1(-2|x|) = 2^n (e^r - 1) + (2^n - 1), so that both keep their relative error everywhere. */
+ * exp: n = round(x / ln 2), r = x - n ln 2 in two parts, e^r = 1 + r + r^2 P(r) with the minimax P
+ * of degree 5 from Cephes (expf.c, S. Moshier), times 2^n. sigmoid and tanh divide by sums that do
+ * not cancel: sigmoid through e^-|x|, tanh through expm1(-2|x|) = 2^n (e^r - 1) + (2^n - 1), so
+ * that both keep their relative error everywhere. */
 #ifndef TINE_KERNELS_VECMATH_BODY_H
 #define TINE_KERNELS_VECMATH_BODY_H
 
 #include "kernels/unroll.h"
 #include "kernels/vecmath.h"
 
-#define LOG2_E  1.44269504088896341f
-#define LN2_HI  0.693359375f
-#define LN2_LO  -2.12194440e-4f
+#define LOG2_E 1.44269504088896341f
+#define LN2_HI 0.693359375f
+#define LN2_LO -2.12194440e-4f
 #define ROUNDER 12582912.0f /* 1.5 * 2^23: adding and subtracting it rounds to an integer */
 
 /* n and e^r - 1 for x within ±160 or NaN. */
@@ -43,7 +45,8 @@ TINE_INLINE V exp_v(V x) {
     return v_scale(v_add(p, v_set1(1)), n);
 }
 
-/* sigmoid and tanh as fractions, so that a product of two of them costs one division. Denominators lie in [1, 2]. */
+/* sigmoid and tanh as fractions, so that a product of two of them costs one division. Denominators
+ * lie in [1, 2]. */
 struct fraction {
     V above, below;
 };
@@ -82,16 +85,16 @@ TINE_INLINE V sigmoid_tanh_v(V x, V y) {
 }
 
 /* Whole vectors, then one last vector through a buffer: the same instructions for every element. */
-#define ARRAY_FUNCTION(NAME, OF_V)                                                                           \
-    static void NAME(size_t n, const float *x, float *y) {                                                   \
-        size_t i = 0;                                                                                        \
-        for (; i + W <= n; i += W) v_store(y + i, OF_V(v_load(x + i)));                                      \
-        if (i < n) {                                                                                         \
-            float tail[W] = {0};                                                                             \
-            memcpy(tail, x + i, (n - i) * sizeof *x);                                                        \
-            v_store(tail, OF_V(v_load(tail)));                                                               \
-            memcpy(y + i, tail, (n - i) * sizeof *y);                                                        \
-        }                                                                                                    \
+#define ARRAY_FUNCTION(NAME, OF_V)                                                                 \
+    static void NAME(size_t n, const float *x, float *y) {                                         \
+        size_t i = 0;                                                                              \
+        for (; i + W <= n; i += W) v_store(y + i, OF_V(v_load(x + i)));                            \
+        if (i < n) {                                                                               \
+            float tail[W] = {0};                                                                   \
+            memcpy(tail, x + i, (n - i) * sizeof *x);                                              \
+            v_store(tail, OF_V(v_load(tail)));                                                     \
+            memcpy(y + i, tail, (n - i) * sizeof *y);                                              \
+        }                                                                                          \
     }
 
 ARRAY_FUNCTION(exp_array, exp_v)
@@ -111,7 +114,8 @@ static void to_bf16_array(size_t n, const float *x, uint16_t *y) {
     }
 }
 
-static void gates_rows(size_t rows, const float *z, size_t ldz, float *c, size_t ldc, float *h, size_t ldh) {
+static void gates_rows(size_t rows, const float *z, size_t ldz, float *c, size_t ldc, float *h,
+                       size_t ldh) {
     for (size_t r = 0; r < rows; r++, z += ldz, c += ldc, h += ldh)
         for (int u = 0; u < TINE_GATE_UNITS; u += W) {
             V in = sigmoid_tanh_v(v_load(z + u), v_load(z + 2 * TINE_GATE_UNITS + u));
@@ -122,10 +126,10 @@ static void gates_rows(size_t rows, const float *z, size_t ldz, float *c, size_t
         }
 }
 
-#define VECMATH_TABLE(ISA)                                                                                   \
-    {                                                                                                        \
-        .isa = ISA, .exp = exp_array, .sigmoid = sigmoid_array, .tanh = tanh_array, .gates = gates_rows,     \
-        .to_bf16 = to_bf16_array, .round_bf16 = round_bf16_array                                             \
+#define VECMATH_TABLE(ISA)                                                                         \
+    {                                                                                              \
+        .isa = ISA, .exp = exp_array, .sigmoid = sigmoid_array, .tanh = tanh_array,                \
+        .gates = gates_rows, .to_bf16 = to_bf16_array, .round_bf16 = round_bf16_array              \
     }
 
 #endif

@@ -1,8 +1,11 @@
-/* tine_init and tine_shutdown: which role this process has, and everything that role needs, put together and taken apart.
+/* tine_init and tine_shutdown: which role this process has, and everything that role needs, put
+ * together and taken apart.
  *
- *   TINE_WORKER is set                         a worker that a coordinator, or `tine worker`, started: serves, then exits
+ *   TINE_WORKER is set                         a worker that a coordinator, or `tine worker`,
+ *     started: serves, then exits
  *   started by mpirun or srun as one of many   rank 0 coordinates over mpi://, the others serve
- *   else                                       coordinator: listens, starts local workers (processes; threads for inproc://)
+ *   else                                       coordinator: listens, starts local workers
+ *     (processes; threads for inproc://)
  *
  * This file stands above all rooms because only it knows them all. */
 #include <errno.h>
@@ -18,18 +21,19 @@
 
 #include "kernels/cpu.h"
 #include "launch/spawn.h"
-#include "runtime/coordinator.h"
-#include "runtime/log.h"
-#include "runtime/options.h"
-#include "runtime/state.h"
-#include "runtime/trace.h"
+#include "runtime/coordinator/coordinator.h"
+#include "transport/base/log.h"
+#include "runtime/api/options.h"
+#include "runtime/value/state.h"
+#include "runtime/trace/trace.h"
 #include "transport/launcher.h"
 #include "workers/blas.h"
 #include "workers/blas.h"
 #include "workers/fiber.h"
 #include "workers/worker.h"
 
-/* How long workers may take to leave by themselves; what they compute by then, nobody waits for any more. */
+/* How long workers may take to leave by themselves; what they compute by then, nobody waits for any
+ * more. */
 #define STOP_SECONDS 1.0
 /* How long a worker that lost its coordinator leaves the end to its watchdog. */
 enum { WATCHDOG_MS = 2000 };
@@ -81,7 +85,8 @@ static void serve_and_exit(const tine_settings *s, const char *endpoint, int ran
         tine_log(e == TINE_ELOST && local ? TINE_LOG_INFO : TINE_LOG_ERROR, "worker: %s",
                  tine_error_message());
     tine_log_flush();
-    /* When the coordinator has died, the watchdog clears up and ends this process; it must not be outrun. */
+    /* When the coordinator has died, the watchdog clears up and ends this process; it must not be
+     * outrun. */
     if (e == TINE_ELOST && local) poll(NULL, 0, WATCHDOG_MS);
     exit(e == TINE_OK ? 0 : 1);
 }
@@ -101,7 +106,7 @@ static void worker_died(void *ctx, int slot, pid_t pid, const char *reason) {
 
 /* It has lost its connection but lives, stopped perhaps: its place is needed. */
 static void worker_strayed(uint32_t pid, const char *token) {
-    int slot = state.spawn != NULL && !atomic_load(&stopping) ? tine_spawn_slot(state.spawn, token) : -1;
+    int slot = state.spawn && !atomic_load(&stopping) ? tine_spawn_slot(state.spawn, token) : -1;
     if (slot >= 0 && tine_spawn_pid(state.spawn, slot) == (pid_t)pid) kill((pid_t)pid, SIGKILL);
 }
 
@@ -116,20 +121,20 @@ static char **own_argv(char **memory) {
     size_t size = 0, room = 4096;
     char *text = malloc(room), **argv = NULL;
     int fd = open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
-    for (ssize_t n; text != NULL && fd >= 0 && (n = read(fd, text + size, room - size - 1)) > 0;) {
+    for (ssize_t n; text && fd >= 0 && (n = read(fd, text + size, room - size - 1)) > 0;) {
         size += (size_t)n;
         if (room - size > 1) continue;
         char *more = realloc(text, room *= 2);
-        if (more == NULL) break;
+        if (!more) break;
         text = more;
     }
     if (fd >= 0) close(fd);
-    if (text != NULL && size > 0) {
+    if (text && size > 0) {
         text[size] = 0;
         size_t n = 0;
         for (size_t i = 0; i < size; i++) n += text[i] == 0;
         argv = calloc(n + 2, sizeof *argv);
-        for (size_t i = 0, at = 0; argv != NULL && at < size; i++, at += strlen(text + at) + 1)
+        for (size_t i = 0, at = 0; argv && at < size; i++, at += strlen(text + at) + 1)
             argv[i] = text + at;
     }
     *memory = text;
@@ -139,7 +144,7 @@ static char **own_argv(char **memory) {
 static tine_error spawn_workers(const tine_settings *s) {
     char *memory = NULL, **argv = own_argv(&memory), **environment = tine_settings_forward(s);
     tine_error e = TINE_EIO;
-    if (argv == NULL || environment == NULL) {
+    if (!argv || !environment) {
         tine_error_set(e, "cannot read this program's command line to start workers with");
     } else {
         tine_spawn_config config = {.argv = argv,
@@ -168,7 +173,7 @@ static void *thread_main(void *arg) {
 
 static tine_error start_threads(const tine_settings *s) {
     state.threads = calloc((size_t)s->workers, sizeof *state.threads);
-    if (state.threads == NULL) return tine_error_set(TINE_ENOMEM, "no memory for workers");
+    if (!state.threads) return tine_error_set(TINE_ENOMEM, "no memory for workers");
     tine_blas_threads(s->threads);
     for (; state.n_threads < s->workers; state.n_threads++) {
         int failed = pthread_create(&state.threads[state.n_threads], NULL, thread_main, NULL);
@@ -183,11 +188,12 @@ static tine_error start_threads(const tine_settings *s) {
 static tine_error open_transport(const tine_settings *s, const char *url, tine_transport **out) {
     char why[256] = "";
     const tine_transport_ops *ops = tine_transport_for(url, why, sizeof why);
-    if (ops == NULL) return tine_error_set(TINE_EINVAL, "endpoint %s: %s", url, why);
+    if (!ops) return tine_error_set(TINE_EINVAL, "endpoint %s: %s", url, why);
     tine_transport_config config = transport_config(s);
     int failed = ops->listen(out, url, &config, why, sizeof why);
     if (failed != 0)
-        return tine_error_set(failed == -EINVAL ? TINE_EINVAL : TINE_EIO, "endpoint %s: %s", url, why);
+        return tine_error_set(failed == -EINVAL ? TINE_EINVAL : TINE_EIO, "endpoint %s: %s", url,
+                              why);
     snprintf(state.url, sizeof state.url, "%s", ops->url(*out));
     return TINE_OK;
 }
@@ -202,19 +208,20 @@ static tine_error coordinate(const tine_settings *s, const char *url, int remote
     e = tine_coordinator_new(&state.coordinator, s, transport, await, remote == 0 && !threads);
     if (e != TINE_OK) return e;
     tine_loop_on_stray(tine_coordinator_loop(state.coordinator), worker_strayed);
-    if (s->trace != NULL) e = tine_coordinator_trace_start(state.coordinator);
+    if (s->trace) e = tine_coordinator_trace_start(state.coordinator);
     if (e == TINE_OK && local > 0) e = threads ? start_threads(s) : spawn_workers(s);
     return e != TINE_OK ? e : tine_coordinator_open(state.coordinator, await, s->connect_timeout);
 }
 
 static void take_apart(void) {
     atomic_store(&stopping, true);
-    if (state.spawn != NULL) tine_spawn_retire(state.spawn, 2 * STOP_SECONDS);
-    if (state.coordinator != NULL) tine_coordinator_stop(state.coordinator, STOP_SECONDS);
-    if (state.spawn != NULL) tine_spawn_stop(state.spawn, STOP_SECONDS);
+    if (state.spawn) tine_spawn_retire(state.spawn, 2 * STOP_SECONDS);
+    if (state.coordinator) tine_coordinator_stop(state.coordinator, STOP_SECONDS);
+    if (state.spawn) tine_spawn_stop(state.spawn, STOP_SECONDS);
     tine_spawn_free(state.spawn);
     tine_coordinator_free(
-        state.coordinator); /* a thread that the hub never heard of ends with its connection */
+        state
+            .coordinator); /* a thread that the scheduler never heard of ends with its connection */
     for (int i = 0; i < state.n_threads; i++) pthread_join(state.threads[i], NULL);
     tine_private_close(&state.place);
     tine_settings_fini(&state.settings);
@@ -228,24 +235,25 @@ static tine_error start(void) {
     const tine_settings *s = &state.settings;
     const struct tine_kernel_choice *kernels = tine_kernel_choice();
     if (kernels->error[0] != 0) return tine_error_set(TINE_EINVAL, "%s", kernels->error);
-    if (s->worker != NULL) serve_and_exit(s, s->worker, -1);
+    if (s->worker) serve_and_exit(s, s->worker, -1);
     tine_launcher launcher;
     bool launched = tine_launcher_detect(&launcher);
     const char *url = s->endpoint;
-    if (launched && launcher.size == 1 && url == NULL)
-        tine_log(TINE_LOG_WARN, "%s started one process only: the workers are local ones", launcher.name);
-    if (launched && launcher.size > 1 && url == NULL) {
+    if (launched && launcher.size == 1 && !url)
+        tine_log(TINE_LOG_WARN, "%s started one process only: the workers are local ones",
+                 launcher.name);
+    if (launched && launcher.size > 1 && !url) {
         if (!launcher.usable) return tine_error_set(TINE_EIO, "%s", launcher.why);
         url = "mpi://";
     }
-    if (url != NULL && strncmp(url, "mpi:", 4) == 0) {
+    if (url && strncmp(url, "mpi:", 4) == 0) {
         if (!launched)
-            return tine_error_set(TINE_EINVAL,
-                                  "endpoint mpi:// needs mpirun or srun: try `tine run -n 3 PROGRAM`");
+            return tine_error_set(
+                TINE_EINVAL, "endpoint mpi:// needs mpirun or srun: try `tine run -n 3 PROGRAM`");
         if (launcher.rank > 0) serve_and_exit(s, url, launcher.rank);
         return coordinate(s, url, launcher.size - 1);
     }
-    if (url == NULL) {
+    if (!url) {
         tine_error e = tine_private_open(&state.place);
         if (e != TINE_OK) return e;
         url = state.place.url;
@@ -265,7 +273,7 @@ tine_error tine_init(int *argc, char **argv, const tine_options *options) {
     } else { /* the sentence must survive the taking apart */
         char *sentence = strdup(tine_error_message());
         take_apart();
-        tine_error_set(e, "%s", sentence != NULL ? sentence : "tine_init failed");
+        tine_error_set(e, "%s", sentence ? sentence : "tine_init failed");
         free(sentence);
     }
     return e;
@@ -275,12 +283,14 @@ int tine_shutdown(void) {
     int status = 0;
     if (!state.running) return 0;
     if (tine_loop_in_callback()) {
-        tine_log(TINE_LOG_ERROR, "tine_shutdown was called in a callback, on a thread that it would wait "
-                                 "for: nothing is shut down");
+        tine_log(TINE_LOG_ERROR,
+                 "tine_shutdown was called in a callback, on a thread that it would wait "
+                 "for: nothing is shut down");
         return 1;
     }
-    if (state.settings.trace != NULL &&
-        tine_coordinator_trace_write(state.coordinator, state.settings.trace, TRACE_SECONDS) != TINE_OK) {
+    if (state.settings.trace &&
+        tine_coordinator_trace_write(state.coordinator, state.settings.trace, TRACE_SECONDS) !=
+            TINE_OK) {
         tine_log(TINE_LOG_ERROR, "%s", tine_error_message());
         status = 1;
     }
@@ -288,15 +298,19 @@ int tine_shutdown(void) {
     return status;
 }
 
-int tine_worker_count(void) { return state.running ? tine_coordinator_workers(state.coordinator) : 0; }
+int tine_worker_count(void) {
+    return state.running ? tine_coordinator_workers(state.coordinator) : 0;
+}
 const char *tine_endpoint(void) { return state.running ? state.url : NULL; }
 
 tine_error tine_trace_start(void) {
-    if (!state.running) return tine_error_set(TINE_ESTATE, "tine_trace_start: call tine_init first");
+    if (!state.running)
+        return tine_error_set(TINE_ESTATE, "tine_trace_start: call tine_init first");
     return tine_coordinator_trace_start(state.coordinator);
 }
 
 tine_error tine_trace_write(const char *path) {
-    if (!state.running) return tine_error_set(TINE_ESTATE, "tine_trace_write: call tine_init first");
+    if (!state.running)
+        return tine_error_set(TINE_ESTATE, "tine_trace_write: call tine_init first");
     return tine_coordinator_trace_write(state.coordinator, path, TRACE_SECONDS);
 }

@@ -1,7 +1,8 @@
 /* The supervisor of local workers. See spawn.h.
  *
- * One thread does everything to the workers: it starts them (so that the affinity it gives itself for the moment of a start is what
- * they inherit), polls their pidfds, reaps and replaces them. Others only ask it to stop, through an eventfd. */
+ * One thread does everything to the workers: it starts them (so that the affinity it gives itself
+ * for the moment of a start is what they inherit), polls their pidfds, reaps and replaces them.
+ * Others only ask it to stop, through an eventfd. */
 #include "launch/spawn.h"
 
 #include <errno.h>
@@ -25,9 +26,9 @@
 #include <unistd.h>
 
 #include "launch/spawn_internal.h"
-#include "runtime/log.h"
-#include "runtime/state.h"
-#include "transport/assert.h"
+#include "transport/base/log.h"
+#include "runtime/value/state.h"
+#include "transport/base/assert.h"
 
 enum {
     MAX_WORKERS = 4096,
@@ -74,7 +75,8 @@ struct tine_spawn {
     atomic_bool stopping;
     _Atomic int64_t stop_at;
 
-    /* How the first start went, told to tine_spawn_start. Guarded by lock; nothing else is locked while it is held. */
+    /* How the first start went, told to tine_spawn_start. Guarded by lock; nothing else is locked
+     * while it is held. */
     pthread_mutex_t lock;
     pthread_cond_t changed;
     bool started;
@@ -100,7 +102,8 @@ int tine_spawn_slot(const tine_spawn *s, const char *token) {
     if (strncmp(token, s->token, TOKEN_DIGITS) != 0 || token[TOKEN_DIGITS] != '.') return -1;
     const char *digits = token + TOKEN_DIGITS + 1;
     int index = 0, n = 0;
-    for (; digits[n] >= '0' && digits[n] <= '9' && n < 5; n++) index = index * 10 + (digits[n] - '0');
+    for (; digits[n] >= '0' && digits[n] <= '9' && n < 5; n++)
+        index = index * 10 + (digits[n] - '0');
     return n > 0 && digits[n] == 0 && index < s->workers ? index : -1;
 }
 
@@ -228,13 +231,15 @@ static bool last_words(int lifeline, char *reason, size_t room) {
 /* True when the worker is dead; it is reaped then. */
 static bool reap(slot *w, char *reason, size_t room) {
     siginfo_t info = {0};
-    int r = w->pidfd >= 0 ? waitid((idtype_t)3 /* P_PIDFD */, (id_t)w->pidfd, &info, WEXITED | WNOHANG)
-                          : waitid(P_PID, (id_t)w->pid, &info, WEXITED | WNOHANG);
+    int r = w->pidfd >= 0
+                ? waitid((idtype_t)3 /* P_PIDFD */, (id_t)w->pidfd, &info, WEXITED | WNOHANG)
+                : waitid(P_PID, (id_t)w->pid, &info, WEXITED | WNOHANG);
     if (r != 0 && errno != ECHILD) return false;
     if (r == 0 && info.si_pid == 0) return false;
     if (last_words(w->lifeline, reason, room)) return true;
     if (r != 0)
-        snprintf(reason, room, "ended, and its exit status was taken by another wait in this program");
+        snprintf(reason, room,
+                 "ended, and its exit status was taken by another wait in this program");
     else if (info.si_code == CLD_EXITED)
         snprintf(reason, room, "exited with status %d", info.si_status);
     else
@@ -247,7 +252,8 @@ static void give_up(tine_spawn *s, const char *last) {
     char reason[512];
     s->given_up = true;
     snprintf(reason, sizeof reason,
-             "workers are not started any more: %d died within %d seconds of their start and finished no "
+             "workers are not started any more: %d died within %d seconds of their start and "
+             "finished no "
              "task; the "
              "last one %s",
              s->quick_deaths, (int)((s->death_ns + 999999999) / 1000000000), last);
@@ -300,7 +306,9 @@ static int timeout_ms(const tine_spawn *s) {
     int limit = s->look ? LOOK_MS : -1;
     if (!atomic_load(&s->stopping) || s->killed >= 0) return limit;
     int64_t left = s->stop_at - now_ns();
-    int ms = left <= 0 ? 0 : left > INT64_C(86400000000000) ? 86400000 : (int)((left + 999999) / 1000000);
+    int ms = left <= 0                        ? 0
+             : left > INT64_C(86400000000000) ? 86400000
+                                              : (int)((left + 999999) / 1000000);
     return limit >= 0 && limit < ms ? limit : ms;
 }
 
@@ -315,7 +323,8 @@ static void kill_all(tine_spawn *s) {
 
 static void supervise_once(tine_spawn *s) {
     for (int i = 0; i < s->workers; i++)
-        s->fds[i] = (struct pollfd){.fd = s->slots[i].pid ? s->slots[i].pidfd : -1, .events = POLLIN};
+        s->fds[i] =
+            (struct pollfd){.fd = s->slots[i].pid ? s->slots[i].pidfd : -1, .events = POLLIN};
     s->fds[s->workers] = (struct pollfd){.fd = s->wake, .events = POLLIN};
     if (poll(s->fds, (nfds_t)s->workers + 1, timeout_ms(s)) < 0) return;
     if (s->fds[s->workers].revents) {
@@ -354,7 +363,8 @@ static void *supervise(void *arg) {
 static int thread_start(tine_spawn *s) {
     sigset_t all, before;
     sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before); /* the program's handlers are to run on its own threads */
+    /* the program's handlers are to run on its own threads */
+    pthread_sigmask(SIG_SETMASK, &all, &before);
     int e = pthread_create(&s->thread, NULL, supervise, s);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     s->running = e == 0;
@@ -372,7 +382,8 @@ static tine_error spawn_new(tine_spawn **out, const tine_spawn_config *config) {
     s->workers = config->workers;
     s->threads = config->threads ? config->threads : 1;
     s->max_deaths = config->max_deaths ? config->max_deaths : DEFAULT_DEATHS;
-    s->death_ns = (int64_t)((config->death_seconds ? config->death_seconds : DEFAULT_DEATH_SECONDS) * 1e9);
+    s->death_ns =
+        (int64_t)((config->death_seconds ? config->death_seconds : DEFAULT_DEATH_SECONDS) * 1e9);
     s->died = config->died;
     s->gone = config->gone;
     s->ctx = config->ctx;
@@ -400,8 +411,8 @@ static int await_start(tine_spawn *s) {
 
 tine_error tine_spawn_start(tine_spawn **out, const tine_spawn_config *config) {
     if (config->workers < 1 || config->workers > MAX_WORKERS)
-        return tine_error_set(TINE_EINVAL, "cannot start %d workers: expected 1 to %d", config->workers,
-                              MAX_WORKERS);
+        return tine_error_set(TINE_EINVAL, "cannot start %d workers: expected 1 to %d",
+                              config->workers, MAX_WORKERS);
     tine_spawn *s = NULL;
     tine_error e = spawn_new(&s, config);
     int system_error = e == TINE_EIO ? errno : 0;
@@ -414,8 +425,8 @@ tine_error tine_spawn_start(tine_spawn **out, const tine_spawn_config *config) {
     if (e == TINE_ENOMEM)
         tine_error_set(e, "no memory to start %d workers", config->workers);
     else
-        e = tine_error_set(TINE_EIO, "cannot start %d workers of %s: %s", config->workers, s->program,
-                           strerror(system_error));
+        e = tine_error_set(TINE_EIO, "cannot start %d workers of %s: %s", config->workers,
+                           s->program, strerror(system_error));
     tine_spawn_free(s);
     return e;
 }
@@ -424,7 +435,9 @@ pid_t tine_spawn_pid(tine_spawn *s, int i) {
     return i >= 0 && i < s->workers ? atomic_load(&s->slots[i].pid) : 0;
 }
 
-void tine_spawn_task_done(tine_spawn *s) { atomic_fetch_add_explicit(&s->done, 1, memory_order_relaxed); }
+void tine_spawn_task_done(tine_spawn *s) {
+    atomic_fetch_add_explicit(&s->done, 1, memory_order_relaxed);
+}
 
 void tine_spawn_retire(tine_spawn *s, double seconds) {
     if (seconds > 86400) seconds = 86400;

@@ -1,4 +1,5 @@
-/* The environment that a worker is started with: this process's, under the settings it is to have, under who it is. */
+/* The environment that a worker is started with: this process's, under the settings it is to have,
+ * under who it is. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

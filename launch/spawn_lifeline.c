@@ -1,8 +1,9 @@
 /* A worker's end of the lifeline. See spawn.h.
  *
- * The watchdog waits for two things, because each has a hole: the socket would stay open if the coordinator forked a child that
- * lives on with its descriptors, and a pidfd is not to be had on old kernels. It ends the process with _exit: a computation or a lock
- * held by another thread cannot delay it. */
+ * The watchdog waits for two things, because each has a hole: the socket would stay open if the
+ * coordinator forked a child that lives on with its descriptors, and a pidfd is not to be had on
+ * old kernels. It ends the process with _exit: a computation or a lock held by another thread
+ * cannot delay it. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -20,7 +21,7 @@
 
 #include "launch/spawn.h"
 #include "launch/spawn_internal.h"
-#include "runtime/state.h"
+#include "runtime/value/state.h"
 
 typedef struct watchdog {
     int lifeline, coordinator; /* descriptors; coordinator may be -1 */
@@ -37,7 +38,8 @@ static bool lifeline_ended(int fd) {
 
 static void *watch(void *arg) {
     watchdog *w = arg;
-    struct pollfd fds[2] = {{.fd = w->lifeline, .events = POLLIN}, {.fd = w->coordinator, .events = POLLIN}};
+    struct pollfd fds[2] = {{.fd = w->lifeline, .events = POLLIN},
+                            {.fd = w->coordinator, .events = POLLIN}};
     for (;;) {
         if (poll(fds, 2, -1) < 0) continue;
         if (fds[1].revents || (fds[0].revents && lifeline_ended(w->lifeline))) break;
@@ -61,9 +63,11 @@ static int watch_start(watchdog *w) {
     sigset_t all, before;
     pthread_attr_init(&attr);
     pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    pthread_attr_setstacksize(&attr, 128 << 10 > PTHREAD_STACK_MIN ? 128 << 10 : (size_t)PTHREAD_STACK_MIN);
+    pthread_attr_setstacksize(&attr, 128 << 10 > PTHREAD_STACK_MIN ? 128 << 10
+                                                                   : (size_t)PTHREAD_STACK_MIN);
     sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before); /* the program's handlers are to run on its own threads */
+    /* the program's handlers are to run on its own threads */
+    pthread_sigmask(SIG_SETMASK, &all, &before);
     int e = pthread_create(&thread, &attr, watch, w);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attr);
@@ -82,7 +86,8 @@ static tine_error watch_lifeline(const char *text, const char *endpoint, int *la
     int fd, pid;
     if (!lifeline_parse(text, &fd, &pid))
         return tine_error_set(
-            TINE_EINVAL, "TINE_LIFELINE=%s: not a lifeline; this variable is set for workers only, unset it",
+            TINE_EINVAL,
+            "TINE_LIFELINE=%s: not a lifeline; this variable is set for workers only, unset it",
             text);
     size_t size = strlen(endpoint) + 1;
     watchdog *w = malloc(sizeof *w + size);

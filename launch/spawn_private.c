@@ -1,8 +1,9 @@
 /* The private directory of the endpoint. See spawn.h.
  *
- * Whether the holder of such a directory lives is asked of the kernel: it holds a lock on a file inside, which ends with it,
- * whichever way it ends and whichever process namespace it was in (a pid in the name would mean nothing there; it is for people). A
- * directory is swept only by the user who owns it. */
+ * Whether the holder of such a directory lives is asked of the kernel: it holds a lock on a file
+ * inside, which ends with it, whichever way it ends and whichever process namespace it was in (a
+ * pid in the name would mean nothing there; it is for people). A directory is swept only by the
+ * user who owns it. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -16,14 +17,16 @@
 
 #include "launch/spawn.h"
 #include "launch/spawn_internal.h"
-#include "runtime/state.h"
+#include "runtime/value/state.h"
 
-/* One that has no lock file yet may be in the making; past this age its maker died at that moment. */
+/* One that has no lock file yet may be in the making; past this age its maker died at that
+ * moment. */
 enum { IN_THE_MAKING_SECONDS = 60 };
 
 static bool is_base(const char *path, bool private) {
     struct stat st;
-    if (!path || path[0] != '/' || strlen(path) > sizeof(((tine_private *)0)->dir) - 32) return false;
+    if (!path || path[0] != '/' || strlen(path) > sizeof(((tine_private *)0)->dir) - 32)
+        return false;
     if (stat(path, &st) != 0 || !S_ISDIR(st.st_mode)) return false;
     return !private || (st.st_uid == geteuid() && (st.st_mode & 077) == 0);
 }
@@ -72,15 +75,16 @@ static void sweep(const char *base) {
     closedir(d);
 }
 
-/* A sweeper may lock the new file before its maker does, and remove all of it: then the maker starts again. */
+/* A sweeper may lock the new file before its maker does, and remove all of it: then the maker
+ * starts again. */
 static int lock_new(const char *dir) {
     char path[96];
     struct stat st;
     snprintf(path, sizeof path, "%s/lock", dir);
     int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0) return -1;
-    int up =
-        fcntl(fd, F_DUPFD_CLOEXEC, 3); /* not 0, which means none, nor a standard stream that was closed */
+    int up = fcntl(fd, F_DUPFD_CLOEXEC,
+                   3); /* not 0, which means none, nor a standard stream that was closed */
     close(fd);
     if (up < 0) return -1;
     if (flock(up, LOCK_EX | LOCK_NB) == 0 && fstat(up, &st) == 0 && st.st_nlink > 0) return up;
@@ -94,7 +98,8 @@ tine_error tine_private_open(tine_private *p) {
     tine_private made = {0};
     sweep(base);
     for (int attempt = 0; attempt < 16; attempt++) {
-        snprintf(made.dir, sizeof made.dir, "%s/tine-%u-%d-XXXXXX", base, (unsigned)geteuid(), (int)getpid());
+        snprintf(made.dir, sizeof made.dir, "%s/tine-%u-%d-XXXXXX", base, (unsigned)geteuid(),
+                 (int)getpid());
         if (!mkdtemp(made.dir)) break;
         made.lock = lock_new(made.dir);
         if (made.lock > 0) {
@@ -108,8 +113,8 @@ tine_error tine_private_open(tine_private *p) {
         errno = saved;
         if (!swept) break;
     }
-    return tine_error_set(TINE_EIO, "cannot make a private directory for the endpoint in %s: %s", base,
-                          strerror(errno));
+    return tine_error_set(TINE_EIO, "cannot make a private directory for the endpoint in %s: %s",
+                          base, strerror(errno));
 }
 
 void tine_private_close(tine_private *p) {

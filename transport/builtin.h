@@ -1,5 +1,5 @@
-/* The tables that are compiled in, for transport.c's list; and the defaults that every transport takes for a
- * configuration field left zero. */
+/* The tables that are compiled in, for transport.c's list; and the defaults that every transport
+ * takes for a configuration field left zero. */
 #ifndef TINE_TRANSPORT_BUILTIN_H
 #define TINE_TRANSPORT_BUILTIN_H
 

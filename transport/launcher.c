@@ -1,6 +1,7 @@
-/* Launchers tell their copies who they are in the environment, each in its own words. Open MPI's library understands
- * its own mpirun and PMIx (prterun, srun --mpi=pmix); under any other it would quietly start as many jobs of one rank each,
- * which is why those are recognised too and refused with the remedy. */
+/* Launchers tell their copies who they are in the environment, each in its own words. Open MPI's
+ * library understands its own mpirun and PMIx (prterun, srun --mpi=pmix); under any other it would
+ * quietly start as many jobs of one rank each, which is why those are recognised too and refused
+ * with the remedy. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +20,8 @@ static int number(const char *name, int otherwise) {
 static void refuse(tine_launcher *l, const char *who) {
     l->usable = false;
     snprintf(l->why, sizeof l->why,
-             "%s started this program, but Tine's mpi:// is built on Open MPI, which would see %d jobs of "
+             "%s started this program, but Tine's mpi:// is built on Open MPI, which would see %d "
+             "jobs of "
              "one rank: use `tine "
              "run -n %d PROGRAM` or mpirun.openmpi",
              who, l->size, l->size);
@@ -36,7 +38,8 @@ static bool open_mpi(tine_launcher *l) {
     return true;
 }
 
-/* SLURM_STEP_NUM_TASKS is there in a step alone; SLURM_PROCID is also set (to 0) in a batch script and some shells of salloc. */
+/* SLURM_STEP_NUM_TASKS is there in a step alone; SLURM_PROCID is also set (to 0) in a batch script
+ * and some shells of salloc. */
 static bool slurm(tine_launcher *l) {
     l->size = number("SLURM_STEP_NUM_TASKS", 0);
     l->rank = number("SLURM_PROCID", -1);
@@ -44,11 +47,13 @@ static bool slurm(tine_launcher *l) {
     l->local_rank = number("SLURM_LOCALID", -1);
     l->local_size = number("SLURM_STEP_TASKS_PER_NODE", 0);
     l->name = "srun";
-    l->usable = getenv("PMIX_RANK") != NULL;
-    if (!l->usable && l->size == 1) return false; /* an interactive shell is such a step: nothing to join */
+    l->usable = getenv("PMIX_RANK");
+    /* an interactive shell is such a step: nothing to join */
+    if (!l->usable && l->size == 1) return false;
     if (!l->usable)
         snprintf(l->why, sizeof l->why,
-                 "srun started %d copies of this program without PMIx, so that they cannot find each other: "
+                 "srun started %d copies of this program without PMIx, so that they cannot find "
+                 "each other: "
                  "use `srun "
                  "--mpi=pmix -n %d PROGRAM`, or mpirun inside the allocation",
                  l->size, l->size);
@@ -71,8 +76,8 @@ static bool hydra(tine_launcher *l) {
     l->rank = number("PMI_RANK", -1);
     l->size = number("PMI_SIZE", 0);
     if (l->rank < 0 || l->size < 1) return false;
-    l->name =
-        getenv("I_MPI_HYDRA_TOPOLIB") || getenv("I_MPI_MPIRUN") ? "mpirun of Intel MPI" : "mpirun of MPICH";
+    l->name = getenv("I_MPI_HYDRA_TOPOLIB") || getenv("I_MPI_MPIRUN") ? "mpirun of Intel MPI"
+                                                                      : "mpirun of MPICH";
     l->local_rank = number("MPI_LOCALRANKID", -1);
     l->local_size = number("MPI_LOCALNRANKS", 0);
     refuse(l, l->name);
@@ -84,8 +89,8 @@ bool tine_launcher_detect(tine_launcher *out) {
     if (!open_mpi(&l) && !pmix(&l) && !slurm(&l) && !hydra(&l)) return false;
     if (l.rank >= l.size) {
         l.usable = false;
-        snprintf(l.why, sizeof l.why, "%s says rank %d of %d: its environment is damaged", l.name, l.rank,
-                 l.size);
+        snprintf(l.why, sizeof l.why, "%s says rank %d of %d: its environment is damaged", l.name,
+                 l.rank, l.size);
     }
     *out = l;
     return true;

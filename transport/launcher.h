@@ -1,5 +1,5 @@
-/* Was this process started by a parallel launcher, as one of several copies? Told from the environment alone, so that it
- * needs no MPI. */
+/* Was this process started by a parallel launcher, as one of several copies? Told from the
+ * environment alone, so that it needs no MPI. */
 #ifndef TINE_TRANSPORT_LAUNCHER_H
 #define TINE_TRANSPORT_LAUNCHER_H
 
@@ -13,8 +13,8 @@ typedef struct tine_launcher {
     char why[320];              /* not usable: one sentence with the remedy */
 } tine_launcher;
 
-/* True if a launcher started this process (then *out is filled), also as the only copy. A shell inside an allocation
- * (salloc, sbatch) is no launcher. */
+/* True if a launcher started this process (then *out is filled), also as the only copy. A shell
+ * inside an allocation (salloc, sbatch) is no launcher. */
 bool tine_launcher_detect(tine_launcher *out);
 
 #endif

@@ -1,34 +1,34 @@
-/* Which transport serves a URL. The built-in tables are listed here and nowhere else; mpi is a module (module.h), because
- * a program must start where Open MPI is missing. */
+/* Which transport serves a URL. The built-in tables are listed here and nowhere else; mpi is a
+ * module (module.h), because a program must start where Open MPI is missing. */
 #include "transport/transport.h"
 
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "transport/assert.h"
+#include "transport/base/assert.h"
 #include "transport/builtin.h"
-#include "transport/module.h"
+#include "transport/plugin.h"
 
 static const tine_transport_ops *const built_in[] = {&tine_transport_inproc, &tine_transport_zmq};
 
 void tine_transport_check(const tine_transport_ops *ops) {
-    TINE_ASSERT(ops->name != NULL, ==, true);
-    TINE_ASSERT(ops->schemes != NULL, ==, true);
-    TINE_ASSERT(ops->version != NULL, ==, true);
-    TINE_ASSERT(ops->listen != NULL, ==, true);
-    TINE_ASSERT(ops->connect != NULL, ==, true);
-    TINE_ASSERT(ops->url != NULL, ==, true);
-    TINE_ASSERT(ops->send != NULL, ==, true);
-    TINE_ASSERT(ops->recv != NULL, ==, true);
-    TINE_ASSERT(ops->wait != NULL, ==, true);
-    TINE_ASSERT(ops->busy != NULL, ==, true);
-    TINE_ASSERT(ops->wake != NULL, ==, true);
-    TINE_ASSERT(ops->drop != NULL, ==, true);
-    TINE_ASSERT(ops->close != NULL, ==, true);
-    TINE_ASSERT(ops->stop != NULL, ==, true);
-    TINE_ASSERT(ops->fini != NULL, ==, true);
-    TINE_ASSERT(ops->stats != NULL, ==, true);
+    TINE_ASSERT_TRUE(ops->name);
+    TINE_ASSERT_TRUE(ops->schemes);
+    TINE_ASSERT_TRUE(ops->version);
+    TINE_ASSERT_TRUE(ops->listen);
+    TINE_ASSERT_TRUE(ops->connect);
+    TINE_ASSERT_TRUE(ops->url);
+    TINE_ASSERT_TRUE(ops->send);
+    TINE_ASSERT_TRUE(ops->recv);
+    TINE_ASSERT_TRUE(ops->wait);
+    TINE_ASSERT_TRUE(ops->busy);
+    TINE_ASSERT_TRUE(ops->wake);
+    TINE_ASSERT_TRUE(ops->drop);
+    TINE_ASSERT_TRUE(ops->close);
+    TINE_ASSERT_TRUE(ops->stop);
+    TINE_ASSERT_TRUE(ops->fini);
+    TINE_ASSERT_TRUE(ops->stats);
 }
 
 const tine_transport_ops *const *tine_transport_all(size_t *n) {
@@ -47,7 +47,8 @@ static bool serves(const tine_transport_ops *ops, const char *scheme, size_t len
     return false;
 }
 
-/* A module that is missing is looked for again by the next call: the user may have set TINE_MODULE_DIR since. */
+/* A module that is missing is looked for again by the next call: the user may have set
+ * TINE_MODULE_DIR since. */
 static const tine_transport_ops *mpi_module(char *why, size_t why_size) {
     static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
     static const tine_transport_ops *mpi;

@@ -1,8 +1,8 @@
-/* Fibers: stacks, the bookkeeping of a switch, and the sanitizers' view of it. See fiber.h. The overflow handler is in
- * fiber_overflow.c.
+/* Fibers: stacks, the bookkeeping of a switch, and the sanitizers' view of it. See fiber.h. The
+ * overflow handler is in fiber_overflow.c.
  *
- * A fiber's record lies at the top of its stack, in a page that it touches anyway: a parked fiber with a shallow stack costs one page,
- * plus the kernel's record of two mappings. */
+ * A fiber's record lies at the top of its stack, in a page that it touches anyway: a suspended
+ * fiber with a shallow stack costs one page, plus the kernel's record of two mappings. */
 #include "workers/fiber.h"
 
 #include <stdio.h>
@@ -11,8 +11,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "runtime/state.h"
-#include "transport/assert.h"
+#include "runtime/value/state.h"
+#include "transport/base/assert.h"
 #include "workers/fiber_overflow.h"
 #include "workers/fiber_switch.h"
 
@@ -40,8 +40,9 @@
 
 /* Mappings left to the rest of the process: libraries, malloc's arenas, tensors. */
 enum { SPARE_MAPPINGS = 2048, DEFAULT_STACK = 256 << 10, DEFAULT_CACHED = 256 };
-/* Kept stacks hold on to what their fibers touched, at most this much each: below it the pages go back to the system. Large stacks
- * are trimmed, common ones are not, since the call costs more than a switch. */
+/* Kept stacks hold on to what their fibers touched, at most this much each: below it the pages go
+ * back to the system. Large stacks are trimmed, common ones are not, since the call costs more than
+ * a switch. */
 enum { UNTRIMMED_STACK = 512 << 10, TRIM_KEEPS = 64 << 10 };
 
 struct tine_fiber_pool {
@@ -214,14 +215,15 @@ static void fiber_main(void *arg) {
     abort();
 }
 
-tine_fiber *tine_fiber_new(tine_fiber_pool *p, void (*entry)(void *arg), void *arg, const char *name) {
+tine_fiber *tine_fiber_new(tine_fiber_pool *p, void (*entry)(void *arg), void *arg,
+                           const char *name) {
     char *map = p->live < p->max_live ? stack_map(p) : NULL;
     if (!map) {
-        tine_error_set(
-            TINE_ENOMEM,
-            "no room for the stack of one more task: %zu are live with %zu KiB each (the kernel's limit on "
-            "mappings is vm.max_map_count, two a task; TINE_STACK_SIZE sets their size)",
-            p->live, p->stack_size >> 10);
+        tine_error_set(TINE_ENOMEM,
+                       "no room for the stack of one more task: %zu are live with %zu KiB each "
+                       "(the kernel's limit on "
+                       "mappings is vm.max_map_count, two a task; TINE_STACK_SIZE sets their size)",
+                       p->live, p->stack_size >> 10);
         return NULL;
     }
     char *low = map + TINE_FIBER_GUARD, *top = low + p->stack_size;
@@ -243,8 +245,8 @@ tine_fiber *tine_fiber_new(tine_fiber_pool *p, void (*entry)(void *arg), void *a
 }
 
 void tine_fiber_resume(tine_fiber *f) {
-    TINE_ASSERT(f->running, ==, false);
-    TINE_ASSERT(f->ended, ==, false);
+    TINE_ASSERT_TRUE(!f->running);
+    TINE_ASSERT_TRUE(!f->ended);
     tine_state saved = tine_current;
     f->outer = fiber_of(tine_fiber_spot_running);
     f->running = true;
@@ -261,7 +263,7 @@ void tine_fiber_resume(tine_fiber *f) {
 
 void tine_fiber_yield(void) {
     tine_fiber *f = tine_fiber_running();
-    TINE_ASSERT((intptr_t)f, !=, 0);
+    TINE_ASSERT_TRUE(f);
     sanitizer_leaves(f);
     tine_switch(&f->self, &f->back);
     sanitizer_entered(f);
@@ -271,7 +273,7 @@ bool tine_fiber_ended(const tine_fiber *f) { return f->ended; }
 
 void tine_fiber_free(tine_fiber *f) {
     if (!f) return;
-    TINE_ASSERT(f->running, ==, false);
+    TINE_ASSERT_TRUE(!f->running);
     tine_failure_fini(&f->state.failure);
     sanitizer_freed(f);
     f->pool->live--;

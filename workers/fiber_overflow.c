@@ -1,7 +1,9 @@
-/* Stack overflow: recognised by the address of the fault, told in words, then left to the signal. See fiber.h.
+/* Stack overflow: recognised by the address of the fault, told in words, then left to the signal.
+ * See fiber.h.
  *
- * The handler runs on an alternate stack, because the fiber has none left, and calls only what POSIX allows in one. It resets the
- * signal to its default and returns: the fault happens again where it happened first, so a core dump shows the right frame. */
+ * The handler runs on an alternate stack, because the fiber has none left, and calls only what
+ * POSIX allows in one. It resets the signal to its default and returns: the fault happens again
+ * where it happened first, so a core dump shows the right frame. */
 #include "workers/fiber_overflow.h"
 
 #include <errno.h>
@@ -102,7 +104,8 @@ static bool alternate_make(void) {
     if (!(now.ss_flags & SS_DISABLE)) return true; /* the program's own, or a sanitizer's */
     long least = sysconf(_SC_SIGSTKSZ);
     size_t size = least > 32 << 10 ? (size_t)least * 2 : 64 << 10;
-    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+    void *memory =
+        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
     if (memory == MAP_FAILED) return false;
     stack_t stack = {.ss_sp = memory, .ss_size = size};
     if (sigaltstack(&stack, NULL) != 0) {

@@ -1,12 +1,13 @@
 /* The switch beneath fibers. See fiber_switch.h.
  *
- * To its caller a switch is an ordinary function call, so only what the ABI makes callee-saved has to be kept: on x86-64 rbx, rbp,
- * r12 to r15, the control bits of mxcsr and the x87 control word; on aarch64 x19 to x30, d8 to d15 and fpcr (which the ABI leaves to
- * the thread: a task that changes its rounding mode must not change another's). They are pushed on the stack that is left, and its stack
- * pointer is all that a saved point holds.
+ * To its caller a switch is an ordinary function call, so only what the ABI makes callee-saved has
+ * to be kept: on x86-64 rbx, rbp, r12 to r15, the control bits of mxcsr and the x87 control word;
+ * on aarch64 x19 to x30, d8 to d15 and fpcr (which the ABI leaves to the thread: a task that
+ * changes its rounding mode must not change another's). They are pushed on the stack that is left,
+ * and its stack pointer is all that a saved point holds.
  *
- * A new stack begins in a trampoline whose return address is marked undefined in its call frame information, with a zero frame
- * pointer: there debuggers and unwinders stop. */
+ * A new stack begins in a trampoline whose return address is marked undefined in its call frame
+ * information, with a zero frame pointer: there debuggers and unwinders stop. */
 #include "workers/fiber_switch.h"
 
 #include <stdint.h>
@@ -21,7 +22,8 @@ static void start(unsigned entry_high, unsigned entry_low, unsigned arg_high, un
     ((void (*)(void *))entry)((void *)arg);
 }
 
-void tine_switch_make(tine_switch_point *p, void *low, size_t size, void (*entry)(void *arg), void *arg) {
+void tine_switch_make(tine_switch_point *p, void *low, size_t size, void (*entry)(void *arg),
+                      void *arg) {
     uint64_t e = (uintptr_t)entry, a = (uintptr_t)arg;
     getcontext(p);
     p->uc_stack.ss_sp = low;
@@ -108,9 +110,11 @@ __asm__(
     "    .cfi_endproc\n"
     ".size tine_switch_trampoline_, .-tine_switch_trampoline_\n");
 
-void tine_switch_make(tine_switch_point *p, void *low, size_t size, void (*entry)(void *arg), void *arg) {
-    /* From the bottom: mxcsr and x87 word, r15, r14, r13 = arg, r12 = entry, rbx, rbp = 0, the address that `ret` takes. Two zero
-     * words above make the stack aligned to 16 at the trampoline's call. */
+void tine_switch_make(tine_switch_point *p, void *low, size_t size, void (*entry)(void *arg),
+                      void *arg) {
+    /* From the bottom: mxcsr and x87 word, r15, r14, r13 = arg, r12 = entry, rbx, rbp = 0, the
+     * address that `ret` takes. Two zero words above make the stack aligned to 16 at the
+     * trampoline's call. */
     uint64_t *frame = (uint64_t *)((char *)low + size) - 10;
     memset(frame, 0, 10 * sizeof *frame);
     uint32_t mxcsr;
@@ -189,7 +193,8 @@ __asm__(
     "    .cfi_endproc\n"
     ".size tine_switch_trampoline_, .-tine_switch_trampoline_\n");
 
-void tine_switch_make(tine_switch_point *p, void *low, size_t size, void (*entry)(void *arg), void *arg) {
+void tine_switch_make(tine_switch_point *p, void *low, size_t size, void (*entry)(void *arg),
+                      void *arg) {
     uint64_t *frame = (uint64_t *)((char *)low + size) - 22;
     memset(frame, 0, 22 * sizeof *frame);
     frame[1] = (uintptr_t)tine_switch_trampoline_; /* x30 */

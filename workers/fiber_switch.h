@@ -17,9 +17,10 @@ typedef struct tine_switch_point {
 } tine_switch_point;
 #endif
 
-/* Makes `p` such that switching to it calls entry(arg) on the stack [low, low + size); low + size is aligned to 16. entry must
- * not return. */
-void tine_switch_make(tine_switch_point *p, void *low, size_t size, void (*entry)(void *arg), void *arg);
+/* Makes `p` such that switching to it calls entry(arg) on the stack [low, low + size); low + size
+ * is aligned to 16. entry must not return. */
+void tine_switch_make(tine_switch_point *p, void *low, size_t size, void (*entry)(void *arg),
+                      void *arg);
 /* Saves here in `from`, goes on where `to` was saved. */
 void tine_switch(tine_switch_point *from, tine_switch_point *to);
 

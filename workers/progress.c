@@ -1,5 +1,6 @@
-/* See progress.h. With something large under way the thread sleeps in the transport; else it looks in every few milliseconds, because a
- * transport that cannot be woken by its peers (mpi between hosts) would poll on the core that the task computes on. */
+/* See progress.h. With something large under way the thread sleeps in the transport; else it looks
+ * in every few milliseconds, because a transport that cannot be woken by its peers (mpi between
+ * hosts) would poll on the core that the task computes on. */
 #include "workers/progress.h"
 
 #include <errno.h>
@@ -7,14 +8,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "transport/clock.h"
+#include "transport/base/clock.h"
 
 enum { OWNER, LENT, THREAD }; /* who has the line; LENT: whoever takes it up */
 enum {
-    TICK_NS = 4000000, /* between the first looks after a sleep, and then twice as long each time, up to */
+    /* between the first looks after a sleep, and then twice as long each time, up to */
+    TICK_NS = 4000000,
     TICK_MAX_NS = 32000000, /* this: a look costs the task some 40 us (tine ensemble) */
     QUIET_NS = 100000000,   /* without a lend, after which the thread sleeps until one */
-    CAME_MAX = 1 << 14,     /* events not yet received: more than a worker's tasks and open forks can bring */
+    /* events not yet received: more than a worker's tasks and open forks can bring */
+    CAME_MAX = 1 << 14,
     CAME_FIRST_ROOM = 16,
 };
 
@@ -198,7 +201,8 @@ void tine_progress_lend(tine_progress *p) {
     atomic_fetch_add(&p->lends, 1);
     if (at_once) atomic_store(&p->at_once, true);
     atomic_store(&p->holder, LENT);
-    /* The thread says that it sleeps before it looks at `lends`, so one of the two sees the other. */
+    /* The thread says that it sleeps before it looks at `lends`, so one of the two sees the
+     * other. */
     if (!at_once && !atomic_load(&p->asleep)) return;
     pthread_mutex_lock(&p->lock);
     pthread_cond_broadcast(&p->changed);

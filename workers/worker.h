@@ -2,7 +2,7 @@
 #ifndef TINE_WORKERS_WORKER_H
 #define TINE_WORKERS_WORKER_H
 
-#include "runtime/message.h"
+#include "runtime/wire/message.h"
 #include "transport/transport.h"
 
 typedef struct tine_worker_config {
@@ -13,8 +13,9 @@ typedef struct tine_worker_config {
     tine_transport_config transport;
 } tine_worker_config;
 
-/* Connects, serves until the coordinator says stop or goes away, and cleans up. Errors: EIO, EINVAL (endpoint), ENOMEM, ELOST (the
- * coordinator went away, or was never there), EPROTO (it refused this worker, or spoke nonsense), with a sentence. */
+/* Connects, serves until the coordinator says stop or goes away, and cleans up. Errors: EIO, EINVAL
+ * (endpoint), ENOMEM, ELOST (the coordinator went away, or was never there), EPROTO (it refused
+ * this worker, or spoke nonsense), with a sentence. */
 tine_error tine_worker_run(const tine_worker_config *config);
 
 #endif

@@ -6,7 +6,8 @@
 
 #include "runtime/tine.h" /* <tine.h> once it is installed */
 
-/* A function that can be forked. It is registered by its name, here and on every worker: workers run this same program. */
+/* A function that can be forked. It is registered by its name, here and on every worker: workers
+ * run this same program. */
 TINE_FUNCTION(foo, "x") { return tine_call("neg", tine_arg(task, 0)); }
 
 static tine_value *example(tine_value *x) {

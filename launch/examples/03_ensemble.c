@@ -1,4 +1,5 @@
-/* The tutorial's ensemble of bidirectional LSTMs, small: models are forked, and each forks its forward cell.
+/* The tutorial's ensemble of bidirectional LSTMs, small: models are forked, and each forks its
+ * forward cell.
  *
  *     $ build/03_ensemble
  *     4 models, output 6 x 2 x 16, the same bits when computed here: yes */

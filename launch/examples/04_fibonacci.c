@@ -1,5 +1,5 @@
-/* Fork and wait inside tasks: naive Fibonacci in which every call forks. A wait does not hold its worker, so this finishes with any
- * number of workers, one included.
+/* Fork and wait inside tasks: naive Fibonacci in which every call forks. A wait does not hold its
+ * worker, so this finishes with any number of workers, one included.
  *
  *     $ build/04_fibonacci 15
  *     fib(15) = 610 */
@@ -14,7 +14,8 @@ TINE_FUNCTION(fib, "n") {
     if (n < 2) return tine_int(n);
     tine_future *a = tine_fork("fib", n - 1), *b = tine_fork("fib", n - 2);
     tine_value *x, *y;
-    if (tine_wait(a, &x) || tine_wait(b, &y)) return NULL; /* the task fails with the error of the wait */
+    /* the task fails with the error of the wait */
+    if (tine_wait(a, &x) || tine_wait(b, &y)) return NULL;
     return tine_int(tine_as_int(x) + tine_as_int(y));
 }
 

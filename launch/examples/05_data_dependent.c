@@ -1,5 +1,6 @@
-/* Dynamic parallelism: how many tasks there are depends on the data. An integral by halving an interval until both halves agree with the
- * whole; each half that does not is forked again, from inside the task.
+/* Dynamic parallelism: how many tasks there are depends on the data. An integral by halving an
+ * interval until both halves agree with the whole; each half that does not is forked again, from
+ * inside the task.
  *
  *     $ build/05_data_dependent
  *     the integral of sqrt(x) from 0 to 1 is 0.666666, in 51 tasks */
@@ -14,8 +15,10 @@ static double simpson(double a, double b) {
 
 /* Returns [integral, number of tasks]. */
 TINE_FUNCTION(integral, "a, b, tolerance=1e-6") {
-    double a = tine_arg_float(task, 0), b = tine_arg_float(task, 1), tolerance = tine_arg_float(task, 2);
-    double middle = (a + b) / 2, whole = simpson(a, b), halves = simpson(a, middle) + simpson(middle, b);
+    double a = tine_arg_float(task, 0), b = tine_arg_float(task, 1),
+           tolerance = tine_arg_float(task, 2);
+    double middle = (a + b) / 2, whole = simpson(a, b),
+           halves = simpson(a, middle) + simpson(middle, b);
     if (fabs(whole - halves) < 15 * tolerance) return tine_list(halves, 1);
 
     tine_future *parts[] = {tine_fork("integral", a, middle, tine_kw("tolerance", tolerance / 2)),

@@ -20,7 +20,8 @@ static void report(const char *call, tine_future *future) {
     tine_error error = tine_wait(future, &v);
     if (error) {
         printf("%s: %s\n", call, tine_error_name(error));
-        /* The sentence names the function, the worker (process, host), the attempt and the cause. */
+        /* The sentence names the function, the worker (process, host), the attempt and the
+         * cause. */
         fprintf(stderr, "    %s\n", tine_error_message());
     } else {
         printf("%s: %lld\n", call, (long long)tine_as_int(v));

@@ -1,10 +1,13 @@
-/* The mpi transport against bare MPI, and what idle ranks cost: the numbers behind transport/mpi_idle.c.
+/* The mpi transport against bare MPI, and what idle ranks cost: the numbers behind
+ * transport/mpi/mpi_idle.c.
  *
- * Started by itself it starts itself under mpirun, with 2 ranks and with one rank more than cores. Per run it prints
+ * Started by itself it starts itself under mpirun, with 2 ranks and with one rank more than cores.
+ * Per run it prints
  *   - the round trip of 100 bytes, over bare MPI and over the transport;
  *   - the round trip after 3 ms of silence, when both ends sleep;
  *   - what share of a core an idle rank uses;
- *   - work: how much longer the same computation takes in every worker while the coordinator waits, than in one. */
+ *   - work: how much longer the same computation takes in every worker while the coordinator waits,
+ *     than in one. */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -104,11 +107,12 @@ static void measure(tine_transport *t, int ranks, double bare) {
     double trip = median_trip(t, ROUNDS, 0), quiet = median_trip(t, QUIET, 0.003);
     double from = cpu(), until = now() + 1, left;
     while ((left = until - now()) > 0) t->ops->wait(t, (int64_t)(left * 1e9));
-    printf("%d ranks: round trip %.2f us (bare MPI %.2f us), after silence %.1f us, idle %.2f %% of a core\n",
+    printf("%d ranks: round trip %.2f us (bare MPI %.2f us), after silence %.1f us, idle %.2f %% "
+           "of a core\n",
            ranks, trip * 1e6, bare * 1e6, quiet * 1e6, 100 * (cpu() - from));
     double one = work(t, 1), all = work(t, ranks - 1);
-    printf("%d ranks: work in each of %d workers takes %.3f of what it takes in one\n", ranks, ranks - 1,
-           all / one);
+    printf("%d ranks: work in each of %d workers takes %.3f of what it takes in one\n", ranks,
+           ranks - 1, all / one);
 }
 
 static int rank_main(const tine_launcher *l) {

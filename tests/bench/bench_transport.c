@@ -1,6 +1,6 @@
-/* The transports beside bare libzmq, in one run and between two threads of one process: round trip of a small frame, rate of
- * small frames with many under way, GB/s of a 10 MB buffer there and back. Judge by the ratio of neighbours: the machine's
- * load moves both.
+/* The transports beside bare libzmq, in one run and between two threads of one process: round trip
+ * of a small frame, rate of small frames with many under way, GB/s of a 10 MB buffer there and
+ * back. Judge by the ratio of neighbours: the machine's load moves both.
  *   bench_transport [seconds for each figure, 1] */
 #include <errno.h>
 #include <pthread.h>
@@ -11,15 +11,16 @@
 #include <unistd.h>
 #include <zmq.h>
 
-#include "transport/assert.h"
-#include "transport/clock.h"
+#include "transport/base/assert.h"
+#include "transport/base/clock.h"
 #include "transport/transport.h"
 
 enum { SMALL = 64, LARGE = 10000000, MANY = 256, ROUNDS = 200000 };
 
 static double seconds = 1;
 
-/* What is measured: sends one message of `size` bytes (0: a small one); receives one, true when one was there. */
+/* What is measured: sends one message of `size` bytes (0: a small one); receives one, true when one
+ * was there. */
 typedef struct side {
     const tine_transport_ops *ops;
     tine_transport *t;
@@ -75,7 +76,7 @@ static tine_frame *make(size_t size) {
 
 static bool tine_try_send(side *s, tine_frame *f) {
     int rc = s->ops->send(s->t, s->peer, f);
-    TINE_ASSERT(rc == 0 || rc == -EAGAIN, ==, true);
+    TINE_ASSERT_TRUE(rc == 0 || rc == -EAGAIN);
     return rc == 0;
 }
 
@@ -141,7 +142,8 @@ static int ascending(const void *a, const void *b) {
 static double round_trip(side *s, send_fn *put, recv_fn *get) {
     static double us[ROUNDS];
     int n = 0;
-    for (int64_t end = tine_clock_ns() + (int64_t)(seconds * 1e9); n < ROUNDS && tine_clock_ns() < end; n++) {
+    for (int64_t end = tine_clock_ns() + (int64_t)(seconds * 1e9);
+         n < ROUNDS && tine_clock_ns() < end; n++) {
         int64_t begin = tine_clock_ns();
         put(s, 0);
         get(s, true);
@@ -164,7 +166,8 @@ static double rate(side *s, send_fn *put, recv_fn *get, size_t size, int window)
     return (double)in / ((double)(tine_clock_ns() - begin) / 1e9);
 }
 
-/* User and system time of all threads: the load of the machine moves it less than it moves the clock. */
+/* User and system time of all threads: the load of the machine moves it less than it moves the
+ * clock. */
 static double cpu(void) {
     struct rusage r;
     getrusage(RUSAGE_SELF, &r);
@@ -175,12 +178,13 @@ static double cpu(void) {
 static void measure(const char *name, side *s, send_fn *put, recv_fn *get) {
     rate(s, put, get, 0, MANY);
     double us = round_trip(s, put, get), begin = cpu();
-    double small = rate(s, put, get, 0, MANY), small_cpu = (cpu() - begin) / (small * seconds) * 1e6;
+    double small = rate(s, put, get, 0, MANY),
+           small_cpu = (cpu() - begin) / (small * seconds) * 1e6;
     double one = rate(s, put, get, LARGE, 1);
     begin = cpu();
     double four = rate(s, put, get, LARGE, 4), four_cpu = (cpu() - begin) / (four * seconds) * 1e3;
-    printf("%-14s %9.1f us %11.0f /s %6.2f us %9.2f GB/s %9.2f GB/s %7.2f ms\n", name, us, small, small_cpu,
-           one * LARGE / 1e9, four * LARGE / 1e9, four_cpu);
+    printf("%-14s %9.1f us %11.0f /s %6.2f us %9.2f GB/s %9.2f GB/s %7.2f ms\n", name, us, small,
+           small_cpu, one * LARGE / 1e9, four * LARGE / 1e9, four_cpu);
 }
 
 static void bare(const char *url) {
@@ -188,7 +192,8 @@ static void bare(const char *url) {
     char name[32], endpoint[256];
     size_t size = sizeof endpoint;
     pthread_t th;
-    side s = {.socket = zmq_socket(a, ZMQ_ROUTER), .router = true}, e = {.socket = zmq_socket(b, ZMQ_DEALER)};
+    side s = {.socket = zmq_socket(a, ZMQ_ROUTER), .router = true},
+         e = {.socket = zmq_socket(b, ZMQ_DEALER)};
     TINE_ASSERT(zmq_bind(s.socket, url), ==, 0);
     zmq_getsockopt(s.socket, ZMQ_LAST_ENDPOINT, endpoint, &size);
     zmq_setsockopt(e.socket, ZMQ_ROUTING_ID, "peer", 4);
@@ -236,8 +241,8 @@ int main(int argc, char **argv) {
     char dir[] = "/tmp/bench-transport-XXXXXX", ipc[64];
     if (argc > 1) seconds = atof(argv[1]);
     if (!mkdtemp(dir)) return 1;
-    printf("%-14s %12s %14s %9s %14s %14s %10s\n", "", "round trip", "small frames", "CPU each", "10 MB, one",
-           "10 MB, four", "CPU each");
+    printf("%-14s %12s %14s %9s %14s %14s %10s\n", "", "round trip", "small frames", "CPU each",
+           "10 MB, one", "10 MB, four", "CPU each");
     ours("inproc://bench");
     snprintf(ipc, sizeof ipc, "ipc://%s/s", dir);
     for (int i = 0; i < 2; i++) {

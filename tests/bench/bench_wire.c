@@ -1,9 +1,10 @@
-/* What values and the wire cost: bytes of a value and of a scalar TASK, nanoseconds to encode, decode and run one. */
+/* What values and the wire cost: bytes of a value and of a scalar TASK, nanoseconds to encode,
+ * decode and run one. */
 #include <malloc.h>
 #include <stdio.h>
 #include <time.h>
 
-#include "runtime/wire.h"
+#include "runtime/wire/wire.h"
 
 static double now(void) {
     struct timespec t;

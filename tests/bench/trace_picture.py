@@ -3,13 +3,13 @@
 
 usage: trace_picture.py TRACE.json OUT.svg [LAST_SECONDS]
 
-A row a process; runs of tasks with their kernels inside, waits of the coordinator, parked tasks below their process, and an arrow
+A row a process; runs of tasks with their kernels inside, waits of the coordinator, suspended tasks below their process, and an arrow
 from each fork to its run to its wait. It takes the last LAST_SECONDS (default: the last wait_all and what lies in it)."""
 import html
 import json
 import sys
 
-COLOURS = {"run": "#4c78a8", "kernel": "#72b7b2", "wait": "#bab0ac", "fork": "#e45756", "parked": "#f2cf5b"}
+COLOURS = {"run": "#4c78a8", "kernel": "#72b7b2", "wait": "#bab0ac", "fork": "#e45756", "suspended": "#f2cf5b"}
 WIDTH, LEFT, ROW, BAR, LANE = 1000, 150, 74, 26, 9
 
 
@@ -50,20 +50,20 @@ def main():
                    f'fill="{COLOURS[e["cat"]]}"/>')
         if w > 40 and not kernel:
             out.append(f'<text x="{x(e["ts"]) + 4:.1f}" y="{y + 10}" fill="#fff">{html.escape(e["name"])}</text>')
-    parked = {}
+    suspended = {}
     lanes = {}
     for e in sorted((e for e in events if e["ph"] in "be"), key=lambda e: e["ts"]):
         key = (e["pid"], e["id"])
         if e["ph"] == "b":
-            parked[key] = e
-        elif key in parked and inside(parked[key]):
-            start = parked.pop(key)
+            suspended[key] = e
+        elif key in suspended and inside(suspended[key]):
+            start = suspended.pop(key)
             busy = lanes.setdefault(e["pid"], [])
             lane = next((i for i, until in enumerate(busy) if until <= start["ts"]), len(busy))
             busy[lane:lane + 1] = [e["ts"]]
             y = top[e["pid"]] + BAR + 4 + lane * LANE
             out.append(f'<rect x="{x(start["ts"]):.1f}" y="{y}" width="{max(x(e["ts"]) - x(start["ts"]), 1):.1f}" height="{LANE - 2}" '
-                       f'rx="2" fill="{COLOURS["parked"]}"/>')
+                       f'rx="2" fill="{COLOURS["suspended"]}"/>')
     flows = {}
     for e in events:
         if e["ph"] in "stf":
@@ -75,7 +75,7 @@ def main():
                 ya, yb = top[a["pid"]] + BAR / 2, top[b["pid"]] + BAR / 2
                 out.append(f'<path d="M{x(a["ts"]):.1f} {ya}L{x(b["ts"]):.1f} {yb}" stroke="#555" stroke-width=".7" fill="none" '
                            f'marker-end="url(#a)"/>')
-    legend = [("run", "task"), ("kernel", "kernel"), ("parked", "parked: waits for a fork"), ("wait", "wait")]
+    legend = [("run", "task"), ("kernel", "kernel"), ("suspended", "suspended: waits for a fork"), ("wait", "wait")]
     for i, (kind, text) in enumerate(legend):
         out.append(f'<rect x="{LEFT + 170 * i}" y="{height - 14}" width="10" height="10" fill="{COLOURS[kind]}"/>'
                    f'<text x="{LEFT + 14 + 170 * i}" y="{height - 5}">{text}</text>')

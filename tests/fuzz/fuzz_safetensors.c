@@ -1,5 +1,5 @@
 /* Fuzz target: the safetensors reader takes any bytes, and what it accepts lies inside them. */
-#include "launch/safetensors.h"
+#include "launch/command/safetensors.h"
 
 #include <stdlib.h>
 #include <string.h>

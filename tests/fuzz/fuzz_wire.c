@@ -1,11 +1,12 @@
-/* Fuzz target: any frame may arrive from any peer. What the decoder accepts can be decoded into values, encoded again, and then
- * says the same.
+/* Fuzz target: any frame may arrive from any peer. What the decoder accepts can be decoded into
+ * values, encoded again, and then says the same.
  *
- * The input is a frame: one byte says how many buffers (0 to 3), one byte each how long they are, the rest is the header. */
+ * The input is a frame: one byte says how many buffers (0 to 3), one byte each how long they are,
+ * the rest is the header. */
 #include <stdlib.h>
 #include <string.h>
 
-#include "runtime/wire.h"
+#include "runtime/wire/wire.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

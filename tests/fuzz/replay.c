@@ -1,5 +1,6 @@
-/* Gives each file named on the command line to a fuzz target once: how `make test` replays the committed corpora, with any
- * compiler. A crash ends the process; the file in hand is printed first. */
+/* Gives each file named on the command line to a fuzz target once: how `make test` replays the
+ * committed corpora, with any compiler. A crash ends the process; the file in hand is printed
+ * first. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +12,8 @@ static int replay(const char *path) {
     uint8_t *bytes = NULL;
     long size = -1;
     int failed = 1;
-    if (!f || fseek(f, 0, SEEK_END) != 0 || (size = ftell(f)) < 0 || fseek(f, 0, SEEK_SET) != 0) goto out;
+    if (!f || fseek(f, 0, SEEK_END) != 0 || (size = ftell(f)) < 0 || fseek(f, 0, SEEK_SET) != 0)
+        goto out;
     /* Exactly as large as the input, so that the address sanitizer sees a read past its end. */
     bytes = malloc(size > 0 ? (size_t)size : 1);
     if (!bytes || fread(bytes, 1, (size_t)size, f) != (size_t)size) goto out;

@@ -1,11 +1,14 @@
-/* The transport's conformance suite with ranks for roles: rank 0 listens, the others connect. Run by tests/test_mpi.c.
+/* The transport's conformance suite with ranks for roles: rank 0 listens, the others connect. Run
+ * by tests/transport/mpi/test_mpi.c.
  *
  *     mpirun -n 4 build/mpi/conformance CASE
- *     mpirun -n 2 build/mpi/conformance plain-init     MPI_Init alone: threads are refused with the remedy
+ *     mpirun -n 2 build/mpi/conformance plain-init     MPI_Init alone: threads are refused with the
+ *       remedy
  *
- * MPI is initialised here, by the user of the transport, and its own traffic goes on meanwhile: the gates of the suite are
- * messages in MPI_COMM_WORLD, with tags that the transport uses too. Exit code 0: passed; 1: not, with the reason on
- * standard error; 77: the case asks for what Open MPI cannot do. */
+ * MPI is initialised here, by the user of the transport, and its own traffic goes on meanwhile: the
+ * gates of the suite are messages in MPI_COMM_WORLD, with tags that the transport uses too. Exit
+ * code 0: passed; 1: not, with the reason on standard error; 77: the case asks for what Open MPI
+ * cannot do. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <mpi.h>
@@ -47,12 +50,15 @@ static bool meet(char *why, size_t why_size) {
 static bool play(const tine_conf_case *c, int rank, char *why, size_t why_size) {
     tine_conf_host host = {.go = go, .await = await};
     char url[64];
-    if (rank == 0) return tine_conf_listen(c, "mpi", "mpi://", url, sizeof url, &host, why, why_size);
-    return rank > c->connectors || tine_conf_connect(c, "mpi", "mpi://", rank - 1, &host, why, why_size);
+    if (rank == 0)
+        return tine_conf_listen(c, "mpi", "mpi://", url, sizeof url, &host, why, why_size);
+    return rank > c->connectors ||
+           tine_conf_connect(c, "mpi", "mpi://", rank - 1, &host, why, why_size);
 }
 
-/* Under AddressSanitizer: what our part leaks. Open MPI's own leaks are left out by not counting what is allocated while it
- * starts; at exit they could not be told apart, because MPI_Finalize has unloaded its plugins by then. */
+/* Under AddressSanitizer: what our part leaks. Open MPI's own leaks are left out by not counting
+ * what is allocated while it starts; at exit they could not be told apart, because MPI_Finalize has
+ * unloaded its plugins by then. */
 __attribute__((weak)) void __lsan_disable(void);
 __attribute__((weak)) void __lsan_enable(void);
 __attribute__((weak)) int __lsan_do_recoverable_leak_check(void);

@@ -1,7 +1,8 @@
-/* A job to be killed. Run by tests/test_mpi_deaths.c:   mpirun -n N build/mpi/death hold|idle|reply|exit STATUS|_exit
+/* A job to be killed. Run by tests/transport/mpi/test_deaths.c:   mpirun -n N build/mpi/death
+ * hold|idle|reply|exit STATUS|_exit
  *
- * Every rank says who it is ("rank R PID JOB"), every worker's task that it runs ("held R"). The job as such never ends by
- * itself: rank 0 ends it with status 9 after a minute. */
+ * Every rank says who it is ("rank R PID JOB"), every worker's task that it runs ("held R"). The
+ * job as such never ends by itself: rank 0 ends it with status 9 after a minute. */
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>

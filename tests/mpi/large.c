@@ -1,4 +1,5 @@
-/* A tensor past 2^31 bytes goes to a worker and comes back:   mpirun -n 2 build/mpi/large GIB   (tests/test_mpi_large.c) */
+/* A tensor past 2^31 bytes goes to a worker and comes back:   mpirun -n 2 build/mpi/large GIB
+ * (tests/transport/mpi/test_large.c) */
 #include <stdio.h>
 #include <stdlib.h>
 

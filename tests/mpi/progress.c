@@ -1,4 +1,5 @@
-/* The scenes of tests/support/progress.h between ranks:   mpirun -n 3 build/mpi/progress SCENE   (result: -n 2) */
+/* The scenes of tests/support/progress.h between ranks:   mpirun -n 3 build/mpi/progress SCENE
+ * (result: -n 2) */
 #include <stdio.h>
 #include <string.h>
 

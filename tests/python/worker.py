@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""A Tine worker written from runtime/WIRE.md and transport/FRAMING.md alone, with pyzmq and msgpack.
+"""A Tine worker written from runtime/wire/WIRE.md and transport/zmq/FRAMING.md alone, with pyzmq and msgpack.
 
 usage: worker.py ENDPOINT
 

@@ -1,7 +1,7 @@
-/* sim --seeds N [--first S]    runs seeds S … S+N-1 and prints what happened in them
- * sim --seed S [--verbose]     runs one seed
- * Fails (exit 1, or an abort that names the command to repeat it) when a check fails, or when a range of a thousand seeds or
- * more left some kind of fault untried: a test of faults that did not happen proves nothing. */
+/* sim --seeds N [--first S]    runs seeds S … S+N-1 and prints what happened in them sim --seed S
+ * [--verbose]     runs one seed Fails (exit 1, or an abort that names the command to repeat it)
+ * when a check fails, or when a range of a thousand seeds or more left some kind of fault untried:
+ * a test of faults that did not happen proves nothing. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,7 +35,7 @@ static int report(const sim_counts *c, uint64_t seeds, double seconds) {
         uint64_t n;
     } rows[] = {{"tasks run", c->tasks},
                 {"objects put", c->objects},
-                {"parked", c->parked},
+                {"suspended", c->suspended},
                 {"forks out of credit", c->starved},
                 {"workers joined", c->joins},
                 {"workers killed", c->kills},
@@ -50,8 +50,8 @@ static int report(const sim_counts *c, uint64_t seeds, double seconds) {
                 {"stops", c->stops},
                 {"no more workers", c->gone}};
     int missing = 0;
-    printf("%llu seeds, %llu events, %.1f s\n", (unsigned long long)seeds, (unsigned long long)c->events,
-           seconds);
+    printf("%llu seeds, %llu events, %.1f s\n", (unsigned long long)seeds,
+           (unsigned long long)c->events, seconds);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         printf("  %-28s %llu\n", rows[i].name, (unsigned long long)rows[i].n);
         if (rows[i].n || seeds < 1000) continue;
@@ -86,5 +86,6 @@ int main(int argc, char **argv) {
     clock_gettime(CLOCK_MONOTONIC, &a);
     for (current = first; current < first + seeds; current++) sim_run(current, verbose, &counts);
     clock_gettime(CLOCK_MONOTONIC, &b);
-    return report(&counts, seeds, (double)(b.tv_sec - a.tv_sec) + (double)(b.tv_nsec - a.tv_nsec) / 1e9);
+    return report(&counts, seeds,
+                  (double)(b.tv_sec - a.tv_sec) + (double)(b.tv_nsec - a.tv_nsec) / 1e9);
 }

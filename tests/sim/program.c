@@ -1,13 +1,14 @@
-/* Random programs. A task is a short list of steps made from its seed and what it has computed so far, so fan-out and arguments
- * depend on data; the same steps, taken by direct recursion, give the answer that the cluster must give. */
+/* Random programs. A task is a short list of steps made from its seed and what it has computed so
+ * far, so fan-out and arguments depend on data; the same steps, taken by direct recursion, give the
+ * answer that the cluster must give. */
 #include "sim.h"
 
 void sim_frame_add(sim_frame *f, sim_object o) {
     if (f->n_objects < SIM_MAX_OBJECTS) f->objects[f->n_objects++] = o;
 }
 
-void sim_frame_start(sim_frame *f, uint64_t seed, uint32_t depth, const sim_object *args, int n_args,
-                     const sim_object *self) {
+void sim_frame_start(sim_frame *f, uint64_t seed, uint32_t depth, const sim_object *args,
+                     int n_args, const sim_object *self) {
     *f = (sim_frame){.seed = seed, .depth = depth, .acc = sim_mix(seed, 7)};
     for (int i = 0; i < n_args; i++) {
         if (!args[i].module) f->acc = sim_mix(f->acc, args[i].value);
@@ -37,7 +38,8 @@ static void make_return(const sim_frame *f, const sim_traits *traits, sim_op *op
 }
 
 static int64_t duration(uint64_t draw) {
-    return draw % 8 == 0 ? 1000000 + (int64_t)(draw / 8 % 3000000) : 500 + (int64_t)(draw / 8 % 20000);
+    return draw % 8 == 0 ? 1000000 + (int64_t)(draw / 8 % 3000000)
+                         : 500 + (int64_t)(draw / 8 % 20000);
 }
 
 void sim_frame_next(const sim_frame *f, const sim_traits *traits, sim_op *op) {
@@ -106,7 +108,8 @@ uint64_t sim_put_value(const sim_frame *f, const sim_op *op) {
 
 /* ---- what must come out ---- */
 
-static void expect_calls(sim_frame *f, const sim_traits *traits, const sim_op *op, sim_answer *children) {
+static void expect_calls(sim_frame *f, const sim_traits *traits, const sim_op *op,
+                         sim_answer *children) {
     sim_frame before = *f; /* all calls of one step are made from the same state */
     for (uint32_t i = 0; i < op->n_calls; i++) {
         sim_call call;

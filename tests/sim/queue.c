@@ -17,7 +17,8 @@ event *sim_push(sim_queue *q, int64_t now, int64_t at, event_kind kind, size_t i
     }
     event e = {.at = at < now ? now : at, .order = ++q->orders, .kind = kind, .seat = index};
     size_t i = q->n++;
-    for (; i && before(&e, &q->heap[(i - 1) / 2]); i = (i - 1) / 2) q->heap[i] = q->heap[(i - 1) / 2];
+    for (; i && before(&e, &q->heap[(i - 1) / 2]); i = (i - 1) / 2)
+        q->heap[i] = q->heap[(i - 1) / 2];
     q->heap[i] = e;
     return &q->heap[i];
 }
@@ -54,7 +55,7 @@ tine_message *sim_copy_message(const tine_message *m) {
     uint64_t *ids = m->n_ids ? malloc(m->n_ids * sizeof *ids) : NULL;
     if (ids) memcpy(ids, m->ids, m->n_ids * sizeof *ids);
     c->ids = ids;
-    return c; /* hello: static names and the agent's own memory */
+    return c; /* hello: static names and the executor's own memory */
 }
 
 void sim_free_message(tine_message *m) {

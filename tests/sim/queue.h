@@ -1,11 +1,12 @@
-/* The simulator's event queue: what will happen, earliest first, and in the order of its planning at the same time. */
-#ifndef TINE_SIM_QUEUE_H
-#define TINE_SIM_QUEUE_H
+/* The simulator's event queue: what will happen, earliest first, and in the order of its planning
+ * at the same time. */
+#ifndef TINE_TESTS_SIM_QUEUE_H
+#define TINE_TESTS_SIM_QUEUE_H
 
-#include "runtime/message.h"
+#include "runtime/wire/message.h"
 
 typedef enum event_kind {
-    EV_TO_HUB,
+    EV_TO_SCHEDULER,
     EV_TO_WORKER,
     EV_RESUME,
     EV_KILL,

@@ -1,14 +1,16 @@
-/* The simulator: a hub and up to eight agents in one thread, with a virtual clock and a network that does all that the transport
- * contract allows and some things that it does not. One seed gives one run, always the same.
+/* The simulator: a scheduler and up to eight executors in one thread, with a virtual clock and a
+ * network that does all that the transport contract allows and some things that it does not. One
+ * seed gives one run, always the same.
  *
- * program.c makes random programs and knows what they must give, by direct recursion; worker.c runs them on agents; world.c holds
- * the clock, the network, the coordinator's program and the faults; main.c counts seeds. */
-#ifndef TINE_SIM_H
-#define TINE_SIM_H
+ * program.c makes random programs and knows what they must give, by direct recursion; worker.c runs
+ * them on executors; world.c holds the clock, the network, the coordinator's program and the
+ * faults; main.c counts seeds. */
+#ifndef TINE_TESTS_SIM_SIM_H
+#define TINE_TESTS_SIM_SIM_H
 
-#include "runtime/hub.h"
-#include "runtime/idmap.h"
-#include "workers/agent.h"
+#include "runtime/scheduler/scheduler.h"
+#include "transport/base/idmap.h"
+#include "workers/executor.h"
 
 /* ---- random numbers ---- */
 
@@ -89,8 +91,8 @@ typedef struct sim_traits { /* of one seed's programs */
     bool all_repeatable, foreign, unknown, failures, strays;
 } sim_traits;
 
-void sim_frame_start(sim_frame *f, uint64_t seed, uint32_t depth, const sim_object *args, int n_args,
-                     const sim_object *self);
+void sim_frame_start(sim_frame *f, uint64_t seed, uint32_t depth, const sim_object *args,
+                     int n_args, const sim_object *self);
 void sim_frame_next(const sim_frame *f, const sim_traits *traits, sim_op *op);
 void sim_frame_call(const sim_frame *f, const sim_traits *traits, uint32_t i, sim_call *call);
 void sim_frame_learn(sim_frame *f, const sim_answer *a); /* a waited-for child's answer */
@@ -105,8 +107,8 @@ typedef struct sim_world sim_world;
 typedef struct sim_worker sim_worker;
 
 typedef struct sim_counts {
-    uint64_t events, tasks, kills, joins, drops, duplicates, stale, overtaken, retried, lost, cancelled,
-        bad_peers, stops, gone, objects, parked, starved;
+    uint64_t events, tasks, kills, joins, drops, duplicates, stale, overtaken, retried, lost,
+        cancelled, bad_peers, stops, gone, objects, suspended, starved;
 } sim_counts;
 
 /* Runs one seed; exits the process with a message when a check fails. */
@@ -119,8 +121,9 @@ int64_t sim_now(const sim_world *w);
 const sim_traits *sim_world_traits(const sim_world *w);
 sim_counts *sim_world_counts(sim_world *w);
 uint64_t sim_ticket(sim_world *w);
-/* Hands the worker's message to the network. False: the worker was killed by it and must not go on. */
-bool sim_to_hub(sim_world *w, sim_worker *from, const tine_message *m);
+/* Hands the worker's message to the network. False: the worker was killed by it and must not go
+ * on. */
+bool sim_to_scheduler(sim_world *w, sim_worker *from, const tine_message *m);
 void sim_wake_at(sim_world *w, sim_worker *s, int64_t when); /* calls sim_worker_resume then */
 
 /* ---- workers (worker.c) ---- */
@@ -133,8 +136,8 @@ void sim_worker_message(sim_worker *s, const tine_message *m);
 void sim_worker_resume(sim_worker *s); /* its computation is over */
 void sim_worker_pump(sim_worker *s);
 void sim_worker_check_idle(const sim_worker *s, uint32_t window); /* nothing is left over */
-tine_payload *sim_payload(uint64_t value, uint64_t seed, uint32_t depth, bool large, const tine_object *refs,
-                          size_t n_refs);
+tine_payload *sim_payload(uint64_t value, uint64_t seed, uint32_t depth, bool large,
+                          const tine_object *refs, size_t n_refs);
 sim_body sim_body_of(const tine_payload *p);
 
 #endif

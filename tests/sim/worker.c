@@ -1,5 +1,6 @@
-/* A simulated worker process: an agent, and the programs of its tasks, one of which computes at a time. What the agent promises is
- * checked here: objects that arguments and results mention are there, each fork comes back once, nothing is left over. */
+/* A simulated worker process: an executor, and the programs of its tasks, one of which computes at
+ * a time. What the executor promises is checked here: objects that arguments and results mention
+ * are there, each fork comes back once, nothing is left over. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,7 +23,7 @@ struct sim_task {
     sim_object self;
     uint32_t fork_at; /* calls of the current FORK step made so far */
     int64_t ran;
-    tine_agent_task given;
+    tine_executor_task given;
     sim_child children[SIM_MAX_CHILDREN];
     sim_task *next, *all_prev, *all_next;
 };
@@ -30,7 +31,7 @@ struct sim_task {
 struct sim_worker {
     sim_world *world;
     size_t index;
-    tine_agent *agent;
+    tine_executor *executor;
     sim_task *first, *last; /* runnable */
     sim_task *all;
     sim_task *computing;
@@ -40,8 +41,8 @@ struct sim_worker {
 
 /* ---- payloads ---- */
 
-tine_payload *sim_payload(uint64_t value, uint64_t seed, uint32_t depth, bool large, const tine_object *refs,
-                          size_t n_refs) {
+tine_payload *sim_payload(uint64_t value, uint64_t seed, uint32_t depth, bool large,
+                          const tine_object *refs, size_t n_refs) {
     sim_body body = {.value = value, .seed = seed, .depth = depth};
     tine_payload *p = tine_payload_new(large ? SIM_SMALL_BODY * 2 : sizeof body, 0, n_refs);
     memset(p->body, 0, p->body_size);
@@ -61,7 +62,7 @@ sim_body sim_body_of(const tine_payload *p) {
 static uint64_t object_value(sim_worker *s, tine_object id) {
     tine_payload *p = NULL;
     const char *class_name = NULL;
-    if (!tine_agent_fetch(s->agent, id, &p, &class_name))
+    if (!tine_executor_fetch(s->executor, id, &p, &class_name))
         sim_fail("worker %zu: object %#llx is not here", s->index, (unsigned long long)id);
     if (!class_name != !tine_object_is_module(id))
         sim_fail("object %#llx has the wrong class", (unsigned long long)id);
@@ -104,8 +105,8 @@ static void task_free(sim_worker *s, sim_task *t) {
 
 static void block(sim_worker *s, sim_task *t) {
     t->blocked = true;
-    sim_world_counts(s->world)->parked++;
-    tine_agent_park(s->agent, t->id);
+    sim_world_counts(s->world)->suspended++;
+    tine_executor_suspend(s->executor, t->id);
 }
 
 static void finish(sim_worker *s, sim_task *t, tine_error status, const sim_op *op) {
@@ -115,8 +116,8 @@ static void finish(sim_worker *s, sim_task *t, tine_error status, const sim_op *
         p = sim_payload(op->value, 0, 0, op->large, &ref, op->ref >= 0);
     }
     sim_world_counts(s->world)->tasks++;
-    tine_agent_done(s->agent, t->id, status, p, status ? "as the program wants" : NULL,
-                    (uint64_t)t->ran + 100);
+    tine_executor_done(s->executor, t->id, status, p, status ? "as the program wants" : NULL,
+                       (uint64_t)t->ran + 100);
     tine_payload_unref(p);
     task_free(s, t);
 }
@@ -127,9 +128,10 @@ static bool fork_one(sim_worker *s, sim_task *t, const sim_call *call) {
     for (int i = 0; i < call->n_args; i++) refs[i] = t->frame.objects[call->args[i]].id;
     tine_target target = {call->name, call->method,
                           call->module >= 0 ? t->frame.objects[call->module].id : 0};
-    tine_payload *p = sim_payload(0, call->seed, call->depth, call->large, refs, (size_t)call->n_args);
+    tine_payload *p =
+        sim_payload(0, call->seed, call->depth, call->large, refs, (size_t)call->n_args);
     uint64_t ticket = sim_ticket(s->world);
-    tine_error e = tine_agent_fork(s->agent, t->id, ticket, &target, call->flags, p);
+    tine_error e = tine_executor_fork(s->executor, t->id, ticket, &target, call->flags, p);
     tine_payload_unref(p);
     if (e == TINE_EAGAIN) return false;
     sim_child *c = &t->children[t->frame.forked++];
@@ -178,20 +180,21 @@ static sim_waited wait_one(sim_worker *s, sim_task *t) {
 static void put_one(sim_worker *s, sim_task *t, const sim_op *op) {
     tine_object ref = op->ref >= 0 ? t->frame.objects[op->ref].id : 0, id = 0;
     tine_payload *p = sim_payload(op->value, 0, 0, op->large, &ref, op->ref >= 0);
-    tine_error e = tine_agent_put(s->agent, t->id, op->module ? "C" : NULL, p, &id);
+    tine_error e = tine_executor_put(s->executor, t->id, op->module ? "C" : NULL, p, &id);
     tine_payload_unref(p);
     if (e && !s->stopped) sim_fail("put failed: %d", e);
     sim_world_counts(s->world)->objects++;
-    sim_frame_add(&t->frame,
-                  (sim_object){.id = id, .value = sim_put_value(&t->frame, op), .module = op->module});
+    sim_frame_add(
+        &t->frame,
+        (sim_object){.id = id, .value = sim_put_value(&t->frame, op), .module = op->module});
 }
 
 static bool begin(sim_worker *s, sim_task *t) {
-    const tine_agent_task *g = &t->given;
+    const tine_executor_task *g = &t->given;
     if (g->target.object && !t->have_self) {
         tine_payload *p = NULL;
         const char *class_name = NULL;
-        if (!tine_agent_fetch(s->agent, g->target.object, &p, &class_name)) {
+        if (!tine_executor_fetch(s->executor, g->target.object, &p, &class_name)) {
             t->fetching = true;
             block(s, t);
             return false;
@@ -212,7 +215,8 @@ static bool begin(sim_worker *s, sim_task *t) {
 static bool step(sim_worker *s, sim_task *t) {
     if (!t->started && !begin(s, t)) return false;
     sim_op op;
-    sim_frame before = t->frame; /* a FORK step that ran out of credit is taken up again where it was */
+    /* a FORK step that ran out of credit is taken up again where it was */
+    sim_frame before = t->frame;
     before.forked -= t->fork_at;
     sim_frame_next(&before, sim_world_traits(s->world), &op);
     sim_waited waited = WAITED;
@@ -250,16 +254,18 @@ static void unblock(sim_worker *s, sim_task *t) {
     make_runnable(s, t);
 }
 
-static void on_complete(sim_worker *s, const tine_agent_action *a) {
+static void on_complete(sim_worker *s, const tine_executor_action *a) {
     sim_task *t = tine_idmap_remove(&s->tickets, a->ticket);
-    if (!t) sim_fail("worker %zu: fork %llu completed twice", s->index, (unsigned long long)a->ticket);
+    if (!t)
+        sim_fail("worker %zu: fork %llu completed twice", s->index, (unsigned long long)a->ticket);
     if (t == &nobody) {
         tine_payload_unref(a->payload);
         return;
     }
     sim_child *c = t->children;
     while (c->ticket != a->ticket) c++;
-    if (c->done) sim_fail("worker %zu: fork %llu completed twice", s->index, (unsigned long long)a->ticket);
+    if (c->done)
+        sim_fail("worker %zu: fork %llu completed twice", s->index, (unsigned long long)a->ticket);
     c->done = true;
     c->payload = a->payload;
     c->answer.status = a->status;
@@ -273,7 +279,7 @@ static void on_complete(sim_worker *s, const tine_agent_action *a) {
     if (!t->starved && !t->fetching) unblock(s, t);
 }
 
-static void on_object(sim_worker *s, const tine_agent_action *a) {
+static void on_object(sim_worker *s, const tine_executor_action *a) {
     for (sim_task *t = s->all, *next; t; t = next) {
         next = t->all_next;
         if (!t->fetching || t->given.target.object != a->object) continue;
@@ -299,22 +305,22 @@ static void on_stop(sim_worker *s) {
 }
 
 static bool drain(sim_worker *s) {
-    tine_agent_action a;
+    tine_executor_action a;
     bool any = false;
-    while (!s->killed && tine_agent_next(s->agent, &a)) {
+    while (!s->killed && tine_executor_next(s->executor, &a)) {
         any = true;
         switch (a.kind) {
-        case TINE_AGENT_SEND: s->killed = !sim_to_hub(s->world, s, &a.message); break;
-        case TINE_AGENT_COMPLETE: on_complete(s, &a); break;
-        case TINE_AGENT_OBJECT: on_object(s, &a); break;
-        case TINE_AGENT_CREDIT: on_credit(s); break;
-        case TINE_AGENT_STOP:
+        case TINE_EXECUTOR_SEND: s->killed = !sim_to_scheduler(s->world, s, &a.message); break;
+        case TINE_EXECUTOR_COMPLETE: on_complete(s, &a); break;
+        case TINE_EXECUTOR_OBJECT: on_object(s, &a); break;
+        case TINE_EXECUTOR_CREDIT: on_credit(s); break;
+        case TINE_EXECUTOR_STOP:
             if (a.status && !strstr(a.text, "shutting down"))
                 sim_fail("worker %zu was told nonsense: %s", s->index, a.text);
             on_stop(s);
             break;
-        case TINE_AGENT_FORGET:
-        case TINE_AGENT_TRACE: break;
+        case TINE_EXECUTOR_FORGET:
+        case TINE_EXECUTOR_TRACE: break;
         }
     }
     return any;
@@ -328,8 +334,8 @@ static sim_task *next_task(sim_worker *s) {
         t->queued = false;
         return t;
     }
-    tine_agent_task given;
-    if (!tine_agent_start(s->agent, &given)) return NULL;
+    tine_executor_task given;
+    if (!tine_executor_start(s->executor, &given)) return NULL;
     t = calloc(1, sizeof *t);
     t->id = given.task;
     t->given = given;
@@ -349,13 +355,13 @@ void sim_worker_pump(sim_worker *s) {
             }
             continue;
         }
-        tine_agent_flush(s->agent);
+        tine_executor_flush(s->executor);
         if (!drain(s)) return;
     }
 }
 
 void sim_worker_message(sim_worker *s, const tine_message *m) {
-    tine_agent_message(s->agent, m, sim_now(s->world));
+    tine_executor_message(s->executor, m, sim_now(s->world));
     sim_worker_pump(s);
 }
 
@@ -382,7 +388,7 @@ sim_worker *sim_worker_new(sim_world *w, size_t index, uint32_t pid, bool foreig
     sim_worker *s = calloc(1, sizeof *s);
     s->world = w;
     s->index = index;
-    if (tine_agent_new(&s->agent, &hello)) sim_fail("no agent");
+    if (tine_executor_new(&s->executor, &hello)) sim_fail("no executor");
     return s;
 }
 
@@ -390,22 +396,22 @@ void sim_worker_free(sim_worker *s) {
     if (!s) return;
     while (s->all) task_free(s, s->all);
     tine_idmap_fini(&s->tickets);
-    tine_agent_free(s->agent);
+    tine_executor_free(s->executor);
     free(s);
 }
 
 size_t sim_worker_index(const sim_worker *s) { return s->index; }
-uint32_t sim_worker_epoch(const sim_worker *s) { return tine_agent_epoch(s->agent); }
+uint32_t sim_worker_epoch(const sim_worker *s) { return tine_executor_epoch(s->executor); }
 
 void sim_worker_check_idle(const sim_worker *s, uint32_t window) {
-    tine_agent_stats stats;
-    tine_agent_stats_get(s->agent, &stats);
+    tine_executor_stats stats;
+    tine_executor_stats_get(s->executor, &stats);
     if (s->all || s->computing) sim_fail("worker %zu: a task never ended", s->index);
     if (s->stopped) return;
     if (stats.tasks || stats.ready || stats.forks || stats.objects)
-        sim_fail("worker %zu keeps %zu tasks (%zu ready), %zu forks, %zu objects", s->index, stats.tasks,
-                 stats.ready, stats.forks, stats.objects);
+        sim_fail("worker %zu keeps %zu tasks (%zu ready), %zu forks, %zu objects", s->index,
+                 stats.tasks, stats.ready, stats.forks, stats.objects);
     uint32_t least = window - (window >= 4 ? window / 4 - 1 : 0);
-    if (tine_agent_epoch(s->agent) && (stats.window < least || stats.window > window))
+    if (tine_executor_epoch(s->executor) && (stats.window < least || stats.window > window))
         sim_fail("worker %zu has credit for %u forks of %u", s->index, stats.window, window);
 }

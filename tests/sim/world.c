@@ -1,8 +1,9 @@
 /* The clock, the network, the coordinator's program and the faults.
  *
- * Network: of one direction of one connection, small messages arrive in order, large ones arrive in order, and a small one may
- * overtake large ones, never the other way round: the transport contract. Beyond it: messages are duplicated where the
- * protocol says that this does no harm, replies of dead epochs are replayed, and a dropped message breaks its connection. */
+ * Network: of one direction of one connection, small messages arrive in order, large ones arrive in
+ * order, and a small one may overtake large ones, never the other way round: the transport
+ * contract. Beyond it: messages are duplicated where the protocol says that this does no harm,
+ * replies of dead epochs are replayed, and a dropped message breaks its connection. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +21,7 @@ typedef struct line {     /* one direction of a connection */
 
 typedef struct seat { /* a worker process that is or was; also a bad peer */
     sim_worker *worker;
-    bool foreign, up; /* up: as the hub sees it */
+    bool foreign, up; /* up: as the scheduler sees it */
     line in, out;
     int64_t sends_left; /* dies at this message; negative: never */
 } seat;
@@ -29,7 +30,7 @@ typedef struct root {
     uint64_t ticket;
     sim_answer expected;
     bool done;
-    uint64_t faults; /* that the hub knew of when it was forked */
+    uint64_t faults; /* that the scheduler knew of when it was forked */
 } root;
 
 typedef struct kept { /* an object that the coordinator's program has a handle on */
@@ -43,10 +44,10 @@ struct sim_world {
     sim_rng random;
     sim_traits traits;
     sim_counts *counts;
-    tine_hub *hub;
+    tine_scheduler *scheduler;
     uint32_t window, n_workers;
     int64_t now, ticked;
-    uint64_t tickets, faults, losses; /* losses: faults that the hub has heard of */
+    uint64_t tickets, faults, losses; /* losses: faults that the scheduler has heard of */
     sim_queue queue;
     seat seats[MAX_SEATS];
     size_t n_seats;
@@ -89,10 +90,13 @@ uint64_t sim_ticket(sim_world *w) { return ++w->tickets; }
 
 /* ---- messages in flight ---- */
 
-static bool is_large(const tine_message *m) { return m->payload && m->payload->body_size > SIM_SMALL_BODY; }
+static bool is_large(const tine_message *m) {
+    return m->payload && m->payload->body_size > SIM_SMALL_BODY;
+}
 
 static int64_t arrival(sim_world *w, line *l, bool large) {
-    int64_t at = w->now + 200 + (int64_t)sim_below(&w->random, sim_one_in(&w->random, 8) ? 60000 : 4000);
+    int64_t at =
+        w->now + 200 + (int64_t)sim_below(&w->random, sim_one_in(&w->random, 8) ? 60000 : 4000);
     if (large) at += (int64_t)sim_below(&w->random, 100000);
     if (at < l->small) at = l->small; /* nothing overtakes a small one */
     if (large && at < l->large) at = l->large;
@@ -111,9 +115,9 @@ static void transmit(sim_world *w, size_t index, line *l, event_kind kind, const
     e->message = sim_copy_message(m);
     e->large = large;
     sim_say(w, "%s %zu: %s%s task %llx seq %llu object %llx status %d, arrives %.3f",
-            kind == EV_TO_HUB ? "worker" : "hub to", index, tine_message_name(m), large ? " (large)" : "",
-            (unsigned long long)m->task, (unsigned long long)m->seq, (unsigned long long)m->object,
-            (int)m->status, (double)e->at / 1000);
+            kind == EV_TO_SCHEDULER ? "worker" : "scheduler to", index, tine_message_name(m),
+            large ? " (large)" : "", (unsigned long long)m->task, (unsigned long long)m->seq,
+            (unsigned long long)m->object, (int)m->status, (double)e->at / 1000);
     bool harmless = m->type == TINE_MSG_DONE || m->type == TINE_MSG_RESULT ||
                     (m->type == TINE_MSG_OBJECT && kind == EV_TO_WORKER);
     if (harmless && sim_one_in(&w->random, 24)) {
@@ -142,19 +146,20 @@ static void kill_worker(sim_world *w, size_t index) {
 }
 
 static bool drops(sim_world *w, size_t index) {
-    if (w->faults > 6 || w->stopped || !w->joins_done || !sim_one_in(&w->random, 4000)) return false;
+    if (w->faults > 6 || w->stopped || !w->joins_done || !sim_one_in(&w->random, 4000))
+        return false;
     w->counts->drops++;
     break_worker(w, index, "loses a message and its connection");
     return true;
 }
 
-bool sim_to_hub(sim_world *w, sim_worker *from, const tine_message *m) {
+bool sim_to_scheduler(sim_world *w, sim_worker *from, const tine_message *m) {
     size_t index = sim_worker_index(from);
     seat *s = &w->seats[index];
     if (s->out.broken) return false;
     if (s->sends_left >= 0 && s->sends_left-- == 0) kill_worker(w, index);
     if (s->out.broken || drops(w, index)) return false;
-    transmit(w, index, &s->out, EV_TO_HUB, m);
+    transmit(w, index, &s->out, EV_TO_SCHEDULER, m);
     if (m->type == TINE_MSG_DONE && sim_one_in(&w->random, 16)) {
         sim_free_message(w->old_done);
         w->old_done = sim_copy_message(m);
@@ -170,36 +175,40 @@ void sim_wake_at(sim_world *w, sim_worker *s, int64_t when) {
     sim_push(&w->queue, w->now, when, EV_RESUME, sim_worker_index(s));
 }
 
-/* A confused worker repeats a reply of another one, changed and perhaps under its own epoch: it must count for nothing. */
+/* A confused worker repeats a reply of another one, changed and perhaps under its own epoch: it
+ * must count for nothing. */
 static void replay_old_done(sim_world *w, size_t index) {
     seat *s = &w->seats[index];
     if (!w->old_done || !s->worker || s->out.broken || index == w->old_done_from) return;
     tine_message lie = *w->old_done;
     if (sim_one_in(&w->random, 2)) lie.epoch = sim_worker_epoch(s->worker);
     lie.seq = 0;
-    lie.payload = lie.payload ? sim_payload(sim_body_of(lie.payload).value + 1, 0, 0, false, NULL, 0) : NULL;
+    lie.payload =
+        lie.payload ? sim_payload(sim_body_of(lie.payload).value + 1, 0, 0, false, NULL, 0) : NULL;
     sim_say(w, "worker %zu repeats a reply, epoch %u", index, lie.epoch);
     w->counts->duplicates++;
-    transmit(w, index, &s->out, EV_TO_HUB, &lie);
+    transmit(w, index, &s->out, EV_TO_SCHEDULER, &lie);
     tine_payload_unref(lie.payload);
 }
 
-/* ---- the hub's side ---- */
+/* ---- the scheduler's side ---- */
 
-static void on_complete(sim_world *w, tine_hub_action *a) {
+static void on_complete(sim_world *w, tine_scheduler_action *a) {
     size_t i = 0;
     while (i < w->n_roots && w->roots[i].ticket != a->ticket) i++;
-    if (i == w->n_roots) sim_fail("an unknown ticket %llu completed", (unsigned long long)a->ticket);
+    if (i == w->n_roots)
+        sim_fail("an unknown ticket %llu completed", (unsigned long long)a->ticket);
     root *r = &w->roots[i];
     if (r->done) sim_fail("root %zu completed twice", i);
     r->done = true;
     sim_say(w, "root %zu is done: %d %s", i, (int)a->status, a->text ? a->text : "");
-    bool lost =
-        a->status == TINE_ELOST && (w->faults > r->faults || (w->faults && !w->workers_return) || w->gone);
+    bool lost = a->status == TINE_ELOST &&
+                (w->faults > r->faults || (w->faults && !w->workers_return) || w->gone);
     bool cancelled = a->status == TINE_ECANCELED && w->stopped;
     w->counts->lost += lost;
     w->counts->cancelled += cancelled;
-    if (a->status && (!a->text || strlen(a->text) < 20)) sim_fail("root %zu: an error without a sentence", i);
+    if (a->status && (!a->text || strlen(a->text) < 20))
+        sim_fail("root %zu: an error without a sentence", i);
     if (lost && w->traits.all_repeatable && w->workers_return)
         sim_fail("root %zu was lost, though all can be repeated: %s", i, a->text);
     if (!lost && !cancelled && a->status != r->expected.status)
@@ -209,42 +218,44 @@ static void on_complete(sim_world *w, tine_hub_action *a) {
         sim_fail("root %zu: a wrong value", i);
     for (uint32_t j = 0; a->payload && j < a->payload->n_refs; j++) {
         tine_object id = a->payload->refs[j];
-        if (!tine_hub_object_payload(w->hub, id, NULL))
+        if (!tine_scheduler_object_payload(w->scheduler, id, NULL))
             sim_fail("root %zu: its result's object is not there", i);
         sim_object o = r->expected.object;
         o.id = id;
         if (w->n_kept < MAX_KEPT && sim_one_in(&w->random, 2)) {
             w->kept[w->n_kept] = (kept){o, false};
-            sim_push(&w->queue, w->now, w->now + (int64_t)sim_below(&w->random, 3000000), EV_RELEASE,
-                     w->n_kept++);
+            sim_push(&w->queue, w->now, w->now + (int64_t)sim_below(&w->random, 3000000),
+                     EV_RELEASE, w->n_kept++);
         } else {
-            tine_hub_object_release(w->hub, id);
+            tine_scheduler_object_release(w->scheduler, id);
         }
     }
     tine_payload_unref(a->payload);
 }
 
 static size_t seat_of(const sim_world *w, tine_peer peer) {
-    if (!peer || peer > w->n_seats) sim_fail("an unknown peer %llu is addressed", (unsigned long long)peer);
+    if (!peer || peer > w->n_seats)
+        sim_fail("an unknown peer %llu is addressed", (unsigned long long)peer);
     return (size_t)peer - 1;
 }
 
 static void drain(sim_world *w) {
-    tine_hub_action a;
-    while (tine_hub_next(w->hub, &a)) {
+    tine_scheduler_action a;
+    while (tine_scheduler_next(w->scheduler, &a)) {
         switch (a.kind) {
-        case TINE_HUB_SEND: {
+        case TINE_SCHEDULER_SEND: {
             size_t i = seat_of(w, a.peer);
-            if (w->seats[i].worker && !drops(w, i)) transmit(w, i, &w->seats[i].in, EV_TO_WORKER, &a.message);
+            if (w->seats[i].worker && !drops(w, i))
+                transmit(w, i, &w->seats[i].in, EV_TO_WORKER, &a.message);
             break;
         }
-        case TINE_HUB_COMPLETE: on_complete(w, &a); break;
-        case TINE_HUB_CUT:
+        case TINE_SCHEDULER_COMPLETE: on_complete(w, &a); break;
+        case TINE_SCHEDULER_CUT:
             if (!w->stopped && w->seats[seat_of(w, a.peer)].worker)
                 sim_fail("an honest worker is cut off: %s", a.text);
             break;
-        case TINE_HUB_LOG: sim_say(w, "hub says: %s", a.text); break;
-        case TINE_HUB_JOINED: sim_say(w, "worker %zu joined", seat_of(w, a.peer)); break;
+        case TINE_SCHEDULER_LOG: sim_say(w, "scheduler says: %s", a.text); break;
+        case TINE_SCHEDULER_JOINED: sim_say(w, "worker %zu joined", seat_of(w, a.peer)); break;
         }
     }
 }
@@ -255,17 +266,19 @@ static void put_one(sim_world *w) {
     if (w->n_kept == MAX_KEPT) return;
     bool module = sim_one_in(&w->random, 2);
     uint64_t value = sim_next(&w->random);
-    size_t ref = w->n_kept && sim_one_in(&w->random, 2) ? sim_below(&w->random, w->n_kept) : MAX_KEPT;
+    size_t ref =
+        w->n_kept && sim_one_in(&w->random, 2) ? sim_below(&w->random, w->n_kept) : MAX_KEPT;
     bool mentions = ref < MAX_KEPT && !w->kept[ref].released;
     tine_object id;
     tine_payload *p = sim_payload(value, 0, 0, sim_one_in(&w->random, 2),
                                   mentions ? &w->kept[ref].object.id : NULL, mentions);
-    if (tine_hub_object(w->hub, &id, module ? "C" : NULL, p)) sim_fail("put failed");
+    if (tine_scheduler_object(w->scheduler, &id, module ? "C" : NULL, p)) sim_fail("put failed");
     tine_payload_unref(p);
     if (mentions && !w->kept[ref].object.module) value = sim_mix(value, w->kept[ref].object.value);
     w->counts->objects++;
     w->kept[w->n_kept] = (kept){{id, value, module}, false};
-    sim_push(&w->queue, w->now, w->now + (int64_t)sim_below(&w->random, 2000000), EV_RELEASE, w->n_kept++);
+    sim_push(&w->queue, w->now, w->now + (int64_t)sim_below(&w->random, 2000000), EV_RELEASE,
+             w->n_kept++);
 }
 
 static void fork_root(sim_world *w) {
@@ -278,14 +291,15 @@ static void fork_root(sim_world *w) {
     sim_call call;
     sim_frame_call(&f, &w->traits, 0, &call);
     root *r = &w->roots[w->n_roots];
-    *r = (root){
-        .ticket = sim_ticket(w), .faults = w->losses, .expected = sim_expect(&w->traits, &call, f.objects)};
+    *r = (root){.ticket = sim_ticket(w),
+                .faults = w->losses,
+                .expected = sim_expect(&w->traits, &call, f.objects)};
     tine_object refs[2];
     for (int i = 0; i < call.n_args; i++) refs[i] = f.objects[call.args[i]].id;
     tine_target target = {call.name, call.method, call.module >= 0 ? f.objects[call.module].id : 0};
     tine_payload *p = sim_payload(0, call.seed, call.depth, call.large, refs, (size_t)call.n_args);
     sim_say(w, "root %zu: fork of %s", w->n_roots, call.name);
-    tine_error e = tine_hub_fork(w->hub, r->ticket, &target, call.flags, p, w->now);
+    tine_error e = tine_scheduler_fork(w->scheduler, r->ticket, &target, call.flags, p, w->now);
     tine_payload_unref(p);
     if (e != (w->stopped ? TINE_ESTATE : TINE_OK)) sim_fail("fork gave %d", (int)e);
     if (!e) w->n_roots++;
@@ -294,7 +308,7 @@ static void fork_root(sim_world *w) {
 static void release(sim_world *w, size_t i) {
     if (w->kept[i].released) return;
     w->kept[i].released = true;
-    tine_hub_object_release(w->hub, w->kept[i].object.id);
+    tine_scheduler_object_release(w->scheduler, w->kept[i].object.id);
 }
 
 /* ---- peers ---- */
@@ -303,7 +317,7 @@ static size_t take_seat(sim_world *w) {
     if (w->n_seats == MAX_SEATS) sim_fail("too many workers");
     seat *s = &w->seats[w->n_seats];
     *s = (seat){.up = true, .sends_left = -1};
-    tine_hub_peer_up(w->hub, ++w->n_seats, w->now);
+    tine_scheduler_peer_up(w->scheduler, ++w->n_seats, w->now);
     return w->n_seats - 1;
 }
 
@@ -312,7 +326,8 @@ static void join(sim_world *w, bool foreign) {
     seat *s = &w->seats[i];
     s->foreign = foreign;
     s->worker = sim_worker_new(w, i, 100 + (uint32_t)i, foreign);
-    if (w->faults < 5 && sim_one_in(&w->random, 4)) s->sends_left = (int64_t)sim_below(&w->random, 60) + 1;
+    if (w->faults < 5 && sim_one_in(&w->random, 4))
+        s->sends_left = (int64_t)sim_below(&w->random, 60) + 1;
     w->counts->joins++;
     sim_worker_pump(s->worker);
 }
@@ -324,11 +339,13 @@ static void lost(sim_world *w, size_t index) {
     sim_worker_free(s->worker);
     s->worker = NULL;
     tine_worker_info info;
-    bool joined = tine_hub_worker(w->hub, index + 1, &info);
-    tine_hub_peer_lost(w->hub, index + 1, "killed by signal 9 (SIGKILL)", w->now);
+    bool joined = tine_scheduler_worker(w->scheduler, index + 1, &info);
+    tine_scheduler_peer_lost(w->scheduler, index + 1, "killed by signal 9 (SIGKILL)", w->now);
     if (w->workers_return && !w->stopped)
-        sim_push(&w->queue, w->now, w->now + (int64_t)sim_below(&w->random, 200000), EV_JOIN, s->foreign);
-    /* One that the hub still waits for and that will never come: whoever started it has to say so. */
+        sim_push(&w->queue, w->now, w->now + (int64_t)sim_below(&w->random, 200000), EV_JOIN,
+                 s->foreign);
+    /* One that the scheduler still waits for and that will never come: whoever started it has to
+     * say so. */
     if (!w->workers_return && !joined) sim_push(&w->queue, w->now, w->now + 1000000, EV_GONE, 0);
 }
 
@@ -337,19 +354,23 @@ static void bad_peer(sim_world *w) {
     w->counts->bad_peers++;
     tine_hello hello = {.version = TINE_PROTOCOL_VERSION + 1, .host = "elsewhere"};
     uint64_t ids[] = {1, UINT64_C(1) << 32 | 1, UINT64_MAX};
-    tine_message m = {
-        .task = ids[sim_below(&w->random, 3)], .attempt = 1, .epoch = 1, .ids = ids, .n_ids = 3, .object = 4};
+    tine_message m = {.task = ids[sim_below(&w->random, 3)],
+                      .attempt = 1,
+                      .epoch = 1,
+                      .ids = ids,
+                      .n_ids = 3,
+                      .object = 4};
     switch (sim_below(&w->random, 4)) {
-    case 0: tine_hub_garbage(w->hub, peer, "HTTP", w->now); break;
+    case 0: tine_scheduler_garbage(w->scheduler, peer, "HTTP", w->now); break;
     case 1:
         m.type = TINE_MSG_HELLO;
         m.hello = &hello;
-        tine_hub_message(w->hub, peer, &m, w->now);
+        tine_scheduler_message(w->scheduler, peer, &m, w->now);
         break;
     case 2: break; /* never says anything */
     default:
         m.type = (tine_message_type)(sim_below(&w->random, TINE_MSG_LAST_ + 2));
-        tine_hub_message(w->hub, peer, &m, w->now);
+        tine_scheduler_message(w->scheduler, peer, &m, w->now);
     }
 }
 
@@ -358,8 +379,8 @@ static void bad_peer(sim_world *w) {
 static void handle(sim_world *w, event *e) {
     seat *s = &w->seats[e->seat];
     switch (e->kind) {
-    case EV_TO_HUB:
-        if (s->up) tine_hub_message(w->hub, e->seat + 1, e->message, w->now);
+    case EV_TO_SCHEDULER:
+        if (s->up) tine_scheduler_message(w->scheduler, e->seat + 1, e->message, w->now);
         break;
     case EV_TO_WORKER:
         if (s->worker && !s->in.broken) sim_worker_message(s->worker, e->message);
@@ -375,13 +396,13 @@ static void handle(sim_world *w, event *e) {
     case EV_STOP:
         w->stopped = true;
         w->counts->stops++;
-        tine_hub_stop(w->hub, w->now);
+        tine_scheduler_stop(w->scheduler, w->now);
         break;
     case EV_GONE:
         w->gone = true;
         w->workers_return = false;
         w->counts->gone++;
-        tine_hub_workers_gone(w->hub, "they were not started again", w->now);
+        tine_scheduler_workers_gone(w->scheduler, "they were not started again", w->now);
         break;
     case EV_BAD_PEER: bad_peer(w); break;
     case EV_REPLAY: replay_old_done(w, e->seat); break;
@@ -400,20 +421,22 @@ static void plan(sim_world *w) {
     w->n_workers = 1 + (uint32_t)sim_below(r, w->traits.foreign ? MAX_WORKERS - 1 : MAX_WORKERS);
     w->window = 1 + (uint32_t)sim_below(r, sim_one_in(r, 2) ? 4 : 64);
     uint32_t expected = w->n_workers + w->traits.foreign;
-    tine_hub_config config = {.expected_workers = expected,
-                              .max_attempts = w->traits.all_repeatable ? 1000 : 1 + (uint32_t)sim_below(r, 3),
-                              .max_credit = sim_one_in(r, 2) ? 3 : 0,
-                              .max_credit_bytes = sim_one_in(r, 4) ? 200 : 0,
-                              .window = w->window,
-                              .workers_return = w->workers_return};
-    if (tine_hub_new(&w->hub, &config)) sim_fail("no hub");
+    tine_scheduler_config config = {
+        .expected_workers = expected,
+        .max_attempts = w->traits.all_repeatable ? 1000 : 1 + (uint32_t)sim_below(r, 3),
+        .max_credit = sim_one_in(r, 2) ? 3 : 0,
+        .max_credit_bytes = sim_one_in(r, 4) ? 200 : 0,
+        .window = w->window,
+        .workers_return = w->workers_return};
+    if (tine_scheduler_new(&w->scheduler, &config)) sim_fail("no scheduler");
     for (uint32_t i = 0; i < expected; i++)
         sim_push(&w->queue, w->now, (int64_t)sim_below(r, 100000), EV_JOIN, i >= w->n_workers);
     w->roots_planned = 1 + sim_below(r, MAX_ROOTS);
     for (size_t i = 0; i < w->roots_planned; i++)
         sim_push(&w->queue, w->now, (int64_t)sim_below(r, 2000000), EV_ROOT, 0);
     for (uint64_t n = sim_one_in(r, 2) ? sim_below(r, 4) : 0; n-- > 0;)
-        sim_push(&w->queue, w->now, 100000 + (int64_t)sim_below(r, 4000000), EV_KILL, sim_below(r, expected));
+        sim_push(&w->queue, w->now, 100000 + (int64_t)sim_below(r, 4000000), EV_KILL,
+                 sim_below(r, expected));
     for (uint64_t n = sim_below(r, 3); n-- > 0;)
         sim_push(&w->queue, w->now, (int64_t)sim_below(r, 4000000), EV_BAD_PEER, 0);
     if (sim_one_in(r, 8))
@@ -423,29 +446,30 @@ static void plan(sim_world *w) {
 }
 
 static void check_end(sim_world *w) {
-    tine_hub_check(w->hub);
+    tine_scheduler_check(w->scheduler);
     for (size_t i = 0; i < w->n_roots; i++)
         if (!w->roots[i].done) sim_fail("stalled: root %zu never completed", i);
     for (size_t i = 0; i < w->n_kept; i++) release(w, i);
-    tine_hub_stats stats;
-    tine_hub_stats_get(w->hub, &stats);
+    tine_scheduler_stats stats;
+    tine_scheduler_stats_get(w->scheduler, &stats);
     w->counts->stale += stats.stale;
     w->counts->retried += stats.retried;
-    if (stats.ready || stats.running || stats.parked || stats.ready_bytes || stats.objects)
-        sim_fail("left over in the hub: %llu ready, %llu running, %llu parked, %llu bytes, %llu objects",
+    if (stats.ready || stats.running || stats.suspended || stats.ready_bytes || stats.objects)
+        sim_fail("left over in the scheduler: %llu ready, %llu running, %llu suspended, %llu "
+                 "bytes, %llu objects",
                  (unsigned long long)stats.ready, (unsigned long long)stats.running,
-                 (unsigned long long)stats.parked, (unsigned long long)stats.ready_bytes,
+                 (unsigned long long)stats.suspended, (unsigned long long)stats.ready_bytes,
                  (unsigned long long)stats.objects);
     for (size_t i = 0; i < w->n_seats; i++)
         if (w->seats[i].worker) sim_worker_check_idle(w->seats[i].worker, w->window);
 }
 
 static bool one_event(sim_world *w) {
-    int64_t deadline = tine_hub_deadline(w->hub);
+    int64_t deadline = tine_scheduler_deadline(w->scheduler);
     if (!w->queue.n && deadline == INT64_MAX) return false;
     if (!w->queue.n || deadline <= w->queue.heap[0].at) {
         w->now = deadline > w->now ? deadline : w->now;
-        tine_hub_tick(w->hub, w->now);
+        tine_scheduler_tick(w->scheduler, w->now);
     } else {
         event e = sim_pop(&w->queue);
         w->now = e.at;
@@ -453,21 +477,22 @@ static bool one_event(sim_world *w) {
         handle(w, &e);
     }
     drain(w);
-    if (++w->counts->events % 16 == 0 || w->verbose) tine_hub_check(w->hub);
+    if (++w->counts->events % 16 == 0 || w->verbose) tine_scheduler_check(w->scheduler);
     return true;
 }
 
 void sim_run(uint64_t seed, bool verbose, sim_counts *counts) {
     static sim_world w;
-    w = (sim_world){.seed = seed, .verbose = verbose, .random = {sim_mix(seed, 42)}, .counts = counts};
+    w = (sim_world){
+        .seed = seed, .verbose = verbose, .random = {sim_mix(seed, 42)}, .counts = counts};
     running = &w;
     plan(&w);
     for (uint64_t events = 0; one_event(&w); events++)
         if (events > MAX_EVENTS) sim_fail("it never comes to rest");
     check_end(&w);
-    tine_hub_stop(w.hub, w.now);
+    tine_scheduler_stop(w.scheduler, w.now);
     drain(&w);
-    tine_hub_free(w.hub);
+    tine_scheduler_free(w.scheduler);
     sim_queue_fini(&w.queue);
     for (size_t i = 0; i < w.n_seats; i++) sim_worker_free(w.seats[i].worker);
     sim_free_message(w.old_done);

@@ -9,7 +9,8 @@
 #include <unistd.h>
 
 void cluster_start_with(const tine_options *options) {
-    unsetenv("BXFI_MAP"); /* Criterion's mark on its test processes: a worker must not be taken for one */
+    /* Criterion's mark on its test processes: a worker must not be taken for one */
+    unsetenv("BXFI_MAP");
     cr_assert_eq(tine_init(NULL, NULL, options), TINE_OK, "tine_init: %s", tine_error_message());
 }
 

@@ -1,6 +1,7 @@
-/* A coordinator with local workers for a test. Criterion runs a test in a process of its own, so each test has a Tine of its own. */
-#ifndef TINE_TESTS_CLUSTER_H
-#define TINE_TESTS_CLUSTER_H
+/* A coordinator with local workers for a test. Criterion runs a test in a process of its own, so
+ * each test has a Tine of its own. */
+#ifndef TINE_TESTS_SUPPORT_CLUSTER_H
+#define TINE_TESTS_SUPPORT_CLUSTER_H
 
 #include <sys/types.h>
 
@@ -15,23 +16,25 @@ void cluster_stop(void); /* checks that shutdown succeeds */
 tine_value *cluster_take(tine_future *f);
 int64_t cluster_take_int(tine_future *f);
 
-/* Starts this executable anew with standard output to *out; it runs test_program(), which the test's file defines. */
+/* Starts this executable anew with standard output to *out; it runs test_program(), which the
+ * test's file defines. */
 pid_t cluster_program(int *out);
 int test_program(void);
 
-/* One test for each transport: TRANSPORT_TEST(suite, name, timeout) { cluster_start(endpoint, 2); … } */
-#define TRANSPORT_TEST(suite, name, seconds)                                                                 \
-    static void suite##_##name(const char *endpoint);                                                        \
-    Test(suite, name##_inproc, .timeout = seconds) { suite##_##name("inproc://" #name); }                    \
-    Test(suite, name##_ipc, .timeout = seconds) { suite##_##name(NULL); }                                    \
-    Test(suite, name##_tcp, .timeout = seconds) { suite##_##name("tcp://127.0.0.1:0"); }                     \
+/* One test for each transport: TRANSPORT_TEST(suite, name, timeout) { cluster_start(endpoint, 2); …
+ * } */
+#define TRANSPORT_TEST(suite, name, seconds)                                                       \
+    static void suite##_##name(const char *endpoint);                                              \
+    Test(suite, name##_inproc, .timeout = seconds) { suite##_##name("inproc://" #name); }          \
+    Test(suite, name##_ipc, .timeout = seconds) { suite##_##name(NULL); }                          \
+    Test(suite, name##_tcp, .timeout = seconds) { suite##_##name("tcp://127.0.0.1:0"); }           \
     static void suite##_##name(const char *endpoint)
 
 /* The same where workers are processes. */
-#define TRANSPORT_TEST_REMOTE(suite, name, seconds)                                                          \
-    static void suite##_##name(const char *endpoint);                                                        \
-    Test(suite, name##_ipc, .timeout = seconds) { suite##_##name(NULL); }                                    \
-    Test(suite, name##_tcp, .timeout = seconds) { suite##_##name("tcp://127.0.0.1:0"); }                     \
+#define TRANSPORT_TEST_REMOTE(suite, name, seconds)                                                \
+    static void suite##_##name(const char *endpoint);                                              \
+    Test(suite, name##_ipc, .timeout = seconds) { suite##_##name(NULL); }                          \
+    Test(suite, name##_tcp, .timeout = seconds) { suite##_##name("tcp://127.0.0.1:0"); }           \
     static void suite##_##name(const char *endpoint)
 
 #endif

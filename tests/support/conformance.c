@@ -1,8 +1,9 @@
-/* The hosts of the conformance suite (threads and child processes) and the tools its roles use. The cases are in
- * conformance_cases.c.
+/* The hosts of the conformance suite (threads and child processes) and the tools its roles use. The
+ * cases are in conformance_cases.c.
  *
- * Child processes are forked before the test opens its listener. They learn the URL from memory that both share, and wait for their
- * gates on pipes. A child dies with its parent. Under ThreadSanitizer all connectors are threads, so that it sees both ends. */
+ * Child processes are forked before the test opens its listener. They learn the URL from memory
+ * that both share, and wait for their gates on pipes. A child dies with its parent. Under
+ * ThreadSanitizer all connectors are threads, so that it sees both ends. */
 #include "tests/support/conformance.h"
 
 #include <errno.h>
@@ -16,8 +17,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "transport/assert.h"
-#include "transport/clock.h"
+#include "transport/base/assert.h"
+#include "transport/base/clock.h"
 
 static const int64_t PATIENCE_NS = 20000000000;
 
@@ -52,7 +53,9 @@ bool tine_conf_send(tine_conf_end *e, tine_peer peer, tine_frame *f) {
     return false;
 }
 
-static uint64_t word(uint64_t i, uint32_t seed) { return (i + 1) * UINT64_C(0x9e3779b97f4a7c15) ^ seed; }
+static uint64_t word(uint64_t i, uint32_t seed) {
+    return (i + 1) * UINT64_C(0x9e3779b97f4a7c15) ^ seed;
+}
 
 void tine_conf_fill(void *to, size_t n, uint32_t seed) {
     uint8_t *p = to;
@@ -73,11 +76,11 @@ bool tine_conf_filled(const void *at, size_t n, uint32_t seed) {
 
 tine_frame *tine_conf_frame(size_t header, size_t buffer, uint32_t seed) {
     tine_frame *f = tine_frame_new(header, buffer == SIZE_MAX ? 0 : 1);
-    TINE_ASSERT(f != NULL, ==, true);
+    TINE_ASSERT_TRUE(f);
     tine_conf_fill(f->header, header, seed);
     if (f->n_buffers) {
         f->buffers[0] = tine_buffer_new(buffer);
-        TINE_ASSERT(f->buffers[0] != NULL, ==, true);
+        TINE_ASSERT_TRUE(f->buffers[0]);
         tine_conf_fill(f->buffers[0]->data, buffer, seed + 1);
     }
     return f;
@@ -86,8 +89,8 @@ tine_frame *tine_conf_frame(size_t header, size_t buffer, uint32_t seed) {
 bool tine_conf_check(const tine_frame *f, size_t header, size_t buffer, uint32_t seed) {
     if (f->header_size != header || f->n_buffers != (buffer == SIZE_MAX ? 0 : 1)) return false;
     if (!tine_conf_filled(f->header, header, seed)) return false;
-    return !f->n_buffers ||
-           (f->buffers[0]->size == buffer && tine_conf_filled(f->buffers[0]->data, buffer, seed + 1));
+    return !f->n_buffers || (f->buffers[0]->size == buffer &&
+                             tine_conf_filled(f->buffers[0]->data, buffer, seed + 1));
 }
 
 static bool end_open(tine_conf_end *e, const char *scheme, tine_conf_host *h) {
@@ -95,7 +98,7 @@ static bool end_open(tine_conf_end *e, const char *scheme, tine_conf_host *h) {
     char any[64];
     snprintf(any, sizeof any, "%s://x", scheme);
     e->ops = tine_transport_for(any, e->why, sizeof e->why);
-    return e->ops != NULL;
+    return e->ops;
 }
 
 static bool end_done(tine_conf_end *e, bool right, char *why, size_t why_size) {
@@ -115,14 +118,16 @@ bool tine_conf_connect(const tine_conf_case *c, const char *scheme, const char *
     e.index = index;
     h->await(h, index);
     e.url = url;
-    right = right && e.ops->connect(&e.t, url, &c->connect, e.why, sizeof e.why) == 0 && c->connector(&e);
+    right = right && e.ops->connect(&e.t, url, &c->connect, e.why, sizeof e.why) == 0 &&
+            c->connector(&e);
     return end_done(&e, right, why, why_size);
 }
 
 bool tine_conf_listen(const tine_conf_case *c, const char *scheme, const char *url, char *actual,
                       size_t actual_size, tine_conf_host *h, char *why, size_t why_size) {
     tine_conf_end e;
-    bool right = end_open(&e, scheme, h) && e.ops->listen(&e.t, url, &c->listen, e.why, sizeof e.why) == 0;
+    bool right =
+        end_open(&e, scheme, h) && e.ops->listen(&e.t, url, &c->listen, e.why, sizeof e.why) == 0;
     if (right) {
         snprintf(actual, actual_size, "%s", e.ops->url(e.t));
         e.url = actual;
@@ -157,7 +162,7 @@ typedef struct thread_arg {
 
 static void local_go(tine_conf_host *base, int index) {
     local_host *h = (local_host *)base;
-    TINE_ASSERT(write(h->gates[index][1], "g", 1), ==, 1);
+    TINE_ASSERT_TRUE(write(h->gates[index][1], "g", 1));
 }
 
 static void local_await(tine_conf_host *base, int index) {
@@ -169,7 +174,8 @@ static void local_await(tine_conf_host *base, int index) {
     if (n == 0) _exit(0); /* the listener's side has given up; it says why */
 }
 
-/* A thread cannot be killed: its end goes away without a flush and without a word, which is as near as it gets. */
+/* A thread cannot be killed: its end goes away without a flush and without a word, which is as near
+ * as it gets. */
 static void local_die(tine_conf_host *base, tine_conf_end *e) {
     local_host *h = (local_host *)base;
     if (!h->threads) kill(getpid(), SIGKILL);
@@ -178,8 +184,8 @@ static void local_die(tine_conf_host *base, tine_conf_end *e) {
 }
 
 static bool play(local_host *h, int index) {
-    return tine_conf_connect(h->c, h->scheme, h->shared->url, index, &h->base, h->shared->why[index],
-                             sizeof h->shared->why[index]);
+    return tine_conf_connect(h->c, h->scheme, h->shared->url, index, &h->base,
+                             h->shared->why[index], sizeof h->shared->why[index]);
 }
 
 static void *thread_main(void *arg) {
@@ -191,7 +197,7 @@ static void *thread_main(void *arg) {
 
 static void start_thread(local_host *h, int index) {
     thread_arg *a = malloc(sizeof *a);
-    TINE_ASSERT(a != NULL, ==, true);
+    TINE_ASSERT_TRUE(a);
     *a = (thread_arg){h, index};
     TINE_ASSERT(pthread_create(&h->thread[index], NULL, thread_main, a), ==, 0);
 }
@@ -218,7 +224,8 @@ static bool join_process(local_host *h, int index, bool hurry) {
     if (hurry) kill(h->pid[index], SIGKILL);
     while (waitpid(h->pid[index], &status, 0) < 0 && errno == EINTR) {
     }
-    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && index == 0 && (h->c->flags & TINE_CONF_DIES))
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && index == 0 &&
+        (h->c->flags & TINE_CONF_DIES))
         return true;
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return true;
     if (!h->shared->why[index][0])
@@ -229,7 +236,8 @@ static bool join_process(local_host *h, int index, bool hurry) {
 
 static bool join_all(local_host *h, bool right, char *why, size_t why_size) {
     for (int i = 0; i < h->c->connectors; i++) {
-        /* A thread whose listener failed may wait for ever: the test ends with a message and takes it along. */
+        /* A thread whose listener failed may wait for ever: the test ends with a message and takes
+         * it along. */
         if (h->threads && !right) return false;
         bool role = h->threads ? join_thread(h, i) : join_process(h, i, !right);
         if (right && !role) {
@@ -250,25 +258,26 @@ bool tine_conf_run(const char *scheme, const char *name, char *why, size_t why_s
     local_host h = {.base = {local_go, local_await, local_die}, .scheme = scheme};
     char url[256] = "inproc://*", dir[64] = "";
     h.c = tine_conf_find(name);
-    TINE_ASSERT(h.c != NULL, ==, true);
+    TINE_ASSERT_TRUE(h.c);
 #ifdef __SANITIZE_THREAD__ /* whose forked children may start no threads where the test's sandbox has some */
     h.threads = true;
 #else
     h.threads = !strcmp(scheme, "inproc");
 #endif
-    h.shared = mmap(NULL, sizeof *h.shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    TINE_ASSERT(h.shared != MAP_FAILED, ==, true);
+    h.shared =
+        mmap(NULL, sizeof *h.shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    TINE_ASSERT_TRUE(h.shared != MAP_FAILED);
     if (!strcmp(scheme, "tcp")) strcpy(url, "tcp://127.0.0.1:0");
     if (!strcmp(scheme, "ipc")) {
         const char *tmp = getenv("TMPDIR");
         snprintf(dir, sizeof dir, "%.40s/conf-XXXXXX", tmp ? tmp : "/tmp");
-        TINE_ASSERT(mkdtemp(dir) != NULL, ==, true);
+        TINE_ASSERT_TRUE(mkdtemp(dir));
         snprintf(url, sizeof url, "ipc://%s/s", dir);
     }
     for (int i = 0; i < h.c->connectors; i++) TINE_ASSERT(pipe(h.gates[i]), ==, 0);
     for (int i = 0; i < h.c->connectors; i++) (h.threads ? start_thread : start_process)(&h, i);
-    bool right =
-        tine_conf_listen(h.c, scheme, url, h.shared->url, sizeof h.shared->url, &h.base, why, why_size);
+    bool right = tine_conf_listen(h.c, scheme, url, h.shared->url, sizeof h.shared->url, &h.base,
+                                  why, why_size);
     right = join_all(&h, right, why, why_size);
     for (int i = 0; i < h.c->connectors; i++) {
         close(h.gates[i][0]);

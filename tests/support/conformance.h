@@ -1,18 +1,22 @@
-/* The conformance suite of the transport contract: one list of cases that every transport passes unchanged.
+/* The conformance suite of the transport contract: one list of cases that every transport passes
+ * unchanged.
  *
- * A case is two roles, a listener and a connector, each a function that drives its own end and returns whether what it saw
- * is right. How the roles are brought together is the host's matter: connectors are threads (inproc), child processes (ipc,
- * tcp) or other ranks (mpi). The host gives each connector an index, and gates: the listener's role opens the gate of a
- * connector (`tine_conf_go`), the connector's role waits for it (`tine_conf_await`). The first gate is the start: before
- * it the host has to make the listener's URL known to the connector.
+ * A case is two roles, a listener and a connector, each a function that drives its own end and
+ * returns whether what it saw is right. How the roles are brought together is the host's matter:
+ * connectors are threads (inproc), child processes (ipc, tcp) or other ranks (mpi). The host gives
+ * each connector an index, and gates: the listener's role opens the gate of a connector
+ * (`tine_conf_go`), the connector's role waits for it (`tine_conf_await`). The first gate is the
+ * start: before it the host has to make the listener's URL known to the connector.
  *
- * Threads and processes are hosted here (tine_conf_run); another host calls tine_conf_listen and tine_conf_connect. */
-#ifndef TINE_TESTS_CONFORMANCE_H
-#define TINE_TESTS_CONFORMANCE_H
+ * Threads and processes are hosted here (tine_conf_run); another host calls tine_conf_listen and
+ * tine_conf_connect. */
+#ifndef TINE_TESTS_SUPPORT_CONFORMANCE_H
+#define TINE_TESTS_SUPPORT_CONFORMANCE_H
 
 #include "transport/transport.h"
 
-/* All cases, for whoever generates tests: X(name). clang-format would lay the list out anew each time it is asked. */
+/* All cases, for whoever generates tests: X(name). clang-format would lay the list out anew each
+ * time it is asked. */
 // clang-format off
 #define TINE_CONF_CASES(X)                                                                                   \
     X(order)                                                                                                 \
@@ -26,7 +30,8 @@
 
 enum {
     TINE_CONF_CONNECTORS = 4,
-    TINE_CONF_DIES = 1,      /* a connector ends without a word: not for transports that cannot survive it */
+    /* a connector ends without a word: not for transports that cannot survive it */
+    TINE_CONF_DIES = 1,
     TINE_CONF_LATE = 2,      /* connectors start before there is a listener, or without one */
     TINE_CONF_OVERTAKES = 4, /* needs a transport that sends large frames in pieces */
     TINE_CONF_LISTENER_DIES = 8,
@@ -46,7 +51,8 @@ typedef struct tine_conf_end {
 } tine_conf_end;
 
 struct tine_conf_host {
-    void (*go)(tine_conf_host *h, int index);    /* opens a gate of a connector; the first starts it */
+    /* opens a gate of a connector; the first starts it */
+    void (*go)(tine_conf_host *h, int index);
     void (*await)(tine_conf_host *h, int index); /* connector: waits for its next gate */
     void (*die)(tine_conf_host *h,
                 tine_conf_end *e); /* connector: ends without a word. May return (thread) */
@@ -63,14 +69,17 @@ typedef struct tine_conf_case {
 
 const tine_conf_case *tine_conf_find(const char *name); /* NULL: no such case */
 
-/* One connector's part: waits for its first gate, opens its end at `url` (looked at after the gate), plays its role. */
+/* One connector's part: waits for its first gate, opens its end at `url` (looked at after the
+ * gate), plays its role. */
 bool tine_conf_connect(const tine_conf_case *c, const char *scheme, const char *url, int index,
                        tine_conf_host *h, char *why, size_t why_size);
-/* The listener's part at `url`; what the URL turned out to be is written to `actual` before the first gate opens. */
+/* The listener's part at `url`; what the URL turned out to be is written to `actual` before the
+ * first gate opens. */
 bool tine_conf_listen(const tine_conf_case *c, const char *scheme, const char *url, char *actual,
                       size_t actual_size, tine_conf_host *h, char *why, size_t why_size);
 
-/* Runs a case over a scheme: "inproc" in threads, "ipc" and "tcp" in child processes. False with a sentence in `why`. */
+/* Runs a case over a scheme: "inproc" in threads, "ipc" and "tcp" in child processes. False with a
+ * sentence in `why`. */
 bool tine_conf_run(const char *scheme, const char *name, char *why, size_t why_size);
 
 /* For roles, here and in tests of one transport. */
@@ -78,22 +87,25 @@ void tine_conf_go(tine_conf_end *e, int index);
 void tine_conf_await(tine_conf_end *e);
 /* The next event within 20 s, NONE when there was none. */
 tine_event tine_conf_next(tine_conf_end *e);
-/* Sends, waiting for room; frees the frame when it cannot be sent. The events that come meanwhile must be WRITABLE. */
+/* Sends, waiting for room; frees the frame when it cannot be sent. The events that come meanwhile
+ * must be WRITABLE. */
 bool tine_conf_send(tine_conf_end *e, tine_peer peer, tine_frame *f);
-/* A frame with a header of `header` bytes and one buffer (none: SIZE_MAX), filled from `seed`; the same again is checked. */
+/* A frame with a header of `header` bytes and one buffer (none: SIZE_MAX), filled from `seed`; the
+ * same again is checked. */
 tine_frame *tine_conf_frame(size_t header, size_t buffer, uint32_t seed);
 bool tine_conf_check(const tine_frame *f, size_t header, size_t buffer, uint32_t seed);
 void tine_conf_fill(void *to, size_t n, uint32_t seed);
 bool tine_conf_filled(const void *p, size_t n, uint32_t seed);
 
-#define TINE_CONF_REQUIRE(e, condition, ...)                                                                 \
-    do {                                                                                                     \
-        if (!(condition)) {                                                                                  \
-            int n_ = snprintf((e)->why, sizeof(e)->why, "%s:%d: %s: ", __FILE__, __LINE__, #condition);      \
-            if (n_ > 0 && (size_t)n_ < sizeof(e)->why)                                                       \
-                snprintf((e)->why + n_, sizeof(e)->why - (size_t)n_, __VA_ARGS__);                           \
-            return false;                                                                                    \
-        }                                                                                                    \
+#define TINE_CONF_REQUIRE(e, condition, ...)                                                       \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            int n_ =                                                                               \
+                snprintf((e)->why, sizeof(e)->why, "%s:%d: %s: ", __FILE__, __LINE__, #condition); \
+            if (n_ > 0 && (size_t)n_ < sizeof(e)->why)                                             \
+                snprintf((e)->why + n_, sizeof(e)->why - (size_t)n_, __VA_ARGS__);                 \
+            return false;                                                                          \
+        }                                                                                          \
     } while (0)
 
 #endif

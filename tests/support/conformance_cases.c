@@ -1,12 +1,12 @@
-/* The cases of the conformance suite about sizes, order and bounds, each a listener's and a connector's role, and the list of all.
- * See conformance.h. */
+/* The cases of the conformance suite about sizes, order and bounds, each a listener's and a
+ * connector's role, and the list of all. See conformance.h. */
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 
 #include "tests/support/conformance_roles.h"
-#include "transport/assert.h"
-#include "transport/clock.h"
+#include "transport/base/assert.h"
+#include "transport/base/clock.h"
 
 /* ---- sizes and shapes: the connector echoes ---- */
 
@@ -24,12 +24,12 @@ static bool zero_length(tine_conf_end *e) {
 /* `each` bytes more in every buffer, some of them empty. */
 static tine_frame *many(uint32_t n, size_t each) {
     tine_frame *f = tine_frame_new(3, n);
-    TINE_ASSERT(f != NULL, ==, true);
+    TINE_ASSERT_TRUE(f);
     memcpy(f->header, "abc", 3);
     for (uint32_t i = 0; i < n; i++) {
         size_t size = i % 7 == 0 ? 0 : (i % 100) * each;
         f->buffers[i] = tine_buffer_new(size);
-        TINE_ASSERT(f->buffers[i] != NULL, ==, true);
+        TINE_ASSERT_TRUE(f->buffers[i]);
         tine_conf_fill(f->buffers[i]->data, size, i);
     }
     return f;
@@ -39,7 +39,8 @@ static bool same_many(const tine_frame *f, uint32_t n, size_t each) {
     if (f->n_buffers != n || f->header_size != 3 || memcmp(f->header, "abc", 3)) return false;
     for (uint32_t i = 0; i < n; i++) {
         size_t size = i % 7 == 0 ? 0 : (i % 100) * each;
-        if (f->buffers[i]->size != size || !tine_conf_filled(f->buffers[i]->data, size, i)) return false;
+        if (f->buffers[i]->size != size || !tine_conf_filled(f->buffers[i]->data, size, i))
+            return false;
     }
     return true;
 }
@@ -47,11 +48,13 @@ static bool same_many(const tine_frame *f, uint32_t n, size_t each) {
 static bool many_buffers(tine_conf_end *e) {
     tine_peer p;
     if (!start_one(e, &p)) return false;
-    static const size_t each[] = {1, 37, 2000}; /* within a chunk; beyond it; each beyond what is copied */
+    /* within a chunk; beyond it; each beyond what is copied */
+    static const size_t each[] = {1, 37, 2000};
     for (int i = 0; i < 3; i++) {
         tine_event ev;
         uint32_t n = i == 2 ? 64 : TINE_FRAME_MAX_BUFFERS;
-        if (!tine_conf_send(e, p, many(n, each[i])) || !expect(e, TINE_EVENT_FRAME, &ev)) return false;
+        if (!tine_conf_send(e, p, many(n, each[i])) || !expect(e, TINE_EVENT_FRAME, &ev))
+            return false;
         bool same = same_many(ev.frame, n, each[i]);
         tine_frame_free(ev.frame);
         REQUIRE(e, same, "%u buffers of up to %zu bytes came back changed", n, 99 * each[i]);
@@ -66,8 +69,9 @@ static bool large(tine_conf_end *e) {
 
 static bool large_header(tine_conf_end *e) {
     tine_peer p;
-    return start_one(e, &p) && send(e, p, 5 * MI + 3, 9, 7) && expect_frame(e, p, 5 * MI + 3, 9, 7) &&
-           send(e, p, 5 * MI, SIZE_MAX, 8) && expect_frame(e, p, 5 * MI, SIZE_MAX, 8);
+    return start_one(e, &p) && send(e, p, 5 * MI + 3, 9, 7) &&
+           expect_frame(e, p, 5 * MI + 3, 9, 7) && send(e, p, 5 * MI, SIZE_MAX, 8) &&
+           expect_frame(e, p, 5 * MI, SIZE_MAX, 8);
 }
 
 static void free_block(void *data, size_t size, void *ctx) {
@@ -79,11 +83,11 @@ static void free_block(void *data, size_t size, void *ctx) {
 static tine_frame *unaligned_frame(size_t size, uint32_t shift) {
     uint8_t *block = malloc(size + 64);
     tine_frame *f = tine_frame_new(1, 1);
-    TINE_ASSERT(block && f, ==, true);
+    TINE_ASSERT_TRUE(block && f);
     f->header[0] = 'u';
     tine_conf_fill(block + shift, size, shift);
     f->buffers[0] = tine_buffer_wrap(block + shift, size, free_block, block);
-    TINE_ASSERT(f->buffers[0] != NULL, ==, true);
+    TINE_ASSERT_TRUE(f->buffers[0]);
     return f;
 }
 
@@ -95,11 +99,12 @@ static bool unaligned(tine_conf_end *e) {
     for (uint32_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         tine_event ev;
         uint32_t shift = 1 + i % 13;
-        if (!tine_conf_send(e, p, unaligned_frame(sizes[i], shift)) || !expect(e, TINE_EVENT_FRAME, &ev))
+        if (!tine_conf_send(e, p, unaligned_frame(sizes[i], shift)) ||
+            !expect(e, TINE_EVENT_FRAME, &ev))
             return false;
         const tine_buffer *b = ev.frame->buffers[0];
-        bool same =
-            ev.frame->n_buffers == 1 && b->size == sizes[i] && tine_conf_filled(b->data, b->size, shift);
+        bool same = ev.frame->n_buffers == 1 && b->size == sizes[i] &&
+                    tine_conf_filled(b->data, b->size, shift);
         tine_frame_free(ev.frame);
         REQUIRE(e, same, "%zu bytes at an odd address came back changed", sizes[i]);
     }
@@ -110,7 +115,8 @@ static bool unaligned(tine_conf_end *e) {
 
 enum { ORDER_FRAMES = 20000 };
 
-/* Both directions at once: sends as much as is taken, checks what comes. `peers` are told apart by id. */
+/* Both directions at once: sends as much as is taken, checks what comes. `peers` are told apart by
+ * id. */
 static bool stream(tine_conf_end *e, const tine_peer *peers, int n) {
     uint32_t out[TINE_CONF_CONNECTORS] = {0}, in[TINE_CONF_CONNECTORS] = {0};
     for (int done = 0; done < 2 * n;) {
@@ -133,8 +139,8 @@ static bool stream(tine_conf_end *e, const tine_peer *peers, int n) {
         REQUIRE(e, ev.kind == TINE_EVENT_FRAME, "event %d: %.80s", ev.kind, ev.reason);
         int i = 0;
         while (i < n && peers[i] != ev.peer) i++;
-        bool same =
-            i < n && tine_conf_check(ev.frame, 1 + in[i] % 60, in[i] % 5 ? SIZE_MAX : in[i] % 900, in[i]);
+        bool same = i < n && tine_conf_check(ev.frame, 1 + in[i] % 60,
+                                             in[i] % 5 ? SIZE_MAX : in[i] % 900, in[i]);
         tine_frame_free(ev.frame);
         REQUIRE(e, same, "not the frame whose turn it was");
         in[i]++;
@@ -157,20 +163,23 @@ static bool order(tine_conf_end *e) {
     REQUIRE(e,
             s.frames_in == 2 * ORDER_FRAMES && s.frames_out == 2 * ORDER_FRAMES + 2 &&
                 s.bytes_in > s.frames_in,
-            "counted %llu in, %llu out", (unsigned long long)s.frames_in, (unsigned long long)s.frames_out);
+            "counted %llu in, %llu out", (unsigned long long)s.frames_in,
+            (unsigned long long)s.frames_out);
     return true;
 }
 
 static bool order_connector(tine_conf_end *e) {
     tine_peer p;
-    return up_at_listener(e, &p) && expect_frame(e, p, 1, SIZE_MAX, 0) && stream(e, &p, 1) && until_lost(e);
+    return up_at_listener(e, &p) && expect_frame(e, p, 1, SIZE_MAX, 0) && stream(e, &p, 1) &&
+           until_lost(e);
 }
 
 /* A small frame that is sent after a large one comes before it. */
 static bool overtaking(tine_conf_end *e) {
     tine_peer p;
-    return start_one(e, &p) && expect_frame(e, p, 4, SIZE_MAX, 2) && expect_frame(e, p, 9, 64 * MI, 1) &&
-           send(e, p, 9, 64 * MI, 3) && send(e, p, 4, SIZE_MAX, 4) && expect_frame(e, p, 1, SIZE_MAX, 5);
+    return start_one(e, &p) && expect_frame(e, p, 4, SIZE_MAX, 2) &&
+           expect_frame(e, p, 9, 64 * MI, 1) && send(e, p, 9, 64 * MI, 3) &&
+           send(e, p, 4, SIZE_MAX, 4) && expect_frame(e, p, 1, SIZE_MAX, 5);
 }
 
 static bool overtaking_connector(tine_conf_end *e) {
@@ -212,7 +221,8 @@ static bool parallel_large_connector(tine_conf_end *e) {
     return until_lost(e);
 }
 
-/* A large frame is under way for its sender until its receiver has read it; inproc hands it over whole. */
+/* A large frame is under way for its sender until its receiver has read it; inproc hands it over
+ * whole. */
 static bool busy(tine_conf_end *e) {
     tine_peer p;
     bool pieces = strcmp(e->scheme, "inproc") != 0;
@@ -222,7 +232,8 @@ static bool busy(tine_conf_end *e) {
     REQUIRE(e, e->ops->busy(e->t) == pieces, "with 64 MiB sent to a peer that does not read");
     tine_conf_go(e, 0);
     if (!expect_frame(e, p, 1, SIZE_MAX, 2)) return false;
-    for (int64_t until = tine_clock_ns() + NS(20000); e->ops->busy(e->t) && tine_clock_ns() < until;) {
+    for (int64_t until = tine_clock_ns() + NS(20000);
+         e->ops->busy(e->t) && tine_clock_ns() < until;) {
         tine_event ev;
         TINE_ASSERT(e->ops->recv(e->t, &ev), ==, 0);
         REQUIRE(e, ev.kind == TINE_EVENT_NONE, "event %d", ev.kind);
@@ -242,8 +253,8 @@ static bool busy_connector(tine_conf_end *e) {
 
 /* ---- bounds ---- */
 
-/* A connector that does not read: send says -EAGAIN while no more than max_queued and what a transport's own pipes hold is
- * under way, and WRITABLE comes when it reads again. */
+/* A connector that does not read: send says -EAGAIN while no more than max_queued and what a
+ * transport's own pipes hold is under way, and WRITABLE comes when it reads again. */
 static bool back_pressure(tine_conf_end *e) {
     tine_peer p;
     if (!start_one(e, &p)) return false;
@@ -273,8 +284,8 @@ static bool back_pressure_connector(tine_conf_end *e) {
         tine_event ev;
         if (!expect(e, TINE_EVENT_FRAME, &ev)) return false;
         bool last = ev.frame->header_size == 2;
-        bool same =
-            last ? tine_conf_check(ev.frame, 2, SIZE_MAX, i) : tine_conf_check(ev.frame, 1, 64 * KI, i);
+        bool same = last ? tine_conf_check(ev.frame, 2, SIZE_MAX, i)
+                         : tine_conf_check(ev.frame, 1, 64 * KI, i);
         tine_frame_free(ev.frame);
         REQUIRE(e, same, "frame %u is not the one that was sent", i);
         if (last) return send(e, p, 3, SIZE_MAX, i) && until_lost(e);
@@ -288,8 +299,8 @@ static bool max_frame(tine_conf_end *e) {
     if (!expect_up(e, &other) || !start_one(e, &bad) || !expect_lost(e, bad, true)) return false;
     tine_transport_stats s;
     e->ops->stats(e->t, &s);
-    REQUIRE(e, s.peers_bad == 1 && s.peers_lost == 1, "%llu bad, %llu lost", (unsigned long long)s.peers_bad,
-            (unsigned long long)s.peers_lost);
+    REQUIRE(e, s.peers_bad == 1 && s.peers_lost == 1, "%llu bad, %llu lost",
+            (unsigned long long)s.peers_bad, (unsigned long long)s.peers_lost);
     return send(e, other, 3, 1 * MI, 3) && expect_frame(e, other, 3, 1 * MI, 3);
 }
 
@@ -308,7 +319,8 @@ static bool drop(tine_conf_end *e) {
     e->ops->drop(e->t, p, false, "the test says so");
     tine_event ev;
     if (!expect(e, TINE_EVENT_LOST, &ev)) return false;
-    REQUIRE(e, ev.peer == p && !ev.bad && strstr(ev.reason, "the test says so"), "reason: %s", ev.reason);
+    REQUIRE(e, ev.peer == p && !ev.bad && strstr(ev.reason, "the test says so"), "reason: %s",
+            ev.reason);
     e->ops->drop(e->t, p, false, "twice is once");
     e->ops->drop(e->t, 12345, false, "nobody");
     tine_frame *f = tine_conf_frame(1, SIZE_MAX, 1);
@@ -337,7 +349,8 @@ static void on_signal(int number) {
     woken_end->ops->wake(woken_end->t);
 }
 
-/* A wake before the wait, from another thread and from a signal handler; each wait has no limit of its own. */
+/* A wake before the wait, from another thread and from a signal handler; each wait has no limit of
+ * its own. */
 static bool wake(tine_conf_end *e) {
     pthread_t th;
     e->ops->wake(e->t);

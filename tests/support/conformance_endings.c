@@ -1,8 +1,9 @@
-/* Cases of the conformance suite about ends: one dies, is not there, or closes with work pending. */
+/* Cases of the conformance suite about ends: one dies, is not there, or closes with work
+ * pending. */
 
 #include "tests/support/conformance_roles.h"
-#include "transport/assert.h"
-#include "transport/clock.h"
+#include "transport/base/assert.h"
+#include "transport/base/clock.h"
 
 /* ---- deaths ---- */
 
@@ -11,7 +12,8 @@ static bool death_in_mid_send(tine_conf_end *e) {
     tine_peer dead, other;
     tine_conf_go(e, 1);
     if (!expect_up(e, &other)) return false;
-    if (!start_one(e, &dead) || !expect_frame(e, dead, 5, SIZE_MAX, 1) || !send(e, dead, 5, SIZE_MAX, 2))
+    if (!start_one(e, &dead) || !expect_frame(e, dead, 5, SIZE_MAX, 1) ||
+        !send(e, dead, 5, SIZE_MAX, 2))
         return false;
     tine_event ev = tine_conf_next(e);
     if (ev.kind == TINE_EVENT_FRAME &&
@@ -20,8 +22,8 @@ static bool death_in_mid_send(tine_conf_end *e) {
         ev = tine_conf_next(e);
     }
     tine_frame_free(ev.frame);
-    REQUIRE(e, ev.kind == TINE_EVENT_LOST && ev.peer == dead && !ev.bad, "event %d of %llu", ev.kind,
-            (unsigned long long)ev.peer);
+    REQUIRE(e, ev.kind == TINE_EVENT_LOST && ev.peer == dead && !ev.bad, "event %d of %llu",
+            ev.kind, (unsigned long long)ev.peer);
     tine_frame *f = tine_conf_frame(1, SIZE_MAX, 1);
     int rc = e->ops->send(e->t, dead, f);
     tine_frame_free(f);
@@ -32,7 +34,8 @@ static bool death_in_mid_send(tine_conf_end *e) {
 static bool death_in_mid_send_connector(tine_conf_end *e) {
     tine_peer p;
     if (e->index == 1) return echo(e);
-    if (!up_at_listener(e, &p) || !send(e, p, 5, SIZE_MAX, 1) || !send(e, p, 5, 256 * MI, 1)) return false;
+    if (!up_at_listener(e, &p) || !send(e, p, 5, SIZE_MAX, 1) || !send(e, p, 5, 256 * MI, 1))
+        return false;
     if (!expect_frame(e, p, 5, SIZE_MAX, 2)) return false;
     e->host->die(e->host, e);
     return true;
@@ -163,7 +166,13 @@ static bool listener_close_pending_connector(tine_conf_end *e) {
 }
 
 const tine_conf_case tine_conf_endings[] = {
-    {"death_in_mid_send", 2, TINE_CONF_DIES, {0}, {0}, death_in_mid_send, death_in_mid_send_connector},
+    {"death_in_mid_send",
+     2,
+     TINE_CONF_DIES,
+     {0},
+     {0},
+     death_in_mid_send,
+     death_in_mid_send_connector},
     {"listener_lost", 2, TINE_CONF_LISTENER_DIES, {0}, {0}, listener_lost, listener_lost_connector},
     {"reconnect", 2, TINE_CONF_DIES, {0}, {0}, reconnect, reconnect_connector},
     {"late_listener", 1, TINE_CONF_LATE, {0}, {.connect_ns = -1}, late_listener, echo},

@@ -1,6 +1,7 @@
-/* What the conformance suite's roles are put together from, and how its files give their cases to conformance_cases.c. */
-#ifndef TINE_TESTS_CONFORMANCE_ROLES_H
-#define TINE_TESTS_CONFORMANCE_ROLES_H
+/* What the conformance suite's roles are put together from, and how its files give their cases to
+ * conformance_cases.c. */
+#ifndef TINE_TESTS_SUPPORT_CONFORMANCE_ROLES_H
+#define TINE_TESTS_SUPPORT_CONFORMANCE_ROLES_H
 
 #include <errno.h>
 #include <stdio.h>
@@ -9,15 +10,15 @@
 #include "tests/support/conformance.h"
 
 #define REQUIRE TINE_CONF_REQUIRE
-#define NS(ms)  ((int64_t)(ms)*1000000)
+#define NS(ms) ((int64_t)(ms)*1000000)
 enum { KI = 1 << 10, MI = 1 << 20 };
 
 /* The next event must be of this kind; `want_frame` style helpers keep the roles readable. */
 static inline bool expect(tine_conf_end *e, tine_event_kind kind, tine_event *ev) {
     *ev = tine_conf_next(e);
     if (ev->kind == kind) return true;
-    snprintf(e->why, sizeof e->why, "expected event %d, got %d of peer %llu (%.100s)", kind, ev->kind,
-             (unsigned long long)ev->peer, ev->reason);
+    snprintf(e->why, sizeof e->why, "expected event %d, got %d of peer %llu (%.100s)", kind,
+             ev->kind, (unsigned long long)ev->peer, ev->reason);
     tine_frame_free(ev->frame);
     ev->frame = NULL;
     return false;
@@ -39,20 +40,22 @@ static inline bool expect_frame(tine_conf_end *e, tine_peer peer, size_t header,
     size_t bytes = tine_frame_bytes(ev.frame);
     tine_frame_free(ev.frame);
     REQUIRE(e, ev.peer == peer, "a frame of peer %llu", (unsigned long long)ev.peer);
-    REQUIRE(e, same, "a frame of %zu bytes is not the one that was sent (header %zu, seed %u)", bytes, header,
-            seed);
+    REQUIRE(e, same, "a frame of %zu bytes is not the one that was sent (header %zu, seed %u)",
+            bytes, header, seed);
     return true;
 }
 
 static inline bool expect_lost(tine_conf_end *e, tine_peer peer, bool bad) {
     tine_event ev;
     if (!expect(e, TINE_EVENT_LOST, &ev)) return false;
-    REQUIRE(e, ev.peer == peer && ev.bad == bad, "peer %llu, bad %d", (unsigned long long)ev.peer, ev.bad);
+    REQUIRE(e, ev.peer == peer && ev.bad == bad, "peer %llu, bad %d", (unsigned long long)ev.peer,
+            ev.bad);
     REQUIRE(e, ev.reason[0] != 0, "no reason");
     return true;
 }
 
-static inline bool send(tine_conf_end *e, tine_peer peer, size_t header, size_t buffer, uint32_t seed) {
+static inline bool send(tine_conf_end *e, tine_peer peer, size_t header, size_t buffer,
+                        uint32_t seed) {
     return tine_conf_send(e, peer, tine_conf_frame(header, buffer, seed));
 }
 
@@ -60,7 +63,8 @@ static inline bool up_at_listener(tine_conf_end *e, tine_peer *peer) {
     return expect_up(e, peer) && *peer == 1;
 }
 
-/* The connector's last act in most cases: what the listener sent last was seen, the listener goes first. */
+/* The connector's last act in most cases: what the listener sent last was seen, the listener goes
+ * first. */
 static inline bool until_lost(tine_conf_end *e) { return expect_lost(e, 1, false); }
 
 static inline bool echo(tine_conf_end *e) {
@@ -86,7 +90,8 @@ static inline bool start_one(tine_conf_end *e, tine_peer *p) {
     return expect_up(e, p);
 }
 
-/* Cases in which an end dies, is not there, or closes with work pending (conformance_endings.c); the last has no name. */
+/* Cases in which an end dies, is not there, or closes with work pending (conformance_endings.c);
+ * the last has no name. */
 extern const tine_conf_case tine_conf_endings[];
 
 #endif

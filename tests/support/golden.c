@@ -54,7 +54,8 @@ void tine_golden_close(struct tine_golden *golden) {
     free(golden);
 }
 
-const float *tine_golden_tensor(const struct tine_golden *golden, const char *name, size_t shape[4]) {
+const float *tine_golden_tensor(const struct tine_golden *golden, const char *name,
+                                size_t shape[4]) {
     struct json_object *entry, *sizes, *offsets;
     if (!json_object_object_get_ex(golden->header, name, &entry)) return NULL;
     if (!json_object_object_get_ex(entry, "shape", &sizes)) return NULL;
@@ -63,8 +64,8 @@ const float *tine_golden_tensor(const struct tine_golden *golden, const char *na
         shape[i] = i < json_object_array_length(sizes)
                        ? (size_t)json_object_get_int64(json_object_array_get_idx(sizes, i))
                        : 1;
-    return (const float *)(const void *)(golden->data +
-                                         json_object_get_int64(json_object_array_get_idx(offsets, 0)));
+    return (const float *)(const void *)(golden->data + json_object_get_int64(
+                                                            json_object_array_get_idx(offsets, 0)));
 }
 
 static const char *text_of(const struct tine_golden *golden, const char *key) {

@@ -8,7 +8,8 @@
 struct tine_guard tine_guard_alloc(size_t bytes, bool at_end) {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE), inner = (bytes + page - 1) / page * page;
     struct tine_guard guard = {.mapped = inner + 2 * page};
-    char *map = mmap(NULL, guard.mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char *map =
+        mmap(NULL, guard.mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (map == MAP_FAILED) abort();
     if (mprotect(map, page, PROT_NONE) || mprotect(map + page + inner, page, PROT_NONE)) abort();
     guard.map = map;

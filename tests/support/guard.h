@@ -1,6 +1,7 @@
-/* Memory that ends at a page nobody may touch, or begins after one: a read or write beyond it is a crash, in any build. */
-#ifndef TINE_TESTS_GUARD_H
-#define TINE_TESTS_GUARD_H
+/* Memory that ends at a page nobody may touch, or begins after one: a read or write beyond it is a
+ * crash, in any build. */
+#ifndef TINE_TESTS_SUPPORT_GUARD_H
+#define TINE_TESTS_SUPPORT_GUARD_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -11,7 +12,8 @@ struct tine_guard {
     size_t mapped;
 };
 
-/* at_end: data ends where the forbidden page begins (so its alignment is whatever `bytes` makes it). */
+/* at_end: data ends where the forbidden page begins (so its alignment is whatever `bytes` makes
+ * it). */
 struct tine_guard tine_guard_alloc(size_t bytes, bool at_end);
 void tine_guard_free(struct tine_guard *guard);
 

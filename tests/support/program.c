@@ -1,4 +1,5 @@
-/* See program.h. Output goes through files, so that a program which fills one of two pipes cannot block us. */
+/* See program.h. Output goes through files, so that a program which fills one of two pipes cannot
+ * block us. */
 #include "tests/support/program.h"
 
 #include <criterion/criterion.h>
@@ -45,8 +46,8 @@ tine_program tine_program_run(int seconds, const char *line, ...) {
     }
     int status;
     cr_assert_eq(waitpid(child, &status, 0), child);
-    tine_program p = {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), content(out),
-                      content(error)};
+    tine_program p = {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status),
+                      content(out), content(error)};
     fclose(out);
     fclose(error);
     return p;

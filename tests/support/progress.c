@@ -47,17 +47,20 @@ TINE_FUNCTION(progress_write, "path, x") {
 
 TINE_FUNCTION(progress_small, "i") { return tine_int(tine_arg_int(task, 0)); }
 
-TINE_FUNCTION(progress_make, "n") { return tine_ones(TINE_U8, 1, (int64_t[]){tine_arg_int(task, 0)}); }
+TINE_FUNCTION(progress_make, "n") {
+    return tine_ones(TINE_U8, 1, (int64_t[]){tine_arg_int(task, 0)});
+}
 
-/* Forks children with large arguments, of which the last opens the FIFO, then small ones, and computes on: what it forked runs on
- * the other worker meanwhile. */
+/* Forks children with large arguments, of which the last opens the FIFO, then small ones, and
+ * computes on: what it forked runs on the other worker meanwhile. */
 TINE_FUNCTION(progress_parent, "path, bytes, large, small") {
     const char *path = tine_arg_string(task, 0);
     tine_value *x = tine_ones(TINE_U8, 1, (int64_t[]){tine_arg_int(task, 1)});
     int64_t large = tine_arg_int(task, 2), small = tine_arg_int(task, 3), n = 0;
     tine_future **f = calloc((size_t)(large + small), sizeof *f);
     if (!f) return NULL;
-    for (; n < large; n++) f[n] = tine_fork("progress_write", n + 1 < large ? "/dev/null" : path, x);
+    for (; n < large; n++)
+        f[n] = tine_fork("progress_write", n + 1 < large ? "/dev/null" : path, x);
     for (; n < large + small; n++) f[n] = tine_fork("progress_small", n);
     tine_value *read = opened(path, O_RDONLY);
     tine_error e = tine_wait_all(f, (size_t)n, NULL);
@@ -81,7 +84,8 @@ static void release_with_lock(void *ctx) {
     pthread_mutex_unlock(&interpreter);
 }
 
-/* When the child opens the FIFO its argument has gone, and is released about now; then Tine is called again. */
+/* When the child opens the FIFO its argument has gone, and is released about now; then Tine is
+ * called again. */
 TINE_FUNCTION(progress_locked_parent, "path, bytes") {
     int64_t bytes = tine_arg_int(task, 1);
     bool right = true;
@@ -129,7 +133,9 @@ static const char *one_release(const scene *s, int64_t bytes) {
     tine_release(x);
     bool came = told();
     bool right = tine_as_bool(opened(s->fifo, O_RDONLY)) && run(child);
-    return !right ? "the child failed" : came ? NULL : "a tensor was not released when it had been sent";
+    return !right ? "the child failed"
+           : came ? NULL
+                  : "a tensor was not released when it had been sent";
 }
 
 const char *progress_of_a_release(void) {
@@ -137,7 +143,8 @@ const char *progress_of_a_release(void) {
     const char *wrong = NULL;
     scene s;
     if (pipe(released) || !scene_open(&s)) return "no pipe or FIFO";
-    for (size_t i = 0; i < sizeof sizes / sizeof *sizes && !wrong; i++) wrong = one_release(&s, sizes[i]);
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes && !wrong; i++)
+        wrong = one_release(&s, sizes[i]);
     scene_close(&s);
     close(released[0]);
     close(released[1]);
@@ -167,7 +174,9 @@ const char *progress_with_a_lock_held_by_the_program(void) {
     scene_close(&s);
     close(released[0]);
     close(released[1]);
-    return !right ? "a child failed" : begun ? NULL : "the release did not begin: nothing was shown";
+    return !right  ? "a child failed"
+           : begun ? NULL
+                   : "the release did not begin: nothing was shown";
 }
 
 static const char *play(tine_future *(*fork)(const char *fifo)) {
@@ -182,12 +191,18 @@ static const char *play(tine_future *(*fork)(const char *fifo)) {
     return right ? NULL : "the parent or a child failed";
 }
 
-static tine_future *one(const char *fifo) { return tine_fork("progress_parent", fifo, LARGE, 1, 0); }
+static tine_future *one(const char *fifo) {
+    return tine_fork("progress_parent", fifo, LARGE, 1, 0);
+}
 static tine_future *overtaken(const char *fifo) {
     return tine_fork("progress_parent", fifo, 4 * LARGE, 1, 1500);
 }
-static tine_future *more(const char *fifo) { return tine_fork("progress_parent", fifo, LARGE, 8, 0); }
-static tine_future *locked(const char *fifo) { return tine_fork("progress_locked_parent", fifo, LARGE); }
+static tine_future *more(const char *fifo) {
+    return tine_fork("progress_parent", fifo, LARGE, 8, 0);
+}
+static tine_future *locked(const char *fifo) {
+    return tine_fork("progress_locked_parent", fifo, LARGE);
+}
 
 const char *progress_of_an_argument(void) { return play(one); }
 const char *progress_while_small_results_come(void) { return play(overtaken); }
@@ -206,7 +221,8 @@ static bool warm_up(void) {
 static const char *round_of_results(const scene *s, bool *met) {
     tine_value *v = NULL;
     if (!warm_up()) return "a short task failed";
-    tine_future *made = tine_fork("progress_make", LARGE), *read = tine_fork("progress_read", s->fifo);
+    tine_future *made = tine_fork("progress_make", LARGE),
+                *read = tine_fork("progress_read", s->fifo);
     if (tine_wait(made, &v) || tine_elements(v) != LARGE) return "the large result is not right";
     int fd = open(s->fifo, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
     *met = fd >= 0;
@@ -226,5 +242,6 @@ const char *progress_of_a_result(void) {
     for (int i = 0; i < ROUNDS && !met && !wrong; i++) wrong = round_of_results(&s, &met);
     scene_close(&s);
     if (wrong) return wrong;
-    return met ? NULL : "the worker was never in its next task when a result came: nothing was shown";
+    return met ? NULL
+               : "the worker was never in its next task when a result came: nothing was shown";
 }

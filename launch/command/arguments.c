@@ -1,0 +1,130 @@
+/* Options of the subcommands. See arguments.h. */
+#include "launch/command/arguments.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+bool tine_first_rank(void) {
+    static const char *const names[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const char *rank = getenv(names[i]);
+        if (rank) return strcmp(rank, "0") == 0;
+    }
+    return true;
+}
+
+static int complain(const tine_usage *u, const char *format, const char *a, const char *b) {
+    if (!tine_first_rank()) return 2;
+    fprintf(stderr, "tine %s: ", u->name);
+    fprintf(stderr, format, a, b);
+    fprintf(stderr, "; see tine %s --help\n", u->name);
+    return 2;
+}
+
+static int help(const tine_usage *u) {
+    if (!tine_first_rank()) return 0;
+    printf("usage: tine %s [options]%s%s\n\n%s\n\noptions:\n", u->name, *u->operands ? " " : "",
+           u->operands, u->text);
+    for (const tine_option *o = u->options; o->name; o++) {
+        char left[64];
+        snprintf(left, sizeof left, "%s %s", o->name, o->value ? o->value : "");
+        printf("  %-20s %s\n", left, o->help);
+    }
+    printf("  %-20s %s\n", "--help", "this text");
+    printf("\nEvery setting that tine info lists is taken as well, as --tine-NAME=VALUE.\n");
+    return 0;
+}
+
+static const tine_option *find(const tine_usage *u, const char *argument, const char **value) {
+    size_t n = strcspn(argument, "=");
+    for (const tine_option *o = u->options; o->name; o++) {
+        if (strlen(o->name) != n || strncmp(o->name, argument, n) != 0) continue;
+        *value = argument[n] ? argument + n + 1 : NULL;
+        return o;
+    }
+    return NULL;
+}
+
+/* argv refers to these arguments as long as the process lives; the list keeps them known when
+ * tine_init has removed them there. */
+struct kept {
+    struct kept *next;
+    char text[];
+};
+static struct kept *settings;
+
+static char *setting(const tine_option *o, const char *value) {
+    size_t n = strlen(o->name) + strlen(value) + 16;
+    struct kept *k = malloc(sizeof *k + n);
+    if (!k) return NULL;
+    snprintf(k->text, n, "--tine-%s=%s", o->name + 2, value);
+    k->next = settings;
+    settings = k;
+    return k->text;
+}
+
+static int assign(const tine_usage *u, const tine_option *o, const char *value) {
+    if (o->type == TINE_OPTION_TEXT) {
+        *(const char **)o->target = value;
+        return -1;
+    }
+    char *end;
+    errno = 0;
+    long number = strtol(value, &end, 10);
+    if (end == value || *end || errno || number < o->min || number > o->max) {
+        char expected[80];
+        snprintf(expected, sizeof expected, "%s: expected a whole number from %ld to %ld", value,
+                 o->min, o->max);
+        return complain(u, "%s=%s", o->name, expected);
+    }
+    *(long *)o->target = number;
+    return -1;
+}
+
+/* One option at argv[*i]; a setting goes to *keep. */
+static int take(const tine_usage *u, int argc, char **argv, int *i, char **keep) {
+    const char *value = NULL;
+    const tine_option *o = find(u, argv[*i], &value);
+    if (!o) return complain(u, "unknown option %s%s", argv[*i], "");
+    if (o->type == TINE_OPTION_FLAG) {
+        if (value) return complain(u, "%s takes no value%s", o->name, "");
+        *(bool *)o->target = true;
+        return -1;
+    }
+    if (!value && *i + 1 < argc) value = argv[++*i];
+    if (!value) return complain(u, "%s needs a value: %s", o->name, o->value);
+    if (o->type != TINE_OPTION_SETTING) return assign(u, o, value);
+    *keep = setting(o, value);
+    return *keep ? -1 : complain(u, "no memory%s%s", "", "");
+}
+
+int tine_arguments_parse(const tine_usage *u, int *argc, char **argv) {
+    int kept = 1, operands = 0;
+    bool only_operands = false;
+    for (int i = 1; i < *argc; i++) {
+        char *keep = NULL;
+        int code = -1;
+        if (only_operands || argv[i][0] != '-' || argv[i][1] == '\0') {
+            keep = argv[i];
+            operands++;
+        } else if (strcmp(argv[i], "--") == 0) {
+            only_operands = true;
+        } else if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+            return help(u);
+        } else if (strncmp(argv[i], "--tine-", 7) == 0) {
+            keep = argv[i];
+        } else {
+            code = take(u, *argc, argv, &i, &keep);
+        }
+        if (code >= 0) return code;
+        if (keep) argv[kept++] = keep;
+    }
+    argv[kept] = NULL;
+    *argc = kept;
+    if (operands < u->operands_min) return complain(u, "expected %s%s", u->operands, "");
+    if (u->operands_max >= 0 && operands > u->operands_max)
+        return complain(u, "unexpected argument %s%s", argv[1 + u->operands_max], "");
+    return -1;
+}

@@ -1,0 +1,207 @@
+/* See bench_bare.h. Both ends use nothing but the transport's operations table, in one thread
+ * each. */
+#include "launch/command/bench_bare.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "launch/command/report.h"
+#include "transport/transport.h"
+
+enum { IN_FLIGHT = 256, PATIENCE_S = 20 };
+
+typedef struct bench {
+    const tine_transport_ops *ops;
+    tine_transport *transport;
+    tine_peer peer;
+    char *why;
+    size_t why_size;
+} bench;
+
+/* The next event, waiting for it; false when the transport is broken, or silent for PATIENCE_S. */
+static bool next(bench *b, tine_event *ev) {
+    double give_up = tine_seconds() + PATIENCE_S;
+    for (;;) {
+        int err = b->ops->recv(b->transport, ev);
+        if (err == 0 && ev->kind != TINE_EVENT_NONE) return true;
+        if (err || tine_seconds() > give_up) {
+            snprintf(b->why, b->why_size, "%s", err ? strerror(-err) : "no answer");
+            return false;
+        }
+        b->ops->wait(b->transport, 100000000);
+    }
+}
+
+bool tine_bare_echo(const char *url, char *why, size_t why_size) {
+    bench b = {.ops = tine_transport_for(url, why, why_size), .why = why, .why_size = why_size};
+    tine_event ev;
+    if (!b.ops || b.ops->connect(&b.transport, url, NULL, why, why_size)) return false;
+    while (next(&b, &ev) && ev.kind != TINE_EVENT_LOST) {
+        if (ev.kind != TINE_EVENT_FRAME) continue;
+        if (b.ops->send(b.transport, ev.peer, ev.frame)) tine_frame_free(ev.frame);
+    }
+    b.ops->close(b.transport);
+    b.ops->stop(b.transport);
+    b.ops->fini(b.transport);
+    return true;
+}
+
+static bool send_one(bench *b, size_t header, tine_buffer *buffer) {
+    tine_frame *f = tine_frame_new(header, buffer ? 1 : 0);
+    if (!f) return false;
+    memset(f->header, 0, header);
+    if (buffer) f->buffers[0] = tine_buffer_ref(buffer);
+    if (b->ops->send(b->transport, b->peer, f) == 0) return true;
+    tine_frame_free(f);
+    snprintf(b->why, b->why_size, "a frame was refused");
+    return false;
+}
+
+/* Takes `n` echoes from the peer. Frames of other ranks do not come: they only echo. */
+static bool take(bench *b, size_t n) {
+    tine_event ev;
+    while (n > 0) {
+        if (!next(b, &ev)) return false;
+        if (ev.kind == TINE_EVENT_LOST && ev.peer == b->peer) {
+            snprintf(b->why, b->why_size, "the echo was lost: %.100s", ev.reason);
+            return false;
+        }
+        if (ev.kind != TINE_EVENT_FRAME) continue;
+        tine_frame_free(ev.frame);
+        n--;
+    }
+    return true;
+}
+
+static bool round_trips(bench *b, const tine_bare_config *c, tine_bare *out) {
+    double *samples = malloc(c->rounds * sizeof *samples);
+    bool good = samples;
+    size_t warm = c->rounds / 10, n = 0;
+    double begin = tine_seconds();
+    for (size_t i = 0; good && n < c->rounds; i++) {
+        double start = tine_seconds();
+        if (n > 0 && start - begin > TINE_BENCH_PATIENCE) break;
+        good = send_one(b, c->small, NULL) && take(b, 1);
+        if (i >= warm) samples[n++] = tine_seconds() - start;
+    }
+    if (good) {
+        out->p50 = tine_quantile(samples, n, 0.5);
+        out->p99 = tine_quantile(samples, n, 0.99);
+    }
+    free(samples);
+    return good;
+}
+
+static bool pipelined(bench *b, const tine_bare_config *c, tine_bare *out) {
+    double start = tine_seconds();
+    size_t sent = 0, taken = 0;
+    while (taken < c->burst) {
+        for (; sent < c->burst && sent - taken < IN_FLIGHT; sent++)
+            if (!send_one(b, c->small, NULL)) return false;
+        if (!take(b, 1)) return false;
+        taken++;
+    }
+    out->rate = (double)c->burst / (tine_seconds() - start);
+    return true;
+}
+
+static bool large(bench *b, const tine_bare_config *c, tine_bare *out) {
+    tine_buffer *buffer = tine_buffer_new(c->large);
+    double *samples = malloc(c->large_rounds * sizeof *samples);
+    bool good = buffer && samples;
+    if (good) memset(buffer->data, 1, c->large);
+    for (size_t i = 0; good && i < c->large_rounds + 1; i++) {
+        double start = tine_seconds();
+        good = send_one(b, c->small, buffer) && take(b, 1);
+        samples[i % c->large_rounds] = tine_seconds() - start;
+    }
+    if (good)
+        out->bytes_rate = 2.0 * (double)c->large / tine_quantile(samples, c->large_rounds, 0.5);
+    free(samples);
+    tine_buffer_unref(buffer);
+    return good;
+}
+
+static bool measure(bench *b, const tine_bare_config *c, tine_bare *out) {
+    tine_event ev;
+    do {
+        if (!next(b, &ev)) return false;
+    } while (ev.kind != TINE_EVENT_UP);
+    b->peer = ev.peer;
+    return round_trips(b, c, out) && pipelined(b, c, out) && large(b, c, out);
+}
+
+/* ---- the echo's process or thread ---- */
+
+typedef struct echo {
+    char url[256];
+    pid_t child;
+    int pipe; /* the child learns the address here */
+    pthread_t thread;
+    bool threaded, started;
+} echo;
+
+static void *echo_thread(void *arg) {
+    char why[200];
+    tine_bare_echo(((echo *)arg)->url, why, sizeof why);
+    return NULL;
+}
+
+/* The child is made while this process still has one thread: before the listener, whose address it
+ * is told later. */
+static bool echo_fork(echo *e) {
+    int ends[2];
+    pid_t parent = getpid();
+    if (pipe(ends) != 0) return false;
+    e->child = fork();
+    if (e->child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        close(ends[1]);
+        if (getppid() == parent && read(ends[0], e->url, sizeof e->url) == sizeof e->url)
+            echo_thread(e);
+        _exit(0);
+    }
+    close(ends[0]);
+    e->pipe = ends[1];
+    return e->child > 0;
+}
+
+static bool echo_go(echo *e, const char *url) {
+    snprintf(e->url, sizeof e->url, "%s", url);
+    if (e->child > 0) return write(e->pipe, e->url, sizeof e->url) == sizeof e->url;
+    if (!e->threaded) return true;
+    e->started = pthread_create(&e->thread, NULL, echo_thread, e) == 0;
+    return e->started;
+}
+
+static void echo_end(echo *e) {
+    if (e->started) pthread_join(e->thread, NULL);
+    if (e->pipe > 0) close(e->pipe);
+    if (e->child > 0) waitpid(e->child, NULL, 0);
+}
+
+bool tine_bare_measure(const tine_bare_config *c, tine_bare *out, char *why, size_t why_size) {
+    bench b = {.ops = tine_transport_for(c->url, why, why_size), .why = why, .why_size = why_size};
+    echo e = {.threaded = strncmp(c->url, "inproc:", 7) == 0};
+    bool good = false;
+    if (!b.ops) return false;
+    /* inproc knows no other process; under a launcher the others are there already. */
+    if (!e.threaded && strncmp(c->url, "mpi:", 4) != 0 && !echo_fork(&e)) goto out;
+    if (b.ops->listen(&b.transport, c->url, NULL, why, why_size)) goto out;
+    good = echo_go(&e, b.ops->url(b.transport)) && measure(&b, c, out);
+out:
+    if (b.transport) {
+        b.ops->close(b.transport);
+        b.ops->stop(b.transport);
+        b.ops->fini(b.transport);
+    }
+    echo_end(&e);
+    return good;
+}

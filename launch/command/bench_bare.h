@@ -1,0 +1,33 @@
+/* The bare transport's own ping-pong: what `tine bench fork` shows beside each of its figures. */
+#ifndef TINE_LAUNCH_COMMAND_BENCH_BARE_H
+#define TINE_LAUNCH_COMMAND_BENCH_BARE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Seconds after which round trips end with fewer samples: on a machine that is busy elsewhere each
+ * may cost a time slice. */
+enum { TINE_BENCH_PATIENCE = 5 };
+
+typedef struct tine_bare {
+    double p50, p99;         /* seconds, round trip of a small frame */
+    double rate;             /* round trips a second with many in flight */
+    double mpi_p50, mpi_p99; /* seconds, round trip over MPI itself; 0: not under mpirun */
+    double bytes_rate;       /* bytes a second, there and back, of frames with one large buffer */
+} tine_bare;
+
+typedef struct tine_bare_config {
+    const char *url; /* "ipc://PATH", "tcp://127.0.0.1:0", "inproc://NAME", "mpi://" */
+    /* round trips one by one; many in flight; bytes of a small frame */
+    size_t rounds, burst, small;
+    size_t large, large_rounds; /* bytes of a large buffer */
+} tine_bare_config;
+
+/* Measures against an echo: a forked child (ipc, tcp), a thread (inproc) or the first of the other
+ * ranks (mpi), which all call tine_bare_echo meanwhile. False with a sentence in `why`. Call it
+ * while this process has one thread. */
+bool tine_bare_measure(const tine_bare_config *config, tine_bare *out, char *why, size_t why_size);
+/* Sends back every frame until the listener at `url` is gone. */
+bool tine_bare_echo(const char *url, char *why, size_t why_size);
+
+#endif

@@ -1,0 +1,377 @@
+/* `tine bench lstm`: the figures of the LSTM kernels, measured anew.
+ *
+ * OpenBLAS chooses its kernels when it is loaded, from the CPU or from OPENBLAS_CORETYPE, and may
+ * choose badly (a preset of an older core, or a CPU it does not know, costs it half its speed). To
+ * be compared with its best, this command first runs itself once for each core type, and then anew
+ * with the fastest. */
+#include "launch/command/bench_lstm.h"
+
+#include <cblas.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "kernels/peak.h"
+#include "launch/command/arguments.h"
+#include "launch/command/bench_lstm_rows.h"
+#include "launch/command/report.h"
+
+#define CHOSEN_VARIABLE "TINE_BENCH_CORETYPE"
+
+typedef struct request {
+    bool json, quick, probe;
+    long steps, batch, channels, rounds;
+} request;
+
+typedef struct results {
+    tine_bench_rows rows;
+    int main_rows, grid_from,
+        grid_to; /* rows [0, main_rows) are the tutorial's size; [grid_from, grid_to) the grid */
+    tine_bench_bandwidth batch1;
+    double peak_f32, peak_bf16, peak_avx2, bf16_error;
+    char notes[4][160];
+    int note_count;
+} results;
+
+/* ---- OpenBLAS at its best ---- */
+
+static const char *const core_types[] = {"",        "SkylakeX", "Cooperlake", "SapphireRapids",
+                                         "Haswell", "Zen"};
+
+static void set_core_type(const char *type) {
+    if (*type)
+        setenv("OPENBLAS_CORETYPE", type, 1);
+    else
+        unsetenv("OPENBLAS_CORETYPE");
+    setenv("OPENBLAS_NUM_THREADS", "1", 1);
+}
+
+/* Prints the seconds of a short LSTM under the core type in force; run in a child. */
+static int probe(void) {
+    static tine_bench_rows rows;
+    const tine_bench_subject openblas = {TINE_ISA_OPENBLAS, TINE_LSTM_F32};
+    if (!tine_bench_measure((tine_bench_size){3, 50, 1024}, &openblas, 1, 3, &rows)) return 1;
+    printf("%.9f\n", rows.row[0].seconds);
+    return 0;
+}
+
+static double seconds_with(const char *type) {
+    double seconds = 0;
+    int ends[2];
+    if (pipe(ends)) return 0;
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid == 0) {
+        set_core_type(type);
+        dup2(ends[1], STDOUT_FILENO);
+        close(ends[0]);
+        if (!freopen("/dev/null", "w", stderr)) _exit(1);
+        execl("/proc/self/exe", "tine", "bench", "lstm", "--probe", (char *)NULL);
+        _exit(127);
+    }
+    close(ends[1]);
+    FILE *from = fdopen(ends[0], "r");
+    if (!from || pid < 0 || fscanf(from, "%lf", &seconds) != 1) seconds = 0;
+    if (from) fclose(from);
+    if (pid > 0) waitpid(pid, NULL, 0);
+    return seconds;
+}
+
+/* The words of this process's command line, for running it again; one allocation of each kind,
+ * never freed. */
+static char **own_command_line(void) {
+    static char buffer[16384], *words[512];
+    FILE *file = fopen("/proc/self/cmdline", "r");
+    size_t n = file ? fread(buffer, 1, sizeof buffer - 1, file) : 0, count = 0;
+    if (file) fclose(file);
+    for (size_t at = 0; at < n && count < 511; at += strlen(buffer + at) + 1)
+        words[count++] = buffer + at;
+    return count ? words : NULL;
+}
+
+/* Comes back only if this process may go on as it is. */
+static void run_with_best_core_type(void) {
+    if (getenv(CHOSEN_VARIABLE)) return;
+    const char *best = "";
+    double least = 0;
+    for (size_t i = 0; i < sizeof core_types / sizeof *core_types; i++) {
+        tine_progress("OpenBLAS as %s", *core_types[i] ? core_types[i] : "it chooses itself");
+        double seconds = seconds_with(core_types[i]);
+        if (seconds > 0 && (least == 0 || seconds < least)) least = seconds, best = core_types[i];
+    }
+    tine_progress_end();
+    char **words = own_command_line();
+    set_core_type(best);
+    setenv(CHOSEN_VARIABLE, *best ? best : "auto", 1);
+    if (words) execv("/proc/self/exe", words);
+}
+
+/* ---- measuring ---- */
+
+static void note(results *r, const char *text) {
+    if (r->note_count < 4) snprintf(r->notes[r->note_count++], sizeof r->notes[0], "%s", text);
+}
+
+static void add_library(results *r, const char *name, const char *version, const char *dtype,
+                        tine_bench_size size, double seconds) {
+    struct tine_lstm_config config = {.input_size = (size_t)size.channels,
+                                      .hidden_size = (size_t)size.channels};
+    if (r->rows.count == TINE_BENCH_ROWS) return;
+    tine_bench_row *row = &r->rows.row[r->rows.count++];
+    const bool bf16 = !strcmp(dtype, "bf16");
+    *row = (tine_bench_row){.dtype = dtype, .size = size, .seconds = seconds};
+    snprintf(row->kernel, sizeof row->kernel, "%s %s", name, version);
+    row->gflops = 1e-9 * tine_lstm_flops(&config, (size_t)size.steps, (size_t)size.batch) / seconds;
+    row->peak = bf16 ? r->peak_bf16 : r->peak_f32;
+    for (int i = 0; i < r->main_rows; i++)
+        if (!strcmp(r->rows.row[i].kernel, "openblas"))
+            row->vs_openblas = r->rows.row[i].seconds / seconds;
+}
+
+static void measure_libraries(results *r, tine_bench_size size) {
+    char version[32], why[160];
+    double seconds;
+    tine_progress("PyTorch");
+    if (tine_bench_pytorch(size, &seconds, version, why, sizeof why))
+        add_library(r, "pytorch", version, "f32", size, seconds);
+    else
+        note(r, why);
+    for (int bf16 = 0; bf16 < 2; bf16++) {
+        tine_progress("oneDNN");
+        if (tine_bench_onednn(size, bf16, &seconds, version, why, sizeof why))
+            add_library(r, "onednn", version, bf16 ? "bf16" : "f32", size, seconds);
+        else if (!bf16)
+            note(r, why);
+    }
+    tine_progress_end();
+}
+
+static bool measure_grid(results *r, int rounds) {
+    static const long channels[] = {128, 256, 512}, batches[] = {1, 8, 16, 50, 128};
+    const tine_bench_subject pair[] = {{tine_kernel_choice()->f32, TINE_LSTM_F32},
+                                       {TINE_ISA_OPENBLAS, TINE_LSTM_F32}};
+    r->grid_from = r->rows.count;
+    for (int c = 0; c < 3; c++)
+        for (int b = 0; b < 5; b++)
+            if (!tine_bench_measure((tine_bench_size){50, batches[b], channels[c]}, pair, 2, rounds,
+                                    &r->rows))
+                return false;
+    r->grid_to = r->rows.count;
+    return true;
+}
+
+static bool measure(const request *q, results *r) {
+    static const tine_bench_subject all[] = {
+        {TINE_ISA_AVX512, TINE_LSTM_F32},
+        {TINE_ISA_AVX2, TINE_LSTM_F32},
+        {TINE_ISA_OPENBLAS, TINE_LSTM_F32},
+        {TINE_ISA_AVX512_BF16, TINE_LSTM_BF16},
+    };
+    static const tine_bench_subject portable = {TINE_ISA_PORTABLE, TINE_LSTM_F32};
+    const tine_bench_size size = {q->steps, q->batch, q->channels};
+    const tine_bench_size part = {(q->steps + 9) / 10, q->batch,
+                                  q->channels}; /* the portable kernel is slow */
+    if (!tine_bench_measure(size, all, 4, (int)q->rounds, &r->rows)) return false;
+    if (!tine_bench_measure(part, &portable, 1, 2, &r->rows)) return false;
+    r->main_rows = r->grid_from = r->grid_to = r->rows.count;
+    for (int i = 0; i < r->main_rows; i++) {
+        const tine_bench_row *row = &r->rows.row[i];
+        if (!strcmp(row->kernel, "avx2")) r->peak_avx2 = row->peak;
+        if (!strcmp(row->kernel, tine_isa_name(tine_kernel_choice()->f32))) r->peak_f32 = row->peak;
+        if (!strcmp(row->dtype, "bf16")) r->peak_bf16 = row->peak;
+    }
+    if (r->peak_f32 <= 0) r->peak_f32 = tine_peak_gflops(TINE_ISA_AUTO, TINE_GEMM_F32, 0.05);
+    r->bf16_error = tine_bench_bf16_error(size);
+    if (!tine_bench_batch1(q->steps, q->channels, (int)q->rounds, &r->batch1)) return false;
+    if (!q->quick && !measure_grid(r, (int)q->rounds)) return false;
+    if (!q->quick) measure_libraries(r, size);
+    return true;
+}
+
+/* ---- printing ---- */
+
+static double share(const tine_bench_row *row) {
+    return row->peak > 0 ? row->gflops / row->peak : 0;
+}
+
+static void print_rows(const results *r, int from, int to) {
+    for (int i = from; i < to; i++) {
+        const tine_bench_row *row = &r->rows.row[i];
+        printf("%-18s %-5s %4ld %4ld %5ld %10.3f ms %8.1f ", row->kernel, row->dtype,
+               row->size.steps, row->size.batch, row->size.channels, row->seconds * 1e3,
+               row->gflops);
+        if (row->peak > 0)
+            printf("%7.1f %%", 100 * share(row));
+        else
+            printf("%9s", "-");
+        if (row->vs_openblas > 0) printf(" %8.2f x", row->vs_openblas);
+        puts("");
+    }
+}
+
+static const tine_bench_row *find(const results *r, const char *kernel, const char *dtype) {
+    for (int i = 0; i < r->main_rows; i++)
+        if (!strcmp(r->rows.row[i].kernel, kernel) && !strcmp(r->rows.row[i].dtype, dtype))
+            return &r->rows.row[i];
+    return NULL;
+}
+
+static void verdict(const char *what, double measured, double least, const char *unit) {
+    const double scale = *unit == '%' ? 100 : 1;
+    printf("  %-66s %6.2f %s of %6.2f  %s\n", what, scale * measured, unit, scale * least,
+           measured >= least ? "met" : "MISSED");
+}
+
+static void print_verdicts(const results *r) {
+    const tine_bench_row *best = find(r, tine_isa_name(tine_kernel_choice()->f32), "f32");
+    const tine_bench_row *avx2 = find(r, "avx2", "f32"), *bf16 = find(r, "avx512_bf16", "bf16");
+    puts("\nfigures, measured of wanted:");
+    if (best) verdict("fp32 LSTM, share of the FMA peak", share(best), 0.92, "%");
+    if (best) verdict("fp32 LSTM against the same with OpenBLAS", best->vs_openblas, 1.2, "x");
+    if (bf16) verdict("bf16 LSTM, share of the dot-product peak", share(bf16), 0.85, "%");
+    if (avx2) verdict("AVX2 LSTM, share of the AVX2 FMA peak", share(avx2), 0.88, "%");
+    verdict("batch 1, recurrent steps, share of one core's read bandwidth",
+            r->batch1.recurrent / r->batch1.read_one, 0.85, "%");
+    double least = 1e9;
+    for (int i = r->grid_from; i < r->grid_to; i += 2)
+        if (r->rows.row[i].vs_openblas < least) least = r->rows.row[i].vs_openblas;
+    if (r->grid_to > r->grid_from)
+        verdict("slowest cell of the grid against OpenBLAS", least, 1, "x");
+}
+
+static void print_batch1(const results *r, const request *q) {
+    const tine_bench_bandwidth *b = &r->batch1;
+    printf("\nbatch 1, C %ld: GB/s of weights beside GB/s of one core reading a buffer of the same "
+           "size\n",
+           q->channels);
+    printf("  one step alone, both matrices once      %6.1f of %6.1f  %5.1f %%\n", b->step,
+           b->read_two, 100 * b->step / b->read_two);
+    printf("  recurrent steps of a forward            %6.1f of %6.1f  %5.1f %%\n", b->recurrent,
+           b->read_one, 100 * b->recurrent / b->read_one);
+    printf("  whole forward of %3ld steps              %6.1f of %6.1f  %5.1f %%  (its input "
+           "product is bound "
+           "by arithmetic)\n",
+           q->steps, b->forward, b->read_one, 100 * b->forward / b->read_one);
+}
+
+static void print_kernels(void) {
+    const struct tine_gemm_kernel *kernel;
+    for (size_t i = 0; (kernel = tine_gemm_at(i)); i++) {
+        const char *why = tine_isa_obstacle(tine_cpu(), kernel->isa);
+        printf("  %-26s %s%s\n", kernel->name, why ? "cannot run: " : "runs", why ? why : "");
+    }
+}
+
+static void print_table(const results *r, const request *q) {
+    printf("%s, one core: peak %.1f GFLOP/s f32", tine_cpu()->brand, r->peak_f32);
+    if (r->peak_avx2 > 0) printf(", %.1f AVX2", r->peak_avx2);
+    if (r->peak_bf16 > 0) printf(", %.1f bf16 dot products", r->peak_bf16);
+    printf("\nOpenBLAS with its kernels for %s\n", openblas_get_corename());
+    print_kernels();
+    printf("\n%-18s %-5s %4s %4s %5s %13s %8s %9s %10s\n", "kernel", "type", "T", "B", "C", "time",
+           "GFLOP/s", "of peak", "OpenBLAS");
+    print_rows(r, 0, r->main_rows);
+    print_rows(r, r->grid_to, r->rows.count);
+    for (int i = 0; i < r->note_count; i++) printf("%s\n", r->notes[i]);
+    if (r->bf16_error >= 0)
+        printf("\nlargest difference of the bf16 output from the f32 output: %.2e\n",
+               r->bf16_error);
+    print_batch1(r, q);
+    if (r->grid_to > r->grid_from) puts("");
+    print_rows(r, r->grid_from, r->grid_to);
+    print_verdicts(r);
+}
+
+static void add_number(json_object *o, const char *key, double value) {
+    json_object_object_add(o, key, tine_json_number(value, 5));
+}
+
+static json_object *json_row(const tine_bench_row *row) {
+    json_object *o = json_object_new_object();
+    json_object_object_add(o, "kernel", json_object_new_string(row->kernel));
+    json_object_object_add(o, "dtype", json_object_new_string(row->dtype));
+    json_object_object_add(o, "T", json_object_new_int64(row->size.steps));
+    json_object_object_add(o, "B", json_object_new_int64(row->size.batch));
+    json_object_object_add(o, "C", json_object_new_int64(row->size.channels));
+    add_number(o, "seconds", row->seconds);
+    add_number(o, "gflops", row->gflops);
+    json_object_object_add(o, "share_of_peak",
+                           row->peak > 0 ? tine_json_number(share(row), 4) : NULL);
+    json_object_object_add(o, "vs_openblas",
+                           row->vs_openblas > 0 ? tine_json_number(row->vs_openblas, 4) : NULL);
+    return o;
+}
+
+static json_object *json_batch1(const tine_bench_bandwidth *b) {
+    json_object *o = json_object_new_object();
+    add_number(o, "read_gbs_one_matrix", b->read_one);
+    add_number(o, "read_gbs_both_matrices", b->read_two);
+    add_number(o, "step_gbs", b->step);
+    add_number(o, "recurrent_gbs", b->recurrent);
+    add_number(o, "forward_gbs", b->forward);
+    add_number(o, "share_of_read", b->recurrent / b->read_one);
+    return o;
+}
+
+static void print_json(const results *r) {
+    json_object *o = json_object_new_object(), *rows = json_object_new_array(),
+                *notes = json_object_new_array();
+    json_object_object_add(o, "cpu", json_object_new_string(tine_cpu()->brand));
+    json_object_object_add(o, "openblas_core", json_object_new_string(openblas_get_corename()));
+    add_number(o, "peak_gflops", r->peak_f32);
+    add_number(o, "peak_gflops_avx2", r->peak_avx2);
+    add_number(o, "peak_gflops_bf16", r->peak_bf16);
+    add_number(o, "bf16_error", r->bf16_error);
+    for (int i = 0; i < r->rows.count; i++) json_object_array_add(rows, json_row(&r->rows.row[i]));
+    json_object_object_add(o, "rows", rows);
+    json_object_object_add(o, "batch1", json_batch1(&r->batch1));
+    for (int i = 0; i < r->note_count; i++)
+        json_object_array_add(notes, json_object_new_string(r->notes[i]));
+    json_object_object_add(o, "notes", notes);
+    tine_json_print(o);
+}
+
+int tine_bench_lstm(int argc, char **argv) {
+    static request q = {.steps = 50, .batch = 50, .channels = 1024, .rounds = 5};
+    static results r;
+    static const tine_option options[] = {
+        {"--time", "T", "steps (50)", TINE_OPTION_NUMBER, &q.steps, 1, 100000},
+        {"--batch", "B", "rows of the batch (50)", TINE_OPTION_NUMBER, &q.batch, 1, 100000},
+        {"--channels", "C", "input and hidden size (1024)", TINE_OPTION_NUMBER, &q.channels, 1,
+         16384},
+        {"--rounds", "R", "measure until R rounds bring nothing better; the best counts (5)",
+         TINE_OPTION_NUMBER, &q.rounds, 1, 1000},
+        {"--quick", NULL, "neither the grid of sizes nor other libraries", TINE_OPTION_FLAG,
+         &q.quick, 0, 0},
+        {"--json", NULL, "one JSON object on standard output", TINE_OPTION_FLAG, &q.json, 0, 0},
+        {"--probe", NULL, "print the seconds of a short LSTM with OpenBLAS", TINE_OPTION_FLAG,
+         &q.probe, 0, 0},
+        {0},
+    };
+    static const tine_usage usage = {
+        "bench lstm",
+        "",
+        "Measures the LSTM kernels on one core beside the machine's peak, the "
+        "same LSTM on OpenBLAS at its best, and\n"
+        "PyTorch and oneDNN where they are installed. All in one process, in "
+        "turns; the best round of each counts.",
+        options,
+        0,
+        0};
+    int code = tine_arguments_parse(&usage, &argc, argv);
+    if (code >= 0) return code;
+    if (q.probe) return probe();
+    if (*tine_kernel_choice()->error) {
+        fprintf(stderr, "tine bench lstm: %s\n", tine_kernel_choice()->error);
+        return 2;
+    }
+    run_with_best_core_type();
+    if (!measure(&q, &r)) return 1;
+    if (q.json)
+        print_json(&r);
+    else
+        print_table(&r, &q);
+    return 0;
+}

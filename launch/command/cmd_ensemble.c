@@ -1,0 +1,223 @@
+/* `tine ensemble`: the tutorial's three steps, timed, compared with each other and with double
+ * precision. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/gemm.h"
+#include "launch/command/arguments.h"
+#include "launch/command/commands.h"
+#include "launch/command/cores_peak.h"
+#include "launch/command/ensemble.h"
+#include "launch/command/report.h"
+#include "runtime/api/options.h"
+
+enum { VARIANTS = 3, REPEAT_MAX = 1000 };
+
+/* Runs of each variant before those that count. In the first one weights travel to a worker and are
+ * packed; in the next ones those that were wanted on both workers at different moments still do
+ * (the trace shows them as OBJECT and "pack"). */
+enum { WARM_UPS = 3 };
+
+/* How far an element may be from double precision. The sums have 2*channels terms of rounding 2^-24
+ * (float32) or 2^-8 on the operands (bfloat16); squashed by the gates and carried over the steps,
+ * they stay far below these. */
+static const double limit_float32 = 1e-5, limit_bfloat16 = 5e-2;
+
+typedef struct variant {
+    const char *name;
+    tine_value *(*run)(tine_ensemble *e);
+    double seconds[REPEAT_MAX], median, min;
+    tine_value *output; /* of the last run */
+} variant;
+
+typedef struct report {
+    tine_ensemble_config config;
+    long repeat;
+    bool json;
+    variant variants[VARIANTS];
+    int workers, cores;
+    double flops, error, limit;
+    /* GFLOP/s of the workers' cores: best and worst measured between the runs */
+    double peak, least_peak;
+    bool identical;
+    long columns;
+} report;
+
+static tine_error run_variant(variant *v, tine_ensemble *e, double *seconds) {
+    double start = tine_seconds();
+    tine_value *output = v->run(e);
+    *seconds = tine_seconds() - start;
+    if (!output) return tine_last_error();
+    tine_release(v->output);
+    v->output = output;
+    return TINE_OK;
+}
+
+/* The peak is of the cores that the workers compute on; on other hosts they are taken to be like
+ * those here. */
+static void measure_peak(report *r) {
+    enum tine_gemm_type type =
+        strcmp(r->config.dtype, "bf16") == 0 ? TINE_GEMM_BF16 : TINE_GEMM_F32;
+    int here = tine_cores_available();
+    r->cores = r->workers < 1 ? 1 : r->workers < here ? r->workers : here;
+    double peak = tine_cores_peak(r->cores, type, 0.1);
+    if (peak == 0) peak = tine_cores_peak(r->cores, TINE_GEMM_F32, 0.1);
+    if (r->peak == 0 || peak < r->least_peak) r->least_peak = peak;
+    if (peak > r->peak) r->peak = peak;
+}
+
+/* The variants and the peak take turns, so that what else the machine does meets them alike. */
+static tine_error time_variants(report *r, tine_ensemble *e) {
+    for (long i = -WARM_UPS; i < r->repeat; i++) {
+        for (int j = 0; j < VARIANTS; j++) {
+            variant *v = &r->variants[j];
+            double warm_up;
+            tine_progress("run %ld of %ld: %s", i + WARM_UPS + 1, r->repeat + WARM_UPS, v->name);
+            tine_error failed = run_variant(v, e, i < 0 ? &warm_up : &v->seconds[i]);
+            if (failed) return failed;
+        }
+        if (i >= 0) measure_peak(r);
+    }
+    for (int j = 0; j < VARIANTS; j++) {
+        variant *v = &r->variants[j];
+        v->median = tine_quantile(v->seconds, (size_t)r->repeat, 0.5);
+        v->min = v->seconds[0];
+    }
+    return TINE_OK;
+}
+
+static tine_error compute(report *r, tine_ensemble *e) {
+    tine_progress("making %ld models of 2 x %ld channels", r->config.models, r->config.channels);
+    tine_error failed = tine_ensemble_make(e, &r->config);
+    if (!failed) failed = time_variants(r, e);
+    if (failed) return failed;
+    r->identical = true;
+    for (int i = 1; i < VARIANTS; i++)
+        r->identical = r->identical && tine_equal(r->variants[0].output, r->variants[i].output);
+    tine_progress("comparing with double precision");
+    return tine_ensemble_error(e, r->variants[0].output, &r->error, &r->columns);
+}
+
+static void print_table(const report *r) {
+    const tine_ensemble_config *c = &r->config;
+    const struct tine_gemm_kernel *kernel = tine_gemm_find(
+        TINE_ISA_AUTO, strcmp(c->dtype, "bf16") == 0 ? TINE_GEMM_BF16 : TINE_GEMM_F32);
+    printf("%ld models of 2 LSTMs, %ld steps, batch %ld, %ld channels, %s: %.1f GFLOP; %s\n",
+           c->models, c->time, c->batch, c->channels, c->dtype, r->flops * 1e-9,
+           kernel ? kernel->name : "float32 kernel");
+    printf("%d worker%s at %s\n\n", r->workers, r->workers == 1 ? "" : "s", tine_endpoint());
+    printf("              median s     min s   speedup   GFLOP/s   of peak\n");
+    for (int i = 0; i < VARIANTS; i++) {
+        const variant *v = &r->variants[i];
+        double gflops = r->flops / v->median * 1e-9;
+        printf("%-12s %9.4f %9.4f %9.2f %9.1f %7.1f %%\n", v->name, v->median, v->min,
+               r->variants[0].median / v->median, gflops, 100 * gflops / r->peak);
+    }
+    printf("\npeak           %.1f GFLOP/s: multiply-adds in registers on %d core%s at once, the "
+           "best of "
+           "%ld between the runs; the least: %.1f\n",
+           r->peak, r->cores, r->cores == 1 ? "" : "s", r->repeat, r->least_peak);
+    printf("outputs        %s\n", r->identical ? "bit-identical" : "DIFFER");
+    printf("largest error  %.2e against double precision, in %ld columns of the batch (limit "
+           "%.0e)%s\n",
+           r->error, r->columns, r->limit, r->error <= r->limit ? "" : " TOO LARGE");
+}
+
+static void print_json(const report *r) {
+    json_object *o = json_object_new_object(), *variants = json_object_new_array();
+    json_object_object_add(o, "workers", json_object_new_int(r->workers));
+    json_object_object_add(o, "endpoint", json_object_new_string(tine_endpoint()));
+    json_object_object_add(o, "peak_gflops", tine_json_number(r->peak, 6));
+    json_object_object_add(o, "peak_gflops_least", tine_json_number(r->least_peak, 6));
+    json_object_object_add(o, "identical", json_object_new_boolean(r->identical));
+    json_object_object_add(o, "max_error", tine_json_number(r->error, 6));
+    for (int i = 0; i < VARIANTS; i++) {
+        const variant *v = &r->variants[i];
+        json_object *row = json_object_new_object();
+        json_object_object_add(row, "name", json_object_new_string(v->name));
+        json_object_object_add(row, "seconds", tine_json_number(v->median, 6));
+        json_object_object_add(row, "seconds_min", tine_json_number(v->min, 6));
+        json_object_object_add(row, "gflops", tine_json_number(r->flops / v->median * 1e-9, 6));
+        json_object_array_add(variants, row);
+    }
+    json_object_object_add(o, "variants", variants);
+    tine_json_print(o);
+}
+
+/* Everything between tine_init and tine_shutdown; the exit code. */
+static int run(report *r) {
+    tine_ensemble e = {0};
+    int code = 1;
+    r->workers = tine_worker_count();
+    r->flops = tine_ensemble_flops(&r->config);
+    r->limit = strcmp(r->config.dtype, "bf16") == 0 ? limit_bfloat16 : limit_float32;
+    tine_error failed = compute(r, &e);
+    tine_progress_end();
+    if (failed) {
+        fprintf(stderr, "tine ensemble: %s: %s\n", tine_error_name(failed), tine_error_message());
+    } else {
+        r->json ? print_json(r) : print_table(r);
+        code = r->identical && r->error <= r->limit ? 0 : 1; /* a NaN fails */
+    }
+    for (int i = 0; i < VARIANTS; i++) tine_release(r->variants[i].output);
+    tine_ensemble_free(&e);
+    return code;
+}
+
+int tine_cmd_ensemble(int argc, char **argv) {
+    report r = {.config = {4, 50, 50, 1024, 1, "f32"},
+                .repeat = 5,
+                .variants = {{.name = "sequential", .run = tine_ensemble_sequential},
+                             {.name = "directions", .run = tine_ensemble_directions},
+                             {.name = "models", .run = tine_ensemble_models}}};
+    const tine_option options[] = {
+        {"--workers", "N", "worker processes (default: one a core)", TINE_OPTION_SETTING, NULL, 0,
+         0},
+        {"--endpoint", "URL", "ipc://PATH, tcp://HOST:PORT, inproc://NAME or mpi://",
+         TINE_OPTION_SETTING, NULL, 0, 0},
+        {"--models", "N", "models in the ensemble (4)", TINE_OPTION_NUMBER, &r.config.models, 1,
+         TINE_ENSEMBLE_MODELS_MAX},
+        {"--time", "T", "time steps (50)", TINE_OPTION_NUMBER, &r.config.time, 1, 1000000},
+        {"--batch", "B", "batch size (50)", TINE_OPTION_NUMBER, &r.config.batch, 1, 1000000},
+        {"--channels", "C", "input and hidden size (1024)", TINE_OPTION_NUMBER, &r.config.channels,
+         1, 65536},
+        {"--dtype", "TYPE", "f32 or bf16: of the weights and inputs; sums and states stay float32",
+         TINE_OPTION_TEXT, &r.config.dtype, 0, 0},
+        {"--repeat", "R", "timed runs of each variant, after three to warm up (5)",
+         TINE_OPTION_NUMBER, &r.repeat, 1, REPEAT_MAX},
+        {"--seed", "S", "of weights and input (1)", TINE_OPTION_NUMBER, &r.config.seed, 0,
+         2147483647},
+        {"--trace", "FILE", "write a Chrome trace of all processes", TINE_OPTION_SETTING, NULL, 0,
+         0},
+        {"--json", NULL, "print one JSON object", TINE_OPTION_FLAG, &r.json, 0, 0},
+        {0},
+    };
+    const tine_usage usage = {
+        "ensemble",
+        "",
+        "Runs the tutorial's ensemble of bidirectional LSTMs in three ways: sequential (one "
+        "process, nothing "
+        "forked),\n"
+        "directions (forward and backward cells forked), models (models forked, and in each its "
+        "forward "
+        "cell).\n"
+        "Exit code 1 if the three outputs differ in a bit, or are too far from double precision.",
+        options,
+        0,
+        0};
+    int code = tine_arguments_parse(&usage, &argc, argv);
+    if (code >= 0) return code;
+    if (strcmp(r.config.dtype, "f32") != 0 && strcmp(r.config.dtype, "bf16") != 0) {
+        fprintf(stderr, "tine ensemble: --dtype=%s: expected f32 or bf16\n", r.config.dtype);
+        return 2;
+    }
+    if (tine_init(&argc, argv, NULL)) {
+        fprintf(stderr, "tine ensemble: %s\n", tine_error_message());
+        return tine_last_error() == TINE_EINVAL ? 2 : 1;
+    }
+    code = run(&r);
+    int ended = tine_shutdown();
+    return code ? code : ended;
+}

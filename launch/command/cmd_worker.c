@@ -1,0 +1,32 @@
+/* `tine worker ENDPOINT`: a worker from another shell or host. It serves until the coordinator ends
+ * or goes away. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "launch/command/arguments.h"
+#include "launch/command/commands.h"
+#include "runtime/tine.h"
+
+int tine_cmd_worker(int argc, char **argv) {
+    static const tine_option options[] = {{0}};
+    static const tine_usage usage = {
+        "worker",
+        "ENDPOINT",
+        "Joins the coordinator at ENDPOINT (tcp://HOST:PORT or ipc://PATH) and runs tasks until it "
+        "ends.\n"
+        "It serves the functions and modules that are built in. A program with functions of its "
+        "own is a "
+        "worker\n"
+        "as well: start it with TINE_WORKER=ENDPOINT in its environment.",
+        options,
+        1,
+        1};
+    int code = tine_arguments_parse(&usage, &argc, argv);
+    if (code >= 0) return code;
+    if (setenv("TINE_WORKER", argv[1], 1) != 0) {
+        perror("tine worker");
+        return 1;
+    }
+    if (tine_init(&argc, argv, NULL)) fprintf(stderr, "tine worker: %s\n", tine_error_message());
+    return 1;
+}

@@ -1,0 +1,57 @@
+/* See report.h. */
+#include "launch/command/report.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+double tine_seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int ascending(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+double tine_quantile(double *samples, size_t n, double p) {
+    qsort(samples, n, sizeof *samples, ascending);
+    double at = p * (double)(n - 1);
+    size_t low = (size_t)at;
+    size_t high = low + 1 < n ? low + 1 : low;
+    return samples[low] + (at - (double)low) * (samples[high] - samples[low]);
+}
+
+static bool on_terminal(void) { return isatty(STDOUT_FILENO) && isatty(STDERR_FILENO); }
+
+void tine_progress(const char *format, ...) {
+    if (!on_terminal()) return;
+    va_list ap;
+    va_start(ap, format);
+    fputs("\r\033[K", stderr);
+    vfprintf(stderr, format, ap);
+    va_end(ap);
+    fflush(stderr);
+}
+
+void tine_progress_end(void) {
+    if (on_terminal()) fputs("\r\033[K", stderr);
+}
+
+json_object *tine_json_number(double x, int digits) {
+    if (!isfinite(x)) return NULL;
+    char text[40];
+    snprintf(text, sizeof text, "%.*g", digits, x);
+    return json_object_new_double_s(x, text);
+}
+
+void tine_json_print(json_object *o) {
+    puts(json_object_to_json_string_ext(o,
+                                        JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE));
+    json_object_put(o);
+}

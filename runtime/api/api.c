@@ -1,0 +1,332 @@
+/* The public calls that wait, look at results, and make objects; each goes to the context of the
+ * calling thread. Forking is in fork.c, values are in value.c, starting and stopping in
+ * launch/init.c, which stands above all rooms. */
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "runtime/api/context.h"
+#include "runtime/api/instances.h"
+#include "runtime/trace/trace.h"
+#include "transport/base/clock.h"
+
+static tine_context *process_context;
+
+void tine_context_install(tine_context *c) {
+    __atomic_store_n(&process_context, c, __ATOMIC_RELEASE);
+}
+
+tine_context *tine_context_current(void) {
+    if (tine_current.context) return tine_current.context;
+    tine_context *c = __atomic_load_n(&process_context, __ATOMIC_ACQUIRE);
+    if (!c) tine_error_set(TINE_ESTATE, "Tine is not running: call tine_init first");
+    return c;
+}
+
+/* ---- waiting ---- */
+
+static tine_error check_futures(tine_future *const *f, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (!f[i]) return tine_error_set(TINE_EINVAL, "the future to wait for is NULL");
+    return TINE_OK;
+}
+
+static tine_error foreign(void) {
+    return tine_error_set(TINE_EINVAL,
+                          "a future can be used only in the process or worker that forked it");
+}
+
+/* The ends of the arrows, where nothing had to be waited for. */
+static void trace_no_wait(tine_future *const *f, size_t n) {
+    int64_t began = tine_trace_begin();
+    if (began == 0) return;
+    for (size_t i = 0; i < n; i++)
+        if (tine_future_is_done(f[i])) tine_trace_wait(f[i]->flow, "");
+    tine_trace_end(TINE_TRACE_WAIT, began, "");
+}
+
+static tine_error wait_until(tine_future *const *f, size_t n, bool any, int64_t deadline) {
+    tine_error e = check_futures(f, n);
+    if (e != TINE_OK) return e;
+    size_t done = 0;
+    for (size_t i = 0; i < n; i++) done += tine_future_is_done(f[i]);
+    if (any ? done > 0 : done == n) {
+        trace_no_wait(f, n);
+        return TINE_OK;
+    }
+    tine_context *c = tine_context_current();
+    for (size_t i = 0; c && i < n; i++)
+        if (f[i]->context != c && !tine_future_is_done(f[i])) return foreign();
+    return c ? c->ops->wait(c, f, n, any, deadline) : TINE_ESTATE;
+}
+
+static tine_error take(tine_future *f, tine_value **out) {
+    const tine_value *v = NULL;
+    tine_context *c = f->context;
+    if (c) c->ops->lock(c);
+    tine_error e = tine_future_value_of(f, &v);
+    tine_value *mine = e == TINE_OK && out ? tine_value_ref(v) : NULL;
+    if (c) c->ops->unlock(c);
+    if (mine) *out = tine_value_adopted(mine);
+    return e;
+}
+
+static int64_t deadline_in(double seconds) {
+    int64_t now = tine_clock_ns();
+    if (!(seconds < 9e9)) return INT64_MAX;
+    return seconds <= 0 ? now : now + (int64_t)(seconds * 1e9);
+}
+
+tine_error tine_wait(tine_future *f, tine_value **out) {
+    tine_error e = wait_until(&f, 1, false, INT64_MAX);
+    return e != TINE_OK ? e : take(f, out);
+}
+
+static tine_error late(tine_future *f, double seconds) {
+    tine_context *c = f->context;
+    char *state = NULL;
+    if (c->ops->describe) {
+        c->ops->lock(c);
+        state = c->ops->describe(c, f);
+        c->ops->unlock(c);
+    }
+    tine_error_set(TINE_ETIMEDOUT, "not done after %g s%s%s", seconds, state ? ": " : "",
+                   state ? state : "");
+    free(state);
+    return TINE_ETIMEDOUT;
+}
+
+tine_error tine_wait_for(tine_future *f, double seconds, tine_value **out) {
+    tine_error e = wait_until(&f, 1, false, deadline_in(seconds));
+    if (e == TINE_ETIMEDOUT) return late(f, seconds);
+    return e != TINE_OK ? e : take(f, out);
+}
+
+tine_error tine_wait_any(tine_future *const *f, size_t n, size_t *index) {
+    if (n == 0)
+        return tine_error_set(TINE_EINVAL, "tine_wait_any of no futures would wait for ever");
+    tine_error e = wait_until(f, n, true, INT64_MAX);
+    if (e != TINE_OK) return e;
+    for (size_t i = 0; i < n; i++)
+        if (tine_future_is_done(f[i])) {
+            *index = i;
+            break;
+        }
+    return TINE_OK;
+}
+
+tine_error tine_wait_all(tine_future *const *f, size_t n, tine_value **out) {
+    tine_error e = wait_until(f, n, false, INT64_MAX);
+    for (size_t i = 0; i < n && e == TINE_OK; i++) {
+        e = take(f[i], out ? &out[i] : NULL);
+        if (e == TINE_OK || !out) continue;
+        for (size_t k = 0; k < i; k++) {
+            tine_release_value_(out[k]);
+            out[k] = NULL;
+        }
+    }
+    return e;
+}
+
+bool tine_done(const tine_future *f) { return f && tine_future_is_done(f); }
+
+/* ---- callbacks ---- */
+
+typedef struct callback {
+    tine_waiter waiter;
+    tine_future *future; /* a reference */
+    void (*fn)(tine_future *f, void *ctx);
+    void *ctx;
+    void *host;
+} callback;
+
+static void run_callback(void *arg) {
+    callback *cb = arg;
+    tine_context *c = cb->future->context;
+    cb->fn(cb->future, cb->ctx);
+    if (cb->host) {
+        c->ops->lock(c);
+        c->ops->unhold(c, cb->host);
+        c->ops->unlock(c);
+    }
+    tine_future_unref(cb->future);
+    free(cb);
+}
+
+static void callback_due(tine_waiter *w, tine_future *f) {
+    callback *cb = (callback *)w;
+    f->context->ops->later(f->context, run_callback, cb, cb->host);
+}
+
+tine_error tine_then(tine_future *f, void (*fn)(tine_future *f, void *ctx), void *ctx) {
+    if (!f || !fn) return tine_error_set(TINE_EINVAL, "tine_then needs a future and a function");
+    tine_context *c = f->context;
+    if (!tine_future_is_done(f) && tine_context_current() != c) return foreign();
+    callback *cb = NULL;
+    if (c) c->ops->lock(c);
+    bool done = tine_future_is_done(f);
+    if (!done) {
+        cb = malloc(sizeof *cb);
+        if (cb) {
+            *cb = (callback){
+                .waiter.fn = callback_due, .future = tine_ref_future_(f), .fn = fn, .ctx = ctx};
+            cb->host = tine_current.task ? tine_current.task->host : NULL;
+            if (cb->host) c->ops->hold(c, cb->host);
+            tine_future_await(f, &cb->waiter);
+        }
+    }
+    if (c) c->ops->unlock(c);
+    if (done) fn(f, ctx);
+    return done || cb ? TINE_OK : tine_error_set(TINE_ENOMEM, "no memory for a callback");
+}
+
+/* ---- calling here ---- */
+
+typedef struct future_list {
+    tine_future **items;
+    size_t n, room;
+} future_list;
+
+static int gather(tine_future *f, void *ctx) {
+    future_list *l = ctx;
+    if (l->n == l->room) {
+        size_t room = l->room != 0 ? 2 * l->room : 8;
+        tine_future **items = realloc(l->items, room * sizeof *items);
+        if (!items) return -1;
+        l->items = items;
+        l->room = room;
+    }
+    l->items[l->n++] = f;
+    return 0;
+}
+
+static const tine_value *value_of(tine_future *f, void *ctx) {
+    (void)ctx;
+    const tine_value *v = NULL;
+    if (f->context) f->context->ops->lock(f->context);
+    tine_error e = tine_future_value_of(f, &v);
+    if (f->context) f->context->ops->unlock(f->context);
+    return e == TINE_OK ? v : NULL;
+}
+
+tine_error tine_value_settle(tine_value **v) {
+    future_list futures = {0};
+    tine_error e = TINE_OK;
+    if (tine_value_futures(*v, gather, &futures) != 0)
+        e = tine_error_set(TINE_ENOMEM, "no memory to wait for the futures in a value");
+    if (e == TINE_OK && futures.n > 0) {
+        e = tine_wait_all(futures.items, futures.n, NULL);
+        tine_value *settled = e == TINE_OK ? tine_value_resolve(*v, value_of, NULL) : NULL;
+        if (settled) {
+            tine_value_unref(*v);
+            *v = settled;
+        } else if (e == TINE_OK) {
+            e = tine_last_error();
+        }
+    }
+    free(futures.items);
+    return e;
+}
+
+static tine_error settle_arguments(tine_arguments *a) {
+    tine_error e = TINE_OK;
+    for (size_t i = 0; i < a->n_positional && e == TINE_OK; i++)
+        e = tine_value_settle(&a->positional[i]);
+    for (size_t i = 0; i < a->n_named && e == TINE_OK; i++) e = tine_value_settle(&a->named[i]);
+    return e;
+}
+
+static tine_error find_function(const char *name, const tine_callable **out) {
+    *out = tine_registry_function(name);
+    return *out ? TINE_OK
+                : tine_error_set(TINE_EUNKNOWN, "no function \"%s\" is registered in this program",
+                                 name);
+}
+
+static tine_error call_target(const char *method, const tine_argument *target,
+                              const tine_arguments *arguments, tine_value **out) {
+    void *host = tine_current.task ? tine_current.task->host : NULL;
+    const tine_callable *callable;
+    if (target->type == TINE_ARG_STRING) {
+        if (!target->s)
+            return tine_error_set(TINE_EINVAL, "the name of the function to call is NULL");
+        tine_error e = find_function(target->s, &callable);
+        return e != TINE_OK ? e : tine_call_run(callable, NULL, arguments, host, out);
+    }
+    if (target->type != TINE_ARG_VALUE || !target->value || target->value->kind != TINE_MODULE_REF)
+        return tine_error_set(TINE_EINVAL, "what is called must be a function's name or a module");
+    tine_context *c = tine_context_current();
+    if (!c) return TINE_ESTATE;
+    return tine_instance_call(c, target->value->object, method, arguments, host, out);
+}
+
+tine_value *tine_call_args(const char *method, const tine_argument *args, size_t n) {
+    tine_arguments arguments;
+    tine_value *out = NULL;
+    tine_error e = tine_arguments_make(&arguments, args + 1, n - 1);
+    if (e != TINE_OK) return NULL;
+    e = settle_arguments(&arguments);
+    if (e == TINE_OK) e = call_target(method, &args[0], &arguments, &out);
+    tine_arguments_fini(&arguments);
+    if (e == TINE_OK) e = tine_value_settle(&out);
+    if (e != TINE_OK) {
+        tine_value_unref(out);
+        return NULL;
+    }
+    tine_pool_adopt(&out->handle);
+    return out;
+}
+
+/* ---- objects ---- */
+
+/* With the lock, which the encoder needs too. */
+static tine_error make_object(tine_context *c, const char *class_name, tine_payload *payload,
+                              tine_object *id) {
+    void *host = tine_current.task ? tine_current.task->host : NULL;
+    return c->ops->object(c, host, class_name, payload, id);
+}
+
+tine_value *tine_put(const tine_value *v) {
+    tine_context *c = tine_context_current();
+    if (!v || !c) return NULL;
+    if (v->object != 0) return tine_value_adopted(tine_value_ref(v));
+    tine_value *settled = tine_value_ref(v), *out = NULL;
+    tine_payload *payload = NULL;
+    tine_object id;
+    tine_error e = tine_value_settle(&settled);
+    c->ops->lock(c);
+    if (e == TINE_OK) e = tine_payload_of_value(settled, &c->encoder, &payload);
+    if (e == TINE_OK) e = make_object(c, NULL, payload, &id);
+    c->ops->unlock(c);
+    if (e == TINE_OK) out = tine_value_as_object(settled, id, c->owner);
+    if (e == TINE_OK && c->owner)
+        c->owner->released(c->owner, id); /* the value has a handle of its own */
+    tine_payload_unref(payload);
+    tine_value_unref(settled);
+    return out;
+}
+
+tine_value *tine_module_args(const tine_argument *args, size_t n) {
+    tine_context *c = tine_context_current();
+    if (!c) return NULL;
+    if (args[0].type != TINE_ARG_STRING || !args[0].s) {
+        tine_error_set(TINE_EINVAL, "tine_module: the first argument is the class's name");
+        return NULL;
+    }
+    tine_arguments arguments;
+    tine_payload *payload = NULL;
+    tine_object id;
+    tine_error e = tine_arguments_make(&arguments, args + 1, n - 1);
+    if (e != TINE_OK) return NULL;
+    e = settle_arguments(&arguments);
+    c->ops->lock(c);
+    if (e == TINE_OK) e = tine_payload_of_call(&arguments, &c->encoder, &payload);
+    if (e == TINE_OK) e = make_object(c, args[0].s, payload, &id);
+    c->ops->unlock(c);
+    tine_value *out = e == TINE_OK ? tine_module_ref(id, args[0].s, c->owner) : NULL;
+    if (e == TINE_OK && c->owner) c->owner->released(c->owner, id);
+    tine_payload_unref(payload);
+    tine_arguments_fini(&arguments);
+    return out;
+}

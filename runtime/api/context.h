@@ -1,0 +1,90 @@
+/* Where the public calls go: the coordinator (loop.c) or the worker (workers/worker.c) that the
+ * calling thread belongs to.
+ *
+ * The public functions in api.c know only this table; it is what lets `fork` and `wait` mean the
+ * same in the program and inside a task. A context's futures are touched only under its lock (on a
+ * worker, which is one thread, lock and unlock do nothing). */
+#ifndef TINE_RUNTIME_API_CONTEXT_H
+#define TINE_RUNTIME_API_CONTEXT_H
+
+#include <stdatomic.h>
+
+#include "runtime/call/call.h"
+#include "runtime/api/future.h"
+#include "runtime/wire/message.h"
+#include "runtime/wire/wire.h"
+
+typedef struct tine_context tine_context;
+
+typedef struct tine_context_ops {
+    void (*lock)(tine_context *c);
+    void (*unlock)(tine_context *c);
+    /* Called with the lock: hands a fork over. On TINE_OK `f` will be completed exactly once (the
+     * context holds a reference until then). Errors: EAGAIN only where `may_wait` is false, ENOMEM,
+     * ESTATE. */
+    tine_error (*submit)(tine_context *c, tine_future *f, void *host, const tine_target *target,
+                         uint32_t flags, tine_payload *payload);
+    /* With the lock: the task `host` has one more (less) fork kept back for its arguments, or
+     * callback to come; it is not over before none is left. Never called with a NULL host; NULL
+     * where there are no tasks. */
+    void (*hold)(tine_context *c, void *host);
+    void (*unhold)(tine_context *c, void *host);
+    /* Without the lock, before submit: waits while too much is pending. EAGAIN at once if
+     * !may_wait. */
+    tine_error (*admit)(tine_context *c, bool may_wait);
+    /* Without the lock: blocks until all (or any) of n futures are done or `deadline` (monotonic
+     * ns, INT64_MAX: none) passed. Errors: ETIMEDOUT, ESTATE (called where waiting is impossible: a
+     * callback). */
+    tine_error (*wait)(tine_context *c, tine_future *const *f, size_t n, bool any,
+                       int64_t deadline);
+    /* With the lock: what has become of a future that is not done, malloc'ed; NULL where it is not
+     * known. May be NULL. */
+    char *(*describe)(tine_context *c, const tine_future *f);
+    /* With the lock: makes an object. class_name NULL: a put value. */
+    tine_error (*object)(tine_context *c, void *host, const char *class_name, tine_payload *payload,
+                         tine_object *out);
+    /* Without the lock: the class and the payload (a new reference) of an object; a worker may wait
+     * for it to arrive. */
+    tine_error (*object_payload)(tine_context *c, tine_object id, tine_payload **payload,
+                                 char **class_name);
+    /* With the lock: nothing holds the object any more. NULL where tine_instance_forget is called
+     * instead. */
+    bool (*gone)(tine_context *c, tine_object id);
+    /* With the lock: fn(arg) is run soon, on the thread that drives this context, without the lock;
+     * what it forks is forked by `host`. */
+    void (*later)(tine_context *c, void (*fn)(void *arg), void *arg, void *host);
+    /* With the lock, which it lets go of meanwhile: blocks until somebody calls `changed`; may
+     * return early. */
+    void (*pause)(tine_context *c);
+    bool (*may_pause)(tine_context *c); /* not in a callback, on whose thread the others go on */
+    void (*changed)(tine_context *c);   /* with the lock */
+    /* The last future is gone, and the owner: frees the context. NULL: its futures do not outlive
+     * it. */
+    void (*free)(tine_context *c);
+} tine_context_ops;
+
+struct tine_context {
+    const tine_context_ops *ops;
+    tine_encoder encoder;
+    tine_decoder decoder;     /* used with the lock held */
+    tine_object_owner *owner; /* NULL on workers */
+    struct tine_instances *instances;
+    /* its owner's, and one of each future: they may be asked after it has stopped */
+    atomic_size_t refs;
+};
+
+static inline void tine_context_unref(tine_context *c) {
+    if (!c->ops->free) return;
+    if (atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) == 1) c->ops->free(c);
+}
+
+/* Waits for every future inside *v and puts the results in their places. With no lock held. */
+tine_error tine_value_settle(tine_value **v);
+
+/* The calling thread's context, or NULL with ESTATE set when Tine is not running. */
+tine_context *tine_context_current(void);
+/* The process's own (the coordinator's), for threads that belong to no worker. NULL takes it
+ * away. */
+void tine_context_install(tine_context *c);
+
+#endif

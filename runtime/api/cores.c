@@ -1,0 +1,72 @@
+/* How many cores this process may use. Linux says it in two places: the affinity mask, and the CPU
+ * quota of the control group that the process is in or of any group above it (version 2; of version
+ * 1 only the mount that containers see). */
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "runtime/api/options.h"
+
+static int cores_by_affinity(void) {
+    /* The kernel refuses a mask smaller than its own; 1 << 16 cores are beyond any. */
+    for (int cores = 1024; cores <= 1 << 16; cores *= 4) {
+        cpu_set_t *set = CPU_ALLOC((size_t)cores);
+        if (!set) return 1;
+        size_t size = CPU_ALLOC_SIZE((size_t)cores);
+        int n = sched_getaffinity(0, size, set) == 0 ? CPU_COUNT_S(size, set) : 0;
+        CPU_FREE(set);
+        if (n > 0) return n;
+    }
+    return 1;
+}
+
+static int rounded_up(long long quota, long long period) {
+    if (quota <= 0 || period <= 0) return 0;
+    long long cores = (quota + period - 1) / period;
+    return cores > 1 << 16 ? 0 : (int)cores;
+}
+
+/* The quota in a cpu.max file, in cores; 0: none. */
+static int quota_of(const char *path) {
+    FILE *f = fopen(path, "re");
+    if (!f) return 0;
+    long long quota, period;
+    int n = fscanf(f, "%lld %lld", &quota, &period); /* "max 100000" when there is none */
+    fclose(f);
+    return n == 2 ? rounded_up(quota, period) : 0;
+}
+
+static long long number_in(const char *path) {
+    FILE *f = fopen(path, "re");
+    if (!f) return 0;
+    long long x = 0;
+    int n = fscanf(f, "%lld", &x);
+    fclose(f);
+    return n == 1 ? x : 0;
+}
+
+static int smaller(int a, int b) { return a == 0 || (b != 0 && b < a) ? b : a; }
+
+static int cores_by_quota(void) {
+    int least = rounded_up(number_in("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"),
+                           number_in("/sys/fs/cgroup/cpu/cpu.cfs_period_us"));
+    char line[1024], path[1200];
+    FILE *f = fopen("/proc/self/cgroup", "re");
+    if (!f) return least;
+    while (fgets(line, sizeof line, f)) {
+        if (strncmp(line, "0::/", 4) != 0) continue;
+        char *group = line + 3;
+        group[strcspn(group, "\n")] = 0;
+        for (;;) {
+            snprintf(path, sizeof path, "/sys/fs/cgroup%s/cpu.max", group);
+            least = smaller(least, quota_of(path));
+            char *slash = strrchr(group, '/');
+            if (!slash) break;
+            *slash = 0;
+        }
+    }
+    fclose(f);
+    return least;
+}
+
+int tine_cores_available(void) { return smaller(cores_by_affinity(), cores_by_quota()); }

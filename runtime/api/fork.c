@@ -1,0 +1,236 @@
+/* tine_fork: from a call's arguments to a task in the hands of its context.
+ *
+ * Arguments that are futures, or hold some, are resolved here, by the owner: the fork is kept back
+ * until they are done, then their values take their places and the call is encoded. So no future
+ * ever travels, and a task's arguments are complete when it starts. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/api/context.h"
+#include "runtime/trace/trace.h"
+
+/* What is called. */
+typedef struct fork_target {
+    tine_target target;
+    uint32_t flags;
+    const tine_value *module; /* borrowed; NULL for a function */
+} fork_target;
+
+/* A fork that is kept back until `missing` futures in its arguments are done. */
+typedef struct held_fork {
+    tine_future *result;
+    tine_arguments arguments;
+    fork_target to;
+    char *name, *method; /* what to.target points to */
+    void *host;
+    size_t missing;
+    size_t n, room; /* of waiters */
+    struct dependency {
+        tine_waiter waiter;
+        struct held_fork *fork;
+    } * dependencies;
+} held_fork;
+
+static void *current_host(void) { return tine_current.task ? tine_current.task->host : NULL; }
+
+static tine_error target_of(const char *method, const tine_argument *a, fork_target *out) {
+    if (a->key) return tine_error_set(TINE_EINVAL, "what is called cannot be a keyword argument");
+    if (a->type == TINE_ARG_STRING) {
+        if (!a->s) return tine_error_set(TINE_EINVAL, "the name of the function to call is NULL");
+        const tine_callable *c = tine_registry_function(a->s);
+        out->flags = c ? (uint32_t)c->flags : 0;
+        out->target = (tine_target){.name = a->s};
+        return TINE_OK;
+    }
+    if (a->type == TINE_ARG_VALUE && !a->value) /* its maker failed: that error stands */
+        return tine_last_error() != TINE_OK
+                   ? tine_last_error()
+                   : tine_error_set(TINE_EINVAL, "the module to call is NULL");
+    if (a->type != TINE_ARG_VALUE || a->value->kind != TINE_MODULE_REF)
+        return tine_error_set(
+            TINE_EINVAL, "what is called must be a function's name or a module, not %s",
+            a->type == TINE_ARG_VALUE ? tine_kind_name(a->value->kind) : "a number or a future");
+    const tine_class_entry *class = tine_registry_class(a->value->bytes.data);
+    out->module = a->value;
+    out->target =
+        (tine_target){a->value->bytes.data, method ? method : "forward", a->value->object};
+    const tine_callable *c = class ? tine_class_method(class, out->target.method) : NULL;
+    out->flags = c ? (uint32_t)c->flags : 0;
+    return TINE_OK;
+}
+
+static tine_error hand_over(tine_context *c, tine_future *result, void *host, const fork_target *to,
+                            const tine_arguments *arguments) {
+    tine_payload *payload;
+    tine_error e = tine_payload_of_call(arguments, &c->encoder, &payload);
+    if (e != TINE_OK) return e;
+    e = c->ops->submit(c, result, host, &to->target, to->flags, payload);
+    tine_payload_unref(payload);
+    return e;
+}
+
+static void fail(tine_future *f, tine_error e) {
+    tine_future_complete(f, e, NULL, tine_error_message());
+}
+
+static void held_free(held_fork *h) {
+    tine_arguments_fini(&h->arguments);
+    tine_future_unref(h->result);
+    tine_value_unref(h->to.module);
+    free(h->name);
+    free(h->method);
+    free(h->dependencies);
+    free(h);
+}
+
+static const tine_value *result_value(tine_future *f, void *ctx) {
+    (void)ctx;
+    const tine_value *v = NULL;
+    return tine_future_value_of(f, &v) == TINE_OK ? v : NULL;
+}
+
+static int first_failure(tine_future *f, void *ctx) {
+    const tine_value *ignored;
+    tine_error e = tine_future_value_of(f, &ignored);
+    if (e != TINE_OK) *(tine_error *)ctx = e;
+    return e != TINE_OK;
+}
+
+/* Puts the results of the futures in *v in their places. */
+static tine_error resolve(tine_value **v) {
+    tine_error e = TINE_OK;
+    if (tine_value_futures(*v, first_failure, &e) != 0) return e;
+    tine_value *resolved = tine_value_resolve(*v, result_value, NULL);
+    if (!resolved) return tine_last_error();
+    tine_value_unref(*v);
+    *v = resolved;
+    return TINE_OK;
+}
+
+static tine_error resolve_all(tine_arguments *a) {
+    tine_error e = TINE_OK;
+    for (size_t i = 0; i < a->n_positional && e == TINE_OK; i++) e = resolve(&a->positional[i]);
+    for (size_t i = 0; i < a->n_named && e == TINE_OK; i++) e = resolve(&a->named[i]);
+    return e;
+}
+
+/* All arguments are there, or one has failed. */
+static void release_held(held_fork *h) {
+    tine_context *c = h->result->context;
+    tine_error e = resolve_all(&h->arguments);
+    if (e == TINE_OK) e = hand_over(c, h->result, h->host, &h->to, &h->arguments);
+    if (e != TINE_OK) fail(h->result, e);
+    if (h->host) c->ops->unhold(c, h->host);
+    held_free(h);
+}
+
+static void dependency_done(tine_waiter *w, tine_future *f) {
+    (void)f;
+    held_fork *h = ((struct dependency *)w)->fork;
+    if (--h->missing == 0) release_held(h);
+}
+
+static int count_pending(tine_future *f, void *ctx) {
+    *(size_t *)ctx += !tine_future_is_done(f);
+    return 0;
+}
+
+static int depend_on(tine_future *f, void *ctx) {
+    held_fork *h = ctx;
+    if (tine_future_is_done(f)) return 0;
+    struct dependency *d = &h->dependencies[h->n++];
+    *d = (struct dependency){.waiter.fn = dependency_done, .fork = h};
+    tine_future_await(f, &d->waiter);
+    return 0;
+}
+
+static int same_context(tine_future *f, void *ctx) { return f->context != ctx; }
+
+static void each_future(const tine_arguments *a, int (*fn)(tine_future *, void *), void *ctx) {
+    for (size_t i = 0; i < a->n_positional; i++) tine_value_futures(a->positional[i], fn, ctx);
+    for (size_t i = 0; i < a->n_named; i++) tine_value_futures(a->named[i], fn, ctx);
+}
+
+/* With the lock. Takes over `arguments` on success. */
+static tine_error hold(tine_context *c, tine_future *result, void *host, const fork_target *to,
+                       tine_arguments *arguments, size_t missing) {
+    held_fork *h = calloc(1, sizeof *h);
+    if (!h) goto no_memory;
+    h->to = *to;
+    h->to.module = tine_value_ref(to->module);
+    h->name = strdup(to->target.name);
+    h->method = to->target.method ? strdup(to->target.method) : NULL;
+    h->dependencies = calloc(missing, sizeof *h->dependencies);
+    if (!h->name || (to->target.method && !h->method) || !h->dependencies) goto no_memory;
+    h->to.target.name = h->name;
+    h->to.target.method = h->method;
+    h->result = tine_ref_future_(result);
+    h->host = host;
+    h->arguments = *arguments;
+    *arguments = (tine_arguments){0};
+    h->missing = missing;
+    if (host) c->ops->hold(c, host);
+    each_future(&h->arguments, depend_on, h);
+    return TINE_OK;
+no_memory:
+    if (h) held_free(h);
+    return tine_error_set(TINE_ENOMEM, "no memory for a fork");
+}
+
+static tine_error check_contexts(tine_context *c, const tine_arguments *a) {
+    int foreign = 0;
+    for (size_t i = 0; i < a->n_positional && !foreign; i++)
+        foreign = tine_value_futures(a->positional[i], same_context, c);
+    for (size_t i = 0; i < a->n_named && !foreign; i++)
+        foreign = tine_value_futures(a->named[i], same_context, c);
+    return foreign ? tine_error_set(TINE_EINVAL,
+                                    "a future can be used only in the process that forked it")
+                   : TINE_OK;
+}
+
+static tine_error start(tine_context *c, tine_future *result, const char *method,
+                        const tine_argument *args, size_t n) {
+    fork_target to = {0};
+    tine_arguments arguments = {0};
+    tine_error e = target_of(method, &args[0], &to);
+    if (e == TINE_OK) e = tine_arguments_make(&arguments, args + 1, n - 1);
+    if (e == TINE_OK) e = check_contexts(c, &arguments);
+    if (e != TINE_OK) goto out;
+    c->ops->lock(c);
+    size_t missing = 0;
+    each_future(&arguments, count_pending, &missing);
+    if (missing > 0) {
+        e = hold(c, result, current_host(), &to, &arguments, missing);
+    } else {
+        e = resolve_all(&arguments);
+        if (e == TINE_OK) e = hand_over(c, result, current_host(), &to, &arguments);
+    }
+    c->ops->unlock(c);
+out:
+    tine_arguments_fini(&arguments);
+    return e;
+}
+
+static tine_future *fork_call(bool may_wait, const char *method, const tine_argument *args,
+                              size_t n) {
+    tine_context *c = tine_context_current();
+    tine_future *f = tine_future_new(c);
+    if (!f) return NULL;
+    tine_error e = c ? c->ops->admit(c, may_wait) : tine_last_error();
+    if (e == TINE_EAGAIN && !may_wait) {
+        tine_future_unref(f);
+        return NULL;
+    }
+    if (e == TINE_OK) e = start(c, f, method, args, n);
+    if (e != TINE_OK) fail(f, e);
+    tine_pool_adopt(&f->handle);
+    return f;
+}
+
+tine_future *tine_fork_args(const char *method, const tine_argument *args, size_t n) {
+    return fork_call(true, method, args, n);
+}
+
+tine_future *tine_try_fork_args(const char *method, const tine_argument *args, size_t n) {
+    return fork_call(false, method, args, n);
+}

@@ -1,0 +1,170 @@
+/* Instances of modules: see instances.h. A process has few (a few hundred at most), so they stand
+ * in a list, the one used last in front. An instance that is being made is marked so: others who
+ * need it wait (pause), since `init` may take long, may fork and wait itself, and must run once. */
+#include "runtime/api/instances.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "transport/base/assert.h"
+
+typedef struct instance {
+    struct instance *next;
+    tine_object id;
+    enum { MAKING, READY, BROKEN } state;
+    bool forgotten;
+    unsigned users;
+    const tine_class_entry *class;
+    void *self;
+} instance;
+
+struct tine_instances {
+    instance *first;
+};
+
+static instance **place_of(tine_instances *all, tine_object id) {
+    instance **at = &all->first;
+    while (*at && (*at)->id != id) at = &(*at)->next;
+    return at;
+}
+
+static void destroy(instance *i) {
+    if (i->state == READY && i->class->class->fini) i->class->class->fini(i->self);
+    free(i);
+}
+
+static tine_error make(tine_context *c, instance *i, void *host) {
+    tine_payload *payload = NULL;
+    tine_arguments arguments = {0};
+    char *class_name = NULL;
+    tine_error e = c->ops->object_payload(c, i->id, &payload, &class_name);
+    if (e != TINE_OK) return e;
+    i->class = tine_registry_class(class_name);
+    if (!i->class) {
+        e = tine_error_set(TINE_EUNKNOWN, "no class \"%s\" is registered in this program",
+                           class_name);
+    } else {
+        c->ops->lock(c);
+        e = tine_payload_call(payload, &c->decoder, &arguments);
+        c->ops->unlock(c);
+    }
+    if (e == TINE_OK) e = tine_call_init(i->class, &arguments, host, &i->self);
+    tine_arguments_fini(&arguments);
+    tine_payload_unref(payload);
+    free(class_name);
+    return e;
+}
+
+/* With the lock. */
+static void leave(tine_context *c, instance *i) {
+    if (--i->users > 0 || (!i->forgotten && i->state != BROKEN)) return;
+    instance **at = place_of(c->instances, i->id);
+    TINE_ASSERT_TRUE(*at == i);
+    *at = i->next;
+    c->ops->unlock(c); /* fini is the user's */
+    destroy(i);
+    c->ops->lock(c);
+}
+
+/* With the lock: those whose objects are gone, taken out of the list. */
+static instance *take_gone(tine_context *c) {
+    instance *out = NULL;
+    for (instance **at = &c->instances->first; c->ops->gone && *at;) {
+        instance *i = *at;
+        if (i->users > 0 || i->state != READY || !c->ops->gone(c, i->id)) {
+            at = &i->next;
+            continue;
+        }
+        *at = i->next;
+        i->next = out;
+        out = i;
+    }
+    return out;
+}
+
+static void destroy_all(instance *i) {
+    while (i) {
+        instance *next = i->next;
+        destroy(i);
+        i = next;
+    }
+}
+
+/* With the lock, which it lets go of meanwhile: a use of the instance, ready or broken. */
+static tine_error enter(tine_context *c, tine_object id, void *host, instance **out) {
+    instance **at = place_of(c->instances, id), *i = *at;
+    if (!i) {
+        i = calloc(1, sizeof *i);
+        if (!i) return tine_error_set(TINE_ENOMEM, "no memory for a module");
+        instance *old = take_gone(c);
+        *i = (instance){.next = c->instances->first, .id = id, .state = MAKING, .users = 1};
+        c->instances->first = i;
+        c->ops->unlock(c);
+        destroy_all(old); /* fini is the user's */
+        tine_error e = make(c, i, host);
+        c->ops->lock(c);
+        i->state = e == TINE_OK ? READY : BROKEN;
+        c->ops->changed(c);
+        *out = i;
+        if (e != TINE_OK) leave(c, i);
+        return e;
+    }
+    *at = i->next;
+    i->next = c->instances->first;
+    c->instances->first = i;
+    i->users++;
+    while (i->state == MAKING && c->ops->may_pause(c)) c->ops->pause(c);
+    *out = i;
+    if (i->state == READY) return TINE_OK;
+    if (i->state == MAKING) {
+        leave(c, i);
+        return tine_error_set(TINE_ESTATE,
+                              "the module is being made, and a callback cannot wait for it");
+    }
+    leave(c, i);
+    return tine_error_set(TINE_EFAILED,
+                          "the module could not be made (another call that needed it failed)");
+}
+
+tine_error tine_instance_call(tine_context *c, tine_object id, const char *method,
+                              const tine_arguments *arguments, void *host, tine_value **out) {
+    instance *i = NULL;
+    c->ops->lock(c);
+    if (!c->instances) c->instances = calloc(1, sizeof *c->instances);
+    tine_error e = c->instances ? enter(c, id, host, &i)
+                                : tine_error_set(TINE_ENOMEM, "no memory for a module");
+    c->ops->unlock(c);
+    if (e != TINE_OK) return e;
+    if (!method) method = "forward";
+    const tine_callable *callable = tine_class_method(i->class, method);
+    if (callable)
+        e = tine_call_run(callable, i->self, arguments, host, out);
+    else
+        e = tine_error_set(TINE_EUNKNOWN, "class \"%s\" has no method \"%s\"",
+                           i->class->class->name, method);
+    c->ops->lock(c);
+    leave(c, i);
+    c->ops->unlock(c);
+    return e;
+}
+
+void tine_instance_forget(tine_context *c, tine_object id) {
+    if (!c->instances) return;
+    instance **at = place_of(c->instances, id), *i = *at;
+    if (!i) return;
+    i->forgotten = true;
+    i->users++;
+    leave(c, i);
+}
+
+void tine_instances_free(tine_context *c) {
+    tine_instances *all = c->instances;
+    while (all && all->first) {
+        instance *i = all->first;
+        TINE_ASSERT(i->users, ==, 0);
+        all->first = i->next;
+        destroy(i);
+    }
+    free(all);
+    c->instances = NULL;
+}

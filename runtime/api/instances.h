@@ -1,0 +1,21 @@
+/* Instances of modules in one context: made from the object's constructor arguments at the first
+ * call that needs them here, at most once, and freed when the object is dropped (at the
+ * coordinator: when the next one is made after that). */
+#ifndef TINE_RUNTIME_API_INSTANCES_H
+#define TINE_RUNTIME_API_INSTANCES_H
+
+#include "runtime/api/context.h"
+
+typedef struct tine_instances tine_instances;
+
+/* Calls a method (NULL: "forward") of module `id` here, making the instance first if need be. No
+ * lock held. */
+tine_error tine_instance_call(tine_context *c, tine_object id, const char *method,
+                              const tine_arguments *arguments, void *host, tine_value **out);
+/* The object is gone: its instance is freed, when the last call in it has returned. With the
+ * lock. */
+void tine_instance_forget(tine_context *c, tine_object id);
+/* Frees all; no call may be under way. */
+void tine_instances_free(tine_context *c);
+
+#endif

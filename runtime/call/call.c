@@ -1,0 +1,213 @@
+/* Running one call: bind, run, take the result out of the task's pool before the pool goes. The
+ * caller's last error is put aside meanwhile, so that a body that returns NULL is known to have set
+ * its own, and a successful call leaves the caller's sentence. */
+#include "runtime/call/call.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/call/signature.h"
+
+void tine_arguments_fini(tine_arguments *a) {
+    for (size_t i = 0; i < a->n_positional; i++) tine_value_unref(a->positional[i]);
+    for (size_t i = 0; i < a->n_named; i++) {
+        free(a->keys[i]);
+        tine_value_unref(a->named[i]);
+    }
+    free(a->positional);
+    free(a->keys);
+    free(a->named);
+    *a = (tine_arguments){0};
+}
+
+static tine_error add_named(tine_arguments *a, const char *key, tine_value *v) {
+    for (size_t i = 0; i < a->n_named; i++)
+        if (strcmp(a->keys[i], key) == 0)
+            return tine_error_set(TINE_EINVAL, "keyword argument repeated: '%s'", key);
+    if (!tine_utf8_valid(key, strlen(key)))
+        return tine_error_set(TINE_EINVAL, "a keyword is not UTF-8");
+    char *copy = strdup(key);
+    if (!copy) return tine_error_set(TINE_ENOMEM, "no memory for a call's arguments");
+    a->keys[a->n_named] = copy;
+    a->named[a->n_named++] = tine_value_ref(v);
+    return TINE_OK;
+}
+
+tine_error tine_arguments_make(tine_arguments *out, const tine_argument *args, size_t n) {
+    tine_arguments a = {0};
+    tine_error e = TINE_OK;
+    size_t named = 0;
+    for (size_t i = 0; i < n; i++) named += args[i].key != NULL;
+    if (n > named) a.positional = calloc(n - named, sizeof *a.positional);
+    if (named) a.keys = calloc(named, sizeof *a.keys), a.named = calloc(named, sizeof *a.named);
+    if ((n > named && !a.positional) || (named && (!a.keys || !a.named)))
+        e = tine_error_set(TINE_ENOMEM, "no memory for a call's arguments");
+    for (size_t i = 0; i < n && e == TINE_OK; i++) {
+        tine_value *v = tine_argument_value(&args[i]);
+        if (!v) {
+            e = tine_last_error();
+        } else if (args[i].key) {
+            e = add_named(&a, args[i].key, v);
+            tine_value_unref(v);
+        } else {
+            a.positional[a.n_positional++] = v;
+        }
+    }
+    if (e == TINE_OK)
+        *out = a;
+    else
+        tine_arguments_fini(&a);
+    return e;
+}
+
+/* What the caller had, put aside while a task runs. */
+typedef struct outer {
+    tine_failure failure;
+    tine_pool *pool;
+    tine_task *task;
+} outer;
+
+static tine_error enter(tine_task *t, outer *o, const tine_callable *callable, void *self,
+                        const tine_arguments *arguments, void *host) {
+    *t = (tine_task){.callable = callable, .self = self, .host = host, .outer = tine_current.task};
+    t->n_bound = callable->signature->n;
+    t->bound = malloc((t->n_bound + 1) * sizeof *t->bound);
+    if (!t->bound)
+        return tine_error_set(TINE_ENOMEM, "no memory for a call of %s()", callable->name);
+    tine_error e = tine_signature_bind(callable->signature, callable->name, arguments, t->bound);
+    if (e) {
+        free(t->bound);
+        return e;
+    }
+    *o = (outer){tine_current.failure, tine_current.pool, tine_current.task};
+    tine_current.failure = (tine_failure){0};
+    tine_current.pool = &t->pool;
+    tine_current.task = t;
+    return TINE_OK;
+}
+
+/* `ok`: the body gave a result and no accessor failed it. */
+static tine_error leave(tine_task *t, outer *o, bool ok) {
+    tine_pool_drain(&t->pool);
+    tine_current.pool = o->pool;
+    tine_current.task = o->task;
+    for (size_t i = 0; i < t->n_bound; i++) tine_value_unref(t->bound[i]);
+    free(t->bound);
+    if (ok) {
+        tine_error_clear();
+        tine_current.failure = o->failure;
+        return TINE_OK;
+    }
+    tine_failure_fini(&o->failure);
+    if (tine_last_error() == TINE_OK)
+        tine_error_set(TINE_EFAILED, "%s() returned NULL and did not say why", t->callable->name);
+    return tine_last_error();
+}
+
+tine_error tine_call_run(const tine_callable *callable, void *self, const tine_arguments *arguments,
+                         void *host, tine_value **out) {
+    tine_task task;
+    outer o;
+    tine_error e = enter(&task, &o, callable, self, arguments, host);
+    if (e) return e;
+    tine_value *result = callable->call(&task);
+    if (result && !tine_pool_gives(&result->handle)) tine_value_ref(result);
+    bool ok = result && !task.failed;
+    e = leave(&task, &o, ok);
+    if (e)
+        tine_value_unref(result);
+    else
+        *out = result;
+    return e;
+}
+
+tine_error tine_call_init(const tine_class_entry *class, const tine_arguments *arguments,
+                          void *host, void **self) {
+    tine_task task;
+    outer o;
+    tine_error e = enter(&task, &o, &class->constructor, NULL, arguments, host);
+    if (e) return e;
+    void *made = class->class->init(&task);
+    bool ok = made && !task.failed;
+    if (made && !ok && class->class->fini) class->class->fini(made);
+    e = leave(&task, &o, ok);
+    if (e == TINE_OK) *self = made;
+    return e;
+}
+
+void *tine_self(tine_task *task) { return task->self; }
+
+tine_value *tine_fail(tine_task *task, const char *format, ...) {
+    va_list ap;
+    va_start(ap, format);
+    tine_error_setv(TINE_EFAILED, format, ap);
+    va_end(ap);
+    task->failed = true;
+    return NULL;
+}
+
+const tine_value *tine_arg(tine_task *task, size_t i) {
+    if (i < task->n_bound) return task->bound[i];
+    tine_error_set(TINE_EINVAL, "%s() has %zu parameters: tine_arg cannot give number %zu (from 0)",
+                   task->callable->name, task->n_bound, i);
+    task->failed = true;
+    return NULL;
+}
+
+static void wrong_argument(tine_task *task, size_t i, const char *wanted, const tine_value *v) {
+    tine_error_set(TINE_EINVAL, "%s(): argument '%s' must be %s, not %s", task->callable->name,
+                   task->callable->signature->parameters[i].name, wanted, tine_kind_name(v->kind));
+    task->failed = true;
+}
+
+/* One-element tensors count as numbers, as in PyTorch. */
+static bool is_number(const tine_value *v, bool floating) {
+    if (v->kind == TINE_TENSOR && v->tensor.elements == 1)
+        return floating || (v->tensor.dtype != TINE_F32 && v->tensor.dtype != TINE_F64 &&
+                            v->tensor.dtype != TINE_BF16);
+    return v->kind == TINE_INT || (floating && v->kind == TINE_FLOAT);
+}
+
+int64_t tine_arg_int(tine_task *task, size_t i) {
+    const tine_value *v = tine_arg(task, i);
+    if (!v) return 0;
+    if (is_number(v, false)) return tine_as_int(v);
+    wrong_argument(task, i, "int", v);
+    return 0;
+}
+
+double tine_arg_float(tine_task *task, size_t i) {
+    const tine_value *v = tine_arg(task, i);
+    if (!v) return 0;
+    if (is_number(v, true)) return tine_as_float(v);
+    wrong_argument(task, i, "float", v);
+    return 0;
+}
+
+const char *tine_arg_string(tine_task *task, size_t i) {
+    const tine_value *v = tine_arg(task, i);
+    if (!v || v->kind == TINE_STRING) return v ? v->bytes.data : NULL;
+    wrong_argument(task, i, "string", v);
+    return NULL;
+}
+
+const tine_value *tine_arg_tensor(tine_task *task, size_t i, tine_dtype t, int rank) {
+    const tine_value *v = tine_arg(task, i);
+    if (!v) return NULL;
+    if (v->kind != TINE_TENSOR) {
+        wrong_argument(task, i, "tensor", v);
+        return NULL;
+    }
+    const char *parameter = task->callable->signature->parameters[i].name;
+    if (t != 0 && v->tensor.dtype != t)
+        tine_error_set(TINE_EINVAL, "%s(): argument '%s' must be a %s tensor, not %s",
+                       task->callable->name, parameter, tine_dtype_name(t),
+                       tine_dtype_name(v->tensor.dtype));
+    else if (rank >= 0 && v->tensor.rank != rank)
+        tine_error_set(TINE_EINVAL, "%s(): argument '%s' must be %d-D, not %d-D",
+                       task->callable->name, parameter, rank, v->tensor.rank);
+    else
+        return v;
+    task->failed = true;
+    return NULL;
+}

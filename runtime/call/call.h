@@ -1,0 +1,68 @@
+/* Calling a registered function or method here: look it up, bind its arguments as Python would, run
+ * it. The same code serves workers (inside a fiber) and tine_call. */
+#ifndef TINE_RUNTIME_CALL_CALL_H
+#define TINE_RUNTIME_CALL_CALL_H
+
+#include "runtime/value/state.h"
+#include "runtime/value/value.h"
+
+typedef struct tine_signature tine_signature; /* a parsed PARAMETERS text */
+
+typedef struct tine_callable {
+    const char *name; /* "neg", "lstm.forward" */
+    tine_signature *signature;
+    tine_function call; /* NULL for a class's constructor */
+    int flags;
+} tine_callable;
+
+typedef struct tine_class_entry {
+    const tine_class *class;
+    tine_callable constructor;
+    tine_callable *methods;
+    size_t n_methods;
+} tine_class_entry;
+
+/* The registry: filled before main by constructors, read-only afterwards (a lock guards late
+ * registration). */
+const tine_callable *tine_registry_function(const char *name);
+const tine_class_entry *tine_registry_class(const char *name);
+const tine_callable *tine_class_method(const tine_class_entry *c, const char *method);
+/* names, sorted; returns how many there are */
+size_t tine_registry_functions(const char **out, size_t room);
+size_t tine_registry_classes(const char **out, size_t room);
+
+/* The arguments of one call, all owned. Zeroed is empty. */
+typedef struct tine_arguments {
+    tine_value **positional;
+    size_t n_positional;
+    char **keys;
+    tine_value **named;
+    size_t n_named;
+} tine_arguments;
+void tine_arguments_fini(tine_arguments *a);
+/* From the macros' array, args[0] (the target) left out. EINVAL: a key twice, positional after
+ * keyword is allowed. */
+tine_error tine_arguments_make(tine_arguments *out, const tine_argument *args, size_t n);
+
+struct tine_task {
+    const tine_callable *callable;
+    void *self;
+    tine_value **bound; /* in the order of the signature; borrowed by the body */
+    size_t n_bound;
+    bool failed; /* an argument accessor or tine_fail has failed it, whatever the body returns */
+    tine_pool pool;
+    struct tine_task *outer; /* the task that called this one with tine_call, or NULL */
+    /* the worker's record of the task this runs in; NULL in the coordinator's program */
+    void *host;
+};
+
+/* Binds and runs; the result is a new reference in no pool (it may be or hold a future). Errors:
+ * EINVAL (binding: "neg() got an unexpected keyword argument 'y'"), EFAILED (the body), or what the
+ * body's last error was; the sentence is the current state's. */
+tine_error tine_call_run(const tine_callable *callable, void *self, const tine_arguments *arguments,
+                         void *host, tine_value **out);
+/* The same for a class's constructor: the state of a new instance. */
+tine_error tine_call_init(const tine_class_entry *class, const tine_arguments *arguments,
+                          void *host, void **self);
+
+#endif

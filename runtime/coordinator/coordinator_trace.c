@@ -1,0 +1,166 @@
+/* Gathering the profile: workers are told to record, asked for what they recorded and, where they
+ * are on other hosts, for their clocks; then everything is written into one file on the
+ * coordinator's clock. A worker that computes answers when it is done. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "runtime/coordinator/coordinator_internal.h"
+#include "transport/base/log.h"
+#include "runtime/coordinator/loop_internal.h"
+#include "runtime/trace/trace.h"
+#include "transport/base/clock.h"
+
+/* Questions to each remote worker's clock: the shortest round trip of them bounds the error. */
+enum { CLOCK_QUESTIONS = 16 };
+
+typedef struct source {
+    tine_peer peer;
+    char name[160];
+    bool remote;
+    tine_payload *events;
+    tine_clock clock;
+    int64_t asked;
+    uint32_t answers;
+} source;
+
+typedef struct gathering {
+    tine_coordinator *c;
+    source *sources;
+    size_t n;
+} gathering;
+
+static source *source_of(gathering *g, tine_peer peer) {
+    for (size_t i = 0; i < g->n; i++)
+        if (g->sources[i].peer == peer) return &g->sources[i];
+    return NULL;
+}
+
+static void ask_clock(gathering *g, source *s) {
+    tine_message ping = {.type = TINE_MSG_PING, .seq = s->answers + 1};
+    s->asked = tine_clock_ns();
+    tine_loop_send(g->c->loop, s->peer, &ping);
+}
+
+static void heard(void *arg, tine_peer peer, const tine_message *m) {
+    gathering *g = arg;
+    source *s = source_of(g, peer);
+    if (!s) return;
+    if (m->type == TINE_MSG_EVENTS && !s->events) s->events = tine_payload_ref(m->payload);
+    if (m->type != TINE_MSG_PONG || m->seq != s->answers + 1) return;
+    tine_clock_add(&s->clock, s->asked, (int64_t)m->clock, tine_clock_ns());
+    if (++s->answers < CLOCK_QUESTIONS) ask_clock(g, s);
+}
+
+static bool all_heard(void *arg) {
+    gathering *g = arg;
+    for (size_t i = 0; i < g->n; i++) {
+        source *s = &g->sources[i];
+        tine_worker_info still;
+        if (!tine_scheduler_worker(g->c->loop->scheduler, s->peer, &still)) continue; /* lost */
+        if (!s->events || (s->remote && s->answers < CLOCK_QUESTIONS)) return false;
+    }
+    return true;
+}
+
+/* With the lock. */
+static tine_error list_workers(gathering *g) {
+    char host[256] = "";
+    gethostname(host, sizeof host - 1);
+    size_t n = tine_scheduler_workers(g->c->loop->scheduler, NULL, 0);
+    tine_worker_info *info = calloc(n + 1, sizeof *info);
+    g->sources = calloc(n + 1, sizeof *g->sources);
+    if (!info || !g->sources) {
+        free(info);
+        return tine_error_set(TINE_ENOMEM, "no memory to gather a trace");
+    }
+    g->n = tine_scheduler_workers(g->c->loop->scheduler, info, n);
+    for (size_t i = 0; i < g->n; i++) {
+        source *s = &g->sources[i];
+        s->peer = info[i].peer;
+        s->remote = strcmp(info[i].host, host) != 0;
+        if (info[i].rank >= 0)
+            snprintf(s->name, sizeof s->name, "rank %d (pid %u, host %s)", info[i].rank,
+                     info[i].pid, info[i].host);
+        else
+            snprintf(s->name, sizeof s->name, "worker %zu (pid %u, host %s)", i + 1, info[i].pid,
+                     info[i].host);
+    }
+    free(info);
+    return TINE_OK;
+}
+
+static void tell_all(tine_coordinator *c, gathering *g, uint32_t what) {
+    tine_message m = {.type = TINE_MSG_TRACE, .flags = what};
+    for (size_t i = 0; i < g->n; i++) tine_loop_send(c->loop, g->sources[i].peer, &m);
+}
+
+tine_error tine_coordinator_trace_start(tine_coordinator *c) {
+    gathering g = {.c = c};
+    tine_error e = tine_trace_record(true);
+    if (e != TINE_OK) return e;
+    tine_loop_lock(c->loop);
+    tine_loop_claim(c->loop);
+    tine_scheduler_trace(c->loop->scheduler, true);
+    e = list_workers(&g);
+    if (e == TINE_OK) tell_all(c, &g, 1);
+    tine_loop_yield(c->loop);
+    tine_loop_unlock(c->loop);
+    free(g.sources);
+    return e;
+}
+
+/* As the driver, until everyone is asked. */
+static void gather(gathering *g, int64_t deadline) {
+    tine_loop *l = g->c->loop;
+    tine_loop_listen(l, heard, g);
+    tell_all(g->c, g, 2);
+    for (size_t i = 0; i < g->n; i++)
+        if (g->sources[i].remote) ask_clock(g, &g->sources[i]);
+    tine_loop_yield(l);
+    if (tine_loop_until(l, all_heard, g, deadline) == TINE_OK) return;
+    for (size_t i = 0; i < g->n; i++)
+        if (!g->sources[i].events)
+            tine_log(TINE_LOG_WARN, "the trace lacks %s: it did not answer", g->sources[i].name);
+}
+
+static tine_error write_file(gathering *g, const char *path) {
+    tine_payload *mine = NULL;
+    tine_trace_process *all = calloc(g->n + 1, sizeof *all);
+    char own[64];
+    tine_error e =
+        !all ? tine_error_set(TINE_ENOMEM, "no memory to write a trace") : tine_trace_take(&mine);
+    if (e == TINE_OK) {
+        snprintf(own, sizeof own, "coordinator (pid %d)", (int)getpid());
+        all[0] = (tine_trace_process){.name = own, .events = &mine, .n_events = 1};
+        for (size_t i = 0; i < g->n; i++) {
+            source *s = &g->sources[i];
+            tine_trace_process *p = &all[i + 1];
+            *p = (tine_trace_process){.name = s->name, .events = &s->events, .n_events = s->events != NULL};
+            tine_clock_estimate(&s->clock, tine_clock_ns(), &p->offset_ns, &p->error_ns);
+        }
+        e = tine_trace_json(path, all, g->n + 1);
+    }
+    tine_payload_unref(mine);
+    free(all);
+    return e;
+}
+
+tine_error tine_coordinator_trace_write(tine_coordinator *c, const char *path, double seconds) {
+    gathering g = {.c = c};
+    tine_loop_lock(c->loop);
+    tine_loop_claim(c->loop);
+    tine_error e = list_workers(&g);
+    if (e == TINE_OK)
+        gather(&g, tine_clock_ns() + (int64_t)(seconds * 1e9));
+    else
+        tine_loop_yield(c->loop);
+    tine_loop_listen(c->loop, NULL, NULL);
+    tine_loop_unlock(c->loop);
+    if (e == TINE_OK) e = write_file(&g, path);
+    for (size_t i = 0; i < g.n; i++) tine_payload_unref(g.sources[i].events);
+    free(g.sources);
+    return e;
+}

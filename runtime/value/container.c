@@ -1,0 +1,186 @@
+/* Lists and dicts, and the walks over futures inside values. Items and keys lie behind the struct
+ * in one allocation. The depth is bounded when a container is made, so that every walk may recurse
+ * on a task's small stack. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/value/value.h"
+
+static int depth_of(const tine_value *v) {
+    return v->kind == TINE_LIST || v->kind == TINE_DICT ? v->list.depth : 0;
+}
+
+tine_value *tine_container_new(tine_kind kind, size_t n, const char *const *keys,
+                               tine_value **items) {
+    const size_t head = sizeof((tine_value *)0)->list;
+    size_t text = 0, each = keys ? sizeof(tine_value *) + sizeof(char *) : sizeof(tine_value *);
+    int depth = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (depth_of(items[i]) > depth) depth = depth_of(items[i]);
+        if (keys) text += strlen(keys[i]) + 1;
+    }
+    if (depth >= TINE_MAX_DEPTH) {
+        tine_error_set(TINE_EINVAL, "lists and dicts nest at most %d deep", TINE_MAX_DEPTH);
+        return NULL;
+    }
+    tine_value *v = tine_value_new(kind, head + n * each + text);
+    if (!v) return NULL;
+    v->list.n = n;
+    v->list.items = (tine_value **)((char *)&v->list + head);
+    v->list.keys = keys ? (char **)(v->list.items + n) : NULL;
+    v->list.base = NULL;
+    v->list.depth = depth + 1;
+    if (n) memcpy(v->list.items, items, n * sizeof *items);
+    if (!keys) return v;
+    char *to = (char *)(v->list.keys + n);
+    for (size_t i = 0; i < n; i++) {
+        v->list.keys[i] = to;
+        to = stpcpy(to, keys[i]) + 1;
+    }
+    return v;
+}
+
+static tine_value *container_of(tine_kind kind, const char *const *keys, tine_value *const *items,
+                                size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        if (items[i]) continue;
+        if (tine_last_error() == TINE_OK)
+            tine_error_set(TINE_EINVAL, "item %zu of the %s is NULL", i, tine_kind_name(kind));
+        return NULL;
+    }
+    tine_value *v = tine_container_new(kind, n, keys, (tine_value **)items);
+    if (!v) return NULL;
+    for (size_t i = 0; i < n; i++) tine_value_ref(items[i]);
+    return tine_value_adopted(v);
+}
+
+tine_value *tine_list_of(tine_value *const *items, size_t n) {
+    return container_of(TINE_LIST, NULL, items, n);
+}
+
+tine_value *tine_list_args_(const tine_argument *args, size_t n) {
+    tine_value **items = calloc(n ? n : 1, sizeof *items), *list = NULL;
+    size_t made = 0;
+    if (!items) {
+        tine_error_set(TINE_ENOMEM, "no memory for a list of %zu", n);
+        return NULL;
+    }
+    for (; made < n; made++) {
+        if (args[made].key) {
+            tine_error_set(TINE_EINVAL, "a list has no keys: '%s'", args[made].key);
+            goto out;
+        }
+        if (!(items[made] = tine_argument_value(&args[made]))) goto out;
+    }
+    list = tine_list_of(items, n);
+out:
+    while (made > 0) tine_value_unref(items[--made]);
+    free(items);
+    return list;
+}
+
+static int by_text(const void *a, const void *b) {
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* A key that is there twice, or NULL. ENOMEM leaves it to the error. */
+static tine_error find_twice(const char *const *keys, size_t n, const char **twice) {
+    *twice = NULL;
+    if (n <= 16) {
+        for (size_t i = 1; i < n; i++)
+            for (size_t j = 0; j < i; j++)
+                if (strcmp(keys[i], keys[j]) == 0) *twice = keys[i];
+        return TINE_OK;
+    }
+    const char **sorted = malloc(n * sizeof *sorted);
+    if (!sorted) return tine_error_set(TINE_ENOMEM, "no memory for a dict of %zu keys", n);
+    memcpy(sorted, keys, n * sizeof *sorted);
+    qsort(sorted, n, sizeof *sorted, by_text);
+    for (size_t i = 1; i < n && !*twice; i++)
+        if (strcmp(sorted[i - 1], sorted[i]) == 0) *twice = sorted[i];
+    free(sorted);
+    return TINE_OK;
+}
+
+tine_value *tine_dict_of(const char *const *keys, tine_value *const *items, size_t n) {
+    static const char *const none[1];
+    const char *twice;
+    if (n == 0) keys = none;
+    for (size_t i = 0; i < n; i++) {
+        if (keys[i] && tine_utf8_valid(keys[i], strlen(keys[i]))) continue;
+        tine_error_set(TINE_EINVAL, "key %zu of the dict is %s", i, keys[i] ? "not UTF-8" : "NULL");
+        return NULL;
+    }
+    if (find_twice(keys, n, &twice)) return NULL;
+    if (twice) {
+        tine_error_set(TINE_EINVAL, "the dict has the key '%s' twice", twice);
+        return NULL;
+    }
+    return container_of(TINE_DICT, keys, items, n);
+}
+
+static bool is_kind(const tine_value *v, tine_kind kind) {
+    if (v && v->kind == kind) return true;
+    if (v || tine_last_error() == TINE_OK)
+        tine_error_set(TINE_EINVAL, "this value is %s, not a %s",
+                       v ? tine_kind_name(v->kind) : "NULL", tine_kind_name(kind));
+    return false;
+}
+
+const tine_value *tine_at(const tine_value *list, size_t i) {
+    if (list && list->kind == TINE_DICT && i < list->list.n) return list->list.items[i];
+    if (!is_kind(list, TINE_LIST)) return NULL;
+    if (i < list->list.n) return list->list.items[i];
+    tine_error_set(TINE_EINVAL, "index %zu is past the end of a list of %zu", i, list->list.n);
+    return NULL;
+}
+
+const tine_value *tine_get(const tine_value *dict, const char *key) {
+    if (!is_kind(dict, TINE_DICT)) return NULL;
+    for (size_t i = 0; key && i < dict->list.n; i++)
+        if (strcmp(dict->list.keys[i], key) == 0) return dict->list.items[i];
+    tine_error_set(TINE_EINVAL, "the dict has no key '%s'", key ? key : "(NULL)");
+    return NULL;
+}
+
+const char *tine_key_at(const tine_value *dict, size_t i) {
+    if (!is_kind(dict, TINE_DICT)) return NULL;
+    if (i < dict->list.n) return dict->list.keys[i];
+    tine_error_set(TINE_EINVAL, "index %zu is past the end of a dict of %zu", i, dict->list.n);
+    return NULL;
+}
+
+int tine_value_futures(const tine_value *v, int (*fn)(tine_future *f, void *ctx), void *ctx) {
+    if (v->kind == TINE_FUTURE) return fn(v->future, ctx);
+    if (v->kind != TINE_LIST && v->kind != TINE_DICT) return 0;
+    for (size_t i = 0; i < v->list.n; i++) {
+        int answer = tine_value_futures(v->list.items[i], fn, ctx);
+        if (answer) return answer;
+    }
+    return 0;
+}
+
+static int stop_at_first(tine_future *f, void *ctx) {
+    (void)f, (void)ctx;
+    return 1;
+}
+
+tine_value *tine_value_resolve(const tine_value *v,
+                               const tine_value *(*result)(tine_future *f, void *ctx), void *ctx) {
+    if (v->kind == TINE_FUTURE) return tine_value_ref(result(v->future, ctx));
+    if (!tine_value_futures(v, stop_at_first, NULL)) return tine_value_ref(v);
+    tine_value **items = calloc(v->list.n, sizeof *items), *out = NULL;
+    size_t made = 0;
+    if (!items) {
+        tine_error_set(TINE_ENOMEM, "no memory for a %s of %zu", tine_kind_name(v->kind),
+                       v->list.n);
+        return NULL;
+    }
+    for (; made < v->list.n; made++)
+        if (!(items[made] = tine_value_resolve(v->list.items[made], result, ctx))) goto out;
+    out = tine_container_new(v->kind, v->list.n, (const char *const *)v->list.keys, items);
+out:
+    while (!out && made > 0) tine_value_unref(items[--made]);
+    free(items);
+    return out;
+}

@@ -1,0 +1,11 @@
+/* Identifiers of objects: values that were put, and modules. Even numbers are values, odd ones modules. */
+#ifndef TINE_RUNTIME_VALUE_OBJECT_H
+#define TINE_RUNTIME_VALUE_OBJECT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef uint64_t tine_object; /* 0 is none */
+static inline bool tine_object_is_module(tine_object id) { return (id & 1) != 0; }
+
+#endif

@@ -1,0 +1,187 @@
+/* The running thread's or task's state: its last error and the pool that owns what it makes. Makers
+ * hand their reference to the pool, tine_release takes it back out, and what is left goes when the
+ * task returns; so code inside tasks may ignore ownership and cannot leak. A handle knows its place
+ * in the pool, so taking it out needs no search as a rule. */
+#include "runtime/value/state.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/value/value.h"
+#include "transport/base/assert.h"
+
+_Thread_local tine_state tine_current;
+
+static pthread_key_t exit_key;
+static pthread_once_t exit_once = PTHREAD_ONCE_INIT;
+static _Thread_local bool exit_known;
+
+static void at_thread_exit(void *unused) {
+    (void)unused;
+    tine_failure_fini(&tine_current.failure);
+}
+
+static void make_exit_key(void) {
+    TINE_ASSERT(pthread_key_create(&exit_key, at_thread_exit), ==, 0);
+}
+
+/* The sentence of a thread that ends is freed with it. */
+static void watch_thread_exit(void) {
+    if (exit_known) return;
+    exit_known = true;
+    pthread_once(&exit_once, make_exit_key);
+    (void)pthread_setspecific(exit_key, &exit_key);
+}
+
+tine_error tine_error_setv(tine_error e, const char *format, va_list ap) {
+    watch_thread_exit();
+    /* the format may quote the sentence that it replaces, so that one is freed last */
+    char *text = NULL;
+    if (vasprintf(&text, format, ap) < 0) text = NULL;
+    tine_failure_fini(&tine_current.failure);
+    tine_current.failure = (tine_failure){e, text};
+    return e;
+}
+
+tine_error tine_error_set(tine_error e, const char *format, ...) {
+    va_list ap;
+    va_start(ap, format);
+    tine_error_setv(e, format, ap);
+    va_end(ap);
+    return e;
+}
+
+void tine_failure_fini(tine_failure *f) {
+    free(f->text);
+    *f = (tine_failure){0};
+}
+
+void tine_error_clear(void) { tine_failure_fini(&tine_current.failure); }
+
+tine_error tine_last_error(void) { return tine_current.failure.code; }
+
+const char *tine_error_message(void) {
+    const tine_failure *f = &tine_current.failure;
+    if (f->text) return f->text;
+    return f->code == TINE_OK       ? "no error"
+           : f->code == TINE_ENOMEM ? "no memory"
+                                    : tine_error_name(f->code);
+}
+
+const char *tine_error_name(tine_error e) {
+    static const char *const names[] = {
+        [TINE_OK] = "OK",
+        [TINE_EINVAL] = "EINVAL",
+        [TINE_ENOMEM] = "ENOMEM",
+        [TINE_EUNKNOWN] = "EUNKNOWN",
+        [TINE_EFAILED] = "EFAILED",
+        [TINE_ELOST] = "ELOST",
+        [TINE_ETIMEDOUT] = "ETIMEDOUT",
+        [TINE_ECANCELED] = "ECANCELED",
+        [TINE_EAGAIN] = "EAGAIN",
+        [TINE_EPROTO] = "EPROTO",
+        [TINE_EIO] = "EIO",
+        [TINE_ESTATE] = "ESTATE",
+    };
+    return (size_t)e < sizeof names / sizeof *names ? names[e] : "an unknown error";
+}
+
+/* A value can lie in the pools of several tasks, on several threads, and twice in one: hence the
+ * atomic accesses, the hint that is checked, and the count, without which every release of what
+ * lies in no pool would search. */
+static void set_slot(tine_handle *h, uint32_t slot) {
+    __atomic_store_n(&h->slot, slot, __ATOMIC_RELAXED);
+}
+
+static void count_place(tine_handle *h, bool more) {
+    uint16_t n = __atomic_load_n(&h->pools, __ATOMIC_RELAXED);
+    while (n < UINT16_MAX &&
+           !__atomic_compare_exchange_n(&h->pools, &n, (uint16_t)(more ? n + 1 : n - 1), true,
+                                        __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+        ;
+}
+
+static void push(tine_handle *h, bool noted) {
+    tine_pool *p = tine_current.pool;
+    if (!p || h->kind == TINE_HANDLE_STATIC) return;
+    if (p->n == p->room) {
+        uint32_t room = p->room ? 2 * p->room : 16;
+        struct tine_pool_slot *slots = realloc(p->slots, room * sizeof *slots);
+        /* without memory the reference is the caller's alone: at worst it leaks */
+        if (!slots) return;
+        p->slots = slots;
+        p->room = room;
+    }
+    p->slots[p->n++] = (struct tine_pool_slot){h, noted};
+    set_slot(h, p->n);
+    count_place(h, true);
+}
+
+void tine_pool_adopt(tine_handle *h) { push(h, false); }
+void tine_pool_note(tine_handle *h) { push(h, true); }
+
+/* The place of a handle in this pool, from 1; 0: it is not there. */
+static uint32_t find_slot(const tine_pool *p, const tine_handle *h, bool noted) {
+    uint16_t places = __atomic_load_n(&h->pools, __ATOMIC_RELAXED);
+    if (places == 0) return 0;
+    uint32_t slot = __atomic_load_n(&h->slot, __ATOMIC_RELAXED);
+    if (slot > 0 && slot <= p->n && p->slots[slot - 1].handle == h) {
+        if (p->slots[slot - 1].noted == noted) return slot;
+        if (places == 1) return 0;
+    }
+    for (slot = p->n; slot > 0; slot--)
+        if (p->slots[slot - 1].handle == h && p->slots[slot - 1].noted == noted) break;
+    return slot;
+}
+
+static void clear_slot(tine_pool *p, uint32_t slot) {
+    count_place(p->slots[slot - 1].handle, false);
+    p->slots[slot - 1].handle = NULL;
+    /* make, use, release in a loop needs one slot */
+    while (p->n > 0 && !p->slots[p->n - 1].handle) p->n--;
+}
+
+/* The maker's reference goes before one that was taken: a value made here, kept in a module with
+ * tine_ref and then released must stay. */
+void tine_pool_forget(tine_handle *h) {
+    tine_pool *p = tine_current.pool;
+    if (!p || h->kind == TINE_HANDLE_STATIC) return;
+    uint32_t slot = find_slot(p, h, false);
+    if (slot == 0) slot = find_slot(p, h, true);
+    if (slot > 0) clear_slot(p, slot);
+}
+
+bool tine_pool_gives(tine_handle *h) {
+    tine_pool *p = tine_current.pool;
+    if (!p || h->kind == TINE_HANDLE_STATIC || find_slot(p, h, false) > 0) return false;
+    uint32_t slot = find_slot(p, h, true);
+    if (slot > 0) clear_slot(p, slot);
+    return slot > 0;
+}
+
+void tine_pool_drain(tine_pool *p) {
+    while (p->n > 0) {
+        struct tine_pool_slot s = p->slots[--p->n];
+        if (!s.handle) continue;
+        count_place(s.handle, false);
+        if (!s.noted) tine_handle_unref(s.handle);
+    }
+    free(p->slots);
+    *p = (tine_pool){0};
+}
+
+void tine_handle_unref(tine_handle *h) {
+    if (!h || h->kind == TINE_HANDLE_STATIC) return;
+    if (h->kind == TINE_HANDLE_VALUE) {
+        uint32_t before = atomic_fetch_sub_explicit(&h->refs, 1, memory_order_acq_rel);
+        TINE_ASSERT(before, >, 0);
+        if (before == 1) tine_value_free((tine_value *)h);
+        return;
+    }
+    tine_pool *pool = tine_current.pool;
+    tine_current.pool = NULL; /* tine_release would take the maker's reference out of it */
+    tine_release_future_((const tine_future *)h);
+    tine_current.pool = pool;
+}

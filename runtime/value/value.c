@@ -1,0 +1,366 @@
+/* Values: making and reading scalars and texts, references, and what walks a whole value. A value
+ * is one allocation, of the size its kind needs: results wait by the million at a coordinator.
+ * None, true and false exist once and are never counted. Tensors are in tensor.c, lists and dicts
+ * in container.c, printing in value_print.c. */
+#include "runtime/value/value.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "transport/base/assert.h"
+
+static tine_value the_none = {.handle = {.refs = 1, .kind = TINE_HANDLE_STATIC}, .kind = TINE_NONE};
+static tine_value the_false = {
+    .handle = {.refs = 1, .kind = TINE_HANDLE_STATIC}, .kind = TINE_BOOL, .b = false};
+static tine_value the_true = {
+    .handle = {.refs = 1, .kind = TINE_HANDLE_STATIC}, .kind = TINE_BOOL, .b = true};
+
+/* Not inlined: the compiler would warn that the struct is larger than what was allocated, which is
+ * the point. */
+__attribute__((noinline)) tine_value *tine_value_new(tine_kind kind, size_t union_size) {
+    tine_value *v = malloc(offsetof(tine_value, i) + union_size);
+    if (!v) {
+        tine_error_set(TINE_ENOMEM, "no memory for a value of %zu bytes", union_size);
+        return NULL;
+    }
+    atomic_init(&v->handle.refs, 1);
+    v->handle.slot = 0;
+    v->handle.pools = 0;
+    v->handle.kind = TINE_HANDLE_VALUE;
+    v->kind = kind;
+    v->object = 0;
+    v->owner = NULL;
+    return v;
+}
+
+tine_value *tine_value_adopted(tine_value *v) {
+    if (v) tine_pool_adopt(&v->handle);
+    return v;
+}
+
+void tine_value_free(tine_value *v) {
+    if (v->object && v->owner) v->owner->released(v->owner, v->object);
+    switch (v->kind) {
+    case TINE_STRING:
+    case TINE_BYTES:
+    case TINE_MODULE_REF:
+        tine_value_unref(v->bytes.base);
+        tine_buffer_unref(v->bytes.buffer);
+        break;
+    case TINE_TENSOR: tine_buffer_unref(v->tensor.buffer); break;
+    case TINE_LIST:
+    case TINE_DICT:
+        if (v->list.base)
+            tine_value_unref(v->list.base);
+        else
+            for (size_t i = 0; i < v->list.n; i++) tine_value_unref(v->list.items[i]);
+        break;
+    case TINE_FUTURE: tine_handle_unref((tine_handle *)v->future); break;
+    default: break;
+    }
+    free(v);
+}
+
+void tine_value_unref(const tine_value *v) {
+    if (v) tine_handle_unref(&((tine_value *)v)->handle);
+}
+
+tine_value *tine_value_ref(const tine_value *v) {
+    tine_value *w = (tine_value *)v; /* counting is no change that anyone can see */
+    if (w && w->handle.kind != TINE_HANDLE_STATIC)
+        atomic_fetch_add_explicit(&w->handle.refs, 1, memory_order_relaxed);
+    return w;
+}
+
+tine_value *tine_ref_value_(const tine_value *v) {
+    if (v) tine_pool_note(&((tine_value *)v)->handle);
+    return tine_value_ref(v);
+}
+
+void tine_release_value_(const tine_value *v) {
+    if (!v) return;
+    tine_handle *h = &((tine_value *)v)->handle;
+    tine_pool_forget(h);
+    tine_handle_unref(h);
+}
+
+tine_value *tine_none(void) { return &the_none; }
+tine_value *tine_bool(bool b) { return b ? &the_true : &the_false; }
+
+tine_value *tine_int(int64_t i) {
+    tine_value *v = tine_value_new(TINE_INT, sizeof v->i);
+    if (v) v->i = i;
+    return tine_value_adopted(v);
+}
+
+tine_value *tine_float(double d) {
+    tine_value *v = tine_value_new(TINE_FLOAT, sizeof v->d);
+    if (v) v->d = d;
+    return tine_value_adopted(v);
+}
+
+/* Text behind the struct, in the same allocation. */
+static tine_value *text_new(tine_kind kind, const void *data, size_t size) {
+    const size_t head = sizeof((tine_value *)0)->bytes;
+    if (size > SIZE_MAX / 2) {
+        tine_error_set(TINE_EINVAL, "%zu bytes are more than memory can hold", size);
+        return NULL;
+    }
+    tine_value *v = tine_value_new(kind, head + size + 1);
+    if (!v) return NULL;
+    v->bytes.size = size;
+    v->bytes.data = (char *)&v->bytes + head;
+    v->bytes.base = NULL;
+    v->bytes.buffer = NULL;
+    if (size) memcpy(v->bytes.data, data, size);
+    v->bytes.data[size] = 0;
+    return v;
+}
+
+bool tine_utf8_valid(const char *s, size_t n) {
+    const uint8_t *p = (const uint8_t *)s, *end = p + n;
+    while (p < end) {
+        if (*p < 0x80) {
+            p++;
+            continue;
+        }
+        int more = *p >= 0xf0 ? 3 : *p >= 0xe0 ? 2 : 1;
+        if (*p < 0xc2 || *p > 0xf4 || end - p <= more) return false;
+        uint32_t c = *p++ & (0x3fu >> more);
+        for (int i = 0; i < more; i++, p++) {
+            if ((*p & 0xc0) != 0x80) return false;
+            c = c << 6 | (*p & 0x3f);
+        }
+        static const uint32_t least[] = {0, 0x80, 0x800, 0x10000};
+        if (c < least[more] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000)) return false;
+    }
+    return true;
+}
+
+tine_value *tine_string_of(const char *utf8, size_t size) {
+    return tine_value_adopted(text_new(TINE_STRING, utf8, size));
+}
+
+tine_value *tine_string(const char *utf8) {
+    if (!utf8) {
+        tine_error_set(TINE_EINVAL, "tine_string: the text is NULL");
+        return NULL;
+    }
+    size_t size = strlen(utf8);
+    if (!tine_utf8_valid(utf8, size)) {
+        tine_error_set(TINE_EINVAL,
+                       "tine_string: the text is not UTF-8; use tine_bytes for other bytes");
+        return NULL;
+    }
+    return tine_string_of(utf8, size);
+}
+
+tine_value *tine_bytes(const void *data, size_t size) {
+    if (!data && size) {
+        tine_error_set(TINE_EINVAL, "tine_bytes: %zu bytes at NULL", size);
+        return NULL;
+    }
+    return tine_value_adopted(text_new(TINE_BYTES, data, size));
+}
+
+tine_value *tine_bytes_over(tine_buffer *buffer) {
+    tine_value *v = tine_value_new(TINE_BYTES, sizeof v->bytes);
+    if (!v) return NULL;
+    v->bytes.size = buffer->size;
+    v->bytes.data = buffer->data;
+    v->bytes.base = NULL;
+    v->bytes.buffer = tine_buffer_ref(buffer);
+    return tine_value_adopted(v);
+}
+
+tine_value *tine_module_ref(tine_object id, const char *class_name, tine_object_owner *owner) {
+    tine_value *v = text_new(TINE_MODULE_REF, class_name, strlen(class_name));
+    if (!v) return NULL;
+    v->object = id;
+    v->owner = owner;
+    if (owner) owner->retained(owner, id);
+    return tine_value_adopted(v);
+}
+
+tine_value *tine_future_value(tine_future *f) {
+    if (!f) {
+        if (tine_last_error() == TINE_OK)
+            tine_error_set(TINE_EINVAL, "tine_future_value: the future is NULL");
+        return NULL;
+    }
+    tine_value *v = tine_value_new(TINE_FUTURE, sizeof v->future);
+    if (v) v->future = tine_ref_future_(f);
+    return tine_value_adopted(v);
+}
+
+tine_value *tine_value_as_object(const tine_value *v, tine_object id, tine_object_owner *owner) {
+    tine_value *w = tine_value_new(v->kind, sizeof *w - offsetof(tine_value, i));
+    if (!w) return NULL;
+    w->object = id;
+    w->owner = owner;
+    if (owner) owner->retained(owner, id);
+    switch (v->kind) {
+    case TINE_BOOL: w->b = v->b; break;
+    case TINE_INT: w->i = v->i; break;
+    case TINE_FLOAT: w->d = v->d; break;
+    case TINE_STRING:
+    case TINE_BYTES:
+    case TINE_MODULE_REF:
+        w->bytes = v->bytes;
+        w->bytes.base = tine_value_ref(v);
+        w->bytes.buffer = NULL;
+        break;
+    case TINE_TENSOR:
+        w->tensor = v->tensor;
+        tine_buffer_ref(w->tensor.buffer);
+        break;
+    case TINE_LIST:
+    case TINE_DICT:
+        w->list = v->list;
+        w->list.base = tine_value_ref(v);
+        break;
+    case TINE_FUTURE: w->future = tine_ref_future_(v->future); break;
+    default: break;
+    }
+    return tine_value_adopted(w);
+}
+
+tine_value *tine_argument_value(const tine_argument *a) {
+    tine_pool *pool = tine_current.pool;
+    tine_value *v = NULL;
+    tine_current.pool = NULL;
+    switch (a->type) {
+    case TINE_ARG_VALUE:
+        v = tine_value_ref(a->value);
+        if (!v && tine_last_error() == TINE_OK) tine_error_set(TINE_EINVAL, "an argument is NULL");
+        break;
+    case TINE_ARG_FUTURE: v = tine_future_value(a->future); break;
+    case TINE_ARG_INT: v = tine_int(a->i); break;
+    case TINE_ARG_FLOAT: v = tine_float(a->d); break;
+    case TINE_ARG_BOOL: v = tine_bool(a->b); break;
+    case TINE_ARG_STRING: v = tine_string(a->s); break;
+    default: tine_error_set(TINE_EINVAL, "an argument has the unknown type %d", (int)a->type);
+    }
+    tine_current.pool = pool;
+    return v;
+}
+
+const char *tine_kind_name(tine_kind k) {
+    static const char *const names[] = {"none",   "bool", "int",  "float",  "string", "bytes",
+                                        "tensor", "list", "dict", "future", "module"};
+    return (size_t)k < sizeof names / sizeof *names ? names[k] : "unknown kind";
+}
+
+tine_kind tine_kind_of(const tine_value *v) { return v ? v->kind : TINE_NONE; }
+
+/* A NULL keeps its maker's error; anything else of the wrong kind is one of its own. */
+static void wrong_kind(const tine_value *v, const char *wanted) {
+    if (v)
+        tine_error_set(TINE_EINVAL, "this value is a %s, not a %s", tine_kind_name(v->kind),
+                       wanted);
+    else if (tine_last_error() == TINE_OK)
+        tine_error_set(TINE_EINVAL, "a %s is wanted, this value is NULL", wanted);
+}
+
+static bool is_item(const tine_value *v) {
+    return v && v->kind == TINE_TENSOR && v->tensor.elements == 1;
+}
+
+bool tine_as_bool(const tine_value *v) {
+    if (v && v->kind == TINE_BOOL) return v->b;
+    wrong_kind(v, "bool");
+    return false;
+}
+
+int64_t tine_as_int(const tine_value *v) {
+    if (v && v->kind == TINE_INT) return v->i;
+    if (!is_item(v)) {
+        wrong_kind(v, "int");
+        return 0;
+    }
+    tine_dtype t = v->tensor.dtype;
+    if (t == TINE_I64 || t == TINE_I32 || t == TINE_U8) return tine_tensor_int_at(v, 0);
+    double d = tine_tensor_float_at(v, 0);
+    if (d == floor(d) && fabs(d) < 0x1p63) return (int64_t)d;
+    tine_error_set(TINE_EINVAL, "the tensor's element %g is not an int", d);
+    return 0;
+}
+
+double tine_as_float(const tine_value *v) {
+    if (v && v->kind == TINE_FLOAT) return v->d;
+    if (v && v->kind == TINE_INT) return (double)v->i;
+    if (is_item(v)) return tine_tensor_float_at(v, 0);
+    wrong_kind(v, "float");
+    return 0;
+}
+
+const char *tine_as_string(const tine_value *v) {
+    if (v && v->kind == TINE_STRING) return v->bytes.data;
+    wrong_kind(v, "string");
+    return NULL;
+}
+
+const void *tine_as_bytes(const tine_value *v, size_t *size) {
+    if (v && v->kind == TINE_BYTES) {
+        if (size) *size = v->bytes.size;
+        return v->bytes.data ? v->bytes.data : "";
+    }
+    wrong_kind(v, "bytes");
+    if (size) *size = 0;
+    return NULL;
+}
+
+size_t tine_length(const tine_value *v) {
+    switch (v ? v->kind : TINE_NONE) {
+    case TINE_STRING:
+    case TINE_BYTES: return v->bytes.size;
+    case TINE_LIST:
+    case TINE_DICT: return v->list.n;
+    case TINE_TENSOR:
+        if (v->tensor.rank > 0) return (size_t)v->tensor.shape[0];
+        tine_error_set(TINE_EINVAL, "a tensor of rank 0 has no length");
+        return 0;
+    default: wrong_kind(v, "list, dict, string, bytes or tensor"); return 0;
+    }
+}
+
+static bool equal_lists(const tine_value *a, const tine_value *b) {
+    if (a->list.n != b->list.n) return false;
+    for (size_t i = 0; i < a->list.n; i++) {
+        if (a->kind == TINE_DICT && strcmp(a->list.keys[i], b->list.keys[i]) != 0) return false;
+        if (!tine_equal(a->list.items[i], b->list.items[i])) return false;
+    }
+    return true;
+}
+
+static bool equal_tensors(const tine_value *a, const tine_value *b) {
+    if (a->tensor.dtype != b->tensor.dtype || a->tensor.rank != b->tensor.rank) return false;
+    for (int i = 0; i < a->tensor.rank; i++)
+        if (a->tensor.shape[i] != b->tensor.shape[i]) return false;
+    size_t size = (size_t)a->tensor.elements * tine_dtype_size(a->tensor.dtype);
+    return size == 0 || memcmp(a->tensor.data, b->tensor.data, size) == 0;
+}
+
+bool tine_equal(const tine_value *a, const tine_value *b) {
+    if (a == b) return true;
+    if (!a || !b || a->kind != b->kind) return false;
+    switch (a->kind) {
+    case TINE_NONE: return true;
+    case TINE_BOOL: return a->b == b->b;
+    case TINE_INT: return a->i == b->i;
+    /* The same bits are asked for: a NaN equals itself, 0 not -0.
+     * NOLINTNEXTLINE(bugprone-suspicious-memory-comparison) */
+    case TINE_FLOAT: return memcmp(&a->d, &b->d, sizeof a->d) == 0;
+    case TINE_STRING:
+    case TINE_BYTES:
+        return a->bytes.size == b->bytes.size &&
+               (a->bytes.size == 0 || memcmp(a->bytes.data, b->bytes.data, a->bytes.size) == 0);
+    case TINE_TENSOR: return equal_tensors(a, b);
+    case TINE_LIST:
+    case TINE_DICT: return equal_lists(a, b);
+    case TINE_FUTURE: return a->future == b->future;
+    case TINE_MODULE_REF: return a->object == b->object;
+    }
+    return false;
+}

@@ -1,0 +1,109 @@
+/* Values inside. See tine.h for what users see. A tensor's bytes lie in a tine_buffer, so a value
+ * can be sent, and one that was received can be kept, without a copy. Lists and dicts hold
+ * references on their items; nothing can become cyclic, because a value never changes after it was
+ * made. */
+#ifndef TINE_RUNTIME_VALUE_VALUE_H
+#define TINE_RUNTIME_VALUE_VALUE_H
+
+#include <stdio.h>
+
+#include "runtime/value/object.h"
+#include "transport/base/buffer.h"
+#include "runtime/value/state.h"
+
+/* lists and dicts nest at most so deep: all that walks values may recurse */
+enum { TINE_MAX_DEPTH = 64 };
+
+/* Who is told of every handle on an object that is made, and that goes (the coordinator's
+ * scheduler, by way of its loop). May be told under any lock. Lives for ever. */
+typedef struct tine_object_owner {
+    void (*retained)(struct tine_object_owner *owner, tine_object id);
+    void (*released)(struct tine_object_owner *owner, tine_object id);
+} tine_object_owner;
+
+struct tine_value {
+    tine_handle handle;
+    tine_kind kind;
+    /* tine_put gave it this id (any kind), or MODULE_REF: the module's id. 0: none */
+    tine_object object;
+    tine_object_owner *owner; /* told when this value is freed, if object != 0; NULL on workers */
+    union {
+        bool b;
+        int64_t i;
+        double d;
+        struct {
+            size_t size;
+            char *data;          /* NUL-terminated behind size bytes, except BYTES over a buffer */
+            tine_value *base;    /* whose contents these are (see tine_value_as_object), or NULL */
+            tine_buffer *buffer; /* BYTES that came from a peer lie in its buffer; else NULL */
+        } bytes;                 /* STRING, BYTES; MODULE_REF: the class's name */
+        struct {
+            tine_buffer *buffer;
+            const uint8_t *data; /* inside buffer; aligned for the dtype */
+            tine_dtype dtype;
+            int rank;
+            int64_t shape[TINE_MAX_RANK], elements;
+        } tensor;
+        struct {
+            size_t n;
+            tine_value **items;
+            char **keys;      /* DICT only */
+            tine_value *base; /* as above */
+            int depth;        /* 1: holds no list or dict */
+        } list;
+        tine_future *future;
+    };
+};
+
+/* Only as much of the union as the kind needs is allocated: an int costs 40 bytes, not 160. */
+/* one reference, in no pool; sets ENOMEM */
+tine_value *tine_value_new(tine_kind kind, size_t union_size);
+tine_value *
+tine_value_adopted(tine_value *v); /* v, its maker's reference in the current pool; accepts NULL */
+tine_value *tine_value_ref(
+    const tine_value *v); /* for the library: tine_ref is the user's, and noted in the pool */
+void tine_value_unref(const tine_value *v); /* tine_handle_unref */
+/* when the last reference is gone: for tine_handle_unref */
+void tine_value_free(tine_value *v);
+/* what tine_print prints, without the newline */
+void tine_value_write(FILE *to, const tine_value *v);
+
+/* A list or dict that takes the items' references over; keys (NULL: a list) are copied and
+ * distinct. In no pool. On NULL nothing was taken. */
+tine_value *tine_container_new(tine_kind kind, size_t n, const char *const *keys,
+                               tine_value **items);
+
+size_t tine_dtype_size(tine_dtype t);      /* 0 for what is no dtype */
+const char *tine_dtype_name(tine_dtype t); /* "float32", as PyTorch */
+/* Elements and bytes of a shape, or EINVAL: rank past 8, a negative size, a product past 2^62. Sets
+ * no sentence. */
+tine_error tine_shape_count(tine_dtype t, int rank, const int64_t *shape, int64_t *elements,
+                            size_t *bytes);
+/* A tensor over bytes of a buffer from `offset` on; takes a reference on the buffer. */
+tine_value *tine_tensor_over(tine_dtype t, int rank, const int64_t *shape, tine_buffer *buffer,
+                             size_t offset);
+/* Bytes that are all of a buffer; takes a reference on it. */
+tine_value *tine_bytes_over(tine_buffer *buffer);
+/* A string of a known length, which may hold NULs. The bytes are UTF-8: the caller checked. */
+tine_value *tine_string_of(const char *utf8, size_t size);
+bool tine_utf8_valid(const char *s, size_t n); /* no surrogates, no overlong forms */
+/* Element `i` as a number, exact for what a double can hold. */
+double tine_tensor_float_at(const tine_value *tensor, int64_t i);
+int64_t tine_tensor_int_at(const tine_value *tensor, int64_t i); /* integer dtypes */
+float tine_bf16_to_float(uint16_t b);
+uint16_t tine_bf16_from_float(float f); /* to nearest, ties to even; a NaN stays one */
+tine_value *tine_module_ref(tine_object id, const char *class_name, tine_object_owner *owner);
+/* A new handle on the same contents, marked as object `id` (what tine_put gives back). */
+tine_value *tine_value_as_object(const tine_value *v, tine_object id, tine_object_owner *owner);
+
+/* Calls fn for every future inside v, at any depth, in order. Stops at the first non-zero answer
+ * and returns it. */
+int tine_value_futures(const tine_value *v, int (*fn)(tine_future *f, void *ctx), void *ctx);
+/* v with every future in it replaced by result(f, ctx) (borrowed, never NULL); v itself,
+ * referenced, when there is none. */
+tine_value *tine_value_resolve(const tine_value *v,
+                               const tine_value *(*result)(tine_future *f, void *ctx), void *ctx);
+/* An argument as a value: a new reference, in no pool. */
+tine_value *tine_argument_value(const tine_argument *a);
+
+#endif

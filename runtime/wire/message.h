@@ -1,0 +1,95 @@
+/* Messages: what coordinator and workers say to each other, decoded.
+ *
+ * The state machines (scheduler.h here, executor.h in workers/) speak these structs and never see
+ * bytes; wire.h turns them into frames and back. One flat struct serves all types: the comment of
+ * each type names the fields that it uses; the rest is zero. Text and arrays are borrowed: valid
+ * until the call that gave the message returns (scheduler, executor) or the decoded frame is freed
+ * (wire). */
+#ifndef TINE_RUNTIME_WIRE_MESSAGE_H
+#define TINE_RUNTIME_WIRE_MESSAGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "runtime/wire/payload.h"
+#include "runtime/tine.h"
+
+enum { TINE_PROTOCOL_VERSION = 1 };
+
+typedef enum tine_message_type {
+    /* worker to coordinator */
+    TINE_MSG_HELLO = 1, /* hello: first message of a worker */
+    /* task, attempt, epoch, status, run_ns, seq, payload (the result) | text (status != 0). seq:
+     * how many SUBMIT and OBJECT messages this attempt of the task has sent; a small DONE may
+     * overtake large ones of these, and then waits for them at the coordinator. A worker that never
+     * submits or puts sends 0 */
+    TINE_MSG_DONE,
+    /* ids: tasks that wait for futures now and no longer count against the worker's credit */
+    TINE_MSG_SUSPEND,
+    /* seq, task (the parent), target, flags, payload (arguments): a fork made inside a task */
+    TINE_MSG_SUBMIT,
+    TINE_MSG_FETCH,  /* object: wanted here */
+    TINE_MSG_PONG,   /* seq, clock (worker's monotonic ns when answering) */
+    TINE_MSG_EVENTS, /* payload: recorded trace events (see trace.h); answers TINE_MSG_TRACE */
+    /* coordinator to worker */
+    /* epoch, window (nested forks it may have unstarted), flags bit 0: record a trace */
+    TINE_MSG_WELCOME,
+    TINE_MSG_REJECT, /* text: why; the connection ends */
+    TINE_MSG_TASK,   /* task, attempt, epoch, depth, flow, target, payload (arguments) */
+    TINE_MSG_RESULT, /* seq, status, payload | text: answers TINE_MSG_SUBMIT */
+    TINE_MSG_CREDIT, /* window: so many more nested forks may be submitted */
+    TINE_MSG_DROP,   /* ids: objects that nobody refers to any more */
+    TINE_MSG_PING,   /* seq */
+    TINE_MSG_TRACE,  /* flags: 0 stop recording, 1 start, 2 send what was recorded */
+    TINE_MSG_STOP,   /* end after what is running */
+    /* both ways */
+    /* object (from a worker: epoch << 40 | n << 1 | 1 for a module, n counting 1, 2, … all that it
+     * puts), task (worker: the task that made it), text (class, for a module), payload (the value,
+     * or the constructor's arguments), status: != 0 answers a FETCH of what is not there, text says
+     * why */
+    TINE_MSG_OBJECT,
+    TINE_MSG_LAST_
+} tine_message_type;
+
+/* What is called: a function (name), or a method of a module (object != 0; class is its class's
+ * name). */
+typedef struct tine_target {
+    const char *name;   /* function's name, or class's name */
+    const char *method; /* NULL for a function */
+    tine_object object; /* 0 for a function */
+} tine_target;
+
+typedef struct tine_hello {
+    uint32_t version; /* TINE_PROTOCOL_VERSION */
+    uint32_t pid;
+    int32_t rank;     /* under a launcher, else -1 */
+    const char *host; /* host name */
+    /* the value of TINE_TOKEN with which a local worker was started, or "" */
+    const char *token;
+    const char *kernel;           /* the compute kernel chosen, "avx512"; "" for a foreign worker */
+    const char *const *functions; /* names served */
+    const char *const *classes;
+    uint32_t n_functions, n_classes;
+} tine_hello;
+
+typedef struct tine_message {
+    tine_message_type type;
+    tine_error status;
+    uint32_t attempt, epoch, depth, flags, window;
+    uint64_t task, seq, run_ns, clock;
+    /* TASK: the arrow of this fork in the trace, tine_trace_flow(owner's epoch, its ticket or
+     * seq) */
+    uint64_t flow;
+    tine_object object;
+    tine_target target;
+    const char *text;
+    const uint64_t *ids;
+    size_t n_ids;
+    tine_payload *payload; /* borrowed like the rest; a holder takes a reference */
+    const tine_hello *hello;
+} tine_message;
+
+const char *tine_message_name(const tine_message *m); /* "TASK" */
+
+#endif

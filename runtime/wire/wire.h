@@ -1,0 +1,51 @@
+/* The wire: messages to frames and back, values to payloads and back. WIRE.md is the format's only
+ * description; this is its only implementation.
+ *
+ * A decoder trusts nothing: types, lengths, depth (at most 64) and counts are checked against the
+ * bytes that are left before anything is allocated; what it accepts, it accepts whole. */
+#ifndef TINE_RUNTIME_WIRE_WIRE_H
+#define TINE_RUNTIME_WIRE_WIRE_H
+
+#include "runtime/call/call.h"
+#include "runtime/wire/message.h"
+#include "runtime/value/value.h"
+
+/* A frame for a message; NULL without memory or when it is past a limit of a frame. Buffers are
+ * shared with the payload. */
+tine_frame *tine_wire_encode(const tine_message *m);
+
+/* A decoded frame: `message` borrows from it. The payload, if any, holds references on the frame's
+ * buffers and may be kept. */
+typedef struct tine_decoded {
+    tine_message message;
+    tine_hello hello;
+    void *memory; /* what the message's arrays and texts lie in */
+} tine_decoded;
+/* EPROTO with a reason in `why`; ENOMEM. The payload's body is walked and checked here, so that
+ * decoding it later cannot meet anything but a lack of memory or an unknown object. */
+tine_error tine_wire_decode(const tine_frame *f, tine_decoded *out, char *why, size_t why_size);
+void tine_decoded_fini(tine_decoded *d); /* accepts a zeroed one */
+
+/* May object `id` be mentioned by reference (else its value is sent)? NULL: yes, always. */
+typedef struct tine_encoder {
+    bool (*by_reference)(void *ctx, tine_object id);
+    void *ctx;
+} tine_encoder;
+/* How references become values: `value` gives a new reference on the value of a put object or NULL
+ * (then EINVAL); `owner` is put into module references. */
+typedef struct tine_decoder {
+    tine_value *(*value)(void *ctx, tine_object id);
+    tine_object_owner *owner;
+    void *ctx;
+} tine_decoder;
+
+/* Errors: EINVAL with a sentence (a future not resolved, nesting past 64, more than 4096 tensors),
+ * ENOMEM. */
+tine_error tine_payload_of_value(const tine_value *v, const tine_encoder *e, tine_payload **out);
+tine_error tine_payload_of_call(const tine_arguments *a, const tine_encoder *e, tine_payload **out);
+/* Values made are in no pool. Tensors share the payload's buffers, unless they lie unaligned: then
+ * they are copied. */
+tine_error tine_payload_value(tine_payload *p, const tine_decoder *d, tine_value **out);
+tine_error tine_payload_call(tine_payload *p, const tine_decoder *d, tine_arguments *out);
+
+#endif

@@ -1,0 +1,190 @@
+/* Payloads to values: the other half of wire_value.c. A body from a peer was checked whole when its
+ * frame came; it is read through the same walker here, so that even one that was not cannot do
+ * harm. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/wire/wire.h"
+#include "runtime/wire/wire_walk.h"
+
+typedef struct decoding {
+    tine_walk w;
+    tine_payload *payload;
+    const tine_decoder *decoder;
+    char why[128];
+} decoding;
+
+static tine_value *make(decoding *c, int depth);
+
+/* NULL of a walk that was refused: its reason becomes the error. */
+static tine_value *refused(decoding *c) {
+    tine_error_set(TINE_EPROTO, "a payload is damaged: %s", c->why);
+    return NULL;
+}
+
+static tine_value *make_tensor(decoding *c, const tine_token *t) {
+    tine_wire_tensor s;
+    if (!tine_walk_tensor(&c->w, t, &s)) return refused(c);
+    if (s.buffer >= c->payload->n_buffers || c->payload->buffers[s.buffer]->size != s.bytes) {
+        tine_walk_refuse(&c->w, "a tensor does not fit its buffer");
+        return refused(c);
+    }
+    tine_buffer *b = c->payload->buffers[s.buffer];
+    if ((uintptr_t)b->data % tine_dtype_size(s.dtype) == 0)
+        return tine_tensor_over(s.dtype, s.rank, s.shape, b, 0);
+    return tine_tensor(s.dtype, s.rank, s.shape, b->data);
+}
+
+static tine_value *make_object(decoding *c, const tine_token *t) {
+    tine_object id;
+    if (!tine_walk_object(&c->w, t, &id)) return refused(c);
+    tine_value *v = c->decoder && c->decoder->value ? c->decoder->value(c->decoder->ctx, id) : NULL;
+    if (!v)
+        tine_error_set(TINE_EINVAL, "the put value %llu is not here any more",
+                       (unsigned long long)id);
+    return v;
+}
+
+static tine_value *make_module(decoding *c, const tine_token *t) {
+    tine_object id;
+    const char *name;
+    size_t n;
+    if (!tine_walk_module(&c->w, t, &id, &name, &n)) return refused(c);
+    char *copy = strndup(name, n);
+    if (!copy) {
+        tine_error_set(TINE_ENOMEM, "no memory to decode a value");
+        return NULL;
+    }
+    tine_value *v = tine_module_ref(id, copy, c->decoder ? c->decoder->owner : NULL);
+    free(copy);
+    return v;
+}
+
+static tine_value *make_bytes(decoding *c, const tine_token *t) {
+    uint32_t buffer;
+    if (!tine_walk_bytes(&c->w, t, &buffer)) return refused(c);
+    if (buffer < c->payload->n_buffers) return tine_bytes_over(c->payload->buffers[buffer]);
+    tine_walk_refuse(&c->w, "bytes lie in no buffer");
+    return refused(c);
+}
+
+static tine_value *make_ext(decoding *c, const tine_token *t) {
+    switch (t->ext) {
+    case TINE_EXT_TENSOR: return make_tensor(c, t);
+    case TINE_EXT_OBJECT: return make_object(c, t);
+    case TINE_EXT_MODULE: return make_module(c, t);
+    case TINE_EXT_BYTES: return make_bytes(c, t);
+    default: tine_walk_refuse(&c->w, "ext type %d is unknown", t->ext); return refused(c);
+    }
+}
+
+/* The items of an array, or the pairs of a map with keys that are the caller's to free. `n` grows
+ * as they are made. */
+static tine_error make_items(decoding *c, int depth, size_t wanted, char **keys, tine_value **items,
+                             size_t *n) {
+    for (; *n < wanted; ++*n) {
+        const char *text;
+        size_t size;
+        if (keys && !tine_walk_text(&c->w, "a key", false, &text, &size)) {
+            refused(c);
+            return TINE_EPROTO;
+        }
+        if (keys && !(keys[*n] = strndup(text, size)))
+            return tine_error_set(TINE_ENOMEM, "no memory to decode a value");
+        if (!(items[*n] = make(c, depth))) {
+            if (keys) free(keys[*n]);
+            return tine_last_error();
+        }
+    }
+    return TINE_OK;
+}
+
+static tine_value *make_container(decoding *c, const tine_token *t, int depth) {
+    size_t made = 0;
+    bool map = t->kind == TINE_TOKEN_MAP;
+    tine_value **items = malloc((t->n + 1) * sizeof *items), *v = NULL;
+    char **keys = map ? malloc((t->n + 1) * sizeof *keys) : NULL;
+    tine_error e;
+    if (depth >= TINE_MAX_DEPTH)
+        e = tine_error_set(TINE_EPROTO, "a payload nests too deep");
+    else if (!items || (map && !keys))
+        e = tine_error_set(TINE_ENOMEM, "no memory to decode a value");
+    else
+        e = make_items(c, depth + 1, t->n, keys, items, &made);
+    if (e == TINE_OK)
+        v = tine_container_new(map ? TINE_DICT : TINE_LIST, t->n, (const char *const *)keys, items);
+    for (size_t i = 0; i < made; i++) {
+        if (map) free(keys[i]);
+        if (!v) tine_value_unref(items[i]);
+    }
+    free(items);
+    free(keys);
+    return v;
+}
+
+static tine_value *make(decoding *c, int depth) {
+    tine_token t;
+    if (!tine_walk_next(&c->w, &t)) return refused(c);
+    switch (t.kind) {
+    case TINE_TOKEN_NIL: return tine_none();
+    case TINE_TOKEN_BOOL: return tine_bool(t.b);
+    case TINE_TOKEN_UINT:
+    case TINE_TOKEN_NEGATIVE: return tine_int(t.i);
+    case TINE_TOKEN_FLOAT: return tine_float(t.d);
+    case TINE_TOKEN_STR: return tine_string_of((const char *)t.data, t.n);
+    case TINE_TOKEN_BIN: return tine_bytes(t.data, t.n);
+    case TINE_TOKEN_EXT: return make_ext(c, &t);
+    default: return make_container(c, &t, depth);
+    }
+}
+
+static tine_pool *begin(decoding *c, tine_payload *p, const tine_decoder *d) {
+    tine_pool *pool = tine_current.pool;
+    c->w = (tine_walk){
+        .p = p->body, .end = p->body + p->body_size, .why = c->why, .why_size = sizeof c->why};
+    c->payload = p;
+    c->decoder = d;
+    tine_current.pool = NULL; /* what is made belongs to the caller */
+    return pool;
+}
+
+tine_error tine_payload_value(tine_payload *p, const tine_decoder *d, tine_value **out) {
+    decoding c;
+    tine_pool *pool = begin(&c, p, d);
+    tine_value *v = make(&c, 0);
+    tine_current.pool = pool;
+    if (!v) return tine_last_error();
+    *out = v;
+    return TINE_OK;
+}
+
+static tine_error make_call(decoding *c, tine_arguments *a) {
+    tine_token t;
+    size_t n;
+    bool good = tine_walk_array(&c->w, "a call", 2, &n) && tine_walk_next(&c->w, &t) &&
+                t.kind == TINE_TOKEN_ARRAY;
+    if (!good) return refused(c), TINE_EPROTO;
+    if (!(a->positional = malloc((t.n + 1) * sizeof *a->positional))) goto no_memory;
+    tine_error e = make_items(c, 0, t.n, NULL, a->positional, &a->n_positional);
+    if (e) return e;
+    if (!tine_walk_next(&c->w, &t) || t.kind != TINE_TOKEN_MAP) return refused(c), TINE_EPROTO;
+    if (t.n == 0) return TINE_OK;
+    a->keys = malloc(t.n * sizeof *a->keys);
+    a->named = malloc(t.n * sizeof *a->named);
+    if (a->keys && a->named) return make_items(c, 0, t.n, a->keys, a->named, &a->n_named);
+no_memory:
+    return tine_error_set(TINE_ENOMEM, "no memory to decode a call's arguments");
+}
+
+tine_error tine_payload_call(tine_payload *p, const tine_decoder *d, tine_arguments *out) {
+    decoding c;
+    tine_arguments a = {0};
+    tine_pool *pool = begin(&c, p, d);
+    tine_error e = make_call(&c, &a);
+    if (e == TINE_OK)
+        *out = a;
+    else
+        tine_arguments_fini(&a);
+    tine_current.pool = pool;
+    return e;
+}

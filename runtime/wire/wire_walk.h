@@ -1,0 +1,95 @@
+/* The walker: msgpack read token by token from bytes that nobody trusts. It never reads past the
+ * end, and an array's or a map's count is at most the bytes that are left (an item takes one at
+ * least), so whoever allocates by a count stays in proportion to what was received. (msgpack-c's
+ * own unpacker believes the count: `dd ff 00 00 00` asks it for 96 GB.) It is the only reader there
+ * is: what is checked and what is decoded cannot differ. */
+#ifndef TINE_RUNTIME_WIRE_WIRE_WALK_H
+#define TINE_RUNTIME_WIRE_WIRE_WALK_H
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "runtime/wire/payload.h"
+#include "runtime/tine.h"
+
+/* Limits of WIRE.md, beside those of a frame (transport/base/buffer.h) and TINE_MAX_DEPTH. */
+enum {
+    TINE_WIRE_MAX_VALUES = 1 << 22, /* values in one body */
+    TINE_WIRE_MAX_LIST = 1 << 20,   /* ids, refs or names in one message */
+};
+
+enum { TINE_EXT_TENSOR = 1, TINE_EXT_OBJECT = 2, TINE_EXT_MODULE = 3, TINE_EXT_BYTES = 4 };
+
+typedef enum tine_token_kind {
+    TINE_TOKEN_NIL,
+    TINE_TOKEN_BOOL,
+    TINE_TOKEN_UINT,     /* u: not negative */
+    TINE_TOKEN_NEGATIVE, /* i */
+    TINE_TOKEN_FLOAT,
+    TINE_TOKEN_STR,
+    TINE_TOKEN_BIN,
+    TINE_TOKEN_ARRAY,
+    TINE_TOKEN_MAP,
+    TINE_TOKEN_EXT
+} tine_token_kind;
+
+typedef struct tine_token {
+    tine_token_kind kind;
+    int ext; /* its type */
+    union {
+        bool b;
+        uint64_t u;
+        int64_t i;
+        double d;
+        size_t n; /* STR, BIN, EXT: bytes at data; ARRAY: items; MAP: pairs */
+    };
+    const uint8_t *data;
+} tine_token;
+
+typedef struct tine_walk {
+    const uint8_t *p, *end;
+    char *why; /* the first refusal is written here */
+    size_t why_size;
+    bool refused;
+} tine_walk;
+
+/* These give false when the bytes are not that: why says so, and every later step gives false
+ * too. */
+bool tine_walk_next(tine_walk *w, tine_token *out);
+bool tine_walk_uint(tine_walk *w, const char *what, uint64_t most, uint64_t *out);
+bool tine_walk_int(tine_walk *w, const char *what, int64_t *out);
+bool tine_walk_array(tine_walk *w, const char *what, size_t most, size_t *n);
+/* UTF-8 without NULs; may_be_nil: nil gives NULL. */
+bool tine_walk_text(tine_walk *w, const char *what, bool may_be_nil, const char **data, size_t *n);
+bool tine_walk_end(tine_walk *w, const char *what); /* nothing may be left */
+bool tine_walk_refuse(tine_walk *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* The contents of the three ext types that name a tensor, an object or a module. */
+typedef struct tine_wire_tensor {
+    tine_dtype dtype;
+    int rank;
+    int64_t shape[TINE_MAX_RANK];
+    uint32_t buffer;
+    size_t bytes; /* shape x dtype */
+} tine_wire_tensor;
+bool tine_walk_tensor(tine_walk *w, const tine_token *ext, tine_wire_tensor *out);
+bool tine_walk_object(tine_walk *w, const tine_token *ext, tine_object *out);
+bool tine_walk_module(tine_walk *w, const tine_token *ext, tine_object *out,
+                      const char **class_name, size_t *size);
+bool tine_walk_bytes(tine_walk *w, const tine_token *ext, uint32_t *buffer);
+
+/* A body, as it came in a frame: all of it is walked. `call`: [arguments, keywords], else a
+ * value. */
+typedef struct tine_wire_body {
+    const uint8_t *data;
+    size_t size;
+    tine_buffer *const *buffers;
+    size_t n_buffers;
+    const tine_object *refs; /* ascending */
+    size_t n_refs;
+} tine_wire_body;
+tine_error tine_wire_check(const tine_wire_body *b, bool call, char *why, size_t why_size);
+
+#endif

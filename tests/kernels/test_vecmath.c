@@ -1,0 +1,162 @@
+/* exp, sigmoid and tanh of every instruction set against double precision over the whole range of
+ * float32: every 509th bit pattern by default, all of them with TINE_TEST_EXHAUSTIVE=1 (about ten
+ * minutes a set). */
+#include "kernels/bf16.h"
+#include "kernels/vecmath.h"
+
+#include <criterion/criterion.h>
+#include <float.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { BLOCK = 4099 };
+
+static double exact_sigmoid(double x) { return x < 0 ? exp(x) / (1 + exp(x)) : 1 / (1 + exp(-x)); }
+
+struct function {
+    const char *name;
+    double (*exact)(double);
+    double bound; /* ulp, as vecmath.h states it */
+};
+
+static const struct function functions[] = {
+    {"exp", exp, 2}, {"sigmoid", exact_sigmoid, 3}, {"tanh", tanh, 3}};
+
+static float of_bits(uint32_t bits) {
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+/* Distance in units of the last place of the exact value; infinite where one of the two is not a
+ * number. */
+static double ulps(float got, double exact) {
+    if (isnan(exact)) return isnan(got) ? 0 : INFINITY;
+    if (isnan(got)) return INFINITY;
+    if (exact > (double)FLT_MAX * (1 + 0x1p-25))
+        return isinf(got) && got > 0 ? 0 : got == FLT_MAX ? 1 : INFINITY;
+    if (isinf(got)) return INFINITY;
+    int exponent;
+    frexp(exact, &exponent);
+    double ulp = ldexp(1, exponent - 24 < -149 ? -149 : exponent - 24);
+    return fabs((double)got - exact) / ulp;
+}
+
+static void check_function(const struct tine_vecmath *math, const struct function *f,
+                           void (*compute)(size_t, const float *, float *)) {
+    static float x[BLOCK], y[BLOCK];
+    const uint64_t stride = getenv("TINE_TEST_EXHAUSTIVE") ? 1 : 509;
+    double worst = 0;
+    float at = 0;
+    for (uint64_t bits = 0; bits <= UINT32_MAX;) {
+        size_t n = 0;
+        for (; n < BLOCK && bits <= UINT32_MAX; n++, bits += stride) x[n] = of_bits((uint32_t)bits);
+        compute(n, x, y);
+        for (size_t i = 0; i < n; i++) {
+            double error = ulps(y[i], f->exact(x[i]));
+            if (error > worst) worst = error, at = x[i];
+        }
+    }
+    fprintf(stderr, "%s %s: %.3f ulp at %a\n", tine_isa_name(math->isa), f->name, worst,
+            (double)at);
+    cr_expect_leq(worst, f->bound, "%s %s is off by %g ulp at %a", tine_isa_name(math->isa),
+                  f->name, worst, (double)at);
+}
+
+static void check_special(const struct tine_vecmath *math) {
+    const float x[] = {NAN,          INFINITY,      -INFINITY,   0.0f,    -0.0f,
+                       FLT_TRUE_MIN, -FLT_TRUE_MIN, FLT_MIN / 2, FLT_MAX, -FLT_MAX};
+    enum { N = sizeof x / sizeof *x };
+    float e[N], s[N], t[N];
+    math->exp(N, x, e), math->sigmoid(N, x, s), math->tanh(N, x, t);
+    cr_expect(isnan(e[0]) && isnan(s[0]) && isnan(t[0]));
+    cr_expect(e[1] == INFINITY && s[1] == 1 && t[1] == 1);
+    cr_expect(e[2] == 0 && s[2] == 0 && t[2] == -1);
+    cr_expect(e[3] == 1 && s[3] == 0.5f && t[3] == 0 && !signbit(t[3]));
+    cr_expect(e[4] == 1 && t[4] == 0 && signbit(t[4]));
+    cr_expect(t[5] == FLT_TRUE_MIN && t[6] == -FLT_TRUE_MIN && t[7] == FLT_MIN / 2);
+    cr_expect(e[8] == INFINITY && s[8] == 1 && t[8] == 1 && e[9] == 0 && s[9] == 0 && t[9] == -1);
+}
+
+/* The same bits wherever an element stands, at whatever alignment, and in place. */
+static void check_places(const struct tine_vecmath *math) {
+    float x[70], whole[70], part[70];
+    for (int i = 0; i < 70; i++) x[i] = (float)(i - 35) * 0.37f;
+    math->tanh(70, x, whole);
+    for (size_t first = 0; first < 20; first++)
+        for (size_t n = 0; n < 40; n++) {
+            memcpy(part, x + first, n * sizeof *x);
+            part[n] = 12345;
+            math->tanh(n, part, part);
+            cr_assert(!memcmp(part, whole + first, n * sizeof *x) && part[n] == 12345);
+        }
+}
+
+static void check_gates(const struct tine_vecmath *math) {
+    enum { ROWS = 3, G = TINE_GATE_UNITS };
+    float z[ROWS * 70], c[ROWS * 20], h[ROWS * 18], c0[ROWS * 20];
+    for (int i = 0; i < ROWS * 70; i++) z[i] = sinf((float)i) * 5;
+    for (int i = 0; i < ROWS * 20; i++) c0[i] = c[i] = cosf((float)i) * 3;
+    math->gates(ROWS, z, 70, c, 20, h, 18);
+    for (int r = 0; r < ROWS; r++)
+        for (int u = 0; u < G; u++) {
+            const float *row = z + r * 70 + u;
+            double state = exact_sigmoid(row[G]) * (double)c0[r * 20 + u] +
+                           exact_sigmoid(row[0]) * tanh(row[2 * G]);
+            cr_expect_float_eq(c[r * 20 + u], state, 1e-6 * (1 + fabs(state)));
+            cr_expect_float_eq(h[r * 18 + u], exact_sigmoid(row[3 * G]) * tanh(state), 1e-6);
+        }
+    for (int r = 0; r < ROWS; r++)
+        cr_expect_eq(c[r * 20 + G], c0[r * 20 + G], "a unit beyond the 16 was touched");
+}
+
+static void check_bf16(const struct tine_vecmath *math) {
+    enum { N = 37 };
+    float x[N], rounded[N];
+    uint16_t half[N];
+    for (uint64_t bits = 0; bits <= UINT32_MAX; bits += 104729 * N) {
+        for (size_t i = 0; i < N; i++) x[i] = of_bits((uint32_t)(bits + i * 104729));
+        if (!bits)
+            x[3] = NAN, x[4] = -INFINITY, x[5] = of_bits(0x7f800001), x[6] = FLT_MAX,
+            x[7] = of_bits(0x3f808000);
+        math->to_bf16(N, x, half);
+        math->round_bf16(N, x, rounded);
+        for (size_t i = 0; i < N; i++) {
+            const float want = tine_bf16_value(tine_bf16_of(x[i]));
+            cr_assert_eq(half[i], tine_bf16_of(x[i]), "%s: bf16 of %a", tine_isa_name(math->isa),
+                         (double)x[i]);
+            cr_assert(!memcmp(&rounded[i], &want, sizeof want));
+        }
+    }
+}
+
+static void check_set(enum tine_isa isa) {
+    const char *why = tine_isa_obstacle(tine_cpu(), isa);
+    if (why) {
+        fprintf(stderr, "SKIP %s: %s\n", tine_isa_name(isa), why);
+        return;
+    }
+    const struct tine_vecmath *math = tine_vecmath(isa);
+    cr_assert_eq(math->isa, isa);
+    check_function(math, &functions[0], math->exp);
+    check_function(math, &functions[1], math->sigmoid);
+    check_function(math, &functions[2], math->tanh);
+    check_special(math);
+    check_places(math);
+    check_gates(math);
+    check_bf16(math);
+}
+
+Test(vecmath, portable, .timeout = 3600) { check_set(TINE_ISA_PORTABLE); }
+Test(vecmath, avx2, .timeout = 3600) { check_set(TINE_ISA_AVX2); }
+Test(vecmath, avx512, .timeout = 3600) { check_set(TINE_ISA_AVX512); }
+
+Test(vecmath, bf16_rounds_to_nearest_even, .timeout = 10) {
+    cr_expect_eq(tine_bf16_of(1.0f), 0x3f80);
+    cr_expect_eq(tine_bf16_of(of_bits(0x3f808000)), 0x3f80);
+    cr_expect_eq(tine_bf16_of(of_bits(0x3f818000)), 0x3f82);
+    cr_expect_eq(tine_bf16_of(FLT_MAX), 0x7f80);
+    cr_expect(isnan(tine_bf16_value(tine_bf16_of(of_bits(0x7f800001)))));
+}

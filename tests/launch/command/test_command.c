@@ -1,0 +1,212 @@
+/* The `tine` command: help, wrong arguments, the JSON it prints, what verify accepts and
+ * refuses. */
+#include <criterion/criterion.h>
+#include <json-c/json.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "launch/command/arguments.h"
+#include "launch/command/report.h"
+#include "tests/support/program.h"
+
+#define SMALL "--models 2 --time 5 --batch 3 --channels 24 --repeat 2"
+
+static void expect(const char *line, int code, const char *out, const char *error) {
+    tine_program p = tine_program_run(40, "%s", line);
+    cr_expect_eq(p.code, code, "%s: exit code %d\n%s%s", line, p.code, p.out, p.error);
+    cr_expect(strstr(p.out, out), "%s printed:\n%s%s", line, p.out, p.error);
+    cr_expect(strstr(p.error, error), "%s printed to standard error:\n%s", line, p.error);
+    if (code == 2)
+        cr_expect_eq(strcspn(p.error, "\n") + 1, strlen(p.error), "not one sentence: %s", p.error);
+    tine_program_fini(&p);
+}
+
+Test(command, help_of_every_subcommand, .timeout = 60) {
+    static const char *const names[] = {"ensemble", "verify",     "worker",    "info",
+                                        "run",      "bench fork", "bench lstm"};
+    expect("$B/tine --help", 0, "ensemble", "");
+    expect("$B/tine bench --help", 0, "lstm", "");
+    expect("$B/tine --version", 0, "tine 0.1.0", "");
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char line[80];
+        snprintf(line, sizeof line, "$B/tine %s --help", names[i]);
+        expect(line, 0, names[i], "");
+    }
+}
+
+Test(command, wrong_arguments_are_refused_by_name, .timeout = 60) {
+    expect("$B/tine nonsense", 2, "", "no command `nonsense`");
+    expect("$B/tine ensemble --nonsense", 2, "", "unknown option --nonsense");
+    expect("$B/tine ensemble --repeat", 2, "", "--repeat needs a value");
+    expect("$B/tine ensemble --repeat=0", 2, "", "--repeat=0: expected a whole number from 1");
+    expect("$B/tine ensemble --repeat 1x", 2, "", "--repeat=1x");
+    expect("$B/tine ensemble --json=1", 2, "", "--json takes no value");
+    expect("$B/tine ensemble --dtype f64", 2, "", "--dtype=f64: expected f32 or bf16");
+    expect("$B/tine ensemble stray", 2, "", "unexpected argument stray");
+    expect("$B/tine ensemble --workers many", 2, "", "many");
+    expect("TINE_WORKERS=many $B/tine ensemble", 2, "", "TINE_WORKERS=many");
+    expect("$B/tine verify", 2, "", "expected FILE");
+    expect("$B/tine worker", 2, "", "expected ENDPOINT");
+}
+
+Test(command, info_tells_cpu_kernels_blas_transports_and_settings, .timeout = 30) {
+    expect("$B/tine info", 0, "kernels       float32: gemm_f32_", "");
+    expect("$B/tine info", 0, "blas          OpenBLAS", "");
+    expect("$B/tine info", 0, "libzmq 4.", "");
+    expect("TINE_STACK_SIZE=1M $B/tine info", 0, "environment", "");
+    expect("$B/tine info --tine-stack-size=1M", 0, "command line", "");
+    expect("TINE_KERNEL=portable $B/tine info", 0, "portable", "");
+    expect("TINE_KERNEL=nonsense $B/tine info", 0, "nonsense", "");
+}
+
+static double number(json_object *o, const char *key) {
+    json_object *v = NULL;
+    cr_assert(json_object_object_get_ex(o, key, &v), "no \"%s\"", key);
+    return json_object_get_double(v);
+}
+
+static void check_ensemble(const char *line, int workers, double limit) {
+    tine_program p = tine_program_run(60, "%s", line);
+    cr_assert_eq(p.code, 0, "%s: %d\n%s%s", line, p.code, p.out, p.error);
+    json_object *o = json_tokener_parse(p.out), *variants = NULL, *v;
+    cr_assert(o, "not JSON: %s", p.out);
+    cr_expect_eq(number(o, "workers"), workers);
+    cr_expect_gt(number(o, "peak_gflops"), 0);
+    cr_expect_lt(number(o, "max_error"), limit);
+    cr_expect(json_object_object_get_ex(o, "identical", &v) && json_object_get_boolean(v));
+    cr_expect(json_object_object_get_ex(o, "endpoint", &v) &&
+              strlen(json_object_get_string(v)) > 0);
+    cr_assert(json_object_object_get_ex(o, "variants", &variants));
+    cr_assert_eq(json_object_array_length(variants), 3);
+    static const char *const names[] = {"sequential", "directions", "models"};
+    for (size_t i = 0; i < 3; i++) {
+        json_object *row = json_object_array_get_idx(variants, i);
+        cr_assert(json_object_object_get_ex(row, "name", &v));
+        cr_expect_str_eq(json_object_get_string(v), names[i]);
+        cr_expect_gt(number(row, "gflops"), 0);
+        cr_expect_leq(number(row, "seconds_min"), number(row, "seconds"));
+    }
+    json_object_put(o);
+    tine_program_fini(&p);
+}
+
+Test(command, ensemble_is_identical_and_exact_over_ipc, .timeout = 100) {
+    check_ensemble("$B/tine ensemble --json --workers 2 " SMALL, 2, 1e-5);
+    check_ensemble("$B/tine ensemble --json --workers=1 --seed 7 " SMALL, 1, 1e-5);
+}
+Test(command, ensemble_over_tcp, .timeout = 100) {
+    check_ensemble("$B/tine ensemble --json --workers 2 --endpoint tcp://127.0.0.1:0 " SMALL, 2,
+                   1e-5);
+}
+Test(command, ensemble_in_bf16, .timeout = 100) {
+    check_ensemble("$B/tine ensemble --json --workers 2 --dtype bf16 " SMALL, 2, 5e-2);
+}
+/* A size that fits no tile, one batch row, one step. */
+Test(command, ensemble_of_edge_sizes, .timeout = 100) {
+    check_ensemble("$B/tine ensemble --json --workers 2 --models 3 --time 1 --batch 1 --channels "
+                   "37 --repeat 1",
+                   2, 1e-5);
+}
+
+Test(command, ensemble_prints_a_table_and_no_progress_when_piped, .timeout = 100) {
+    tine_program p = tine_program_run(60, "$B/tine ensemble --workers 2 " SMALL);
+    cr_expect_eq(p.code, 0, "%s", p.error);
+    cr_expect(strstr(p.out, "sequential ") && strstr(p.out, "directions ") &&
+                  strstr(p.out, "models "),
+              "%s", p.out);
+    cr_expect(strstr(p.out, "bit-identical"), "%s", p.out);
+    cr_expect(!strchr(p.out, '\r') && !strchr(p.error, '\r'));
+    cr_expect_str_empty(p.error);
+    tine_program_fini(&p);
+}
+
+Test(command, verify_accepts_all_golden_files, .timeout = 100) {
+    expect("$B/tine verify tests/golden/*.safetensors", 0, "ensemble_edges.safetensors", "");
+    expect("$B/tine verify --workers 1 --json tests/golden/*.safetensors", 0, "\"ok\": true", "");
+}
+
+/* The answer of one file is changed in its last bytes: verify has to find it. */
+Test(command, verify_finds_a_wrong_answer, .timeout = 60) {
+    expect("f=$(mktemp) && head -c -4 tests/golden/lstm_basic.safetensors >$f && printf "
+           "'\\0\\0\\200\\77' "
+           ">>$f && "
+           "$B/tine verify $f; code=$?; rm $f; exit $code",
+           1, "TOO LARGE", "");
+}
+
+Test(command, verify_refuses_bad_files_with_one_sentence, .timeout = 60) {
+    expect("$B/tine verify tests/golden/none.safetensors", 2, "",
+           "none.safetensors: cannot be opened: No such file");
+    expect("$B/tine verify Makefile", 2, "", "Makefile: its header claims");
+    expect("f=$(mktemp) && head -c -4 tests/golden/lstm_basic.safetensors >$f && $B/tine verify "
+           "$f; code=$?; "
+           "rm $f; "
+           "exit $code",
+           2, "", "lies at bytes");
+    expect("f=$(mktemp) && printf '\\2\\0\\0\\0\\0\\0\\0\\0{}' >$f && $B/tine verify $f; code=$?; "
+           "rm $f; "
+           "exit $code",
+           2, "", "no tensor \"weight_ih_l0\"");
+}
+
+Test(command, worker_says_when_no_coordinator_answers, .timeout = 60) {
+    tine_program p =
+        tine_program_run(30, "TINE_CONNECT_TIMEOUT=0.5 $B/tine worker ipc:///nonexistent/tine");
+    cr_expect_neq(p.code, 0);
+    cr_expect_neq(p.code, 124, "it hung");
+    cr_expect(strstr(p.error, "ipc:///nonexistent/tine"), "%s", p.error);
+    tine_program_fini(&p);
+}
+
+Test(command, bench_fork_prints_both_columns, .timeout = 100) {
+    tine_program p = tine_program_run(
+        60, "$B/tine bench fork --json --workers 1 --rounds 200 --tasks 2000 --large 2");
+    cr_assert_eq(p.code, 0, "%s", p.error);
+    json_object *o = json_tokener_parse(p.out);
+    static const char *const sides[] = {"tine", "transport"};
+    cr_assert(o, "not JSON: %s", p.out);
+    for (int i = 0; i < 2; i++) {
+        json_object *side = NULL;
+        cr_assert(json_object_object_get_ex(o, sides[i], &side));
+        cr_expect_gt(number(side, "round_trip_p50_us"), 0);
+        cr_expect_gt(number(side, "pipelined_per_second"), 0);
+        cr_expect_gt(number(side, "gigabytes_per_second"), 0);
+    }
+    json_object_put(o);
+    tine_program_fini(&p);
+}
+
+/* ---- its parts ---- */
+
+Test(command, quantiles, .timeout = 10) {
+    double x[] = {4, 1, 3, 2};
+    cr_expect_eq(tine_quantile(x, 4, 0), 1);
+    cr_expect_eq(tine_quantile(x, 4, 0.5), 2.5);
+    cr_expect_eq(tine_quantile(x, 4, 1), 4);
+    cr_expect_eq(tine_quantile(x, 1, 0.99), 1);
+}
+
+Test(command, arguments_keep_operands_and_settings, .timeout = 10) {
+    long n = 0;
+    bool flag = false;
+    const char *text = NULL;
+    const tine_option options[] = {{"--workers", "N", "", TINE_OPTION_SETTING, NULL, 0, 0},
+                                   {"--n", "N", "", TINE_OPTION_NUMBER, &n, -5, 5},
+                                   {"--flag", NULL, "", TINE_OPTION_FLAG, &flag, 0, 0},
+                                   {"--text", "T", "", TINE_OPTION_TEXT, &text, 0, 0},
+                                   {0}};
+    const tine_usage usage = {"x", "A B", "", options, 0, 2};
+    char *argv[] = {"tine", "--workers",        "3",  "a",   "--n=-5", "--flag", "--text",
+                    "--x",  "--tine-retries=1", "--", "--n", NULL};
+    int argc = 11;
+    cr_assert_eq(tine_arguments_parse(&usage, &argc, argv), -1);
+    cr_assert_eq(argc, 5);
+    cr_expect_str_eq(argv[1], "--tine-workers=3");
+    cr_expect_str_eq(argv[2], "a");
+    cr_expect_str_eq(argv[3], "--tine-retries=1");
+    cr_expect_str_eq(argv[4], "--n");
+    cr_expect(!argv[5] && n == -5 && flag);
+    cr_expect_str_eq(text, "--x");
+}

@@ -1,0 +1,196 @@
+/* The safetensors reader: good files are read whole, bad ones refused with a sentence that names
+ * the fault. */
+#include <criterion/criterion.h>
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "launch/command/safetensors.h"
+
+/* A file's bytes: length, header, and `data` bytes counting up. */
+static uint8_t *file_of(const char *header, size_t data, size_t *size) {
+    size_t n = strlen(header);
+    uint8_t *p = malloc(8 + n + data + 1);
+    for (int i = 0; i < 8; i++) p[i] = (uint8_t)((uint64_t)n >> 8 * i);
+    memcpy(p + 8, header, n);
+    for (size_t i = 0; i < data; i++) p[8 + n + i] = (uint8_t)i;
+    *size = 8 + n + data;
+    return p;
+}
+
+static void refused(const char *header, size_t data, const char *with) {
+    size_t size;
+    uint8_t *p = file_of(header, data, &size);
+    tine_safetensors *s = NULL;
+    char why[200] = "";
+    cr_expect_eq(tine_safetensors_parse(&s, p, size, why, sizeof why), TINE_EINVAL, "accepted: %s",
+                 header);
+    cr_expect(!s);
+    cr_expect(strstr(why, with), "\"%s\" does not say \"%s\"", why, with);
+    free(p);
+}
+
+#define T(shape, begin, end)                                                                       \
+    "{\"dtype\":\"F32\",\"shape\":" shape ",\"data_offsets\":[" #begin "," #end "]}"
+
+Test(safetensors, reads_tensors_and_metadata, .timeout = 10) {
+    size_t size;
+    uint8_t *p = file_of(
+        "{\"__metadata__\":{\"kind\":\"x\"},\"b\":" T("[2,1]", 4, 12) ",\"a\":" T("[]", 0, 4) "}  ",
+        12, &size);
+    tine_safetensors *s;
+    char why[200] = "";
+    cr_assert_eq(tine_safetensors_parse(&s, p, size, why, sizeof why), TINE_OK, "%s", why);
+    cr_assert_eq(tine_safetensors_count(s), 2);
+    cr_expect_str_eq(tine_safetensors_at(s, 0)->name, "a");
+    const tine_safetensor *b = tine_safetensors_find(s, "b");
+    cr_assert(b);
+    cr_expect_eq(b->rank, 2);
+    cr_expect_eq(b->shape[0], 2);
+    cr_expect_eq(b->elements, 2);
+    cr_expect_eq(b->dtype, TINE_F32);
+    cr_expect_eq(*(const uint8_t *)b->data, 4);
+    cr_expect_str_eq(tine_safetensors_meta(s, "kind"), "x");
+    cr_expect(!tine_safetensors_meta(s, "y"));
+    cr_expect(!tine_safetensors_find(s, "c"));
+    tine_safetensors_close(s);
+    free(p);
+}
+
+Test(safetensors, reads_empty_files_of_the_format, .timeout = 10) {
+    size_t size;
+    uint8_t *p = file_of("{}", 0, &size);
+    tine_safetensors *s;
+    char why[200] = "";
+    cr_assert_eq(tine_safetensors_parse(&s, p, size, why, sizeof why), TINE_OK, "%s", why);
+    cr_expect_eq(tine_safetensors_count(s), 0);
+    tine_safetensors_close(s);
+    free(p);
+    p = file_of("{\"z\":" T("[0,7]", 0, 0) "}", 0, &size);
+    cr_assert_eq(tine_safetensors_parse(&s, p, size, why, sizeof why), TINE_OK, "%s", why);
+    cr_expect_eq(tine_safetensors_at(s, 0)->elements, 0);
+    tine_safetensors_close(s);
+    free(p);
+}
+
+Test(safetensors, refuses_bad_offsets, .timeout = 10) {
+    refused("{\"a\":" T("[1]", 0, 4) ",\"b\":" T("[1]", 2, 6) "}", 6, "overlaps");
+    refused("{\"a\":" T("[1]", 0, 4) ",\"b\":" T("[1]", 0, 4) "}", 4, "overlaps");
+    refused("{\"a\":" T("[1]", 0, 4) ",\"b\":" T("[1]", 8, 12) "}", 12, "belong to no tensor");
+    refused("{\"a\":" T("[1]", 4, 8) "}", 8, "belong to no tensor");
+    refused("{\"a\":" T("[1]", 0, 4) "}", 5, "at the end");
+    refused("{\"a\":" T("[2]", 0, 8) "}", 4, "of 4");
+    refused("{\"a\":" T("[1]", 4, 0) "}", 4, "4 to 0");
+    refused("{\"a\":" T("[1]", -4, 0) "}", 4, "data_offsets");
+    refused("{\"a\":" T("[1]", 0, 18446744073709551615) "}", 4, "lies at");
+    refused("{\"a\":" T("[1]", 0, 4.0) "}", 4, "data_offsets");
+    refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4,8]}}", 4,
+            "data_offsets");
+    refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[1]}}", 4, "data_offsets");
+}
+
+Test(safetensors, refuses_bad_shapes, .timeout = 10) {
+    refused("{\"a\":" T("[3]", 0, 8) "}", 8, "need 12");
+    refused("{\"a\":" T("[4294967296,4294967296]", 0, 8) "}", 8, "overflows");
+    refused("{\"a\":" T("[4611686018427387904]", 0, 8) "}", 8, "overflows");
+    refused("{\"a\":" T("[-1]", 0, 4) "}", 4, "whole number");
+    refused("{\"a\":" T("[1.5]", 0, 4) "}", 4, "whole number");
+    refused("{\"a\":" T("[\"1\"]", 0, 4) "}", 4, "whole number");
+    refused("{\"a\":" T("[1,1,1,1,1,1,1,1,1]", 0, 4) "}", 4, "9 dimensions");
+    refused("{\"a\":" T("3", 0, 4) "}", 4, "shape");
+    refused("{\"a\":" T("[[1]]", 0, 4) "}", 4, "JSON");
+}
+
+Test(safetensors, refuses_bad_entries, .timeout = 10) {
+    refused("{\"a\":{\"dtype\":\"F33\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "F33");
+    refused("{\"a\":{\"dtype\":3,\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "dtype");
+    refused("{\"a\":{\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "dtype");
+    refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4],\"x\":1}}", 4,
+            "other than");
+    refused("{\"a\":null}", 0, "not an object");
+    refused("{\"a\":[]}", 0, "not an object");
+    refused("{\"__metadata__\":[]}", 0, "__metadata__");
+    refused("{\"__metadata__\":{\"a\":1}}", 0, "not a string");
+}
+
+Test(safetensors, refuses_what_is_not_json, .timeout = 10) {
+    refused("", 0, "begin with {");
+    refused("    ", 0, "begin with {");
+    refused("[]", 0, "begin with {");
+    refused("{", 0, "JSON");
+    refused("{}{}", 0, "JSON");
+    refused("{} x", 0, "JSON");
+    refused("{'a':1}", 0, "JSON");
+    refused("{\"a\":" T("[1]", 0, 4) ",}", 4, "JSON");
+    refused("{\"a\xff\":" T("[1]", 0, 4) "}", 4, "JSON");
+    refused("{\"a\":[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]}", 0, "JSON");
+}
+
+Test(safetensors, refuses_headers_that_do_not_fit, .timeout = 10) {
+    tine_safetensors *s = NULL;
+    char why[200];
+    const uint8_t claims[12] = {5, 0, 0, 0, 0, 0, 0, 0, '{', '}', ' ', ' '};
+    const uint8_t huge[10] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, '{', '}'};
+    for (size_t n = 0; n < 8; n++)
+        cr_expect_eq(tine_safetensors_parse(&s, claims, n, why, sizeof why), TINE_EINVAL);
+    cr_expect_eq(tine_safetensors_parse(&s, claims, sizeof claims, why, sizeof why), TINE_EINVAL);
+    cr_expect(strstr(why, "claims 5 bytes"), "%s", why);
+    cr_expect_eq(tine_safetensors_parse(&s, huge, sizeof huge, why, sizeof why), TINE_EINVAL);
+    cr_expect(strstr(why, "claims 18446744073709551615 bytes"), "%s", why);
+}
+
+/* Every way to cut a good file short is refused: nothing is read past the end (the address
+ * sanitizer watches). */
+Test(safetensors, refuses_every_truncation, .timeout = 20) {
+    size_t size;
+    uint8_t *p = file_of("{\"a\":" T("[3]", 0, 12) ",\"b\":" T("[1]", 12, 16) "}", 16, &size);
+    for (size_t n = 0; n < size; n++) {
+        uint8_t *copy = malloc(n + 1);
+        memcpy(copy, p, n);
+        tine_safetensors *s = NULL;
+        char why[200];
+        cr_expect_eq(tine_safetensors_parse(&s, copy, n, why, sizeof why), TINE_EINVAL, "%zu bytes",
+                     n);
+        free(copy);
+    }
+    free(p);
+}
+
+Test(safetensors, opens_the_golden_files, .timeout = 20) {
+    DIR *d = opendir("tests/golden");
+    cr_assert(d);
+    int seen = 0;
+    for (struct dirent *e; (e = readdir(d));) {
+        if (!strstr(e->d_name, ".safetensors")) continue;
+        char path[300], why[200] = "";
+        snprintf(path, sizeof path, "tests/golden/%.250s", e->d_name);
+        tine_safetensors *s;
+        cr_assert_eq(tine_safetensors_open(&s, path, why, sizeof why), TINE_OK, "%s: %s", path,
+                     why);
+        cr_expect(tine_safetensors_find(s, "output"));
+        cr_expect(tine_safetensors_meta(s, "kind"));
+        tine_safetensors_close(s);
+        seen++;
+    }
+    closedir(d);
+    cr_expect_geq(seen, 12);
+}
+
+Test(safetensors, says_why_a_file_cannot_be_opened, .timeout = 10) {
+    tine_safetensors *s = NULL;
+    char why[200];
+    cr_expect_eq(tine_safetensors_open(&s, "tests/golden/none", why, sizeof why), TINE_EIO);
+    cr_expect(strstr(why, "No such file"), "%s", why);
+    cr_expect_eq(tine_safetensors_open(&s, "tests/golden", why, sizeof why), TINE_EINVAL);
+    cr_expect(strstr(why, "regular file"), "%s", why);
+    cr_expect_eq(tine_safetensors_open(&s, "/dev/null", why, sizeof why), TINE_EINVAL);
+    char path[] = "/tmp/tine-empty-XXXXXX";
+    int fd = mkstemp(path);
+    cr_assert_geq(fd, 0);
+    close(fd);
+    cr_expect_eq(tine_safetensors_open(&s, path, why, sizeof why), TINE_EINVAL);
+    cr_expect(strstr(why, "0 bytes"), "%s", why);
+    unlink(path);
+}

@@ -1,0 +1,412 @@
+/* The scheduler and its peers: hello, nonsense, and the objects that they put, fetch and drop. */
+#include "tests/support/scheduler_fixture.h"
+
+TestSuite(sched_peers, .timeout = 20);
+
+Test(sched_peers, a_wrong_version_is_told_so_and_then_cut) {
+    open_bench((tine_scheduler_config){0});
+    tine_hello hello = {.version = 7, .host = "b"};
+    tine_scheduler_peer_up(B.scheduler, 5, 0);
+    hear(5, (tine_message){.type = TINE_MSG_HELLO, .hello = &hello});
+    take();
+    cr_assert_str_eq(sent(5, TINE_MSG_REJECT, 0)->said,
+                     "the worker speaks version 7 of the protocol and the coordinator version 1; "
+                     "install the same Tine on both sides");
+    cr_assert(!found(TINE_SCHEDULER_CUT, 0), "it has a moment to read that");
+    cr_assert_eq(stats().peers_bad, 1);
+    hear(5, (tine_message){.type = TINE_MSG_DONE, .task = 1});
+    tine_scheduler_peer_up(B.scheduler, 6, 0);
+    hear(6, (tine_message){.type = TINE_MSG_HELLO, .hello = &hello});
+    cr_assert_eq(stats().peers_bad, 2);
+    tine_scheduler_garbage(B.scheduler, 6, "more", 0);
+    cr_assert_eq(stats().peers_bad, 2, "counted already");
+    take();
+    cr_assert_lt(tine_scheduler_deadline(B.scheduler), INT64_MAX);
+    tine_scheduler_tick(B.scheduler, tine_scheduler_deadline(B.scheduler));
+    take();
+    cr_assert_eq(found(TINE_SCHEDULER_CUT, 0)->a.peer, 5);
+    cr_assert_eq(stats().peers_bad, 2, "counted once");
+    cr_assert_eq(tine_scheduler_deadline(B.scheduler), INT64_MAX);
+    close_bench();
+}
+
+Test(sched_peers, who_says_no_hello_is_cut) {
+    open_bench((tine_scheduler_config){.hello_timeout_ns = 100});
+    tine_scheduler_peer_up(B.scheduler, 1, 50);
+    cr_assert_eq(tine_scheduler_deadline(B.scheduler), 150);
+    tine_scheduler_tick(B.scheduler, 149);
+    take();
+    cr_assert_eq(B.n, 0);
+    tine_scheduler_tick(B.scheduler, 150);
+    take();
+    cr_assert(found(TINE_SCHEDULER_CUT, 0)->a.bad);
+    close_bench();
+}
+
+static void expect_cut(tine_peer peer, const char *why) {
+    take();
+    act *cut = found(TINE_SCHEDULER_CUT, 0);
+    cr_assert(cut && cut->a.peer == peer && cut->a.bad);
+    cr_assert_str_eq(cut->text, why);
+    cr_assert(!found(TINE_SCHEDULER_CUT, 1));
+    cr_assert(found(TINE_SCHEDULER_LOG, 0) && !found(TINE_SCHEDULER_LOG, 1), "logged once");
+}
+
+Test(sched_peers, nonsense_leads_to_a_cut_and_nothing_else) {
+    open_bench((tine_scheduler_config){0});
+    join(1);
+    fork_f(1, "f");
+    take();
+    act t = *sent(1, TINE_MSG_TASK, 0);
+    tine_scheduler_peer_up(B.scheduler, 2, 0);
+    done(2, &t, 1);
+    expect_cut(2, "its first message is no hello");
+    done(2, &t, 1); /* still in flight when it was cut */
+    take();
+    cr_assert_eq(B.n, 0);
+    tine_scheduler_peer_up(B.scheduler, 3, 0);
+    tine_scheduler_garbage(B.scheduler, 3, "not msgpack", 0);
+    expect_cut(3, "it sent what is not of this protocol: not msgpack");
+    join(4);
+    take();
+    hear(4, (tine_message){.type = TINE_MSG_HELLO});
+    expect_cut(4, "it said hello twice");
+    join(5);
+    take();
+    hear(5, (tine_message){.type = TINE_MSG_WELCOME});
+    expect_cut(5, "it sent a message that only a coordinator may send");
+    join(6);
+    take();
+    hear(6, (tine_message){.type = (tine_message_type)1000});
+    expect_cut(6, "it sent a message that only a coordinator may send");
+    tine_scheduler_peer_up(B.scheduler, 7, 0);
+    hear(7, (tine_message){.type = TINE_MSG_HELLO});
+    expect_cut(7, "its hello is incomplete or names too much");
+    join(8);
+    take();
+    hear(8, (tine_message){.type = TINE_MSG_SUBMIT, .task = t.a.message.task});
+    expect_cut(8, "it submitted a fork without function or arguments");
+    cr_assert_eq(stats().peers_bad, 7);
+    done(1, &t, 1);
+    take();
+    cr_assert_eq(completed(1)->a.status, TINE_OK, "the running job is untouched");
+    close_bench();
+}
+
+Test(sched_peers, what_an_unknown_peer_does_is_ignored) {
+    open_bench((tine_scheduler_config){0});
+    hear(9, (tine_message){.type = TINE_MSG_DONE});
+    tine_scheduler_peer_lost(B.scheduler, 9, "gone", 0);
+    tine_scheduler_garbage(B.scheduler, 9, "x", 0);
+    take();
+    cr_assert_eq(B.n, 0);
+    close_bench();
+}
+
+Test(sched_peers, a_reply_without_a_value_or_with_a_strange_status_fails_its_task) {
+    open_bench((tine_scheduler_config){0});
+    join(1);
+    fork_f(1, "f");
+    take();
+    act t = *sent(1, TINE_MSG_TASK, 0);
+    hear(1, (tine_message){.type = TINE_MSG_DONE,
+                           .task = t.a.message.task,
+                           .attempt = 1,
+                           .epoch = t.a.message.epoch});
+    take();
+    cr_assert_eq(completed(1)->a.status, TINE_EPROTO);
+    fork_f(2, "f");
+    take();
+    done_with(1, sent(1, TINE_MSG_TASK, 0), (tine_error)99, NULL, UINT64_MAX, 0, NULL, 0);
+    take();
+    cr_assert_eq(completed(2)->a.status, TINE_EPROTO);
+    cr_assert(strstr(completed(2)->text, "no reason given"));
+    close_bench();
+}
+
+Test(sched_peers, a_worker_is_described) {
+    open_bench((tine_scheduler_config){0});
+    join(3);
+    take();
+    cr_assert_eq(found(TINE_SCHEDULER_JOINED, 0)->a.peer, 3);
+    tine_worker_info info, two[2];
+    cr_assert(tine_scheduler_worker(B.scheduler, 3, &info));
+    cr_assert_eq(info.pid, 13);
+    cr_assert_str_eq(info.host, "a");
+    cr_assert(!tine_scheduler_worker(B.scheduler, 4, &info));
+    cr_assert_eq(tine_scheduler_workers(B.scheduler, two, 2), 1);
+    cr_assert_eq(tine_scheduler_workers(B.scheduler, NULL, 0), 1);
+    close_bench();
+}
+
+/* ---- objects ---- */
+
+static tine_object new_object(const char *class_name, const tine_object *refs, size_t n) {
+    tine_object id = 0;
+    tine_payload *p = payload_with(100, refs, n);
+    cr_assert_eq(tine_scheduler_object(B.scheduler, &id, class_name, p), TINE_OK);
+    tine_payload_unref(p);
+    return id;
+}
+
+Test(sched_peers, an_object_lives_as_long_as_somebody_holds_it) {
+    open_bench((tine_scheduler_config){0});
+    join(1);
+    tine_object value = new_object(NULL, NULL, 0), module = new_object("C", &value, 1);
+    cr_assert(!tine_object_is_module(value) && tine_object_is_module(module));
+    tine_scheduler_object_release(B.scheduler, value); /* the module's argument now */
+    fork_with(1, (tine_target){"C", "forward", module}, 0, 8, NULL, 0);
+    tine_scheduler_object_release(B.scheduler, module); /* the task's target now */
+    take();
+    cr_assert_eq(stats().objects, 2);
+    act t = *sent(1, TINE_MSG_TASK, 0);
+    fetch(1, module);
+    fetch(1, value);
+    take();
+    cr_assert_eq(sent(1, TINE_MSG_OBJECT, 0)->a.message.object, module);
+    cr_assert_str_eq(sent(1, TINE_MSG_OBJECT, 0)->said, "C");
+    cr_assert_eq(sent(1, TINE_MSG_OBJECT, 1)->a.message.object, value);
+    done(1, &t, 1);
+    take();
+    cr_assert_eq(stats().objects, 0);
+    cr_assert_eq(count_sent(1, TINE_MSG_DROP), 1, "both in one message");
+    cr_assert_eq(sent(1, TINE_MSG_DROP, 0)->a.message.n_ids, 2);
+    close_bench();
+}
+
+Test(sched_peers, a_handle_is_released_once_for_each_time_it_was_taken) {
+    open_bench((tine_scheduler_config){0});
+    tine_object id = new_object(NULL, NULL, 0);
+    tine_scheduler_object_retain(B.scheduler, id);
+    tine_scheduler_object_release(B.scheduler, id);
+    const char *class_name;
+    cr_assert(tine_scheduler_object_payload(B.scheduler, id, &class_name) && !class_name);
+    tine_scheduler_object_release(B.scheduler, id);
+    cr_assert(!tine_scheduler_object_payload(B.scheduler, id, NULL));
+    tine_scheduler_object_release(B.scheduler, id);
+    cr_assert_eq(stats().objects, 0);
+    close_bench();
+}
+
+Test(sched_peers, a_fetch_of_what_is_not_there_is_answered) {
+    open_bench((tine_scheduler_config){0});
+    join(1);
+    fetch(1, 4444);
+    take();
+    cr_assert_eq(sent(1, TINE_MSG_OBJECT, 0)->a.message.status, TINE_EINVAL);
+    cr_assert_str_eq(sent(1, TINE_MSG_OBJECT, 0)->said,
+                     "there is no put value or module 0x115c (any more)");
+    close_bench();
+}
+
+Test(sched_peers, a_fork_that_mentions_what_is_not_there_is_refused) {
+    open_bench((tine_scheduler_config){0});
+    join(1);
+    tine_object gone = 4444;
+    tine_payload *p = payload_with(8, &gone, 1);
+    cr_assert_eq(tine_scheduler_fork(B.scheduler, 1, &(tine_target){.name = "f"}, 0, p, 0),
+                 TINE_EINVAL);
+    tine_payload_unref(p);
+    fork_f(2, "f");
+    take();
+    submit_with(1, sent(1, TINE_MSG_TASK, 0), 3, (tine_target){.name = "f"}, &gone, 1);
+    take();
+    cr_assert_eq(sent(1, TINE_MSG_RESULT, 0)->a.message.status, TINE_EINVAL);
+    cr_assert_eq(stats().peers_bad, 0);
+    close_bench();
+}
+
+Test(sched_peers, a_fetch_of_an_object_on_its_way_is_answered_when_it_comes) {
+    open_bench((tine_scheduler_config){0});
+    uint64_t epoch = join(1);
+    join(2);
+    fork_f(1, "f");
+    take();
+    act root = *sent(1, TINE_MSG_TASK, 0);
+    tine_object id = epoch << 40 | 1 << 1;
+    submit_with(1, &root, 1, (tine_target){.name = "f"}, &id, 1);
+    take();
+    act child = *sent(2, TINE_MSG_TASK, 0);
+    fetch(2, id);
+    take();
+    cr_assert_eq(B.n, 0);
+    put(1, root.a.message.task, id, NULL, NULL, 0);
+    take();
+    cr_assert_eq(sent(2, TINE_MSG_OBJECT, 0)->a.message.object, id);
+    cr_assert_eq(sent(2, TINE_MSG_OBJECT, 0)->a.message.status, TINE_OK);
+    done(2, &child, 1);
+    done_with(1, &root, TINE_OK, NULL, 1, 2, NULL, 0);
+    take();
+    cr_assert_eq(stats().objects, 0);
+    close_bench();
+}
+
+Test(sched_peers, a_fetch_of_an_object_on_its_way_fails_when_its_maker_dies) {
+    open_bench((tine_scheduler_config){0});
+    uint64_t epoch = join(1);
+    join(2);
+    fork_f(1, "f");
+    take();
+    act root = *sent(1, TINE_MSG_TASK, 0);
+    tine_object id = epoch << 40 | 1 << 1;
+    submit_with(1, &root, 1, (tine_target){.name = "f"}, &id, 1);
+    take();
+    act child = *sent(2, TINE_MSG_TASK, 0);
+    fetch(2, id);
+    tine_scheduler_peer_lost(B.scheduler, 1, "killed by signal 9 (SIGKILL)", 0);
+    take();
+    cr_assert_eq(sent(2, TINE_MSG_OBJECT, 0)->a.message.status, TINE_ELOST);
+    done_with(2, &child, TINE_ELOST, "no object", 1, 0, NULL, 0);
+    take();
+    cr_assert_eq(stats().objects, 0);
+    close_bench();
+}
+
+Test(sched_peers, a_worker_cannot_announce_objects_without_end) {
+    enum { MANY = 70000 };
+    static tine_object ids[MANY];
+    open_bench((tine_scheduler_config){0});
+    uint64_t epoch = join(1);
+    fork_f(1, "f");
+    take();
+    for (uint64_t i = 0; i < MANY; i++) ids[i] = epoch << 40 | (i + 1) << 1;
+    submit_with(1, sent(1, TINE_MSG_TASK, 0), 1, (tine_target){.name = "f"}, ids, MANY);
+    take();
+    cr_assert_eq(sent(1, TINE_MSG_RESULT, 0)->a.message.status, TINE_EINVAL);
+    cr_assert_leq(stats().objects, 65536);
+    tine_scheduler_peer_lost(B.scheduler, 1, "left", 0);
+    cr_assert_eq(stats().objects, 0);
+    close_bench();
+}
+
+Test(sched_peers, objects_may_arrive_out_of_order_but_not_twice_nor_under_another_s_id) {
+    open_bench((tine_scheduler_config){.workers_return = true});
+    uint64_t epoch = join(1);
+    fork_f(1, "f");
+    take();
+    act root = *sent(1, TINE_MSG_TASK, 0);
+    const uint64_t order[] = {3, 1, 4, 2};
+    for (int i = 0; i < 4; i++)
+        put(1, root.a.message.task, epoch << 40 | order[i] << 1 | 1, "C", NULL, 0);
+    take();
+    cr_assert_eq(stats().objects, 4);
+    put(1, root.a.message.task, epoch << 40 | 4 << 1 | 1, "C", NULL, 0);
+    take();
+    cr_assert(found(TINE_SCHEDULER_CUT, 0)->a.bad);
+    cr_assert_eq(stats().objects, 0);
+    join(2);
+    put(2, root.a.message.task, epoch << 40 | 5 << 1, NULL, NULL, 0);
+    take();
+    cr_assert(found(TINE_SCHEDULER_CUT, 0)->a.bad);
+    close_bench();
+}
+
+Test(sched_peers, a_result_s_objects_are_the_receiver_s_to_give_back) {
+    open_bench((tine_scheduler_config){0});
+    uint64_t epoch = join(1);
+    fork_f(1, "f");
+    take();
+    act root = *sent(1, TINE_MSG_TASK, 0);
+    tine_object id = epoch << 40 | 1 << 1;
+    put(1, root.a.message.task, id, NULL, NULL, 0);
+    done_with(1, &root, TINE_OK, NULL, 1, 1, &id, 1);
+    cr_assert_eq(stats().objects, 1);
+    tine_scheduler_check(B.scheduler);
+    take(); /* gives it back */
+    cr_assert_eq(stats().objects, 0);
+    close_bench();
+}
+
+/* Runs a method of `module` once on the worker that gets it, which fetches the module. */
+static tine_peer warm(tine_object module, uint64_t ticket) {
+    fork_with(ticket, (tine_target){"C", "forward", module}, 0, 8, NULL, 0);
+    take();
+    act t = *sent(0, TINE_MSG_TASK, 0);
+    fetch(t.a.peer, module);
+    done(t.a.peer, &t, 5000000); /* too long to be pipelined */
+    take();
+    return t.a.peer;
+}
+
+Test(sched_peers, an_idle_worker_that_has_the_object_is_preferred) {
+    open_bench((tine_scheduler_config){0});
+    for (tine_peer p = 1; p <= 4; p++) join(p);
+    tine_object id = new_object("C", NULL, 0);
+    fork_f(1, "f");
+    take();
+    act t = *sent(0, TINE_MSG_TASK, 0);
+    tine_peer warmed = warm(id, 2);
+    cr_assert_neq(warmed, t.a.peer);
+    done(t.a.peer, &t, 100);
+    for (uint64_t i = 3; i < 6; i++) cr_assert_eq(warm(id, i), warmed);
+    close_bench();
+}
+
+Test(sched_peers, a_worker_takes_the_task_whose_object_it_has_but_not_for_ever) {
+    open_bench((tine_scheduler_config){0});
+    join(1);
+    tine_object cold = new_object("C", NULL, 0), hot = new_object("C", NULL, 0);
+    warm(hot, 1);
+    fork_f(2, "f"); /* keeps it busy meanwhile */
+    take();
+    act busy = *sent(1, TINE_MSG_TASK, 0);
+    fork_with(3, (tine_target){"C", "forward", cold}, 0, 8, NULL, 0);
+    for (uint64_t i = 0; i < 200; i++)
+        fork_with(4 + i, (tine_target){"C", "forward", hot}, 0, 8, NULL, 0);
+    int before = 0;
+    for (done(1, &busy, 5000000); take(); before++) {
+        act t = *sent(1, TINE_MSG_TASK, 0);
+        if (t.a.message.target.object == cold) break;
+        done(1, &t, 5000000);
+    }
+    cr_assert_eq(before, 64);
+    close_bench();
+}
+
+Test(sched_peers, a_long_chain_of_objects_is_dropped_without_recursion) {
+    open_bench((tine_scheduler_config){0});
+    tine_object last = new_object(NULL, NULL, 0);
+    for (int i = 0; i < 200000; i++) {
+        tine_object next = new_object(NULL, &last, 1);
+        tine_scheduler_object_release(B.scheduler, last);
+        last = next;
+    }
+    cr_assert_eq(stats().objects, 200001);
+    tine_scheduler_object_release(B.scheduler, last);
+    cr_assert_eq(stats().objects, 0);
+    close_bench();
+}
+
+Test(sched_peers, names_of_functions_do_not_pile_up) {
+    open_bench((tine_scheduler_config){0});
+    join(1);
+    take();
+    for (uint64_t i = 1; i <= 20000; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "nobody%u", (unsigned)i);
+        fork_f(i, name);
+        take();
+        cr_assert_eq(completed(i)->a.status, TINE_EUNKNOWN);
+    }
+    close_bench();
+}
+
+Test(sched_peers, many_kinds_of_workers_come_and_go) {
+    open_bench((tine_scheduler_config){.workers_return = true});
+    for (tine_peer p = 1; p <= 600; p++) {
+        char name[32];
+        const char *const names[] = {name};
+        snprintf(name, sizeof name, "only%u", (unsigned)p);
+        join_as(p, names, 1, NULL, 0);
+        fork_f(p, name);
+        take();
+        act t = *sent(p, TINE_MSG_TASK, 0);
+        done(p, &t, 1);
+        take();
+        cr_assert_eq(completed(p)->a.status, TINE_OK);
+        if (p % 200 == 0) /* 256 kinds at a time */
+            for (tine_peer q = p - 199; q <= p; q++)
+                tine_scheduler_peer_lost(B.scheduler, q, "left", 0);
+    }
+    close_bench();
+}

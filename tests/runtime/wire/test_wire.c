@@ -1,0 +1,513 @@
+/* The wire: every message and value comes back as it went out, and no bytes can do harm. */
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/api/future.h"
+#include "runtime/wire/wire.h"
+#include "runtime/wire/wire_walk.h"
+
+#define test(name) Test(wire, name, .timeout = 60)
+
+static uint64_t state = 20261123;
+static uint64_t draw(uint64_t n) {
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    return (state >> 33) % n;
+}
+
+/* ---- values ---- */
+
+static tine_value *object_value(void *ctx, tine_object id) {
+    (void)id;
+    return tine_ref((tine_value *)ctx);
+}
+
+static tine_value *there_and_back(const tine_value *v, const tine_encoder *e,
+                                  const tine_decoder *d) {
+    tine_payload *p = NULL;
+    tine_value *w = NULL;
+    char why[128] = "";
+    cr_assert_eq(tine_payload_of_value(v, e, &p), TINE_OK, "%s", tine_error_message());
+    const tine_wire_body body = {p->body,      p->body_size, p->buffers,
+                                 p->n_buffers, p->refs,      p->n_refs};
+    cr_assert_eq(tine_wire_check(&body, false, why, sizeof why), TINE_OK, "%s", why);
+    cr_assert_eq(tine_payload_value(p, d, &w), TINE_OK, "%s", tine_error_message());
+    tine_payload_unref(p);
+    return w;
+}
+
+static void expect_same(tine_value *v) {
+    tine_value *w = there_and_back(v, NULL, NULL);
+    cr_expect(tine_equal(v, w));
+    tine_release(v), tine_release(w);
+}
+
+test(scalars_come_back) {
+    static const int64_t ints[] = {0,
+                                   1,
+                                   -1,
+                                   127,
+                                   128,
+                                   -32,
+                                   -33,
+                                   -128,
+                                   -129,
+                                   255,
+                                   256,
+                                   65535,
+                                   65536,
+                                   -32769,
+                                   INT32_MAX,
+                                   INT32_MIN,
+                                   (int64_t)1 << 32,
+                                   INT64_MAX,
+                                   INT64_MIN};
+    for (size_t i = 0; i < sizeof ints / sizeof *ints; i++) expect_same(tine_int(ints[i]));
+    expect_same(tine_float(-0.0));
+    expect_same(tine_float(NAN));
+    expect_same(tine_float(1e300));
+    expect_same(tine_none());
+    expect_same(tine_bool(true));
+    expect_same(tine_bool(false));
+    expect_same(tine_string(""));
+    expect_same(tine_string("größe"));
+    expect_same(tine_string_of("a\0b", 3));
+    expect_same(tine_bytes(NULL, 0));
+    expect_same(tine_list_of(NULL, 0));
+    expect_same(tine_dict_of(NULL, NULL, 0));
+}
+
+test(large_texts_and_bytes_come_back) {
+    const size_t sizes[] = {31, 32, 255, 256, 65535, 65536, 300000};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        char *s = malloc(sizes[i]);
+        memset(s, 'x', sizes[i]);
+        expect_same(tine_string_of(s, sizes[i]));
+        expect_same(tine_bytes(s, sizes[i]));
+        free(s);
+    }
+}
+
+test(large_bytes_travel_beside_the_body_and_can_be_sent_on) {
+    char *s = calloc(1, 200000);
+    tine_value *v = tine_bytes(s, 200000), *o = tine_value_as_object(v, 8, NULL),
+               *l = tine_list(v, o, v);
+    const tine_encoder by_value = {.by_reference = NULL};
+    tine_payload *p;
+    free(s);
+    tine_release(v);
+    cr_assert_eq(tine_payload_of_value(l, &by_value, &p), TINE_OK);
+    cr_assert_eq(p->n_buffers, 1);
+    cr_assert_lt(p->body_size, 50);
+    tine_payload_unref(p);
+    tine_value *w = there_and_back(tine_at(l, 0), NULL, NULL),
+               *again = there_and_back(w, NULL, NULL);
+    cr_assert(tine_equal(again, tine_at(l, 0)));
+    tine_release(w), tine_release(again), tine_release(l), tine_release(o);
+}
+
+test(tensors_share_their_bytes) {
+    const tine_dtype types[] = {TINE_F32, TINE_F64, TINE_BF16, TINE_I64, TINE_I32, TINE_U8};
+    for (int i = 0; i < 6; i++) {
+        expect_same(tine_full(types[i], 2, ((int64_t[]){3, 5}), 7));
+        expect_same(tine_full(types[i], 0, NULL, 1));
+        expect_same(tine_full(types[i], 8, ((int64_t[]){1, 2, 1, 2, 1, 2, 1, 2}), 3));
+        expect_same(tine_full(types[i], 2, ((int64_t[]){0, 1 << 30}), 1));
+    }
+    tine_value *v = tine_ones(TINE_F32, 1, (int64_t[]){1000}), *w = there_and_back(v, NULL, NULL);
+    cr_assert_eq(tine_data(v), tine_data(w));
+    tine_value *l = tine_list(v, v, v);
+    tine_payload *p;
+    cr_assert_eq(tine_payload_of_value(l, NULL, &p), TINE_OK);
+    cr_assert_eq(p->n_buffers, 1);
+    tine_payload_unref(p);
+    tine_release(v), tine_release(w), tine_release(l);
+}
+
+test(a_part_of_a_buffer_is_sent_alone_and_unaligned_bytes_are_copied) {
+    tine_buffer *b = tine_buffer_new(100);
+    for (int i = 0; i < 100; i++) ((uint8_t *)b->data)[i] = (uint8_t)i;
+    tine_value *v = tine_tensor_over(TINE_U8, 1, (int64_t[]){8}, b, 3),
+               *w = there_and_back(v, NULL, NULL);
+    cr_assert(tine_equal(v, w));
+    tine_payload *p, *q = tine_payload_new(64, 1, 0);
+    cr_assert_eq(tine_payload_of_value(v, NULL, &p), TINE_OK);
+    cr_assert_eq(p->buffers[0]->size, 8);
+    q->body_size = p->body_size;
+    memcpy(q->body, p->body, p->body_size);
+    q->body[3] = TINE_I64; /* the same eight bytes, at an odd address, as one int64 */
+    q->body[5] = 1;
+    q->buffers[0] = tine_buffer_ref(p->buffers[0]);
+    tine_value *u;
+    cr_assert_eq(tine_payload_value(q, NULL, &u), TINE_OK, "%s", tine_error_message());
+    cr_assert_eq((uintptr_t)tine_data(u) % 8, 0);
+    cr_assert_eq(((const uint8_t *)tine_data(u))[0], 3);
+    tine_payload_unref(p), tine_payload_unref(q);
+    tine_release(v), tine_release(w), tine_release(u);
+    tine_buffer_unref(b);
+}
+
+test(objects_travel_by_reference_or_by_value) {
+    tine_value *x = tine_string("put"), *o = tine_value_as_object(x, 6, NULL),
+               *o2 = tine_value_as_object(x, 4, NULL);
+    tine_value *m = tine_module_ref(9, "lstm", NULL), *l = tine_list(o, m, o2, o);
+    tine_payload *p;
+    cr_assert_eq(tine_payload_of_value(l, NULL, &p), TINE_OK);
+    cr_assert_eq(p->n_refs, 3);
+    cr_assert(p->refs[0] == 4 && p->refs[1] == 6 && p->refs[2] == 9);
+    const tine_decoder d = {.value = object_value, .ctx = x};
+    tine_value *r;
+    cr_assert_eq(tine_payload_value(p, NULL, &r), TINE_EINVAL);
+    cr_assert_eq(tine_payload_value(p, &d, &r), TINE_OK);
+    cr_assert_eq(tine_at(r, 0), x);
+    cr_assert_eq(tine_kind_of(tine_at(r, 1)), TINE_MODULE_REF);
+    cr_assert_eq(tine_at(r, 1)->object, 9);
+    cr_assert_str_eq(tine_at(r, 1)->bytes.data, "lstm");
+    tine_payload_unref(p);
+    tine_release(r), tine_release(l), tine_release(m), tine_release(o), tine_release(o2),
+        tine_release(x);
+}
+
+static tine_value *random_value(int depth) {
+    char text[40], keys[8][24];
+    const char *names[8] = {0};
+    tine_value *items[8] = {0}, *v;
+    size_t n = draw(8);
+    for (size_t i = 0; i < sizeof text; i++) text[i] = (char)('a' + draw(26));
+    switch (draw(depth > 4 ? 7 : 9)) {
+    case 0: return tine_none();
+    case 1: return tine_bool(draw(2));
+    case 2: return tine_int((int64_t)(draw(UINT32_MAX) << draw(32)) * (draw(2) ? 1 : -1));
+    case 3: return tine_float((double)draw(1000000) / 7 - 3000);
+    case 4: return tine_string_of(text, draw(sizeof text));
+    case 5: return tine_bytes(text, draw(sizeof text));
+    case 6:
+        return tine_full((tine_dtype)(1 + draw(6)), (int)draw(4),
+                         (int64_t[]){1, (int64_t)draw(3), 4}, (double)draw(100));
+    default: break;
+    }
+    bool dict = draw(2);
+    for (size_t i = 0; i < n; i++) {
+        items[i] = random_value(depth + 1);
+        snprintf(keys[i], sizeof keys[i], "k%zu", i);
+        names[i] = keys[i];
+    }
+    v = dict ? tine_dict_of(names, items, n) : tine_list_of(items, n);
+    for (size_t i = 0; i < n; i++) tine_release(items[i]);
+    return v;
+}
+
+test(random_values_come_back) {
+    for (int i = 0; i < 5000; i++) expect_same(random_value(0));
+}
+
+test(calls_come_back) {
+    tine_arguments a = {0}, b = {0};
+    tine_payload *p;
+    cr_assert_eq(
+        tine_arguments_make(&a, TINE_ARGS_(1, "x", tine_kw("dim", 2), tine_kw("keep", (bool)true))),
+        TINE_OK);
+    cr_assert_eq(tine_payload_of_call(&a, NULL, &p), TINE_OK);
+    cr_assert_eq(tine_payload_call(p, NULL, &b), TINE_OK);
+    cr_assert(b.n_positional == 2 && b.n_named == 2);
+    cr_assert_str_eq(b.keys[1], "keep");
+    cr_assert_eq(tine_as_int(b.named[0]), 2);
+    tine_payload_unref(p);
+    tine_arguments_fini(&a), tine_arguments_fini(&b);
+}
+
+test(what_cannot_be_sent_says_why) {
+    tine_payload *p;
+    tine_future *future = tine_future_new(NULL);
+    tine_value *v = tine_list(future);
+    cr_assert_eq(tine_payload_of_value(v, NULL, &p), TINE_EINVAL);
+    cr_assert_str_eq(tine_error_message(), "a future that is not resolved cannot be sent");
+    tine_release(v), tine_release(future);
+    enum { N = TINE_FRAME_MAX_BUFFERS + 1 };
+    static tine_value *many[N];
+    for (int i = 0; i < N; i++) many[i] = tine_ones(TINE_F32, 0, NULL);
+    v = tine_list_of(many, N);
+    cr_assert_eq(tine_payload_of_value(v, NULL, &p), TINE_EINVAL);
+    cr_assert_str_eq(tine_error_message(), "one message holds at most 4096 tensors; stack them");
+    for (int i = 0; i < N; i++) tine_release(many[i]);
+    tine_release(v);
+    char *s = calloc(1, 65 << 20);
+    v = tine_string_of(s, 65 << 20);
+    cr_assert_eq(tine_payload_of_value(v, NULL, &p), TINE_EINVAL);
+    free(s);
+    tine_release(v);
+}
+
+/* ---- messages ---- */
+
+static tine_payload *payload_of(tine_value *v) {
+    tine_payload *p = NULL;
+    cr_assert_eq(tine_payload_of_value(v, NULL, &p), TINE_OK);
+    tine_release(v);
+    return p;
+}
+
+static tine_payload *call_payload(tine_value *v) {
+    tine_payload *p = NULL;
+    tine_arguments a = {0};
+    cr_assert_eq(tine_arguments_make(&a, TINE_ARGS_(v)), TINE_OK);
+    cr_assert_eq(tine_payload_of_call(&a, NULL, &p), TINE_OK);
+    tine_arguments_fini(&a);
+    tine_release(v);
+    return p;
+}
+
+static bool same_text(const char *a, const char *b) {
+    return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+static void expect_message(const tine_message *m) {
+    char why[200] = "";
+    tine_decoded d = {0};
+    tine_frame *f = tine_wire_encode(m);
+    cr_assert_not_null(f);
+    cr_assert_eq(tine_wire_decode(f, &d, why, sizeof why), TINE_OK, "type %d: %s", m->type, why);
+    const tine_message *r = &d.message;
+    cr_expect(r->type == m->type && r->status == m->status && r->attempt == m->attempt &&
+              r->epoch == m->epoch);
+    cr_expect(r->depth == m->depth && r->flags == m->flags && r->window == m->window &&
+              r->task == m->task);
+    cr_expect(r->seq == m->seq && r->run_ns == m->run_ns && r->clock == m->clock &&
+              r->object == m->object && r->flow == m->flow);
+    cr_expect(same_text(r->text, m->text) && same_text(r->target.name, m->target.name));
+    cr_expect(same_text(r->target.method, m->target.method) &&
+              r->target.object == m->target.object);
+    cr_expect_eq(r->n_ids, m->n_ids);
+    for (size_t i = 0; i < m->n_ids; i++) cr_expect_eq(r->ids[i], m->ids[i]);
+    cr_expect_eq(r->payload != NULL, m->payload != NULL);
+    if (m->payload) {
+        cr_expect_eq(r->payload->body_size, m->payload->body_size);
+        cr_expect(memcmp(r->payload->body, m->payload->body, m->payload->body_size) == 0);
+        cr_expect_eq(r->payload->n_buffers, m->payload->n_buffers);
+        cr_expect_eq(r->payload->n_refs, m->payload->n_refs);
+    }
+    tine_payload *kept = tine_payload_ref(d.message.payload);
+    tine_decoded_fini(&d);
+    tine_frame_free(f);
+    tine_payload_unref(kept);
+    tine_payload_unref(m->payload);
+}
+#define MESSAGE(...) expect_message(&(const tine_message){__VA_ARGS__})
+
+test(messages_come_back) {
+    const uint64_t ids[] = {5, 0, UINT64_MAX, 77};
+    tine_value *o = tine_module_ref(3, "lstm", NULL);
+    tine_target function = {.name = "neg"}, method = {"lstm", "forward", 3};
+    MESSAGE(TINE_MSG_DONE, .task = 70000, .attempt = 1, .epoch = 2, .seq = 4, .run_ns = 123456789,
+            .payload = payload_of(tine_int(4)));
+    MESSAGE(TINE_MSG_DONE, .task = 7, .attempt = 1, .epoch = 2, .status = TINE_EFAILED,
+            .text = "it läuft nicht");
+    MESSAGE(TINE_MSG_SUSPEND, .ids = ids, .n_ids = 4);
+    MESSAGE(TINE_MSG_SUSPEND, .n_ids = 0);
+    MESSAGE(TINE_MSG_SUBMIT, .seq = 3, .task = 4, .target = function, .flags = 1,
+            .payload = call_payload(tine_ones(TINE_F32, 1, (int64_t[]){3})));
+    MESSAGE(TINE_MSG_FETCH, .object = UINT64_MAX);
+    MESSAGE(TINE_MSG_PONG, .seq = 1, .clock = 1ull << 60);
+    MESSAGE(TINE_MSG_EVENTS, .payload = payload_of(tine_list(1, 2)));
+    MESSAGE(TINE_MSG_WELCOME, .epoch = 3, .window = 4096, .flags = 1);
+    MESSAGE(TINE_MSG_REJECT, .text = "no");
+    MESSAGE(TINE_MSG_TASK, .task = 1, .attempt = 1, .epoch = 1, .depth = 1000, .flow = 5,
+            .target = method, .payload = call_payload(o));
+    MESSAGE(TINE_MSG_RESULT, .seq = 9, .payload = payload_of(tine_none()));
+    MESSAGE(TINE_MSG_RESULT, .seq = 9, .status = TINE_ELOST, .text = "gone");
+    MESSAGE(TINE_MSG_CREDIT, .window = 17);
+    MESSAGE(TINE_MSG_DROP, .ids = ids, .n_ids = 4);
+    MESSAGE(TINE_MSG_PING, .seq = 1);
+    MESSAGE(TINE_MSG_TRACE, .flags = 2);
+    MESSAGE(TINE_MSG_STOP, .n_ids = 0);
+    MESSAGE(TINE_MSG_OBJECT, .object = 3, .task = 8, .text = "lstm",
+            .payload = call_payload(tine_int(4)));
+    MESSAGE(TINE_MSG_OBJECT, .object = 2, .payload = payload_of(tine_int(4)));
+    MESSAGE(TINE_MSG_OBJECT, .object = 2, .status = TINE_EINVAL, .text = "no such object");
+}
+
+test(hello_comes_back) {
+    const char *functions[] = {"neg", "", "päckchen"}, *classes[] = {"lstm"};
+    const tine_hello h = {
+        TINE_PROTOCOL_VERSION, 4711, -1, "host", "secret", "avx512", functions, classes, 3, 1};
+    const tine_message m = {TINE_MSG_HELLO, .hello = &h};
+    char why[100];
+    tine_decoded d;
+    tine_frame *f = tine_wire_encode(&m);
+    cr_assert_eq(tine_wire_decode(f, &d, why, sizeof why), TINE_OK);
+    tine_frame_free(f);
+    const tine_hello *r = d.message.hello;
+    cr_assert(r->version == 1 && r->pid == 4711 && r->rank == -1 && r->n_functions == 3 &&
+              r->n_classes == 1);
+    cr_assert_str_eq(r->host, "host");
+    cr_assert_str_eq(r->token, "secret");
+    cr_assert_str_eq(r->kernel, "avx512");
+    for (int i = 0; i < 3; i++) cr_assert_str_eq(r->functions[i], functions[i]);
+    cr_assert_str_eq(r->classes[0], "lstm");
+    tine_decoded_fini(&d);
+    tine_decoded_fini(&d);
+}
+
+static void refuse_bytes(const void *data, size_t n, const char *reason) {
+    char why[200] = "";
+    tine_decoded d = {0};
+    tine_frame *f = tine_frame_new(n, 0);
+    memcpy(f->header, data, n);
+    cr_expect_eq(tine_wire_decode(f, &d, why, sizeof why), TINE_EPROTO);
+    cr_expect(strstr(why, reason), "it says: %s", why);
+    tine_frame_free(f);
+}
+#define REFUSE(bytes, reason) refuse_bytes(bytes, sizeof(bytes) - 1, reason)
+
+test(a_wrong_version_names_both) {
+    REFUSE("\x93\x01\xa4tine\x07", "it speaks protocol version 7, here it is version 1");
+}
+
+test(hostile_headers_are_refused_with_a_reason) {
+    REFUSE("", "the bytes end where a value is due");
+    REFUSE("GET / HTTP/1.1\r\n\r\n", "the header is no array");
+    REFUSE("\xdd\xff\x00\x00\x00", "items are announced");
+    REFUSE("\xdf\xff\xff\xff\xff", "items are announced");
+    REFUSE("\x92\x63\x00", "message type 99 is unknown");
+    REFUSE("\x92\x00\x00", "message type 0 is unknown");
+    REFUSE("\x92\x0e\xcf\xff\xff", "the bytes end inside a value");
+    REFUSE("\x92\x0e\xd3\xff\xff\xff\xff\xff\xff\xff\xff", "a seq is no unsigned integer");
+    REFUSE("\x93\x0e\x01\x01", "has 2 entries, not 3");
+    REFUSE("\x92\x0e\x01\x01", "1 bytes follow the end of the header");
+    REFUSE("\x92\x09\xa2\xff\xff", "not UTF-8");
+    REFUSE("\x92\x09\xa2\x00\x61", "holds a NUL");
+    REFUSE("\x92\x09\xc0", "a rejection has no reason");
+    REFUSE("\x92\x09\xdb\xff\xff\xff\xff", "bytes are announced");
+    REFUSE("\x92\x0d\xdd\x00\x10\x00\x01", "items are announced");
+    REFUSE("\x92\x05\xc1", "0xc1 begins no msgpack value");
+    REFUSE("\x93\x01\xa4tins\x01", "does not say \"tine\"");
+    REFUSE("\x93\x07\x91\x00\xc4\x01\xc0", "the refs do not ascend");
+    REFUSE("\x93\x07\x90\xc0", "events have no body");
+    REFUSE("\x93\x07\x91\x05\xc0", "refs and no body");
+}
+
+/* An EVENTS message around a body. */
+static void refuse_body(const void *body, size_t n, tine_buffer *buffer, const char *reason) {
+    char why[200] = "";
+    tine_decoded d = {0};
+    tine_frame *f = tine_frame_new(n + 5, buffer ? 1 : 0);
+    memcpy(f->header, (const uint8_t[]){0x93, 7, 0x90, 0xc4, (uint8_t)n}, 5);
+    memcpy(f->header + 5, body, n);
+    if (buffer) f->buffers[0] = tine_buffer_ref(buffer);
+    cr_expect_eq(tine_wire_decode(f, &d, why, sizeof why), TINE_EPROTO);
+    cr_expect(strstr(why, reason), "it says: %s", why);
+    tine_frame_free(f);
+}
+#define REFUSE_BODY(bytes, buffer, reason) refuse_body(bytes, sizeof(bytes) - 1, buffer, reason)
+
+test(hostile_bodies_are_refused_with_a_reason) {
+    tine_buffer *b = tine_buffer_new(12);
+    REFUSE_BODY("", NULL, "the bytes end where a value is due");
+    REFUSE_BODY("\x01\x01", NULL, "follow the end of a body");
+    REFUSE_BODY("\xcf\xff\xff\xff\xff\xff\xff\xff\xff", NULL, "past 2^63 - 1");
+    REFUSE_BODY("\xa1\xff", NULL, "a string is not UTF-8");
+    REFUSE_BODY("\x81\x01\x01", NULL, "a key is no string");
+    REFUSE_BODY("\x82\xa1k\x01\xa1k\x01", NULL, "the key 'k' is there twice");
+    REFUSE_BODY("\xd4\x09\x00", NULL, "ext type 9 is unknown");
+    REFUSE_BODY("\xc7\x04\x01\x93\x01\x00\x03", NULL, "buffer 0 is mentioned, there are 0");
+    REFUSE_BODY("\xc7\x04\x01\x93\x01\x01\x03", b, "buffer 1 is mentioned, there are 1");
+    REFUSE_BODY("\xc7\x04\x01\x93\x01\x00\x04", b, "a tensor of 16 bytes lies in a buffer of 12");
+    REFUSE_BODY("\xc7\x04\x01\x93\x09\x00\x03", b, "a dtype is 9");
+    REFUSE_BODY("\xc7\x04\x01\x93\x00\x00\x03", b, "unknown dtype");
+    REFUSE_BODY("\xc7\x04\x01\x93\x01\x00\xff", b, "no unsigned integer");
+    REFUSE_BODY("\xc7\x15\x01\x94\x01\x00\xcf\x40\x00\x00\x00\x00\x00\x00\x00\xcf\x40\x00\x00\x00"
+                "\x00\x00\x00\x00",
+                b, "too many elements");
+    REFUSE_BODY("\xc7\x0c\x01\x9b\x01\x00\x01\x01\x01\x01\x01\x01\x01\x01\x03", b,
+                "an ext has 11 items, the most is 10");
+    REFUSE_BODY("\xc7\x05\x01\x93\x01\x00\x03\x00", b, "follow the end of an ext");
+    REFUSE_BODY("\xc0", b, "buffer 0 is never mentioned");
+    REFUSE_BODY("\xc7\x02\x02\x91\x04", NULL, "object 4 is mentioned and not among the refs");
+    REFUSE_BODY("\xc7\x02\x02\x91\x00", NULL, "an object is 0");
+    REFUSE_BODY("\xc7\x02\x02\x91\x05", NULL, "the odd id of a module");
+    REFUSE_BODY("\xc7\x04\x03\x92\x04\xa1x", NULL, "the even id of a value");
+    char deep[66];
+    memset(deep, 0x91, 65);
+    deep[65] = (char)0xc0;
+    refuse_body(deep, 66, NULL, "nest more than 64 deep");
+    tine_buffer_unref(b);
+}
+
+test(a_frame_cut_anywhere_is_refused) {
+    tine_value *v = tine_list("text", 1.5, tine_none());
+    tine_message m = {TINE_MSG_TASK,
+                      .task = 1,
+                      .attempt = 1,
+                      .epoch = 1,
+                      .target = {.name = "neg"},
+                      .payload = call_payload(v)};
+    tine_frame *f = tine_wire_encode(&m);
+    char why[100];
+    tine_decoded d;
+    for (uint32_t n = f->header_size; n-- > 0;) {
+        f->header_size = n;
+        cr_expect_eq(tine_wire_decode(f, &d, why, sizeof why), TINE_EPROTO, "%u bytes", n);
+    }
+    tine_frame_free(f);
+    tine_payload_unref(m.payload);
+}
+
+test(changed_bytes_never_do_harm) {
+    tine_value *t = tine_ones(TINE_F32, 2, ((int64_t[]){2, 3})),
+               *r = tine_module_ref(9, "lstm", NULL);
+    tine_value *v = tine_dict_of((const char *[]){"a", "b"}, (tine_value *[]){t, r}, 2);
+    tine_message m = {TINE_MSG_TASK, .task = 1, .attempt = 1, .target = {.name = "neg"},
+                      .payload = call_payload(v)};
+    tine_frame *f = tine_wire_encode(&m);
+    int accepted = 0;
+    for (int i = 0; i < 200000; i++) {
+        tine_decoded d = {0};
+        char why[100];
+        uint32_t at[2] = {(uint32_t)draw(f->header_size), (uint32_t)draw(f->header_size)};
+        uint8_t before[2] = {f->header[at[0]], f->header[at[1]]};
+        f->header[at[0]] = (uint8_t)draw(256);
+        f->header[at[1]] = (uint8_t)draw(256);
+        if (tine_wire_decode(f, &d, why, sizeof why) == TINE_OK) {
+            tine_arguments a = {0};
+            accepted++;
+            if (d.message.payload && d.message.type == TINE_MSG_TASK)
+                cr_assert_eq(tine_payload_call(d.message.payload, NULL, &a), TINE_OK, "%s",
+                             tine_error_message());
+            tine_arguments_fini(&a);
+            tine_decoded_fini(&d);
+        }
+        f->header[at[1]] = before[1];
+        f->header[at[0]] = before[0];
+    }
+    cr_assert_gt(accepted, 0);
+    tine_frame_free(f);
+    tine_payload_unref(m.payload);
+    tine_release(t), tine_release(r);
+}
+
+test(an_error_text_that_is_not_utf8_is_sent_legibly) {
+    const tine_message m = {TINE_MSG_REJECT, .text = "caf\xe9 closed"};
+    char why[100];
+    tine_decoded d;
+    tine_frame *f = tine_wire_encode(&m);
+    cr_assert_eq(tine_wire_decode(f, &d, why, sizeof why), TINE_OK);
+    cr_assert_str_eq(d.message.text, "caf? closed");
+    tine_decoded_fini(&d);
+    tine_frame_free(f);
+}
+
+test(a_scalar_task_is_a_few_dozen_bytes) {
+    tine_message m = {TINE_MSG_TASK,
+                      .task = 1000000,
+                      .attempt = 1,
+                      .epoch = 3,
+                      .depth = 20,
+                      .target = {.name = "fib"},
+                      .payload = call_payload(tine_int(20))};
+    tine_frame *f = tine_wire_encode(&m);
+    cr_assert_leq(f->header_size, 40, "%u bytes", f->header_size);
+    tine_frame_free(f);
+    tine_payload_unref(m.payload);
+}

@@ -1,0 +1,451 @@
+/* Bad peers of a tcp:// listener: each attack is one ZeroMQ or plain TCP client that breaks the
+ * framing in one way, while a good connector exchanges frames with the listener. The offender must
+ * be lost once, marked bad, with a reason; the good one must notice nothing. */
+#include <arpa/inet.h>
+#include <criterion/criterion.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <zmq.h>
+
+#include "tests/support/conformance.h"
+#include "transport/base/clock.h"
+
+/* A listener and a good connector, both driven by the test's one thread, and what passed between
+ * them. */
+typedef struct scene {
+    const tine_transport_ops *ops;
+    tine_transport *listener, *good;
+    tine_peer peer; /* the good one */
+    unsigned sent, echoed;
+    void *context;
+} scene;
+
+static tine_event next(const tine_transport_ops *ops, tine_transport *t) {
+    tine_event ev;
+    cr_assert_eq(ops->recv(t, &ev), 0);
+    return ev;
+}
+
+static void scene_init(scene *s, const tine_transport_config *config) {
+    char why[200] = "";
+    *s = (scene){.ops = tine_transport_for("tcp://", why, sizeof why)};
+    cr_assert_not_null(s->ops, "%s", why);
+    cr_assert_eq(s->ops->listen(&s->listener, "tcp://127.0.0.1:0", config, why, sizeof why), 0,
+                 "%s", why);
+    cr_assert_eq(s->ops->connect(&s->good, s->ops->url(s->listener), config, why, sizeof why), 0,
+                 "%s", why);
+    for (bool up = false; !s->peer || !up;) {
+        tine_event l = next(s->ops, s->listener), g = next(s->ops, s->good);
+        if (l.kind == TINE_EVENT_UP) s->peer = l.peer;
+        up |= g.kind == TINE_EVENT_UP;
+        if (!l.kind && !g.kind) s->ops->wait(s->listener, 1000000);
+    }
+    s->context = zmq_ctx_new();
+}
+
+/* One round of the good traffic; an event of the listener that does not belong to it is handed
+ * back. */
+static tine_event step(scene *s) {
+    if (s->sent - s->echoed < 8) {
+        tine_frame *f = tine_conf_frame(1 + s->sent % 50, s->sent % 300, s->sent);
+        cr_assert_eq(s->ops->send(s->listener, s->peer, f), 0);
+        s->sent++;
+    }
+    tine_event g = next(s->ops, s->good);
+    if (g.kind == TINE_EVENT_FRAME) cr_assert_eq(s->ops->send(s->good, 1, g.frame), 0);
+    cr_assert(g.kind == TINE_EVENT_FRAME || g.kind == TINE_EVENT_NONE,
+              "the good peer saw event %d: %s", g.kind, g.reason);
+    tine_event l = next(s->ops, s->listener);
+    if (l.kind == TINE_EVENT_FRAME && l.peer == s->peer) {
+        cr_assert(tine_conf_check(l.frame, 1 + s->echoed % 50, s->echoed % 300, s->echoed));
+        tine_frame_free(l.frame);
+        s->echoed++;
+        l.kind = TINE_EVENT_NONE;
+    }
+    if (!l.kind && !g.kind) s->ops->wait(s->listener, 1000000);
+    return l;
+}
+
+/* Drives the scene until a peer is lost. */
+static tine_event until_lost(scene *s) {
+    int64_t end = tine_clock_ns() + INT64_C(20000000000);
+    while (tine_clock_ns() < end) {
+        tine_event ev = step(s);
+        cr_assert(ev.kind != TINE_EVENT_FRAME, "a frame of peer %llu", (unsigned long long)ev.peer);
+        if (ev.kind == TINE_EVENT_LOST) return ev;
+    }
+    cr_assert(false, "nobody was lost");
+    return (tine_event){0};
+}
+
+static void more_good_traffic(scene *s) {
+    unsigned target = s->echoed + 100;
+    while (s->echoed < target) {
+        tine_event ev = step(s);
+        cr_assert_eq(ev.kind, TINE_EVENT_NONE, "event %d: %s", ev.kind, ev.reason);
+    }
+}
+
+static void scene_fini(scene *s, unsigned bad) {
+    more_good_traffic(s);
+    tine_transport_stats stats;
+    s->ops->stats(s->listener, &stats);
+    cr_assert_eq(stats.peers_bad, bad, "%llu bad peers counted",
+                 (unsigned long long)stats.peers_bad);
+    cr_assert_eq(stats.peers_lost, bad);
+    s->ops->fini(s->good);
+    s->ops->fini(s->listener);
+    zmq_ctx_term(s->context);
+}
+
+static void *dealer(scene *s) {
+    int zero = 0;
+    void *d = zmq_socket(s->context, ZMQ_DEALER);
+    zmq_setsockopt(d, ZMQ_LINGER, &zero, sizeof zero);
+    cr_assert_eq(zmq_connect(d, s->ops->url(s->listener)), 0);
+    return d;
+}
+
+static void say(void *d, const void *bytes, size_t n, bool more) {
+    cr_assert_eq(zmq_send(d, bytes, n, more ? ZMQ_SNDMORE : 0), (int)n);
+}
+
+#define HELLO "\1TINE\1\0\x10\0\0\2\0\x80\0" /* version 1, chunk 1 MiB, window 32 MiB and some */
+#define SAY(d, text, more) say(d, text, sizeof(text) - 1, more)
+
+/* An attack says its messages over a DEALER that has, or has not, said a right hello first. */
+typedef struct attack {
+    const char *name;
+    void (*say)(void *d);
+    bool hello;
+    const char *reason; /* words that the reason must hold */
+} attack;
+
+static void garbage(void *d) { SAY(d, "GET me out of here", false); }
+static void nothing(void *d) { SAY(d, "", false); }
+static void short_hello(void *d) { SAY(d, "\1TINE\1\0\x10", false); }
+static void other_version(void *d) { SAY(d, "\1TINE\2\0\x10\0\0", false); }
+static void no_chunk(void *d) { SAY(d, "\1TINE\1\0\0\0\1\2\0\0\0", false); }
+static void no_window(void *d) { SAY(d, "\1TINE\1\0\x10\0\0\0\x10\0\0", false); }
+static void ack_too_much(void *d) { SAY(d, "\6\0\0\0\0\0\0\0\1", false); }
+static void ack_cut(void *d) { SAY(d, "\6\0", false); }
+static void frame_first(void *d) { SAY(d, "\2abc", false); }
+static void second_hello(void *d) { SAY(d, HELLO, false); }
+static void unknown_kind(void *d) { SAY(d, "\x99zzz", false); }
+static void empty(void *d) { SAY(d, "", false); }
+static void short_open(void *d) { SAY(d, "\3\0\0\0", false); }
+static void lying_open(void *d) {
+    SAY(d,
+        "\3\0\0\0\2"
+        "\0\0\0\0\0\0\0\1",
+        false);
+}
+static void four_billion(void *d) {
+    SAY(d,
+        "\3\xff\xff\xff\xff"
+        "\0\0\0\0\0\0\0\1",
+        false);
+}
+static void empty_open(void *d) {
+    SAY(d,
+        "\3\0\0\0\1"
+        "\0\0\0\0\0\0\0\0"
+        "\0\0\0\0\0\0\0\0",
+        false);
+}
+static void absurd_total(void *d) {
+    SAY(d,
+        "\3\0\0\0\1"
+        "\0\0\0\0\0\0\0\1"
+        "\x80\0\0\0\0\0\0\0",
+        false);
+}
+static void wrapping_total(void *d) {
+    SAY(d,
+        "\3\0\0\0\2"
+        "\0\0\0\0\0\0\0\1"
+        "\x80\0\0\0\0\0\0\0"
+        "\x80\0\0\0\0\0\0\0",
+        false);
+}
+static void huge_header(void *d) {
+    SAY(d,
+        "\3\0\0\0\0"
+        "\0\0\0\0\x10\0\0\0",
+        false);
+}
+static void open_parts(void *d) {
+    SAY(d,
+        "\3\0\0\0\0"
+        "\0\0\0\0\0\x20\0\0",
+        true);
+    SAY(d, "more", false);
+}
+#define OPEN_2MIB                                                                                  \
+    "\3\0\0\0\1"                                                                                   \
+    "\0\0\0\0\0\0\0\4"                                                                             \
+    "\0\0\0\0\0\x20\0\0"
+static void open_twice(void *d) {
+    SAY(d, OPEN_2MIB, false);
+    SAY(d, OPEN_2MIB, false);
+}
+static void chunk_of_nothing(void *d) {
+    SAY(d, "\4\0\0\0\0\0\0\0\0", true);
+    SAY(d, "data", false);
+}
+static void chunk_cut(void *d) {
+    SAY(d, OPEN_2MIB, false);
+    SAY(d, "\4\0\0\0", true);
+    SAY(d, "data", false);
+}
+static void chunk_without_bytes(void *d) {
+    SAY(d, OPEN_2MIB, false);
+    SAY(d, "\4\0\0\0\0\0\0\0\0", false);
+}
+static void chunk_empty(void *d) {
+    SAY(d, OPEN_2MIB, false);
+    SAY(d, "\4\0\0\0\0\0\0\0\0", true);
+    SAY(d, "", false);
+}
+static void chunk_three_parts(void *d) {
+    SAY(d, OPEN_2MIB, false);
+    SAY(d, "\4\0\0\0\0\0\0\0\0", true);
+    SAY(d, "da", true);
+    SAY(d, "ta", false);
+}
+static void chunk_past_part(void *d) {
+    SAY(d, OPEN_2MIB, false);
+    SAY(d, "\4\0\0\0\0\0\0\0\0", true);
+    SAY(d, "12345", false);
+}
+static void chunk_overlap(void *d) {
+    SAY(d, OPEN_2MIB, false);
+    SAY(d, "\4\0\0\0\0\0\0\0\0", true);
+    SAY(d, "123", false);
+    SAY(d, "\4\0\0\0\0\0\0\0\2", true);
+    SAY(d, "34", false);
+}
+static void chunk_gap(void *d) {
+    SAY(d, OPEN_2MIB, false);
+    SAY(d, "\4\0\0\0\0\0\0\0\4", true);
+    SAY(d, "data", false);
+}
+static void chunk_far(void *d) {
+    SAY(d, OPEN_2MIB, false);
+    SAY(d, "\4\xff\xff\xff\xff\xff\xff\xff\xff", true);
+    SAY(d, "data", false);
+}
+static void too_many_parts(void *d) {
+    SAY(d, "\2", true);
+    for (int i = 0; i < TINE_FRAME_MAX_BUFFERS; i++) SAY(d, "x", true);
+    SAY(d, "x", false);
+}
+static void more_than_a_chunk(void *d) {
+    static char bytes[700000];
+    SAY(d, "\2", true);
+    say(d, bytes, sizeof bytes, true);
+    say(d, bytes, sizeof bytes, false);
+}
+
+static const attack attacks[] = {
+    {"garbage", garbage, false, "no hello"},
+    {"nothing", nothing, false, "no hello"},
+    {"short hello", short_hello, false, "cut short"},
+    {"other version", other_version, false, "version"},
+    {"chunk size", no_chunk, false, "chunk size"},
+    {"window", no_window, false, "window"},
+    {"acknowledges what was not sent", ack_too_much, true, "acknowledges more"},
+    {"acknowledgement cut", ack_cut, true, "malformed"},
+    {"frame first", frame_first, false, "no hello"},
+    {"second hello", second_hello, true, "second hello"},
+    {"unknown kind", unknown_kind, true, "unknown kind"},
+    {"empty", empty, true, "empty message"},
+    {"short open", short_open, true, "cut short"},
+    {"lying open", lying_open, true, "does not match"},
+    {"four billion", four_billion, true, "too many buffers"},
+    {"empty open", empty_open, true, "empty frame"},
+    {"absurd total", absurd_total, true, "max_frame"},
+    {"wrapping total", wrapping_total, true, "max_frame"},
+    {"huge header", huge_header, true, "header"},
+    {"open of parts", open_parts, true, "more than one part"},
+    {"open twice", open_twice, true, "before the last one ended"},
+    {"chunk of nothing", chunk_of_nothing, true, "no open frame"},
+    {"chunk cut", chunk_cut, true, "malformed"},
+    {"chunk without bytes", chunk_without_bytes, true, "no bytes"},
+    {"chunk empty", chunk_empty, true, "out of range"},
+    {"chunk of three parts", chunk_three_parts, true, "more than two parts"},
+    {"chunk past its part", chunk_past_part, true, "past its buffer"},
+    {"chunk overlap", chunk_overlap, true, "overlaps"},
+    {"chunk gap", chunk_gap, true, "gap"},
+    {"chunk far", chunk_far, true, "gap"},
+    {"too many parts", too_many_parts, true, "too many buffers"},
+    {"more than a chunk", more_than_a_chunk, true, "larger than one chunk"},
+};
+
+/* The offender goes on talking after it was lost: nothing more may come of it. */
+Test(bad, framing, .timeout = 120) {
+    scene s;
+    scene_init(&s, NULL);
+    unsigned n = sizeof attacks / sizeof attacks[0];
+    void *open[sizeof attacks / sizeof attacks[0]];
+    for (unsigned i = 0; i < n; i++) {
+        void *d = open[i] = dealer(&s);
+        if (attacks[i].hello) SAY(d, HELLO, false);
+        attacks[i].say(d);
+        SAY(d, "\2still here", false);
+        tine_event ev = until_lost(&s);
+        cr_assert(ev.bad, "%s: lost, but not as bad: %s", attacks[i].name, ev.reason);
+        cr_assert(strstr(ev.reason, attacks[i].reason), "%s: the reason is \"%s\"", attacks[i].name,
+                  ev.reason);
+    }
+    for (unsigned i = 0; i < n; i++) zmq_close(open[i]);
+    scene_fini(&s, n);
+}
+
+/* Where a ZeroMQ peer is told why. */
+Test(bad, is_told_why, .timeout = 60) {
+    scene s;
+    char text[200] = "";
+    scene_init(&s, NULL);
+    void *d = dealer(&s);
+    SAY(d, "\1TINE\7\0\x10\0\0", false);
+    cr_assert(until_lost(&s).bad);
+    int n = zmq_recv(d, text, sizeof text - 1, 0);
+    cr_assert_gt(n, 1);
+    cr_assert_eq(text[0], 5);
+    cr_assert(strstr(text + 1, "version"), "%s", text + 1);
+    zmq_close(d);
+    scene_fini(&s, 1);
+}
+
+static int tcp_socket(scene *s) {
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    a.sin_port = htons((uint16_t)atoi(strrchr(s->ops->url(s->listener), ':') + 1));
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    cr_assert_eq(connect(fd, (struct sockaddr *)&a, sizeof a), 0);
+    return fd;
+}
+
+static void raw(const void *bytes, size_t n) {
+    scene s;
+    scene_init(&s, NULL);
+    int fd = tcp_socket(&s);
+    cr_assert_eq(send(fd, bytes, n, MSG_NOSIGNAL), (ssize_t)n);
+    shutdown(fd, SHUT_WR);
+    tine_event ev = until_lost(&s);
+    cr_assert(ev.bad, "%s", ev.reason);
+    cr_assert(ev.peer != s.peer);
+    close(fd);
+    scene_fini(&s, 1);
+}
+
+Test(bad, http_request, .timeout = 60) {
+    static const char request[] =
+        "GET /index.html HTTP/1.1\r\nHost: localhost\r\nUser-Agent: a browser\r\n"
+        "Accept: text/html,application/xhtml+xml\r\nAccept-Language: en\r\n\r\n";
+    raw(request, sizeof request - 1);
+}
+
+Test(bad, short_http_request, .timeout = 60) { raw("GET / HTTP/1.0\r\n\r\n", 18); }
+
+Test(bad, random_bytes, .timeout = 60) {
+    uint8_t bytes[4096];
+    tine_conf_fill(bytes, sizeof bytes, 12345);
+    raw(bytes, sizeof bytes);
+}
+
+Test(bad, random_bytes_that_begin_like_zmtp, .timeout = 60) {
+    uint8_t bytes[4096];
+    tine_conf_fill(bytes, sizeof bytes, 54321);
+    bytes[0] = 0xff;
+    bytes[9] = 0x7f;
+    bytes[10] = 3;
+    raw(bytes, sizeof bytes);
+}
+
+Test(bad, nothing_at_all, .timeout = 60) { raw("", 0); }
+
+/* A part past MAXMSGSIZE: libzmq itself disconnects such a peer, which cannot be told from a
+ * crash. */
+Test(bad, oversized_part, .timeout = 60) {
+    scene s;
+    scene_init(&s, NULL);
+    size_t n = (size_t)8 << 20;
+    char *bytes = calloc(1, n);
+    void *d = dealer(&s);
+    SAY(d, HELLO, false);
+    say(d, bytes, n, false);
+    tine_event ev = until_lost(&s);
+    cr_assert(strstr(ev.reason, "too large"), "%s", ev.reason);
+    zmq_close(d);
+    free(bytes);
+    more_good_traffic(&s);
+    s.ops->fini(s.good);
+    s.ops->fini(s.listener);
+    zmq_ctx_term(s.context);
+}
+
+static size_t resident(void) {
+    size_t pages = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    cr_assert_not_null(f);
+    cr_assert_eq(fscanf(f, "%*u %zu", &pages), 1);
+    fclose(f);
+    return pages * 4096;
+}
+
+/* Peers that claim 32 GiB each and send a little of it: address space, not memory. */
+Test(bad, claims_cost_nothing, .timeout = 60) {
+    scene s;
+    scene_init(&s, NULL);
+    void *d[16];
+    size_t before = resident();
+    for (int i = 0; i < 16; i++) {
+        d[i] = dealer(&s);
+        SAY(d[i], HELLO, false);
+        SAY(d[i],
+            "\3\0\0\0\1"
+            "\0\0\0\0\0\0\0\1"
+            "\0\0\0\x08\0\0\0\0",
+            false);
+        SAY(d[i], "\4\0\0\0\0\0\0\0\0", true);
+        SAY(d[i], "h", false);
+        SAY(d[i], "\4\0\0\0\0\0\0\0\1", true);
+        SAY(d[i], "tensor", false);
+        SAY(d[i], "\xee", false);
+    }
+    for (int i = 0; i < 16; i++) {
+        tine_event ev = until_lost(&s);
+        cr_assert(ev.bad && strstr(ev.reason, "unknown kind"), "%s", ev.reason);
+    }
+    cr_assert_lt(resident(), before + ((size_t)64 << 20));
+    for (int i = 0; i < 16; i++) zmq_close(d[i]);
+    scene_fini(&s, 16);
+}
+
+/* Offenders in a row: what they leave behind is gone when they are. */
+Test(bad, memory_stays_flat, .timeout = 120) {
+    scene s;
+    scene_init(&s, NULL);
+    size_t before = 0;
+    for (int i = 0; i < 400; i++) {
+        void *d = dealer(&s);
+        const attack *a = &attacks[i % (sizeof attacks / sizeof attacks[0])];
+        if (a->hello) SAY(d, HELLO, false);
+        a->say(d);
+        cr_assert(until_lost(&s).bad);
+        zmq_close(d);
+        if (i == 100) before = resident();
+    }
+#ifdef __SANITIZE_ADDRESS__ /* which keeps what was freed for a while */
+    const size_t slack = (size_t)512 << 20;
+#else
+    const size_t slack = (size_t)32 << 20;
+#endif
+    cr_assert_lt(resident(), before + slack);
+    scene_fini(&s, 400);
+}

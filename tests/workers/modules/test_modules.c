@@ -1,0 +1,82 @@
+/* The tutorial's modules on workers: each of its three steps gives PyTorch's answer, and the same
+ * bits. */
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tests/support/cluster.h"
+#include "tests/support/golden.h"
+
+static tine_value *tensor(const struct tine_golden *g, const char *name) {
+    size_t shape[4];
+    const float *data = tine_golden_tensor(g, name, shape);
+    cr_assert_not_null(data, "%s", name);
+    int rank = shape[2] > 1 ? 3 : shape[1] > 1 ? 2 : 1;
+    return tine_tensor(TINE_F32, rank,
+                       (int64_t[]){(int64_t)shape[0], (int64_t)shape[1], (int64_t)shape[2]}, data);
+}
+
+static tine_value *cell(const struct tine_golden *g, int model, const char *tag, int64_t channels) {
+    static const char *const names[] = {"weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"};
+    tine_value *weights[4];
+    char name[80];
+    for (int i = 0; i < 4; i++) {
+        snprintf(name, sizeof name, "models.%d.%s.%s", model, tag, names[i]);
+        weights[i] = tensor(g, name);
+    }
+    tine_value *state = tine_dict_of(names, weights, 4);
+    tine_value *module = tine_module("lstm", channels, channels, tine_kw("state_dict", state));
+    cr_assert_not_null(module, "%s", tine_error_message());
+    tine_release(state);
+    for (int i = 0; i < 4; i++) tine_release(weights[i]);
+    return module;
+}
+
+static void same_answer(const char *endpoint, int workers) {
+    struct tine_golden *g = tine_golden_open("ensemble_small");
+    cr_assert_not_null(g);
+    cluster_start(endpoint, workers);
+    int64_t channels = (int64_t)tine_golden_number(g, "input_size");
+    int n = (int)tine_golden_number(g, "n_models");
+    tine_value *models[16];
+    cr_assert(n > 1 && n <= 16);
+    for (int i = 0; i < n; i++) {
+        tine_value *f = cell(g, i, "cell_f", channels), *b = cell(g, i, "cell_b", channels);
+        models[i] = tine_module("bilstm", f, b);
+        tine_release(f), tine_release(b);
+    }
+    tine_value *list = tine_list_of(models, (size_t)n), *ensemble = tine_module("ensemble", list);
+    tine_value *x = tensor(g, "input"), *wanted = tensor(g, "output"), *put = tine_put(x);
+    tine_value *serial = cluster_take(tine_fork_method(ensemble, "forward_serial", x));
+    tine_value *directions = cluster_take(tine_fork_method(ensemble, "forward_directions", put));
+    tine_value *all = cluster_take(tine_fork(ensemble, put));
+    cr_assert(tine_equal(serial, directions) && tine_equal(serial, all));
+    for (int64_t i = 0; i < tine_elements(wanted); i++)
+        cr_assert_lt(
+            fabsf(((const float *)tine_data(all))[i] - ((const float *)tine_data(wanted))[i]),
+            1e-5f);
+    tine_value *const made[] = {serial, directions, all, x, wanted, put, list, ensemble};
+    for (size_t i = 0; i < sizeof made / sizeof *made; i++) tine_release(made[i]);
+    for (int i = 0; i < n; i++) tine_release(models[i]);
+    cluster_stop();
+    tine_golden_close(g);
+}
+
+Test(modules, the_ensemble_on_one_worker, .timeout = 60) { same_answer(NULL, 1); }
+TRANSPORT_TEST(modules, the_ensemble, 60) { same_answer(endpoint, 2); }
+
+Test(modules, what_is_no_module_is_refused, .timeout = 60) {
+    cluster_start(NULL, 1);
+    tine_value *m = tine_module("bilstm", 1, 2);
+    tine_future *f = tine_fork(m, 1);
+    cr_assert_eq(tine_wait(f, NULL), TINE_EFAILED);
+    cr_assert(strstr(tine_error_message(), "bilstm(): cell_f must be a module, not int"), "%s",
+              tine_error_message());
+    tine_release(f), tine_release(m);
+    m = tine_module("ensemble", tine_none());
+    f = tine_fork(m, 1);
+    cr_assert_neq(tine_wait(f, NULL), TINE_OK);
+    tine_release(f), tine_release(m);
+    cluster_stop();
+}

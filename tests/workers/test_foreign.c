@@ -1,0 +1,113 @@
+/* A worker in another language, written from runtime/wire/WIRE.md and transport/zmq/FRAMING.md
+ * alone: it joins, serves what no C worker does, and leaves when told to. */
+#include <criterion/criterion.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/support/cluster.h"
+
+typedef struct foreign {
+    pid_t pid;
+    int out; /* what it prints */
+} foreign;
+
+static foreign foreign_start(void) {
+    int fd[2];
+    cr_assert_eq(pipe(fd), 0);
+    foreign f = {fork(), fd[0]};
+    cr_assert_geq(f.pid, 0);
+    if (f.pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        dup2(fd[1], STDOUT_FILENO);
+        close(fd[0]);
+        execl("/usr/bin/python3", "python3", "tests/python/worker.py", tine_endpoint(),
+              (char *)NULL);
+        _exit(127);
+    }
+    close(fd[1]);
+    char line[32];
+    ssize_t n = read(f.out, line, sizeof line); /* it writes its line at once */
+    cr_assert(n >= 6 && memcmp(line, "joined", 6) == 0, "it did not join");
+    return f;
+}
+
+/* Everything it says until it closes its output: it has ended in peace. */
+static void foreign_end(foreign *f, const char *last) {
+    char text[200];
+    size_t n = 0;
+    ssize_t got;
+    while (n < sizeof text - 1 && (got = read(f->out, text + n, sizeof text - 1 - n)) > 0)
+        n += (size_t)got;
+    text[n] = 0;
+    int status;
+    cr_assert_eq(waitpid(f->pid, &status, 0), f->pid);
+    cr_assert_eq(status, 0, "it ended with %#x and said: %s", status, text);
+    cr_assert(strstr(text, last), "it said: %s", text);
+    close(f->out);
+}
+
+static void serves(const char *url) {
+    foreign f;
+    tine_value *r;
+    cluster_start(url, 1);
+    f = foreign_start();
+    tine_value *a = tine_tensor(TINE_F32, 1, (int64_t[]){2}, (float[]){1, 2});
+    tine_value *b = tine_tensor(TINE_F32, 1, (int64_t[]){3}, (float[]){10, 20, 30});
+    r = cluster_take(tine_fork("py.outer", a, tine_kw("b", b)));
+    tine_value *wanted =
+        tine_tensor(TINE_F32, 2, (int64_t[]){2, 3}, (float[]){10, 20, 30, 20, 40, 60});
+    cr_assert(tine_equal(r, wanted));
+    tine_release(r);
+
+    /* A chain through both kinds of workers: what Python returns goes on to a C worker, and
+     * back. */
+    tine_future *there = tine_fork("neg", tine_fork("py.outer", a, b)),
+                *sum = tine_fork("sum", there);
+    r = cluster_take(sum);
+    cr_assert_eq(tine_as_float(r), -180.0);
+    tine_release(r);
+
+    tine_value *text = tine_string("grüße"),
+               *list = tine_list(1, -2.5, text, tine_none(), (bool)true);
+    tine_value *echo = cluster_take(tine_fork("py.echo", list, tine_kw("key", INT64_MIN)));
+    cr_assert(tine_equal(tine_at(tine_at(echo, 0), 0), list));
+    cr_assert_eq(tine_as_int(tine_get(tine_at(echo, 1), "key")), INT64_MIN);
+    tine_release(echo), tine_release(list), tine_release(text);
+    tine_release(wanted), tine_release(b), tine_release(a);
+    cr_assert_eq(tine_shutdown(), 0);
+    foreign_end(&f, "stopped");
+}
+
+Test(foreign, a_python_worker_serves_over_ipc, .timeout = 60) { serves(NULL); }
+Test(foreign, a_python_worker_serves_over_tcp, .timeout = 60) { serves("tcp://127.0.0.1:*"); }
+
+Test(foreign, large_tensors_go_in_pieces_both_ways, .timeout = 60) {
+    cluster_start(NULL, 1);
+    foreign f = foreign_start();
+    /* 48 MB: more than a window */
+    tine_value *big = tine_ones(TINE_F32, 2, (int64_t[]){4000, 3000});
+    tine_value *echo = cluster_take(tine_fork("py.echo", big));
+    cr_assert(tine_equal(tine_at(tine_at(echo, 0), 0), big));
+    tine_release(echo), tine_release(big);
+    cr_assert_eq(tine_shutdown(), 0);
+    foreign_end(&f, "stopped");
+}
+
+Test(foreign, its_errors_reach_the_caller, .timeout = 60) {
+    cluster_start(NULL, 1);
+    foreign f = foreign_start();
+    tine_future *failed = tine_fork("py.fail", "the reason");
+    cr_assert_eq(tine_wait(failed, NULL), TINE_EFAILED);
+    cr_assert(strstr(tine_error_message(), "the reason") && strstr(tine_error_message(), "py.fail"),
+              "%s", tine_error_message());
+    tine_release(failed);
+    failed = tine_fork("py.outer", 1, 2);
+    cr_assert_eq(tine_wait(failed, NULL), TINE_EINVAL);
+    tine_release(failed);
+    cr_assert_eq(tine_shutdown(), 0);
+    foreign_end(&f, "stopped");
+}

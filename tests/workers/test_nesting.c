@@ -1,0 +1,100 @@
+/* Forks inside tasks: waits that never hold a worker, progress without the program's help, and the
+ * same bits however many workers. */
+#include <criterion/criterion.h>
+#include <string.h>
+#include <time.h>
+
+#include "tests/support/cluster.h"
+
+TINE_FUNCTION(nesting_fib, "n") {
+    int64_t n = tine_arg_int(task, 0);
+    if (n < 2) return tine_int(n);
+    tine_future *left = tine_fork("nesting_fib", n - 1), *right = tine_fork("nesting_fib", n - 2);
+    tine_value *a, *b;
+    if (tine_wait(left, &a) || tine_wait(right, &b)) return NULL;
+    return tine_int(tine_as_int(a) + tine_as_int(b));
+}
+
+/* A chain of forks, each waiting for the next; the last tells when it ran. */
+TINE_FUNCTION(nesting_chain, "n") {
+    int64_t n = tine_arg_int(task, 0);
+    if (n > 0) {
+        tine_value *below;
+        return tine_wait(tine_fork("nesting_chain", n - 1), &below) ? NULL : below;
+    }
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return tine_int((int64_t)t.tv_sec * 1000000000 + t.tv_nsec);
+}
+
+/* More forks than the window of a worker (4096), all waited for at the end. */
+TINE_FUNCTION(nesting_wide, "n") {
+    int64_t n = tine_arg_int(task, 0), sum = 0;
+    tine_future *f[6000];
+    for (int64_t i = 0; i < n; i++) f[i] = tine_fork("nesting_fib", i % 2);
+    for (int64_t i = 0; i < n; i++) {
+        tine_value *v;
+        if (tine_wait(f[i], &v)) return NULL;
+        sum += tine_as_int(v);
+        tine_release(v);
+        tine_release(f[i]);
+    }
+    return tine_int(sum);
+}
+
+/* Forks whose arguments are futures still under way when the task returns. */
+TINE_FUNCTION(nesting_leave, "") {
+    (void)task;
+    tine_future *f = tine_fork("nesting_fib", 6);
+    tine_fork("nesting_fib", tine_fork("nesting_fib", f));
+    return tine_string("left");
+}
+
+static void fibonacci(const char *endpoint, int workers) {
+    cluster_start(endpoint, workers);
+    cr_assert_eq(cluster_take_int(tine_fork("nesting_fib", 20)), 6765);
+    cluster_stop();
+}
+Test(nesting, fibonacci_of_20_with_1_worker, .timeout = 60) { fibonacci(NULL, 1); }
+Test(nesting, fibonacci_of_20_with_2_workers, .timeout = 60) { fibonacci(NULL, 2); }
+Test(nesting, fibonacci_of_20_with_4_workers, .timeout = 60) { fibonacci(NULL, 4); }
+Test(nesting, fibonacci_of_20_over_tcp, .timeout = 60) { fibonacci("tcp://127.0.0.1:0", 2); }
+Test(nesting, fibonacci_of_20_in_threads, .timeout = 60) { fibonacci("inproc://fibonacci", 2); }
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* tine_done only looks: nothing in this test drives Tine while the program computes, for a second,
+ * or some more under a sanitizer. */
+TRANSPORT_TEST(nesting, nested_forks_complete_while_the_program_computes, 40) {
+    cluster_start(endpoint, 2);
+    tine_future *f = tine_fork("nesting_chain", 50);
+    double start = now();
+    for (int second = 1; second <= 20 && !tine_done(f); second++)
+        while (now() < start + second) {
+        }
+    double stopped = now();
+    cr_assert(tine_done(f), "the chain did not finish while the program computed");
+    double ran = (double)cluster_take_int(f) / 1e9;
+    cr_assert_lt(ran, stopped, "it ran %g s after the program began to call again", ran - stopped);
+    cluster_stop();
+}
+
+TRANSPORT_TEST(nesting, a_task_may_fork_more_than_the_window, 60) {
+    tine_options o = {
+        .endpoint = endpoint, .workers = 1, .log_level = "error", .stack_size = 1 << 20};
+    cluster_start_with(&o);
+    cr_assert_eq(cluster_take_int(tine_fork("nesting_wide", 6000)), 3000);
+    cluster_stop();
+}
+
+TRANSPORT_TEST(nesting, forks_kept_back_outlive_their_task, 30) {
+    cluster_start(endpoint, 1);
+    tine_value *v = cluster_take(tine_fork("nesting_leave"));
+    cr_assert_str_eq(tine_as_string(v), "left");
+    tine_release(v);
+    cluster_stop();
+}

@@ -1,0 +1,93 @@
+/* Buffers and frames. A buffer below PAGES_FROM is one allocation, struct and data together; above
+ * it the data are pages of their own (pages.h). A frame is one allocation: struct, buffer pointers,
+ * header. */
+#include "transport/base/buffer.h"
+
+#include <stdlib.h>
+
+#include "transport/base/assert.h"
+#include "transport/base/pages.h"
+
+enum { ALIGN = 64, PAGES_FROM = 1 << 20 };
+
+static void give_pages(void *data, size_t size, void *ctx) {
+    (void)size;
+    tine_pages_give((tine_pages){data, (size_t)(uintptr_t)ctx});
+}
+
+static tine_buffer *new_paged(size_t size) {
+    tine_pages p = tine_pages_take(size);
+    if (!p.data) return NULL;
+    tine_buffer *b = tine_buffer_wrap(p.data, size, give_pages, (void *)(uintptr_t)p.size);
+    if (!b) tine_pages_give(p);
+    return b;
+}
+
+tine_buffer *tine_buffer_new(size_t size) {
+    if (size >= PAGES_FROM) return new_paged(size);
+    const size_t head = (sizeof(tine_buffer) + ALIGN - 1) & ~(size_t)(ALIGN - 1);
+    tine_buffer *b = aligned_alloc(ALIGN, head + ((size + ALIGN - 1) & ~(size_t)(ALIGN - 1)));
+    if (!b) return NULL;
+    b->data = (uint8_t *)b + head;
+    b->size = size;
+    b->release = NULL;
+    b->ctx = NULL;
+    atomic_init(&b->refs, 1);
+    return b;
+}
+
+tine_buffer *tine_buffer_wrap(void *data, size_t size, void (*release)(void *, size_t, void *),
+                              void *ctx) {
+    tine_buffer *b = malloc(sizeof *b);
+    if (!b) return NULL;
+    *b = (tine_buffer){.data = data, .size = size, .release = release, .ctx = ctx};
+    atomic_init(&b->refs, 1);
+    return b;
+}
+
+tine_buffer *tine_buffer_ref(tine_buffer *b) {
+    unsigned before = atomic_fetch_add_explicit(&b->refs, 1, memory_order_relaxed);
+    TINE_ASSERT(before, >, 0);
+    return b;
+}
+
+void tine_buffer_unref(tine_buffer *b) {
+    if (!b) return;
+    /* Acquire and release: whoever frees must see everything the other holders did to the data. */
+    unsigned before = atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel);
+    TINE_ASSERT(before, >, 0);
+    if (before != 1) return;
+    if (b->release) b->release(b->data, b->size, b->ctx);
+    free(b);
+}
+
+bool tine_buffer_unref_unless_last(tine_buffer *b) {
+    unsigned refs = atomic_load(&b->refs);
+    while (refs > 1)
+        if (atomic_compare_exchange_weak(&b->refs, &refs, refs - 1)) return true;
+    return false;
+}
+
+tine_frame *tine_frame_new(size_t header_size, size_t n_buffers) {
+    if (header_size > TINE_FRAME_MAX_HEADER || n_buffers > TINE_FRAME_MAX_BUFFERS) return NULL;
+    const size_t head = sizeof(tine_frame) + n_buffers * sizeof(tine_buffer *);
+    tine_frame *f = malloc(head + header_size);
+    if (!f) return NULL;
+    f->header = (uint8_t *)f + head;
+    f->header_size = (uint32_t)header_size;
+    f->n_buffers = (uint32_t)n_buffers;
+    for (size_t i = 0; i < n_buffers; i++) f->buffers[i] = NULL;
+    return f;
+}
+
+void tine_frame_free(tine_frame *f) {
+    if (!f) return;
+    for (uint32_t i = 0; i < f->n_buffers; i++) tine_buffer_unref(f->buffers[i]);
+    free(f);
+}
+
+size_t tine_frame_bytes(const tine_frame *f) {
+    size_t sum = f->header_size;
+    for (uint32_t i = 0; i < f->n_buffers; i++) sum += f->buffers[i]->size;
+    return sum;
+}

@@ -1,0 +1,121 @@
+/* Lines to standard error. See log.h.
+ *
+ * The last few different lines are remembered, so that two that alternate (a peer that keeps coming
+ * back, say) are held down as well as one that repeats. What was held down is said when the line
+ * comes again later, when its place is needed, or at exit. */
+#include "transport/base/log.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { LINE_MAX_BYTES = 1024, REMEMBERED = 8, QUIET_NS = 1000000000 };
+
+typedef struct line {
+    char text[LINE_MAX_BYTES];
+    int64_t said_at;
+    uint64_t held; /* not written since said_at */
+} line;
+
+static atomic_int level_now = TINE_LOG_WARN;
+static const char *const level_names[] = {"error", "warn", "info", "debug"};
+
+/* Guards `lines`. Nothing else is locked while it is held. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static line lines[REMEMBERED];
+
+void tine_log_level_set(int level) {
+    atomic_store_explicit(&level_now, level, memory_order_relaxed);
+}
+
+bool tine_log_enabled(int level) {
+    return level <= atomic_load_explicit(&level_now, memory_order_relaxed);
+}
+
+const char *tine_log_level_name(int level) {
+    return level >= 0 && level <= TINE_LOG_DEBUG ? level_names[level] : "?";
+}
+
+int tine_log_level_parse(const char *name) {
+    for (int i = 0; i <= TINE_LOG_DEBUG; i++)
+        if (strcmp(name, level_names[i]) == 0) return i;
+    return -1;
+}
+
+static int64_t now_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static void write_line(const char *text, uint64_t held) {
+    char out[LINE_MAX_BYTES + 96];
+    int n = held ? snprintf(out, sizeof out, "tine[%d]: %s (%llu more like this)\n", (int)getpid(),
+                            text, (unsigned long long)held)
+                 : snprintf(out, sizeof out, "tine[%d]: %s\n", (int)getpid(), text);
+    for (const char *p = out; n > 0;) {
+        ssize_t written = write(STDERR_FILENO, p, (size_t)n);
+        if (written < 0 && errno == EINTR) continue;
+        if (written < 0) return;
+        p += written;
+        n -= (int)written;
+    }
+}
+
+/* The place of this text, or the one that has been quiet for longest. */
+static line *find(const char *text, bool *known) {
+    line *oldest = &lines[0];
+    for (line *l = lines; l < lines + REMEMBERED; l++) {
+        if (l->said_at != 0 && strcmp(l->text, text) == 0) {
+            *known = true;
+            return l;
+        }
+        if (l->said_at < oldest->said_at) oldest = l;
+    }
+    *known = false;
+    return oldest;
+}
+
+static void say_held(line *l) {
+    if (l->held > 0) write_line(l->text, l->held);
+    l->held = 0;
+}
+
+static void say(const char *text, int64_t now) {
+    bool known;
+    line *l = find(text, &known);
+    if (known && now - l->said_at < QUIET_NS) {
+        l->held++;
+        return;
+    }
+    say_held(l);
+    write_line(text, 0);
+    if (!known) memcpy(l->text, text, strlen(text) + 1);
+    l->said_at = now;
+}
+
+void tine_log(int level, const char *format, ...) {
+    if (!tine_log_enabled(level)) return;
+    int saved = errno;
+    char text[LINE_MAX_BYTES];
+    va_list ap;
+    va_start(ap, format);
+    vsnprintf(text, sizeof text, format, ap);
+    va_end(ap);
+    pthread_mutex_lock(&lock);
+    say(text, now_ns());
+    pthread_mutex_unlock(&lock);
+    errno = saved;
+}
+
+void tine_log_flush(void) {
+    pthread_mutex_lock(&lock);
+    for (line *l = lines; l < lines + REMEMBERED; l++) say_held(l);
+    pthread_mutex_unlock(&lock);
+}

@@ -1,0 +1,292 @@
+/* The mpi transport's operations table: opening, events in and out, closing. See mpi_internal.h for
+ * the design and the other files.
+ *
+ * What differs from the sockets' transports, because a launcher starts all ranks of a job at once:
+ * the first listen or connect in a process initialises MPI and waits until every rank does the
+ * same; there are no heartbeats, since a rank that is lost ends the job. All transports of a
+ * process share one duplicate of the communicator, in which each opening has tags of its own, so
+ * that no message of an earlier one can be mistaken for one of this. A connector greets rank 0 on a
+ * tag that is always listened to; the answer makes the connection. */
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "transport/base/assert.h"
+#include "transport/mpi/mpi_internal.h"
+
+static tine_mpi *of(tine_transport *t) { return (tine_mpi *)t; }
+
+static void settle(tine_mpi *t, const tine_transport_config *config) {
+    tine_transport_config c = config ? *config : (tine_transport_config){0};
+    if (!c.chunk) c.chunk = 1 << 20;
+    if (c.chunk > 1 << 30) c.chunk = 1 << 30; /* MPI counts with an int */
+    if (!c.max_frame) c.max_frame = (size_t)64 << 30;
+    if (!c.max_queued) c.max_queued = 256 << 20;
+    if (!c.linger_ns) c.linger_ns = 1000000000;
+    if (!t->listener && c.connect_ns > 0) t->give_up = tine_mpi_now() + c.connect_ns;
+    t->config = c;
+}
+
+/* Ranks on this host against the cores this rank may use, until rank 0 knows better. */
+static bool guess_crowded(const tine_mpi *t) {
+    const char *text = getenv("OMPI_COMM_WORLD_LOCAL_SIZE");
+    int here = text ? atoi(text) : t->size;
+    tine_mpi_card card = t->card;
+    return here > CPU_COUNT(&card.cores) && CPU_COUNT(&card.cores) > 1;
+}
+
+static void mpi_fini(tine_transport *base);
+
+static int allocate(tine_mpi *t) {
+    t->n_peers = t->listener ? t->size - 1 : 1;
+    t->peers = calloc(t->n_peers ? (size_t)t->n_peers : 1, sizeof *t->peers);
+    if (!t->peers) return -ENOMEM;
+    for (int i = 0; i < t->n_peers; i++) t->peers[i].rank = t->listener ? i + 1 : 0;
+    if (!t->listener) t->peers[0].id = 1;
+    for (int i = 0; i < TINE_MPI_SLOTS; i++) {
+        tine_mpi_slot *s = aligned_alloc(64, (sizeof *s + 63) & ~(size_t)63);
+        if (!s) return -ENOMEM;
+        s->req = MPI_REQUEST_NULL;
+        t->in_slots[i] = s;
+    }
+    return tine_mpi_bell_open(&t->card, &t->bell);
+}
+
+static int begin(tine_mpi *t) {
+    for (int i = 0; i < TINE_MPI_SLOTS; i++) tine_mpi_post_slot(t, t->in_slots[i]);
+    if (!t->listener && !t->broken) tine_mpi_out_greet(t, &t->peers[0], TINE_MPI_HELLO);
+    return t->broken ? -EIO : 0;
+}
+
+static int open_end(tine_transport **out, const char *url, const tine_transport_config *config,
+                    bool listener, char *why, size_t why_size) {
+    if (strcmp(url, "mpi://") && strcmp(url, "mpi:")) {
+        snprintf(why, why_size, "%s: mpi:// takes no address, the launcher knows the ranks", url);
+        return -EINVAL;
+    }
+    tine_mpi_world *w;
+    int err = tine_mpi_world_open(&w, why, why_size);
+    if (err) return err;
+    tine_mpi *t = NULL;
+    if (listener != (w->rank == 0)) {
+        snprintf(why, why_size,
+                 "mpi://: rank 0 listens and the others connect, but this is rank %d", w->rank);
+        err = -EINVAL;
+        goto out;
+    }
+    err = -ENOMEM;
+    snprintf(why, why_size, "mpi://: no memory");
+    if (!(t = calloc(1, sizeof *t))) goto out;
+    *t = (tine_mpi){.base.ops = tine_transport_mpi(),
+                    .rank = w->rank,
+                    .size = w->size,
+                    .comm = w->comm,
+                    .world = w,
+                    .opening = w->openings,
+                    .listener = listener,
+                    .bell_fd = -1};
+    if ((err = allocate(t))) goto out;
+    t->bell_fd = t->card.fd;
+    t->crowded = guess_crowded(t);
+    settle(t, config);
+    t->card.opening = t->opening;
+    tine_mpi_world_sweep();
+    err = begin(t);
+    if (err) snprintf(why, why_size, "mpi://: MPI refuses");
+out:
+    if (err && t)
+        mpi_fini(&t->base);
+    else if (err)
+        tine_mpi_world_close();
+    else
+        *out = &t->base;
+    return err;
+}
+
+static int mpi_listen(tine_transport **out, const char *url, const tine_transport_config *config,
+                      char *why, size_t why_size) {
+    return open_end(out, url, config, true, why, why_size);
+}
+
+static int mpi_connect(tine_transport **out, const char *url, const tine_transport_config *config,
+                       char *why, size_t why_size) {
+    return open_end(out, url, config, false, why, why_size);
+}
+
+static const char *mpi_url(const tine_transport *t) {
+    (void)t;
+    return "mpi://";
+}
+
+/* A connection's id tells its rank: 1 + rank, and one world size more each time that rank connects
+ * again. */
+static tine_mpi_peer *peer_of(tine_mpi *t, tine_peer id) {
+    tine_peer rank = (id - 1) % (tine_peer)t->size;
+    if (id == 0 || t->n_peers == 0 || (t->listener ? rank == 0 : rank != 0)) return NULL;
+    tine_mpi_peer *p = &t->peers[t->listener ? rank - 1 : 0];
+    return p->id == id ? p : NULL;
+}
+
+static int mpi_send(tine_transport *base, tine_peer peer, tine_frame *f) {
+    tine_mpi *t = of(base);
+    tine_mpi_peer *p = peer_of(t, peer);
+    if (t->closed || t->broken || !p || p->state != TINE_MPI_UP || p->leaving) return -EPIPE;
+    if (f->header_size > TINE_FRAME_MAX_HEADER || f->n_buffers > TINE_FRAME_MAX_BUFFERS)
+        return -EINVAL;
+    if (tine_frame_bytes(f) > t->config.max_frame) return -EINVAL;
+    return tine_mpi_out_queue(t, p, f);
+}
+
+/* Counts a frame as taken, and tells its sender now and then, should no frame go that way. */
+static void taken(tine_mpi *t, tine_mpi_peer *p) {
+    p->received_taken++;
+    if (p->state != TINE_MPI_UP || p->received_taken - p->told < TINE_MPI_WINDOW / 4) return;
+    tine_mpi_out_control(t, p, (tine_mpi_head){.kind = TINE_MPI_ACK}, NULL, 0);
+}
+
+static int mpi_recv(tine_transport *base, tine_event *ev) {
+    tine_mpi *t = of(base);
+    if (!t->notes_n) tine_mpi_pump(t);
+    *ev = (tine_event){.kind = TINE_EVENT_NONE};
+    if (!t->notes_n) return t->broken ? -EIO : 0;
+    tine_mpi_note note = t->notes[t->notes_first];
+    t->notes_first = (t->notes_first + 1) % t->notes_room;
+    t->notes_n--;
+    ev->kind = note.kind;
+    ev->peer = note.id;
+    ev->frame = note.frame;
+    ev->bad = note.bad;
+    if (note.kind == TINE_EVENT_LOST)
+        snprintf(ev->reason, sizeof ev->reason, "%s", note.reason ? note.reason : "lost");
+    free(note.reason);
+    if (note.kind == TINE_EVENT_FRAME && note.peer->id == note.id) taken(t, note.peer);
+    return 0;
+}
+
+static void mpi_wait(tine_transport *base, int64_t timeout_ns) {
+    tine_mpi_idle_wait(of(base), timeout_ns);
+}
+
+static bool mpi_busy(tine_transport *base) {
+    for (const tine_mpi_peer *p = of(base)->busy; p; p = p->next_busy)
+        if (p->out[1].head || p->in[1].head || p->blocked) return true;
+    return false;
+}
+
+static void mpi_wake(tine_transport *base) { tine_mpi_idle_wake(of(base)); }
+
+static void bye(tine_mpi *t, tine_mpi_peer *p, bool clean) {
+    if (!t->listener && p->state == TINE_MPI_SILENT && t->n_met == 0 && t->in_slots[0])
+        tine_mpi_out_greet(t, p, TINE_MPI_BYE);
+    if (p->state == TINE_MPI_UP && !p->leaving)
+        tine_mpi_out_control(t, p, (tine_mpi_head){.kind = TINE_MPI_BYE, .inlined = clean}, NULL,
+                             0);
+}
+
+static void mpi_drop(tine_transport *base, tine_peer peer, bool bad, const char *reason) {
+    tine_mpi *t = of(base);
+    tine_mpi_peer *p = peer_of(t, peer);
+    if (p) tine_mpi_lose(t, p, bad, reason);
+}
+
+static void mpi_close(tine_transport *base) { of(base)->closed = true; }
+
+static bool flushed(const tine_mpi *t) {
+    if (t->flying_slots) return false;
+    for (int i = 0; i < t->n_peers; i++)
+        if (t->peers[i].out[0].head || t->peers[i].out[1].head) return false;
+    return true;
+}
+
+static bool flush(tine_mpi *t, int64_t end) {
+    while (!flushed(t) && !t->broken) {
+        if (tine_mpi_pump(t)) continue;
+        if (tine_mpi_now() > end) return false;
+        sched_yield();
+    }
+    return flushed(t);
+}
+
+static bool mpi_stop(tine_transport *base) {
+    tine_mpi *t = of(base);
+    TINE_ASSERT_TRUE(t->closed);
+    int64_t end = tine_mpi_now() + t->config.linger_ns;
+    bool clean = flush(t, end);
+    for (int i = 0; i < t->n_peers; i++) {
+        bye(t, &t->peers[i], clean);
+        t->peers[i].leaving = true;
+        tine_mpi_mark_busy(t, &t->peers[i]);
+    }
+    return flush(t, end) && clean;
+}
+
+static void keep_slots(tine_mpi *t) {
+    for (int i = 0; i < TINE_MPI_SLOTS; i++) {
+        tine_mpi_slot *s = t->in_slots[i];
+        if (s && s->req != MPI_REQUEST_NULL) {
+            MPI_Cancel(&s->req);
+            tine_mpi_world_keep(s->req, s, free);
+        } else {
+            free(s);
+        }
+    }
+    for (tine_mpi_slot *s = t->flying_slots, *next; s; s = next) {
+        next = s->next;
+        tine_mpi_world_keep(s->req, s, free);
+    }
+    for (tine_mpi_slot *s = t->idle_slots, *next; s; s = next) {
+        next = s->next;
+        free(s);
+    }
+}
+
+static void mpi_fini(tine_transport *base) {
+    if (!base) return;
+    tine_mpi *t = of(base);
+    for (int i = 0; t->peers && i < t->n_peers; i++) {
+        tine_mpi_peer *p = &t->peers[i];
+        bye(t, p, false);
+        tine_mpi_out_clear(p);
+        tine_mpi_in_clear(p);
+        tine_mpi_bell_close(p->bell, -1);
+    }
+    for (size_t i = 0; i < t->notes_n; i++) {
+        tine_mpi_note *n = &t->notes[(t->notes_first + i) % t->notes_room];
+        tine_frame_free(n->frame);
+        free(n->reason);
+    }
+    keep_slots(t);
+    tine_mpi_world_sweep();
+    tine_mpi_bell_close(t->bell, t->bell_fd);
+    free(t->notes);
+    free(t->peers);
+    free(t);
+    tine_mpi_world_close();
+}
+
+static void mpi_stats(const tine_transport *base, tine_transport_stats *out) {
+    *out = ((const tine_mpi *)base)->stats;
+}
+
+static const tine_transport_ops ops = {
+    .name = "mpi",
+    .schemes = "mpi",
+    .version = tine_mpi_world_version,
+    .listen = mpi_listen,
+    .connect = mpi_connect,
+    .url = mpi_url,
+    .send = mpi_send,
+    .recv = mpi_recv,
+    .wait = mpi_wait,
+    .busy = mpi_busy,
+    .wake = mpi_wake,
+    .drop = mpi_drop,
+    .close = mpi_close,
+    .stop = mpi_stop,
+    .fini = mpi_fini,
+    .stats = mpi_stats,
+};
+
+const tine_transport_ops *tine_transport_mpi(void) { return &ops; }

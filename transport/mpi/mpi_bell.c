@@ -1,0 +1,127 @@
+/* How an idle rank sleeps. MPI can only be polled, and a rank that polls takes a core from one that
+ * computes. So a rank polls for a while, then sleeps on a word in a page that its peers on the same
+ * host have mapped; who sends to a sleeping rank changes the word and wakes it through the kernel.
+ * The page is a memfd that peers open through /proc, so that nothing has a name in the file system
+ * and nothing is left behind, whoever is killed. A peer whose page cannot be opened (another host,
+ * another container) is polled for between short sleeps instead. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "transport/mpi/mpi_internal.h"
+
+enum { PAGE = 4096 };
+#define MAGIC 0x54494e4543415244u /* "TINECARD" */
+
+int64_t tine_mpi_now(void) {
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+static uint64_t mix(uint64_t h, const char *s, size_t n) {
+    for (size_t i = 0; i < n; i++) h = (h ^ (uint8_t)s[i]) * 0x100000001b3u;
+    return h;
+}
+
+/* Ranks with equal answers see each other's /proc and share a clock. The network namespace counts
+ * because Open MPI takes two of them for two hosts, and so should we. */
+static uint64_t host_id(void) {
+    uint64_t h = 0xcbf29ce484222325u;
+    char text[256];
+    if (gethostname(text, sizeof text) == 0) h = mix(h, text, strnlen(text, sizeof text));
+    int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof text);
+    if (n > 0) h = mix(h, text, (size_t)n);
+    if (fd >= 0) close(fd);
+    static const char *const spaces[] = {"/proc/self/ns/pid", "/proc/self/ns/net"};
+    for (int i = 0; i < 2; i++)
+        if ((n = readlink(spaces[i], text, sizeof text)) > 0) h = mix(h, text, (size_t)n);
+    return h;
+}
+
+int tine_mpi_bell_open(tine_mpi_card *card, tine_mpi_bell **out) {
+    int fd = memfd_create("tine-bell", MFD_CLOEXEC);
+    if (fd < 0) return -errno;
+    void *page = ftruncate(fd, PAGE) ? MAP_FAILED
+                                     : mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (page == MAP_FAILED) {
+        int err = -errno;
+        close(fd);
+        return err;
+    }
+    tine_mpi_bell *b = page;
+    if (getrandom(&b->token, sizeof b->token, 0) != sizeof b->token)
+        b->token = (uint64_t)tine_mpi_now();
+    memset(card, 0, sizeof *card);
+    *card = (tine_mpi_card){
+        .magic = MAGIC, .host = host_id(), .token = b->token, .pid = getpid(), .fd = fd};
+    sched_getaffinity(0, sizeof card->cores, &card->cores);
+    *out = b;
+    return 0;
+}
+
+tine_mpi_bell *tine_mpi_bell_of(const tine_mpi_card *mine, const tine_mpi_card *peer) {
+    if (peer->magic != MAGIC || peer->host != mine->host) return NULL;
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/fd/%d", peer->pid, peer->fd);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    if (fd < 0) return NULL;
+    off_t size = lseek(fd, 0, SEEK_END);
+    void *page =
+        size != PAGE ? MAP_FAILED : mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    close(fd);
+    if (page == MAP_FAILED) return NULL;
+    tine_mpi_bell *b = page;
+    if (b->token == peer->token) return b;
+    munmap(page, PAGE);
+    return NULL;
+}
+
+void tine_mpi_bell_close(tine_mpi_bell *b, int fd) {
+    if (b) munmap(b, PAGE);
+    if (fd >= 0) close(fd);
+}
+
+/* Both this and going to sleep exchange `asleep`, so one comes after the other: either this sees
+ * that the peer sleeps, or the peer, which looks for messages after its exchange, sees everything
+ * sent before this. */
+bool tine_mpi_bell_ring(tine_mpi_bell *b) {
+    if (!atomic_exchange(&b->asleep, 0)) return false;
+    int saved = errno;
+    atomic_fetch_add(&b->word, 1);
+    syscall(SYS_futex, &b->word, FUTEX_WAKE, 1, NULL, NULL, 0);
+    errno = saved;
+    return true;
+}
+
+void tine_mpi_bell_sleep(tine_mpi_bell *b, uint32_t word, int64_t ns) {
+    struct timespec ts = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
+    syscall(SYS_futex, &b->word, FUTEX_WAIT, word, &ts, NULL, 0);
+}
+
+static bool within(const cpu_set_t *a, const cpu_set_t *b) {
+    cpu_set_t both;
+    CPU_AND(&both, a, b);
+    return CPU_EQUAL(&both, a);
+}
+
+bool tine_mpi_crowded(const tine_mpi_card *cards, size_t n) {
+    cpu_set_t all;
+    CPU_ZERO(&all);
+    for (size_t i = 0; i < n; i++) CPU_OR(&all, &all, &cards[i].cores);
+    if ((size_t)CPU_COUNT(&all) < n) return true;
+    for (size_t i = 0; i < n; i++) {
+        size_t inside = 0;
+        for (size_t k = 0; k < n; k++) inside += within(&cards[k].cores, &cards[i].cores);
+        if (inside > (size_t)CPU_COUNT(&cards[i].cores)) return true;
+    }
+    return false;
+}

@@ -1,0 +1,162 @@
+/* How a job ends when a part of it dies. mpirun ends the others when a rank is killed. It cannot do
+ * so when it is killed itself, nor can a host's daemon: then its ranks are orphans, which Open MPI
+ * notices late and leaves its files behind. So each rank has a thread that watches the daemon it
+ * was started by; when that is gone it removes what the job has on this host, of which nobody else
+ * is left to think, and ends the rank. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "transport/mpi/mpi_internal.h"
+
+enum { LOOK_MS = 500 }; /* where the kernel cannot tell: a death is seen this late at most */
+
+static struct {
+    pid_t daemon;
+    char name[32];
+    int fd, rank;
+} watch;
+
+/* Parent and command name of a process. */
+static bool look_up(pid_t pid, pid_t *parent, char name[32]) {
+    char path[64], text[512];
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return false;
+    ssize_t n = read(fd, text, sizeof text - 1);
+    close(fd);
+    if (n <= 0) return false;
+    text[n] = 0;
+    char *open_ = strchr(text, '('), *close_ = strrchr(text, ')');
+    int up;
+    if (!open_ || !close_ || sscanf(close_ + 1, " %*c %d", &up) != 1) return false;
+    *close_ = 0;
+    snprintf(name, 32, "%s", open_ + 1);
+    *parent = up;
+    return true;
+}
+
+/* The nearest ancestor that is a launcher's daemon: there may be a shell or a debugger between. */
+static pid_t find_daemon(char name[32]) {
+    static const char *const daemons[] = {"mpirun", "orterun", "mpiexec", "orted",
+                                          "prted",  "prte",    "prterun", "slurmstepd"};
+    pid_t at = getppid(), up;
+    for (int depth = 0; at > 1 && depth < 16 && look_up(at, &up, name); depth++, at = up)
+        for (size_t i = 0; i < sizeof daemons / sizeof *daemons; i++)
+            if (strncmp(name, daemons[i], strlen(daemons[i])) == 0) return at;
+    at = getppid();
+    return at > 1 && look_up(at, &up, name) ? at : 0;
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw) {
+    (void)st, (void)type, (void)ftw;
+    remove(path);
+    return 0;
+}
+
+/* Only what looks like a session directory of Open MPI, .../ompi.HOST.UID/pid.N, and is ours. */
+static void remove_session(const char *dir) {
+    struct stat st;
+    char path[4096];
+    if (!dir || snprintf(path, sizeof path, "%s", dir) >= (int)sizeof path) return;
+    char *last = strrchr(path, '/');
+    if (!last || last == path || (strncmp(last, "/pid.", 5) && strncmp(last, "/jf.", 4))) return;
+    if (lstat(path, &st) || !S_ISDIR(st.st_mode) || st.st_uid != geteuid()) return;
+    *last = 0;
+    char *top = strrchr(path, '/');
+    if (!top || strncmp(top, "/ompi.", 6)) return;
+    nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    rmdir(path);
+}
+
+/* Shared memory of every rank of this job: KIND_segment.HOST.UID.JOBID.RANK, the job in
+ * hexadecimal. */
+static void remove_segments(void) {
+    const char *space = getenv("PMIX_NAMESPACE");
+    char *end, job[32];
+    unsigned long id = space ? strtoul(space, &end, 10) : 0;
+    if (!id || *end) return;
+    snprintf(job, sizeof job, ".%lx.", id);
+    DIR *d = opendir("/dev/shm");
+    if (!d) return;
+    for (struct dirent *e; (e = readdir(d));) {
+        const char *at = strstr(e->d_name, job);
+        bool kind =
+            !strncmp(e->d_name, "vader_segment.", 14) || !strncmp(e->d_name, "sm_segment.", 11);
+        if (!kind || !at) continue;
+        const char *rank = at + strlen(job);
+        if (*rank && strspn(rank, "0123456789") == strlen(rank)) unlinkat(dirfd(d), e->d_name, 0);
+    }
+    closedir(d);
+}
+
+static bool gone(void) {
+    if (watch.fd < 0) {
+        poll(NULL, 0, LOOK_MS);
+        return kill(watch.daemon, 0) && errno == ESRCH;
+    }
+    struct pollfd p = {.fd = watch.fd, .events = POLLIN};
+    return poll(&p, 1, -1) == 1;
+}
+
+static void *watchdog(void *unused) {
+    (void)unused;
+    while (!gone()) {
+    }
+    /* A daemon that ends in good order waits for its ranks first; one rank may still be on its way
+     * out. */
+    remove_segments();
+    remove_session(getenv("PMIX_SERVER_TMPDIR"));
+    remove_session(getenv("OMPI_MCA_orte_jobfam_session_dir"));
+    dprintf(STDERR_FILENO,
+            "tine: rank %d (pid %d): %s (pid %d), which started it, is gone; the rank ends\n",
+            watch.rank, (int)getpid(), watch.name, (int)watch.daemon);
+    _exit(1);
+}
+
+void tine_mpi_death_watch(int rank) {
+    watch.rank = rank;
+    watch.daemon = find_daemon(watch.name);
+    if (watch.daemon <= 0) return;
+    watch.fd = (int)syscall(SYS_pidfd_open, watch.daemon, 0);
+    if (watch.fd >= 0) fcntl(watch.fd, F_SETFD, FD_CLOEXEC);
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_attr_t attr;
+    pthread_t thread;
+    pthread_attr_init(&attr);
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    pthread_attr_setstacksize(&attr, 256 << 10);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    if (pthread_create(&thread, &attr, watchdog, NULL))
+        fprintf(
+            stderr,
+            "tine: rank %d cannot watch its launcher (no thread): if that is killed, the rank may "
+            "outlive it\n",
+            rank);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attr);
+}
+
+void tine_mpi_death_exit(int rank, int status) {
+    char host[256] = "?";
+    gethostname(host, sizeof host - 1);
+    fprintf(stderr,
+            "tine: rank %d (pid %d on %s) was lost: it called exit(%d) in the middle of the job, "
+            "which ends "
+            "now\n",
+            rank, (int)getpid(), host, status);
+    fflush(NULL);
+    MPI_Abort(MPI_COMM_WORLD, status ? status : 1);
+    _exit(status ? status : 1);
+}

@@ -1,0 +1,163 @@
+/* One peer's incoming frames. An announcement makes an item; pull() posts receives for the item at
+ * the cursor, straight into its tensors' memory, which is allocated only when its turn has come.
+ * The next frame of a lane is posted only when this one is, so that what a peer can make us
+ * allocate is one frame a lane and what has arrived. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "transport/mpi/mpi_internal.h"
+
+static void deliver(tine_mpi *t, tine_mpi_peer *p, tine_frame *f, unsigned lane) {
+    t->stats.frames_in++;
+    t->stats.bytes_in += tine_frame_bytes(f);
+    if (lane == 0) p->lane0_delivered++;
+    tine_mpi_note_add(
+        t, (tine_mpi_note){.kind = TINE_EVENT_FRAME, .peer = p, .id = p->id, .frame = f});
+}
+
+static bool all_here(const tine_frame *f) {
+    for (uint32_t i = 0; i < f->n_buffers; i++)
+        if (f->buffers[i]->size >= TINE_MPI_SLOT) return false;
+    return true;
+}
+
+bool tine_mpi_in_frame(tine_mpi *t, tine_mpi_peer *p, const uint8_t *msg, size_t size, char *why,
+                       size_t why_size) {
+    tine_mpi_head h;
+    memcpy(&h, msg, sizeof h);
+    if (!tine_mpi_head_ok(&h, size, t->config.max_frame, why, why_size)) return false;
+    tine_frame *f = NULL;
+    if (h.inlined) {
+        f = tine_mpi_body_read(&h, msg + sizeof h, t->config.max_frame, why, why_size);
+        if (!f) return false;
+        if (h.lane == 0 && !p->in[0].head && all_here(f)) {
+            deliver(t, p, f, 0);
+            return true;
+        }
+    }
+    tine_mpi_item *it = calloc(1, sizeof *it);
+    if (!it) {
+        tine_frame_free(f);
+        snprintf(why, why_size, "no memory");
+        return false;
+    }
+    it->head = h;
+    it->frame = f;
+    if (f) it->run = 1;
+    tine_mpi_lane_add(&p->in[h.lane], it);
+    tine_mpi_mark_busy(t, p);
+    return true;
+}
+
+static bool catch_piece(tine_mpi *t, tine_mpi_peer *p, tine_mpi_lane *lane, tine_mpi_item *it) {
+    void *at;
+    int n = tine_mpi_item_piece(it, &at);
+    if (!n) return false;
+    tine_mpi_piece *piece = &lane->pieces[(lane->first + lane->n) % TINE_MPI_PIECES];
+    if (MPI_Irecv(at, n, MPI_BYTE, p->rank, tine_mpi_data_tag(t, p, it->head.lane), t->comm,
+                  &piece->req) != MPI_SUCCESS) {
+        t->broken = true;
+        return false;
+    }
+    *piece = (tine_mpi_piece){piece->req, it, n};
+    it->flying++;
+    lane->n++;
+    if (p->bell) tine_mpi_bell_ring(p->bell); /* what MPI does about it needs the sender's hand */
+    return true;
+}
+
+/* Makes the frame once its body is here. 1: it is there, 0: not yet, -1: it is wrong. */
+static int open_frame(tine_mpi *t, tine_mpi_item *it, char *why, size_t why_size) {
+    if (it->frame) return 1;
+    if (!it->body && !(it->body = malloc(it->head.body ? it->head.body : 1))) {
+        snprintf(why, why_size, "no memory");
+        return -1;
+    }
+    if (it->offset < it->head.body || it->flying) return 0;
+    it->frame = tine_mpi_body_read(&it->head, it->body, t->config.max_frame, why, why_size);
+    if (!it->frame) return -1;
+    it->run = 1;
+    it->offset = 0;
+    return 1;
+}
+
+/* The body alone is posted first; its run ends where tine_mpi_item_piece would go on to buffers not
+ * known yet. */
+static bool post_body(tine_mpi *t, tine_mpi_peer *p, tine_mpi_lane *lane, tine_mpi_item *it) {
+    bool moved = false;
+    while (it->offset < it->head.body && lane->n < TINE_MPI_PIECES && catch_piece(t, p, lane, it))
+        moved = true;
+    return moved;
+}
+
+static int post(tine_mpi *t, tine_mpi_peer *p, tine_mpi_lane *lane, char *why, size_t why_size) {
+    int moved = 0;
+    while (lane->cursor && !t->broken) {
+        tine_mpi_item *it = lane->cursor;
+        int open = open_frame(t, it, why, why_size);
+        if (open < 0) return -1;
+        if (!open) {
+            moved |= post_body(t, p, lane, it);
+            break;
+        }
+        while (lane->n < TINE_MPI_PIECES && catch_piece(t, p, lane, it)) moved = 1;
+        void *at;
+        tine_mpi_item rest = *it;
+        if (tine_mpi_item_piece(&rest, &at)) break;
+        it->posted = true;
+        lane->cursor = it->next;
+    }
+    return moved;
+}
+
+static int arrive(tine_mpi_peer *p, tine_mpi_lane *lane, char *why, size_t why_size) {
+    int moved = 0;
+    while (lane->n) {
+        tine_mpi_piece *piece = &lane->pieces[lane->first];
+        int done = 0, got = -1;
+        MPI_Status status;
+        if (MPI_Test(&piece->req, &done, &status) != MPI_SUCCESS) {
+            done = 1;
+        } else if (done) {
+            MPI_Get_count(&status, MPI_BYTE, &got);
+        }
+        if (!done) break;
+        piece->item->flying--;
+        lane->first = (lane->first + 1) % TINE_MPI_PIECES;
+        lane->n--;
+        moved = 1;
+        if (p->bell) tine_mpi_bell_ring(p->bell);
+        if (got == piece->bytes) continue;
+        snprintf(why, why_size, "broken framing: a piece of %d bytes where %d were announced", got,
+                 piece->bytes);
+        return -1;
+    }
+    return moved;
+}
+
+int tine_mpi_in_pull(tine_mpi *t, tine_mpi_peer *p, char *why, size_t why_size) {
+    int moved = 0;
+    for (int l = 0; l < TINE_MPI_LANES; l++) {
+        tine_mpi_lane *lane = &p->in[l];
+        if (!lane->head) continue;
+        int arrived = arrive(p, lane, why, why_size);
+        int posted = arrived < 0 ? -1 : post(t, p, lane, why, why_size);
+        if (posted < 0) return -1;
+        moved |= arrived | posted;
+        while (lane->head && lane->head->posted && !lane->head->flying) {
+            tine_mpi_item *it = lane->head;
+            if (l > 0 && (int64_t)(p->lane0_delivered - it->head.after) < 0) break;
+            tine_mpi_lane_pop(lane);
+            deliver(t, p, it->frame, (unsigned)l);
+            it->frame = NULL;
+            tine_mpi_item_free(it);
+            moved = 1;
+        }
+    }
+    return moved;
+}
+
+void tine_mpi_in_clear(tine_mpi_peer *p) {
+    for (int l = 0; l < TINE_MPI_LANES; l++) tine_mpi_lane_clear(&p->in[l], true);
+}

@@ -1,0 +1,255 @@
+/* One peer's outgoing frames. send() queues; push() announces the frame at the cursor as soon as
+ * the window has room, then puts its pieces in flight, few at a time. A frame is let go when its
+ * last piece has landed: until then MPI reads from the tensors themselves. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "transport/mpi/mpi_internal.h"
+
+/* What a queued frame costs beside its bytes, so that empty frames cannot queue without limit. */
+enum { ITEM_COST = sizeof(tine_mpi_item) + 64 };
+
+static tine_mpi_slot *take_slot(tine_mpi *t) {
+    tine_mpi_slot *s = t->idle_slots;
+    if (s) {
+        t->idle_slots = s->next;
+        return s;
+    }
+    return aligned_alloc(64, (sizeof *s + 63) & ~(size_t)63);
+}
+
+static void ring(tine_mpi *t, int rank) {
+    int i = t->listener ? rank - 1 : 0;
+    if (i >= 0 && i < t->n_peers && t->peers[i].bell)
+        t->woke |= tine_mpi_bell_ring(t->peers[i].bell);
+}
+
+/* The connection is named by its connector's opening, whichever way a message goes. */
+static uint32_t connection(const tine_mpi *t, const tine_mpi_peer *p) {
+    return t->listener ? p->card.opening : t->opening;
+}
+
+int tine_mpi_data_tag(const tine_mpi *t, const tine_mpi_peer *p, unsigned lane) {
+    return (int)(TINE_MPI_TAGS * connection(t, p) + TINE_MPI_TAG_DATA + lane);
+}
+
+static int control_tag(const tine_mpi_peer *p) {
+    return (int)(TINE_MPI_TAGS * p->card.opening + TINE_MPI_TAG_CONTROL);
+}
+
+static int send_slot(tine_mpi *t, tine_mpi_slot *s, int rank, int tag, size_t bytes) {
+    int done = 0;
+    if (MPI_Isend(s->bytes, (int)bytes, MPI_BYTE, rank, tag, t->comm, &s->req) != MPI_SUCCESS) {
+        t->broken = true;
+        free(s);
+        return -EIO;
+    }
+    MPI_Test(&s->req, &done, MPI_STATUS_IGNORE);
+    s->rank = rank;
+    tine_mpi_slot **list = done ? &t->idle_slots : &t->flying_slots;
+    s->next = *list;
+    *list = s;
+    ring(t, rank);
+    return 0;
+}
+
+/* A message that could not leave at once may leave at any later look at MPI, and its receiver may
+ * have gone to sleep meanwhile: it is woken again. */
+void tine_mpi_out_reap_slots(tine_mpi *t) {
+    for (tine_mpi_slot **at = &t->flying_slots; *at;) {
+        tine_mpi_slot *s = *at;
+        int done = 0;
+        MPI_Test(&s->req, &done, MPI_STATUS_IGNORE);
+        if (!done) {
+            at = &s->next;
+            continue;
+        }
+        *at = s->next;
+        s->next = t->idle_slots;
+        t->idle_slots = s;
+        ring(t, s->rank);
+    }
+}
+
+static void stamp(const tine_mpi *t, tine_mpi_peer *p, tine_mpi_head *h) {
+    h->opening = connection(t, p);
+    h->version = TINE_MPI_VERSION;
+    h->taken = p->received_taken;
+    p->told = p->received_taken;
+}
+
+static int send_small(tine_mpi *t, tine_mpi_peer *p, int tag, tine_mpi_head h, const void *extra,
+                      size_t extra_size) {
+    tine_mpi_slot *s = take_slot(t);
+    if (!s) return -ENOMEM;
+    stamp(t, p, &h);
+    memcpy(s->bytes, &h, sizeof h);
+    if (extra_size) memcpy(s->bytes + sizeof h, extra, extra_size);
+    return send_slot(t, s, p->rank, tag, sizeof h + extra_size);
+}
+
+int tine_mpi_out_control(tine_mpi *t, tine_mpi_peer *p, tine_mpi_head h, const void *extra,
+                         size_t extra_size) {
+    return send_small(t, p, control_tag(p), h, extra, extra_size);
+}
+
+int tine_mpi_out_greet(tine_mpi *t, tine_mpi_peer *p, tine_mpi_kind kind) {
+    return send_small(t, p, TINE_MPI_TAG_HELLO, (tine_mpi_head){.kind = kind}, &t->card,
+                      sizeof t->card);
+}
+
+/* The control message of a frame, with the body where it fits. */
+static int announce(tine_mpi *t, tine_mpi_peer *p, tine_mpi_head *h, const tine_frame *f) {
+    tine_mpi_slot *s = take_slot(t);
+    if (!s) return -ENOMEM;
+    stamp(t, p, h);
+    memcpy(s->bytes, h, sizeof *h);
+    if (h->inlined) tine_mpi_body_write(f, s->bytes + sizeof *h);
+    int err = send_slot(t, s, p->rank, control_tag(p), sizeof *h + (h->inlined ? h->body : 0));
+    if (!err) p->sent++;
+    return err;
+}
+
+/* Large frames leave half of the window to small ones: a large frame is delivered after the small
+ * ones sent before it, so that it must never keep one of them from being announced. */
+static bool window_open(const tine_mpi_peer *p, unsigned lane) {
+    return p->sent - p->taken < (lane ? TINE_MPI_WINDOW / 2 : TINE_MPI_WINDOW);
+}
+
+static void count_out(tine_mpi *t, const tine_frame *f) {
+    t->stats.frames_out++;
+    t->stats.bytes_out += tine_frame_bytes(f);
+}
+
+static bool fits_whole(const tine_mpi_head *h, const tine_frame *f) {
+    if (!h->inlined) return false;
+    for (uint32_t i = 0; i < f->n_buffers; i++)
+        if (f->buffers[i]->size >= TINE_MPI_SLOT) return false;
+    return true;
+}
+
+int tine_mpi_out_queue(tine_mpi *t, tine_mpi_peer *p, tine_frame *f) {
+    size_t bytes = tine_frame_bytes(f), cost = bytes + ITEM_COST;
+    if (p->queued && p->queued + cost > t->config.max_queued) {
+        p->blocked = true;
+        tine_mpi_mark_busy(t, p);
+        return -EAGAIN;
+    }
+    tine_mpi_head h = {.kind = TINE_MPI_FRAME,
+                       .lane = bytes > t->config.chunk,
+                       .header_size = f->header_size,
+                       .n_buffers = f->n_buffers,
+                       .body = tine_mpi_body_size(f),
+                       .after = p->lane0_sent,
+                       .chunk = t->config.chunk};
+    h.inlined = sizeof h + h.body <= TINE_MPI_SLOT;
+    tine_mpi_lane *lane = &p->out[h.lane];
+    if (!h.lane && !lane->head && fits_whole(&h, f) && window_open(p, 0)) {
+        int err = announce(t, p, &h, f);
+        if (err) return err == -EIO ? -EPIPE : -EAGAIN;
+        p->lane0_sent++;
+        count_out(t, f);
+        tine_frame_free(f);
+        return 0;
+    }
+    tine_mpi_item *it = calloc(1, sizeof *it);
+    if (it && !h.inlined && !(it->body = malloc(h.body))) {
+        free(it);
+        it = NULL;
+    }
+    if (!it) {
+        p->blocked = true;
+        tine_mpi_mark_busy(t, p);
+        return -EAGAIN;
+    }
+    if (!h.inlined) tine_mpi_body_write(f, it->body);
+    it->head = h;
+    it->frame = f;
+    it->cost = cost;
+    p->queued += cost;
+    if (!h.lane) p->lane0_sent++;
+    tine_mpi_lane_add(lane, it);
+    tine_mpi_mark_busy(t, p);
+    tine_mpi_out_push(t, p);
+    return 0;
+}
+
+/* Puts the next piece of `it` in flight. False: there is none left. */
+static bool fly(tine_mpi *t, tine_mpi_peer *p, tine_mpi_lane *lane, tine_mpi_item *it) {
+    void *at;
+    int n = tine_mpi_item_piece(it, &at);
+    if (!n) return false;
+    tine_mpi_piece *piece = &lane->pieces[(lane->first + lane->n) % TINE_MPI_PIECES];
+    if (MPI_Isend(at, n, MPI_BYTE, p->rank, tine_mpi_data_tag(t, p, it->head.lane), t->comm,
+                  &piece->req) != MPI_SUCCESS) {
+        t->broken = true;
+        return false;
+    }
+    *piece = (tine_mpi_piece){piece->req, it, n};
+    it->flying++;
+    lane->n++;
+    ring(t, p->rank);
+    return true;
+}
+
+static bool start(tine_mpi *t, tine_mpi_peer *p, tine_mpi_lane *lane) {
+    bool moved = false;
+    while (lane->cursor && !t->broken) {
+        tine_mpi_item *it = lane->cursor;
+        if (!it->announced) {
+            if (!window_open(p, it->head.lane) || announce(t, p, &it->head, it->frame)) break;
+            it->announced = moved = true;
+        }
+        while (lane->n < TINE_MPI_PIECES && fly(t, p, lane, it)) moved = true;
+        void *at;
+        tine_mpi_item rest = *it;
+        if (tine_mpi_item_piece(&rest, &at)) break;
+        it->posted = true;
+        lane->cursor = it->next;
+    }
+    return moved;
+}
+
+static bool land(tine_mpi_lane *lane) {
+    bool moved = false;
+    while (lane->n) {
+        tine_mpi_piece *piece = &lane->pieces[lane->first];
+        int done = 0;
+        MPI_Test(&piece->req, &done, MPI_STATUS_IGNORE);
+        if (!done) break;
+        piece->item->flying--;
+        lane->first = (lane->first + 1) % TINE_MPI_PIECES;
+        lane->n--;
+        moved = true;
+    }
+    return moved;
+}
+
+bool tine_mpi_out_push(tine_mpi *t, tine_mpi_peer *p) {
+    bool moved = false;
+    for (int l = 0; l < TINE_MPI_LANES; l++) {
+        tine_mpi_lane *lane = &p->out[l];
+        if (!lane->head) continue;
+        moved |= land(lane);
+        moved |= start(t, p, lane);
+        while (lane->head && lane->head->posted && !lane->head->flying) {
+            tine_mpi_item *it = lane->head;
+            tine_mpi_lane_pop(lane);
+            p->queued -= it->cost;
+            count_out(t, it->frame);
+            tine_mpi_item_free(it);
+            moved = true;
+        }
+    }
+    if (p->blocked && p->queued <= t->config.max_queued / 2) {
+        p->blocked = false;
+        tine_mpi_note_add(t, (tine_mpi_note){.kind = TINE_EVENT_WRITABLE, .peer = p, .id = p->id});
+    }
+    return moved;
+}
+
+void tine_mpi_out_clear(tine_mpi_peer *p) {
+    for (int l = 0; l < TINE_MPI_LANES; l++) tine_mpi_lane_clear(&p->out[l], false);
+    p->queued = 0;
+}

@@ -1,0 +1,260 @@
+/* One look at everything that may have moved: the duplicated communicator while it is made, control
+ * messages, the pieces of peers that have something under way. Peers come with their HELLO and go
+ * with their BYE. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "transport/mpi/mpi_internal.h"
+
+void tine_mpi_note_add(tine_mpi *t, tine_mpi_note note) {
+    if (t->notes_n == t->notes_room) {
+        size_t room = t->notes_room ? 2 * t->notes_room : 64;
+        tine_mpi_note *grown = malloc(room * sizeof *grown);
+        if (!grown) { /* an event that cannot be told would leave the loop waiting for it */
+            t->broken = true;
+            tine_frame_free(note.frame);
+            free(note.reason);
+            return;
+        }
+        for (size_t i = 0; i < t->notes_n; i++)
+            grown[i] = t->notes[(t->notes_first + i) % t->notes_room];
+        free(t->notes);
+        t->notes = grown;
+        t->notes_room = room;
+        t->notes_first = 0;
+    }
+    t->notes[(t->notes_first + t->notes_n++) % t->notes_room] = note;
+}
+
+void tine_mpi_mark_busy(tine_mpi *t, tine_mpi_peer *p) {
+    if (p->busy) return;
+    p->busy = true;
+    p->next_busy = t->busy;
+    t->busy = p;
+}
+
+void tine_mpi_lose(tine_mpi *t, tine_mpi_peer *p, bool bad, const char *reason) {
+    if (p->state == TINE_MPI_GONE) return;
+    if (p->state == TINE_MPI_UP && !p->leaving)
+        tine_mpi_out_control(t, p, (tine_mpi_head){.kind = TINE_MPI_BYE}, NULL, 0);
+    p->blocked = false;
+    tine_mpi_out_clear(p);
+    tine_mpi_in_clear(p);
+    if (!p->bell && p->state == TINE_MPI_UP) t->n_far--;
+    p->state = TINE_MPI_GONE;
+    tine_mpi_bell_close(p->bell, -1);
+    p->bell = NULL;
+    t->stats.peers_lost++;
+    t->stats.peers_bad += bad;
+    tine_mpi_note_add(
+        t,
+        (tine_mpi_note){
+            .kind = TINE_EVENT_LOST, .peer = p, .id = p->id, .bad = bad, .reason = strdup(reason)});
+}
+
+/* Rank 0 knows the cards of all, so it tells each host whether its ranks have to make room for each
+ * other. */
+static void tell_crowds(tine_mpi *t) {
+    tine_mpi_card *cards = calloc((size_t)t->size, sizeof *cards);
+    if (!cards) return; /* each goes on with its own guess */
+    for (int i = -1; i < t->n_peers; i++) {
+        const tine_mpi_card *like = i < 0 ? &t->card : &t->peers[i].card;
+        size_t n = 0;
+        if (t->card.host == like->host) cards[n++] = t->card;
+        for (int k = 0; k < t->n_peers; k++)
+            if (t->peers[k].card.host == like->host) cards[n++] = t->peers[k].card;
+        bool crowded = tine_mpi_crowded(cards, n);
+        if (i < 0)
+            t->crowded = crowded;
+        else if (t->peers[i].state == TINE_MPI_UP)
+            tine_mpi_out_control(t, &t->peers[i],
+                                 (tine_mpi_head){.kind = TINE_MPI_CROWD, .inlined = crowded}, NULL,
+                                 0);
+    }
+    free(cards);
+}
+
+static void count_met(tine_mpi *t, tine_mpi_peer *p) {
+    p->bell = tine_mpi_bell_of(&t->card, &p->card);
+    p->state = TINE_MPI_UP;
+    t->n_far += !p->bell;
+    tine_mpi_note_add(t, (tine_mpi_note){.kind = TINE_EVENT_UP, .peer = p, .id = p->id});
+}
+
+/* Rank 0's answer to our greeting. */
+static const char *answered(tine_mpi *t, tine_mpi_peer *p, const uint8_t *extra, size_t size) {
+    if (p->state != TINE_MPI_SILENT || size != sizeof p->card) return "broken framing: greeting";
+    memcpy(&p->card, extra, sizeof p->card);
+    t->n_met = 1;
+    count_met(t, p);
+    return NULL;
+}
+
+/* A rank's greeting makes a new peer of it, whatever was before. */
+static void greeted(tine_mpi *t, tine_mpi_peer *p) {
+    p->greeted = false;
+    t->n_met += p->id == 0;
+    tine_mpi_peer fresh = {
+        .rank = p->rank, .card = p->card, .busy = p->busy, .next_busy = p->next_busy};
+    fresh.id = p->id ? p->id + (tine_peer)t->size : (tine_peer)p->rank + 1;
+    *p = fresh;
+    if (tine_mpi_out_control(t, p, (tine_mpi_head){.kind = TINE_MPI_HELLO}, &t->card,
+                             sizeof t->card))
+        return;
+    count_met(t, p);
+    if (t->n_met == t->n_peers) tell_crowds(t);
+}
+
+static void hello_message(tine_mpi *t, tine_mpi_peer *p, const tine_mpi_slot *s, size_t size) {
+    tine_mpi_head h;
+    tine_mpi_card card;
+    if (size != sizeof h + sizeof card) return; /* nobody of ours: not worth an answer */
+    memcpy(&h, s->bytes, sizeof h);
+    memcpy(&card, s->bytes + sizeof h, sizeof card);
+    if (h.version != TINE_MPI_VERSION) return;
+    if (h.kind == TINE_MPI_HELLO) {
+        p->leaving = true;
+        if (p->state == TINE_MPI_UP) tine_mpi_lose(t, p, false, "it connected anew");
+        p->card = card;
+        p->greeted = true;
+    } else if (p->card.opening == card.opening) { /* it gave up before it was answered */
+        p->greeted = false;
+        p->leaving = p->state == TINE_MPI_UP;
+        if (p->leaving) tine_mpi_mark_busy(t, p);
+    }
+}
+
+/* Greetings are answered after all that are here were read: one of them may have been taken
+ * back. */
+static bool take_hellos(tine_mpi *t) {
+    tine_mpi_slot *s = t->world->hello;
+    bool moved = false;
+    for (;;) {
+        MPI_Status status;
+        int done = 0, size = 0;
+        if (MPI_Test(&s->req, &done, &status) != MPI_SUCCESS) t->broken = true;
+        if (!done || t->broken) break;
+        MPI_Get_count(&status, MPI_BYTE, &size);
+        int k = status.MPI_SOURCE - 1;
+        if (k >= 0 && k < t->n_peers && size > 0) hello_message(t, &t->peers[k], s, (size_t)size);
+        if (!tine_mpi_world_post_hello(t->world)) t->broken = true;
+        moved = true;
+    }
+    for (int i = 0; moved && i < t->n_peers; i++)
+        if (t->peers[i].greeted) greeted(t, &t->peers[i]);
+    return moved;
+}
+
+static void say_bye(tine_mpi_peer *p, const tine_mpi_head *h) {
+    p->leaving = true;
+    p->clean = h->inlined;
+}
+
+static void control(tine_mpi *t, tine_mpi_peer *p, const uint8_t *msg, size_t size) {
+    tine_mpi_head h = {0};
+    char text[96];
+    const char *wrong = NULL;
+    if (p->state == TINE_MPI_GONE || p->leaving) return;
+    if (size >= sizeof h) memcpy(&h, msg, sizeof h);
+    if (size < sizeof h || h.version != TINE_MPI_VERSION) {
+        tine_mpi_lose(t, p, true, "broken framing: not a message of this version");
+        return;
+    }
+    if (h.opening != (t->listener ? p->card.opening : t->opening))
+        return; /* of a connection that is no more */
+    if (h.taken - p->taken > p->sent - p->taken)
+        wrong = "broken framing: takes more than was sent";
+    else
+        p->taken = h.taken;
+    if (!wrong) switch (h.kind) {
+        case TINE_MPI_HELLO: wrong = answered(t, p, msg + sizeof h, size - sizeof h); break;
+        case TINE_MPI_FRAME:
+            if (p->state != TINE_MPI_UP)
+                wrong = "broken framing: no greeting";
+            else if (!tine_mpi_in_frame(t, p, msg, size, text, sizeof text))
+                wrong = text;
+            break;
+        case TINE_MPI_ACK: break;
+        case TINE_MPI_BYE: say_bye(p, &h); break;
+        case TINE_MPI_CROWD: t->crowded = h.inlined; break;
+        default: wrong = "broken framing: unknown message";
+        }
+    if (wrong) tine_mpi_lose(t, p, true, wrong);
+    if (p->leaving) tine_mpi_mark_busy(t, p);
+}
+
+void tine_mpi_post_slot(tine_mpi *t, tine_mpi_slot *s) {
+    if (MPI_Irecv(s->bytes, TINE_MPI_SLOT, MPI_BYTE, t->listener ? MPI_ANY_SOURCE : 0,
+                  (int)(TINE_MPI_TAGS * t->opening + TINE_MPI_TAG_CONTROL), t->comm,
+                  &s->req) != MPI_SUCCESS)
+        t->broken = true;
+}
+
+/* Receives match in the order of posting, so only the oldest has to be looked at. */
+static bool take_controls(tine_mpi *t) {
+    bool moved = false;
+    for (int i = 0; i < TINE_MPI_SLOTS && !t->broken; i++) {
+        tine_mpi_slot *s = t->in_slots[t->in_next];
+        MPI_Status status;
+        int done = 0, size = 0;
+        int err = MPI_Test(&s->req, &done, &status);
+        if (err == MPI_SUCCESS && !done) break;
+        if (err == MPI_SUCCESS) MPI_Get_count(&status, MPI_BYTE, &size);
+        int k = t->listener ? status.MPI_SOURCE - 1 : 0;
+        if (k >= 0 && k < t->n_peers && t->peers[k].rank == status.MPI_SOURCE)
+            control(t, &t->peers[k], s->bytes, err == MPI_SUCCESS && size > 0 ? (size_t)size : 0);
+        tine_mpi_post_slot(t, s);
+        t->in_next = (t->in_next + 1) % TINE_MPI_SLOTS;
+        moved = true;
+    }
+    return moved;
+}
+
+static bool under_way(const tine_mpi_lane lanes[TINE_MPI_LANES]) {
+    return lanes[0].head || lanes[1].head;
+}
+
+static bool serve(tine_mpi *t, tine_mpi_peer *p) {
+    char why[96];
+    bool moved = tine_mpi_out_push(t, p);
+    int pulled = tine_mpi_in_pull(t, p, why, sizeof why);
+    if (pulled < 0) {
+        tine_mpi_lose(t, p, true, why);
+    } else if (p->leaving && !(p->clean && under_way(p->in))) {
+        snprintf(why, sizeof why, "rank %d closed its end", p->rank);
+        tine_mpi_lose(t, p, false, why);
+    }
+    return moved || pulled;
+}
+
+static bool serve_busy(tine_mpi *t) {
+    bool moved = false;
+    for (tine_mpi_peer **at = &t->busy; *at;) {
+        tine_mpi_peer *p = *at;
+        if (p->state == TINE_MPI_UP) moved |= serve(t, p);
+        if (p->state == TINE_MPI_UP &&
+            (under_way(p->in) || under_way(p->out) || p->blocked || p->leaving)) {
+            at = &p->next_busy;
+        } else {
+            *at = p->next_busy;
+            p->busy = false;
+        }
+    }
+    return moved;
+}
+
+bool tine_mpi_pump(tine_mpi *t) {
+    if (t->broken) return false;
+    bool moved = take_controls(t);
+    /* Once all ranks are met, greetings are rare, and a look at them is a fifth of a round trip. */
+    if (t->listener && (t->n_met < t->n_peers || t->looks++ % 64 == 0)) moved |= take_hellos(t);
+    if (t->flying_slots) tine_mpi_out_reap_slots(t);
+    if (t->busy) moved |= serve_busy(t);
+    if (t->give_up && t->n_met == 0 && tine_mpi_now() > t->give_up) {
+        t->give_up = 0;
+        tine_mpi_lose(t, &t->peers[0], false, "rank 0 did not open its end in time");
+        moved = true;
+    }
+    return moved;
+}

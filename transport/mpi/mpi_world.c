@@ -1,0 +1,149 @@
+/* MPI itself. It can be initialised once in a process and has to be finalised by the same: so it is
+ * opened on first use and closed at exit, unless the user did the one and will do the other. A rank
+ * that exits while a transport is open leaves in the middle of the job, and the others would wait
+ * for it for ever: that ends the job, by name. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "transport/launcher.h"
+#include "transport/mpi/mpi_internal.h"
+
+typedef struct kept {
+    struct kept *next;
+    MPI_Request req;
+    void *thing;
+    void (*free_thing)(void *);
+} kept;
+
+/* Guarded like the transport: one thread at a time. */
+static struct {
+    tine_mpi_world shared;
+    bool ready, ours;
+    int open;
+    kept *kept;
+} world;
+
+static void at_exit(int status, void *unused) {
+    (void)unused;
+    int finalised = 0;
+    MPI_Finalized(&finalised);
+    if (finalised) return;
+    if (world.open) tine_mpi_death_exit(world.shared.rank, status);
+    if (world.ours) MPI_Finalize();
+}
+
+static int refuse(char *why, size_t why_size, const char *text) {
+    snprintf(why, why_size, "%s", text);
+    return -EIO;
+}
+
+static int initialise(char *why, size_t why_size) {
+    tine_launcher l;
+    if (!tine_launcher_detect(&l))
+        return refuse(
+            why, why_size,
+            "mpi:// needs a launcher: start the program with `tine run -n N PROGRAM` or mpirun");
+    if (!l.usable) return refuse(why, why_size, l.why);
+    int provided = MPI_THREAD_SINGLE;
+    if (MPI_Init_thread(NULL, NULL, MPI_THREAD_MULTIPLE, &provided) != MPI_SUCCESS)
+        return refuse(why, why_size, "MPI_Init_thread failed");
+    world.ours = true;
+    if (provided < MPI_THREAD_SERIALIZED)
+        return refuse(
+            why, why_size,
+            "this MPI gives less than MPI_THREAD_SERIALIZED, which Tine's loop needs: use an Open "
+            "MPI built with threads");
+    return 0;
+}
+
+/* The user's own calls may come at the same time as those of Tine's loop. */
+static int adopt(char *why, size_t why_size) {
+    int provided = MPI_THREAD_SINGLE;
+    MPI_Query_thread(&provided);
+    if (provided == MPI_THREAD_MULTIPLE) return 0;
+    return refuse(
+        why, why_size,
+        "MPI was initialised below MPI_THREAD_MULTIPLE, but Tine calls it beside you: use "
+        "MPI_Init_thread(.., "
+        "MPI_THREAD_MULTIPLE, ..), or start with OMPI_MPI_THREAD_LEVEL=3 in the environment");
+}
+
+bool tine_mpi_world_post_hello(tine_mpi_world *w) {
+    tine_mpi_slot *s = w->hello;
+    return MPI_Irecv(s->bytes, TINE_MPI_SLOT, MPI_BYTE, MPI_ANY_SOURCE, TINE_MPI_TAG_HELLO, w->comm,
+                     &s->req) == MPI_SUCCESS;
+}
+
+/* Once in a process, by all ranks together. */
+static int join(tine_mpi_world *w, char *why, size_t why_size) {
+    if (MPI_Comm_dup(MPI_COMM_WORLD, &w->comm) != MPI_SUCCESS)
+        return refuse(why, why_size, "MPI_Comm_dup failed");
+    MPI_Comm_set_errhandler(w->comm, MPI_ERRORS_RETURN);
+    MPI_Comm_rank(w->comm, &w->rank);
+    MPI_Comm_size(w->comm, &w->size);
+    if (w->rank == 0) {
+        w->hello = aligned_alloc(64, (sizeof *w->hello + 63) & ~(size_t)63);
+        if (!w->hello || !tine_mpi_world_post_hello(w))
+            return refuse(why, why_size, "mpi://: no memory");
+    }
+    on_exit(at_exit, NULL);
+    tine_mpi_death_watch(w->rank);
+    return 0;
+}
+
+int tine_mpi_world_open(tine_mpi_world **out, char *why, size_t why_size) {
+    int initialised = 0, finalised = 0, err = 0;
+    MPI_Initialized(&initialised);
+    MPI_Finalized(&finalised);
+    if (finalised)
+        return refuse(why, why_size,
+                      "MPI was finalised already and cannot be started again in this process");
+    if (!world.ready) {
+        err = initialised ? adopt(why, why_size) : initialise(why, why_size);
+        if (!err) err = join(&world.shared, why, why_size);
+        if (err) return err;
+        world.ready = true;
+    }
+    if (world.shared.openings >= INT32_MAX / TINE_MPI_TAGS - 1)
+        return refuse(why, why_size, "mpi:// was opened too often");
+    world.shared.openings++;
+    world.open++;
+    *out = &world.shared;
+    return 0;
+}
+
+void tine_mpi_world_close(void) { world.open--; }
+
+void tine_mpi_world_keep(MPI_Request req, void *thing, void (*free_thing)(void *)) {
+    kept *k = malloc(sizeof *k);
+    if (!k) return; /* leaks the thing, which is the safe side: MPI still uses it */
+    *k = (kept){world.kept, req, thing, free_thing};
+    world.kept = k;
+}
+
+void tine_mpi_world_sweep(void) {
+    for (kept **at = &world.kept; *at;) {
+        kept *k = *at;
+        int done = 0;
+        MPI_Test(&k->req, &done, MPI_STATUS_IGNORE);
+        if (!done) {
+            at = &k->next;
+            continue;
+        }
+        *at = k->next;
+        k->free_thing(k->thing);
+        free(k);
+    }
+}
+
+const char *tine_mpi_world_version(void) {
+    static char text[MPI_MAX_LIBRARY_VERSION_STRING];
+    int n = 0;
+    if (!text[0]) {
+        MPI_Get_library_version(text, &n);
+        text[strcspn(text, ",\n")] = 0;
+    }
+    return text;
+}

@@ -1,0 +1,21 @@
+/* A transport in a shared object of its own, loaded on first use: a program that never says mpi://
+ * starts where Open MPI is missing. The module carries its own copy of transport/base/buffer.c (our
+ * symbols are hidden), which is sound because a buffer is freed through malloc and its own release
+ * function; it is never unloaded. */
+#ifndef TINE_TRANSPORT_PLUGIN_H
+#define TINE_TRANSPORT_PLUGIN_H
+
+#include "transport/transport.h"
+
+/* The only symbol that a module exports: tine_transport_NAME. */
+typedef const tine_transport_ops *tine_transport_module(void);
+
+/* Loads libtine-NAME.so: from $TINE_MODULE_DIR, beside the library or in tine/ there, beside the
+ * executable or in ../lib/tine from there, /usr/local/lib/tine, in this order. NULL with a sentence
+ * and the remedy in `why`. Any thread; the caller remembers the answer. */
+const tine_transport_ops *tine_transport_module_open(const char *name, char *why, size_t why_size);
+
+/* Asserts that every slot of a table is filled: a table with a hole is a bug in Tine. */
+void tine_transport_check(const tine_transport_ops *ops);
+
+#endif

@@ -1,0 +1,327 @@
+/* ipc://PATH and tcp://HOST:PORT over ZeroMQ: the coordinator listens with a ROUTER, workers
+ * connect with a DEALER. The bytes on the wire are described in FRAMING.md, so that a worker can be
+ * written in another language; the map of these files is in zmq_end.h. This one opens and closes
+ * ends and waits for them.
+ *
+ * Each end has a ZeroMQ context, so one I/O thread, of its own: ends then share nothing, and
+ * closing one returns everything libzmq holds for it. */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "transport/zmq/zmq_end.h"
+
+enum { IPC_PATH_MAX = sizeof(((struct sockaddr_un *)0)->sun_path) - 1 };
+
+static const int64_t PROBE_NS = 1000000; /* between questions after a suspect (zmq_peer.c) */
+static const int64_t RETRY_NS =
+    10000000; /* a peer libzmq refused is tried again, should its signal have been missed */
+
+static const char *version(void) {
+    static char text[32];
+    if (!text[0]) {
+        int major, minor, patch;
+        zmq_version(&major, &minor, &patch);
+        snprintf(text, sizeof text, "libzmq %d.%d.%d", major, minor, patch);
+    }
+    return text;
+}
+
+static int check_url(const char *url, char *why, size_t why_size) {
+    bool ipc = !strncmp(url, "ipc://", 6), tcp = !strncmp(url, "tcp://", 6);
+    if ((!ipc && !tcp) || !url[6] || strlen(url) >= ZMQ_URL_MAX) {
+        snprintf(why, why_size, "\"%.80s\" is no address: write ipc://PATH or tcp://HOST:PORT",
+                 url);
+        return -EINVAL;
+    }
+    if (ipc && strlen(url + 6) > IPC_PATH_MAX) {
+        snprintf(why, why_size,
+                 "the path of \"ipc://%.40s...\" has %zu bytes; a socket's path may have %d: "
+                 "choose a shorter one",
+                 url + 6, strlen(url + 6), IPC_PATH_MAX);
+        return -EINVAL;
+    }
+    if (tcp && !strrchr(url + 6, ':')) {
+        snprintf(why, why_size, "\"%.80s\" has no port: write tcp://HOST:PORT", url);
+        return -EINVAL;
+    }
+    return 0;
+}
+
+static void end_free(zmq_end *t) {
+    tine_zmq_peers_free(t);
+    tine_zmq_disconnect(t);
+    if (t->context) zmq_ctx_term(t->context);
+    tine_zmq_take_returned(t);
+    tine_wakeup_fini(&t->wakeup);
+    free(t->silent);
+    free(t);
+}
+
+static int end_new(zmq_end **out, const char *url, const tine_transport_config *config,
+                   bool listener, char *why, size_t why_size) {
+    int rc = check_url(url, why, why_size);
+    if (rc) return rc;
+    zmq_end *t = calloc(1, sizeof *t);
+    if (!t) goto no_memory;
+    t->base.ops = &tine_transport_zmq;
+    t->config = tine_transport_defaults(config);
+    if (t->config.chunk < WIRE_MIN_CHUNK) t->config.chunk = WIRE_MIN_CHUNK;
+    if (t->config.chunk > WIRE_MAX_CHUNK) t->config.chunk = WIRE_MAX_CHUNK;
+    t->listener = listener;
+    t->tcp = url[0] == 't';
+    t->phase = listener ? PHASE_LISTENING : PHASE_CONNECTING;
+    t->next_id = 1;
+    t->backlog_tail = &t->backlog;
+    t->due_tail = &t->due;
+    t->wakeup.fd = -1;
+    t->closed_fd = -1;
+    snprintf(t->url, sizeof t->url, "%s", url);
+    if (tine_wakeup_init(&t->wakeup) || !(t->context = zmq_ctx_new())) goto no_memory;
+    *out = t;
+    return 0;
+no_memory:
+    if (t) end_free(t);
+    snprintf(why, why_size, "no memory or file descriptor for %.80s", url);
+    return -ENOMEM;
+}
+
+static int bind_failed(zmq_end *t, char *why, size_t why_size) {
+    int e = errno;
+    const char *remedy = e == EADDRINUSE      ? "choose another, or end the program that has it"
+                         : e == EACCES        ? "choose a place where this user may write"
+                         : e == ENODEV        ? "name an address or interface of this host"
+                         : e == EADDRNOTAVAIL ? "name an address of this host"
+                         : e == ENOENT        ? "make its directory first"
+                                              : "check the address";
+    snprintf(why, why_size, "cannot listen at %.80s: %s; %s", t->url, zmq_strerror(e), remedy);
+    return e == EINVAL ? -EINVAL : -EIO;
+}
+
+/* libzmq takes over an ipc path that is in use and unlinks what lies there. Whoever answers there
+ * keeps it. */
+static bool ipc_in_use(const zmq_end *t) {
+    if (t->tcp) return false;
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    snprintf(a.sun_path, sizeof a.sun_path, "%s", t->url + 6);
+    if (a.sun_path[0] == '@') return false;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) return false;
+    bool in_use = connect(fd, (struct sockaddr *)&a, sizeof a) == 0;
+    close(fd);
+    return in_use;
+}
+
+static int zmq_listen(tine_transport **out, const char *url, const tine_transport_config *config,
+                      char *why, size_t why_size) {
+    zmq_end *t = NULL;
+    int rc = end_new(&t, url, config, true, why, why_size);
+    if (rc) return rc;
+    rc = tine_zmq_open(t, why, why_size);
+    if (rc) goto fail;
+    errno = EADDRINUSE;
+    if (ipc_in_use(t) || zmq_bind(t->socket, t->url)) {
+        rc = bind_failed(t, why, why_size);
+        goto fail;
+    }
+    size_t size = sizeof t->url;
+    zmq_getsockopt(t->socket, ZMQ_LAST_ENDPOINT, t->url, &size);
+    *out = &t->base;
+    return 0;
+fail:
+    end_free(t);
+    return rc;
+}
+
+static int zmq_connect_end(tine_transport **out, const char *url,
+                           const tine_transport_config *config, char *why, size_t why_size) {
+    zmq_end *t = NULL;
+    int rc = end_new(&t, url, config, false, why, why_size);
+    if (rc) return rc;
+    t->deadline = t->config.connect_ns < 0 ? -1 : tine_clock_ns() + t->config.connect_ns;
+    snprintf(t->last_error, sizeof t->last_error, "no answer");
+    rc = tine_zmq_attempt(t, why, why_size);
+    if (rc) {
+        end_free(t);
+        return rc;
+    }
+    *out = &t->base;
+    return 0;
+}
+
+static const char *zmq_url(const tine_transport *tt) { return ((const zmq_end *)tt)->url; }
+
+static int zmq_send_op(tine_transport *tt, tine_peer peer, tine_frame *f) {
+    zmq_end *t = (zmq_end *)tt;
+    if (f->header_size > TINE_FRAME_MAX_HEADER || f->n_buffers > TINE_FRAME_MAX_BUFFERS)
+        return -EINVAL;
+    zmq_peer *p = t->closed ? NULL : tine_zmq_peer_by_id(t, peer);
+    if (!p || p->state != PEER_UP || p->gone) return -EPIPE;
+    return tine_zmq_send_frame(t, p, f);
+}
+
+/* What is to be done beside reading; true: an event. `dry`: everything readable has been read. */
+static bool housekeep(zmq_end *t, bool dry, tine_event *ev, bool *again) {
+    t->messages = 0;
+    if (t->backlog) tine_zmq_pump(t, true);
+    if (t->watch && tine_zmq_watch(t)) *again = true;
+    if ((t->monitor_ready || !dry || t->phase == PHASE_CONNECTING) && tine_zmq_progress(t, ev))
+        return true;
+    if (t->watch || t->hung_up || t->closed_fd >= 0) *again = true;
+    return tine_zmq_due(t, ev);
+}
+
+static int zmq_recv_op(tine_transport *tt, tine_event *ev) {
+    zmq_end *t = (zmq_end *)tt;
+    *ev = (tine_event){.kind = TINE_EVENT_NONE};
+    tine_zmq_take_returned(t);
+    if (t->backlog && atomic_load(&t->room)) tine_zmq_pump(t, false);
+    /* Two looks more at a socket that ran dry: to find who is gone, and to read what he sent
+     * last. */
+    for (int dry = 0; dry < 3;) {
+        if (t->due && tine_zmq_due(t, ev)) return 0;
+        bool again = false;
+        int what = tine_zmq_receive(t, ev);
+        if (what == RECEIVE_EVENT) return 0;
+        if (what == RECEIVE_DRY) {
+            if (housekeep(t, true, ev, &again)) return 0;
+            if (!again) return 0;
+            dry++;
+        } else if (t->messages >= ZMQ_HOUSEKEEP_EVERY && housekeep(t, false, ev, &again)) {
+            return 0;
+        }
+    }
+    return 0;
+}
+
+static int64_t timer(const zmq_end *t) {
+    int64_t timeout = -1, now;
+    if (t->watch) timeout = PROBE_NS;
+    if (t->backlog) timeout = tine_timeout_min(timeout, RETRY_NS);
+    if (t->phase != PHASE_CONNECTING) return timeout;
+    now = tine_clock_ns();
+    int64_t next = tine_timeout_min(t->attempt_until, t->deadline);
+    return tine_timeout_min(timeout, next > now ? next - now : 0);
+}
+
+/* ZMQ_FD is edge-triggered and sending may swallow its edge: so the socket itself is asked before
+ * the wait, unless it has been read dry since. True: something can be read. */
+static bool readable(zmq_end *t) {
+    int events = 0;
+    size_t size = sizeof events;
+    if (!t->dirty || !t->socket) return false;
+    t->dirty = false;
+    zmq_getsockopt(t->socket, ZMQ_EVENTS, &events, &size);
+    if (events & ZMQ_POLLIN) t->dirty = true;
+    return t->dirty;
+}
+
+static void zmq_wait(tine_transport *tt, int64_t timeout_ns) {
+    zmq_end *t = (zmq_end *)tt;
+    if (t->due || t->monitor_ready || readable(t)) return;
+    if (t->backlog) {
+        tine_zmq_pump(t, true);
+        if (t->due || readable(t)) return;
+    }
+    timeout_ns = tine_timeout_min(timeout_ns, timer(t));
+    struct timespec ts = tine_timespec(timeout_ns < 0 ? 0 : timeout_ns);
+    struct pollfd p[3] = {{.fd = t->wakeup.fd, .events = POLLIN},
+                          {.fd = t->socket ? t->socket_fd : -1, .events = POLLIN},
+                          {.fd = t->monitor ? t->monitor_fd : -1, .events = POLLIN}};
+    if (ppoll(p, 3, timeout_ns < 0 ? NULL : &ts, NULL) <= 0) return;
+    if (p[0].revents) tine_wakeup_clear(&t->wakeup);
+    if (p[1].revents) t->dirty = true;
+    if (p[2].revents) t->monitor_ready = true;
+}
+
+static bool zmq_busy(tine_transport *tt) {
+    const zmq_end *t = (zmq_end *)tt;
+    return t->backlog || t->arriving;
+}
+
+static void zmq_wake(tine_transport *tt) { tine_wakeup_call(&((zmq_end *)tt)->wakeup); }
+
+static void zmq_drop(tine_transport *tt, tine_peer peer, bool bad, const char *reason) {
+    zmq_end *t = (zmq_end *)tt;
+    zmq_peer *p = tine_zmq_peer_by_id(t, peer);
+    if (p) tine_zmq_peer_lose(t, p, bad, reason);
+}
+
+static void zmq_close_op(tine_transport *tt) { ((zmq_end *)tt)->closed = true; }
+
+/* Says goodbye to each peer for whom nothing waits any more. `waiting`: for how many something
+ * does; the answer: how many have not said goodbye themselves yet, or hung up, which they do when
+ * they have read all. */
+static unsigned part_from_peers(zmq_end *t, unsigned *waiting) {
+    unsigned present = 0;
+    *waiting = 0;
+    for (size_t i = 0; i < ZMQ_BUCKETS; i++)
+        for (zmq_peer *p = t->by_id[i]; p; p = p->by_id) {
+            if (p->state != PEER_UP || p->gone) continue;
+            present++;
+            if (p->queued || atomic_load(&p->flight->bytes)) {
+                ++*waiting;
+            } else if (!p->said_bye) {
+                p->said_bye = true;
+                tine_zmq_send_bye(t, p->routing, "it was closed");
+            }
+        }
+    return present;
+}
+
+/* Empties the queues and then waits for the goodbyes: a TCP connection that is closed before the
+ * other end has read all can take what is on its way with it. What comes meanwhile is thrown away.
+ * The end is over afterwards. */
+static bool zmq_stop(tine_transport *tt) {
+    zmq_end *t = (zmq_end *)tt;
+    int64_t until = tine_clock_ns() + t->config.linger_ns, left;
+    unsigned waiting = 0, present = 0;
+    t->closed = true;
+    if (!t->socket) return true;
+    while ((present = part_from_peers(t, &waiting)) && (left = until - tine_clock_ns()) > 0) {
+        tine_event ev;
+        zmq_recv_op(tt, &ev);
+        tine_frame_free(ev.frame);
+        if (ev.kind == TINE_EVENT_NONE) zmq_wait(tt, left < RETRY_NS ? left : RETRY_NS);
+    }
+    int linger = 1;
+    /* for the last goodbyes */
+    if (t->socket) zmq_setsockopt(t->socket, ZMQ_LINGER, &linger, sizeof linger);
+    tine_zmq_disconnect(t);
+    t->phase = PHASE_OVER;
+    zmq_ctx_term(t->context);
+    t->context = NULL;
+    return !waiting && !present;
+}
+
+static void zmq_fini(tine_transport *tt) {
+    if (tt) end_free((zmq_end *)tt);
+}
+
+static void zmq_stats(const tine_transport *tt, tine_transport_stats *out) {
+    *out = ((const zmq_end *)tt)->stats;
+}
+
+const tine_transport_ops tine_transport_zmq = {
+    .name = "zmq",
+    .schemes = "ipc tcp",
+    .version = version,
+    .listen = zmq_listen,
+    .connect = zmq_connect_end,
+    .url = zmq_url,
+    .send = zmq_send_op,
+    .recv = zmq_recv_op,
+    .wait = zmq_wait,
+    .busy = zmq_busy,
+    .wake = zmq_wake,
+    .drop = zmq_drop,
+    .close = zmq_close_op,
+    .stop = zmq_stop,
+    .fini = zmq_fini,
+    .stats = zmq_stats,
+};

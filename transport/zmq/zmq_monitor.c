@@ -1,0 +1,279 @@
+/* The ZeroMQ socket of an end: its options, what libzmq's monitor tells about it, and a connector's
+ * attempts.
+ *
+ * A connector makes its attempts itself, each with a new socket, instead of letting libzmq
+ * reconnect: a connection that comes back on its own would carry the frames of the old one to a
+ * listener that takes it for a stranger. */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "transport/zmq/zmq_end.h"
+
+static const int64_t ATTEMPT_NS = 3000000000; /* an attempt without any answer is made anew */
+static const int64_t BACKOFF_NS = 20000000;   /* after a failed one; doubles up to 16 times that */
+
+static int set(void *socket, int option, int value) {
+    return zmq_setsockopt(socket, option, &value, sizeof value);
+}
+
+/* Beats missed before a peer counts as dead. On one host the kernel tells of every death at once,
+ * and silence means a stopped process or a machine that is short of memory: five beats were once
+ * too few for a worker that was only starved. */
+enum { BEATS_LOCAL = 30, BEATS_REMOTE = 10 };
+
+/* Each is set on purpose: LINGER 0: closing must not block; `stop` sets what it may wait. SNDHWM:
+ * what libzmq does not take waits in our queue, which is bounded by bytes. 1000 is past the point
+ * where the rate of
+ *   small frames gains (bench_transport).
+ * RCVHWM: the window (zmq_send.c) bounds what a peer may send ahead, to less than 33,000 messages;
+ * the mark stands behind it
+ *   for peers that do not keep to the window.
+ * MAXMSGSIZE: a larger part is refused before it is allocated. Its peer is disconnected by libzmq.
+ * IMMEDIATE off: with it libzmq throws away what was received and not yet read when a connection
+ * ends, so the listener's
+ *   last frames. What it is good for, that nothing is queued for a connection that does not exist,
+ *     holds anyway: a connector
+ *   sends its hello and waits for the answer.
+ * RECONNECT_IVL: an hour, longer than a socket is kept after its connection. -1, never, throws away
+ * unread frames, too. HEARTBEAT: silence means death after TIMEOUT, also where no packet says so
+ * (SIGSTOP, a cable). The timer counts whole
+ *   parts, so a part must pass within it; chunks are small for that. PONG comes from the peer's I/O
+ *     thread: it proves the
+ *   process, not the task. TTL has the peer, which may be another program, apply the same to us.
+ *     TCP keepalive is not
+ *   needed beside it.
+ * HANDSHAKE_IVL: a connection that says nothing is closed. ROUTER_MANDATORY: a message to a
+ * connection that is gone is an error instead of silence. ROUTER_HANDOVER off: nobody can take over
+ * another's connection by its routing id. */
+static int set_options(zmq_end *t) {
+    void *s = t->socket;
+    int64_t max = (int64_t)t->config.chunk + WIRE_SLACK;
+    int beat = (int)(t->config.heartbeat_ns / 1000000);
+    if (beat < 1) beat = 1;
+    if (beat > 60000) beat = 60000;
+    int patience = beat * (strncmp(t->url, "ipc:", 4) == 0 ? BEATS_LOCAL : BEATS_REMOTE);
+    int rc = set(s, ZMQ_LINGER, 0) | set(s, ZMQ_SNDHWM, 1000) | set(s, ZMQ_RCVHWM, 65536) |
+             set(s, ZMQ_IMMEDIATE, 0) | zmq_setsockopt(s, ZMQ_MAXMSGSIZE, &max, sizeof max) |
+             set(s, ZMQ_HEARTBEAT_IVL, beat) | set(s, ZMQ_HEARTBEAT_TIMEOUT, patience) |
+             set(s, ZMQ_HEARTBEAT_TTL, patience) | set(s, ZMQ_HANDSHAKE_IVL, 10000);
+    if (t->listener) return rc | set(s, ZMQ_ROUTER_MANDATORY, 1) | set(s, ZMQ_ROUTER_HANDOVER, 0);
+    return rc | set(s, ZMQ_RECONNECT_IVL, 3600000);
+}
+
+static int fd_of(void *socket) {
+    int fd = -1;
+    size_t size = sizeof fd;
+    return zmq_getsockopt(socket, ZMQ_FD, &fd, &size) ? -1 : fd;
+}
+
+static int open_monitor(zmq_end *t) {
+    char name[64];
+    int events = ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
+                 ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
+    events |= t->listener ? ZMQ_EVENT_ACCEPTED : ZMQ_EVENT_CLOSED;
+    snprintf(name, sizeof name, "inproc://monitor-%u", t->monitors++);
+    if (zmq_socket_monitor(t->socket, name, events)) return -1;
+    t->monitor = zmq_socket(t->context, ZMQ_PAIR);
+    if (!t->monitor || set(t->monitor, ZMQ_LINGER, 0) || zmq_connect(t->monitor, name)) return -1;
+    t->monitor_fd = fd_of(t->monitor);
+    t->monitor_ready = true;
+    return 0;
+}
+
+int tine_zmq_open(zmq_end *t, char *why, size_t why_size) {
+    t->socket = zmq_socket(t->context, t->listener ? ZMQ_ROUTER : ZMQ_DEALER);
+    if (!t->socket || set_options(t) || open_monitor(t)) {
+        int rc = errno == ENOMEM ? -ENOMEM : -EIO;
+        snprintf(why, why_size, "no ZeroMQ socket for %.80s: %s", t->url, zmq_strerror(errno));
+        tine_zmq_disconnect(t);
+        return rc;
+    }
+    t->socket_fd = fd_of(t->socket);
+    t->dirty = true;
+    return 0;
+}
+
+void tine_zmq_disconnect(zmq_end *t) {
+    /* Stopped before its other end goes: libzmq 4.3 leaks the second part of an event that it is
+     * about to send there. */
+    if (t->monitor && t->socket) zmq_socket_monitor(t->socket, NULL, 0);
+    if (t->monitor) zmq_close(t->monitor);
+    if (t->socket) zmq_close(t->socket);
+    t->monitor = t->socket = NULL;
+    t->monitor_ready = t->dirty = false;
+    t->hung_up = false;
+    if (t->phase == PHASE_JOINED) t->phase = PHASE_OVER;
+}
+
+int tine_zmq_attempt(zmq_end *t, char *why, size_t why_size) {
+    int rc = tine_zmq_open(t, why, why_size);
+    if (rc) return rc;
+    if (zmq_connect(t->socket, t->url)) {
+        rc = errno == EINVAL ? -EINVAL : -EIO;
+        snprintf(why, why_size, "cannot connect to %.80s: %s", t->url, zmq_strerror(errno));
+        tine_zmq_disconnect(t);
+        return rc;
+    }
+    uint8_t hello[WIRE_HELLO_BYTES];
+    tine_wire_hello(hello, (uint32_t)t->config.chunk, tine_zmq_window(t));
+    t->attempt_until = tine_clock_ns() + ATTEMPT_NS;
+    TINE_ASSERT(tine_zmq_send_short(t, 0, hello, sizeof hello), ==,
+                0); /* the queue of a new socket is empty */
+    return 0;
+}
+
+static void attempt_failed(zmq_end *t, const char *what) {
+    snprintf(t->last_error, sizeof t->last_error, "%s", what);
+    tine_zmq_disconnect(t);
+    int shift = t->failures < 4 ? t->failures : 4;
+    t->failures++;
+    t->attempt_until = tine_clock_ns() + (BACKOFF_NS << shift);
+}
+
+void tine_zmq_joined(zmq_end *t, zmq_peer *p) {
+    t->phase = PHASE_JOINED;
+    if (t->hung_up) tine_zmq_peer_gone(t, p);
+}
+
+/* A connection that never became a peer: it is lost under an id that nobody had. */
+static bool stranger(zmq_end *t, const char *what, tine_event *ev) {
+    *ev = (tine_event){.kind = TINE_EVENT_LOST, .peer = t->next_id++, .bad = true};
+    snprintf(ev->reason, sizeof ev->reason, "%s", what);
+    t->stats.peers_lost++;
+    t->stats.peers_bad++;
+    return true;
+}
+
+/* Told when the connection is closed, which is next: it may have got a message through before that
+ * as a ZMTP 1.0 peer, which random bytes can pass for, and have been reported already. */
+static void handshake_failed(zmq_end *t, int event, uint32_t value) {
+    if (event == ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL)
+        snprintf(t->last_error, sizeof t->last_error,
+                 "a connection ended before its ZeroMQ handshake (%s)", zmq_strerror((int)value));
+    else
+        snprintf(t->last_error, sizeof t->last_error,
+                 "a connection that does not speak ZeroMQ (ZMTP error 0x%x)", value);
+    t->failed_handshake = true;
+}
+
+/* For each descriptor, how many connections were accepted on it and have said nothing yet. The two
+ * are learnt in either order, so a count may be negative for a moment. libzmq does not name the
+ * descriptor of a ZMTP 1.0 peer, which is always a bad one here; those are counted apart, and the
+ * next silent connection that ends is taken for one of them. */
+void tine_zmq_silent(zmq_end *t, int fd, int change) {
+    if (fd < 0) t->anonymous++;
+    if (fd < 0) return;
+    if ((size_t)fd >= t->n_silent) {
+        size_t n = 2 * ((size_t)fd + 32);
+        int8_t *at = realloc(t->silent, n);
+        if (!at) return;
+        memset(at + t->n_silent, 0, n - t->n_silent);
+        t->silent = at;
+        t->n_silent = n;
+    }
+    t->silent[fd] = (int8_t)(t->silent[fd] + change);
+}
+
+/* A connection was closed, and all that came before that has been read. True: it is news. */
+static bool closed(zmq_end *t, int fd, tine_event *ev) {
+    bool silent = fd >= 0 && (size_t)fd < t->n_silent && t->silent[fd] > 0,
+         failed = t->failed_handshake;
+    t->failed_handshake = false;
+    if (silent) tine_zmq_silent(t, fd, -1);
+    if (silent && t->anonymous) {
+        t->anonymous--;
+        silent = false;
+    }
+    if (!silent) {
+        tine_zmq_closed(t, fd);
+        return false;
+    }
+    return stranger(
+        t,
+        failed ? t->last_error
+               : "a connection that ended, or sent a part too large, before its first message",
+        ev);
+}
+
+static bool next_monitor_event(zmq_end *t, int *event, uint32_t *value) {
+    zmq_msg_t m;
+    uint16_t number = 0;
+    zmq_msg_init(&m);
+    if (zmq_msg_recv(&m, t->monitor, ZMQ_DONTWAIT) < 0) return false;
+    if (zmq_msg_size(&m) >= 6) {
+        memcpy(&number, zmq_msg_data(&m), 2);
+        memcpy(value, (char *)zmq_msg_data(&m) + 2, 4);
+    }
+    *event = number;
+    bool more = zmq_msg_more(&m);
+    zmq_msg_close(&m);
+    while (more) {
+        zmq_msg_init(&m);
+        more = zmq_msg_recv(&m, t->monitor, ZMQ_DONTWAIT) >= 0 && zmq_msg_more(&m);
+        zmq_msg_close(&m);
+    }
+    return true;
+}
+
+static void connector_event(zmq_end *t, int event) {
+    if (t->phase == PHASE_JOINED) {
+        zmq_peer *p = tine_zmq_peer_by_id(t, 1);
+        if (p) tine_zmq_peer_gone(t, p);
+    } else if (event == ZMQ_EVENT_CLOSED) {
+        attempt_failed(t, "nobody listens there");
+    } else if (event == ZMQ_EVENT_DISCONNECTED) {
+        t->hung_up = true; /* a hello and more may be there to be read */
+    } else {
+        attempt_failed(t, "what listens there does not speak ZeroMQ");
+    }
+}
+
+/* Stops at each closing: it counts only when the messages before it have been read (see
+ * tine_zmq_progress). */
+static void read_monitor(zmq_end *t) {
+    int event;
+    uint32_t value = 0;
+    while (t->monitor && t->closed_fd < 0 && next_monitor_event(t, &event, &value)) {
+        if (!t->listener)
+            connector_event(t, event);
+        else if (event == ZMQ_EVENT_DISCONNECTED)
+            t->closed_fd = (int)value;
+        else if (event == ZMQ_EVENT_ACCEPTED)
+            tine_zmq_silent(t, (int)value, 1);
+        else
+            handshake_failed(t, event, value);
+    }
+    if (t->closed_fd < 0) t->monitor_ready = false;
+}
+
+static bool give_up(zmq_end *t, tine_event *ev) {
+    t->phase = PHASE_OVER;
+    tine_zmq_disconnect(t);
+    *ev = (tine_event){.kind = TINE_EVENT_LOST, .peer = 1};
+    snprintf(ev->reason, sizeof ev->reason, "%.60s: %.60s", t->url, t->last_error);
+    t->stats.peers_lost++;
+    return true;
+}
+
+bool tine_zmq_progress(zmq_end *t, tine_event *ev) {
+    if (t->closed_fd >= 0) {
+        int fd = t->closed_fd;
+        t->closed_fd = -1;
+        if (closed(t, fd, ev)) return true;
+    }
+    if (t->hung_up && t->phase == PHASE_CONNECTING)
+        attempt_failed(t, "the connection was closed before a hello came");
+    if (t->monitor) read_monitor(t);
+    if (t->phase != PHASE_CONNECTING) return false;
+    int64_t now = tine_clock_ns();
+    if (t->deadline >= 0 && now >= t->deadline) return give_up(t, ev);
+    if (now < t->attempt_until) return false;
+    if (t->socket) snprintf(t->last_error, sizeof t->last_error, "no answer");
+    tine_zmq_disconnect(t);
+    char why[128];
+    if (tine_zmq_attempt(t, why, sizeof why)) attempt_failed(t, "no socket for another attempt");
+    return false;
+}

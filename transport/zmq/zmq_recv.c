@@ -1,0 +1,299 @@
+/* Receiving over ZeroMQ: one message at a time, read as FRAMING.md has it. Whatever does not fit is
+ * the sender's fault and loses that peer, nobody else; the parts of a message that are not looked
+ * at are still taken off the socket. Bytes are copied once, from libzmq's message into the buffer
+ * that the receiver keeps (aligned, which libzmq's memory is not). */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "transport/zmq/zmq_end.h"
+
+void tine_zmq_forget_incoming(zmq_end *t, zmq_peer *p) {
+    t->arriving -= p->in_sizes != NULL;
+    tine_frame_free(p->in);
+    free(p->in_sizes);
+    p->in = NULL;
+    p->in_sizes = NULL;
+}
+
+static void skip_rest(zmq_end *t, bool more) {
+    zmq_msg_t m;
+    while (more) {
+        zmq_msg_init(&m);
+        if (zmq_msg_recv(&m, t->socket, ZMQ_DONTWAIT) < 0) return;
+        more = zmq_msg_more(&m);
+        zmq_msg_close(&m);
+    }
+}
+
+static int bad(zmq_end *t, zmq_peer *p, bool more, const char *reason) {
+    skip_rest(t, more);
+    tine_zmq_peer_lose(t, p, true, reason);
+    return RECEIVE_NOTHING;
+}
+
+static int no_memory(zmq_end *t, zmq_peer *p, bool more) {
+    skip_rest(t, more);
+    tine_zmq_peer_lose(t, p, false, "no memory for a frame of its");
+    return RECEIVE_NOTHING;
+}
+
+static int deliver(zmq_end *t, zmq_peer *p, tine_frame *f, tine_event *ev) {
+    t->stats.frames_in++;
+    t->stats.bytes_in += tine_frame_bytes(f);
+    *ev = (tine_event){.kind = TINE_EVENT_FRAME, .peer = p->id, .frame = f};
+    return RECEIVE_EVENT;
+}
+
+static void unref_parts(zmq_end *t, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++) tine_buffer_unref(t->parts[i]);
+}
+
+/* Reads the buffers of a whole frame into t->parts. NULL, or what is wrong. `more` follows the
+ * message. */
+static const char *read_parts(zmq_end *t, size_t room, uint32_t *n, bool *more) {
+    zmq_msg_t m;
+    const char *wrong = NULL;
+    while (*more && !wrong) {
+        if (*n == TINE_FRAME_MAX_BUFFERS) return "a frame has too many buffers";
+        zmq_msg_init(&m);
+        if (zmq_msg_recv(&m, t->socket, ZMQ_DONTWAIT) < 0) return "a message broke off";
+        *more = zmq_msg_more(&m);
+        size_t size = zmq_msg_size(&m);
+        tine_buffer *b = NULL;
+        if (size > room)
+            wrong = "a message is larger than one chunk or max_frame";
+        else if (!(b = tine_buffer_new(size)))
+            wrong = "no memory";
+        if (b) {
+            if (size) memcpy(b->data, zmq_msg_data(&m), size);
+            t->parts[(*n)++] = b;
+            room -= size;
+        }
+        zmq_msg_close(&m);
+    }
+    return wrong;
+}
+
+static int read_frame(zmq_end *t, zmq_peer *p, zmq_msg_t *first, tine_event *ev) {
+    bool more = zmq_msg_more(first);
+    size_t header = zmq_msg_size(first) - 1, room = t->config.chunk;
+    uint32_t n = 0;
+    if (room > t->config.max_frame) room = t->config.max_frame;
+    if (header > room) return bad(t, p, more, "a message is larger than one chunk or max_frame");
+    const char *wrong = more ? read_parts(t, room - header, &n, &more) : NULL;
+    tine_frame *f = wrong ? NULL : tine_frame_new(header, n);
+    if (!f) {
+        unref_parts(t, n);
+        return wrong && strcmp(wrong, "no memory") ? bad(t, p, more, wrong) : no_memory(t, p, more);
+    }
+    if (header) memcpy(f->header, (uint8_t *)zmq_msg_data(first) + 1, header);
+    if (n) memcpy(f->buffers, t->parts, n * sizeof f->buffers[0]);
+    p->read += tine_frame_bytes(f) + WIRE_COST;
+    tine_zmq_ack(t, p);
+    return deliver(t, p, f, ev);
+}
+
+static int read_open(zmq_end *t, zmq_peer *p, zmq_msg_t *first) {
+    bool more = zmq_msg_more(first);
+    const uint8_t *bytes = zmq_msg_data(first);
+    uint32_t n;
+    uint64_t total;
+    if (p->in) return bad(t, p, more, "it began a frame in pieces before the last one ended");
+    if (more) return bad(t, p, more, "an open message has more than one part");
+    const char *wrong =
+        tine_wire_read_open(bytes, zmq_msg_size(first), t->config.max_frame, &n, &total);
+    if (wrong) return bad(t, p, false, wrong);
+    p->in_sizes = malloc(((size_t)n + 1) * sizeof *p->in_sizes);
+    t->arriving += p->in_sizes != NULL;
+    p->in = p->in_sizes ? tine_frame_new((size_t)tine_wire_read_open_size(bytes, 0), n) : NULL;
+    if (!p->in) {
+        tine_zmq_forget_incoming(t, p);
+        return no_memory(t, p, false);
+    }
+    for (uint32_t i = 0; i <= n; i++) p->in_sizes[i] = tine_wire_read_open_size(bytes, i);
+    p->in_size = total;
+    p->in_total = 0;
+    p->in_part = 0;
+    p->in_offset = 0;
+    return RECEIVE_NOTHING;
+}
+
+/* A buffer comes into being with its first byte, so a claim that nothing follows costs nothing. */
+static uint8_t *place(zmq_peer *p) {
+    if (p->in_part == 0) return p->in->header + p->in_offset;
+    tine_buffer **b = &p->in->buffers[p->in_part - 1];
+    if (!*b) *b = tine_buffer_new((size_t)p->in_sizes[p->in_part]);
+    return *b ? (uint8_t *)(*b)->data + p->in_offset : NULL;
+}
+
+static void next_part(zmq_peer *p) {
+    while (p->in_part < p->in->n_buffers && p->in_offset == p->in_sizes[p->in_part]) {
+        p->in_part++;
+        p->in_offset = 0;
+    }
+}
+
+static bool fill_empty(tine_frame *f) {
+    for (uint32_t i = 0; i < f->n_buffers; i++)
+        if (!f->buffers[i] && !(f->buffers[i] = tine_buffer_new(0))) return false;
+    return true;
+}
+
+static int take_chunk(zmq_end *t, zmq_peer *p, const void *bytes, size_t size, tine_event *ev) {
+    next_part(p);
+    if (size == 0 || size > t->config.chunk)
+        return bad(t, p, false, "a chunk's size is out of range");
+    if (size > p->in_sizes[p->in_part] - p->in_offset)
+        return bad(t, p, false, "a chunk runs past its buffer's end");
+    uint8_t *to = place(p);
+    if (!to) return no_memory(t, p, false);
+    memcpy(to, bytes, size);
+    p->read += size + WIRE_COST;
+    tine_zmq_ack(t, p);
+    p->in_offset += size;
+    p->in_total += size;
+    if (p->in_total < p->in_size) return RECEIVE_NOTHING;
+    if (!fill_empty(p->in)) return no_memory(t, p, false);
+    tine_frame *f = p->in;
+    p->in = NULL;
+    tine_zmq_forget_incoming(t, p);
+    return deliver(t, p, f, ev);
+}
+
+static int read_chunk(zmq_end *t, zmq_peer *p, zmq_msg_t *first, tine_event *ev) {
+    bool more = zmq_msg_more(first);
+    uint64_t offset;
+    const char *wrong = tine_wire_read_chunk(zmq_msg_data(first), zmq_msg_size(first), &offset);
+    if (!wrong && !more) wrong = "a chunk message has no bytes";
+    if (!wrong && !p->in) wrong = "a chunk belongs to no open frame";
+    if (!wrong && offset != p->in_total) wrong = "a chunk overlaps another or leaves a gap";
+    if (wrong) return bad(t, p, more, wrong);
+    zmq_msg_t m;
+    zmq_msg_init(&m);
+    if (zmq_msg_recv(&m, t->socket, ZMQ_DONTWAIT) < 0)
+        return bad(t, p, false, "a message broke off");
+    int what = zmq_msg_more(&m) ? bad(t, p, true, "a chunk message has more than two parts")
+                                : take_chunk(t, p, zmq_msg_data(&m), zmq_msg_size(&m), ev);
+    zmq_msg_close(&m);
+    return what;
+}
+
+/* The text is the peer's: only what prints is let through. */
+static int read_bye(zmq_end *t, zmq_peer *p, zmq_msg_t *first) {
+    char reason[128];
+    const uint8_t *text = (const uint8_t *)zmq_msg_data(first) + 1;
+    size_t n = zmq_msg_size(first) - 1,
+           len = (size_t)snprintf(reason, sizeof reason, "it said goodbye: ");
+    for (size_t i = 0; i < n && len < sizeof reason - 1; i++)
+        reason[len++] = text[i] >= ' ' && text[i] < 127 ? (char)text[i] : '?';
+    reason[len] = 0;
+    skip_rest(t, zmq_msg_more(first));
+    tine_zmq_peer_lose(t, p, false, reason);
+    return RECEIVE_NOTHING;
+}
+
+static int read_ack(zmq_end *t, zmq_peer *p, zmq_msg_t *first) {
+    uint64_t read;
+    const char *wrong = tine_wire_read_ack(zmq_msg_data(first), zmq_msg_size(first), &read);
+    if (!wrong && !tine_zmq_acked(t, p, read))
+        wrong = "it acknowledges more than was sent, or less than before";
+    if (wrong) return bad(t, p, zmq_msg_more(first), wrong);
+    skip_rest(t, zmq_msg_more(first));
+    return RECEIVE_NOTHING;
+}
+
+static int read_message(zmq_end *t, zmq_peer *p, zmq_msg_t *first, tine_event *ev) {
+    bool more = zmq_msg_more(first);
+    if (zmq_msg_size(first) == 0) return bad(t, p, more, "an empty message");
+    switch (*(const uint8_t *)zmq_msg_data(first)) {
+    case WIRE_FRAME: return read_frame(t, p, first, ev);
+    case WIRE_CHUNK: return read_chunk(t, p, first, ev);
+    case WIRE_OPEN: return read_open(t, p, first);
+    case WIRE_BYE: return read_bye(t, p, first);
+    case WIRE_ACK: return read_ack(t, p, first);
+    case WIRE_NOOP: skip_rest(t, more); return RECEIVE_NOTHING;
+    case WIRE_HELLO: return bad(t, p, more, "a second hello");
+    default: return bad(t, p, more, "a message of an unknown kind");
+    }
+}
+
+/* A connection's first message decides whether it becomes a peer. One that does not is remembered
+ * too, mute, so that it is reported once and not for each message. */
+static int meet(zmq_end *t, uint64_t routing, zmq_msg_t *first, tine_event *ev) {
+    uint32_t chunk = WIRE_MIN_CHUNK, window = 0;
+    const uint8_t *bytes = zmq_msg_data(first);
+    size_t size = zmq_msg_size(first);
+    bool more = zmq_msg_more(first);
+    bool bye = size && bytes[0] == WIRE_BYE && !t->listener;
+    const char *wrong = bye ? NULL : tine_wire_read_hello(bytes, size, &chunk, &window);
+    if (!wrong && routing >> 32) wrong = "it set a routing id of its own";
+    int fd = zmq_msg_get(first, ZMQ_SRCFD);
+    zmq_peer *p = tine_zmq_peer_add(t, routing, fd, chunk, window);
+    if (!p) {
+        skip_rest(t, more);
+        /* without memory it is a stranger still: its next message tries again */
+        return RECEIVE_NOTHING;
+    }
+    if (t->listener) tine_zmq_silent(t, fd, -1);
+    if (!t->listener) tine_zmq_joined(t, p);
+    if (bye) return read_bye(t, p, first);
+    if (wrong) return bad(t, p, more, wrong);
+    skip_rest(t, more);
+    if (t->listener) {
+        uint8_t hello[WIRE_HELLO_BYTES];
+        tine_wire_hello(hello, (uint32_t)t->config.chunk, tine_zmq_window(t));
+        (void)tine_zmq_send_short(t, routing, hello,
+                                  sizeof hello); /* fails only where the peer is gone again */
+    }
+    *ev = (tine_event){.kind = TINE_EVENT_UP, .peer = p->id};
+    return RECEIVE_EVENT;
+}
+
+/* ROUTER's own ids are a zero byte and a number. A peer may have set another (an HTTP request that
+ * passes as ZMTP 1.0 does so): any 64-bit digest will do to remember it by, and it is marked by the
+ * upper half. */
+static uint64_t routing_of(zmq_msg_t *m) {
+    const uint8_t *id = zmq_msg_data(m);
+    size_t n = zmq_msg_size(m);
+    uint32_t number;
+    if (n == ZMQ_ROUTING_BYTES && id[0] == 0) {
+        memcpy(&number, id + 1, sizeof number);
+        return number;
+    }
+    uint64_t digest = UINT64_C(0xcbf29ce484222325);
+    for (size_t i = 0; i < n; i++) digest = (digest ^ id[i]) * UINT64_C(0x100000001b3);
+    return digest | UINT64_C(1) << 63;
+}
+
+int tine_zmq_receive(zmq_end *t, tine_event *ev) {
+    zmq_msg_t m;
+    uint64_t routing = 0;
+    zmq_msg_init(&m);
+    if (!t->socket || zmq_msg_recv(&m, t->socket, ZMQ_DONTWAIT) < 0) {
+        t->dirty = t->socket && errno != EAGAIN; /* a signal came between */
+        return RECEIVE_DRY;
+    }
+    t->dirty = true;
+    t->messages++;
+    if (t->listener) {
+        routing = routing_of(&m);
+        if (!zmq_msg_more(&m) || zmq_msg_recv(&m, t->socket, ZMQ_DONTWAIT) < 0) {
+            zmq_msg_close(&m);
+            return RECEIVE_NOTHING;
+        }
+    }
+    zmq_peer *p =
+        t->last && t->last->routing == routing ? t->last : tine_zmq_peer_by_routing(t, routing);
+    t->last = p;
+    int what = RECEIVE_NOTHING;
+    if (!p)
+        what = meet(t, routing, &m, ev);
+    else if (p->state == PEER_UP)
+        what = read_message(t, p, &m, ev);
+    else
+        skip_rest(t, zmq_msg_more(&m));
+    zmq_msg_close(&m);
+    return what;
+}

@@ -1,0 +1,217 @@
+/* stack, cat and flip: moves of contiguous runs of bytes, so they go at the speed of memory. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "workers/builtin/builtin.h"
+
+static bool all_tensors(tine_task *task, tine_value *const *v, size_t n) {
+    if (n == 0) {
+        tine_fail(task, "%s expects a non-empty list of tensors", task->callable->name);
+        return false;
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (v[i]->kind != TINE_TENSOR) {
+            tine_fail(task, "%s(): expected Tensor as element %zu in argument 0, but got %s",
+                      task->callable->name, i, tine_kind_name(v[i]->kind));
+            return false;
+        }
+        if (v[i]->tensor.dtype != v[0]->tensor.dtype) {
+            tine_fail(task, "%s(): expected all tensors to have the same dtype, but got %s and %s",
+                      task->callable->name, tine_dtype_name(v[0]->tensor.dtype),
+                      tine_dtype_name(v[i]->tensor.dtype));
+            return false;
+        }
+    }
+    return true;
+}
+
+/* "[2, 3]" for a sentence. */
+static const char *shape_text(const tine_value *t, char text[TINE_MAX_RANK * 22]) {
+    size_t n = 0, room = TINE_MAX_RANK * 22;
+    n += (size_t)snprintf(text, room, "[");
+    for (int i = 0; i < t->tensor.rank; i++)
+        n += (size_t)snprintf(text + n, room - n, i ? ", %lld" : "%lld",
+                              (long long)t->tensor.shape[i]);
+    snprintf(text + n, room - n, "]");
+    return text;
+}
+
+/* Tensors whose runs of `runs[i]` bytes follow one another, `outer` times. */
+static void interleave(uint8_t *to, tine_value *const *v, size_t n, int64_t outer,
+                       const size_t *runs, size_t same) {
+    for (int64_t o = 0; o < outer; o++)
+        for (size_t i = 0; i < n; i++) {
+            size_t run = runs ? runs[i] : same;
+            if (run) memcpy(to, v[i]->tensor.data + (size_t)o * run, run);
+            to += run;
+        }
+}
+
+static tine_value *stack(tine_task *task, tine_value *const *v, size_t n, int64_t at) {
+    int64_t shape[TINE_MAX_RANK + 1], outer = 1, inner = 1;
+    char a[TINE_MAX_RANK * 22], b[TINE_MAX_RANK * 22];
+    void *data;
+    if (!all_tensors(task, v, n)) return NULL;
+    int rank = v[0]->tensor.rank, dim = tine_dim_of(task, at, rank + 1);
+    if (dim < 0) return NULL;
+    for (size_t i = 1; i < n; i++)
+        if (v[i]->tensor.rank != rank ||
+            memcmp(v[i]->tensor.shape, v[0]->tensor.shape, sizeof v[0]->tensor.shape) != 0)
+            return tine_fail(task,
+                             "stack expects each tensor to be equal size, but got %s at entry 0 "
+                             "and %s at entry %zu",
+                             shape_text(v[0], a), shape_text(v[i], b), i);
+    for (int i = 0; i <= rank; i++)
+        shape[i] = i == dim ? (int64_t)n : v[0]->tensor.shape[i < dim ? i : i - 1];
+    for (int i = 0; i < rank; i++) *(i < dim ? &outer : &inner) *= v[0]->tensor.shape[i];
+    tine_value *out = tine_tensor_new(v[0]->tensor.dtype, rank + 1, shape, &data);
+    if (out && out->tensor.elements)
+        interleave(data, v, n, outer, NULL, (size_t)inner * tine_dtype_size(v[0]->tensor.dtype));
+    return out;
+}
+
+/* torch.stack(tensors, dim=0), and stack(a, b, …, dim=0) beside it. */
+TINE_REPEATABLE_FUNCTION(stack, "*tensors, dim=0") {
+    const tine_value *v = tine_arg(task, 0);
+    int64_t dim = tine_arg_int(task, 1);
+    if (v->list.n > 0 && v->list.items[0]->kind == TINE_LIST) {
+        if (v->list.n > 2)
+            return tine_fail(task, "stack() takes a list of tensors and dim, or tensors");
+        if (v->list.n == 2) dim = tine_as_int(v->list.items[1]);
+        v = v->list.items[0];
+    }
+    return task->failed ? NULL : stack(task, v->list.items, v->list.n, dim);
+}
+
+static bool is_legacy_empty(const tine_value *t) {
+    return t->tensor.rank == 1 && t->tensor.shape[0] == 0;
+}
+
+/* The shape of the whole, or false. Empty one-dimensional tensors are skipped, as PyTorch does. */
+static bool cat_shape(tine_task *task, tine_value *const *v, size_t n, int dim,
+                      const tine_value *first, int64_t *shape) {
+    for (int d = 0; d < first->tensor.rank; d++) shape[d] = d == dim ? 0 : first->tensor.shape[d];
+    for (size_t i = 0; i < n; i++) {
+        if (is_legacy_empty(v[i])) continue;
+        if (v[i]->tensor.rank != first->tensor.rank) {
+            tine_fail(task, "Tensors must have same number of dimensions: got %d and %d",
+                      first->tensor.rank, v[i]->tensor.rank);
+            return false;
+        }
+        for (int d = 0; d < first->tensor.rank; d++) {
+            if (d == dim || v[i]->tensor.shape[d] == shape[d]) continue;
+            tine_fail(task,
+                      "Sizes of tensors must match except in dimension %d. Expected size %lld but "
+                      "got size "
+                      "%lld for tensor number %zu in the list.",
+                      dim, (long long)shape[d], (long long)v[i]->tensor.shape[d], i);
+            return false;
+        }
+        if (shape[dim] > INT64_MAX - v[i]->tensor.shape[dim]) {
+            tine_fail(task, "cat(): the result is too large");
+            return false;
+        }
+        shape[dim] += v[i]->tensor.shape[dim];
+    }
+    return true;
+}
+
+tine_value *tine_cat(tine_task *task, tine_value *const *v, size_t n, int64_t at) {
+    int64_t shape[TINE_MAX_RANK], outer = 1, inner = 1;
+    void *data;
+    if (!all_tensors(task, v, n)) return NULL;
+    const tine_value *first = v[0];
+    for (size_t i = 0; i < n && is_legacy_empty(first); i++) first = v[i];
+    if (first->tensor.rank == 0)
+        return tine_fail(task, "zero-dimensional tensor (at position 0) cannot be concatenated");
+    int dim = tine_dim_of(task, at, first->tensor.rank);
+    if (dim < 0 || !cat_shape(task, v, n, dim, first, shape)) return NULL;
+    tine_value *out = tine_tensor_new(first->tensor.dtype, first->tensor.rank, shape, &data);
+    if (!out || out->tensor.elements == 0) return out;
+    for (int d = 0; d < first->tensor.rank; d++)
+        if (d != dim) *(d < dim ? &outer : &inner) *= shape[d];
+    size_t few[16], *runs = n <= 16 ? few : malloc(n * sizeof *runs);
+    if (!runs) return tine_fail(task, "cat(): no memory for %zu tensors", n);
+    for (size_t i = 0; i < n; i++)
+        runs[i] = is_legacy_empty(v[i]) ? 0
+                                        : (size_t)(v[i]->tensor.shape[dim] * inner) *
+                                              tine_dtype_size(first->tensor.dtype);
+    interleave(data, v, n, outer, runs, 0);
+    if (runs != few) free(runs);
+    return out;
+}
+
+TINE_REPEATABLE_FUNCTION(cat, "tensors, dim=0") {
+    const tine_value *v = tine_arg(task, 0);
+    int64_t dim = tine_arg_int(task, 1);
+    if (v->kind != TINE_LIST)
+        return tine_fail(task, "cat(): argument 'tensors' must be a list of tensors, not %s",
+                         tine_kind_name(v->kind));
+    return task->failed ? NULL : tine_cat(task, v->list.items, v->list.n, dim);
+}
+
+/* `n` elements of `size` bytes, backwards. */
+static void reverse(uint8_t *to, const uint8_t *from, int64_t n, size_t size) {
+    switch (size) {
+    case 4:
+        for (int64_t i = 0; i < n; i++) ((uint32_t *)to)[i] = ((const uint32_t *)from)[n - 1 - i];
+        break;
+    case 8:
+        for (int64_t i = 0; i < n; i++) ((uint64_t *)to)[i] = ((const uint64_t *)from)[n - 1 - i];
+        break;
+    default:
+        for (int64_t i = 0; i < n; i++)
+            memcpy(to + (size_t)i * size, from + (size_t)(n - 1 - i) * size, size);
+    }
+}
+
+struct flip {
+    const int64_t *shape;
+    bool flipped[TINE_MAX_RANK];
+    int last; /* flipped dimension: what lies behind it moves as one */
+};
+
+/* All from dimension `dim` on, a block of `bytes`. */
+static void flip_block(const struct flip *f, int dim, uint8_t *to, const uint8_t *from,
+                       size_t bytes) {
+    int64_t n = f->shape[dim];
+    size_t part = bytes / (size_t)n;
+    if (dim == f->last && part <= 8) {
+        reverse(to, from, n, part);
+        return;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        uint8_t *at = to + (size_t)(f->flipped[dim] ? n - 1 - i : i) * part;
+        if (dim == f->last)
+            memcpy(at, from + (size_t)i * part, part);
+        else
+            flip_block(f, dim + 1, at, from + (size_t)i * part, part);
+    }
+}
+
+tine_value *tine_flip(tine_task *task, const tine_value *x, const int64_t *dims, int n) {
+    struct flip f = {.shape = x->tensor.shape, .last = -1};
+    void *data;
+    for (int i = 0; i < n; i++) {
+        int dim = tine_dim_of(task, dims[i], x->tensor.rank);
+        if (dim < 0) return NULL;
+        if (f.flipped[dim])
+            return tine_fail(task, "dim %d appears multiple times in the list of dims", dim);
+        f.flipped[dim] = true;
+        if (dim > f.last) f.last = dim;
+    }
+    if (f.last < 0 || x->tensor.rank == 0) return (tine_value *)x;
+    tine_value *out = tine_tensor_new(x->tensor.dtype, x->tensor.rank, x->tensor.shape, &data);
+    if (out && out->tensor.elements)
+        flip_block(&f, 0, data, x->tensor.data,
+                   (size_t)x->tensor.elements * tine_dtype_size(x->tensor.dtype));
+    return out;
+}
+
+TINE_REPEATABLE_FUNCTION(flip, "x, dims") {
+    int64_t dims[TINE_MAX_RANK];
+    const tine_value *x = tine_arg_tensor(task, 0, 0, -1);
+    int n = tine_arg_ints(task, 1, dims, TINE_MAX_RANK);
+    return !x || n < 0 ? NULL : tine_flip(task, x, dims, n);
+}

@@ -1,0 +1,65 @@
+/* Arguments that several built-in functions take. */
+#include <string.h>
+
+#include "workers/builtin/builtin.h"
+
+bool tine_dtype_floating(tine_dtype t) { return t == TINE_F32 || t == TINE_F64 || t == TINE_BF16; }
+
+tine_dtype tine_dtype_parse(const char *name) {
+    static const char *const brief[] = {
+        [TINE_F32] = "f32", [TINE_F64] = "f64", [TINE_BF16] = "bf16",
+        [TINE_I64] = "i64", [TINE_I32] = "i32", [TINE_U8] = "u8"};
+    for (int t = TINE_F32; t <= TINE_U8; t++)
+        if (strcmp(name, brief[t]) == 0 || strcmp(name, tine_dtype_name(t)) == 0) return t;
+    return 0;
+}
+
+tine_dtype tine_arg_dtype(tine_task *task, size_t i) {
+    const char *name = tine_arg_string(task, i);
+    tine_dtype t = name ? tine_dtype_parse(name) : 0;
+    if (name && !t)
+        tine_fail(task, "%s(): '%s' is no dtype: f32, f64, bf16, i64, i32 or u8",
+                  task->callable->name, name);
+    return t;
+}
+
+int tine_dim_of(tine_task *task, int64_t dim, int rank) {
+    int most = rank > 0 ? rank : 1; /* a scalar has dimensions -1 and 0, as in PyTorch */
+    if (dim >= -most && dim < most) return (int)(dim < 0 ? dim + most : dim);
+    tine_fail(task, "Dimension out of range (expected to be in range of [%d, %d], but got %lld)",
+              -most, most - 1, (long long)dim);
+    return -1;
+}
+
+int tine_arg_ints(tine_task *task, size_t i, int64_t *out, int room) {
+    const tine_value *v = tine_arg(task, i);
+    if (!v) return -1;
+    if (v->kind != TINE_LIST) {
+        out[0] = tine_arg_int(task, i);
+        return task->failed ? -1 : 1;
+    }
+    if (v->list.n > (size_t)room) {
+        tine_fail(task, "%s(): %zu numbers are given, the most is %d", task->callable->name,
+                  v->list.n, room);
+        return -1;
+    }
+    for (size_t k = 0; k < v->list.n; k++) {
+        const tine_value *item = v->list.items[k];
+        if (item->kind != TINE_INT) {
+            tine_fail(task, "%s(): item %zu is %s, not int", task->callable->name, k,
+                      tine_kind_name(item->kind));
+            return -1;
+        }
+        out[k] = item->i;
+    }
+    return (int)v->list.n;
+}
+
+void tine_split_at(const tine_value *t, int dim, int64_t *outer, int64_t *n, int64_t *inner) {
+    *outer = *inner = 1;
+    *n = t->tensor.rank ? t->tensor.shape[dim] : 1;
+    for (int i = 0; i < t->tensor.rank; i++) {
+        if (i < dim) *outer *= t->tensor.shape[i];
+        if (i > dim) *inner *= t->tensor.shape[i];
+    }
+}
