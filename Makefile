@@ -17,20 +17,25 @@ SEEDS   ?= 20000
 FUZZ_SECONDS ?= 60
 
 MSGPACK  := $(if $(shell pkg-config --exists msgpack 2>/dev/null || echo no),msgpack-c,msgpack)
-PKGS     := libzmq $(MSGPACK) json-c openblas
+# What the library links, what it takes only headers of, and what launch/command needs beside.
+PKGS     := libzmq openblas
+HDR_PKGS := $(MSGPACK)
+CMD_PKGS := json-c
 # A large frame touches each page on its way down, so that a task's stack overflow finds the guard page.
 CLASH    := $(shell $(CC) -Werror -fstack-clash-protection -x c -c /dev/null -o /dev/null 2>/dev/null && \
               echo -fstack-clash-protection)
 CFLAGS   += -std=c11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -pthread $(CLASH) $(CONFIG_FLAGS) \
             -Wall -Wextra $(WERROR) -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla
-PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) $(HDR_PKGS) $(CMD_PKGS) 2>/dev/null)
 CPPFLAGS += -I. -DTINE_VERSION='"$(VERSION)"' -MMD -MP $(PKG_CFLAGS)
 PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 LIBS      = $(PKG_LIBS) -pthread -ldl -lm
+CMD_LIBS := $(shell pkg-config --libs $(CMD_PKGS) 2>/dev/null)
 
 # launch/command is the command; the rest of launch/, starting (init) and spawning, is part of the library.
 sources   = $(sort $(foreach d,$(1),$(wildcard $(d)/*.c $(d)/*/*.c)))
-LIB_SRC  := $(filter-out transport/mpi/%,$(call sources,kernels transport runtime workers)) $(wildcard launch/*.c)
+LIB_SRC  := $(filter-out transport/mpi/% launch/command/% launch/examples/%,\
+              $(call sources,kernels transport runtime workers launch))
 MAIN_SRC := launch/command/main.c
 CMD_SRC  := $(filter-out $(MAIN_SRC),$(wildcard launch/command/*.c))
 EXAMPLES := $(patsubst launch/examples/%.c,$(BUILD)/%,$(wildcard launch/examples/*.c))
@@ -82,8 +87,8 @@ tests: $(TESTS) $(MPI_TESTS)
 
 $(BUILD)/.flags: FORCE
 	@mkdir -p $(@D)
-	@echo '$(subst ','\'',$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) $(LIBS))' | cmp -s - $@ || \
-	  echo '$(subst ','\'',$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) $(LIBS))' > $@
+	@echo '$(subst ','\'',$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) $(LIBS) $(CMD_LIBS))' | cmp -s - $@ || \
+	  echo '$(subst ','\'',$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) $(LIBS) $(CMD_LIBS))' > $@
 # The list of sources: an archive with an object of a file that is gone would go unnoticed.
 $(BUILD)/.sources: FORCE
 	@mkdir -p $(@D)
@@ -125,7 +130,8 @@ $(BUILD)/libcommand.a: $(CMD_OBJ) $(BUILD)/.sources
 	@rm -f $@
 	$(Q)$(AR) rcs $@ $(CMD_OBJ)
 
-LINK = $(CC) $(CFLAGS) $(LDFLAGS) $(filter %.o,$^) $(filter %/libcommand.a,$^) $(BUILD)/libtine.a $(LIBS)
+LINK = $(CC) $(CFLAGS) $(LDFLAGS) $(filter %.o,$^) $(filter %/libcommand.a,$^) $(BUILD)/libtine.a $(LIBS) \
+  $(if $(filter %/libcommand.a,$^),$(CMD_LIBS))
 $(BUILD)/tine: $(call obj,$(MAIN_SRC)) $(BUILD)/libcommand.a $(BUILD)/libtine.a
 	@echo "  LD $@"
 	$(Q)$(LINK) -o $@
