@@ -20,10 +20,10 @@
 #include <unistd.h>
 
 #include "kernels/cpu.h"
-#include "launch/spawn.h"
+#include "launch/spawn/spawn.h"
 #include "runtime/coordinator/coordinator.h"
 #include "transport/base/log.h"
-#include "runtime/api/options.h"
+#include "runtime/settings/settings.h"
 #include "runtime/value/state.h"
 #include "runtime/trace/trace.h"
 #include "transport/launcher.h"

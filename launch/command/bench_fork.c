@@ -11,8 +11,8 @@
 #include "launch/command/bench_mpi.h"
 #include "launch/command/commands.h"
 #include "launch/command/report.h"
-#include "launch/spawn.h"
-#include "runtime/api/options.h"
+#include "launch/spawn/spawn.h"
+#include "runtime/settings/settings.h"
 #include "runtime/value/state.h"
 #include "transport/launcher.h"
 
@@ -198,7 +198,7 @@ static bool measure_bare(int argc, char **argv, const sizes *s, tine_bare *out, 
     return good;
 }
 
-int tine_cmd_bench_fork(int argc, char **argv) {
+int tine_command_bench_fork(int argc, char **argv) {
     sizes s = {5000, 100000, 20};
     bool json = false;
     const tine_option options[] = {

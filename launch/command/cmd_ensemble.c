@@ -11,7 +11,7 @@
 #include "launch/command/cores_peak.h"
 #include "launch/command/ensemble.h"
 #include "launch/command/report.h"
-#include "runtime/api/options.h"
+#include "runtime/settings/settings.h"
 
 enum { VARIANTS = 3, REPEAT_MAX = 1000 };
 
@@ -166,7 +166,7 @@ static int run(report *r) {
     return code;
 }
 
-int tine_cmd_ensemble(int argc, char **argv) {
+int tine_command_ensemble(int argc, char **argv) {
     report r = {.config = {4, 50, 50, 1024, 1, "f32"},
                 .repeat = 5,
                 .variants = {{.name = "sequential", .run = tine_ensemble_sequential},

@@ -1,12 +1,14 @@
-/* The subcommands of `tine`. Each gets its own argv (argv[0] is "tine") and returns the exit code:
- * 0, 1 if what was asked for failed, 2 if the question or a file made no sense. */
+/* The subcommands of `tine`, one file each. argv[0] is "tine"; the result is the exit code: 0, or 1
+ * if what was asked for failed, or 2 if an argument, a setting or a file is not valid. */
 #ifndef TINE_LAUNCH_COMMAND_COMMANDS_H
 #define TINE_LAUNCH_COMMAND_COMMANDS_H
 
-int tine_cmd_ensemble(int argc, char **argv);
-int tine_cmd_verify(int argc, char **argv);
-int tine_cmd_worker(int argc, char **argv);
-int tine_cmd_info(int argc, char **argv);
-int tine_cmd_bench_fork(int argc, char **argv);
+int tine_command_ensemble(int argc, char **argv);
+int tine_command_verify(int argc, char **argv);
+int tine_command_worker(int argc, char **argv);
+/* Returns only after --help and --dry-run, or on failure: else this process becomes mpirun. */
+int tine_command_run(int argc, char **argv);
+int tine_command_info(int argc, char **argv);
+int tine_command_bench_fork(int argc, char **argv);
 
 #endif

@@ -8,7 +8,7 @@
 
 #include "launch/command/ensemble.h"
 #include "launch/command/reference.h"
-#include "runtime/api/options.h"
+#include "runtime/settings/settings.h"
 
 enum { COLUMNS = TINE_REFERENCE_COLUMNS, THREADS_MAX = 64 };
 

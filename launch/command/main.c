@@ -10,7 +10,6 @@
 #include "launch/command/arguments.h"
 #include "launch/command/bench_lstm.h"
 #include "launch/command/commands.h"
-#include "launch/command/run.h"
 #include "runtime/tine.h"
 typedef struct command {
     const char *name, *summary;
@@ -22,18 +21,18 @@ static int version(int argc, char **argv);
 
 static const command commands[] = {
     {"ensemble", "the tutorial's ensemble of LSTMs: sequential, directions, models",
-     tine_cmd_ensemble},
-    {"verify", "compute exported PyTorch cases on workers and compare", tine_cmd_verify},
-    {"worker", "join a coordinator, from another shell or host", tine_cmd_worker},
-    {"run", "start a program under mpirun, with the right options", tine_cmd_run},
+     tine_command_ensemble},
+    {"verify", "compute exported PyTorch cases on workers and compare", tine_command_verify},
+    {"worker", "join a coordinator, from another shell or host", tine_command_worker},
+    {"run", "start a program under mpirun, with the right options", tine_command_run},
     {"bench", "measure: `tine bench fork`, `tine bench lstm`", bench},
-    {"info", "CPU, kernels, BLAS, transports, settings in force", tine_cmd_info},
+    {"info", "CPU, kernels, BLAS, transports, settings in force", tine_command_info},
     {"version", "print the version", version},
     {0},
 };
 static const command benches[] = {
     {"fork", "round trip, task rate and throughput beside the bare transport's",
-     tine_cmd_bench_fork},
+     tine_command_bench_fork},
     {"lstm", "LSTM kernels beside the machine's peak and OpenBLAS", tine_bench_lstm},
     {0},
 };

@@ -14,8 +14,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "launch/command/run.h"
-#include "runtime/api/options.h"
+#include "launch/command/commands.h"
+#include "runtime/settings/settings.h"
 #include "transport/launcher.h"
 #include "transport/transport.h"
 
@@ -323,7 +323,7 @@ static void print_line(const plan *p, FILE *to) {
     fflush(to);
 }
 
-int tine_cmd_run(int argc, char **argv) {
+int tine_command_run(int argc, char **argv) {
     plan p = {.threads = 1};
     int code = parse(&p, argc, argv);
     if (code < 0) code = check(&p, argv[optind]);

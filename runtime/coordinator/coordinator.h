@@ -3,7 +3,7 @@
 #define TINE_RUNTIME_COORDINATOR_COORDINATOR_H
 
 #include "runtime/coordinator/loop.h"
-#include "runtime/api/options.h"
+#include "runtime/settings/settings.h"
 
 typedef struct tine_coordinator tine_coordinator;
 

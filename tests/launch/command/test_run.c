@@ -7,15 +7,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "launch/command/run.h"
-#include "runtime/api/options.h"
+#include "launch/command/commands.h"
+#include "runtime/settings/settings.h"
 
 #define CALL(...) call((char *[]){"run", __VA_ARGS__, NULL})
 
 static int call(char **argv) {
     int argc = 0;
     while (argv[argc]) argc++;
-    return tine_cmd_run(argc, argv);
+    return tine_command_run(argc, argv);
 }
 
 static void capture(void) {

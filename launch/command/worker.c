@@ -7,7 +7,7 @@
 #include "launch/command/commands.h"
 #include "runtime/tine.h"
 
-int tine_cmd_worker(int argc, char **argv) {
+int tine_command_worker(int argc, char **argv) {
     static const tine_option options[] = {{0}};
     static const tine_usage usage = {
         "worker",

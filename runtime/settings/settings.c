@@ -1,9 +1,9 @@
-/* Settings. See options.h.
+/* Settings. See settings.h.
  *
  * Everything is read from one table: a row says where the field lies in tine_settings and in
  * tine_options, what may stand in it, and whether spawned workers are told. Sources are applied in
  * order, each over the last; only what was checked is stored. */
-#include "runtime/api/options.h"
+#include "runtime/settings/settings.h"
 
 #include <stdint.h>
 #include <stdio.h>

@@ -2,7 +2,7 @@
 #ifndef TINE_LAUNCH_SPAWN_INTERNAL_H
 #define TINE_LAUNCH_SPAWN_INTERNAL_H
 
-#include "launch/spawn.h"
+#include "launch/spawn/spawn.h"
 
 char **tine_strings_copy(char *const *list); /* ends with NULL, like its copy. NULL: no memory */
 void tine_strings_free(char **list);         /* accepts NULL */

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "runtime/api/options.h"
+#include "runtime/settings/settings.h"
 
 static int cores_by_affinity(void) {
     /* The kernel refuses a mask smaller than its own; 1 << 16 cores are beyond any. */

@@ -19,8 +19,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "launch/spawn.h"
-#include "launch/spawn_internal.h"
+#include "launch/spawn/spawn.h"
+#include "launch/spawn/internal.h"
 #include "runtime/value/state.h"
 
 typedef struct watchdog {

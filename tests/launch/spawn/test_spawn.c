@@ -22,8 +22,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "launch/spawn.h"
-#include "launch/spawn_internal.h"
+#include "launch/spawn/spawn.h"
+#include "launch/spawn/internal.h"
 #include "workers/fiber.h"
 
 /* The promise is 2 s; sanitizers on a loaded machine get more. */

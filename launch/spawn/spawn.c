@@ -3,7 +3,7 @@
  * One thread does everything to the workers: it starts them (so that the affinity it gives itself
  * for the moment of a start is what they inherit), polls their pidfds, reaps and replaces them.
  * Others only ask it to stop, through an eventfd. */
-#include "launch/spawn.h"
+#include "launch/spawn/spawn.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,7 +25,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "launch/spawn_internal.h"
+#include "launch/spawn/internal.h"
 #include "transport/base/log.h"
 #include "runtime/value/state.h"
 #include "transport/base/assert.h"

@@ -9,7 +9,7 @@
 #include "kernels/gemm.h"
 #include "launch/command/arguments.h"
 #include "launch/command/commands.h"
-#include "runtime/api/options.h"
+#include "runtime/settings/settings.h"
 #include "transport/transport.h"
 
 static void show_kernels(void) {
@@ -55,7 +55,7 @@ static void show_transports(void) {
     }
 }
 
-int tine_cmd_info(int argc, char **argv) {
+int tine_command_info(int argc, char **argv) {
     static const tine_option options[] = {{0}};
     static const tine_usage usage = {"info",
                                      "",

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "launch/spawn_internal.h"
+#include "launch/spawn/internal.h"
 
 extern char **environ;
 

@@ -80,7 +80,7 @@ static int count_operands(int argc, char **argv) {
     return n;
 }
 
-int tine_cmd_verify(int argc, char **argv) {
+int tine_command_verify(int argc, char **argv) {
     bool json = false;
     const tine_option options[] = {
         {"--workers", "N", "worker processes (default: one a core)", TINE_OPTION_SETTING, NULL, 0,

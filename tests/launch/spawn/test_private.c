@@ -9,8 +9,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "launch/spawn.h"
-#include "launch/spawn_internal.h"
+#include "launch/spawn/spawn.h"
+#include "launch/spawn/internal.h"
 
 TestSuite(spawn_private, .timeout = 30);
 

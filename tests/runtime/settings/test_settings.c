@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "transport/base/log.h"
-#include "runtime/api/options.h"
+#include "runtime/settings/settings.h"
 
 #define N(a) (sizeof(a) / sizeof *(a))
 

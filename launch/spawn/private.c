@@ -15,8 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "launch/spawn.h"
-#include "launch/spawn_internal.h"
+#include "launch/spawn/spawn.h"
+#include "launch/spawn/internal.h"
 #include "runtime/value/state.h"
 
 /* One that has no lock file yet may be in the making; past this age its maker died at that

@@ -2,8 +2,8 @@
  * the command line. One table drives parsing, `tine info` and what spawned workers inherit. A value
  * that cannot be right is refused by the name under which it was given, with what was expected. In
  * text: sizes are whole numbers with an optional K, M, G or T (1024s); workers 0 means none. */
-#ifndef TINE_RUNTIME_API_OPTIONS_H
-#define TINE_RUNTIME_API_OPTIONS_H
+#ifndef TINE_RUNTIME_SETTINGS_SETTINGS_H
+#define TINE_RUNTIME_SETTINGS_SETTINGS_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -16,8 +16,8 @@
  *   TINE_TOKEN=32 HEX DIGITS.SLOT
  *   TINE_LIFELINE=DESCRIPTOR:COORDINATOR'S PID
  *   and those of the config's `environment`. */
-#ifndef TINE_LAUNCH_SPAWN_H
-#define TINE_LAUNCH_SPAWN_H
+#ifndef TINE_LAUNCH_SPAWN_SPAWN_H
+#define TINE_LAUNCH_SPAWN_SPAWN_H
 
 #include <stdbool.h>
 #include <stddef.h>
