@@ -7,7 +7,7 @@
 
 #include "runtime/api/future.h"
 #include "runtime/wire/wire.h"
-#include "runtime/wire/wire_walk.h"
+#include "runtime/wire/walk.h"
 
 #define test(name) Test(wire, name, .timeout = 60)
 

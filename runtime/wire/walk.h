@@ -3,8 +3,8 @@
  * least), so whoever allocates by a count stays in proportion to what was received. (msgpack-c's
  * own unpacker believes the count: `dd ff 00 00 00` asks it for 96 GB.) It is the only reader there
  * is: what is checked and what is decoded cannot differ. */
-#ifndef TINE_RUNTIME_WIRE_WIRE_WALK_H
-#define TINE_RUNTIME_WIRE_WIRE_WALK_H
+#ifndef TINE_RUNTIME_WIRE_WALK_H
+#define TINE_RUNTIME_WIRE_WALK_H
 
 #include <stdarg.h>
 #include <stdbool.h>

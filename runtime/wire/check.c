@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "runtime/value/value.h"
-#include "runtime/wire/wire_walk.h"
+#include "runtime/wire/walk.h"
 
 typedef struct check {
     tine_walk w;

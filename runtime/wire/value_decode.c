@@ -1,11 +1,11 @@
-/* Payloads to values: the other half of wire_value.c. A body from a peer was checked whole when its
+/* Payloads to values: the other half of value_encode.c. A body from a peer was checked whole when its
  * frame came; it is read through the same walker here, so that even one that was not cannot do
  * harm. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "runtime/wire/wire.h"
-#include "runtime/wire/wire_walk.h"
+#include "runtime/wire/walk.h"
 
 typedef struct decoding {
     tine_walk w;

@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "runtime/wire/wire.h"
-#include "runtime/wire/wire_walk.h"
-#include "runtime/wire/wire_write.h"
+#include "runtime/wire/walk.h"
+#include "runtime/wire/write.h"
 
 /* Bytes from here on lie in a buffer beside the body, as tensors do: a body is copied, a buffer is
  * not. */

@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "runtime/wire/wire.h"
-#include "runtime/wire/wire_walk.h"
-#include "runtime/wire/wire_write.h"
+#include "runtime/wire/walk.h"
+#include "runtime/wire/write.h"
 
 static const char magic[] = "tine";
 

@@ -1,5 +1,5 @@
-/* See wire_walk.h. */
-#include "runtime/wire/wire_walk.h"
+/* See walk.h. */
+#include "runtime/wire/walk.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* The writer beneath msgpack-c's packer: bytes into memory that grows, or into memory given, which
  * then must suffice. */
-#ifndef TINE_RUNTIME_WIRE_WIRE_WRITE_H
-#define TINE_RUNTIME_WIRE_WIRE_WRITE_H
+#ifndef TINE_RUNTIME_WIRE_WRITE_H
+#define TINE_RUNTIME_WIRE_WRITE_H
 
 #include <msgpack/pack.h>
 #include <stdbool.h>
