@@ -6,14 +6,14 @@
 #include <stdint.h>
 #include <string.h>
 
-static inline uint16_t tine_bf16_of(float value) {
+static inline uint16_t tine_bf16_from_float(float value) {
     uint32_t bits;
     memcpy(&bits, &value, sizeof bits);
     if ((bits & 0x7fffffffu) > 0x7f800000u) return (uint16_t)(bits >> 16 | 0x40);
     return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1)) >> 16);
 }
 
-static inline float tine_bf16_value(uint16_t half) {
+static inline float tine_bf16_to_float(uint16_t half) {
     uint32_t bits = (uint32_t)half << 16;
     float value;
     memcpy(&value, &bits, sizeof value);

@@ -88,8 +88,10 @@ static void pack(size_t k, const float *const *columns, ptrdiff_t stride_k, void
     for (size_t i = 0; i < k; i += 2)
         for (int j = 0; j < NR; j++, out += 2) {
             const float *column = columns[j];
-            out[0] = column ? tine_bf16_of(column[(ptrdiff_t)i * stride_k]) : 0;
-            out[1] = column && i + 1 < k ? tine_bf16_of(column[(ptrdiff_t)(i + 1) * stride_k]) : 0;
+            out[0] = column ? tine_bf16_from_float(column[(ptrdiff_t)i * stride_k]) : 0;
+            out[1] = column && i + 1 < k
+                         ? tine_bf16_from_float(column[(ptrdiff_t)(i + 1) * stride_k])
+                         : 0;
         }
 }
 

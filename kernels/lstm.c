@@ -191,14 +191,3 @@ const struct tine_lstm_config *tine_lstm_config(const struct tine_lstm *lstm) {
 }
 
 const char *tine_lstm_kernel_name(const struct tine_lstm *lstm) { return lstm->kernel->name; }
-
-size_t tine_lstm_packed_bytes(const struct tine_lstm *lstm) {
-    size_t bytes = 0;
-    for (size_t i = 0; i < lstm->config.num_layers * lstm->directions; i++) {
-        const struct tine_lstm_cell *cell = &lstm->cells[i];
-        bytes += cell->w_ih.panels * cell->w_ih.panel_bytes +
-                 cell->w_hh.panels * cell->w_hh.panel_bytes +
-                 cell->w_hr.panels * cell->w_hr.panel_bytes;
-    }
-    return bytes;
-}

@@ -67,8 +67,6 @@ void tine_lstm_free(struct tine_lstm *lstm);
 const struct tine_lstm_config *tine_lstm_config(const struct tine_lstm *lstm);
 /* The micro-kernel its weights are packed for, e.g. gemm_f32_avx512_6x64. */
 const char *tine_lstm_kernel_name(const struct tine_lstm *lstm);
-/* Bytes of packed weights. */
-size_t tine_lstm_packed_bytes(const struct tine_lstm *lstm);
 /* Width of the output: directions * (proj_size or hidden_size). */
 size_t tine_lstm_output_size(const struct tine_lstm_config *config);
 /* Floating-point operations of the products in a forward (a multiplication and an addition

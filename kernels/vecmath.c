@@ -36,8 +36,8 @@ static inline float v_scale(float p, float n) {
 #define v_copysign(x, s) copysignf(x, s)
 #define v_if_negative(x, a, b) (signbit(x) ? (a) : (b))
 
-static inline float v_bf16_bits(float x) { return tine_bf16_value(tine_bf16_of(x)); }
-static inline void v_store_bf16(uint16_t *p, float x) { *p = tine_bf16_of(x); }
+static inline float v_bf16_bits(float x) { return tine_bf16_to_float(tine_bf16_from_float(x)); }
+static inline void v_store_bf16(uint16_t *p, float x) { *p = tine_bf16_from_float(x); }
 
 #include "kernels/vecmath_body.h"
 

@@ -28,7 +28,6 @@
 #include "runtime/trace/trace.h"
 #include "transport/launcher.h"
 #include "workers/blas.h"
-#include "workers/blas.h"
 #include "workers/fiber.h"
 #include "workers/worker.h"
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/bf16.h"
 #include "runtime/value/release.h"
 #include "runtime/value/value.h"
 
@@ -18,21 +19,6 @@ enum { N_DTYPES = sizeof dtypes / sizeof *dtypes };
 size_t tine_dtype_size(tine_dtype t) { return (size_t)t < N_DTYPES ? dtypes[t].size : 0; }
 const char *tine_dtype_name(tine_dtype t) {
     return (size_t)t < N_DTYPES && dtypes[t].name ? dtypes[t].name : "an unknown dtype";
-}
-
-float tine_bf16_to_float(uint16_t b) {
-    uint32_t u = (uint32_t)b << 16;
-    float f;
-    memcpy(&f, &u, sizeof f);
-    return f;
-}
-
-uint16_t tine_bf16_from_float(float f) {
-    uint32_t u;
-    memcpy(&u, &f, sizeof u);
-    /* keep it quiet: rounding could carry a NaN to infinity */
-    if (f != f) return (uint16_t)(u >> 16 | 0x40);
-    return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
 }
 
 tine_error tine_shape_count(tine_dtype t, int rank, const int64_t *shape, int64_t *elements,

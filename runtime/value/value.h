@@ -90,8 +90,6 @@ bool tine_utf8_valid(const char *s, size_t n); /* no surrogates, no overlong for
 /* Element `i` as a number, exact for what a double can hold. */
 double tine_tensor_float_at(const tine_value *tensor, int64_t i);
 int64_t tine_tensor_int_at(const tine_value *tensor, int64_t i); /* integer dtypes */
-float tine_bf16_to_float(uint16_t b);
-uint16_t tine_bf16_from_float(float f); /* to nearest, ties to even; a NaN stays one */
 tine_value *tine_module_ref(tine_object id, const char *class_name, tine_object_owner *owner);
 /* A new handle on the same contents, marked as object `id` (what tine_put gives back). */
 tine_value *tine_value_as_object(const tine_value *v, tine_object id, tine_object_owner *owner);

@@ -29,13 +29,13 @@ static float random_value(void) {
 static bool is_bf16(const struct problem *p) { return p->kernel->type == TINE_GEMM_BF16; }
 
 static float a_at(const struct problem *p, size_t i, size_t k) {
-    if (is_bf16(p)) return tine_bf16_value(((const uint16_t *)p->a.data)[i * p->lda + k]);
+    if (is_bf16(p)) return tine_bf16_to_float(((const uint16_t *)p->a.data)[i * p->lda + k]);
     return ((const float *)p->a.data)[i * p->lda + k];
 }
 
 static float b_at(const struct problem *p, size_t k, size_t j) {
     float value = ((const float *)p->b.data)[j * p->k + k];
-    return is_bf16(p) ? tine_bf16_value(tine_bf16_of(value)) : value;
+    return is_bf16(p) ? tine_bf16_to_float(tine_bf16_from_float(value)) : value;
 }
 
 static size_t extent(size_t rows, size_t ld, size_t last) {
@@ -50,7 +50,7 @@ static void make(struct problem *p, bool at_end) {
     p->init = tine_guard_alloc(nc * 4, at_end);
     for (size_t i = 0; i < na; i++)
         if (is_bf16(p))
-            ((uint16_t *)p->a.data)[i] = tine_bf16_of(random_value());
+            ((uint16_t *)p->a.data)[i] = tine_bf16_from_float(random_value());
         else
             ((float *)p->a.data)[i] = random_value();
     for (size_t i = 0; i < p->n * p->k; i++) ((float *)p->b.data)[i] = random_value();

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/bf16.h"
 #include "workers/builtin/builtin.h"
 
 enum { BLOCK = 512, LANES = 32 };

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/bf16.h"
 #include "kernels/lstm.h"
 #include "runtime/trace/trace.h"
 #include "workers/builtin/builtin.h"

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "kernels/bf16.h"
 #include "kernels/lstm.h"
 #include "tests/support/golden.h"
 #include "workers/builtin/builtin.h"
