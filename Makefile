@@ -61,8 +61,8 @@ endif
 Q := $(if $(V),,@) # V=1 shows the commands
 AGAIN = $(MAKE) --no-print-directory $(if $(findstring j,$(filter -j% --jobserver% j%,$(MAKEFLAGS))),,-j$(shell nproc))
 
-.PHONY: help run test check all lib tests asan tsan fuzz sim bench lint format-check cppcheck tidy header-check format \
-        install clean deps FORCE
+.PHONY: help run test check all lib tests asan tsan fuzz sim bench lint format-check source-check cppcheck tidy \
+        header-check format install clean deps FORCE
 all: lib $(MPI_MODULE) $(if $(MAIN_SRC),$(BUILD)/tine) $(EXAMPLES) ## build the library, the command and the examples (the default)
 
 help: ## this list
@@ -206,9 +206,9 @@ PRODUCT  := $(call sources,$(ROOMS))
 HEADERS  := $(foreach d,$(ROOMS),$(wildcard $(d)/*.h $(d)/*/*.h))
 LAID_OUT := $(PRODUCT) $(HEADERS) $(wildcard tests/*/*.[ch] tests/*/*/*.[ch])
 TIDY_FLAGS = -I. -DTINE_VERSION='"$(VERSION)"' -std=c11 -D_GNU_SOURCE -pthread $(PKG_CFLAGS) $(shell pkg-config --cflags ompi-c 2>/dev/null)
-lint: ## clang-format, include order, cppcheck, clang-tidy, and tine.h under four compilers
+lint: ## clang-format, include order, names, columns, cppcheck, clang-tidy, and tine.h under four compilers
 	@.ci/deps lint
-	@$(MAKE) --no-print-directory -k format-check cppcheck tidy header-check
+	@$(MAKE) --no-print-directory -k format-check source-check cppcheck tidy header-check
 format-check:
 	@echo "  clang-format"
 	$(Q)clang-format --dry-run -Werror $(LAID_OUT)
@@ -217,6 +217,10 @@ cppcheck:
 	@echo "  cppcheck"
 	$(Q)cppcheck --quiet --suppress=internalAstError --error-exitcode=1 --inline-suppr --std=c11 --enable=warning,performance --suppress=missingInclude \
 	  --suppress=unmatchedSuppression -j$(shell nproc) -D_GNU_SOURCE -D__x86_64__ -D__GNUC__=12 -I. $(PRODUCT)
+source-check:
+	tests/check_layers
+	tests/check_names
+	tests/check_columns
 header-check:
 	tests/check_header
 # A file is looked at again when it, a header, or the rules changed.
