@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "runtime/call/signature.h"
+#include "transport/base/text.h"
 
 void tine_arguments_fini(tine_arguments *a) {
     for (size_t i = 0; i < a->n_positional; i++) tine_value_unref(a->positional[i]);

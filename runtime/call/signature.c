@@ -1,5 +1,6 @@
 /* See signature.h. The sentences are Python's, because the callers are used to them. */
 #include "runtime/call/signature.h"
+#include "transport/base/text.h"
 
 #include <ctype.h>
 #include <errno.h>

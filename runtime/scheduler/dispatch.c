@@ -298,7 +298,7 @@ static sched_task *choose_task(const tine_scheduler *h, sched_callable *c, const
     uint64_t best_bytes = 0;
     int looked = 0;
     for (sched_task *t = first; t && looked < SCHED_LOOK_AHEAD;
-         t = (sched_task *)t->link.next, looked++) {
+         t = (sched_task *)TAILQ_NEXT(&t->link, entry), looked++) {
         bool anywhere;
         uint64_t bytes = affinity(h, t, w, &anywhere);
         if (bytes > best_bytes) {

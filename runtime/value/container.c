@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "runtime/value/value.h"
+#include "transport/base/text.h"
 
 static int depth_of(const tine_value *v) {
     return v->kind == TINE_LIST || v->kind == TINE_DICT ? v->list.depth : 0;

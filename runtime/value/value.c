@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "transport/base/assert.h"
+#include "transport/base/text.h"
 
 static tine_value the_none = {.handle = {.refs = 1, .kind = TINE_HANDLE_STATIC}, .kind = TINE_NONE};
 static tine_value the_false = {
@@ -116,26 +117,6 @@ static tine_value *text_new(tine_kind kind, const void *data, size_t size) {
     if (size) memcpy(v->bytes.data, data, size);
     v->bytes.data[size] = 0;
     return v;
-}
-
-bool tine_utf8_valid(const char *s, size_t n) {
-    const uint8_t *p = (const uint8_t *)s, *end = p + n;
-    while (p < end) {
-        if (*p < 0x80) {
-            p++;
-            continue;
-        }
-        int more = *p >= 0xf0 ? 3 : *p >= 0xe0 ? 2 : 1;
-        if (*p < 0xc2 || *p > 0xf4 || end - p <= more) return false;
-        uint32_t c = *p++ & (0x3fu >> more);
-        for (int i = 0; i < more; i++, p++) {
-            if ((*p & 0xc0) != 0x80) return false;
-            c = c << 6 | (*p & 0x3f);
-        }
-        static const uint32_t least[] = {0, 0x80, 0x800, 0x10000};
-        if (c < least[more] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000)) return false;
-    }
-    return true;
 }
 
 tine_value *tine_string_of(const char *utf8, size_t size) {

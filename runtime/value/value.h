@@ -86,7 +86,6 @@ tine_value *tine_tensor_over(tine_dtype t, int rank, const int64_t *shape, tine_
 tine_value *tine_bytes_over(tine_buffer *buffer);
 /* A string of a known length, which may hold NULs. The bytes are UTF-8: the caller checked. */
 tine_value *tine_string_of(const char *utf8, size_t size);
-bool tine_utf8_valid(const char *s, size_t n); /* no surrogates, no overlong forms */
 /* Element `i` as a number, exact for what a double can hold. */
 double tine_tensor_float_at(const tine_value *tensor, int64_t i);
 int64_t tine_tensor_int_at(const tine_value *tensor, int64_t i); /* integer dtypes */

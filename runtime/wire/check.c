@@ -8,6 +8,7 @@
 
 #include "runtime/value/value.h"
 #include "runtime/wire/walk.h"
+#include "transport/base/text.h"
 
 typedef struct check {
     tine_walk w;

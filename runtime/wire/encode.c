@@ -8,6 +8,7 @@
 #include "runtime/wire/wire.h"
 #include "runtime/wire/walk.h"
 #include "runtime/wire/write.h"
+#include "transport/base/text.h"
 
 static const char magic[] = "tine";
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "runtime/value/value.h"
+#include "transport/base/text.h"
 
 bool tine_walk_refuse(tine_walk *w, const char *format, ...) {
     if (!w->refused && w->why_size) {

@@ -1,14 +1,17 @@
-/* The monotonic clock in nanoseconds, and what a timeout becomes for poll. */
+/* The monotonic clock in nanoseconds, and what a timeout becomes for poll. Deadlines, durations and
+ * the times in a trace all come from this clock. */
 #ifndef TINE_TRANSPORT_BASE_CLOCK_H
 #define TINE_TRANSPORT_BASE_CLOCK_H
 
 #include <stdint.h>
 #include <time.h>
 
+enum { TINE_NS_PER_SECOND = 1000000000 };
+
 static inline int64_t tine_clock_ns(void) {
     struct timespec ts;
     clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+    return (int64_t)ts.tv_sec * TINE_NS_PER_SECOND + ts.tv_nsec;
 }
 
 /* The shorter of two timeouts where negative means none. */
@@ -18,9 +21,10 @@ static inline int64_t tine_timeout_min(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
+/* ns must not be negative. */
 static inline struct timespec tine_timespec(int64_t ns) {
-    return (struct timespec){.tv_sec = (time_t)(ns / 1000000000),
-                             .tv_nsec = (long)(ns % 1000000000)};
+    return (struct timespec){.tv_sec = (time_t)(ns / TINE_NS_PER_SECOND),
+                             .tv_nsec = (long)(ns % TINE_NS_PER_SECOND)};
 }
 
 #endif

@@ -12,8 +12,9 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "transport/base/clock.h"
 
 enum { LINE_MAX_BYTES = 1024, REMEMBERED = 8, QUIET_NS = 1000000000 };
 
@@ -46,12 +47,6 @@ int tine_log_level_parse(const char *name) {
     for (int i = 0; i <= TINE_LOG_DEBUG; i++)
         if (strcmp(name, level_names[i]) == 0) return i;
     return -1;
-}
-
-static int64_t now_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
 static void write_line(const char *text, uint64_t held) {
@@ -109,7 +104,7 @@ void tine_log(int level, const char *format, ...) {
     vsnprintf(text, sizeof text, format, ap);
     va_end(ap);
     pthread_mutex_lock(&lock);
-    say(text, now_ns());
+    say(text, tine_clock_ns());
     pthread_mutex_unlock(&lock);
     errno = saved;
 }

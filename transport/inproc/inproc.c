@@ -19,7 +19,7 @@
 #include "transport/base/assert.h"
 #include "transport/builtin.h"
 #include "transport/base/clock.h"
-#include "transport/base/wakeup.h"
+#include "transport/base/doorbell.h"
 
 enum { NAME_MAX_BYTES = 200, FRAME_COST = 64 }; /* the cost bounds a flood of empty frames too */
 
@@ -52,7 +52,7 @@ typedef struct end {
     size_t n_bonds, room;
     note *head, **tail;
     note *reserve; /* the LOST note of a failed search, so that reporting it needs no memory */
-    tine_wakeup wakeup;
+    tine_doorbell doorbell;
     tine_transport_stats stats;
     struct end *next; /* among the listeners, or among the connectors that search */
     char url[];
@@ -90,7 +90,7 @@ static void post(end *e, note *n) {
     n->next = NULL;
     *e->tail = n;
     e->tail = &n->next;
-    tine_wakeup_call(&e->wakeup);
+    tine_doorbell_ring(&e->doorbell);
 }
 
 /* Tells `to` that the other end of the bond is gone. Without memory the process is beyond a message
@@ -123,7 +123,7 @@ static int end_new(end **out, const char *url, const tine_transport_config *conf
         return -EINVAL;
     }
     end *e = calloc(1, sizeof *e + 9 + NAME_MAX_BYTES + 1);
-    if (!e || tine_wakeup_init(&e->wakeup)) {
+    if (!e || tine_doorbell_init(&e->doorbell)) {
         snprintf(why, why_size, "no memory or file descriptor for %.80s", url);
         free(e);
         return -ENOMEM;
@@ -138,7 +138,7 @@ static int end_new(end **out, const char *url, const tine_transport_config *conf
 }
 
 static void end_free(end *e) {
-    tine_wakeup_fini(&e->wakeup);
+    tine_doorbell_fini(&e->doorbell);
     free(e->reserve);
     free(e->bonds);
     free(e);
@@ -163,7 +163,7 @@ static int inproc_listen(tine_transport **out, const char *url, const tine_trans
     } else {
         e->next = listeners;
         listeners = e;
-        for (end *s = searching; s; s = s->next) tine_wakeup_call(&s->wakeup);
+        for (end *s = searching; s; s = s->next) tine_doorbell_ring(&s->doorbell);
     }
     pthread_mutex_unlock(&lock);
     if (rc) {
@@ -375,9 +375,9 @@ static void inproc_wait(tine_transport *t, int64_t timeout_ns) {
     if (e->connecting && find_listener(e->url)) ready = true;
     pthread_mutex_unlock(&lock);
     if (ready) return;
-    struct pollfd p = {.fd = e->wakeup.fd, .events = POLLIN};
+    struct pollfd p = {.fd = e->doorbell.fd, .events = POLLIN};
     struct timespec ts = tine_timespec(timeout_ns < 0 ? 0 : timeout_ns);
-    if (ppoll(&p, 1, timeout_ns < 0 ? NULL : &ts, NULL) > 0) tine_wakeup_clear(&e->wakeup);
+    if (ppoll(&p, 1, timeout_ns < 0 ? NULL : &ts, NULL) > 0) tine_doorbell_clear(&e->doorbell);
 }
 
 /* A frame is handed over whole. */
@@ -386,7 +386,7 @@ static bool inproc_busy(tine_transport *t) {
     return false;
 }
 
-static void inproc_wake(tine_transport *t) { tine_wakeup_call(&((end *)t)->wakeup); }
+static void inproc_wake(tine_transport *t) { tine_doorbell_ring(&((end *)t)->doorbell); }
 
 /* Takes what an inbox holds of one bond (all of it where `l` is NULL) out of it, to be freed
  * outside the lock. */

@@ -58,7 +58,7 @@ static void end_free(zmq_end *t) {
     tine_zmq_disconnect(t);
     if (t->context) zmq_ctx_term(t->context);
     tine_zmq_take_returned(t);
-    tine_wakeup_fini(&t->wakeup);
+    tine_doorbell_fini(&t->doorbell);
     free(t->silent);
     free(t);
 }
@@ -79,10 +79,10 @@ static int end_new(zmq_end **out, const char *url, const tine_transport_config *
     t->next_id = 1;
     t->backlog_tail = &t->backlog;
     t->due_tail = &t->due;
-    t->wakeup.fd = -1;
+    t->doorbell.fd = -1;
     t->closed_fd = -1;
     snprintf(t->url, sizeof t->url, "%s", url);
-    if (tine_wakeup_init(&t->wakeup) || !(t->context = zmq_ctx_new())) goto no_memory;
+    if (tine_doorbell_init(&t->doorbell) || !(t->context = zmq_ctx_new())) goto no_memory;
     *out = t;
     return 0;
 no_memory:
@@ -230,11 +230,11 @@ static void zmq_wait(tine_transport *tt, int64_t timeout_ns) {
     }
     timeout_ns = tine_timeout_min(timeout_ns, timer(t));
     struct timespec ts = tine_timespec(timeout_ns < 0 ? 0 : timeout_ns);
-    struct pollfd p[3] = {{.fd = t->wakeup.fd, .events = POLLIN},
+    struct pollfd p[3] = {{.fd = t->doorbell.fd, .events = POLLIN},
                           {.fd = t->socket ? t->socket_fd : -1, .events = POLLIN},
                           {.fd = t->monitor ? t->monitor_fd : -1, .events = POLLIN}};
     if (ppoll(p, 3, timeout_ns < 0 ? NULL : &ts, NULL) <= 0) return;
-    if (p[0].revents) tine_wakeup_clear(&t->wakeup);
+    if (p[0].revents) tine_doorbell_clear(&t->doorbell);
     if (p[1].revents) t->dirty = true;
     if (p[2].revents) t->monitor_ready = true;
 }
@@ -244,7 +244,7 @@ static bool zmq_busy(tine_transport *tt) {
     return t->backlog || t->arriving;
 }
 
-static void zmq_wake(tine_transport *tt) { tine_wakeup_call(&((zmq_end *)tt)->wakeup); }
+static void zmq_wake(tine_transport *tt) { tine_doorbell_ring(&((zmq_end *)tt)->doorbell); }
 
 static void zmq_drop(tine_transport *tt, tine_peer peer, bool bad, const char *reason) {
     zmq_end *t = (zmq_end *)tt;

@@ -8,7 +8,7 @@
  *   zmq_wire.c     the bytes of the framing (FRAMING.md)
  *
  * All of it belongs to the one thread that drives the transport. Two things are touched by others:
- * `wakeup`, and a `flight`, whose bytes libzmq's I/O thread counts back when it has written a
+ * `doorbell`, and a `flight`, whose bytes libzmq's I/O thread counts back when it has written a
  * message that was sent without a copy. */
 #ifndef TINE_TRANSPORT_ZMQ_ZMQ_END_H
 #define TINE_TRANSPORT_ZMQ_ZMQ_END_H
@@ -18,7 +18,7 @@
 #include "transport/base/assert.h"
 #include "transport/builtin.h"
 #include "transport/base/clock.h"
-#include "transport/base/wakeup.h"
+#include "transport/base/doorbell.h"
 #include "transport/zmq/zmq_wire.h"
 
 enum {
@@ -141,7 +141,7 @@ struct zmq_end {
     atomic_bool room;             /* a free callback made room since the last pump */
     _Atomic(zmq_lent *) returned; /* last references that libzmq has given back */
 
-    tine_wakeup wakeup;
+    tine_doorbell doorbell;
     tine_transport_stats stats;
     tine_buffer *parts[TINE_FRAME_MAX_BUFFERS]; /* of the message being read */
     char url[ZMQ_URL_MAX];

@@ -51,7 +51,7 @@ static void give_back(void *data, void *hint) {
         while (!atomic_compare_exchange_weak(&t->returned, &l->next, l)) {
         }
     }
-    if (!dropped || atomic_load(&t->want_room)) tine_wakeup_call(&t->wakeup);
+    if (!dropped || atomic_load(&t->want_room)) tine_doorbell_ring(&t->doorbell);
 }
 
 void tine_zmq_take_returned(zmq_end *t) {

@@ -1,0 +1,52 @@
+/* The queue of ready tasks. */
+#include <criterion/criterion.h>
+
+#include "transport/base/ready.h"
+
+TestSuite(ready, .timeout = 20);
+
+static uint64_t random_next(uint64_t *state) {
+    return *state = *state * 6364136223846793005u + 1442695040888963407u;
+}
+
+Test(ready, is_deepest_first_then_oldest) {
+    enum { N = 300 };
+    static tine_ready_link links[N];
+    tine_ready q = {0};
+    uint64_t r = 7;
+    cr_assert_null(tine_ready_first(&q));
+    for (size_t i = 0; i < N; i++) {
+        links[i].depth = (uint32_t)(random_next(&r) >> 33) % 5 * 40;
+        links[i].order = (random_next(&r) >> 33) % 100000;
+        tine_ready_push(&q, &links[i]);
+    }
+    tine_ready_remove(&q, &links[17]);
+    tine_ready_push(&q, &links[17]);
+    uint32_t depth = UINT32_MAX;
+    uint64_t order = 0;
+    for (size_t i = 0; i < N; i++) {
+        tine_ready_link *l = tine_ready_first(&q);
+        cr_assert(l->depth < depth || (l->depth == depth && l->order >= order));
+        depth = l->depth;
+        order = l->order;
+        tine_ready_remove(&q, l);
+        cr_assert(!l->queued);
+    }
+    cr_assert_null(tine_ready_first(&q));
+    tine_ready_fini(&q);
+}
+
+Test(ready, takes_any_depth) {
+    tine_ready q = {0};
+    tine_ready_link deep = {.depth = UINT32_MAX, .order = 2},
+                    deeper = {.depth = UINT32_MAX - 1, .order = 1}, flat = {.order = 0};
+    tine_ready_push(&q, &deep);
+    tine_ready_push(&q, &flat);
+    tine_ready_push(&q, &deeper);
+    cr_assert_eq(tine_ready_first(&q), &deeper, "past the limit the oldest is first");
+    tine_ready_remove(&q, &deeper);
+    tine_ready_remove(&q, &deep);
+    cr_assert_eq(tine_ready_first(&q), &flat);
+    tine_ready_remove(&q, &flat);
+    tine_ready_fini(&q);
+}

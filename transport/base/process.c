@@ -1,0 +1,53 @@
+/* See process.h. */
+#include "transport/base/process.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "transport/base/vector.h"
+
+/* The file's contents with a NUL behind them; *size does not count it. NULL: unreadable. */
+static char *read_command_line(size_t *size) {
+    size_t room = 0;
+    ssize_t n = -1;
+    char *text = NULL, *more;
+    int fd = open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
+    *size = 0;
+    while (fd >= 0 && (more = tine_grow(text, &room, *size + 4096, 1))) {
+        text = more;
+        n = read(fd, text + *size, room - *size - 1);
+        if (n <= 0) break;
+        *size += (size_t)n;
+        n = -1; /* without memory for the rest, what is there is cut short */
+    }
+    if (fd >= 0) close(fd);
+    if (n == 0) {
+        text[*size] = 0;
+        return text;
+    }
+    free(text);
+    return NULL;
+}
+
+char **tine_process_arguments(void) {
+    size_t size, n = 0;
+    char *text = read_command_line(&size), **argv = NULL;
+    for (size_t at = 0; text && at < size; at += strlen(text + at) + 1) n++;
+    if (n) argv = malloc((n + 1) * sizeof *argv + size + 1);
+    if (argv) {
+        char *copy = memcpy(argv + n + 1, text, size + 1);
+        for (size_t i = 0; i < n; i++, copy += strlen(copy) + 1) argv[i] = copy;
+        argv[n] = NULL;
+    }
+    free(text);
+    return argv;
+}
+
+bool tine_process_executable(char *path, size_t size) {
+    ssize_t n = readlink("/proc/self/exe", path, size - 1);
+    if (n <= 0 || (size_t)n >= size - 1) return false;
+    path[n] = 0;
+    return true;
+}

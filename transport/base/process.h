@@ -1,0 +1,16 @@
+/* What a process can read about itself. */
+#ifndef TINE_TRANSPORT_BASE_PROCESS_H
+#define TINE_TRANSPORT_BASE_PROCESS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* The arguments that this process was started with, argv[0] included, and a NULL behind them: from
+ * /proc/self/cmdline, whatever the program did to its own argv since. One allocation, freed with
+ * free(). NULL: not readable, or no memory. */
+char **tine_process_arguments(void);
+
+/* The path of this process's executable. False: not readable, or longer than `size` - 1. */
+bool tine_process_executable(char *path, size_t size);
+
+#endif

@@ -1,0 +1,34 @@
+/* Texts: formatting into memory, UTF-8, and the nearest of several names. */
+#ifndef TINE_TRANSPORT_BASE_TEXT_H
+#define TINE_TRANSPORT_BASE_TEXT_H
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+/* printf into malloc'ed memory; NULL: no memory. */
+char *tine_text_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
+char *tine_text_formatv(const char *format, va_list ap) __attribute__((format(printf, 1, 0)));
+
+/* The bytes of the UTF-8 sequence at s (n > 0 bytes are there), or 0: it is none. RFC 3629: no
+ * surrogates, no overlong forms, nothing past U+10FFFF. */
+size_t tine_utf8_sequence(const char *s, size_t n);
+/* All of it is UTF-8. NULs are allowed. */
+bool tine_utf8_valid(const char *s, size_t n);
+
+/* The candidate nearest to a name that is not known, by edit distance (insert, drop or change one
+ * character; only the first 63 characters count).
+ *
+ *     tine_nearest best = {.name = name, .size = strlen(name), .limit = 3};
+ *     for (…) tine_nearest_try(&best, candidate);
+ *     if (best.found) …("did you mean %s?", best.found); */
+typedef struct tine_nearest {
+    const char *name;
+    size_t size;
+    size_t limit; /* candidates this many edits off or more do not count; the best one's distance */
+    const char *found; /* NULL: none so far; of equally near ones the first */
+} tine_nearest;
+
+void tine_nearest_try(tine_nearest *best, const char *candidate);
+
+#endif
