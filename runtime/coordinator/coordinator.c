@@ -29,7 +29,7 @@ static tine_error submit(tine_context *c, tine_future *f, void *host, const tine
     f->flow = tine_trace_flow(0, ticket);
     int64_t began = tine_trace_begin();
     tine_idmap_put(&l->tickets, ticket, tine_ref_future_(f));
-    tine_error e = tine_scheduler_fork(l->scheduler, ticket, t, flags, payload, tine_clock_ns());
+    tine_error e = tine_scheduler_fork(l->scheduler, ticket, t, flags, payload);
     if (e != TINE_OK) {
         tine_future_unref(tine_idmap_remove(&l->tickets, ticket));
         if (e == TINE_EINVAL)

@@ -290,7 +290,7 @@ void tine_loop_stop(tine_loop *l, int64_t deadline) {
     l->progress_started = false;
 
     pthread_mutex_lock(&l->lock);
-    tine_scheduler_stop(l->scheduler, tine_clock_ns());
+    tine_scheduler_stop(l->scheduler);
     int64_t next;
     work(l, &next);
     while (l->unsent && tine_clock_ns() < deadline) turn(l, deadline);

@@ -75,7 +75,7 @@ bool tine_loop_receive(tine_loop *l); /* false: nothing was there */
 bool tine_loop_act(tine_loop *l);
 void tine_loop_count_handles(tine_loop *l); /* tells the scheduler of handles on objects */
 
-void tine_loop_peer_lost(tine_loop *l, tine_peer peer, const char *reason, int64_t now);
+void tine_loop_peer_lost(tine_loop *l, tine_peer peer, const char *reason);
 int64_t tine_loop_settle_deaths(tine_loop *l, int64_t now); /* when it wants to be called again */
 void tine_loop_deaths_free(tine_loop *l);
 

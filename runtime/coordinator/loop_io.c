@@ -23,9 +23,9 @@ static void frame_came(tine_loop *l, tine_peer peer, tine_frame *f) {
     int64_t now = tine_clock_ns(), began = tine_trace_begin();
     tine_error e = tine_wire_decode(f, &d, why, sizeof why);
     if (e == TINE_EPROTO) {
-        tine_scheduler_garbage(l->scheduler, peer, why, now);
+        tine_scheduler_garbage(l->scheduler, peer, why);
     } else if (e != TINE_OK) {
-        tine_scheduler_garbage(l->scheduler, peer, "no memory for what it sent", now);
+        tine_scheduler_garbage(l->scheduler, peer, "no memory for what it sent");
     } else if (d.message.type == TINE_MSG_PONG || d.message.type == TINE_MSG_EVENTS) {
         if (l->listener) l->listener(l->listener_arg, peer, &d.message);
     } else {
@@ -98,7 +98,7 @@ bool tine_loop_receive(tine_loop *l) {
             if (ev.bad)
                 tine_log(TINE_LOG_WARN, "dropped a peer at %s: %s",
                          l->transport->ops->url(l->transport), ev.reason);
-            tine_loop_peer_lost(l, ev.peer, ev.reason, tine_clock_ns());
+            tine_loop_peer_lost(l, ev.peer, ev.reason);
             break;
         case TINE_EVENT_WRITABLE: send_again(l, ev.peer); break;
         case TINE_EVENT_NONE: break;
@@ -137,11 +137,10 @@ bool tine_loop_act(tine_loop *l) {
         switch (a.kind) {
         case TINE_SCHEDULER_SEND: tine_loop_send(l, a.peer, &a.message); break;
         case TINE_SCHEDULER_COMPLETE: complete(l, &a); break;
-        case TINE_SCHEDULER_CUT:
+        case TINE_SCHEDULER_DROP:
             l->transport->ops->drop(l->transport, a.peer, a.bad, a.text);
             break;
         case TINE_SCHEDULER_LOG: tine_log(a.level, "%s", a.text); break;
-        case TINE_SCHEDULER_JOINED: break;
         }
     }
     return did;

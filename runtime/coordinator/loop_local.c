@@ -27,13 +27,13 @@ static void death_free(tine_death *d) {
     free(d);
 }
 
-void tine_loop_peer_lost(tine_loop *l, tine_peer peer, const char *reason, int64_t now) {
+void tine_loop_peer_lost(tine_loop *l, tine_peer peer, const char *reason) {
     tine_worker_info info;
     tine_death *d = NULL;
     if (tine_scheduler_worker(l->scheduler, peer, &info) && info.token && info.token[0] != 0)
         d = death_of(l, info.pid);
     if (!d) {
-        tine_scheduler_peer_lost(l->scheduler, peer, reason, now);
+        tine_scheduler_peer_lost(l->scheduler, peer, reason);
         return;
     }
     d->lost = peer;
@@ -78,7 +78,7 @@ int64_t tine_loop_settle_deaths(tine_loop *l, int64_t now) {
         tine_worker_info info;
         if (!d->reason && l->stray && tine_scheduler_worker(l->scheduler, peer, &info))
             l->stray(info.pid, info.token);
-        if (peer != 0) tine_scheduler_peer_lost(l->scheduler, peer, reason, now);
+        if (peer != 0) tine_scheduler_peer_lost(l->scheduler, peer, reason);
         if (peer != 0 && d->lost == 0) l->transport->ops->drop(l->transport, peer, false, reason);
         *at = d->next;
         death_free(d);
@@ -101,7 +101,7 @@ void tine_loop_deaths_free(tine_loop *l) {
 void tine_loop_workers_gone(tine_loop *l, const char *reason) {
     tine_loop_lock(l);
     l->gone = true;
-    tine_scheduler_workers_gone(l->scheduler, reason, tine_clock_ns());
+    tine_scheduler_workers_gone(l->scheduler, reason);
     tine_loop_push(l);
     l->transport->ops->wake(l->transport);
     tine_loop_unlock(l);

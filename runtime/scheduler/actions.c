@@ -1,9 +1,9 @@
-/* The scheduler's actions: a ring that the loop empties. Each action owns what its message points
- * to until the next one is taken.
+/* The scheduler's actions: a queue that the event loop empties. An action owns what its message
+ * points to until the next one is taken.
  *
- * Credit for nested forks and dropped objects are gathered per worker while the loop hands in
- * events, and become one message each when the ring runs empty: that is the moment at which the
- * loop is about to wait, so nothing is late and nothing is sent twice. */
+ * Credit for nested forks and dropped objects accumulate per worker and become one CREDIT and one
+ * DROP when the queue runs empty. The event loop polls its transport only then, so batching delays
+ * neither. */
 #include "runtime/scheduler/internal.h"
 
 #include <stdlib.h>
@@ -31,77 +31,71 @@ char *tine_scheduler_copy(const char *text) {
     return p;
 }
 
-static void ring_grow(tine_scheduler *h) {
-    size_t room = h->ring_room ? h->ring_room * 2 : 64;
+static void sched_ring_grow(tine_scheduler *s) {
+    size_t room = s->ring_room ? s->ring_room * 2 : 64;
     sched_action *ring = tine_scheduler_alloc(room * sizeof *ring);
-    for (size_t i = 0; i < h->ring_n; i++) ring[i] = h->ring[(h->ring_at + i) & (h->ring_room - 1)];
-    free(h->ring);
-    h->ring = ring;
-    h->ring_room = room;
-    h->ring_at = 0;
+    for (size_t i = 0; i < s->ring_n; i++) ring[i] = s->ring[(s->ring_at + i) & (s->ring_room - 1)];
+    free(s->ring);
+    s->ring = ring;
+    s->ring_room = room;
+    s->ring_at = 0;
 }
 
-sched_action *tine_scheduler_push(tine_scheduler *h, tine_scheduler_action_kind kind) {
-    if (h->ring_n == h->ring_room) ring_grow(h);
-    sched_action *a = &h->ring[(h->ring_at + h->ring_n++) & (h->ring_room - 1)];
+sched_action *tine_scheduler_push(tine_scheduler *s, tine_scheduler_action_kind kind) {
+    if (s->ring_n == s->ring_room) sched_ring_grow(s);
+    sched_action *a = &s->ring[(s->ring_at + s->ring_n++) & (s->ring_room - 1)];
     *a = (sched_action){.a = {.kind = kind}};
     return a;
 }
 
-sched_action *tine_scheduler_send(tine_scheduler *h, tine_peer peer, tine_message_type type) {
-    sched_action *a = tine_scheduler_push(h, TINE_SCHEDULER_SEND);
+sched_action *tine_scheduler_send(tine_scheduler *s, tine_peer peer, tine_message_type type) {
+    sched_action *a = tine_scheduler_push(s, TINE_SCHEDULER_SEND);
     a->a.peer = peer;
     a->a.message.type = type;
     return a;
 }
 
-void tine_scheduler_log(tine_scheduler *h, int level, char *text) {
-    sched_action *a = tine_scheduler_push(h, TINE_SCHEDULER_LOG);
+void tine_scheduler_log(tine_scheduler *s, int level, char *text) {
+    sched_action *a = tine_scheduler_push(s, TINE_SCHEDULER_LOG);
     a->a.level = level;
     a->a.text = a->memory = text;
 }
 
-void tine_scheduler_action_fini(tine_scheduler *h, sched_action *a) {
+void tine_scheduler_action_fini(tine_scheduler *s, sched_action *a) {
     free(a->memory);
     tine_payload_unref(a->a.message.payload);
     if (a->owns_payload) tine_payload_unref(a->a.payload);
-    if (a->callable) tine_scheduler_callable_unuse(h, a->callable);
+    if (a->callable) tine_scheduler_callable_unuse(s, a->callable);
     *a = (sched_action){0};
 }
 
-void tine_scheduler_dirty(tine_scheduler *h, sched_worker *w) {
-    if (w->dirty) return;
-    w->dirty = true;
-    w->dirty_next = NULL;
-    *(h->dirty_last ? &h->dirty_last->dirty_next : &h->dirty) = w;
-    h->dirty_last = w;
+void tine_scheduler_flush_enqueue(tine_scheduler *s, sched_worker *w) {
+    if (w->flush_queued) return;
+    w->flush_queued = true;
+    TAILQ_INSERT_TAIL(&s->flush_queue, w, flush_link);
 }
 
-void tine_scheduler_undirty(tine_scheduler *h, sched_worker *w) {
-    if (!w->dirty) return;
-    sched_worker **at = &h->dirty, *before = NULL;
-    for (; *at != w; at = &(*at)->dirty_next) before = *at;
-    *at = w->dirty_next;
-    if (h->dirty_last == w) h->dirty_last = before;
-    w->dirty = false;
+void tine_scheduler_flush_dequeue(tine_scheduler *s, sched_worker *w) {
+    if (!w->flush_queued) return;
+    w->flush_queued = false;
+    TAILQ_REMOVE(&s->flush_queue, w, flush_link);
 }
 
-/* Credit waits until a quarter of the window is owed, unless the worker may be about to run out:
- * its forks on the way here count as used already when they arrive, so a worker that is stopped is
- * always seen below the quarter. */
-static bool credit_due(const tine_scheduler *h, const sched_worker *w) {
-    uint32_t quarter = h->config.window / 4;
-    return w->owed && (w->owed >= quarter || w->window_left <= quarter);
+/* Credit is granted by the quarter of a window, or at once when the worker has a quarter left or
+ * less: so a worker that has used up its window is never left without. */
+static bool sched_worker_credit_due(const tine_scheduler *s, const sched_worker *w) {
+    uint32_t quarter = s->config.window / 4;
+    return w->ungranted && (w->ungranted >= quarter || w->window_left <= quarter);
 }
 
-static void flush_worker(tine_scheduler *h, sched_worker *w) {
-    if (credit_due(h, w)) {
-        tine_scheduler_send(h, w->peer, TINE_MSG_CREDIT)->a.message.window = w->owed;
-        w->window_left += w->owed;
-        w->owed = 0;
+static void sched_worker_flush(tine_scheduler *s, sched_worker *w) {
+    if (sched_worker_credit_due(s, w)) {
+        tine_scheduler_send(s, w->peer, TINE_MSG_CREDIT)->a.message.window = w->ungranted;
+        w->window_left += w->ungranted;
+        w->ungranted = 0;
     }
     if (w->n_drops) {
-        sched_action *a = tine_scheduler_send(h, w->peer, TINE_MSG_DROP);
+        sched_action *a = tine_scheduler_send(s, w->peer, TINE_MSG_DROP);
         a->memory = w->drops;
         a->a.message.ids = w->drops;
         a->a.message.n_ids = w->n_drops;
@@ -110,32 +104,29 @@ static void flush_worker(tine_scheduler *h, sched_worker *w) {
     }
 }
 
-static void flush(tine_scheduler *h) {
-    while (h->dirty) {
-        sched_worker *w = h->dirty;
-        h->dirty = w->dirty_next;
-        if (!h->dirty) h->dirty_last = NULL;
-        w->dirty = false;
-        flush_worker(h, w);
+static void sched_flush_all(tine_scheduler *s) {
+    for (sched_worker *w; (w = TAILQ_FIRST(&s->flush_queue));) {
+        tine_scheduler_flush_dequeue(s, w);
+        sched_worker_flush(s, w);
     }
 }
 
-bool tine_scheduler_next(tine_scheduler *h, tine_scheduler_action *out) {
-    tine_scheduler_action_fini(h, &h->current);
-    if (!h->ring_n) flush(h);
-    if (!h->ring_n) {
-        if (h->ring_room > 4096) { /* a burst is over: do not keep its memory */
-            free(h->ring);
-            h->ring = NULL;
-            h->ring_room = h->ring_at = 0;
+bool tine_scheduler_next(tine_scheduler *s, tine_scheduler_action *out) {
+    tine_scheduler_action_fini(s, &s->current);
+    if (!s->ring_n) sched_flush_all(s);
+    if (!s->ring_n) {
+        if (s->ring_room > 4096) { /* free the memory of a burst */
+            free(s->ring);
+            s->ring = NULL;
+            s->ring_room = s->ring_at = 0;
         }
         return false;
     }
-    h->current = h->ring[h->ring_at];
-    h->ring_at = (h->ring_at + 1) & (h->ring_room - 1);
-    h->ring_n--;
-    *out = h->current.a;
-    h->current.owns_payload = false; /* the receiver's from here on */
-    if (out->kind == TINE_SCHEDULER_COMPLETE) h->current.a.payload = NULL;
+    s->current = s->ring[s->ring_at];
+    s->ring_at = (s->ring_at + 1) & (s->ring_room - 1);
+    s->ring_n--;
+    *out = s->current.a;
+    s->current.owns_payload = false; /* the caller's now */
+    if (out->kind == TINE_SCHEDULER_COMPLETE) s->current.a.payload = NULL;
     return true;
 }

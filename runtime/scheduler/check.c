@@ -1,17 +1,15 @@
-/* What must hold in the scheduler between events, checked by walking everything: for the simulator
- * and the tests. */
+/* Checks the scheduler's invariants between events by walking everything: for the simulator and the
+ * tests. */
 #include "runtime/scheduler/internal.h"
 
-static sched_task *each(const tine_scheduler *h, size_t i) {
-    return &h->chunks[i / SCHED_CHUNK][i % SCHED_CHUNK];
-}
-
-static void check_worker(const tine_scheduler *h, const sched_worker *w) {
+static void sched_check_worker(const tine_scheduler *s, const sched_worker *w) {
     uint64_t ns = 0, bytes = 0, n = 0, suspended = 0, unstarted = 0;
-    for (const sched_task *t = w->run_first; t; t = t->run_next) {
-        TINE_ASSERT_TRUE(t->worker == w && (t->state == SCHED_RUNNING || t->state == SCHED_HELD));
+    const sched_task *t;
+    TAILQ_FOREACH (t, &w->running, run_link) {
+        TINE_ASSERT_TRUE(t->worker == w &&
+                         (t->state == SCHED_RUNNING || t->state == SCHED_DEFERRED));
         suspended += t->state == SCHED_RUNNING && t->suspended;
-        if (t->state == SCHED_HELD || t->suspended) continue;
+        if (t->state == SCHED_DEFERRED || t->suspended) continue;
         ns += t->charge_ns;
         bytes += t->bytes;
         n++;
@@ -20,59 +18,62 @@ static void check_worker(const tine_scheduler *h, const sched_worker *w) {
     TINE_ASSERT(w->load_bytes, ==, bytes);
     TINE_ASSERT(w->outstanding, ==, n);
     TINE_ASSERT(w->suspended, ==, suspended);
-    for (size_t i = 0; i < h->n_chunks * SCHED_CHUNK; i++) {
-        const sched_task *t = each(h, i);
+    for (size_t i = 0; i < tine_scheduler_task_slots(s); i++) {
+        t = tine_scheduler_task_at(s, i);
         if (t->state != SCHED_FREE && t->owner == w && t->windowed) unstarted++;
     }
     TINE_ASSERT(w->unstarted, ==, unstarted);
-    TINE_ASSERT((uint64_t)w->window_left + w->unstarted + w->owed, ==, h->config.window);
-    TINE_ASSERT(w->heap_at != 0, ==, !w->outstanding || w->load < (1 << 20));
+    TINE_ASSERT((uint64_t)w->window_left + w->unstarted + w->ungranted, ==, s->config.window);
+    TINE_ASSERT(w->heap_at != 0, ==, !w->outstanding || w->load < SCHED_LOAD_ONE);
 }
 
-static void count(const tine_scheduler *h, tine_object id) {
-    sched_object *o = tine_scheduler_object_find(h, id);
+static void sched_check_count(const tine_scheduler *s, tine_object id) {
+    sched_object *o = tine_scheduler_object_find(s, id);
     TINE_ASSERT_TRUE(o);
     o->counted++;
 }
 
-static void count_refs(const tine_scheduler *h, const tine_payload *p) {
-    for (uint32_t i = 0; p && i < p->n_refs; i++) count(h, p->refs[i]);
+static void sched_check_count_refs(const tine_scheduler *s, const tine_payload *p) {
+    for (uint32_t i = 0; p && i < p->n_refs; i++) sched_check_count(s, p->refs[i]);
 }
 
-static void check_objects(const tine_scheduler *h) {
-    for (sched_object *o = h->object_first; o; o = o->next) o->counted = o->handles;
-    for (sched_object *o = h->object_first; o; o = o->next) count_refs(h, o->payload);
-    for (size_t i = 0; i < h->n_chunks * SCHED_CHUNK; i++) {
-        const sched_task *t = each(h, i);
+static void sched_check_objects(const tine_scheduler *s) {
+    sched_object *o;
+    TAILQ_FOREACH (o, &s->object_list, link) o->counted = o->handles;
+    TAILQ_FOREACH (o, &s->object_list, link) sched_check_count_refs(s, o->payload);
+    for (size_t i = 0; i < tine_scheduler_task_slots(s); i++) {
+        const sched_task *t = tine_scheduler_task_at(s, i);
         if (t->state == SCHED_FREE) continue;
-        count_refs(h, t->payload);
-        if (t->object) count(h, t->object);
-        for (uint32_t j = 0; j < t->n_holds; j++) count(h, t->holds[j]);
+        sched_check_count_refs(s, t->payload);
+        if (t->object) sched_check_count(s, t->object);
+        for (uint32_t j = 0; j < t->n_holds; j++) sched_check_count(s, t->holds[j]);
     }
-    for (const sched_object *o = h->object_first; o; o = o->next) {
+    TAILQ_FOREACH (o, &s->object_list, link) {
         TINE_ASSERT(o->holders, ==, o->counted);
-        TINE_ASSERT_TRUE(o->holders > 0 || o->state == SCHED_OBJECT_COMING);
+        TINE_ASSERT_TRUE(o->holders > 0 || o->state == SCHED_OBJECT_EXPECTED);
     }
 }
 
-void tine_scheduler_check(const tine_scheduler *h) {
+void tine_scheduler_check(const tine_scheduler *s) {
     uint64_t ready = 0, running = 0, suspended = 0, queued = 0;
-    for (size_t i = 0; i < h->n_chunks * SCHED_CHUNK; i++) {
-        const sched_task *t = each(h, i);
+    for (size_t i = 0; i < tine_scheduler_task_slots(s); i++) {
+        const sched_task *t = tine_scheduler_task_at(s, i);
         TINE_ASSERT(t->link.queued, ==, t->state == SCHED_READY);
         ready += t->state == SCHED_READY;
         running += t->state == SCHED_RUNNING && !t->suspended;
         suspended += t->state == SCHED_RUNNING && t->suspended;
         TINE_ASSERT_TRUE(t->state == SCHED_FREE || !t->parent || t->parent->worker == t->owner);
     }
-    for (const sched_callable *c = h->active; c; c = c->next) {
+    const sched_callable *c;
+    TAILQ_FOREACH (c, &s->active, link) {
         TINE_ASSERT(c->ready.n, >, 0);
         queued += c->ready.n;
     }
     TINE_ASSERT(queued, ==, ready);
-    TINE_ASSERT(h->stats.ready, ==, ready);
-    TINE_ASSERT(h->stats.running, ==, running);
-    TINE_ASSERT(h->stats.suspended, ==, suspended);
-    for (const sched_worker *w = h->workers; w; w = w->next) check_worker(h, w);
-    check_objects(h);
+    TINE_ASSERT(s->stats.ready, ==, ready);
+    TINE_ASSERT(s->stats.running, ==, running);
+    TINE_ASSERT(s->stats.suspended, ==, suspended);
+    const sched_worker *w;
+    TAILQ_FOREACH (w, &s->workers, link) sched_check_worker(s, w);
+    sched_check_objects(s);
 }

@@ -1,32 +1,37 @@
-/* The scheduler's structures, shared by its files: scheduler.c (events in), sched_tasks.c (life of
- * a task), sched_sched.c (ready queues, credit, choice), sched_objects.c (objects and their
- * holders), sched_peers.c (workers, what they serve, hello and loss), sched_actions.c (actions out)
- * and sched_text.c (the sentences that users read).
+/* The scheduler's structures, shared by its files: scheduler.c (events in), tasks.c (a task's
+ * life), dispatch.c (ready queues, credit, choice), objects.c (objects and their holders), peers.c
+ * (connections, workers and what they serve), actions.c (actions out), text.c (sentences for users)
+ * and check.c (invariants).
  *
- * Whatever is iterated lies in a list or an array in the order of events; hash maps only look up.
- * Small records come from tine_scheduler_alloc, which ends the process without memory: a scheduler
- * that lost a record could not keep its promises. */
+ * Whatever is iterated is on a list or in an array, in the order of events; hash maps are only
+ * looked up. So the same events lead to the same decisions. Small records come from
+ * tine_scheduler_alloc, which aborts without memory: a scheduler that lost a record could not
+ * complete the fork behind it. */
 #ifndef TINE_RUNTIME_SCHEDULER_INTERNAL_H
 #define TINE_RUNTIME_SCHEDULER_INTERNAL_H
 
+#include <sys/queue.h>
+
 #include "runtime/scheduler/scheduler.h"
+#include "transport/base/assert.h"
 #include "transport/base/idmap.h"
 #include "transport/base/ready.h"
-#include "transport/base/assert.h"
 
 enum {
-    SCHED_GROUPS = 256, /* different sets of names served at a time */
+    SCHED_TASK_CHUNK = 256, /* tasks are allocated by so many, and never move */
+    SCHED_GROUPS = 256,     /* different sets of names served at a time */
     SCHED_GROUP_WORDS = SCHED_GROUPS / 64,
-    /* statistics of functions without tasks, past which the oldest are forgotten */
+    /* callables without tasks whose mean is kept; past it the oldest are freed */
     SCHED_IDLE_CALLABLES = 1024,
-    SCHED_LOOK_AHEAD = 16, /* ready tasks of one function compared for the objects they need */
-    /* times that the oldest may be passed over for one whose objects are at hand */
-    SCHED_MAX_SKIPS = 64,
-    SCHED_LOOK_REFS = 8,     /* objects of one task that count in that */
-    SCHED_MAX_EARLY = 65536, /* objects of one worker that may be on their way, or out of order */
-    SCHED_MAX_NAMES = 65536, /* names served by one worker */
+    SCHED_LOOK_AHEAD = 16, /* ready tasks of one callable compared by the objects they need */
+    SCHED_LOOK_REFS = 8,   /* objects of one task that count in that comparison */
+    SCHED_MAX_SKIPS = 64,  /* times the oldest task may be passed over for a better placed one */
+    /* objects of one worker on record before they arrive, or arrived out of order */
+    SCHED_MAX_EARLY = 65536,
+    SCHED_MAX_NAMES = 65536,  /* functions, and classes, served by one worker */
+    SCHED_LOAD_ONE = 1 << 20, /* a worker's load when it has no credit left */
 };
-/* object id: maker's epoch (0: this process), counter, module bit */
+/* object id: epoch of the worker that put it (0: this process), counter, module bit */
 enum { SCHED_EPOCH_SHIFT = 40 };
 
 typedef struct sched_worker sched_worker;
@@ -34,69 +39,81 @@ typedef struct sched_task sched_task;
 typedef struct sched_callable sched_callable;
 typedef struct sched_object sched_object;
 
-/* The names that a worker serves; workers with equal sets share one group, and callables know
- * groups, not workers. */
+TAILQ_HEAD(sched_task_queue, sched_task);
+LIST_HEAD(sched_task_list, sched_task);
+SLIST_HEAD(sched_task_stack, sched_task);
+TAILQ_HEAD(sched_worker_queue, sched_worker);
+TAILQ_HEAD(sched_callable_queue, sched_callable);
+TAILQ_HEAD(sched_handshake_queue, sched_handshake);
+TAILQ_HEAD(sched_object_queue, sched_object);
+SLIST_HEAD(sched_object_stack, sched_object);
+
+/* A set of names served. Workers with equal sets share one group; callables refer to groups, not to
+ * workers. */
 typedef struct sched_group {
     char **functions, **classes; /* sorted */
     uint32_t n_functions, n_classes, workers;
-    /* joins counted when a worker was last here: the oldest dead group is replaced first */
+    /* n_joined when a worker last joined it: of the groups without workers the oldest is reused */
     uint64_t last_used;
-    sched_worker **open; /* heap of workers with credit, least loaded first */
+    sched_worker **open; /* heap of the workers with credit, least loaded first */
     size_t n_open, room;
 } sched_group;
 
-/* A function, or a method of a class. Kept while tasks or actions mention it, and some time longer
- * for its mean. */
+/* A function, or a method of a class. Kept while tasks or actions use it, and for some time after
+ * that for its mean. */
 struct sched_callable {
     char *name, *method; /* method NULL: a function */
-    char *shown;         /* "neg", "lstm.forward" */
+    char *display;       /* "neg", "lstm.forward" */
     uint64_t hash, uses;
-    sched_callable *chain;              /* of the same hash */
-    uint64_t serves[SCHED_GROUP_WORDS]; /* groups, dead ones too: who has ever served it */
-    uint64_t mean_ns;                   /* 0: not known yet */
+    sched_callable *hash_next;          /* with the same hash */
+    uint64_t serves[SCHED_GROUP_WORDS]; /* groups that serve it, also those without workers */
+    uint64_t mean_ns;                   /* moving average of its run time; 0: not known yet */
     tine_ready ready;
-    sched_callable *prev, *next; /* in h->active when ready.n > 0, in h->idle when uses == 0 */
-    sched_callable *all_prev, *all_next;
+    TAILQ_ENTRY(sched_callable) link; /* in active while ready.n > 0, in idle while uses == 0 */
+    TAILQ_ENTRY(sched_callable) all_link;
 };
 
 typedef enum sched_state {
     SCHED_FREE,
     SCHED_READY,
     SCHED_RUNNING,
-    SCHED_HELD, /* its DONE is here, large frames that it sent before are not */
+    SCHED_DEFERRED, /* its DONE has arrived before larger messages that it sent earlier */
 } sched_state;
 
-typedef struct sched_done {
+typedef struct sched_done { /* what a deferred DONE said */
     tine_error status;
     tine_payload *payload;
     char *text;
-    uint64_t expects; /* SUBMIT and OBJECT messages that it has sent */
+    uint64_t expects; /* SUBMIT and OBJECT messages that the attempt has sent */
 } sched_done;
 
 struct sched_task {
-    tine_ready_link link; /* first: order and depth, too */
+    tine_ready_link link; /* first; has order and depth, too */
     uint64_t id;          /* generation << 32 | slot + 1 */
-    uint64_t ticket;      /* or the owning worker's seq */
-    uint64_t charge_ns, bytes, received;
+    uint64_t ticket;      /* or the seq of the worker that forked it */
+    uint64_t charge_ns, bytes;
+    uint64_t received; /* SUBMIT and OBJECT messages of this attempt */
     sched_callable *callable;
-    tine_payload *payload; /* NULL while running, if it cannot run again */
+    tine_payload *payload; /* NULL while it runs, if it cannot run again */
     tine_object object;    /* of the target */
-    /* the worker that forked it; NULL: this process, or nobody when orphan */
+    /* the worker that forked it; NULL: this process, or an orphan */
     sched_worker *owner;
     sched_worker *worker; /* where it runs */
-    sched_task *run_prev, *run_next;
-    /* NULL: forked by this process, or the parent is over (then it is in owner->strays) */
+    TAILQ_ENTRY(sched_task) run_link;
+    /* NULL: forked by this process, or its parent has ended (then it is in owner->detached) */
     sched_task *parent;
-    sched_task *children, *sibling, **sibling_of;
-    sched_task *work; /* in a list of work to do, or of free slots */
-    sched_done *done; /* HELD */
-    /* objects held until it is over: put by it, or got in results of its forks */
+    struct sched_task_list children;
+    LIST_ENTRY(sched_task) sibling;  /* le_prev NULL: in no list */
+    SLIST_ENTRY(sched_task) stacked; /* of the free tasks, or of a walk without recursion */
+    sched_done *done;                /* while deferred */
+    /* objects held until it ends: put by it, or received in results of its forks */
     tine_object *holds;
     uint32_t n_holds, room_holds, attempt, flags, skips;
     uint8_t state;
     bool windowed; /* counts against its owner's window until it starts for the first time */
-    bool suspended, orphan,
-        doomed; /* doomed: it descends from an orphan, so its forks are not worth running */
+    bool suspended;
+    bool orphan;    /* its owner is lost: nobody waits for its result */
+    bool cancelled; /* it descends from an orphan: its queued and later forks are cancelled */
 };
 
 struct sched_worker {
@@ -106,39 +123,45 @@ struct sched_worker {
     char *host, *token, *kernel;
     sched_group *group;
     uint64_t tasks_done;
-    bool dead, dirty; /* dirty: in h->dirty, with credit or drops to be sent */
+    bool lost;
+    bool flush_queued; /* in flush_queue: it has credit or drops to be sent */
+    /* load: the largest share used of the three limits of credit */
     uint64_t load, load_ns, load_bytes;
-    uint32_t outstanding; /* tasks that count against its credit */
-    uint32_t suspended;   /* tasks that do not, but go on when what they wait for has come */
+    uint32_t outstanding; /* running tasks, which count against its credit */
+    uint32_t suspended;   /* tasks that do not count, and resume when what they wait for arrives */
     size_t heap_at;       /* in group->open, from 1; 0: no credit */
-    sched_task *run_first, *run_last;
-    sched_task *strays; /* forks of its tasks that are over */
-    uint32_t window_left, unstarted, owed;
+    struct sched_task_queue running;
+    struct sched_task_list detached; /* forks whose parents have ended */
+    /* the window is the sum: what it may still fork, forks not yet started, and what the next
+     * CREDIT grants */
+    uint32_t window_left, unstarted, ungranted;
     uint64_t *drops;
     size_t n_drops, room_drops;
-    /* puts 1..put_low have arrived, and the sorted ones in put_early */
+    /* Objects 1..put_low have arrived, and those in put_early, sorted. */
     uint64_t put_low, *put_early;
-    size_t n_early, room_early, coming; /* coming: objects on record that are on their way */
-    sched_worker *prev, *next, *dirty_next;
+    size_t n_early, room_early;
+    size_t n_expected; /* objects on record that have not arrived */
+    TAILQ_ENTRY(sched_worker) link;
+    TAILQ_ENTRY(sched_worker) flush_link;
 };
 
-/* A connection that is no worker yet. */
-typedef struct sched_guest {
+/* A connection whose HELLO has not been accepted. */
+typedef struct sched_handshake {
     tine_peer peer;
     int64_t deadline;
     bool rejected;
-    struct sched_guest *prev, *next;
-} sched_guest;
+    TAILQ_ENTRY(sched_handshake) link;
+} sched_handshake;
 
-typedef struct sched_peer { /* what h->peers finds */
-    sched_guest *guest;
+typedef struct sched_peer { /* in s->peers: one of the two */
+    sched_handshake *handshake;
     sched_worker *worker;
 } sched_peer;
 
 typedef enum sched_object_state {
-    SCHED_OBJECT_HERE,
-    SCHED_OBJECT_COMING, /* mentioned by its maker, whose frame is still on the way */
-    SCHED_OBJECT_BROKEN, /* its maker was lost first, or it mentioned what is gone */
+    SCHED_OBJECT_PRESENT,
+    SCHED_OBJECT_EXPECTED,    /* referenced by its worker, whose OBJECT has not arrived */
+    SCHED_OBJECT_UNAVAILABLE, /* its worker was lost first, or it references a freed object */
 } sched_object_state;
 
 struct sched_object {
@@ -146,160 +169,152 @@ struct sched_object {
     sched_object_state state;
     char *class_name;
     tine_payload *payload;
-    uint64_t holders, handles; /* handles: those of them that this process has */
-    uint64_t *at, *wanted;     /* workers by slot: that have it, that wait for it */
-    size_t words;
-    sched_object *prev, *next, *work;
+    uint64_t holders, handles;     /* handles: those of the holders that are this process's */
+    uint64_t *replicas, *fetchers; /* workers by slot: that have it, that wait for it */
+    size_t words;                  /* of each of the two */
+    TAILQ_ENTRY(sched_object) link;
+    SLIST_ENTRY(sched_object) stacked;
     uint64_t counted; /* by tine_scheduler_check */
 };
 
 typedef struct sched_action {
     tine_scheduler_action a;
-    sched_callable *callable; /* a use of it, for the names in the message */
+    sched_callable *callable; /* in use for the names in the message */
     void *memory;             /* text or ids */
     bool owns_payload;
 } sched_action;
 
 struct tine_scheduler {
     tine_scheduler_config config;
-    bool trace, stopped, gone; /* gone: no more workers can come */
-    char *gone_reason;
-    uint64_t orders, handles, joined;
-    uint32_t epochs;
+    bool trace, stopped;
+    bool workers_gone; /* no more workers can join */
+    char *workers_gone_reason;
+    uint64_t last_order, last_object, n_joined;
+    uint32_t last_epoch;
     tine_scheduler_stats stats;
 
-    sched_task **chunks; /* of SCHED_CHUNK tasks: slots are never moved */
+    sched_task **chunks; /* of SCHED_TASK_CHUNK tasks each */
     size_t n_chunks;
-    sched_task *free_tasks;
+    struct sched_task_stack free_tasks;
 
     tine_idmap callables; /* by hash of name and method */
     sched_callable *last_callable;
-    sched_callable *all, *all_last, *active, *active_last, *idle, *idle_last;
+    struct sched_callable_queue all, active, idle;
     size_t n_idle;
 
     sched_group groups[SCHED_GROUPS];
     size_t n_groups;
     tine_idmap peers;
-    sched_guest *guests, *guests_last;
-    sched_worker *workers, *workers_last, *dirty, *dirty_last;
+    struct sched_handshake_queue handshakes;
+    struct sched_worker_queue workers, flush_queue;
     sched_worker **slots;
     size_t n_slots;
 
     tine_idmap objects;
-    sched_object *object_first, *object_last;
+    struct sched_object_queue object_list;
 
     sched_action *ring; /* room is a power of two */
     size_t ring_room, ring_at, ring_n;
     sched_action current;
 };
 
-enum { SCHED_CHUNK = 256 };
-
-/* A doubly linked list without allocation: FIRST and LAST are lvalues, the element has prev and
- * next. */
-#define SCHED_APPEND(FIRST, LAST, E, PREV, NEXT)                                                   \
-    do {                                                                                           \
-        (E)->PREV = (LAST);                                                                        \
-        (E)->NEXT = NULL;                                                                          \
-        *((LAST) ? &(LAST)->NEXT : &(FIRST)) = (E);                                                \
-        (LAST) = (E);                                                                              \
-    } while (0)
-#define SCHED_UNLINK(FIRST, LAST, E, PREV, NEXT)                                                   \
-    do {                                                                                           \
-        *((E)->PREV ? &(E)->PREV->NEXT : &(FIRST)) = (E)->NEXT;                                    \
-        *((E)->NEXT ? &(E)->NEXT->PREV : &(LAST)) = (E)->PREV;                                     \
-        (E)->PREV = (E)->NEXT = NULL;                                                              \
-    } while (0)
-
-/* sched_actions.c */
+/* actions.c */
 void *tine_scheduler_alloc(size_t size); /* zeroed */
 /* to at least `need` items */
 void *tine_scheduler_grow(void *array, size_t *room, size_t need, size_t item);
 char *tine_scheduler_copy(const char *text); /* NULL gives "" */
-sched_action *tine_scheduler_push(tine_scheduler *h, tine_scheduler_action_kind kind);
-sched_action *tine_scheduler_send(tine_scheduler *h, tine_peer peer, tine_message_type type);
-void tine_scheduler_log(tine_scheduler *h, int level, char *text); /* takes text */
-void tine_scheduler_dirty(tine_scheduler *h, sched_worker *w);
-void tine_scheduler_undirty(tine_scheduler *h, sched_worker *w);
-void tine_scheduler_action_fini(tine_scheduler *h, sched_action *a);
+sched_action *tine_scheduler_push(tine_scheduler *s, tine_scheduler_action_kind kind);
+sched_action *tine_scheduler_send(tine_scheduler *s, tine_peer peer, tine_message_type type);
+void tine_scheduler_log(tine_scheduler *s, int level, char *text); /* takes text */
+void tine_scheduler_flush_enqueue(tine_scheduler *s, sched_worker *w);
+void tine_scheduler_flush_dequeue(tine_scheduler *s, sched_worker *w);
+void tine_scheduler_action_fini(tine_scheduler *s, sched_action *a);
 
-/* sched_text.c: malloc'ed sentences */
+/* text.c: malloc'ed sentences */
 char *tine_scheduler_text(const char *format, ...) __attribute__((format(printf, 1, 2)));
-char *tine_scheduler_text_failed(const tine_scheduler *h, const sched_task *t,
+char *tine_scheduler_text_failed(const tine_scheduler *s, const sched_task *t,
                                  const sched_worker *w, const char *cause);
-char *tine_scheduler_text_lost(const tine_scheduler *h, const sched_task *t, const sched_worker *w,
+char *tine_scheduler_text_lost(const tine_scheduler *s, const sched_task *t, const sched_worker *w,
                                const char *reason);
-char *tine_scheduler_text_unknown(const tine_scheduler *h, const sched_callable *c);
+char *tine_scheduler_text_unknown(const tine_scheduler *s, const sched_callable *c);
 
-/* sched_tasks.c */
-sched_task *tine_scheduler_task_find(const tine_scheduler *h, uint64_t id);
-sched_task *tine_scheduler_task_new(tine_scheduler *h, const tine_target *target, uint32_t flags,
+/* tasks.c */
+/* Every task, free ones too, by its slot. */
+static inline size_t tine_scheduler_task_slots(const tine_scheduler *s) {
+    return s->n_chunks * SCHED_TASK_CHUNK;
+}
+static inline sched_task *tine_scheduler_task_at(const tine_scheduler *s, size_t slot) {
+    return &s->chunks[slot / SCHED_TASK_CHUNK][slot % SCHED_TASK_CHUNK];
+}
+sched_task *tine_scheduler_task_find(const tine_scheduler *s, uint64_t id);
+sched_task *tine_scheduler_task_new(tine_scheduler *s, const tine_target *target, uint32_t flags,
                                     tine_payload *payload);
+/* Makes the child a fork of parent, or, with NULL, a detached one of its owner. */
 void tine_scheduler_task_adopt(sched_task *parent, sched_task *child);
-void tine_scheduler_task_hold(tine_scheduler *h, sched_task *t, tine_object id);
+void tine_scheduler_task_hold(tine_scheduler *s, sched_task *t, tine_object id);
 /* Completes t towards its owner, exactly once, and frees it. Takes text; payload stays the
  * caller's. */
-void tine_scheduler_task_end(tine_scheduler *h, sched_task *t, tine_error status,
+void tine_scheduler_task_end(tine_scheduler *s, sched_task *t, tine_error status,
                              tine_payload *payload, char *text);
-void tine_scheduler_task_started(tine_scheduler *h, sched_task *t, sched_worker *w);
-void tine_scheduler_task_stopped(tine_scheduler *h,
-                                 /* no longer on its worker's list, nor in its credit */
-                                 sched_task *t);
-void tine_scheduler_task_suspend(tine_scheduler *h, sched_task *t);
-void tine_scheduler_task_orphan(tine_scheduler *h, sched_task *t); /* its owner is lost */
-void tine_scheduler_task_lost(tine_scheduler *h, sched_task *t, const sched_worker *w,
+void tine_scheduler_task_started(tine_scheduler *s, sched_task *t, sched_worker *w);
+/* Takes it off its worker's list and credit. */
+void tine_scheduler_task_stopped(tine_scheduler *s, sched_task *t);
+void tine_scheduler_task_suspend(tine_scheduler *s, sched_task *t);
+void tine_scheduler_task_orphan(tine_scheduler *s, sched_task *t); /* its owner is lost */
+void tine_scheduler_task_lost(tine_scheduler *s, sched_task *t, const sched_worker *w,
                               const char *reason);
-void tine_scheduler_task_discard(tine_scheduler *h, sched_task *t); /* frees it, telling nobody */
-void tine_scheduler_task_done(tine_scheduler *h, sched_task *t, const tine_message *m);
-void tine_scheduler_task_received(tine_scheduler *h,
-                                  /* one SUBMIT or OBJECT more: its DONE may go on */
-                                  sched_task *t);
+/* Frees it without completing it. */
+void tine_scheduler_task_discard(tine_scheduler *s, sched_task *t);
+void tine_scheduler_task_done(tine_scheduler *s, sched_task *t, const tine_message *m);
+/* Counts a SUBMIT or OBJECT of its attempt; the last one releases a deferred DONE. */
+void tine_scheduler_task_received(tine_scheduler *s, sched_task *t);
+void tine_scheduler_tasks_cancel(tine_scheduler *s); /* all of them, with ECANCELED */
+void tine_scheduler_tasks_free(tine_scheduler *s);
 
-void tine_scheduler_tasks_cancel(tine_scheduler *h); /* all of them, with ECANCELED */
-void tine_scheduler_tasks_free(tine_scheduler *h);
-
-/* sched_sched.c */
-sched_callable *tine_scheduler_callable_get(tine_scheduler *h, const char *name,
+/* dispatch.c */
+sched_callable *tine_scheduler_callable_get(tine_scheduler *s, const char *name,
                                             const char *method);
-void tine_scheduler_callable_unuse(tine_scheduler *h, sched_callable *c);
-void tine_scheduler_callable_free(tine_scheduler *h, sched_callable *c);
-/* or ends it, when nobody can serve it */
-void tine_scheduler_enqueue(tine_scheduler *h, sched_task *t);
-void tine_scheduler_dequeue(tine_scheduler *h, sched_task *t);
-/* its owner may submit one more */
-void tine_scheduler_leave_window(tine_scheduler *h, sched_task *t);
-void tine_scheduler_charge(tine_scheduler *h, sched_task *t, sched_worker *w);
-void tine_scheduler_uncharge(tine_scheduler *h, sched_task *t);
-void tine_scheduler_measure(sched_callable *c, uint64_t run_ns);
-/* its place among the open ones */
-void tine_scheduler_worker_update(tine_scheduler *h, sched_worker *w);
-void tine_scheduler_sweep(tine_scheduler *h); /* ends ready tasks that nobody can serve any more */
-void tine_scheduler_dispatch(tine_scheduler *h);
-bool tine_scheduler_served(const tine_scheduler *h, const sched_callable *c, bool ever);
+void tine_scheduler_callable_unuse(tine_scheduler *s, sched_callable *c);
+void tine_scheduler_callable_free(tine_scheduler *s, sched_callable *c);
+void tine_scheduler_callable_measure(sched_callable *c, uint64_t run_ns);
+/* Ends the task instead when no worker can serve it, now or later. */
+void tine_scheduler_enqueue(tine_scheduler *s, sched_task *t);
+void tine_scheduler_dequeue(tine_scheduler *s, sched_task *t);
+/* The task no longer counts against its owner's window. */
+void tine_scheduler_leave_window(tine_scheduler *s, sched_task *t);
+void tine_scheduler_charge(tine_scheduler *s, sched_task *t, sched_worker *w);
+void tine_scheduler_uncharge(tine_scheduler *s, sched_task *t);
+/* Its load has changed: updates its place in its group's heap. */
+void tine_scheduler_worker_update(tine_scheduler *s, sched_worker *w);
+void tine_scheduler_sweep(tine_scheduler *s); /* ends ready tasks that no worker can serve */
+void tine_scheduler_dispatch(tine_scheduler *s);
 
-/* sched_objects.c */
-sched_object *tine_scheduler_object_find(const tine_scheduler *h, tine_object id);
-/* Are all these objects here, or, when w is not NULL, on their way from it? */
-bool tine_scheduler_mentions(tine_scheduler *h, sched_worker *w, const tine_payload *p,
-                             tine_object target);
-void tine_scheduler_hold(tine_scheduler *h, tine_object id);
-void tine_scheduler_unhold(tine_scheduler *h, tine_object id);
-void tine_scheduler_hold_refs(tine_scheduler *h, const tine_payload *p);
-void tine_scheduler_unhold_refs(tine_scheduler *h, const tine_payload *p);
-bool tine_scheduler_object_at(const sched_object *o, const sched_worker *w);
-void tine_scheduler_object_fetch(tine_scheduler *h, sched_worker *w, tine_object id);
-const char *tine_scheduler_object_arrived(tine_scheduler *h, sched_worker *w,
-                                          const tine_message *m); /* why it is bad, or NULL */
-void tine_scheduler_objects_lost(tine_scheduler *h, sched_worker *w);
-void tine_scheduler_objects_free(tine_scheduler *h);
+/* objects.c */
+sched_object *tine_scheduler_object_find(const tine_scheduler *s, tine_object id);
+/* Are all objects that the payload and the target reference present or, when w is not NULL,
+ * expected from it? */
+bool tine_scheduler_refs_known(tine_scheduler *s, sched_worker *w, const tine_payload *p,
+                               tine_object target);
+void tine_scheduler_hold(tine_scheduler *s, tine_object id);
+void tine_scheduler_unhold(tine_scheduler *s, tine_object id);
+void tine_scheduler_hold_refs(tine_scheduler *s, const tine_payload *p);
+void tine_scheduler_unhold_refs(tine_scheduler *s, const tine_payload *p);
+bool tine_scheduler_object_replica_at(const sched_object *o, const sched_worker *w);
+void tine_scheduler_object_fetch(tine_scheduler *s, sched_worker *w, tine_object id);
+/* Why the message breaks the protocol, or NULL. */
+const char *tine_scheduler_object_arrived(tine_scheduler *s, sched_worker *w,
+                                          const tine_message *m);
+void tine_scheduler_objects_lost(tine_scheduler *s, sched_worker *w);
+void tine_scheduler_objects_free(tine_scheduler *s);
 
-/* sched_peers.c */
-void tine_scheduler_hello(tine_scheduler *h, sched_guest *g, const tine_hello *hello, int64_t now);
-void tine_scheduler_cut(tine_scheduler *h, tine_peer peer, bool bad, const char *why);
-void tine_scheduler_worker_lost(tine_scheduler *h, sched_worker *w, const char *reason);
-sched_peer *tine_scheduler_peer(const tine_scheduler *h, tine_peer peer);
-void tine_scheduler_guest_free(tine_scheduler *h, sched_guest *g);
-void tine_scheduler_worker_free(tine_scheduler *h, sched_worker *w);
+/* peers.c */
+void tine_scheduler_hello(tine_scheduler *s, sched_handshake *g, const tine_hello *hello,
+                          int64_t now);
+void tine_scheduler_drop(tine_scheduler *s, tine_peer peer, bool bad, const char *why);
+void tine_scheduler_worker_lost(tine_scheduler *s, sched_worker *w, const char *reason);
+sched_peer *tine_scheduler_peer(const tine_scheduler *s, tine_peer peer);
+void tine_scheduler_handshake_free(tine_scheduler *s, sched_handshake *g);
+void tine_scheduler_worker_free(tine_scheduler *s, sched_worker *w);
 void tine_scheduler_group_fini(sched_group *g);
 bool tine_scheduler_group_serves(const sched_group *g, const sched_callable *c);
 

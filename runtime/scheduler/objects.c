@@ -1,120 +1,119 @@
-/* Objects: put values and modules, who holds them, and which workers have them.
+/* Objects: put values and modules, what holds them, and which workers have a replica.
  *
- * A worker's put may be a large frame, and a small one that mentions it may overtake it. So what is
- * mentioned by its maker before it is here gets a record that says COMING, which can be held like
- * any other; who fetches it is answered when it arrives. That it is coming and not gone is known
- * from its id: a worker counts its puts, and the scheduler which of them have arrived.
+ * A worker's OBJECT may be a large message, and a small one that references it may overtake it. The
+ * scheduler then records the object as EXPECTED; it can be held like any other, and a FETCH is
+ * answered when it arrives. Whether an unknown object is still to arrive or has been freed follows
+ * from its id: a worker numbers its puts, and the scheduler keeps which numbers have arrived.
  *
- * An object is freed when its last holder goes; its own references then go too, by a list of work,
- * because chains may be long. */
+ * An object is freed with its last holder, and so are its own references, by an explicit stack:
+ * chains may be long. */
 #include "runtime/scheduler/internal.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-sched_object *tine_scheduler_object_find(const tine_scheduler *h, tine_object id) {
-    return tine_idmap_get(&h->objects, id);
+sched_object *tine_scheduler_object_find(const tine_scheduler *s, tine_object id) {
+    return tine_idmap_get(&s->objects, id);
 }
 
-static sched_object *object_new(tine_scheduler *h, tine_object id, sched_object_state state) {
+static sched_object *sched_object_new(tine_scheduler *s, tine_object id, sched_object_state state) {
     sched_object *o = tine_scheduler_alloc(sizeof *o);
     o->id = id;
     o->state = state;
-    tine_idmap_put(&h->objects, id, o);
-    SCHED_APPEND(h->object_first, h->object_last, o, prev, next);
-    h->stats.objects++;
+    tine_idmap_put(&s->objects, id, o);
+    TAILQ_INSERT_TAIL(&s->object_list, o, link);
+    s->stats.objects++;
     return o;
 }
 
-static void object_free(tine_scheduler *h, sched_object *o) {
-    tine_idmap_remove(&h->objects, o->id);
-    SCHED_UNLINK(h->object_first, h->object_last, o, prev, next);
-    h->stats.objects--;
+static void sched_object_free(tine_scheduler *s, sched_object *o) {
+    tine_idmap_remove(&s->objects, o->id);
+    TAILQ_REMOVE(&s->object_list, o, link);
+    s->stats.objects--;
     tine_payload_unref(o->payload);
     free(o->class_name);
-    free(o->at);
-    free(o->wanted);
+    free(o->replicas);
+    free(o->fetchers);
     free(o);
 }
 
-/* ---- which workers have it ---- */
+/* ---- replicas ---- */
 
-static void mark(sched_object *o, uint64_t **bits, const sched_worker *w) {
+static void sched_object_mark(sched_object *o, uint64_t **bits, const sched_worker *w) {
     size_t need = w->slot / 64 + 1;
     if (need > o->words) {
-        o->at = realloc(o->at, need * sizeof *o->at);
-        o->wanted = realloc(o->wanted, need * sizeof *o->wanted);
-        TINE_ASSERT_TRUE(o->at && o->wanted);
-        memset(o->at + o->words, 0, (need - o->words) * sizeof *o->at);
-        memset(o->wanted + o->words, 0, (need - o->words) * sizeof *o->wanted);
+        o->replicas = realloc(o->replicas, need * sizeof *o->replicas);
+        o->fetchers = realloc(o->fetchers, need * sizeof *o->fetchers);
+        TINE_ASSERT_TRUE(o->replicas && o->fetchers);
+        memset(o->replicas + o->words, 0, (need - o->words) * sizeof *o->replicas);
+        memset(o->fetchers + o->words, 0, (need - o->words) * sizeof *o->fetchers);
         o->words = need;
     }
     (*bits)[w->slot / 64] |= UINT64_C(1) << (w->slot % 64);
 }
 
-bool tine_scheduler_object_at(const sched_object *o, const sched_worker *w) {
-    return w->slot / 64 < o->words && o->at[w->slot / 64] >> (w->slot % 64) & 1;
+bool tine_scheduler_object_replica_at(const sched_object *o, const sched_worker *w) {
+    return w->slot / 64 < o->words && o->replicas[w->slot / 64] >> (w->slot % 64) & 1;
 }
 
-static void send_drop(tine_scheduler *h, sched_worker *w, tine_object id) {
+static void sched_worker_drop_object(tine_scheduler *s, sched_worker *w, tine_object id) {
     w->drops = tine_scheduler_grow(w->drops, &w->room_drops, w->n_drops + 1, sizeof *w->drops);
     w->drops[w->n_drops++] = id;
-    tine_scheduler_dirty(h, w);
+    tine_scheduler_flush_enqueue(s, w);
 }
 
-static void tell_workers(tine_scheduler *h, const sched_object *o) {
+static void sched_object_drop_replicas(tine_scheduler *s, const sched_object *o) {
     for (size_t i = 0; i < o->words; i++)
-        for (uint64_t bits = o->at[i]; bits; bits &= bits - 1)
-            send_drop(h, h->slots[i * 64 + (size_t)__builtin_ctzll(bits)], o->id);
+        for (uint64_t bits = o->replicas[i]; bits; bits &= bits - 1)
+            sched_worker_drop_object(s, s->slots[i * 64 + (size_t)__builtin_ctzll(bits)], o->id);
 }
 
 /* ---- holders ---- */
 
-void tine_scheduler_hold(tine_scheduler *h, tine_object id) {
-    sched_object *o = tine_scheduler_object_find(h, id);
+void tine_scheduler_hold(tine_scheduler *s, tine_object id) {
+    sched_object *o = tine_scheduler_object_find(s, id);
     TINE_ASSERT_TRUE(o);
     o->holders++;
 }
 
-static void free_unheld(tine_scheduler *h, sched_object *o) {
-    o->work = NULL;
-    for (sched_object *work = o; work;) {
-        sched_object *at = work;
-        work = at->work;
+static void sched_object_free_unheld(tine_scheduler *s, sched_object *o) {
+    struct sched_object_stack stack = SLIST_HEAD_INITIALIZER(stack);
+    SLIST_INSERT_HEAD(&stack, o, stacked);
+    for (sched_object *at; (at = SLIST_FIRST(&stack));) {
+        SLIST_REMOVE_HEAD(&stack, stacked);
         for (uint32_t i = 0; at->payload && i < at->payload->n_refs; i++) {
-            sched_object *r = tine_scheduler_object_find(h, at->payload->refs[i]);
+            sched_object *r = tine_scheduler_object_find(s, at->payload->refs[i]);
             TINE_ASSERT(r && r->holders, >, 0);
-            if (--r->holders || r->state == SCHED_OBJECT_COMING) continue;
-            r->work = work;
-            work = r;
+            if (--r->holders || r->state == SCHED_OBJECT_EXPECTED) continue;
+            SLIST_INSERT_HEAD(&stack, r, stacked);
         }
-        tell_workers(h, at);
-        object_free(h, at);
+        sched_object_drop_replicas(s, at);
+        sched_object_free(s, at);
     }
 }
 
-/* One that is coming stays until it came, so that its maker can be told to drop it. */
-void tine_scheduler_unhold(tine_scheduler *h, tine_object id) {
-    sched_object *o = tine_scheduler_object_find(h, id);
+/* One that is expected stays on record until it arrives: its worker is then told to drop it. */
+void tine_scheduler_unhold(tine_scheduler *s, tine_object id) {
+    sched_object *o = tine_scheduler_object_find(s, id);
     TINE_ASSERT(o && o->holders, >, 0);
-    if (!--o->holders && o->state != SCHED_OBJECT_COMING) free_unheld(h, o);
+    if (!--o->holders && o->state != SCHED_OBJECT_EXPECTED) sched_object_free_unheld(s, o);
 }
 
-void tine_scheduler_hold_refs(tine_scheduler *h, const tine_payload *p) {
-    for (uint32_t i = 0; p && i < p->n_refs; i++) tine_scheduler_hold(h, p->refs[i]);
+void tine_scheduler_hold_refs(tine_scheduler *s, const tine_payload *p) {
+    for (uint32_t i = 0; p && i < p->n_refs; i++) tine_scheduler_hold(s, p->refs[i]);
 }
 
-void tine_scheduler_unhold_refs(tine_scheduler *h, const tine_payload *p) {
-    for (uint32_t i = 0; p && i < p->n_refs; i++) tine_scheduler_unhold(h, p->refs[i]);
+void tine_scheduler_unhold_refs(tine_scheduler *s, const tine_payload *p) {
+    for (uint32_t i = 0; p && i < p->n_refs; i++) tine_scheduler_unhold(s, p->refs[i]);
 }
 
-/* ---- what is on its way ---- */
+/* ---- arrival ---- */
 
-static uint64_t counter_of(tine_object id) {
+static uint64_t sched_object_counter(tine_object id) {
     return (id & ((UINT64_C(1) << SCHED_EPOCH_SHIFT) - 1)) >> 1;
 }
 
-static size_t early_place(const sched_worker *w, uint64_t counter) {
+static size_t sched_early_place(const sched_worker *w, uint64_t counter) {
     size_t low = 0, high = w->n_early;
     while (low < high) {
         size_t middle = (low + high) / 2;
@@ -126,19 +125,19 @@ static size_t early_place(const sched_worker *w, uint64_t counter) {
     return low;
 }
 
-static bool is_coming(const sched_worker *w, tine_object id) {
-    uint64_t counter = counter_of(id);
+static bool sched_object_is_expected(const sched_worker *w, tine_object id) {
+    uint64_t counter = sched_object_counter(id);
     if (id >> SCHED_EPOCH_SHIFT != w->epoch || counter <= w->put_low) return false;
-    size_t i = early_place(w, counter);
+    size_t i = sched_early_place(w, counter);
     return i == w->n_early || w->put_early[i] != counter;
 }
 
-static const char *mark_arrived(sched_worker *w, tine_object id) {
-    uint64_t counter = counter_of(id);
-    if (!is_coming(w, id))
-        return "it put an object under an id that is not its own, or twice under one";
-    if (w->n_early >= SCHED_MAX_EARLY) return "it does not count the objects that it puts";
-    size_t i = early_place(w, counter);
+static const char *sched_object_mark_arrived(sched_worker *w, tine_object id) {
+    uint64_t counter = sched_object_counter(id);
+    if (!sched_object_is_expected(w, id))
+        return "it sent an OBJECT with an id that is not its own, or with the same id twice";
+    if (w->n_early >= SCHED_MAX_EARLY) return "it does not number its OBJECTs consecutively";
+    size_t i = sched_early_place(w, counter);
     w->put_early =
         tine_scheduler_grow(w->put_early, &w->room_early, w->n_early + 1, sizeof *w->put_early);
     memmove(w->put_early + i + 1, w->put_early + i, (w->n_early - i) * sizeof *w->put_early);
@@ -154,142 +153,144 @@ static const char *mark_arrived(sched_worker *w, tine_object id) {
     return NULL;
 }
 
-static bool known(tine_scheduler *h, sched_worker *w, tine_object id) {
-    if (tine_scheduler_object_find(h, id)) return true;
-    if (!w || !is_coming(w, id) || w->coming >= SCHED_MAX_EARLY) return false;
-    object_new(h, id, SCHED_OBJECT_COMING);
-    w->coming++;
+static bool sched_object_known(tine_scheduler *s, sched_worker *w, tine_object id) {
+    if (tine_scheduler_object_find(s, id)) return true;
+    if (!w || !sched_object_is_expected(w, id) || w->n_expected >= SCHED_MAX_EARLY) return false;
+    sched_object_new(s, id, SCHED_OBJECT_EXPECTED);
+    w->n_expected++;
     return true;
 }
 
-bool tine_scheduler_mentions(tine_scheduler *h, sched_worker *w, const tine_payload *p,
-                             tine_object target) {
-    bool all = !target || (tine_object_is_module(target) && known(h, w, target));
-    for (uint32_t i = 0; all && p && i < p->n_refs; i++) all = known(h, w, p->refs[i]);
+bool tine_scheduler_refs_known(tine_scheduler *s, sched_worker *w, const tine_payload *p,
+                               tine_object target) {
+    bool all = !target || (tine_object_is_module(target) && sched_object_known(s, w, target));
+    for (uint32_t i = 0; all && p && i < p->n_refs; i++) all = sched_object_known(s, w, p->refs[i]);
     return all;
 }
 
 /* ---- to and from workers ---- */
 
-static void send_object(tine_scheduler *h, sched_worker *w, sched_object *o) {
-    sched_action *a = tine_scheduler_send(h, w->peer, TINE_MSG_OBJECT);
+static void sched_object_send(tine_scheduler *s, sched_worker *w, sched_object *o) {
+    sched_action *a = tine_scheduler_send(s, w->peer, TINE_MSG_OBJECT);
     a->a.message.object = o->id;
-    if (o->state == SCHED_OBJECT_BROKEN) {
+    if (o->state == SCHED_OBJECT_UNAVAILABLE) {
         a->a.message.status = TINE_ELOST;
-        a->a.message.text = a->memory = tine_scheduler_copy(
-            "the worker that made this object was lost, or it mentions one that is gone");
+        a->a.message.text = a->memory =
+            tine_scheduler_copy("the object is lost: its worker was lost, or an object that it "
+                                "references has been freed");
         return;
     }
     a->a.message.payload = tine_payload_ref(o->payload);
     if (o->class_name) a->a.message.text = a->memory = tine_scheduler_copy(o->class_name);
-    mark(o, &o->at, w);
+    sched_object_mark(o, &o->replicas, w);
 }
 
-void tine_scheduler_object_fetch(tine_scheduler *h, sched_worker *w, tine_object id) {
-    sched_object *o = tine_scheduler_object_find(h, id);
-    if (o && o->state != SCHED_OBJECT_COMING) {
-        send_object(h, w, o);
+void tine_scheduler_object_fetch(tine_scheduler *s, sched_worker *w, tine_object id) {
+    sched_object *o = tine_scheduler_object_find(s, id);
+    if (o && o->state != SCHED_OBJECT_EXPECTED) {
+        sched_object_send(s, w, o);
     } else if (o) {
-        mark(o, &o->wanted, w);
+        sched_object_mark(o, &o->fetchers, w);
     } else {
-        sched_action *a = tine_scheduler_send(h, w->peer, TINE_MSG_OBJECT);
+        sched_action *a = tine_scheduler_send(s, w->peer, TINE_MSG_OBJECT);
         a->a.message.object = id;
         a->a.message.status = TINE_EINVAL;
-        a->a.message.text = a->memory = tine_scheduler_text(
-            "there is no put value or module %#llx (any more)", (unsigned long long)id);
+        a->a.message.text = a->memory =
+            tine_scheduler_text("there is no put value or module %#llx; it may have been released",
+                                (unsigned long long)id);
     }
 }
 
-static void answer_fetchers(tine_scheduler *h, sched_object *o) {
+static void sched_object_answer_fetchers(tine_scheduler *s, sched_object *o) {
     for (size_t i = 0; i < o->words; i++)
-        for (; o->wanted[i]; o->wanted[i] &= o->wanted[i] - 1)
-            send_object(h, h->slots[i * 64 + (size_t)__builtin_ctzll(o->wanted[i])], o);
+        for (; o->fetchers[i]; o->fetchers[i] &= o->fetchers[i] - 1)
+            sched_object_send(s, s->slots[i * 64 + (size_t)__builtin_ctzll(o->fetchers[i])], o);
 }
 
-const char *tine_scheduler_object_arrived(tine_scheduler *h, sched_worker *w,
+const char *tine_scheduler_object_arrived(tine_scheduler *s, sched_worker *w,
                                           const tine_message *m) {
-    if (!m->payload) return "it put an object without contents";
-    const char *bad = mark_arrived(w, m->object);
+    if (!m->payload) return "it sent an OBJECT without a value";
+    const char *bad = sched_object_mark_arrived(w, m->object);
     if (bad) return bad;
-    sched_object *o = tine_scheduler_object_find(h, m->object);
+    sched_object *o = tine_scheduler_object_find(s, m->object);
     if (o)
-        w->coming--;
+        w->n_expected--;
     else
-        o = object_new(h, m->object, SCHED_OBJECT_COMING);
-    if (tine_scheduler_mentions(h, w, m->payload, 0)) {
-        o->state = SCHED_OBJECT_HERE;
+        o = sched_object_new(s, m->object, SCHED_OBJECT_EXPECTED);
+    if (tine_scheduler_refs_known(s, w, m->payload, 0)) {
+        o->state = SCHED_OBJECT_PRESENT;
         o->payload = tine_payload_ref(m->payload);
         o->class_name = m->text && *m->text ? tine_scheduler_copy(m->text) : NULL;
-        tine_scheduler_hold_refs(h, o->payload);
+        tine_scheduler_hold_refs(s, o->payload);
     } else {
-        o->state = SCHED_OBJECT_BROKEN;
+        o->state = SCHED_OBJECT_UNAVAILABLE;
     }
-    mark(o, &o->at, w);
-    o->holders++; /* ours, while it gets its real ones */
-    answer_fetchers(h, o);
-    sched_task *t = tine_scheduler_task_find(h, m->task);
+    sched_object_mark(o, &o->replicas, w);
+    o->holders++; /* until its task holds it */
+    sched_object_answer_fetchers(s, o);
+    sched_task *t = tine_scheduler_task_find(s, m->task);
     if (t && t->worker == w) {
-        tine_scheduler_task_hold(h, t, m->object);
-        tine_scheduler_task_received(h, t);
+        tine_scheduler_task_hold(s, t, m->object);
+        tine_scheduler_task_received(s, t);
     }
-    tine_scheduler_unhold(h, m->object);
+    tine_scheduler_unhold(s, m->object);
     return NULL;
 }
 
-void tine_scheduler_objects_lost(tine_scheduler *h, sched_worker *w) {
-    for (sched_object *o = h->object_first, *next; o; o = next) {
-        next = o->next;
+void tine_scheduler_objects_lost(tine_scheduler *s, sched_worker *w) {
+    for (sched_object *o = TAILQ_FIRST(&s->object_list), *next; o; o = next) {
+        next = TAILQ_NEXT(o, link);
         if (w->slot / 64 < o->words) {
-            o->at[w->slot / 64] &= ~(UINT64_C(1) << (w->slot % 64));
-            o->wanted[w->slot / 64] &= ~(UINT64_C(1) << (w->slot % 64));
+            o->replicas[w->slot / 64] &= ~(UINT64_C(1) << (w->slot % 64));
+            o->fetchers[w->slot / 64] &= ~(UINT64_C(1) << (w->slot % 64));
         }
-        if (o->state != SCHED_OBJECT_COMING || o->id >> SCHED_EPOCH_SHIFT != w->epoch) continue;
-        o->state = SCHED_OBJECT_BROKEN;
-        answer_fetchers(h, o);
-        if (!o->holders) object_free(h, o);
+        if (o->state != SCHED_OBJECT_EXPECTED || o->id >> SCHED_EPOCH_SHIFT != w->epoch) continue;
+        o->state = SCHED_OBJECT_UNAVAILABLE;
+        sched_object_answer_fetchers(s, o);
+        if (!o->holders) sched_object_free(s, o);
     }
 }
 
-void tine_scheduler_objects_free(tine_scheduler *h) {
-    while (h->object_first) object_free(h, h->object_first);
-    tine_idmap_fini(&h->objects);
+void tine_scheduler_objects_free(tine_scheduler *s) {
+    for (sched_object *o; (o = TAILQ_FIRST(&s->object_list));) sched_object_free(s, o);
+    tine_idmap_fini(&s->objects);
 }
 
-/* ---- this process's own ---- */
+/* ---- objects of this process ---- */
 
-tine_error tine_scheduler_object(tine_scheduler *h, tine_object *out, const char *class_name,
+tine_error tine_scheduler_object(tine_scheduler *s, tine_object *out, const char *class_name,
                                  tine_payload *payload) {
     if (!payload) return TINE_EINVAL;
-    if (!tine_scheduler_mentions(h, NULL, payload, 0)) return TINE_EINVAL;
-    tine_object id = ++h->handles << 1 | (class_name ? 1 : 0);
-    sched_object *o = object_new(h, id, SCHED_OBJECT_HERE);
+    if (!tine_scheduler_refs_known(s, NULL, payload, 0)) return TINE_EINVAL;
+    tine_object id = ++s->last_object << 1 | (class_name ? 1 : 0);
+    sched_object *o = sched_object_new(s, id, SCHED_OBJECT_PRESENT);
     o->payload = tine_payload_ref(payload);
     o->class_name = class_name ? tine_scheduler_copy(class_name) : NULL;
     o->holders = o->handles = 1;
-    h->stats.objects_made = h->handles;
-    tine_scheduler_hold_refs(h, payload);
+    s->stats.objects_made = s->last_object;
+    tine_scheduler_hold_refs(s, payload);
     *out = id;
     return TINE_OK;
 }
 
-void tine_scheduler_object_retain(tine_scheduler *h, tine_object id) {
-    sched_object *o = tine_scheduler_object_find(h, id);
+void tine_scheduler_object_retain(tine_scheduler *s, tine_object id) {
+    sched_object *o = tine_scheduler_object_find(s, id);
     if (!o) return;
     o->holders++;
     o->handles++;
 }
 
-void tine_scheduler_object_release(tine_scheduler *h, tine_object id) {
-    sched_object *o = tine_scheduler_object_find(h, id);
+void tine_scheduler_object_release(tine_scheduler *s, tine_object id) {
+    sched_object *o = tine_scheduler_object_find(s, id);
     if (!o || !o->handles) return;
     o->handles--;
-    tine_scheduler_unhold(h, id);
+    tine_scheduler_unhold(s, id);
 }
 
-tine_payload *tine_scheduler_object_payload(tine_scheduler *h, tine_object id,
+tine_payload *tine_scheduler_object_payload(tine_scheduler *s, tine_object id,
                                             const char **class_name) {
-    sched_object *o = tine_scheduler_object_find(h, id);
-    if (!o || o->state != SCHED_OBJECT_HERE) return NULL;
+    sched_object *o = tine_scheduler_object_find(s, id);
+    if (!o || o->state != SCHED_OBJECT_PRESENT) return NULL;
     if (class_name) *class_name = o->class_name;
     return o->payload;
 }

@@ -1,9 +1,9 @@
-/* Peers: a connection is a guest until its HELLO is accepted, then a worker, until it is lost or
- * cut off.
+/* Peers: a connection is a handshake until its HELLO is accepted, then a worker, until it is lost or
+ * dropped.
  *
- * Whoever is cut off is forgotten here at once, its tasks are queued again or failed; the
- * transport's own report of the loss then names a peer that nobody knows, and is ignored. A
- * rejected guest is left a moment to read why. */
+ * The record of a dropped peer is freed at once, and its tasks are queued again or fail. What the
+ * transport reports of it later names an unknown peer and is ignored. A rejected peer is dropped
+ * after a grace period in which it can receive the REJECT. */
 #include "runtime/scheduler/internal.h"
 
 #include <inttypes.h>
@@ -12,33 +12,33 @@
 
 enum { REJECT_GRACE_NS = 1000000000 };
 
-/* ---- groups: what is served ---- */
+/* ---- groups ---- */
 
-static int by_text(const void *a, const void *b) {
+static int sched_name_compare(const void *a, const void *b) {
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-static char **copy_names(const char *const *names, uint32_t n) {
+static char **sched_names_copy(const char *const *names, uint32_t n) {
     char **copy = tine_scheduler_alloc(((size_t)n + 1) * sizeof *copy);
     for (uint32_t i = 0; i < n; i++) copy[i] = tine_scheduler_copy(names[i]);
-    qsort(copy, n, sizeof *copy, by_text);
+    qsort(copy, n, sizeof *copy, sched_name_compare);
     return copy;
 }
 
-static bool same_list(char *const *a, char *const *b, uint32_t n) {
+static bool sched_names_equal(char *const *a, char *const *b, uint32_t n) {
     for (uint32_t i = 0; i < n; i++)
         if (strcmp(a[i], b[i])) return false;
     return true;
 }
 
-static void free_names(char **names, uint32_t n) {
+static void sched_names_free(char **names, uint32_t n) {
     for (uint32_t i = 0; names && i < n; i++) free(names[i]);
     free(names);
 }
 
 void tine_scheduler_group_fini(sched_group *g) {
-    free_names(g->functions, g->n_functions);
-    free_names(g->classes, g->n_classes);
+    sched_names_free(g->functions, g->n_functions);
+    sched_names_free(g->classes, g->n_classes);
     free(g->open);
     *g = (sched_group){0};
 }
@@ -46,126 +46,130 @@ void tine_scheduler_group_fini(sched_group *g) {
 bool tine_scheduler_group_serves(const sched_group *g, const sched_callable *c) {
     char **names = c->method ? g->classes : g->functions;
     return bsearch(&c->name, names, c->method ? g->n_classes : g->n_functions, sizeof *names,
-                   by_text);
+                   sched_name_compare);
 }
 
-static void note_group(tine_scheduler *h, size_t i) {
+static void sched_group_register(tine_scheduler *s, size_t i) {
     uint64_t bit = UINT64_C(1) << (i % 64);
-    for (sched_callable *c = h->all; c; c = c->all_next) {
-        if (tine_scheduler_group_serves(&h->groups[i], c))
+    sched_callable *c;
+    TAILQ_FOREACH (c, &s->all, all_link) {
+        if (tine_scheduler_group_serves(&s->groups[i], c))
             c->serves[i / 64] |= bit;
         else
             c->serves[i / 64] &= ~bit;
     }
 }
 
-static size_t free_group(tine_scheduler *h) {
-    if (h->n_groups < SCHED_GROUPS) return h->n_groups++;
+static size_t sched_group_slot(tine_scheduler *s) {
+    if (s->n_groups < SCHED_GROUPS) return s->n_groups++;
     size_t oldest = SCHED_GROUPS;
     for (size_t i = 0; i < SCHED_GROUPS; i++)
-        if (!h->groups[i].workers &&
-            (oldest == SCHED_GROUPS || h->groups[i].last_used < h->groups[oldest].last_used))
+        if (!s->groups[i].workers &&
+            (oldest == SCHED_GROUPS || s->groups[i].last_used < s->groups[oldest].last_used))
             oldest = i;
-    if (oldest < SCHED_GROUPS) tine_scheduler_group_fini(&h->groups[oldest]);
+    if (oldest < SCHED_GROUPS) tine_scheduler_group_fini(&s->groups[oldest]);
     return oldest;
 }
 
-/* The group with these names, made if there is none; NULL when there are too many different
- * ones. */
-static sched_group *group_for(tine_scheduler *h, const tine_hello *hello) {
-    sched_group new = {.functions = copy_names(hello->functions, hello->n_functions),
-                       .classes = copy_names(hello->classes, hello->n_classes),
+/* The group with these names, made if there is none; NULL: there are too many. */
+static sched_group *sched_group_for(tine_scheduler *s, const tine_hello *hello) {
+    sched_group new = {.functions = sched_names_copy(hello->functions, hello->n_functions),
+                       .classes = sched_names_copy(hello->classes, hello->n_classes),
                        .n_functions = hello->n_functions,
                        .n_classes = hello->n_classes};
-    for (size_t i = 0; i < h->n_groups; i++) {
-        sched_group *g = &h->groups[i];
+    for (size_t i = 0; i < s->n_groups; i++) {
+        sched_group *g = &s->groups[i];
         if (g->n_functions != new.n_functions || g->n_classes != new.n_classes) continue;
-        if (!same_list(g->functions, new.functions, new.n_functions)) continue;
-        if (!same_list(g->classes, new.classes, new.n_classes)) continue;
+        if (!sched_names_equal(g->functions, new.functions, new.n_functions)) continue;
+        if (!sched_names_equal(g->classes, new.classes, new.n_classes)) continue;
         tine_scheduler_group_fini(&new);
         return g;
     }
-    size_t i = free_group(h);
+    size_t i = sched_group_slot(s);
     if (i == SCHED_GROUPS) {
         tine_scheduler_group_fini(&new);
         return NULL;
     }
-    h->groups[i] = new;
-    note_group(h, i);
-    return &h->groups[i];
+    s->groups[i] = new;
+    sched_group_register(s, i);
+    return &s->groups[i];
 }
 
-/* ---- guests and workers ---- */
+/* ---- handshakes and workers ---- */
 
-sched_peer *tine_scheduler_peer(const tine_scheduler *h, tine_peer peer) {
-    return tine_idmap_get(&h->peers, peer);
+sched_peer *tine_scheduler_peer(const tine_scheduler *s, tine_peer peer) {
+    return tine_idmap_get(&s->peers, peer);
 }
 
-void tine_scheduler_peer_up(tine_scheduler *h, tine_peer peer, int64_t now) {
-    if (!peer || tine_scheduler_peer(h, peer)) return;
-    sched_guest *g = tine_scheduler_alloc(sizeof *g);
+void tine_scheduler_peer_up(tine_scheduler *s, tine_peer peer, int64_t now) {
+    if (!peer || tine_scheduler_peer(s, peer)) return;
+    sched_handshake *g = tine_scheduler_alloc(sizeof *g);
     g->peer = peer;
-    g->deadline = now + h->config.hello_timeout_ns;
+    g->deadline = now + s->config.hello_timeout_ns;
     sched_peer *p = tine_scheduler_alloc(sizeof *p);
-    p->guest = g;
-    tine_idmap_put(&h->peers, peer, p);
-    SCHED_APPEND(h->guests, h->guests_last, g, prev, next);
+    p->handshake = g;
+    tine_idmap_put(&s->peers, peer, p);
+    TAILQ_INSERT_TAIL(&s->handshakes, g, link);
 }
 
-void tine_scheduler_guest_free(tine_scheduler *h, sched_guest *g) {
-    SCHED_UNLINK(h->guests, h->guests_last, g, prev, next);
+void tine_scheduler_handshake_free(tine_scheduler *s, sched_handshake *g) {
+    TAILQ_REMOVE(&s->handshakes, g, link);
     free(g);
 }
 
-static void reject(tine_scheduler *h, sched_guest *g, bool bad, char *text, int64_t now) {
-    sched_action *a = tine_scheduler_send(h, g->peer, TINE_MSG_REJECT);
+static void sched_handshake_reject(tine_scheduler *s, sched_handshake *g, bool bad, char *text,
+                                   int64_t now) {
+    sched_action *a = tine_scheduler_send(s, g->peer, TINE_MSG_REJECT);
     a->a.message.text = a->memory = text;
-    tine_scheduler_log(h, 1, tine_scheduler_text("peer %" PRIu64 " rejected: %s", g->peer, text));
-    h->stats.peers_bad += bad;
+    tine_scheduler_log(s, 1,
+                       tine_scheduler_text("peer %" PRIu64 " was rejected: %s", g->peer, text));
+    s->stats.peers_bad += bad;
     g->rejected = true;
     g->deadline = now + REJECT_GRACE_NS;
 }
 
-static uint32_t free_slot(tine_scheduler *h) {
-    for (size_t i = 0; i < h->n_slots; i++)
-        if (!h->slots[i]) return (uint32_t)i;
-    size_t room = h->n_slots;
-    h->slots = tine_scheduler_grow(h->slots, &room, h->n_slots + 1, sizeof(sched_worker *));
-    memset(h->slots + h->n_slots, 0, (room - h->n_slots) * sizeof(sched_worker *));
-    uint32_t slot = (uint32_t)h->n_slots;
-    h->n_slots = room;
+static uint32_t sched_worker_slot(tine_scheduler *s) {
+    for (size_t i = 0; i < s->n_slots; i++)
+        if (!s->slots[i]) return (uint32_t)i;
+    size_t room = s->n_slots;
+    s->slots = tine_scheduler_grow(s->slots, &room, s->n_slots + 1, sizeof(sched_worker *));
+    memset(s->slots + s->n_slots, 0, (room - s->n_slots) * sizeof(sched_worker *));
+    uint32_t slot = (uint32_t)s->n_slots;
+    s->n_slots = room;
     return slot;
 }
 
-static void join(tine_scheduler *h, tine_peer peer, const tine_hello *hello, sched_group *group) {
+static void sched_worker_join(tine_scheduler *s, tine_peer peer, const tine_hello *hello,
+                              sched_group *group) {
     sched_worker *w = tine_scheduler_alloc(sizeof *w);
     w->peer = peer;
-    w->epoch = ++h->epochs;
+    w->epoch = ++s->last_epoch;
     w->pid = hello->pid;
     w->rank = hello->rank;
     w->host = tine_scheduler_copy(hello->host);
     w->token = tine_scheduler_copy(hello->token);
     w->kernel = tine_scheduler_copy(hello->kernel);
     w->group = group;
-    w->window_left = h->config.window;
-    w->slot = free_slot(h);
-    h->slots[w->slot] = w;
-    SCHED_APPEND(h->workers, h->workers_last, w, prev, next);
-    tine_scheduler_peer(h, peer)->worker = w;
+    w->window_left = s->config.window;
+    w->slot = sched_worker_slot(s);
+    s->slots[w->slot] = w;
+    TAILQ_INIT(&w->running);
+    LIST_INIT(&w->detached);
+    TAILQ_INSERT_TAIL(&s->workers, w, link);
+    tine_scheduler_peer(s, peer)->worker = w;
     group->workers++;
-    group->last_used = ++h->joined;
-    h->stats.workers++;
-    tine_scheduler_worker_update(h, w);
-    sched_action *a = tine_scheduler_send(h, peer, TINE_MSG_WELCOME);
+    group->last_used = ++s->n_joined;
+    s->stats.workers++;
+    tine_scheduler_worker_update(s, w);
+    sched_action *a = tine_scheduler_send(s, peer, TINE_MSG_WELCOME);
     a->a.message.epoch = w->epoch;
-    a->a.message.window = h->config.window;
-    a->a.message.flags = h->trace;
-    tine_scheduler_push(h, TINE_SCHEDULER_JOINED)->a.peer = peer;
-    tine_scheduler_log(h, 2,
+    a->a.message.window = s->config.window;
+    a->a.message.flags = s->trace;
+    tine_scheduler_log(s, 2,
                        tine_scheduler_text("worker pid %u (host %.64s) joined", w->pid, w->host));
 }
 
-static bool complete_hello(const tine_hello *e) {
+static bool sched_hello_complete(const tine_hello *e) {
     if (!e || e->n_functions > SCHED_MAX_NAMES || e->n_classes > SCHED_MAX_NAMES) return false;
     for (uint32_t i = 0; i < e->n_functions; i++)
         if (!e->functions[i]) return false;
@@ -174,39 +178,45 @@ static bool complete_hello(const tine_hello *e) {
     return true;
 }
 
-void tine_scheduler_hello(tine_scheduler *h, sched_guest *g, const tine_hello *hello, int64_t now) {
+void tine_scheduler_hello(tine_scheduler *s, sched_handshake *g, const tine_hello *hello,
+                          int64_t now) {
     tine_peer peer = g->peer;
     sched_group *group = NULL;
     if (g->rejected) return;
-    if (!complete_hello(hello)) {
-        tine_scheduler_cut(h, peer, true, "its hello is incomplete or names too much");
+    if (!sched_hello_complete(hello)) {
+        tine_scheduler_drop(s, peer, true,
+                            "its HELLO is incomplete, or names too many functions or classes");
     } else if (hello->version != TINE_PROTOCOL_VERSION) {
-        reject(h, g, true,
-               tine_scheduler_text("the worker speaks version %u of the protocol and the "
-                                   "coordinator version %d; install "
-                                   "the same Tine on both sides",
-                                   hello->version, TINE_PROTOCOL_VERSION),
-               now);
-    } else if (h->stopped) {
-        reject(h, g, false, tine_scheduler_copy("the coordinator is shutting down"), now);
-    } else if (!(group = group_for(h, hello)) ||
-               h->epochs >= (1u << (64 - SCHED_EPOCH_SHIFT)) - 1) {
-        reject(h, g, false,
-               tine_scheduler_text("more than %d different sets of functions are served at once",
-                                   SCHED_GROUPS),
-               now);
+        sched_handshake_reject(
+            s, g, true,
+            tine_scheduler_text("the worker speaks version %u of the protocol and the "
+                                "coordinator version %d; install "
+                                "the same Tine on both sides",
+                                hello->version, TINE_PROTOCOL_VERSION),
+            now);
+    } else if (s->stopped) {
+        sched_handshake_reject(s, g, false, tine_scheduler_copy("the coordinator is shutting down"),
+                               now);
+    } else if (!(group = sched_group_for(s, hello)) ||
+               s->last_epoch >= (1u << (64 - SCHED_EPOCH_SHIFT)) - 1) {
+        sched_handshake_reject(
+            s, g, false,
+            tine_scheduler_text("more than %d different sets of functions are served at once; use "
+                                "fewer different worker programs",
+                                SCHED_GROUPS),
+            now);
     } else {
-        tine_scheduler_peer(h, peer)->guest = NULL;
-        tine_scheduler_guest_free(h, g);
-        join(h, peer, hello, group);
-        tine_scheduler_sweep(h);
+        tine_scheduler_peer(s, peer)->handshake = NULL;
+        tine_scheduler_handshake_free(s, g);
+        sched_worker_join(s, peer, hello, group);
+        tine_scheduler_sweep(s);
     }
 }
 
-void tine_scheduler_worker_free(tine_scheduler *h, sched_worker *w) {
-    SCHED_UNLINK(h->workers, h->workers_last, w, prev, next);
-    tine_scheduler_undirty(h, w);
-    h->slots[w->slot] = NULL;
+void tine_scheduler_worker_free(tine_scheduler *s, sched_worker *w) {
+    TAILQ_REMOVE(&s->workers, w, link);
+    tine_scheduler_flush_dequeue(s, w);
+    s->slots[w->slot] = NULL;
     free(w->host);
     free(w->token);
     free(w->kernel);
@@ -215,90 +225,94 @@ void tine_scheduler_worker_free(tine_scheduler *h, sched_worker *w) {
     free(w);
 }
 
-/* First all forks of its tasks are cut loose, so that what they still do answers nobody; then its
- * own tasks are judged. */
-void tine_scheduler_worker_lost(tine_scheduler *h, sched_worker *w, const char *reason) {
-    w->dead = true;
+/* The forks of its tasks become orphans first, so that their ends complete nothing; then its own
+ * tasks are queued again or fail. */
+void tine_scheduler_worker_lost(tine_scheduler *s, sched_worker *w, const char *reason) {
+    w->lost = true;
     w->group->workers--;
-    h->stats.workers--;
-    tine_scheduler_worker_update(h, w);
-    for (sched_task *t = w->run_first; t; t = t->run_next)
-        while (t->children) tine_scheduler_task_orphan(h, t->children);
-    while (w->strays) tine_scheduler_task_orphan(h, w->strays);
-    tine_scheduler_objects_lost(h, w);
-    while (w->run_first) tine_scheduler_task_lost(h, w->run_first, w, reason);
+    s->stats.workers--;
+    tine_scheduler_worker_update(s, w);
+    sched_task *t;
+    TAILQ_FOREACH (t, &w->running, run_link)
+        for (sched_task *child; (child = LIST_FIRST(&t->children));)
+            tine_scheduler_task_orphan(s, child);
+    while ((t = LIST_FIRST(&w->detached))) tine_scheduler_task_orphan(s, t);
+    tine_scheduler_objects_lost(s, w);
+    while ((t = TAILQ_FIRST(&w->running))) tine_scheduler_task_lost(s, t, w, reason);
     TINE_ASSERT(w->outstanding, ==, 0);
-    tine_scheduler_worker_free(h, w);
-    tine_scheduler_sweep(h);
+    tine_scheduler_worker_free(s, w);
+    tine_scheduler_sweep(s);
 }
 
-static void forget(tine_scheduler *h, tine_peer peer, const char *reason) {
-    sched_peer *p = tine_idmap_remove(&h->peers, peer);
+static void sched_peer_forget(tine_scheduler *s, tine_peer peer, const char *reason) {
+    sched_peer *p = tine_idmap_remove(&s->peers, peer);
     if (!p) return;
-    if (p->guest) tine_scheduler_guest_free(h, p->guest);
-    if (p->worker) tine_scheduler_worker_lost(h, p->worker, reason);
+    if (p->handshake) tine_scheduler_handshake_free(s, p->handshake);
+    if (p->worker) tine_scheduler_worker_lost(s, p->worker, reason);
     free(p);
 }
 
-void tine_scheduler_cut(tine_scheduler *h, tine_peer peer, bool bad, const char *why) {
-    sched_peer *p = tine_scheduler_peer(h, peer);
+void tine_scheduler_drop(tine_scheduler *s, tine_peer peer, bool bad, const char *why) {
+    sched_peer *p = tine_scheduler_peer(s, peer);
     if (!p) return;
-    bool rejected = p->guest && p->guest->rejected;
-    h->stats.peers_bad += bad && !rejected;
-    sched_action *a = tine_scheduler_push(h, TINE_SCHEDULER_CUT);
+    bool rejected = p->handshake && p->handshake->rejected;
+    s->stats.peers_bad += bad && !rejected;
+    sched_action *a = tine_scheduler_push(s, TINE_SCHEDULER_DROP);
     a->a.peer = peer;
     a->a.bad = bad;
     a->a.text = a->memory = tine_scheduler_copy(why);
     if (bad && !rejected && p->worker)
-        tine_scheduler_log(h, 1,
-                           tine_scheduler_text("worker pid %u (host %.64s) is dropped: %s",
+        tine_scheduler_log(s, 1,
+                           tine_scheduler_text("worker pid %u (host %.64s) was dropped: %s",
                                                p->worker->pid, p->worker->host, why));
     else if (bad && !rejected)
-        tine_scheduler_log(h, 1, tine_scheduler_text("peer %" PRIu64 " is dropped: %s", peer, why));
+        tine_scheduler_log(s, 1,
+                           tine_scheduler_text("peer %" PRIu64 " was dropped: %s", peer, why));
     char *reason = tine_scheduler_text("dropped: %s", why);
-    forget(h, peer, reason);
+    sched_peer_forget(s, peer, reason);
     free(reason);
 }
 
-void tine_scheduler_peer_lost(tine_scheduler *h, tine_peer peer, const char *reason, int64_t now) {
-    (void)now;
-    sched_peer *p = tine_scheduler_peer(h, peer);
+void tine_scheduler_peer_lost(tine_scheduler *s, tine_peer peer, const char *reason) {
+    sched_peer *p = tine_scheduler_peer(s, peer);
     if (!p) return;
     if (!reason) reason = "the connection was closed";
-    if (p->worker && !h->stopped)
-        tine_scheduler_log(h, 1,
-                           tine_scheduler_text("worker pid %u (host %.64s) is lost: %s",
+    if (p->worker && !s->stopped)
+        tine_scheduler_log(s, 1,
+                           tine_scheduler_text("worker pid %u (host %.64s) was lost: %s",
                                                p->worker->pid, p->worker->host, reason));
-    forget(h, peer, reason);
-    tine_scheduler_dispatch(h);
+    sched_peer_forget(s, peer, reason);
+    tine_scheduler_dispatch(s);
 }
 
-void tine_scheduler_garbage(tine_scheduler *h, tine_peer peer, const char *why, int64_t now) {
-    (void)now;
-    char *text = tine_scheduler_text("it sent what is not of this protocol: %s",
-                                     why ? why : "undecodable bytes");
-    tine_scheduler_cut(h, peer, true, text);
+void tine_scheduler_garbage(tine_scheduler *s, tine_peer peer, const char *why) {
+    char *text = tine_scheduler_text("it sent bytes that are not a message: %s",
+                                     why ? why : "they cannot be decoded");
+    tine_scheduler_drop(s, peer, true, text);
     free(text);
-    tine_scheduler_dispatch(h);
+    tine_scheduler_dispatch(s);
 }
 
-/* ---- what is known ---- */
+/* ---- queries ---- */
 
-static void describe(const sched_worker *w, tine_worker_info *out) {
+static void sched_worker_describe(const sched_worker *w, tine_worker_info *out) {
     *out = (tine_worker_info){w->peer, w->epoch, w->pid,    w->rank,
                               w->host, w->token, w->kernel, w->tasks_done};
 }
 
-size_t tine_scheduler_workers(const tine_scheduler *h, tine_worker_info *out, size_t room) {
+size_t tine_scheduler_workers(const tine_scheduler *s, tine_worker_info *out, size_t room) {
     size_t n = 0;
-    for (const sched_worker *w = h->workers; w; w = w->next, n++)
-        if (n < room) describe(w, &out[n]);
+    const sched_worker *w;
+    TAILQ_FOREACH (w, &s->workers, link) {
+        if (n < room) sched_worker_describe(w, &out[n]);
+        n++;
+    }
     return n;
 }
 
-bool tine_scheduler_worker(const tine_scheduler *h, tine_peer peer, tine_worker_info *out) {
-    const sched_peer *p = tine_scheduler_peer(h, peer);
+bool tine_scheduler_worker(const tine_scheduler *s, tine_peer peer, tine_worker_info *out) {
+    const sched_peer *p = tine_scheduler_peer(s, peer);
     if (!p || !p->worker) return false;
-    describe(p->worker, out);
+    sched_worker_describe(p->worker, out);
     return true;
 }

@@ -1,13 +1,13 @@
-/* The sentences that users read at wait: what happened, to what, where, and what to do. */
+/* The error sentences that tine_wait reports: what happened, to which task, on which worker, and what
+ * to do. */
 #include "runtime/scheduler/internal.h"
 
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    MAX_CAUSE = 4096
-}; /* a failure that passes up through a thousand nested tasks must not grow without limit */
+/* A failure that passes up through many nested tasks grows no further than this. */
+enum { MAX_CAUSE = 4096 };
 
 char *tine_scheduler_text(const char *format, ...) {
     char *text = NULL;
@@ -20,30 +20,30 @@ char *tine_scheduler_text(const char *format, ...) {
 }
 
 /* "worker pid 12 (host a, rank 1)" */
-static void name_worker(char *out, size_t size, const sched_worker *w) {
+static void sched_worker_name(char *out, size_t size, const sched_worker *w) {
     if (w->rank >= 0)
         snprintf(out, size, "worker pid %u (host %.64s, rank %d)", w->pid, w->host, w->rank);
     else
         snprintf(out, size, "worker pid %u (host %.64s)", w->pid, w->host);
 }
 
-static uint32_t attempts_of(const tine_scheduler *h, const sched_task *t) {
-    return t->flags & TINE_REPEATABLE ? h->config.max_attempts : 1;
+static uint32_t sched_task_attempts(const tine_scheduler *s, const sched_task *t) {
+    return t->flags & TINE_REPEATABLE ? s->config.max_attempts : 1;
 }
 
-char *tine_scheduler_text_failed(const tine_scheduler *h, const sched_task *t,
+char *tine_scheduler_text_failed(const tine_scheduler *s, const sched_task *t,
                                  const sched_worker *w, const char *cause) {
     char where[160];
-    name_worker(where, sizeof where, w);
+    sched_worker_name(where, sizeof where, w);
     return tine_scheduler_text("task \"%s\" failed on %s, attempt %u of %u: %.*s",
-                               t->callable->shown, where, t->attempt, attempts_of(h, t), MAX_CAUSE,
-                               cause && *cause ? cause : "no reason given");
+                               t->callable->display, where, t->attempt, sched_task_attempts(s, t),
+                               MAX_CAUSE, cause && *cause ? cause : "no reason given");
 }
 
-char *tine_scheduler_text_lost(const tine_scheduler *h, const sched_task *t, const sched_worker *w,
+char *tine_scheduler_text_lost(const tine_scheduler *s, const sched_task *t, const sched_worker *w,
                                const char *reason) {
     char where[160], how[200];
-    name_worker(where, sizeof where, w);
+    sched_worker_name(where, sizeof where, w);
     if (!strncmp(reason, "killed by", 9))
         snprintf(how, sizeof how, "was %.160s", reason);
     else if (!strncmp(reason, "was ", 4) || !strncmp(reason, "exited ", 7) ||
@@ -55,22 +55,22 @@ char *tine_scheduler_text_lost(const tine_scheduler *h, const sched_task *t, con
                              ? ""
                              : "; register it with TINE_REPEATABLE_FUNCTION to have it run again";
     return tine_scheduler_text("%s %s while running \"%s\" (attempt %u of %u)%s", where, how,
-                               t->callable->shown, t->attempt, attempts_of(h, t), advice);
+                               t->callable->display, t->attempt, sched_task_attempts(s, t), advice);
 }
 
-char *tine_scheduler_describe(const tine_scheduler *h, uint64_t ticket) {
+char *tine_scheduler_describe(const tine_scheduler *s, uint64_t ticket) {
     char where[160];
     const sched_task *t = NULL;
-    for (size_t i = 0; i < h->n_chunks * SCHED_CHUNK && !t; i++) {
-        const sched_task *u = &h->chunks[i / SCHED_CHUNK][i % SCHED_CHUNK];
+    for (size_t i = 0; i < tine_scheduler_task_slots(s) && !t; i++) {
+        const sched_task *u = tine_scheduler_task_at(s, i);
         if (u->state != SCHED_FREE && !u->owner && !u->orphan && u->ticket == ticket) t = u;
     }
     if (!t) return NULL;
-    if (!t->worker) return tine_scheduler_text("\"%s\" has not started", t->callable->shown);
-    name_worker(where, sizeof where, t->worker);
-    return tine_scheduler_text("\"%s\" %s %s, attempt %u of %u", t->callable->shown,
+    if (!t->worker) return tine_scheduler_text("\"%s\" has not started", t->callable->display);
+    sched_worker_name(where, sizeof where, t->worker);
+    return tine_scheduler_text("\"%s\" %s %s, attempt %u of %u", t->callable->display,
                                t->suspended ? "waits for its own forks on" : "runs on", where,
-                               t->attempt, attempts_of(h, t));
+                               t->attempt, sched_task_attempts(s, t));
 }
 
 /* Edits (insert, remove, change) that turn a into b; both are cut off after 63 characters. */
@@ -102,11 +102,11 @@ static void nearest(const char *name, char *const *names, uint32_t n, const char
     }
 }
 
-char *tine_scheduler_text_unknown(const tine_scheduler *h, const sched_callable *c) {
+char *tine_scheduler_text_unknown(const tine_scheduler *s, const sched_callable *c) {
     const char *best = NULL;
     size_t at = 1 + strlen(c->name) / 2; /* further off it is another word */
-    for (size_t i = 0; i < h->n_groups; i++) {
-        const sched_group *g = &h->groups[i];
+    for (size_t i = 0; i < s->n_groups; i++) {
+        const sched_group *g = &s->groups[i];
         if (!g->workers) continue;
         nearest(c->name, c->method ? g->classes : g->functions,
                 c->method ? g->n_classes : g->n_functions, &best, &at);

@@ -26,9 +26,9 @@ static double seconds(void) {
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-static void drain(tine_scheduler *h) {
+static void drain(tine_scheduler *s) {
     tine_scheduler_action a;
-    while (tine_scheduler_next(h, &a)) {
+    while (tine_scheduler_next(s, &a)) {
         if (a.kind == TINE_SCHEDULER_COMPLETE) {
             n_completed++;
             tine_payload_unref(a.payload);
@@ -43,7 +43,7 @@ static void drain(tine_scheduler *h) {
     }
 }
 
-static void answer_all(tine_scheduler *h) {
+static void answer_all(tine_scheduler *s) {
     size_t n = n_replies;
     static reply now[1 << 20];
     memcpy(now, replies, n * sizeof *now);
@@ -55,15 +55,15 @@ static void answer_all(tine_scheduler *h) {
                           .epoch = now[i].epoch,
                           .run_ns = 1000,
                           .payload = result};
-        tine_scheduler_message(h, now[i].peer, &m, 0);
+        tine_scheduler_message(s, now[i].peer, &m, 0);
     }
-    drain(h);
+    drain(s);
 }
 
 static tine_scheduler *open_scheduler(void) {
-    tine_scheduler *h = NULL;
+    tine_scheduler *s = NULL;
     tine_scheduler_config config = {.expected_workers = WORKERS};
-    if (tine_scheduler_new(&h, &config)) return NULL;
+    if (tine_scheduler_new(&s, &config)) return NULL;
     for (tine_peer p = 1; p <= WORKERS; p++) {
         tine_hello hello = {.version = TINE_PROTOCOL_VERSION,
                             .host = "bench",
@@ -71,52 +71,52 @@ static tine_scheduler *open_scheduler(void) {
                             .n_functions = 1,
                             .classes = (const char *const[]){"C"},
                             .n_classes = 1};
-        tine_scheduler_peer_up(h, p, 0);
-        tine_scheduler_message(h, p, &(tine_message){.type = TINE_MSG_HELLO, .hello = &hello}, 0);
+        tine_scheduler_peer_up(s, p, 0);
+        tine_scheduler_message(s, p, &(tine_message){.type = TINE_MSG_HELLO, .hello = &hello}, 0);
     }
-    drain(h);
+    drain(s);
     n_completed = n_results = n_replies = 0;
     credit = 4096;
-    return h;
+    return s;
 }
 
-static void close_scheduler(tine_scheduler *h, const char *name, double began) {
+static void close_scheduler(tine_scheduler *s, const char *name, double began) {
     printf("%-44s %6.3f us per fork\n", name, (seconds() - began) * 1e6 / FORKS);
-    tine_scheduler_stop(h, 0);
-    drain(h);
-    tine_scheduler_free(h);
+    tine_scheduler_stop(s);
+    drain(s);
+    tine_scheduler_free(s);
 }
 
-static void program_forks(const char *name, tine_object module, tine_scheduler *h,
+static void program_forks(const char *name, tine_object module, tine_scheduler *s,
                           tine_payload *arguments) {
     tine_target target =
         module ? (tine_target){"C", "forward", module} : (tine_target){.name = "f"};
     double began = seconds();
-    tine_scheduler_stats s;
+    tine_scheduler_stats stats;
     for (uint64_t ticket = 1; ticket <= FORKS; ticket++) {
-        tine_scheduler_fork(h, ticket, &target, 0, arguments, 0);
+        tine_scheduler_fork(s, ticket, &target, 0, arguments);
         if (ticket % 64) continue;
-        drain(h);
-        tine_scheduler_stats_get(h, &s);
-        while (s.ready >= MAX_READY) {
-            answer_all(h);
-            tine_scheduler_stats_get(h, &s);
+        drain(s);
+        tine_scheduler_stats_get(s, &stats);
+        while (stats.ready >= MAX_READY) {
+            answer_all(s);
+            tine_scheduler_stats_get(s, &stats);
         }
     }
-    drain(h);
-    while (n_completed < FORKS) answer_all(h);
-    close_scheduler(h, name, began);
+    drain(s);
+    while (n_completed < FORKS) answer_all(s);
+    close_scheduler(s, name, began);
 }
 
 static void nested_forks(tine_payload *arguments) {
-    tine_scheduler *h = open_scheduler();
+    tine_scheduler *s = open_scheduler();
     double began = seconds();
-    tine_scheduler_fork(h, 1, &(tine_target){.name = "f"}, 0, arguments, 0);
-    drain(h);
+    tine_scheduler_fork(s, 1, &(tine_target){.name = "f"}, 0, arguments);
+    drain(s);
     reply root = replies[0];
     n_replies = 0;
     tine_scheduler_message(
-        h, root.peer, &(tine_message){.type = TINE_MSG_SUSPEND, .ids = &root.task, .n_ids = 1}, 0);
+        s, root.peer, &(tine_message){.type = TINE_MSG_SUSPEND, .ids = &root.task, .n_ids = 1}, 0);
     for (uint64_t seq = 1; seq <= FORKS;) {
         for (; credit && seq <= FORKS; credit--, seq++) {
             tine_message m = {.type = TINE_MSG_SUBMIT,
@@ -124,13 +124,13 @@ static void nested_forks(tine_payload *arguments) {
                               .seq = seq,
                               .target = {.name = "f"},
                               .payload = arguments};
-            tine_scheduler_message(h, root.peer, &m, 0);
+            tine_scheduler_message(s, root.peer, &m, 0);
         }
-        drain(h);
-        answer_all(h);
+        drain(s);
+        answer_all(s);
     }
-    while (n_results < FORKS) answer_all(h);
-    close_scheduler(h, "nested, window of 4096", began);
+    while (n_results < FORKS) answer_all(s);
+    close_scheduler(s, "nested, window of 4096", began);
 }
 
 int main(void) {
@@ -141,10 +141,10 @@ int main(void) {
     memset(result->body, 0, 16);
     program_forks("by the program, up to 65536 ready", 0, open_scheduler(), arguments);
     nested_forks(arguments);
-    tine_scheduler *h = open_scheduler();
+    tine_scheduler *s = open_scheduler();
     tine_object module = 0;
-    tine_scheduler_object(h, &module, "C", arguments);
-    program_forks("a module's method", module, h, arguments);
+    tine_scheduler_object(s, &module, "C", arguments);
+    program_forks("a module's method", module, s, arguments);
     tine_payload_unref(arguments);
     tine_payload_unref(result);
     return 0;

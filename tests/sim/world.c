@@ -250,12 +250,11 @@ static void drain(sim_world *w) {
             break;
         }
         case TINE_SCHEDULER_COMPLETE: on_complete(w, &a); break;
-        case TINE_SCHEDULER_CUT:
+        case TINE_SCHEDULER_DROP:
             if (!w->stopped && w->seats[seat_of(w, a.peer)].worker)
                 sim_fail("an honest worker is cut off: %s", a.text);
             break;
         case TINE_SCHEDULER_LOG: sim_say(w, "scheduler says: %s", a.text); break;
-        case TINE_SCHEDULER_JOINED: sim_say(w, "worker %zu joined", seat_of(w, a.peer)); break;
         }
     }
 }
@@ -299,7 +298,7 @@ static void fork_root(sim_world *w) {
     tine_target target = {call.name, call.method, call.module >= 0 ? f.objects[call.module].id : 0};
     tine_payload *p = sim_payload(0, call.seed, call.depth, call.large, refs, (size_t)call.n_args);
     sim_say(w, "root %zu: fork of %s", w->n_roots, call.name);
-    tine_error e = tine_scheduler_fork(w->scheduler, r->ticket, &target, call.flags, p, w->now);
+    tine_error e = tine_scheduler_fork(w->scheduler, r->ticket, &target, call.flags, p);
     tine_payload_unref(p);
     if (e != (w->stopped ? TINE_ESTATE : TINE_OK)) sim_fail("fork gave %d", (int)e);
     if (!e) w->n_roots++;
@@ -340,7 +339,7 @@ static void lost(sim_world *w, size_t index) {
     s->worker = NULL;
     tine_worker_info info;
     bool joined = tine_scheduler_worker(w->scheduler, index + 1, &info);
-    tine_scheduler_peer_lost(w->scheduler, index + 1, "killed by signal 9 (SIGKILL)", w->now);
+    tine_scheduler_peer_lost(w->scheduler, index + 1, "killed by signal 9 (SIGKILL)");
     if (w->workers_return && !w->stopped)
         sim_push(&w->queue, w->now, w->now + (int64_t)sim_below(&w->random, 200000), EV_JOIN,
                  s->foreign);
@@ -361,7 +360,7 @@ static void bad_peer(sim_world *w) {
                       .n_ids = 3,
                       .object = 4};
     switch (sim_below(&w->random, 4)) {
-    case 0: tine_scheduler_garbage(w->scheduler, peer, "HTTP", w->now); break;
+    case 0: tine_scheduler_garbage(w->scheduler, peer, "HTTP"); break;
     case 1:
         m.type = TINE_MSG_HELLO;
         m.hello = &hello;
@@ -396,13 +395,13 @@ static void handle(sim_world *w, event *e) {
     case EV_STOP:
         w->stopped = true;
         w->counts->stops++;
-        tine_scheduler_stop(w->scheduler, w->now);
+        tine_scheduler_stop(w->scheduler);
         break;
     case EV_GONE:
         w->gone = true;
         w->workers_return = false;
         w->counts->gone++;
-        tine_scheduler_workers_gone(w->scheduler, "they were not started again", w->now);
+        tine_scheduler_workers_gone(w->scheduler, "they were not started again");
         break;
     case EV_BAD_PEER: bad_peer(w); break;
     case EV_REPLAY: replay_old_done(w, e->seat); break;
@@ -490,7 +489,7 @@ void sim_run(uint64_t seed, bool verbose, sim_counts *counts) {
     for (uint64_t events = 0; one_event(&w); events++)
         if (events > MAX_EVENTS) sim_fail("it never comes to rest");
     check_end(&w);
-    tine_scheduler_stop(w.scheduler, w.now);
+    tine_scheduler_stop(w.scheduler);
     drain(&w);
     tine_scheduler_free(w.scheduler);
     sim_queue_fini(&w.queue);

@@ -85,7 +85,7 @@ static inline void open_bench(tine_scheduler_config c) {
     cr_assert_eq(tine_scheduler_new(&B.scheduler, &c), TINE_OK);
 }
 static inline void close_bench(void) {
-    tine_scheduler_stop(B.scheduler, B.now);
+    tine_scheduler_stop(B.scheduler);
     take();
     tine_scheduler_stats s;
     tine_scheduler_stats_get(B.scheduler, &s);
@@ -126,7 +126,7 @@ static inline tine_payload *payload_with(size_t size, const tine_object *refs, s
 static inline void fork_with(uint64_t ticket, tine_target target, uint32_t flags, size_t size,
                              const tine_object *refs, size_t n) {
     tine_payload *p = payload_with(size, refs, n);
-    cr_assert_eq(tine_scheduler_fork(B.scheduler, ticket, &target, flags, p, B.now), TINE_OK);
+    cr_assert_eq(tine_scheduler_fork(B.scheduler, ticket, &target, flags, p), TINE_OK);
     tine_payload_unref(p);
 }
 static inline void fork_f(uint64_t ticket, const char *name) {

@@ -1,9 +1,10 @@
-/* The scheduler and its peers: hello, nonsense, and the objects that they put, fetch and drop. */
+/* The scheduler and its peers: HELLO, breaches of the protocol, and the objects that workers put,
+ * fetch and drop. */
 #include "tests/support/scheduler_fixture.h"
 
 TestSuite(sched_peers, .timeout = 20);
 
-Test(sched_peers, a_wrong_version_is_told_so_and_then_cut) {
+Test(sched_peers, a_wrong_version_is_rejected_and_then_dropped) {
     open_bench((tine_scheduler_config){0});
     tine_hello hello = {.version = 7, .host = "b"};
     tine_scheduler_peer_up(B.scheduler, 5, 0);
@@ -12,25 +13,25 @@ Test(sched_peers, a_wrong_version_is_told_so_and_then_cut) {
     cr_assert_str_eq(sent(5, TINE_MSG_REJECT, 0)->said,
                      "the worker speaks version 7 of the protocol and the coordinator version 1; "
                      "install the same Tine on both sides");
-    cr_assert(!found(TINE_SCHEDULER_CUT, 0), "it has a moment to read that");
+    cr_assert(!found(TINE_SCHEDULER_DROP, 0), "there is a grace period for the REJECT");
     cr_assert_eq(stats().peers_bad, 1);
     hear(5, (tine_message){.type = TINE_MSG_DONE, .task = 1});
     tine_scheduler_peer_up(B.scheduler, 6, 0);
     hear(6, (tine_message){.type = TINE_MSG_HELLO, .hello = &hello});
     cr_assert_eq(stats().peers_bad, 2);
-    tine_scheduler_garbage(B.scheduler, 6, "more", 0);
+    tine_scheduler_garbage(B.scheduler, 6, "more");
     cr_assert_eq(stats().peers_bad, 2, "counted already");
     take();
     cr_assert_lt(tine_scheduler_deadline(B.scheduler), INT64_MAX);
     tine_scheduler_tick(B.scheduler, tine_scheduler_deadline(B.scheduler));
     take();
-    cr_assert_eq(found(TINE_SCHEDULER_CUT, 0)->a.peer, 5);
+    cr_assert_eq(found(TINE_SCHEDULER_DROP, 0)->a.peer, 5);
     cr_assert_eq(stats().peers_bad, 2, "counted once");
     cr_assert_eq(tine_scheduler_deadline(B.scheduler), INT64_MAX);
     close_bench();
 }
 
-Test(sched_peers, who_says_no_hello_is_cut) {
+Test(sched_peers, a_peer_without_hello_is_dropped) {
     open_bench((tine_scheduler_config){.hello_timeout_ns = 100});
     tine_scheduler_peer_up(B.scheduler, 1, 50);
     cr_assert_eq(tine_scheduler_deadline(B.scheduler), 150);
@@ -39,20 +40,20 @@ Test(sched_peers, who_says_no_hello_is_cut) {
     cr_assert_eq(B.n, 0);
     tine_scheduler_tick(B.scheduler, 150);
     take();
-    cr_assert(found(TINE_SCHEDULER_CUT, 0)->a.bad);
+    cr_assert(found(TINE_SCHEDULER_DROP, 0)->a.bad);
     close_bench();
 }
 
-static void expect_cut(tine_peer peer, const char *why) {
+static void expect_drop(tine_peer peer, const char *why) {
     take();
-    act *cut = found(TINE_SCHEDULER_CUT, 0);
-    cr_assert(cut && cut->a.peer == peer && cut->a.bad);
-    cr_assert_str_eq(cut->text, why);
-    cr_assert(!found(TINE_SCHEDULER_CUT, 1));
+    act *drop = found(TINE_SCHEDULER_DROP, 0);
+    cr_assert(drop && drop->a.peer == peer && drop->a.bad);
+    cr_assert_str_eq(drop->text, why);
+    cr_assert(!found(TINE_SCHEDULER_DROP, 1));
     cr_assert(found(TINE_SCHEDULER_LOG, 0) && !found(TINE_SCHEDULER_LOG, 1), "logged once");
 }
 
-Test(sched_peers, nonsense_leads_to_a_cut_and_nothing_else) {
+Test(sched_peers, a_peer_that_breaks_the_protocol_is_dropped_alone) {
     open_bench((tine_scheduler_config){0});
     join(1);
     fork_f(1, "f");
@@ -60,50 +61,50 @@ Test(sched_peers, nonsense_leads_to_a_cut_and_nothing_else) {
     act t = *sent(1, TINE_MSG_TASK, 0);
     tine_scheduler_peer_up(B.scheduler, 2, 0);
     done(2, &t, 1);
-    expect_cut(2, "its first message is no hello");
-    done(2, &t, 1); /* still in flight when it was cut */
+    expect_drop(2, "its first message is not HELLO");
+    done(2, &t, 1); /* still in flight when it was dropped */
     take();
     cr_assert_eq(B.n, 0);
     tine_scheduler_peer_up(B.scheduler, 3, 0);
-    tine_scheduler_garbage(B.scheduler, 3, "not msgpack", 0);
-    expect_cut(3, "it sent what is not of this protocol: not msgpack");
+    tine_scheduler_garbage(B.scheduler, 3, "not msgpack");
+    expect_drop(3, "it sent bytes that are not a message: not msgpack");
     join(4);
     take();
     hear(4, (tine_message){.type = TINE_MSG_HELLO});
-    expect_cut(4, "it said hello twice");
+    expect_drop(4, "it sent HELLO twice");
     join(5);
     take();
     hear(5, (tine_message){.type = TINE_MSG_WELCOME});
-    expect_cut(5, "it sent a message that only a coordinator may send");
+    expect_drop(5, "it sent a message that only a coordinator may send");
     join(6);
     take();
     hear(6, (tine_message){.type = (tine_message_type)1000});
-    expect_cut(6, "it sent a message that only a coordinator may send");
+    expect_drop(6, "it sent a message that only a coordinator may send");
     tine_scheduler_peer_up(B.scheduler, 7, 0);
     hear(7, (tine_message){.type = TINE_MSG_HELLO});
-    expect_cut(7, "its hello is incomplete or names too much");
+    expect_drop(7, "its HELLO is incomplete, or names too many functions or classes");
     join(8);
     take();
     hear(8, (tine_message){.type = TINE_MSG_SUBMIT, .task = t.a.message.task});
-    expect_cut(8, "it submitted a fork without function or arguments");
+    expect_drop(8, "it sent a SUBMIT without a function or arguments");
     cr_assert_eq(stats().peers_bad, 7);
     done(1, &t, 1);
     take();
-    cr_assert_eq(completed(1)->a.status, TINE_OK, "the running job is untouched");
+    cr_assert_eq(completed(1)->a.status, TINE_OK, "the running task is untouched");
     close_bench();
 }
 
-Test(sched_peers, what_an_unknown_peer_does_is_ignored) {
+Test(sched_peers, events_of_an_unknown_peer_are_ignored) {
     open_bench((tine_scheduler_config){0});
     hear(9, (tine_message){.type = TINE_MSG_DONE});
-    tine_scheduler_peer_lost(B.scheduler, 9, "gone", 0);
-    tine_scheduler_garbage(B.scheduler, 9, "x", 0);
+    tine_scheduler_peer_lost(B.scheduler, 9, "gone");
+    tine_scheduler_garbage(B.scheduler, 9, "x");
     take();
     cr_assert_eq(B.n, 0);
     close_bench();
 }
 
-Test(sched_peers, a_reply_without_a_value_or_with_a_strange_status_fails_its_task) {
+Test(sched_peers, a_reply_without_a_value_or_with_an_unknown_status_fails_its_task) {
     open_bench((tine_scheduler_config){0});
     join(1);
     fork_f(1, "f");
@@ -128,7 +129,7 @@ Test(sched_peers, a_worker_is_described) {
     open_bench((tine_scheduler_config){0});
     join(3);
     take();
-    cr_assert_eq(found(TINE_SCHEDULER_JOINED, 0)->a.peer, 3);
+    cr_assert(sent(3, TINE_MSG_WELCOME, 0));
     tine_worker_info info, two[2];
     cr_assert(tine_scheduler_worker(B.scheduler, 3, &info));
     cr_assert_eq(info.pid, 13);
@@ -149,7 +150,7 @@ static tine_object new_object(const char *class_name, const tine_object *refs, s
     return id;
 }
 
-Test(sched_peers, an_object_lives_as_long_as_somebody_holds_it) {
+Test(sched_peers, an_object_is_kept_while_it_is_held) {
     open_bench((tine_scheduler_config){0});
     join(1);
     tine_object value = new_object(NULL, NULL, 0), module = new_object("C", &value, 1);
@@ -174,7 +175,7 @@ Test(sched_peers, an_object_lives_as_long_as_somebody_holds_it) {
     close_bench();
 }
 
-Test(sched_peers, a_handle_is_released_once_for_each_time_it_was_taken) {
+Test(sched_peers, a_handle_is_released_as_often_as_it_was_retained) {
     open_bench((tine_scheduler_config){0});
     tine_object id = new_object(NULL, NULL, 0);
     tine_scheduler_object_retain(B.scheduler, id);
@@ -188,23 +189,23 @@ Test(sched_peers, a_handle_is_released_once_for_each_time_it_was_taken) {
     close_bench();
 }
 
-Test(sched_peers, a_fetch_of_what_is_not_there_is_answered) {
+Test(sched_peers, a_fetch_of_an_unknown_object_is_answered) {
     open_bench((tine_scheduler_config){0});
     join(1);
     fetch(1, 4444);
     take();
     cr_assert_eq(sent(1, TINE_MSG_OBJECT, 0)->a.message.status, TINE_EINVAL);
     cr_assert_str_eq(sent(1, TINE_MSG_OBJECT, 0)->said,
-                     "there is no put value or module 0x115c (any more)");
+                     "there is no put value or module 0x115c; it may have been released");
     close_bench();
 }
 
-Test(sched_peers, a_fork_that_mentions_what_is_not_there_is_refused) {
+Test(sched_peers, a_fork_that_references_an_unknown_object_is_refused) {
     open_bench((tine_scheduler_config){0});
     join(1);
     tine_object gone = 4444;
     tine_payload *p = payload_with(8, &gone, 1);
-    cr_assert_eq(tine_scheduler_fork(B.scheduler, 1, &(tine_target){.name = "f"}, 0, p, 0),
+    cr_assert_eq(tine_scheduler_fork(B.scheduler, 1, &(tine_target){.name = "f"}, 0, p),
                  TINE_EINVAL);
     tine_payload_unref(p);
     fork_f(2, "f");
@@ -216,7 +217,7 @@ Test(sched_peers, a_fork_that_mentions_what_is_not_there_is_refused) {
     close_bench();
 }
 
-Test(sched_peers, a_fetch_of_an_object_on_its_way_is_answered_when_it_comes) {
+Test(sched_peers, a_fetch_of_an_expected_object_is_answered_when_it_arrives) {
     open_bench((tine_scheduler_config){0});
     uint64_t epoch = join(1);
     join(2);
@@ -241,7 +242,7 @@ Test(sched_peers, a_fetch_of_an_object_on_its_way_is_answered_when_it_comes) {
     close_bench();
 }
 
-Test(sched_peers, a_fetch_of_an_object_on_its_way_fails_when_its_maker_dies) {
+Test(sched_peers, a_fetch_of_an_expected_object_fails_when_its_worker_is_lost) {
     open_bench((tine_scheduler_config){0});
     uint64_t epoch = join(1);
     join(2);
@@ -253,7 +254,7 @@ Test(sched_peers, a_fetch_of_an_object_on_its_way_fails_when_its_maker_dies) {
     take();
     act child = *sent(2, TINE_MSG_TASK, 0);
     fetch(2, id);
-    tine_scheduler_peer_lost(B.scheduler, 1, "killed by signal 9 (SIGKILL)", 0);
+    tine_scheduler_peer_lost(B.scheduler, 1, "killed by signal 9 (SIGKILL)");
     take();
     cr_assert_eq(sent(2, TINE_MSG_OBJECT, 0)->a.message.status, TINE_ELOST);
     done_with(2, &child, TINE_ELOST, "no object", 1, 0, NULL, 0);
@@ -262,7 +263,7 @@ Test(sched_peers, a_fetch_of_an_object_on_its_way_fails_when_its_maker_dies) {
     close_bench();
 }
 
-Test(sched_peers, a_worker_cannot_announce_objects_without_end) {
+Test(sched_peers, the_expected_objects_of_a_worker_are_bounded) {
     enum { MANY = 70000 };
     static tine_object ids[MANY];
     open_bench((tine_scheduler_config){0});
@@ -274,7 +275,7 @@ Test(sched_peers, a_worker_cannot_announce_objects_without_end) {
     take();
     cr_assert_eq(sent(1, TINE_MSG_RESULT, 0)->a.message.status, TINE_EINVAL);
     cr_assert_leq(stats().objects, 65536);
-    tine_scheduler_peer_lost(B.scheduler, 1, "left", 0);
+    tine_scheduler_peer_lost(B.scheduler, 1, "left");
     cr_assert_eq(stats().objects, 0);
     close_bench();
 }
@@ -292,16 +293,16 @@ Test(sched_peers, objects_may_arrive_out_of_order_but_not_twice_nor_under_anothe
     cr_assert_eq(stats().objects, 4);
     put(1, root.a.message.task, epoch << 40 | 4 << 1 | 1, "C", NULL, 0);
     take();
-    cr_assert(found(TINE_SCHEDULER_CUT, 0)->a.bad);
+    cr_assert(found(TINE_SCHEDULER_DROP, 0)->a.bad);
     cr_assert_eq(stats().objects, 0);
     join(2);
     put(2, root.a.message.task, epoch << 40 | 5 << 1, NULL, NULL, 0);
     take();
-    cr_assert(found(TINE_SCHEDULER_CUT, 0)->a.bad);
+    cr_assert(found(TINE_SCHEDULER_DROP, 0)->a.bad);
     close_bench();
 }
 
-Test(sched_peers, a_result_s_objects_are_the_receiver_s_to_give_back) {
+Test(sched_peers, the_receiver_of_a_result_releases_its_objects) {
     open_bench((tine_scheduler_config){0});
     uint64_t epoch = join(1);
     fork_f(1, "f");
@@ -312,12 +313,12 @@ Test(sched_peers, a_result_s_objects_are_the_receiver_s_to_give_back) {
     done_with(1, &root, TINE_OK, NULL, 1, 1, &id, 1);
     cr_assert_eq(stats().objects, 1);
     tine_scheduler_check(B.scheduler);
-    take(); /* gives it back */
+    take(); /* releases it */
     cr_assert_eq(stats().objects, 0);
     close_bench();
 }
 
-/* Runs a method of `module` once on the worker that gets it, which fetches the module. */
+/* Runs a method of `module` once; the worker that gets it fetches the module. */
 static tine_peer warm(tine_object module, uint64_t ticket) {
     fork_with(ticket, (tine_target){"C", "forward", module}, 0, 8, NULL, 0);
     take();
@@ -342,12 +343,12 @@ Test(sched_peers, an_idle_worker_that_has_the_object_is_preferred) {
     close_bench();
 }
 
-Test(sched_peers, a_worker_takes_the_task_whose_object_it_has_but_not_for_ever) {
+Test(sched_peers, a_task_is_passed_over_for_better_placed_ones_only_so_often) {
     open_bench((tine_scheduler_config){0});
     join(1);
     tine_object cold = new_object("C", NULL, 0), hot = new_object("C", NULL, 0);
     warm(hot, 1);
-    fork_f(2, "f"); /* keeps it busy meanwhile */
+    fork_f(2, "f"); /* occupies the worker */
     take();
     act busy = *sent(1, TINE_MSG_TASK, 0);
     fork_with(3, (tine_target){"C", "forward", cold}, 0, 8, NULL, 0);
@@ -377,7 +378,7 @@ Test(sched_peers, a_long_chain_of_objects_is_dropped_without_recursion) {
     close_bench();
 }
 
-Test(sched_peers, names_of_functions_do_not_pile_up) {
+Test(sched_peers, idle_callables_are_freed) {
     open_bench((tine_scheduler_config){0});
     join(1);
     take();
@@ -391,7 +392,7 @@ Test(sched_peers, names_of_functions_do_not_pile_up) {
     close_bench();
 }
 
-Test(sched_peers, many_kinds_of_workers_come_and_go) {
+Test(sched_peers, groups_without_workers_are_reused) {
     open_bench((tine_scheduler_config){.workers_return = true});
     for (tine_peer p = 1; p <= 600; p++) {
         char name[32];
@@ -404,9 +405,9 @@ Test(sched_peers, many_kinds_of_workers_come_and_go) {
         done(p, &t, 1);
         take();
         cr_assert_eq(completed(p)->a.status, TINE_OK);
-        if (p % 200 == 0) /* 256 kinds at a time */
+        if (p % 200 == 0) /* at most 256 groups at a time */
             for (tine_peer q = p - 199; q <= p; q++)
-                tine_scheduler_peer_lost(B.scheduler, q, "left", 0);
+                tine_scheduler_peer_lost(B.scheduler, q, "left");
     }
     close_bench();
 }

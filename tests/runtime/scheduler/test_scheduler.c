@@ -1,5 +1,5 @@
-/* The scheduler's rules of scheduling, credit and loss, one by one. The simulator (tests/sim) tries
- * them all together. */
+/* The scheduler's rules of dispatch, credit and loss, one by one. The simulator (tests/sim) runs them
+ * together. */
 #include "tests/support/scheduler_fixture.h"
 
 TestSuite(scheduler, .timeout = 20);
@@ -94,7 +94,7 @@ Test(scheduler, one_task_larger_than_the_byte_limit_passes) {
     close_bench();
 }
 
-Test(scheduler, suspend_returns_credit_and_done_does_not_return_it_again) {
+Test(scheduler, suspend_returns_credit_and_done_does_not_return_it_twice) {
     open_bench((tine_scheduler_config){0});
     join(1);
     for (uint64_t i = 1; i <= 4; i++) fork_f(i, "f");
@@ -112,8 +112,7 @@ Test(scheduler, suspend_returns_credit_and_done_does_not_return_it_again) {
     close_bench();
 }
 
-/* A task that has waited once computes on, and forks again: its worker is not the one that
- * idles. */
+/* A task that has waited once computes again, and forks again: its worker does not idle. */
 Test(scheduler, a_fork_goes_to_an_idle_worker_before_one_whose_task_has_suspended) {
     open_bench((tine_scheduler_config){0});
     join(1);
@@ -154,7 +153,7 @@ Test(scheduler, a_long_task_is_not_starved_by_younger_short_ones) {
     close_bench();
 }
 
-Test(scheduler, tasks_for_a_foreign_worker_stand_in_nobodys_way) {
+Test(scheduler, tasks_of_one_group_do_not_block_those_of_another) {
     open_bench((tine_scheduler_config){0});
     join(1);
     join_as(2, (const char *const[]){"py"}, 1, NULL, 0);
@@ -180,12 +179,12 @@ Test(scheduler, a_failure_names_function_worker_attempt_and_cause) {
     close_bench();
 }
 
-Test(scheduler, a_lost_worker_fails_what_cannot_be_repeated) {
+Test(scheduler, a_lost_worker_fails_tasks_that_cannot_be_repeated) {
     open_bench((tine_scheduler_config){.max_attempts = 4});
     join(2);
     fork_f(1, "f");
     take();
-    tine_scheduler_peer_lost(B.scheduler, 2, "killed by signal 9 (SIGKILL)", 0);
+    tine_scheduler_peer_lost(B.scheduler, 2, "killed by signal 9 (SIGKILL)");
     take();
     cr_assert_eq(completed(1)->a.status, TINE_ELOST);
     cr_assert_str_eq(
@@ -201,14 +200,14 @@ Test(scheduler, a_lost_worker_s_repeatable_task_runs_again_as_often_as_allowed) 
     take();
     fork_with(1, (tine_target){.name = "f"}, TINE_REPEATABLE, 8, NULL, 0);
     take();
-    tine_scheduler_peer_lost(B.scheduler, 1, "killed by signal 11 (SIGSEGV)", 0);
+    tine_scheduler_peer_lost(B.scheduler, 1, "killed by signal 11 (SIGSEGV)");
     take();
     cr_assert(!completed(1));
     join(2);
     take();
     cr_assert_eq(sent(2, TINE_MSG_TASK, 0)->a.message.attempt, 2);
     cr_assert_eq(stats().retried, 1);
-    tine_scheduler_peer_lost(B.scheduler, 2, "the connection was closed", 0);
+    tine_scheduler_peer_lost(B.scheduler, 2, "the connection was closed");
     take();
     cr_assert_str_eq(completed(1)->text, "worker pid 12 (host a) was lost (the connection was "
                                          "closed) while running \"f\" (attempt 2 of 2)");
@@ -267,22 +266,22 @@ Test(scheduler, when_the_last_worker_is_lost_everything_pending_fails) {
     join(1);
     for (uint64_t i = 1; i <= 3; i++) fork_f(i, "f");
     take();
-    tine_scheduler_peer_lost(B.scheduler, 1, "killed by signal 9 (SIGKILL)", 0);
+    tine_scheduler_peer_lost(B.scheduler, 1, "killed by signal 9 (SIGKILL)");
     fork_f(4, "f");
     take();
     for (uint64_t i = 1; i <= 4; i++) cr_assert_eq(completed(i)->a.status, TINE_ELOST);
     close_bench();
 }
 
-Test(scheduler, tasks_wait_for_workers_that_return_until_they_are_gone) {
+Test(scheduler, tasks_wait_for_returning_workers_until_none_can_join) {
     open_bench((tine_scheduler_config){.expected_workers = 1, .workers_return = true});
     join(1);
     take();
-    tine_scheduler_peer_lost(B.scheduler, 1, "killed by signal 9 (SIGKILL)", 0);
+    tine_scheduler_peer_lost(B.scheduler, 1, "killed by signal 9 (SIGKILL)");
     fork_f(1, "f");
     take();
     cr_assert(!completed(1));
-    tine_scheduler_workers_gone(B.scheduler, "they died too often", 0);
+    tine_scheduler_workers_gone(B.scheduler, "they died too often");
     take();
     cr_assert_eq(completed(1)->a.status, TINE_ELOST);
     cr_assert_str_eq(
@@ -298,14 +297,14 @@ Test(scheduler, the_only_server_of_a_function_is_lost) {
     fork_f(1, "py");
     fork_f(2, "py");
     take();
-    tine_scheduler_peer_lost(B.scheduler, 2, "exited", 0);
+    tine_scheduler_peer_lost(B.scheduler, 2, "exited");
     take();
     cr_assert_eq(completed(1)->a.status, TINE_ELOST);
     cr_assert_eq(completed(2)->a.status, TINE_ELOST);
     close_bench();
 }
 
-Test(scheduler, credit_for_forks_is_batched_but_never_withheld_from_a_worker_that_ran_out) {
+Test(scheduler, credit_for_forks_is_batched_except_for_a_worker_without_credit) {
     open_bench((tine_scheduler_config){.window = 8});
     join(1);
     fork_f(1, "f");
@@ -313,17 +312,17 @@ Test(scheduler, credit_for_forks_is_batched_but_never_withheld_from_a_worker_tha
     cr_assert_eq(sent(1, TINE_MSG_WELCOME, 0)->a.message.window, 8);
     act root = *sent(1, TINE_MSG_TASK, 0);
     suspend(1, &root);
-    submit(1, &root, 1, "f"); /* starts at once: one is owed, a quarter of 8 is two */
+    submit(1, &root, 1, "f"); /* starts at once: one to grant, a quarter of 8 is two */
     take();
     cr_assert_eq(count_sent(1, TINE_MSG_CREDIT), 0);
     for (uint64_t i = 2; i <= 8; i++) submit(1, &root, i, "f");
     take();
-    cr_assert_eq(count_sent(1, TINE_MSG_CREDIT), 1, "it has run out: even one is sent");
+    cr_assert_eq(count_sent(1, TINE_MSG_CREDIT), 1, "its window is used up: even one is granted");
     cr_assert_eq(sent(1, TINE_MSG_CREDIT, 0)->a.message.window, 1);
     close_bench();
 }
 
-Test(scheduler, a_worker_that_overdraws_is_cut) {
+Test(scheduler, a_worker_that_exceeds_its_window_is_dropped) {
     open_bench((tine_scheduler_config){.window = 4});
     join(1);
     fork_f(1, "f");
@@ -331,13 +330,13 @@ Test(scheduler, a_worker_that_overdraws_is_cut) {
     act root = *sent(1, TINE_MSG_TASK, 0);
     for (uint64_t i = 1; i <= 5; i++) submit(1, &root, i, "f");
     take();
-    cr_assert(found(TINE_SCHEDULER_CUT, 0)->a.bad);
+    cr_assert(found(TINE_SCHEDULER_DROP, 0)->a.bad);
     cr_assert_eq(stats().peers_bad, 1);
     cr_assert_eq(completed(1)->a.status, TINE_ELOST);
     close_bench();
 }
 
-Test(scheduler, forks_of_a_lost_worker_s_tasks_are_thrown_away) {
+Test(scheduler, forks_of_a_lost_worker_s_tasks_are_discarded) {
     open_bench((tine_scheduler_config){0});
     join(1);
     join(2);
@@ -347,24 +346,24 @@ Test(scheduler, forks_of_a_lost_worker_s_tasks_are_thrown_away) {
     for (uint64_t i = 1; i <= 5; i++) submit(1, &root, i, "f");
     take();
     act child = *sent(2, TINE_MSG_TASK, 0);
-    submit(2, &child, 77, "f"); /* a fork of what will be an orphan */
+    submit(2, &child, 77, "f"); /* a fork of a future orphan */
     take();
-    tine_scheduler_peer_lost(B.scheduler, 1, "killed by signal 9 (SIGKILL)", 0);
+    tine_scheduler_peer_lost(B.scheduler, 1, "killed by signal 9 (SIGKILL)");
     take();
     cr_assert_eq(completed(1)->a.status, TINE_ELOST);
     cr_assert_eq(stats().ready, 0);
-    cr_assert_eq(stats().running, 1, "what runs cannot be stopped");
+    cr_assert_eq(stats().running, 1, "a running task cannot be stopped");
     cr_assert_eq(sent(2, TINE_MSG_RESULT, 0)->a.message.seq, 77);
     cr_assert_eq(sent(2, TINE_MSG_RESULT, 0)->a.message.status, TINE_ECANCELED);
     done_with(2, &child, TINE_OK, NULL, 1, 1, NULL, 0);
     take();
-    cr_assert_eq(B.n, 0, "an orphan's answer goes to nobody");
+    cr_assert_eq(B.n, 0, "the result of an orphan is dropped");
     cr_assert_eq(stats().stale, 0);
     cr_assert_eq(stats().peers_bad, 0);
     close_bench();
 }
 
-Test(scheduler, a_done_waits_for_the_large_frames_that_it_overtook) {
+Test(scheduler, a_done_is_deferred_until_the_large_frames_that_it_overtook_arrive) {
     open_bench((tine_scheduler_config){.window = 4});
     uint64_t epoch = join(1);
     fork_f(1, "f");
@@ -384,7 +383,7 @@ Test(scheduler, a_done_waits_for_the_large_frames_that_it_overtook) {
     cr_assert(completed(1));
     cr_assert_eq(completed(1)->a.status, TINE_OK);
     act child = *sent(1, TINE_MSG_TASK, 0);
-    cr_assert_eq(stats().objects, 1, "the fork that goes on holds it");
+    cr_assert_eq(stats().objects, 1, "the fork that still runs holds it");
     done(1, &child, 1);
     take();
     cr_assert_eq(sent(1, TINE_MSG_RESULT, 0)->a.message.seq, 5);
@@ -393,15 +392,15 @@ Test(scheduler, a_done_waits_for_the_large_frames_that_it_overtook) {
     close_bench();
 }
 
-Test(scheduler, stop_completes_everything_once_and_refuses_what_comes_later) {
+Test(scheduler, stop_completes_every_fork_once_and_refuses_later_ones) {
     open_bench((tine_scheduler_config){0});
     join(1);
     for (uint64_t i = 1; i <= 3; i++) fork_f(i, "f");
     take();
     act root = *sent(1, TINE_MSG_TASK, 0);
     submit(1, &root, 9, "f");
-    tine_scheduler_stop(B.scheduler, 0);
-    tine_scheduler_stop(B.scheduler, 0);
+    tine_scheduler_stop(B.scheduler);
+    tine_scheduler_stop(B.scheduler);
     take();
     for (uint64_t i = 1; i <= 3; i++) cr_assert_eq(completed(i)->a.status, TINE_ECANCELED);
     cr_assert_eq(count_sent(1, TINE_MSG_STOP), 1);
@@ -410,13 +409,13 @@ Test(scheduler, stop_completes_everything_once_and_refuses_what_comes_later) {
     take();
     cr_assert(!found(TINE_SCHEDULER_COMPLETE, 0));
     tine_payload *p = payload_with(8, NULL, 0);
-    cr_assert_eq(tine_scheduler_fork(B.scheduler, 4, &(tine_target){.name = "f"}, 0, p, 0),
+    cr_assert_eq(tine_scheduler_fork(B.scheduler, 4, &(tine_target){.name = "f"}, 0, p),
                  TINE_ESTATE);
     tine_payload_unref(p);
     close_bench();
 }
 
-Test(scheduler, a_long_chain_of_nested_forks_is_cut_loose_without_recursion) {
+Test(scheduler, a_long_chain_of_nested_forks_is_cancelled_without_recursion) {
     enum { DEPTH = 50000 };
     open_bench((tine_scheduler_config){.window = 1u << 20});
     join(1);
@@ -444,10 +443,10 @@ Test(scheduler, a_long_chain_of_nested_forks_is_cut_loose_without_recursion) {
         else
             suspend(1, &at);
     }
-    tine_scheduler_peer_lost(B.scheduler, 1, "killed by signal 9 (SIGKILL)", 0);
+    tine_scheduler_peer_lost(B.scheduler, 1, "killed by signal 9 (SIGKILL)");
     tine_scheduler_action a;
     while (tine_scheduler_next(B.scheduler, &a)) {
     }
-    tine_scheduler_stop(B.scheduler, 0);
+    tine_scheduler_stop(B.scheduler);
     tine_scheduler_free(B.scheduler);
 }
