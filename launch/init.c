@@ -1,15 +1,15 @@
-/* tine_init and tine_shutdown: which role this process has, and everything that role needs, put
- * together and taken apart.
+/* tine_init and tine_shutdown: decide the role of this process, then set up and tear down what that
+ * role needs.
  *
- *   TINE_WORKER is set                         a worker that a coordinator, or `tine worker`,
- *     started: serves, then exits
- *   started by mpirun or srun as one of many   rank 0 coordinates over mpi://, the others serve
- *   else                                       coordinator: listens, starts local workers
- *     (processes; threads for inproc://)
+ *   TINE_WORKER is set           a worker that a coordinator or `tine worker` started: it serves,
+ *                                then exits
+ *   one of several copies that   rank 0 coordinates over mpi://, the other ranks serve
+ *   mpirun or srun started
+ *   else                         a coordinator: it listens and starts local workers (processes;
+ *                                threads where the transport stays within one process)
  *
- * This file stands above all rooms because only it knows them all. */
+ * The file lies above all other rooms of the library because it joins them. */
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -20,23 +20,25 @@
 #include <unistd.h>
 
 #include "kernels/cpu.h"
+#include "launch/spawn/lifeline.h"
+#include "launch/spawn/private.h"
 #include "launch/spawn/spawn.h"
 #include "runtime/coordinator/coordinator.h"
-#include "transport/base/log.h"
 #include "runtime/settings/settings.h"
-#include "runtime/value/state.h"
 #include "runtime/trace/trace.h"
+#include "runtime/value/state.h"
+#include "transport/base/log.h"
+#include "transport/base/process.h"
 #include "transport/launcher.h"
 #include "workers/blas.h"
 #include "workers/fiber.h"
 #include "workers/worker.h"
 
-/* How long workers may take to leave by themselves; what they compute by then, nobody waits for any
- * more. */
+/* How long workers may take to exit at shutdown. Nothing waits for what they still compute. */
 #define STOP_SECONDS 1.0
-/* How long a worker that lost its coordinator leaves the end to its watchdog. */
+/* How long a worker that has lost its coordinator waits for its watchdog to end the process. */
 enum { WATCHDOG_MS = 2000 };
-/* How long the end waits for the profiles of workers that compute. */
+/* How long writing a trace waits for the events of workers that compute. */
 #define TRACE_SECONDS 5.0
 
 static struct {
@@ -47,13 +49,13 @@ static struct {
     tine_private place;
     pthread_t *threads; /* inproc:// workers */
     int n_threads;
-    uint64_t completed; /* when a worker died last */
+    uint64_t completed; /* tasks completed when a worker last died */
     char url[512];
 } state;
 
-static atomic_bool stopping; /* workers that end now do as they were told */
+static atomic_bool stopping; /* the end of a worker is expected */
 
-static tine_transport_config transport_config(const tine_settings *s) {
+static tine_transport_config transport_config_of(const tine_settings *s) {
     return (tine_transport_config){.max_frame = s->max_frame,
                                    .connect_ns = (int64_t)(s->connect_timeout * 1e9),
                                    .heartbeat_ns = (int64_t)(s->heartbeat * 1e9)};
@@ -61,31 +63,31 @@ static tine_transport_config transport_config(const tine_settings *s) {
 
 /* ---- as a worker ---- */
 
-static tine_error serve(const tine_settings *s, const char *endpoint, int rank) {
+static tine_error worker_serve(const tine_settings *s, const char *endpoint, int rank) {
     tine_worker_config config = {.endpoint = endpoint,
                                  .token = s->token,
                                  .rank = rank,
                                  .stack_size = s->stack_size,
-                                 .transport = transport_config(s)};
+                                 .transport = transport_config_of(s)};
     /* A thread's listener is there before it, or is gone: nothing to wait for. */
     if (strncmp(endpoint, "inproc:", 7) == 0) config.transport.connect_ns = 1;
     return tine_worker_run(&config);
 }
 
-/* Serves and ends the process: a worker's main goes no further than tine_init. */
-static void serve_and_exit(const tine_settings *s, const char *endpoint, int rank) {
-    int last_words = -1;
-    tine_error e = tine_lifeline_start(endpoint, &last_words);
-    tine_fiber_last_words(last_words);
+/* Serves and ends the process: in a worker tine_init does not return. */
+static void worker_serve_and_exit(const tine_settings *s, const char *endpoint, int rank) {
+    int crash_fd = -1;
+    tine_error e = tine_lifeline_start(endpoint, &crash_fd);
+    tine_fiber_last_words(crash_fd);
     tine_blas_threads(s->threads);
-    if (e == TINE_OK) e = serve(s, endpoint, rank);
+    if (e == TINE_OK) e = worker_serve(s, endpoint, rank);
     bool local = s->token[0] != 0;
     if (e != TINE_OK)
         tine_log(e == TINE_ELOST && local ? TINE_LOG_INFO : TINE_LOG_ERROR, "worker: %s",
                  tine_error_message());
     tine_log_flush();
-    /* When the coordinator has died, the watchdog clears up and ends this process; it must not be
-     * outrun. */
+    /* If the coordinator has died, the watchdog removes the private directory and ends this
+     * process; an exit now would end the watchdog before it is done. */
     if (e == TINE_ELOST && local) poll(NULL, 0, WATCHDOG_MS);
     exit(e == TINE_OK ? 0 : 1);
 }
@@ -103,8 +105,8 @@ static void worker_died(void *ctx, int slot, pid_t pid, const char *reason) {
     tine_loop_worker_died(tine_coordinator_loop(state.coordinator), (uint32_t)pid, reason);
 }
 
-/* It has lost its connection but lives, stopped perhaps: its place is needed. */
-static void worker_strayed(uint32_t pid, const char *token) {
+/* The worker has lost its connection but lives (it may be stopped): kill it to free its slot. */
+static void worker_disconnected(uint32_t pid, const char *token) {
     int slot = state.spawn && !atomic_load(&stopping) ? tine_spawn_slot(state.spawn, token) : -1;
     if (slot >= 0 && tine_spawn_pid(state.spawn, slot) == (pid_t)pid) kill((pid_t)pid, SIGKILL);
 }
@@ -115,36 +117,12 @@ static void workers_gone(void *ctx, const char *reason) {
     tine_loop_workers_gone(tine_coordinator_loop(state.coordinator), reason);
 }
 
-/* This process's own command line, so that a worker takes the same way to tine_init. */
-static char **own_argv(char **memory) {
-    size_t size = 0, room = 4096;
-    char *text = malloc(room), **argv = NULL;
-    int fd = open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
-    for (ssize_t n; text && fd >= 0 && (n = read(fd, text + size, room - size - 1)) > 0;) {
-        size += (size_t)n;
-        if (room - size > 1) continue;
-        char *more = realloc(text, room *= 2);
-        if (!more) break;
-        text = more;
-    }
-    if (fd >= 0) close(fd);
-    if (text && size > 0) {
-        text[size] = 0;
-        size_t n = 0;
-        for (size_t i = 0; i < size; i++) n += text[i] == 0;
-        argv = calloc(n + 2, sizeof *argv);
-        for (size_t i = 0, at = 0; argv && at < size; i++, at += strlen(text + at) + 1)
-            argv[i] = text + at;
-    }
-    *memory = text;
-    return argv;
-}
-
-static tine_error spawn_workers(const tine_settings *s) {
-    char *memory = NULL, **argv = own_argv(&memory), **environment = tine_settings_forward(s);
+/* A worker gets this process's own command line, so that it reaches tine_init in the same way. */
+static tine_error workers_spawn(const tine_settings *s) {
+    char **argv = tine_process_arguments(), **environment = tine_settings_forward(s);
     tine_error e = TINE_EIO;
     if (!argv || !environment) {
-        tine_error_set(e, "cannot read this program's command line to start workers with");
+        tine_error_set(e, "cannot start workers: the command line of this program cannot be read");
     } else {
         tine_spawn_config config = {.argv = argv,
                                     .endpoint = state.url,
@@ -157,25 +135,28 @@ static tine_error spawn_workers(const tine_settings *s) {
     }
     tine_settings_forward_free(environment);
     free(argv);
-    free(memory);
     return e;
 }
 
-static void *thread_main(void *arg) {
+static void *worker_thread_main(void *arg) {
     (void)arg;
     tine_trace_guest();
-    if (serve(&state.settings, state.url, -1) != TINE_OK)
+    if (worker_serve(&state.settings, state.url, -1) != TINE_OK)
         tine_log(TINE_LOG_INFO, "worker thread: %s", tine_error_message());
     tine_error_clear();
     return NULL;
 }
 
-static tine_error start_threads(const tine_settings *s) {
+static tine_error workers_start_threads(const tine_settings *s) {
     state.threads = calloc((size_t)s->workers, sizeof *state.threads);
-    if (!state.threads) return tine_error_set(TINE_ENOMEM, "no memory for workers");
+    if (!state.threads)
+        return tine_error_set(TINE_ENOMEM, "no memory for %d worker threads", s->workers);
     tine_blas_threads(s->threads);
     for (; state.n_threads < s->workers; state.n_threads++) {
-        int failed = pthread_create(&state.threads[state.n_threads], NULL, thread_main, NULL);
+        /* Not tine_thread_start, which blocks all signals: tasks run here, and the overflow of a task's
+         * stack raises SIGSEGV. */
+        pthread_t *thread = &state.threads[state.n_threads];
+        int failed = pthread_create(thread, NULL, worker_thread_main, NULL);
         if (failed != 0)
             return tine_error_set(TINE_EIO, "cannot start a worker thread: %s", strerror(failed));
     }
@@ -184,11 +165,11 @@ static tine_error start_threads(const tine_settings *s) {
 
 /* ---- as coordinator ---- */
 
-static tine_error open_transport(const tine_settings *s, const char *url, tine_transport **out) {
+static tine_error transport_open(const tine_settings *s, const char *url, tine_transport **out) {
     char why[256] = "";
     const tine_transport_ops *ops = tine_transport_for(url, why, sizeof why);
     if (!ops) return tine_error_set(TINE_EINVAL, "endpoint %s: %s", url, why);
-    tine_transport_config config = transport_config(s);
+    tine_transport_config config = transport_config_of(s);
     int failed = ops->listen(out, url, &config, why, sizeof why);
     if (failed != 0)
         return tine_error_set(failed == -EINVAL ? TINE_EINVAL : TINE_EIO, "endpoint %s: %s", url,
@@ -202,25 +183,24 @@ static tine_error coordinate(const tine_settings *s, const char *url, int remote
     bool threads = strncmp(url, "inproc:", 7) == 0;
     int local = remote > 0 ? 0 : s->workers;
     int await = remote > 0 ? remote : s->await_workers;
-    tine_error e = open_transport(s, url, &transport);
+    tine_error e = transport_open(s, url, &transport);
     if (e != TINE_OK) return e;
     e = tine_coordinator_new(&state.coordinator, s, transport, await, remote == 0 && !threads);
     if (e != TINE_OK) return e;
-    tine_loop_on_stray(tine_coordinator_loop(state.coordinator), worker_strayed);
+    tine_loop_on_stray(tine_coordinator_loop(state.coordinator), worker_disconnected);
     if (s->trace) e = tine_coordinator_trace_start(state.coordinator);
-    if (e == TINE_OK && local > 0) e = threads ? start_threads(s) : spawn_workers(s);
+    if (e == TINE_OK && local > 0) e = threads ? workers_start_threads(s) : workers_spawn(s);
     return e != TINE_OK ? e : tine_coordinator_open(state.coordinator, await, s->connect_timeout);
 }
 
-static void take_apart(void) {
+static void tear_down(void) {
     atomic_store(&stopping, true);
     if (state.spawn) tine_spawn_retire(state.spawn, 2 * STOP_SECONDS);
     if (state.coordinator) tine_coordinator_stop(state.coordinator, STOP_SECONDS);
     if (state.spawn) tine_spawn_stop(state.spawn, STOP_SECONDS);
     tine_spawn_free(state.spawn);
-    tine_coordinator_free(
-        state
-            .coordinator); /* a thread that the scheduler never heard of ends with its connection */
+    /* Before the join: a worker thread that had not joined yet ends with its connection. */
+    tine_coordinator_free(state.coordinator);
     for (int i = 0; i < state.n_threads; i++) pthread_join(state.threads[i], NULL);
     tine_private_close(&state.place);
     tine_settings_fini(&state.settings);
@@ -230,16 +210,16 @@ static void take_apart(void) {
     tine_log_flush();
 }
 
-static tine_error start(void) {
+static tine_error init_role(void) {
     const tine_settings *s = &state.settings;
     const struct tine_kernel_choice *kernels = tine_kernel_choice();
     if (kernels->error[0] != 0) return tine_error_set(TINE_EINVAL, "%s", kernels->error);
-    if (s->worker) serve_and_exit(s, s->worker, -1);
+    if (s->worker) worker_serve_and_exit(s, s->worker, -1);
     tine_launcher launcher;
     bool launched = tine_launcher_detect(&launcher);
     const char *url = s->endpoint;
     if (launched && launcher.size == 1 && !url)
-        tine_log(TINE_LOG_WARN, "%s started one process only: the workers are local ones",
+        tine_log(TINE_LOG_WARN, "%s started one process only: workers are started on this host",
                  launcher.name);
     if (launched && launcher.size > 1 && !url) {
         if (!launcher.usable) return tine_error_set(TINE_EIO, "%s", launcher.why);
@@ -247,9 +227,9 @@ static tine_error start(void) {
     }
     if (url && strncmp(url, "mpi:", 4) == 0) {
         if (!launched)
-            return tine_error_set(
-                TINE_EINVAL, "endpoint mpi:// needs mpirun or srun: try `tine run -n 3 PROGRAM`");
-        if (launcher.rank > 0) serve_and_exit(s, url, launcher.rank);
+            return tine_error_set(TINE_EINVAL, "endpoint mpi:// needs mpirun or srun: start the "
+                                               "program with `tine run -n 3 PROGRAM`");
+        if (launcher.rank > 0) worker_serve_and_exit(s, url, launcher.rank);
         return coordinate(s, url, launcher.size - 1);
     }
     if (!url) {
@@ -261,17 +241,20 @@ static tine_error start(void) {
 }
 
 tine_error tine_init(int *argc, char **argv, const tine_options *options) {
-    if (state.running) return tine_error_set(TINE_ESTATE, "tine_init was called before");
+    if (state.running)
+        return tine_error_set(
+            TINE_ESTATE,
+            "tine_init: this process is initialised already; call tine_shutdown first");
     tine_error e = tine_settings_resolve(&state.settings, options, argc, argv);
     if (e != TINE_OK) return e;
     tine_log_level_set(state.settings.log_level);
     tine_settings_warn_unknown();
-    e = start();
+    e = init_role();
     if (e == TINE_OK) {
         state.running = true;
-    } else { /* the sentence must survive the taking apart */
+    } else { /* tearing down may overwrite the message */
         char *sentence = strdup(tine_error_message());
-        take_apart();
+        tear_down();
         tine_error_set(e, "%s", sentence ? sentence : "tine_init failed");
         free(sentence);
     }
@@ -282,9 +265,10 @@ int tine_shutdown(void) {
     int status = 0;
     if (!state.running) return 0;
     if (tine_loop_in_callback()) {
-        tine_log(TINE_LOG_ERROR,
-                 "tine_shutdown was called in a callback, on a thread that it would wait "
-                 "for: nothing is shut down");
+        tine_log(
+            TINE_LOG_ERROR,
+            "tine_shutdown was called in a callback, which runs on a thread that it would wait "
+            "for: nothing is shut down; call it outside of callbacks");
         return 1;
     }
     if (state.settings.trace &&
@@ -293,7 +277,7 @@ int tine_shutdown(void) {
         tine_log(TINE_LOG_ERROR, "%s", tine_error_message());
         status = 1;
     }
-    take_apart();
+    tear_down();
     return status;
 }
 

@@ -11,7 +11,7 @@
 #include "launch/command/bench_mpi.h"
 #include "launch/command/commands.h"
 #include "launch/command/report.h"
-#include "launch/spawn/spawn.h"
+#include "launch/spawn/private.h"
 #include "runtime/settings/settings.h"
 #include "runtime/value/state.h"
 #include "transport/launcher.h"

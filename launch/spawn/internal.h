@@ -1,20 +1,81 @@
-/* What the files of spawn share. */
+/* What the supervisor's files share: its state, and the start of one worker. */
 #ifndef TINE_LAUNCH_SPAWN_INTERNAL_H
 #define TINE_LAUNCH_SPAWN_INTERNAL_H
 
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdint.h>
+
 #include "launch/spawn/spawn.h"
 
-char **tine_strings_copy(char *const *list); /* ends with NULL, like its copy. NULL: no memory */
-void tine_strings_free(char **list);         /* accepts NULL */
-/* Ends with *n and has room for two more before its NULL: the token and the lifeline of each
- * worker. NULL: no memory. */
+enum { TINE_SPAWN_TOKEN_DIGITS = 32 };
+
+typedef struct tine_spawn_slot_state {
+    _Atomic pid_t pid;       /* 0: empty; written by the supervisor */
+    int pidfd;               /* -1: none */
+    int lifeline;            /* our end; -1: none */
+    int64_t started_at;      /* ns */
+    unsigned tasks_at_start; /* tasks_done when it was started */
+} tine_spawn_slot_state;
+
+struct tine_spawn {
+    /* How workers are started (start.c). Written before the supervisor starts. */
+    char *program;
+    char **argv;
+    char **environment; /* with room for two entries behind n_environment: token and lifeline */
+    size_t n_environment;
+    char token[TINE_SPAWN_TOKEN_DIGITS + 1];
+    int workers, threads;
+    cpu_set_t allowed;
+    bool pinned;
+
+    int max_deaths;
+    int64_t death_ns;
+    void (*died)(void *ctx, int slot, pid_t pid, const char *reason);
+    void (*gone)(void *ctx, const char *reason);
+    void *ctx;
+
+    /* The supervisor's own. */
+    tine_spawn_slot_state *slots;
+    struct pollfd *fds; /* one per worker, then the eventfd */
+    bool no_pidfd;      /* some worker has none: poll for its death */
+    int quick_deaths;
+    bool given_up;
+    int killed; /* -1: the deadline of stopping has not passed */
+
+    pthread_t thread;
+    bool running; /* the thread is to be joined */
+    int wake_fd;  /* eventfd: stopping has changed */
+    atomic_uint tasks_done;
+    atomic_bool stopping;
+    _Atomic int64_t stop_at;
+
+    /* The result of the first start, for tine_spawn_start. Guarded by lock; no other lock is taken
+     * while it is held. */
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool started;
+    int start_error; /* errno */
+};
+
+/* A random token for s->token. False: no random bytes. */
+bool tine_spawn_token_make(char *token);
+/* Decides whether each worker gets its own cores. */
+void tine_spawn_placement_make(tine_spawn *s);
+/* Starts the worker of slot i. On the supervisor's thread: its affinity changes for the moment of
+ * the start, because that is what the worker inherits. Returns 0 or an errno value. */
+int tine_spawn_worker_start(tine_spawn *s, int i);
+
+/* A copy of a list that ends with NULL, as the copy does. NULL: no memory. */
+char **tine_strings_copy(char *const *list);
+void tine_strings_free(char **list); /* accepts NULL */
+/* The environment of a worker: *n entries, and room for two more before its NULL (the token and the
+ * lifeline differ from worker to worker). NULL: no memory. */
 char **tine_spawn_environment(const tine_spawn_config *config, size_t *n);
 
-/* Removes the private directory that an ipc:// endpoint lies in, if it is one of this user's. */
-void tine_private_remove_of(const char *endpoint);
-
-/* pidfd_open, by number: older C libraries do not have it. -1 with errno where the kernel does not
- * either. */
+/* pidfd_open by its number, which older C libraries do not wrap. -1 with errno: the kernel does not
+ * have it either, or there is no such process. */
 int tine_pidfd_open(int pid);
 
 #endif

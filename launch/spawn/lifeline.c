@@ -1,9 +1,9 @@
-/* A worker's end of the lifeline. See spawn.h.
+/* A worker's end of the lifeline. See lifeline.h.
  *
- * The watchdog waits for two things, because each has a hole: the socket would stay open if the
- * coordinator forked a child that lives on with its descriptors, and a pidfd is not to be had on
- * old kernels. It ends the process with _exit: a computation or a lock held by another thread
- * cannot delay it. */
+ * The watchdog waits for the socket and for a pidfd of the coordinator, because neither is enough:
+ * the socket stays open if the coordinator forked a child that outlives it and inherited its
+ * descriptors, and older kernels have no pidfds. It ends the process with _exit, which neither a
+ * computation nor a lock held by another thread can delay. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -16,19 +16,20 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
-#include "launch/spawn/spawn.h"
 #include "launch/spawn/internal.h"
+#include "launch/spawn/lifeline.h"
+#include "launch/spawn/private.h"
 #include "runtime/value/state.h"
+#include "transport/base/process.h"
+#include "transport/base/thread.h"
 
 typedef struct watchdog {
-    int lifeline, coordinator; /* descriptors; coordinator may be -1 */
+    int lifeline;
+    int coordinator; /* a pidfd; -1: none */
     char endpoint[];
 } watchdog;
-
-int tine_pidfd_open(int pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
 
 static bool lifeline_ended(int fd) {
     char byte;
@@ -36,7 +37,7 @@ static bool lifeline_ended(int fd) {
     return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
 }
 
-static void *watch(void *arg) {
+static void *watchdog_main(void *arg) {
     watchdog *w = arg;
     struct pollfd fds[2] = {{.fd = w->lifeline, .events = POLLIN},
                             {.fd = w->coordinator, .events = POLLIN}};
@@ -49,7 +50,7 @@ static void *watch(void *arg) {
     return NULL;
 }
 
-/* "FD:PID", both as the supervisor wrote them; a socket it must be. */
+/* "FD:PID" as the supervisor wrote it; the descriptor must be a socket. */
 static bool lifeline_parse(const char *text, int *fd, int *pid) {
     char rest;
     struct stat st;
@@ -57,24 +58,7 @@ static bool lifeline_parse(const char *text, int *fd, int *pid) {
     return fstat(*fd, &st) == 0 && S_ISSOCK(st.st_mode);
 }
 
-static int watch_start(watchdog *w) {
-    pthread_t thread;
-    pthread_attr_t attr;
-    sigset_t all, before;
-    pthread_attr_init(&attr);
-    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    pthread_attr_setstacksize(&attr, 128 << 10 > PTHREAD_STACK_MIN ? 128 << 10
-                                                                   : (size_t)PTHREAD_STACK_MIN);
-    sigfillset(&all);
-    /* the program's handlers are to run on its own threads */
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int e = pthread_create(&thread, &attr, watch, w);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attr);
-    return e;
-}
-
-static void ignore_interrupt(void) {
+static void interrupt_ignore(void) {
     sigset_t interrupt;
     signal(SIGINT, SIG_IGN);
     sigemptyset(&interrupt);
@@ -82,56 +66,61 @@ static void ignore_interrupt(void) {
     pthread_sigmask(SIG_UNBLOCK, &interrupt, NULL);
 }
 
-static tine_error watch_lifeline(const char *text, const char *endpoint, int *last_words) {
+/* A pidfd of the parent, if that is still the coordinator. After its end the pid may be reused; the
+ * second look at the parent excludes a pidfd of another process. */
+static int coordinator_pidfd(int pid) {
+    int fd = getppid() == pid ? tine_pidfd_open(pid) : -1;
+    if (fd >= 0 && getppid() != pid) {
+        close(fd);
+        fd = -1;
+    }
+    return fd;
+}
+
+static tine_error watchdog_start(const char *text, const char *endpoint, int *crash_fd) {
     int fd, pid;
     if (!lifeline_parse(text, &fd, &pid))
-        return tine_error_set(
-            TINE_EINVAL,
-            "TINE_LIFELINE=%s: not a lifeline; this variable is set for workers only, unset it",
-            text);
+        return tine_error_set(TINE_EINVAL,
+                              "TINE_LIFELINE=%s: not a lifeline; Tine sets this variable for the "
+                              "workers that it starts: unset it",
+                              text);
     size_t size = strlen(endpoint) + 1;
     watchdog *w = malloc(sizeof *w + size);
-    if (!w) return tine_error_set(TINE_ENOMEM, "no memory for the watchdog");
+    if (!w) return tine_error_set(TINE_ENOMEM, "no memory for the watchdog thread");
     memcpy(w->endpoint, endpoint, size);
     w->lifeline = fd;
-    w->coordinator = getppid() == pid ? tine_pidfd_open(pid) : -1;
-    /* If the coordinator ended in between, the pidfd may be a stranger's; as a new parent tells. */
-    if (w->coordinator >= 0 && getppid() != pid) {
-        close(w->coordinator);
-        w->coordinator = -1;
-    }
+    w->coordinator = coordinator_pidfd(pid);
     fcntl(fd, F_SETFD, FD_CLOEXEC);
-    int e = watch_start(w);
+    int e = tine_thread_start_detached("tine-watchdog", watchdog_main, w);
     if (e) {
+        if (w->coordinator >= 0) close(w->coordinator);
         free(w);
         return tine_error_set(TINE_EIO, "cannot start the watchdog thread: %s", strerror(e));
     }
-    *last_words = fd;
+    *crash_fd = fd;
     return TINE_OK;
 }
 
-/* It was started as /proc/self/exe, so ps would say "exe". */
-static void name_process(void) {
+/* The worker was started as /proc/self/exe, which ps would show as "exe". */
+static void process_name_set(void) {
     char path[PATH_MAX];
-    ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
-    if (n <= 0) return;
-    path[n] = 0;
+    if (!tine_process_executable(path, sizeof path)) return;
     char *slash = strrchr(path, '/');
     prctl(PR_SET_NAME, slash ? slash + 1 : path);
 }
 
-tine_error tine_lifeline_start(const char *endpoint, int *last_words) {
+tine_error tine_lifeline_start(const char *endpoint, int *crash_fd) {
     const char *given = getenv("TINE_LIFELINE");
     char *text = given ? strdup(given) : NULL;
+    *crash_fd = -1;
     if (given && !text) return tine_error_set(TINE_ENOMEM, "no memory for the lifeline");
-    *last_words = -1;
-    ignore_interrupt();
+    interrupt_ignore();
     unsetenv("TINE_WORKER");
     unsetenv("TINE_TOKEN");
     unsetenv("TINE_LIFELINE");
     if (!text) return TINE_OK;
-    name_process();
-    tine_error e = watch_lifeline(text, endpoint, last_words);
+    process_name_set();
+    tine_error e = watchdog_start(text, endpoint, crash_fd);
     free(text);
     return e;
 }

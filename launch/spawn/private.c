@@ -1,9 +1,9 @@
-/* The private directory of the endpoint. See spawn.h.
+/* The private directory of the endpoint. See private.h.
  *
- * Whether the holder of such a directory lives is asked of the kernel: it holds a lock on a file
- * inside, which ends with it, whichever way it ends and whichever process namespace it was in (a
- * pid in the name would mean nothing there; it is for people). A directory is swept only by the
- * user who owns it. */
+ * A coordinator holds a lock on a file in its directory. The kernel releases the lock when the
+ * process ends, in whatever way and in whatever process namespace, so the lock says whether a
+ * directory is in use. The pid in the name cannot: it is for people only. Only the user who owns a
+ * directory sweeps it. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -15,15 +15,15 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "launch/spawn/spawn.h"
-#include "launch/spawn/internal.h"
+#include "launch/spawn/private.h"
 #include "runtime/value/state.h"
 
-/* One that has no lock file yet may be in the making; past this age its maker died at that
- * moment. */
-enum { IN_THE_MAKING_SECONDS = 60 };
+/* A directory without a lock file may be under construction. Past this age its coordinator died in
+ * between. */
+enum { CONSTRUCTION_SECONDS = 60 };
 
-static bool is_base(const char *path, bool private) {
+/* Whether a private directory may be created in `path`; `private`: nobody else may have access. */
+static bool base_usable(const char *path, bool private) {
     struct stat st;
     if (!path || path[0] != '/' || strlen(path) > sizeof(((tine_private *)0)->dir) - 32)
         return false;
@@ -33,12 +33,12 @@ static bool is_base(const char *path, bool private) {
 
 static const char *base_directory(void) {
     const char *path = getenv("XDG_RUNTIME_DIR");
-    if (is_base(path, true)) return path;
+    if (base_usable(path, true)) return path;
     path = getenv("TMPDIR");
-    return is_base(path, false) ? path : "/tmp";
+    return base_usable(path, false) ? path : "/tmp";
 }
 
-static bool is_ours(int base, const char *name, struct stat *st) {
+static bool private_is_ours(int base, const char *name, struct stat *st) {
     char prefix[32];
     snprintf(prefix, sizeof prefix, "tine-%u-", (unsigned)geteuid());
     if (strncmp(name, prefix, strlen(prefix)) != 0) return false;
@@ -47,7 +47,7 @@ static bool is_ours(int base, const char *name, struct stat *st) {
 }
 
 /* The directory holds files only; links are removed, never followed. */
-static void remove_directory(int base, const char *name) {
+static void private_remove(int base, const char *name) {
     int fd = openat(base, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
     if (!d && fd >= 0) close(fd);
@@ -56,35 +56,35 @@ static void remove_directory(int base, const char *name) {
     unlinkat(base, name, AT_REMOVEDIR);
 }
 
-static void sweep_one(int base, const char *name) {
+static void private_sweep_one(int base, const char *name) {
     struct stat st;
     char path[300];
-    if (!is_ours(base, name, &st)) return;
+    if (!private_is_ours(base, name, &st)) return;
     snprintf(path, sizeof path, "%s/lock", name);
     int lock = openat(base, path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
     bool dead = lock >= 0 ? flock(lock, LOCK_EX | LOCK_NB) == 0
-                          : errno == ENOENT && time(NULL) - st.st_mtime > IN_THE_MAKING_SECONDS;
-    if (dead) remove_directory(base, name);
+                          : errno == ENOENT && time(NULL) - st.st_mtime > CONSTRUCTION_SECONDS;
+    if (dead) private_remove(base, name);
     if (lock >= 0) close(lock);
 }
 
-static void sweep(const char *base) {
+static void private_sweep(const char *base) {
     DIR *d = opendir(base);
     if (!d) return;
-    for (struct dirent *e; (e = readdir(d));) sweep_one(dirfd(d), e->d_name);
+    for (struct dirent *e; (e = readdir(d));) private_sweep_one(dirfd(d), e->d_name);
     closedir(d);
 }
 
-/* A sweeper may lock the new file before its maker does, and remove all of it: then the maker
- * starts again. */
-static int lock_new(const char *dir) {
+/* Creates and locks the lock file. -1 with errno; EAGAIN, ENOENT: another process's sweep locked the
+ * new file first and removes the directory, so a new directory is needed. */
+static int private_lock(const char *dir) {
     char path[96];
     struct stat st;
     snprintf(path, sizeof path, "%s/lock", dir);
     int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0) return -1;
-    int up = fcntl(fd, F_DUPFD_CLOEXEC,
-                   3); /* not 0, which means none, nor a standard stream that was closed */
+    /* Not 0, which means none, and not a standard stream that the program has closed. */
+    int up = fcntl(fd, F_DUPFD_CLOEXEC, 3);
     close(fd);
     if (up < 0) return -1;
     if (flock(up, LOCK_EX | LOCK_NB) == 0 && fstat(up, &st) == 0 && st.st_nlink > 0) return up;
@@ -96,30 +96,30 @@ static int lock_new(const char *dir) {
 tine_error tine_private_open(tine_private *p) {
     const char *base = base_directory();
     tine_private made = {0};
-    sweep(base);
+    private_sweep(base);
     for (int attempt = 0; attempt < 16; attempt++) {
         snprintf(made.dir, sizeof made.dir, "%s/tine-%u-%d-XXXXXX", base, (unsigned)geteuid(),
                  (int)getpid());
         if (!mkdtemp(made.dir)) break;
-        made.lock = lock_new(made.dir);
+        made.lock = private_lock(made.dir);
         if (made.lock > 0) {
-            snprintf(made.url, sizeof made.url, "ipc://%s/hub", made.dir);
+            snprintf(made.url, sizeof made.url, "ipc://%s/socket", made.dir);
             *p = made;
             return TINE_OK;
         }
         bool swept = errno == EAGAIN || errno == ENOENT;
         int saved = errno;
-        remove_directory(AT_FDCWD, made.dir);
+        private_remove(AT_FDCWD, made.dir);
         errno = saved;
         if (!swept) break;
     }
-    return tine_error_set(TINE_EIO, "cannot make a private directory for the endpoint in %s: %s",
+    return tine_error_set(TINE_EIO, "cannot create a private directory for the endpoint in %s: %s",
                           base, strerror(errno));
 }
 
 void tine_private_close(tine_private *p) {
     if (p->lock <= 0) return;
-    remove_directory(AT_FDCWD, p->dir);
+    private_remove(AT_FDCWD, p->dir);
     close(p->lock);
     *p = (tine_private){0};
 }
@@ -127,7 +127,8 @@ void tine_private_close(tine_private *p) {
 void tine_private_remove_of(const char *endpoint) {
     char dir[sizeof(((tine_private *)0)->dir)];
     struct stat st;
-    const char *path = strncmp(endpoint, "ipc://", 6) == 0 ? endpoint + 6 : "";
+    const char *path = strstr(endpoint, "://");
+    path = path && path[3] == '/' ? path + 3 : "";
     const char *end = strrchr(path, '/');
     if (!end || end == path || (size_t)(end - path) >= sizeof dir) return;
     memcpy(dir, path, (size_t)(end - path));
@@ -137,6 +138,6 @@ void tine_private_remove_of(const char *endpoint) {
     *name++ = 0;
     int base = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (base < 0) return;
-    if (is_ours(base, name, &st)) remove_directory(base, name);
+    if (private_is_ours(base, name, &st)) private_remove(base, name);
     close(base);
 }

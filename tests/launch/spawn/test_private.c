@@ -9,8 +9,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "launch/spawn/spawn.h"
-#include "launch/spawn/internal.h"
+#include "launch/spawn/lifeline.h"
+#include "launch/spawn/private.h"
 
 TestSuite(spawn_private, .timeout = 30);
 
@@ -39,7 +39,7 @@ Test(spawn_private, the_endpoint_is_private_and_removed) {
     struct stat st;
     cr_expect(stat(a.dir, &st) == 0 && (st.st_mode & 07777) == 0700);
     char socket[160];
-    snprintf(socket, sizeof socket, "%s/hub", a.dir);
+    snprintf(socket, sizeof socket, "%s/socket", a.dir);
     close(open(socket, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
     tine_private_close(&a);
     tine_private_close(&b);

@@ -22,8 +22,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "launch/spawn/spawn.h"
 #include "launch/spawn/internal.h"
+#include "launch/spawn/lifeline.h"
+#include "launch/spawn/private.h"
+#include "launch/spawn/spawn.h"
 #include "workers/fiber.h"
 
 /* The promise is 2 s; sanitizers on a loaded machine get more. */
@@ -373,7 +375,7 @@ Test(spawn, workers_that_die_at_once_are_given_up) {
     tine_spawn *s = start(2, "ipc:///x", NULL);
     cr_assert_not_null(s);
     deaths d = await_deaths(5, 1);
-    cr_expect_not_null(strstr(d.last, "5 died within 10 seconds of their start"));
+    cr_expect_not_null(strstr(d.last, "5 workers died within 10 seconds of their start"));
     cr_expect_not_null(strstr(d.last, "exited with status 9"));
     stop(s, 2);
     cr_expect_leq(seen.n, 6, "the fifth death ends it; the sixth had been started");
@@ -449,8 +451,7 @@ Test(spawn, deaths_are_noticed_where_the_program_ignores_sigchld) {
     report r = next_report();
     cr_assert_eq(kill(r.pid, SIGKILL), 0);
     deaths d = await_deaths(1, 0);
-    cr_expect_str_eq(d.reason,
-                     "ended, and its exit status was taken by another wait in this program");
+    cr_expect_str_eq(d.reason, "ended; another wait in this program took its exit status");
     next_report();
     stop(s, 1);
 }

@@ -59,5 +59,5 @@ Test(mpi, one_rank_starts_local_workers_and_says_so, .timeout = 60) {
     tine_program p =
         tine_program_run(40, "exec mpirun %s -n 1 $B/04_fibonacci 9", tine_mpirun_root());
     cr_expect_str_eq(p.out, "fib(9) = 34\n");
-    says(0, "started one process only: the workers are local ones", p);
+    says(0, "started one process only: workers are started on this host", p);
 }

@@ -1,0 +1,22 @@
+/* The private directory in which a coordinator's ipc:// endpoint lies by default: mode 0700, in
+ * XDG_RUNTIME_DIR, TMPDIR or /tmp, with a lock file that the coordinator holds as long as it lives. */
+#ifndef TINE_LAUNCH_SPAWN_PRIVATE_H
+#define TINE_LAUNCH_SPAWN_PRIVATE_H
+
+#include "runtime/tine.h"
+
+typedef struct tine_private {
+    int lock;      /* descriptor; 0: none */
+    char dir[80];  /* "/tmp/tine-1000-4711-Xk2f9Q" (user, pid) */
+    char url[108]; /* "ipc:///tmp/tine-1000-4711-Xk2f9Q/socket" */
+} tine_private;
+
+/* Creates one, after removing those of this user whose coordinator died. Errors: EIO with a
+ * sentence. */
+tine_error tine_private_open(tine_private *p);
+/* Removes it with everything in it. Accepts a zeroed one. */
+void tine_private_close(tine_private *p);
+/* Removes the private directory that this URL's path lies in, if it is one and this user's. */
+void tine_private_remove_of(const char *endpoint);
+
+#endif
