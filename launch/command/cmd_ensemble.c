@@ -11,7 +11,7 @@
 #include "launch/command/cores_peak.h"
 #include "launch/command/ensemble.h"
 #include "launch/command/report.h"
-#include "runtime/settings/settings.h"
+#include "runtime/settings/cores.h"
 
 enum { VARIANTS = 3, REPEAT_MAX = 1000 };
 

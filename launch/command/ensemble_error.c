@@ -8,7 +8,7 @@
 
 #include "launch/command/ensemble.h"
 #include "launch/command/reference.h"
-#include "runtime/settings/settings.h"
+#include "runtime/settings/cores.h"
 
 enum { COLUMNS = TINE_REFERENCE_COLUMNS, THREADS_MAX = 64 };
 

@@ -9,6 +9,7 @@
 #include "kernels/gemm.h"
 #include "launch/command/arguments.h"
 #include "launch/command/commands.h"
+#include "runtime/settings/cores.h"
 #include "runtime/settings/settings.h"
 #include "transport/transport.h"
 

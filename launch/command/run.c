@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "launch/command/commands.h"
-#include "runtime/settings/settings.h"
+#include "runtime/settings/cores.h"
 #include "transport/launcher.h"
 #include "transport/transport.h"
 

@@ -1,14 +1,14 @@
-/* How many cores this process may use. Linux says it in two places: the affinity mask, and the CPU
- * quota of the control group that the process is in or of any group above it (version 2; of version
- * 1 only the mount that containers see). */
+/* See cores.h. Linux limits a process's cores in two places: its affinity mask, and the CPU quota of
+ * its control group or of any group above it (version 2; of version 1 only the mount that containers
+ * see). */
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "runtime/settings/settings.h"
+#include "runtime/settings/cores.h"
 
 static int cores_by_affinity(void) {
-    /* The kernel refuses a mask smaller than its own; 1 << 16 cores are beyond any. */
+    /* The kernel refuses a mask smaller than its own. */
     for (int cores = 1024; cores <= 1 << 16; cores *= 4) {
         cpu_set_t *set = CPU_ALLOC((size_t)cores);
         if (!set) return 1;
@@ -20,23 +20,23 @@ static int cores_by_affinity(void) {
     return 1;
 }
 
-static int rounded_up(long long quota, long long period) {
+static int quota_cores(long long quota, long long period) {
     if (quota <= 0 || period <= 0) return 0;
     long long cores = (quota + period - 1) / period;
     return cores > 1 << 16 ? 0 : (int)cores;
 }
 
 /* The quota in a cpu.max file, in cores; 0: none. */
-static int quota_of(const char *path) {
+static int quota_read(const char *path) {
     FILE *f = fopen(path, "re");
     if (!f) return 0;
     long long quota, period;
     int n = fscanf(f, "%lld %lld", &quota, &period); /* "max 100000" when there is none */
     fclose(f);
-    return n == 2 ? rounded_up(quota, period) : 0;
+    return n == 2 ? quota_cores(quota, period) : 0;
 }
 
-static long long number_in(const char *path) {
+static long long number_read(const char *path) {
     FILE *f = fopen(path, "re");
     if (!f) return 0;
     long long x = 0;
@@ -45,11 +45,12 @@ static long long number_in(const char *path) {
     return n == 1 ? x : 0;
 }
 
-static int smaller(int a, int b) { return a == 0 || (b != 0 && b < a) ? b : a; }
+/* The smaller of two limits of which 0 means none. */
+static int limit_min(int a, int b) { return a == 0 || (b != 0 && b < a) ? b : a; }
 
 static int cores_by_quota(void) {
-    int least = rounded_up(number_in("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"),
-                           number_in("/sys/fs/cgroup/cpu/cpu.cfs_period_us"));
+    int least = quota_cores(number_read("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"),
+                            number_read("/sys/fs/cgroup/cpu/cpu.cfs_period_us"));
     char line[1024], path[1200];
     FILE *f = fopen("/proc/self/cgroup", "re");
     if (!f) return least;
@@ -59,7 +60,7 @@ static int cores_by_quota(void) {
         group[strcspn(group, "\n")] = 0;
         for (;;) {
             snprintf(path, sizeof path, "/sys/fs/cgroup%s/cpu.max", group);
-            least = smaller(least, quota_of(path));
+            least = limit_min(least, quota_read(path));
             char *slash = strrchr(group, '/');
             if (!slash) break;
             *slash = 0;
@@ -69,4 +70,4 @@ static int cores_by_quota(void) {
     return least;
 }
 
-int tine_cores_available(void) { return smaller(cores_by_affinity(), cores_by_quota()); }
+int tine_cores_available(void) { return limit_min(cores_by_affinity(), cores_by_quota()); }

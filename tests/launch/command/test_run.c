@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "launch/command/commands.h"
-#include "runtime/settings/settings.h"
+#include "runtime/settings/cores.h"
 
 #define CALL(...) call((char *[]){"run", __VA_ARGS__, NULL})
 
