@@ -15,7 +15,4 @@ typedef const tine_transport_ops *tine_transport_module(void);
  * and the remedy in `why`. Any thread; the caller remembers the answer. */
 const tine_transport_ops *tine_transport_module_open(const char *name, char *why, size_t why_size);
 
-/* Asserts that every slot of a table is filled: a table with a hole is a bug in Tine. */
-void tine_transport_check(const tine_transport_ops *ops);
-
 #endif

@@ -1,5 +1,4 @@
-/* Which transport serves a URL. The built-in tables are listed here and nowhere else; mpi is a
- * module (module.h), because a program must start where Open MPI is missing. */
+/* The table of transports. A new transport is one row here and one folder. */
 #include "transport/transport.h"
 
 #include <pthread.h>
@@ -7,69 +6,77 @@
 #include <string.h>
 
 #include "transport/base/assert.h"
-#include "transport/builtin.h"
+#include "transport/internal.h"
 #include "transport/plugin.h"
 
-static const tine_transport_ops *const built_in[] = {&tine_transport_inproc, &tine_transport_zmq};
+typedef struct transport_row {
+    tine_transport_info info;
+    const tine_transport_ops *ops; /* NULL: in libtine-SCHEME.so, loaded on first use */
+} transport_row;
 
-void tine_transport_check(const tine_transport_ops *ops) {
-    TINE_ASSERT_TRUE(ops->name);
-    TINE_ASSERT_TRUE(ops->schemes);
-    TINE_ASSERT_TRUE(ops->version);
-    TINE_ASSERT_TRUE(ops->listen);
-    TINE_ASSERT_TRUE(ops->connect);
-    TINE_ASSERT_TRUE(ops->url);
-    TINE_ASSERT_TRUE(ops->send);
-    TINE_ASSERT_TRUE(ops->recv);
-    TINE_ASSERT_TRUE(ops->wait);
-    TINE_ASSERT_TRUE(ops->busy);
-    TINE_ASSERT_TRUE(ops->wake);
-    TINE_ASSERT_TRUE(ops->drop);
-    TINE_ASSERT_TRUE(ops->close);
-    TINE_ASSERT_TRUE(ops->stop);
-    TINE_ASSERT_TRUE(ops->fini);
-    TINE_ASSERT_TRUE(ops->stats);
+static transport_row rows[] = {
+    {{"inproc", TINE_TRANSPORT_THREADS | TINE_TRANSPORT_WHOLE, "inproc://*"},
+     &tine_transport_inproc},
+    {{"ipc", TINE_TRANSPORT_PATH, NULL}, &tine_transport_zmq},
+    {{"tcp", TINE_TRANSPORT_REMOTE, "tcp://127.0.0.1:0"}, &tine_transport_zmq},
+    {{"mpi", TINE_TRANSPORT_REMOTE | TINE_TRANSPORT_RANKS | TINE_TRANSPORT_KILLS_JOB, "mpi://"},
+     NULL},
+};
+
+/* A table with a hole is a bug in Tine. */
+static void table_check(const tine_transport_ops *ops) {
+    TINE_ASSERT_TRUE(ops->version && ops->listen && ops->connect && ops->url);
+    TINE_ASSERT_TRUE(ops->send && ops->recv && ops->wait && ops->busy && ops->wake && ops->drop);
+    TINE_ASSERT_TRUE(ops->close && ops->stop && ops->fini && ops->stats);
 }
 
-const tine_transport_ops *const *tine_transport_all(size_t *n) {
-    *n = sizeof built_in / sizeof built_in[0];
-    for (size_t i = 0; i < *n; i++) tine_transport_check(built_in[i]);
-    return built_in;
+static transport_row *row_of(const char *url) {
+    size_t n = url ? strcspn(url, ":") : 0;
+    if (!n || !url[n]) return NULL;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (strlen(rows[i].info.scheme) == n && !memcmp(rows[i].info.scheme, url, n))
+            return &rows[i];
+    return NULL;
 }
 
-static bool serves(const tine_transport_ops *ops, const char *scheme, size_t len) {
-    for (const char *s = ops->schemes; *s;) {
-        size_t word = strcspn(s, " ");
-        if (word == len && !memcmp(s, scheme, len)) return true;
-        s += word;
-        s += strspn(s, " ");
-    }
-    return false;
+const tine_transport_info *tine_transport_info_of(const char *url) {
+    const transport_row *row = row_of(url);
+    return row ? &row->info : NULL;
+}
+
+const tine_transport_info *tine_transport_info_at(size_t i) {
+    return i < sizeof rows / sizeof *rows ? &rows[i].info : NULL;
 }
 
 /* A module that is missing is looked for again by the next call: the user may have set
  * TINE_MODULE_DIR since. */
-static const tine_transport_ops *mpi_module(char *why, size_t why_size) {
+static const tine_transport_ops *row_load(transport_row *row, char *why, size_t why_size) {
     static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-    static const tine_transport_ops *mpi;
     pthread_mutex_lock(&lock);
-    if (!mpi) mpi = tine_transport_module_open("mpi", why, why_size);
-    const tine_transport_ops *found = mpi;
+    if (!row->ops) row->ops = tine_transport_module_open(row->info.scheme, why, why_size);
+    const tine_transport_ops *ops = row->ops;
     pthread_mutex_unlock(&lock);
-    return found;
+    if (ops) table_check(ops);
+    return ops;
+}
+
+static void schemes_list(char *text, size_t size) {
+    size_t n = sizeof rows / sizeof *rows, at = 0;
+    text[0] = 0;
+    for (size_t i = 0; i < n && at < size; i++)
+        at += (size_t)snprintf(text + at, size - at, "%s%s://",
+                               !i          ? ""
+                               : i < n - 1 ? ", "
+                                           : " or ",
+                               rows[i].info.scheme);
 }
 
 const tine_transport_ops *tine_transport_for(const char *url, char *why, size_t why_size) {
-    const char *colon = url ? strstr(url, "://") : NULL;
-    if (colon) {
-        size_t n, len = (size_t)(colon - url);
-        const tine_transport_ops *const *all = tine_transport_all(&n);
-        for (size_t i = 0; i < n; i++)
-            if (serves(all[i], url, len)) return all[i];
-        if (len == 3 && !memcmp(url, "mpi", 3)) return mpi_module(why, why_size);
-    }
-    snprintf(why, why_size,
-             "no transport for \"%.80s\": a URL begins with inproc://, ipc://, tcp:// or mpi://",
-             url ? url : "(null)");
+    transport_row *row = row_of(url);
+    if (row) return row_load(row, why, why_size);
+    char schemes[96];
+    schemes_list(schemes, sizeof schemes);
+    snprintf(why, why_size, "no transport serves \"%.80s\": a URL begins with %s",
+             url ? url : "(null)", schemes);
     return NULL;
 }

@@ -44,15 +44,13 @@ static void show_blas(void) {
 }
 
 static void show_transports(void) {
-    static const char *const urls[] = {"inproc://x", "ipc:///x", "mpi://"};
+    const tine_transport_info *info;
     printf("transports\n");
-    for (size_t i = 0; i < sizeof urls / sizeof *urls; i++) {
-        char why[256];
-        const tine_transport_ops *ops = tine_transport_for(urls[i], why, sizeof why);
-        if (ops)
-            printf("  %-12s%s\n", ops->schemes, ops->version());
-        else
-            printf("  %-12.*s%s\n", (int)(sizeof "mpi" - 1), urls[i], why);
+    for (size_t i = 0; (info = tine_transport_info_at(i)); i++) {
+        char url[32], why[256];
+        snprintf(url, sizeof url, "%s://", info->scheme);
+        const tine_transport_ops *ops = tine_transport_for(url, why, sizeof why);
+        printf("  %-12s%s\n", info->scheme, ops ? ops->version() : why);
     }
 }
 

@@ -389,6 +389,37 @@ static bool unknown_peer(tine_conf_end *e) {
     return start_one(e, &p) && send(e, p, 1, 1, 1) && expect_frame(e, p, 1, 1, 1);
 }
 
+/* What transport.h says of a configuration whose fields are 0. */
+static bool has_defaults(tine_conf_end *e) {
+    const tine_transport_config *c = &e->t->config;
+    REQUIRE(e, c->chunk == 1 * MI, "chunk %zu", c->chunk);
+    REQUIRE(e, c->max_frame == (size_t)64 << 30, "max_frame %zu", c->max_frame);
+    REQUIRE(e, c->max_queued == 256 * MI, "max_queued %zu", c->max_queued);
+    REQUIRE(e, c->connect_ns == NS(10000), "connect_ns %lld", (long long)c->connect_ns);
+    REQUIRE(e, c->heartbeat_ns == NS(1000), "heartbeat_ns %lld", (long long)c->heartbeat_ns);
+    REQUIRE(e, c->linger_ns == NS(1000), "linger_ns %lld", (long long)c->linger_ns);
+    return true;
+}
+
+static bool defaults(tine_conf_end *e) {
+    tine_peer p;
+    return has_defaults(e) && start_one(e, &p) && send(e, p, 1, 1, 1) &&
+           expect_frame(e, p, 1, 1, 1);
+}
+
+static bool defaults_connector(tine_conf_end *e) { return has_defaults(e) && echo(e); }
+
+/* A frame larger than the sender's own limit is refused where it is sent, and its peer lives. */
+static bool sending_past_max_frame(tine_conf_end *e) {
+    tine_peer p;
+    if (!start_one(e, &p)) return false;
+    tine_frame *f = tine_conf_frame(1, 3 * MI, 1);
+    int rc = e->ops->send(e->t, p, f);
+    tine_frame_free(f);
+    REQUIRE(e, rc == -EINVAL, "send: %d", rc);
+    return send(e, p, 1, MI, 1) && expect_frame(e, p, 1, MI, 1);
+}
+
 static const tine_conf_case cases[] = {
     {"order", 2, 0, {0}, {0}, order, order_connector},
     {"zero_length", 1, 0, {0}, {0}, zero_length, echo},
@@ -404,6 +435,8 @@ static const tine_conf_case cases[] = {
     {"drop", 2, 0, {0}, {0}, drop, drop_connector},
     {"wake", 0, 0, {0}, {0}, wake, NULL},
     {"unknown_peer", 1, 0, {0}, {0}, unknown_peer, echo},
+    {"defaults", 1, 0, {0}, {0}, defaults, defaults_connector},
+    {"sending_past_max_frame", 1, 0, {.max_frame = 2 * MI}, {0}, sending_past_max_frame, echo},
     {0},
 };
 

@@ -17,7 +17,7 @@
 #include <string.h>
 
 #include "transport/base/assert.h"
-#include "transport/builtin.h"
+#include "transport/internal.h"
 #include "transport/base/clock.h"
 #include "transport/base/doorbell.h"
 
@@ -45,7 +45,6 @@ typedef struct note {
 
 typedef struct end {
     tine_transport base;
-    tine_transport_config config;
     bool listener, closed, connecting;
     int64_t deadline; /* connector: when the search for its listener ends; negative: never */
     bond **bonds;     /* listener: by peer id - 1; connector: the one */
@@ -129,7 +128,7 @@ static int end_new(end **out, const char *url, const tine_transport_config *conf
         return -ENOMEM;
     }
     e->base.ops = &tine_transport_inproc;
-    e->config = tine_transport_defaults(config);
+    e->base.config = tine_transport_defaults(config);
     e->listener = listener;
     e->tail = &e->head;
     strcpy(e->url, url);
@@ -189,7 +188,7 @@ static int inproc_connect(tine_transport **out, const char *url,
     }
     e->n_bonds = e->room = 1;
     e->connecting = true;
-    e->deadline = e->config.connect_ns < 0 ? -1 : tine_clock_ns() + e->config.connect_ns;
+    e->deadline = e->base.config.connect_ns < 0 ? -1 : tine_clock_ns() + e->base.config.connect_ns;
     pthread_mutex_lock(&lock);
     e->next = searching;
     searching = e;
@@ -258,9 +257,8 @@ static void refuse(bond *l, int to, size_t bytes) {
 
 static int inproc_send(tine_transport *t, tine_peer peer, tine_frame *f) {
     end *e = (end *)t;
-    if (f->header_size > TINE_FRAME_MAX_HEADER || f->n_buffers > TINE_FRAME_MAX_BUFFERS)
-        return -EINVAL;
     size_t bytes = tine_frame_bytes(f);
+    if (!tine_transport_may_send(t, f, bytes)) return -EINVAL;
     tine_frame *refused = NULL;
     pthread_mutex_lock(&lock);
     bond *l = e->closed ? NULL : bond_of(e, peer);
@@ -269,12 +267,12 @@ static int inproc_send(tine_transport *t, tine_peer peer, tine_frame *f) {
         rc = -EPIPE;
         goto out;
     }
-    if (l->queued[to] && l->queued[to] + bytes + FRAME_COST > e->config.max_queued) {
+    if (l->queued[to] && l->queued[to] + bytes + FRAME_COST > e->base.config.max_queued) {
         l->want_writable[side(e)] = true;
         rc = -EAGAIN;
         goto out;
     }
-    if (bytes > l->ends[to]->config.max_frame) {
+    if (bytes > l->ends[to]->base.config.max_frame) {
         refuse(l, to, bytes);
         refused = f;
         goto out;
@@ -304,7 +302,8 @@ static void account(end *e, note *n) {
     e->stats.frames_in++;
     e->stats.bytes_in += bytes;
     end *from = l->ends[1 - me];
-    if (!from || !l->want_writable[1 - me] || l->queued[me] > from->config.max_queued / 2) return;
+    if (!from || !l->want_writable[1 - me] || l->queued[me] > from->base.config.max_queued / 2)
+        return;
     note *w = note_new(l, TINE_EVENT_WRITABLE, NULL);
     if (!w) return; /* asked again at the next frame */
     l->want_writable[1 - me] = false;
@@ -468,8 +467,6 @@ static void inproc_stats(const tine_transport *t, tine_transport_stats *out) {
 }
 
 const tine_transport_ops tine_transport_inproc = {
-    .name = "inproc",
-    .schemes = "inproc",
     .version = version,
     .listen = inproc_listen,
     .connect = inproc_connect,

@@ -19,14 +19,10 @@
 static tine_mpi *of(tine_transport *t) { return (tine_mpi *)t; }
 
 static void settle(tine_mpi *t, const tine_transport_config *config) {
-    tine_transport_config c = config ? *config : (tine_transport_config){0};
-    if (!c.chunk) c.chunk = 1 << 20;
+    tine_transport_config c = tine_transport_defaults(config);
     if (c.chunk > 1 << 30) c.chunk = 1 << 30; /* MPI counts with an int */
-    if (!c.max_frame) c.max_frame = (size_t)64 << 30;
-    if (!c.max_queued) c.max_queued = 256 << 20;
-    if (!c.linger_ns) c.linger_ns = 1000000000;
     if (!t->listener && c.connect_ns > 0) t->give_up = tine_mpi_now() + c.connect_ns;
-    t->config = c;
+    t->base.config = c;
 }
 
 /* Ranks on this host against the cores this rank may use, until rank 0 knows better. */
@@ -133,9 +129,7 @@ static int mpi_send(tine_transport *base, tine_peer peer, tine_frame *f) {
     tine_mpi *t = of(base);
     tine_mpi_peer *p = peer_of(t, peer);
     if (t->closed || t->broken || !p || p->state != TINE_MPI_UP || p->leaving) return -EPIPE;
-    if (f->header_size > TINE_FRAME_MAX_HEADER || f->n_buffers > TINE_FRAME_MAX_BUFFERS)
-        return -EINVAL;
-    if (tine_frame_bytes(f) > t->config.max_frame) return -EINVAL;
+    if (!tine_transport_may_send(base, f, tine_frame_bytes(f))) return -EINVAL;
     return tine_mpi_out_queue(t, p, f);
 }
 
@@ -212,7 +206,7 @@ static bool flush(tine_mpi *t, int64_t end) {
 static bool mpi_stop(tine_transport *base) {
     tine_mpi *t = of(base);
     TINE_ASSERT_TRUE(t->closed);
-    int64_t end = tine_mpi_now() + t->config.linger_ns;
+    int64_t end = tine_mpi_now() + t->base.config.linger_ns;
     bool clean = flush(t, end);
     for (int i = 0; i < t->n_peers; i++) {
         bye(t, &t->peers[i], clean);
@@ -271,8 +265,6 @@ static void mpi_stats(const tine_transport *base, tine_transport_stats *out) {
 }
 
 static const tine_transport_ops ops = {
-    .name = "mpi",
-    .schemes = "mpi",
     .version = tine_mpi_world_version,
     .listen = mpi_listen,
     .connect = mpi_connect,

@@ -26,10 +26,10 @@ bool tine_mpi_in_frame(tine_mpi *t, tine_mpi_peer *p, const uint8_t *msg, size_t
                        size_t why_size) {
     tine_mpi_head h;
     memcpy(&h, msg, sizeof h);
-    if (!tine_mpi_head_ok(&h, size, t->config.max_frame, why, why_size)) return false;
+    if (!tine_mpi_head_ok(&h, size, t->base.config.max_frame, why, why_size)) return false;
     tine_frame *f = NULL;
     if (h.inlined) {
-        f = tine_mpi_body_read(&h, msg + sizeof h, t->config.max_frame, why, why_size);
+        f = tine_mpi_body_read(&h, msg + sizeof h, t->base.config.max_frame, why, why_size);
         if (!f) return false;
         if (h.lane == 0 && !p->in[0].head && all_here(f)) {
             deliver(t, p, f, 0);
@@ -75,7 +75,7 @@ static int open_frame(tine_mpi *t, tine_mpi_item *it, char *why, size_t why_size
         return -1;
     }
     if (it->offset < it->head.body || it->flying) return 0;
-    it->frame = tine_mpi_body_read(&it->head, it->body, t->config.max_frame, why, why_size);
+    it->frame = tine_mpi_body_read(&it->head, it->body, t->base.config.max_frame, why, why_size);
     if (!it->frame) return -1;
     it->run = 1;
     it->offset = 0;

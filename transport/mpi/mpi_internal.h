@@ -31,7 +31,7 @@
 #include <sched.h>
 #include <stdatomic.h>
 
-#include "transport/transport.h"
+#include "transport/internal.h"
 
 enum {
     /* a control message: below the 4096 bytes that vader sends eagerly with its own header */
@@ -223,7 +223,6 @@ typedef struct tine_mpi_note { /* an event that waits for recv */
 
 typedef struct tine_mpi {
     tine_transport base;
-    tine_transport_config config;
     int rank, size;
     MPI_Comm comm;
     tine_mpi_world *world;

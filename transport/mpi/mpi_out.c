@@ -131,18 +131,18 @@ static bool fits_whole(const tine_mpi_head *h, const tine_frame *f) {
 
 int tine_mpi_out_queue(tine_mpi *t, tine_mpi_peer *p, tine_frame *f) {
     size_t bytes = tine_frame_bytes(f), cost = bytes + ITEM_COST;
-    if (p->queued && p->queued + cost > t->config.max_queued) {
+    if (p->queued && p->queued + cost > t->base.config.max_queued) {
         p->blocked = true;
         tine_mpi_mark_busy(t, p);
         return -EAGAIN;
     }
     tine_mpi_head h = {.kind = TINE_MPI_FRAME,
-                       .lane = bytes > t->config.chunk,
+                       .lane = bytes > t->base.config.chunk,
                        .header_size = f->header_size,
                        .n_buffers = f->n_buffers,
                        .body = tine_mpi_body_size(f),
                        .after = p->lane0_sent,
-                       .chunk = t->config.chunk};
+                       .chunk = t->base.config.chunk};
     h.inlined = sizeof h + h.body <= TINE_MPI_SLOT;
     tine_mpi_lane *lane = &p->out[h.lane];
     if (!h.lane && !lane->head && fits_whole(&h, f) && window_open(p, 0)) {
@@ -242,7 +242,7 @@ bool tine_mpi_out_push(tine_mpi *t, tine_mpi_peer *p) {
             moved = true;
         }
     }
-    if (p->blocked && p->queued <= t->config.max_queued / 2) {
+    if (p->blocked && p->queued <= t->base.config.max_queued / 2) {
         p->blocked = false;
         tine_mpi_note_add(t, (tine_mpi_note){.kind = TINE_EVENT_WRITABLE, .peer = p, .id = p->id});
     }

@@ -70,9 +70,9 @@ static int end_new(zmq_end **out, const char *url, const tine_transport_config *
     zmq_end *t = calloc(1, sizeof *t);
     if (!t) goto no_memory;
     t->base.ops = &tine_transport_zmq;
-    t->config = tine_transport_defaults(config);
-    if (t->config.chunk < WIRE_MIN_CHUNK) t->config.chunk = WIRE_MIN_CHUNK;
-    if (t->config.chunk > WIRE_MAX_CHUNK) t->config.chunk = WIRE_MAX_CHUNK;
+    t->base.config = tine_transport_defaults(config);
+    if (t->base.config.chunk < WIRE_MIN_CHUNK) t->base.config.chunk = WIRE_MIN_CHUNK;
+    if (t->base.config.chunk > WIRE_MAX_CHUNK) t->base.config.chunk = WIRE_MAX_CHUNK;
     t->listener = listener;
     t->tcp = url[0] == 't';
     t->phase = listener ? PHASE_LISTENING : PHASE_CONNECTING;
@@ -143,7 +143,7 @@ static int zmq_connect_end(tine_transport **out, const char *url,
     zmq_end *t = NULL;
     int rc = end_new(&t, url, config, false, why, why_size);
     if (rc) return rc;
-    t->deadline = t->config.connect_ns < 0 ? -1 : tine_clock_ns() + t->config.connect_ns;
+    t->deadline = t->base.config.connect_ns < 0 ? -1 : tine_clock_ns() + t->base.config.connect_ns;
     snprintf(t->last_error, sizeof t->last_error, "no answer");
     rc = tine_zmq_attempt(t, why, why_size);
     if (rc) {
@@ -158,8 +158,7 @@ static const char *zmq_url(const tine_transport *tt) { return ((const zmq_end *)
 
 static int zmq_send_op(tine_transport *tt, tine_peer peer, tine_frame *f) {
     zmq_end *t = (zmq_end *)tt;
-    if (f->header_size > TINE_FRAME_MAX_HEADER || f->n_buffers > TINE_FRAME_MAX_BUFFERS)
-        return -EINVAL;
+    if (!tine_transport_may_send(tt, f, tine_frame_bytes(f))) return -EINVAL;
     zmq_peer *p = t->closed ? NULL : tine_zmq_peer_by_id(t, peer);
     if (!p || p->state != PEER_UP || p->gone) return -EPIPE;
     return tine_zmq_send_frame(t, p, f);
@@ -279,7 +278,7 @@ static unsigned part_from_peers(zmq_end *t, unsigned *waiting) {
  * The end is over afterwards. */
 static bool zmq_stop(tine_transport *tt) {
     zmq_end *t = (zmq_end *)tt;
-    int64_t until = tine_clock_ns() + t->config.linger_ns, left;
+    int64_t until = tine_clock_ns() + t->base.config.linger_ns, left;
     unsigned waiting = 0, present = 0;
     t->closed = true;
     if (!t->socket) return true;
@@ -308,8 +307,6 @@ static void zmq_stats(const tine_transport *tt, tine_transport_stats *out) {
 }
 
 const tine_transport_ops tine_transport_zmq = {
-    .name = "zmq",
-    .schemes = "ipc tcp",
     .version = version,
     .listen = zmq_listen,
     .connect = zmq_connect_end,

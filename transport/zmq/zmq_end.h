@@ -16,7 +16,7 @@
 #include <zmq.h>
 
 #include "transport/base/assert.h"
-#include "transport/builtin.h"
+#include "transport/internal.h"
 #include "transport/base/clock.h"
 #include "transport/base/doorbell.h"
 #include "transport/zmq/zmq_wire.h"
@@ -109,7 +109,6 @@ typedef enum zmq_phase {
 
 struct zmq_end {
     tine_transport base;
-    tine_transport_config config;
     void *context, *socket, *monitor;
     int socket_fd, monitor_fd;
     bool listener, closed, tcp;

@@ -50,11 +50,11 @@ enum { BEATS_LOCAL = 30, BEATS_REMOTE = 10 };
  * another's connection by its routing id. */
 static int set_options(zmq_end *t) {
     void *s = t->socket;
-    int64_t max = (int64_t)t->config.chunk + WIRE_SLACK;
-    int beat = (int)(t->config.heartbeat_ns / 1000000);
+    int64_t max = (int64_t)t->base.config.chunk + WIRE_SLACK;
+    int beat = (int)(t->base.config.heartbeat_ns / 1000000);
     if (beat < 1) beat = 1;
     if (beat > 60000) beat = 60000;
-    int patience = beat * (strncmp(t->url, "ipc:", 4) == 0 ? BEATS_LOCAL : BEATS_REMOTE);
+    int patience = beat * (t->tcp ? BEATS_REMOTE : BEATS_LOCAL);
     int rc = set(s, ZMQ_LINGER, 0) | set(s, ZMQ_SNDHWM, 1000) | set(s, ZMQ_RCVHWM, 65536) |
              set(s, ZMQ_IMMEDIATE, 0) | zmq_setsockopt(s, ZMQ_MAXMSGSIZE, &max, sizeof max) |
              set(s, ZMQ_HEARTBEAT_IVL, beat) | set(s, ZMQ_HEARTBEAT_TIMEOUT, patience) |
@@ -118,7 +118,7 @@ int tine_zmq_attempt(zmq_end *t, char *why, size_t why_size) {
         return rc;
     }
     uint8_t hello[WIRE_HELLO_BYTES];
-    tine_wire_hello(hello, (uint32_t)t->config.chunk, tine_zmq_window(t));
+    tine_wire_hello(hello, (uint32_t)t->base.config.chunk, tine_zmq_window(t));
     t->attempt_until = tine_clock_ns() + ATTEMPT_NS;
     TINE_ASSERT(tine_zmq_send_short(t, 0, hello, sizeof hello), ==,
                 0); /* the queue of a new socket is empty */

@@ -51,7 +51,7 @@ zmq_peer *tine_zmq_peer_add(zmq_end *t, uint64_t routing, int fd, uint32_t chunk
     p->fd = fd;
     p->flight = f;
     p->window = window;
-    p->chunk = chunk < t->config.chunk ? chunk : t->config.chunk;
+    p->chunk = chunk < t->base.config.chunk ? chunk : t->base.config.chunk;
     zmq_peer **r = routing_bucket(t, routing), **i = id_bucket(t, p->id);
     p->by_routing = *r;
     *r = p;

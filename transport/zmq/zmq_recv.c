@@ -78,9 +78,9 @@ static const char *read_parts(zmq_end *t, size_t room, uint32_t *n, bool *more) 
 
 static int read_frame(zmq_end *t, zmq_peer *p, zmq_msg_t *first, tine_event *ev) {
     bool more = zmq_msg_more(first);
-    size_t header = zmq_msg_size(first) - 1, room = t->config.chunk;
+    size_t header = zmq_msg_size(first) - 1, room = t->base.config.chunk;
     uint32_t n = 0;
-    if (room > t->config.max_frame) room = t->config.max_frame;
+    if (room > t->base.config.max_frame) room = t->base.config.max_frame;
     if (header > room) return bad(t, p, more, "a message is larger than one chunk or max_frame");
     const char *wrong = more ? read_parts(t, room - header, &n, &more) : NULL;
     tine_frame *f = wrong ? NULL : tine_frame_new(header, n);
@@ -103,7 +103,7 @@ static int read_open(zmq_end *t, zmq_peer *p, zmq_msg_t *first) {
     if (p->in) return bad(t, p, more, "it began a frame in pieces before the last one ended");
     if (more) return bad(t, p, more, "an open message has more than one part");
     const char *wrong =
-        tine_wire_read_open(bytes, zmq_msg_size(first), t->config.max_frame, &n, &total);
+        tine_wire_read_open(bytes, zmq_msg_size(first), t->base.config.max_frame, &n, &total);
     if (wrong) return bad(t, p, false, wrong);
     p->in_sizes = malloc(((size_t)n + 1) * sizeof *p->in_sizes);
     t->arriving += p->in_sizes != NULL;
@@ -143,7 +143,7 @@ static bool fill_empty(tine_frame *f) {
 
 static int take_chunk(zmq_end *t, zmq_peer *p, const void *bytes, size_t size, tine_event *ev) {
     next_part(p);
-    if (size == 0 || size > t->config.chunk)
+    if (size == 0 || size > t->base.config.chunk)
         return bad(t, p, false, "a chunk's size is out of range");
     if (size > p->in_sizes[p->in_part] - p->in_offset)
         return bad(t, p, false, "a chunk runs past its buffer's end");
@@ -243,7 +243,7 @@ static int meet(zmq_end *t, uint64_t routing, zmq_msg_t *first, tine_event *ev) 
     skip_rest(t, more);
     if (t->listener) {
         uint8_t hello[WIRE_HELLO_BYTES];
-        tine_wire_hello(hello, (uint32_t)t->config.chunk, tine_zmq_window(t));
+        tine_wire_hello(hello, (uint32_t)t->base.config.chunk, tine_zmq_window(t));
         (void)tine_zmq_send_short(t, routing, hello,
                                   sizeof hello); /* fails only where the peer is gone again */
     }

@@ -84,7 +84,7 @@ static bool window_open(const zmq_peer *p, size_t bytes, bool piece) {
 }
 
 uint32_t tine_zmq_window(const zmq_end *t) {
-    uint64_t window = WINDOW_CHUNKS * ((uint64_t)t->config.chunk + WIRE_COST);
+    uint64_t window = WINDOW_CHUNKS * ((uint64_t)t->base.config.chunk + WIRE_COST);
     return window < UINT32_MAX ? (uint32_t)window : UINT32_MAX;
 }
 
@@ -249,7 +249,7 @@ static int taken(zmq_end *t, size_t bytes) {
 int tine_zmq_send_frame(zmq_end *t, zmq_peer *p, tine_frame *f) {
     if (p->on_backlog && atomic_load(&t->room)) tine_zmq_pump(t, false);
     size_t bytes = tine_frame_bytes(f), used = p->queued + in_flight(p);
-    if (used && used + bytes + ZMQ_FRAME_COST > t->config.max_queued) {
+    if (used && used + bytes + ZMQ_FRAME_COST > t->base.config.max_queued) {
         p->want_writable = true;
         on_backlog(t, p);
         return -EAGAIN;
@@ -369,7 +369,7 @@ static bool turn(zmq_end *t, zmq_peer *p, bool retry_blocked) {
 
 static bool settled(zmq_end *t, zmq_peer *p) {
     if (p->state != PEER_UP || p->gone) return true;
-    if (p->want_writable && p->queued + in_flight(p) <= t->config.max_queued / 2)
+    if (p->want_writable && p->queued + in_flight(p) <= t->base.config.max_queued / 2)
         tine_zmq_writable(t, p);
     return !p->small.n && !p->large.n && !p->want_writable && !p->ack_due;
 }
