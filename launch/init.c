@@ -140,7 +140,7 @@ static tine_error workers_spawn(const tine_settings *s) {
 
 static void *worker_thread_main(void *arg) {
     (void)arg;
-    tine_trace_guest();
+    tine_trace_inproc_worker();
     if (worker_serve(&state.settings, state.url, -1) != TINE_OK)
         tine_log(TINE_LOG_INFO, "worker thread: %s", tine_error_message());
     tine_error_clear();

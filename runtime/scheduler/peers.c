@@ -1,5 +1,5 @@
-/* Peers: a connection is a handshake until its HELLO is accepted, then a worker, until it is lost or
- * dropped.
+/* Peers: a connection is a handshake until its HELLO is accepted, then a worker, until it is lost
+ * or dropped.
  *
  * The record of a dropped peer is freed at once, and its tasks are queued again or fail. What the
  * transport reports of it later names an unknown peer and is ignored. A rejected peer is dropped

@@ -1,5 +1,5 @@
-/* The scheduler's events: what a fork, a message, a lost peer or the clock does. See scheduler.h for
- * the contract, internal.h for the structures and the other files.
+/* The scheduler's events: what a fork, a message, a lost peer or the clock does. See scheduler.h
+ * for the contract, internal.h for the structures and the other files.
  *
  * Every event ends with a dispatch. So between events no worker has credit for a ready task that it
  * serves. */

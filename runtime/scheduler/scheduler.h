@@ -110,8 +110,8 @@ void tine_scheduler_garbage(tine_scheduler *s, tine_peer peer, const char *why);
 void tine_scheduler_tick(tine_scheduler *s, int64_t now);
 /* when tick is wanted next; INT64_MAX: never */
 int64_t tine_scheduler_deadline(const tine_scheduler *s);
-/* No more workers can join: lost ones are not started again (see workers_return). Must also be called
- * when an expected worker died before its HELLO: the scheduler would wait for it. */
+/* No more workers can join: lost ones are not started again (see workers_return). Must also be
+ * called when an expected worker died before its HELLO: the scheduler would wait for it. */
 void tine_scheduler_workers_gone(tine_scheduler *s, const char *reason);
 /* All open forks complete with ECANCELED, workers are told to STOP, later forks are refused. */
 void tine_scheduler_stop(tine_scheduler *s);

@@ -1,5 +1,5 @@
-/* The life of a task in the scheduler: made, started, suspended, deferred, ended; or lost and queued
- * again.
+/* The life of a task in the scheduler: made, started, suspended, deferred, ended; or lost and
+ * queued again.
  *
  * Every task ends in tine_scheduler_task_end, or in tine_scheduler_task_discard when nothing waits
  * for its result: so it is completed once. A task's id holds its slot and the slot's generation: a

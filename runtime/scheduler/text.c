@@ -1,5 +1,5 @@
-/* The error sentences that tine_wait reports: what happened, to which task, on which worker, and what
- * to do. */
+/* The error sentences that tine_wait reports: what happened, to which task, on which worker, and
+ * what to do. */
 #include "runtime/scheduler/internal.h"
 
 #include <stdarg.h>

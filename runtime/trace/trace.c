@@ -1,19 +1,18 @@
 /* Recording. See trace.h.
  *
- * The store is one anonymous mapping, of which only what is written takes memory. A mutex guards
- * it: recording is off in ordinary runs, a worker has one thread that records, and the lock makes
- * taking the store while others record simple. */
+ * The store is one anonymous mapping; only written pages take memory. A mutex guards it. It is
+ * hardly ever contended: recording is off in ordinary runs, and a worker has one recording
+ * thread. */
 #include "runtime/trace/trace.h"
 
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "runtime/trace/format.h"
 #include "runtime/value/state.h"
-#include "runtime/trace/trace_format.h"
 
 atomic_bool tine_trace_on;
 
@@ -23,82 +22,74 @@ static struct {
     tine_trace_stored *records; /* TINE_TRACE_EVENTS; mapped at the first start, kept */
     size_t n;
     uint64_t lost;
-    char lanes[TINE_TRACE_LANES][TINE_TRACE_NAME_MAX + 3];
-    size_t n_lanes;
+    char threads[TINE_TRACE_THREADS][TINE_TRACE_NAME_MAX + 3];
+    size_t n_threads;
 } store;
 
-static _Thread_local unsigned lane_of_thread; /* + 1; 0: none yet */
-static _Thread_local bool guest;
+static _Thread_local unsigned thread_index; /* + 1; 0: none yet */
+static _Thread_local bool inproc_worker;
 
-int64_t tine_trace_now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
-static void copy_name(char *to, const char *name) {
+static void trace_name_copy(char *to, const char *name) {
     size_t n = name ? strnlen(name, TINE_TRACE_NAME_MAX) : 0;
     if (n) memcpy(to, name, n);
     to[n] = 0;
 }
 
-/* Threads past the last lane share it. Under the lock. */
-static unsigned lane(void) {
-    if (lane_of_thread == 0) {
-        if (store.n_lanes < TINE_TRACE_LANES) {
-            char *name = store.lanes[store.n_lanes++];
+/* The index of this thread among the recording ones; past the last they share one. Under the
+ * lock. */
+static unsigned trace_thread(void) {
+    if (thread_index == 0) {
+        if (store.n_threads < TINE_TRACE_THREADS) {
+            char *name = store.threads[store.n_threads++];
             bool main_thread = gettid() == getpid();
             if (main_thread)
-                copy_name(name, "main");
+                trace_name_copy(name, "main");
             else
-                snprintf(name, TINE_TRACE_NAME_MAX, "thread %zu", store.n_lanes);
+                snprintf(name, TINE_TRACE_NAME_MAX, "thread %zu", store.n_threads);
         }
-        lane_of_thread = (unsigned)store.n_lanes;
+        thread_index = (unsigned)store.n_threads;
     }
-    return lane_of_thread - 1;
+    return thread_index - 1;
 }
 
-static void record(uint8_t type, uint64_t a, uint64_t b, const char *name) {
+static void trace_record_add(uint8_t type, uint64_t a, uint64_t b, const char *name) {
     pthread_mutex_lock(&lock);
     if (!store.records || store.n >= TINE_TRACE_EVENTS) {
         store.lost++;
     } else {
         tine_trace_stored *r = &store.records[store.n++];
         r->type = type;
-        r->lane = (uint8_t)lane();
+        r->thread = (uint8_t)trace_thread();
         r->a = a;
         r->b = b;
-        copy_name(r->name, name);
+        trace_name_copy(r->name, name);
     }
     pthread_mutex_unlock(&lock);
 }
 
 void tine_trace_slice_(tine_trace_kind kind, int64_t begin, const char *name) {
-    record((uint8_t)kind, (uint64_t)begin, (uint64_t)tine_trace_now(), name);
+    trace_record_add((uint8_t)kind, (uint64_t)begin, (uint64_t)tine_clock_ns(), name);
 }
 
-void tine_trace_point_(tine_trace_point point, uint64_t id, uint64_t other, const char *name) {
-    if (point == TINE_TRACE_POINT_LINK)
-        record((uint8_t)point, id, other, "");
-    else
-        record((uint8_t)point, (uint64_t)tine_trace_now(), id, name);
+void tine_trace_marker_(tine_trace_marker marker, uint64_t id, const char *name) {
+    trace_record_add((uint8_t)marker, (uint64_t)tine_clock_ns(), id, name);
 }
 
 void tine_trace_thread_name(const char *name) {
     pthread_mutex_lock(&lock);
-    copy_name(store.lanes[lane()], name);
+    trace_name_copy(store.threads[trace_thread()], name);
     pthread_mutex_unlock(&lock);
 }
 
-void tine_trace_guest(void) {
-    static atomic_uint guests;
+void tine_trace_inproc_worker(void) {
+    static atomic_uint workers;
     char name[32];
-    snprintf(name, sizeof name, "worker thread %u", atomic_fetch_add(&guests, 1) + 1);
+    snprintf(name, sizeof name, "worker thread %u", atomic_fetch_add(&workers, 1) + 1);
     tine_trace_thread_name(name);
-    guest = true;
+    inproc_worker = true;
 }
 
-static bool store_map(void) {
+static bool trace_store_map(void) {
     if (store.records) return true;
     size_t size = TINE_TRACE_EVENTS * sizeof *store.records;
     void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
@@ -110,30 +101,30 @@ static bool store_map(void) {
 
 tine_error tine_trace_record(bool on) {
     bool mapped = true;
-    if (guest) return TINE_OK;
+    if (inproc_worker) return TINE_OK;
     pthread_mutex_lock(&lock);
     if (on) {
         store.n = 0;
         store.lost = 0;
-        mapped = store_map();
+        mapped = trace_store_map();
     }
     pthread_mutex_unlock(&lock);
-    if (!mapped) return tine_error_set(TINE_ENOMEM, "no memory to record a trace");
+    if (!mapped) return tine_error_set(TINE_ENOMEM, "out of memory: a trace cannot be recorded");
     atomic_store(&tine_trace_on, on);
     return TINE_OK;
 }
 
 tine_error tine_trace_take(tine_payload **out) {
     pthread_mutex_lock(&lock);
-    tine_error e = guest ? tine_trace_batch_write(out, NULL, 0, 0, NULL, 0)
-                         : tine_trace_batch_write(out, store.records, store.n, store.lost,
-                                                  store.lanes, store.n_lanes);
-    if (!e && !guest) {
+    tine_error e = inproc_worker ? tine_trace_batch_write(out, NULL, 0, 0, NULL, 0)
+                                 : tine_trace_batch_write(out, store.records, store.n, store.lost,
+                                                          store.threads, store.n_threads);
+    if (!e && !inproc_worker) {
         if (store.n > 0)
             madvise(store.records, TINE_TRACE_EVENTS * sizeof *store.records, MADV_DONTNEED);
         store.n = 0;
         store.lost = 0;
     }
     pthread_mutex_unlock(&lock);
-    return e ? tine_error_set(e, "no memory for the recorded trace") : TINE_OK;
+    return e ? tine_error_set(e, "out of memory: the recorded trace cannot be encoded") : TINE_OK;
 }

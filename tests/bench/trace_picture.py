@@ -3,7 +3,7 @@
 
 usage: trace_picture.py TRACE.json OUT.svg [LAST_SECONDS]
 
-A row a process; runs of tasks with their kernels inside, waits of the coordinator, suspended tasks below their process, and an arrow
+One track per process: runs of tasks with their kernels inside, waits of the coordinator, suspended tasks below, and an arrow
 from each fork to its run to its wait. It takes the last LAST_SECONDS (default: the last wait_all and what lies in it)."""
 import html
 import json

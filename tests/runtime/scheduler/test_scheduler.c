@@ -1,5 +1,5 @@
-/* The scheduler's rules of dispatch, credit and loss, one by one. The simulator (tests/sim) runs them
- * together. */
+/* The scheduler's rules of dispatch, credit and loss, one by one. The simulator (tests/sim) runs
+ * them together. */
 #include "tests/support/scheduler_fixture.h"
 
 TestSuite(scheduler, .timeout = 20);

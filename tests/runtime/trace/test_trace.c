@@ -1,6 +1,6 @@
-/* The profile: what is recorded comes out as a trace that viewers can draw. The file is read back
- * with json-c and held against what they demand: slices of a row nest, arrows have both ends, each
- * inside a slice, times are sorted. */
+/* The profile: recorded events become a trace file that viewers accept. The file is read back with
+ * json-c and checked: slices of a thread nest, a flow has a start and an end, each inside a slice,
+ * times are sorted. */
 #include <criterion/criterion.h>
 #include <json-c/json.h>
 #include <pthread.h>
@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "runtime/trace/trace.h"
-#include "runtime/trace/trace_format.h"
+#include "runtime/trace/format.h"
 #include "tests/support/cluster.h"
 #include "transport/base/buffer.h"
 
@@ -24,7 +24,7 @@ typedef struct slice {
     char name[64];
 } slice;
 
-typedef struct point {
+typedef struct point { /* a flow or async event */
     char phase, id[40];
     int pid, tid;
     double ts;
@@ -48,7 +48,7 @@ static double number_of(json_object *o, const char *key) {
 
 static trace trace_read(const char *path) {
     trace t = {.root = json_object_from_file(path)};
-    cr_assert_not_null(t.root, "the file is no JSON: %s", json_util_get_last_err());
+    cr_assert_not_null(t.root, "the file is not JSON: %s", json_util_get_last_err());
     t.events = json_object_object_get(t.root, "traceEvents");
     size_t n = json_object_array_length(t.events);
     t.slices = calloc(n + 1, sizeof *t.slices);
@@ -116,13 +116,13 @@ static const slice *around(const trace *t, const point *p) {
     return NULL;
 }
 
-static void check_arrows(const trace *t) {
+static void check_flows(const trace *t) {
     for (size_t i = 0; i < t->n_points; i++) {
         const point *p = &t->points[i];
         if (!strchr("stf", p->phase)) continue;
-        cr_assert_eq(count(t, 's', p->id), 1, "arrow %s starts once", p->id);
-        cr_assert_eq(count(t, 'f', p->id), 1, "arrow %s ends once", p->id);
-        cr_assert_not_null(around(t, p), "the point %c of arrow %s lies in a slice", p->phase,
+        cr_assert_eq(count(t, 's', p->id), 1, "flow %s starts once", p->id);
+        cr_assert_eq(count(t, 'f', p->id), 1, "flow %s ends once", p->id);
+        cr_assert_not_null(around(t, p), "the point %c of flow %s is inside a slice", p->phase,
                            p->id);
     }
     for (size_t i = 0; i < t->n_points; i++) {
@@ -141,7 +141,7 @@ static trace write_and_check(const tine_trace_process *processes, size_t n) {
     trace t = trace_read(path);
     unlink(path);
     check_nesting(&t);
-    check_arrows(&t);
+    check_flows(&t);
     return t;
 }
 
@@ -154,8 +154,8 @@ static tine_payload *take(void) {
     return p;
 }
 
-/* What a coordinator and a worker on one thread record for a fork, its run in two stretches with a
- * nested fork, and the waits. */
+/* Records, on one thread, what a coordinator and a worker record for a fork, its run in two slices
+ * with a nested fork, and the waits. */
 static void record_a_fork(uint64_t i) {
     uint64_t flow = tine_trace_flow(0, i), nested = tine_trace_flow(7, i);
     int64_t t = tine_trace_begin(), inner;
@@ -179,7 +179,7 @@ static void record_a_fork(uint64_t i) {
     tine_trace_end(TINE_TRACE_WAIT, t, "fib");
 }
 
-Test(trace, forks_runs_and_waits_come_out_as_slices_and_arrows, .timeout = 20) {
+Test(trace, forks_runs_and_waits_come_out_as_slices_and_flows, .timeout = 20) {
     cr_assert_eq(tine_trace_record(true), TINE_OK);
     for (uint64_t i = 1; i <= 50; i++) record_a_fork(i);
     tine_payload *events = take();
@@ -205,7 +205,7 @@ Test(trace, nothing_is_recorded_when_off, .timeout = 20) {
     tine_payload_unref(events);
 }
 
-Test(trace, what_finds_no_room_is_counted, .timeout = 60) {
+Test(trace, events_past_the_store_are_counted, .timeout = 60) {
     cr_assert_eq(tine_trace_record(true), TINE_OK);
     for (int i = 0; i < TINE_TRACE_EVENTS + 1000; i++) tine_trace_instant("mark");
     tine_payload *events = take();
@@ -232,7 +232,7 @@ static void *record_thread(void *arg) {
     return NULL;
 }
 
-Test(trace, threads_have_rows_of_their_own, .timeout = 60) {
+Test(trace, threads_have_tracks_of_their_own, .timeout = 60) {
     pthread_t threads[4];
     tine_payload *events[2];
     cr_assert_eq(tine_trace_record(true), TINE_OK);
@@ -264,17 +264,17 @@ static tine_trace_stored stored(uint8_t type, uint64_t a, uint64_t b, const char
 }
 
 static tine_payload *batch(const tine_trace_stored *records, size_t n) {
-    static const char lanes[1][TINE_TRACE_NAME_MAX + 3] = {"main"};
+    static const char threads[1][TINE_TRACE_NAME_MAX + 3] = {"main"};
     tine_payload *p = NULL;
-    cr_assert_eq(tine_trace_batch_write(&p, records, n, 0, lanes, 1), TINE_OK);
+    cr_assert_eq(tine_trace_batch_write(&p, records, n, 0, threads, 1), TINE_OK);
     return p;
 }
 
-Test(trace, clocks_are_brought_together, .timeout = 20) {
+Test(trace, events_are_shown_on_one_clock, .timeout = 20) {
     tine_trace_stored here[] = {stored(TINE_TRACE_FORK, 5000000, 5001500, "f"),
-                                stored(TINE_TRACE_POINT_FORK, 5000100, 1, "f")};
+                                stored(TINE_TRACE_FLOW_START, 5000100, 1, "f")};
     tine_trace_stored there[] = {stored(TINE_TRACE_RUN, 905002000, 905009000, "f"),
-                                 stored(TINE_TRACE_POINT_RUN, 905002001, 1, "f")};
+                                 stored(TINE_TRACE_FLOW_STEP, 905002001, 1, "f")};
     tine_payload *a = batch(here, N(here)), *b = batch(there, N(there));
     tine_trace_process processes[] = {
         {.name = "coordinator", .events = &a, .n_events = 1},
@@ -290,7 +290,7 @@ Test(trace, clocks_are_brought_together, .timeout = 20) {
     tine_payload_unref(b);
 }
 
-Test(trace, slices_that_overlap_in_part_are_cut_and_counted, .timeout = 20) {
+Test(trace, slices_that_overlap_in_part_are_shortened_and_counted, .timeout = 20) {
     tine_trace_stored records[] = {
         stored(TINE_TRACE_RUN, 1000, 5000, "a"), stored(TINE_TRACE_SEND, 4000, 9000, "b"),
         stored(TINE_TRACE_RUN, 5000, 6000, "c"), stored(TINE_TRACE_RUN, 5500, 5500, "d"),
@@ -303,29 +303,14 @@ Test(trace, slices_that_overlap_in_part_are_cut_and_counted, .timeout = 20) {
     tine_payload_unref(p);
 }
 
-Test(trace, links_make_one_arrow_of_two_ids, .timeout = 20) {
-    tine_trace_stored records[] = {
-        stored(TINE_TRACE_FORK, 1000, 2000, "f"), stored(TINE_TRACE_POINT_FORK, 1500, 1, "f"),
-        stored(TINE_TRACE_POINT_LINK, 1, 77, ""), stored(TINE_TRACE_RUN, 3000, 4000, "f"),
-        stored(TINE_TRACE_POINT_RUN, 3000, 77, "f")};
-    tine_payload *p = batch(records, N(records));
-    trace t = write_and_check(&(tine_trace_process){.name = "x", .events = &p, .n_events = 1}, 1);
-    cr_expect_eq(count(&t, 's', "1"), 1);
-    cr_expect_eq(count(&t, 'f', "1"), 1);
-    trace_close(&t);
-    tine_payload_unref(p);
-}
-
-Test(trace, arrows_and_waits_with_one_end_are_left_out, .timeout = 20) {
+Test(trace, flows_and_waits_with_one_end_are_left_out, .timeout = 20) {
     tine_trace_stored records[] = {stored(TINE_TRACE_FORK, 1000, 2000, "f"),
-                                   stored(TINE_TRACE_POINT_FORK, 1500, 1, "f"),
-                                   stored(TINE_TRACE_POINT_FORK, 1600, 2, "f"),
-                                   stored(TINE_TRACE_POINT_WAIT, 9000, 2, "outside"),
-                                   stored(TINE_TRACE_POINT_SUSPEND, 1700, 3, "f"),
-                                   stored(TINE_TRACE_POINT_RESUME, 1800, 4, "f"),
-                                   stored(TINE_TRACE_POINT_LINK, 5, 6, ""),
-                                   stored(TINE_TRACE_POINT_LINK, 6, 5, ""),
-                                   stored(TINE_TRACE_POINT_WAIT, 1900, 5, "loop")};
+                                   stored(TINE_TRACE_FLOW_START, 1500, 1, "f"),
+                                   stored(TINE_TRACE_FLOW_START, 1600, 2, "f"),
+                                   stored(TINE_TRACE_FLOW_END, 9000, 2, "outside"),
+                                   stored(TINE_TRACE_ASYNC_BEGIN, 1700, 3, "f"),
+                                   stored(TINE_TRACE_ASYNC_END, 1800, 4, "f"),
+                                   stored(TINE_TRACE_FLOW_END, 1900, 5, "loop")};
     tine_payload *p = batch(records, N(records));
     trace t = write_and_check(&(tine_trace_process){.name = "x", .events = &p, .n_events = 1}, 1);
     cr_expect_eq(t.n_points, 0);
@@ -349,10 +334,10 @@ Test(trace, names_are_escaped_and_made_utf8, .timeout = 20) {
 
 /* Every byte of a payload changed, and every length: never a crash, and what comes out is a trace
  * that passes all checks. */
-Test(trace, a_peers_nonsense_is_left_out, .timeout = 60) {
+Test(trace, invalid_payloads_of_a_peer_are_left_out, .timeout = 60) {
     tine_trace_stored records[] = {stored(TINE_TRACE_RUN, 1000, 2000, "f"),
-                                   stored(TINE_TRACE_POINT_RUN, 1500, 1, "f"),
-                                   stored(TINE_TRACE_POINT_SUSPEND, 1600, 1, "f")};
+                                   stored(TINE_TRACE_FLOW_STEP, 1500, 1, "f"),
+                                   stored(TINE_TRACE_ASYNC_BEGIN, 1600, 1, "f")};
     tine_payload *good = batch(records, N(records));
     size_t refused = 0, tried = 0;
     for (size_t i = 0; i < good->body_size; i++) {
@@ -412,7 +397,7 @@ static size_t processes_in(const trace *t) {
     return n;
 }
 
-/* fib(7) makes 41 calls: each has an arrow from its fork through its run to its wait. */
+/* fib(7) makes 41 calls: each has a flow from its fork through its run to its wait. */
 static void run_and_trace(const char *endpoint, size_t processes) {
     char path[] = "/tmp/tine-test-trace-XXXXXX";
     close(mkstemp(path));
@@ -424,7 +409,7 @@ static void run_and_trace(const char *endpoint, size_t processes) {
     trace t = trace_read(path);
     unlink(path);
     check_nesting(&t);
-    check_arrows(&t);
+    check_flows(&t);
     cr_expect_eq(processes_in(&t), processes);
     cr_expect_eq(count(&t, 's', NULL), 41);
     cr_expect_eq(count(&t, 'f', NULL), 41);
@@ -438,8 +423,8 @@ static void run_and_trace(const char *endpoint, size_t processes) {
     trace_close(&t);
 }
 
-Test(trace, a_run_over_ipc_is_drawn_whole, .timeout = 60) { run_and_trace(NULL, 3); }
-Test(trace, a_run_in_one_process_is_drawn_whole, .timeout = 60) {
+Test(trace, a_run_over_ipc_is_recorded_completely, .timeout = 60) { run_and_trace(NULL, 3); }
+Test(trace, a_run_in_one_process_is_recorded_completely, .timeout = 60) {
     run_and_trace("inproc://trace", 1);
 }
 
@@ -469,7 +454,7 @@ Test(trace, impossible_clocks_are_ignored, .timeout = 20) {
     cr_expect_eq(c.n, 0);
 }
 
-Test(trace, an_old_sample_loses_to_drift, .timeout = 20) {
+Test(trace, an_old_sample_is_replaced_for_its_drift, .timeout = 20) {
     tine_clock c = {0};
     int64_t offset, error;
     tine_clock_add(&c, 0, 1000, 1000);
