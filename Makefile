@@ -1,7 +1,7 @@
 # Tine's build. `make run` and `make test` work on a bare Debian 12: what is missing is installed first (.ci/deps).
 #
-# Rooms are found by wildcard: a new .c file needs no line here. Kernel files carry their ISA in their name
-# (kernels/*_avx2.c, *_avx512.c, *_avx512_bf16.c) and get that ISA's flags, and no other file does. Every configuration
+# Rooms are found by wildcard: a new .c file needs no line here. A kernel file carries its ISA in its name
+# (kernels/gemm_avx512_bf16.c) and is compiled with that ISA's flags, and no other file is. Every configuration
 # (plain, asan, tsan, fuzz) has a directory of its own under build/, and objects depend on a record of the flags they
 # were compiled with, so that no mixture of flags or of old and new sources can be linked.
 #
@@ -58,6 +58,10 @@ ISA_avx2        := -mavx2 -mfma
 ISA_avx512      := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
 ISA_avx512_bf16 := $(ISA_avx512) -mavx512bf16
 endif
+# kernels/OPERATION_ISA.c is compiled with the flags ISA_isa, see kernels/isa.h. The stem of the pattern rule is the source.
+ISA_ALL := $(foreach v,$(sort $(filter ISA_%,$(.VARIABLES))),$(v)=$($(v)))
+empty :=
+ISA = $(if $(filter kernels/%,$*),$(ISA_$(subst $(empty) ,_,$(wordlist 2,9,$(subst _, ,$(notdir $*))))))
 Q := $(if $(V),,@) # V=1 shows the commands
 AGAIN = $(MAKE) --no-print-directory $(if $(findstring j,$(filter -j% --jobserver% j%,$(MAKEFLAGS))),,-j$(shell nproc))
 
@@ -87,8 +91,8 @@ tests: $(TESTS) $(MPI_TESTS)
 
 $(BUILD)/.flags: FORCE
 	@mkdir -p $(@D)
-	@echo '$(subst ','\'',$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) $(LIBS) $(CMD_LIBS))' | cmp -s - $@ || \
-	  echo '$(subst ','\'',$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) $(LIBS) $(CMD_LIBS))' > $@
+	@echo '$(subst ','\'',$(CC) $(CPPFLAGS) $(CFLAGS) $(ISA_ALL) $(LDFLAGS) $(LIBS) $(CMD_LIBS))' | cmp -s - $@ || \
+	  echo '$(subst ','\'',$(CC) $(CPPFLAGS) $(CFLAGS) $(ISA_ALL) $(LDFLAGS) $(LIBS) $(CMD_LIBS))' > $@
 # The list of sources: an archive with an object of a file that is gone would go unnoticed.
 $(BUILD)/.sources: FORCE
 	@mkdir -p $(@D)
@@ -100,11 +104,9 @@ $(BUILD)/%.o: %.c $(BUILD)/.flags
 	@echo "  CC $@"
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(ISA) -c $< -o $@
 
-$(BUILD)/kernels/%_avx2.o:        ISA = $(ISA_avx2)
-$(BUILD)/kernels/%_avx512.o:      ISA = $(ISA_avx512)
-$(BUILD)/kernels/%_avx512_bf16.o: ISA = $(ISA_avx512_bf16)
-$(BUILD)/kernels/%.o:             CONFIG_FLAGS := $(subst -O2,-O3,$(CONFIG_FLAGS))
-$(BUILD)/workers/builtin/%.o:     CONFIG_FLAGS := $(subst -O2,-O3,$(CONFIG_FLAGS))
+# private: $(BUILD)/.flags, a prerequisite, keeps its own.
+$(BUILD)/kernels/%.o:             private CONFIG_FLAGS := $(subst -O2,-O3,$(CONFIG_FLAGS))
+$(BUILD)/workers/builtin/%.o:     private CONFIG_FLAGS := $(subst -O2,-O3,$(CONFIG_FLAGS))
 
 # One relocatable object is the archive's only member: functions and classes register themselves from constructors that
 # nothing refers to by name, and a linker takes a member whole or not at all. So a static user needs no --whole-archive.
@@ -225,9 +227,6 @@ header-check:
 	tests/check_header
 # A file is looked at again when it, a header, or the rules changed.
 tidy: $(PRODUCT:%=$(BUILD)/tidy/%.done)
-$(BUILD)/tidy/%_avx2.c.done:        ISA = $(ISA_avx2)
-$(BUILD)/tidy/%_avx512.c.done:      ISA = $(ISA_avx512)
-$(BUILD)/tidy/%_avx512_bf16.c.done: ISA = $(ISA_avx512_bf16)
 $(BUILD)/tidy/%.c.done: %.c .clang-tidy $(HEADERS)
 	@mkdir -p $(@D)
 	@echo "  TIDY $<"

@@ -1,10 +1,9 @@
-/* CPU features and the choice of a kernel; see cpu.h. */
+/* CPU features; see cpu.h. */
 #include "kernels/cpu.h"
 
 #include <pthread.h>
-#include <stdint.h>
+#include <stddef.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #if defined(__x86_64__) || defined(__i386__)
@@ -12,25 +11,43 @@
 #include <cpuid.h>
 #endif
 
-static struct tine_cpu cpu_found;
-static struct tine_kernel_choice choice_made;
+static struct tine_cpu this_cpu;
 static pthread_once_t cpu_once = PTHREAD_ONCE_INIT;
-static pthread_once_t choice_once = PTHREAD_ONCE_INIT;
 
-static const char *const isa_names[TINE_ISA_COUNT] = {
-    [TINE_ISA_AUTO] = "auto",         [TINE_ISA_PORTABLE] = "portable",
-    [TINE_ISA_OPENBLAS] = "openblas", [TINE_ISA_AVX2] = "avx2",
-    [TINE_ISA_AVX512] = "avx512",     [TINE_ISA_AVX512_BF16] = "avx512_bf16",
+enum cpu_register { EAX, EBX, ECX, EDX, XCR0 };
+
+static const struct {
+    uint32_t leaf, subleaf;
+    enum cpu_register where;
+    uint32_t bits;
+    const char *missing;
+} cpu_features[] = {
+#define FEATURE(name, leaf, subleaf, where, bits, missing) {leaf, subleaf, where, bits, missing},
+    TINE_CPU_FEATURES(FEATURE)
+#undef FEATURE
 };
 
 #ifdef HAVE_X86
-static uint64_t read_xcr0(void) {
-    uint32_t lo, hi;
-    __asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
-    return (uint64_t)hi << 32 | lo;
+static uint32_t cpu_xcr0(void) {
+    uint32_t a, b, c, d, low, high;
+    const uint32_t osxsave = 1u << 27; /* XGETBV may be used */
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & osxsave)) return 0;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return low;
 }
 
-static void find_brand(struct tine_cpu *cpu) {
+static uint32_t cpu_word(uint32_t leaf, uint32_t subleaf, enum cpu_register where) {
+    uint32_t words[4] = {0};
+    if (where == XCR0) return cpu_xcr0();
+    /* EAX of a leaf's subleaf 0 is its highest subleaf. */
+    if (subleaf && (!__get_cpuid_count(leaf, 0, &words[0], &words[1], &words[2], &words[3]) ||
+                    words[0] < subleaf))
+        return 0;
+    if (!__get_cpuid_count(leaf, subleaf, &words[0], &words[1], &words[2], &words[3])) return 0;
+    return words[where];
+}
+
+static void cpu_find_brand(struct tine_cpu *cpu) {
     unsigned words[13] = {0};
     if ((unsigned)__get_cpuid_max(0x80000000u, NULL) < 0x80000004u) return;
     for (unsigned i = 0; i < 3; i++)
@@ -43,122 +60,31 @@ static void find_brand(struct tine_cpu *cpu) {
         cpu->brand[n - 1] = 0;
 }
 
-static void find_features(struct tine_cpu *cpu) {
-    unsigned a, b, c, d;
-    cpu->x86 = true;
-    if (!__get_cpuid(1, &a, &b, &c, &d)) return;
-    cpu->avx = c >> 28 & 1;
-    cpu->fma = c >> 12 & 1;
-    cpu->f16c = c >> 29 & 1;
-    if (c >> 27 & 1) { /* OSXSAVE: XGETBV exists */
-        uint64_t xcr0 = read_xcr0();
-        cpu->os_avx = (xcr0 & 0x6) == 0x6;
-        cpu->os_avx512 = (xcr0 & 0xe6) == 0xe6;
+static void cpu_find_features(struct tine_cpu *cpu) {
+    for (size_t i = 0; i < TINE_CPU_FEATURE_COUNT; i++) {
+        uint32_t bits = cpu_features[i].bits;
+        uint32_t word =
+            cpu_word(cpu_features[i].leaf, cpu_features[i].subleaf, cpu_features[i].where);
+        if ((word & bits) == bits) cpu->features |= 1u << i;
     }
-    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return;
-    cpu->avx2 = b >> 5 & 1;
-    cpu->avx512f = b >> 16 & 1;
-    cpu->avx512dq = b >> 17 & 1;
-    cpu->avx512bw = b >> 30 & 1;
-    cpu->avx512vl = b >> 31 & 1;
-    if (a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d)) cpu->avx512_bf16 = a >> 5 & 1;
 }
 #endif
 
-static void find_cpu(void) {
-    snprintf(cpu_found.brand, sizeof cpu_found.brand, "unknown CPU");
+static void cpu_find(void) {
+    snprintf(this_cpu.brand, sizeof this_cpu.brand, "unknown CPU");
 #ifdef HAVE_X86
-    find_features(&cpu_found);
-    find_brand(&cpu_found);
+    cpu_find_features(&this_cpu);
+    cpu_find_brand(&this_cpu);
 #endif
 }
 
 const struct tine_cpu *tine_cpu(void) {
-    pthread_once(&cpu_once, find_cpu);
-    return &cpu_found;
+    pthread_once(&cpu_once, cpu_find);
+    return &this_cpu;
 }
 
-const char *tine_isa_name(enum tine_isa isa) {
-    return (unsigned)isa < TINE_ISA_COUNT ? isa_names[isa] : "unknown";
-}
-
-static const char *avx2_obstacle(const struct tine_cpu *cpu) {
-    if (!cpu->x86) return "this is not an x86 CPU";
-    if (!cpu->avx || !cpu->avx2) return "the CPU has no AVX2";
-    if (!cpu->fma) return "the CPU has no FMA";
-    if (!cpu->os_avx) return "the operating system does not save the AVX registers";
+const char *tine_cpu_obstacle(const struct tine_cpu *cpu, uint32_t features) {
+    for (size_t i = 0; i < TINE_CPU_FEATURE_COUNT; i++)
+        if (features & ~cpu->features & 1u << i) return cpu_features[i].missing;
     return NULL;
-}
-
-static const char *avx512_obstacle(const struct tine_cpu *cpu) {
-    const char *why = avx2_obstacle(cpu);
-    if (why) return why;
-    if (!cpu->avx512f || !cpu->avx512bw || !cpu->avx512dq || !cpu->avx512vl)
-        return "the CPU has no AVX-512 (F, BW, DQ and VL)";
-    if (!cpu->os_avx512) return "the operating system does not save the AVX-512 registers";
-    return NULL;
-}
-
-const char *tine_isa_obstacle(const struct tine_cpu *cpu, enum tine_isa isa) {
-    const char *why;
-    switch (isa) {
-    case TINE_ISA_AUTO:
-    case TINE_ISA_PORTABLE:
-    case TINE_ISA_OPENBLAS: return NULL;
-    case TINE_ISA_AVX2: return avx2_obstacle(cpu);
-    case TINE_ISA_AVX512: return avx512_obstacle(cpu);
-    case TINE_ISA_AVX512_BF16:
-        if ((why = avx512_obstacle(cpu))) return why;
-        return cpu->avx512_bf16 ? NULL : "the CPU has no AVX512_BF16";
-    default: return "there is no such kernel";
-    }
-}
-
-static enum tine_isa best_f32(const struct tine_cpu *cpu) {
-    if (!tine_isa_obstacle(cpu, TINE_ISA_AVX512)) return TINE_ISA_AVX512;
-    if (!tine_isa_obstacle(cpu, TINE_ISA_AVX2)) return TINE_ISA_AVX2;
-    return TINE_ISA_OPENBLAS;
-}
-
-static enum tine_isa isa_of_name(const char *name) {
-    for (int i = TINE_ISA_PORTABLE; i < TINE_ISA_COUNT; i++)
-        if (!strcmp(name, isa_names[i])) return (enum tine_isa)i;
-    return TINE_ISA_AUTO;
-}
-
-void tine_kernel_resolve(const struct tine_cpu *cpu, const char *wanted,
-                         struct tine_kernel_choice *out) {
-    memset(out, 0, sizeof *out);
-    if (!wanted || !*wanted || !strcmp(wanted, "auto")) {
-        out->f32 = best_f32(cpu);
-        out->bf16 = tine_isa_obstacle(cpu, TINE_ISA_AVX512_BF16) ? out->f32 : TINE_ISA_AVX512_BF16;
-        return;
-    }
-    enum tine_isa isa = isa_of_name(wanted);
-    if (isa == TINE_ISA_AUTO) {
-        snprintf(out->error, sizeof out->error,
-                 "TINE_KERNEL=%.64s is not a kernel; use portable, openblas, avx2, avx512 or "
-                 "avx512_bf16",
-                 wanted);
-        return;
-    }
-    const char *why = tine_isa_obstacle(cpu, isa);
-    if (why) {
-        snprintf(out->error, sizeof out->error,
-                 "TINE_KERNEL=%s cannot run on this machine (%s): %s; unset it or choose another",
-                 wanted, cpu->brand, why);
-        return;
-    }
-    out->forced = true;
-    out->bf16 = isa;
-    out->f32 = isa == TINE_ISA_AVX512_BF16 ? TINE_ISA_AVX512 : isa;
-}
-
-static void make_choice(void) {
-    tine_kernel_resolve(tine_cpu(), getenv("TINE_KERNEL"), &choice_made);
-}
-
-const struct tine_kernel_choice *tine_kernel_choice(void) {
-    pthread_once(&choice_once, make_choice);
-    return &choice_made;
 }

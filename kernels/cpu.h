@@ -1,55 +1,46 @@
-/* Which kernels this CPU can run, and which of them was chosen.
+/* The CPU's features, as far as kernels need them.
  *
- * An instruction set counts as runnable only if the CPU has it (CPUID) and the operating system
- * saves its registers (XGETBV): a hypervisor or kernel that leaves the ZMM state off would
- * otherwise kill the process at the first instruction. The choice is made once, at the first
- * question; TINE_KERNEL=portable|openblas|avx2|avx512|avx512_bf16 forces one. A wrong name, or one
- * that cannot run here, is a sentence in `error`, never an abort.
- *
- * All functions may be called from any thread. */
+ * A feature counts only if the CPU reports it (CPUID) and, for registers, the operating system
+ * saves them (XGETBV): under a hypervisor or kernel that leaves the ZMM state off, the first
+ * AVX-512 instruction would kill the process. Bits are those of the Intel 64 and IA-32
+ * Architectures Software Developer's Manual, volume 2, CPUID, and volume 1, 13.3 (XCR0). */
 #ifndef TINE_KERNELS_CPU_H
 #define TINE_KERNELS_CPU_H
 
-#include <stdbool.h>
+#include <stdint.h>
 
-enum tine_isa {
-    TINE_ISA_AUTO = 0, /* only in a configuration: whatever was chosen for the data type */
-    TINE_ISA_PORTABLE,
-    /* cblas_sgemm in place of a micro-kernel: the fallback where no vector kernel of ours runs */
-    TINE_ISA_OPENBLAS,
-    TINE_ISA_AVX2,
-    TINE_ISA_AVX512,
-    TINE_ISA_AVX512_BF16,
-    TINE_ISA_COUNT
-};
+/* One row per feature: FEATURE(name, CPUID leaf, subleaf, register, bits that must all be set, what
+ * to say where it is missing). XCR0 is read with XGETBV instead of CPUID. The order is the one in
+ * which missing features are reported, the most basic first. */
+#define TINE_CPU_FEATURES(FEATURE)                                                                 \
+    FEATURE(X86, 0, 0, EAX, 0, "this is not an x86 CPU")                                           \
+    FEATURE(AVX, 1, 0, ECX, 1u << 28, "the CPU has no AVX2")                                       \
+    FEATURE(AVX2, 7, 0, EBX, 1u << 5, "the CPU has no AVX2")                                       \
+    FEATURE(FMA, 1, 0, ECX, 1u << 12, "the CPU has no FMA")                                        \
+    FEATURE(OS_AVX, 1, 0, XCR0, 0x06, "the operating system does not save the AVX registers")      \
+    FEATURE(AVX512, 7, 0, EBX, 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31,                          \
+            "the CPU has no AVX-512 (F, BW, DQ and VL)")                                           \
+    FEATURE(OS_AVX512, 1, 0, XCR0, 0xe6,                                                           \
+            "the operating system does not save the AVX-512 registers")                            \
+    FEATURE(AVX512_BF16, 7, 1, EAX, 1u << 5, "the CPU has no AVX512_BF16")
 
-/* The bits the choice depends on. `os_avx` and `os_avx512` are the operating system's part of
- * it. */
+#define FEATURE(name, ...) TINE_CPU_##name##_INDEX,
+enum { TINE_CPU_FEATURES(FEATURE) TINE_CPU_FEATURE_COUNT };
+#undef FEATURE
+#define FEATURE(name, ...) TINE_CPU_##name = 1u << TINE_CPU_##name##_INDEX,
+enum { TINE_CPU_FEATURES(FEATURE) };
+#undef FEATURE
+
 struct tine_cpu {
-    bool x86;
-    bool avx, avx2, fma, f16c;
-    bool avx512f, avx512bw, avx512dq, avx512vl, avx512_bf16;
-    bool os_avx, os_avx512;
+    uint32_t features; /* TINE_CPU_… */
     char brand[64];
 };
 
-struct tine_kernel_choice {
-    enum tine_isa f32, bf16; /* AUTO in both if error is set */
-    bool forced;             /* by TINE_KERNEL */
-    char error[256];         /* empty, or why TINE_KERNEL cannot be obeyed */
-};
-
+/* This machine's CPU; the same at every call, from any thread. */
 const struct tine_cpu *tine_cpu(void);
-const char *tine_isa_name(enum tine_isa isa);
 
-/* NULL if the instruction set can run on `cpu`, else the reason as a constant sentence fragment. */
-const char *tine_isa_obstacle(const struct tine_cpu *cpu, enum tine_isa isa);
-
-/* The rule behind the choice, for a CPU and a value of TINE_KERNEL (NULL or "" if unset). */
-void tine_kernel_resolve(const struct tine_cpu *cpu, const char *wanted,
-                         struct tine_kernel_choice *out);
-
-/* The choice for this process; made at the first call, the same ever after. */
-const struct tine_kernel_choice *tine_kernel_choice(void);
+/* NULL if `cpu` has all of `features`, else why not: a constant clause about the first missing
+ * one. */
+const char *tine_cpu_obstacle(const struct tine_cpu *cpu, uint32_t features);
 
 #endif

@@ -1,22 +1,17 @@
-/* The table of kernels, packing, and the loops around a micro-kernel; see gemm.h.
+/* Packing, and the loops around a micro-kernel; see gemm.h.
  *
- * Loops, outermost first: mc rows of A, a panel of B, kc of k, tiles of mr rows. A panel's kc x nr
- * values stay in the level-2 cache while all tiles pass over them, and while they do, the tiles
- * touch the values of the next pass, so B streams in from memory behind the arithmetic. Rows are
- * split evenly (50 rows by 6 is 5 x 6 + 4 x 5, not 8 x 6 + 2): a short tile has too few sums in
- * flight to hide the latency of FMA. */
+ * The loops are those of Goto and van de Geijn (Anatomy of High-Performance Matrix Multiplication,
+ * ACM TOMS 34(3), 2008) with B packed beforehand and A not packed. Outermost first: mc rows of A, a
+ * panel of B, kc of k, tiles of mr rows. A pass is one panel by one block of kc: its kc x nr values
+ * of B stay in the level-2 cache while every tile reads them, and meanwhile the tiles prefetch the
+ * values of the next pass, so that B streams in from memory during the arithmetic. Rows are split
+ * evenly (50 rows by 6 are 5 x 6 + 4 x 5, not 8 x 6 + 2): a short tile has too few sums in flight
+ * to hide the latency of FMA. */
 #include "kernels/gemm.h"
-#include "kernels/gemm_table.h"
 #include "kernels/mem.h"
 
-#include <pthread.h>
 #include <string.h>
 
-enum { TABLE_MAX = 8 };
-
-static const struct tine_gemm_kernel *table[TABLE_MAX];
-static size_t table_count;
-static pthread_once_t table_once = PTHREAD_ONCE_INIT;
 static const float zero_row[TINE_GEMM_NR_MAX];
 
 const char *tine_gemm_defect(const struct tine_gemm_kernel *kernel) {
@@ -30,31 +25,19 @@ const char *tine_gemm_defect(const struct tine_gemm_kernel *kernel) {
     if (kernel->kr != (kernel->type == TINE_GEMM_BF16 ? 2 : 1)) return "kr does not fit its type";
     if (kernel->kc < 1 || kernel->kc % kernel->kr) return "kc is not a multiple of kr";
     if (kernel->mc < kernel->mr) return "mc is less than mr";
-    if (kernel->micro && kernel->ahead_every < 1) return "ahead_every is 0";
+    if (kernel->micro && kernel->prefetch_every < 1) return "prefetch_every is 0";
     if (!kernel->pack) return "it has no packer";
     if (!kernel->micro == !kernel->whole) return "it has not exactly one of micro and whole";
     return NULL;
 }
 
-static void register_kernel(const struct tine_gemm_kernel *kernel) {
-    for (size_t i = 0; i < table_count; i++)
-        if (table[i]->isa == kernel->isa && table[i]->type == kernel->type) return;
-    if (table_count < TABLE_MAX && !tine_gemm_defect(kernel)) table[table_count++] = kernel;
-}
-
-static void fill_table(void) {
-    register_kernel(&tine_gemm_f32_portable);
-    register_kernel(&tine_gemm_f32_openblas);
-#ifdef TINE_KERNELS_X86
-    register_kernel(&tine_gemm_f32_avx2);
-    register_kernel(&tine_gemm_f32_avx512);
-    register_kernel(&tine_gemm_bf16_avx512);
-#endif
-}
-
 const struct tine_gemm_kernel *tine_gemm_at(size_t i) {
-    pthread_once(&table_once, fill_table);
-    return i < table_count ? table[i] : NULL;
+    for (enum tine_isa isa = TINE_ISA_PORTABLE; isa < TINE_ISA_COUNT; isa++) {
+        const struct tine_isa_row *row = tine_isa_row(isa);
+        if (row->gemm_f32 && i-- == 0) return row->gemm_f32;
+        if (row->gemm_bf16 && i-- == 0) return row->gemm_bf16;
+    }
+    return NULL;
 }
 
 const struct tine_gemm_kernel *tine_gemm_find(enum tine_isa isa, enum tine_gemm_type type) {
@@ -63,26 +46,29 @@ const struct tine_gemm_kernel *tine_gemm_find(enum tine_isa isa, enum tine_gemm_
         isa = type == TINE_GEMM_BF16 ? choice->bf16 : choice->f32;
     }
     if (tine_isa_obstacle(tine_cpu(), isa)) return NULL;
-    const struct tine_gemm_kernel *kernel;
-    for (size_t i = 0; (kernel = tine_gemm_at(i)); i++)
-        if (kernel->isa == isa && kernel->type == type) return kernel;
+    for (; isa != TINE_ISA_AUTO; isa = tine_isa_row(isa)->base) {
+        const struct tine_isa_row *row = tine_isa_row(isa);
+        const struct tine_gemm_kernel *kernel =
+            type == TINE_GEMM_BF16 ? row->gemm_bf16 : row->gemm_f32;
+        if (kernel) return kernel;
+    }
     return NULL;
 }
 
 /* ---- packing ---- */
 
-static size_t type_size(const struct tine_gemm_kernel *kernel) {
+static size_t element_size(const struct tine_gemm_kernel *kernel) {
     return kernel->type == TINE_GEMM_BF16 ? 2 : 4;
 }
 
-static enum tine_kernel_error make_packed(const struct tine_gemm_kernel *kernel, size_t k, size_t n,
-                                          struct tine_packed *out) {
+static enum tine_kernel_error packed_alloc(const struct tine_gemm_kernel *kernel, size_t k,
+                                           size_t n, struct tine_packed *out) {
     memset(out, 0, sizeof *out);
     size_t panels = n / kernel->nr + (n % kernel->nr != 0);
     size_t kpad, bytes, total;
     if (!tine_size_add(k, kernel->kr - 1, &kpad)) return TINE_KERNEL_OVERFLOW;
     kpad -= kpad % kernel->kr;
-    if (!tine_size_mul(kpad, (size_t)kernel->nr * type_size(kernel), &bytes))
+    if (!tine_size_mul(kpad, (size_t)kernel->nr * element_size(kernel), &bytes))
         return TINE_KERNEL_OVERFLOW;
     if (!tine_size_mul(bytes, panels, &total)) return TINE_KERNEL_OVERFLOW;
     struct tine_mem mem;
@@ -94,7 +80,7 @@ static enum tine_kernel_error make_packed(const struct tine_gemm_kernel *kernel,
 enum tine_kernel_error tine_gemm_pack_columns(const struct tine_gemm_kernel *kernel, size_t k,
                                               size_t n, const float *const *columns,
                                               ptrdiff_t stride_k, struct tine_packed *out) {
-    enum tine_kernel_error error = make_packed(kernel, k, n, out);
+    enum tine_kernel_error error = packed_alloc(kernel, k, n, out);
     if (error) return error;
     for (size_t p = 0; p < out->panels; p++) {
         const float *edge[TINE_GEMM_NR_MAX] = {NULL};
@@ -108,7 +94,7 @@ enum tine_kernel_error tine_gemm_pack_columns(const struct tine_gemm_kernel *ker
 enum tine_kernel_error tine_gemm_pack(const struct tine_gemm_kernel *kernel, size_t k, size_t n,
                                       const float *b, ptrdiff_t stride_k, ptrdiff_t stride_n,
                                       struct tine_packed *out) {
-    enum tine_kernel_error error = make_packed(kernel, k, n, out);
+    enum tine_kernel_error error = packed_alloc(kernel, k, n, out);
     if (error || k == 0) return error;
     for (size_t p = 0; p < out->panels; p++) {
         const float *columns[TINE_GEMM_NR_MAX] = {NULL};
@@ -127,7 +113,7 @@ void tine_gemm_packed_free(struct tine_packed *packed) {
 
 /* ---- the loops ---- */
 
-/* One panel by one block of k, for all rows: what a pass works on. */
+/* One panel by one block of k, for all rows of the block of mc. */
 struct pass {
     const struct tine_gemm_kernel *kernel;
     size_t m, k;
@@ -135,27 +121,27 @@ struct pass {
     size_t lda, elem;
     /* rows in tiles: the first `larger` have one row more than `small` */
     size_t tiles, small, larger;
-    /* B is small enough to stay in the level-2 cache: nothing to fetch ahead */
+    /* B is small enough to stay in the level-2 cache: nothing to prefetch */
     bool resident;
-    const char *b, *next; /* this block of the panel, and the one the next pass will want */
+    const char *b, *next; /* this block of the panel, and that of the next pass */
     const float *init, *next_init;
     size_t ldinit;
     float *c;
     size_t ldc;
 };
 
-static void split_rows(struct pass *p) {
+static void pass_split_rows(struct pass *p) {
     const size_t mr = p->kernel->mr;
     p->tiles = (p->m + mr - 1) / mr;
     p->small = p->m / p->tiles, p->larger = p->m % p->tiles;
 }
 
-static void run_tiles(const struct pass *p) {
+static void pass_run_tiles(const struct pass *p) {
     const size_t steps = p->kernel->kr == 2 ? (p->k + 1) / 2 : p->k;
-    const size_t lines =
-        p->resident ? 0 : steps * p->kernel->nr / 16; /* of B a pass: a step is 4 bytes a column */
-    /* a pass has at most kc steps */
-    const size_t touched = (unsigned)steps / p->kernel->ahead_every;
+    /* cache lines of B in a pass: a step is 4 bytes of each column for either type */
+    const size_t lines = p->resident ? 0 : steps * p->kernel->nr / 16;
+    /* lines that a tile prefetches; a pass has at most kc steps */
+    const size_t fetched = (unsigned)steps / p->kernel->prefetch_every;
     size_t row = 0, line = 0;
     for (size_t i = 0; i < p->tiles; i++) {
         size_t rows = p->small + (i < p->larger);
@@ -169,19 +155,19 @@ static void run_tiles(const struct pass *p) {
             .ldinit = p->ldinit,
             .c = p->c + row * p->ldc,
             .ldc = p->ldc,
-            .ahead = p->next + line * 64,
-            .ahead_step = 64,
+            .prefetch = p->next + line * 64,
+            .prefetch_step = 64,
             .next_init = i + 1 < p->tiles ? p->init + (row + rows) * p->ldinit : p->next_init,
         };
-        if (line + touched > lines) tile.ahead = (const char *)tile.c, tile.ahead_step = 0;
+        if (line + fetched > lines) tile.prefetch = (const char *)tile.c, tile.prefetch_step = 0;
         p->kernel->micro(&tile);
-        row += rows, line += touched;
+        row += rows, line += fetched;
     }
 }
 
-/* The last panel of a matrix whose n is no multiple of nr: a tile of rows at a time through a
- * buffer of full width. */
-static void run_edge(struct pass pass, size_t columns) {
+/* The last panel of a matrix whose n is not a multiple of nr: one tile of rows at a time, through a
+ * buffer of nr columns. */
+static void pass_run_edge(struct pass pass, size_t columns) {
     float buffer[TINE_GEMM_MR_MAX * TINE_GEMM_NR_MAX];
     const size_t nr = pass.kernel->nr, m = pass.m;
     for (size_t row = 0; row < m; row += pass.kernel->mr) {
@@ -189,18 +175,18 @@ static void run_edge(struct pass pass, size_t columns) {
         part.m = m - row < pass.kernel->mr ? m - row : pass.kernel->mr;
         part.a += row * pass.lda * pass.elem;
         part.init = part.c = buffer;
-        split_rows(&part);
+        pass_split_rows(&part);
         part.ldinit = part.ldc = nr;
         memset(buffer, 0, part.m * nr * sizeof *buffer);
         for (size_t r = 0; r < part.m; r++)
             memcpy(buffer + r * nr, pass.init + (row + r) * pass.ldinit, columns * sizeof *buffer);
-        run_tiles(&part);
+        pass_run_tiles(&part);
         for (size_t r = 0; r < part.m; r++)
             memcpy(pass.c + (row + r) * pass.ldc, buffer + r * nr, columns * sizeof *buffer);
     }
 }
 
-static void run_panel(const struct tine_packed *b, size_t panel, struct pass pass) {
+static void gemm_run_panel(const struct tine_packed *b, size_t panel, struct pass pass) {
     const struct tine_gemm_kernel *kernel = b->kernel;
     const char *data = b->data, *base = data + panel * b->panel_bytes;
     const size_t columns = b->n - panel * kernel->nr;
@@ -217,9 +203,9 @@ static void run_panel(const struct tine_packed *b, size_t panel, struct pass pas
                                             : data;
         pass.next_init = last && pass.ldinit ? pass.init + kernel->nr : pass.init;
         if (columns < kernel->nr)
-            run_edge(pass, columns);
+            pass_run_edge(pass, columns);
         else
-            run_tiles(&pass);
+            pass_run_tiles(&pass);
         pass.init = pass.c, pass.ldinit = pass.ldc;
         k += pass.k;
     } while (k < b->k);
@@ -234,7 +220,7 @@ void tine_gemm_panels(const struct tine_packed *b, size_t first_panel, size_t pa
         kernel->whole(b, first_panel, panels, m, a, lda, init, ldinit, c, ldc);
         return;
     }
-    const size_t elem = type_size(kernel);
+    const size_t elem = element_size(kernel);
     for (size_t row = 0; row < m; row += kernel->mc) {
         struct pass pass = {
             .kernel = kernel,
@@ -246,11 +232,11 @@ void tine_gemm_panels(const struct tine_packed *b, size_t first_panel, size_t pa
             .ldc = ldc,
             .resident = b->panels * b->panel_bytes <= 2 * kernel->kc * kernel->nr * elem,
         };
-        split_rows(&pass);
+        pass_split_rows(&pass);
         for (size_t p = 0; p < panels; p++) {
             pass.init = init ? init + row * ldinit + p * kernel->nr : zero_row;
             pass.c = c + row * ldc + p * kernel->nr;
-            run_panel(b, first_panel + p, pass);
+            gemm_run_panel(b, first_panel + p, pass);
         }
     }
 }

@@ -1,22 +1,22 @@
-/* Matrix product on operands packed once: C = C0 + A x B, where B is packed when it becomes known
- * (a module's weights) and used many times.
+/* GEMM with one operand packed in advance: C = C0 + A x B, where B is packed once (a module's
+ * weights) and used many times.
  *
- * One table of records: a micro-kernel, the packer for its layout, and its tile and block sizes,
- * set together and validated when registered. A micro-kernel computes up to mr rows by exactly nr
- * columns in one pass over k, each element of C being one chain of additions over k in ascending
- * order, begun at C0. So an element has the same bits whatever M is, whatever rows stand beside it
- * and wherever k is cut into blocks.
+ * A kernel is a record: a micro-kernel, the packing for its layout, and its tile and block sizes,
+ * named as in BLIS (Van Zee and van de Geijn, BLIS: A Framework for Rapidly Instantiating BLAS
+ * Functionality, ACM TOMS 41(3), 2015). The records stand in the table of isa.h. A micro-kernel
+ * computes up to mr rows by exactly nr columns in one pass over k; each element of C is one chain
+ * of additions over k in ascending order that begins at C0. So the bits of an element do not depend
+ * on m, on the other rows, or on where k is cut into blocks.
  *
  * Packed layout: panels of nr columns; within a panel k ascending in groups of kr; within a group
- * the nr columns, each with its kr values. The last panel is filled up with zeros, so are odd ends
- * of k.
+ * the nr columns, each with its kr values. The last panel and the last group are padded with zeros.
  *
- * Nothing here is mutable after creation: a packed matrix may be used by any number of threads. */
+ * A packed matrix is immutable: any number of threads may use it. */
 #ifndef TINE_KERNELS_GEMM_H
 #define TINE_KERNELS_GEMM_H
 
-#include "kernels/cpu.h"
 #include "kernels/error.h"
+#include "kernels/isa.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -38,10 +38,11 @@ struct tine_gemm_tile {
     size_t ldinit;
     float *c; /* may equal init */
     size_t ldc;
-    /* memory wanted next: a line touched every ahead_every steps of k, ahead_step bytes apart */
-    const char *ahead;
-    size_t ahead_step;
-    /* rows of init wanted after this tile, touched at its beginning; same stride */
+    /* memory that a later tile reads: the kernel prefetches one cache line every prefetch_every
+     * steps of k, prefetch_step bytes apart, from here on */
+    const char *prefetch;
+    size_t prefetch_step;
+    /* the next tile's rows of init, prefetched at the beginning of this one; same stride */
     const float *next_init;
 };
 
@@ -52,10 +53,11 @@ struct tine_gemm_kernel {
     enum tine_isa isa;
     enum tine_gemm_type type;
     unsigned mr, nr, kr;
-    /* length of k a pass: kc x nr values of B should fill a quarter of the level-2 cache */
+    /* k values per pass: kc x nr values of B fill a quarter of the level-2 cache (tuned with `tine
+     * bench lstm`) */
     size_t kc;
-    unsigned ahead_every;
-    size_t mc; /* rows of A a pass: mc x kc values should fit beside it */
+    unsigned prefetch_every; /* steps of k (of kr values) per cache line */
+    size_t mc;               /* rows of A per pass: mc x kc values fit beside them */
     void (*micro)(const struct tine_gemm_tile *tile);
     /* Packs one panel: column j is the k values columns[j][0], columns[j][stride_k], … or zeros if
      * columns[j] is NULL. */
@@ -66,17 +68,17 @@ struct tine_gemm_kernel {
                   size_t ldc);
 };
 
-/* The record for an instruction set (AUTO: the one chosen) and type, or NULL if there is none or it
- * cannot run here. There is a bf16 record for avx512_bf16 only. */
+/* The record for an instruction set (AUTO: the one chosen) and type: its own, else its base's. NULL
+ * if there is none or the instruction set cannot run here. */
 const struct tine_gemm_kernel *tine_gemm_find(enum tine_isa isa, enum tine_gemm_type type);
-/* The i-th registered record whether or not it can run, NULL past the end. */
+/* The i-th record of the table, whether or not it can run; NULL past the end. */
 const struct tine_gemm_kernel *tine_gemm_at(size_t i);
-/* Why a record would be refused, NULL if it is sound. */
+/* Why a record is defective, a constant clause; NULL if it is sound. */
 const char *tine_gemm_defect(const struct tine_gemm_kernel *kernel);
 
 /* B (k x n) packed for one kernel. */
 struct tine_packed {
-    const struct tine_gemm_kernel *kernel; /* the tag: what it was packed for */
+    const struct tine_gemm_kernel *kernel; /* whose layout it has */
     size_t k, n, panels, panel_bytes;
     void *data;
     size_t bytes;

@@ -1,16 +1,16 @@
 /* AVX2 + FMA micro-kernel, float32: 6 rows by 2 vectors of 8. 12 sums, 2 vectors of B and 2
  * broadcasts fill the 16 registers; 12 sums also cover the latency of two FMA pipes (8 to 10 in
  * flight). */
-#include "kernels/gemm_table.h"
-#include "kernels/unroll.h"
+#include "kernels/gemm_micro.h"
+#include "kernels/isa.h"
 
 #ifdef TINE_KERNELS_X86
 #include <immintrin.h>
 
 enum { MR = 6, NV = 2, NR = 8 * NV };
 
-TINE_INLINE void step_k(__m256 sum[MR][NV], const float *a, size_t lda, const float *b,
-                        const int rows) {
+TINE_INLINE void avx2_step(__m256 sum[MR][NV], const float *a, size_t lda, const float *b,
+                           const int rows) {
     __m256 bv[NV];
     TINE_UNROLL(NV)
     for (int j = 0; j < NV; j++) bv[j] = _mm256_loadu_ps(b + 8 * j);
@@ -22,10 +22,10 @@ TINE_INLINE void step_k(__m256 sum[MR][NV], const float *a, size_t lda, const fl
     }
 }
 
-TINE_INLINE void tile(const struct tine_gemm_tile *t, const int rows) {
+TINE_INLINE void avx2_tile(const struct tine_gemm_tile *t, const int rows) {
     __m256 sum[MR][NV];
     const float *a = t->a, *b = t->b;
-    const char *ahead = t->ahead;
+    const char *next = t->prefetch;
     const size_t k = t->k, lda = t->lda;
     TINE_UNROLL(MR)
     for (int r = 0; r < rows; r++) {
@@ -38,12 +38,12 @@ TINE_INLINE void tile(const struct tine_gemm_tile *t, const int rows) {
         _mm_prefetch((const char *)(t->next_init + (size_t)r * t->ldinit), _MM_HINT_T0);
     size_t i = 0;
     for (; i + 4 <= k; i += 4) {
-        _mm_prefetch(ahead, _MM_HINT_T1);
+        _mm_prefetch(next, _MM_HINT_T1);
         TINE_UNROLL(4)
-        for (int u = 0; u < 4; u++, b += NR) step_k(sum, a + i + (size_t)u, lda, b, rows);
-        ahead += t->ahead_step;
+        for (int u = 0; u < 4; u++, b += NR) avx2_step(sum, a + i + (size_t)u, lda, b, rows);
+        next += t->prefetch_step;
     }
-    for (; i < k; i++, b += NR) step_k(sum, a + i, lda, b, rows);
+    for (; i < k; i++, b += NR) avx2_step(sum, a + i, lda, b, rows);
     TINE_UNROLL(MR)
     for (int r = 0; r < rows; r++) {
         TINE_UNROLL(NV)
@@ -51,21 +51,10 @@ TINE_INLINE void tile(const struct tine_gemm_tile *t, const int rows) {
     }
 }
 
-static void micro(const struct tine_gemm_tile *t) {
-    switch (t->rows) {
-    case 1: tile(t, 1); break;
-    case 2: tile(t, 2); break;
-    case 3: tile(t, 3); break;
-    case 4: tile(t, 4); break;
-    case 5: tile(t, 5); break;
-    default: tile(t, 6); break;
-    }
-}
+static void avx2_micro(const struct tine_gemm_tile *t) { TINE_GEMM_BY_ROWS(avx2_tile, t) }
 
-static void pack(size_t k, const float *const *columns, ptrdiff_t stride_k, void *panel) {
-    float *out = panel;
-    for (size_t i = 0; i < k; i++)
-        for (int j = 0; j < NR; j++) *out++ = columns[j] ? columns[j][(ptrdiff_t)i * stride_k] : 0;
+static void avx2_pack(size_t k, const float *const *columns, ptrdiff_t stride_k, void *panel) {
+    tine_gemm_pack_f32(k, columns, stride_k, panel, NR);
 }
 
 const struct tine_gemm_kernel tine_gemm_f32_avx2 = {
@@ -76,9 +65,9 @@ const struct tine_gemm_kernel tine_gemm_f32_avx2 = {
     .nr = NR,
     .kr = 1,
     .kc = 1024,
-    .ahead_every = 4,
+    .prefetch_every = 4,
     .mc = 240,
-    .micro = micro,
-    .pack = pack,
+    .micro = avx2_micro,
+    .pack = avx2_pack,
 };
 #endif

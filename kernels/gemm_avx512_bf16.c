@@ -4,8 +4,8 @@
  * VDPBF16PS adds two products to each sum, with denormals as zero and without an intermediate
  * rounding to bf16. */
 #include "kernels/bf16.h"
-#include "kernels/gemm_table.h"
-#include "kernels/unroll.h"
+#include "kernels/gemm_micro.h"
+#include "kernels/isa.h"
 
 #ifdef TINE_KERNELS_X86
 #include <immintrin.h>
@@ -13,23 +13,23 @@
 enum { MR = 6, NV = 4, NR = 16 * NV };
 
 /* Two neighbouring values of A as one 32-bit lane. */
-TINE_INLINE __m512bh pair(const uint16_t *a) {
+TINE_INLINE __m512bh bf16_pair(const uint16_t *a) {
     int32_t two;
     memcpy(&two, a, sizeof two);
     return (__m512bh)_mm512_set1_epi32(two);
 }
 
-TINE_INLINE void load_b(const uint16_t *b, __m512bh bv[NV]) {
+TINE_INLINE void bf16_load_b(const uint16_t *b, __m512bh bv[NV]) {
     TINE_UNROLL(NV)
     for (int j = 0; j < NV; j++) bv[j] = (__m512bh)_mm512_loadu_si512(b + 32 * j);
 }
 
-TINE_INLINE void tile(const struct tine_gemm_tile *t, const int rows) {
+TINE_INLINE void avx512_bf16_tile(const struct tine_gemm_tile *t, const int rows) {
     __m512 sum[MR][NV];
     __m512bh bv[NV];
     const uint16_t *a = t->a, *b = t->b;
-    const char *ahead = t->ahead;
-    const size_t even = t->k & ~(size_t)1, lda = t->lda, step = t->ahead_step;
+    const char *next = t->prefetch;
+    const size_t even = t->k & ~(size_t)1, lda = t->lda, step = t->prefetch_step;
     TINE_UNROLL(MR)
     for (int r = 0; r < rows; r++) {
         TINE_UNROLL(NV)
@@ -44,19 +44,19 @@ TINE_INLINE void tile(const struct tine_gemm_tile *t, const int rows) {
                          _MM_HINT_T0);
     }
     for (size_t i = 0; i < even; i += 2) {
-        load_b(b, bv);
-        _mm_prefetch(ahead, _MM_HINT_T1);
+        bf16_load_b(b, bv);
+        _mm_prefetch(next, _MM_HINT_T1);
         TINE_UNROLL(MR)
         for (int r = 0; r < rows; r++) {
-            const __m512bh av = pair(a + (size_t)r * lda + i);
+            const __m512bh av = bf16_pair(a + (size_t)r * lda + i);
             TINE_UNROLL(NV)
             for (int j = 0; j < NV; j++) sum[r][j] = _mm512_dpbf16_ps(sum[r][j], av, bv[j]);
         }
         b += 2 * NR;
-        ahead += step;
+        next += step;
     }
     if (t->k > even) { /* the odd end: its partner in B is zero, and in A is not read */
-        load_b(b, bv);
+        bf16_load_b(b, bv);
         TINE_UNROLL(MR)
         for (int r = 0; r < rows; r++) {
             const __m512bh av = (__m512bh)_mm512_set1_epi32(a[(size_t)r * lda + even]);
@@ -72,18 +72,12 @@ TINE_INLINE void tile(const struct tine_gemm_tile *t, const int rows) {
     }
 }
 
-static void micro(const struct tine_gemm_tile *t) {
-    switch (t->rows) {
-    case 1: tile(t, 1); break;
-    case 2: tile(t, 2); break;
-    case 3: tile(t, 3); break;
-    case 4: tile(t, 4); break;
-    case 5: tile(t, 5); break;
-    default: tile(t, 6); break;
-    }
+static void avx512_bf16_micro(const struct tine_gemm_tile *t) {
+    TINE_GEMM_BY_ROWS(avx512_bf16_tile, t)
 }
 
-static void pack(size_t k, const float *const *columns, ptrdiff_t stride_k, void *panel) {
+static void avx512_bf16_pack(size_t k, const float *const *columns, ptrdiff_t stride_k,
+                             void *panel) {
     uint16_t *out = panel;
     for (size_t i = 0; i < k; i += 2)
         for (int j = 0; j < NR; j++, out += 2) {
@@ -95,7 +89,7 @@ static void pack(size_t k, const float *const *columns, ptrdiff_t stride_k, void
         }
 }
 
-const struct tine_gemm_kernel tine_gemm_bf16_avx512 = {
+const struct tine_gemm_kernel tine_gemm_bf16_avx512_bf16 = {
     .name = "gemm_bf16_avx512_6x64",
     .isa = TINE_ISA_AVX512_BF16,
     .type = TINE_GEMM_BF16,
@@ -103,9 +97,9 @@ const struct tine_gemm_kernel tine_gemm_bf16_avx512 = {
     .nr = NR,
     .kr = 2,
     .kc = 2048,
-    .ahead_every = 1,
+    .prefetch_every = 1,
     .mc = 240,
-    .micro = micro,
-    .pack = pack,
+    .micro = avx512_bf16_micro,
+    .pack = avx512_bf16_pack,
 };
 #endif

@@ -2,7 +2,8 @@
  * and the yardstick of `tine bench lstm`. OpenBLAS packs B anew at every call, and picks its method
  * by the shape, so unlike with the other kernels the bits of a row may depend on how many rows are
  * computed with it. */
-#include "kernels/gemm_table.h"
+#include "kernels/gemm.h"
+#include "kernels/isa.h"
 
 #include <cblas.h>
 #include <limits.h>
@@ -12,19 +13,19 @@ enum { NR = 64 };
 
 /* A panel is NR columns one after the other, so that the whole of B is one n x k row-major
  * matrix. */
-static void pack(size_t k, const float *const *columns, ptrdiff_t stride_k, void *panel) {
+static void openblas_pack(size_t k, const float *const *columns, ptrdiff_t stride_k, void *panel) {
     float *out = panel;
     for (int j = 0; j < NR; j++)
         for (size_t i = 0; i < k; i++)
             *out++ = columns[j] ? columns[j][(ptrdiff_t)i * stride_k] : 0;
 }
 
-static size_t least(size_t a, size_t b) { return a < b ? a : b; }
+static size_t size_min(size_t a, size_t b) { return a < b ? a : b; }
 
-static void whole(const struct tine_packed *b, size_t first_panel, size_t panels, size_t m,
-                  const float *a, size_t lda, const float *init, size_t ldinit, float *c,
-                  size_t ldc) {
-    const size_t first = first_panel * NR, n = least(b->n - first, panels * NR);
+static void openblas_whole(const struct tine_packed *b, size_t first_panel, size_t panels, size_t m,
+                           const float *a, size_t lda, const float *init, size_t ldinit, float *c,
+                           size_t ldc) {
+    const size_t first = first_panel * NR, n = size_min(b->n - first, panels * NR);
     const float *columns = (const float *)b->data + first * b->k;
     for (size_t r = 0; r < m && !(init == c && ldinit == ldc); r++) {
         if (init)
@@ -36,8 +37,8 @@ static void whole(const struct tine_packed *b, size_t first_panel, size_t panels
     const size_t block = 1 << 20;
     for (size_t r = 0; r < m && b->k && lda <= INT_MAX && ldc <= INT_MAX; r += block)
         for (size_t j = 0; j < n; j += block)
-            cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)least(m - r, block),
-                        (int)least(n - j, block), (int)b->k, 1, a + r * lda, (int)lda,
+            cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)size_min(m - r, block),
+                        (int)size_min(n - j, block), (int)b->k, 1, a + r * lda, (int)lda,
                         columns + j * b->k, (int)b->k, 1, c + r * ldc + j, (int)ldc);
 }
 
@@ -50,6 +51,6 @@ const struct tine_gemm_kernel tine_gemm_f32_openblas = {
     .kr = 1,
     .kc = 1024,
     .mc = (size_t)1 << 20,
-    .pack = pack,
-    .whole = whole,
+    .pack = openblas_pack,
+    .whole = openblas_whole,
 };

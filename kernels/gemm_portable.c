@@ -1,7 +1,7 @@
 /* The reference micro-kernel in plain C, for any CPU; every other kernel is tested against the same
  * bounds as this one. */
-#include "kernels/gemm_table.h"
-#include "kernels/unroll.h"
+#include "kernels/gemm_micro.h"
+#include "kernels/isa.h"
 
 #include <string.h>
 
@@ -13,7 +13,7 @@ typedef float vec __attribute__((vector_size(16)));
 
 enum { NV = NR / 4 };
 
-TINE_INLINE vec load(const float *p) {
+TINE_INLINE vec vec_load(const float *p) {
     vec v;
     memcpy(&v, p, sizeof v);
     return v;
@@ -21,7 +21,7 @@ TINE_INLINE vec load(const float *p) {
 
 /* A constant number of rows, so that the sums stay in registers: 2 rows, their 8 sums and 4 vectors
  * of B fit in 16. */
-TINE_INLINE void tile(const struct tine_gemm_tile *t, const size_t first, const int rows) {
+TINE_INLINE void portable_tile(const struct tine_gemm_tile *t, const size_t first, const int rows) {
     const float *a = (const float *)t->a + first * t->lda, *b = t->b,
                 *init = t->init + first * t->ldinit;
     float *c = t->c + first * t->ldc;
@@ -30,7 +30,7 @@ TINE_INLINE void tile(const struct tine_gemm_tile *t, const size_t first, const 
     for (int r = 0; r < rows; r++) {
         TINE_UNROLL(NV)
         for (int j = 0; j < NV; j++)
-            sum[r][j] = load(init + (size_t)r * t->ldinit + (size_t)(4 * j));
+            sum[r][j] = vec_load(init + (size_t)r * t->ldinit + (size_t)(4 * j));
     }
     for (size_t k = 0; k < t->k; k++, b += NR) {
         TINE_UNROLL(2)
@@ -38,7 +38,7 @@ TINE_INLINE void tile(const struct tine_gemm_tile *t, const size_t first, const 
             const float x = a[(size_t)r * t->lda + k];
             const vec xs = {x, x, x, x};
             TINE_UNROLL(NV)
-            for (int j = 0; j < NV; j++) sum[r][j] += xs * load(b + 4 * j);
+            for (int j = 0; j < NV; j++) sum[r][j] += xs * vec_load(b + 4 * j);
         }
     }
     TINE_UNROLL(2)
@@ -49,16 +49,14 @@ TINE_INLINE void tile(const struct tine_gemm_tile *t, const size_t first, const 
     }
 }
 
-static void micro(const struct tine_gemm_tile *t) {
+static void portable_micro(const struct tine_gemm_tile *t) {
     size_t r = 0;
-    for (; r + 2 <= t->rows; r += 2) tile(t, r, 2);
-    if (r < t->rows) tile(t, r, 1);
+    for (; r + 2 <= t->rows; r += 2) portable_tile(t, r, 2);
+    if (r < t->rows) portable_tile(t, r, 1);
 }
 
-static void pack(size_t k, const float *const *columns, ptrdiff_t stride_k, void *panel) {
-    float *out = panel;
-    for (size_t i = 0; i < k; i++)
-        for (int j = 0; j < NR; j++) *out++ = columns[j] ? columns[j][(ptrdiff_t)i * stride_k] : 0;
+static void portable_pack(size_t k, const float *const *columns, ptrdiff_t stride_k, void *panel) {
+    tine_gemm_pack_f32(k, columns, stride_k, panel, NR);
 }
 
 const struct tine_gemm_kernel tine_gemm_f32_portable = {
@@ -69,8 +67,8 @@ const struct tine_gemm_kernel tine_gemm_f32_portable = {
     .nr = NR,
     .kr = 1,
     .kc = 1024,
-    .ahead_every = 1,
+    .prefetch_every = 1,
     .mc = 128,
-    .micro = micro,
-    .pack = pack,
+    .micro = portable_micro,
+    .pack = portable_pack,
 };

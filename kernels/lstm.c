@@ -138,13 +138,15 @@ static enum tine_kernel_error choose_kernel(struct tine_lstm *lstm) {
     const bool bf16 = config->type == TINE_LSTM_BF16;
     if (config->isa == TINE_ISA_AUTO)
         config->isa = bf16 ? tine_kernel_choice()->bf16 : tine_kernel_choice()->f32;
-    if (!bf16 && config->isa == TINE_ISA_AVX512_BF16) config->isa = TINE_ISA_AVX512;
-    lstm->half = bf16 && config->isa == TINE_ISA_AVX512_BF16;
+    if (config->isa == TINE_ISA_AUTO) return TINE_KERNEL_UNSUPPORTED;
+    if (bf16) lstm->kernel = tine_gemm_find(config->isa, TINE_GEMM_BF16);
+    lstm->half = lstm->kernel;
     lstm->round = bf16 && !lstm->half;
+    if (!lstm->kernel) lstm->kernel = tine_gemm_find(config->isa, TINE_GEMM_F32);
+    if (!lstm->kernel) return TINE_KERNEL_UNSUPPORTED;
+    config->isa = lstm->kernel->isa;
     lstm->math = tine_vecmath(config->isa);
-    if (config->isa != TINE_ISA_AUTO)
-        lstm->kernel = tine_gemm_find(config->isa, lstm->half ? TINE_GEMM_BF16 : TINE_GEMM_F32);
-    return lstm->kernel ? TINE_KERNEL_OK : TINE_KERNEL_UNSUPPORTED;
+    return TINE_KERNEL_OK;
 }
 
 enum tine_kernel_error tine_lstm_create(const struct tine_lstm_config *config,

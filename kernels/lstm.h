@@ -16,8 +16,8 @@
 #ifndef TINE_KERNELS_LSTM_H
 #define TINE_KERNELS_LSTM_H
 
-#include "kernels/cpu.h"
 #include "kernels/error.h"
+#include "kernels/isa.h"
 
 #include <stdbool.h>
 #include <stddef.h>

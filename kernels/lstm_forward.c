@@ -40,7 +40,8 @@ struct run {
     size_t steps, batch;
     char *base;
     char *h_new,
-        *h_a; /* what a step makes, and the operand the last step left; float32 without a projection swaps them */
+        *h_a; /* what a step makes, and the operand the last step left; float32 without a projection
+        *swaps them */
 };
 
 /* ---- sizes ---- */

@@ -1,99 +1,79 @@
-/* Measuring the peaks, and the portable loops; see peak.h. */
+/* Measuring the peaks; see peak.h. */
 #include "kernels/peak.h"
 #include "kernels/mem.h"
 
 #include <time.h>
 
-static _Thread_local volatile float
-    sink; /* keeps the loops' results wanted; each core measures with a thread of its own */
+/* Keeps the compiler from removing the loops. Each core is measured by a thread of its own. */
+static _Thread_local volatile float sink;
 
-static double seconds_of(clockid_t clock) {
+static double clock_seconds(clockid_t clock) {
     struct timespec t;
     clock_gettime(clock, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* Slices are timed on the wall clock: on a virtual machine the CPU clock can run slow and promise
- * more than there is. */
-static double now(void) { return seconds_of(CLOCK_MONOTONIC); }
+/* Slices are timed by the wall clock: on a virtual machine the thread's CPU time can run slow, and
+ * the rate would come out too high. */
+static double wall_seconds(void) { return clock_seconds(CLOCK_MONOTONIC); }
 
-/* How long to measure is counted in CPU time, which stands still while another process has the
- * core: else a short measurement on a busy machine may be that process's turn and nothing more. */
-static double used(void) { return seconds_of(CLOCK_THREAD_CPUTIME_ID); }
+/* The length of a measurement is CPU time, which stands still while another process has the core: a
+ * short measurement on a busy machine would else consist of that process's time slice alone. */
+static double cpu_seconds(void) { return clock_seconds(CLOCK_THREAD_CPUTIME_ID); }
 
-enum { LANES = 64 };
-
-static float portable_fma(size_t iterations, const float *seed) {
-    float sum[LANES];
-    const float a = seed[0], b = seed[1];
-    for (int i = 0; i < LANES; i++) sum[i] = seed[2 + i];
-    for (size_t n = 0; n < iterations; n++)
-        for (int i = 0; i < LANES; i++) sum[i] = sum[i] * a + b;
-    float all = 0;
-    for (int i = 0; i < LANES; i++) all += sum[i];
-    return all;
+/* The best loops of float32 that run; the portable ones always do. */
+static const struct tine_peak_loops *peak_best(void) {
+    enum tine_isa isa = TINE_ISA_COUNT - 1;
+    while (!tine_isa_row(isa)->peak || !tine_isa_row(isa)->peak->fma ||
+           tine_isa_obstacle(tine_cpu(), isa))
+        isa--;
+    return tine_isa_row(isa)->peak;
 }
 
-static float portable_read(const float *data, size_t count) {
-    float sum[LANES] = {0}, all = 0;
-    for (size_t n = 0; n < count; n += LANES)
-        for (int i = 0; i < LANES; i++) sum[i] += data[n + (size_t)i];
-    for (int i = 0; i < LANES; i++) all += sum[i];
-    return all;
+static const struct tine_peak_loops *peak_loops(enum tine_isa isa) {
+    for (; isa != TINE_ISA_AUTO; isa = tine_isa_row(isa)->base)
+        if (tine_isa_row(isa)->peak) return tine_isa_row(isa)->peak;
+    return peak_best();
 }
 
-static const struct tine_peak_loops portable = {
-    .flops = 2.0 * LANES,
-    .fma = portable_fma,
-    .read = portable_read,
-};
-
-static const struct tine_peak_loops *loops_of(enum tine_isa isa) {
-#if defined(__x86_64__)
-    if (isa == TINE_ISA_AVX512_BF16) return &tine_peak_avx512_bf16;
-    if (isa == TINE_ISA_AVX512) return &tine_peak_avx512;
-    if (isa == TINE_ISA_AVX2) return &tine_peak_avx2;
-#endif
-    (void)isa;
-    return &portable;
+const char *tine_peak_defect(const struct tine_peak_loops *loops) {
+    if (!loops->fma && !loops->dot) return "its peak has no loop";
+    if (loops->fma && !(loops->flops > 0)) return "its peak does not say how much fma computes";
+    if (loops->dot && !(loops->bf16_flops > 0))
+        return "its peak does not say how much dot computes";
+    if (loops->fma && !loops->read) return "its peak has no read loop";
+    return NULL;
 }
 
-static enum tine_isa best_float(void) {
-    if (!tine_isa_obstacle(tine_cpu(), TINE_ISA_AVX512)) return TINE_ISA_AVX512;
-    if (!tine_isa_obstacle(tine_cpu(), TINE_ISA_AVX2)) return TINE_ISA_AVX2;
-    return TINE_ISA_PORTABLE;
-}
-
-/* Iterations a second: slices of about a millisecond, the best one counts. */
-static double best_rate(float (*loop)(size_t, const float *), const float *seed, double seconds) {
-    const double start = used(), slice = 1e-3;
+/* Iterations per second of the best slice; a slice is about a millisecond. */
+static double peak_rate(float (*loop)(size_t, const float *), const float *seed, double seconds) {
+    const double start = cpu_seconds(), slice = 1e-3;
     size_t iterations = 1000;
     double best = 0;
     do {
-        double begin = now();
+        double begin = wall_seconds();
         sink = loop(iterations, seed);
-        double took = now() - begin;
+        double took = wall_seconds() - begin;
         if (took < slice / 2) {
             iterations *= 2;
             continue;
         }
         if ((double)iterations / took > best) best = (double)iterations / took;
-    } while (used() - start < seconds || best == 0);
+    } while (cpu_seconds() - start < seconds || best == 0);
     return best;
 }
 
 double tine_peak_gflops(enum tine_isa isa, enum tine_gemm_type type, double seconds) {
     const struct tine_kernel_choice *choice = tine_kernel_choice();
     if (isa == TINE_ISA_AUTO) isa = type == TINE_GEMM_BF16 ? choice->bf16 : choice->f32;
-    if (isa == TINE_ISA_AUTO || isa == TINE_ISA_OPENBLAS) isa = best_float();
     if (tine_isa_obstacle(tine_cpu(), isa)) return 0;
-    const struct tine_peak_loops *loops = loops_of(isa);
+    const struct tine_peak_loops *loops = peak_loops(isa);
     float seed[TINE_PEAK_SEEDS];
     for (int i = 0; i < TINE_PEAK_SEEDS; i++) seed[i] = 0.5f + (float)i / 4096;
     seed[0] = 0.5f;
     if (type == TINE_GEMM_BF16)
-        return loops->dot ? 1e-9 * loops->bf16_flops * best_rate(loops->dot, seed, seconds) : 0;
-    return loops->fma ? 1e-9 * loops->flops * best_rate(loops->fma, seed, seconds) : 0;
+        return loops->dot ? 1e-9 * loops->bf16_flops * peak_rate(loops->dot, seed, seconds) : 0;
+    return loops->fma ? 1e-9 * loops->flops * peak_rate(loops->fma, seed, seconds) : 0;
 }
 
 double tine_peak_read_gbs(size_t bytes, double seconds) {
@@ -102,15 +82,15 @@ double tine_peak_read_gbs(size_t bytes, double seconds) {
     if (count == 0 || !tine_mem_alloc(&mem, count * sizeof(float))) return 0;
     float *data = mem.data;
     for (size_t i = 0; i < count; i++) data[i] = (float)(i & 7);
-    const struct tine_peak_loops *loops = loops_of(best_float());
-    const double start = used();
+    const struct tine_peak_loops *loops = peak_best();
+    const double start = cpu_seconds();
     double best = 0;
     do {
-        double begin = now();
+        double begin = wall_seconds();
         sink = loops->read(data, count);
-        double rate = (double)count * sizeof(float) / (now() - begin);
+        double rate = (double)count * sizeof(float) / (wall_seconds() - begin);
         if (rate > best) best = rate;
-    } while (used() - start < seconds);
+    } while (cpu_seconds() - start < seconds);
     tine_mem_free(&mem);
     return 1e-9 * best;
 }

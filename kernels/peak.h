@@ -1,34 +1,39 @@
-/* What one core of this machine can do at most: the yardsticks of every "share of peak".
+/* The peak rates of one core, which every "share of peak" refers to.
  *
  * Loops of independent fused multiply-adds (or bf16 dot products) in registers, and of plain vector
- * loads over a buffer. Each is measured in short slices and the best slice counts: a neighbour on
- * the machine can only make one slower. */
+ * loads from a buffer. Each is measured in short slices and the best slice counts: other load on
+ * the machine can only make a slice slower. */
 #ifndef TINE_KERNELS_PEAK_H
 #define TINE_KERNELS_PEAK_H
 
 #include "kernels/gemm.h"
+#include "kernels/isa.h"
 
 /* Measured GFLOP/s of one core, taking about `seconds` (0.05 to 0.1 is enough); an FMA counts as 2
- * a lane, a dot product step of bf16 as 4 a lane. AUTO: the kernel chosen for the type. OPENBLAS:
- * the best float loop that runs. BF16 on an instruction set without dot products, or an instruction
- * set that cannot run here, gives 0. */
+ * per lane, a bf16 dot product as 4 per lane. AUTO: the kernel chosen for the type. OPENBLAS: the
+ * best float32 loop that runs. 0 for an instruction set that has no such loop or cannot run
+ * here. */
 double tine_peak_gflops(enum tine_isa isa, enum tine_gemm_type type, double seconds);
 
 /* Measured GB/s (10^9 bytes) of one core reading a buffer of `bytes` bytes again and again with the
  * widest loads; 0 if there is no memory for it. */
 double tine_peak_read_gbs(size_t bytes, double seconds);
 
-/* ---- one instruction set's loops ---- */
-
-struct tine_peak_loops {
-    double flops, bf16_flops; /* of one iteration; 0: no such loop */
-    float (*fma)(size_t iterations, const float *seed);
-    float (*dot)(size_t iterations, const float *seed);
-    float (*read)(const float *data, size_t count); /* count is a multiple of 1024 */
-};
-
 enum { TINE_PEAK_SEEDS = 1024 };
 
-extern const struct tine_peak_loops tine_peak_avx2, tine_peak_avx512, tine_peak_avx512_bf16;
+/* The record of one instruction set, in the table of isa.h. Each loop returns a value that depends
+ * on all it computed. */
+struct tine_peak_loops {
+    /* floating-point operations of one iteration of fma and of dot */
+    double flops, bf16_flops;
+    /* float32 multiply-adds, bf16 dot products; NULL: no such loop. seed has TINE_PEAK_SEEDS
+     * values */
+    float (*fma)(size_t iterations, const float *seed);
+    float (*dot)(size_t iterations, const float *seed);
+    float (*read)(const float *data, size_t count); /* count is a multiple of 1024; with fma */
+};
+
+/* Why a record is defective, a constant clause; NULL if it is sound. */
+const char *tine_peak_defect(const struct tine_peak_loops *loops);
 
 #endif

@@ -1,13 +1,14 @@
 /* The loops of peak.h for AVX2 + FMA: 12 sums cover the latency of two FMA pipes. */
+#include "kernels/isa.h"
 #include "kernels/peak.h"
 #include "kernels/unroll.h"
 
-#if defined(__x86_64__)
+#ifdef TINE_KERNELS_X86
 #include <immintrin.h>
 
 enum { SUMS = 12, LANES = 8 };
 
-static float total(const __m256 *sum, int n) {
+static float avx2_sum_lanes(const __m256 *sum, int n) {
     float lanes[LANES], all = 0;
     __m256 v = sum[0];
     for (int i = 1; i < n; i++) v = _mm256_add_ps(v, sum[i]);
@@ -16,7 +17,7 @@ static float total(const __m256 *sum, int n) {
     return all;
 }
 
-static float fma_loop(size_t iterations, const float *seed) {
+static float avx2_fma(size_t iterations, const float *seed) {
     __m256 sum[SUMS];
     const __m256 a = _mm256_set1_ps(seed[0]), b = _mm256_set1_ps(seed[1]);
     TINE_UNROLL(SUMS)
@@ -25,10 +26,10 @@ static float fma_loop(size_t iterations, const float *seed) {
         TINE_UNROLL(SUMS)
         for (int i = 0; i < SUMS; i++) sum[i] = _mm256_fmadd_ps(sum[i], a, b);
     }
-    return total(sum, SUMS);
+    return avx2_sum_lanes(sum, SUMS);
 }
 
-static float read_loop(const float *data, size_t count) {
+static float avx2_read(const float *data, size_t count) {
     __m256 sum[8];
     TINE_UNROLL(8)
     for (int i = 0; i < 8; i++) sum[i] = _mm256_setzero_ps();
@@ -37,12 +38,12 @@ static float read_loop(const float *data, size_t count) {
         for (int i = 0; i < 8; i++)
             sum[i] = _mm256_add_ps(sum[i], _mm256_loadu_ps(data + n + (size_t)(LANES * i)));
     }
-    return total(sum, 8);
+    return avx2_sum_lanes(sum, 8);
 }
 
 const struct tine_peak_loops tine_peak_avx2 = {
     .flops = 2.0 * SUMS * LANES,
-    .fma = fma_loop,
-    .read = read_loop,
+    .fma = avx2_fma,
+    .read = avx2_read,
 };
 #endif

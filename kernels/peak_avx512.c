@@ -1,13 +1,14 @@
 /* The loops of peak.h for AVX-512: 24 sums cover the latency of two FMA pipes. */
+#include "kernels/isa.h"
 #include "kernels/peak.h"
 #include "kernels/unroll.h"
 
-#if defined(__x86_64__)
+#ifdef TINE_KERNELS_X86
 #include <immintrin.h>
 
 enum { SUMS = 24, LANES = 16 };
 
-static float total(const __m512 *sum, int n) {
+static float avx512_sum_lanes(const __m512 *sum, int n) {
     float lanes[LANES], all = 0;
     __m512 v = sum[0];
     for (int i = 1; i < n; i++) v = _mm512_add_ps(v, sum[i]);
@@ -16,7 +17,7 @@ static float total(const __m512 *sum, int n) {
     return all;
 }
 
-static float fma_loop(size_t iterations, const float *seed) {
+static float avx512_fma(size_t iterations, const float *seed) {
     __m512 sum[SUMS];
     const __m512 a = _mm512_set1_ps(seed[0]), b = _mm512_set1_ps(seed[1]);
     TINE_UNROLL(SUMS)
@@ -25,10 +26,10 @@ static float fma_loop(size_t iterations, const float *seed) {
         TINE_UNROLL(SUMS)
         for (int i = 0; i < SUMS; i++) sum[i] = _mm512_fmadd_ps(sum[i], a, b);
     }
-    return total(sum, SUMS);
+    return avx512_sum_lanes(sum, SUMS);
 }
 
-static float read_loop(const float *data, size_t count) {
+static float avx512_read(const float *data, size_t count) {
     __m512 sum[8];
     TINE_UNROLL(8)
     for (int i = 0; i < 8; i++) sum[i] = _mm512_setzero_ps();
@@ -37,12 +38,12 @@ static float read_loop(const float *data, size_t count) {
         for (int i = 0; i < 8; i++)
             sum[i] = _mm512_add_ps(sum[i], _mm512_loadu_ps(data + n + (size_t)(LANES * i)));
     }
-    return total(sum, 8);
+    return avx512_sum_lanes(sum, 8);
 }
 
 const struct tine_peak_loops tine_peak_avx512 = {
     .flops = 2.0 * SUMS * LANES,
-    .fma = fma_loop,
-    .read = read_loop,
+    .fma = avx512_fma,
+    .read = avx512_read,
 };
 #endif

@@ -1,13 +1,14 @@
 /* The dot-product loop of peak.h for AVX512_BF16. */
+#include "kernels/isa.h"
 #include "kernels/peak.h"
 #include "kernels/unroll.h"
 
-#if defined(__x86_64__)
+#ifdef TINE_KERNELS_X86
 #include <immintrin.h>
 
 enum { SUMS = 24, LANES = 16 };
 
-static float dot_loop(size_t iterations, const float *seed) {
+static float avx512_bf16_dot(size_t iterations, const float *seed) {
     __m512 sum[SUMS];
     const __m512bh a = (__m512bh)_mm512_set1_ps(seed[0]), b = (__m512bh)_mm512_set1_ps(-seed[1]);
     TINE_UNROLL(SUMS)
@@ -26,6 +27,6 @@ static float dot_loop(size_t iterations, const float *seed) {
 
 const struct tine_peak_loops tine_peak_avx512_bf16 = {
     .bf16_flops = 4.0 * SUMS * LANES,
-    .dot = dot_loop,
+    .dot = avx512_bf16_dot,
 };
 #endif

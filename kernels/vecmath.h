@@ -1,4 +1,5 @@
-/* exp, sigmoid, tanh and an LSTM's gates over arrays, one set a vector instruction set.
+/* exp, sigmoid, tanh and an LSTM's gates over arrays: one record per vector instruction set, in the
+ * table of isa.h.
  *
  * Error bounds against the exact value, over every float32 (tests/kernels/test_vecmath.c): exp 2
  * ulp, sigmoid 3 ulp, tanh 3 ulp, where an ulp below the normal range is 2^-149. NaN gives NaN;
@@ -7,7 +8,7 @@
 #ifndef TINE_KERNELS_VECMATH_H
 #define TINE_KERNELS_VECMATH_H
 
-#include "kernels/cpu.h"
+#include "kernels/isa.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -32,10 +33,10 @@ struct tine_vecmath {
     void (*round_bf16)(size_t n, const float *x, float *y);
 };
 
-/* The set that goes with a kernel: that of its vector instructions; for OPENBLAS the best that
- * runs. */
+/* The record of an instruction set, else its base's; for AUTO and OPENBLAS the best that runs.
+ * Where the instruction set cannot run: the portable one. */
 const struct tine_vecmath *tine_vecmath(enum tine_isa isa);
-
-extern const struct tine_vecmath tine_vecmath_portable, tine_vecmath_avx2, tine_vecmath_avx512;
+/* Why a record is defective, a constant clause; NULL if it is sound. */
+const char *tine_vecmath_defect(const struct tine_vecmath *math);
 
 #endif

@@ -1,5 +1,7 @@
 /* vecmath.h for AVX-512. */
-#if defined(__x86_64__)
+#include "kernels/isa.h"
+
+#ifdef TINE_KERNELS_X86
 #include <immintrin.h>
 #include <stdint.h>
 #include <string.h>

@@ -19,7 +19,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "kernels/cpu.h"
+#include "kernels/isa.h"
 #include "launch/spawn/lifeline.h"
 #include "launch/spawn/private.h"
 #include "launch/spawn/spawn.h"

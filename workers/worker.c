@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "kernels/cpu.h"
+#include "kernels/isa.h"
 #include "runtime/api/instances.h"
 #include "transport/base/log.h"
 #include "runtime/trace/trace.h"

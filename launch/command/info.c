@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "kernels/cpu.h"
+#include "kernels/isa.h"
 #include "kernels/gemm.h"
 #include "launch/command/arguments.h"
 #include "launch/command/commands.h"

@@ -124,8 +124,6 @@ static void check_all(enum tine_isa isa) {
     cr_expect_leq(check_ensemble("ensemble_edges", isa), 1e-5);
 }
 
-Test(golden, portable, .timeout = 60) { check_all(TINE_ISA_PORTABLE); }
-Test(golden, openblas, .timeout = 60) { check_all(TINE_ISA_OPENBLAS); }
-Test(golden, avx2, .timeout = 60) { check_all(TINE_ISA_AVX2); }
-Test(golden, avx512, .timeout = 60) { check_all(TINE_ISA_AVX512); }
-Test(golden, avx512_bf16, .timeout = 60) { check_all(TINE_ISA_AVX512_BF16); }
+#define ROW(ID, name, ...)                                                                         \
+    Test(golden, name, .timeout = 60) { check_all(TINE_ISA_##ID); }
+TINE_ISA_TABLE(ROW)
