@@ -21,24 +21,24 @@
 #define v_max(a, b) _mm256_max_ps(a, b)
 #define v_if_negative(x, a, b) _mm256_blendv_ps(b, a, x)
 
-static inline __m256 v_pow2(__m256 n) {
+static inline __m256 avx2_pow2(__m256 n) {
     const __m256i exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
     return _mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23));
 }
 
 /* In two factors, for 2^n itself may lie outside the floats; the first product is exact. */
-static inline __m256 v_scale(__m256 p, __m256 n) {
+static inline __m256 avx2_scale(__m256 p, __m256 n) {
     const __m256 half = _mm256_round_ps(_mm256_mul_ps(n, _mm256_set1_ps(0.5f)),
                                         _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC);
-    return _mm256_mul_ps(_mm256_mul_ps(p, v_pow2(half)), v_pow2(_mm256_sub_ps(n, half)));
+    return _mm256_mul_ps(_mm256_mul_ps(p, avx2_pow2(half)), avx2_pow2(_mm256_sub_ps(n, half)));
 }
 
-static inline __m256 v_copysign(__m256 x, __m256 s) {
+static inline __m256 avx2_copysign(__m256 x, __m256 s) {
     const __m256 sign = _mm256_set1_ps(-0.0f);
     return _mm256_or_ps(_mm256_andnot_ps(sign, x), _mm256_and_ps(sign, s));
 }
 
-static inline __m256 v_bf16_bits(__m256 x) {
+static inline __m256 avx2_bf16_bits(__m256 x) {
     const __m256i bits = _mm256_castps_si256(x),
                   odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
     const __m256i up = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
@@ -48,11 +48,17 @@ static inline __m256 v_bf16_bits(__m256 x) {
     return _mm256_and_ps(kept, _mm256_castsi256_ps(_mm256_set1_epi32((int)0xffff0000)));
 }
 
-static inline void v_store_bf16(uint16_t *p, __m256 x) {
-    const __m256i upper = _mm256_srli_epi32(_mm256_castps_si256(v_bf16_bits(x)), 16);
+static inline void avx2_store_bf16(uint16_t *p, __m256 x) {
+    const __m256i upper = _mm256_srli_epi32(_mm256_castps_si256(avx2_bf16_bits(x)), 16);
     const __m128i low = _mm256_castsi256_si128(upper), high = _mm256_extracti128_si256(upper, 1);
     _mm_storeu_si128((__m128i *)p, _mm_packus_epi32(low, high));
 }
+
+#define v_bf16_bits avx2_bf16_bits
+#define v_copysign avx2_copysign
+#define v_pow2 avx2_pow2
+#define v_scale avx2_scale
+#define v_store_bf16 avx2_store_bf16
 
 #include "kernels/vecmath_body.h"
 

@@ -24,12 +24,12 @@
 #define v_if_negative(x, a, b)                                                                     \
     _mm512_mask_blend_ps(_mm512_movepi32_mask(_mm512_castps_si512(x)), b, a)
 
-static inline __m512 v_copysign(__m512 x, __m512 s) {
+static inline __m512 avx512_copysign(__m512 x, __m512 s) {
     const __m512 sign = _mm512_set1_ps(-0.0f);
     return _mm512_or_ps(_mm512_andnot_ps(sign, x), _mm512_and_ps(sign, s));
 }
 
-static inline __m512 v_bf16_bits(__m512 x) {
+static inline __m512 avx512_bf16_bits(__m512 x) {
     const __m512i bits = _mm512_castps_si512(x),
                   odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
     const __m512i up = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
@@ -39,10 +39,14 @@ static inline __m512 v_bf16_bits(__m512 x) {
     return _mm512_castsi512_ps(_mm512_and_si512(kept, _mm512_set1_epi32((int)0xffff0000)));
 }
 
-static inline void v_store_bf16(uint16_t *p, __m512 x) {
-    const __m512i upper = _mm512_srli_epi32(_mm512_castps_si512(v_bf16_bits(x)), 16);
+static inline void avx512_store_bf16(uint16_t *p, __m512 x) {
+    const __m512i upper = _mm512_srli_epi32(_mm512_castps_si512(avx512_bf16_bits(x)), 16);
     _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16(upper));
 }
+
+#define v_bf16_bits avx512_bf16_bits
+#define v_copysign avx512_copysign
+#define v_store_bf16 avx512_store_bf16
 
 #include "kernels/vecmath_body.h"
 

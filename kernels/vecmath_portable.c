@@ -27,18 +27,25 @@ static inline void v_store(float *p, float v) { *p = v; }
 static inline float v_min(float a, float b) { return a < b ? a : b; }
 static inline float v_max(float a, float b) { return a > b ? a : b; }
 /* A NaN has no integer exponent; any will do, the product stays NaN. */
-static inline float v_pow2(float n) {
+static inline float portable_pow2(float n) {
     return v_bits((uint32_t)((n == n ? (int32_t)n : 0) + 127) << 23);
 }
-static inline float v_scale(float p, float n) {
+static inline float portable_scale(float p, float n) {
     const int32_t whole = n == n ? (int32_t)n : 0, half = whole / 2;
-    return p * v_pow2((float)half) * v_pow2((float)(whole - half));
+    return p * portable_pow2((float)half) * portable_pow2((float)(whole - half));
 }
 #define v_copysign(x, s) copysignf(x, s)
 #define v_if_negative(x, a, b) (signbit(x) ? (a) : (b))
 
-static inline float v_bf16_bits(float x) { return tine_bf16_to_float(tine_bf16_from_float(x)); }
-static inline void v_store_bf16(uint16_t *p, float x) { *p = tine_bf16_from_float(x); }
+static inline float portable_bf16_bits(float x) {
+    return tine_bf16_to_float(tine_bf16_from_float(x));
+}
+static inline void portable_store_bf16(uint16_t *p, float x) { *p = tine_bf16_from_float(x); }
+
+#define v_bf16_bits portable_bf16_bits
+#define v_pow2 portable_pow2
+#define v_scale portable_scale
+#define v_store_bf16 portable_store_bf16
 
 #include "kernels/vecmath_body.h"
 
