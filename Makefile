@@ -10,7 +10,8 @@
 BUILD   ?= build
 CC      := $(if $(filter default,$(origin CC)),gcc,$(CC))
 PREFIX  ?= /usr/local
-VERSION := 0.1.0
+VERSION := $(shell sed -n 's/^\#define TINE_VERSION_M[A-Z]* \([0-9]*\).*/\1./p; s/^\#define TINE_VERSION_PATCH \([0-9]*\).*/\1/p' \
+             runtime/tine.h | tr -d '\n')
 CONFIG_FLAGS ?= -O2 -g
 WERROR  ?= -Werror
 SEEDS   ?= 20000
@@ -27,7 +28,7 @@ CLASH    := $(shell $(CC) -Werror -fstack-clash-protection -x c -c /dev/null -o 
 CFLAGS   += -std=c11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -pthread $(CLASH) $(CONFIG_FLAGS) \
             -Wall -Wextra $(WERROR) -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) $(HDR_PKGS) $(CMD_PKGS) 2>/dev/null)
-CPPFLAGS += -I. -DTINE_VERSION='"$(VERSION)"' -MMD -MP $(PKG_CFLAGS)
+CPPFLAGS += -I. -MMD -MP $(PKG_CFLAGS)
 PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 LIBS      = $(PKG_LIBS) -pthread -ldl -lm
 CMD_LIBS := $(shell pkg-config --libs $(CMD_PKGS) 2>/dev/null)
@@ -66,7 +67,7 @@ Q := $(if $(V),,@) # V=1 shows the commands
 AGAIN = $(MAKE) --no-print-directory $(if $(findstring j,$(filter -j% --jobserver% j%,$(MAKEFLAGS))),,-j$(shell nproc))
 
 .PHONY: help run test check all lib tests asan tsan fuzz sim bench lint format-check source-check cppcheck tidy \
-        header-check format install clean deps FORCE
+        header-check reference docs format install clean deps FORCE
 all: lib $(MPI_MODULE) $(if $(MAIN_SRC),$(BUILD)/tine) $(EXAMPLES) ## build the library, the command and the examples (the default)
 
 help: ## this list
@@ -207,10 +208,10 @@ ROOMS    := kernels transport runtime workers launch
 PRODUCT  := $(call sources,$(ROOMS))
 HEADERS  := $(foreach d,$(ROOMS),$(wildcard $(d)/*.h $(d)/*/*.h))
 LAID_OUT := $(PRODUCT) $(HEADERS) $(wildcard tests/*/*.[ch] tests/*/*/*.[ch])
-TIDY_FLAGS = -I. -DTINE_VERSION='"$(VERSION)"' -std=c11 -D_GNU_SOURCE -pthread $(PKG_CFLAGS) $(shell pkg-config --cflags ompi-c 2>/dev/null)
-lint: ## clang-format, include order, names, columns, cppcheck, clang-tidy, and tine.h under four compilers
+TIDY_FLAGS = -I. -std=c11 -D_GNU_SOURCE -pthread $(PKG_CFLAGS) $(shell pkg-config --cflags ompi-c 2>/dev/null)
+lint: ## clang-format, include order, names, columns, cppcheck, clang-tidy, tine.h under four compilers, its documentation
 	@.ci/deps lint
-	@$(MAKE) --no-print-directory -k format-check source-check cppcheck tidy header-check
+	@$(MAKE) --no-print-directory -k format-check source-check cppcheck tidy header-check reference
 format-check:
 	@echo "  clang-format"
 	$(Q)clang-format --dry-run -Werror $(LAID_OUT)
@@ -225,6 +226,14 @@ source-check:
 	tests/check_columns
 header-check:
 	tests/check_header
+docs: ## the API reference, from runtime/tine.h into build/docs/html
+	@.ci/deps docs
+	@$(MAKE) --no-print-directory reference
+	@echo "build/docs/html/index.html"
+reference:
+	@echo "  doxygen"
+	@mkdir -p build/docs
+	$(Q)(cat .github/Doxyfile; echo "PROJECT_NUMBER=$(VERSION)"; echo OUTPUT_DIRECTORY=build/docs) | doxygen -
 # A file is looked at again when it, a header, or the rules changed.
 tidy: $(PRODUCT:%=$(BUILD)/tidy/%.done)
 $(BUILD)/tidy/%.c.done: %.c .clang-tidy $(HEADERS)

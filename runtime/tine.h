@@ -1,30 +1,34 @@
-/* Tine: fork and wait across processes. The one public header.
+/** @mainpage Tine: fork and wait across processes
+ * Everything public is declared in one header, tine.h, and listed by topic under Modules.
  *
  *     TINE_FUNCTION(foo, "x") { return tine_call("neg", tine_arg(task, 0)); }
  *
  *     int main(int argc, char **argv) {
- *         tine_init(&argc, argv, NULL);                  // starts the workers, or becomes one
+ *         if (tine_init(&argc, argv, NULL)) return 1; // starts the workers, or becomes one
  *         tine_value *x = tine_ones(TINE_F32, 1, (int64_t[]){1}), *y;
- *         tine_future *future = tine_fork("foo", x);      // returns at once
+ *         tine_future *future = tine_fork("foo", x); // returns at once
  *         if (tine_wait(future, &y) == TINE_OK) tine_print(y);
  *         return tine_shutdown();
  *     }
  *
- * Ownership. Values are immutable and reference-counted; a call borrows its arguments and takes
- * references of its own. A function that makes a value or a future gives the caller one reference,
- * to be given back with tine_release. Inside a task that is optional: what a task made is released
- * when it returns; what it took with tine_ref is not (a module may keep it), unless it returns just
- * that. NULL is accepted wherever a value is, and means that its maker failed: the error is passed
- * on.
+ * Conventions, which hold wherever a description says nothing else:
  *
- * Errors. Functions that return a value return NULL on failure, the others a tine_error;
- * tine_error_message() then holds a sentence, per thread and per task. tine_fork never fails: what
- * is wrong comes out at tine_wait.
- *
- * Threads. Any thread of the coordinator may call anything here, except that tine_init and
- * tine_shutdown are for one. */
+ * - **Ownership.** Values are immutable and reference-counted. A call borrows its arguments and
+ *   takes references of its own. A function that makes a value or a future gives the caller one
+ *   reference, to be given back with tine_release(). Inside a task that is optional: references
+ *   that a task was given are released when it returns. One taken with tine_ref() is kept, so that
+ *   a module can hold a value from one call to the next.
+ * - **Errors.** A function that returns a value returns NULL on failure, others return a
+ *   #tine_error; tine_error_message() is then a sentence. A NULL value as an argument means that
+ *   its maker failed: the call fails with that error, so a chain of calls needs one check at its
+ *   end. tine_fork() reports every error at tine_wait().
+ * - **Blocking.** A function returns without waiting for another process.
+ * - **Threads.** Any thread of the program may call any function; tine_init() and tine_shutdown()
+ *   are for one thread. A future belongs to the process that forked it. */
 #ifndef TINE_H
 #define TINE_H
+/** @file
+ * The public header of Tine. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -34,205 +38,566 @@
 extern "C" {
 #endif
 
+/** @cond internal */
 #define TINE_API __attribute__((visibility("default")))
+#define TINE_DOTTED_(a, b, c) #a "." #b "." #c
+#define TINE_DOTTED(a, b, c) TINE_DOTTED_(a, b, c)
+/** @endcond */
 
+/** @defgroup version Version
+ * Which Tine a program was compiled for, and which it runs with. Versions follow semver.org.
+ * @{ */
+
+#define TINE_VERSION_MAJOR 0 /**< Changes when a program may have to be changed or recompiled. */
+#define TINE_VERSION_MINOR 1 /**< Changes when something was added. */
+#define TINE_VERSION_PATCH 0 /**< Changes when something was mended. */
+/** The version of this header as a string literal, "MAJOR.MINOR.PATCH". */
+#define TINE_VERSION TINE_DOTTED(TINE_VERSION_MAJOR, TINE_VERSION_MINOR, TINE_VERSION_PATCH)
+
+/** The version of the library that the program runs with.
+ * @return "MAJOR.MINOR.PATCH", a constant. Differs from #TINE_VERSION where the program was
+ *     compiled with another header. */
+TINE_API const char *tine_version(void);
+
+/** @} */
+/** @defgroup types Types
+ * What the calls take and give: handles whose contents are private.
+ * @{ */
+
+/** An immutable argument or result. Made in @ref making, read in @ref reading. */
 typedef struct tine_value tine_value;
+/** A handle on one result to come, completed exactly once. */
 typedef struct tine_future tine_future;
-typedef struct tine_task tine_task; /* one running call; what a function is given */
+/** One running call, as the function that is called sees it. Valid until that function returns. */
+typedef struct tine_task tine_task;
 
+/** @} */
+/** @defgroup errors Errors
+ * Every failure has a code and a sentence.
+ * @{ */
+
+/** What kind of failure; TINE_OK is 0, so `if (error)` tells. */
 typedef enum tine_error {
-    TINE_OK = 0,
-    TINE_EINVAL,    /* a wrong argument, option or file */
-    TINE_ENOMEM,    /* no memory */
-    TINE_EUNKNOWN,  /* no worker serves this function, class or method */
-    TINE_EFAILED,   /* the task itself failed */
-    TINE_ELOST,     /* the worker (or the coordinator) went away */
-    TINE_ETIMEDOUT, /* a deadline passed */
-    TINE_ECANCELED, /* Tine was shut down first */
-    TINE_EAGAIN,    /* a limit is reached: try later */
-    TINE_EPROTO,    /* a peer broke the wire format */
-    TINE_EIO,       /* the transport or the operating system refused */
-    TINE_ESTATE,    /* called at the wrong time: before tine_init, after tine_shutdown */
+    TINE_OK = 0,    /**< No failure. */
+    TINE_EINVAL,    /**< An argument, option or file is wrong. */
+    TINE_ENOMEM,    /**< There is no memory. */
+    TINE_EUNKNOWN,  /**< No worker knows this function, class or method. */
+    TINE_EFAILED,   /**< The task itself failed. */
+    TINE_ELOST,     /**< The worker, or the coordinator, was lost. */
+    TINE_ETIMEDOUT, /**< A deadline passed. */
+    TINE_ECANCELED, /**< tine_shutdown() was called first. */
+    TINE_EAGAIN,    /**< A limit is reached: try later. */
+    TINE_EPROTO,    /**< A peer broke the wire format. */
+    TINE_EIO,       /**< The transport or the operating system failed. */
+    TINE_ESTATE,    /**< Called at the wrong time: before tine_init(), or in a callback. */
 } tine_error;
 
-/* The sentence behind the last error of this thread (inside a task: of this task): what happened,
- * to what, and what to do; for a remote error with function, worker (pid, host, rank), attempt and
- * cause. Never NULL; valid until the next call that fails. */
+/** The sentence behind the last error of this thread; inside a task, of this task. It says what
+ * happened, to what, and what to do; for a task that ran elsewhere it names the function, the
+ * worker (process, host, rank), the attempt and the cause.
+ * @return Never NULL. Valid until the next call of this thread that fails. */
 TINE_API const char *tine_error_message(void);
+
+/** The code of the last error of this thread; inside a task, of this task.
+ * @return TINE_OK if nothing has failed yet. A call that succeeds does not reset it. */
 TINE_API tine_error tine_last_error(void);
-TINE_API const char *tine_error_name(tine_error e); /* "EFAILED" */
 
-/* ---- starting and stopping ---- */
+/** The name of a code.
+ * @param e A code.
+ * @return "EFAILED" for TINE_EFAILED; a constant, never NULL. */
+TINE_API const char *tine_error_name(tine_error e);
 
-/* Zero or NULL means the default. Each is overridden by the variable TINE_NAME (TINE_WORKERS=…),
- * that by --tine-name=… on the command line given to tine_init (removed from argv). `tine info`
- * prints what is in force. */
+/** @} */
+/** @defgroup startup Starting and stopping
+ * Which role a process has, and how many workers there are.
+ * @{ */
+
+/** Settings of a program. Zero or NULL means the default; in a number that may be zero, -1 means
+ * zero. Each is overridden by the variable TINE_NAME (`TINE_WORKERS=4`), that by `--tine-name=…` on
+ * the command line given to tine_init(). `tine info` prints what is in force. */
 typedef struct tine_options {
-    /* ipc://PATH, tcp://HOST:PORT, inproc://NAME or mpi://; default: a private ipc path, or mpi://
-     * when started by mpirun or srun */
+    /** `ipc://PATH`, `tcp://HOST:PORT`, `inproc://NAME` or `mpi://`. Default: a private ipc path,
+     * or `mpi://` when started by mpirun or srun. */
     const char *endpoint;
-    /* how many to start here; default: one a core. -1: none, they join with `tine worker` */
+    /** Workers to start on this host. Default: one a core. -1: none; they join with
+     * `tine worker`. */
     int workers;
-    /* wait at start until so many have joined; default: those started here */
+    /** tine_init() returns when so many workers have joined. Default: those started here. */
     int await_workers;
-    int threads;        /* BLAS threads of one worker; default 1 */
-    size_t stack_size;  /* bytes of a task's stack; default 256 KiB, a guard page below */
-    size_t max_pending; /* tasks not yet started past which tine_fork waits; default 65536 */
-    /* bytes of their arguments, likewise; default 1 GiB (one task always passes) */
+    /** BLAS threads of one worker. Default: 1. */
+    int threads;
+    /** Bytes of a task's stack, which has a guard page below it. Default: 256 KiB. */
+    size_t stack_size;
+    /** Tasks that have not started, past which tine_fork() waits. Default: 65536. */
+    size_t max_pending;
+    /** Bytes of the arguments of tasks that have not started, past which tine_fork() waits; a
+     * single task of any size passes. Default: 1 GiB. */
     size_t max_pending_bytes;
-    /* bytes of one message past which a peer is dropped; default 64 GiB */
+    /** Bytes of one message past which its sender is disconnected. Default: 64 GiB. */
     size_t max_frame;
-    int retries;            /* further attempts of a task declared safe to repeat; default 3 */
-    double connect_timeout; /* seconds to wait for workers at start; default 30 */
-    double heartbeat;       /* seconds between signs of life of remote workers; default 1 */
-    const char *log_level;  /* error, warn (default), info, debug */
-    const char *trace;      /* write a Chrome trace here at shutdown */
+    /** Further attempts of a task that was declared safe to repeat (#TINE_REPEATABLE), after the
+     * worker that had it was lost: with 3, the default, a task runs at most 4 times, and the
+     * fourth loss completes its future with ELOST. -1: none. A function that fails (EFAILED) is
+     * not run again. A task that is not repeatable ends with ELOST at its first loss, also when
+     * it had not begun, since the coordinator cannot know that. */
+    int retries;
+    /** Seconds in which the workers started here must join. Default: 30. */
+    double connect_timeout;
+    /** Seconds between two signs of life from a remote worker. Default: 1. */
+    double heartbeat;
+    /** What is logged to standard error: error, warn (the default), info or debug. */
+    const char *log_level;
+    /** A file: tine_shutdown() writes a trace of all processes to it (see @ref trace). */
+    const char *trace;
 } tine_options;
 
-/* Reads the settings, then either starts the workers and returns, as coordinator, or, in a process
- * that was started as a worker, serves until it is told to stop and exits: it does not return
- * there. argc and argv may be NULL. Errors: EINVAL (a wrong setting, named), EIO, ETIMEDOUT (no
- * worker came), ESTATE (already started). */
+/** Starts Tine. In the program it reads the settings, starts the workers and returns: this process
+ * is the coordinator. In a process that was started as a worker it serves until the coordinator
+ * ends it, then exits; there it does not return. Blocks until the workers have joined, for at most
+ * `connect_timeout`.
+ * @param argc The number of arguments; reduced by those that were removed. May be NULL.
+ * @param argv The arguments of main; `--tine-…` are removed. May be NULL.
+ * @param options Settings, read during the call only. NULL: the defaults.
+ * @return TINE_OK; EINVAL: a setting is wrong, and named; EIO: the endpoint or a worker cannot be
+ *     started; ETIMEDOUT: too few workers joined; ESTATE: Tine is running already. */
 TINE_API tine_error tine_init(int *argc, char **argv, const tine_options *options);
-/* Ends the workers, waits for them, frees everything; futures not yet done complete with ECANCELED.
- * The exit code for main: 0, or 1 when the trace could not be written. May be called twice; not in
- * a callback, nor while another thread is about to fork. */
+
+/** Stops Tine: ends the workers, waits for them, and frees everything. Futures that are not done
+ * complete with ECANCELED. Not to be called in a callback, nor while another thread is about to
+ * fork. May be called again, and without tine_init().
+ * @return The exit code for main: 0, or 1 when the trace could not be written, or when this was
+ *     called in a callback and did nothing. */
 TINE_API int tine_shutdown(void);
-TINE_API int tine_worker_count(void);     /* workers joined now */
-TINE_API const char *tine_endpoint(void); /* where workers can join; NULL before tine_init */
 
-/* ---- fork and wait ---- */
+/** How many workers are connected now.
+ * @return 0 before tine_init(), and in a worker. */
+TINE_API int tine_worker_count(void);
 
-/* tine_fork(TARGET, ARG…): TARGET is a registered function's name, or a module (its `forward` is
- * called). ARG: an int, a double, a bool, a string, a tine_value*, a tine_future* (resolved before
- * the task starts), or tine_kw("name", ARG). At most 15. Returns at once, unless max_pending is
- * reached: then it waits for a task to start. */
+/** The endpoint where workers can join.
+ * @return A URL, valid until tine_shutdown(); NULL before tine_init(), and in a worker. */
+TINE_API const char *tine_endpoint(void);
+
+/** @} */
+/** @defgroup calling Forking and calling
+ * A call names its target, then its arguments, positional ones before keywords.
+ *
+ * TARGET is the name of a registered function, or a module, whose `forward` is called. An ARG is an
+ * int, a double, a bool, a string, a `tine_value *`, a `tine_future *`, or tine_kw(). A future, also
+ * one inside a list or a dict, is replaced by its result before the task starts; if it fails, the
+ * call fails with its error. At most 15 arguments. The macros are C11; C++ and bindings use
+ * @ref arrays.
+ * @{ */
+
+/** Starts a task on a worker: `tine_fork(TARGET, ARG…)`. Returns at once, unless `max_pending` or
+ * `max_pending_bytes` is reached: then it blocks until a task has started.
+ * @param ... The target and the arguments.
+ * @return A future, one reference to be released; every error comes out at tine_wait(). NULL only
+ *     without memory for the future itself. */
 #define tine_fork(...) tine_fork_args(NULL, TINE_ARGS_(__VA_ARGS__))
+
+/** The same for a method other than `forward`: `tine_fork_method(MODULE, NAME, ARG…)`.
+ * @param module A module.
+ * @param name The method's name.
+ * @param ... The arguments.
+ * @return A future, as from tine_fork(). */
 #define tine_fork_method(module, name, ...) tine_fork_args(name, TINE_ARGS_(module, ##__VA_ARGS__))
-/* The same call, made here and now by the caller. NULL on failure. */
-#define tine_call(...) tine_call_args(NULL, TINE_ARGS_(__VA_ARGS__))
-#define tine_call_method(module, name, ...) tine_call_args(name, TINE_ARGS_(module, ##__VA_ARGS__))
-/* Like tine_fork, but at max_pending it gives NULL and EAGAIN instead of waiting. */
+
+/** The same as tine_fork(), but never blocks.
+ * @param ... The target and the arguments.
+ * @return A future; NULL with EAGAIN where tine_fork() would block. */
 #define tine_try_fork(...) tine_try_fork_args(NULL, TINE_ARGS_(__VA_ARGS__))
+
+/** The same call made here, by the calling thread: `tine_call(TARGET, ARG…)`. Blocks while the
+ * function runs, and for futures among the arguments.
+ * @param ... The target and the arguments.
+ * @return The result, one reference to be released; NULL on failure. */
+#define tine_call(...) tine_call_args(NULL, TINE_ARGS_(__VA_ARGS__))
+
+/** The same for a method other than `forward`: `tine_call_method(MODULE, NAME, ARG…)`.
+ * @param module A module.
+ * @param name The method's name.
+ * @param ... The arguments.
+ * @return The result, as from tine_call(). */
+#define tine_call_method(module, name, ...) tine_call_args(name, TINE_ARGS_(module, ##__VA_ARGS__))
+
+/** A keyword argument: `tine_fork("sum", x, tine_kw("dim", 0))`.
+ * @param name The parameter's name.
+ * @param arg An argument that is not itself a keyword.
+ * @return A #tine_argument; what it points to must live until the call. */
 #define tine_kw(name, arg) tine_keyword_((name), TINE_ARG_(arg))
 
-/* Blocks until the future is done (inside a task: the worker runs other tasks meanwhile). `out` may
- * be NULL. On failure: the task's error. A future may be waited for any number of times, by any
- * thread. */
+/** @} */
+/** @defgroup waiting Waiting
+ * A future may be waited for any number of times, by any thread. A wait inside a task suspends the
+ * task; its worker runs others meanwhile. A wait fails with EINVAL for a future that is NULL or was
+ * forked in another process, and with ESTATE in a callback of tine_then().
+ * @{ */
+
+/** Blocks until a future is done.
+ * @param f A future.
+ * @param[out] out The result, one reference to be released; written on success only. May be NULL.
+ * @return TINE_OK, or the error of the task. */
 TINE_API tine_error tine_wait(tine_future *f, tine_value **out);
-/* The same for at most `seconds`: ETIMEDOUT then, and the future goes on. */
+
+/** The same with a deadline.
+ * @param f A future.
+ * @param seconds For how long to block at most; 0 or less: not at all.
+ * @param[out] out As for tine_wait().
+ * @return As tine_wait(); ETIMEDOUT: the deadline passed, and the task goes on. */
 TINE_API tine_error tine_wait_for(tine_future *f, double seconds, tine_value **out);
-/* Blocks until one of n is done; its index goes to `index`. Its own error, if any, comes out at
- * tine_wait. */
+
+/** Blocks until one of several futures is done.
+ * @param f The futures.
+ * @param n How many; at least 1.
+ * @param[out] index Which one is done: the first, if there are several.
+ * @return TINE_OK, also when that task failed: its error comes out at tine_wait(). */
 TINE_API tine_error tine_wait_any(tine_future *const *f, size_t n, size_t *index);
-/* Blocks until all are done; the first error in order, or OK with n values in out (may be NULL). */
+
+/** Blocks until all of several futures are done, also when one fails.
+ * @param f The futures.
+ * @param n How many; may be 0.
+ * @param[out] out n results in order, one reference each. May be NULL.
+ * @return TINE_OK, or the first error in order; then `out` holds no reference. */
 TINE_API tine_error tine_wait_all(tine_future *const *f, size_t n, tine_value **out);
-TINE_API bool tine_done(
-    const tine_future *
-        f); /* a task that asks again and again must wait in between: replies come to those who wait */
-/* Calls fn once when f is done, at once if it is: on the thread that drives Tine at that moment,
- * holding no lock. It may fork, not wait. */
+
+/** Whether a future is done. A task must not poll this in a loop without a wait in between: its
+ * worker receives replies while the task waits.
+ * @param f A future, or NULL.
+ * @return True when tine_wait() would not block; false for NULL. */
+TINE_API bool tine_done(const tine_future *f);
+
+/** Calls a function once when a future is done: at once if it is, otherwise on the thread that
+ * drives Tine at that moment, which holds no lock.
+ * @param f A future.
+ * @param fn What to call; it may fork, but not wait.
+ * @param ctx Given to fn.
+ * @return TINE_OK; EINVAL: f or fn is NULL, or f is of another process; ENOMEM. */
 TINE_API tine_error tine_then(tine_future *f, void (*fn)(tine_future *f, void *ctx), void *ctx);
 
-/* ---- values ---- */
+/** @} */
+/** @defgroup making Making values
+ * Each function gives one reference, or NULL with EINVAL (an argument is wrong) or ENOMEM.
+ *
+ * Tensors are row-major and contiguous. A shape is an array of `rank` sizes, each 0 or more; rank 0
+ * is a scalar.
+ * @{ */
 
+/** What a value is. */
 typedef enum tine_kind {
-    TINE_NONE,
-    TINE_BOOL,
-    TINE_INT,
-    TINE_FLOAT,
-    TINE_STRING,
-    TINE_BYTES,
-    TINE_TENSOR,
-    TINE_LIST,
-    TINE_DICT,
-    TINE_FUTURE,
-    TINE_MODULE_REF
+    TINE_NONE,      /**< Python's None. */
+    TINE_BOOL,      /**< true or false. */
+    TINE_INT,       /**< 64 bits, signed. */
+    TINE_FLOAT,     /**< Double precision. */
+    TINE_STRING,    /**< UTF-8. */
+    TINE_BYTES,     /**< Bytes of any meaning. */
+    TINE_TENSOR,    /**< An n-dimensional array. */
+    TINE_LIST,      /**< Values in order; a tuple is a list. */
+    TINE_DICT,      /**< Values by string keys, in order. */
+    TINE_FUTURE,    /**< A future inside a list or dict. */
+    TINE_MODULE_REF /**< A reference to a module. */
 } tine_kind;
-typedef enum tine_dtype {
-    TINE_F32 = 1,
-    TINE_F64,
-    TINE_BF16,
-    TINE_I64,
-    TINE_I32,
-    TINE_U8
-} tine_dtype;
-enum { TINE_MAX_RANK = 8 };
 
+/** The type of a tensor's elements. */
+typedef enum tine_dtype {
+    TINE_F32 = 1, /**< IEEE 754 single precision. */
+    TINE_F64,     /**< IEEE 754 double precision. */
+    TINE_BF16,    /**< The upper half of a float32, rounded to nearest even. */
+    TINE_I64,     /**< 64 bits, signed. */
+    TINE_I32,     /**< 32 bits, signed. */
+    TINE_U8       /**< 8 bits, unsigned. */
+} tine_dtype;
+
+/** Limits of tensors. */
+enum {
+    TINE_MAX_RANK = 8 /**< The most dimensions of a tensor. */
+};
+
+/** None.
+ * @return The value; never NULL. */
 TINE_API tine_value *tine_none(void);
+
+/** A bool.
+ * @param b The bool.
+ * @return The value; never NULL. */
 TINE_API tine_value *tine_bool(bool b);
+
+/** An int.
+ * @param i The number.
+ * @return The value, or NULL. */
 TINE_API tine_value *tine_int(int64_t i);
+
+/** A float.
+ * @param d The number.
+ * @return The value, or NULL. */
 TINE_API tine_value *tine_float(double d);
+
+/** A string.
+ * @param utf8 The text, copied. EINVAL if it is not UTF-8.
+ * @return The value, or NULL. */
 TINE_API tine_value *tine_string(const char *utf8);
+
+/** Bytes.
+ * @param data The bytes, copied. May be NULL if there are none.
+ * @param size How many.
+ * @return The value, or NULL. */
 TINE_API tine_value *tine_bytes(const void *data, size_t size);
-/* Row-major, contiguous. rank 0 is a scalar. tine_tensor copies `data`; tine_tensor_new gives the
- * memory to be filled before the value is passed on (*data, 64-byte aligned); tine_tensor_wrap
- * takes the memory over and calls release(ctx) at the end, on any thread, perhaps inside a call of
- * yours, under no lock of Tine's; release must not call Tine. */
+
+/** A tensor with a copy of an array.
+ * @param t The type of its elements.
+ * @param rank How many dimensions, at most #TINE_MAX_RANK.
+ * @param shape `rank` sizes.
+ * @param data The elements, in row-major order.
+ * @return The value, or NULL. */
 TINE_API tine_value *tine_tensor(tine_dtype t, int rank, const int64_t *shape, const void *data);
+
+/** A tensor whose memory the caller fills before it passes the value on.
+ * @param t The type of its elements.
+ * @param rank How many dimensions, at most #TINE_MAX_RANK.
+ * @param shape `rank` sizes.
+ * @param[out] data Where its elements lie, aligned to 64 bytes, not initialised; the value owns
+ *     them.
+ * @return The value, or NULL. */
 TINE_API tine_value *tine_tensor_new(tine_dtype t, int rank, const int64_t *shape, void **data);
+
+/** A tensor over memory of the caller, which is not copied. It must not change while the value
+ * lives.
+ * @param t The type of its elements.
+ * @param rank How many dimensions, at most #TINE_MAX_RANK.
+ * @param shape `rank` sizes.
+ * @param data The elements, aligned for their type.
+ * @param release Called once when nothing uses the memory any more: on any thread, perhaps inside
+ *     a call of yours, under no lock of Tine's. It must not call Tine. May be NULL.
+ * @param ctx Given to release.
+ * @return The value, or NULL: then release is not called. */
 TINE_API tine_value *tine_tensor_wrap(tine_dtype t, int rank, const int64_t *shape, void *data,
                                       void (*release)(void *ctx), void *ctx);
+
+/** A tensor of equal elements.
+ * @param t The type of its elements.
+ * @param rank How many dimensions, at most #TINE_MAX_RANK.
+ * @param shape `rank` sizes.
+ * @param x The number; EINVAL if it does not fit the type.
+ * @return The value, or NULL. */
 TINE_API tine_value *tine_full(tine_dtype t, int rank, const int64_t *shape, double x);
-#define tine_ones(t, rank, ...)                                                                    \
-    tine_full(t, rank, __VA_ARGS__, 1.0) /* the shape may be (int64_t[]){2, 3} */
+
+/** A tensor of ones: `tine_ones(TINE_F32, 2, (int64_t[]){2, 3})`.
+ * @param t The type of its elements.
+ * @param rank How many dimensions.
+ * @param ... The shape.
+ * @return The value, or NULL. */
+#define tine_ones(t, rank, ...) tine_full(t, rank, __VA_ARGS__, 1.0)
+
+/** A tensor of zeros.
+ * @param t The type of its elements.
+ * @param rank How many dimensions.
+ * @param ... The shape.
+ * @return The value, or NULL. */
 #define tine_zeros(t, rank, ...) tine_full(t, rank, __VA_ARGS__, 0.0)
-/* tine_list(ARG…) and tine_tuple of any ARG as in tine_fork; tine_list_of from an array. */
+
+/** A list of 1 to 16 items: `tine_list(ARG…)`, each as in tine_fork(), without keywords.
+ * @param ... The items.
+ * @return The value, or NULL. */
 #define tine_list(...) tine_list_args_(TINE_ARGS_(__VA_ARGS__))
+
+/** What Python returns as a tuple, `return a, b`: a list.
+ * @param ... The items, as for tine_list().
+ * @return The value, or NULL. */
+#define tine_tuple(...) tine_list(__VA_ARGS__)
+
+/** A list from an array.
+ * @param items The items; the list takes references of its own.
+ * @param n How many; may be 0.
+ * @return The value, or NULL. */
 TINE_API tine_value *tine_list_of(tine_value *const *items, size_t n);
-/* Keys are strings, kept in the order given; a key twice is EINVAL. */
+
+/** A dict from arrays. It keeps the order given.
+ * @param keys n different strings, copied. EINVAL if one is there twice, or is not UTF-8.
+ * @param items n items; the dict takes references of its own.
+ * @param n How many; may be 0.
+ * @return The value, or NULL. */
 TINE_API tine_value *tine_dict_of(const char *const *keys, tine_value *const *items, size_t n);
-TINE_API tine_value *tine_future_value(tine_future *f); /* a future inside a list or dict */
 
+/** A future as an item of a list or dict, replaced by its result in a call's arguments.
+ * @param f The future; the value takes a reference of its own.
+ * @return The value, or NULL. */
+TINE_API tine_value *tine_future_value(tine_future *f);
+
+/** Ships a value once: the result stands for it in later calls, which carry a reference, and a
+ * worker fetches the value itself at most once. Blocks for futures inside the value.
+ * @param v A value.
+ * @return A value equal to v. When its last reference is released the workers drop their copies. */
+TINE_API tine_value *tine_put(const tine_value *v);
+
+/** @} */
+/** @defgroup reading Reading values
+ * What these functions return is borrowed from the value and valid as long as it is. For a value of
+ * the wrong kind they return 0, false or NULL and set EINVAL.
+ * @{ */
+
+/** What a value is.
+ * @param v A value, or NULL.
+ * @return Its kind; TINE_NONE for NULL. */
 TINE_API tine_kind tine_kind_of(const tine_value *v);
-TINE_API const char *tine_kind_name(tine_kind k);
-/* These give 0 (0.0, NULL) and set EINVAL when v is of another kind. tine_as_float takes an int as
- * well; tine_as_int and tine_as_float take a one-element tensor, like PyTorch's item(). */
-TINE_API bool tine_as_bool(const tine_value *v);
-TINE_API int64_t tine_as_int(const tine_value *v);
-TINE_API double tine_as_float(const tine_value *v);
-TINE_API const char *tine_as_string(const tine_value *v);
-TINE_API const void *tine_as_bytes(const tine_value *v, size_t *size);
-/* What these two give is borrowed from v. */
-TINE_API const tine_value *tine_at(const tine_value *list, size_t i);
-TINE_API const tine_value *tine_get(const tine_value *dict, const char *key);
-TINE_API size_t
-tine_length(const tine_value *v); /* of a list, dict, string, bytes; a tensor's first dimension */
-TINE_API const char *tine_key_at(const tine_value *dict, size_t i);
-TINE_API tine_dtype tine_dtype_of(const tine_value *tensor);
-TINE_API int tine_rank(const tine_value *tensor);
-TINE_API const int64_t *tine_shape(const tine_value *tensor);
-TINE_API const void *tine_data(const tine_value *tensor);
-TINE_API int64_t tine_elements(const tine_value *tensor);
-TINE_API bool tine_equal(const tine_value *a,
-                         const tine_value *b); /* the same kind, shape and bits, all through */
-TINE_API void tine_print(const tine_value *v); /* one line to standard output, as PyTorch prints */
 
+/** The name of a kind.
+ * @param k A kind.
+ * @return "tensor" for TINE_TENSOR; a constant, never NULL. */
+TINE_API const char *tine_kind_name(tine_kind k);
+
+/** The bool in a value.
+ * @param v A bool.
+ * @return It. */
+TINE_API bool tine_as_bool(const tine_value *v);
+
+/** The int in a value.
+ * @param v An int, or, like PyTorch's item(), a tensor with one element that is a whole number.
+ * @return It. */
+TINE_API int64_t tine_as_int(const tine_value *v);
+
+/** The float in a value.
+ * @param v A float, an int, or a tensor with one element.
+ * @return It. */
+TINE_API double tine_as_float(const tine_value *v);
+
+/** The text of a string.
+ * @param v A string.
+ * @return UTF-8 with a zero byte at its end. */
+TINE_API const char *tine_as_string(const tine_value *v);
+
+/** The bytes in a value.
+ * @param v Bytes.
+ * @param[out] size How many; 0 on failure. May be NULL.
+ * @return The first byte. */
+TINE_API const void *tine_as_bytes(const tine_value *v, size_t *size);
+
+/** An item by its index.
+ * @param list A list or a dict.
+ * @param i From 0.
+ * @return The item; NULL with EINVAL past the end. */
+TINE_API const tine_value *tine_at(const tine_value *list, size_t i);
+
+/** An item by its key.
+ * @param dict A dict.
+ * @param key A string.
+ * @return The item; NULL with EINVAL if there is no such key. */
+TINE_API const tine_value *tine_get(const tine_value *dict, const char *key);
+
+/** How many items, bytes or rows a value has.
+ * @param v A list or dict: its items; a string or bytes: its bytes; a tensor: its first size.
+ * @return The number. */
+TINE_API size_t tine_length(const tine_value *v);
+
+/** A key by its index.
+ * @param dict A dict.
+ * @param i From 0.
+ * @return The key; NULL with EINVAL past the end. */
+TINE_API const char *tine_key_at(const tine_value *dict, size_t i);
+
+/** The type of a tensor's elements.
+ * @param tensor A tensor.
+ * @return The type; 0 with EINVAL if the value is no tensor. */
+TINE_API tine_dtype tine_dtype_of(const tine_value *tensor);
+
+/** How many dimensions a tensor has.
+ * @param tensor A tensor.
+ * @return 0 to #TINE_MAX_RANK. */
+TINE_API int tine_rank(const tine_value *tensor);
+
+/** The sizes of a tensor.
+ * @param tensor A tensor.
+ * @return tine_rank() numbers. */
+TINE_API const int64_t *tine_shape(const tine_value *tensor);
+
+/** The elements of a tensor.
+ * @param tensor A tensor.
+ * @return tine_elements() of them, in row-major order, aligned for their type. */
+TINE_API const void *tine_data(const tine_value *tensor);
+
+/** How many elements a tensor has.
+ * @param tensor A tensor.
+ * @return The product of its sizes. */
+TINE_API int64_t tine_elements(const tine_value *tensor);
+
+/** Whether two values are the same in kind, shape and bits, with all they contain: a NaN equals
+ * itself, and 0.0 differs from -0.0.
+ * @param a A value, or NULL.
+ * @param b A value, or NULL.
+ * @return True if so. */
+TINE_API bool tine_equal(const tine_value *a, const tine_value *b);
+
+/** Writes a value to standard output in PyTorch's notation, and a newline.
+ * @param v A value, or NULL. */
+TINE_API void tine_print(const tine_value *v);
+
+/** @} */
+/** @defgroup references References
+ * Values and futures are reference-counted; counting is safe from any thread.
+ * @{ */
+
+/** @cond internal */
 TINE_API tine_value *tine_ref_value_(const tine_value *v);
 TINE_API tine_future *tine_ref_future_(tine_future *f);
 TINE_API void tine_release_value_(const tine_value *v);
 TINE_API void tine_release_future_(const tine_future *f);
+/** @endcond */
+
+/* clang-format off: it does not know _Generic */
+/** Takes one more reference.
+ * @param x A `tine_value *` or a `tine_future *`; NULL is allowed.
+ * @return x. */
 #define tine_ref(x)                                                                                \
-    _Generic((x), tine_future *: tine_ref_future_, tine_value *: tine_ref_value_, const tine_value *: tine_ref_value_)(x)
+    _Generic((x),                                                                                  \
+        tine_future *: tine_ref_future_,                                                           \
+        tine_value *: tine_ref_value_,                                                             \
+        const tine_value *: tine_ref_value_)(x)
+
+/** Gives one reference back. A task whose future is released runs on, and its result is dropped.
+ * @param x A `tine_value *` or a `tine_future *`; NULL is allowed. */
 #define tine_release(x)                                                                            \
-    _Generic((x), tine_future *: tine_release_future_, const tine_future *: tine_release_future_,             \
-             tine_value *: tine_release_value_, const tine_value *: tine_release_value_)(x)
+    _Generic((x),                                                                                  \
+        tine_future *: tine_release_future_,                                                       \
+        const tine_future *: tine_release_future_,                                                 \
+        tine_value *: tine_release_value_,                                                         \
+        const tine_value *: tine_release_value_)(x)
+/* clang-format on */
 
-/* Ships v once: what comes back stands for it in later calls, and a worker fetches it at most
- * once. */
-TINE_API tine_value *tine_put(const tine_value *v);
+/** @} */
+/** @defgroup functions Functions
+ * A function is registered under its name when the program is loaded, in every process alike, so
+ * that a task is sent as a name and its arguments.
+ *
+ * PARAMETERS are written as in Python: "x, dim=0", "*tensors", "x, *, keep=false". A default is a
+ * number, true, false, none or a 'string'.
+ * @{ */
 
-/* ---- functions and modules ---- */
-
-/* TINE_FUNCTION(name, "PARAMETERS") { … return value; } registers `name` when the program is
- * loaded, on coordinator and workers alike. PARAMETERS as in Python: "x, dim=0", "*tensors", "x, *,
- * keep=false"; a default is a number, true, false, none or a 'string'. Returning NULL fails the
- * task with tine_error_message(). */
+/** What is registered: computes the result of one call.
+ * @param task The call, with its arguments.
+ * @return The result: a reference that the function was given in this call, or borrowed from an
+ *     argument. NULL fails the task with tine_error_message(). */
 typedef tine_value *(*tine_function)(tine_task *task);
-enum { TINE_REPEATABLE = 1 }; /* safe to run again when its worker dies */
+
+/** Flags of functions and methods. */
+enum {
+    /** Safe to run again when its worker is lost (see tine_options::retries). */
+    TINE_REPEATABLE = 1
+};
+
+/** Defines and registers a function: `TINE_FUNCTION(foo, "x") { … return value; }`. In the body the
+ * call is `task`.
+ * @param name An identifier, unique in the program.
+ * @param parameters A string. */
 #define TINE_FUNCTION(name, parameters) TINE_FUNCTION_FLAGS(name, parameters, 0)
+
+/** The same for a function that is safe to run again (#TINE_REPEATABLE).
+ * @param name An identifier, unique in the program.
+ * @param parameters A string. */
 #define TINE_REPEATABLE_FUNCTION(name, parameters)                                                 \
     TINE_FUNCTION_FLAGS(name, parameters, TINE_REPEATABLE)
+
+/** The same with any flags.
+ * @param name An identifier, unique in the program.
+ * @param parameters A string.
+ * @param flags 0 or #TINE_REPEATABLE. */
 #define TINE_FUNCTION_FLAGS(name, parameters, flags)                                               \
     static tine_value *tine_fn_##name(tine_task *task);                                            \
     __attribute__((constructor)) static void tine_register_fn_##name(void) {                       \
@@ -240,86 +605,184 @@ enum { TINE_REPEATABLE = 1 }; /* safe to run again when its worker dies */
     }                                                                                              \
     static tine_value *tine_fn_##name(__attribute__((unused)) tine_task *task)
 
-/* Bound arguments, in the order of PARAMETERS; borrowed. The typed forms fail the task when the
- * kind is wrong. */
+/** Registers a function. A name that is registered twice, or parameters that cannot be read, end
+ * the program with a message.
+ * @param name Its name, copied.
+ * @param parameters Its parameters.
+ * @param fn What to call.
+ * @param flags 0 or #TINE_REPEATABLE. */
+TINE_API void tine_register_function(const char *name, const char *parameters, tine_function fn,
+                                     int flags);
+
+/** An argument of a call, bound to its parameter.
+ * @param task The call.
+ * @param i The parameter's index, from 0.
+ * @return Borrowed until the function returns; NULL, and the task fails, if there is no such
+ *     parameter. */
 TINE_API const tine_value *tine_arg(tine_task *task, size_t i);
+
+/** An argument that must be an int, or an int tensor with one element.
+ * @param task The call.
+ * @param i The parameter's index, from 0.
+ * @return The number; 0, and the task fails, if it is something else. */
 TINE_API int64_t tine_arg_int(tine_task *task, size_t i);
+
+/** An argument that must be a float, an int, or a tensor with one element.
+ * @param task The call.
+ * @param i The parameter's index, from 0.
+ * @return The number; 0, and the task fails, if it is something else. */
 TINE_API double tine_arg_float(tine_task *task, size_t i);
+
+/** An argument that must be a string.
+ * @param task The call.
+ * @param i The parameter's index, from 0.
+ * @return Borrowed until the function returns; NULL, and the task fails, if it is something
+ *     else. */
 TINE_API const char *tine_arg_string(tine_task *task, size_t i);
-TINE_API const tine_value *tine_arg_tensor(tine_task *task, size_t i, tine_dtype t,
-                                           int rank); /* rank -1: any */
-/* Sets the error of this task, printf-like, and returns NULL: `return tine_fail(task, "no such row
- * %d", i);` */
+
+/** An argument that must be a tensor.
+ * @param task The call.
+ * @param i The parameter's index, from 0.
+ * @param t The type that its elements must have; 0: any.
+ * @param rank The dimensions that it must have; -1: any.
+ * @return Borrowed until the function returns; NULL, and the task fails, if it is something
+ *     else. */
+TINE_API const tine_value *tine_arg_tensor(tine_task *task, size_t i, tine_dtype t, int rank);
+
+/** Fails a task: `return tine_fail(task, "there is no row %d", i);`
+ * @param task The call.
+ * @param format The sentence, as for printf.
+ * @param ... What format needs.
+ * @return NULL. */
 TINE_API tine_value *tine_fail(tine_task *task, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* A class of modules: `init` makes the state of one instance from the constructor's arguments, on
- * each process that needs it, at most once there; methods find it with tine_self. NULL from init
- * fails the call that needed it. */
+/** @} */
+/** @defgroup modules Modules
+ * A module is an instance of a class: state that lives on workers, with methods that are called on
+ * it.
+ * @{ */
+
+/** A method of a class. */
 typedef struct tine_method {
-    const char *name, *parameters;
-    tine_function call;
-    int flags;
+    const char *name;       /**< "forward" is what `tine_fork(module, …)` calls. */
+    const char *parameters; /**< As for TINE_FUNCTION(). */
+    tine_function call;     /**< Finds the state with tine_self(). */
+    int flags;              /**< 0 or #TINE_REPEATABLE. */
 } tine_method;
+
+/** A class of modules. */
 typedef struct tine_class {
-    const char *name, *parameters; /* of the constructor */
+    const char *name;       /**< Unique in the program. */
+    const char *parameters; /**< Of the constructor, as for TINE_FUNCTION(). */
+    /** Makes the state of one instance from the constructor's arguments: in each process that calls
+     * a method, once. NULL fails the call that needed it. */
     void *(*init)(tine_task *task);
-    void (*fini)(void *self);
-    /* ends with a zeroed one; "forward" is what tine_fork(module, …) calls */
-    const tine_method *methods;
+    void (*fini)(void *self);   /**< Frees the state. May be NULL. */
+    const tine_method *methods; /**< Ends with a zeroed one. */
 } tine_class;
+
+/** Registers a class when the program is loaded, in every process alike.
+ * @param c A static #tine_class. */
 #define TINE_CLASS(c)                                                                              \
     __attribute__((constructor)) static void tine_register_class_##c(void) {                       \
         tine_register_class(&c);                                                                   \
     }
-TINE_API void *tine_self(tine_task *task);
-/* tine_module(CLASS, ARG…): an instance. Returns at once; its arguments travel to a worker with the
- * first call there, once. */
-#define tine_module(...) tine_module_args(TINE_ARGS_(__VA_ARGS__))
 
-/* A name that is registered twice ends the program with a message: two parts of it would answer to
- * one name. */
-TINE_API void tine_register_function(const char *name, const char *parameters, tine_function fn,
-                                     int flags);
+/** Registers a class. A name that is registered twice, or parameters that cannot be read, end the
+ * program with a message.
+ * @param c The class; it must live as long as the program. */
 TINE_API void tine_register_class(const tine_class *c);
 
-/* ---- trace ---- */
+/** A module: `tine_module(CLASS, ARG…)`. Its arguments travel to a worker once, with the first call
+ * there. Blocks for futures among the arguments.
+ * @param ... The name of the class, and the constructor's arguments as in tine_fork().
+ * @return The module, one reference to be released; NULL on failure. What `init` does wrong comes
+ *     out at the calls. */
+#define tine_module(...) tine_module_args(TINE_ARGS_(__VA_ARGS__))
 
-/* From start on every process records; tine_trace_write gathers all and writes Chrome trace JSON
- * (chrome://tracing, Perfetto). */
+/** The state that `init` made of the module whose method runs.
+ * @param task The call of a method.
+ * @return Its state; NULL in a call of a function. */
+TINE_API void *tine_self(tine_task *task);
+
+/** @} */
+/** @defgroup trace Trace
+ * What every process did and when, on one clock, in the Trace Event Format of Chrome
+ * (chrome://tracing, ui.perfetto.dev).
+ * @{ */
+
+/** Starts recording, in every process.
+ * @return TINE_OK; ESTATE: Tine is not running; ENOMEM. */
 TINE_API tine_error tine_trace_start(void);
+
+/** Gathers what all processes have recorded and writes it to a file. Blocks until the workers have
+ * answered, or a few seconds have passed.
+ * @param path The file, which is replaced.
+ * @return TINE_OK; ESTATE: Tine is not running; EIO: the file cannot be written; ENOMEM. */
 TINE_API tine_error tine_trace_write(const char *path);
 
-/* ---- behind the macros ---- */
+/** @} */
+/** @defgroup arrays Calls from arrays
+ * What the macros of @ref calling call, for C++, for bindings, and for calls whose arguments are
+ * counted at run time.
+ * @{ */
 
+/** One argument of a call. */
 typedef struct tine_argument {
-    const char *key; /* NULL: positional */
+    const char *key; /**< The parameter's name; NULL: positional. */
+    /** Which member of the union holds the argument. */
     enum {
-        TINE_ARG_VALUE,
-        TINE_ARG_FUTURE,
-        TINE_ARG_INT,
-        TINE_ARG_FLOAT,
-        TINE_ARG_BOOL,
-        TINE_ARG_STRING
+        TINE_ARG_VALUE,  /**< value */
+        TINE_ARG_FUTURE, /**< future */
+        TINE_ARG_INT,    /**< i */
+        TINE_ARG_FLOAT,  /**< d */
+        TINE_ARG_BOOL,   /**< b */
+        TINE_ARG_STRING  /**< s */
     } type;
     union {
-        const tine_value *value;
-        tine_future *future;
-        int64_t i;
-        double d;
-        bool b;
-        const char *s;
+        const tine_value *value; /**< Borrowed. */
+        tine_future *future;     /**< Borrowed. */
+        int64_t i;               /**< An int. */
+        double d;                /**< A float. */
+        bool b;                  /**< A bool. */
+        const char *s;           /**< A string, borrowed. */
     };
 } tine_argument;
 
-/* args[0] is the target. method NULL: "forward". */
+/** tine_fork() and tine_fork_method().
+ * @param method The method's name; NULL: "forward". Ignored where the target is a function.
+ * @param args The target and the arguments, borrowed until the call returns.
+ * @param n How many, with the target.
+ * @return A future, as from tine_fork(). */
 TINE_API tine_future *tine_fork_args(const char *method, const tine_argument *args, size_t n);
+
+/** tine_try_fork().
+ * @param method The method's name; NULL: "forward". Ignored where the target is a function.
+ * @param args The target and the arguments, borrowed until the call returns.
+ * @param n How many, with the target.
+ * @return A future, as from tine_try_fork(). */
 TINE_API tine_future *tine_try_fork_args(const char *method, const tine_argument *args, size_t n);
+
+/** tine_call() and tine_call_method().
+ * @param method The method's name; NULL: "forward". Ignored where the target is a function.
+ * @param args The target and the arguments, borrowed until the call returns.
+ * @param n How many, with the target.
+ * @return The result, as from tine_call(). */
 TINE_API tine_value *tine_call_args(const char *method, const tine_argument *args, size_t n);
+
+/** tine_module().
+ * @param args The name of the class and the arguments, borrowed until the call returns.
+ * @param n How many, with the name.
+ * @return The module, as from tine_module(). */
 TINE_API tine_value *tine_module_args(const tine_argument *args, size_t n);
+
+/** @} */
+/** @cond internal */
+
 TINE_API tine_value *tine_list_args_(const tine_argument *args, size_t n);
 
-#ifndef __cplusplus /* C++ has no _Generic: there the calls are made with the _args forms */
+#ifndef __cplusplus /* C++ has no _Generic and makes calls from arrays */
 static inline tine_argument tine_arg_value_(const tine_value *v) {
     return (tine_argument){NULL, TINE_ARG_VALUE, {.value = v}};
 }
@@ -344,11 +807,20 @@ static inline tine_argument tine_keyword_(const char *key, tine_argument a) {
     return a;
 }
 
+/* clang-format off: it does not know _Generic */
 #define TINE_ARG_(x)                                                                               \
-    _Generic((x), tine_value *: tine_arg_value_, const tine_value *: tine_arg_value_,                         \
-             tine_future *: tine_arg_future_, bool: tine_arg_bool_, char *: tine_arg_string_,                 \
-             const char *: tine_arg_string_, float: tine_arg_float_, double: tine_arg_float_,                 \
-             tine_argument: tine_arg_self_, default: tine_arg_int_)(x)
+    _Generic((x),                                                                                  \
+        tine_value *: tine_arg_value_,                                                             \
+        const tine_value *: tine_arg_value_,                                                       \
+        tine_future *: tine_arg_future_,                                                           \
+        bool: tine_arg_bool_,                                                                      \
+        char *: tine_arg_string_,                                                                  \
+        const char *: tine_arg_string_,                                                            \
+        float: tine_arg_float_,                                                                    \
+        double: tine_arg_float_,                                                                   \
+        tine_argument: tine_arg_self_,                                                             \
+        default: tine_arg_int_)(x)
+/* clang-format on */
 #define TINE_ARGS_(...) ((const tine_argument[]){TINE_MAP_(__VA_ARGS__)}), TINE_COUNT_(__VA_ARGS__)
 #define TINE_COUNT_(...)                                                                           \
     TINE_16TH_(__VA_ARGS__, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0)
@@ -373,6 +845,7 @@ static inline tine_argument tine_keyword_(const char *key, tine_argument a) {
 #define TINE_MAP15(x, ...) TINE_ARG_(x), TINE_MAP14(__VA_ARGS__)
 #define TINE_MAP16(x, ...) TINE_ARG_(x), TINE_MAP15(__VA_ARGS__)
 #endif
+/** @endcond */
 
 #ifdef __cplusplus
 }

@@ -49,6 +49,18 @@ test(null_passes_the_makers_error_on) {
     tine_release(bad);
 }
 
+test(a_tuple_is_a_list) {
+    tine_value *x = tine_ones(TINE_F32, 1, (int64_t[]){1}), *pair = tine_tuple(x, 2);
+    tine_value *items[] = {x, tine_int(2)}, *list = tine_list_of(items, 2);
+    cr_assert_eq(tine_kind_of(pair), TINE_LIST);
+    cr_assert_eq(tine_length(pair), 2);
+    cr_assert_eq(tine_at(pair, 0), x);
+    cr_assert(tine_equal(pair, list));
+    cr_assert_null(tine_tuple(tine_kw("a", 1)));
+    cr_assert_eq(tine_last_error(), TINE_EINVAL);
+    tine_release(list), tine_release(items[1]), tine_release(pair), tine_release(x);
+}
+
 test(a_scalar_is_small) { cr_assert_leq(offsetof(tine_value, i) + sizeof(int64_t), 64); }
 
 test(tensors) {
