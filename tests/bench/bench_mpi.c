@@ -1,5 +1,5 @@
 /* The mpi transport against bare MPI, and what idle ranks cost: the numbers behind
- * transport/mpi/mpi_idle.c.
+ * transport/mpi/wait.c.
  *
  * Started by itself it starts itself under mpirun, with 2 ranks and with one rank more than cores.
  * Per run it prints

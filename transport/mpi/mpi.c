@@ -1,4 +1,4 @@
-/* The mpi transport's operations table: opening, events in and out, closing. See mpi_internal.h for
+/* The mpi transport's operations table: opening, events in and out, closing. See internal.h for
  * the design and the other files.
  *
  * What differs from the sockets' transports, because a launcher starts all ranks of a job at once:
@@ -14,14 +14,14 @@
 #include <string.h>
 
 #include "transport/base/assert.h"
-#include "transport/mpi/mpi_internal.h"
+#include "transport/mpi/internal.h"
 
 static tine_mpi *of(tine_transport *t) { return (tine_mpi *)t; }
 
 static void settle(tine_mpi *t, const tine_transport_config *config) {
     tine_transport_config c = tine_transport_defaults(config);
     if (c.chunk > 1 << 30) c.chunk = 1 << 30; /* MPI counts with an int */
-    if (!t->listener && c.connect_ns > 0) t->give_up = tine_mpi_now() + c.connect_ns;
+    if (!t->listener && c.connect_ns > 0) t->give_up = tine_clock_ns() + c.connect_ns;
     t->base.config = c;
 }
 
@@ -29,8 +29,8 @@ static void settle(tine_mpi *t, const tine_transport_config *config) {
 static bool guess_crowded(const tine_mpi *t) {
     const char *text = getenv("OMPI_COMM_WORLD_LOCAL_SIZE");
     int here = text ? atoi(text) : t->size;
-    tine_mpi_card card = t->card;
-    return here > CPU_COUNT(&card.cores) && CPU_COUNT(&card.cores) > 1;
+    tine_mpi_identity identity = t->identity;
+    return here > CPU_COUNT(&identity.cores) && CPU_COUNT(&identity.cores) > 1;
 }
 
 static void mpi_fini(tine_transport *base);
@@ -47,12 +47,12 @@ static int allocate(tine_mpi *t) {
         s->req = MPI_REQUEST_NULL;
         t->in_slots[i] = s;
     }
-    return tine_mpi_bell_open(&t->card, &t->bell);
+    return tine_mpi_doorbell_open(&t->identity, &t->doorbell);
 }
 
 static int begin(tine_mpi *t) {
     for (int i = 0; i < TINE_MPI_SLOTS; i++) tine_mpi_post_slot(t, t->in_slots[i]);
-    if (!t->listener && !t->broken) tine_mpi_out_greet(t, &t->peers[0], TINE_MPI_HELLO);
+    if (!t->listener && !t->broken) tine_mpi_send_greet(t, &t->peers[0], TINE_MPI_HELLO);
     return t->broken ? -EIO : 0;
 }
 
@@ -82,12 +82,12 @@ static int open_end(tine_transport **out, const char *url, const tine_transport_
                     .world = w,
                     .opening = w->openings,
                     .listener = listener,
-                    .bell_fd = -1};
+                    .doorbell_fd = -1};
     if ((err = allocate(t))) goto out;
-    t->bell_fd = t->card.fd;
-    t->crowded = guess_crowded(t);
+    t->doorbell_fd = t->identity.fd;
+    t->oversubscribed = guess_crowded(t);
     settle(t, config);
-    t->card.opening = t->opening;
+    t->identity.opening = t->opening;
     tine_mpi_world_sweep();
     err = begin(t);
     if (err) snprintf(why, why_size, "mpi://: MPI refuses");
@@ -130,22 +130,22 @@ static int mpi_send(tine_transport *base, tine_peer peer, tine_frame *f) {
     tine_mpi_peer *p = peer_of(t, peer);
     if (t->closed || t->broken || !p || p->state != TINE_MPI_UP || p->leaving) return -EPIPE;
     if (!tine_transport_may_send(base, f, tine_frame_bytes(f))) return -EINVAL;
-    return tine_mpi_out_queue(t, p, f);
+    return tine_mpi_send_queue(t, p, f);
 }
 
 /* Counts a frame as taken, and tells its sender now and then, should no frame go that way. */
 static void taken(tine_mpi *t, tine_mpi_peer *p) {
     p->received_taken++;
     if (p->state != TINE_MPI_UP || p->received_taken - p->told < TINE_MPI_WINDOW / 4) return;
-    tine_mpi_out_control(t, p, (tine_mpi_head){.kind = TINE_MPI_ACK}, NULL, 0);
+    tine_mpi_send_control(t, p, (tine_mpi_head){.kind = TINE_MPI_ACK}, NULL, 0);
 }
 
 static int mpi_recv(tine_transport *base, tine_event *ev) {
     tine_mpi *t = of(base);
-    if (!t->notes_n) tine_mpi_pump(t);
+    if (!t->notes_n) tine_mpi_progress(t);
     *ev = (tine_event){.kind = TINE_EVENT_NONE};
     if (!t->notes_n) return t->broken ? -EIO : 0;
-    tine_mpi_note note = t->notes[t->notes_first];
+    tine_mpi_event note = t->notes[t->notes_first];
     t->notes_first = (t->notes_first + 1) % t->notes_room;
     t->notes_n--;
     ev->kind = note.kind;
@@ -160,7 +160,7 @@ static int mpi_recv(tine_transport *base, tine_event *ev) {
 }
 
 static void mpi_wait(tine_transport *base, int64_t timeout_ns) {
-    tine_mpi_idle_wait(of(base), timeout_ns);
+    tine_mpi_wait(of(base), timeout_ns);
 }
 
 static bool mpi_busy(tine_transport *base) {
@@ -169,14 +169,14 @@ static bool mpi_busy(tine_transport *base) {
     return false;
 }
 
-static void mpi_wake(tine_transport *base) { tine_mpi_idle_wake(of(base)); }
+static void mpi_wake(tine_transport *base) { tine_mpi_wake(of(base)); }
 
 static void bye(tine_mpi *t, tine_mpi_peer *p, bool clean) {
     if (!t->listener && p->state == TINE_MPI_SILENT && t->n_met == 0 && t->in_slots[0])
-        tine_mpi_out_greet(t, p, TINE_MPI_BYE);
+        tine_mpi_send_greet(t, p, TINE_MPI_BYE);
     if (p->state == TINE_MPI_UP && !p->leaving)
-        tine_mpi_out_control(t, p, (tine_mpi_head){.kind = TINE_MPI_BYE, .inlined = clean}, NULL,
-                             0);
+        tine_mpi_send_control(t, p, (tine_mpi_head){.kind = TINE_MPI_BYE, .inlined = clean}, NULL,
+                              0);
 }
 
 static void mpi_drop(tine_transport *base, tine_peer peer, bool bad, const char *reason) {
@@ -196,8 +196,8 @@ static bool flushed(const tine_mpi *t) {
 
 static bool flush(tine_mpi *t, int64_t end) {
     while (!flushed(t) && !t->broken) {
-        if (tine_mpi_pump(t)) continue;
-        if (tine_mpi_now() > end) return false;
+        if (tine_mpi_progress(t)) continue;
+        if (tine_clock_ns() > end) return false;
         sched_yield();
     }
     return flushed(t);
@@ -206,7 +206,7 @@ static bool flush(tine_mpi *t, int64_t end) {
 static bool mpi_stop(tine_transport *base) {
     tine_mpi *t = of(base);
     TINE_ASSERT_TRUE(t->closed);
-    int64_t end = tine_mpi_now() + t->base.config.linger_ns;
+    int64_t end = tine_clock_ns() + t->base.config.linger_ns;
     bool clean = flush(t, end);
     for (int i = 0; i < t->n_peers; i++) {
         bye(t, &t->peers[i], clean);
@@ -242,18 +242,18 @@ static void mpi_fini(tine_transport *base) {
     for (int i = 0; t->peers && i < t->n_peers; i++) {
         tine_mpi_peer *p = &t->peers[i];
         bye(t, p, false);
-        tine_mpi_out_clear(p);
-        tine_mpi_in_clear(p);
-        tine_mpi_bell_close(p->bell, -1);
+        tine_mpi_send_clear(p);
+        tine_mpi_receive_clear(p);
+        tine_mpi_doorbell_close(p->doorbell, -1);
     }
     for (size_t i = 0; i < t->notes_n; i++) {
-        tine_mpi_note *n = &t->notes[(t->notes_first + i) % t->notes_room];
+        tine_mpi_event *n = &t->notes[(t->notes_first + i) % t->notes_room];
         tine_frame_free(n->frame);
         free(n->reason);
     }
     keep_slots(t);
     tine_mpi_world_sweep();
-    tine_mpi_bell_close(t->bell, t->bell_fd);
+    tine_mpi_doorbell_close(t->doorbell, t->doorbell_fd);
     free(t->notes);
     free(t->peers);
     free(t);

@@ -1,6 +1,6 @@
 /* ipc://PATH and tcp://HOST:PORT over ZeroMQ: the coordinator listens with a ROUTER, workers
  * connect with a DEALER. The bytes on the wire are described in FRAMING.md, so that a worker can be
- * written in another language; the map of these files is in zmq_end.h. This one opens and closes
+ * written in another language; the map of these files is in internal.h. This one opens and closes
  * ends and waits for them.
  *
  * Each end has a ZeroMQ context, so one I/O thread, of its own: ends then share nothing, and
@@ -14,11 +14,11 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "transport/zmq/zmq_end.h"
+#include "transport/zmq/internal.h"
 
 enum { IPC_PATH_MAX = sizeof(((struct sockaddr_un *)0)->sun_path) - 1 };
 
-static const int64_t PROBE_NS = 1000000; /* between questions after a suspect (zmq_peer.c) */
+static const int64_t PROBE_NS = 1000000; /* between questions after a suspect (peer.c) */
 static const int64_t RETRY_NS =
     10000000; /* a peer libzmq refused is tried again, should its signal have been missed */
 
@@ -34,7 +34,7 @@ static const char *version(void) {
 
 static int check_url(const char *url, char *why, size_t why_size) {
     bool ipc = !strncmp(url, "ipc://", 6), tcp = !strncmp(url, "tcp://", 6);
-    if ((!ipc && !tcp) || !url[6] || strlen(url) >= ZMQ_URL_MAX) {
+    if ((!ipc && !tcp) || !url[6] || strlen(url) >= TINE_ZMQ_URL_MAX) {
         snprintf(why, why_size, "\"%.80s\" is no address: write ipc://PATH or tcp://HOST:PORT",
                  url);
         return -EINVAL;
@@ -53,7 +53,7 @@ static int check_url(const char *url, char *why, size_t why_size) {
     return 0;
 }
 
-static void end_free(zmq_end *t) {
+static void end_free(tine_zmq *t) {
     tine_zmq_peers_free(t);
     tine_zmq_disconnect(t);
     if (t->context) zmq_ctx_term(t->context);
@@ -63,19 +63,19 @@ static void end_free(zmq_end *t) {
     free(t);
 }
 
-static int end_new(zmq_end **out, const char *url, const tine_transport_config *config,
+static int end_new(tine_zmq **out, const char *url, const tine_transport_config *config,
                    bool listener, char *why, size_t why_size) {
     int rc = check_url(url, why, why_size);
     if (rc) return rc;
-    zmq_end *t = calloc(1, sizeof *t);
+    tine_zmq *t = calloc(1, sizeof *t);
     if (!t) goto no_memory;
     t->base.ops = &tine_transport_zmq;
     t->base.config = tine_transport_defaults(config);
-    if (t->base.config.chunk < WIRE_MIN_CHUNK) t->base.config.chunk = WIRE_MIN_CHUNK;
-    if (t->base.config.chunk > WIRE_MAX_CHUNK) t->base.config.chunk = WIRE_MAX_CHUNK;
+    if (t->base.config.chunk < FRAMING_MIN_CHUNK) t->base.config.chunk = FRAMING_MIN_CHUNK;
+    if (t->base.config.chunk > FRAMING_MAX_CHUNK) t->base.config.chunk = FRAMING_MAX_CHUNK;
     t->listener = listener;
     t->tcp = url[0] == 't';
-    t->phase = listener ? PHASE_LISTENING : PHASE_CONNECTING;
+    t->phase = listener ? TINE_ZMQ_LISTENING : TINE_ZMQ_CONNECTING;
     t->next_id = 1;
     t->backlog_tail = &t->backlog;
     t->due_tail = &t->due;
@@ -91,7 +91,7 @@ no_memory:
     return -ENOMEM;
 }
 
-static int bind_failed(zmq_end *t, char *why, size_t why_size) {
+static int bind_failed(tine_zmq *t, char *why, size_t why_size) {
     int e = errno;
     const char *remedy = e == EADDRINUSE      ? "choose another, or end the program that has it"
                          : e == EACCES        ? "choose a place where this user may write"
@@ -105,7 +105,7 @@ static int bind_failed(zmq_end *t, char *why, size_t why_size) {
 
 /* libzmq takes over an ipc path that is in use and unlinks what lies there. Whoever answers there
  * keeps it. */
-static bool ipc_in_use(const zmq_end *t) {
+static bool ipc_in_use(const tine_zmq *t) {
     if (t->tcp) return false;
     struct sockaddr_un a = {.sun_family = AF_UNIX};
     snprintf(a.sun_path, sizeof a.sun_path, "%s", t->url + 6);
@@ -119,7 +119,7 @@ static bool ipc_in_use(const zmq_end *t) {
 
 static int zmq_listen(tine_transport **out, const char *url, const tine_transport_config *config,
                       char *why, size_t why_size) {
-    zmq_end *t = NULL;
+    tine_zmq *t = NULL;
     int rc = end_new(&t, url, config, true, why, why_size);
     if (rc) return rc;
     rc = tine_zmq_open(t, why, why_size);
@@ -140,7 +140,7 @@ fail:
 
 static int zmq_connect_end(tine_transport **out, const char *url,
                            const tine_transport_config *config, char *why, size_t why_size) {
-    zmq_end *t = NULL;
+    tine_zmq *t = NULL;
     int rc = end_new(&t, url, config, false, why, why_size);
     if (rc) return rc;
     t->deadline = t->base.config.connect_ns < 0 ? -1 : tine_clock_ns() + t->base.config.connect_ns;
@@ -154,29 +154,29 @@ static int zmq_connect_end(tine_transport **out, const char *url,
     return 0;
 }
 
-static const char *zmq_url(const tine_transport *tt) { return ((const zmq_end *)tt)->url; }
+static const char *zmq_url(const tine_transport *tt) { return ((const tine_zmq *)tt)->url; }
 
 static int zmq_send_op(tine_transport *tt, tine_peer peer, tine_frame *f) {
-    zmq_end *t = (zmq_end *)tt;
+    tine_zmq *t = (tine_zmq *)tt;
     if (!tine_transport_may_send(tt, f, tine_frame_bytes(f))) return -EINVAL;
-    zmq_peer *p = t->closed ? NULL : tine_zmq_peer_by_id(t, peer);
-    if (!p || p->state != PEER_UP || p->gone) return -EPIPE;
+    tine_zmq_peer *p = t->closed ? NULL : tine_zmq_peer_by_id(t, peer);
+    if (!p || p->state != TINE_ZMQ_PEER_UP || p->gone) return -EPIPE;
     return tine_zmq_send_frame(t, p, f);
 }
 
 /* What is to be done beside reading; true: an event. `dry`: everything readable has been read. */
-static bool housekeep(zmq_end *t, bool dry, tine_event *ev, bool *again) {
+static bool housekeep(tine_zmq *t, bool dry, tine_event *ev, bool *again) {
     t->messages = 0;
     if (t->backlog) tine_zmq_pump(t, true);
     if (t->watch && tine_zmq_watch(t)) *again = true;
-    if ((t->monitor_ready || !dry || t->phase == PHASE_CONNECTING) && tine_zmq_progress(t, ev))
+    if ((t->monitor_ready || !dry || t->phase == TINE_ZMQ_CONNECTING) && tine_zmq_progress(t, ev))
         return true;
     if (t->watch || t->hung_up || t->closed_fd >= 0) *again = true;
     return tine_zmq_due(t, ev);
 }
 
 static int zmq_recv_op(tine_transport *tt, tine_event *ev) {
-    zmq_end *t = (zmq_end *)tt;
+    tine_zmq *t = (tine_zmq *)tt;
     *ev = (tine_event){.kind = TINE_EVENT_NONE};
     tine_zmq_take_returned(t);
     if (t->backlog && atomic_load(&t->room)) tine_zmq_pump(t, false);
@@ -186,23 +186,23 @@ static int zmq_recv_op(tine_transport *tt, tine_event *ev) {
         if (t->due && tine_zmq_due(t, ev)) return 0;
         bool again = false;
         int what = tine_zmq_receive(t, ev);
-        if (what == RECEIVE_EVENT) return 0;
-        if (what == RECEIVE_DRY) {
+        if (what == TINE_ZMQ_RECEIVED_EVENT) return 0;
+        if (what == TINE_ZMQ_RECEIVED_DRY) {
             if (housekeep(t, true, ev, &again)) return 0;
             if (!again) return 0;
             dry++;
-        } else if (t->messages >= ZMQ_HOUSEKEEP_EVERY && housekeep(t, false, ev, &again)) {
+        } else if (t->messages >= TINE_ZMQ_HOUSEKEEP_EVERY && housekeep(t, false, ev, &again)) {
             return 0;
         }
     }
     return 0;
 }
 
-static int64_t timer(const zmq_end *t) {
+static int64_t timer(const tine_zmq *t) {
     int64_t timeout = -1, now;
     if (t->watch) timeout = PROBE_NS;
     if (t->backlog) timeout = tine_timeout_min(timeout, RETRY_NS);
-    if (t->phase != PHASE_CONNECTING) return timeout;
+    if (t->phase != TINE_ZMQ_CONNECTING) return timeout;
     now = tine_clock_ns();
     int64_t next = tine_timeout_min(t->attempt_until, t->deadline);
     return tine_timeout_min(timeout, next > now ? next - now : 0);
@@ -210,7 +210,7 @@ static int64_t timer(const zmq_end *t) {
 
 /* ZMQ_FD is edge-triggered and sending may swallow its edge: so the socket itself is asked before
  * the wait, unless it has been read dry since. True: something can be read. */
-static bool readable(zmq_end *t) {
+static bool readable(tine_zmq *t) {
     int events = 0;
     size_t size = sizeof events;
     if (!t->dirty || !t->socket) return false;
@@ -221,7 +221,7 @@ static bool readable(zmq_end *t) {
 }
 
 static void zmq_wait(tine_transport *tt, int64_t timeout_ns) {
-    zmq_end *t = (zmq_end *)tt;
+    tine_zmq *t = (tine_zmq *)tt;
     if (t->due || t->monitor_ready || readable(t)) return;
     if (t->backlog) {
         tine_zmq_pump(t, true);
@@ -239,29 +239,29 @@ static void zmq_wait(tine_transport *tt, int64_t timeout_ns) {
 }
 
 static bool zmq_busy(tine_transport *tt) {
-    const zmq_end *t = (zmq_end *)tt;
+    const tine_zmq *t = (tine_zmq *)tt;
     return t->backlog || t->arriving;
 }
 
-static void zmq_wake(tine_transport *tt) { tine_doorbell_ring(&((zmq_end *)tt)->doorbell); }
+static void zmq_wake(tine_transport *tt) { tine_doorbell_ring(&((tine_zmq *)tt)->doorbell); }
 
 static void zmq_drop(tine_transport *tt, tine_peer peer, bool bad, const char *reason) {
-    zmq_end *t = (zmq_end *)tt;
-    zmq_peer *p = tine_zmq_peer_by_id(t, peer);
+    tine_zmq *t = (tine_zmq *)tt;
+    tine_zmq_peer *p = tine_zmq_peer_by_id(t, peer);
     if (p) tine_zmq_peer_lose(t, p, bad, reason);
 }
 
-static void zmq_close_op(tine_transport *tt) { ((zmq_end *)tt)->closed = true; }
+static void zmq_close_op(tine_transport *tt) { ((tine_zmq *)tt)->closed = true; }
 
 /* Says goodbye to each peer for whom nothing waits any more. `waiting`: for how many something
  * does; the answer: how many have not said goodbye themselves yet, or hung up, which they do when
  * they have read all. */
-static unsigned part_from_peers(zmq_end *t, unsigned *waiting) {
+static unsigned part_from_peers(tine_zmq *t, unsigned *waiting) {
     unsigned present = 0;
     *waiting = 0;
-    for (size_t i = 0; i < ZMQ_BUCKETS; i++)
-        for (zmq_peer *p = t->by_id[i]; p; p = p->by_id) {
-            if (p->state != PEER_UP || p->gone) continue;
+    for (size_t i = 0; i < TINE_ZMQ_BUCKETS; i++)
+        for (tine_zmq_peer *p = t->by_id[i]; p; p = p->by_id) {
+            if (p->state != TINE_ZMQ_PEER_UP || p->gone) continue;
             present++;
             if (p->queued || atomic_load(&p->flight->bytes)) {
                 ++*waiting;
@@ -277,7 +277,7 @@ static unsigned part_from_peers(zmq_end *t, unsigned *waiting) {
  * other end has read all can take what is on its way with it. What comes meanwhile is thrown away.
  * The end is over afterwards. */
 static bool zmq_stop(tine_transport *tt) {
-    zmq_end *t = (zmq_end *)tt;
+    tine_zmq *t = (tine_zmq *)tt;
     int64_t until = tine_clock_ns() + t->base.config.linger_ns, left;
     unsigned waiting = 0, present = 0;
     t->closed = true;
@@ -292,18 +292,18 @@ static bool zmq_stop(tine_transport *tt) {
     /* for the last goodbyes */
     if (t->socket) zmq_setsockopt(t->socket, ZMQ_LINGER, &linger, sizeof linger);
     tine_zmq_disconnect(t);
-    t->phase = PHASE_OVER;
+    t->phase = TINE_ZMQ_OVER;
     zmq_ctx_term(t->context);
     t->context = NULL;
     return !waiting && !present;
 }
 
 static void zmq_fini(tine_transport *tt) {
-    if (tt) end_free((zmq_end *)tt);
+    if (tt) end_free((tine_zmq *)tt);
 }
 
 static void zmq_stats(const tine_transport *tt, tine_transport_stats *out) {
-    *out = ((const zmq_end *)tt)->stats;
+    *out = ((const tine_zmq *)tt)->stats;
 }
 
 const tine_transport_ops tine_transport_zmq = {

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "transport/mpi/mpi_internal.h"
+#include "transport/mpi/internal.h"
 
 /* What a queued frame costs beside its bytes, so that empty frames cannot queue without limit. */
 enum { ITEM_COST = sizeof(tine_mpi_item) + 64 };
@@ -21,13 +21,13 @@ static tine_mpi_slot *take_slot(tine_mpi *t) {
 
 static void ring(tine_mpi *t, int rank) {
     int i = t->listener ? rank - 1 : 0;
-    if (i >= 0 && i < t->n_peers && t->peers[i].bell)
-        t->woke |= tine_mpi_bell_ring(t->peers[i].bell);
+    if (i >= 0 && i < t->n_peers && t->peers[i].doorbell)
+        t->woke |= tine_mpi_doorbell_ring(t->peers[i].doorbell);
 }
 
 /* The connection is named by its connector's opening, whichever way a message goes. */
 static uint32_t connection(const tine_mpi *t, const tine_mpi_peer *p) {
-    return t->listener ? p->card.opening : t->opening;
+    return t->listener ? p->identity.opening : t->opening;
 }
 
 int tine_mpi_data_tag(const tine_mpi *t, const tine_mpi_peer *p, unsigned lane) {
@@ -35,7 +35,7 @@ int tine_mpi_data_tag(const tine_mpi *t, const tine_mpi_peer *p, unsigned lane) 
 }
 
 static int control_tag(const tine_mpi_peer *p) {
-    return (int)(TINE_MPI_TAGS * p->card.opening + TINE_MPI_TAG_CONTROL);
+    return (int)(TINE_MPI_TAGS * p->identity.opening + TINE_MPI_TAG_CONTROL);
 }
 
 static int send_slot(tine_mpi *t, tine_mpi_slot *s, int rank, int tag, size_t bytes) {
@@ -56,7 +56,7 @@ static int send_slot(tine_mpi *t, tine_mpi_slot *s, int rank, int tag, size_t by
 
 /* A message that could not leave at once may leave at any later look at MPI, and its receiver may
  * have gone to sleep meanwhile: it is woken again. */
-void tine_mpi_out_reap_slots(tine_mpi *t) {
+void tine_mpi_send_reap_slots(tine_mpi *t) {
     for (tine_mpi_slot **at = &t->flying_slots; *at;) {
         tine_mpi_slot *s = *at;
         int done = 0;
@@ -89,14 +89,14 @@ static int send_small(tine_mpi *t, tine_mpi_peer *p, int tag, tine_mpi_head h, c
     return send_slot(t, s, p->rank, tag, sizeof h + extra_size);
 }
 
-int tine_mpi_out_control(tine_mpi *t, tine_mpi_peer *p, tine_mpi_head h, const void *extra,
-                         size_t extra_size) {
+int tine_mpi_send_control(tine_mpi *t, tine_mpi_peer *p, tine_mpi_head h, const void *extra,
+                          size_t extra_size) {
     return send_small(t, p, control_tag(p), h, extra, extra_size);
 }
 
-int tine_mpi_out_greet(tine_mpi *t, tine_mpi_peer *p, tine_mpi_kind kind) {
-    return send_small(t, p, TINE_MPI_TAG_HELLO, (tine_mpi_head){.kind = kind}, &t->card,
-                      sizeof t->card);
+int tine_mpi_send_greet(tine_mpi *t, tine_mpi_peer *p, tine_mpi_kind kind) {
+    return send_small(t, p, TINE_MPI_TAG_HELLO, (tine_mpi_head){.kind = kind}, &t->identity,
+                      sizeof t->identity);
 }
 
 /* The control message of a frame, with the body where it fits. */
@@ -129,7 +129,7 @@ static bool fits_whole(const tine_mpi_head *h, const tine_frame *f) {
     return true;
 }
 
-int tine_mpi_out_queue(tine_mpi *t, tine_mpi_peer *p, tine_frame *f) {
+int tine_mpi_send_queue(tine_mpi *t, tine_mpi_peer *p, tine_frame *f) {
     size_t bytes = tine_frame_bytes(f), cost = bytes + ITEM_COST;
     if (p->queued && p->queued + cost > t->base.config.max_queued) {
         p->blocked = true;
@@ -171,7 +171,7 @@ int tine_mpi_out_queue(tine_mpi *t, tine_mpi_peer *p, tine_frame *f) {
     if (!h.lane) p->lane0_sent++;
     tine_mpi_lane_add(lane, it);
     tine_mpi_mark_busy(t, p);
-    tine_mpi_out_push(t, p);
+    tine_mpi_send_push(t, p);
     return 0;
 }
 
@@ -226,7 +226,7 @@ static bool land(tine_mpi_lane *lane) {
     return moved;
 }
 
-bool tine_mpi_out_push(tine_mpi *t, tine_mpi_peer *p) {
+bool tine_mpi_send_push(tine_mpi *t, tine_mpi_peer *p) {
     bool moved = false;
     for (int l = 0; l < TINE_MPI_LANES; l++) {
         tine_mpi_lane *lane = &p->out[l];
@@ -244,12 +244,13 @@ bool tine_mpi_out_push(tine_mpi *t, tine_mpi_peer *p) {
     }
     if (p->blocked && p->queued <= t->base.config.max_queued / 2) {
         p->blocked = false;
-        tine_mpi_note_add(t, (tine_mpi_note){.kind = TINE_EVENT_WRITABLE, .peer = p, .id = p->id});
+        tine_mpi_event_add(t,
+                           (tine_mpi_event){.kind = TINE_EVENT_WRITABLE, .peer = p, .id = p->id});
     }
     return moved;
 }
 
-void tine_mpi_out_clear(tine_mpi_peer *p) {
+void tine_mpi_send_clear(tine_mpi_peer *p) {
     for (int l = 0; l < TINE_MPI_LANES; l++) tine_mpi_lane_clear(&p->out[l], false);
     p->queued = 0;
 }

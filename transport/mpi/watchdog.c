@@ -8,7 +8,6 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <poll.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +16,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "transport/mpi/mpi_internal.h"
+#include "transport/base/thread.h"
+#include "transport/mpi/internal.h"
 
 enum { LOOK_MS = 500 }; /* where the kernel cannot tell: a death is seen this late at most */
 
@@ -124,31 +124,20 @@ static void *watchdog(void *unused) {
     _exit(1);
 }
 
-void tine_mpi_death_watch(int rank) {
+void tine_mpi_watchdog_start(int rank) {
     watch.rank = rank;
     watch.daemon = find_daemon(watch.name);
     if (watch.daemon <= 0) return;
     watch.fd = (int)syscall(SYS_pidfd_open, watch.daemon, 0);
     if (watch.fd >= 0) fcntl(watch.fd, F_SETFD, FD_CLOEXEC);
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_attr_t attr;
-    pthread_t thread;
-    pthread_attr_init(&attr);
-    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    pthread_attr_setstacksize(&attr, 256 << 10);
-    pthread_sigmask(SIG_BLOCK, &all, &before);
-    if (pthread_create(&thread, &attr, watchdog, NULL))
-        fprintf(
-            stderr,
-            "tine: rank %d cannot watch its launcher (no thread): if that is killed, the rank may "
-            "outlive it\n",
-            rank);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attr);
+    if (tine_thread_start_detached("tine-watchdog", watchdog, NULL))
+        fprintf(stderr,
+                "tine: rank %d cannot start a thread to watch its launcher: the rank may outlive a "
+                "launcher that is killed\n",
+                rank);
 }
 
-void tine_mpi_death_exit(int rank, int status) {
+void tine_mpi_end_job(int rank, int status) {
     char host[256] = "?";
     gethostname(host, sizeof host - 1);
     fprintf(stderr,

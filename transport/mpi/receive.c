@@ -6,14 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "transport/mpi/mpi_internal.h"
+#include "transport/mpi/internal.h"
 
 static void deliver(tine_mpi *t, tine_mpi_peer *p, tine_frame *f, unsigned lane) {
     t->stats.frames_in++;
     t->stats.bytes_in += tine_frame_bytes(f);
     if (lane == 0) p->lane0_delivered++;
-    tine_mpi_note_add(
-        t, (tine_mpi_note){.kind = TINE_EVENT_FRAME, .peer = p, .id = p->id, .frame = f});
+    tine_mpi_event_add(
+        t, (tine_mpi_event){.kind = TINE_EVENT_FRAME, .peer = p, .id = p->id, .frame = f});
 }
 
 static bool all_here(const tine_frame *f) {
@@ -22,8 +22,8 @@ static bool all_here(const tine_frame *f) {
     return true;
 }
 
-bool tine_mpi_in_frame(tine_mpi *t, tine_mpi_peer *p, const uint8_t *msg, size_t size, char *why,
-                       size_t why_size) {
+bool tine_mpi_receive_frame(tine_mpi *t, tine_mpi_peer *p, const uint8_t *msg, size_t size,
+                            char *why, size_t why_size) {
     tine_mpi_head h;
     memcpy(&h, msg, sizeof h);
     if (!tine_mpi_head_ok(&h, size, t->base.config.max_frame, why, why_size)) return false;
@@ -63,7 +63,8 @@ static bool catch_piece(tine_mpi *t, tine_mpi_peer *p, tine_mpi_lane *lane, tine
     *piece = (tine_mpi_piece){piece->req, it, n};
     it->flying++;
     lane->n++;
-    if (p->bell) tine_mpi_bell_ring(p->bell); /* what MPI does about it needs the sender's hand */
+    if (p->doorbell)
+        tine_mpi_doorbell_ring(p->doorbell); /* what MPI does about it needs the sender's hand */
     return true;
 }
 
@@ -127,7 +128,7 @@ static int arrive(tine_mpi_peer *p, tine_mpi_lane *lane, char *why, size_t why_s
         lane->first = (lane->first + 1) % TINE_MPI_PIECES;
         lane->n--;
         moved = 1;
-        if (p->bell) tine_mpi_bell_ring(p->bell);
+        if (p->doorbell) tine_mpi_doorbell_ring(p->doorbell);
         if (got == piece->bytes) continue;
         snprintf(why, why_size, "broken framing: a piece of %d bytes where %d were announced", got,
                  piece->bytes);
@@ -136,7 +137,7 @@ static int arrive(tine_mpi_peer *p, tine_mpi_lane *lane, char *why, size_t why_s
     return moved;
 }
 
-int tine_mpi_in_pull(tine_mpi *t, tine_mpi_peer *p, char *why, size_t why_size) {
+int tine_mpi_receive_pull(tine_mpi *t, tine_mpi_peer *p, char *why, size_t why_size) {
     int moved = 0;
     for (int l = 0; l < TINE_MPI_LANES; l++) {
         tine_mpi_lane *lane = &p->in[l];
@@ -158,6 +159,6 @@ int tine_mpi_in_pull(tine_mpi *t, tine_mpi_peer *p, char *why, size_t why_size) 
     return moved;
 }
 
-void tine_mpi_in_clear(tine_mpi_peer *p) {
+void tine_mpi_receive_clear(tine_mpi_peer *p) {
     for (int l = 0; l < TINE_MPI_LANES; l++) tine_mpi_lane_clear(&p->in[l], true);
 }

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "transport/zmq/zmq_end.h"
+#include "transport/zmq/internal.h"
 
 static const int64_t ATTEMPT_NS = 3000000000; /* an attempt without any answer is made anew */
 static const int64_t BACKOFF_NS = 20000000;   /* after a failed one; doubles up to 16 times that */
@@ -28,7 +28,7 @@ enum { BEATS_LOCAL = 30, BEATS_REMOTE = 10 };
  * what libzmq does not take waits in our queue, which is bounded by bytes. 1000 is past the point
  * where the rate of
  *   small frames gains (bench_transport).
- * RCVHWM: the window (zmq_send.c) bounds what a peer may send ahead, to less than 33,000 messages;
+ * RCVHWM: the window (send.c) bounds what a peer may send ahead, to less than 33,000 messages;
  * the mark stands behind it
  *   for peers that do not keep to the window.
  * MAXMSGSIZE: a larger part is refused before it is allocated. Its peer is disconnected by libzmq.
@@ -48,9 +48,9 @@ enum { BEATS_LOCAL = 30, BEATS_REMOTE = 10 };
  * HANDSHAKE_IVL: a connection that says nothing is closed. ROUTER_MANDATORY: a message to a
  * connection that is gone is an error instead of silence. ROUTER_HANDOVER off: nobody can take over
  * another's connection by its routing id. */
-static int set_options(zmq_end *t) {
+static int set_options(tine_zmq *t) {
     void *s = t->socket;
-    int64_t max = (int64_t)t->base.config.chunk + WIRE_SLACK;
+    int64_t max = (int64_t)t->base.config.chunk + FRAMING_SLACK;
     int beat = (int)(t->base.config.heartbeat_ns / 1000000);
     if (beat < 1) beat = 1;
     if (beat > 60000) beat = 60000;
@@ -69,7 +69,7 @@ static int fd_of(void *socket) {
     return zmq_getsockopt(socket, ZMQ_FD, &fd, &size) ? -1 : fd;
 }
 
-static int open_monitor(zmq_end *t) {
+static int open_monitor(tine_zmq *t) {
     char name[64];
     int events = ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
                  ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
@@ -83,7 +83,7 @@ static int open_monitor(zmq_end *t) {
     return 0;
 }
 
-int tine_zmq_open(zmq_end *t, char *why, size_t why_size) {
+int tine_zmq_open(tine_zmq *t, char *why, size_t why_size) {
     t->socket = zmq_socket(t->context, t->listener ? ZMQ_ROUTER : ZMQ_DEALER);
     if (!t->socket || set_options(t) || open_monitor(t)) {
         int rc = errno == ENOMEM ? -ENOMEM : -EIO;
@@ -96,7 +96,7 @@ int tine_zmq_open(zmq_end *t, char *why, size_t why_size) {
     return 0;
 }
 
-void tine_zmq_disconnect(zmq_end *t) {
+void tine_zmq_disconnect(tine_zmq *t) {
     /* Stopped before its other end goes: libzmq 4.3 leaks the second part of an event that it is
      * about to send there. */
     if (t->monitor && t->socket) zmq_socket_monitor(t->socket, NULL, 0);
@@ -105,10 +105,10 @@ void tine_zmq_disconnect(zmq_end *t) {
     t->monitor = t->socket = NULL;
     t->monitor_ready = t->dirty = false;
     t->hung_up = false;
-    if (t->phase == PHASE_JOINED) t->phase = PHASE_OVER;
+    if (t->phase == TINE_ZMQ_JOINED) t->phase = TINE_ZMQ_OVER;
 }
 
-int tine_zmq_attempt(zmq_end *t, char *why, size_t why_size) {
+int tine_zmq_attempt(tine_zmq *t, char *why, size_t why_size) {
     int rc = tine_zmq_open(t, why, why_size);
     if (rc) return rc;
     if (zmq_connect(t->socket, t->url)) {
@@ -117,15 +117,15 @@ int tine_zmq_attempt(zmq_end *t, char *why, size_t why_size) {
         tine_zmq_disconnect(t);
         return rc;
     }
-    uint8_t hello[WIRE_HELLO_BYTES];
-    tine_wire_hello(hello, (uint32_t)t->base.config.chunk, tine_zmq_window(t));
+    uint8_t hello[FRAMING_HELLO_BYTES];
+    tine_framing_hello(hello, (uint32_t)t->base.config.chunk, tine_zmq_window(t));
     t->attempt_until = tine_clock_ns() + ATTEMPT_NS;
     TINE_ASSERT(tine_zmq_send_short(t, 0, hello, sizeof hello), ==,
                 0); /* the queue of a new socket is empty */
     return 0;
 }
 
-static void attempt_failed(zmq_end *t, const char *what) {
+static void attempt_failed(tine_zmq *t, const char *what) {
     snprintf(t->last_error, sizeof t->last_error, "%s", what);
     tine_zmq_disconnect(t);
     int shift = t->failures < 4 ? t->failures : 4;
@@ -133,13 +133,13 @@ static void attempt_failed(zmq_end *t, const char *what) {
     t->attempt_until = tine_clock_ns() + (BACKOFF_NS << shift);
 }
 
-void tine_zmq_joined(zmq_end *t, zmq_peer *p) {
-    t->phase = PHASE_JOINED;
+void tine_zmq_joined(tine_zmq *t, tine_zmq_peer *p) {
+    t->phase = TINE_ZMQ_JOINED;
     if (t->hung_up) tine_zmq_peer_gone(t, p);
 }
 
 /* A connection that never became a peer: it is lost under an id that nobody had. */
-static bool stranger(zmq_end *t, const char *what, tine_event *ev) {
+static bool stranger(tine_zmq *t, const char *what, tine_event *ev) {
     *ev = (tine_event){.kind = TINE_EVENT_LOST, .peer = t->next_id++, .bad = true};
     snprintf(ev->reason, sizeof ev->reason, "%s", what);
     t->stats.peers_lost++;
@@ -149,7 +149,7 @@ static bool stranger(zmq_end *t, const char *what, tine_event *ev) {
 
 /* Told when the connection is closed, which is next: it may have got a message through before that
  * as a ZMTP 1.0 peer, which random bytes can pass for, and have been reported already. */
-static void handshake_failed(zmq_end *t, int event, uint32_t value) {
+static void handshake_failed(tine_zmq *t, int event, uint32_t value) {
     if (event == ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL)
         snprintf(t->last_error, sizeof t->last_error,
                  "a connection ended before its ZeroMQ handshake (%s)", zmq_strerror((int)value));
@@ -163,7 +163,7 @@ static void handshake_failed(zmq_end *t, int event, uint32_t value) {
  * are learnt in either order, so a count may be negative for a moment. libzmq does not name the
  * descriptor of a ZMTP 1.0 peer, which is always a bad one here; those are counted apart, and the
  * next silent connection that ends is taken for one of them. */
-void tine_zmq_silent(zmq_end *t, int fd, int change) {
+void tine_zmq_silent(tine_zmq *t, int fd, int change) {
     if (fd < 0) t->anonymous++;
     if (fd < 0) return;
     if ((size_t)fd >= t->n_silent) {
@@ -178,7 +178,7 @@ void tine_zmq_silent(zmq_end *t, int fd, int change) {
 }
 
 /* A connection was closed, and all that came before that has been read. True: it is news. */
-static bool closed(zmq_end *t, int fd, tine_event *ev) {
+static bool closed(tine_zmq *t, int fd, tine_event *ev) {
     bool silent = fd >= 0 && (size_t)fd < t->n_silent && t->silent[fd] > 0,
          failed = t->failed_handshake;
     t->failed_handshake = false;
@@ -198,7 +198,7 @@ static bool closed(zmq_end *t, int fd, tine_event *ev) {
         ev);
 }
 
-static bool next_monitor_event(zmq_end *t, int *event, uint32_t *value) {
+static bool next_monitor_event(tine_zmq *t, int *event, uint32_t *value) {
     zmq_msg_t m;
     uint16_t number = 0;
     zmq_msg_init(&m);
@@ -218,9 +218,9 @@ static bool next_monitor_event(zmq_end *t, int *event, uint32_t *value) {
     return true;
 }
 
-static void connector_event(zmq_end *t, int event) {
-    if (t->phase == PHASE_JOINED) {
-        zmq_peer *p = tine_zmq_peer_by_id(t, 1);
+static void connector_event(tine_zmq *t, int event) {
+    if (t->phase == TINE_ZMQ_JOINED) {
+        tine_zmq_peer *p = tine_zmq_peer_by_id(t, 1);
         if (p) tine_zmq_peer_gone(t, p);
     } else if (event == ZMQ_EVENT_CLOSED) {
         attempt_failed(t, "nobody listens there");
@@ -233,7 +233,7 @@ static void connector_event(zmq_end *t, int event) {
 
 /* Stops at each closing: it counts only when the messages before it have been read (see
  * tine_zmq_progress). */
-static void read_monitor(zmq_end *t) {
+static void read_monitor(tine_zmq *t) {
     int event;
     uint32_t value = 0;
     while (t->monitor && t->closed_fd < 0 && next_monitor_event(t, &event, &value)) {
@@ -249,8 +249,8 @@ static void read_monitor(zmq_end *t) {
     if (t->closed_fd < 0) t->monitor_ready = false;
 }
 
-static bool give_up(zmq_end *t, tine_event *ev) {
-    t->phase = PHASE_OVER;
+static bool give_up(tine_zmq *t, tine_event *ev) {
+    t->phase = TINE_ZMQ_OVER;
     tine_zmq_disconnect(t);
     *ev = (tine_event){.kind = TINE_EVENT_LOST, .peer = 1};
     snprintf(ev->reason, sizeof ev->reason, "%.60s: %.60s", t->url, t->last_error);
@@ -258,16 +258,16 @@ static bool give_up(zmq_end *t, tine_event *ev) {
     return true;
 }
 
-bool tine_zmq_progress(zmq_end *t, tine_event *ev) {
+bool tine_zmq_progress(tine_zmq *t, tine_event *ev) {
     if (t->closed_fd >= 0) {
         int fd = t->closed_fd;
         t->closed_fd = -1;
         if (closed(t, fd, ev)) return true;
     }
-    if (t->hung_up && t->phase == PHASE_CONNECTING)
+    if (t->hung_up && t->phase == TINE_ZMQ_CONNECTING)
         attempt_failed(t, "the connection was closed before a hello came");
     if (t->monitor) read_monitor(t);
-    if (t->phase != PHASE_CONNECTING) return false;
+    if (t->phase != TINE_ZMQ_CONNECTING) return false;
     int64_t now = tine_clock_ns();
     if (t->deadline >= 0 && now >= t->deadline) return give_up(t, ev);
     if (now < t->attempt_until) return false;

@@ -12,43 +12,32 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "transport/mpi/mpi_internal.h"
+#include "transport/base/hash.h"
+#include "transport/mpi/internal.h"
 
 enum { PAGE = 4096 };
 #define MAGIC 0x54494e4543415244u /* "TINECARD" */
 
-int64_t tine_mpi_now(void) {
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
-}
-
-static uint64_t mix(uint64_t h, const char *s, size_t n) {
-    for (size_t i = 0; i < n; i++) h = (h ^ (uint8_t)s[i]) * 0x100000001b3u;
-    return h;
-}
-
 /* Ranks with equal answers see each other's /proc and share a clock. The network namespace counts
  * because Open MPI takes two of them for two hosts, and so should we. */
 static uint64_t host_id(void) {
-    uint64_t h = 0xcbf29ce484222325u;
+    uint64_t h = TINE_HASH_START;
     char text[256];
-    if (gethostname(text, sizeof text) == 0) h = mix(h, text, strnlen(text, sizeof text));
+    if (gethostname(text, sizeof text) == 0) h = tine_hash(h, text, strnlen(text, sizeof text));
     int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
     ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof text);
-    if (n > 0) h = mix(h, text, (size_t)n);
+    if (n > 0) h = tine_hash(h, text, (size_t)n);
     if (fd >= 0) close(fd);
     static const char *const spaces[] = {"/proc/self/ns/pid", "/proc/self/ns/net"};
     for (int i = 0; i < 2; i++)
-        if ((n = readlink(spaces[i], text, sizeof text)) > 0) h = mix(h, text, (size_t)n);
+        if ((n = readlink(spaces[i], text, sizeof text)) > 0) h = tine_hash(h, text, (size_t)n);
     return h;
 }
 
-int tine_mpi_bell_open(tine_mpi_card *card, tine_mpi_bell **out) {
-    int fd = memfd_create("tine-bell", MFD_CLOEXEC);
+int tine_mpi_doorbell_open(tine_mpi_identity *identity, tine_mpi_doorbell **out) {
+    int fd = memfd_create("tine-doorbell", MFD_CLOEXEC);
     if (fd < 0) return -errno;
     void *page = ftruncate(fd, PAGE) ? MAP_FAILED
                                      : mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -57,18 +46,19 @@ int tine_mpi_bell_open(tine_mpi_card *card, tine_mpi_bell **out) {
         close(fd);
         return err;
     }
-    tine_mpi_bell *b = page;
+    tine_mpi_doorbell *b = page;
     if (getrandom(&b->token, sizeof b->token, 0) != sizeof b->token)
-        b->token = (uint64_t)tine_mpi_now();
-    memset(card, 0, sizeof *card);
-    *card = (tine_mpi_card){
+        b->token = (uint64_t)tine_clock_ns();
+    memset(identity, 0, sizeof *identity);
+    *identity = (tine_mpi_identity){
         .magic = MAGIC, .host = host_id(), .token = b->token, .pid = getpid(), .fd = fd};
-    sched_getaffinity(0, sizeof card->cores, &card->cores);
+    sched_getaffinity(0, sizeof identity->cores, &identity->cores);
     *out = b;
     return 0;
 }
 
-tine_mpi_bell *tine_mpi_bell_of(const tine_mpi_card *mine, const tine_mpi_card *peer) {
+tine_mpi_doorbell *tine_mpi_doorbell_of(const tine_mpi_identity *mine,
+                                        const tine_mpi_identity *peer) {
     if (peer->magic != MAGIC || peer->host != mine->host) return NULL;
     char path[64];
     snprintf(path, sizeof path, "/proc/%d/fd/%d", peer->pid, peer->fd);
@@ -79,13 +69,13 @@ tine_mpi_bell *tine_mpi_bell_of(const tine_mpi_card *mine, const tine_mpi_card *
         size != PAGE ? MAP_FAILED : mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     close(fd);
     if (page == MAP_FAILED) return NULL;
-    tine_mpi_bell *b = page;
+    tine_mpi_doorbell *b = page;
     if (b->token == peer->token) return b;
     munmap(page, PAGE);
     return NULL;
 }
 
-void tine_mpi_bell_close(tine_mpi_bell *b, int fd) {
+void tine_mpi_doorbell_close(tine_mpi_doorbell *b, int fd) {
     if (b) munmap(b, PAGE);
     if (fd >= 0) close(fd);
 }
@@ -93,7 +83,7 @@ void tine_mpi_bell_close(tine_mpi_bell *b, int fd) {
 /* Both this and going to sleep exchange `asleep`, so one comes after the other: either this sees
  * that the peer sleeps, or the peer, which looks for messages after its exchange, sees everything
  * sent before this. */
-bool tine_mpi_bell_ring(tine_mpi_bell *b) {
+bool tine_mpi_doorbell_ring(tine_mpi_doorbell *b) {
     if (!atomic_exchange(&b->asleep, 0)) return false;
     int saved = errno;
     atomic_fetch_add(&b->word, 1);
@@ -102,8 +92,8 @@ bool tine_mpi_bell_ring(tine_mpi_bell *b) {
     return true;
 }
 
-void tine_mpi_bell_sleep(tine_mpi_bell *b, uint32_t word, int64_t ns) {
-    struct timespec ts = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
+void tine_mpi_doorbell_sleep(tine_mpi_doorbell *b, uint32_t word, int64_t ns) {
+    struct timespec ts = tine_timespec(ns);
     syscall(SYS_futex, &b->word, FUTEX_WAIT, word, &ts, NULL, 0);
 }
 
@@ -113,15 +103,15 @@ static bool within(const cpu_set_t *a, const cpu_set_t *b) {
     return CPU_EQUAL(&both, a);
 }
 
-bool tine_mpi_crowded(const tine_mpi_card *cards, size_t n) {
+bool tine_mpi_oversubscribed(const tine_mpi_identity *ranks, size_t n) {
     cpu_set_t all;
     CPU_ZERO(&all);
-    for (size_t i = 0; i < n; i++) CPU_OR(&all, &all, &cards[i].cores);
+    for (size_t i = 0; i < n; i++) CPU_OR(&all, &all, &ranks[i].cores);
     if ((size_t)CPU_COUNT(&all) < n) return true;
     for (size_t i = 0; i < n; i++) {
         size_t inside = 0;
-        for (size_t k = 0; k < n; k++) inside += within(&cards[k].cores, &cards[i].cores);
-        if (inside > (size_t)CPU_COUNT(&cards[i].cores)) return true;
+        for (size_t k = 0; k < n; k++) inside += within(&ranks[k].cores, &ranks[i].cores);
+        if (inside > (size_t)CPU_COUNT(&ranks[i].cores)) return true;
     }
     return false;
 }

@@ -7,9 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "transport/zmq/zmq_end.h"
+#include "transport/base/hash.h"
+#include "transport/zmq/internal.h"
 
-void tine_zmq_forget_incoming(zmq_end *t, zmq_peer *p) {
+void tine_zmq_forget_incoming(tine_zmq *t, tine_zmq_peer *p) {
     t->arriving -= p->in_sizes != NULL;
     tine_frame_free(p->in);
     free(p->in_sizes);
@@ -17,7 +18,7 @@ void tine_zmq_forget_incoming(zmq_end *t, zmq_peer *p) {
     p->in_sizes = NULL;
 }
 
-static void skip_rest(zmq_end *t, bool more) {
+static void skip_rest(tine_zmq *t, bool more) {
     zmq_msg_t m;
     while (more) {
         zmq_msg_init(&m);
@@ -27,32 +28,32 @@ static void skip_rest(zmq_end *t, bool more) {
     }
 }
 
-static int bad(zmq_end *t, zmq_peer *p, bool more, const char *reason) {
+static int bad(tine_zmq *t, tine_zmq_peer *p, bool more, const char *reason) {
     skip_rest(t, more);
     tine_zmq_peer_lose(t, p, true, reason);
-    return RECEIVE_NOTHING;
+    return TINE_ZMQ_RECEIVED_NOTHING;
 }
 
-static int no_memory(zmq_end *t, zmq_peer *p, bool more) {
+static int no_memory(tine_zmq *t, tine_zmq_peer *p, bool more) {
     skip_rest(t, more);
     tine_zmq_peer_lose(t, p, false, "no memory for a frame of its");
-    return RECEIVE_NOTHING;
+    return TINE_ZMQ_RECEIVED_NOTHING;
 }
 
-static int deliver(zmq_end *t, zmq_peer *p, tine_frame *f, tine_event *ev) {
+static int deliver(tine_zmq *t, tine_zmq_peer *p, tine_frame *f, tine_event *ev) {
     t->stats.frames_in++;
     t->stats.bytes_in += tine_frame_bytes(f);
     *ev = (tine_event){.kind = TINE_EVENT_FRAME, .peer = p->id, .frame = f};
-    return RECEIVE_EVENT;
+    return TINE_ZMQ_RECEIVED_EVENT;
 }
 
-static void unref_parts(zmq_end *t, uint32_t n) {
+static void unref_parts(tine_zmq *t, uint32_t n) {
     for (uint32_t i = 0; i < n; i++) tine_buffer_unref(t->parts[i]);
 }
 
 /* Reads the buffers of a whole frame into t->parts. NULL, or what is wrong. `more` follows the
  * message. */
-static const char *read_parts(zmq_end *t, size_t room, uint32_t *n, bool *more) {
+static const char *read_parts(tine_zmq *t, size_t room, uint32_t *n, bool *more) {
     zmq_msg_t m;
     const char *wrong = NULL;
     while (*more && !wrong) {
@@ -76,7 +77,7 @@ static const char *read_parts(zmq_end *t, size_t room, uint32_t *n, bool *more) 
     return wrong;
 }
 
-static int read_frame(zmq_end *t, zmq_peer *p, zmq_msg_t *first, tine_event *ev) {
+static int read_frame(tine_zmq *t, tine_zmq_peer *p, zmq_msg_t *first, tine_event *ev) {
     bool more = zmq_msg_more(first);
     size_t header = zmq_msg_size(first) - 1, room = t->base.config.chunk;
     uint32_t n = 0;
@@ -90,12 +91,12 @@ static int read_frame(zmq_end *t, zmq_peer *p, zmq_msg_t *first, tine_event *ev)
     }
     if (header) memcpy(f->header, (uint8_t *)zmq_msg_data(first) + 1, header);
     if (n) memcpy(f->buffers, t->parts, n * sizeof f->buffers[0]);
-    p->read += tine_frame_bytes(f) + WIRE_COST;
+    p->read += tine_frame_bytes(f) + FRAMING_COST;
     tine_zmq_ack(t, p);
     return deliver(t, p, f, ev);
 }
 
-static int read_open(zmq_end *t, zmq_peer *p, zmq_msg_t *first) {
+static int read_open(tine_zmq *t, tine_zmq_peer *p, zmq_msg_t *first) {
     bool more = zmq_msg_more(first);
     const uint8_t *bytes = zmq_msg_data(first);
     uint32_t n;
@@ -103,32 +104,32 @@ static int read_open(zmq_end *t, zmq_peer *p, zmq_msg_t *first) {
     if (p->in) return bad(t, p, more, "it began a frame in pieces before the last one ended");
     if (more) return bad(t, p, more, "an open message has more than one part");
     const char *wrong =
-        tine_wire_read_open(bytes, zmq_msg_size(first), t->base.config.max_frame, &n, &total);
+        tine_framing_read_open(bytes, zmq_msg_size(first), t->base.config.max_frame, &n, &total);
     if (wrong) return bad(t, p, false, wrong);
     p->in_sizes = malloc(((size_t)n + 1) * sizeof *p->in_sizes);
     t->arriving += p->in_sizes != NULL;
-    p->in = p->in_sizes ? tine_frame_new((size_t)tine_wire_read_open_size(bytes, 0), n) : NULL;
+    p->in = p->in_sizes ? tine_frame_new((size_t)tine_framing_read_open_size(bytes, 0), n) : NULL;
     if (!p->in) {
         tine_zmq_forget_incoming(t, p);
         return no_memory(t, p, false);
     }
-    for (uint32_t i = 0; i <= n; i++) p->in_sizes[i] = tine_wire_read_open_size(bytes, i);
+    for (uint32_t i = 0; i <= n; i++) p->in_sizes[i] = tine_framing_read_open_size(bytes, i);
     p->in_size = total;
     p->in_total = 0;
     p->in_part = 0;
     p->in_offset = 0;
-    return RECEIVE_NOTHING;
+    return TINE_ZMQ_RECEIVED_NOTHING;
 }
 
 /* A buffer comes into being with its first byte, so a claim that nothing follows costs nothing. */
-static uint8_t *place(zmq_peer *p) {
+static uint8_t *place(tine_zmq_peer *p) {
     if (p->in_part == 0) return p->in->header + p->in_offset;
     tine_buffer **b = &p->in->buffers[p->in_part - 1];
     if (!*b) *b = tine_buffer_new((size_t)p->in_sizes[p->in_part]);
     return *b ? (uint8_t *)(*b)->data + p->in_offset : NULL;
 }
 
-static void next_part(zmq_peer *p) {
+static void next_part(tine_zmq_peer *p) {
     while (p->in_part < p->in->n_buffers && p->in_offset == p->in_sizes[p->in_part]) {
         p->in_part++;
         p->in_offset = 0;
@@ -141,7 +142,8 @@ static bool fill_empty(tine_frame *f) {
     return true;
 }
 
-static int take_chunk(zmq_end *t, zmq_peer *p, const void *bytes, size_t size, tine_event *ev) {
+static int take_chunk(tine_zmq *t, tine_zmq_peer *p, const void *bytes, size_t size,
+                      tine_event *ev) {
     next_part(p);
     if (size == 0 || size > t->base.config.chunk)
         return bad(t, p, false, "a chunk's size is out of range");
@@ -150,11 +152,11 @@ static int take_chunk(zmq_end *t, zmq_peer *p, const void *bytes, size_t size, t
     uint8_t *to = place(p);
     if (!to) return no_memory(t, p, false);
     memcpy(to, bytes, size);
-    p->read += size + WIRE_COST;
+    p->read += size + FRAMING_COST;
     tine_zmq_ack(t, p);
     p->in_offset += size;
     p->in_total += size;
-    if (p->in_total < p->in_size) return RECEIVE_NOTHING;
+    if (p->in_total < p->in_size) return TINE_ZMQ_RECEIVED_NOTHING;
     if (!fill_empty(p->in)) return no_memory(t, p, false);
     tine_frame *f = p->in;
     p->in = NULL;
@@ -162,10 +164,10 @@ static int take_chunk(zmq_end *t, zmq_peer *p, const void *bytes, size_t size, t
     return deliver(t, p, f, ev);
 }
 
-static int read_chunk(zmq_end *t, zmq_peer *p, zmq_msg_t *first, tine_event *ev) {
+static int read_chunk(tine_zmq *t, tine_zmq_peer *p, zmq_msg_t *first, tine_event *ev) {
     bool more = zmq_msg_more(first);
     uint64_t offset;
-    const char *wrong = tine_wire_read_chunk(zmq_msg_data(first), zmq_msg_size(first), &offset);
+    const char *wrong = tine_framing_read_chunk(zmq_msg_data(first), zmq_msg_size(first), &offset);
     if (!wrong && !more) wrong = "a chunk message has no bytes";
     if (!wrong && !p->in) wrong = "a chunk belongs to no open frame";
     if (!wrong && offset != p->in_total) wrong = "a chunk overlaps another or leaves a gap";
@@ -181,7 +183,7 @@ static int read_chunk(zmq_end *t, zmq_peer *p, zmq_msg_t *first, tine_event *ev)
 }
 
 /* The text is the peer's: only what prints is let through. */
-static int read_bye(zmq_end *t, zmq_peer *p, zmq_msg_t *first) {
+static int read_bye(tine_zmq *t, tine_zmq_peer *p, zmq_msg_t *first) {
     char reason[128];
     const uint8_t *text = (const uint8_t *)zmq_msg_data(first) + 1;
     size_t n = zmq_msg_size(first) - 1,
@@ -191,50 +193,50 @@ static int read_bye(zmq_end *t, zmq_peer *p, zmq_msg_t *first) {
     reason[len] = 0;
     skip_rest(t, zmq_msg_more(first));
     tine_zmq_peer_lose(t, p, false, reason);
-    return RECEIVE_NOTHING;
+    return TINE_ZMQ_RECEIVED_NOTHING;
 }
 
-static int read_ack(zmq_end *t, zmq_peer *p, zmq_msg_t *first) {
+static int read_ack(tine_zmq *t, tine_zmq_peer *p, zmq_msg_t *first) {
     uint64_t read;
-    const char *wrong = tine_wire_read_ack(zmq_msg_data(first), zmq_msg_size(first), &read);
+    const char *wrong = tine_framing_read_ack(zmq_msg_data(first), zmq_msg_size(first), &read);
     if (!wrong && !tine_zmq_acked(t, p, read))
         wrong = "it acknowledges more than was sent, or less than before";
     if (wrong) return bad(t, p, zmq_msg_more(first), wrong);
     skip_rest(t, zmq_msg_more(first));
-    return RECEIVE_NOTHING;
+    return TINE_ZMQ_RECEIVED_NOTHING;
 }
 
-static int read_message(zmq_end *t, zmq_peer *p, zmq_msg_t *first, tine_event *ev) {
+static int read_message(tine_zmq *t, tine_zmq_peer *p, zmq_msg_t *first, tine_event *ev) {
     bool more = zmq_msg_more(first);
     if (zmq_msg_size(first) == 0) return bad(t, p, more, "an empty message");
     switch (*(const uint8_t *)zmq_msg_data(first)) {
-    case WIRE_FRAME: return read_frame(t, p, first, ev);
-    case WIRE_CHUNK: return read_chunk(t, p, first, ev);
-    case WIRE_OPEN: return read_open(t, p, first);
-    case WIRE_BYE: return read_bye(t, p, first);
-    case WIRE_ACK: return read_ack(t, p, first);
-    case WIRE_NOOP: skip_rest(t, more); return RECEIVE_NOTHING;
-    case WIRE_HELLO: return bad(t, p, more, "a second hello");
+    case FRAMING_FRAME: return read_frame(t, p, first, ev);
+    case FRAMING_CHUNK: return read_chunk(t, p, first, ev);
+    case FRAMING_OPEN: return read_open(t, p, first);
+    case FRAMING_BYE: return read_bye(t, p, first);
+    case FRAMING_ACK: return read_ack(t, p, first);
+    case FRAMING_NOOP: skip_rest(t, more); return TINE_ZMQ_RECEIVED_NOTHING;
+    case FRAMING_HELLO: return bad(t, p, more, "a second hello");
     default: return bad(t, p, more, "a message of an unknown kind");
     }
 }
 
 /* A connection's first message decides whether it becomes a peer. One that does not is remembered
  * too, mute, so that it is reported once and not for each message. */
-static int meet(zmq_end *t, uint64_t routing, zmq_msg_t *first, tine_event *ev) {
-    uint32_t chunk = WIRE_MIN_CHUNK, window = 0;
+static int meet(tine_zmq *t, uint64_t routing, zmq_msg_t *first, tine_event *ev) {
+    uint32_t chunk = FRAMING_MIN_CHUNK, window = 0;
     const uint8_t *bytes = zmq_msg_data(first);
     size_t size = zmq_msg_size(first);
     bool more = zmq_msg_more(first);
-    bool bye = size && bytes[0] == WIRE_BYE && !t->listener;
-    const char *wrong = bye ? NULL : tine_wire_read_hello(bytes, size, &chunk, &window);
+    bool bye = size && bytes[0] == FRAMING_BYE && !t->listener;
+    const char *wrong = bye ? NULL : tine_framing_read_hello(bytes, size, &chunk, &window);
     if (!wrong && routing >> 32) wrong = "it set a routing id of its own";
     int fd = zmq_msg_get(first, ZMQ_SRCFD);
-    zmq_peer *p = tine_zmq_peer_add(t, routing, fd, chunk, window);
+    tine_zmq_peer *p = tine_zmq_peer_add(t, routing, fd, chunk, window);
     if (!p) {
         skip_rest(t, more);
         /* without memory it is a stranger still: its next message tries again */
-        return RECEIVE_NOTHING;
+        return TINE_ZMQ_RECEIVED_NOTHING;
     }
     if (t->listener) tine_zmq_silent(t, fd, -1);
     if (!t->listener) tine_zmq_joined(t, p);
@@ -242,13 +244,13 @@ static int meet(zmq_end *t, uint64_t routing, zmq_msg_t *first, tine_event *ev) 
     if (wrong) return bad(t, p, more, wrong);
     skip_rest(t, more);
     if (t->listener) {
-        uint8_t hello[WIRE_HELLO_BYTES];
-        tine_wire_hello(hello, (uint32_t)t->base.config.chunk, tine_zmq_window(t));
+        uint8_t hello[FRAMING_HELLO_BYTES];
+        tine_framing_hello(hello, (uint32_t)t->base.config.chunk, tine_zmq_window(t));
         (void)tine_zmq_send_short(t, routing, hello,
                                   sizeof hello); /* fails only where the peer is gone again */
     }
     *ev = (tine_event){.kind = TINE_EVENT_UP, .peer = p->id};
-    return RECEIVE_EVENT;
+    return TINE_ZMQ_RECEIVED_EVENT;
 }
 
 /* ROUTER's own ids are a zero byte and a number. A peer may have set another (an HTTP request that
@@ -258,22 +260,20 @@ static uint64_t routing_of(zmq_msg_t *m) {
     const uint8_t *id = zmq_msg_data(m);
     size_t n = zmq_msg_size(m);
     uint32_t number;
-    if (n == ZMQ_ROUTING_BYTES && id[0] == 0) {
+    if (n == TINE_ZMQ_ROUTING_BYTES && id[0] == 0) {
         memcpy(&number, id + 1, sizeof number);
         return number;
     }
-    uint64_t digest = UINT64_C(0xcbf29ce484222325);
-    for (size_t i = 0; i < n; i++) digest = (digest ^ id[i]) * UINT64_C(0x100000001b3);
-    return digest | UINT64_C(1) << 63;
+    return tine_hash(TINE_HASH_START, id, n) | UINT64_C(1) << 63;
 }
 
-int tine_zmq_receive(zmq_end *t, tine_event *ev) {
+int tine_zmq_receive(tine_zmq *t, tine_event *ev) {
     zmq_msg_t m;
     uint64_t routing = 0;
     zmq_msg_init(&m);
     if (!t->socket || zmq_msg_recv(&m, t->socket, ZMQ_DONTWAIT) < 0) {
         t->dirty = t->socket && errno != EAGAIN; /* a signal came between */
-        return RECEIVE_DRY;
+        return TINE_ZMQ_RECEIVED_DRY;
     }
     t->dirty = true;
     t->messages++;
@@ -281,16 +281,16 @@ int tine_zmq_receive(zmq_end *t, tine_event *ev) {
         routing = routing_of(&m);
         if (!zmq_msg_more(&m) || zmq_msg_recv(&m, t->socket, ZMQ_DONTWAIT) < 0) {
             zmq_msg_close(&m);
-            return RECEIVE_NOTHING;
+            return TINE_ZMQ_RECEIVED_NOTHING;
         }
     }
-    zmq_peer *p =
+    tine_zmq_peer *p =
         t->last && t->last->routing == routing ? t->last : tine_zmq_peer_by_routing(t, routing);
     t->last = p;
-    int what = RECEIVE_NOTHING;
+    int what = TINE_ZMQ_RECEIVED_NOTHING;
     if (!p)
         what = meet(t, routing, &m, ev);
-    else if (p->state == PEER_UP)
+    else if (p->state == TINE_ZMQ_PEER_UP)
         what = read_message(t, p, &m, ev);
     else
         skip_rest(t, zmq_msg_more(&m));

@@ -5,12 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "transport/mpi/mpi_internal.h"
+#include "transport/mpi/internal.h"
 
-void tine_mpi_note_add(tine_mpi *t, tine_mpi_note note) {
+void tine_mpi_event_add(tine_mpi *t, tine_mpi_event note) {
     if (t->notes_n == t->notes_room) {
         size_t room = t->notes_room ? 2 * t->notes_room : 64;
-        tine_mpi_note *grown = malloc(room * sizeof *grown);
+        tine_mpi_event *grown = malloc(room * sizeof *grown);
         if (!grown) { /* an event that cannot be told would leave the loop waiting for it */
             t->broken = true;
             tine_frame_free(note.frame);
@@ -37,55 +37,57 @@ void tine_mpi_mark_busy(tine_mpi *t, tine_mpi_peer *p) {
 void tine_mpi_lose(tine_mpi *t, tine_mpi_peer *p, bool bad, const char *reason) {
     if (p->state == TINE_MPI_GONE) return;
     if (p->state == TINE_MPI_UP && !p->leaving)
-        tine_mpi_out_control(t, p, (tine_mpi_head){.kind = TINE_MPI_BYE}, NULL, 0);
+        tine_mpi_send_control(t, p, (tine_mpi_head){.kind = TINE_MPI_BYE}, NULL, 0);
     p->blocked = false;
-    tine_mpi_out_clear(p);
-    tine_mpi_in_clear(p);
-    if (!p->bell && p->state == TINE_MPI_UP) t->n_far--;
+    tine_mpi_send_clear(p);
+    tine_mpi_receive_clear(p);
+    if (!p->doorbell && p->state == TINE_MPI_UP) t->n_far--;
     p->state = TINE_MPI_GONE;
-    tine_mpi_bell_close(p->bell, -1);
-    p->bell = NULL;
+    tine_mpi_doorbell_close(p->doorbell, -1);
+    p->doorbell = NULL;
     t->stats.peers_lost++;
     t->stats.peers_bad += bad;
-    tine_mpi_note_add(
+    tine_mpi_event_add(
         t,
-        (tine_mpi_note){
+        (tine_mpi_event){
             .kind = TINE_EVENT_LOST, .peer = p, .id = p->id, .bad = bad, .reason = strdup(reason)});
 }
 
-/* Rank 0 knows the cards of all, so it tells each host whether its ranks have to make room for each
+/* Rank 0 knows the ranks of all, so it tells each host whether its ranks have to make room for each
  * other. */
 static void tell_crowds(tine_mpi *t) {
-    tine_mpi_card *cards = calloc((size_t)t->size, sizeof *cards);
-    if (!cards) return; /* each goes on with its own guess */
+    tine_mpi_identity *ranks = calloc((size_t)t->size, sizeof *ranks);
+    if (!ranks) return; /* each goes on with its own guess */
     for (int i = -1; i < t->n_peers; i++) {
-        const tine_mpi_card *like = i < 0 ? &t->card : &t->peers[i].card;
+        const tine_mpi_identity *like = i < 0 ? &t->identity : &t->peers[i].identity;
         size_t n = 0;
-        if (t->card.host == like->host) cards[n++] = t->card;
+        if (t->identity.host == like->host) ranks[n++] = t->identity;
         for (int k = 0; k < t->n_peers; k++)
-            if (t->peers[k].card.host == like->host) cards[n++] = t->peers[k].card;
-        bool crowded = tine_mpi_crowded(cards, n);
+            if (t->peers[k].identity.host == like->host) ranks[n++] = t->peers[k].identity;
+        bool oversubscribed = tine_mpi_oversubscribed(ranks, n);
         if (i < 0)
-            t->crowded = crowded;
+            t->oversubscribed = oversubscribed;
         else if (t->peers[i].state == TINE_MPI_UP)
-            tine_mpi_out_control(t, &t->peers[i],
-                                 (tine_mpi_head){.kind = TINE_MPI_CROWD, .inlined = crowded}, NULL,
-                                 0);
+            tine_mpi_send_control(
+                t, &t->peers[i],
+                (tine_mpi_head){.kind = TINE_MPI_OVERSUBSCRIBED, .inlined = oversubscribed}, NULL,
+                0);
     }
-    free(cards);
+    free(ranks);
 }
 
 static void count_met(tine_mpi *t, tine_mpi_peer *p) {
-    p->bell = tine_mpi_bell_of(&t->card, &p->card);
+    p->doorbell = tine_mpi_doorbell_of(&t->identity, &p->identity);
     p->state = TINE_MPI_UP;
-    t->n_far += !p->bell;
-    tine_mpi_note_add(t, (tine_mpi_note){.kind = TINE_EVENT_UP, .peer = p, .id = p->id});
+    t->n_far += !p->doorbell;
+    tine_mpi_event_add(t, (tine_mpi_event){.kind = TINE_EVENT_UP, .peer = p, .id = p->id});
 }
 
 /* Rank 0's answer to our greeting. */
 static const char *answered(tine_mpi *t, tine_mpi_peer *p, const uint8_t *extra, size_t size) {
-    if (p->state != TINE_MPI_SILENT || size != sizeof p->card) return "broken framing: greeting";
-    memcpy(&p->card, extra, sizeof p->card);
+    if (p->state != TINE_MPI_SILENT || size != sizeof p->identity)
+        return "broken framing: greeting";
+    memcpy(&p->identity, extra, sizeof p->identity);
     t->n_met = 1;
     count_met(t, p);
     return NULL;
@@ -96,11 +98,11 @@ static void greeted(tine_mpi *t, tine_mpi_peer *p) {
     p->greeted = false;
     t->n_met += p->id == 0;
     tine_mpi_peer fresh = {
-        .rank = p->rank, .card = p->card, .busy = p->busy, .next_busy = p->next_busy};
+        .rank = p->rank, .identity = p->identity, .busy = p->busy, .next_busy = p->next_busy};
     fresh.id = p->id ? p->id + (tine_peer)t->size : (tine_peer)p->rank + 1;
     *p = fresh;
-    if (tine_mpi_out_control(t, p, (tine_mpi_head){.kind = TINE_MPI_HELLO}, &t->card,
-                             sizeof t->card))
+    if (tine_mpi_send_control(t, p, (tine_mpi_head){.kind = TINE_MPI_HELLO}, &t->identity,
+                              sizeof t->identity))
         return;
     count_met(t, p);
     if (t->n_met == t->n_peers) tell_crowds(t);
@@ -108,17 +110,17 @@ static void greeted(tine_mpi *t, tine_mpi_peer *p) {
 
 static void hello_message(tine_mpi *t, tine_mpi_peer *p, const tine_mpi_slot *s, size_t size) {
     tine_mpi_head h;
-    tine_mpi_card card;
-    if (size != sizeof h + sizeof card) return; /* nobody of ours: not worth an answer */
+    tine_mpi_identity identity;
+    if (size != sizeof h + sizeof identity) return; /* nobody of ours: not worth an answer */
     memcpy(&h, s->bytes, sizeof h);
-    memcpy(&card, s->bytes + sizeof h, sizeof card);
+    memcpy(&identity, s->bytes + sizeof h, sizeof identity);
     if (h.version != TINE_MPI_VERSION) return;
     if (h.kind == TINE_MPI_HELLO) {
         p->leaving = true;
         if (p->state == TINE_MPI_UP) tine_mpi_lose(t, p, false, "it connected anew");
-        p->card = card;
+        p->identity = identity;
         p->greeted = true;
-    } else if (p->card.opening == card.opening) { /* it gave up before it was answered */
+    } else if (p->identity.opening == identity.opening) { /* it gave up before it was answered */
         p->greeted = false;
         p->leaving = p->state == TINE_MPI_UP;
         if (p->leaving) tine_mpi_mark_busy(t, p);
@@ -161,7 +163,7 @@ static void control(tine_mpi *t, tine_mpi_peer *p, const uint8_t *msg, size_t si
         tine_mpi_lose(t, p, true, "broken framing: not a message of this version");
         return;
     }
-    if (h.opening != (t->listener ? p->card.opening : t->opening))
+    if (h.opening != (t->listener ? p->identity.opening : t->opening))
         return; /* of a connection that is no more */
     if (h.taken - p->taken > p->sent - p->taken)
         wrong = "broken framing: takes more than was sent";
@@ -172,12 +174,12 @@ static void control(tine_mpi *t, tine_mpi_peer *p, const uint8_t *msg, size_t si
         case TINE_MPI_FRAME:
             if (p->state != TINE_MPI_UP)
                 wrong = "broken framing: no greeting";
-            else if (!tine_mpi_in_frame(t, p, msg, size, text, sizeof text))
+            else if (!tine_mpi_receive_frame(t, p, msg, size, text, sizeof text))
                 wrong = text;
             break;
         case TINE_MPI_ACK: break;
         case TINE_MPI_BYE: say_bye(p, &h); break;
-        case TINE_MPI_CROWD: t->crowded = h.inlined; break;
+        case TINE_MPI_OVERSUBSCRIBED: t->oversubscribed = h.inlined; break;
         default: wrong = "broken framing: unknown message";
         }
     if (wrong) tine_mpi_lose(t, p, true, wrong);
@@ -217,8 +219,8 @@ static bool under_way(const tine_mpi_lane lanes[TINE_MPI_LANES]) {
 
 static bool serve(tine_mpi *t, tine_mpi_peer *p) {
     char why[96];
-    bool moved = tine_mpi_out_push(t, p);
-    int pulled = tine_mpi_in_pull(t, p, why, sizeof why);
+    bool moved = tine_mpi_send_push(t, p);
+    int pulled = tine_mpi_receive_pull(t, p, why, sizeof why);
     if (pulled < 0) {
         tine_mpi_lose(t, p, true, why);
     } else if (p->leaving && !(p->clean && under_way(p->in))) {
@@ -244,14 +246,14 @@ static bool serve_busy(tine_mpi *t) {
     return moved;
 }
 
-bool tine_mpi_pump(tine_mpi *t) {
+bool tine_mpi_progress(tine_mpi *t) {
     if (t->broken) return false;
     bool moved = take_controls(t);
     /* Once all ranks are met, greetings are rare, and a look at them is a fifth of a round trip. */
     if (t->listener && (t->n_met < t->n_peers || t->looks++ % 64 == 0)) moved |= take_hellos(t);
-    if (t->flying_slots) tine_mpi_out_reap_slots(t);
+    if (t->flying_slots) tine_mpi_send_reap_slots(t);
     if (t->busy) moved |= serve_busy(t);
-    if (t->give_up && t->n_met == 0 && tine_mpi_now() > t->give_up) {
+    if (t->give_up && t->n_met == 0 && tine_clock_ns() > t->give_up) {
         t->give_up = 0;
         tine_mpi_lose(t, &t->peers[0], false, "rank 0 did not open its end in time");
         moved = true;

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "transport/launcher.h"
-#include "transport/mpi/mpi_internal.h"
+#include "transport/mpi/internal.h"
 
 typedef struct kept {
     struct kept *next;
@@ -30,7 +30,7 @@ static void at_exit(int status, void *unused) {
     int finalised = 0;
     MPI_Finalized(&finalised);
     if (finalised) return;
-    if (world.open) tine_mpi_death_exit(world.shared.rank, status);
+    if (world.open) tine_mpi_end_job(world.shared.rank, status);
     if (world.ours) MPI_Finalize();
 }
 
@@ -89,7 +89,7 @@ static int join(tine_mpi_world *w, char *why, size_t why_size) {
             return refuse(why, why_size, "mpi://: no memory");
     }
     on_exit(at_exit, NULL);
-    tine_mpi_death_watch(w->rank);
+    tine_mpi_watchdog_start(w->rank);
     return 0;
 }
 

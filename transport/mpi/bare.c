@@ -2,7 +2,7 @@
  * against. */
 #include <stdlib.h>
 
-#include "transport/mpi/mpi_internal.h"
+#include "transport/mpi/internal.h"
 
 enum { BARE = TINE_MPI_TAGS - 1 }; /* a tag of the opening before the first */
 

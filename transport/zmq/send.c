@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "transport/zmq/zmq_end.h"
+#include "transport/zmq/internal.h"
 
 enum {
     IN_FLIGHT = 2,
@@ -27,7 +27,7 @@ void __tsan_release(void *at);
 #define __tsan_release(at) ((void)(at))
 #endif
 
-void tine_zmq_flight_unref(zmq_flight *f) {
+void tine_zmq_flight_unref(tine_zmq_flight *f) {
     if (f && atomic_fetch_sub_explicit(&f->refs, 1, memory_order_acq_rel) == 1) free(f);
 }
 
@@ -37,9 +37,9 @@ void tine_zmq_flight_unref(zmq_flight *f) {
  * hold up the I/O thread. */
 static void give_back(void *data, void *hint) {
     (void)data;
-    zmq_lent *l = hint;
+    tine_zmq_loan *l = hint;
     __tsan_acquire(l);
-    zmq_end *t = l->flight->end;
+    tine_zmq *t = l->flight->end;
     atomic_fetch_sub(&l->flight->bytes, l->size);
     atomic_store(&t->room, true);
     bool dropped = tine_buffer_unref_unless_last(l->buffer);
@@ -54,11 +54,11 @@ static void give_back(void *data, void *hint) {
     if (!dropped || atomic_load(&t->want_room)) tine_doorbell_ring(&t->doorbell);
 }
 
-void tine_zmq_take_returned(zmq_end *t) {
+void tine_zmq_take_returned(tine_zmq *t) {
     if (!atomic_load(&t->returned)) return;
-    zmq_lent *l = atomic_exchange(&t->returned, NULL);
+    tine_zmq_loan *l = atomic_exchange(&t->returned, NULL);
     while (l) {
-        zmq_lent *next = l->next;
+        tine_zmq_loan *next = l->next;
         tine_buffer_unref(l->buffer);
         tine_zmq_flight_unref(l->flight);
         free(l);
@@ -66,9 +66,9 @@ void tine_zmq_take_returned(zmq_end *t) {
     }
 }
 
-static size_t in_flight(const zmq_peer *p) { return atomic_load(&p->flight->bytes); }
+static size_t in_flight(const tine_zmq_peer *p) { return atomic_load(&p->flight->bytes); }
 
-static bool may_fly(const zmq_peer *p, size_t bytes) {
+static bool may_fly(const tine_zmq_peer *p, size_t bytes) {
     size_t now = in_flight(p);
     return now == 0 || now + bytes <= IN_FLIGHT * p->chunk;
 }
@@ -78,17 +78,17 @@ static bool may_fly(const zmq_peer *p, size_t bytes) {
  * dead that it does not hear, and libzmq 4.3.4 aborts (`!_io_error`, its issue 4364) if the
  * connection breaks at that moment and its heartbeat timer fires. Pieces of large frames leave half
  * of the window to small ones. */
-static bool window_open(const zmq_peer *p, size_t bytes, bool piece) {
+static bool window_open(const tine_zmq_peer *p, size_t bytes, bool piece) {
     uint64_t unread = p->spent - p->acked, window = piece ? p->window / 2 : p->window;
-    return unread == 0 || unread + bytes + WIRE_COST <= window;
+    return unread == 0 || unread + bytes + FRAMING_COST <= window;
 }
 
-uint32_t tine_zmq_window(const zmq_end *t) {
-    uint64_t window = WINDOW_CHUNKS * ((uint64_t)t->base.config.chunk + WIRE_COST);
+uint32_t tine_zmq_window(const tine_zmq *t) {
+    uint64_t window = WINDOW_CHUNKS * ((uint64_t)t->base.config.chunk + FRAMING_COST);
     return window < UINT32_MAX ? (uint32_t)window : UINT32_MAX;
 }
 
-bool tine_zmq_acked(zmq_end *t, zmq_peer *p, uint64_t read) {
+bool tine_zmq_acked(tine_zmq *t, tine_zmq_peer *p, uint64_t read) {
     if (read < p->acked || read > p->spent) return false;
     p->acked = read;
     if (p->on_backlog) tine_zmq_pump(t, false);
@@ -101,17 +101,17 @@ static int refused(void) {
 
 /* ROUTER decides by the first part, the address, whether it takes the message: the rest then cannot
  * fail. */
-static int address(zmq_end *t, uint64_t routing) {
+static int address(tine_zmq *t, uint64_t routing) {
     t->dirty = true; /* sending may swallow the signal that something can be read */
     if (!t->socket) return -EPIPE;
     if (!t->listener) return 0;
-    uint8_t id[ZMQ_ROUTING_BYTES] = {0};
+    uint8_t id[TINE_ZMQ_ROUTING_BYTES] = {0};
     uint32_t number = (uint32_t)routing;
     memcpy(id + 1, &number, sizeof number);
     return zmq_send(t->socket, id, sizeof id, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0 ? refused() : 0;
 }
 
-static int part(zmq_end *t, zmq_msg_t *m, bool more) {
+static int part(tine_zmq *t, zmq_msg_t *m, bool more) {
     if (zmq_msg_send(m, t->socket, ZMQ_DONTWAIT | (more ? ZMQ_SNDMORE : 0)) >= 0) return 0;
     int rc = refused();
     zmq_msg_close(m);
@@ -125,19 +125,19 @@ static void *fresh(zmq_msg_t *m, size_t size) {
     return zmq_msg_data(m);
 }
 
-static int part_copied(zmq_end *t, const void *bytes, size_t size, bool more) {
+static int part_copied(tine_zmq *t, const void *bytes, size_t size, bool more) {
     zmq_msg_t m;
     void *to = fresh(&m, size);
     if (size) memcpy(to, bytes, size);
     return part(t, &m, more);
 }
 
-static int part_lent(zmq_end *t, zmq_peer *p, tine_buffer *b, size_t offset, size_t size,
+static int part_lent(tine_zmq *t, tine_zmq_peer *p, tine_buffer *b, size_t offset, size_t size,
                      bool more) {
     uint8_t *from = (uint8_t *)b->data + offset;
-    zmq_lent *l = size < LEND_FROM ? NULL : malloc(sizeof *l);
+    tine_zmq_loan *l = size < LEND_FROM ? NULL : malloc(sizeof *l);
     if (!l) return part_copied(t, from, size, more);
-    *l = (zmq_lent){.buffer = tine_buffer_ref(b), .flight = p->flight, .size = size};
+    *l = (tine_zmq_loan){.buffer = tine_buffer_ref(b), .flight = p->flight, .size = size};
     atomic_fetch_add(&p->flight->refs, 1);
     atomic_fetch_add(&p->flight->bytes, size);
     __tsan_release(l);
@@ -146,15 +146,15 @@ static int part_lent(zmq_end *t, zmq_peer *p, tine_buffer *b, size_t offset, siz
     return part(t, &m, more);
 }
 
-int tine_zmq_send_short(zmq_end *t, uint64_t routing, const void *bytes, size_t size) {
+int tine_zmq_send_short(tine_zmq *t, uint64_t routing, const void *bytes, size_t size) {
     int rc = address(t, routing);
     return rc ? rc : part_copied(t, bytes, size, false);
 }
 
-void tine_zmq_send_bye(zmq_end *t, uint64_t routing, const char *reason) {
+void tine_zmq_send_bye(tine_zmq *t, uint64_t routing, const char *reason) {
     uint8_t bytes[1 + 128];
     size_t len = strnlen(reason, sizeof bytes - 1);
-    bytes[0] = WIRE_BYE;
+    bytes[0] = FRAMING_BYE;
     memcpy(bytes + 1, reason, len);
     /* a courtesy: who cannot be told is not told */
     (void)tine_zmq_send_short(t, routing, bytes, 1 + len);
@@ -162,16 +162,16 @@ void tine_zmq_send_bye(zmq_end *t, uint64_t routing, const char *reason) {
 
 /* A whole frame as one message. Once the first part is taken the frame counts as sent: if the
  * connection breaks in between, the peer is reported lost. */
-static int send_whole(zmq_end *t, zmq_peer *p, const tine_frame *f, size_t bytes) {
+static int send_whole(tine_zmq *t, tine_zmq_peer *p, const tine_frame *f, size_t bytes) {
     int rc = address(t, p->routing);
     if (rc) return rc;
     zmq_msg_t m;
     uint8_t *first = fresh(&m, 1 + (size_t)f->header_size);
-    first[0] = WIRE_FRAME;
+    first[0] = FRAMING_FRAME;
     if (f->header_size) memcpy(first + 1, f->header, f->header_size);
     rc = part(t, &m, f->n_buffers > 0);
     if (rc) return rc;
-    p->spent += bytes + WIRE_COST;
+    p->spent += bytes + FRAMING_COST;
     for (uint32_t i = 0; i < f->n_buffers && !rc; i++)
         rc = part_lent(t, p, f->buffers[i], 0, f->buffers[i]->size, i + 1 < f->n_buffers);
     return 0;
@@ -184,42 +184,42 @@ static size_t lent_bytes(const tine_frame *f) {
     return sum;
 }
 
-static int queue_put(zmq_queue *q, tine_frame *f) {
+static int queue_put(tine_zmq_queue *q, tine_frame *f) {
     if (q->n == q->room) {
         size_t room = q->room ? 2 * q->room : 16;
         tine_frame **at = malloc(room * sizeof(tine_frame *));
         if (!at) return -ENOMEM;
         for (size_t i = 0; i < q->n; i++) at[i] = q->at[(q->head + i) & (q->room - 1)];
         free(q->at);
-        *q = (zmq_queue){.at = at, .n = q->n, .room = room};
+        *q = (tine_zmq_queue){.at = at, .n = q->n, .room = room};
     }
     q->at[(q->head + q->n++) & (q->room - 1)] = f;
     return 0;
 }
 
-static tine_frame *queue_first(const zmq_queue *q) { return q->n ? q->at[q->head] : NULL; }
+static tine_frame *queue_first(const tine_zmq_queue *q) { return q->n ? q->at[q->head] : NULL; }
 
-static void queue_pop(zmq_queue *q) {
+static void queue_pop(tine_zmq_queue *q) {
     q->head = (q->head + 1) & (q->room - 1);
     if (--q->n == 0 && q->room > 1024) { /* what a burst took is given back */
         free(q->at);
-        *q = (zmq_queue){0};
+        *q = (tine_zmq_queue){0};
     }
 }
 
-void tine_zmq_forget_queue(zmq_peer *p) {
-    zmq_queue *queues[2] = {&p->small, &p->large};
+void tine_zmq_forget_queue(tine_zmq_peer *p) {
+    tine_zmq_queue *queues[2] = {&p->small, &p->large};
     for (int i = 0; i < 2; i++) {
-        zmq_queue *q = queues[i];
+        tine_zmq_queue *q = queues[i];
         for (size_t k = 0; k < q->n; k++) tine_frame_free(q->at[(q->head + k) & (q->room - 1)]);
         free(q->at);
-        *q = (zmq_queue){0};
+        *q = (tine_zmq_queue){0};
     }
     p->queued = 0;
     p->out_open = false;
 }
 
-static void on_backlog(zmq_end *t, zmq_peer *p) {
+static void on_backlog(tine_zmq *t, tine_zmq_peer *p) {
     atomic_store(&t->want_room, true);
     if (p->on_backlog) return;
     p->on_backlog = true;
@@ -231,25 +231,25 @@ static void on_backlog(zmq_end *t, zmq_peer *p) {
 /* Each eighth of the window, so that a sender that keeps to half of it for large frames is not
  * stopped by waiting for us. Where libzmq does not take it now it waits on the backlog: the sender
  * may have stopped for want of it. */
-void tine_zmq_ack(zmq_end *t, zmq_peer *p) {
+void tine_zmq_ack(tine_zmq *t, tine_zmq_peer *p) {
     if (p->read - p->told < tine_zmq_window(t) / 8) return;
-    uint8_t ack[WIRE_ACK_BYTES];
-    tine_wire_ack(ack, p->read);
+    uint8_t ack[FRAMING_ACK_BYTES];
+    tine_framing_ack(ack, p->read);
     p->ack_due = tine_zmq_send_short(t, p->routing, ack, sizeof ack) == -EAGAIN;
     if (!p->ack_due) p->told = p->read;
     if (p->ack_due) on_backlog(t, p);
 }
 
-static int taken(zmq_end *t, size_t bytes) {
+static int taken(tine_zmq *t, size_t bytes) {
     t->stats.frames_out++;
     t->stats.bytes_out += bytes;
     return 0;
 }
 
-int tine_zmq_send_frame(zmq_end *t, zmq_peer *p, tine_frame *f) {
+int tine_zmq_send_frame(tine_zmq *t, tine_zmq_peer *p, tine_frame *f) {
     if (p->on_backlog && atomic_load(&t->room)) tine_zmq_pump(t, false);
     size_t bytes = tine_frame_bytes(f), used = p->queued + in_flight(p);
-    if (used && used + bytes + ZMQ_FRAME_COST > t->base.config.max_queued) {
+    if (used && used + bytes + TINE_ZMQ_FRAME_COST > t->base.config.max_queued) {
         p->want_writable = true;
         on_backlog(t, p);
         return -EAGAIN;
@@ -268,21 +268,22 @@ int tine_zmq_send_frame(zmq_end *t, zmq_peer *p, tine_frame *f) {
     int rc = queue_put(small ? &p->small : &p->large, f);
     if (rc) p->want_writable = true;
     if (rc) return -EAGAIN;
-    p->queued += bytes + ZMQ_FRAME_COST;
+    p->queued += bytes + TINE_ZMQ_FRAME_COST;
     bool alone = !p->on_backlog;
     on_backlog(t, p);
     if (alone && !small) tine_zmq_pump(t, false);
     return taken(t, bytes);
 }
 
-static int send_open(zmq_end *t, zmq_peer *p, const tine_frame *f) {
+static int send_open(tine_zmq *t, tine_zmq_peer *p, const tine_frame *f) {
     int rc = address(t, p->routing);
     if (rc) return rc;
     zmq_msg_t m;
-    uint8_t *to = fresh(&m, tine_wire_open_bytes(f->n_buffers));
-    tine_wire_open(to, f->n_buffers);
-    tine_wire_open_size(to, 0, f->header_size);
-    for (uint32_t i = 0; i < f->n_buffers; i++) tine_wire_open_size(to, i + 1, f->buffers[i]->size);
+    uint8_t *to = fresh(&m, tine_framing_open_bytes(f->n_buffers));
+    tine_framing_open(to, f->n_buffers);
+    tine_framing_open_size(to, 0, f->header_size);
+    for (uint32_t i = 0; i < f->n_buffers; i++)
+        tine_framing_open_size(to, i + 1, f->buffers[i]->size);
     rc = part(t, &m, false);
     if (rc) return rc;
     p->out_open = true;
@@ -296,15 +297,15 @@ static size_t part_size(const tine_frame *f, uint32_t i) {
     return i == 0 ? f->header_size : f->buffers[i - 1]->size;
 }
 
-static int send_chunk(zmq_end *t, zmq_peer *p, tine_frame *f) {
+static int send_chunk(tine_zmq *t, tine_zmq_peer *p, tine_frame *f) {
     while (p->out_offset == part_size(f, p->out_part)) {
         p->out_part++;
         p->out_offset = 0;
     }
     size_t size = part_size(f, p->out_part) - p->out_offset;
     if (size > p->chunk) size = p->chunk;
-    uint8_t prefix[WIRE_CHUNK_BYTES];
-    tine_wire_chunk(prefix, p->out_total);
+    uint8_t prefix[FRAMING_CHUNK_BYTES];
+    tine_framing_chunk(prefix, p->out_total);
     int rc = address(t, p->routing);
     if (!rc) rc = part_copied(t, prefix, sizeof prefix, true);
     if (rc) return rc;
@@ -314,13 +315,13 @@ static int send_chunk(zmq_end *t, zmq_peer *p, tine_frame *f) {
         part_lent(t, p, f->buffers[p->out_part - 1], p->out_offset, size, false);
     p->out_offset += size;
     p->out_total += size;
-    p->spent += size + WIRE_COST;
+    p->spent += size + FRAMING_COST;
     p->queued -= size;
     return 0;
 }
 
 /* One step of the large queue: 0 when something went out. */
-static int step_large(zmq_end *t, zmq_peer *p) {
+static int step_large(tine_zmq *t, tine_zmq_peer *p) {
     tine_frame *f = queue_first(&p->large);
     if (!f || !may_fly(p, p->chunk) || !window_open(p, p->chunk, true)) return -EAGAIN;
     int rc = p->out_open ? 0 : send_open(t, p, f);
@@ -331,14 +332,14 @@ static int step_large(zmq_end *t, zmq_peer *p) {
     }
     if (p->out_total == tine_frame_bytes(f)) {
         p->out_open = false;
-        p->queued -= ZMQ_FRAME_COST;
+        p->queued -= TINE_ZMQ_FRAME_COST;
         queue_pop(&p->large);
         tine_frame_free(f);
     }
     return 0;
 }
 
-static int drain_small(zmq_end *t, zmq_peer *p) {
+static int drain_small(tine_zmq *t, tine_zmq_peer *p) {
     tine_frame *f;
     while ((f = queue_first(&p->small))) {
         size_t bytes = tine_frame_bytes(f);
@@ -348,7 +349,7 @@ static int drain_small(zmq_end *t, zmq_peer *p) {
             p->blocked = rc == -EAGAIN;
             return rc;
         }
-        p->queued -= bytes + ZMQ_FRAME_COST;
+        p->queued -= bytes + TINE_ZMQ_FRAME_COST;
         queue_pop(&p->small);
         tine_frame_free(f);
     }
@@ -357,8 +358,8 @@ static int drain_small(zmq_end *t, zmq_peer *p) {
 
 /* Small frames first, then one piece of a large one. True when something of the large queue went
  * out. */
-static bool turn(zmq_end *t, zmq_peer *p, bool retry_blocked) {
-    if (p->state != PEER_UP || p->gone || (p->blocked && !retry_blocked)) return false;
+static bool turn(tine_zmq *t, tine_zmq_peer *p, bool retry_blocked) {
+    if (p->state != TINE_ZMQ_PEER_UP || p->gone || (p->blocked && !retry_blocked)) return false;
     p->blocked = false;
     if (p->ack_due) tine_zmq_ack(t, p);
     int rc = drain_small(t, p);
@@ -367,15 +368,15 @@ static bool turn(zmq_end *t, zmq_peer *p, bool retry_blocked) {
     return rc == 0;
 }
 
-static bool settled(zmq_end *t, zmq_peer *p) {
-    if (p->state != PEER_UP || p->gone) return true;
+static bool settled(tine_zmq *t, tine_zmq_peer *p) {
+    if (p->state != TINE_ZMQ_PEER_UP || p->gone) return true;
     if (p->want_writable && p->queued + in_flight(p) <= t->base.config.max_queued / 2)
         tine_zmq_writable(t, p);
     return !p->small.n && !p->large.n && !p->want_writable && !p->ack_due;
 }
 
-static void tidy_backlog(zmq_end *t) {
-    zmq_peer **at = &t->backlog, *p;
+static void tidy_backlog(tine_zmq *t) {
+    tine_zmq_peer **at = &t->backlog, *p;
     while ((p = *at)) {
         if (!settled(t, p)) {
             at = &p->next_backlog;
@@ -390,13 +391,14 @@ static void tidy_backlog(zmq_end *t) {
 
 /* Every peer that waits gets a turn, and another as long as any of them moves. The one that was
  * first is last the next time, so that a few fast peers do not take all of libzmq's attention. */
-void tine_zmq_pump(zmq_end *t, bool retry_blocked) {
+void tine_zmq_pump(tine_zmq *t, bool retry_blocked) {
     atomic_store(&t->room, false);
     for (bool moved = true; moved; retry_blocked = false) {
         moved = false;
-        for (zmq_peer *p = t->backlog; p; p = p->next_backlog) moved |= turn(t, p, retry_blocked);
+        for (tine_zmq_peer *p = t->backlog; p; p = p->next_backlog)
+            moved |= turn(t, p, retry_blocked);
     }
-    zmq_peer *first = t->backlog;
+    tine_zmq_peer *first = t->backlog;
     if (first && first->next_backlog) {
         t->backlog = first->next_backlog;
         first->next_backlog = NULL;

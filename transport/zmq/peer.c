@@ -13,31 +13,34 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "transport/zmq/zmq_end.h"
+#include "transport/zmq/internal.h"
 
 static const int64_t SUSPECT_NS = 2000000000;
 
-static zmq_peer **routing_bucket(zmq_end *t, uint64_t routing) {
+static tine_zmq_peer **routing_bucket(tine_zmq *t, uint64_t routing) {
     return &t->by_routing[(routing * UINT64_C(0x9e3779b97f4a7c15)) >> 54];
 }
 
-static zmq_peer **id_bucket(zmq_end *t, tine_peer id) { return &t->by_id[id % ZMQ_BUCKETS]; }
+static tine_zmq_peer **id_bucket(tine_zmq *t, tine_peer id) {
+    return &t->by_id[id % TINE_ZMQ_BUCKETS];
+}
 
-zmq_peer *tine_zmq_peer_by_routing(zmq_end *t, uint64_t routing) {
-    zmq_peer *p = *routing_bucket(t, routing);
+tine_zmq_peer *tine_zmq_peer_by_routing(tine_zmq *t, uint64_t routing) {
+    tine_zmq_peer *p = *routing_bucket(t, routing);
     while (p && p->routing != routing) p = p->by_routing;
     return p;
 }
 
-zmq_peer *tine_zmq_peer_by_id(zmq_end *t, tine_peer id) {
-    zmq_peer *p = *id_bucket(t, id);
+tine_zmq_peer *tine_zmq_peer_by_id(tine_zmq *t, tine_peer id) {
+    tine_zmq_peer *p = *id_bucket(t, id);
     while (p && p->id != id) p = p->by_id;
     return p;
 }
 
-zmq_peer *tine_zmq_peer_add(zmq_end *t, uint64_t routing, int fd, uint32_t chunk, uint32_t window) {
-    zmq_peer *p = calloc(1, sizeof *p);
-    zmq_flight *f = malloc(sizeof *f);
+tine_zmq_peer *tine_zmq_peer_add(tine_zmq *t, uint64_t routing, int fd, uint32_t chunk,
+                                 uint32_t window) {
+    tine_zmq_peer *p = calloc(1, sizeof *p);
+    tine_zmq_flight *f = malloc(sizeof *f);
     if (!p || !f) {
         free(p);
         free(f);
@@ -52,7 +55,7 @@ zmq_peer *tine_zmq_peer_add(zmq_end *t, uint64_t routing, int fd, uint32_t chunk
     p->flight = f;
     p->window = window;
     p->chunk = chunk < t->base.config.chunk ? chunk : t->base.config.chunk;
-    zmq_peer **r = routing_bucket(t, routing), **i = id_bucket(t, p->id);
+    tine_zmq_peer **r = routing_bucket(t, routing), **i = id_bucket(t, p->id);
     p->by_routing = *r;
     *r = p;
     p->by_id = *i;
@@ -60,9 +63,9 @@ zmq_peer *tine_zmq_peer_add(zmq_end *t, uint64_t routing, int fd, uint32_t chunk
     return p;
 }
 
-static void unwatch(zmq_end *t, zmq_peer *p) {
+static void unwatch(tine_zmq *t, tine_zmq_peer *p) {
     if (!p->on_watch) return;
-    for (zmq_peer **at = &t->watch; *at; at = &(*at)->next_watch)
+    for (tine_zmq_peer **at = &t->watch; *at; at = &(*at)->next_watch)
         if (*at == p) {
             *at = p->next_watch;
             break;
@@ -70,9 +73,9 @@ static void unwatch(zmq_end *t, zmq_peer *p) {
     p->on_watch = false;
 }
 
-static void unbacklog(zmq_end *t, zmq_peer *p) {
+static void unbacklog(tine_zmq *t, tine_zmq_peer *p) {
     if (!p->on_backlog) return;
-    zmq_peer **at = &t->backlog;
+    tine_zmq_peer **at = &t->backlog;
     while (*at && *at != p) at = &(*at)->next_backlog;
     if (*at) *at = p->next_backlog;
     while (*at) at = &(*at)->next_backlog;
@@ -80,8 +83,8 @@ static void unbacklog(zmq_end *t, zmq_peer *p) {
     p->on_backlog = false;
 }
 
-static void peer_free(zmq_end *t, zmq_peer *p) {
-    zmq_peer **at = routing_bucket(t, p->routing);
+static void peer_free(tine_zmq *t, tine_zmq_peer *p) {
+    tine_zmq_peer **at = routing_bucket(t, p->routing);
     while (*at != p) at = &(*at)->by_routing;
     *at = p->by_routing;
     at = id_bucket(t, p->id);
@@ -96,13 +99,13 @@ static void peer_free(zmq_end *t, zmq_peer *p) {
     free(p);
 }
 
-void tine_zmq_peers_free(zmq_end *t) {
+void tine_zmq_peers_free(tine_zmq *t) {
     t->due = NULL;
-    for (size_t i = 0; i < ZMQ_BUCKETS; i++)
+    for (size_t i = 0; i < TINE_ZMQ_BUCKETS; i++)
         while (t->by_id[i]) peer_free(t, t->by_id[i]);
 }
 
-static void put_due(zmq_end *t, zmq_peer *p) {
+static void put_due(tine_zmq *t, tine_zmq_peer *p) {
     if (p->on_due) return;
     p->on_due = true;
     p->next_due = NULL;
@@ -110,22 +113,22 @@ static void put_due(zmq_end *t, zmq_peer *p) {
     t->due_tail = &p->next_due;
 }
 
-static void put_watch(zmq_end *t, zmq_peer *p) {
+static void put_watch(tine_zmq *t, tine_zmq_peer *p) {
     if (p->on_watch) return;
     p->on_watch = true;
     p->next_watch = t->watch;
     t->watch = p;
 }
 
-void tine_zmq_writable(zmq_end *t, zmq_peer *p) {
+void tine_zmq_writable(tine_zmq *t, tine_zmq_peer *p) {
     p->want_writable = false;
     p->writable_due = true;
     put_due(t, p);
 }
 
-void tine_zmq_peer_lose(zmq_end *t, zmq_peer *p, bool bad, const char *reason) {
-    if (p->state == PEER_MUTE) return;
-    p->state = PEER_MUTE;
+void tine_zmq_peer_lose(tine_zmq *t, tine_zmq_peer *p, bool bad, const char *reason) {
+    if (p->state == TINE_ZMQ_PEER_LOST) return;
+    p->state = TINE_ZMQ_PEER_LOST;
     p->bad = bad;
     p->lost_due = true;
     p->writable_due = false;
@@ -136,17 +139,17 @@ void tine_zmq_peer_lose(zmq_end *t, zmq_peer *p, bool bad, const char *reason) {
     put_due(t, p);
 }
 
-void tine_zmq_peer_gone(zmq_end *t, zmq_peer *p) {
+void tine_zmq_peer_gone(tine_zmq *t, tine_zmq_peer *p) {
     if (p->gone) return;
     p->gone = true;
     p->suspect = false;
     put_watch(t, p);
 }
 
-void tine_zmq_closed(zmq_end *t, int fd) {
+void tine_zmq_closed(tine_zmq *t, int fd) {
     int64_t until = tine_clock_ns() + SUSPECT_NS;
-    for (size_t i = 0; i < ZMQ_BUCKETS; i++)
-        for (zmq_peer *p = t->by_id[i]; p; p = p->by_id) {
+    for (size_t i = 0; i < TINE_ZMQ_BUCKETS; i++)
+        for (tine_zmq_peer *p = t->by_id[i]; p; p = p->by_id) {
             if (p->gone || (p->fd != fd && p->fd >= 0)) continue;
             p->suspect = true;
             p->suspect_until = until;
@@ -155,29 +158,29 @@ void tine_zmq_closed(zmq_end *t, int fd) {
 }
 
 /* Asks ROUTER whether the suspect's connection is closed. */
-static bool probe(zmq_end *t, zmq_peer *p) {
+static bool probe(tine_zmq *t, tine_zmq_peer *p) {
     /* its id is not known any more; it is mute, and may be met again */
     if (p->routing >> 32) return true;
-    uint8_t noop = WIRE_NOOP;
+    uint8_t noop = FRAMING_NOOP;
     return tine_zmq_send_short(t, p->routing, &noop, 1) == -EPIPE;
 }
 
 /* One connection with this descriptor was closed, and it has been found: the others are cleared. */
-static void clear_suspects(zmq_end *t, int fd) {
-    for (zmq_peer *p = t->watch; p; p = p->next_watch)
+static void clear_suspects(tine_zmq *t, int fd) {
+    for (tine_zmq_peer *p = t->watch; p; p = p->next_watch)
         if (p->fd == fd) p->suspect = false;
 }
 
 /* Called when everything readable has been read: so the gone are lost now, and the suspects who
  * turn out to be gone are lost the next time, after what came from them meanwhile. */
-bool tine_zmq_watch(zmq_end *t) {
+bool tine_zmq_watch(tine_zmq *t) {
     bool again = false;
-    zmq_peer *next;
-    for (zmq_peer *p = t->watch; p; p = next) {
+    tine_zmq_peer *next;
+    for (tine_zmq_peer *p = t->watch; p; p = next) {
         next = p->next_watch;
         if (p->gone) {
             unwatch(t, p);
-            if (p->state == PEER_UP)
+            if (p->state == TINE_ZMQ_PEER_UP)
                 tine_zmq_peer_lose(
                     t, p, false,
                     "its connection was closed (it ended, or a part it sent was too large)");
@@ -197,7 +200,7 @@ bool tine_zmq_watch(zmq_end *t) {
     return again;
 }
 
-static void tell_lost(zmq_end *t, zmq_peer *p, tine_event *ev) {
+static void tell_lost(tine_zmq *t, tine_zmq_peer *p, tine_event *ev) {
     *ev = (tine_event){.kind = TINE_EVENT_LOST, .peer = p->id, .bad = p->bad};
     memcpy(ev->reason, p->reason, sizeof ev->reason);
     t->stats.peers_lost++;
@@ -207,8 +210,8 @@ static void tell_lost(zmq_end *t, zmq_peer *p, tine_event *ev) {
     if (p->gone || !t->listener) peer_free(t, p);
 }
 
-bool tine_zmq_due(zmq_end *t, tine_event *ev) {
-    zmq_peer *p;
+bool tine_zmq_due(tine_zmq *t, tine_event *ev) {
+    tine_zmq_peer *p;
     while ((p = t->due)) {
         t->due = p->next_due;
         if (!t->due) t->due_tail = &t->due;

@@ -5,7 +5,7 @@
  * numbers are from tests/bench/bench_mpi.c. */
 #include <sched.h>
 
-#include "transport/mpi/mpi_internal.h"
+#include "transport/mpi/internal.h"
 
 enum {
     SPIN_NS = 200000,       /* cores to spare: an answer sooner than this finds us polling */
@@ -30,29 +30,29 @@ static bool something(tine_mpi *t) {
 
 /* Says that we sleep, looks once more, sleeps. A message sent after the look finds `asleep` set. */
 static void nap(tine_mpi *t, int64_t ns) {
-    uint32_t word = atomic_load(&t->bell->word);
-    atomic_exchange(&t->bell->asleep, 1);
+    uint32_t word = atomic_load(&t->doorbell->word);
+    atomic_exchange(&t->doorbell->asleep, 1);
     t->looks = 0;
-    if (!tine_mpi_pump(t) && !something(t)) tine_mpi_bell_sleep(t->bell, word, ns);
-    atomic_store(&t->bell->asleep, 0);
+    if (!tine_mpi_progress(t) && !something(t)) tine_mpi_doorbell_sleep(t->doorbell, word, ns);
+    atomic_store(&t->doorbell->asleep, 0);
 }
 
-void tine_mpi_idle_wait(tine_mpi *t, int64_t timeout_ns) {
-    int64_t now = tine_mpi_now(), spin_from = now, next = NAP_FIRST_NS;
+void tine_mpi_wait(tine_mpi *t, int64_t timeout_ns) {
+    int64_t now = tine_clock_ns(), spin_from = now, next = NAP_FIRST_NS;
     int64_t end = timeout_ns < 0 ? INT64_MAX : now + timeout_ns;
     while (!something(t)) {
-        bool moved = tine_mpi_pump(t);
+        bool moved = tine_mpi_progress(t);
         if (something(t)) break;
-        now = tine_mpi_now();
+        now = tine_clock_ns();
         if (now >= end) break;
         if (moved) {
             spin_from = now;
             next = NAP_FIRST_NS;
             t->woke = false;
         }
-        if (now - spin_from < (t->crowded ? SPIN_CROWDED_NS : SPIN_NS)) {
+        if (now - spin_from < (t->oversubscribed ? SPIN_CROWDED_NS : SPIN_NS)) {
             /* A peer that we woke may have been put on this very core. */
-            if (t->crowded || t->woke)
+            if (t->oversubscribed || t->woke)
                 sched_yield();
             else
                 pause_a_little();
@@ -68,7 +68,7 @@ void tine_mpi_idle_wait(tine_mpi *t, int64_t timeout_ns) {
     atomic_store(&t->woken, false);
 }
 
-void tine_mpi_idle_wake(tine_mpi *t) {
+void tine_mpi_wake(tine_mpi *t) {
     atomic_store(&t->woken, true);
-    tine_mpi_bell_ring(t->bell);
+    tine_mpi_doorbell_ring(t->doorbell);
 }

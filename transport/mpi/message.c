@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "transport/mpi/mpi_internal.h"
+#include "transport/mpi/internal.h"
 
 static bool packed(size_t size) { return size < TINE_MPI_SLOT; }
 

@@ -1,15 +1,15 @@
 /* What the files of the mpi module share. The module is build/libtine-mpi.so, loaded on first use
  * of mpi://, so that a program starts where Open MPI is missing. In reading order:
  *
- *   mpi_world.c  MPI itself: initialising, the level of thread support, finalising, requests that
+ *   world.c  MPI itself: initialising, the level of thread support, finalising, requests that
  *     outlive a transport
- *   mpi_bell.c   waking a rank that sleeps: a futex in memory shared with its peers
- *   mpi_wire.c   the layout of a message, and its checks
- *   mpi_out.c    one peer's outgoing frames
- *   mpi_in.c     one peer's incoming frames
- *   mpi_pump.c   one look at everything: control messages, peers that come and go
- *   mpi_idle.c   wait: when to poll, when to sleep
- *   mpi_death.c  the end of the job when its daemon is gone, or a rank leaves in the middle
+ *   doorbell.c   waking a rank that sleeps: a futex in memory shared with its peers
+ *   message.c   the layout of a message, and its checks
+ *   send.c    one peer's outgoing frames
+ *   receive.c     one peer's incoming frames
+ *   progress.c   one look at everything: control messages, peers that come and go
+ *   wait.c   wait: when to poll, when to sleep
+ *   watchdog.c  the end of the job when its daemon is gone, or a rank leaves in the middle
  *   mpi.c        the operations table: opening, events, closing
  *
  * The topology is a star: rank 0 listens, every other rank has it as its only peer. Small frames
@@ -24,13 +24,14 @@
  * Back-pressure does not rely on MPI, whose eager messages pile up unseen at a receiver that does
  * not look: each peer may have TINE_MPI_WINDOW control messages that the other side's loop has not
  * taken; the count of those taken rides on whatever goes the other way. */
-#ifndef TINE_TRANSPORT_MPI_MPI_INTERNAL_H
-#define TINE_TRANSPORT_MPI_MPI_INTERNAL_H
+#ifndef TINE_TRANSPORT_MPI_INTERNAL_H
+#define TINE_TRANSPORT_MPI_INTERNAL_H
 
 #include <mpi.h>
 #include <sched.h>
 #include <stdatomic.h>
 
+#include "transport/base/clock.h"
 #include "transport/internal.h"
 
 enum {
@@ -48,14 +49,14 @@ enum {
     TINE_MPI_VERSION = 1,
 };
 
-/* ---- mpi_wire.c ---- */
+/* ---- message.c ---- */
 
 typedef enum tine_mpi_kind {
     TINE_MPI_HELLO = 1,
     TINE_MPI_FRAME,
     TINE_MPI_ACK,
     TINE_MPI_BYE,
-    TINE_MPI_CROWD
+    TINE_MPI_OVERSUBSCRIBED
 } tine_mpi_kind;
 
 /* The head of every control message. The ranks of a job are one program on one architecture: native
@@ -88,38 +89,38 @@ bool tine_mpi_head_ok(const tine_mpi_head *h, size_t got, size_t max_frame, char
 tine_frame *tine_mpi_body_read(const tine_mpi_head *h, const uint8_t *body, size_t max_frame,
                                char *why, size_t why_size);
 
-/* ---- mpi_bell.c ---- */
+/* ---- doorbell.c ---- */
 
 /* Lies in a page shared with the peers on this host. `asleep` is set before a rank sleeps on
  * `word`; whoever clears it has to change `word` and wake the sleeper. */
-typedef struct tine_mpi_bell {
+typedef struct tine_mpi_doorbell {
     _Atomic uint32_t word;
     _Atomic uint32_t asleep;
     uint64_t token;
-} tine_mpi_bell;
+} tine_mpi_doorbell;
 
-/* What a rank tells about itself, so that its peer can find its bell and count who shares which
+/* What a rank tells about itself, so that its peer can find its doorbell and count who shares which
  * cores. */
-typedef struct tine_mpi_card {
+typedef struct tine_mpi_identity {
     uint64_t magic;
     uint64_t host; /* equal for ranks that share a kernel, a name, process ids and a network */
     uint64_t token;
     int32_t pid, fd;
     uint32_t opening; /* how many transports this process opened before this one */
     cpu_set_t cores;  /* on which this rank may run */
-} tine_mpi_card;
+} tine_mpi_identity;
 
-int tine_mpi_bell_open(tine_mpi_card *card, tine_mpi_bell **out);
-/* The peer's bell, or NULL where it is on another host or hides its memory. */
-tine_mpi_bell *tine_mpi_bell_of(const tine_mpi_card *mine, const tine_mpi_card *peer);
-void tine_mpi_bell_close(tine_mpi_bell *b, int fd);
-bool tine_mpi_bell_ring(tine_mpi_bell *b); /* true: it slept */
-void tine_mpi_bell_sleep(tine_mpi_bell *b, uint32_t word, int64_t ns);
-/* True if some ranks of `cards` share so few cores that one polling takes a core from another. */
-bool tine_mpi_crowded(const tine_mpi_card *cards, size_t n);
-int64_t tine_mpi_now(void);
+int tine_mpi_doorbell_open(tine_mpi_identity *identity, tine_mpi_doorbell **out);
+/* The peer's doorbell, or NULL where it is on another host or hides its memory. */
+tine_mpi_doorbell *tine_mpi_doorbell_of(const tine_mpi_identity *mine,
+                                        const tine_mpi_identity *peer);
+void tine_mpi_doorbell_close(tine_mpi_doorbell *b, int fd);
+bool tine_mpi_doorbell_ring(tine_mpi_doorbell *b); /* true: it slept */
+void tine_mpi_doorbell_sleep(tine_mpi_doorbell *b, uint32_t word, int64_t ns);
+/* True if some ranks of `ranks` share so few cores that one polling takes a core from another. */
+bool tine_mpi_oversubscribed(const tine_mpi_identity *ranks, size_t n);
 
-/* ---- mpi_world.c ---- */
+/* ---- world.c ---- */
 
 typedef struct tine_mpi_slot {
     struct tine_mpi_slot *next;
@@ -148,10 +149,10 @@ void tine_mpi_world_keep(MPI_Request req, void *thing, void (*free_thing)(void *
 void tine_mpi_world_sweep(void); /* frees what is done by now */
 const char *tine_mpi_world_version(void);
 
-/* ---- mpi_death.c ---- */
+/* ---- watchdog.c ---- */
 
-void tine_mpi_death_watch(int rank); /* starts the watchdog, once */
-void tine_mpi_death_exit(int rank, int status);
+void tine_mpi_watchdog_start(int rank); /* starts the watchdog, once */
+void tine_mpi_end_job(int rank, int status);
 
 /* ---- a peer ---- */
 
@@ -202,8 +203,8 @@ typedef struct tine_mpi_peer {
     bool clean;   /* its BYE followed everything it sent */
     bool busy;    /* is in the list of peers with something to do */
     struct tine_mpi_peer *next_busy;
-    tine_mpi_bell *bell;
-    tine_mpi_card card;
+    tine_mpi_doorbell *doorbell;
+    tine_mpi_identity identity;
     tine_mpi_lane out[TINE_MPI_LANES], in[TINE_MPI_LANES];
     size_t queued; /* bytes */
     /* control messages of ours that count, and those the peer has taken */
@@ -212,14 +213,14 @@ typedef struct tine_mpi_peer {
     uint64_t lane0_sent, lane0_delivered;
 } tine_mpi_peer;
 
-typedef struct tine_mpi_note { /* an event that waits for recv */
+typedef struct tine_mpi_event { /* an event that waits for recv */
     tine_event_kind kind;
     tine_mpi_peer *peer;
     tine_peer id;
     tine_frame *frame;
     bool bad;
     char *reason;
-} tine_mpi_note;
+} tine_mpi_event;
 
 typedef struct tine_mpi {
     tine_transport base;
@@ -230,63 +231,63 @@ typedef struct tine_mpi {
     bool closed, broken, listener;
     int64_t give_up; /* when the listener counts as unreachable; 0: never */
     tine_mpi_peer *peers;
-    int n_peers, n_met, n_far; /* met: said HELLO; far: those whose bell we do not have */
+    int n_peers, n_met, n_far; /* met: said HELLO; far: those whose doorbell we do not have */
     tine_mpi_peer *busy;
     tine_mpi_slot *in_slots[TINE_MPI_SLOTS]; /* a ring in the order of posting */
     unsigned in_next;
     tine_mpi_slot *idle_slots, *flying_slots;
-    tine_mpi_note *notes;
+    tine_mpi_event *notes;
     size_t notes_first, notes_n, notes_room;
-    tine_mpi_bell *bell;
-    tine_mpi_card card;
-    int bell_fd;
-    bool crowded;
+    tine_mpi_doorbell *doorbell;
+    tine_mpi_identity identity;
+    int doorbell_fd;
+    bool oversubscribed;
     unsigned looks;
     bool woke; /* a peer was asleep when we sent to it, and nothing has come since */
     atomic_bool woken;
     tine_transport_stats stats;
 } tine_mpi;
 
-/* ---- mpi_out.c ---- */
+/* ---- send.c ---- */
 
-int tine_mpi_out_queue(tine_mpi *t, tine_mpi_peer *p, tine_frame *f);
+int tine_mpi_send_queue(tine_mpi *t, tine_mpi_peer *p, tine_frame *f);
 /* Puts in flight what may fly, lets go of what has landed. True if anything happened. */
-bool tine_mpi_out_push(tine_mpi *t, tine_mpi_peer *p);
+bool tine_mpi_send_push(tine_mpi *t, tine_mpi_peer *p);
 /* A control message without a frame. `extra` bytes follow the head. */
-int tine_mpi_out_control(tine_mpi *t, tine_mpi_peer *p, tine_mpi_head h, const void *extra,
-                         size_t extra_size);
+int tine_mpi_send_control(tine_mpi *t, tine_mpi_peer *p, tine_mpi_head h, const void *extra,
+                          size_t extra_size);
 /* Greets rank 0, or takes the greeting back. */
-int tine_mpi_out_greet(tine_mpi *t, tine_mpi_peer *p, tine_mpi_kind kind);
+int tine_mpi_send_greet(tine_mpi *t, tine_mpi_peer *p, tine_mpi_kind kind);
 int tine_mpi_data_tag(const tine_mpi *t, const tine_mpi_peer *p, unsigned lane);
-void tine_mpi_out_reap_slots(tine_mpi *t);
-void tine_mpi_out_clear(tine_mpi_peer *p);
+void tine_mpi_send_reap_slots(tine_mpi *t);
+void tine_mpi_send_clear(tine_mpi_peer *p);
 
-/* ---- mpi_in.c ---- */
+/* ---- receive.c ---- */
 
 /* Takes in one FRAME message. False: the peer broke the framing (why). */
-bool tine_mpi_in_frame(tine_mpi *t, tine_mpi_peer *p, const uint8_t *msg, size_t size, char *why,
-                       size_t why_size);
+bool tine_mpi_receive_frame(tine_mpi *t, tine_mpi_peer *p, const uint8_t *msg, size_t size,
+                            char *why, size_t why_size);
 /* Posts receives, takes what has come, delivers. 1: something happened, 0: nothing, -1: broken
  * framing (why). */
-int tine_mpi_in_pull(tine_mpi *t, tine_mpi_peer *p, char *why, size_t why_size);
-void tine_mpi_in_clear(tine_mpi_peer *p);
+int tine_mpi_receive_pull(tine_mpi *t, tine_mpi_peer *p, char *why, size_t why_size);
+void tine_mpi_receive_clear(tine_mpi_peer *p);
 
-/* ---- mpi_pump.c ---- */
+/* ---- progress.c ---- */
 
-void tine_mpi_note_add(tine_mpi *t, tine_mpi_note note);
+void tine_mpi_event_add(tine_mpi *t, tine_mpi_event note);
 /* Looks at everything once. True if anything happened. */
-bool tine_mpi_pump(tine_mpi *t);
+bool tine_mpi_progress(tine_mpi *t);
 /* The peer is gone, or shall be (it is told): what it has under way is let go, LOST follows. */
 void tine_mpi_lose(tine_mpi *t, tine_mpi_peer *p, bool bad, const char *reason);
 void tine_mpi_post_slot(tine_mpi *t, tine_mpi_slot *s);
 void tine_mpi_mark_busy(tine_mpi *t, tine_mpi_peer *p);
 
-/* ---- mpi_idle.c ---- */
+/* ---- wait.c ---- */
 
-void tine_mpi_idle_wait(tine_mpi *t, int64_t timeout_ns);
-void tine_mpi_idle_wake(tine_mpi *t);
+void tine_mpi_wait(tine_mpi *t, int64_t timeout_ns);
+void tine_mpi_wake(tine_mpi *t);
 
-/* ---- mpi_bare.c, mpi.c: what the module exports ---- */
+/* ---- bare.c, mpi.c: what the module exports ---- */
 
 /* Bare MPI ping-pong of ranks 0 and 1 with `size` bytes, in seconds; every rank has to call it, and
  * all return together. -EIO with a sentence. Found with dlsym once the transport is loaded. */

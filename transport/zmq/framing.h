@@ -1,0 +1,47 @@
+/* The bytes of the framing that FRAMING.md describes: building and reading the first part of each
+ * ZeroMQ message. Pure functions on memory; the readers trust nothing. */
+#ifndef TINE_TRANSPORT_ZMQ_FRAMING_H
+#define TINE_TRANSPORT_ZMQ_FRAMING_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    FRAMING_NOOP = 0,  /* ignored */
+    FRAMING_HELLO = 1, /* first message of both ends */
+    FRAMING_FRAME = 2, /* a whole frame: header behind the kind byte, a part for each buffer */
+    FRAMING_OPEN = 3,  /* a frame in pieces begins: sizes of its header and buffers */
+    FRAMING_CHUNK = 4, /* the next piece of it: offset, then a part of bytes */
+    FRAMING_BYE = 5,   /* the sender is about to go, or has dropped the receiver: why, as text */
+    FRAMING_ACK = 6,   /* how much of what the receiver sent has been read, in all */
+
+    FRAMING_VERSION = 1,
+    FRAMING_HELLO_BYTES = 14,
+    FRAMING_ACK_BYTES = 9,
+    FRAMING_COST = 1024, /* what a message costs of the window beside its bytes */
+    FRAMING_CHUNK_BYTES = 9,
+    FRAMING_MIN_CHUNK = 64 << 10,  /* so that OPEN with all its sizes always fits */
+    FRAMING_MAX_CHUNK = 256 << 20, /* past it a chunk would hold up the rest, and the heartbeat */
+    FRAMING_SLACK = 64,            /* MAXMSGSIZE = chunk + this: kind byte and header of one part */
+};
+
+void tine_framing_hello(uint8_t out[FRAMING_HELLO_BYTES], uint32_t chunk, uint32_t window);
+void tine_framing_ack(uint8_t out[FRAMING_ACK_BYTES], uint64_t read);
+void tine_framing_chunk(uint8_t out[FRAMING_CHUNK_BYTES], uint64_t offset);
+size_t tine_framing_open_bytes(uint32_t n_buffers);
+void tine_framing_open(uint8_t *out,
+                       uint32_t n_buffers); /* sizes follow by tine_framing_open_size */
+/* index 0: header, i + 1: buffer i */
+void tine_framing_open_size(uint8_t *out, uint32_t index, uint64_t size);
+
+/* Each returns NULL when the bytes are good, else a few words that say what is wrong with them. */
+const char *tine_framing_read_hello(const uint8_t *p, size_t n, uint32_t *chunk, uint32_t *window);
+const char *tine_framing_read_ack(const uint8_t *p, size_t n, uint64_t *read);
+const char *tine_framing_read_chunk(const uint8_t *p, size_t n, uint64_t *offset);
+/* Checks the count and that all sizes together stay within max_frame; `total` is their sum. */
+const char *tine_framing_read_open(const uint8_t *p, size_t n, uint64_t max_frame,
+                                   uint32_t *n_buffers, uint64_t *total);
+uint64_t tine_framing_read_open_size(const uint8_t *p, uint32_t index);
+
+#endif
