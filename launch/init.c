@@ -102,7 +102,7 @@ static void worker_died(void *ctx, int slot, pid_t pid, const char *reason) {
     state.completed = completed;
     tine_log(TINE_LOG_WARN, "worker %d (pid %d) %s", slot, (int)pid, reason);
     tine_trace_instant("worker died");
-    tine_loop_worker_died(tine_coordinator_loop(state.coordinator), (uint32_t)pid, reason);
+    tine_coordinator_worker_died(state.coordinator, (uint32_t)pid, reason);
 }
 
 /* The worker has lost its connection but lives (it may be stopped): kill it to free its slot. */
@@ -114,7 +114,7 @@ static void worker_disconnected(uint32_t pid, const char *token) {
 static void workers_gone(void *ctx, const char *reason) {
     (void)ctx;
     tine_log(TINE_LOG_ERROR, "no more workers are started: %s", reason);
-    tine_loop_workers_gone(tine_coordinator_loop(state.coordinator), reason);
+    tine_coordinator_workers_gone(state.coordinator, reason);
 }
 
 /* A worker gets this process's own command line, so that it reaches tine_init in the same way. */
@@ -187,7 +187,7 @@ static tine_error coordinate(const tine_settings *s, const char *url, int remote
     if (e != TINE_OK) return e;
     e = tine_coordinator_new(&state.coordinator, s, transport, await, remote == 0 && !threads);
     if (e != TINE_OK) return e;
-    tine_loop_on_stray(tine_coordinator_loop(state.coordinator), worker_disconnected);
+    tine_coordinator_on_unreachable(state.coordinator, worker_disconnected);
     if (s->trace) e = tine_coordinator_trace_start(state.coordinator);
     if (e == TINE_OK && local > 0) e = threads ? workers_start_threads(s) : workers_spawn(s);
     return e != TINE_OK ? e : tine_coordinator_open(state.coordinator, await, s->connect_timeout);
@@ -264,7 +264,7 @@ tine_error tine_init(int *argc, char **argv, const tine_options *options) {
 int tine_shutdown(void) {
     int status = 0;
     if (!state.running) return 0;
-    if (tine_loop_in_callback()) {
+    if (tine_coordinator_in_callback()) {
         tine_log(
             TINE_LOG_ERROR,
             "tine_shutdown was called in a callback, which runs on a thread that it would wait "

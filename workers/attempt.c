@@ -1,5 +1,4 @@
-/* One running task: its fiber from the decoded arguments to the encoded result, and how it suspends
- * and goes on. */
+/* One run of a task: its fiber, from the decoded arguments to the encoded result, and how it suspends and goes on. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,37 +6,24 @@
 #include "runtime/trace/trace.h"
 #include "transport/base/assert.h"
 #include "transport/base/clock.h"
-#include "workers/worker_internal.h"
-
-void tine_attempt_list_add(tine_attempt_list *l, tine_attempt *j) {
-    j->next = NULL;
-    if (!l->first) l->end = &l->first;
-    *l->end = j;
-    l->end = &j->next;
-}
-
-tine_attempt *tine_attempt_list_take(tine_attempt_list *l) {
-    tine_attempt *j = l->first;
-    if (j) l->first = j->next;
-    return j;
-}
+#include "workers/internal.h"
 
 /* ---- on the fiber ---- */
 
-static tine_error perform(tine_attempt *j, tine_value **out) {
-    tine_worker *w = j->worker;
-    const tine_target *t = &j->task.target;
+static tine_error attempt_call(tine_attempt *a, tine_value **out) {
+    tine_worker *w = a->worker;
+    const tine_target *t = &a->task.target;
     tine_arguments arguments;
     int64_t began = tine_trace_begin();
-    tine_error e = tine_payload_call(j->task.payload, &w->context.decoder, &arguments);
+    tine_error e = tine_payload_call(a->task.payload, &w->context.decoder, &arguments);
     tine_trace_end(TINE_TRACE_DECODE, began, t->name);
     if (e != TINE_OK) return e;
     if (t->object != 0) {
-        e = tine_instance_call(&w->context, t->object, t->method, &arguments, j, out);
+        e = tine_instance_call(&w->context, t->object, t->method, &arguments, a, out);
     } else {
         const tine_callable *callable = tine_registry_function(t->name);
         if (callable)
-            e = tine_call_run(callable, NULL, &arguments, j, out);
+            e = tine_call_run(callable, NULL, &arguments, a, out);
         else
             e = tine_error_set(TINE_EUNKNOWN, "this worker has no function \"%s\"", t->name);
     }
@@ -46,84 +32,103 @@ static tine_error perform(tine_attempt *j, tine_value **out) {
 }
 
 static void attempt_main(void *arg) {
-    tine_attempt *j = arg;
+    tine_attempt *a = arg;
     tine_value *value = NULL;
-    tine_error e = perform(j, &value);
+    tine_error e = attempt_call(a, &value);
     if (e == TINE_OK) e = tine_value_settle(&value);
     if (e == TINE_OK) {
         int64_t began = tine_trace_begin();
-        e = tine_payload_of_value(value, &j->worker->context.encoder, &j->payload);
+        e = tine_payload_of_value(value, &a->worker->context.encoder, &a->payload);
         tine_trace_end(TINE_TRACE_ENCODE, began, "result");
     }
-    j->status = e;
-    if (e != TINE_OK) j->text = strdup(tine_error_message());
+    a->status = e;
+    if (e != TINE_OK) a->text = strdup(tine_error_message());
     tine_value_unref(value);
-    j->finishing = true;
-    while (j->held > 0) tine_attempt_suspend(j);
+    a->finishing = true;
+    while (a->held > 0) tine_attempt_suspend(a);
     tine_failure_fini(&tine_current.failure);
 }
 
-void tine_attempt_suspend(tine_attempt *j) {
-    TINE_ASSERT_TRUE(j->worker->current == j);
-    j->suspended = true;
-    tine_executor_suspend(j->worker->executor, j->task.task);
-    tine_trace_suspend(j->task.task, j->task.target.name);
+void tine_attempt_suspend(tine_attempt *a) {
+    TINE_ASSERT_TRUE(a->worker->current == a);
+    a->suspended = true;
+    tine_executor_suspend(a->worker->executor, a->task.task);
+    tine_trace_suspend(a->task.task, a->task.target.name);
     tine_fiber_yield();
-    tine_trace_resume(j->task.task, j->task.target.name);
+    tine_trace_resume(a->task.task, a->task.target.name);
 }
 
 /* ---- in the loop ---- */
 
-void tine_attempt_wake(tine_attempt *j) {
-    if (!j->suspended) return;
-    j->suspended = false;
-    tine_attempt_list_add(&j->worker->runnable, j);
+enum { SPARE_MAX = 64 };
+
+void tine_attempt_wake(tine_attempt *a) {
+    if (!a->suspended) return;
+    a->suspended = false;
+    STAILQ_INSERT_TAIL(&a->worker->runnable, a, queue);
+}
+
+static tine_attempt *attempt_alloc(tine_worker *w) {
+    tine_attempt *a = STAILQ_FIRST(&w->spare);
+    if (!a) return malloc(sizeof *a);
+    STAILQ_REMOVE_HEAD(&w->spare, queue);
+    w->n_spare--;
+    return a;
+}
+
+static void attempt_free(tine_worker *w, tine_attempt *a) {
+    if (w->n_spare == SPARE_MAX) {
+        free(a);
+        return;
+    }
+    STAILQ_INSERT_HEAD(&w->spare, a, queue);
+    w->n_spare++;
 }
 
 tine_error tine_attempt_start(tine_worker *w, const tine_executor_task *task) {
-    tine_attempt *j = calloc(1, sizeof *j);
-    if (!j) return tine_error_set(TINE_ENOMEM, "no memory for a task");
-    *j = (tine_attempt){.worker = w, .task = *task, .deadline = INT64_MAX, .older = w->newest};
-    j->fiber = tine_fiber_new(w->fibers, attempt_main, j, task->target.name);
-    if (!j->fiber) {
-        free(j);
+    tine_attempt *a = attempt_alloc(w);
+    if (!a) return tine_error_set(TINE_ENOMEM, "no memory for a task");
+    *a = (tine_attempt){.worker = w, .task = *task, .deadline = INT64_MAX};
+    a->fiber = tine_fiber_new(w->fibers, attempt_main, a, task->target.name);
+    if (!a->fiber) {
+        attempt_free(w, a);
         return TINE_ENOMEM;
     }
-    if (w->newest) w->newest->newer = j;
-    w->newest = j;
-    w->n_attempts++;
-    tine_attempt_list_add(&w->runnable, j);
+    LIST_INSERT_HEAD(&w->attempts, a, live);
+    STAILQ_INSERT_TAIL(&w->runnable, a, queue);
     return TINE_OK;
 }
 
-void tine_attempt_drop(tine_attempt *j) {
-    tine_worker *w = j->worker;
-    if (j->newer)
-        j->newer->older = j->older;
-    else
-        w->newest = j->older;
-    if (j->older) j->older->newer = j->newer;
-    w->n_attempts--;
-    tine_fiber_free(j->fiber);
-    tine_payload_unref(j->payload);
-    tine_failure_fini(&j->object_failure);
-    free(j->text);
-    free(j);
+void tine_attempt_drop(tine_attempt *a) {
+    LIST_REMOVE(a, live);
+    tine_fiber_free(a->fiber);
+    tine_payload_unref(a->payload);
+    tine_failure_fini(&a->object_failure);
+    free(a->text);
+    attempt_free(a->worker, a);
 }
 
-void tine_attempt_run(tine_attempt *j) {
-    tine_worker *w = j->worker;
-    w->current = j;
+void tine_attempt_spare_free(tine_worker *w) {
+    while (!STAILQ_EMPTY(&w->spare)) {
+        tine_attempt *a = STAILQ_FIRST(&w->spare);
+        STAILQ_REMOVE_HEAD(&w->spare, queue);
+        free(a);
+    }
+}
+
+void tine_attempt_run(tine_attempt *a) {
+    tine_worker *w = a->worker;
+    w->current = a;
     int64_t began = tine_clock_ns();
-    tine_fiber_resume(j->fiber);
+    tine_fiber_resume(a->fiber);
     int64_t ended = tine_clock_ns();
     w->current = NULL;
-    j->run_ns += (uint64_t)(ended - began);
+    a->run_ns += (uint64_t)(ended - began);
     if (tine_tracing()) {
-        tine_trace_run(j->task.flow, j->task.target.name);
-        tine_trace_end(TINE_TRACE_RUN, began, j->task.target.name);
+        tine_trace_run(a->task.flow, a->task.target.name);
+        tine_trace_end(TINE_TRACE_RUN, began, a->task.target.name);
     }
-    if (!tine_fiber_ended(j->fiber)) return;
-    tine_executor_done(w->executor, j->task.task, j->status, j->payload, j->text, j->run_ns);
-    tine_attempt_drop(j);
+    if (!tine_fiber_ended(a->fiber)) return;
+    tine_executor_done(w->executor, a->task.task, a->status, a->payload, a->text, a->run_ns);
+    tine_attempt_drop(a);
 }

@@ -50,45 +50,45 @@ typedef struct tine_executor_task {
 
 /* `hello` is copied and sent first. */
 tine_error tine_executor_new(tine_executor **out, const tine_hello *hello);
-void tine_executor_free(tine_executor *a); /* accepts NULL */
+void tine_executor_free(tine_executor *x); /* accepts NULL */
 
-void tine_executor_message(tine_executor *a, const tine_message *m, int64_t now);
+void tine_executor_message(tine_executor *x, const tine_message *m, int64_t now);
 /* The next task to start, or false. It then counts as running until tine_executor_done. */
-bool tine_executor_start(tine_executor *a, tine_executor_task *out);
-bool tine_executor_has_ready(const tine_executor *a);
+bool tine_executor_start(tine_executor *x, tine_executor_task *out);
+bool tine_executor_has_ready(const tine_executor *x);
 /* A started task is over. payload: its result (status OK; a reference is taken), else text says
  * what failed. */
-void tine_executor_done(tine_executor *a, uint64_t task, tine_error status, tine_payload *payload,
+void tine_executor_done(tine_executor *x, uint64_t task, tine_error status, tine_payload *payload,
                         const char *text, uint64_t run_ns);
 /* A started task waits for futures. Calling it again before tine_executor_done is allowed and says
  * nothing new. */
-void tine_executor_suspend(tine_executor *a, uint64_t task);
+void tine_executor_suspend(tine_executor *x, uint64_t task);
 /* A fork made by a started task. `ticket` (not 0, of no other open fork; on the wire: its seq)
  * comes back in exactly one COMPLETE. EAGAIN: the window is used up, wait for TINE_EXECUTOR_CREDIT.
  * ECANCELED: after TINE_EXECUTOR_STOP. */
-tine_error tine_executor_fork(tine_executor *a, uint64_t parent, uint64_t ticket,
+tine_error tine_executor_fork(tine_executor *x, uint64_t parent, uint64_t ticket,
                               const tine_target *target, uint32_t flags, tine_payload *payload);
 /* A value or module (class_name) put by a started task: it gets an id of its own and goes to the
  * coordinator at once. */
-tine_error tine_executor_put(tine_executor *a, uint64_t task, const char *class_name,
+tine_error tine_executor_put(tine_executor *x, uint64_t task, const char *class_name,
                              tine_payload *payload, tine_object *out);
 /* Asks for an object; true when it is here already (payload and class are borrowed until FORGET),
  * else OBJECT follows. */
-bool tine_executor_fetch(tine_executor *a, tine_object id, tine_payload **payload,
+bool tine_executor_fetch(tine_executor *x, tine_object id, tine_payload **payload,
                          const char **class_name);
 void tine_executor_flush(
-    tine_executor *a); /* sends gathered SUSPEND reports; call it before waiting for input */
+    tine_executor *x); /* sends gathered SUSPEND reports; call it before waiting for input */
 /* What is kept here now: all are 0 when nothing runs and the coordinator has dropped its
  * objects. */
 typedef struct tine_executor_stats {
     size_t tasks, ready, forks, objects;
     uint32_t window; /* nested forks that may be submitted now */
 } tine_executor_stats;
-void tine_executor_stats_get(const tine_executor *a, tine_executor_stats *out);
-uint32_t tine_executor_epoch(const tine_executor *a); /* 0 until welcomed */
+void tine_executor_stats_get(const tine_executor *x, tine_executor_stats *out);
+uint32_t tine_executor_epoch(const tine_executor *x); /* 0 until welcomed */
 
 /* The next action, oldest first; false when there is none. What it points to is valid until the
  * next call. */
-bool tine_executor_next(tine_executor *a, tine_executor_action *out);
+bool tine_executor_next(tine_executor *x, tine_executor_action *out);
 
 #endif

@@ -113,22 +113,22 @@ struct tine_executor {
 void *tine_executor_alloc(size_t size);
 void *tine_executor_grow(void *array, size_t *room, size_t need, size_t item);
 char *tine_executor_copy(const char *text); /* NULL stays NULL */
-executor_action *tine_executor_push(tine_executor *a, tine_executor_action_kind kind);
-executor_action *tine_executor_send(tine_executor *a, tine_message_type type);
-void tine_executor_task_settled(tine_executor *a,
+executor_action *tine_executor_push(tine_executor *x, tine_executor_action_kind kind);
+executor_action *tine_executor_send(tine_executor *x, tine_message_type type);
+void tine_executor_task_settled(tine_executor *x,
                                 executor_task *t); /* its objects are here, or one cannot be had */
-void tine_executor_result_settled(tine_executor *a, executor_result *r); /* likewise */
-void tine_executor_task_free(tine_executor *a, executor_task *t);
+void tine_executor_result_settled(tine_executor *x, executor_result *r); /* likewise */
+void tine_executor_task_free(tine_executor *x, executor_task *t);
 
 /* executor_objects.c */
 /* Lets w wait for the objects of p; it is settled by these calls at once when none is missing. */
-void tine_executor_await(tine_executor *a, executor_waiter *w, const tine_payload *p);
-void tine_executor_object_put(tine_executor *a, tine_object id, const char *class_name,
+void tine_executor_await(tine_executor *x, executor_waiter *w, const tine_payload *p);
+void tine_executor_object_put(tine_executor *x, tine_object id, const char *class_name,
                               tine_payload *payload);
-void tine_executor_object_arrived(tine_executor *a, const tine_message *m);
-void tine_executor_object_dropped(tine_executor *a, tine_object id);
+void tine_executor_object_arrived(tine_executor *x, const tine_message *m);
+void tine_executor_object_dropped(tine_executor *x, tine_object id);
 void tine_executor_objects_stop(
-    tine_executor *a); /* whoever waits for a fetch is told that it will not come */
+    tine_executor *x); /* whoever waits for a fetch is told that it will not come */
 void tine_executor_object_free(executor_object *o);
 
 #endif

@@ -1,71 +1,54 @@
-/* A worker's line to the coordinator, and the progress thread that keeps it moving while a task
- * computes.
+/* The progress thread of a worker: it keeps the link moving while a task computes.
  *
- * A large frame needs its sender's calls to go on (transport.h): without them a result of 20 MB
- * would stand still until the worker's next task has ended, and a nested fork's argument until its
- * task waits. The line still belongs to one thread at a time. Its owner, the worker's thread, lends
- * it for each stretch of a task and takes it back when he needs it, which is two atomic operations
- * while nobody has taken it up. The progress thread takes it up at once when something large is
- * under way, else when it finds the same stretch at its next look, every few milliseconds. What
- * came meanwhile waits in a queue; what could not be sent goes on as soon as there is room.
+ * A large frame moves only by its sender's calls (transport.h): without them a result of 20 MB would not leave until the
+ * worker's next task has ended, nor a nested fork's argument until its task waits. The link is still used by one thread
+ * at a time. The worker's thread offers it for each stretch of a task and reclaims it afterwards, which is two atomic
+ * operations unless the progress thread has accepted. That thread accepts at once when something large is under way,
+ * else when it finds the same stretch running after a tick of some milliseconds. What it receives waits in the link's
+ * queue; backlogs are sent as soon as there is room.
  *
- * The progress thread leaves users' release callbacks to the owner: the task may hold a lock that
- * they want for as long as it computes. */
+ * Users' release callbacks are left to the worker's thread: the running task may hold a lock that they want for as long
+ * as it computes. */
 #ifndef TINE_WORKERS_PROGRESS_H
 #define TINE_WORKERS_PROGRESS_H
 
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "runtime/link/link.h"
 #include "runtime/value/release.h"
-#include "transport/transport.h"
-
-typedef struct tine_unsent_frame {
-    struct tine_unsent_frame *next;
-    tine_frame *frame;
-} tine_unsent_frame;
 
 typedef struct tine_progress {
-    tine_transport *transport;
-    bool away;          /* lent: the owner's note */
-    bool tried, exists; /* to start the thread; it was started */
+    tine_link *link;
+    /* of the worker's thread */
+    bool offered;
+    bool tried, started; /* to start the thread; it was started */
     pthread_t thread;
-    _Atomic int holder;          /* of the line */
-    atomic_uint lends;           /* so far */
-    atomic_bool wanted, waiting; /* wanted back; the thread waits inside the transport */
-    atomic_bool at_once;         /* to be taken up without another look */
-    atomic_bool asleep;          /* nothing has been lent for a while: the next lend must wake it */
-    pthread_mutex_t lock;        /* a leaf, for the condition */
+
+    _Atomic int user;         /* of the link: see progress.c */
+    atomic_uint offers;       /* so far */
+    atomic_bool reclaiming;   /* the worker's thread wants the link back */
+    atomic_bool in_transport; /* the thread is in the transport's wait */
+    atomic_bool urgent;       /* to be accepted without another tick */
+    atomic_bool idle;     /* nothing was offered for a while: the next offer must wake the thread */
+    pthread_mutex_t lock; /* a leaf, for the condition */
     pthread_cond_t changed;
     bool ending; /* under the lock */
-    bool over;   /* the transport has nothing more to tell; the holder's, as all below */
-    struct tine_event_queue {
-        tine_event *at;
-        size_t first, n, room;
-    } came;
-    tine_unsent_frame *unsent, **unsent_end;
-    tine_due_release *due; /* releases that the thread leaves to the owner */
+
+    /* of the link's user */
+    bool ended;            /* the link has nothing more to receive */
+    tine_due_release *due; /* releases that are left to the worker's thread */
 } tine_progress;
 
-void tine_progress_init(tine_progress *p, tine_transport *t);
-/* From here until `take` the owner leaves the line alone. Where no thread can be started nothing
- * moves meanwhile. */
-void tine_progress_lend(tine_progress *p);
-/* Blocks no longer than one call of the transport takes. Nothing where nothing is lent. */
-void tine_progress_take(tine_progress *p);
-
-/* For the owner, while nothing is lent. */
-
-/* Takes the frame over whatever comes; what the transport does not take now is sent later, in
- * order. Errors: -EIO and -ENOMEM (it is lost), never -EPIPE (who is gone is told by an event). */
-int tine_progress_send(tine_progress *p, tine_frame *f);
-/* As the transport's, with what came meanwhile first; never WRITABLE. */
-int tine_progress_recv(tine_progress *p, tine_event *ev);
-void tine_progress_wait(tine_progress *p, int64_t timeout_ns);
-/* Takes the line back for good and ends the thread; lend does nothing from here on. Accepts a
- * zeroed object. */
+/* The thread is started by the first offer. */
+void tine_progress_init(tine_progress *p, tine_link *link);
+/* From here until reclaim the worker's thread does not use the link. Where no thread can be started nothing moves
+ * meanwhile. Does nothing after stop. */
+void tine_progress_offer(tine_progress *p);
+/* Blocks no longer than one call of the transport takes. Does nothing unless the link is offered. */
+void tine_progress_reclaim(tine_progress *p);
+/* Reclaims the link for good, ends the thread and flushes backlogs. Accepts a zeroed object. */
 void tine_progress_stop(tine_progress *p);
-/* after stop: frees what nobody received or could send */
-void tine_progress_fini(tine_progress *p);
+void tine_progress_fini(tine_progress *p); /* after stop; accepts a zeroed object */
 
 #endif

@@ -1,6 +1,5 @@
-/* The public calls that wait, look at results, and make objects; each goes to the context of the
- * calling thread. Forking is in fork.c, values are in value.c, starting and stopping in
- * launch/init.c, which stands above all rooms. */
+/* The public calls that wait, read results, and make objects; each goes to the context of the calling thread. Forking is
+ * in fork.c, values are in value/value.c, starting and stopping in launch/init.c. */
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,13 +25,7 @@ tine_context *tine_context_current(void) {
 
 /* ---- waiting ---- */
 
-static tine_error check_futures(tine_future *const *f, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        if (!f[i]) return tine_error_set(TINE_EINVAL, "the future to wait for is NULL");
-    return TINE_OK;
-}
-
-static tine_error foreign(void) {
+static tine_error foreign_future(void) {
     return tine_error_set(TINE_EINVAL,
                           "a future can be used only in the process or worker that forked it");
 }
@@ -46,30 +39,53 @@ static void trace_no_wait(tine_future *const *f, size_t n) {
     tine_trace_end(TINE_TRACE_WAIT, began, "");
 }
 
-static tine_error wait_until(tine_future *const *f, size_t n, bool any, int64_t deadline) {
-    tine_error e = check_futures(f, n);
-    if (e != TINE_OK) return e;
+/* Unlocks *held and locks c, where they differ. Either may be NULL: none. */
+static void lock_context(tine_context **held, tine_context *c) {
+    if (*held == c) return;
+    if (*held) (*held)->ops->unlock(*held);
+    if (c) c->ops->lock(c);
+    *held = c;
+}
+
+static void unlock_context(tine_context **held) { lock_context(held, NULL); }
+
+/* Waits for all (or any) of n futures. *held: the context whose lock the caller holds afterwards, or NULL; the futures'
+ * own unless they were done before, which may be futures of several. */
+static tine_error wait_locked(tine_future *const *f, size_t n, bool any, int64_t deadline,
+                              tine_context **held) {
     size_t done = 0;
-    for (size_t i = 0; i < n; i++) done += tine_future_is_done(f[i]);
+    *held = NULL;
+    for (size_t i = 0; i < n; i++) {
+        if (!f[i]) return tine_error_set(TINE_EINVAL, "the future to wait for is NULL");
+        done += tine_future_is_done(f[i]);
+    }
     if (any ? done > 0 : done == n) {
         trace_no_wait(f, n);
         return TINE_OK;
     }
     tine_context *c = tine_context_current();
-    for (size_t i = 0; c && i < n; i++)
-        if (f[i]->context != c && !tine_future_is_done(f[i])) return foreign();
-    return c ? c->ops->wait(c, f, n, any, deadline) : TINE_ESTATE;
+    if (!c) return TINE_ESTATE;
+    for (size_t i = 0; i < n; i++)
+        if (f[i]->context != c && !tine_future_is_done(f[i])) return foreign_future();
+    lock_context(held, c);
+    return c->ops->wait(c, f, n, any, deadline);
 }
 
-static tine_error take(tine_future *f, tine_value **out) {
+/* The result of a future that is done. */
+static tine_error take_result(tine_future *f, tine_value **out, tine_context **held) {
     const tine_value *v = NULL;
-    tine_context *c = f->context;
-    if (c) c->ops->lock(c);
+    lock_context(held, f->context);
     tine_error e = tine_future_value_of(f, &v);
-    tine_value *mine = e == TINE_OK && out ? tine_value_ref(v) : NULL;
-    if (c) c->ops->unlock(c);
-    if (mine) *out = tine_value_adopted(mine);
+    if (e == TINE_OK && out) *out = tine_value_adopted(tine_value_ref(v));
     return e;
+}
+
+static tine_error timed_out(tine_future *f, double seconds, tine_context *held) {
+    char *state = held && held->ops->describe ? held->ops->describe(held, f) : NULL;
+    tine_error_set(TINE_ETIMEDOUT, "not done after %g s%s%s", seconds, state ? ": " : "",
+                   state ? state : "");
+    free(state);
+    return TINE_ETIMEDOUT;
 }
 
 static int64_t deadline_in(double seconds) {
@@ -79,53 +95,50 @@ static int64_t deadline_in(double seconds) {
 }
 
 tine_error tine_wait(tine_future *f, tine_value **out) {
-    tine_error e = wait_until(&f, 1, false, INT64_MAX);
-    return e != TINE_OK ? e : take(f, out);
-}
-
-static tine_error late(tine_future *f, double seconds) {
-    tine_context *c = f->context;
-    char *state = NULL;
-    if (c->ops->describe) {
-        c->ops->lock(c);
-        state = c->ops->describe(c, f);
-        c->ops->unlock(c);
-    }
-    tine_error_set(TINE_ETIMEDOUT, "not done after %g s%s%s", seconds, state ? ": " : "",
-                   state ? state : "");
-    free(state);
-    return TINE_ETIMEDOUT;
+    tine_context *held;
+    tine_error e = wait_locked(&f, 1, false, INT64_MAX, &held);
+    if (e == TINE_OK) e = take_result(f, out, &held);
+    unlock_context(&held);
+    return e;
 }
 
 tine_error tine_wait_for(tine_future *f, double seconds, tine_value **out) {
-    tine_error e = wait_until(&f, 1, false, deadline_in(seconds));
-    if (e == TINE_ETIMEDOUT) return late(f, seconds);
-    return e != TINE_OK ? e : take(f, out);
+    tine_context *held;
+    tine_error e = wait_locked(&f, 1, false, deadline_in(seconds), &held);
+    if (e == TINE_OK)
+        e = take_result(f, out, &held);
+    else if (e == TINE_ETIMEDOUT)
+        e = timed_out(f, seconds, held);
+    unlock_context(&held);
+    return e;
 }
 
 tine_error tine_wait_any(tine_future *const *f, size_t n, size_t *index) {
+    tine_context *held;
     if (n == 0)
         return tine_error_set(TINE_EINVAL, "tine_wait_any of no futures would wait for ever");
-    tine_error e = wait_until(f, n, true, INT64_MAX);
-    if (e != TINE_OK) return e;
-    for (size_t i = 0; i < n; i++)
+    tine_error e = wait_locked(f, n, true, INT64_MAX, &held);
+    unlock_context(&held);
+    for (size_t i = 0; e == TINE_OK && i < n; i++)
         if (tine_future_is_done(f[i])) {
             *index = i;
             break;
         }
-    return TINE_OK;
+    return e;
 }
 
 tine_error tine_wait_all(tine_future *const *f, size_t n, tine_value **out) {
-    tine_error e = wait_until(f, n, false, INT64_MAX);
+    tine_context *held;
+    tine_error e = wait_locked(f, n, false, INT64_MAX, &held);
     for (size_t i = 0; i < n && e == TINE_OK; i++) {
-        e = take(f[i], out ? &out[i] : NULL);
+        e = take_result(f[i], out ? &out[i] : NULL, &held);
         if (e == TINE_OK || !out) continue;
         for (size_t k = 0; k < i; k++) {
             tine_release_value_(out[k]);
             out[k] = NULL;
         }
     }
+    unlock_context(&held);
     return e;
 }
 
@@ -156,13 +169,13 @@ static void run_callback(void *arg) {
 
 static void callback_due(tine_waiter *w, tine_future *f) {
     callback *cb = (callback *)w;
-    f->context->ops->later(f->context, run_callback, cb, cb->host);
+    f->context->ops->defer(f->context, run_callback, cb, cb->host);
 }
 
 tine_error tine_then(tine_future *f, void (*fn)(tine_future *f, void *ctx), void *ctx) {
     if (!f || !fn) return tine_error_set(TINE_EINVAL, "tine_then needs a future and a function");
     tine_context *c = f->context;
-    if (!tine_future_is_done(f) && tine_context_current() != c) return foreign();
+    if (!tine_future_is_done(f) && tine_context_current() != c) return foreign_future();
     callback *cb = NULL;
     if (c) c->ops->lock(c);
     bool done = tine_future_is_done(f);
@@ -183,25 +196,8 @@ tine_error tine_then(tine_future *f, void (*fn)(tine_future *f, void *ctx), void
 
 /* ---- calling here ---- */
 
-typedef struct future_list {
-    tine_future **items;
-    size_t n, room;
-} future_list;
-
-static int gather(tine_future *f, void *ctx) {
-    future_list *l = ctx;
-    if (l->n == l->room) {
-        size_t room = l->room != 0 ? 2 * l->room : 8;
-        tine_future **items = realloc(l->items, room * sizeof *items);
-        if (!items) return -1;
-        l->items = items;
-        l->room = room;
-    }
-    l->items[l->n++] = f;
-    return 0;
-}
-
-static const tine_value *value_of(tine_future *f, void *ctx) {
+/* Takes the lock: the caller holds none. */
+static const tine_value *result_unlocked(tine_future *f, void *ctx) {
     (void)ctx;
     const tine_value *v = NULL;
     if (f->context) f->context->ops->lock(f->context);
@@ -211,13 +207,11 @@ static const tine_value *value_of(tine_future *f, void *ctx) {
 }
 
 tine_error tine_value_settle(tine_value **v) {
-    future_list futures = {0};
-    tine_error e = TINE_OK;
-    if (tine_value_futures(*v, gather, &futures) != 0)
-        e = tine_error_set(TINE_ENOMEM, "no memory to wait for the futures in a value");
+    tine_future_list futures = {0};
+    tine_error e = tine_future_list_add(&futures, *v);
     if (e == TINE_OK && futures.n > 0) {
         e = tine_wait_all(futures.items, futures.n, NULL);
-        tine_value *settled = e == TINE_OK ? tine_value_resolve(*v, value_of, NULL) : NULL;
+        tine_value *settled = e == TINE_OK ? tine_value_resolve(*v, result_unlocked, NULL) : NULL;
         if (settled) {
             tine_value_unref(*v);
             *v = settled;
@@ -225,7 +219,7 @@ tine_error tine_value_settle(tine_value **v) {
             e = tine_last_error();
         }
     }
-    free(futures.items);
+    tine_future_list_fini(&futures);
     return e;
 }
 
@@ -281,7 +275,7 @@ tine_value *tine_call_args(const char *method, const tine_argument *args, size_t
 /* ---- objects ---- */
 
 /* With the lock, which the encoder needs too. */
-static tine_error make_object(tine_context *c, const char *class_name, tine_payload *payload,
+static tine_error object_make(tine_context *c, const char *class_name, tine_payload *payload,
                               tine_object *id) {
     void *host = tine_current.task ? tine_current.task->host : NULL;
     return c->ops->object(c, host, class_name, payload, id);
@@ -297,7 +291,7 @@ tine_value *tine_put(const tine_value *v) {
     tine_error e = tine_value_settle(&settled);
     c->ops->lock(c);
     if (e == TINE_OK) e = tine_payload_of_value(settled, &c->encoder, &payload);
-    if (e == TINE_OK) e = make_object(c, NULL, payload, &id);
+    if (e == TINE_OK) e = object_make(c, NULL, payload, &id);
     c->ops->unlock(c);
     if (e == TINE_OK) out = tine_value_as_object(settled, id, c->owner);
     if (e == TINE_OK && c->owner)
@@ -322,7 +316,7 @@ tine_value *tine_module_args(const tine_argument *args, size_t n) {
     e = settle_arguments(&arguments);
     c->ops->lock(c);
     if (e == TINE_OK) e = tine_payload_of_call(&arguments, &c->encoder, &payload);
-    if (e == TINE_OK) e = make_object(c, args[0].s, payload, &id);
+    if (e == TINE_OK) e = object_make(c, args[0].s, payload, &id);
     c->ops->unlock(c);
     tine_value *out = e == TINE_OK ? tine_module_ref(id, args[0].s, c->owner) : NULL;
     if (e == TINE_OK && c->owner) c->owner->released(c->owner, id);

@@ -1,8 +1,8 @@
-/* tine_fork: from a call's arguments to a task in the hands of its context.
+/* tine_fork: from a call's arguments to a task that is submitted to its context.
  *
- * Arguments that are futures, or hold some, are resolved here, by the owner: the fork is kept back
- * until they are done, then their values take their places and the call is encoded. So no future
- * ever travels, and a task's arguments are complete when it starts. */
+ * Futures among the arguments, or inside them, are resolved here: the fork is held until they are done, then their values
+ * take their places and the call is encoded. So no future ever travels, and a task's arguments are complete when it
+ * starts. Arguments are walked once to find futures, before the lock is taken; the lock is taken once. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,7 +16,7 @@ typedef struct fork_target {
     const tine_value *module; /* borrowed; NULL for a function */
 } fork_target;
 
-/* A fork that is kept back until `missing` futures in its arguments are done. */
+/* A fork that is held until `missing` futures in its arguments are done. */
 typedef struct held_fork {
     tine_future *result;
     tine_arguments arguments;
@@ -24,7 +24,7 @@ typedef struct held_fork {
     char *name, *method; /* what to.target points to */
     void *host;
     size_t missing;
-    size_t n, room; /* of waiters */
+    size_t n; /* of dependencies */
     struct dependency {
         tine_waiter waiter;
         struct held_fork *fork;
@@ -34,7 +34,10 @@ typedef struct held_fork {
 static void *current_host(void) { return tine_current.task ? tine_current.task->host : NULL; }
 
 static tine_error target_of(const char *method, const tine_argument *a, fork_target *out) {
-    if (a->key) return tine_error_set(TINE_EINVAL, "what is called cannot be a keyword argument");
+    if (a->key)
+        return tine_error_set(
+            TINE_EINVAL,
+            "tine_fork: the first argument, the function's name or the module, has no keyword");
     if (a->type == TINE_ARG_STRING) {
         if (!a->s) return tine_error_set(TINE_EINVAL, "the name of the function to call is NULL");
         const tine_callable *c = tine_registry_function(a->s);
@@ -59,8 +62,9 @@ static tine_error target_of(const char *method, const tine_argument *a, fork_tar
     return TINE_OK;
 }
 
-static tine_error hand_over(tine_context *c, tine_future *result, void *host, const fork_target *to,
-                            const tine_arguments *arguments) {
+/* With the lock. */
+static tine_error encode_and_submit(tine_context *c, tine_future *result, void *host,
+                                    const fork_target *to, const tine_arguments *arguments) {
     tine_payload *payload;
     tine_error e = tine_payload_of_call(arguments, &c->encoder, &payload);
     if (e != TINE_OK) return e;
@@ -69,11 +73,11 @@ static tine_error hand_over(tine_context *c, tine_future *result, void *host, co
     return e;
 }
 
-static void fail(tine_future *f, tine_error e) {
+static void fork_fail(tine_future *f, tine_error e) {
     tine_future_complete(f, e, NULL, tine_error_message());
 }
 
-static void held_free(held_fork *h) {
+static void held_fork_free(held_fork *h) {
     tine_arguments_fini(&h->arguments);
     tine_future_unref(h->result);
     tine_value_unref(h->to.module);
@@ -115,98 +119,98 @@ static tine_error resolve_all(tine_arguments *a) {
 }
 
 /* All arguments are there, or one has failed. */
-static void release_held(held_fork *h) {
+static void held_fork_submit(held_fork *h) {
     tine_context *c = h->result->context;
     tine_error e = resolve_all(&h->arguments);
-    if (e == TINE_OK) e = hand_over(c, h->result, h->host, &h->to, &h->arguments);
-    if (e != TINE_OK) fail(h->result, e);
+    if (e == TINE_OK) e = encode_and_submit(c, h->result, h->host, &h->to, &h->arguments);
+    if (e != TINE_OK) fork_fail(h->result, e);
     if (h->host) c->ops->unhold(c, h->host);
-    held_free(h);
+    held_fork_free(h);
 }
 
 static void dependency_done(tine_waiter *w, tine_future *f) {
     (void)f;
     held_fork *h = ((struct dependency *)w)->fork;
-    if (--h->missing == 0) release_held(h);
+    if (--h->missing == 0) held_fork_submit(h);
 }
 
-static int count_pending(tine_future *f, void *ctx) {
-    *(size_t *)ctx += !tine_future_is_done(f);
-    return 0;
-}
-
-static int depend_on(tine_future *f, void *ctx) {
-    held_fork *h = ctx;
-    if (tine_future_is_done(f)) return 0;
+static void held_fork_await(held_fork *h, tine_future *f) {
     struct dependency *d = &h->dependencies[h->n++];
     *d = (struct dependency){.waiter.fn = dependency_done, .fork = h};
     tine_future_await(f, &d->waiter);
-    return 0;
 }
 
-static int same_context(tine_future *f, void *ctx) { return f->context != ctx; }
-
-static void each_future(const tine_arguments *a, int (*fn)(tine_future *, void *), void *ctx) {
-    for (size_t i = 0; i < a->n_positional; i++) tine_value_futures(a->positional[i], fn, ctx);
-    for (size_t i = 0; i < a->n_named; i++) tine_value_futures(a->named[i], fn, ctx);
-}
-
-/* With the lock. Takes over `arguments` on success. */
-static tine_error hold(tine_context *c, tine_future *result, void *host, const fork_target *to,
-                       tine_arguments *arguments, size_t missing) {
-    held_fork *h = calloc(1, sizeof *h);
-    if (!h) goto no_memory;
+/* A copy of the target that outlives the call. */
+static tine_error held_fork_target(held_fork *h, const fork_target *to) {
     h->to = *to;
     h->to.module = tine_value_ref(to->module);
     h->name = strdup(to->target.name);
     h->method = to->target.method ? strdup(to->target.method) : NULL;
-    h->dependencies = calloc(missing, sizeof *h->dependencies);
-    if (!h->name || (to->target.method && !h->method) || !h->dependencies) goto no_memory;
     h->to.target.name = h->name;
     h->to.target.method = h->method;
+    return !h->name || (to->target.method && !h->method) ? TINE_ENOMEM : TINE_OK;
+}
+
+/* With the lock. Takes over `arguments` on success. */
+static tine_error hold_fork(tine_context *c, tine_future *result, const fork_target *to,
+                            tine_arguments *arguments, const tine_future_list *futures,
+                            size_t missing) {
+    held_fork *h = calloc(1, sizeof *h);
+    if (h) h->dependencies = calloc(missing, sizeof *h->dependencies);
+    if (!h || !h->dependencies || held_fork_target(h, to) != TINE_OK) {
+        if (h) held_fork_free(h);
+        return tine_error_set(TINE_ENOMEM, "no memory for a fork");
+    }
     h->result = tine_ref_future_(result);
-    h->host = host;
+    h->host = current_host();
     h->arguments = *arguments;
     *arguments = (tine_arguments){0};
     h->missing = missing;
-    if (host) c->ops->hold(c, host);
-    each_future(&h->arguments, depend_on, h);
+    if (h->host) c->ops->hold(c, h->host);
+    for (size_t i = 0; i < futures->n; i++)
+        if (!tine_future_is_done(futures->items[i])) held_fork_await(h, futures->items[i]);
     return TINE_OK;
-no_memory:
-    if (h) held_free(h);
-    return tine_error_set(TINE_ENOMEM, "no memory for a fork");
 }
 
-static tine_error check_contexts(tine_context *c, const tine_arguments *a) {
-    int foreign = 0;
-    for (size_t i = 0; i < a->n_positional && !foreign; i++)
-        foreign = tine_value_futures(a->positional[i], same_context, c);
-    for (size_t i = 0; i < a->n_named && !foreign; i++)
-        foreign = tine_value_futures(a->named[i], same_context, c);
-    return foreign ? tine_error_set(TINE_EINVAL,
-                                    "a future can be used only in the process that forked it")
-                   : TINE_OK;
+/* The futures of all arguments. Each must belong to c. */
+static tine_error find_futures(tine_context *c, const tine_arguments *a, tine_future_list *out) {
+    tine_error e = TINE_OK;
+    for (size_t i = 0; i < a->n_positional && e == TINE_OK; i++)
+        e = tine_future_list_add(out, a->positional[i]);
+    for (size_t i = 0; i < a->n_named && e == TINE_OK; i++)
+        e = tine_future_list_add(out, a->named[i]);
+    for (size_t i = 0; i < out->n && e == TINE_OK; i++)
+        if (out->items[i]->context != c)
+            e = tine_error_set(TINE_EINVAL,
+                               "a future can be used only in the process that forked it");
+    return e;
 }
 
-static tine_error start(tine_context *c, tine_future *result, const char *method,
-                        const tine_argument *args, size_t n) {
+/* With the lock. */
+static tine_error fork_locked(tine_context *c, tine_future *result, const fork_target *to,
+                              tine_arguments *arguments, const tine_future_list *futures) {
+    size_t missing = 0;
+    for (size_t i = 0; i < futures->n; i++) missing += !tine_future_is_done(futures->items[i]);
+    if (missing > 0) return hold_fork(c, result, to, arguments, futures, missing);
+    tine_error e = futures->n > 0 ? resolve_all(arguments) : TINE_OK;
+    return e != TINE_OK ? e : encode_and_submit(c, result, current_host(), to, arguments);
+}
+
+static tine_error fork_start(tine_context *c, tine_future *result, bool may_wait,
+                             const char *method, const tine_argument *args, size_t n) {
     fork_target to = {0};
     tine_arguments arguments = {0};
+    tine_future_list futures = {0};
     tine_error e = target_of(method, &args[0], &to);
     if (e == TINE_OK) e = tine_arguments_make(&arguments, args + 1, n - 1);
-    if (e == TINE_OK) e = check_contexts(c, &arguments);
-    if (e != TINE_OK) goto out;
-    c->ops->lock(c);
-    size_t missing = 0;
-    each_future(&arguments, count_pending, &missing);
-    if (missing > 0) {
-        e = hold(c, result, current_host(), &to, &arguments, missing);
-    } else {
-        e = resolve_all(&arguments);
-        if (e == TINE_OK) e = hand_over(c, result, current_host(), &to, &arguments);
+    if (e == TINE_OK) e = find_futures(c, &arguments, &futures);
+    if (e == TINE_OK) {
+        c->ops->lock(c);
+        e = c->ops->admit(c, may_wait);
+        if (e == TINE_OK) e = fork_locked(c, result, &to, &arguments, &futures);
+        c->ops->unlock(c);
     }
-    c->ops->unlock(c);
-out:
+    tine_future_list_fini(&futures);
     tine_arguments_fini(&arguments);
     return e;
 }
@@ -216,13 +220,12 @@ static tine_future *fork_call(bool may_wait, const char *method, const tine_argu
     tine_context *c = tine_context_current();
     tine_future *f = tine_future_new(c);
     if (!f) return NULL;
-    tine_error e = c ? c->ops->admit(c, may_wait) : tine_last_error();
+    tine_error e = c ? fork_start(c, f, may_wait, method, args, n) : tine_last_error();
     if (e == TINE_EAGAIN && !may_wait) {
         tine_future_unref(f);
         return NULL;
     }
-    if (e == TINE_OK) e = start(c, f, method, args, n);
-    if (e != TINE_OK) fail(f, e);
+    if (e != TINE_OK) fork_fail(f, e);
     tine_pool_adopt(&f->handle);
     return f;
 }

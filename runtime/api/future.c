@@ -6,6 +6,7 @@
 
 #include "runtime/api/context.h"
 #include "transport/base/assert.h"
+#include "transport/base/vector.h"
 
 tine_future *tine_future_new(struct tine_context *c) {
     tine_future *f = calloc(1, sizeof *f);
@@ -41,14 +42,14 @@ void tine_release_future_(const tine_future *borrowed) {
     free(f);
 }
 
-/* Waiters whose future is done and that have not been told yet. */
+/* Waiters whose future is done and that have not been called yet. */
 static _Thread_local struct {
     tine_waiter *head, **tail;
-    bool telling;
+    bool calling;
 } due;
 
-static void tell_due(void) {
-    due.telling = true;
+static void call_due(void) {
+    due.calling = true;
     while (due.head) {
         tine_waiter *w = due.head;
         due.head = w->next;
@@ -59,7 +60,7 @@ static void tell_due(void) {
         w->fn(w, f);
         tine_future_unref(f);
     }
-    due.telling = false;
+    due.calling = false;
 }
 
 void tine_future_complete(tine_future *f, tine_error status, tine_payload *payload,
@@ -77,7 +78,7 @@ void tine_future_complete(tine_future *f, tine_error status, tine_payload *paylo
         due.tail = &w->next;
     }
     f->waiters = NULL;
-    if (!due.telling) tell_due();
+    if (!due.calling) call_due();
 }
 
 void tine_future_await(tine_future *f, tine_waiter *w) {
@@ -109,4 +110,24 @@ tine_error tine_future_value_of(tine_future *f, const tine_value **out) {
     }
     *out = f->value;
     return TINE_OK;
+}
+
+static int list_append(tine_future *f, void *ctx) {
+    tine_future_list *l = ctx;
+    tine_future **items = tine_grow(l->items, &l->room, l->n + 1, sizeof *items);
+    if (!items) return -1;
+    l->items = items;
+    l->items[l->n++] = f;
+    return 0;
+}
+
+tine_error tine_future_list_add(tine_future_list *l, const tine_value *v) {
+    return tine_value_futures(v, list_append, l) == 0
+               ? TINE_OK
+               : tine_error_set(TINE_ENOMEM, "no memory to look for futures in a value");
+}
+
+void tine_future_list_fini(tine_future_list *l) {
+    free(l->items);
+    *l = (tine_future_list){0};
 }

@@ -1,6 +1,5 @@
-/* Futures. One is completed exactly once, by its context, with its lock held; what was waiting for
- * it is then told in the order in which it began to wait. The result stays encoded until somebody
- * asks for it. */
+/* Futures. One is completed exactly once, by its context, with the lock held; its waiters are then called in the order in
+ * which they began to wait. The result stays encoded until it is asked for. */
 #ifndef TINE_RUNTIME_API_FUTURE_H
 #define TINE_RUNTIME_API_FUTURE_H
 
@@ -8,12 +7,13 @@
 
 #include "runtime/wire/payload.h"
 #include "runtime/value/state.h"
+#include "runtime/value/value.h"
 
 struct tine_context;
 
-/* Embedded in whatever waits. fn is called once, with the context's lock held; the waiter is off
- * the list by then. A completion inside fn is told to its own waiters after fn has returned: chains
- * of dependent futures of any length need no stack. */
+/* Embedded in what waits. fn is called once, with the context's lock held, after the waiter was taken off the list. The
+ * waiters of a future that is completed inside fn are called after fn has returned: chains of dependent futures of any
+ * length need no stack. */
 typedef struct tine_waiter {
     struct tine_waiter *next;
     tine_future *future; /* while fn is due: holds a reference */
@@ -30,28 +30,36 @@ struct tine_future {
     tine_value *value; /* decoded */
     char *text;        /* of a failure */
     tine_waiter *waiters;
-    uint64_t ticket; /* what its context knows it by, once it is handed over */
+    uint64_t ticket; /* its number in its context, once it is submitted */
     uint64_t flow;   /* arrow id in the trace */
 };
 
 /* A pending future of context c; one reference, in no pool. NULL: no memory. */
 tine_future *tine_future_new(struct tine_context *c);
-/* With the lock. Takes over `payload`; copies `text`. Drops nothing: the context then releases its
- * own reference. */
+/* With the lock. Takes over `payload`; copies `text`. The context then drops the reference of its own. */
 void tine_future_complete(tine_future *f, tine_error status, tine_payload *payload,
                           const char *text);
-/* Drops a reference of the library's own: tine_release would take the maker's out of a task's pool.
- * Accepts NULL. */
+/* Drops a reference of the library's own: tine_release would remove the maker's from a task's pool. Accepts NULL. */
 static inline void tine_future_unref(tine_future *f) { tine_handle_unref((tine_handle *)f); }
 static inline bool tine_future_is_done(const tine_future *f) {
     return atomic_load_explicit(&((tine_future *)f)->done, memory_order_acquire) != 0;
 }
 /* With the lock; only while it is not done. */
 void tine_future_await(tine_future *f, tine_waiter *w);
-void tine_future_forget(tine_future *f,
-                        tine_waiter *w); /* no longer waiting; accepts one that is not there */
+/* Takes a waiter off the list; accepts one that is not on it. */
+void tine_future_forget(tine_future *f, tine_waiter *w);
 /* With the lock, when done: decodes at the first call. `out` is borrowed from f. Sets the error
  * sentence on failure. */
 tine_error tine_future_value_of(tine_future *f, const tine_value **out);
+
+/* The futures in values, in the order of one walk; borrowed from the values. Zeroed is empty. */
+typedef struct tine_future_list {
+    tine_future **items;
+    size_t n, room;
+} tine_future_list;
+
+/* Appends the futures in v. ENOMEM with a sentence. */
+tine_error tine_future_list_add(tine_future_list *l, const tine_value *v);
+void tine_future_list_fini(tine_future_list *l);
 
 #endif

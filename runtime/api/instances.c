@@ -1,6 +1,6 @@
-/* Instances of modules: see instances.h. A process has few (a few hundred at most), so they stand
- * in a list, the one used last in front. An instance that is being made is marked so: others who
- * need it wait (pause), since `init` may take long, may fork and wait itself, and must run once. */
+/* Instances of modules: see instances.h. A process has few (a few hundred at most), so they are in a list, the one used
+ * last in front. An instance is in the list while it is made, in the state MAKING: other calls that need it wait, since
+ * `init` may take long, may fork and wait itself, and must run once. */
 #include "runtime/api/instances.h"
 
 #include <stdlib.h>
@@ -22,18 +22,18 @@ struct tine_instances {
     instance *first;
 };
 
-static instance **place_of(tine_instances *all, tine_object id) {
+static instance **instance_place(tine_instances *all, tine_object id) {
     instance **at = &all->first;
     while (*at && (*at)->id != id) at = &(*at)->next;
     return at;
 }
 
-static void destroy(instance *i) {
+static void instance_destroy(instance *i) {
     if (i->state == READY && i->class->class->fini) i->class->class->fini(i->self);
     free(i);
 }
 
-static tine_error make(tine_context *c, instance *i, void *host) {
+static tine_error instance_make(tine_context *c, instance *i, void *host) {
     tine_payload *payload = NULL;
     tine_arguments arguments = {0};
     char *class_name = NULL;
@@ -56,22 +56,22 @@ static tine_error make(tine_context *c, instance *i, void *host) {
 }
 
 /* With the lock. */
-static void leave(tine_context *c, instance *i) {
+static void instance_leave(tine_context *c, instance *i) {
     if (--i->users > 0 || (!i->forgotten && i->state != BROKEN)) return;
-    instance **at = place_of(c->instances, i->id);
+    instance **at = instance_place(c->instances, i->id);
     TINE_ASSERT_TRUE(*at == i);
     *at = i->next;
     c->ops->unlock(c); /* fini is the user's */
-    destroy(i);
+    instance_destroy(i);
     c->ops->lock(c);
 }
 
-/* With the lock: those whose objects are gone, taken out of the list. */
-static instance *take_gone(tine_context *c) {
+/* With the lock: removes from the list those whose objects are gone, and returns them. */
+static instance *instances_take_gone(tine_context *c) {
     instance *out = NULL;
-    for (instance **at = &c->instances->first; c->ops->gone && *at;) {
+    for (instance **at = &c->instances->first; c->ops->object_gone && *at;) {
         instance *i = *at;
-        if (i->users > 0 || i->state != READY || !c->ops->gone(c, i->id)) {
+        if (i->users > 0 || i->state != READY || !c->ops->object_gone(c, i->id)) {
             at = &i->next;
             continue;
         }
@@ -82,48 +82,51 @@ static instance *take_gone(tine_context *c) {
     return out;
 }
 
-static void destroy_all(instance *i) {
+static void instances_destroy(instance *i) {
     while (i) {
         instance *next = i->next;
-        destroy(i);
+        instance_destroy(i);
         i = next;
     }
 }
 
-/* With the lock, which it lets go of meanwhile: a use of the instance, ready or broken. */
-static tine_error enter(tine_context *c, tine_object id, void *host, instance **out) {
-    instance **at = place_of(c->instances, id), *i = *at;
-    if (!i) {
-        i = calloc(1, sizeof *i);
-        if (!i) return tine_error_set(TINE_ENOMEM, "no memory for a module");
-        instance *old = take_gone(c);
-        *i = (instance){.next = c->instances->first, .id = id, .state = MAKING, .users = 1};
-        c->instances->first = i;
-        c->ops->unlock(c);
-        destroy_all(old); /* fini is the user's */
-        tine_error e = make(c, i, host);
-        c->ops->lock(c);
-        i->state = e == TINE_OK ? READY : BROKEN;
-        c->ops->changed(c);
-        *out = i;
-        if (e != TINE_OK) leave(c, i);
-        return e;
-    }
+/* With the lock, which it releases meanwhile: adds the instance to the list and makes it. */
+static tine_error instance_add(tine_context *c, tine_object id, void *host, instance **out) {
+    instance *i = calloc(1, sizeof *i);
+    if (!i) return tine_error_set(TINE_ENOMEM, "no memory for a module");
+    instance *old = instances_take_gone(c);
+    *i = (instance){.next = c->instances->first, .id = id, .state = MAKING, .users = 1};
+    c->instances->first = i;
+    c->ops->unlock(c);
+    instances_destroy(old); /* fini is the user's */
+    tine_error e = instance_make(c, i, host);
+    c->ops->lock(c);
+    i->state = e == TINE_OK ? READY : BROKEN;
+    c->ops->instance_made(c);
+    if (e != TINE_OK) instance_leave(c, i);
+    *out = i;
+    return e;
+}
+
+/* With the lock, which it releases meanwhile: one use of the instance, which is made if need be. On an error the use
+ * has ended. */
+static tine_error instance_enter(tine_context *c, tine_object id, void *host, instance **out) {
+    instance **at = instance_place(c->instances, id), *i = *at;
+    if (!i) return instance_add(c, id, host, out);
     *at = i->next;
     i->next = c->instances->first;
     c->instances->first = i;
     i->users++;
-    while (i->state == MAKING && c->ops->may_pause(c)) c->ops->pause(c);
+    while (i->state == MAKING && c->ops->instance_may_await(c)) c->ops->instance_await(c);
     *out = i;
     if (i->state == READY) return TINE_OK;
-    if (i->state == MAKING) {
-        leave(c, i);
-        return tine_error_set(TINE_ESTATE,
-                              "the module is being made, and a callback cannot wait for it");
-    }
-    leave(c, i);
-    return tine_error_set(TINE_EFAILED,
-                          "the module could not be made (another call that needed it failed)");
+    bool making = i->state == MAKING;
+    instance_leave(c, i);
+    return making ? tine_error_set(TINE_ESTATE,
+                                   "the module is being made, and a callback cannot wait for it")
+                  : tine_error_set(
+                        TINE_EFAILED,
+                        "the module could not be made (another call that needed it failed)");
 }
 
 tine_error tine_instance_call(tine_context *c, tine_object id, const char *method,
@@ -131,7 +134,7 @@ tine_error tine_instance_call(tine_context *c, tine_object id, const char *metho
     instance *i = NULL;
     c->ops->lock(c);
     if (!c->instances) c->instances = calloc(1, sizeof *c->instances);
-    tine_error e = c->instances ? enter(c, id, host, &i)
+    tine_error e = c->instances ? instance_enter(c, id, host, &i)
                                 : tine_error_set(TINE_ENOMEM, "no memory for a module");
     c->ops->unlock(c);
     if (e != TINE_OK) return e;
@@ -143,18 +146,18 @@ tine_error tine_instance_call(tine_context *c, tine_object id, const char *metho
         e = tine_error_set(TINE_EUNKNOWN, "class \"%s\" has no method \"%s\"",
                            i->class->class->name, method);
     c->ops->lock(c);
-    leave(c, i);
+    instance_leave(c, i);
     c->ops->unlock(c);
     return e;
 }
 
 void tine_instance_forget(tine_context *c, tine_object id) {
     if (!c->instances) return;
-    instance **at = place_of(c->instances, id), *i = *at;
+    instance **at = instance_place(c->instances, id), *i = *at;
     if (!i) return;
     i->forgotten = true;
     i->users++;
-    leave(c, i);
+    instance_leave(c, i);
 }
 
 void tine_instances_free(tine_context *c) {
@@ -163,7 +166,7 @@ void tine_instances_free(tine_context *c) {
         instance *i = all->first;
         TINE_ASSERT(i->users, ==, 0);
         all->first = i->next;
-        destroy(i);
+        instance_destroy(i);
     }
     free(all);
     c->instances = NULL;

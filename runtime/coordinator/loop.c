@@ -1,353 +1,277 @@
-/* The loop: who drives when. See loop.h. */
-#include <errno.h>
+/* Which thread runs the event loop, and when: see coordinator.h. */
 #include <stdlib.h>
 #include <string.h>
 
-#include "runtime/coordinator/loop_internal.h"
+#include "runtime/coordinator/internal.h"
 #include "runtime/value/release.h"
 #include "runtime/value/state.h"
-#include "transport/base/assert.h"
 #include "transport/base/clock.h"
+#include "transport/base/thread.h"
 
-/* How long nobody must have driven before the progress thread does; while it keeps finding others
- * at it, it looks in four times less often. It bounds what a nested fork waits for when the program
- * begins to compute. */
-enum { TICK_NS = 1000000, TICK_MAX_NS = 4000000 };
-/* While the same thread stays in the transport's wait it looks in ever more rarely, and is woken
- * when that thread leaves: a look takes some 40 us from whoever computes on the core (tine
- * ensemble). */
-enum { LONG_TICK_NS = 256000000 };
-/* Forks that the program makes without waiting are interleaved with a look at what came in. */
-enum { PUSHES_PER_RECEIVE = 32 };
+enum {
+    /* How long no thread must have run the loop before the progress thread does; while others keep running it, four
+     * times as long. It bounds what a nested fork waits for when the program begins to compute. */
+    TICK_NS = 1000000,
+    TICK_MAX_NS = 4 * TICK_NS,
+    /* While one thread stays in the transport's wait, the progress thread sleeps this long at most and is woken when
+     * that thread leaves: a wake-up takes some 40 us from the task that computes on the core (tine ensemble). */
+    LONG_TICK_NS = 256000000,
+    /* A program that forks without waiting receives once in so many forks. */
+    PUSHES_PER_RECEIVE = 32,
+};
 
 static _Thread_local bool in_callback;
 
-bool tine_loop_in_callback(void) { return in_callback; }
+bool tine_coordinator_in_callback(void) { return in_callback; }
 
-void tine_loop_lock(tine_loop *l) {
-    pthread_mutex_lock(&l->lock);
+void tine_coordinator_lock(tine_coordinator *c) {
+    pthread_mutex_lock(&c->lock);
     tine_releases_hold();
 }
 
-void tine_loop_unlock(tine_loop *l) {
-    pthread_mutex_unlock(&l->lock);
+void tine_coordinator_unlock(tine_coordinator *c) {
+    pthread_mutex_unlock(&c->lock);
     tine_releases_run();
 }
-tine_scheduler *tine_loop_scheduler(tine_loop *l) { return l->scheduler; }
-tine_transport *tine_loop_transport(tine_loop *l) { return l->transport; }
 
-static void wait_changed(tine_loop *l, int64_t deadline) {
-    l->waiting++;
-    if (deadline == INT64_MAX) {
-        pthread_cond_wait(&l->changed, &l->lock);
-    } else {
-        struct timespec t = tine_timespec(deadline);
-        pthread_cond_timedwait(&l->changed, &l->lock, &t);
+/* ---- sleeping until something changes ---- */
+
+static void changed_wait(tine_coordinator *c, int64_t deadline) {
+    c->n_sleeping++;
+    tine_cond_wait_until(&c->changed, &c->lock, deadline);
+    c->n_sleeping--;
+}
+
+static void changed_announce(tine_coordinator *c) {
+    if (c->n_sleeping > 0) pthread_cond_broadcast(&c->changed);
+}
+
+void tine_coordinator_sleep(tine_coordinator *c) { changed_wait(c, INT64_MAX); }
+
+/* ---- callbacks ---- */
+
+void tine_coordinator_defer(tine_coordinator *c, void (*fn)(void *arg), void *arg) {
+    coordinator_callback *callback = malloc(sizeof *callback);
+    if (!callback) {
+        pthread_mutex_unlock(&c->lock);
+        fn(arg);
+        pthread_mutex_lock(&c->lock);
+        return;
     }
-    l->waiting--;
+    callback->fn = fn;
+    callback->arg = arg;
+    STAILQ_INSERT_TAIL(&c->callbacks, callback, entry);
 }
 
-static void announce(tine_loop *l) {
-    if (l->waiting > 0) pthread_cond_broadcast(&l->changed);
-}
-
-/* Runs callbacks that are due, without the lock. */
-static bool run_later(tine_loop *l) {
-    if (!l->later) return false;
-    tine_later *all = l->later;
-    l->later = NULL;
-    l->later_end = &l->later;
-    pthread_mutex_unlock(&l->lock);
-    bool was = in_callback;
+/* Runs what is due, without the lock. */
+static bool callbacks_run(tine_coordinator *c) {
+    if (STAILQ_EMPTY(&c->callbacks)) return false;
+    coordinator_callback *next = STAILQ_FIRST(&c->callbacks);
+    STAILQ_INIT(&c->callbacks);
+    pthread_mutex_unlock(&c->lock);
+    bool nested = in_callback;
     in_callback = true;
-    while (all) {
-        tine_later *next = all->next;
-        all->fn(all->arg);
-        free(all);
-        all = next;
+    while (next) {
+        coordinator_callback *callback = next;
+        next = STAILQ_NEXT(callback, entry);
+        callback->fn(callback->arg);
+        free(callback);
     }
-    in_callback = was;
-    pthread_mutex_lock(&l->lock);
+    in_callback = nested;
+    pthread_mutex_lock(&c->lock);
     return true;
 }
 
-static int64_t earlier(int64_t a, int64_t b) { return a < b ? a : b; }
+/* ---- one turn ---- */
 
-/* Everything that can be done without blocking. True if anything was. */
-static bool work(tine_loop *l, int64_t *next) {
-    tine_loop_count_handles(l);
-    bool did = tine_loop_receive(l);
+static int64_t next_deadline(tine_coordinator *c) {
+    int64_t deaths = tine_coordinator_deaths_due(c);
+    int64_t scheduler = tine_scheduler_deadline(c->scheduler);
+    return deaths < scheduler ? deaths : scheduler;
+}
+
+/* A settled death may complete what the caller waits for. */
+static bool deadlines_work(tine_coordinator *c) {
+    if (next_deadline(c) == INT64_MAX) return false;
     int64_t now = tine_clock_ns();
-    int64_t deaths = tine_loop_settle_deaths(l, now);
-    if (tine_scheduler_deadline(l->scheduler) <= now) {
-        tine_scheduler_tick(l->scheduler, now);
-        did = true;
-    }
-    /* a death that was settled may have completed what the caller waits for */
-    did |= tine_loop_act(l);
-    did |= run_later(l);
-    *next = earlier(deaths, tine_scheduler_deadline(l->scheduler));
+    tine_coordinator_settle_deaths(c, now);
+    if (tine_scheduler_deadline(c->scheduler) > now) return false;
+    tine_scheduler_tick(c->scheduler, now);
+    return true;
+}
+
+bool tine_coordinator_work(tine_coordinator *c, int64_t *next) {
+    tine_coordinator_count_handles(c);
+    bool did = tine_link_receive(&c->link) > 0;
+    did |= deadlines_work(c);
+    did |= tine_coordinator_act(c);
+    did |= callbacks_run(c);
+    *next = next_deadline(c);
     return did;
 }
 
-static void release_is_due(void *transport) {
-    tine_transport *t = transport;
-    t->ops->wake(t);
-}
+static void wake_for_release(void *link) { tine_link_wake(link); }
 
-/* One turn of the driver: works, or blocks until there is work. Releases stay held: the driver has
- * what others wait for. */
-static void turn(tine_loop *l, int64_t deadline) {
-    int64_t next;
-    if (work(l, &next)) return;
-    next = earlier(next, deadline);
-    int64_t timeout = -1;
+/* Release callbacks stay held: they may want a lock of a thread that waits for the loop. One that becomes due while
+ * this thread is inside the transport wakes it. */
+void tine_coordinator_turn(tine_coordinator *c, int64_t deadline) {
+    int64_t next, timeout = -1;
+    if (tine_coordinator_work(c, &next)) return;
+    if (deadline < next) next = deadline;
     if (next != INT64_MAX) {
         int64_t left = next - tine_clock_ns();
         timeout = left > 0 ? left : 0;
     }
-    l->blocked = true;
-    pthread_mutex_unlock(&l->lock);
-    tine_releases_notify(release_is_due, l->transport);
-    if (!tine_releases_due()) l->transport->ops->wait(l->transport, timeout);
+    c->blocked = true;
+    pthread_mutex_unlock(&c->lock);
+    tine_releases_notify(wake_for_release, &c->link);
+    if (!tine_releases_due()) tine_link_wait(&c->link, timeout);
     tine_releases_notify(NULL, NULL);
-    pthread_mutex_lock(&l->lock);
-    l->blocked = false;
+    pthread_mutex_lock(&c->lock);
+    c->blocked = false;
 }
 
-void tine_loop_take(tine_loop *l) {
+/* ---- who runs it ---- */
+
+static void loop_free(tine_coordinator *c) {
+    c->running = false;
+    if (c->progress_long_tick) pthread_cond_signal(&c->progress_due);
+    c->progress_long_tick = false;
+    changed_announce(c);
+}
+
+void tine_coordinator_preempt(tine_coordinator *c) {
     if (in_callback) return;
-    while (l->progress_drives) {
-        l->wanting++;
-        l->transport->ops->wake(l->transport);
-        wait_changed(l, INT64_MAX);
-        l->wanting--;
+    while (c->progress_running) {
+        c->n_preempting++;
+        tine_link_wake(&c->link);
+        changed_wait(c, INT64_MAX);
+        c->n_preempting--;
     }
-    l->driven++;
+    c->runs++;
 }
 
-void tine_loop_claim(tine_loop *l) {
+void tine_coordinator_enter(tine_coordinator *c) {
     if (in_callback) return;
-    l->claims++;
-    while (l->driving) {
-        l->transport->ops->wake(l->transport);
-        wait_changed(l, INT64_MAX);
+    c->n_entering++;
+    while (c->running) {
+        tine_link_wake(&c->link);
+        changed_wait(c, INT64_MAX);
     }
-    l->claims--;
-    l->driving = true;
+    c->n_entering--;
+    c->running = true;
 }
 
-void tine_loop_yield(tine_loop *l) {
-    if (in_callback) return;
-    l->driving = false;
-    if (l->long_tick) pthread_cond_signal(&l->progress_due);
-    l->long_tick = false;
-    announce(l);
+void tine_coordinator_leave(tine_coordinator *c) {
+    if (!in_callback) loop_free(c);
 }
 
-/* With the lock, not driving. */
-static void run_releases(tine_loop *l) {
+/* With the lock, while this thread does not run the loop. */
+static void releases_run(tine_coordinator *c) {
     if (!tine_releases_due()) return;
-    tine_loop_unlock(l);
-    tine_loop_lock(l);
+    tine_coordinator_unlock(c);
+    tine_coordinator_lock(c);
 }
 
-static tine_error until(tine_loop *l, bool (*ready)(void *arg), void *arg, int64_t deadline) {
+static tine_error run_until(tine_coordinator *c, bool (*ready)(void *arg), void *arg,
+                            int64_t deadline) {
     while (!ready(arg)) {
-        if (l->stopped) return tine_error_set(TINE_ECANCELED, "Tine has been shut down");
+        if (c->stopped) return tine_error_set(TINE_ECANCELED, "Tine has been shut down");
         if (in_callback)
             return tine_error_set(
                 TINE_ESTATE,
                 "a callback cannot wait: it runs on the thread that would have to answer");
         if (deadline != INT64_MAX && tine_clock_ns() >= deadline) return TINE_ETIMEDOUT;
-        tine_loop_take(l);
-        if (l->driving || l->claims > 0 || l->stopping) {
-            wait_changed(l, deadline);
+        tine_coordinator_preempt(c);
+        if (c->running || c->n_entering > 0 || c->stopping) {
+            changed_wait(c, deadline);
             continue;
         }
-        l->driving = true;
-        turn(l, deadline);
-        tine_loop_yield(l);
-        run_releases(l);
+        c->running = true;
+        tine_coordinator_turn(c, deadline);
+        loop_free(c);
+        releases_run(c);
     }
     return TINE_OK;
 }
 
-tine_error tine_loop_until(tine_loop *l, bool (*ready)(void *arg), void *arg, int64_t deadline) {
-    l->inside++;
-    tine_error e = until(l, ready, arg, deadline);
-    l->inside--;
-    if (l->stopped) announce(l);
+tine_error tine_coordinator_until(tine_coordinator *c, bool (*ready)(void *arg), void *arg,
+                                  int64_t deadline) {
+    c->n_waiting++;
+    tine_error e = run_until(c, ready, arg, deadline);
+    c->n_waiting--;
+    if (c->stopped) changed_announce(c);
     return e;
 }
 
-void tine_loop_poll(tine_loop *l) {
-    if (l->driving || l->claims > 0 || l->stopping) return;
-    l->driving = true;
-    tine_loop_receive(l);
-    tine_loop_act(l);
-    if (l->later) pthread_cond_signal(&l->progress_due);
-    tine_loop_yield(l);
+/* Callbacks are left to the progress thread: the caller is inside a call that does not wait. */
+static void act_once(tine_coordinator *c, bool receive) {
+    c->running = true;
+    if (receive) tine_link_receive(&c->link);
+    tine_coordinator_act(c);
+    if (!STAILQ_EMPTY(&c->callbacks)) pthread_cond_signal(&c->progress_due);
 }
 
-void tine_loop_push(tine_loop *l) {
-    if (l->driving) {
-        if (l->blocked) l->transport->ops->wake(l->transport);
-        return;
-    }
-    l->driving = true;
-    if (++l->pushes % PUSHES_PER_RECEIVE == 0) tine_loop_receive(l);
-    tine_loop_act(l);
-    l->driving = false;
-    if (l->later) pthread_cond_signal(&l->progress_due);
-    announce(l);
+void tine_coordinator_poll(tine_coordinator *c) {
+    if (c->running || c->n_entering > 0 || c->stopping) return;
+    act_once(c, true);
+    loop_free(c);
 }
 
-void tine_loop_later(tine_loop *l, void (*fn)(void *arg), void *arg) {
-    tine_later *later = malloc(sizeof *later);
-    if (!later) {
-        pthread_mutex_unlock(&l->lock);
-        fn(arg);
-        pthread_mutex_lock(&l->lock);
+void tine_coordinator_push(tine_coordinator *c) {
+    if (c->running) {
+        if (c->blocked) tine_link_wake(&c->link);
         return;
     }
-    *later = (tine_later){NULL, fn, arg};
-    *l->later_end = later;
-    l->later_end = &later->next;
+    act_once(c, ++c->pushes % PUSHES_PER_RECEIVE == 0);
+    c->running = false;
+    changed_announce(c);
 }
 
 /* ---- the progress thread ---- */
 
-static void progress_drive(tine_loop *l) {
-    l->driving = l->progress_drives = true;
-    while (l->wanting == 0 && l->claims == 0 && !l->stopping && !tine_releases_due()) {
-        turn(l, INT64_MAX);
-        announce(l);
+static void progress_run(tine_coordinator *c) {
+    c->running = c->progress_running = true;
+    while (c->n_preempting == 0 && c->n_entering == 0 && !c->stopping && !tine_releases_due()) {
+        tine_coordinator_turn(c, INT64_MAX);
+        changed_announce(c);
     }
-    l->progress_drives = false;
-    tine_loop_yield(l);
-    run_releases(l);
+    c->progress_running = false;
+    loop_free(c);
+    releases_run(c);
 }
 
 static void *progress_main(void *arg) {
-    tine_loop *l = arg;
+    tine_coordinator *c = arg;
     int64_t tick = TICK_NS;
-    tine_loop_lock(l);
-    while (!l->stopping) {
-        uint64_t seen = l->driven;
-        l->long_tick = tick > TICK_MAX_NS;
-        struct timespec t = tine_timespec(tine_clock_ns() + tick);
-        pthread_cond_timedwait(&l->progress_due, &l->lock, &t);
-        bool busy = l->driving || l->wanting > 0 || l->claims > 0;
-        bool stays = l->blocked && l->driven == seen && tick >= TICK_MAX_NS;
-        if (!busy && (l->driven == seen || l->later)) {
-            progress_drive(l);
+    tine_coordinator_lock(c);
+    while (!c->stopping) {
+        uint64_t seen = c->runs;
+        c->progress_long_tick = tick > TICK_MAX_NS;
+        tine_cond_wait_until(&c->progress_due, &c->lock, tine_clock_ns() + tick);
+        bool busy = c->running || c->n_preempting > 0 || c->n_entering > 0;
+        bool same_run = c->blocked && c->runs == seen && tick >= TICK_MAX_NS;
+        if (!busy && (c->runs == seen || !STAILQ_EMPTY(&c->callbacks))) {
+            progress_run(c);
             tick = TICK_NS;
         } else {
-            int64_t most = stays ? LONG_TICK_NS : TICK_MAX_NS;
+            int64_t most = same_run ? LONG_TICK_NS : TICK_MAX_NS;
             tick = !busy ? TICK_NS : 2 * tick < most ? 2 * tick : most;
         }
     }
-    tine_loop_unlock(l);
+    tine_coordinator_unlock(c);
     return NULL;
 }
 
-/* ---- life ---- */
-
-tine_error tine_loop_new(tine_loop **out, tine_scheduler *scheduler, tine_transport *transport) {
-    tine_loop *l = calloc(1, sizeof *l);
-    if (!l) return tine_error_set(TINE_ENOMEM, "no memory for the loop");
-    l->later_end = &l->later;
-    pthread_mutex_init(&l->lock, NULL);
-    pthread_mutex_init(&l->handles_lock, NULL);
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&l->changed, &monotonic);
-    pthread_cond_init(&l->progress_due, &monotonic);
-    pthread_condattr_destroy(&monotonic);
-    l->scheduler = scheduler;
-    l->transport = transport;
-    int failed = pthread_create(&l->progress, NULL, progress_main, l);
-    if (failed != 0) {
-        l->scheduler = NULL;
-        l->transport = NULL;
-        tine_loop_free(l);
+tine_error tine_coordinator_progress_start(tine_coordinator *c) {
+    int failed = tine_thread_start(&c->progress, "tine progress", progress_main, c);
+    if (failed != 0)
         return tine_error_set(TINE_EIO, "cannot start the progress thread: %s", strerror(failed));
-    }
-    l->progress_started = true;
-    *out = l;
+    c->progress_started = true;
     return TINE_OK;
 }
 
-void tine_loop_stop(tine_loop *l, int64_t deadline) {
-    tine_loop_lock(l);
-    l->stopping = true;
-    pthread_cond_signal(&l->progress_due);
-    tine_loop_claim(l);
-    pthread_mutex_unlock(&l->lock);
-    if (l->progress_started) pthread_join(l->progress, NULL);
-    l->progress_started = false;
-
-    pthread_mutex_lock(&l->lock);
-    tine_scheduler_stop(l->scheduler);
-    int64_t next;
-    work(l, &next);
-    while (l->unsent && tine_clock_ns() < deadline) turn(l, deadline);
-    l->stopped = true;
-    tine_loop_yield(l);
-    while (l->inside > 0) wait_changed(l, INT64_MAX);
-    tine_loop_unlock(l);
-    l->transport->ops->close(l->transport);
-    l->transport->ops->stop(l->transport);
-}
-
-void tine_loop_clear(tine_loop *l) {
-    if (l->transport) l->transport->ops->fini(l->transport);
-    if (l->scheduler) tine_loop_count_handles(l);
-    tine_scheduler_free(l->scheduler);
-    l->transport = NULL;
-    l->scheduler = NULL;
-    while (l->unsent) {
-        tine_unsent *u = l->unsent;
-        l->unsent = u->next;
-        tine_frame_free(u->frame);
-        free(u);
-    }
-    tine_loop_deaths_free(l);
-    tine_idmap_fini(&l->tickets); /* empty: tine_scheduler_stop has completed every fork */
-}
-
-void tine_loop_free(tine_loop *l) {
-    if (!l) return;
-    tine_loop_clear(l);
-    free(l->handles);
-    pthread_cond_destroy(&l->changed);
-    pthread_cond_destroy(&l->progress_due);
-    pthread_mutex_destroy(&l->lock);
-    pthread_mutex_destroy(&l->handles_lock);
-    free(l);
-}
-
-void tine_loop_listen(tine_loop *l, void (*fn)(void *arg, tine_peer peer, const tine_message *m),
-                      void *arg) {
-    l->listener = fn;
-    l->listener_arg = arg;
-}
-
-void tine_loop_object_held(tine_loop *l, tine_object id, int change) {
-    pthread_mutex_lock(&l->handles_lock);
-    if (l->n_handles == l->room_handles) {
-        size_t room = l->room_handles != 0 ? 2 * l->room_handles : 64;
-        struct tine_handle_change *more = realloc(l->handles, room * sizeof *more);
-        if (more) {
-            l->handles = more;
-            l->room_handles = room;
-        }
-    }
-    bool first = l->n_handles == 0; /* who drives may be asleep, with much to be freed */
-    if (l->n_handles < l->room_handles)
-        l->handles[l->n_handles++] = (struct tine_handle_change){id, change};
-    if (first) l->transport->ops->wake(l->transport);
-    pthread_mutex_unlock(&l->handles_lock);
+void tine_coordinator_progress_join(tine_coordinator *c) {
+    if (c->progress_started) pthread_join(c->progress, NULL);
+    c->progress_started = false;
 }

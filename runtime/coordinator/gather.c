@@ -7,9 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "runtime/coordinator/coordinator_internal.h"
+#include "runtime/coordinator/internal.h"
 #include "transport/base/log.h"
-#include "runtime/coordinator/loop_internal.h"
 #include "runtime/trace/trace.h"
 #include "transport/base/clock.h"
 
@@ -41,7 +40,7 @@ static source *source_of(gathering *g, tine_peer peer) {
 static void ask_clock(gathering *g, source *s) {
     tine_message ping = {.type = TINE_MSG_PING, .seq = s->answers + 1};
     s->asked = tine_clock_ns();
-    tine_loop_send(g->c->loop, s->peer, &ping);
+    tine_coordinator_send(g->c, s->peer, &ping);
 }
 
 static void heard(void *arg, tine_peer peer, const tine_message *m) {
@@ -59,7 +58,7 @@ static bool all_heard(void *arg) {
     for (size_t i = 0; i < g->n; i++) {
         source *s = &g->sources[i];
         tine_worker_info still;
-        if (!tine_scheduler_worker(g->c->loop->scheduler, s->peer, &still)) continue; /* lost */
+        if (!tine_scheduler_worker(g->c->scheduler, s->peer, &still)) continue; /* lost */
         if (!s->events || (s->remote && s->answers < CLOCK_QUESTIONS)) return false;
     }
     return true;
@@ -69,14 +68,14 @@ static bool all_heard(void *arg) {
 static tine_error list_workers(gathering *g) {
     char host[256] = "";
     gethostname(host, sizeof host - 1);
-    size_t n = tine_scheduler_workers(g->c->loop->scheduler, NULL, 0);
+    size_t n = tine_scheduler_workers(g->c->scheduler, NULL, 0);
     tine_worker_info *info = calloc(n + 1, sizeof *info);
     g->sources = calloc(n + 1, sizeof *g->sources);
     if (!info || !g->sources) {
         free(info);
         return tine_error_set(TINE_ENOMEM, "no memory to gather a trace");
     }
-    g->n = tine_scheduler_workers(g->c->loop->scheduler, info, n);
+    g->n = tine_scheduler_workers(g->c->scheduler, info, n);
     for (size_t i = 0; i < g->n; i++) {
         source *s = &g->sources[i];
         s->peer = info[i].peer;
@@ -92,35 +91,41 @@ static tine_error list_workers(gathering *g) {
     return TINE_OK;
 }
 
+static void listen_to(tine_coordinator *c,
+                      void (*fn)(void *arg, tine_peer peer, const tine_message *m), void *arg) {
+    c->listener = fn;
+    c->listener_arg = arg;
+}
+
 static void tell_all(tine_coordinator *c, gathering *g, uint32_t what) {
     tine_message m = {.type = TINE_MSG_TRACE, .flags = what};
-    for (size_t i = 0; i < g->n; i++) tine_loop_send(c->loop, g->sources[i].peer, &m);
+    for (size_t i = 0; i < g->n; i++) tine_coordinator_send(c, g->sources[i].peer, &m);
 }
 
 tine_error tine_coordinator_trace_start(tine_coordinator *c) {
     gathering g = {.c = c};
     tine_error e = tine_trace_record(true);
     if (e != TINE_OK) return e;
-    tine_loop_lock(c->loop);
-    tine_loop_claim(c->loop);
-    tine_scheduler_trace(c->loop->scheduler, true);
+    tine_coordinator_lock(c);
+    tine_coordinator_enter(c);
+    tine_scheduler_trace(c->scheduler, true);
     e = list_workers(&g);
     if (e == TINE_OK) tell_all(c, &g, 1);
-    tine_loop_yield(c->loop);
-    tine_loop_unlock(c->loop);
+    tine_coordinator_leave(c);
+    tine_coordinator_unlock(c);
     free(g.sources);
     return e;
 }
 
-/* As the driver, until everyone is asked. */
+/* Runs the loop until every worker is asked. */
 static void gather(gathering *g, int64_t deadline) {
-    tine_loop *l = g->c->loop;
-    tine_loop_listen(l, heard, g);
-    tell_all(g->c, g, 2);
+    tine_coordinator *c = g->c;
+    listen_to(c, heard, g);
+    tell_all(c, g, 2);
     for (size_t i = 0; i < g->n; i++)
         if (g->sources[i].remote) ask_clock(g, &g->sources[i]);
-    tine_loop_yield(l);
-    if (tine_loop_until(l, all_heard, g, deadline) == TINE_OK) return;
+    tine_coordinator_leave(c);
+    if (tine_coordinator_until(c, all_heard, g, deadline) == TINE_OK) return;
     for (size_t i = 0; i < g->n; i++)
         if (!g->sources[i].events)
             tine_log(TINE_LOG_WARN, "the trace lacks %s: it did not answer", g->sources[i].name);
@@ -138,7 +143,8 @@ static tine_error write_file(gathering *g, const char *path) {
         for (size_t i = 0; i < g->n; i++) {
             source *s = &g->sources[i];
             tine_trace_process *p = &all[i + 1];
-            *p = (tine_trace_process){.name = s->name, .events = &s->events, .n_events = s->events != NULL};
+            *p = (tine_trace_process){
+                .name = s->name, .events = &s->events, .n_events = s->events != NULL};
             tine_clock_estimate(&s->clock, tine_clock_ns(), &p->offset_ns, &p->error_ns);
         }
         e = tine_trace_json(path, all, g->n + 1);
@@ -150,15 +156,15 @@ static tine_error write_file(gathering *g, const char *path) {
 
 tine_error tine_coordinator_trace_write(tine_coordinator *c, const char *path, double seconds) {
     gathering g = {.c = c};
-    tine_loop_lock(c->loop);
-    tine_loop_claim(c->loop);
+    tine_coordinator_lock(c);
+    tine_coordinator_enter(c);
     tine_error e = list_workers(&g);
     if (e == TINE_OK)
         gather(&g, tine_clock_ns() + (int64_t)(seconds * 1e9));
     else
-        tine_loop_yield(c->loop);
-    tine_loop_listen(c->loop, NULL, NULL);
-    tine_loop_unlock(c->loop);
+        tine_coordinator_leave(c);
+    listen_to(c, NULL, NULL);
+    tine_coordinator_unlock(c);
     if (e == TINE_OK) e = write_file(&g, path);
     for (size_t i = 0; i < g.n; i++) tine_payload_unref(g.sources[i].events);
     free(g.sources);

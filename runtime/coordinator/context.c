@@ -1,0 +1,134 @@
+/* The coordinator as a context: what fork and wait do in the user's program. See context.h for the contract of each
+ * operation, objects.c for puts and modules. */
+#include <stdlib.h>
+
+#include "runtime/coordinator/internal.h"
+#include "runtime/trace/trace.h"
+#include "transport/base/clock.h"
+
+static tine_coordinator *coordinator_of(tine_context *c) { return (tine_coordinator *)c; }
+
+static void context_lock(tine_context *c) { tine_coordinator_lock(coordinator_of(c)); }
+static void context_unlock(tine_context *c) { tine_coordinator_unlock(coordinator_of(c)); }
+
+/* ---- fork ---- */
+
+static bool has_room(void *arg) {
+    tine_coordinator *c = arg;
+    tine_scheduler_stats s;
+    tine_scheduler_stats_get(c->scheduler, &s);
+    return s.ready < c->max_pending && s.ready_bytes < c->max_pending_bytes;
+}
+
+static tine_error context_admit(tine_context *context, bool may_wait) {
+    tine_coordinator *c = coordinator_of(context);
+    tine_coordinator_preempt(c);
+    if (c->stopping) return tine_coordinator_over();
+    if (has_room(c)) return TINE_OK;
+    if (!may_wait) {
+        tine_coordinator_poll(c); /* a program may try in a loop */
+        return has_room(c) ? TINE_OK
+                           : tine_error_set(TINE_EAGAIN,
+                                            "%zu tasks have not started yet (TINE_MAX_PENDING)",
+                                            c->max_pending);
+    }
+    tine_error e = tine_coordinator_until(c, has_room, c, INT64_MAX);
+    return e == TINE_ESTATE ? TINE_OK : e; /* a callback cannot wait: the limit gives way */
+}
+
+static tine_error context_submit(tine_context *context, tine_future *f, void *host,
+                                 const tine_target *t, uint32_t flags, tine_payload *payload) {
+    (void)host;
+    tine_coordinator *c = coordinator_of(context);
+    if (c->stopping) return tine_coordinator_over();
+    uint64_t ticket = ++c->last_ticket;
+    f->ticket = ticket;
+    f->flow = tine_trace_flow(0, ticket);
+    int64_t began = tine_trace_begin();
+    tine_idmap_put(&c->tickets, ticket, tine_ref_future_(f));
+    tine_error e = tine_scheduler_fork(c->scheduler, ticket, t, flags, payload);
+    if (e != TINE_OK) {
+        tine_future_unref(tine_idmap_remove(&c->tickets, ticket));
+        return tine_coordinator_refused(e, "a fork");
+    }
+    tine_trace_fork(f->flow, t->name);
+    tine_trace_end(TINE_TRACE_FORK, began, t->name);
+    tine_coordinator_push(c);
+    return TINE_OK;
+}
+
+/* ---- wait ---- */
+
+typedef struct awaited {
+    tine_future *const *futures;
+    size_t n, at; /* all before `at` are done */
+    bool any;
+} awaited;
+
+static bool are_done(void *arg) {
+    awaited *a = arg;
+    if (a->any) {
+        for (size_t i = 0; i < a->n; i++)
+            if (tine_future_is_done(a->futures[i])) return true;
+        return false;
+    }
+    while (a->at < a->n && tine_future_is_done(a->futures[a->at])) a->at++;
+    return a->at == a->n;
+}
+
+static tine_error context_wait(tine_context *context, tine_future *const *f, size_t n, bool any,
+                               int64_t deadline) {
+    awaited a = {f, n, 0, any};
+    int64_t began = tine_trace_begin();
+    tine_error e = tine_coordinator_until(coordinator_of(context), are_done, &a, deadline);
+    if (tine_tracing()) {
+        for (size_t i = 0; i < n; i++)
+            if (tine_future_is_done(f[i])) tine_trace_wait(f[i]->flow, "");
+        tine_trace_end(TINE_TRACE_WAIT, began, n == 1 ? "wait" : any ? "wait_any" : "wait_all");
+    }
+    return e;
+}
+
+static char *context_describe(tine_context *c, const tine_future *f) {
+    return tine_scheduler_describe(coordinator_of(c)->scheduler, f->ticket);
+}
+
+/* ---- the rest of the table ---- */
+
+static void context_defer(tine_context *c, void (*fn)(void *arg), void *arg, void *host) {
+    (void)host;
+    tine_coordinator_defer(coordinator_of(c), fn, arg);
+}
+
+static void instance_await(tine_context *context) {
+    tine_coordinator *c = coordinator_of(context);
+    pthread_cond_wait(&c->instance_made, &c->lock);
+}
+
+static bool instance_may_await(tine_context *c) {
+    (void)c;
+    return !tine_coordinator_in_callback();
+}
+
+static void instance_made(tine_context *c) {
+    pthread_cond_broadcast(&coordinator_of(c)->instance_made);
+}
+
+static void context_free(tine_context *c) { tine_coordinator_delete(coordinator_of(c)); }
+
+const tine_context_ops tine_coordinator_ops = {
+    .lock = context_lock,
+    .unlock = context_unlock,
+    .admit = context_admit,
+    .submit = context_submit,
+    .wait = context_wait,
+    .describe = context_describe,
+    .object = tine_coordinator_object,
+    .object_payload = tine_coordinator_object_payload,
+    .object_gone = tine_coordinator_object_gone,
+    .defer = context_defer,
+    .instance_await = instance_await,
+    .instance_may_await = instance_may_await,
+    .instance_made = instance_made,
+    .free = context_free,
+};

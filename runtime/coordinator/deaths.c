@@ -1,0 +1,115 @@
+/* Deaths of local workers. The supervisor knows why a process ended, the transport knows when the last of what it sent
+ * has arrived. Its tasks are settled when both have reported, or the second report is overdue, so that finished work
+ * counts and errors name the signal. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/coordinator/internal.h"
+#include "transport/base/clock.h"
+
+enum { OVERDUE_NS = 1000000000 };
+
+static coordinator_death *death_of(tine_coordinator *c, uint32_t pid) {
+    coordinator_death *d;
+    LIST_FOREACH (d, &c->deaths, entry)
+        if (d->pid == pid) return d;
+    d = calloc(1, sizeof *d);
+    if (!d) return NULL;
+    d->pid = pid;
+    d->due = tine_clock_ns() + OVERDUE_NS;
+    LIST_INSERT_HEAD(&c->deaths, d, entry);
+    return d;
+}
+
+static void death_free(coordinator_death *d) {
+    LIST_REMOVE(d, entry);
+    free(d->reason);
+    free(d);
+}
+
+void tine_coordinator_peer_lost(tine_coordinator *c, tine_peer peer, const char *reason) {
+    tine_worker_info info;
+    coordinator_death *d = NULL;
+    if (tine_scheduler_worker(c->scheduler, peer, &info) && info.token && info.token[0] != 0)
+        d = death_of(c, info.pid);
+    if (!d) {
+        tine_scheduler_peer_lost(c->scheduler, peer, reason);
+        return;
+    }
+    d->lost = peer;
+    snprintf(d->transport_reason, sizeof d->transport_reason, "%s", reason);
+}
+
+void tine_coordinator_worker_died(tine_coordinator *c, uint32_t pid, const char *reason) {
+    tine_coordinator_lock(c);
+    coordinator_death *d = death_of(c, pid);
+    if (d && !d->reason) d->reason = strdup(reason);
+    tine_link_wake(&c->link);
+    tine_coordinator_unlock(c);
+}
+
+/* The local worker of this process id; 0: none has joined. */
+static tine_peer peer_of_pid(tine_coordinator *c, uint32_t pid) {
+    tine_worker_info info[64];
+    tine_worker_info *all = info;
+    size_t n = tine_scheduler_workers(c->scheduler, info, 64);
+    tine_peer found = 0;
+    if (n > 64) {
+        all = calloc(n, sizeof *all);
+        if (!all) return 0;
+        n = tine_scheduler_workers(c->scheduler, all, n);
+    }
+    for (size_t i = 0; i < n && found == 0; i++)
+        if (all[i].token && all[i].token[0] != 0 && all[i].pid == pid) found = all[i].peer;
+    if (all != info) free(all);
+    return found;
+}
+
+static bool is_complete(const coordinator_death *d) { return d->reason && d->lost != 0; }
+
+static void settle_death(tine_coordinator *c, coordinator_death *d) {
+    tine_peer peer = d->lost != 0 ? d->lost : peer_of_pid(c, d->pid);
+    const char *reason = d->reason ? d->reason : d->transport_reason;
+    tine_worker_info info;
+    if (!d->reason && c->unreachable && tine_scheduler_worker(c->scheduler, peer, &info))
+        c->unreachable(info.pid, info.token);
+    if (peer != 0) tine_scheduler_peer_lost(c->scheduler, peer, reason);
+    if (peer != 0 && d->lost == 0) tine_link_drop(&c->link, peer, false, reason);
+    death_free(d);
+}
+
+int64_t tine_coordinator_deaths_due(const tine_coordinator *c) {
+    int64_t due = INT64_MAX;
+    const coordinator_death *d;
+    LIST_FOREACH (d, &c->deaths, entry) {
+        if (is_complete(d)) return 0;
+        if (d->due < due) due = d->due;
+    }
+    return due;
+}
+
+void tine_coordinator_settle_deaths(tine_coordinator *c, int64_t now) {
+    for (coordinator_death *d = LIST_FIRST(&c->deaths), *next; d; d = next) {
+        next = LIST_NEXT(d, entry);
+        if (is_complete(d) || now >= d->due) settle_death(c, d);
+    }
+}
+
+void tine_coordinator_on_unreachable(tine_coordinator *c,
+                                     void (*fn)(uint32_t pid, const char *token)) {
+    c->unreachable = fn;
+}
+
+void tine_coordinator_deaths_free(tine_coordinator *c) {
+    while (!LIST_EMPTY(&c->deaths)) death_free(LIST_FIRST(&c->deaths));
+}
+
+void tine_coordinator_workers_gone(tine_coordinator *c, const char *reason) {
+    tine_coordinator_lock(c);
+    c->no_workers = true;
+    tine_scheduler_workers_gone(c->scheduler, reason);
+    tine_coordinator_push(c);
+    tine_link_wake(&c->link);
+    tine_coordinator_unlock(c);
+}

@@ -1,0 +1,71 @@
+/* What the event loop moves: events of the link to the scheduler, actions of the scheduler to the link and to futures. */
+#include "runtime/coordinator/internal.h"
+#include "transport/base/assert.h"
+#include "transport/base/clock.h"
+#include "transport/base/log.h"
+
+/* ---- from the link ---- */
+
+static void on_up(void *ctx, tine_peer peer) {
+    tine_coordinator *c = ctx;
+    tine_scheduler_peer_up(c->scheduler, peer, tine_clock_ns());
+}
+
+static void on_message(void *ctx, tine_peer peer, const tine_message *m) {
+    tine_coordinator *c = ctx;
+    if (m->type == TINE_MSG_PONG || m->type == TINE_MSG_EVENTS) {
+        if (c->listener) c->listener(c->listener_arg, peer, m);
+        return;
+    }
+    /* the scheduler looks at the time of a HELLO alone */
+    tine_scheduler_message(c->scheduler, peer, m, m->type == TINE_MSG_HELLO ? tine_clock_ns() : 0);
+}
+
+static void on_invalid(void *ctx, tine_peer peer, tine_error e, const char *why) {
+    tine_coordinator *c = ctx;
+    (void)e;
+    tine_scheduler_garbage(c->scheduler, peer, why);
+}
+
+static void on_lost(void *ctx, tine_peer peer, bool bad, const char *reason) {
+    tine_coordinator *c = ctx;
+    if (bad)
+        tine_log(TINE_LOG_WARN, "dropped a peer at %s: %s",
+                 c->link.transport->ops->url(c->link.transport), reason);
+    tine_coordinator_peer_lost(c, peer, reason);
+}
+
+const tine_link_handler tine_coordinator_events = {on_up, on_message, on_invalid, on_lost};
+
+/* ---- from the scheduler ---- */
+
+void tine_coordinator_send(tine_coordinator *c, tine_peer peer, const tine_message *m) {
+    tine_error e = tine_link_send(&c->link, peer, m);
+    if (e == TINE_OK) return;
+    const char *why = e == TINE_ENOMEM ? "a message to it could not be encoded"
+                                       : "a frame could not be sent to it";
+    tine_log(TINE_LOG_ERROR, "a worker is dropped: %s (%s)", why, tine_message_name(m));
+    tine_link_drop(&c->link, peer, false, why);
+}
+
+static void complete_future(tine_coordinator *c, const tine_scheduler_action *a) {
+    tine_future *f = tine_idmap_remove(&c->tickets, a->ticket);
+    TINE_ASSERT_TRUE(f);
+    tine_future_complete(f, a->status, a->payload, a->text);
+    tine_future_unref(f);
+}
+
+bool tine_coordinator_act(tine_coordinator *c) {
+    tine_scheduler_action a;
+    bool did = false;
+    while (tine_scheduler_next(c->scheduler, &a)) {
+        did = true;
+        switch (a.kind) {
+        case TINE_SCHEDULER_SEND: tine_coordinator_send(c, a.peer, &a.message); break;
+        case TINE_SCHEDULER_COMPLETE: complete_future(c, &a); break;
+        case TINE_SCHEDULER_DROP: tine_link_drop(&c->link, a.peer, a.bad, a.text); break;
+        case TINE_SCHEDULER_LOG: tine_log(a.level, "%s", a.text); break;
+        }
+    }
+    return did;
+}

@@ -1,0 +1,148 @@
+/* What the coordinator's files share: coordinator.c (its life), loop.c (which thread runs the event loop), events.c (what
+ * comes from the link and from the scheduler), context.c (the program's calls), deaths.c (local workers that end),
+ * gather.c (the profile). */
+#ifndef TINE_RUNTIME_COORDINATOR_INTERNAL_H
+#define TINE_RUNTIME_COORDINATOR_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/queue.h>
+
+#include "runtime/api/context.h"
+#include "runtime/coordinator/coordinator.h"
+#include "runtime/link/link.h"
+#include "runtime/scheduler/scheduler.h"
+
+/* A callback that is due. */
+typedef struct coordinator_callback {
+    STAILQ_ENTRY(coordinator_callback) entry;
+    void (*fn)(void *arg);
+    void *arg;
+} coordinator_callback;
+
+/* The two halves of a local worker's death, of which either may come first: the supervisor's report (reason) and the
+ * transport's LOST (peer), after which nothing it sent can be under way. */
+typedef struct coordinator_death {
+    LIST_ENTRY(coordinator_death) entry;
+    uint32_t pid;
+    char *reason;   /* NULL: not reported yet */
+    tine_peer lost; /* 0: not lost yet */
+    int64_t due;    /* settled by then with what is known */
+    char transport_reason[128];
+} coordinator_death;
+
+struct tine_coordinator {
+    tine_context context; /* first */
+
+    pthread_mutex_t lock; /* of all below, except the list of changed handles */
+    tine_scheduler *scheduler;
+    tine_link link;
+    tine_idmap tickets; /* forks under way: ticket to future, a reference on each */
+    uint64_t last_ticket;
+    size_t max_pending, max_pending_bytes;
+
+    /* Who runs the event loop. */
+    bool running;          /* a thread does */
+    bool progress_running; /* it is the progress thread */
+    bool blocked;          /* it is in the transport's wait, without the lock */
+    unsigned n_preempting; /* threads that want the progress thread to stop */
+    unsigned n_entering;   /* threads in tine_coordinator_enter */
+    unsigned n_waiting;    /* threads in tine_coordinator_until */
+    unsigned n_sleeping;   /* threads asleep on `changed` */
+    uint64_t runs;         /* how often another thread than the progress thread began to run it */
+    unsigned pushes;
+    pthread_cond_t changed; /* to threads that wait while another runs the loop */
+    pthread_cond_t instance_made;
+
+    pthread_t progress;
+    pthread_cond_t progress_due;
+    bool progress_started;
+    bool progress_long_tick; /* it sleeps long, and is to be woken when the loop becomes free */
+
+    bool stopping;
+    bool stopped;    /* every future is done */
+    bool no_workers; /* no worker will be started any more */
+    STAILQ_HEAD(, coordinator_callback) callbacks;
+    LIST_HEAD(, coordinator_death) deaths;
+    void (*unreachable)(uint32_t pid, const char *token);
+    /* where PONG and EVENTS go; NULL: they are dropped */
+    void (*listener)(void *arg, tine_peer peer, const tine_message *m);
+    void *listener_arg;
+
+    pthread_mutex_t handles_lock;
+    atomic_bool handles_changed; /* the list is not empty */
+    struct coordinator_handle {
+        tine_object id;
+        int change; /* 1: one handle more on the object, -1: one less */
+    } * handles;
+    size_t n_handles, room_handles;
+};
+
+/* ---- loop.c; all but lock are called with the lock ---- */
+
+void tine_coordinator_lock(tine_coordinator *c);
+void tine_coordinator_unlock(tine_coordinator *c); /* runs release callbacks that are due */
+/* Blocks until ready(arg), running the loop if no other thread does. Releases the lock while it blocks. Errors: ETIMEDOUT
+ * past `deadline`; ESTATE inside a callback, which would wait for itself; ECANCELED when stopped. */
+tine_error tine_coordinator_until(tine_coordinator *c, bool (*ready)(void *arg), void *arg,
+                                  int64_t deadline);
+/* Stops the progress thread if it runs the loop, so that what follows is sent by this thread. Releases the lock
+ * meanwhile. In a callback it does nothing. */
+void tine_coordinator_preempt(tine_coordinator *c);
+/* Waits until no thread runs the loop and makes this thread the one that does, until leave. Releases the lock meanwhile.
+ * In a callback, which the running thread calls, both do nothing. */
+void tine_coordinator_enter(tine_coordinator *c);
+void tine_coordinator_leave(tine_coordinator *c);
+/* Receives what has come, unless another thread runs the loop. Does not block. */
+void tine_coordinator_poll(tine_coordinator *c);
+/* After calls to the scheduler: carries out its actions now, or leaves them to the thread that runs the loop. */
+void tine_coordinator_push(tine_coordinator *c);
+/* fn(arg) is called by the thread that runs the loop, without the lock; at once where there is no memory. */
+void tine_coordinator_defer(tine_coordinator *c, void (*fn)(void *arg), void *arg);
+/* Everything that can be done without blocking; *next: when there is something to do again. True if anything was done. */
+bool tine_coordinator_work(tine_coordinator *c, int64_t *next);
+/* One run through the loop: works, or blocks until there is work or `deadline` passes. */
+void tine_coordinator_turn(tine_coordinator *c, int64_t deadline);
+void tine_coordinator_sleep(tine_coordinator *c); /* until something changes */
+
+tine_error tine_coordinator_progress_start(tine_coordinator *c);
+void tine_coordinator_progress_join(tine_coordinator *c); /* without the lock, after `stopping` */
+
+/* ---- events.c; with the lock, by the thread that runs the loop ---- */
+
+extern const tine_link_handler tine_coordinator_events;
+bool tine_coordinator_act(
+    tine_coordinator *c); /* carries out the scheduler's actions; false: there was none */
+void tine_coordinator_send(tine_coordinator *c, tine_peer peer,
+                           const tine_message *m); /* past the scheduler */
+
+/* ---- context.c, objects.c ---- */
+
+extern const tine_context_ops tine_coordinator_ops;
+void tine_coordinator_objects_init(
+    tine_coordinator *c); /* encoder, decoder, owner of the context */
+tine_error tine_coordinator_object(tine_context *context, void *host, const char *class_name,
+                                   tine_payload *payload, tine_object *out);
+tine_error tine_coordinator_object_payload(tine_context *context, tine_object id,
+                                           tine_payload **payload, char **class_name);
+bool tine_coordinator_object_gone(tine_context *context, tine_object id);
+void tine_coordinator_set_owner(
+    tine_coordinator *c); /* which is told of handles on objects; NULL: none */
+void tine_coordinator_count_handles(
+    tine_coordinator *c); /* with the lock: tells the scheduler of changed handles */
+
+/* ---- coordinator.c ---- */
+
+tine_error tine_coordinator_over(void); /* ESTATE: shut down */
+/* The sentence for the scheduler's refusal of `what` ("a fork"). */
+tine_error tine_coordinator_refused(tine_error e, const char *what);
+void tine_coordinator_delete(tine_coordinator *c); /* when the last future is gone */
+
+/* ---- deaths.c; with the lock ---- */
+
+void tine_coordinator_peer_lost(tine_coordinator *c, tine_peer peer, const char *reason);
+int64_t tine_coordinator_deaths_due(const tine_coordinator *c); /* INT64_MAX: none is under way */
+void tine_coordinator_settle_deaths(tine_coordinator *c, int64_t now);
+void tine_coordinator_deaths_free(tine_coordinator *c);
+
+#endif

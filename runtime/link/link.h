@@ -1,0 +1,82 @@
+/* A link: messages over a transport, for the coordinator and for workers alike.
+ *
+ * Sending encodes a message and gives the frame to the transport. While the transport has no room for a peer (-EAGAIN),
+ * frames to that peer wait in its backlog, in order, until the transport reports WRITABLE. Receiving takes events from
+ * the transport, decodes frames and calls the handler, for a bounded number of events and bytes per call, so that the
+ * caller acts on what came before it receives more.
+ *
+ * A link is used by one thread at a time, as its transport is; only tine_link_wake may be called from any thread. While
+ * the thread that handles messages is busy, another thread may take its place with tine_link_collect: events that it
+ * receives wait, undecoded, for the next tine_link_receive. */
+#ifndef TINE_RUNTIME_LINK_LINK_H
+#define TINE_RUNTIME_LINK_LINK_H
+
+#include <sys/queue.h>
+
+#include "runtime/wire/message.h"
+#include "transport/base/idmap.h"
+#include "transport/base/ring.h"
+#include "transport/transport.h"
+
+/* What tine_link_receive calls. Pointers are borrowed for the call. */
+typedef struct tine_link_handler {
+    void (*up)(void *ctx, tine_peer peer);
+    void (*message)(void *ctx, tine_peer peer, const tine_message *m);
+    /* A frame that is no message (EPROTO), or that could not be decoded (ENOMEM): `why`. The
+     * handler drops the peer. */
+    void (*invalid)(void *ctx, tine_peer peer, tine_error e, const char *why);
+    /* bad: the peer broke the framing */
+    void (*lost)(void *ctx, tine_peer peer, bool bad, const char *reason);
+} tine_link_handler;
+
+typedef struct tine_backlog tine_backlog;
+
+typedef struct tine_link {
+    tine_transport *transport;
+    const tine_link_handler *handler;
+    void *ctx;
+    tine_idmap by_peer; /* backlogs; only peers that have one */
+    LIST_HEAD(, tine_backlog) backlogs;
+    tine_ring collected; /* of tine_event */
+} tine_link;
+
+/* Takes over the transport. `handler` lives as long as the link. */
+void tine_link_init(tine_link *l, tine_transport *t, const tine_link_handler *handler, void *ctx);
+/* Frees the transport, the backlogs and what was collected. Accepts a zeroed link. */
+void tine_link_fini(tine_link *l);
+
+/* TINE_OK: the frame is sent or in the backlog, or the peer is gone and its LOST is on the way.
+ * Else the message is not sent and the connection is of no more use: ENOMEM (no memory, or past a
+ * frame's limits), EIO (refused by the transport). Never blocks. */
+tine_error tine_link_send(tine_link *l, tine_peer peer, const tine_message *m);
+bool tine_link_has_backlog(const tine_link *l);
+/* Sends what the transport takes now of all backlogs. */
+void tine_link_flush(tine_link *l);
+/* Whether only calls of this link move something on: a backlog, or a large frame part sent or
+ * received. */
+bool tine_link_busy(tine_link *l);
+
+/* Handles what has come, collected events first. How many events; 0: none has come; -EIO: the
+ * transport is broken. Never blocks. */
+int tine_link_receive(tine_link *l);
+
+typedef enum tine_link_collected {
+    TINE_LINK_NOTHING,   /* has come */
+    TINE_LINK_COLLECTED, /* one event */
+    TINE_LINK_FULL,      /* no memory, or the queue's limit: receive first */
+    TINE_LINK_ENDED      /* a peer was lost, or the transport is broken: receive says so too */
+} tine_link_collected;
+/* Receives one event without handling it, and sends on what WRITABLE allows. Never blocks. */
+tine_link_collected tine_link_collect(tine_link *l);
+
+/* Blocks as the transport's wait; returns at once if collected events wait. */
+void tine_link_wait(tine_link *l, int64_t timeout_ns);
+/* From any thread. */
+void tine_link_wake(tine_link *l);
+/* Ends one connection: LOST follows with this reason. */
+void tine_link_drop(tine_link *l, tine_peer peer, bool bad, const char *reason);
+/* Sends nothing new, flushes what the transport has taken, for at most its linger time. Accepts a
+ * zeroed link. */
+void tine_link_close(tine_link *l);
+
+#endif

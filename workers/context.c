@@ -1,0 +1,336 @@
+/* The worker as a context: what a task's calls do. Fork goes to the executor, wait suspends the fiber. A worker is one
+ * thread, so there is nothing to lock; "the lock" of the contract (context.h) is that nothing here is interrupted except
+ * where a fiber suspends. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/api/instances.h"
+#include "runtime/trace/trace.h"
+#include "transport/base/assert.h"
+#include "transport/base/clock.h"
+#include "workers/internal.h"
+
+static tine_worker *worker_of(tine_context *c) { return (tine_worker *)c; }
+static void context_no_lock(tine_context *c) { (void)c; }
+
+/* ---- fork ---- */
+
+static void context_hold(tine_context *c, void *host) {
+    (void)c;
+    ((tine_attempt *)host)->held++;
+}
+
+static void context_unhold(tine_context *c, void *host) {
+    (void)c;
+    tine_attempt *a = host;
+    if (--a->held == 0 && a->finishing) tine_attempt_wake(a);
+}
+
+/* ---- forks that wait for credit ---- */
+
+static void worker_fork_free(worker_fork *f) {
+    tine_payload_unref(f->payload);
+    free(f->name);
+    free(f->method);
+    free(f);
+}
+
+/* Takes the first one off the queue. */
+static void worker_fork_drop(tine_worker *w) {
+    worker_fork *f = STAILQ_FIRST(&w->forks);
+    STAILQ_REMOVE_HEAD(&w->forks, entry);
+    context_unhold(&w->context, f->parent);
+    worker_fork_free(f);
+}
+
+static tine_error worker_fork_queue(tine_worker *w, uint64_t ticket, tine_attempt *parent,
+                                    const tine_target *t, uint32_t flags, tine_payload *payload) {
+    worker_fork *f = calloc(1, sizeof *f);
+    if (f) f->name = strdup(t->name);
+    if (f && t->method) f->method = strdup(t->method);
+    if (!f || !f->name || (t->method && !f->method)) {
+        if (f) worker_fork_free(f);
+        return tine_error_set(TINE_ENOMEM, "no memory for a fork");
+    }
+    f->ticket = ticket;
+    f->parent = parent;
+    f->object = t->object;
+    f->flags = flags;
+    f->payload = tine_payload_ref(payload);
+    context_hold(&w->context, parent);
+    STAILQ_INSERT_TAIL(&w->forks, f, entry);
+    return TINE_OK;
+}
+
+static tine_error worker_fork_submit(tine_worker *w, const worker_fork *f) {
+    tine_target t = {f->name, f->method, f->object};
+    return tine_executor_fork(w->executor, f->parent->task.task, f->ticket, &t, f->flags,
+                              f->payload);
+}
+
+void tine_worker_credit(tine_worker *w) {
+    while (!STAILQ_EMPTY(&w->forks)) {
+        worker_fork *f = STAILQ_FIRST(&w->forks);
+        tine_error e = worker_fork_submit(w, f);
+        if (e == TINE_EAGAIN) return;
+        if (e != TINE_OK)
+            tine_worker_complete(w, f->ticket, e, NULL, "the coordinator has stopped");
+        worker_fork_drop(w);
+    }
+    tine_attempt *a;
+    LIST_FOREACH (a, &w->attempts, live)
+        if (a->waits_for_credit) tine_attempt_wake(a);
+}
+
+void tine_worker_forks_drop(tine_worker *w) {
+    while (!STAILQ_EMPTY(&w->forks)) worker_fork_drop(w);
+}
+
+/* ---- fork ---- */
+
+static tine_error context_admit(tine_context *c, bool may_wait) {
+    tine_worker *w = worker_of(c);
+    tine_attempt *a = w->current;
+    if (STAILQ_EMPTY(&w->forks) || !a) return TINE_OK;
+    if (!may_wait)
+        return tine_error_set(TINE_EAGAIN, "too many forks of this worker have not started yet");
+    a->waits_for_credit = true;
+    while (!STAILQ_EMPTY(&w->forks) && !w->stopping) tine_attempt_suspend(a);
+    a->waits_for_credit = false;
+    return TINE_OK;
+}
+
+static tine_error context_submit(tine_context *c, tine_future *f, void *host, const tine_target *t,
+                                 uint32_t flags, tine_payload *payload) {
+    tine_worker *w = worker_of(c);
+    tine_attempt *a = host;
+    if (!a) return tine_error_set(TINE_ESTATE, "a fork on a worker must come from a task");
+    if (w->stopping) return tine_error_set(TINE_ECANCELED, "the coordinator has stopped");
+    int64_t began = tine_trace_begin();
+    uint64_t ticket = ++w->last_ticket;
+    f->flow = tine_trace_flow(tine_executor_epoch(w->executor), ticket);
+    tine_idmap_put(&w->tickets, ticket, tine_ref_future_(f));
+    tine_error e = STAILQ_EMPTY(&w->forks)
+                       ? tine_executor_fork(w->executor, a->task.task, ticket, t, flags, payload)
+                       : TINE_EAGAIN;
+    if (e == TINE_EAGAIN) e = worker_fork_queue(w, ticket, a, t, flags, payload);
+    if (e != TINE_OK) {
+        tine_future_unref(tine_idmap_remove(&w->tickets, ticket));
+        return e;
+    }
+    tine_trace_fork(f->flow, t->name);
+    if (w->current) tine_worker_act(w); /* sends it now: this task may compute for long */
+    tine_trace_end(TINE_TRACE_FORK, began, t->name);
+    return TINE_OK;
+}
+
+/* ---- wait ---- */
+
+typedef struct attempt_waiter {
+    tine_waiter waiter;
+    tine_attempt *attempt;
+} attempt_waiter;
+
+static void awaited_future_done(tine_waiter *w, tine_future *f) {
+    (void)f;
+    tine_attempt *a = ((attempt_waiter *)w)->attempt;
+    if (a->missing > 0 && --a->missing == 0) tine_attempt_wake(a);
+}
+
+static void await_futures(tine_attempt *a, tine_future *const *f, size_t n, bool any,
+                          attempt_waiter *waiters) {
+    size_t pending = 0;
+    for (size_t i = 0; i < n; i++) {
+        waiters[i] = (attempt_waiter){.waiter.fn = awaited_future_done, .attempt = a};
+        if (tine_future_is_done(f[i])) continue;
+        tine_future_await(f[i], &waiters[i].waiter);
+        pending++;
+    }
+    a->missing = any ? 1 : pending;
+}
+
+static tine_error context_wait(tine_context *c, tine_future *const *f, size_t n, bool any,
+                               int64_t deadline) {
+    tine_worker *w = worker_of(c);
+    tine_attempt *a = w->current;
+    if (!a)
+        return tine_error_set(
+            TINE_ESTATE, "a callback cannot wait: it runs on the thread that would have to answer");
+    if (deadline != INT64_MAX && deadline <= tine_clock_ns()) return TINE_ETIMEDOUT;
+    attempt_waiter few[8], *waiters = n <= 8 ? few : malloc(n * sizeof *waiters);
+    if (!waiters) return tine_error_set(TINE_ENOMEM, "no memory to wait for %zu futures", n);
+    await_futures(a, f, n, any, waiters);
+    a->deadline = deadline;
+    a->timed_out = false;
+    w->n_timed += deadline != INT64_MAX;
+    while (a->missing > 0 && !a->timed_out) tine_attempt_suspend(a);
+    w->n_timed -= deadline != INT64_MAX;
+    a->deadline = INT64_MAX;
+    bool timed_out = a->missing > 0;
+    a->missing = 0;
+    for (size_t i = 0; i < n; i++) {
+        tine_future_forget(f[i], &waiters[i].waiter);
+        if (tine_tracing() && tine_future_is_done(f[i])) tine_trace_wait(f[i]->flow, "");
+    }
+    if (waiters != few) free(waiters);
+    return timed_out ? TINE_ETIMEDOUT : TINE_OK;
+}
+
+/* ---- objects ---- */
+
+static void value_keep(tine_worker *w, tine_object id, tine_value *value) {
+    worker_value *k = calloc(1, sizeof *k);
+    if (!k) return; /* it is decoded again the next time */
+    k->id = id;
+    k->value = tine_value_ref(value);
+    LIST_INSERT_HEAD(&w->values, k, entry);
+    tine_idmap_put(&w->value_by_id, id, k);
+}
+
+static void value_drop(worker_value *k) {
+    LIST_REMOVE(k, entry);
+    tine_value_unref(k->value);
+    free(k);
+}
+
+static tine_value *put_value(void *ctx, tine_object id) {
+    tine_worker *w = ctx;
+    worker_value *k = tine_idmap_get(&w->value_by_id, id);
+    if (k) return tine_value_ref(k->value);
+    tine_payload *payload;
+    const char *class_name;
+    if (!tine_executor_fetch(w->executor, id, &payload, &class_name)) return NULL;
+    tine_value *plain = NULL, *value;
+    if (tine_payload_value(payload, &w->context.decoder, &plain) != TINE_OK) return NULL;
+    value = tine_value_as_object(plain, id, NULL);
+    if (value) tine_pool_forget(&value->handle);
+    tine_value_unref(plain);
+    if (value) value_keep(w, id, value);
+    return value;
+}
+
+void tine_worker_forget(tine_worker *w, tine_object id) {
+    worker_value *k = tine_idmap_remove(&w->value_by_id, id);
+    if (k) value_drop(k);
+    tine_instance_forget(&w->context, id);
+}
+
+/* A handle on a dropped object may live on in a task's own memory: then the value itself is
+ * sent. */
+static bool by_reference(void *ctx, tine_object id) {
+    tine_worker *w = ctx;
+    tine_payload *payload;
+    const char *class_name;
+    return tine_object_is_module(id) || tine_idmap_get(&w->value_by_id, id) ||
+           tine_executor_fetch(w->executor, id, &payload, &class_name);
+}
+
+static tine_error context_object(tine_context *c, void *host, const char *class_name,
+                                 tine_payload *payload, tine_object *out) {
+    tine_worker *w = worker_of(c);
+    tine_attempt *a = host;
+    if (!a) return tine_error_set(TINE_ESTATE, "an object on a worker must come from a task");
+    tine_error e = tine_executor_put(w->executor, a->task.task, class_name, payload, out);
+    if (e == TINE_OK && w->current) tine_worker_act(w);
+    return e;
+}
+
+static tine_error context_object_payload(tine_context *c, tine_object id, tine_payload **payload,
+                                         char **class_name) {
+    tine_worker *w = worker_of(c);
+    tine_attempt *a = w->current;
+    const char *class;
+    if (!a)
+        return tine_error_set(TINE_ESTATE, "a callback cannot call a module that is not here yet");
+    while (!tine_executor_fetch(w->executor, id, payload, &class)) {
+        if (w->stopping) return tine_error_set(TINE_ECANCELED, "the coordinator has stopped");
+        a->wants = id;
+        tine_failure_fini(&a->object_failure);
+        tine_worker_act(w);
+        while (a->wants != 0) tine_attempt_suspend(a);
+        if (a->object_failure.code != TINE_OK)
+            return tine_error_set(a->object_failure.code, "%s",
+                                  a->object_failure.text ? a->object_failure.text : "");
+    }
+    *class_name = strdup(class ? class : "");
+    if (!*class_name) return tine_error_set(TINE_ENOMEM, "no memory for a module");
+    tine_payload_ref(*payload);
+    return TINE_OK;
+}
+
+void tine_worker_object_came(tine_worker *w, tine_object id, tine_error status, const char *text) {
+    tine_attempt *a;
+    LIST_FOREACH (a, &w->attempts, live) {
+        if (a->wants != id) continue;
+        a->wants = 0;
+        if (status != TINE_OK) a->object_failure = (tine_failure){status, strdup(text ? text : "")};
+        tine_attempt_wake(a);
+    }
+}
+
+/* ---- the rest of the table ---- */
+
+static void context_defer(tine_context *c, void (*fn)(void *arg), void *arg, void *host) {
+    tine_worker *w = worker_of(c);
+    worker_callback *callback = malloc(sizeof *callback);
+    if (!callback) {
+        fn(arg);
+        return;
+    }
+    callback->fn = fn;
+    callback->arg = arg;
+    callback->attempt = host;
+    STAILQ_INSERT_TAIL(&w->callbacks, callback, entry);
+}
+
+static void instance_await(tine_context *c) {
+    tine_worker *w = worker_of(c);
+    STAILQ_INSERT_TAIL(&w->awaiting_instance, w->current, queue);
+    tine_attempt_suspend(w->current);
+}
+
+static bool instance_may_await(tine_context *c) { return worker_of(c)->current; }
+
+static void instance_made(tine_context *c) {
+    tine_worker *w = worker_of(c);
+    while (!STAILQ_EMPTY(&w->awaiting_instance)) {
+        tine_attempt *a = STAILQ_FIRST(&w->awaiting_instance);
+        STAILQ_REMOVE_HEAD(&w->awaiting_instance, queue);
+        tine_attempt_wake(a);
+    }
+}
+
+static const tine_context_ops worker_ops = {
+    .lock = context_no_lock,
+    .unlock = context_no_lock,
+    .admit = context_admit,
+    .submit = context_submit,
+    .hold = context_hold,
+    .unhold = context_unhold,
+    .wait = context_wait,
+    .defer = context_defer,
+    .object = context_object,
+    .object_payload = context_object_payload,
+    .instance_await = instance_await,
+    .instance_may_await = instance_may_await,
+    .instance_made = instance_made,
+};
+
+void tine_worker_context_init(tine_worker *w) {
+    w->context.ops = &worker_ops;
+    w->context.encoder = (tine_encoder){by_reference, w};
+    w->context.decoder = (tine_decoder){put_value, NULL, w};
+    LIST_INIT(&w->attempts);
+    STAILQ_INIT(&w->runnable);
+    STAILQ_INIT(&w->awaiting_instance);
+    STAILQ_INIT(&w->spare);
+    STAILQ_INIT(&w->forks);
+    STAILQ_INIT(&w->callbacks);
+    LIST_INIT(&w->values);
+}
+
+void tine_worker_context_fini(tine_worker *w) {
+    while (!LIST_EMPTY(&w->values)) value_drop(LIST_FIRST(&w->values));
+    tine_idmap_fini(&w->value_by_id);
+    tine_instances_free(&w->context);
+}

@@ -1,0 +1,122 @@
+/* What the worker's files share: worker.c (the loop), context.c (what a task's calls do), attempt.c (one run of a
+ * task). */
+#ifndef TINE_WORKERS_INTERNAL_H
+#define TINE_WORKERS_INTERNAL_H
+
+#include <sys/queue.h>
+
+#include "runtime/api/context.h"
+#include "transport/base/idmap.h"
+#include "workers/executor.h"
+#include "workers/fiber.h"
+#include "workers/progress.h"
+#include "workers/worker.h"
+
+typedef struct tine_worker tine_worker;
+typedef struct tine_attempt tine_attempt;
+typedef STAILQ_HEAD(tine_attempt_queue, tine_attempt) tine_attempt_queue;
+
+/* One run of a task. It is in exactly one place: on its fiber, in `runnable`, or suspended and known to what will make it
+ * runnable. */
+struct tine_attempt {
+    STAILQ_ENTRY(tine_attempt) queue; /* runnable, awaiting an instance, or spare */
+    LIST_ENTRY(tine_attempt) live;
+    tine_worker *worker;
+    tine_executor_task task;
+    tine_fiber *fiber;
+    size_t missing;   /* futures that it still waits for */
+    size_t held;      /* forks held for their arguments, and callbacks to come */
+    int64_t deadline; /* of the wait; INT64_MAX: none */
+    bool suspended, timed_out;
+    bool waits_for_credit;
+    bool finishing;              /* it has its result and waits for `held` alone */
+    tine_object wants;           /* the object it waits for, or 0 */
+    tine_failure object_failure; /* why it did not come */
+    uint64_t run_ns;
+    /* the outcome */
+    tine_error status;
+    char *text;
+    tine_payload *payload;
+};
+
+/* A fork that the executor's window has no room for. */
+typedef struct worker_fork {
+    STAILQ_ENTRY(worker_fork) entry;
+    uint64_t ticket;
+    tine_attempt *parent; /* held: it does not end before the fork is submitted */
+    char *name, *method;
+    tine_object object;
+    uint32_t flags;
+    tine_payload *payload;
+} worker_fork;
+
+/* A put value that is here, decoded. */
+typedef struct worker_value {
+    LIST_ENTRY(worker_value) entry;
+    tine_object id;
+    tine_value *value;
+} worker_value;
+
+/* A callback that is due. */
+typedef struct worker_callback {
+    STAILQ_ENTRY(worker_callback) entry;
+    void (*fn)(void *arg);
+    void *arg;
+    tine_attempt *attempt; /* of the task that registered it, or NULL */
+} worker_callback;
+
+struct tine_worker {
+    tine_context context; /* first */
+    tine_executor *executor;
+    tine_link link;
+    tine_progress progress;
+    tine_fiber_pool *fibers;
+
+    LIST_HEAD(, tine_attempt) attempts; /* live, the newest first */
+    tine_attempt_queue runnable;
+    tine_attempt_queue awaiting_instance;
+    tine_attempt_queue spare; /* records of ended ones, for the next */
+    size_t n_spare;
+    tine_attempt *current; /* on its fiber now */
+    size_t n_timed;        /* attempts with a deadline */
+
+    tine_idmap tickets; /* forks under way: ticket to future, a reference on each */
+    uint64_t last_ticket;
+    STAILQ_HEAD(, worker_fork) forks; /* that wait for credit */
+    STAILQ_HEAD(, worker_callback) callbacks;
+    tine_idmap value_by_id;
+    LIST_HEAD(, worker_value) values;
+
+    bool acting; /* in tine_worker_act */
+    bool up, stopping;
+    tine_error status; /* why it stopped */
+    char why[192];
+};
+
+/* attempt.c */
+
+/* Makes an attempt that is runnable. ENOMEM. */
+tine_error tine_attempt_start(tine_worker *w, const tine_executor_task *task);
+void tine_attempt_run(tine_attempt *a);     /* until it suspends or ends */
+void tine_attempt_suspend(tine_attempt *a); /* from its fiber: until tine_attempt_wake */
+/* Makes a suspended one runnable; does nothing to one that is not suspended. */
+void tine_attempt_wake(tine_attempt *a);
+/* Frees one that is not running; what its stack owns is lost unless it has ended. */
+void tine_attempt_drop(tine_attempt *a);
+void tine_attempt_spare_free(tine_worker *w);
+
+/* context.c */
+void tine_worker_context_init(tine_worker *w);
+void tine_worker_context_fini(tine_worker *w);
+void tine_worker_credit(tine_worker *w); /* the window has room again */
+void tine_worker_forks_drop(tine_worker *w);
+void tine_worker_object_came(tine_worker *w, tine_object id, tine_error status, const char *text);
+void tine_worker_forget(tine_worker *w, tine_object id);
+
+/* worker.c */
+void tine_worker_act(tine_worker *w); /* carries out the executor's actions */
+/* Completes the future of a fork; takes over `payload`. */
+void tine_worker_complete(tine_worker *w, uint64_t ticket, tine_error status, tine_payload *payload,
+                          const char *text);
+
+#endif
