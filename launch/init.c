@@ -153,8 +153,8 @@ static tine_error workers_start_threads(const tine_settings *s) {
         return tine_error_set(TINE_ENOMEM, "no memory for %d worker threads", s->workers);
     tine_blas_threads(s->threads);
     for (; state.n_threads < s->workers; state.n_threads++) {
-        /* Not tine_thread_start, which blocks all signals: tasks run here, and the overflow of a task's
-         * stack raises SIGSEGV. */
+        /* Not tine_thread_start, which blocks all signals: tasks run here, and the overflow of a
+         * task's stack raises SIGSEGV. */
         pthread_t *thread = &state.threads[state.n_threads];
         int failed = pthread_create(thread, NULL, worker_thread_main, NULL);
         if (failed != 0)

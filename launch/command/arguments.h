@@ -1,8 +1,8 @@
-/* The command's options: one table a subcommand drives parsing and --help.
+/* Options of the subcommands: one table per subcommand drives parsing and --help.
  *
- * An option that is a setting of the library (--workers, --endpoint, --trace) is handed on to
- * tine_init as --tine-NAME=VALUE, which checks it: so it stands over TINE_NAME, and is refused by
- * the same words. */
+ * An option that is a setting of the library (--workers, --endpoint, --trace) becomes
+ * --tine-NAME=VALUE, which tine_init checks. So it overrides TINE_NAME and is refused with the same
+ * message. */
 #ifndef TINE_LAUNCH_COMMAND_ARGUMENTS_H
 #define TINE_LAUNCH_COMMAND_ARGUMENTS_H
 
@@ -10,12 +10,26 @@
 
 typedef struct tine_option {
     const char *name;  /* "--repeat" */
-    const char *value; /* "R" in the help; NULL: a flag */
+    const char *value; /* "R", for the help; NULL: a flag */
     const char *help;
     enum { TINE_OPTION_FLAG, TINE_OPTION_NUMBER, TINE_OPTION_TEXT, TINE_OPTION_SETTING } type;
     void *target; /* bool, long, const char *; none for a setting */
     long min, max;
 } tine_option;
+
+/* Rows of settings that several subcommands offer. */
+#define TINE_OPTION_WORKERS                                                                        \
+    {                                                                                              \
+        "--workers", "N", "worker processes (default: one per core)", TINE_OPTION_SETTING, NULL,   \
+            0, 0                                                                                   \
+    }
+#define TINE_OPTION_ENDPOINT                                                                       \
+    {                                                                                              \
+        "--endpoint", "URL", "ipc://PATH, tcp://HOST:PORT, inproc://NAME or mpi://",               \
+            TINE_OPTION_SETTING, NULL, 0, 0                                                        \
+    }
+#define TINE_OPTION_TRACE                                                                          \
+    { "--trace", "FILE", "write a Chrome trace of all processes", TINE_OPTION_SETTING, NULL, 0, 0 }
 
 typedef struct tine_usage {
     const char *name;               /* "ensemble" */
@@ -25,12 +39,11 @@ typedef struct tine_usage {
     int operands_min, operands_max; /* -1: any number */
 } tine_usage;
 
-/* Parses argv[1…]. What remains in argv: argv[0], the operands, and the --tine-… arguments, which
- * tine_init removes. Returns -1 to go on, else the exit code: 0 after --help, 2 after a sentence
- * about what is wrong. */
+/* Parses argv[1…] and leaves argv[0], the operands, and the --tine-… arguments, which tine_init
+ * removes. Returns -1 to continue, else the exit code: 0 after --help, 2 after an error message. */
 int tine_arguments_parse(const tine_usage *usage, int *argc, char **argv);
 
-/* Under a launcher every rank runs the same command line: only one of them should talk. */
+/* Under a launcher every rank runs the same command line: only the first one prints. */
 bool tine_first_rank(void);
 
 #endif

@@ -1,5 +1,5 @@
-/* See bench_bare.h. Both ends use nothing but the transport's operations table, in one thread
- * each. */
+/* See bench_bare.h. Each end is one thread that uses nothing but the transport's operations
+ * table. */
 #include "launch/command/bench_bare.h"
 
 #include <errno.h>
@@ -15,24 +15,27 @@
 #include "launch/command/report.h"
 #include "transport/transport.h"
 
-enum { IN_FLIGHT = 256, PATIENCE_S = 20 };
+enum { IN_FLIGHT = 256, SILENCE_SECONDS = 20 };
 
-typedef struct bench {
+typedef struct bare_end {
     const tine_transport_ops *ops;
     tine_transport *transport;
     tine_peer peer;
     char *why;
     size_t why_size;
-} bench;
+} bare_end;
 
-/* The next event, waiting for it; false when the transport is broken, or silent for PATIENCE_S. */
-static bool next(bench *b, tine_event *ev) {
-    double give_up = tine_seconds() + PATIENCE_S;
+/* Waits for the next event. False: the transport is broken, or silent for SILENCE_SECONDS. */
+static bool bare_next(bare_end *b, tine_event *ev) {
+    double give_up = tine_seconds() + SILENCE_SECONDS;
     for (;;) {
         int err = b->ops->recv(b->transport, ev);
         if (err == 0 && ev->kind != TINE_EVENT_NONE) return true;
         if (err || tine_seconds() > give_up) {
-            snprintf(b->why, b->why_size, "%s", err ? strerror(-err) : "no answer");
+            if (err)
+                snprintf(b->why, b->why_size, "%s", strerror(-err));
+            else
+                snprintf(b->why, b->why_size, "no event for %d s", SILENCE_SECONDS);
             return false;
         }
         b->ops->wait(b->transport, 100000000);
@@ -40,10 +43,10 @@ static bool next(bench *b, tine_event *ev) {
 }
 
 bool tine_bare_echo(const char *url, char *why, size_t why_size) {
-    bench b = {.ops = tine_transport_for(url, why, why_size), .why = why, .why_size = why_size};
+    bare_end b = {.ops = tine_transport_for(url, why, why_size), .why = why, .why_size = why_size};
     tine_event ev;
     if (!b.ops || b.ops->connect(&b.transport, url, NULL, why, why_size)) return false;
-    while (next(&b, &ev) && ev.kind != TINE_EVENT_LOST) {
+    while (bare_next(&b, &ev) && ev.kind != TINE_EVENT_LOST) {
         if (ev.kind != TINE_EVENT_FRAME) continue;
         if (b.ops->send(b.transport, ev.peer, ev.frame)) tine_frame_free(ev.frame);
     }
@@ -53,24 +56,24 @@ bool tine_bare_echo(const char *url, char *why, size_t why_size) {
     return true;
 }
 
-static bool send_one(bench *b, size_t header, tine_buffer *buffer) {
+static bool bare_send(bare_end *b, size_t header, tine_buffer *buffer) {
     tine_frame *f = tine_frame_new(header, buffer ? 1 : 0);
     if (!f) return false;
     memset(f->header, 0, header);
     if (buffer) f->buffers[0] = tine_buffer_ref(buffer);
     if (b->ops->send(b->transport, b->peer, f) == 0) return true;
     tine_frame_free(f);
-    snprintf(b->why, b->why_size, "a frame was refused");
+    snprintf(b->why, b->why_size, "the transport refused a frame");
     return false;
 }
 
-/* Takes `n` echoes from the peer. Frames of other ranks do not come: they only echo. */
-static bool take(bench *b, size_t n) {
+/* Receives `n` echoes. Only the peer sends frames: other ranks echo, and get nothing to echo. */
+static bool bare_take(bare_end *b, size_t n) {
     tine_event ev;
     while (n > 0) {
-        if (!next(b, &ev)) return false;
+        if (!bare_next(b, &ev)) return false;
         if (ev.kind == TINE_EVENT_LOST && ev.peer == b->peer) {
-            snprintf(b->why, b->why_size, "the echo was lost: %.100s", ev.reason);
+            snprintf(b->why, b->why_size, "the echoing peer was lost: %.100s", ev.reason);
             return false;
         }
         if (ev.kind != TINE_EVENT_FRAME) continue;
@@ -80,15 +83,15 @@ static bool take(bench *b, size_t n) {
     return true;
 }
 
-static bool round_trips(bench *b, const tine_bare_config *c, tine_bare *out) {
+static bool bare_round_trips(bare_end *b, const tine_bare_config *c, tine_bare *out) {
     double *samples = malloc(c->rounds * sizeof *samples);
     bool good = samples;
     size_t warm = c->rounds / 10, n = 0;
     double begin = tine_seconds();
     for (size_t i = 0; good && n < c->rounds; i++) {
         double start = tine_seconds();
-        if (n > 0 && start - begin > TINE_BENCH_PATIENCE) break;
-        good = send_one(b, c->small, NULL) && take(b, 1);
+        if (n > 0 && start - begin > TINE_BENCH_SECONDS) break;
+        good = bare_send(b, c->small, NULL) && bare_take(b, 1);
         if (i >= warm) samples[n++] = tine_seconds() - start;
     }
     if (good) {
@@ -99,27 +102,27 @@ static bool round_trips(bench *b, const tine_bare_config *c, tine_bare *out) {
     return good;
 }
 
-static bool pipelined(bench *b, const tine_bare_config *c, tine_bare *out) {
+static bool bare_pipelined(bare_end *b, const tine_bare_config *c, tine_bare *out) {
     double start = tine_seconds();
     size_t sent = 0, taken = 0;
     while (taken < c->burst) {
         for (; sent < c->burst && sent - taken < IN_FLIGHT; sent++)
-            if (!send_one(b, c->small, NULL)) return false;
-        if (!take(b, 1)) return false;
+            if (!bare_send(b, c->small, NULL)) return false;
+        if (!bare_take(b, 1)) return false;
         taken++;
     }
     out->rate = (double)c->burst / (tine_seconds() - start);
     return true;
 }
 
-static bool large(bench *b, const tine_bare_config *c, tine_bare *out) {
+static bool bare_large(bare_end *b, const tine_bare_config *c, tine_bare *out) {
     tine_buffer *buffer = tine_buffer_new(c->large);
     double *samples = malloc(c->large_rounds * sizeof *samples);
     bool good = buffer && samples;
     if (good) memset(buffer->data, 1, c->large);
     for (size_t i = 0; good && i < c->large_rounds + 1; i++) {
         double start = tine_seconds();
-        good = send_one(b, c->small, buffer) && take(b, 1);
+        good = bare_send(b, c->small, buffer) && bare_take(b, 1);
         samples[i % c->large_rounds] = tine_seconds() - start;
     }
     if (good)
@@ -129,21 +132,21 @@ static bool large(bench *b, const tine_bare_config *c, tine_bare *out) {
     return good;
 }
 
-static bool measure(bench *b, const tine_bare_config *c, tine_bare *out) {
+static bool bare_measure(bare_end *b, const tine_bare_config *c, tine_bare *out) {
     tine_event ev;
     do {
-        if (!next(b, &ev)) return false;
+        if (!bare_next(b, &ev)) return false;
     } while (ev.kind != TINE_EVENT_UP);
     b->peer = ev.peer;
-    return round_trips(b, c, out) && pipelined(b, c, out) && large(b, c, out);
+    return bare_round_trips(b, c, out) && bare_pipelined(b, c, out) && bare_large(b, c, out);
 }
 
-/* ---- the echo's process or thread ---- */
+/* ---- the process or thread that echoes ---- */
 
 typedef struct echo {
     char url[256];
     pid_t child;
-    int pipe; /* the child learns the address here */
+    int pipe; /* the child reads the address from it */
     pthread_t thread;
     bool threaded, started;
 } echo;
@@ -154,8 +157,8 @@ static void *echo_thread(void *arg) {
     return NULL;
 }
 
-/* The child is made while this process still has one thread: before the listener, whose address it
- * is told later. */
+/* Forks the child while this process has one thread: before the listener exists, so the address
+ * follows through the pipe. */
 static bool echo_fork(echo *e) {
     int ends[2];
     pid_t parent = getpid();
@@ -188,14 +191,15 @@ static void echo_end(echo *e) {
 }
 
 bool tine_bare_measure(const tine_bare_config *c, tine_bare *out, char *why, size_t why_size) {
-    bench b = {.ops = tine_transport_for(c->url, why, why_size), .why = why, .why_size = why_size};
+    bare_end b = {
+        .ops = tine_transport_for(c->url, why, why_size), .why = why, .why_size = why_size};
     echo e = {.threaded = strncmp(c->url, "inproc:", 7) == 0};
     bool good = false;
     if (!b.ops) return false;
     /* inproc knows no other process; under a launcher the others are there already. */
     if (!e.threaded && strncmp(c->url, "mpi:", 4) != 0 && !echo_fork(&e)) goto out;
     if (b.ops->listen(&b.transport, c->url, NULL, why, why_size)) goto out;
-    good = echo_go(&e, b.ops->url(b.transport)) && measure(&b, c, out);
+    good = echo_go(&e, b.ops->url(b.transport)) && bare_measure(&b, c, out);
 out:
     if (b.transport) {
         b.ops->close(b.transport);

@@ -1,13 +1,13 @@
-/* The bare transport's own ping-pong: what `tine bench fork` shows beside each of its figures. */
+/* Ping-pong over the bare transport: `tine bench fork` shows it beside each of its figures. */
 #ifndef TINE_LAUNCH_COMMAND_BENCH_BARE_H
 #define TINE_LAUNCH_COMMAND_BENCH_BARE_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Seconds after which round trips end with fewer samples: on a machine that is busy elsewhere each
- * may cost a time slice. */
-enum { TINE_BENCH_PATIENCE = 5 };
+/* Seconds after which the measurement of round trips ends with fewer samples: on a busy machine
+ * each may take a time slice. */
+enum { TINE_BENCH_SECONDS = 5 };
 
 typedef struct tine_bare {
     double p50, p99;         /* seconds, round trip of a small frame */
@@ -23,9 +23,9 @@ typedef struct tine_bare_config {
     size_t large, large_rounds; /* bytes of a large buffer */
 } tine_bare_config;
 
-/* Measures against an echo: a forked child (ipc, tcp), a thread (inproc) or the first of the other
- * ranks (mpi), which all call tine_bare_echo meanwhile. False with a sentence in `why`. Call it
- * while this process has one thread. */
+/* Measures against a peer that echoes: a forked child (ipc, tcp), a thread (inproc), or the first
+ * of the other ranks (mpi), all of which call tine_bare_echo meanwhile. False with a sentence in
+ * `why`. Call it while this process has one thread. */
 bool tine_bare_measure(const tine_bare_config *config, tine_bare *out, char *why, size_t why_size);
 /* Sends back every frame until the listener at `url` is gone. */
 bool tine_bare_echo(const char *url, char *why, size_t why_size);

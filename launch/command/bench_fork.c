@@ -1,7 +1,8 @@
-/* `tine bench fork`: what a fork and its wait cost, beside what the transport beneath costs alone.
+/* `tine bench fork`: the cost of fork and wait beside that of the bare transport.
  *
- * The bare figures come first, while this process has one thread and can make a child that echoes.
- * Under mpirun the other ranks echo; each end of the mpi transport is opened as often by all. */
+ * The bare figures come first, while this process has one thread and may fork a child that echoes.
+ * Under mpirun the other ranks echo. Every rank opens the mpi transport equally often, which it
+ * requires. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,22 +28,22 @@ TINE_FUNCTION(bench_tensor, "x") {
     return tine_ref((tine_value *)tine_arg_tensor(task, 0, TINE_U8, 1));
 }
 
-typedef struct sizes {
+typedef struct fork_sizes {
     long rounds, tasks, large_rounds;
-} sizes;
+} fork_sizes;
 
-typedef struct figures {
+typedef struct fork_figures {
     double p50, p99, rate, bytes_rate;
-} figures;
+} fork_figures;
 
-static tine_error round_trips(const sizes *s, figures *out) {
+static tine_error fork_round_trips(const fork_sizes *s, fork_figures *out) {
     double *samples = malloc((size_t)s->rounds * sizeof *samples);
     tine_error failed = samples ? TINE_OK : tine_error_set(TINE_ENOMEM, "no memory");
     long warm = s->rounds / 10, n = 0;
     double begin = tine_seconds();
     for (long i = 0; !failed && n < s->rounds; i++) {
         double start = tine_seconds();
-        if (n > 0 && start - begin > TINE_BENCH_PATIENCE) break;
+        if (n > 0 && start - begin > TINE_BENCH_SECONDS) break;
         tine_future *f = tine_fork("bench_nothing");
         failed = tine_wait(f, NULL);
         if (i >= warm) samples[n++] = tine_seconds() - start;
@@ -56,7 +57,7 @@ static tine_error round_trips(const sizes *s, figures *out) {
     return failed;
 }
 
-static tine_error pipelined(const sizes *s, figures *out) {
+static tine_error fork_pipelined(const fork_sizes *s, fork_figures *out) {
     tine_future **futures = calloc((size_t)s->tasks, sizeof(tine_future *));
     if (!futures) return tine_error_set(TINE_ENOMEM, "no memory");
     double start = tine_seconds();
@@ -66,7 +67,8 @@ static tine_error pipelined(const sizes *s, figures *out) {
         tine_value *v = NULL;
         failed = tine_wait(futures[i], &v);
         if (!failed && tine_as_int(v) != i)
-            failed = tine_error_set(TINE_EFAILED, "task %ld answered wrongly", i);
+            failed =
+                tine_error_set(TINE_EFAILED, "bench_scalar returned a wrong value for task %ld", i);
         tine_release(v);
     }
     out->rate = (double)s->tasks / (tine_seconds() - start);
@@ -75,7 +77,7 @@ static tine_error pipelined(const sizes *s, figures *out) {
     return failed;
 }
 
-static tine_error large(const sizes *s, figures *out) {
+static tine_error fork_large(const fork_sizes *s, fork_figures *out) {
     void *bytes;
     tine_value *x = tine_tensor_new(TINE_U8, 1, (int64_t[]){LARGE}, &bytes);
     double *samples = malloc((size_t)s->large_rounds * sizeof *samples);
@@ -95,18 +97,18 @@ static tine_error large(const sizes *s, figures *out) {
     return failed;
 }
 
-static tine_error measure(const sizes *s, figures *out) {
+static tine_error fork_measure(const fork_sizes *s, fork_figures *out) {
     tine_progress("round trips");
-    tine_error failed = round_trips(s, out);
+    tine_error failed = fork_round_trips(s, out);
     tine_progress("pipelined tasks");
-    if (!failed) failed = pipelined(s, out);
+    if (!failed) failed = fork_pipelined(s, out);
     tine_progress("10 MB tensors");
-    if (!failed) failed = large(s, out);
+    if (!failed) failed = fork_large(s, out);
     tine_progress_end();
     return failed;
 }
 
-static void print_table(const figures *t, const tine_bare *b, const char *scheme) {
+static void fork_print_table(const fork_figures *t, const tine_bare *b, const char *scheme) {
     char bare[40];
     snprintf(bare, sizeof bare, "bare %s", scheme);
     printf("%d worker%s at %s\n\n", tine_worker_count(), tine_worker_count() == 1 ? "" : "s",
@@ -125,7 +127,7 @@ static void print_table(const figures *t, const tine_bare *b, const char *scheme
                SMALL, b->mpi_p50 * 1e6, b->mpi_p99 * 1e6);
 }
 
-static json_object *json_figures(double p50, double p99, double rate, double bytes_rate) {
+static json_object *fork_json_figures(double p50, double p99, double rate, double bytes_rate) {
     json_object *o = json_object_new_object();
     json_object_object_add(o, "round_trip_p50_us", tine_json_number(p50 * 1e6, 5));
     json_object_object_add(o, "round_trip_p99_us", tine_json_number(p99 * 1e6, 5));
@@ -134,12 +136,13 @@ static json_object *json_figures(double p50, double p99, double rate, double byt
     return o;
 }
 
-static void print_json(const figures *t, const tine_bare *b) {
+static void fork_print_json(const fork_figures *t, const tine_bare *b) {
     json_object *o = json_object_new_object();
     json_object_object_add(o, "workers", json_object_new_int(tine_worker_count()));
     json_object_object_add(o, "endpoint", json_object_new_string(tine_endpoint()));
-    json_object_object_add(o, "tine", json_figures(t->p50, t->p99, t->rate, t->bytes_rate));
-    json_object_object_add(o, "transport", json_figures(b->p50, b->p99, b->rate, b->bytes_rate));
+    json_object_object_add(o, "tine", fork_json_figures(t->p50, t->p99, t->rate, t->bytes_rate));
+    json_object_object_add(o, "transport",
+                           fork_json_figures(b->p50, b->p99, b->rate, b->bytes_rate));
     if (b->mpi_p50 > 0) {
         json_object *m = json_object_new_object();
         json_object_object_add(m, "round_trip_p50_us", tine_json_number(b->mpi_p50 * 1e6, 5));
@@ -149,8 +152,8 @@ static void print_json(const figures *t, const tine_bare *b) {
     tine_json_print(o);
 }
 
-/* Where the bare measurement listens: the scheme that tine_init is going to use, at an address of
- * its own. */
+/* Where the bare measurement listens: the transport that tine_init is going to use, at an address
+ * of its own. */
 static bool bare_url(const tine_settings *s, tine_private *place, const char **out) {
     tine_launcher l;
     const char *endpoint = s->endpoint;
@@ -168,7 +171,7 @@ static bool bare_url(const tine_settings *s, tine_private *place, const char **o
     return true;
 }
 
-static bool measure_bare(int argc, char **argv, const sizes *s, tine_bare *out, char *scheme) {
+static bool measure_bare(int argc, char **argv, const fork_sizes *s, tine_bare *out, char *scheme) {
     char why[256] = "";
     tine_settings settings = {0};
     tine_private place = {0};
@@ -199,46 +202,43 @@ static bool measure_bare(int argc, char **argv, const sizes *s, tine_bare *out, 
 }
 
 int tine_command_bench_fork(int argc, char **argv) {
-    sizes s = {5000, 100000, 20};
+    fork_sizes s = {5000, 100000, 20};
     bool json = false;
     const tine_option options[] = {
-        {"--workers", "N", "worker processes (default: one a core)", TINE_OPTION_SETTING, NULL, 0,
-         0},
-        {"--endpoint", "URL",
-         "ipc://PATH, tcp://HOST:PORT or mpi://: also chooses the bare transport",
+        TINE_OPTION_WORKERS,
+        {"--endpoint", "URL", "where workers join; its transport is the one measured bare",
          TINE_OPTION_SETTING, NULL, 0, 0},
-        {"--rounds", "N", "round trips one after the other (5000)", TINE_OPTION_NUMBER, &s.rounds,
-         10, 10000000},
-        {"--tasks", "N", "tasks in flight together (100000)", TINE_OPTION_NUMBER, &s.tasks, 10,
+        {"--rounds", "N", "sequential round trips (5000)", TINE_OPTION_NUMBER, &s.rounds, 10,
          10000000},
+        {"--tasks", "N", "pipelined tasks (100000)", TINE_OPTION_NUMBER, &s.tasks, 10, 10000000},
         {"--large", "N", "round trips of 10 MB (20)", TINE_OPTION_NUMBER, &s.large_rounds, 1,
          100000},
-        {"--trace", "FILE", "write a Chrome trace of all processes", TINE_OPTION_SETTING, NULL, 0,
-         0},
+        TINE_OPTION_TRACE,
         {"--json", NULL, "print one JSON object", TINE_OPTION_FLAG, &json, 0, 0},
         {0},
     };
     const tine_usage usage = {
         "bench fork",
         "",
-        "Measures an empty fork and wait, pipelined tasks with a scalar argument, and a 10 MB "
-        "tensor as\n"
-        "argument and result, each beside the bare transport's own ping-pong in the same run.",
+        "Measures an empty fork and wait, pipelined tasks with a scalar argument and result, and "
+        "a\n"
+        "10 MB tensor as argument and result, each beside a ping-pong over the bare transport in\n"
+        "the same run.",
         options,
         0,
         0};
     int code = tine_arguments_parse(&usage, &argc, argv);
     if (code >= 0) return code;
     tine_bare bare = {0};
-    figures tine = {0};
+    fork_figures tine = {0};
     char scheme[16];
     if (!measure_bare(argc, argv, &s, &bare, scheme)) return 1;
     tine_error failed = tine_init(&argc, argv, NULL);
-    if (!failed) failed = measure(&s, &tine);
+    if (!failed) failed = fork_measure(&s, &tine);
     if (failed)
         fprintf(stderr, "tine bench fork: %s\n", tine_error_message());
     else
-        json ? print_json(&tine, &bare) : print_table(&tine, &bare, scheme);
+        json ? fork_print_json(&tine, &bare) : fork_print_table(&tine, &bare, scheme);
     int ended = tine_shutdown();
     return failed ? 1 : ended;
 }

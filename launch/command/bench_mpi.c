@@ -1,4 +1,4 @@
-/* See bench_mpi.h. This program knows nothing of MPI: the mpi transport's module does, and exports
+/* See bench_mpi.h. The command is not linked with MPI; the mpi transport's module is, and exports
  * the measurement. */
 #include "launch/command/bench_mpi.h"
 
@@ -13,6 +13,7 @@ bool tine_bare_mpi(int rounds, int size, double *p50, double *p99, char *why, si
     *(void **)&measure = dlsym(RTLD_DEFAULT, "tine_mpi_bare");
     if (measure) return measure(rounds, size, p50, p99, why, why_size) == 0;
     snprintf(why, why_size,
-             "the mpi module of this Tine does not measure bare MPI: build it again");
+             "libtine-mpi.so does not export tine_mpi_bare: it belongs to another version; build "
+             "it again");
     return false;
 }

@@ -1,4 +1,4 @@
-/* `tine info`: what this machine offers and what would be used. Starts nothing. */
+/* `tine info`: shows what this machine offers and what Tine would use. Starts nothing. */
 #include <cblas.h>
 #include <json-c/json.h>
 #include <stdio.h>
@@ -13,11 +13,11 @@
 #include "runtime/settings/settings.h"
 #include "transport/transport.h"
 
-static void show_kernels(void) {
+static void info_kernels(void) {
     const struct tine_cpu *cpu = tine_cpu();
     const struct tine_kernel_choice *choice = tine_kernel_choice();
     printf("cpu           %s\n", cpu->brand[0] ? cpu->brand : "unknown");
-    printf("cores         %d usable here, %ld in the machine\n", tine_cores_available(),
+    printf("cores         %d usable by this process, %ld in the machine\n", tine_cores_available(),
            sysconf(_SC_NPROCESSORS_ONLN));
     if (choice->error[0]) {
         printf("kernels       %s\n", choice->error);
@@ -30,12 +30,12 @@ static void show_kernels(void) {
         bf16 ? bf16->name : "rounded, computed in float32", choice->forced ? " (TINE_KERNEL)" : "");
     for (enum tine_isa isa = TINE_ISA_PORTABLE; isa < TINE_ISA_COUNT; isa++) {
         const char *obstacle = tine_isa_obstacle(cpu, isa);
-        printf("  %-12s%s%s\n", tine_isa_name(isa), obstacle ? "no: " : "can run",
+        printf("  %-12s%s%s\n", tine_isa_name(isa), obstacle ? "not usable: " : "usable",
                obstacle ? obstacle : "");
     }
 }
 
-static void show_blas(void) {
+static void info_blas(void) {
     const char *preset = getenv("OPENBLAS_CORETYPE");
     printf("blas          %s\n", openblas_get_config());
     printf("  core        %s%s%s%s\n", openblas_get_corename(),
@@ -43,7 +43,7 @@ static void show_blas(void) {
            preset ? " in the environment)" : "");
 }
 
-static void show_transports(void) {
+static void info_transports(void) {
     const tine_transport_info *info;
     printf("transports\n");
     for (size_t i = 0; (info = tine_transport_info_at(i)); i++) {
@@ -71,9 +71,9 @@ int tine_command_info(int argc, char **argv) {
         return 2;
     }
     printf("tine          " TINE_VERSION "\n");
-    show_kernels();
-    show_blas();
-    show_transports();
+    info_kernels();
+    info_blas();
+    info_transports();
     tine_setting_row rows[TINE_SETTINGS_MAX];
     size_t n = tine_settings_rows(&settings, rows, TINE_SETTINGS_MAX);
     printf("settings\n");

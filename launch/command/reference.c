@@ -1,6 +1,6 @@
 /* See reference.h. torch.nn.LSTM's formula: with gates i, f, g, o in this order,
  *   i, f, g, o = W_ih x + b_ih + W_hh h + b_hh
- *   c = sigmoid(f) c + sigmoid(i) tanh(g);  h = sigmoid(o) tanh(c) */
+ *   c = reference_sigmoid(f) c + reference_sigmoid(i) tanh(g);  h = reference_sigmoid(o) tanh(c) */
 #include "launch/command/reference.h"
 
 #include <math.h>
@@ -8,9 +8,8 @@
 
 enum { COLUMNS = TINE_REFERENCE_COLUMNS };
 
-/* sum[c] += w . x[.][c]. Two chains of additions a column, so that one does not wait for the
- * other. */
-static void dot(size_t n, const float *w, const double *x, double sum[COLUMNS]) {
+/* sum[c] += w . x[.][c], in two independent chains of additions per column. */
+static void reference_dot(size_t n, const float *w, const double *x, double sum[COLUMNS]) {
     double odd[COLUMNS] = {0};
     size_t k = 0;
     for (; k + 1 < n; k += 2) {
@@ -22,23 +21,24 @@ static void dot(size_t n, const float *w, const double *x, double sum[COLUMNS]) 
     for (int c = 0; c < COLUMNS; c++) sum[c] += odd[c];
 }
 
-static double sigmoid(double x) { return 1.0 / (1.0 + exp(-x)); }
+static double reference_sigmoid(double x) { return 1.0 / (1.0 + exp(-x)); }
 
-/* One time step: gates is room for [4*hidden][COLUMNS]; h_before is the step before's output, or
- * NULL at the first. */
-static void step(const tine_reference_lstm *l, const double *x, const double *h_before,
-                 double *gates, double *c, double *h) {
+/* One time step. gates is scratch space of [4*hidden][COLUMNS]; h_before is the output of the step
+ * before, NULL at the first. */
+static void reference_step(const tine_reference_lstm *l, const double *x, const double *h_before,
+                           double *gates, double *c, double *h) {
     size_t hidden = l->hidden;
     for (size_t row = 0; row < 4 * hidden; row++) {
         double *sum = &gates[row * COLUMNS];
         for (int k = 0; k < COLUMNS; k++) sum[k] = (double)l->b_ih[row] + (double)l->b_hh[row];
-        dot(l->input, &l->w_ih[row * l->input], x, sum);
-        if (h_before) dot(hidden, &l->w_hh[row * hidden], h_before, sum);
+        reference_dot(l->input, &l->w_ih[row * l->input], x, sum);
+        if (h_before) reference_dot(hidden, &l->w_hh[row * hidden], h_before, sum);
     }
     size_t n = hidden * COLUMNS;
     for (size_t i = 0; i < n; i++) {
-        c[i] = sigmoid(gates[n + i]) * c[i] + sigmoid(gates[i]) * tanh(gates[2 * n + i]);
-        h[i] = sigmoid(gates[3 * n + i]) * tanh(c[i]);
+        c[i] = reference_sigmoid(gates[n + i]) * c[i] +
+               reference_sigmoid(gates[i]) * tanh(gates[2 * n + i]);
+        h[i] = reference_sigmoid(gates[3 * n + i]) * tanh(c[i]);
     }
 }
 
@@ -50,7 +50,7 @@ bool tine_reference_run(const tine_reference_lstm *l, const double *x, double *h
     for (size_t i = 0; done && i < l->steps; i++) {
         size_t t = l->reverse ? l->steps - 1 - i : i;
         double *now = &h[t * l->hidden * COLUMNS];
-        step(l, &x[t * l->input * COLUMNS], before, gates, c, now);
+        reference_step(l, &x[t * l->input * COLUMNS], before, gates, c, now);
         before = now;
     }
     free(gates);

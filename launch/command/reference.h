@@ -1,5 +1,5 @@
-/* An LSTM in double precision, from its formula, one multiplication at a time: what the ensemble's
- * answer is held against. It shares no code with the kernels, the runtime or OpenBLAS. */
+/* An LSTM in double precision, computed directly from its formula: the reference for the ensemble's
+ * output. It shares no code with the kernels, the runtime or OpenBLAS. */
 #ifndef TINE_LAUNCH_COMMAND_REFERENCE_H
 #define TINE_LAUNCH_COMMAND_REFERENCE_H
 

@@ -5,32 +5,29 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
-double tine_seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
+#include "transport/base/clock.h"
 
-static int ascending(const void *a, const void *b) {
+double tine_seconds(void) { return 1e-9 * (double)tine_clock_ns(); }
+
+static int double_compare(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
     return x < y ? -1 : x > y;
 }
 
 double tine_quantile(double *samples, size_t n, double p) {
-    qsort(samples, n, sizeof *samples, ascending);
+    qsort(samples, n, sizeof *samples, double_compare);
     double at = p * (double)(n - 1);
     size_t low = (size_t)at;
     size_t high = low + 1 < n ? low + 1 : low;
     return samples[low] + (at - (double)low) * (samples[high] - samples[low]);
 }
 
-static bool on_terminal(void) { return isatty(STDOUT_FILENO) && isatty(STDERR_FILENO); }
+static bool progress_on_terminal(void) { return isatty(STDOUT_FILENO) && isatty(STDERR_FILENO); }
 
 void tine_progress(const char *format, ...) {
-    if (!on_terminal()) return;
+    if (!progress_on_terminal()) return;
     va_list ap;
     va_start(ap, format);
     fputs("\r\033[K", stderr);
@@ -40,7 +37,7 @@ void tine_progress(const char *format, ...) {
 }
 
 void tine_progress_end(void) {
-    if (on_terminal()) fputs("\r\033[K", stderr);
+    if (progress_on_terminal()) fputs("\r\033[K", stderr);
 }
 
 json_object *tine_json_number(double x, int digits) {

@@ -1,4 +1,4 @@
-/* What subcommands share for telling results: a clock, medians, progress on a terminal, JSON on
+/* What subcommands share for their results: a clock, quantiles, progress on a terminal, and JSON on
  * standard output. */
 #ifndef TINE_LAUNCH_COMMAND_REPORT_H
 #define TINE_LAUNCH_COMMAND_REPORT_H
@@ -13,14 +13,13 @@ double tine_seconds(void); /* monotonic */
  * mean of the middle two. */
 double tine_quantile(double *samples, size_t n, double p);
 
-/* A line on a terminal that is written over, and nothing at all where output is piped. */
+/* Replaces the progress line on the terminal. Does nothing where output is piped. */
 void tine_progress(const char *format, ...) __attribute__((format(printf, 1, 2)));
-void tine_progress_end(void); /* removes it */
+void tine_progress_end(void); /* removes the line */
 
-/* The shortest text that reads back as `digits` significant digits; JSON has no NaN or infinity:
- * null. */
+/* The number with `digits` significant digits; null for NaN and infinities, which JSON lacks. */
 json_object *tine_json_number(double x, int digits);
-/* Prints one object and gives it up. */
+/* Prints an object and releases it. */
 void tine_json_print(json_object *o);
 
 #endif

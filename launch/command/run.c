@@ -1,11 +1,11 @@
-/* `tine run -n N PROGRAM`: what mpirun needs to be told so that N ranks run well, and what it would
- * refuse in a page of text, said in one sentence before it starts.
+/* `tine run -n N PROGRAM`: composes the mpirun command line under which N ranks run well, prints
+ * it, and replaces itself by it. What mpirun would refuse in a page of text is refused before, in
+ * one sentence.
  *
- * Rank 0 coordinates and sleeps while workers compute, so N ranks want (N - 1) x threads cores and
- * no more. Where there is a core for every rank each is bound to its own; where the coordinator
- * shares one, nothing is bound, and mpirun has to be told that the ranks are more than its slots.
- * More workers than cores is never composed unless asked for. The line is printed, so that it can
- * be taken into a script and changed; then this process becomes it. */
+ * Rank 0 coordinates and sleeps while workers compute, so N ranks need (N - 1) x threads cores. If
+ * every rank can have its own cores, each is bound to them. If the coordinator has to share,
+ * nothing is bound, and mpirun is told that there are more ranks than slots. More workers x threads
+ * than cores needs --oversubscribe. */
 #include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
@@ -21,10 +21,11 @@
 
 extern char **environ;
 
-enum { MAX_RANKS = 1 << 16, FIXED_ARGS = 24 };
+enum { MAX_RANKS = 1 << 16, MAX_FIXED_ARGUMENTS = 24 };
 
-typedef struct plan {
-    int ranks, threads, slots; /* slots: cores on all hosts, 0: not known here */
+typedef struct run_plan {
+    int ranks, threads;
+    int slots; /* cores on all hosts; 0: not known here */
     const char *hosts;
     bool dry, as_root, oversubscribe;
     const char *mpirun;
@@ -32,30 +33,29 @@ typedef struct plan {
     size_t n, room;
     char *owned[8]; /* strings made for the line */
     size_t n_owned;
-} plan;
+} run_plan;
 
-static const char usage[] =
+static const char run_usage[] =
     "usage: tine run -n N [options] PROGRAM [ARGUMENT...]\n"
     "\n"
-    "Starts N ranks of PROGRAM under Open MPI's mpirun: rank 0 coordinates, the others are "
-    "workers.\n"
-    "Prints the mpirun line on standard error, then runs it.\n"
+    "Starts N ranks of PROGRAM under Open MPI's mpirun: rank 0 coordinates, the others are\n"
+    "workers. Prints the mpirun line on standard error, then runs it.\n"
     "\n"
     "  -n N                 ranks: one coordinator and N-1 workers\n"
-    "  --hosts A:4,B:4      run on these hosts, on so many cores of each (without a number: on\n"
-    "                       all, which the hosts are asked for, except by --dry-run)\n"
-    "  --threads T          threads that each worker computes with (default: TINE_THREADS, else "
-    "1)\n"
+    "  --hosts A:4,B:4      run on these hosts, with this many cores of each (without a number:\n"
+    "                       all, which mpirun finds out; not with --dry-run)\n"
+    "  --threads T          threads of each worker (default: TINE_THREADS, else 1)\n"
     "  --oversubscribe      allow more workers x threads than cores\n"
-    "  --allow-run-as-root  pass this on to mpirun, which refuses root without it\n"
-    "  --dry-run            print the line on standard output, and stop\n";
+    "  --allow-run-as-root  pass this to mpirun, which refuses to run as root without it\n"
+    "  --dry-run            print the mpirun line on standard output and stop\n"
+    "  --help               print this text\n";
 
-static int fail(int code, const char *text) {
+static int run_fail(int code, const char *text) {
     fprintf(stderr, "tine run: %s\n", text);
     return code;
 }
 
-static bool parse_number(const char *text, int most, int *out) {
+static bool count_parse(const char *text, int most, int *out) {
     char *end;
     errno = 0;
     long v = strtol(text, &end, 10);
@@ -64,9 +64,9 @@ static bool parse_number(const char *text, int most, int *out) {
     return true;
 }
 
-/* Sums the numbers behind the hosts' names. False: not a list of hosts. 0 slots: some host has
- * none. */
-static bool count_slots(const char *hosts, int *out) {
+/* Sums the numbers of cores in a list of hosts; 0 if a host has no number. False: not a list of
+ * hosts. */
+static bool hosts_parse(const char *hosts, int *out) {
     int sum = 0;
     bool known = true;
     for (const char *at = hosts;; at++) {
@@ -91,8 +91,8 @@ static bool count_slots(const char *hosts, int *out) {
     return true;
 }
 
-/* -1: go on. */
-static int parse(plan *p, int argc, char **argv) {
+/* -1: continue. */
+static int plan_parse(run_plan *p, int argc, char **argv) {
     static const struct option options[] = {
         {"hosts", required_argument, NULL, 'H'},
         {"dry-run", no_argument, NULL, 'd'},
@@ -109,32 +109,34 @@ static int parse(plan *p, int argc, char **argv) {
     while ((c = getopt_long(argc, argv, "+:n:h", options, NULL)) != -1) {
         switch (c) {
         case 'n':
-            if (!parse_number(optarg, MAX_RANKS, &p->ranks))
-                return fail(2, "-n: expected a number of ranks from 1");
+            if (!count_parse(optarg, MAX_RANKS, &p->ranks))
+                return run_fail(2, "-n: expected a number of ranks from 1 to 65536");
             break;
         case 'H': p->hosts = optarg; break;
         case 't': threads = optarg; break;
         case 'd': p->dry = true; break;
         case 'r': p->as_root = true; break;
         case 'o': p->oversubscribe = true; break;
-        case 'h': fputs(usage, stdout); return 0;
+        case 'h': fputs(run_usage, stdout); return 0;
         default:
             fprintf(stderr, "tine run: %s: %s; see tine run --help\n", argv[optind - 1],
-                    c == ':' ? "needs a value" : "no such option");
+                    c == ':' ? "a value is missing" : "unknown option");
             return 2;
         }
     }
-    if (threads && !parse_number(threads, 4096, &p->threads))
-        return fail(2, "threads: expected a number from 1 (--threads or TINE_THREADS)");
-    if (!p->ranks) return fail(2, "how many ranks? tine run -n N PROGRAM");
-    if (optind >= argc) return fail(2, "which program? tine run -n N PROGRAM");
-    if (p->hosts && !count_slots(p->hosts, &p->slots))
-        return fail(2, "--hosts: expected names with optional numbers of cores: --hosts a:4,b:4");
+    if (threads && !count_parse(threads, 4096, &p->threads))
+        return run_fail(2,
+                        "threads: expected a number from 1 to 4096 in --threads or TINE_THREADS");
+    if (!p->ranks) return run_fail(2, "the number of ranks is missing: tine run -n N PROGRAM");
+    if (optind >= argc) return run_fail(2, "the program is missing: tine run -n N PROGRAM");
+    if (p->hosts && !hosts_parse(p->hosts, &p->slots))
+        return run_fail(
+            2, "--hosts: expected host names with optional numbers of cores: --hosts a:4,b:4");
     return -1;
 }
 
-/* Sets p->mpirun to one that is Open MPI's. */
-static int find_mpirun(plan *p) {
+/* Sets p->mpirun to Open MPI's. -1: continue. */
+static int mpirun_find(run_plan *p) {
     static const char *const names[] = {"mpirun.openmpi", "mpirun", "mpiexec.openmpi"};
     char command[64], text[128], other[128] = "";
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -154,17 +156,16 @@ static int find_mpirun(plan *p) {
         snprintf(other, sizeof other, "%s", text);
     }
     if (!*other)
-        return fail(1, "there is no mpirun here: install Open MPI (apt-get install openmpi-bin)");
+        return run_fail(1,
+                        "mpirun is not installed: install Open MPI (apt-get install openmpi-bin)");
     fprintf(stderr,
-            "tine run: the mpirun in PATH belongs to another MPI (it says \"%s\"), but mpi:// is "
-            "built on "
-            "Open MPI: "
-            "apt-get install openmpi-bin, which brings mpirun.openmpi\n",
+            "tine run: the mpirun in PATH is another MPI's (its version is \"%s\"), but mpi:// "
+            "needs Open MPI: apt-get install openmpi-bin, which provides mpirun.openmpi\n",
             other);
     return 1;
 }
 
-static int check_program(const char *name) {
+static int program_check(const char *name) {
     char path[4096];
     if (strchr(name, '/')) {
         if (!access(name, X_OK)) return -1;
@@ -177,7 +178,9 @@ static int check_program(const char *name) {
             at += n + (at[n] == ':');
         }
         if (!access(name, X_OK)) {
-            fprintf(stderr, "tine run: %s is not in PATH: say ./%s\n", name, name);
+            fprintf(stderr,
+                    "tine run: %s is not in PATH; for the one in this directory write ./%s\n", name,
+                    name);
             return 1;
         }
     }
@@ -185,13 +188,13 @@ static int check_program(const char *name) {
     return 1;
 }
 
-static bool root_allowed(const plan *p) {
+static bool root_allowed(const run_plan *p) {
     const char *a = getenv("OMPI_ALLOW_RUN_AS_ROOT"), *b = getenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM");
     return geteuid() != 0 || p->as_root || (a && b && !strcmp(a, "1") && !strcmp(b, "1"));
 }
 
-/* For a host without a number mpirun takes all its cores when it is told `:auto`. */
-static const char *host_list(plan *p) {
+/* The list for mpirun, in which `:auto` stands for all cores of a host. */
+static const char *hosts_argument(run_plan *p) {
     char *out = calloc(1, strlen(p->hosts) * 6 + 1), *to = out;
     if (!out) return p->hosts;
     for (const char *at = p->hosts; *at;) {
@@ -203,13 +206,13 @@ static const char *host_list(plan *p) {
     return p->owned[p->n_owned++] = out;
 }
 
-/* Hosts named without a number of cores have to be asked, which mpirun does by starting its daemons
- * there. 0: no answer. */
-static int ask_slots(plan *p) {
+/* The cores of all hosts, for hosts without a number: mpirun starts its daemons there to find out.
+ * 0: it failed. */
+static int slots_query(run_plan *p) {
     char *command = NULL, line[512];
     int sum = 0, n;
     if (asprintf(&command, "%s %s --display-allocation --host '%s' -n 1 true 2>/dev/null",
-                 p->mpirun, p->as_root ? "--allow-run-as-root" : "", host_list(p)) < 0)
+                 p->mpirun, p->as_root ? "--allow-run-as-root" : "", hosts_argument(p)) < 0)
         return 0;
     FILE *out = popen(command, "r");
     while (out && fgets(line, sizeof line, out)) {
@@ -221,89 +224,88 @@ static int ask_slots(plan *p) {
     return sum;
 }
 
-static int check_slots(plan *p) {
+static int slots_check(run_plan *p) {
     if (!p->hosts && !getenv("SLURM_JOB_ID") && !getenv("PBS_JOBID"))
         p->slots = tine_cores_available();
-    if (p->hosts && !p->slots && !p->dry) p->slots = ask_slots(p);
+    if (p->hosts && !p->slots && !p->dry) p->slots = slots_query(p);
     if (!p->slots || p->oversubscribe) return -1;
     int need = (p->ranks - 1) * p->threads, most = p->slots / p->threads + 1;
     if (need <= p->slots) return -1;
     fprintf(stderr,
             "tine run: %d ranks are %d workers of %d thread%s, but there %s %d core%s: use -n %d, "
-            "or add "
-            "--oversubscribe and "
-            "be slower\n",
+            "or add --oversubscribe, which is slower\n",
             p->ranks, p->ranks - 1, p->threads, p->threads > 1 ? "s" : "",
             p->slots > 1 ? "are" : "is", p->slots, p->slots > 1 ? "s" : "", most);
     return 1;
 }
 
-static int check(plan *p, const char *program) {
+static int plan_check(run_plan *p, const char *program) {
     tine_launcher l;
     char why[512];
     if (tine_launcher_detect(&l) && l.size > 1)
-        return fail(1, "this is already one rank of a job: call tine run outside of mpirun");
-    int code = check_program(program);
-    if (code < 0) code = find_mpirun(p);
+        return run_fail(
+            1, "this process is already a rank of a job: start tine run outside of mpirun");
+    int code = program_check(program);
+    if (code < 0) code = mpirun_find(p);
     if (code >= 0) return code;
-    if (!tine_transport_for("mpi://", why, sizeof why)) return fail(1, why);
+    if (!tine_transport_for("mpi://", why, sizeof why)) return run_fail(1, why);
     if (!root_allowed(p))
-        return fail(
+        return run_fail(
             1, "mpirun refuses to run as root: become another user, or add --allow-run-as-root");
-    return check_slots(p);
+    return slots_check(p);
 }
 
-static void add(plan *p, const char *arg) {
+static void line_add(run_plan *p, const char *arg) {
     if (p->n + 1 < p->room) p->line[p->n++] = (char *)arg;
 }
 
-static const char *printed(plan *p, const char *format, int value) {
+static const char *line_number(run_plan *p, const char *format, int value) {
     char *out = NULL;
     if (asprintf(&out, format, value) < 0) return "";
     return p->owned[p->n_owned++] = out;
 }
 
-static void place(plan *p) {
+static void line_add_placement(run_plan *p) {
     bool core_each = p->slots && p->ranks * p->threads <= p->slots;
     if (core_each) {
-        add(p, "--map-by");
-        add(p, printed(p, "slot:PE=%d", p->threads));
-        add(p, "--bind-to");
-        add(p, "core");
+        line_add(p, "--map-by");
+        line_add(p, line_number(p, "slot:PE=%d", p->threads));
+        line_add(p, "--bind-to");
+        line_add(p, "core");
         return;
     }
-    if (p->slots ? p->ranks > p->slots : p->oversubscribe) add(p, "--oversubscribe");
-    add(p, "--bind-to");
-    add(p, "none");
+    if (p->slots ? p->ranks > p->slots : p->oversubscribe) line_add(p, "--oversubscribe");
+    line_add(p, "--bind-to");
+    line_add(p, "none");
 }
 
-static bool compose(plan *p, char **program) {
+static bool line_compose(run_plan *p, char **program) {
     size_t n_program = 0, n_forward = 0;
-    if (p->threads > 1) setenv("TINE_THREADS", printed(p, "%d", p->threads), 1);
+    if (p->threads > 1) setenv("TINE_THREADS", line_number(p, "%d", p->threads), 1);
     while (program[n_program]) n_program++;
     for (char **e = environ; *e; e++) n_forward += strncmp(*e, "TINE_", 5) == 0;
-    p->room = FIXED_ARGS + n_program + 2 * n_forward + 1;
+    p->room = MAX_FIXED_ARGUMENTS + n_program + 2 * n_forward + 1;
     if (!(p->line = calloc(p->room, sizeof *p->line))) return false;
-    add(p, p->mpirun);
-    if (p->as_root) add(p, "--allow-run-as-root");
-    add(p, "-n");
-    add(p, printed(p, "%d", p->ranks));
+    line_add(p, p->mpirun);
+    if (p->as_root) line_add(p, "--allow-run-as-root");
+    line_add(p, "-n");
+    line_add(p, line_number(p, "%d", p->ranks));
     if (p->hosts) {
-        add(p, "--host");
-        add(p, host_list(p));
+        line_add(p, "--host");
+        line_add(p, hosts_argument(p));
     }
-    place(p);
-    for (char **e = environ; p->hosts && *e; e++) { /* other hosts do not inherit */
+    line_add_placement(p);
+    for (char **e = environ; p->hosts && *e; e++) { /* other hosts do not inherit the environment */
         if (strncmp(*e, "TINE_", 5)) continue;
         char *name = strndup(*e, strcspn(*e, "="));
-        add(p, "-x");
-        add(p, name);
+        line_add(p, "-x");
+        line_add(p, name);
     }
-    for (size_t i = 0; i < n_program; i++) add(p, program[i]);
+    for (size_t i = 0; i < n_program; i++) line_add(p, program[i]);
     return true;
 }
 
-static void print_line(const plan *p, FILE *to) {
+static void line_print(const run_plan *p, FILE *to) {
     for (size_t i = 0; i < p->n; i++) {
         const char *a = p->line[i];
         bool plain =
@@ -324,18 +326,17 @@ static void print_line(const plan *p, FILE *to) {
 }
 
 int tine_command_run(int argc, char **argv) {
-    plan p = {.threads = 1};
-    int code = parse(&p, argc, argv);
-    if (code < 0) code = check(&p, argv[optind]);
+    run_plan p = {.threads = 1};
+    int code = plan_parse(&p, argc, argv);
+    if (code < 0) code = plan_check(&p, argv[optind]);
     if (code >= 0) return code;
-    if (!compose(&p, argv + optind)) return fail(1, "no memory");
-    print_line(&p, p.dry ? stdout : stderr);
+    if (!line_compose(&p, argv + optind)) return run_fail(1, "no memory");
+    line_print(&p, p.dry ? stdout : stderr);
     if (p.slots && p.ranks > p.slots && p.ranks - 1 <= p.slots / p.threads)
-        fprintf(
-            stderr,
-            "tine run: %d ranks on %d cores: the coordinator shares a core, which it leaves to its "
-            "worker while it waits\n",
-            p.ranks, p.slots);
+        fprintf(stderr,
+                "tine run: %d ranks on %d cores: the coordinator shares a core with a worker, and "
+                "sleeps while it waits\n",
+                p.ranks, p.slots);
     code = 0;
     if (!p.dry) {
         execvp(p.mpirun, p.line);

@@ -1,10 +1,10 @@
-/* `tine verify FILE.safetensors…`: computes exported cases through fork and wait, compares with the
- * answers in the files.
+/* `tine verify FILE.safetensors…`: computes exported models through fork and wait and compares the
+ * results with PyTorch's answers in the files.
  *
- * A file holds an LSTM's state_dict under torch.nn.LSTM's names, "input", perhaps "h0" and "c0",
+ * A file holds an LSTM's state_dict under torch.nn.LSTM's names, "input", optionally "h0" and "c0",
  * and the answers "output", "h_n", "c_n"; or an ensemble's under models.K.cell_f. and
- * models.K.cell_b., with "input" and "output". The sizes and options are read off the weights; what
- * the metadata says must agree. All files are read before the first worker starts, and all are in
+ * models.K.cell_b., with "input" and "output". Sizes and options follow from the weights; the
+ * metadata must agree. All files are read before the first worker starts, and all cases are in
  * flight at once. */
 #include <json-c/json.h>
 #include <math.h>
@@ -17,9 +17,9 @@
 #include "launch/command/report.h"
 #include "launch/command/verify_case.h"
 
-static const double limit = 1e-5;
+static const double verify_limit = 1e-5;
 
-static void print_case(const tine_verify_case *c) {
+static void verify_print_case(const tine_verify_case *c) {
     printf("%-44s %-9s", c->path, c->ensemble ? "ensemble" : "lstm");
     for (int i = 0; i < TINE_VERIFY_ANSWERS; i++) {
         if (c->compared[i])
@@ -27,15 +27,15 @@ static void print_case(const tine_verify_case *c) {
         else
             printf("  %s %8s", tine_verify_answer_names[i], "-");
     }
-    printf("  %s\n", tine_verify_within(c, limit) ? "ok" : "TOO LARGE");
+    printf("  %s\n", tine_verify_within(c, verify_limit) ? "ok" : "TOO LARGE");
 }
 
-static json_object *json_case(const tine_verify_case *c) {
+static json_object *verify_json_case(const tine_verify_case *c) {
     json_object *o = json_object_new_object();
     json_object_object_add(o, "file", json_object_new_string(c->path));
     json_object_object_add(o, "kind", json_object_new_string(c->ensemble ? "ensemble" : "lstm"));
-    json_object_object_add(o, "ok",
-                           json_object_new_boolean(!c->failed && tine_verify_within(c, limit)));
+    json_object_object_add(
+        o, "ok", json_object_new_boolean(!c->failed && tine_verify_within(c, verify_limit)));
     for (int i = 0; i < TINE_VERIFY_ANSWERS; i++)
         if (c->compared[i])
             json_object_object_add(o, tine_verify_answer_names[i],
@@ -43,8 +43,8 @@ static json_object *json_case(const tine_verify_case *c) {
     return o;
 }
 
-/* Forks all, then waits for all; 1 if one failed or is too far off. */
-static int compute(tine_verify_case *cases, int n, json_object *list) {
+/* Forks all, then waits for all. 1: one failed or is past the limit. */
+static int verify_compute(tine_verify_case *cases, int n, json_object *list) {
     int code = 0;
     for (int i = 0; i < n; i++) tine_verify_start(&cases[i]);
     for (int i = 0; i < n; i++) {
@@ -54,16 +54,16 @@ static int compute(tine_verify_case *cases, int n, json_object *list) {
         c->failed = failed != TINE_OK;
         tine_progress_end();
         if (list)
-            json_object_array_add(list, json_case(c));
+            json_object_array_add(list, verify_json_case(c));
         else if (!failed)
-            print_case(c);
+            verify_print_case(c);
         if (failed) fprintf(stderr, "tine verify: %s: %s\n", c->path, tine_error_message());
-        if (failed || !tine_verify_within(c, limit)) code = 1;
+        if (failed || !tine_verify_within(c, verify_limit)) code = 1;
     }
     return code;
 }
 
-static int read_all(tine_verify_case *cases, int n, char **paths) {
+static int verify_read_all(tine_verify_case *cases, int n, char **paths) {
     int code = 0;
     for (int i = 0; i < n; i++) {
         char why[300];
@@ -74,7 +74,7 @@ static int read_all(tine_verify_case *cases, int n, char **paths) {
     return code;
 }
 
-static int count_operands(int argc, char **argv) {
+static int operands_count(int argc, char **argv) {
     int n = 0;
     for (int i = 1; i < argc; i++) n += strncmp(argv[i], "--tine-", 7) != 0;
     return n;
@@ -83,28 +83,25 @@ static int count_operands(int argc, char **argv) {
 int tine_command_verify(int argc, char **argv) {
     bool json = false;
     const tine_option options[] = {
-        {"--workers", "N", "worker processes (default: one a core)", TINE_OPTION_SETTING, NULL, 0,
-         0},
-        {"--endpoint", "URL", "ipc://PATH, tcp://HOST:PORT, inproc://NAME or mpi://",
-         TINE_OPTION_SETTING, NULL, 0, 0},
-        {"--trace", "FILE", "write a Chrome trace of all processes", TINE_OPTION_SETTING, NULL, 0,
-         0},
+        TINE_OPTION_WORKERS,
+        TINE_OPTION_ENDPOINT,
+        TINE_OPTION_TRACE,
         {"--json", NULL, "print one JSON object", TINE_OPTION_FLAG, &json, 0, 0},
         {0},
     };
     const tine_usage usage = {
         "verify",
         "FILE.safetensors...",
-        "Computes each file's LSTM, or ensemble of LSTMs, through fork and wait on "
-        "workers and compares with the answers\n"
-        "that PyTorch left in it (output, h_n, c_n). Exit code 0 if all are within "
-        "1e-5, 1 if not, 2 for a bad file.",
+        "Computes each file's LSTM, or ensemble of LSTMs, through fork and wait on workers and\n"
+        "compares the result with PyTorch's answers in the file (output, h_n, c_n). Exit code 0 "
+        "if\n"
+        "all are within 1e-5, 1 if not, 2 for an invalid file.",
         options,
         1,
         -1};
     int code = tine_arguments_parse(&usage, &argc, argv);
     if (code >= 0) return code;
-    int n = count_operands(argc, argv);
+    int n = operands_count(argc, argv);
     tine_verify_case *cases = calloc((size_t)n, sizeof *cases);
     char **paths = calloc((size_t)n + 1, sizeof *paths);
     if (!cases || !paths) {
@@ -114,7 +111,7 @@ int tine_command_verify(int argc, char **argv) {
     }
     for (int i = 1, k = 0; i < argc; i++)
         if (strncmp(argv[i], "--tine-", 7) != 0) paths[k++] = argv[i];
-    code = read_all(cases, n, paths);
+    code = verify_read_all(cases, n, paths);
     if (code) goto out;
     if (tine_init(&argc, argv, NULL)) {
         fprintf(stderr, "tine verify: %s\n", tine_error_message());
@@ -122,11 +119,11 @@ int tine_command_verify(int argc, char **argv) {
         goto out;
     }
     json_object *list = json ? json_object_new_array() : NULL;
-    code = compute(cases, n, list);
+    code = verify_compute(cases, n, list);
     if (json) {
         json_object *o = json_object_new_object();
         json_object_object_add(o, "ok", json_object_new_boolean(code == 0));
-        json_object_object_add(o, "limit", tine_json_number(limit, 6));
+        json_object_object_add(o, "limit", tine_json_number(verify_limit, 6));
         json_object_object_add(o, "cases", list);
         tine_json_print(o);
     }

@@ -14,15 +14,15 @@ const char *const tine_verify_answer_names[TINE_VERIFY_ANSWERS] = {"output", "h_
 
 enum { NAME_ROOM = 96, MODELS_MAX = 4096 };
 
-typedef struct reader {
+typedef struct case_reader {
     tine_verify_case *c;
     char *why;
     size_t why_size;
-} reader;
+} case_reader;
 
-static tine_error refuse(const reader *r, const char *format, ...)
+static tine_error case_refuse(const case_reader *r, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-static tine_error refuse(const reader *r, const char *format, ...) {
+static tine_error case_refuse(const case_reader *r, const char *format, ...) {
     va_list ap;
     va_start(ap, format);
     vsnprintf(r->why, r->why_size, format, ap);
@@ -32,132 +32,138 @@ static tine_error refuse(const reader *r, const char *format, ...) {
 
 /* ---- reading ---- */
 
-/* A float32 tensor of that rank, or NULL with a refusal. */
-static const tine_safetensor *want(const reader *r, const char *name, int rank) {
+/* The float32 tensor of this name and rank; NULL with a sentence in `why`. */
+static const tine_safetensor *case_tensor(const case_reader *r, const char *name, int rank) {
     const tine_safetensor *t = tine_safetensors_find(r->c->file, name);
     if (!t)
-        refuse(r, "it has no tensor \"%s\"", name);
+        case_refuse(r, "it has no tensor \"%s\"", name);
     else if (t->dtype != TINE_F32)
-        refuse(r, "tensor \"%s\" is %s, F32 is needed", name, t->dtype_name);
+        case_refuse(r, "tensor \"%s\" is %s, F32 is needed", name, t->dtype_name);
     else if (t->rank != rank)
-        refuse(r, "tensor \"%s\" has %d dimensions, %d are needed", name, t->rank, rank);
+        case_refuse(r, "tensor \"%s\" has %d dimensions, %d are needed", name, t->rank, rank);
     else
         return t;
     return NULL;
 }
 
-static bool has(const tine_verify_case *c, const char *prefix, const char *name) {
+static bool case_has(const tine_verify_case *c, const char *prefix, const char *name) {
     char full[2 * NAME_ROOM];
     snprintf(full, sizeof full, "%s%s", prefix, name);
     return tine_safetensors_find(c->file, full);
 }
 
-/* What the weights under `prefix` ("models.0.cell_f.") tell. */
-static tine_error read_config(const reader *r, const char *prefix, tine_verify_lstm *out) {
+/* Derives the configuration from the weights under `prefix` ("models.0.cell_f."). */
+static tine_error case_read_config(const case_reader *r, const char *prefix,
+                                   tine_verify_lstm *out) {
     char name[NAME_ROOM];
     tine_verify_lstm l = {0};
     snprintf(name, sizeof name, "%sweight_ih_l0", prefix);
-    const tine_safetensor *w = want(r, name, 2);
+    const tine_safetensor *w = case_tensor(r, name, 2);
     if (!w) return TINE_EINVAL;
     if (w->shape[0] == 0 || w->shape[0] % 4 || w->shape[1] == 0)
-        return refuse(
+        return case_refuse(
             r,
             "tensor \"%s\" is %jd x %jd: four gates of a hidden size by an input size are needed",
             name, (intmax_t)w->shape[0], (intmax_t)w->shape[1]);
     l.hidden_size = w->shape[0] / 4;
     l.input_size = w->shape[1];
-    l.bias = has(r->c, prefix, "bias_ih_l0");
-    l.bidirectional = has(r->c, prefix, "weight_ih_l0_reverse");
-    if (has(r->c, prefix, "weight_hr_l0")) {
+    l.bias = case_has(r->c, prefix, "bias_ih_l0");
+    l.bidirectional = case_has(r->c, prefix, "weight_ih_l0_reverse");
+    if (case_has(r->c, prefix, "weight_hr_l0")) {
         snprintf(name, sizeof name, "%sweight_hr_l0", prefix);
-        const tine_safetensor *p = want(r, name, 2);
+        const tine_safetensor *p = case_tensor(r, name, 2);
         if (!p) return TINE_EINVAL;
         l.proj_size = p->shape[0];
     }
     for (; l.num_layers < 1000; l.num_layers++) {
         snprintf(name, sizeof name, "weight_ih_l%jd", (intmax_t)l.num_layers);
-        if (!has(r->c, prefix, name)) break;
+        if (!case_has(r->c, prefix, name)) break;
     }
     *out = l;
     return TINE_OK;
 }
 
-static bool truth(const char *text) {
+static bool metadata_bool(const char *text) {
     return strcasecmp(text, "true") == 0 || strcmp(text, "1") == 0;
 }
 
-/* What the metadata says of a size or option must be what the weights say. */
-static tine_error agree(const reader *r, const char *key, int64_t found, bool boolean) {
+/* The metadata's value of a size or option, if there is one, must be that of the weights. */
+static tine_error metadata_check(const case_reader *r, const char *key, int64_t found,
+                                 bool boolean) {
     const char *said = tine_safetensors_meta(r->c->file, key);
     if (!said) return TINE_OK;
     char *end;
-    int64_t number = boolean ? truth(said) : strtoll(said, &end, 10);
+    int64_t number = boolean ? metadata_bool(said) : strtoll(said, &end, 10);
     if (number == found) return TINE_OK;
-    return refuse(r, "its metadata says %s=%.32s, the weights say %jd", key, said, (intmax_t)found);
+    return case_refuse(r, "its metadata says %s=%.32s, the weights say %jd", key, said,
+                       (intmax_t)found);
 }
 
-static tine_error read_lstm(const reader *r) {
+static tine_error case_read_lstm(const case_reader *r) {
     tine_verify_lstm *l = &r->c->lstm;
-    tine_error e = read_config(r, "", l);
-    if (!e) e = agree(r, "input_size", l->input_size, false);
-    if (!e) e = agree(r, "hidden_size", l->hidden_size, false);
-    if (!e) e = agree(r, "num_layers", l->num_layers, false);
-    if (!e) e = agree(r, "proj_size", l->proj_size, false);
-    if (!e) e = agree(r, "bias", l->bias, true);
-    if (!e) e = agree(r, "bidirectional", l->bidirectional, true);
+    tine_error e = case_read_config(r, "", l);
+    if (!e) e = metadata_check(r, "input_size", l->input_size, false);
+    if (!e) e = metadata_check(r, "hidden_size", l->hidden_size, false);
+    if (!e) e = metadata_check(r, "num_layers", l->num_layers, false);
+    if (!e) e = metadata_check(r, "proj_size", l->proj_size, false);
+    if (!e) e = metadata_check(r, "bias", l->bias, true);
+    if (!e) e = metadata_check(r, "bidirectional", l->bidirectional, true);
     if (e) return e;
     const char *batch_first = tine_safetensors_meta(r->c->file, "batch_first");
-    l->batch_first = batch_first && truth(batch_first);
+    l->batch_first = batch_first && metadata_bool(batch_first);
     for (int i = 1; i < TINE_VERIFY_ANSWERS; i++)
-        if (has(r->c, "", tine_verify_answer_names[i]) && !want(r, tine_verify_answer_names[i], 3))
+        if (case_has(r->c, "", tine_verify_answer_names[i]) &&
+            !case_tensor(r, tine_verify_answer_names[i], 3))
             return TINE_EINVAL;
-    if (has(r->c, "", "h0") != has(r->c, "", "c0"))
-        return refuse(r, "it has one of \"h0\" and \"c0\" without the other");
-    if (has(r->c, "", "h0") && (!want(r, "h0", 3) || !want(r, "c0", 3))) return TINE_EINVAL;
+    if (case_has(r->c, "", "h0") != case_has(r->c, "", "c0"))
+        return case_refuse(r, "it has one of \"h0\" and \"c0\" without the other");
+    if (case_has(r->c, "", "h0") && (!case_tensor(r, "h0", 3) || !case_tensor(r, "c0", 3)))
+        return TINE_EINVAL;
     r->c->n_futures = 1;
     return TINE_OK;
 }
 
-static tine_error read_ensemble(const reader *r) {
+static tine_error case_read_ensemble(const case_reader *r) {
     tine_verify_case *c = r->c;
     c->ensemble = true;
     for (; c->models < MODELS_MAX; c->models++) {
         char prefix[2][NAME_ROOM];
         snprintf(prefix[0], NAME_ROOM, "models.%zu.cell_f.", c->models);
         snprintf(prefix[1], NAME_ROOM, "models.%zu.cell_b.", c->models);
-        if (!has(c, prefix[0], "weight_ih_l0")) break;
+        if (!case_has(c, prefix[0], "weight_ih_l0")) break;
         tine_verify_lstm l[2];
-        tine_error e = read_config(r, prefix[0], &l[0]);
-        if (!e) e = read_config(r, prefix[1], &l[1]);
+        tine_error e = case_read_config(r, prefix[0], &l[0]);
+        if (!e) e = case_read_config(r, prefix[1], &l[1]);
         if (e) return e;
     }
     c->n_futures = c->models;
-    return agree(r, "n_models", (int64_t)c->models, false);
+    return metadata_check(r, "n_models", (int64_t)c->models, false);
 }
 
 tine_error tine_verify_open(tine_verify_case *c, const char *path, char *why, size_t why_size) {
-    reader r = {c, why, why_size};
+    case_reader r = {c, why, why_size};
     *c = (tine_verify_case){.path = path};
     tine_error e = tine_safetensors_open(&c->file, path, why, why_size);
     if (e) return e;
-    e = has(c, "", "models.0.cell_f.weight_ih_l0") ? read_ensemble(&r) : read_lstm(&r);
+    e = case_has(c, "", "models.0.cell_f.weight_ih_l0") ? case_read_ensemble(&r)
+                                                        : case_read_lstm(&r);
     if (e) return e;
-    if (!want(&r, "input", 3) || !want(&r, "output", 3)) return TINE_EINVAL;
+    if (!case_tensor(&r, "input", 3) || !case_tensor(&r, "output", 3)) return TINE_EINVAL;
     c->futures = calloc(c->n_futures, sizeof(tine_future *));
     if (c->futures) return TINE_OK;
-    refuse(&r, "no memory");
+    case_refuse(&r, "no memory");
     return TINE_ENOMEM;
 }
 
 /* ---- computing ---- */
 
-static tine_value *value_of(const tine_verify_case *c, const char *name) {
+static tine_value *case_value(const tine_verify_case *c, const char *name) {
     const tine_safetensor *t = tine_safetensors_find(c->file, name);
     return t ? tine_tensor(t->dtype, t->rank, t->shape, t->data) : NULL;
 }
 
 /* The tensors whose names begin with `prefix` and weight_ or bias_, without the prefix. */
-static tine_value *state_dict(const tine_verify_case *c, const char *prefix) {
+static tine_value *case_state_dict(const tine_verify_case *c, const char *prefix) {
     size_t count = tine_safetensors_count(c->file), n = 0, length = strlen(prefix);
     const char **keys = calloc(count, sizeof *keys);
     tine_value **items = calloc(count, sizeof *items), *dict = NULL;
@@ -179,9 +185,9 @@ static tine_value *state_dict(const tine_verify_case *c, const char *prefix) {
     return dict;
 }
 
-static tine_value *module_of(const tine_verify_case *c, const char *prefix,
-                             const tine_verify_lstm *l) {
-    tine_value *state = state_dict(c, prefix);
+static tine_value *case_module(const tine_verify_case *c, const char *prefix,
+                               const tine_verify_lstm *l) {
+    tine_value *state = case_state_dict(c, prefix);
     tine_value *module =
         tine_module("lstm", l->input_size, l->hidden_size, tine_kw("num_layers", l->num_layers),
                     tine_kw("bias", l->bias), tine_kw("batch_first", l->batch_first),
@@ -191,11 +197,11 @@ static tine_value *module_of(const tine_verify_case *c, const char *prefix,
     return module;
 }
 
-static void start_lstm(tine_verify_case *c, tine_value *input) {
-    tine_value *module = module_of(c, "", &c->lstm);
-    tine_value *h0 = value_of(c, "h0"), *c0 = value_of(c, "c0");
+static void case_start_lstm(tine_verify_case *c, tine_value *input) {
+    tine_value *module = case_module(c, "", &c->lstm);
+    tine_value *h0 = case_value(c, "h0"), *c0 = case_value(c, "c0");
     tine_value *hx = NULL;
-    if (has(c, "", "h0")) {
+    if (case_has(c, "", "h0")) {
         hx = tine_list(h0, c0);
         c->futures[0] = tine_fork(module, input, tine_kw("hx", hx));
     } else {
@@ -207,19 +213,19 @@ static void start_lstm(tine_verify_case *c, tine_value *input) {
     tine_release(module);
 }
 
-static tine_value *cell_of(const tine_verify_case *c, size_t model, const char *cell) {
+static tine_value *case_cell(const tine_verify_case *c, size_t model, const char *cell) {
     char prefix[NAME_ROOM], why[200];
-    reader r = {(tine_verify_case *)c, why, sizeof why};
+    case_reader r = {(tine_verify_case *)c, why, sizeof why};
     tine_verify_lstm l = {0};
     snprintf(prefix, sizeof prefix, "models.%zu.%s.", model, cell);
-    return read_config(&r, prefix, &l) ? NULL : module_of(c, prefix, &l);
+    return case_read_config(&r, prefix, &l) ? NULL : case_module(c, prefix, &l);
 }
 
 void tine_verify_start(tine_verify_case *c) {
-    tine_value *input = value_of(c, "input");
-    if (!c->ensemble) start_lstm(c, input);
+    tine_value *input = case_value(c, "input");
+    if (!c->ensemble) case_start_lstm(c, input);
     for (size_t i = 0; c->ensemble && i < c->models; i++) {
-        tine_value *forward = cell_of(c, i, "cell_f"), *backward = cell_of(c, i, "cell_b");
+        tine_value *forward = case_cell(c, i, "cell_f"), *backward = case_cell(c, i, "cell_b");
         tine_value *model = tine_module("bilstm", forward, backward);
         c->futures[i] = tine_fork(model, input);
         tine_release(model);
@@ -230,7 +236,7 @@ void tine_verify_start(tine_verify_case *c) {
 }
 
 /* The largest absolute difference, NaN if there is one; EINVAL if the shapes differ. */
-static tine_error compare(tine_verify_case *c, int answer, const tine_value *got) {
+static tine_error case_compare(tine_verify_case *c, int answer, const tine_value *got) {
     const tine_safetensor *t = tine_safetensors_find(c->file, tine_verify_answer_names[answer]);
     if (!t) return TINE_OK;
     if (!got || tine_kind_of(got) != TINE_TENSOR || tine_rank(got) != t->rank ||
@@ -255,15 +261,15 @@ static tine_error compare(tine_verify_case *c, int answer, const tine_value *got
     return TINE_OK;
 }
 
-static tine_error finish_ensemble(tine_verify_case *c) {
+static tine_error case_finish_ensemble(tine_verify_case *c) {
     tine_value **results = calloc(c->models, sizeof(tine_value *));
     if (!results) return tine_error_set(TINE_ENOMEM, "no memory");
     tine_error e = tine_wait_all(c->futures, c->models, results);
-    tine_value *list =
-        tine_list_of(results, c->models); /* NULLs if the wait failed: the error goes through */
+    /* If the wait failed there are NULLs in the list, and the calls below fail with its error. */
+    tine_value *list = tine_list_of(results, c->models);
     tine_value *stacked = tine_call("stack", list);
     tine_value *sum = tine_call("sum", stacked, tine_kw("dim", 0));
-    if (!e) e = sum ? compare(c, 0, sum) : tine_last_error();
+    if (!e) e = sum ? case_compare(c, 0, sum) : tine_last_error();
     tine_release(sum);
     tine_release(stacked);
     tine_release(list);
@@ -272,20 +278,20 @@ static tine_error finish_ensemble(tine_verify_case *c) {
     return e;
 }
 
-static tine_error finish_lstm(tine_verify_case *c) {
+static tine_error case_finish_lstm(tine_verify_case *c) {
     tine_value *result;
     tine_error e = tine_wait(c->futures[0], &result);
     if (e) return e;
     const tine_value *state = tine_at(result, 1);
-    e = compare(c, 0, tine_at(result, 0));
+    e = case_compare(c, 0, tine_at(result, 0));
     for (int i = 1; !e && i < TINE_VERIFY_ANSWERS; i++)
-        e = compare(c, i, tine_at(state, (size_t)i - 1));
+        e = case_compare(c, i, tine_at(state, (size_t)i - 1));
     tine_release(result);
     return e;
 }
 
 tine_error tine_verify_finish(tine_verify_case *c) {
-    tine_error e = c->ensemble ? finish_ensemble(c) : finish_lstm(c);
+    tine_error e = c->ensemble ? case_finish_ensemble(c) : case_finish_lstm(c);
     for (size_t i = 0; i < c->n_futures; i++) {
         tine_release(c->futures[i]);
         c->futures[i] = NULL;

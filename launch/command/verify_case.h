@@ -1,4 +1,4 @@
-/* One file of `tine verify`: read, forked, compared. */
+/* One file of `tine verify`: reads it, forks its model, compares the result. */
 #ifndef TINE_LAUNCH_COMMAND_VERIFY_CASE_H
 #define TINE_LAUNCH_COMMAND_VERIFY_CASE_H
 
@@ -11,7 +11,7 @@
 enum { TINE_VERIFY_ANSWERS = 3 };
 extern const char *const tine_verify_answer_names[TINE_VERIFY_ANSWERS]; /* output, h_n, c_n */
 
-typedef struct tine_verify_lstm { /* what torch.nn.LSTM was constructed with, as its weights tell */
+typedef struct tine_verify_lstm { /* arguments of torch.nn.LSTM, from its weights */
     int64_t input_size, hidden_size, num_layers, proj_size;
     bool bias, bidirectional, batch_first;
 } tine_verify_lstm;
@@ -28,12 +28,12 @@ typedef struct tine_verify_case {
     double errors[TINE_VERIFY_ANSWERS];
 } tine_verify_case;
 
-/* Reads and checks a file. Errors: as tine_safetensors_open, and EINVAL for one that is no such
- * case; `why` holds a sentence. */
+/* Reads and checks a file. Errors: as tine_safetensors_open, and EINVAL if the file holds no LSTM
+ * or ensemble with its answers; `why` then holds a sentence. */
 tine_error tine_verify_open(tine_verify_case *c, const char *path, char *why, size_t why_size);
-/* Makes the modules and forks them. What fails comes out at tine_verify_finish. */
+/* Creates the modules and forks them. tine_verify_finish reports failures. */
 void tine_verify_start(tine_verify_case *c);
-/* Waits, and fills in errors. On failure tine_error_message() tells. */
+/* Waits and fills in `compared` and `errors`. On failure tine_error_message() says why. */
 tine_error tine_verify_finish(tine_verify_case *c);
 bool tine_verify_within(const tine_verify_case *c, double limit); /* false for a NaN */
 void tine_verify_close(tine_verify_case *c);                      /* accepts a zeroed one */

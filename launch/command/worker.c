@@ -1,5 +1,5 @@
-/* `tine worker ENDPOINT`: a worker from another shell or host. It serves until the coordinator ends
- * or goes away. */
+/* `tine worker ENDPOINT`: a worker in another shell or on another host. It runs until its
+ * coordinator ends or is lost. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -12,12 +12,11 @@ int tine_command_worker(int argc, char **argv) {
     static const tine_usage usage = {
         "worker",
         "ENDPOINT",
-        "Joins the coordinator at ENDPOINT (tcp://HOST:PORT or ipc://PATH) and runs tasks until it "
-        "ends.\n"
-        "It serves the functions and modules that are built in. A program with functions of its "
-        "own is a "
-        "worker\n"
-        "as well: start it with TINE_WORKER=ENDPOINT in its environment.",
+        "Joins the coordinator at ENDPOINT (tcp://HOST:PORT or ipc://PATH) and runs tasks until "
+        "it\n"
+        "ends. It has the built-in functions and modules. A program with functions of its own is "
+        "a\n"
+        "worker too: start it with TINE_WORKER=ENDPOINT in its environment.",
         options,
         1,
         1};

@@ -1,5 +1,6 @@
 /* The environment that a worker starts with: this process's, overridden by the settings that the
- * worker inherits, and TINE_WORKER. The caller adds the two variables that differ between workers. */
+ * worker inherits, and TINE_WORKER. The caller adds the two variables that differ between
+ * workers. */
 #include <stdlib.h>
 #include <string.h>
 

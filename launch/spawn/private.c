@@ -75,8 +75,8 @@ static void private_sweep(const char *base) {
     closedir(d);
 }
 
-/* Creates and locks the lock file. -1 with errno; EAGAIN, ENOENT: another process's sweep locked the
- * new file first and removes the directory, so a new directory is needed. */
+/* Creates and locks the lock file. -1 with errno; EAGAIN, ENOENT: another process's sweep locked
+ * the new file first and removes the directory, so a new directory is needed. */
 static int private_lock(const char *dir) {
     char path[96];
     struct stat st;

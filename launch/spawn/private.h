@@ -1,5 +1,6 @@
 /* The private directory in which a coordinator's ipc:// endpoint lies by default: mode 0700, in
- * XDG_RUNTIME_DIR, TMPDIR or /tmp, with a lock file that the coordinator holds as long as it lives. */
+ * XDG_RUNTIME_DIR, TMPDIR or /tmp, with a lock file that the coordinator holds as long as it
+ * lives. */
 #ifndef TINE_LAUNCH_SPAWN_PRIVATE_H
 #define TINE_LAUNCH_SPAWN_PRIVATE_H
 

@@ -1,4 +1,5 @@
-/* Local workers: starts them, detects their death at once, replaces them, and leaves nothing behind.
+/* Local workers: starts them, detects their death at once, replaces them, and leaves nothing
+ * behind.
  *
  * A thread of the coordinator, the supervisor, starts N copies of this executable (posix_spawn: a
  * coordinator's memory is not copied) and watches them through pidfds. It installs no SIGCHLD
@@ -42,8 +43,8 @@ typedef struct tine_spawn_config {
     int max_deaths;
     double death_seconds;
     /* Both callbacks run on the supervisor's thread, which holds no lock; either may be NULL. No
-     * call begins after tine_spawn_stop was called, but one may still be running then: do not hold a
-     * lock that it takes. `reason` continues the sentence "worker …": "was killed by signal 9
+     * call begins after tine_spawn_stop was called, but one may still be running then: do not hold
+     * a lock that it takes. `reason` continues the sentence "worker …": "was killed by signal 9
      * (SIGKILL)", "exited with status 3", "died of stack overflow in task fib (stack of …)". `died`
      * is called before the replacement is started. `gone` is called once, after the last `died`,
      * when max_deaths is reached; live workers stay. */

@@ -1,6 +1,6 @@
-/* See cores.h. Linux limits a process's cores in two places: its affinity mask, and the CPU quota of
- * its control group or of any group above it (version 2; of version 1 only the mount that containers
- * see). */
+/* See cores.h. Linux limits a process's cores in two places: its affinity mask, and the CPU quota
+ * of its control group or of any group above it (version 2; of version 1 only the mount that
+ * containers see). */
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>

@@ -84,8 +84,8 @@ static report report_make(void) {
     while (r.first_core < CPU_SETSIZE && !CPU_ISSET(r.first_core, &set)) r.first_core++;
     for (int sig = 1; sig < 32; sig++) {
         struct sigaction now;
-        bool fault = sig == SIGSEGV || sig == SIGBUS || sig == SIGFPE ||
-                     sig == SIGILL; /* sanitizers have handlers for these */
+        /* Sanitizers have handlers for these. */
+        bool fault = sig == SIGSEGV || sig == SIGBUS || sig == SIGFPE || sig == SIGILL;
         if (!fault && sigaction(sig, NULL, &now) == 0 && now.sa_handler != SIG_DFL)
             r.inherited_signals++;
     }
