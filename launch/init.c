@@ -30,6 +30,7 @@
 #include "transport/base/log.h"
 #include "transport/base/process.h"
 #include "transport/launcher.h"
+#include "transport/transport.h"
 #include "workers/blas.h"
 #include "workers/fiber.h"
 #include "workers/worker.h"
@@ -69,8 +70,8 @@ static tine_error worker_serve(const tine_settings *s, const char *endpoint, int
                                  .rank = rank,
                                  .stack_size = s->stack_size,
                                  .transport = transport_config_of(s)};
-    /* A thread's listener is there before it, or is gone: nothing to wait for. */
-    if (strncmp(endpoint, "inproc:", 7) == 0) config.transport.connect_ns = 1;
+    /* A worker thread starts after its listener: if that is gone, waiting is pointless. */
+    if (tine_transport_flags(endpoint) & TINE_TRANSPORT_THREADS) config.transport.connect_ns = 1;
     return tine_worker_run(&config);
 }
 
@@ -180,7 +181,7 @@ static tine_error transport_open(const tine_settings *s, const char *url, tine_t
 
 static tine_error coordinate(const tine_settings *s, const char *url, int remote) {
     tine_transport *transport;
-    bool threads = strncmp(url, "inproc:", 7) == 0;
+    bool threads = tine_transport_flags(url) & TINE_TRANSPORT_THREADS;
     int local = remote > 0 ? 0 : s->workers;
     int await = remote > 0 ? remote : s->await_workers;
     tine_error e = transport_open(s, url, &transport);
@@ -223,12 +224,14 @@ static tine_error init_role(void) {
                  launcher.name);
     if (launched && launcher.size > 1 && !url) {
         if (!launcher.usable) return tine_error_set(TINE_EIO, "%s", launcher.why);
-        url = "mpi://";
+        url = tine_transport_info_with(TINE_TRANSPORT_RANKS)->any;
     }
-    if (url && strncmp(url, "mpi:", 4) == 0) {
+    if (tine_transport_flags(url) & TINE_TRANSPORT_RANKS) {
         if (!launched)
-            return tine_error_set(TINE_EINVAL, "endpoint mpi:// needs mpirun or srun: start the "
-                                               "program with `tine run -n 3 PROGRAM`");
+            return tine_error_set(TINE_EINVAL,
+                                  "endpoint %s needs mpirun or srun: start the program with "
+                                  "`tine run -n 3 PROGRAM`",
+                                  url);
         if (launcher.rank > 0) worker_serve_and_exit(s, url, launcher.rank);
         return coordinate(s, url, launcher.size - 1);
     }

@@ -48,6 +48,17 @@ const tine_transport_info *tine_transport_info_at(size_t i) {
     return i < sizeof rows / sizeof *rows ? &rows[i].info : NULL;
 }
 
+const tine_transport_info *tine_transport_info_with(unsigned flags) {
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if ((rows[i].info.flags & flags) == flags) return &rows[i].info;
+    return NULL;
+}
+
+unsigned tine_transport_flags(const char *url) {
+    const tine_transport_info *info = tine_transport_info_of(url);
+    return info ? info->flags : 0;
+}
+
 /* A module that is missing is looked for again by the next call: the user may have set
  * TINE_MODULE_DIR since. */
 static const tine_transport_ops *row_load(transport_row *row, char *why, size_t why_size) {

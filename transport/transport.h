@@ -57,6 +57,10 @@ typedef struct tine_transport_info {
 const tine_transport_info *tine_transport_info_of(const char *url);
 /* All transports, i from 0; NULL past the last. */
 const tine_transport_info *tine_transport_info_at(size_t i);
+/* The first transport with all of these flags; NULL: none has them. */
+const tine_transport_info *tine_transport_info_with(unsigned flags);
+/* The flags of the transport that serves `url` (may be NULL); 0: none does. */
+unsigned tine_transport_flags(const char *url);
 
 /* ---- configuration, events ---- */
 

@@ -193,11 +193,12 @@ static void echo_end(echo *e) {
 bool tine_bare_measure(const tine_bare_config *c, tine_bare *out, char *why, size_t why_size) {
     bare_end b = {
         .ops = tine_transport_for(c->url, why, why_size), .why = why, .why_size = why_size};
-    echo e = {.threaded = strncmp(c->url, "inproc:", 7) == 0};
+    unsigned flags = tine_transport_flags(c->url);
+    echo e = {.threaded = flags & TINE_TRANSPORT_THREADS};
     bool good = false;
     if (!b.ops) return false;
-    /* inproc knows no other process; under a launcher the others are there already. */
-    if (!e.threaded && strncmp(c->url, "mpi:", 4) != 0 && !echo_fork(&e)) goto out;
+    /* Threads are started later; under a launcher the other ranks run already. */
+    if (!e.threaded && !(flags & TINE_TRANSPORT_RANKS) && !echo_fork(&e)) goto out;
     if (b.ops->listen(&b.transport, c->url, NULL, why, why_size)) goto out;
     good = echo_go(&e, b.ops->url(b.transport)) && bare_measure(&b, c, out);
 out:

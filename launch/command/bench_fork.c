@@ -16,6 +16,7 @@
 #include "runtime/settings/settings.h"
 #include "runtime/value/state.h"
 #include "transport/launcher.h"
+#include "transport/transport.h"
 
 enum { LARGE = 10000000, SMALL = 64 };
 
@@ -156,19 +157,15 @@ static void fork_print_json(const fork_figures *t, const tine_bare *b) {
  * of its own. */
 static bool bare_url(const tine_settings *s, tine_private *place, const char **out) {
     tine_launcher l;
-    const char *endpoint = s->endpoint;
-    if (endpoint ? strncmp(endpoint, "mpi:", 4) == 0
-                 : tine_launcher_detect(&l) && l.usable && l.size > 1)
-        *out = "mpi://";
-    else if (endpoint && strncmp(endpoint, "tcp:", 4) == 0)
-        *out = "tcp://127.0.0.1:0";
-    else if (endpoint && strncmp(endpoint, "inproc:", 7) == 0)
-        *out = "inproc://bench-bare";
-    else if (tine_private_open(place))
-        return false;
-    else
-        *out = place->url;
-    return true;
+    const tine_transport_info *info = tine_transport_info_of(s->endpoint);
+    if (!s->endpoint && tine_launcher_detect(&l) && l.usable && l.size > 1)
+        info = tine_transport_info_with(TINE_TRANSPORT_RANKS);
+    if (info && info->any) {
+        *out = info->any;
+        return true;
+    }
+    *out = place->url;
+    return tine_private_open(place) == TINE_OK;
 }
 
 static bool measure_bare(int argc, char **argv, const fork_sizes *s, tine_bare *out, char *scheme) {
@@ -191,7 +188,7 @@ static bool measure_bare(int argc, char **argv, const fork_sizes *s, tine_bare *
         tine_progress("bare %s", scheme);
         good = tine_first_rank() ? tine_bare_measure(&config, out, why, sizeof why)
                                  : tine_bare_echo(url, why, sizeof why);
-        if (good && !strcmp(scheme, "mpi"))
+        if (good && tine_transport_flags(url) & TINE_TRANSPORT_RANKS)
             good = tine_bare_mpi(s->rounds, SMALL, &out->mpi_p50, &out->mpi_p99, why, sizeof why);
         tine_progress_end();
     }
