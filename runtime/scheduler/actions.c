@@ -9,19 +9,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "transport/base/vector.h"
+
 void *tine_scheduler_alloc(size_t size) {
     void *p = calloc(1, size);
     TINE_ASSERT_TRUE(p);
     return p;
 }
 
-void *tine_scheduler_grow(void *array, size_t *room, size_t need, size_t item) {
-    if (need <= *room) return array;
-    size_t bigger = *room ? *room * 2 : 8;
-    while (bigger < need) bigger *= 2;
-    void *p = realloc(array, bigger * item);
+void *tine_scheduler_grow(void *array, size_t *room, size_t need, size_t item_size) {
+    void *p = tine_grow(array, room, need, item_size);
     TINE_ASSERT_TRUE(p);
-    *room = bigger;
     return p;
 }
 
@@ -31,19 +29,9 @@ char *tine_scheduler_copy(const char *text) {
     return p;
 }
 
-static void sched_ring_grow(tine_scheduler *s) {
-    size_t room = s->ring_room ? s->ring_room * 2 : 64;
-    sched_action *ring = tine_scheduler_alloc(room * sizeof *ring);
-    for (size_t i = 0; i < s->ring_n; i++) ring[i] = s->ring[(s->ring_at + i) & (s->ring_room - 1)];
-    free(s->ring);
-    s->ring = ring;
-    s->ring_room = room;
-    s->ring_at = 0;
-}
-
 sched_action *tine_scheduler_push(tine_scheduler *s, tine_scheduler_action_kind kind) {
-    if (s->ring_n == s->ring_room) sched_ring_grow(s);
-    sched_action *a = &s->ring[(s->ring_at + s->ring_n++) & (s->ring_room - 1)];
+    sched_action *a = tine_ring_push(&s->actions);
+    TINE_ASSERT_TRUE(a);
     *a = (sched_action){.a = {.kind = kind}};
     return a;
 }
@@ -58,15 +46,26 @@ sched_action *tine_scheduler_send(tine_scheduler *s, tine_peer peer, tine_messag
 void tine_scheduler_log(tine_scheduler *s, int level, char *text) {
     sched_action *a = tine_scheduler_push(s, TINE_SCHEDULER_LOG);
     a->a.level = level;
-    a->a.text = a->memory = text;
+    a->a.text = a->owned.memory = text;
 }
 
-void tine_scheduler_action_fini(tine_scheduler *s, sched_action *a) {
-    free(a->memory);
-    tine_payload_unref(a->a.message.payload);
-    if (a->owns_payload) tine_payload_unref(a->a.payload);
-    if (a->callable) tine_scheduler_callable_unuse(s, a->callable);
-    *a = (sched_action){0};
+/* Releases what the last action taken pointed to. */
+static void sched_taken_fini(tine_scheduler *s) {
+    free(s->taken.memory);
+    tine_payload_unref(s->taken.payload);
+    if (s->taken.callable) tine_scheduler_callable_unuse(s, s->taken.callable);
+    s->taken = (sched_owned){0};
+}
+
+void tine_scheduler_actions_free(tine_scheduler *s) {
+    sched_taken_fini(s);
+    for (sched_action *a; (a = tine_ring_first(&s->actions));) {
+        s->taken = a->owned;
+        tine_payload_unref(a->a.payload);
+        tine_ring_pop(&s->actions, NULL);
+        sched_taken_fini(s);
+    }
+    tine_ring_fini(&s->actions);
 }
 
 void tine_scheduler_flush_enqueue(tine_scheduler *s, sched_worker *w) {
@@ -96,7 +95,7 @@ static void sched_worker_flush(tine_scheduler *s, sched_worker *w) {
     }
     if (w->n_drops) {
         sched_action *a = tine_scheduler_send(s, w->peer, TINE_MSG_DROP);
-        a->memory = w->drops;
+        a->owned.memory = w->drops;
         a->a.message.ids = w->drops;
         a->a.message.n_ids = w->n_drops;
         w->drops = NULL;
@@ -112,21 +111,12 @@ static void sched_flush_all(tine_scheduler *s) {
 }
 
 bool tine_scheduler_next(tine_scheduler *s, tine_scheduler_action *out) {
-    tine_scheduler_action_fini(s, &s->current);
-    if (!s->ring_n) sched_flush_all(s);
-    if (!s->ring_n) {
-        if (s->ring_room > 4096) { /* free the memory of a burst */
-            free(s->ring);
-            s->ring = NULL;
-            s->ring_room = s->ring_at = 0;
-        }
-        return false;
-    }
-    s->current = s->ring[s->ring_at];
-    s->ring_at = (s->ring_at + 1) & (s->ring_room - 1);
-    s->ring_n--;
-    *out = s->current.a;
-    s->current.owns_payload = false; /* the caller's now */
-    if (out->kind == TINE_SCHEDULER_COMPLETE) s->current.a.payload = NULL;
+    sched_taken_fini(s);
+    if (!s->actions.n) sched_flush_all(s);
+    const sched_action *a = tine_ring_first(&s->actions);
+    if (!a) return false;
+    *out = a->a;
+    s->taken = a->owned;
+    tine_ring_pop(&s->actions, NULL);
     return true;
 }

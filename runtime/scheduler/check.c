@@ -28,7 +28,7 @@ static void sched_check_worker(const tine_scheduler *s, const sched_worker *w) {
 }
 
 static void sched_check_count(const tine_scheduler *s, tine_object id) {
-    sched_object *o = tine_scheduler_object_find(s, id);
+    sched_object *o = tine_idmap_get(&s->objects, id);
     TINE_ASSERT_TRUE(o);
     o->counted++;
 }

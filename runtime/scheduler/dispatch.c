@@ -13,15 +13,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "transport/base/hash.h"
+
 enum { MIN_MEAN_NS = 100, MEAN_SHARE = 8 };
 
 /* ---- callables ---- */
 
 static uint64_t sched_callable_hash(const char *name, const char *method) {
-    uint64_t x = 14695981039346656037u; /* FNV-1a */
-    for (; *name; name++) x = (x ^ (uint8_t)*name) * 1099511628211u;
-    for (x = (x ^ 0xff) * 1099511628211u; method && *method; method++)
-        x = (x ^ (uint8_t)*method) * 1099511628211u;
+    uint64_t x = tine_hash(TINE_HASH_START, name, strlen(name) + 1);
+    if (method) x = tine_hash(x, method, strlen(method));
     return x ? x : 1;
 }
 
@@ -125,10 +125,11 @@ static uint64_t sched_callable_expected_ns(const tine_scheduler *s, const sched_
     return ns < s->config.prefetch_ns ? ns : s->config.prefetch_ns;
 }
 
-static uint64_t sched_load_share(uint64_t used, uint64_t limit) {
+/* Of one limit, below SCHED_LOAD_ONE while it is not reached. */
+static uint64_t sched_load_share(uint64_t used, uint64_t limit, double to_load) {
     if (used >= limit) return SCHED_LOAD_ONE;
-    return limit < UINT64_MAX / SCHED_LOAD_ONE ? used * SCHED_LOAD_ONE / limit
-                                               : used / (limit / SCHED_LOAD_ONE);
+    uint64_t share = (uint64_t)(int64_t)((double)(int64_t)used * to_load);
+    return share < SCHED_LOAD_ONE ? share : SCHED_LOAD_ONE - 1;
 }
 
 /* For a worker with credit left: max_credit is a part of its load. */
@@ -175,9 +176,9 @@ static void sched_heap_remove(sched_group *g, sched_worker *w) {
 void tine_scheduler_worker_update(tine_scheduler *s, sched_worker *w) {
     sched_group *g = w->group;
     const tine_scheduler_config *c = &s->config;
-    uint64_t time = sched_load_share(w->load_ns, c->prefetch_ns),
-             bytes = sched_load_share(w->load_bytes, c->max_credit_bytes);
-    uint64_t number = sched_load_share(w->outstanding, c->max_credit);
+    uint64_t time = sched_load_share(w->load_ns, c->prefetch_ns, s->ns_to_load);
+    uint64_t bytes = sched_load_share(w->load_bytes, c->max_credit_bytes, s->bytes_to_load);
+    uint64_t number = sched_load_share(w->outstanding, c->max_credit, s->tasks_to_load);
     w->load = time > bytes ? time : bytes;
     if (number > w->load) w->load = number;
     bool open = !w->lost && (!w->outstanding || w->load < SCHED_LOAD_ONE);
@@ -271,18 +272,18 @@ void tine_scheduler_sweep(tine_scheduler *s) {
 
 /* ---- choice ---- */
 
-static uint64_t sched_object_bytes_at(const tine_scheduler *s, const sched_worker *w,
-                                      tine_object id, bool *anywhere) {
+static uint64_t sched_object_bytes_at(tine_scheduler *s, const sched_worker *w, tine_object id,
+                                      bool *anywhere) {
     const sched_object *o = tine_scheduler_object_find(s, id);
     if (!o) return 0;
     for (size_t i = 0; i < o->words; i++)
         if (o->replicas[i]) *anywhere = true;
-    return tine_scheduler_object_replica_at(o, w) ? 1 + tine_payload_bytes(o->payload) : 0;
+    return tine_scheduler_object_replica_at(o, w) ? 1 + o->bytes : 0;
 }
 
 /* How many bytes of the task's objects w has. `anywhere`: some worker has one of them. */
-static uint64_t sched_task_affinity(const tine_scheduler *s, const sched_task *t,
-                                    const sched_worker *w, bool *anywhere) {
+static uint64_t sched_task_affinity(tine_scheduler *s, const sched_task *t, const sched_worker *w,
+                                    bool *anywhere) {
     *anywhere = false;
     uint64_t bytes = t->object ? sched_object_bytes_at(s, w, t->object, anywhere) : 0;
     for (uint32_t i = 0; t->payload && i < t->payload->n_refs && i < SCHED_LOOK_REFS; i++)
@@ -296,16 +297,18 @@ static bool sched_task_needs_objects(const sched_task *t) {
 
 /* Among the first few of the deepest: the one of whose objects w has most bytes, then one whose
  * objects no worker has, then the oldest. */
-static sched_task *sched_choose_task(const tine_scheduler *s, sched_callable *c,
-                                     const sched_worker *w) {
+static sched_task *sched_choose_task(tine_scheduler *s, sched_callable *c, const sched_worker *w) {
     sched_task *first = (sched_task *)tine_ready_first(&c->ready), *best = first, *fresh = NULL;
     if (!sched_task_needs_objects(first) || first->skips >= SCHED_MAX_SKIPS) return first;
-    uint64_t best_bytes = 0;
+    uint64_t best_bytes = 0, bytes = 0;
+    bool anywhere = false;
+    tine_object same = 0; /* bytes and anywhere are those of a task that needs this one only */
     int looked = 0;
     for (sched_task *t = first; t && looked < SCHED_LOOK_AHEAD;
          t = (sched_task *)TAILQ_NEXT(&t->link, entry), looked++) {
-        bool anywhere;
-        uint64_t bytes = sched_task_affinity(s, t, w, &anywhere);
+        bool single = !t->payload || !t->payload->n_refs;
+        if (!single || !same || t->object != same) bytes = sched_task_affinity(s, t, w, &anywhere);
+        same = single ? t->object : 0;
         if (bytes > best_bytes) {
             best = t;
             best_bytes = bytes;
@@ -318,8 +321,7 @@ static sched_task *sched_choose_task(const tine_scheduler *s, sched_callable *c,
 }
 
 /* Another open worker that has more of the task's objects than w. */
-static sched_worker *sched_choose_worker(const tine_scheduler *s, const sched_task *t,
-                                         sched_worker *w) {
+static sched_worker *sched_choose_worker(tine_scheduler *s, const sched_task *t, sched_worker *w) {
     tine_object id = t->object ? t->object : t->payload->refs[0];
     const sched_object *o = tine_scheduler_object_find(s, id);
     bool anywhere;

@@ -16,6 +16,7 @@
 #include "transport/base/assert.h"
 #include "transport/base/idmap.h"
 #include "transport/base/ready.h"
+#include "transport/base/ring.h"
 
 enum {
     SCHED_TASK_CHUNK = 256, /* tasks are allocated by so many, and never move */
@@ -28,8 +29,9 @@ enum {
     SCHED_MAX_SKIPS = 64,  /* times the oldest task may be passed over for a better placed one */
     /* objects of one worker on record before they arrive, or arrived out of order */
     SCHED_MAX_EARLY = 65536,
-    SCHED_MAX_NAMES = 65536,  /* functions, and classes, served by one worker */
-    SCHED_LOAD_ONE = 1 << 20, /* a worker's load when it has no credit left */
+    SCHED_ACTIONS_KEEP = 1 << 20, /* bytes; bench_scheduler: a turn makes up to 2,000 actions */
+    SCHED_MAX_NAMES = 65536,      /* functions, and classes, served by one worker */
+    SCHED_LOAD_ONE = 1 << 20,     /* a worker's load when it has no credit left */
 };
 /* object id: epoch of the worker that put it (0: this process), counter, module bit */
 enum { SCHED_EPOCH_SHIFT = 40 };
@@ -169,6 +171,7 @@ struct sched_object {
     sched_object_state state;
     char *class_name;
     tine_payload *payload;
+    size_t bytes;                  /* of the payload */
     uint64_t holders, handles;     /* handles: those of the holders that are this process's */
     uint64_t *replicas, *fetchers; /* workers by slot: that have it, that wait for it */
     size_t words;                  /* of each of the two */
@@ -177,11 +180,16 @@ struct sched_object {
     uint64_t counted; /* by tine_scheduler_check */
 };
 
+/* What an action's message points to. */
+typedef struct sched_owned {
+    sched_callable *callable; /* in use for the names */
+    tine_payload *payload;
+    void *memory; /* text or ids */
+} sched_owned;
+
 typedef struct sched_action {
     tine_scheduler_action a;
-    sched_callable *callable; /* in use for the names in the message */
-    void *memory;             /* text or ids */
-    bool owns_payload;
+    sched_owned owned;
 } sched_action;
 
 struct tine_scheduler {
@@ -189,6 +197,7 @@ struct tine_scheduler {
     bool trace, stopped;
     bool workers_gone; /* no more workers can join */
     char *workers_gone_reason;
+    double ns_to_load, bytes_to_load, tasks_to_load; /* see SCHED_LOAD_ONE */
     uint64_t last_order, last_object, n_joined;
     uint32_t last_epoch;
     tine_scheduler_stats stats;
@@ -212,23 +221,24 @@ struct tine_scheduler {
 
     tine_idmap objects;
     struct sched_object_queue object_list;
+    sched_object *found; /* by the last lookup; may be NULL */
 
-    sched_action *ring; /* room is a power of two */
-    size_t ring_room, ring_at, ring_n;
-    sched_action current;
+    tine_ring actions;
+    sched_owned taken; /* of the last action taken */
 };
 
 /* actions.c */
 void *tine_scheduler_alloc(size_t size); /* zeroed */
 /* to at least `need` items */
-void *tine_scheduler_grow(void *array, size_t *room, size_t need, size_t item);
+void *tine_scheduler_grow(void *array, size_t *room, size_t need, size_t item_size);
 char *tine_scheduler_copy(const char *text); /* NULL gives "" */
+/* A zeroed action, valid until the next one is pushed. */
 sched_action *tine_scheduler_push(tine_scheduler *s, tine_scheduler_action_kind kind);
 sched_action *tine_scheduler_send(tine_scheduler *s, tine_peer peer, tine_message_type type);
 void tine_scheduler_log(tine_scheduler *s, int level, char *text); /* takes text */
 void tine_scheduler_flush_enqueue(tine_scheduler *s, sched_worker *w);
 void tine_scheduler_flush_dequeue(tine_scheduler *s, sched_worker *w);
-void tine_scheduler_action_fini(tine_scheduler *s, sched_action *a);
+void tine_scheduler_actions_free(tine_scheduler *s);
 
 /* text.c: malloc'ed sentences */
 char *tine_scheduler_text(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -290,7 +300,7 @@ void tine_scheduler_sweep(tine_scheduler *s); /* ends ready tasks that no worker
 void tine_scheduler_dispatch(tine_scheduler *s);
 
 /* objects.c */
-sched_object *tine_scheduler_object_find(const tine_scheduler *s, tine_object id);
+sched_object *tine_scheduler_object_find(tine_scheduler *s, tine_object id);
 /* Are all objects that the payload and the target reference present or, when w is not NULL,
  * expected from it? */
 bool tine_scheduler_refs_known(tine_scheduler *s, sched_worker *w, const tine_payload *p,

@@ -12,8 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-sched_object *tine_scheduler_object_find(const tine_scheduler *s, tine_object id) {
-    return tine_idmap_get(&s->objects, id);
+/* A task's objects are looked up several times in a row. */
+sched_object *tine_scheduler_object_find(tine_scheduler *s, tine_object id) {
+    if (!s->found || s->found->id != id) s->found = tine_idmap_get(&s->objects, id);
+    return s->found;
 }
 
 static sched_object *sched_object_new(tine_scheduler *s, tine_object id, sched_object_state state) {
@@ -28,6 +30,7 @@ static sched_object *sched_object_new(tine_scheduler *s, tine_object id, sched_o
 
 static void sched_object_free(tine_scheduler *s, sched_object *o) {
     tine_idmap_remove(&s->objects, o->id);
+    if (s->found == o) s->found = NULL;
     TAILQ_REMOVE(&s->object_list, o, link);
     s->stats.objects--;
     tine_payload_unref(o->payload);
@@ -175,13 +178,13 @@ static void sched_object_send(tine_scheduler *s, sched_worker *w, sched_object *
     a->a.message.object = o->id;
     if (o->state == SCHED_OBJECT_UNAVAILABLE) {
         a->a.message.status = TINE_ELOST;
-        a->a.message.text = a->memory =
+        a->a.message.text = a->owned.memory =
             tine_scheduler_copy("the object is lost: its worker was lost, or an object that it "
                                 "references has been freed");
         return;
     }
-    a->a.message.payload = tine_payload_ref(o->payload);
-    if (o->class_name) a->a.message.text = a->memory = tine_scheduler_copy(o->class_name);
+    a->a.message.payload = a->owned.payload = tine_payload_ref(o->payload);
+    if (o->class_name) a->a.message.text = a->owned.memory = tine_scheduler_copy(o->class_name);
     sched_object_mark(o, &o->replicas, w);
 }
 
@@ -195,7 +198,7 @@ void tine_scheduler_object_fetch(tine_scheduler *s, sched_worker *w, tine_object
         sched_action *a = tine_scheduler_send(s, w->peer, TINE_MSG_OBJECT);
         a->a.message.object = id;
         a->a.message.status = TINE_EINVAL;
-        a->a.message.text = a->memory =
+        a->a.message.text = a->owned.memory =
             tine_scheduler_text("there is no put value or module %#llx; it may have been released",
                                 (unsigned long long)id);
     }
@@ -220,6 +223,7 @@ const char *tine_scheduler_object_arrived(tine_scheduler *s, sched_worker *w,
     if (tine_scheduler_refs_known(s, w, m->payload, 0)) {
         o->state = SCHED_OBJECT_PRESENT;
         o->payload = tine_payload_ref(m->payload);
+        o->bytes = tine_payload_bytes(m->payload);
         o->class_name = m->text && *m->text ? tine_scheduler_copy(m->text) : NULL;
         tine_scheduler_hold_refs(s, o->payload);
     } else {
@@ -265,6 +269,7 @@ tine_error tine_scheduler_object(tine_scheduler *s, tine_object *out, const char
     tine_object id = ++s->last_object << 1 | (class_name ? 1 : 0);
     sched_object *o = sched_object_new(s, id, SCHED_OBJECT_PRESENT);
     o->payload = tine_payload_ref(payload);
+    o->bytes = tine_payload_bytes(payload);
     o->class_name = class_name ? tine_scheduler_copy(class_name) : NULL;
     o->holders = o->handles = 1;
     s->stats.objects_made = s->last_object;

@@ -120,7 +120,7 @@ void tine_scheduler_handshake_free(tine_scheduler *s, sched_handshake *g) {
 static void sched_handshake_reject(tine_scheduler *s, sched_handshake *g, bool bad, char *text,
                                    int64_t now) {
     sched_action *a = tine_scheduler_send(s, g->peer, TINE_MSG_REJECT);
-    a->a.message.text = a->memory = text;
+    a->a.message.text = a->owned.memory = text;
     tine_scheduler_log(s, 1,
                        tine_scheduler_text("peer %" PRIu64 " was rejected: %s", g->peer, text));
     s->stats.peers_bad += bad;
@@ -260,7 +260,7 @@ void tine_scheduler_drop(tine_scheduler *s, tine_peer peer, bool bad, const char
     sched_action *a = tine_scheduler_push(s, TINE_SCHEDULER_DROP);
     a->a.peer = peer;
     a->a.bad = bad;
-    a->a.text = a->memory = tine_scheduler_copy(why);
+    a->a.text = a->owned.memory = tine_scheduler_copy(why);
     if (bad && !rejected && p->worker)
         tine_scheduler_log(s, 1,
                            tine_scheduler_text("worker pid %u (host %.64s) was dropped: %s",

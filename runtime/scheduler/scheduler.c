@@ -21,6 +21,11 @@ tine_error tine_scheduler_new(tine_scheduler **out, const tine_scheduler_config 
     if (!c->window) c->window = 4096;
     if (!c->hello_timeout_ns) c->hello_timeout_ns = 5000000000;
     s->last_object = s->stats.objects_made = c->objects_made;
+    s->ns_to_load = SCHED_LOAD_ONE / (double)c->prefetch_ns;
+    s->bytes_to_load = SCHED_LOAD_ONE / (double)c->max_credit_bytes;
+    s->tasks_to_load = SCHED_LOAD_ONE / (double)c->max_credit;
+    s->actions = TINE_RING(sched_action);
+    s->actions.keep = SCHED_ACTIONS_KEEP;
     TAILQ_INIT(&s->all);
     TAILQ_INIT(&s->active);
     TAILQ_INIT(&s->idle);
@@ -48,10 +53,7 @@ static void sched_peers_free(tine_scheduler *s) {
 void tine_scheduler_free(tine_scheduler *s) {
     if (!s) return;
     if (!s->stopped) tine_scheduler_tasks_cancel(s);
-    tine_scheduler_action_fini(s, &s->current);
-    for (; s->ring_n; s->ring_n--, s->ring_at = (s->ring_at + 1) & (s->ring_room - 1))
-        tine_scheduler_action_fini(s, &s->ring[s->ring_at]);
-    free(s->ring);
+    tine_scheduler_actions_free(s);
     sched_peers_free(s);
     tine_scheduler_objects_free(s);
     while (!TAILQ_EMPTY(&s->all)) tine_scheduler_callable_free(s, TAILQ_FIRST(&s->all));
@@ -141,7 +143,7 @@ static void sched_fork_refuse(tine_scheduler *s, sched_worker *w, uint64_t seq, 
     sched_action *a = tine_scheduler_send(s, w->peer, TINE_MSG_RESULT);
     a->a.message.seq = seq;
     a->a.message.status = e;
-    a->a.message.text = a->memory = tine_scheduler_copy(why);
+    a->a.message.text = a->owned.memory = tine_scheduler_copy(why);
     w->ungranted++;
     tine_scheduler_flush_enqueue(s, w);
 }

@@ -133,9 +133,9 @@ void tine_scheduler_task_started(tine_scheduler *s, sched_task *t, sched_worker 
     m->depth = t->link.depth;
     m->flow = tine_trace_flow(t->owner ? t->owner->epoch : 0, t->ticket);
     m->target = (tine_target){t->callable->name, t->callable->method, t->object};
-    m->payload = tine_payload_ref(t->payload);
-    a->callable = t->callable;
-    a->callable->uses++;
+    m->payload = a->owned.payload = tine_payload_ref(t->payload);
+    a->owned.callable = t->callable;
+    t->callable->uses++;
     if (t->payload && !(t->flags & TINE_REPEATABLE))
         sched_task_drop_arguments(s, t); /* it cannot run again */
 }
@@ -174,8 +174,7 @@ static void sched_task_complete(tine_scheduler *s, const sched_task *t, tine_err
     a->a.ticket = t->ticket;
     a->a.status = status;
     a->a.payload = tine_payload_ref(payload);
-    a->owns_payload = true;
-    a->a.text = a->memory = text;
+    a->a.text = a->owned.memory = text;
     for (uint32_t i = 0; payload && i < payload->n_refs; i++)
         tine_scheduler_object_retain(s, payload->refs[i]);
 }
@@ -185,8 +184,8 @@ static void sched_task_answer(tine_scheduler *s, sched_task *t, tine_error statu
     sched_action *a = tine_scheduler_send(s, t->owner->peer, TINE_MSG_RESULT);
     a->a.message.seq = t->ticket;
     a->a.message.status = status;
-    a->a.message.payload = tine_payload_ref(payload);
-    a->a.message.text = a->memory = text;
+    a->a.message.payload = a->owned.payload = tine_payload_ref(payload);
+    a->a.message.text = a->owned.memory = text;
     for (uint32_t i = 0; payload && t->parent && i < payload->n_refs; i++)
         tine_scheduler_task_hold(s, t->parent, payload->refs[i]);
 }

@@ -6,16 +6,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "transport/base/text.h"
+
 /* A failure that passes up through many nested tasks grows no further than this. */
 enum { MAX_CAUSE = 4096 };
+enum { MAX_CANDIDATES = 1000 }; /* names of one group compared with an unknown one */
 
 char *tine_scheduler_text(const char *format, ...) {
-    char *text = NULL;
     va_list ap;
     va_start(ap, format);
-    int n = vasprintf(&text, format, ap);
+    char *text = tine_text_formatv(format, ap);
     va_end(ap);
-    TINE_ASSERT(n, >=, 0);
+    TINE_ASSERT_TRUE(text);
     return text;
 }
 
@@ -73,49 +75,21 @@ char *tine_scheduler_describe(const tine_scheduler *s, uint64_t ticket) {
                                t->attempt, sched_task_attempts(s, t));
 }
 
-/* Edits (insert, remove, change) that turn a into b; both are cut off after 63 characters. */
-static size_t distance(const char *a, const char *b) {
-    enum { MAX = 64 };
-    size_t n = strnlen(a, MAX - 1), m = strnlen(b, MAX - 1), row[MAX];
-    for (size_t j = 0; j <= m; j++) row[j] = j;
-    for (size_t i = 1; i <= n; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= m; j++) {
-            size_t change = diagonal + (a[i - 1] != b[j - 1]);
-            diagonal = row[j];
-            size_t other = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
-            row[j] = change < other ? change : other;
-        }
-    }
-    return row[m];
-}
-
-static void nearest(const char *name, char *const *names, uint32_t n, const char **best,
-                    size_t *best_at) {
-    for (uint32_t i = 0; i < n && i < 1000; i++) {
-        size_t d = distance(name, names[i]);
-        if (d < *best_at) {
-            *best_at = d;
-            *best = names[i];
-        }
-    }
-}
-
 char *tine_scheduler_text_unknown(const tine_scheduler *s, const sched_callable *c) {
-    const char *best = NULL;
-    size_t at = 1 + strlen(c->name) / 2; /* further off it is another word */
+    size_t size = strlen(c->name);
+    tine_nearest best = {.name = c->name, .size = size, .limit = 1 + size / 2};
     for (size_t i = 0; i < s->n_groups; i++) {
         const sched_group *g = &s->groups[i];
         if (!g->workers) continue;
-        nearest(c->name, c->method ? g->classes : g->functions,
-                c->method ? g->n_classes : g->n_functions, &best, &at);
+        char *const *names = c->method ? g->classes : g->functions;
+        uint32_t n = c->method ? g->n_classes : g->n_functions;
+        for (uint32_t k = 0; k < n && k < MAX_CANDIDATES; k++) tine_nearest_try(&best, names[k]);
     }
     const char *what = c->method ? "class" : "function";
-    if (best)
+    if (best.found)
         return tine_scheduler_text(
             "no worker serves a %s named \"%.200s\"; did you mean \"%.200s\"?", what, c->name,
-            best);
+            best.found);
     return tine_scheduler_text(
         "no worker serves a %s named \"%.200s\"; register it with TINE_%s in the program that "
         "the workers run",

@@ -35,11 +35,11 @@ bool tine_ring_pop(tine_ring *r, void *out) {
     if (out) memcpy(out, tine_ring_at(r, 0), r->item_size);
     r->first = (r->first + 1) & (r->room - 1);
     r->n--;
-    if (!r->n && r->room * r->item_size > TINE_RING_KEEP) tine_ring_fini(r);
+    if (!r->n && r->room * r->item_size > r->keep) tine_ring_fini(r);
     return true;
 }
 
 void tine_ring_fini(tine_ring *r) {
     free(r->items);
-    *r = (tine_ring){.item_size = r->item_size};
+    *r = (tine_ring){.item_size = r->item_size, .keep = r->keep};
 }

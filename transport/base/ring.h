@@ -1,5 +1,5 @@
 /* A queue of items of one size in a ring that grows: room is a power of two and doubles when it is
- * full. Memory past KEEP bytes is freed when the queue runs empty, so that a burst costs nothing
+ * full. Memory past `keep` bytes is freed when the queue runs empty, so that a burst costs nothing
  * afterwards. Not thread-safe. */
 #ifndef TINE_TRANSPORT_BASE_RING_H
 #define TINE_TRANSPORT_BASE_RING_H
@@ -14,10 +14,11 @@ typedef struct tine_ring {
     uint8_t *items;
     size_t item_size;
     size_t first, n, room; /* in items */
+    size_t keep;
 } tine_ring;
 
 /* An empty queue: tine_ring q = TINE_RING(struct item); */
-#define TINE_RING(type) ((tine_ring){.item_size = sizeof(type)})
+#define TINE_RING(type) ((tine_ring){.item_size = sizeof(type), .keep = TINE_RING_KEEP})
 
 /* Makes room for `more` items, so that as many pushes cannot fail. 0 or -ENOMEM. */
 int tine_ring_reserve(tine_ring *r, size_t more);
