@@ -25,7 +25,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "transport/base/buffer.h"
+#include "transport/base/frame.h"
 
 /* ---- what a transport is like ---- */
 

@@ -1,29 +1,39 @@
-/* The check of a body that came from a peer: all of it, before anything is made of it. Afterwards
- * decoding can only lack memory or an object. Buffers must be mentioned in order, each at least
- * once, and fit their tensors exactly; every object mentioned must be among the message's refs,
- * because the scheduler counts holders by those. */
-#include <stdio.h>
+/* The check of a body that came from a peer: one walk of all of it, before anything is made of it.
+ * Afterwards decoding can only lack memory or an object. Buffers must be mentioned in order, each at
+ * least once, and fit their tensors exactly. The walk gathers the objects that the body mentions:
+ * the scheduler counts their holders. */
+#include "runtime/wire/check.h"
+
 #include <stdlib.h>
 #include <string.h>
 
 #include "runtime/value/value.h"
+#include "runtime/wire/refs.h"
 #include "runtime/wire/walk.h"
 #include "transport/base/text.h"
 
 typedef struct check {
     tine_walk w;
-    const tine_wire_body *body;
-    size_t next_buffer, values;
+    const tine_payload *payload;
+    uint32_t next_buffer, n_buffers;
+    size_t values;
+    tine_refs refs;
+    bool no_memory;
 } check;
 
 static bool check_value(check *c, int depth);
+
+static bool check_refuse_memory(check *c) {
+    c->no_memory = true;
+    return tine_walk_refuse(&c->w, "no memory to check a body");
+}
 
 typedef struct key {
     const char *data;
     size_t n;
 } key;
 
-static int by_bytes(const void *a, const void *b) {
+static int compare_keys(const void *a, const void *b) {
     const key *x = a, *y = b;
     int order = memcmp(x->data, y->data, x->n < y->n ? x->n : y->n);
     return order ? order : (x->n > y->n) - (x->n < y->n);
@@ -39,13 +49,13 @@ static bool check_room(check *c, size_t n) {
 static bool check_map(check *c, size_t n, int depth) {
     if (!check_room(c, n)) return false;
     key few[16], *keys = n <= 16 ? few : malloc(n * sizeof *keys);
-    bool good = keys || tine_walk_refuse(&c->w, "no memory for a map of %zu keys", n);
+    bool good = keys || check_refuse_memory(c);
     for (size_t i = 0; i < n && good; i++)
         good = tine_walk_text(&c->w, "a key", false, &keys[i].data, &keys[i].n) &&
                check_value(c, depth);
-    if (good && n > 1) qsort(keys, n, sizeof *keys, by_bytes);
+    if (good && n > 1) qsort(keys, n, sizeof *keys, compare_keys);
     for (size_t i = 1; i < n && good; i++)
-        if (by_bytes(&keys[i - 1], &keys[i]) == 0)
+        if (compare_keys(&keys[i - 1], &keys[i]) == 0)
             good = tine_walk_refuse(&c->w, "the key '%.*s' is there twice",
                                     (int)(keys[i].n < 64 ? keys[i].n : 64), keys[i].data);
     if (keys != few) free(keys);
@@ -59,34 +69,24 @@ static bool check_items(check *c, size_t n, int depth) {
 }
 
 static bool check_buffer(check *c, uint32_t buffer) {
-    if (buffer >= c->body->n_buffers)
-        return tine_walk_refuse(&c->w, "buffer %u is mentioned, there are %zu", buffer,
-                                c->body->n_buffers);
+    if (buffer >= c->n_buffers)
+        return tine_walk_refuse(&c->w, "buffer %u is mentioned, there are %u", buffer,
+                                c->n_buffers);
     if (buffer > c->next_buffer)
-        return tine_walk_refuse(&c->w, "buffer %u is mentioned before buffer %zu", buffer,
+        return tine_walk_refuse(&c->w, "buffer %u is mentioned before buffer %u", buffer,
                                 c->next_buffer);
     if (buffer == c->next_buffer) c->next_buffer++;
     return true;
 }
 
 static bool check_ref(check *c, tine_object id) {
-    size_t low = 0, high = c->body->n_refs;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (c->body->refs[middle] == id) return true;
-        if (c->body->refs[middle] < id)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return tine_walk_refuse(&c->w, "object %llu is mentioned and not among the refs",
-                            (unsigned long long)id);
+    return tine_refs_add(&c->refs, id) || check_refuse_memory(c);
 }
 
 static bool check_tensor(check *c, const tine_token *t) {
     tine_wire_tensor tensor;
     if (!tine_walk_tensor(&c->w, t, &tensor) || !check_buffer(c, tensor.buffer)) return false;
-    size_t size = c->body->buffers[tensor.buffer]->size;
+    size_t size = c->payload->buffers[tensor.buffer]->size;
     if (tensor.bytes == size) return true;
     return tine_walk_refuse(&c->w, "a tensor of %zu bytes lies in a buffer of %zu", tensor.bytes,
                             size);
@@ -148,11 +148,31 @@ static bool check_call(check *c) {
     return check_map(c, t.n, 0);
 }
 
-tine_error tine_wire_check(const tine_wire_body *b, bool call, char *why, size_t why_size) {
-    check c = {.w = {.p = b->data, .end = b->data + b->size, .why = why, .why_size = why_size},
-               .body = b};
-    bool good = (call ? check_call(&c) : check_value(&c, 0)) && tine_walk_end(&c.w, "a body");
-    if (good && c.next_buffer < b->n_buffers)
-        good = tine_walk_refuse(&c.w, "buffer %zu is never mentioned", c.next_buffer);
-    return good ? TINE_OK : TINE_EPROTO;
+static bool check_body(check *c, uint8_t kind) {
+    bool good = kind == TINE_CHECKED_CALL ? check_call(c) : check_value(c, 0);
+    if (!good || !tine_walk_end(&c->w, "a body")) return false;
+    if (c->next_buffer < c->n_buffers)
+        return tine_walk_refuse(&c->w, "buffer %u is never mentioned", c->next_buffer);
+    tine_refs_sort(&c->refs);
+    return c->refs.n <= TINE_WIRE_MAX_LIST ||
+           tine_walk_refuse(&c->w, "a body mentions %zu objects, the most is %d", c->refs.n,
+                            TINE_WIRE_MAX_LIST);
+}
+
+static bool keep_refs(check *c, tine_payload *p) {
+    tine_object *refs = tine_frame_refs_new(p, c->refs.n);
+    if (!refs) return check_refuse_memory(c);
+    if (c->refs.n) memcpy(refs, c->refs.ids, c->refs.n * sizeof *refs);
+    return true;
+}
+
+tine_error tine_wire_check(tine_payload *p, uint8_t kind, char *why, size_t why_size) {
+    check c = {.payload = p, .n_buffers = tine_payload_tensors(p)};
+    c.w =
+        (tine_walk){.p = p->body, .end = p->body + p->body_size, .why = why, .why_size = why_size};
+    tine_refs_init(&c.refs);
+    bool good = check_body(&c, kind) && keep_refs(&c, p);
+    tine_refs_fini(&c.refs);
+    if (good) p->checked = kind;
+    return good ? TINE_OK : c.no_memory ? TINE_ENOMEM : TINE_EPROTO;
 }

@@ -15,7 +15,7 @@
 #include "runtime/wire/payload.h"
 #include "runtime/tine.h"
 
-enum { TINE_PROTOCOL_VERSION = 1 };
+enum { TINE_PROTOCOL_VERSION = 2 };
 
 typedef enum tine_message_type {
     /* worker to coordinator */

@@ -25,7 +25,8 @@ static tine_value *refused(decoding *c) {
 static tine_value *make_tensor(decoding *c, const tine_token *t) {
     tine_wire_tensor s;
     if (!tine_walk_tensor(&c->w, t, &s)) return refused(c);
-    if (s.buffer >= c->payload->n_buffers || c->payload->buffers[s.buffer]->size != s.bytes) {
+    if (s.buffer >= tine_payload_tensors(c->payload) ||
+        c->payload->buffers[s.buffer]->size != s.bytes) {
         tine_walk_refuse(&c->w, "a tensor does not fit its buffer");
         return refused(c);
     }
@@ -63,7 +64,8 @@ static tine_value *make_module(decoding *c, const tine_token *t) {
 static tine_value *make_bytes(decoding *c, const tine_token *t) {
     uint32_t buffer;
     if (!tine_walk_bytes(&c->w, t, &buffer)) return refused(c);
-    if (buffer < c->payload->n_buffers) return tine_bytes_over(c->payload->buffers[buffer]);
+    if (buffer < tine_payload_tensors(c->payload))
+        return tine_bytes_over(c->payload->buffers[buffer]);
     tine_walk_refuse(&c->w, "bytes lie in no buffer");
     return refused(c);
 }

@@ -4,13 +4,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "runtime/wire/wire.h"
+#include "runtime/wire/check.h"
+#include "runtime/wire/refs.h"
 #include "runtime/wire/walk.h"
+#include "runtime/wire/wire.h"
 #include "runtime/wire/write.h"
+#include "transport/base/vector.h"
 
 /* Bytes from here on lie in a buffer beside the body, as tensors do: a body is copied, a buffer is
  * not. */
 enum { BYTES_BESIDE = 64 << 10 };
+/* For a body as it starts: a scalar call needs no more. */
+enum { FIRST_ROOM = 128 };
 /* A body leaves room in the header for the message's other fields. */
 enum { MOST_BODY = TINE_FRAME_MAX_HEADER - (1 << 20) };
 /* A tensor sent twice in one body is one buffer, if it is among the last so many: a longer search
@@ -18,39 +23,28 @@ enum { MOST_BODY = TINE_FRAME_MAX_HEADER - (1 << 20) };
 enum { LOOK_BACK = 16 };
 
 typedef struct encoding {
-    tine_writer w;
+    tine_writer w; /* into the payload's frame */
     const tine_encoder *encoder;
     tine_buffer **buffers;
     size_t n_buffers, room_buffers;
-    tine_object *refs;
-    size_t n_refs, room_refs;
     size_t values;
+    tine_refs refs;
     tine_buffer *few_buffers[4];
-    tine_object few_refs[4];
 } encoding;
 
-/* Room for one more in an array that began as `few`. */
-static void *grown(void *array, const void *few, size_t n, size_t *room, size_t each) {
-    if (n < *room) return array;
-    size_t more = 2 * *room;
-    void *p = realloc(array == few ? NULL : array, more * each);
-    if (!p) {
-        tine_error_set(TINE_ENOMEM, "no memory to encode a value");
-        return NULL;
-    }
-    if (array == few) memcpy(p, few, n * each);
-    *room = more;
-    return p;
+static tine_error encode_no_memory(void) {
+    return tine_error_set(TINE_ENOMEM, "no memory to encode a value");
 }
 
-static tine_error add_ref(encoding *c, tine_object id) {
-    for (size_t i = c->n_refs > LOOK_BACK ? c->n_refs - LOOK_BACK : 0; i < c->n_refs; i++)
-        if (c->refs[i] == id) return TINE_OK;
-    tine_object *p = grown(c->refs, c->few_refs, c->n_refs, &c->room_refs, sizeof *p);
-    if (!p) return TINE_ENOMEM;
-    c->refs = p;
-    c->refs[c->n_refs++] = id;
-    return TINE_OK;
+bool tine_writer_grow(tine_writer *w, size_t n) {
+    w->failed = true;
+    if (!w->frame) return false;
+    size_t used = (size_t)(w->p - w->frame->body), room = (size_t)(w->end - w->frame->body);
+    size_t more = 2 * room > used + n ? 2 * room : used + n;
+    tine_frame *f = tine_frame_resize(w->frame, room, more, 0, 0);
+    if (!f) return false;
+    *w = (tine_writer){.p = f->body + used, .end = f->body + more, .frame = f};
+    return true;
 }
 
 /* `b`'s reference is taken over, also on failure. */
@@ -64,33 +58,35 @@ static tine_error add_buffer(encoding *c, tine_buffer *b, size_t *index) {
         return TINE_OK;
     }
     tine_error e = TINE_OK;
-    tine_buffer **p = NULL;
+    tine_buffer **more = NULL;
     if (c->n_buffers == TINE_FRAME_MAX_BUFFERS)
         e = tine_error_set(TINE_EINVAL, "one message holds at most %d tensors; stack them",
                            TINE_FRAME_MAX_BUFFERS);
-    else if (!(p = grown(c->buffers, c->few_buffers, c->n_buffers, &c->room_buffers, sizeof *p)))
-        e = TINE_ENOMEM;
+    else if (!(more = tine_grow_from(c->buffers, c->few_buffers, &c->room_buffers, c->n_buffers + 1,
+                                     sizeof(tine_buffer *))))
+        e = encode_no_memory();
     if (e) {
         tine_buffer_unref(b);
         return e;
     }
-    c->buffers = p;
+    c->buffers = more;
     *index = c->n_buffers;
     c->buffers[c->n_buffers++] = b;
     return TINE_OK;
 }
 
 /* An ext holds one array of numbers, perhaps with a text at its end. */
-static void put_ext(encoding *c, int type, const uint64_t *numbers, size_t n, const char *text) {
-    tine_writer in; /* eleven numbers fit its own memory, a long class name grows it */
-    tine_writer_init(&in, NULL, 0);
-    msgpack_pack_array(&in.pack, n + (text != NULL));
-    for (size_t i = 0; i < n; i++) msgpack_pack_uint64(&in.pack, numbers[i]);
-    if (text) tine_writer_text(&in, text, strlen(text));
-    msgpack_pack_ext(&c->w.pack, in.n, (int8_t)type);
-    msgpack_pack_ext_body(&c->w.pack, in.data, in.n);
-    c->w.failed |= in.failed;
-    tine_writer_fini(&in);
+static void put_ext(encoding *c, int8_t type, const uint64_t *numbers, size_t n, const char *text) {
+    uint8_t head[128]; /* an array of at most ten numbers, and the head of a text */
+    size_t text_size = text ? strlen(text) : 0;
+    tine_writer in = {.p = head, .end = head + sizeof head};
+    tine_pack_array(&in, n + (text != NULL));
+    for (size_t i = 0; i < n; i++) tine_pack_uint64(&in, numbers[i]);
+    if (text) tine_pack_str(&in, text_size);
+    size_t head_size = (size_t)(in.p - head);
+    tine_pack_ext(&c->w, head_size + text_size, type);
+    tine_writer_append(&c->w, head, head_size);
+    if (text) tine_writer_append(&c->w, text, text_size);
 }
 
 static void release_base(void *data, size_t size, void *ctx) {
@@ -143,11 +139,11 @@ static tine_error put_value(encoding *c, const tine_value *v);
 
 static tine_error put_items(encoding *c, const tine_value *v) {
     if (v->kind == TINE_LIST)
-        msgpack_pack_array(&c->w.pack, v->list.n);
+        tine_pack_array(&c->w, v->list.n);
     else
-        msgpack_pack_map(&c->w.pack, v->list.n);
+        tine_pack_map(&c->w, v->list.n);
     for (size_t i = 0; i < v->list.n; i++) {
-        if (v->kind == TINE_DICT) tine_writer_text(&c->w, v->list.keys[i], strlen(v->list.keys[i]));
+        if (v->kind == TINE_DICT) tine_pack_text(&c->w, v->list.keys[i], strlen(v->list.keys[i]));
         tine_error e = put_value(c, v->list.items[i]);
         if (e) return e;
     }
@@ -156,11 +152,10 @@ static tine_error put_items(encoding *c, const tine_value *v) {
 
 static tine_error put_reference(encoding *c, const tine_value *v) {
     bool module = v->kind == TINE_MODULE_REF;
-    tine_error e = add_ref(c, v->object);
-    if (e == TINE_OK)
-        put_ext(c, module ? TINE_EXT_MODULE : TINE_EXT_OBJECT, &v->object, 1,
-                module ? v->bytes.data : NULL);
-    return e;
+    if (!tine_refs_add(&c->refs, v->object)) return encode_no_memory();
+    put_ext(c, module ? TINE_EXT_MODULE : TINE_EXT_OBJECT, &v->object, 1,
+            module ? v->bytes.data : NULL);
+    return TINE_OK;
 }
 
 static bool by_reference(const encoding *c, const tine_value *v) {
@@ -171,21 +166,21 @@ static bool by_reference(const encoding *c, const tine_value *v) {
 }
 
 static tine_error put_value(encoding *c, const tine_value *v) {
-    msgpack_packer *pk = &c->w.pack;
+    tine_writer *w = &c->w;
     if (++c->values > TINE_WIRE_MAX_VALUES)
         return tine_error_set(TINE_EINVAL, "one message holds at most %d values; use a tensor",
                               TINE_WIRE_MAX_VALUES);
     if (by_reference(c, v)) return put_reference(c, v);
     switch (v->kind) {
-    case TINE_NONE: msgpack_pack_nil(pk); break;
-    case TINE_BOOL: v->b ? msgpack_pack_true(pk) : msgpack_pack_false(pk); break;
-    case TINE_INT: msgpack_pack_int64(pk, v->i); break;
-    case TINE_FLOAT: msgpack_pack_double(pk, v->d); break;
-    case TINE_STRING: tine_writer_text(&c->w, v->bytes.data, v->bytes.size); break;
+    case TINE_NONE: tine_pack_nil(w); break;
+    case TINE_BOOL: v->b ? tine_pack_true(w) : tine_pack_false(w); break;
+    case TINE_INT: tine_pack_int64(w, v->i); break;
+    case TINE_FLOAT: tine_pack_double(w, v->d); break;
+    case TINE_STRING: tine_pack_text(w, v->bytes.data, v->bytes.size); break;
     case TINE_BYTES:
         if (v->bytes.size >= BYTES_BESIDE) return put_bytes_beside(c, v);
-        msgpack_pack_bin(pk, v->bytes.size);
-        if (v->bytes.size) msgpack_pack_bin_body(pk, v->bytes.data, v->bytes.size);
+        tine_pack_bin(w, v->bytes.size);
+        if (v->bytes.size) tine_pack_bin_body(w, v->bytes.data, v->bytes.size);
         break;
     case TINE_TENSOR: return put_tensor(c, v);
     case TINE_LIST:
@@ -197,78 +192,76 @@ static tine_error put_value(encoding *c, const tine_value *v) {
     return TINE_OK;
 }
 
-static void begin(encoding *c, const tine_encoder *e) {
-    tine_writer_init(&c->w, NULL, 0);
+static bool begin(encoding *c, const tine_encoder *e) {
+    tine_frame *f = tine_frame_new_body(FIRST_ROOM, 0, 0);
+    if (!f) return false;
+    c->w = (tine_writer){.p = f->body, .end = f->body + FIRST_ROOM, .frame = f};
     c->encoder = e;
     c->buffers = c->few_buffers;
-    c->refs = c->few_refs;
-    c->n_buffers = c->n_refs = c->values = 0;
+    c->n_buffers = c->values = 0;
     c->room_buffers = sizeof c->few_buffers / sizeof *c->few_buffers;
-    c->room_refs = sizeof c->few_refs / sizeof *c->few_refs;
+    tine_refs_init(&c->refs);
+    return true;
 }
 
-static int ascending(const void *a, const void *b) {
-    tine_object x = *(const tine_object *)a, y = *(const tine_object *)b;
-    return (x > y) - (x < y);
-}
-
-/* Refs are told once each, in ascending order. */
-static size_t sort_refs(tine_object *refs, size_t n) {
-    size_t kept = 0;
-    if (n > 1) qsort(refs, n, sizeof *refs, ascending);
-    for (size_t i = 0; i < n; i++)
-        if (kept == 0 || refs[kept - 1] != refs[i]) refs[kept++] = refs[i];
-    return kept;
-}
-
-static tine_error make_payload(encoding *c, tine_payload **out) {
-    if (c->w.failed) return tine_error_set(TINE_ENOMEM, "no memory to encode a value");
-    c->n_refs = sort_refs(c->refs, c->n_refs);
-    if (c->n_refs > TINE_WIRE_MAX_LIST)
+static tine_error check_limits(encoding *c, size_t size) {
+    if (c->w.failed) return encode_no_memory();
+    if (c->refs.n > TINE_WIRE_MAX_LIST)
         return tine_error_set(TINE_EINVAL, "one message mentions at most %d objects",
                               TINE_WIRE_MAX_LIST);
-    if (c->w.n + 9 * c->n_refs > MOST_BODY)
+    if (size > MOST_BODY)
         return tine_error_set(
             TINE_EINVAL, "values take %zu bytes beside tensors and bytes; one message holds %d",
-            c->w.n, MOST_BODY);
-    tine_payload *p = tine_payload_new(c->w.n, c->n_buffers, c->n_refs);
-    if (!p) return tine_error_set(TINE_ENOMEM, "no memory to encode a value");
-    memcpy(p->body, c->w.data, c->w.n);
-    memcpy(p->refs, c->refs, c->n_refs * sizeof *c->refs);
-    memcpy(p->buffers, c->buffers, c->n_buffers * sizeof *c->buffers);
-    c->n_buffers = 0; /* the payload has their references now */
-    *out = p;
+            size, MOST_BODY);
     return TINE_OK;
 }
 
-static tine_error finish(encoding *c, tine_error e, tine_payload **out) {
-    if (e == TINE_OK) e = make_payload(c, out);
+/* The frame with its final sizes; buffers and refs move into it. */
+static tine_error complete_payload(encoding *c, uint8_t kind, tine_payload **out) {
+    tine_frame *f = c->w.frame;
+    size_t size = (size_t)(c->w.p - f->body), room = (size_t)(c->w.end - f->body);
+    tine_refs_sort(&c->refs);
+    tine_error e = check_limits(c, size);
+    if (e) return e;
+    f = tine_frame_resize(f, room, size, c->n_buffers, c->refs.n);
+    if (!f) return encode_no_memory();
+    memcpy(f->refs, c->refs.ids, c->refs.n * sizeof *f->refs);
+    memcpy(f->buffers, c->buffers, c->n_buffers * sizeof(tine_buffer *));
+    f->checked = kind;
+    c->n_buffers = 0;
+    c->w.frame = NULL;
+    *out = f;
+    return TINE_OK;
+}
+
+static tine_error finish(encoding *c, tine_error e, uint8_t kind, tine_payload **out) {
+    if (e == TINE_OK) e = complete_payload(c, kind, out);
     for (size_t i = 0; i < c->n_buffers; i++) tine_buffer_unref(c->buffers[i]);
     if (c->buffers != c->few_buffers) free(c->buffers);
-    if (c->refs != c->few_refs) free(c->refs);
-    tine_writer_fini(&c->w);
+    tine_refs_fini(&c->refs);
+    tine_payload_unref(c->w.frame);
     return e;
 }
 
 tine_error tine_payload_of_value(const tine_value *v, const tine_encoder *e, tine_payload **out) {
     encoding c;
-    begin(&c, e);
-    return finish(&c, put_value(&c, v), out);
+    if (!begin(&c, e)) return encode_no_memory();
+    return finish(&c, put_value(&c, v), TINE_CHECKED_VALUE, out);
 }
 
 tine_error tine_payload_of_call(const tine_arguments *a, const tine_encoder *encoder,
                                 tine_payload **out) {
     encoding c;
     tine_error e = TINE_OK;
-    begin(&c, encoder);
-    msgpack_pack_array(&c.w.pack, 2);
-    msgpack_pack_array(&c.w.pack, a->n_positional);
+    if (!begin(&c, encoder)) return encode_no_memory();
+    tine_pack_array(&c.w, 2);
+    tine_pack_array(&c.w, a->n_positional);
     for (size_t i = 0; i < a->n_positional && e == TINE_OK; i++)
         e = put_value(&c, a->positional[i]);
-    msgpack_pack_map(&c.w.pack, a->n_named);
+    tine_pack_map(&c.w, a->n_named);
     for (size_t i = 0; i < a->n_named && e == TINE_OK; i++) {
-        tine_writer_text(&c.w, a->keys[i], strlen(a->keys[i]));
+        tine_pack_text(&c.w, a->keys[i], strlen(a->keys[i]));
         e = put_value(&c, a->named[i]);
     }
-    return finish(&c, e, out);
+    return finish(&c, e, TINE_CHECKED_CALL, out);
 }

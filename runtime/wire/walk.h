@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "runtime/wire/payload.h"
+#include "runtime/value/object.h"
 #include "runtime/tine.h"
 
 /* Limits of WIRE.md, beside those of a frame (transport/base/buffer.h) and TINE_MAX_DEPTH. */
@@ -79,17 +79,5 @@ bool tine_walk_object(tine_walk *w, const tine_token *ext, tine_object *out);
 bool tine_walk_module(tine_walk *w, const tine_token *ext, tine_object *out,
                       const char **class_name, size_t *size);
 bool tine_walk_bytes(tine_walk *w, const tine_token *ext, uint32_t *buffer);
-
-/* A body, as it came in a frame: all of it is walked. `call`: [arguments, keywords], else a
- * value. */
-typedef struct tine_wire_body {
-    const uint8_t *data;
-    size_t size;
-    tine_buffer *const *buffers;
-    size_t n_buffers;
-    const tine_object *refs; /* ascending */
-    size_t n_refs;
-} tine_wire_body;
-tine_error tine_wire_check(const tine_wire_body *b, bool call, char *why, size_t why_size);
 
 #endif

@@ -10,20 +10,22 @@
 #include "runtime/wire/message.h"
 #include "runtime/value/value.h"
 
-/* A frame for a message; NULL without memory or when it is past a limit of a frame. Buffers are
- * shared with the payload. */
+/* A frame for a message; NULL without memory or when it is past a limit of a frame. It shares the
+ * payload's allocation where that is free to be sent from, else its buffers. */
 tine_frame *tine_wire_encode(const tine_message *m);
 
-/* A decoded frame: `message` borrows from it. The payload, if any, holds references on the frame's
- * buffers and may be kept. */
+/* A decoded frame: `message` lies in it and in the frame, and is valid until one of the two is
+ * freed. Not to be moved. */
 typedef struct tine_decoded {
     tine_message message;
     tine_hello hello;
-    void *memory; /* what the message's arrays and texts lie in */
+    uint64_t few_ids[8];
+    void *memory; /* names of HELLO, or more than a few ids; NULL as a rule */
 } tine_decoded;
-/* EPROTO with a reason in `why`; ENOMEM. The payload's body is walked and checked here, so that
- * decoding it later cannot meet anything but a lack of memory or an unknown object. */
-tine_error tine_wire_decode(const tine_frame *f, tine_decoded *out, char *why, size_t why_size);
+/* EPROTO with a reason in `why`; ENOMEM. The message's payload is `f` itself: whoever keeps it takes
+ * a reference. Its body is checked here, so that decoding it later cannot meet anything but a lack
+ * of memory or an unknown object. A frame is decoded once. */
+tine_error tine_wire_decode(tine_frame *f, tine_decoded *out, char *why, size_t why_size);
 void tine_decoded_fini(tine_decoded *d); /* accepts a zeroed one */
 
 /* May object `id` be mentioned by reference (else its value is sent)? NULL: yes, always. */

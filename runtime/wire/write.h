@@ -1,58 +1,39 @@
-/* The writer beneath msgpack-c's packer: bytes into memory that grows, or into memory given, which
- * then must suffice. */
+/* The writer: msgpack-c's packing functions over memory of known room, inlined to plain stores. The
+ * memory is fixed, or a frame's body, which grows. */
 #ifndef TINE_RUNTIME_WIRE_WRITE_H
 #define TINE_RUNTIME_WIRE_WRITE_H
 
 #include <msgpack/pack.h>
 #include <stdbool.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "transport/base/frame.h"
+
 typedef struct tine_writer {
-    uint8_t *data;
-    size_t n, room;
-    bool grows;  /* data is malloc'ed, or `few` */
-    bool failed; /* no memory, or no room */
-    msgpack_packer pack;
-    uint8_t few[256]; /* a scalar call needs no more: no allocation */
+    uint8_t *p, *end;
+    tine_frame *frame; /* whose body is written; NULL: the memory is fixed */
+    bool failed;       /* no memory, or no room */
 } tine_writer;
 
-static inline int tine_writer_write(void *ctx, const char *data, size_t n) {
-    tine_writer *w = ctx;
-    if (n > w->room - w->n) {
-        size_t room = 2 * w->room > w->n + n ? 2 * w->room : w->n + n;
-        uint8_t *more =
-            !w->grows || w->failed ? NULL : realloc(w->data == w->few ? NULL : w->data, room);
-        if (!more) {
-            w->failed = true;
-            return -1;
-        }
-        if (w->data == w->few) memcpy(more, w->few, w->n);
-        w->data = more;
-        w->room = room;
-    }
-    memcpy(w->data + w->n, data, n);
-    w->n += n;
+/* Room for n bytes more; false: failed. */
+bool tine_writer_grow(tine_writer *w, size_t n);
+
+static inline int tine_writer_append(tine_writer *w, const void *data, size_t n) {
+    if ((size_t)(w->end - w->p) < n && !tine_writer_grow(w, n)) return -1;
+    memcpy(w->p, data, n);
+    w->p += n;
     return 0;
 }
 
-/* memory NULL: it grows. Not to be moved afterwards. */
-static inline void tine_writer_init(tine_writer *w, void *memory, size_t room) {
-    w->grows = !memory;
-    w->data = w->grows ? w->few : memory;
-    w->n = 0;
-    w->room = w->grows ? sizeof w->few : room;
-    w->failed = false;
-    msgpack_packer_init(&w->pack, w, tine_writer_write);
-}
+/* tine_pack_uint64(writer, u) and so on; none of them fails where the room suffices. */
+#define msgpack_pack_inline_func(name) static inline int tine_pack##name
+#define msgpack_pack_user tine_writer *
+#define msgpack_pack_append_buffer(writer, data, n) return tine_writer_append(writer, data, n)
+#include <msgpack/pack_template.h>
 
-static inline void tine_writer_fini(tine_writer *w) {
-    if (w->grows && w->data != w->few) free(w->data);
-}
-
-static inline void tine_writer_text(tine_writer *w, const char *s, size_t n) {
-    msgpack_pack_str(&w->pack, n);
-    if (n) msgpack_pack_str_body(&w->pack, s, n);
+static inline void tine_pack_text(tine_writer *w, const char *s, size_t n) {
+    tine_pack_str(w, n);
+    if (n) tine_writer_append(w, s, n);
 }
 
 #endif

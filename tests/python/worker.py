@@ -24,6 +24,7 @@ HELLO, DONE, PONG, EVENTS = 1, 2, 6, 7
 WELCOME, REJECT, TASK, PING, TRACE, STOP = 8, 9, 10, 14, 15, 16
 EINVAL, EUNKNOWN, EFAILED = 1, 3, 4
 EXT_TENSOR, EXT_BYTES = 1, 4
+BODY_NONE, BODY_INLINE, BODY_BESIDE = 0, 1, 2  # the last field of a header that may have a body
 
 
 # ---- framing ----
@@ -146,6 +147,18 @@ def decode(body, buffers):
     return msgpack.unpackb(body, ext_hook=ext, raw=False)
 
 
+def split(header, buffers):
+    """A frame's message: its type and fields, its body if it has one, and the buffers that the body mentions."""
+    unpacker = msgpack.Unpacker(raw=False)
+    unpacker.feed(header)
+    kind, *fields = unpacker.unpack()
+    if kind != TASK or fields[-1] == BODY_NONE:
+        return kind, fields, None, buffers
+    if fields[-1] == BODY_BESIDE:
+        return kind, fields, buffers[-1], buffers[:-1]
+    return kind, fields, header[unpacker.tell():], buffers
+
+
 def encode(value):
     """The body and its buffers."""
     buffers = []
@@ -196,24 +209,25 @@ def run(name, body, buffers):
 
 def main():
     c = Connection(sys.argv[1])
-    c.send(msgpack.packb([HELLO, "tine", 1, os.getpid(), -1, socket.gethostname(), os.environ.get("TINE_TOKEN", ""), "",
+    c.send(msgpack.packb([HELLO, "tine", 2, os.getpid(), -1, socket.gethostname(), os.environ.get("TINE_TOKEN", ""), "",
                           sorted(FUNCTIONS), []]))
     while (frame := c.receive()) is not None:
-        header, buffers = frame
-        kind, *fields = msgpack.unpackb(header, raw=False)
+        kind, fields, body, buffers = split(*frame)
         if kind == WELCOME:
             print("joined", fields[0], flush=True)
         elif kind == REJECT:
             raise SystemExit("rejected: " + fields[0])
         elif kind == TASK:
-            task, attempt, epoch, _depth, _flow, name, _method, _object, _refs, body = fields
+            task, attempt, epoch, _depth, _flow, name, _method, _object, _place = fields
             begin = time.monotonic_ns()
             status, text, result, out = run(name, body, buffers)
-            c.send(msgpack.packb([DONE, task, attempt, epoch, status, time.monotonic_ns() - begin, 0, text, [], result]), out)
+            ran = time.monotonic_ns() - begin
+            place = BODY_NONE if result is None else BODY_INLINE
+            c.send(msgpack.packb([DONE, task, attempt, epoch, status, ran, 0, text, place]) + (result or b""), out)
         elif kind == PING:
             c.send(msgpack.packb([PONG, fields[0], time.monotonic_ns()]))
         elif kind == TRACE and fields[0] == 2:
-            c.send(msgpack.packb([EVENTS, [], b"\xc4\x00"]))
+            c.send(msgpack.packb([EVENTS, BODY_INLINE]) + b"\xc4\x00")
         elif kind == STOP:
             break
     c.close()

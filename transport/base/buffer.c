@@ -1,6 +1,5 @@
-/* Buffers and frames. A buffer below PAGES_FROM is one allocation, struct and data together; above
- * it the data are pages of their own (pages.h). A frame is one allocation: struct, buffer pointers,
- * header. */
+/* A buffer below PAGES_FROM is one allocation, struct and data together; from there on the data are
+ * pages of their own (pages.h). */
 #include "transport/base/buffer.h"
 
 #include <stdlib.h>
@@ -53,7 +52,7 @@ tine_buffer *tine_buffer_ref(tine_buffer *b) {
 
 void tine_buffer_unref(tine_buffer *b) {
     if (!b) return;
-    /* Acquire and release: whoever frees must see everything the other holders did to the data. */
+    /* Acquire and release: the thread that frees has to see all that other holders did. */
     unsigned before = atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel);
     TINE_ASSERT(before, >, 0);
     if (before != 1) return;
@@ -66,28 +65,4 @@ bool tine_buffer_unref_unless_last(tine_buffer *b) {
     while (refs > 1)
         if (atomic_compare_exchange_weak(&b->refs, &refs, refs - 1)) return true;
     return false;
-}
-
-tine_frame *tine_frame_new(size_t header_size, size_t n_buffers) {
-    if (header_size > TINE_FRAME_MAX_HEADER || n_buffers > TINE_FRAME_MAX_BUFFERS) return NULL;
-    const size_t head = sizeof(tine_frame) + n_buffers * sizeof(tine_buffer *);
-    tine_frame *f = malloc(head + header_size);
-    if (!f) return NULL;
-    f->header = (uint8_t *)f + head;
-    f->header_size = (uint32_t)header_size;
-    f->n_buffers = (uint32_t)n_buffers;
-    for (size_t i = 0; i < n_buffers; i++) f->buffers[i] = NULL;
-    return f;
-}
-
-void tine_frame_free(tine_frame *f) {
-    if (!f) return;
-    for (uint32_t i = 0; i < f->n_buffers; i++) tine_buffer_unref(f->buffers[i]);
-    free(f);
-}
-
-size_t tine_frame_bytes(const tine_frame *f) {
-    size_t sum = f->header_size;
-    for (uint32_t i = 0; i < f->n_buffers; i++) sum += f->buffers[i]->size;
-    return sum;
 }

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "transport/base/buffer.h"
+#include "transport/base/frame.h"
 
 static const uint8_t magic[4] = {'T', 'I', 'N', 'E'};
 

@@ -11,7 +11,7 @@ Test(sched_peers, a_wrong_version_is_rejected_and_then_dropped) {
     hear(5, (tine_message){.type = TINE_MSG_HELLO, .hello = &hello});
     take();
     cr_assert_str_eq(sent(5, TINE_MSG_REJECT, 0)->said,
-                     "the worker speaks version 7 of the protocol and the coordinator version 1; "
+                     "the worker speaks version 7 of the protocol and the coordinator version 2; "
                      "install the same Tine on both sides");
     cr_assert(!found(TINE_SCHEDULER_DROP, 0), "there is a grace period for the REJECT");
     cr_assert_eq(stats().peers_bad, 1);

@@ -1,0 +1,30 @@
+/* See layout.h. */
+#include "runtime/wire/layout.h"
+
+const char tine_wire_magic[4] = {'t', 'i', 'n', 'e'};
+
+/* The literal's terminating NUL stands for the type, which comes before the fields. */
+#define FIELDS(letters)                                                                            \
+    { letters, sizeof(letters), false }
+#define FIELDS_AND_BODY(letters)                                                                   \
+    { letters "B", sizeof(letters "B"), true }
+
+const tine_layout tine_layouts[TINE_MSG_LAST_] = {
+    [TINE_MSG_HELLO] = FIELDS("MvpRhkKNC"),
+    [TINE_MSG_DONE] = FIELDS_AND_BODY("taesrqx"),
+    [TINE_MSG_SUSPEND] = FIELDS("i"),
+    [TINE_MSG_SUBMIT] = FIELDS_AND_BODY("qtnmOf"),
+    [TINE_MSG_FETCH] = FIELDS("o"),
+    [TINE_MSG_PONG] = FIELDS("qc"),
+    [TINE_MSG_EVENTS] = FIELDS_AND_BODY(""),
+    [TINE_MSG_WELCOME] = FIELDS("ewf"),
+    [TINE_MSG_REJECT] = FIELDS("x"),
+    [TINE_MSG_TASK] = FIELDS_AND_BODY("taedFnmO"),
+    [TINE_MSG_RESULT] = FIELDS_AND_BODY("qsx"),
+    [TINE_MSG_CREDIT] = FIELDS("w"),
+    [TINE_MSG_DROP] = FIELDS("i"),
+    [TINE_MSG_PING] = FIELDS("q"),
+    [TINE_MSG_TRACE] = FIELDS("f"),
+    [TINE_MSG_STOP] = FIELDS(""),
+    [TINE_MSG_OBJECT] = FIELDS_AND_BODY("otsx"),
+};
