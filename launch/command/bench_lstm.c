@@ -1,9 +1,9 @@
-/* `tine bench lstm`: the figures of the LSTM kernels, measured anew.
+/* `tine bench lstm`: measures the LSTM kernels.
  *
- * OpenBLAS chooses its kernels when it is loaded, from the CPU or from OPENBLAS_CORETYPE, and may
- * choose badly (a preset of an older core, or a CPU it does not know, costs it half its speed). To
- * be compared with its best, this command first runs itself once for each core type, and then anew
- * with the fastest. */
+ * OpenBLAS chooses its kernels when it is loaded, from the CPU or from OPENBLAS_CORETYPE, and a
+ * wrong choice (the type of an older core, or a CPU that it does not know) costs half its speed. To
+ * compare with OpenBLAS at its best, this command first runs itself once for each core type, and
+ * then again with the fastest. */
 #include "launch/command/bench_lstm.h"
 
 #include <cblas.h>
@@ -17,6 +17,7 @@
 #include "launch/command/arguments.h"
 #include "launch/command/bench_lstm_rows.h"
 #include "launch/command/report.h"
+#include "transport/base/process.h"
 
 #define CHOSEN_VARIABLE "TINE_BENCH_CORETYPE"
 
@@ -27,12 +28,10 @@ typedef struct request {
 
 typedef struct results {
     tine_bench_rows rows;
-    int main_rows, grid_from,
-        grid_to; /* rows [0, main_rows) are the tutorial's size; [grid_from, grid_to) the grid */
+    /* rows [0, main_rows) are the tutorial's size, [grid_from, grid_to) the grid */
+    int main_rows, grid_from, grid_to;
     tine_bench_bandwidth batch1;
     double peak_f32, peak_bf16, peak_avx2, bf16_error;
-    char notes[4][160];
-    int note_count;
 } results;
 
 /* ---- OpenBLAS at its best ---- */
@@ -40,7 +39,7 @@ typedef struct results {
 static const char *const core_types[] = {"",        "SkylakeX", "Cooperlake", "SapphireRapids",
                                          "Haswell", "Zen"};
 
-static void set_core_type(const char *type) {
+static void openblas_set_core_type(const char *type) {
     if (*type)
         setenv("OPENBLAS_CORETYPE", type, 1);
     else
@@ -49,7 +48,7 @@ static void set_core_type(const char *type) {
 }
 
 /* Prints the seconds of a short LSTM under the core type in force; run in a child. */
-static int probe(void) {
+static int openblas_probe(void) {
     static tine_bench_rows rows;
     const tine_bench_subject openblas = {TINE_ISA_OPENBLAS, TINE_LSTM_F32};
     if (!tine_bench_measure((tine_bench_size){3, 50, 1024}, &openblas, 1, 3, &rows)) return 1;
@@ -57,14 +56,14 @@ static int probe(void) {
     return 0;
 }
 
-static double seconds_with(const char *type) {
+static double openblas_seconds(const char *type) {
     double seconds = 0;
     int ends[2];
     if (pipe(ends)) return 0;
     fflush(NULL);
     pid_t pid = fork();
     if (pid == 0) {
-        set_core_type(type);
+        openblas_set_core_type(type);
         dup2(ends[1], STDOUT_FILENO);
         close(ends[0]);
         if (!freopen("/dev/null", "w", stderr)) _exit(1);
@@ -79,74 +78,25 @@ static double seconds_with(const char *type) {
     return seconds;
 }
 
-/* The words of this process's command line, for running it again; one allocation of each kind,
- * never freed. */
-static char **own_command_line(void) {
-    static char buffer[16384], *words[512];
-    FILE *file = fopen("/proc/self/cmdline", "r");
-    size_t n = file ? fread(buffer, 1, sizeof buffer - 1, file) : 0, count = 0;
-    if (file) fclose(file);
-    for (size_t at = 0; at < n && count < 511; at += strlen(buffer + at) + 1)
-        words[count++] = buffer + at;
-    return count ? words : NULL;
-}
-
-/* Comes back only if this process may go on as it is. */
-static void run_with_best_core_type(void) {
+/* Returns only if this process has the best core type, or cannot run itself again. */
+static void openblas_run_with_best_core_type(void) {
     if (getenv(CHOSEN_VARIABLE)) return;
     const char *best = "";
     double least = 0;
     for (size_t i = 0; i < sizeof core_types / sizeof *core_types; i++) {
         tine_progress("OpenBLAS as %s", *core_types[i] ? core_types[i] : "it chooses itself");
-        double seconds = seconds_with(core_types[i]);
+        double seconds = openblas_seconds(core_types[i]);
         if (seconds > 0 && (least == 0 || seconds < least)) least = seconds, best = core_types[i];
     }
     tine_progress_end();
-    char **words = own_command_line();
-    set_core_type(best);
+    char **arguments = tine_process_arguments();
+    openblas_set_core_type(best);
     setenv(CHOSEN_VARIABLE, *best ? best : "auto", 1);
-    if (words) execv("/proc/self/exe", words);
+    if (arguments) execv("/proc/self/exe", arguments);
+    free(arguments);
 }
 
 /* ---- measuring ---- */
-
-static void note(results *r, const char *text) {
-    if (r->note_count < 4) snprintf(r->notes[r->note_count++], sizeof r->notes[0], "%s", text);
-}
-
-static void add_library(results *r, const char *name, const char *version, const char *dtype,
-                        tine_bench_size size, double seconds) {
-    struct tine_lstm_config config = {.input_size = (size_t)size.channels,
-                                      .hidden_size = (size_t)size.channels};
-    if (r->rows.count == TINE_BENCH_ROWS) return;
-    tine_bench_row *row = &r->rows.row[r->rows.count++];
-    const bool bf16 = !strcmp(dtype, "bf16");
-    *row = (tine_bench_row){.dtype = dtype, .size = size, .seconds = seconds};
-    snprintf(row->kernel, sizeof row->kernel, "%s %s", name, version);
-    row->gflops = 1e-9 * tine_lstm_flops(&config, (size_t)size.steps, (size_t)size.batch) / seconds;
-    row->peak = bf16 ? r->peak_bf16 : r->peak_f32;
-    for (int i = 0; i < r->main_rows; i++)
-        if (!strcmp(r->rows.row[i].kernel, "openblas"))
-            row->vs_openblas = r->rows.row[i].seconds / seconds;
-}
-
-static void measure_libraries(results *r, tine_bench_size size) {
-    char version[32], why[160];
-    double seconds;
-    tine_progress("PyTorch");
-    if (tine_bench_pytorch(size, &seconds, version, why, sizeof why))
-        add_library(r, "pytorch", version, "f32", size, seconds);
-    else
-        note(r, why);
-    for (int bf16 = 0; bf16 < 2; bf16++) {
-        tine_progress("oneDNN");
-        if (tine_bench_onednn(size, bf16, &seconds, version, why, sizeof why))
-            add_library(r, "onednn", version, bf16 ? "bf16" : "f32", size, seconds);
-        else if (!bf16)
-            note(r, why);
-    }
-    tine_progress_end();
-}
 
 static bool measure_grid(results *r, int rounds) {
     static const long channels[] = {128, 256, 512}, batches[] = {1, 8, 16, 50, 128};
@@ -162,18 +112,27 @@ static bool measure_grid(results *r, int rounds) {
     return true;
 }
 
-static bool measure(const request *q, results *r) {
-    static const tine_bench_subject all[] = {
-        {TINE_ISA_AVX512, TINE_LSTM_F32},
-        {TINE_ISA_AVX2, TINE_LSTM_F32},
-        {TINE_ISA_OPENBLAS, TINE_LSTM_F32},
-        {TINE_ISA_AVX512_BF16, TINE_LSTM_BF16},
-    };
+/* The GEMM kernels of the table but the portable one: float32, the preferred first, then
+ * bfloat16. */
+static int list_subjects(tine_bench_subject all[TINE_BENCH_SUBJECTS]) {
+    int count = 0;
+    for (int isa = TINE_ISA_COUNT - 1; isa > TINE_ISA_PORTABLE; isa--)
+        if (tine_isa_row((enum tine_isa)isa)->gemm_f32 && count < TINE_BENCH_SUBJECTS)
+            all[count++] = (tine_bench_subject){(enum tine_isa)isa, TINE_LSTM_F32};
+    for (int isa = TINE_ISA_COUNT - 1; isa > TINE_ISA_PORTABLE; isa--)
+        if (tine_isa_row((enum tine_isa)isa)->gemm_bf16 && count < TINE_BENCH_SUBJECTS)
+            all[count++] = (tine_bench_subject){(enum tine_isa)isa, TINE_LSTM_BF16};
+    return count;
+}
+
+static bool bench_lstm_measure(const request *q, results *r) {
+    tine_bench_subject all[TINE_BENCH_SUBJECTS];
+    const int count = list_subjects(all);
     static const tine_bench_subject portable = {TINE_ISA_PORTABLE, TINE_LSTM_F32};
     const tine_bench_size size = {q->steps, q->batch, q->channels};
-    const tine_bench_size part = {(q->steps + 9) / 10, q->batch,
-                                  q->channels}; /* the portable kernel is slow */
-    if (!tine_bench_measure(size, all, 4, (int)q->rounds, &r->rows)) return false;
+    /* the portable kernel is slow */
+    const tine_bench_size part = {(q->steps + 9) / 10, q->batch, q->channels};
+    if (!tine_bench_measure(size, all, count, (int)q->rounds, &r->rows)) return false;
     if (!tine_bench_measure(part, &portable, 1, 2, &r->rows)) return false;
     r->main_rows = r->grid_from = r->grid_to = r->rows.count;
     for (int i = 0; i < r->main_rows; i++) {
@@ -186,13 +145,12 @@ static bool measure(const request *q, results *r) {
     r->bf16_error = tine_bench_bf16_error(size);
     if (!tine_bench_batch1(q->steps, q->channels, (int)q->rounds, &r->batch1)) return false;
     if (!q->quick && !measure_grid(r, (int)q->rounds)) return false;
-    if (!q->quick) measure_libraries(r, size);
     return true;
 }
 
 /* ---- printing ---- */
 
-static double share(const tine_bench_row *row) {
+static double row_share(const tine_bench_row *row) {
     return row->peak > 0 ? row->gflops / row->peak : 0;
 }
 
@@ -203,7 +161,7 @@ static void print_rows(const results *r, int from, int to) {
                row->size.steps, row->size.batch, row->size.channels, row->seconds * 1e3,
                row->gflops);
         if (row->peak > 0)
-            printf("%7.1f %%", 100 * share(row));
+            printf("%7.1f %%", 100 * row_share(row));
         else
             printf("%9s", "-");
         if (row->vs_openblas > 0) printf(" %8.2f x", row->vs_openblas);
@@ -211,34 +169,36 @@ static void print_rows(const results *r, int from, int to) {
     }
 }
 
-static const tine_bench_row *find(const results *r, const char *kernel, const char *dtype) {
+static const tine_bench_row *row_find(const results *r, const char *kernel, const char *dtype) {
     for (int i = 0; i < r->main_rows; i++)
         if (!strcmp(r->rows.row[i].kernel, kernel) && !strcmp(r->rows.row[i].dtype, dtype))
             return &r->rows.row[i];
     return NULL;
 }
 
-static void verdict(const char *what, double measured, double least, const char *unit) {
+static void print_verdict(const char *what, double measured, double least, const char *unit) {
     const double scale = *unit == '%' ? 100 : 1;
     printf("  %-66s %6.2f %s of %6.2f  %s\n", what, scale * measured, unit, scale * least,
            measured >= least ? "met" : "MISSED");
 }
 
 static void print_verdicts(const results *r) {
-    const tine_bench_row *best = find(r, tine_isa_name(tine_kernel_choice()->f32), "f32");
-    const tine_bench_row *avx2 = find(r, "avx2", "f32"), *bf16 = find(r, "avx512_bf16", "bf16");
-    puts("\nfigures, measured of wanted:");
-    if (best) verdict("fp32 LSTM, share of the FMA peak", share(best), 0.92, "%");
-    if (best) verdict("fp32 LSTM against the same with OpenBLAS", best->vs_openblas, 1.2, "x");
-    if (bf16) verdict("bf16 LSTM, share of the dot-product peak", share(bf16), 0.85, "%");
-    if (avx2) verdict("AVX2 LSTM, share of the AVX2 FMA peak", share(avx2), 0.88, "%");
-    verdict("batch 1, recurrent steps, share of one core's read bandwidth",
-            r->batch1.recurrent / r->batch1.read_one, 0.85, "%");
+    const tine_bench_row *best = row_find(r, tine_isa_name(tine_kernel_choice()->f32), "f32");
+    const tine_bench_row *avx2 = row_find(r, "avx2", "f32"),
+                         *bf16 = row_find(r, "avx512_bf16", "bf16");
+    puts("\nverdicts: measured, wanted at least");
+    if (best) print_verdict("fp32 LSTM, share of the FMA peak", row_share(best), 0.92, "%");
+    if (best)
+        print_verdict("fp32 LSTM against the same with OpenBLAS", best->vs_openblas, 1.2, "x");
+    if (bf16) print_verdict("bf16 LSTM, share of the dot-product peak", row_share(bf16), 0.85, "%");
+    if (avx2) print_verdict("AVX2 LSTM, share of the AVX2 FMA peak", row_share(avx2), 0.88, "%");
+    print_verdict("batch 1, recurrent steps, share of one core's read bandwidth",
+                  r->batch1.recurrent / r->batch1.read_one, 0.85, "%");
     double least = 1e9;
     for (int i = r->grid_from; i < r->grid_to; i += 2)
         if (r->rows.row[i].vs_openblas < least) least = r->rows.row[i].vs_openblas;
     if (r->grid_to > r->grid_from)
-        verdict("slowest cell of the grid against OpenBLAS", least, 1, "x");
+        print_verdict("slowest cell of the grid against OpenBLAS", least, 1, "x");
 }
 
 static void print_batch1(const results *r, const request *q) {
@@ -264,7 +224,7 @@ static void print_kernels(void) {
     }
 }
 
-static void print_table(const results *r, const request *q) {
+static void bench_lstm_print(const results *r, const request *q) {
     printf("%s, one core: peak %.1f GFLOP/s f32", tine_cpu()->brand, r->peak_f32);
     if (r->peak_avx2 > 0) printf(", %.1f AVX2", r->peak_avx2);
     if (r->peak_bf16 > 0) printf(", %.1f bf16 dot products", r->peak_bf16);
@@ -273,8 +233,6 @@ static void print_table(const results *r, const request *q) {
     printf("\n%-18s %-5s %4s %4s %5s %13s %8s %9s %10s\n", "kernel", "type", "T", "B", "C", "time",
            "GFLOP/s", "of peak", "OpenBLAS");
     print_rows(r, 0, r->main_rows);
-    print_rows(r, r->grid_to, r->rows.count);
-    for (int i = 0; i < r->note_count; i++) printf("%s\n", r->notes[i]);
     if (r->bf16_error >= 0)
         printf("\nlargest difference of the bf16 output from the f32 output: %.2e\n",
                r->bf16_error);
@@ -298,7 +256,7 @@ static json_object *json_row(const tine_bench_row *row) {
     add_number(o, "seconds", row->seconds);
     add_number(o, "gflops", row->gflops);
     json_object_object_add(o, "share_of_peak",
-                           row->peak > 0 ? tine_json_number(share(row), 4) : NULL);
+                           row->peak > 0 ? tine_json_number(row_share(row), 4) : NULL);
     json_object_object_add(o, "vs_openblas",
                            row->vs_openblas > 0 ? tine_json_number(row->vs_openblas, 4) : NULL);
     return o;
@@ -315,9 +273,8 @@ static json_object *json_batch1(const tine_bench_bandwidth *b) {
     return o;
 }
 
-static void print_json(const results *r) {
-    json_object *o = json_object_new_object(), *rows = json_object_new_array(),
-                *notes = json_object_new_array();
+static void bench_lstm_print_json(const results *r) {
+    json_object *o = json_object_new_object(), *rows = json_object_new_array();
     json_object_object_add(o, "cpu", json_object_new_string(tine_cpu()->brand));
     json_object_object_add(o, "openblas_core", json_object_new_string(openblas_get_corename()));
     add_number(o, "peak_gflops", r->peak_f32);
@@ -327,9 +284,6 @@ static void print_json(const results *r) {
     for (int i = 0; i < r->rows.count; i++) json_object_array_add(rows, json_row(&r->rows.row[i]));
     json_object_object_add(o, "rows", rows);
     json_object_object_add(o, "batch1", json_batch1(&r->batch1));
-    for (int i = 0; i < r->note_count; i++)
-        json_object_array_add(notes, json_object_new_string(r->notes[i]));
-    json_object_object_add(o, "notes", notes);
     tine_json_print(o);
 }
 
@@ -341,10 +295,9 @@ int tine_bench_lstm(int argc, char **argv) {
         {"--batch", "B", "rows of the batch (50)", TINE_OPTION_NUMBER, &q.batch, 1, 100000},
         {"--channels", "C", "input and hidden size (1024)", TINE_OPTION_NUMBER, &q.channels, 1,
          16384},
-        {"--rounds", "R", "measure until R rounds bring nothing better; the best counts (5)",
+        {"--rounds", "R", "measure until R rounds improve nothing; the best counts (5)",
          TINE_OPTION_NUMBER, &q.rounds, 1, 1000},
-        {"--quick", NULL, "neither the grid of sizes nor other libraries", TINE_OPTION_FLAG,
-         &q.quick, 0, 0},
+        {"--quick", NULL, "without the grid of sizes", TINE_OPTION_FLAG, &q.quick, 0, 0},
         {"--json", NULL, "one JSON object on standard output", TINE_OPTION_FLAG, &q.json, 0, 0},
         {"--probe", NULL, "print the seconds of a short LSTM with OpenBLAS", TINE_OPTION_FLAG,
          &q.probe, 0, 0},
@@ -353,25 +306,23 @@ int tine_bench_lstm(int argc, char **argv) {
     static const tine_usage usage = {
         "bench lstm",
         "",
-        "Measures the LSTM kernels on one core beside the machine's peak, the "
-        "same LSTM on OpenBLAS at its best, and\n"
-        "PyTorch and oneDNN where they are installed. All in one process, in "
-        "turns; the best round of each counts.",
+        "Measures the LSTM kernels on one core beside the machine's peak and the same LSTM on\n"
+        "OpenBLAS at its best. All in one process, in turns; the best round of each counts.",
         options,
         0,
         0};
     int code = tine_arguments_parse(&usage, &argc, argv);
     if (code >= 0) return code;
-    if (q.probe) return probe();
+    if (q.probe) return openblas_probe();
     if (*tine_kernel_choice()->error) {
         fprintf(stderr, "tine bench lstm: %s\n", tine_kernel_choice()->error);
         return 2;
     }
-    run_with_best_core_type();
-    if (!measure(&q, &r)) return 1;
+    openblas_run_with_best_core_type();
+    if (!bench_lstm_measure(&q, &r)) return 1;
     if (q.json)
-        print_json(&r);
+        bench_lstm_print_json(&r);
     else
-        print_table(&r, &q);
+        bench_lstm_print(&r, &q);
     return 0;
 }

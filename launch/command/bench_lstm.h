@@ -1,5 +1,4 @@
-/* `tine bench lstm`: the LSTM kernels beside the machine's peak, OpenBLAS, and the libraries people
- * would use instead. */
+/* `tine bench lstm`: the LSTM kernels beside the machine's peak and OpenBLAS. */
 #ifndef TINE_LAUNCH_COMMAND_BENCH_LSTM_H
 #define TINE_LAUNCH_COMMAND_BENCH_LSTM_H
 

@@ -11,18 +11,19 @@
 #include "kernels/peak.h"
 #include "launch/command/report.h"
 
-enum { BATCH1_STEPS = 4, BATCH1_TRIES = 10, MOST_TIMES = 5 };
-/* What the rest of the machine does can only make a figure worse: it is measured again as long as
- * it becomes better by more than this. */
+/* ROUNDS_LIMIT: of rounds in all, as a multiple of those asked for. */
+enum { BATCH1_STEPS = 4, BATCH1_TRIES = 10, ROUNDS_LIMIT = 5 };
+/* Other load on the machine can only make a figure worse: measuring goes on as long as a figure
+ * improves by more than this share. */
 static const double better_by = 0.005;
 
 /* One size's data, and the LSTMs compared on it. */
-typedef struct contest {
+typedef struct comparison {
     tine_bench_size size;
     float *weights[4], *x, *y;
     struct tine_lstm *lstm[TINE_BENCH_SUBJECTS];
     struct tine_lstm_workspace *space;
-} contest;
+} comparison;
 
 double tine_bench_clock(void) {
     struct timespec t;
@@ -30,7 +31,7 @@ double tine_bench_clock(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static float *filled(size_t n, float scale) {
+static float *random_floats(size_t n, float scale) {
     float *v = malloc((n ? n : 1) * sizeof *v);
     unsigned state = 1;
     for (size_t i = 0; v && i < n; i++) {
@@ -40,7 +41,7 @@ static float *filled(size_t n, float scale) {
     return v;
 }
 
-static void close_contest(contest *c) {
+static void comparison_fini(comparison *c) {
     for (int i = 0; i < 4; i++) free(c->weights[i]);
     for (int i = 0; i < TINE_BENCH_SUBJECTS; i++) tine_lstm_free(c->lstm[i]);
     tine_lstm_workspace_free(c->space);
@@ -48,20 +49,20 @@ static void close_contest(contest *c) {
     memset(c, 0, sizeof *c);
 }
 
-static bool open_contest(contest *c, tine_bench_size size) {
+static bool comparison_init(comparison *c, tine_bench_size size) {
     const size_t C = (size_t)size.channels, rows = (size_t)size.steps * (size_t)size.batch;
     const float scale = 1 / sqrtf((float)C);
-    *c = (contest){.size = size};
-    for (int i = 0; i < 4; i++) c->weights[i] = filled(4 * C * (i < 2 ? C : 1), scale);
-    c->x = filled(rows * C, 1);
-    c->y = filled(rows * C, 0);
+    *c = (comparison){.size = size};
+    for (int i = 0; i < 4; i++) c->weights[i] = random_floats(4 * C * (i < 2 ? C : 1), scale);
+    c->x = random_floats(rows * C, 1);
+    c->y = random_floats(rows * C, 0);
     bool ok = c->weights[0] && c->weights[1] && c->weights[2] && c->weights[3] && c->x && c->y &&
               !tine_lstm_workspace_create(&c->space);
-    if (!ok) close_contest(c);
+    if (!ok) comparison_fini(c);
     return ok;
 }
 
-static bool enter(contest *c, int i, tine_bench_subject subject) {
+static bool comparison_add(comparison *c, int i, tine_bench_subject subject) {
     struct tine_lstm_config config = {.input_size = (size_t)c->size.channels,
                                       .hidden_size = (size_t)c->size.channels,
                                       .bias = true,
@@ -70,63 +71,63 @@ static bool enter(contest *c, int i, tine_bench_subject subject) {
     return !tine_lstm_create(&config, (const float *const *)c->weights, &c->lstm[i]);
 }
 
-static bool forward(contest *c, int i) {
+static bool comparison_forward(comparison *c, int i) {
     return !tine_lstm_forward(c->lstm[i], c->space, (size_t)c->size.steps, (size_t)c->size.batch,
                               c->x, NULL, NULL, c->y, NULL, NULL);
 }
 
-/* Seconds of one forward, over as many as take some milliseconds; the first brings the weights back
+/* Seconds of one forward, the mean of as many as take 2 ms; one before them brings the weights back
  * into the caches. */
-static double time_forward(contest *c, int i) {
-    if (!forward(c, i)) return INFINITY;
+static double forward_seconds(comparison *c, int i) {
+    if (!comparison_forward(c, i)) return INFINITY;
     for (long n = 1;; n *= 2) {
         double start = tine_bench_clock();
         for (long k = 0; k < n; k++)
-            if (!forward(c, i)) return INFINITY;
+            if (!comparison_forward(c, i)) return INFINITY;
         double took = tine_bench_clock() - start;
         if (took > 2e-3) return took / (double)n;
     }
 }
 
-static double flops_of(const contest *c, int i) {
+static double comparison_flops(const comparison *c, int i) {
     return tine_lstm_flops(tine_lstm_config(c->lstm[i]), (size_t)c->size.steps,
                            (size_t)c->size.batch);
 }
 
-static double peak_of(tine_bench_subject s) {
+static double subject_peak(tine_bench_subject s) {
     return tine_peak_gflops(s.isa, s.type == TINE_LSTM_BF16 ? TINE_GEMM_BF16 : TINE_GEMM_F32, 0.01);
 }
 
-static void append(tine_bench_rows *out, const contest *c, int i, tine_bench_subject subject,
-                   double seconds, double peak, double openblas) {
+static void rows_append(tine_bench_rows *out, const comparison *c, int i,
+                        tine_bench_subject subject, double seconds, double peak, double openblas) {
     if (out->count == TINE_BENCH_ROWS) return;
     tine_bench_row *row = &out->row[out->count++];
     snprintf(row->kernel, sizeof row->kernel, "%s", tine_isa_name(subject.isa));
     row->dtype = subject.type == TINE_LSTM_BF16 ? "bf16" : "f32";
     row->size = c->size;
     row->seconds = seconds;
-    row->gflops = 1e-9 * flops_of(c, i) / seconds;
+    row->gflops = 1e-9 * comparison_flops(c, i) / seconds;
     row->peak = peak;
     row->vs_openblas = openblas > 0 ? openblas / seconds : 0;
 }
 
 bool tine_bench_measure(tine_bench_size size, const tine_bench_subject *subjects, int count,
                         int rounds, tine_bench_rows *out) {
-    contest c;
+    comparison c;
     double best[TINE_BENCH_SUBJECTS], peak[TINE_BENCH_SUBJECTS] = {0}, openblas = 0;
-    bool ok = open_contest(&c, size);
+    bool ok = comparison_init(&c, size);
     for (int i = 0; ok && i < count; i++) {
         best[i] = INFINITY;
         if (tine_isa_obstacle(tine_cpu(), subjects[i].isa)) continue;
-        ok = enter(&c, i, subjects[i]) && forward(&c, i);
+        ok = comparison_add(&c, i, subjects[i]) && comparison_forward(&c, i);
     }
-    for (int r = 0, stale = 0; ok && stale < rounds && r < MOST_TIMES * rounds; r++) {
+    for (int r = 0, stale = 0; ok && stale < rounds && r < ROUNDS_LIMIT * rounds; r++) {
         stale++;
         for (int i = 0; i < count; i++) {
             if (!c.lstm[i]) continue;
             tine_progress("T %ld, B %ld, C %ld: round %d, %s", size.steps, size.batch,
                           size.channels, r + 1, tine_lstm_kernel_name(c.lstm[i]));
-            double rate = peak_of(subjects[i]), seconds = time_forward(&c, i);
+            double rate = subject_peak(subjects[i]), seconds = forward_seconds(&c, i);
             if (rate > peak[i] * (1 + better_by) || seconds < best[i] * (1 - better_by)) stale = 0;
             peak[i] = fmax(peak[i], rate);
             best[i] = fmin(best[i], seconds);
@@ -134,49 +135,50 @@ bool tine_bench_measure(tine_bench_size size, const tine_bench_subject *subjects
         }
     }
     for (int i = 0; ok && i < count; i++)
-        if (c.lstm[i]) append(out, &c, i, subjects[i], best[i], peak[i], openblas);
+        if (c.lstm[i]) rows_append(out, &c, i, subjects[i], best[i], peak[i], openblas);
     tine_progress_end();
-    close_contest(&c);
+    comparison_fini(&c);
     if (!ok) fprintf(stderr, "tine bench lstm: no memory for %ld channels\n", size.channels);
     return ok;
 }
 
 double tine_bench_bf16_error(tine_bench_size size) {
-    contest c;
+    comparison c;
     double worst = -1;
-    if (!open_contest(&c, size)) return worst;
+    if (!comparison_init(&c, size)) return worst;
     const size_t n = (size_t)(size.steps * size.batch * size.channels);
-    float *exact = filled(n, 0);
-    if (exact && enter(&c, 0, (tine_bench_subject){TINE_ISA_AUTO, TINE_LSTM_F32}) &&
-        enter(&c, 1, (tine_bench_subject){TINE_ISA_AUTO, TINE_LSTM_BF16}) && forward(&c, 0)) {
+    float *exact = random_floats(n, 0);
+    if (exact && comparison_add(&c, 0, (tine_bench_subject){TINE_ISA_AUTO, TINE_LSTM_F32}) &&
+        comparison_add(&c, 1, (tine_bench_subject){TINE_ISA_AUTO, TINE_LSTM_BF16}) &&
+        comparison_forward(&c, 0)) {
         memcpy(exact, c.y, n * sizeof *exact);
-        worst = forward(&c, 1) ? 0 : -1;
+        worst = comparison_forward(&c, 1) ? 0 : -1;
         for (size_t i = 0; i < n && worst >= 0; i++)
             worst = fmax(worst, fabs((double)exact[i] - c.y[i]));
     }
     free(exact);
-    close_contest(&c);
+    comparison_fini(&c);
     return worst;
 }
 
 /* ---- batch 1 ---- */
 
-/* A contest of one: batch 1, the chosen kernel, any input size up to channels. */
-static bool open_batch1(contest *c, long steps, long input, long channels) {
+/* One LSTM: batch 1, the chosen kernel, any input size up to channels. */
+static bool batch1_init(comparison *c, long steps, long input, long channels) {
     struct tine_lstm_config config = {
         .input_size = (size_t)input, .hidden_size = (size_t)channels, .bias = true};
-    return open_contest(c, (tine_bench_size){steps, 1, channels}) &&
+    return comparison_init(c, (tine_bench_size){steps, 1, channels}) &&
            !tine_lstm_create(&config, (const float *const *)c->weights, &c->lstm[0]) &&
-           forward(c, 0);
+           comparison_forward(c, 0);
 }
 
-/* Least seconds of several single forwards: as short as a pass of the loop that measures the
- * reading. */
-static double best_forward(contest *c) {
+/* The least seconds of several single forwards: each about as long as one pass of the loop that
+ * measures the read bandwidth. */
+static double batch1_seconds(comparison *c) {
     double best = INFINITY;
     for (int i = 0; i < BATCH1_TRIES; i++) {
         double start = tine_bench_clock();
-        if (!forward(c, 0)) return INFINITY;
+        if (!comparison_forward(c, 0)) return INFINITY;
         best = fmin(best, tine_bench_clock() - start);
     }
     return best;
@@ -187,20 +189,20 @@ bool tine_bench_batch1(long steps, long channels, int rounds, tine_bench_bandwid
     const size_t bytes = (size_t)channels * (size_t)channels * 4 * sizeof(float);
     const struct tine_gemm_kernel *kernel = tine_gemm_find(TINE_ISA_AUTO, TINE_GEMM_F32);
     const double chunks = kernel ? ceil((double)steps / (double)kernel->mc) : 0;
-    contest all = {0}, one = {0}, narrow = {0};
-    bool ok = kernel && open_batch1(&all, steps, channels, channels) &&
-              open_batch1(&one, 1, channels, channels) &&
-              open_batch1(&narrow, BATCH1_STEPS, 1, channels);
+    comparison all = {0}, one = {0}, narrow = {0};
+    bool ok = kernel && batch1_init(&all, steps, channels, channels) &&
+              batch1_init(&one, 1, channels, channels) &&
+              batch1_init(&narrow, BATCH1_STEPS, 1, channels);
     memset(out, 0, sizeof *out);
     for (int r = 0; ok && r < rounds; r++) {
         tine_progress("batch 1: round %d of %d", r + 1, rounds);
         out->read_one = fmax(out->read_one, tine_peak_read_gbs(bytes, 0.02));
-        out->recurrent = fmax(out->recurrent, matrix * BATCH1_STEPS / best_forward(&narrow));
-        out->forward = fmax(out->forward, matrix * ((double)steps + chunks) / best_forward(&all));
+        out->recurrent = fmax(out->recurrent, matrix * BATCH1_STEPS / batch1_seconds(&narrow));
+        out->forward = fmax(out->forward, matrix * ((double)steps + chunks) / batch1_seconds(&all));
         out->read_two = fmax(out->read_two, tine_peak_read_gbs(2 * bytes, 0.02));
-        out->step = fmax(out->step, 2 * matrix / best_forward(&one));
+        out->step = fmax(out->step, 2 * matrix / batch1_seconds(&one));
     }
     tine_progress_end();
-    close_contest(&all), close_contest(&one), close_contest(&narrow);
+    comparison_fini(&all), comparison_fini(&one), comparison_fini(&narrow);
     return ok;
 }

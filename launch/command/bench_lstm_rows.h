@@ -1,9 +1,9 @@
 /* The measurements behind `tine bench lstm`.
  *
- * All who are compared run in turns in one process, round by round, and the best round of each
- * counts: what else the machine does then disturbs all alike and the best of several rounds least.
- * The clock is the CPU time of the one thread that computes, which stands still while another
- * process has the core. */
+ * All kernels run in turns in one process, round by round, and the best round of each counts: other
+ * load on the machine then disturbs all of them alike, and the best of several rounds least. The
+ * clock is the CPU time of the one thread that computes, which stands still while another process
+ * has the core. */
 #ifndef TINE_LAUNCH_COMMAND_BENCH_LSTM_ROWS_H
 #define TINE_LAUNCH_COMMAND_BENCH_LSTM_ROWS_H
 
@@ -18,12 +18,12 @@ typedef struct tine_bench_size {
 } tine_bench_size;
 
 typedef struct tine_bench_row {
-    char kernel[32]; /* an instruction set, or a library */
+    char kernel[32]; /* an instruction set */
     const char *dtype;
     tine_bench_size size;
     /* peak: GFLOP/s of one core for these instructions, 0 if unknown */
     double seconds, gflops, peak;
-    double vs_openblas; /* OpenBLAS's time over this one's, 0 if not compared */
+    double vs_openblas; /* the time of OpenBLAS over this one's, 0 if not compared */
 } tine_bench_row;
 
 typedef struct tine_bench_rows {
@@ -39,8 +39,8 @@ typedef struct tine_bench_subject {
 
 double tine_bench_clock(void); /* CPU seconds of this thread */
 
-/* Appends a row for each subject that can run, measured until `rounds` rounds in a row have brought
- * nothing better. False, with a sentence on stderr, if there is no memory. */
+/* Appends a row for each subject that can run, measured until no figure has improved for `rounds`
+ * rounds. False, with a sentence on stderr, if there is no memory. */
 bool tine_bench_measure(tine_bench_size size, const tine_bench_subject *subjects, int count,
                         int rounds, tine_bench_rows *out);
 
@@ -59,13 +59,5 @@ typedef struct tine_bench_bandwidth {
 
 /* Batch 1 in float32 with the chosen kernel. */
 bool tine_bench_batch1(long steps, long channels, int rounds, tine_bench_bandwidth *out);
-
-/* ---- bench_lstm_others.c ---- */
-
-/* Seconds of PyTorch's LSTM on one thread; else a sentence why not. */
-bool tine_bench_pytorch(tine_bench_size size, double *seconds, char *version, char *why, int space);
-/* The same for oneDNN's LSTM primitive. */
-bool tine_bench_onednn(tine_bench_size size, bool bf16, double *seconds, char *version, char *why,
-                       int space);
 
 #endif

@@ -1,71 +1,35 @@
-/* The libraries people would use instead, measured in the same run where they are installed:
- * PyTorch through its own interpreter, oneDNN loaded at run time. Both with one thread. */
+/* The LSTM of other libraries beside Tine's, in one run on one thread: PyTorch (lstm_pytorch.py)
+ * and oneDNN 2, each where it is installed.   usage: bench_lstm_peers [T B C], by default 50 50
+ * 1024, in the project's folder */
 #include "launch/command/bench_lstm_rows.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-static const char torch_program[] = "import sys, time\n"
-                                    "try:\n"
-                                    "    import torch\n"
-                                    "except ImportError:\n"
-                                    "    sys.exit(3)\n"
-                                    "t, b, c = map(int, sys.argv[1:4])\n"
-                                    "torch.set_num_threads(1)\n"
-                                    "m, x = torch.nn.LSTM(c, c), torch.rand(t, b, c)\n"
-                                    "best = 1e9\n"
-                                    "with torch.no_grad():\n"
-                                    "    for i in range(5):\n"
-                                    "        start = time.thread_time()\n"
-                                    "        m(x)\n"
-                                    "        if i: best = min(best, time.thread_time() - start)\n"
-                                    "print(best, torch.__version__)\n";
+#include "kernels/isa.h"
 
-static void exec_python(const char *python, tine_bench_size size, int out) {
-    char steps[24], batch[24], channels[24];
-    snprintf(steps, sizeof steps, "%ld", size.steps);
-    snprintf(batch, sizeof batch, "%ld", size.batch);
-    snprintf(channels, sizeof channels, "%ld", size.channels);
-    setenv("OMP_NUM_THREADS", "1", 1);
-    setenv("MKL_NUM_THREADS", "1", 1);
-    dup2(out, STDOUT_FILENO);
-    execlp(python, python, "-c", torch_program, steps, batch, channels, (char *)NULL);
-    _exit(127);
-}
+enum { ROUNDS = 5 };
 
-/* The first line one interpreter prints; false if it failed. */
-static bool ask_python(const char *python, tine_bench_size size, char *line, int space,
-                       int *status) {
-    int ends[2];
-    if (pipe(ends)) return false;
-    fflush(NULL);
-    pid_t pid = fork();
-    if (pid == 0) {
-        close(ends[0]);
-        exec_python(python, size, ends[1]);
-    }
-    close(ends[1]);
-    FILE *from = fdopen(ends[0], "r");
-    bool got = pid > 0 && from && fgets(line, space, from);
-    if (from) fclose(from);
-    if (pid > 0) waitpid(pid, status, 0);
-    return got && pid > 0 && WIFEXITED(*status) && WEXITSTATUS(*status) == 0;
-}
+/* What a library took; else `why` says why it was not measured. */
+typedef struct peer {
+    double seconds;
+    char version[32], why[96];
+} peer;
 
-bool tine_bench_pytorch(tine_bench_size size, double *seconds, char *version, char *why,
-                        int space) {
-    static const char *const pythons[] = {"python3", "/usr/bin/python3"};
-    char line[128];
+/* ---- PyTorch ---- */
+
+static bool pytorch_measure(tine_bench_size size, peer *out) {
+    static const char *const interpreters[] = {"python3", "/usr/bin/python3"};
     for (int i = 0; i < 2; i++) {
-        int status = 0;
-        if (ask_python(pythons[i], size, line, sizeof line, &status) &&
-            sscanf(line, "%lf %31s", seconds, version) == 2)
-            return true;
+        char command[128];
+        snprintf(command, sizeof command, "%s tests/bench/lstm_pytorch.py %ld %ld %ld",
+                 interpreters[i], size.steps, size.batch, size.channels);
+        FILE *from = popen(command, "r");
+        bool got = from && fscanf(from, "%lf %31s", &out->seconds, out->version) == 2;
+        if (from && pclose(from) == 0 && got) return true;
     }
-    snprintf(why, (size_t)space, "PyTorch: skipped, python3 has no module torch");
+    snprintf(out->why, sizeof out->why, "python3 has no module torch");
     return false;
 }
 
@@ -77,7 +41,7 @@ bool tine_bench_pytorch(tine_bench_size size, double *seconds, char *version, ch
 
 #include "oneapi/dnnl/dnnl.h"
 
-/* The few functions used, found in the library at run time, so that nothing depends on it. */
+/* The functions used, found in the library at run time: the program starts without it. */
 typedef struct dnnl {
     void *handle; /* of the library */
     __typeof__(dnnl_version) *version;
@@ -122,7 +86,7 @@ static bool load_dnnl(dnnl *d) {
     return true;
 }
 
-/* Memory filled with 0.01, in float32 as in bf16. */
+/* Memory filled with 0.01, in float32 as well as in bf16. */
 static bool make_memory(const dnnl *d, const dnnl_memory_desc_t *desc, dnnl_engine_t engine,
                         dnnl_memory_t *out) {
     void *data;
@@ -139,7 +103,7 @@ typedef struct dnnl_lstm {
     dnnl_exec_arg_t args[5];
 } dnnl_lstm;
 
-/* Everything of oneDNN's is made once and lives until the process ends. */
+/* What oneDNN makes lives until the process ends. */
 static bool make_dnnl_lstm(const dnnl *d, tine_bench_size size, dnnl_data_type_t type,
                            dnnl_lstm *out) {
     const dnnl_dim_t C = size.channels;
@@ -172,35 +136,78 @@ static bool make_dnnl_lstm(const dnnl *d, tine_bench_size size, dnnl_data_type_t
     return true;
 }
 
-bool tine_bench_onednn(tine_bench_size size, bool bf16, double *seconds, char *version, char *why,
-                       int space) {
+static bool onednn_measure(tine_bench_size size, bool bf16, peer *out) {
     static dnnl d;
     dnnl_lstm lstm;
     if (!d.handle && !load_dnnl(&d)) {
-        snprintf(why, (size_t)space, "oneDNN: skipped, libdnnl.so.2 is not installed");
+        snprintf(out->why, sizeof out->why, "libdnnl.so.2 is not installed");
         return false;
     }
     if (!make_dnnl_lstm(&d, size, bf16 ? dnnl_bf16 : dnnl_f32, &lstm)) {
-        snprintf(why, (size_t)space, "oneDNN: skipped, it has no such LSTM on this CPU");
+        snprintf(out->why, sizeof out->why, "it has no such LSTM on this CPU");
         return false;
     }
-    *seconds = INFINITY;
-    for (int i = 0; i < 5; i++) {
+    out->seconds = INFINITY;
+    for (int i = 0; i < ROUNDS; i++) {
         double start = tine_bench_clock();
-        if (d.execute(lstm.primitive, lstm.stream, 5, lstm.args) || d.stream_wait(lstm.stream))
+        if (d.execute(lstm.primitive, lstm.stream, 5, lstm.args) || d.stream_wait(lstm.stream)) {
+            snprintf(out->why, sizeof out->why, "its LSTM failed");
             return false;
-        if (i) *seconds = fmin(*seconds, tine_bench_clock() - start);
+        }
+        if (i) out->seconds = fmin(out->seconds, tine_bench_clock() - start);
     }
     const dnnl_version_t *v = d.version();
-    snprintf(version, 32, "%d.%d.%d", v->major, v->minor, v->patch);
+    snprintf(out->version, sizeof out->version, "%d.%d.%d", v->major, v->minor, v->patch);
     return true;
 }
 #else
-bool tine_bench_onednn(tine_bench_size size, bool bf16, double *seconds, char *version, char *why,
-                       int space) {
-    (void)size, (void)bf16, (void)seconds, (void)version;
-    snprintf(why, (size_t)space,
-             "oneDNN: skipped, built without its headers (Debian: libdnnl-dev)");
+static bool onednn_measure(tine_bench_size size, bool bf16, peer *out) {
+    (void)size, (void)bf16;
+    snprintf(out->why, sizeof out->why, "built without its headers (Debian: libdnnl-dev)");
     return false;
 }
 #endif
+
+/* ---- the table ---- */
+
+static void print_row(const char *name, const char *version, const char *dtype, double seconds,
+                      const tine_bench_row *tine) {
+    printf("%-8s %-14s %-5s %10.3f ms %8.1f GFLOP/s %6.2f x\n", name, version, dtype, seconds * 1e3,
+           tine->gflops * tine->seconds / seconds, seconds / tine->seconds);
+}
+
+static void print_peer(const char *name, const char *dtype, bool measured, const peer *p,
+                       const tine_bench_row *tine) {
+    if (measured)
+        print_row(name, p->version, dtype, p->seconds, tine);
+    else
+        printf("%-8s %-5s skipped: %s\n", name, dtype, p->why);
+}
+
+int main(int argc, char **argv) {
+    static tine_bench_rows rows;
+    tine_bench_size size = {50, 50, 1024};
+    if (argc == 4)
+        size = (tine_bench_size){strtol(argv[1], NULL, 10), strtol(argv[2], NULL, 10),
+                                 strtol(argv[3], NULL, 10)};
+    if ((argc != 1 && argc != 4) || size.steps < 1 || size.batch < 1 || size.channels < 1) {
+        fprintf(stderr, "usage: bench_lstm_peers [T B C]\n");
+        return 2;
+    }
+    const tine_bench_subject ours[] = {{tine_kernel_choice()->f32, TINE_LSTM_F32},
+                                       {tine_kernel_choice()->bf16, TINE_LSTM_BF16}};
+    if (!tine_bench_measure(size, ours, 2, ROUNDS, &rows) || rows.count != 2) return 1;
+    const tine_bench_row *f32 = &rows.row[0], *bf16 = &rows.row[1];
+    printf("LSTM, T %ld, B %ld, C %ld, one thread; x: the time over Tine's\n", size.steps,
+           size.batch, size.channels);
+    print_row("tine", f32->kernel, f32->dtype, f32->seconds, f32);
+    print_row("tine", bf16->kernel, bf16->dtype, bf16->seconds, bf16);
+    peer p = {0};
+    bool measured = pytorch_measure(size, &p);
+    print_peer("pytorch", "f32", measured, &p, f32);
+    measured = onednn_measure(size, false, &p);
+    print_peer("onednn", "f32", measured, &p, f32);
+    measured = onednn_measure(size, true, &p);
+    print_peer("onednn", "bf16", measured, &p, bf16);
+    return 0;
+}
