@@ -1,4 +1,4 @@
-/* Errors of the kernels. They stand below every other room, so they have an enum of their own; 0 is
+/* Errors of the kernels. This folder includes no other, so it has an enum of its own; 0 is
  * success. */
 #ifndef TINE_KERNELS_ERROR_H
 #define TINE_KERNELS_ERROR_H
@@ -11,7 +11,7 @@ enum tine_kernel_error {
     TINE_KERNEL_UNSUPPORTED, /* the kernel asked for cannot run here */
 };
 
-/* A constant phrase, for any value. */
+/* A constant clause, for any value. */
 const char *tine_kernel_strerror(enum tine_kernel_error error);
 
 #endif

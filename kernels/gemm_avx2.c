@@ -1,6 +1,6 @@
 /* AVX2 + FMA micro-kernel, float32: 6 rows by 2 vectors of 8. 12 sums, 2 vectors of B and 2
- * broadcasts fill the 16 registers; 12 sums also cover the latency of two FMA pipes (8 to 10 in
- * flight). */
+ * broadcasts of A fill the 16 registers. 12 sums also cover the latency of two FMA pipes, which
+ * hold 8 to 10 instructions in flight (agner.org/optimize/instruction_tables.pdf). */
 #include "kernels/gemm_micro.h"
 #include "kernels/isa.h"
 

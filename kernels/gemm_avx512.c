@@ -1,8 +1,8 @@
 /* AVX-512 micro-kernel, float32: 6 rows by 4 vectors of 16.
  *
  * 24 sums, 4 vectors of B and a broadcast of A fit the 32 registers. A step of k is 24 FMAs against
- * 4 loads of B and 6 broadcasts, so it is bound by the FMA pipes alone; 5 rows do as well (50 rows,
- * the tutorial's batch, are ten fives). */
+ * 4 loads of B and 6 broadcasts, so only the FMA pipes limit it. 5 rows are as fast: 50 rows, the
+ * tutorial's batch, are ten tiles of 5. */
 #include "kernels/gemm_micro.h"
 #include "kernels/isa.h"
 

@@ -1,8 +1,9 @@
 /* AVX512_BF16 micro-kernel: bf16 operands, float32 sums, 6 rows by 4 vectors of 16; a step is two
  * values of k.
  *
- * VDPBF16PS adds two products to each sum, with denormals as zero and without an intermediate
- * rounding to bf16. */
+ * VDPBF16PS adds two products to each float32 sum. It treats denormals as zero and rounds to
+ * nearest even whatever MXCSR says (Intel 64 and IA-32 Architectures Software Developer's Manual,
+ * volume 2). */
 #include "kernels/bf16.h"
 #include "kernels/gemm_micro.h"
 #include "kernels/isa.h"
@@ -55,7 +56,7 @@ TINE_INLINE void avx512_bf16_tile(const struct tine_gemm_tile *t, const int rows
         b += 2 * NR;
         next += step;
     }
-    if (t->k > even) { /* the odd end: its partner in B is zero, and in A is not read */
+    if (t->k > even) { /* an odd k: the second value of the last pair is 0 in B and not read in A */
         bf16_load_b(b, bv);
         TINE_UNROLL(MR)
         for (int r = 0; r < rows; r++) {

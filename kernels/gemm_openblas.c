@@ -1,7 +1,6 @@
-/* cblas_sgemm behind the interface of a kernel: the fallback where no vector kernel of ours runs,
- * and the yardstick of `tine bench lstm`. OpenBLAS packs B anew at every call, and picks its method
- * by the shape, so unlike with the other kernels the bits of a row may depend on how many rows are
- * computed with it. */
+/* cblas_sgemm as a kernel: the fallback where no vector kernel of Tine runs, and the reference of
+ * `tine bench lstm`. OpenBLAS packs B at every call and chooses its method by the shape, so the
+ * bits of a row may depend on the number of rows, unlike with the other kernels. */
 #include "kernels/gemm.h"
 #include "kernels/isa.h"
 
@@ -11,8 +10,7 @@
 
 enum { NR = 64 };
 
-/* A panel is NR columns one after the other, so that the whole of B is one n x k row-major
- * matrix. */
+/* A panel is NR columns one after the other: B as a whole is one row-major n x k matrix. */
 static void openblas_pack(size_t k, const float *const *columns, ptrdiff_t stride_k, void *panel) {
     float *out = panel;
     for (int j = 0; j < NR; j++)
@@ -33,7 +31,7 @@ static void openblas_whole(const struct tine_packed *b, size_t first_panel, size
         else
             memset(c + r * ldc, 0, n * sizeof *c);
     }
-    /* CBLAS counts in int; blocks keep any size within it. */
+    /* Sizes in CBLAS are int: blocks of 2^20 fit. */
     const size_t block = 1 << 20;
     for (size_t r = 0; r < m && b->k && lda <= INT_MAX && ldc <= INT_MAX; r += block)
         for (size_t j = 0; j < n; j += block)

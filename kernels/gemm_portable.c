@@ -1,5 +1,5 @@
-/* The reference micro-kernel in plain C, for any CPU; every other kernel is tested against the same
- * bounds as this one. */
+/* The reference micro-kernel in plain C, for any CPU. Every other kernel is tested against the same
+ * error bounds. */
 #include "kernels/gemm_micro.h"
 #include "kernels/isa.h"
 
@@ -7,8 +7,8 @@
 
 enum { MR = 4, NR = 16 };
 
-/* Four floats in the compiler's own notation: as fast as the baseline of any CPU allows (SSE2,
- * NEON), and no more. */
+/* Four floats as a vector type of GCC and Clang: the compiler takes the baseline of the
+ * architecture (SSE2, NEON). */
 typedef float vec __attribute__((vector_size(16)));
 
 enum { NV = NR / 4 };

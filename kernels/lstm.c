@@ -1,4 +1,4 @@
-/* An LSTM's configuration and its packed weights; see lstm.h. The forward is in lstm_forward.c. */
+/* Configuration and packing of an LSTM; see lstm.h. The forward pass is in lstm_forward.c. */
 #include "kernels/lstm_internal.h"
 
 #include <stdio.h>
@@ -59,7 +59,7 @@ const char *tine_lstm_config_defect(const struct tine_lstm_config *config) {
     if (config->proj_size && config->proj_size >= config->hidden_size)
         return "proj_size must be less than hidden_size";
     if (config->reverse && config->bidirectional)
-        return "reverse and bidirectional exclude each other";
+        return "reverse and bidirectional cannot both be set";
     if (config->type != TINE_LSTM_F32 && config->type != TINE_LSTM_BF16)
         return "the type must be f32 or bf16";
     if ((unsigned)config->isa >= TINE_ISA_COUNT) return "there is no such kernel";
@@ -79,14 +79,14 @@ double tine_lstm_flops(const struct tine_lstm_config *config, size_t steps, size
 
 /* ---- packing ---- */
 
-/* Values of an f32 kernel's panels that stand in for bf16 (the panels hold nothing but values). */
+/* bf16 without a bf16 kernel: rounds the float32 panels, which consist of values only. */
 static void round_packed(const struct tine_lstm *lstm, struct tine_packed *packed) {
     if (lstm->round)
         lstm->math->round_bf16(packed->panels * packed->panel_bytes / sizeof(float), packed->data,
                                packed->data);
 }
 
-/* A (4*hidden x k) weight with its rows in packed order; see lstm_internal.h. */
+/* Packs a (4*hidden x k) weight; the order is that of lstm_internal.h. */
 static enum tine_kernel_error pack_gates(const struct tine_lstm *lstm, const float *weight,
                                          size_t k, struct tine_packed *out) {
     const size_t hidden = lstm->config.hidden_size, columns = lstm->groups * TINE_GROUP_COLUMNS;
@@ -133,15 +133,15 @@ static enum tine_kernel_error pack_cell(const struct tine_lstm *lstm, const floa
     return error;
 }
 
-static enum tine_kernel_error choose_kernel(struct tine_lstm *lstm) {
+static enum tine_kernel_error lstm_choose_kernel(struct tine_lstm *lstm) {
     struct tine_lstm_config *config = &lstm->config;
     const bool bf16 = config->type == TINE_LSTM_BF16;
     if (config->isa == TINE_ISA_AUTO)
         config->isa = bf16 ? tine_kernel_choice()->bf16 : tine_kernel_choice()->f32;
     if (config->isa == TINE_ISA_AUTO) return TINE_KERNEL_UNSUPPORTED;
     if (bf16) lstm->kernel = tine_gemm_find(config->isa, TINE_GEMM_BF16);
-    lstm->half = lstm->kernel;
-    lstm->round = bf16 && !lstm->half;
+    lstm->bf16 = lstm->kernel;
+    lstm->round = bf16 && !lstm->bf16;
     if (!lstm->kernel) lstm->kernel = tine_gemm_find(config->isa, TINE_GEMM_F32);
     if (!lstm->kernel) return TINE_KERNEL_UNSUPPORTED;
     config->isa = lstm->kernel->isa;
@@ -160,7 +160,7 @@ enum tine_kernel_error tine_lstm_create(const struct tine_lstm_config *config,
     lstm->out = width_of(config);
     lstm->groups = (config->hidden_size + TINE_GATE_UNITS - 1) / TINE_GATE_UNITS;
     size_t cells = lstm->config.num_layers * lstm->directions;
-    enum tine_kernel_error error = choose_kernel(lstm);
+    enum tine_kernel_error error = lstm_choose_kernel(lstm);
     if (error) goto out;
     lstm->cells = calloc(cells, sizeof *lstm->cells);
     if (!lstm->cells) error = TINE_KERNEL_MEMORY;

@@ -5,14 +5,14 @@
  *   c = sigmoid(f) c + sigmoid(i) tanh(g);  h = sigmoid(o) tanh(c);  with a projection h = h W_hr'
  *
  * (pytorch.org/docs/stable/generated/torch.nn.LSTM.html). The input product is computed for many
- * time steps at once; then, a step at a time, the recurrent product for 16 hidden units (their four
- * gates stand in one stretch of the packed weights) is followed at once by their gates, while the
- * sums are in the level-1 cache.
+ * time steps at once; then, step by step, the recurrent product of a group of 16 hidden units
+ * (whose four gates are adjacent in the packed weights) is followed by their gates, while the sums
+ * are in the level-1 cache.
  *
  * An lstm is immutable after creation and may be used by many threads at once, each with a
- * workspace of its own. A forward allocates nothing if its workspace has been used for such a size
- * before. The result of a batch row has the same bits whatever the other rows are and however many,
- * except under the openblas kernel. */
+ * workspace of its own. A forward allocates nothing if its workspace was used for such a size
+ * before. The bits of a batch row do not depend on the other rows or on their number, except with
+ * the openblas kernel. */
 #ifndef TINE_KERNELS_LSTM_H
 #define TINE_KERNELS_LSTM_H
 
@@ -23,10 +23,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* F32: everything in float32. BF16: weights and the inputs of every product (x, h) rounded to bf16,
- * sums, gates and cell state in float32; on a CPU without AVX512_BF16 the same rounding, computed
- * by a float32 kernel. Outputs of the two differ by 1.5e-3 at most at the tutorial's size (`tine
- * bench lstm` prints it), and by less than 1e-2 in the cases of tests/kernels/test_lstm.c. */
+/* F32: everything in float32. BF16: weights and the operands of every product (x, h) are rounded to
+ * bf16; sums, gates and cell state are float32. A CPU without a bf16 kernel rounds in the same way
+ * and computes with a float32 kernel. The outputs of the two types differ by 1.5e-3 at most at the
+ * tutorial's size (`tine bench lstm` prints it), and by less than 1e-2 in the cases of
+ * tests/kernels/test_lstm.c. */
 enum tine_lstm_type { TINE_LSTM_F32, TINE_LSTM_BF16 };
 
 struct tine_lstm_config {
@@ -34,8 +35,8 @@ struct tine_lstm_config {
     size_t num_layers;              /* 0 counts as 1 */
     size_t proj_size;               /* 0: no projection; else less than hidden_size */
     bool bias, batch_first, bidirectional;
-    /* one direction, from the last step to the first; output stays in the order of x. Not with
-     * bidirectional */
+    /* a single direction, from the last step to the first; the output has the order of x. Not
+     * together with bidirectional */
     bool reverse;
     enum tine_lstm_type type;
     enum tine_isa isa; /* AUTO: the choice of tine_kernel_choice() */
@@ -54,7 +55,7 @@ size_t tine_lstm_weight_count(const struct tine_lstm_config *config);
 bool tine_lstm_weight_info(const struct tine_lstm_config *config, size_t i, char name[40],
                            size_t *rows, size_t *columns);
 
-/* NULL, or why a configuration cannot be served (a constant phrase). */
+/* NULL, or why a configuration is not possible (a constant clause). */
 const char *tine_lstm_config_defect(const struct tine_lstm_config *config);
 
 /* Packs the weights (float32, row-major, contiguous, each at weights[i]); they are not kept. On
@@ -63,7 +64,7 @@ enum tine_kernel_error tine_lstm_create(const struct tine_lstm_config *config,
                                         const float *const *weights, struct tine_lstm **out);
 void tine_lstm_free(struct tine_lstm *lstm);
 
-/* What it was created with, isa and num_layers filled in. */
+/* The configuration it was created with, isa and num_layers filled in. */
 const struct tine_lstm_config *tine_lstm_config(const struct tine_lstm *lstm);
 /* The micro-kernel its weights are packed for, e.g. gemm_f32_avx512_6x64. */
 const char *tine_lstm_kernel_name(const struct tine_lstm *lstm);
@@ -73,7 +74,8 @@ size_t tine_lstm_output_size(const struct tine_lstm_config *config);
  * each). */
 double tine_lstm_flops(const struct tine_lstm_config *config, size_t steps, size_t batch);
 
-/* A workspace grows when needed and is then reused; it belongs to one forward at a time. */
+/* The memory of a forward. It grows where needed and is reused; one forward at a time may use
+ * it. */
 enum tine_kernel_error tine_lstm_workspace_create(struct tine_lstm_workspace **out);
 void tine_lstm_workspace_free(struct tine_lstm_workspace *workspace);
 

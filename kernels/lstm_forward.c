@@ -1,24 +1,24 @@
-/* The forward of an LSTM; see lstm.h for the method and lstm_internal.h for the packed form.
+/* The forward pass of an LSTM; see lstm.h for the method and lstm_internal.h for the packed form.
  *
- * Time is cut into chunks: the input product of a chunk (as many steps as give a kernel's favourite
- * number of rows) goes to `pre`, which stays in the outer caches until the steps of the chunk have
- * added the recurrent product to it. So the memory needed does not grow with the number of steps,
- * and a chunk reads the input weights once. */
+ * Time is cut into chunks of as many steps as make mc rows for the kernel. The input product of a
+ * chunk goes to `pre`, which stays in the outer caches until the steps of the chunk add the
+ * recurrent product to it. So the workspace does not grow with the number of steps, and a chunk
+ * reads the input weights once. */
 #include "kernels/lstm_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* Sums of a block that stay in the level-1 cache until their gates: 16 KiB. Few rows make long
- * blocks, so that the gates of many units overlap (batch 1, 1024 units: 2 % of a step; tine bench
- * lstm). */
+/* Sums of one block of units, 16 KiB: they stay in the level-1 cache until their gates are
+ * computed. Few rows make long blocks, so that the gates of many units overlap (batch 1, 1024
+ * units: 2 % of a step; tine bench lstm). */
 enum { SUMS_IN_CACHE = 4096 };
 
 struct tine_lstm_workspace {
     struct tine_mem mem;
 };
 
-/* Where a forward keeps what; offsets into the workspace in bytes. */
+/* The sizes of a forward, and the offsets of its arrays in the workspace, in bytes. */
 struct plan {
     size_t chunk;          /* steps */
     size_t units, columns; /* padded hidden units; columns of sums in whole blocks */
@@ -39,15 +39,16 @@ struct run {
     const struct plan *plan;
     size_t steps, batch;
     char *base;
-    char *h_new,
-        *h_a; /* what a step makes, and the operand the last step left; float32 without a projection
-        *swaps them */
+    /* the h that a step computes, and the h of the step before as the operand of the product; in
+     * float32 without a projection the two swap roles */
+    char *h_new, *h_a;
 };
 
 /* ---- sizes ---- */
 
 /* Appends rows x columns elements to the plan, from a cache line of its own. */
-static bool reserve(struct plan *plan, size_t *offset, size_t rows, size_t columns, size_t elem) {
+static bool plan_reserve(struct plan *plan, size_t *offset, size_t rows, size_t columns,
+                         size_t elem) {
     size_t bytes;
     if (!tine_size_mul(rows, columns, &bytes) || !tine_size_mul(bytes, elem, &bytes)) return false;
     if (!tine_size_add(bytes, 63, &bytes)) return false;
@@ -55,14 +56,14 @@ static bool reserve(struct plan *plan, size_t *offset, size_t rows, size_t colum
     return tine_size_add(plan->bytes, bytes & ~(size_t)63, &plan->bytes);
 }
 
-static bool make_plan(const struct tine_lstm *lstm, size_t steps, size_t batch, struct plan *plan) {
+static bool plan_make(const struct tine_lstm *lstm, size_t steps, size_t batch, struct plan *plan) {
     const struct tine_lstm_config *config = &lstm->config;
     const size_t width = lstm->directions * lstm->out;
     const size_t input =
         config->num_layers > 1 && width > config->input_size ? width : config->input_size;
     memset(plan, 0, sizeof *plan);
     plan->units = lstm->groups * TINE_GATE_UNITS;
-    /* 16 more than needed, so that rows do not all fall on the same sets of the cache */
+    /* 16 more than needed: with a power of two, all rows would map to the same cache sets */
     plan->ldh = plan->units + 16;
     plan->chunk = batch ? lstm->kernel->mc / batch : 1;
     if (plan->chunk > steps) plan->chunk = steps;
@@ -82,25 +83,26 @@ static bool make_plan(const struct tine_lstm *lstm, size_t steps, size_t batch, 
         return false;
     if (!tine_size_mul(total, width, &check) || !tine_size_mul(check, sizeof(float), &check))
         return false;
-    const size_t elem = lstm->half ? sizeof(uint16_t) : sizeof(float);
+    const size_t elem = lstm->bf16 ? sizeof(uint16_t) : sizeof(float);
     const size_t between = config->num_layers > 1 ? total : 0,
                  third = config->num_layers > 2 ? total : 0;
-    return reserve(plan, &plan->pre, rows, plan->columns, sizeof(float)) &&
-           reserve(plan, &plan->x, rows, input, elem) &&
-           reserve(plan, &plan->z, plan->rows, plan->block * TINE_GROUP_COLUMNS, sizeof(float)) &&
-           reserve(plan, &plan->c, batch, plan->units, sizeof(float)) &&
-           reserve(plan, &plan->h_new, batch, plan->ldh, sizeof(float)) &&
-           reserve(plan, &plan->h_out, batch, plan->ldh, sizeof(float)) &&
-           reserve(plan, &plan->h_a, batch, plan->ldh, elem) &&
-           reserve(plan, &plan->layer[0], between, width, sizeof(float)) &&
-           reserve(plan, &plan->layer[1], third, width, sizeof(float));
+    return plan_reserve(plan, &plan->pre, rows, plan->columns, sizeof(float)) &&
+           plan_reserve(plan, &plan->x, rows, input, elem) &&
+           plan_reserve(plan, &plan->z, plan->rows, plan->block * TINE_GROUP_COLUMNS,
+                        sizeof(float)) &&
+           plan_reserve(plan, &plan->c, batch, plan->units, sizeof(float)) &&
+           plan_reserve(plan, &plan->h_new, batch, plan->ldh, sizeof(float)) &&
+           plan_reserve(plan, &plan->h_out, batch, plan->ldh, sizeof(float)) &&
+           plan_reserve(plan, &plan->h_a, batch, plan->ldh, elem) &&
+           plan_reserve(plan, &plan->layer[0], between, width, sizeof(float)) &&
+           plan_reserve(plan, &plan->layer[1], third, width, sizeof(float));
 }
 
 /* ---- one direction of one layer ---- */
 
-/* One row as the operand of a product: as it is, rounded to bf16, or in bf16. */
+/* Converts one row to the operand of a product: a copy, rounded to bf16 values, or bf16. */
 static void to_operand(const struct tine_lstm *lstm, size_t n, const float *from, void *to) {
-    if (lstm->half)
+    if (lstm->bf16)
         lstm->math->to_bf16(n, from, to);
     else if (lstm->round)
         lstm->math->round_bf16(n, from, to);
@@ -108,19 +110,19 @@ static void to_operand(const struct tine_lstm *lstm, size_t n, const float *from
         memcpy(to, from, n * sizeof *from);
 }
 
-/* pre = x W_ih' + b for `count` steps from `first`: block by block of columns, each with its rows
- * one after the other, so that what a step reads is one stretch of memory and not rows that fall on
- * the same sets of the cache. */
+/* pre = x W_ih' + b for `count` steps from `first`. `pre` is stored block by block of columns, in
+ * each block row after row: what a step reads is contiguous, while rows of full length would map to
+ * the same cache sets. */
 static void input_product(const struct run *run, const struct tine_lstm_cell *cell,
                           struct sequence in, size_t first, size_t count) {
     const struct tine_lstm *lstm = run->lstm;
-    const size_t elem = lstm->half ? sizeof(uint16_t) : sizeof(float), rows = count * run->batch;
+    const size_t elem = lstm->bf16 ? sizeof(uint16_t) : sizeof(float), rows = count * run->batch;
     const size_t columns = run->plan->block * TINE_GROUP_COLUMNS,
                  panels = columns / lstm->kernel->nr;
     const size_t all = cell->w_ih.panels;
     const void *a = in.data + first * in.step;
     size_t lda = in.row;
-    if (lstm->half || lstm->round || in.step != run->batch * in.row) {
+    if (lstm->bf16 || lstm->round || in.step != run->batch * in.row) {
         char *copy = run->base + run->plan->x;
         a = copy, lda = cell->input;
         for (size_t t = 0; t < count; t++)
@@ -134,14 +136,14 @@ static void input_product(const struct run *run, const struct tine_lstm_cell *ce
                          pre, columns);
 }
 
-/* h_new and c from step t of a chunk and the last h: for each block of units the product, then the
- * gates. */
+/* Computes h_new and c from step t of the chunk and the h before: for each block of units the
+ * product, then the gates. */
 static void recurrent_step(const struct run *run, const struct tine_lstm_cell *cell, size_t count,
                            size_t t) {
     const struct plan *plan = run->plan;
     const size_t columns = plan->block * TINE_GROUP_COLUMNS,
                  per_group = TINE_GROUP_COLUMNS / run->lstm->kernel->nr;
-    const size_t elem = run->lstm->half ? sizeof(uint16_t) : sizeof(float), batch = run->batch;
+    const size_t elem = run->lstm->bf16 ? sizeof(uint16_t) : sizeof(float), batch = run->batch;
     const float *pre = (const float *)(run->base + plan->pre) + t * batch * columns;
     float *z = (float *)(run->base + plan->z), *c = (float *)(run->base + plan->c),
           *h = (float *)run->h_new;
@@ -161,12 +163,12 @@ static void recurrent_step(const struct run *run, const struct tine_lstm_cell *c
     }
 }
 
-/* Projects h if there is a projection, writes it to the output and makes it the operand of the next
- * step. */
+/* Projects h if there is a projection, writes it to the output, and makes it the operand of the
+ * next step. */
 static void finish_step(struct run *run, const struct tine_lstm_cell *cell, float *out,
                         size_t row) {
     const struct tine_lstm *lstm = run->lstm;
-    const size_t elem = lstm->half ? sizeof(uint16_t) : sizeof(float), ld = run->plan->ldh;
+    const size_t elem = lstm->bf16 ? sizeof(uint16_t) : sizeof(float), ld = run->plan->ldh;
     float *h = (float *)run->h_new;
     if (cell->w_hr.kernel) {
         for (size_t b = 0; b < run->batch; b++)
@@ -174,7 +176,7 @@ static void finish_step(struct run *run, const struct tine_lstm_cell *cell, floa
         h = (float *)(run->base + run->plan->h_out);
         tine_gemm(&cell->w_hr, run->batch, run->h_a, ld, NULL, 0, h, ld);
     }
-    const bool swap = !cell->w_hr.kernel && !lstm->half && !lstm->round;
+    const bool swap = !cell->w_hr.kernel && !lstm->bf16 && !lstm->round;
     for (size_t b = 0; b < run->batch; b++) {
         memcpy(out + b * row, h + b * ld, lstm->out * sizeof *out);
         if (!swap) to_operand(lstm, lstm->out, h + b * ld, run->h_a + b * ld * elem);
@@ -184,8 +186,8 @@ static void finish_step(struct run *run, const struct tine_lstm_cell *cell, floa
     run->h_a = run->h_new, run->h_new = old;
 }
 
-/* Row b of a state (batch, hidden) to or from the order of `c`: units in groups of 16, each with
- * its rows together. */
+/* Row b of a state (batch, hidden) to and from the order of `c`: groups of 16 units, in each group
+ * row after row. */
 static void scatter_c(const struct run *run, size_t b, const float *row) {
     const size_t hidden = run->lstm->config.hidden_size;
     float *c = (float *)(run->base + run->plan->c) + b * TINE_GATE_UNITS;
@@ -203,7 +205,7 @@ static void gather_c(const struct run *run, size_t b, float *row) {
 static void begin_state(struct run *run, const float *h0, const float *c0) {
     const struct tine_lstm *lstm = run->lstm;
     const struct plan *plan = run->plan;
-    const size_t elem = lstm->half ? sizeof(uint16_t) : sizeof(float);
+    const size_t elem = lstm->bf16 ? sizeof(uint16_t) : sizeof(float);
     run->h_a = run->base + plan->h_a;
     run->h_new = run->base + plan->h_new;
     memset(run->base + plan->c, 0, run->batch * plan->units * sizeof(float));
@@ -261,12 +263,12 @@ static void run_layer(struct run *run, size_t layer, struct sequence in, struct 
                      c_at = i * run->batch * lstm->config.hidden_size;
         const struct tine_lstm_cell *cell = &lstm->cells[i];
         const float *h0 = all->h0 ? all->h0 + h_at : NULL;
-        struct sequence half = {out.data + d * lstm->out, out.step, out.row};
+        struct sequence own = {out.data + d * lstm->out, out.step, out.row};
         begin_state(run, h0, all->c0 ? all->c0 + c_at : NULL);
-        run_cell(run, cell, in, half);
+        run_cell(run, cell, in, own);
         const float *last =
-            run->steps ? half.data + (cell->reverse ? 0 : run->steps - 1) * half.step : NULL;
-        end_state(run, last, half.row, h0, all->h_n ? all->h_n + h_at : NULL,
+            run->steps ? own.data + (cell->reverse ? 0 : run->steps - 1) * own.step : NULL;
+        end_state(run, last, own.row, h0, all->h_n ? all->h_n + h_at : NULL,
                   all->c_n ? all->c_n + c_at : NULL);
     }
 }
@@ -307,7 +309,7 @@ enum tine_kernel_error tine_lstm_forward(const struct tine_lstm *lstm,
                                          const float *c0, float *output, float *h_n, float *c_n) {
     struct plan plan;
     struct tine_lstm_workspace own = {{0}}, *space = workspace ? workspace : &own;
-    if (!make_plan(lstm, steps, batch, &plan)) return TINE_KERNEL_OVERFLOW;
+    if (!plan_make(lstm, steps, batch, &plan)) return TINE_KERNEL_OVERFLOW;
     if (space->mem.bytes < plan.bytes) {
         tine_mem_free(&space->mem);
         if (!tine_mem_alloc(&space->mem, plan.bytes)) return TINE_KERNEL_MEMORY;

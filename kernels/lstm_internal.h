@@ -1,4 +1,4 @@
-/* The packed form of an LSTM, shared by its creation (lstm.c) and its forward (lstm_forward.c). */
+/* The packed form of an LSTM: made by lstm.c, used by lstm_forward.c. */
 #ifndef TINE_KERNELS_LSTM_INTERNAL_H
 #define TINE_KERNELS_LSTM_INTERNAL_H
 
@@ -7,8 +7,9 @@
 #include "kernels/mem.h"
 #include "kernels/vecmath.h"
 
-/* Hidden units in groups of 16: columns 64*u … 64*u+63 of the packed gates are i, f, g, o of the
- * units 16*u … 16*u+15. The last group is filled up with units of zero weights. */
+/* Hidden units are packed in groups of 16: columns 64*u … 64*u+63 of the gates are i, f, g, o of
+ * the units 16*u … 16*u+15, so that the gates of a group follow its product while the sums are
+ * cached. The last group is padded with units of zero weights. */
 enum { TINE_GROUP_COLUMNS = 4 * TINE_GATE_UNITS };
 
 struct tine_lstm_cell { /* one direction of one layer */
@@ -22,8 +23,8 @@ struct tine_lstm {
     struct tine_lstm_config config;
     const struct tine_gemm_kernel *kernel;
     const struct tine_vecmath *math;
-    bool half;  /* operands are stored as bf16 */
-    bool round; /* operands are floats rounded to bf16 */
+    bool bf16;  /* operands are stored as bf16 */
+    bool round; /* operands are float32, rounded to bf16 values */
     size_t directions, out, groups;
     struct tine_lstm_cell *cells; /* layer by layer, its directions side by side */
 };

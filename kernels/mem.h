@@ -1,8 +1,8 @@
 /* Memory for packed weights and workspaces: aligned to a cache line, zeroed, and on huge pages
  * where it is large.
  *
- * Packed weights are read from end to end at every time step; with 4 KiB pages a 16 MiB matrix
- * needs 4,096 TLB entries a step, with 2 MiB pages eight. */
+ * Packed weights are read from end to end at every time step. With 4 KiB pages a 16 MiB matrix
+ * takes 4,096 TLB entries per step, with 2 MiB pages eight. */
 #ifndef TINE_KERNELS_MEM_H
 #define TINE_KERNELS_MEM_H
 

@@ -21,14 +21,14 @@ struct tine_vecmath {
     void (*exp)(size_t n, const float *x, float *y);
     void (*sigmoid)(size_t n, const float *x, float *y);
     void (*tanh)(size_t n, const float *x, float *y);
-    /* One step of 16 hidden units for each row: z holds the sums of the gates i, f, g, o, 16 values
-     * each, and
+    /* One time step of 16 hidden units, row by row. z holds the sums of the gates i, f, g, o, 16
+     * values each:
      *   c = sigmoid(f) c + sigmoid(i) tanh(g);   h = sigmoid(o) tanh(c)
      * (the equations of torch.nn.LSTM). */
     void (*gates)(size_t rows, const float *z, size_t ldz, float *c, size_t ldc, float *h,
                   size_t ldh);
-    /* Conversion to bf16, and rounding to values that bf16 can hold; both to nearest even, NaN
-     * stays NaN. */
+    /* Conversion to bf16, and rounding to values that bf16 can represent; both to nearest even, and
+     * a NaN stays a NaN. */
     void (*to_bf16)(size_t n, const float *x, uint16_t *y);
     void (*round_bf16)(size_t n, const float *x, float *y);
 };

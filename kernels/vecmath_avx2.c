@@ -26,7 +26,7 @@ static inline __m256 avx2_pow2(__m256 n) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23));
 }
 
-/* In two factors, for 2^n itself may lie outside the floats; the first product is exact. */
+/* In two factors, because 2^n itself may be out of range; the first product is exact. */
 static inline __m256 avx2_scale(__m256 p, __m256 n) {
     const __m256 half = _mm256_round_ps(_mm256_mul_ps(n, _mm256_set1_ps(0.5f)),
                                         _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC);

@@ -1,5 +1,5 @@
-/* The functions of vecmath.h, written once over a vector type. The including file (one an
- * instruction set) defines
+/* The functions of vecmath.h, written once for any vector type. The including file, one per
+ * instruction set, defines
  *   V, W               the vector of float and its number of lanes
  *   v_load, v_store, v_set1, v_add, v_sub, v_mul, v_div, v_abs
  *   v_fma(a, b, c)     a*b + c, fused where the machine can
@@ -84,7 +84,8 @@ TINE_INLINE V sigmoid_tanh_v(V x, V y) {
     return v_div(v_mul(s.above, t.above), v_mul(s.below, t.below));
 }
 
-/* Whole vectors, then one last vector through a buffer: the same instructions for every element. */
+/* Whole vectors, then one last vector through a buffer: every element takes the same instructions,
+ * so its bits do not depend on its place. */
 #define ARRAY_FUNCTION(NAME, OF_V)                                                                 \
     static void NAME(size_t n, const float *x, float *y) {                                         \
         size_t i = 0;                                                                              \

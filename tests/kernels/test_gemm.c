@@ -1,6 +1,6 @@
-/* Every GEMM kernel this machine can run against double precision: edge sizes, strides, bounds of
- * memory, and the promise that an element's bits depend on nothing but its row, its column and
- * where its sum began. */
+/* Every GEMM kernel that runs on this machine against double precision: edge sizes, strides, reads
+ * and writes out of bounds, and that the bits of an element depend only on its row, its column and
+ * its initial value. */
 #include "kernels/bf16.h"
 #include "kernels/gemm.h"
 #include "tests/support/guard.h"

@@ -1,4 +1,4 @@
-/* PyTorch's answers in tests/golden, computed by every kernel this machine can run. */
+/* The results of PyTorch in tests/golden against every kernel that runs on this machine. */
 #include "kernels/lstm.h"
 #include "tests/support/golden.h"
 

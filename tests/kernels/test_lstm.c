@@ -1,5 +1,5 @@
-/* The LSTM of every kernel against a plain one in double precision, over options and sizes; and its
- * promises about bits, threads, workspaces and sizes. */
+/* The LSTM of every kernel against a plain one in double precision, over options and sizes; and
+ * what lstm.h states about bits, threads, workspaces and sizes. */
 #include "kernels/lstm.h"
 #include "tests/support/guard.h"
 
@@ -286,8 +286,8 @@ Test(lstm, nothing_to_do_leaves_the_state, .timeout = 10) {
     free_model(&m);
 }
 
-/* A row alone, in other company, in other chunks of time, in a used workspace: always the same
- * bits. */
+/* A row has the same bits alone, with other rows, in other chunks of time, and in a used
+ * workspace. */
 static void check_bits(enum tine_isa isa, enum tine_lstm_type type) {
     enum { T = 21, B = 50, I = 19, H = 37 };
     if (skipped(isa)) return;

@@ -1,4 +1,4 @@
-/* The yardsticks give plausible figures, and none where a loop cannot run. */
+/* Peaks are positive where a loop runs, and 0 where it does not. */
 #include "kernels/peak.h"
 
 #include <criterion/criterion.h>

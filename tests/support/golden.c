@@ -1,4 +1,4 @@
-/* The reader behind golden.h. */
+/* See golden.h. */
 #include "tests/support/golden.h"
 
 #include <json-c/json.h>

@@ -1,6 +1,6 @@
-/* The class "lstm": torch.nn.LSTM by its constructor, its state_dict, its results and its
- * sentences. The weights are packed for the chosen kernel when an instance is made, once a process;
- * afterwards an instance never changes, so any number of forwards may run on it. */
+/* The class "lstm": torch.nn.LSTM, with its constructor, state_dict, results and error messages.
+ * The weights are packed for the chosen kernel when an instance is made, once per process. An
+ * instance is immutable, so any number of forwards may run on it. */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,8 +14,8 @@
 typedef struct lstm {
     struct tine_lstm *packed;
     struct tine_lstm_config config;
-    pthread_mutex_t lock;              /* over spare; a leaf */
-    struct tine_lstm_workspace *spare; /* of the last forward, taken by the next */
+    pthread_mutex_t lock;              /* protects spare; no other lock is taken under it */
+    struct tine_lstm_workspace *spare; /* left by the last forward for the next; or NULL */
 } lstm;
 
 enum {
@@ -30,7 +30,7 @@ enum {
     STATE_DICT
 };
 
-static bool size_arg(tine_task *task, size_t i, const char *name, int64_t least, size_t *out) {
+static bool lstm_size_arg(tine_task *task, size_t i, const char *name, int64_t least, size_t *out) {
     int64_t n = tine_arg_int(task, i);
     if (task->failed) return false;
     if (n < least) {
@@ -42,7 +42,7 @@ static bool size_arg(tine_task *task, size_t i, const char *name, int64_t least,
     return true;
 }
 
-static bool bool_arg(tine_task *task, size_t i, const char *name, bool *out) {
+static bool lstm_bool_arg(tine_task *task, size_t i, const char *name, bool *out) {
     const tine_value *v = tine_arg(task, i);
     if (v->kind != TINE_BOOL) {
         tine_fail(task, "lstm(): argument '%s' must be bool, not %s", name,
@@ -53,18 +53,18 @@ static bool bool_arg(tine_task *task, size_t i, const char *name, bool *out) {
     return true;
 }
 
-static bool read_config(tine_task *task, struct tine_lstm_config *c) {
+static bool lstm_read_config(tine_task *task, struct tine_lstm_config *c) {
     tine_dtype t = tine_arg_dtype(task, DTYPE);
-    if (!t || !size_arg(task, INPUT_SIZE, "input_size", 1, &c->input_size) ||
-        !size_arg(task, HIDDEN_SIZE, "hidden_size", 1, &c->hidden_size) ||
-        !size_arg(task, NUM_LAYERS, "num_layers", 1, &c->num_layers) ||
-        !size_arg(task, PROJ_SIZE, "proj_size", 0, &c->proj_size) ||
-        !bool_arg(task, BIAS, "bias", &c->bias) ||
-        !bool_arg(task, BATCH_FIRST, "batch_first", &c->batch_first) ||
-        !bool_arg(task, BIDIRECTIONAL, "bidirectional", &c->bidirectional))
+    if (!t || !lstm_size_arg(task, INPUT_SIZE, "input_size", 1, &c->input_size) ||
+        !lstm_size_arg(task, HIDDEN_SIZE, "hidden_size", 1, &c->hidden_size) ||
+        !lstm_size_arg(task, NUM_LAYERS, "num_layers", 1, &c->num_layers) ||
+        !lstm_size_arg(task, PROJ_SIZE, "proj_size", 0, &c->proj_size) ||
+        !lstm_bool_arg(task, BIAS, "bias", &c->bias) ||
+        !lstm_bool_arg(task, BATCH_FIRST, "batch_first", &c->batch_first) ||
+        !lstm_bool_arg(task, BIDIRECTIONAL, "bidirectional", &c->bidirectional))
         return false;
     if (t != TINE_F32 && t != TINE_BF16) {
-        tine_fail(task, "lstm(): dtype is f32 or bf16, not %s", tine_dtype_name(t));
+        tine_fail(task, "lstm(): dtype must be f32 or bf16, not %s", tine_dtype_name(t));
         return false;
     }
     c->type = t == TINE_BF16 ? TINE_LSTM_BF16 : TINE_LSTM_F32;
@@ -79,7 +79,7 @@ static const tine_value *find_weight(const tine_value *dict, const char *name) {
     return NULL;
 }
 
-/* float32 elements of a weight, converted in the pool if need be. NULL: the task has failed. */
+/* The elements of a tensor as float32, converted if need be. NULL: the task has failed. */
 static const float *floats_of(tine_task *task, const tine_value *x, const char *what) {
     void *data;
     if (x->tensor.dtype == TINE_F32) return (const float *)x->tensor.data;
@@ -94,12 +94,12 @@ static const float *floats_of(tine_task *task, const tine_value *x, const char *
     return data;
 }
 
-static bool check_weight(tine_task *task, const tine_value *v, const char *name, size_t rows,
-                         size_t columns) {
+static bool lstm_check_weight(tine_task *task, const tine_value *v, const char *name, size_t rows,
+                              size_t columns) {
     if (!v || v->kind != TINE_TENSOR) {
         tine_fail(
             task,
-            v ? "Error(s) in loading state_dict for LSTM: \"%s\" is no tensor."
+            v ? "Error(s) in loading state_dict for LSTM: \"%s\" is not a tensor."
               : "Error(s) in loading state_dict for LSTM: Missing key(s) in state_dict: \"%s\".",
             name);
         return false;
@@ -125,9 +125,9 @@ static bool check_weight(tine_task *task, const tine_value *v, const char *name,
     return false;
 }
 
-/* Every weight of the configuration, and no others. */
-static bool read_weights(tine_task *task, const struct tine_lstm_config *c, const float **weights,
-                         size_t n) {
+/* Every weight of the configuration is there, and no other entry. */
+static bool lstm_read_weights(tine_task *task, const struct tine_lstm_config *c,
+                              const float **weights, size_t n) {
     const tine_value *dict = tine_arg(task, STATE_DICT);
     char name[40];
     size_t rows, columns;
@@ -139,7 +139,8 @@ static bool read_weights(tine_task *task, const struct tine_lstm_config *c, cons
     for (size_t i = 0; i < n; i++) {
         tine_lstm_weight_info(c, i, name, &rows, &columns);
         const tine_value *v = find_weight(dict, name);
-        if (!check_weight(task, v, name, rows, columns) || !(weights[i] = floats_of(task, v, name)))
+        if (!lstm_check_weight(task, v, name, rows, columns) ||
+            !(weights[i] = floats_of(task, v, name)))
             return false;
     }
     for (size_t k = 0; k < dict->list.n && dict->list.n > n; k++) {
@@ -169,11 +170,11 @@ static void *lstm_init(tine_task *task) {
     struct tine_lstm_config config = {0};
     struct tine_lstm *packed = NULL;
     lstm *l = NULL;
-    if (!read_config(task, &config)) return NULL;
+    if (!lstm_read_config(task, &config)) return NULL;
     size_t n = tine_lstm_weight_count(&config);
     const float **weights = calloc(n, sizeof *weights);
-    if (!weights) return tine_fail(task, "lstm(): no memory");
-    if (read_weights(task, &config, weights, n)) {
+    if (!weights) return tine_fail(task, "lstm(): out of memory");
+    if (lstm_read_weights(task, &config, weights, n)) {
         int64_t t = tine_trace_begin();
         enum tine_kernel_error e = tine_lstm_create(&config, weights, &packed);
         tine_trace_end(TINE_TRACE_KERNEL, t, "lstm pack");
@@ -199,7 +200,7 @@ typedef struct sizes {
     int64_t cells;                    /* layers x directions */
 } sizes;
 
-static bool check_input(tine_task *task, const lstm *l, const tine_value *x, sizes *s) {
+static bool lstm_check_input(tine_task *task, const lstm *l, const tine_value *x, sizes *s) {
     int rank = x->tensor.rank;
     const struct tine_lstm_config *c = &l->config;
     if (rank != 2 && rank != 3) {
@@ -222,8 +223,8 @@ static bool check_input(tine_task *task, const lstm *l, const tine_value *x, siz
     return false;
 }
 
-static bool check_state(tine_task *task, const sizes *s, const tine_value *v, int which,
-                        int64_t width) {
+static bool lstm_check_state(tine_task *task, const sizes *s, const tine_value *v, int which,
+                             int64_t width) {
     const int64_t *d = v->tensor.shape;
     bool good = s->batched ? d[0] == s->cells && d[1] == s->batch && d[2] == width
                            : d[0] == s->cells && d[1] == width;
@@ -238,9 +239,9 @@ static bool check_state(tine_task *task, const sizes *s, const tine_value *v, in
     return false;
 }
 
-/* hx: none, or (h_0, c_0). */
-static bool read_states(tine_task *task, const lstm *l, const sizes *s, const float **h0,
-                        const float **c0) {
+/* Argument hx: none, or (h_0, c_0). */
+static bool lstm_read_states(tine_task *task, const lstm *l, const sizes *s, const float **h0,
+                             const float **c0) {
     const tine_value *hx = tine_arg(task, 1);
     if (hx->kind == TINE_NONE) return true;
     if (hx->kind != TINE_LIST || hx->list.n != 2 || hx->list.items[0]->kind != TINE_TENSOR ||
@@ -258,12 +259,12 @@ static bool read_states(tine_task *task, const lstm *l, const sizes *s, const fl
             s->batched ? "batched" : "unbatched", wanted, wanted, h->tensor.rank, c->tensor.rank);
         return false;
     }
-    return check_state(task, s, h, 0, s->state) &&
-           check_state(task, s, c, 1, (int64_t)l->config.hidden_size) &&
+    return lstm_check_state(task, s, h, 0, s->state) &&
+           lstm_check_state(task, s, c, 1, (int64_t)l->config.hidden_size) &&
            (*h0 = floats_of(task, h, "h_0")) && (*c0 = floats_of(task, c, "c_0"));
 }
 
-static struct tine_lstm_workspace *take_workspace(lstm *l) {
+static struct tine_lstm_workspace *workspace_take(lstm *l) {
     struct tine_lstm_workspace *w;
     pthread_mutex_lock(&l->lock);
     w = l->spare;
@@ -273,7 +274,7 @@ static struct tine_lstm_workspace *take_workspace(lstm *l) {
     return w;
 }
 
-static void give_workspace(lstm *l, struct tine_lstm_workspace *w) {
+static void workspace_give_back(lstm *l, struct tine_lstm_workspace *w) {
     pthread_mutex_lock(&l->lock);
     if (!l->spare) {
         l->spare = w;
@@ -283,8 +284,8 @@ static void give_workspace(lstm *l, struct tine_lstm_workspace *w) {
     tine_lstm_workspace_free(w);
 }
 
-/* The results of a bf16 input are bf16. */
-static tine_value *rounded(tine_value *v) {
+/* A float32 result as bf16: the results of a bf16 input are bf16. */
+static tine_value *bf16_tensor(tine_value *v) {
     void *data;
     tine_value *out = tine_tensor_new(TINE_BF16, v->tensor.rank, v->tensor.shape, &data);
     for (int64_t i = 0; out && i < v->tensor.elements; i++)
@@ -309,26 +310,28 @@ static tine_value *lstm_forward(tine_task *task) {
     const float *input, *h0 = NULL, *c0 = NULL;
     void *output, *h_n, *c_n;
     sizes s;
-    if (!x || !check_input(task, l, x, &s)) return NULL;
+    if (!x || !lstm_check_input(task, l, x, &s)) return NULL;
     if (x->tensor.dtype != TINE_F32 &&
         (x->tensor.dtype != TINE_BF16 || l->config.type != TINE_LSTM_BF16))
         return tine_fail(task, "lstm.forward(): the input must be %s, not %s",
                          l->config.type == TINE_LSTM_BF16 ? "float32 or bfloat16" : "float32",
                          tine_dtype_name(x->tensor.dtype));
-    if (!read_states(task, l, &s, &h0, &c0) || !(input = floats_of(task, x, "input"))) return NULL;
+    if (!lstm_read_states(task, l, &s, &h0, &c0) || !(input = floats_of(task, x, "input")))
+        return NULL;
     tine_value *out = result_tensor(l, &s, s.steps, s.out, false, &output);
     tine_value *h = result_tensor(l, &s, s.cells, s.state, true, &h_n);
     tine_value *c = result_tensor(l, &s, s.cells, (int64_t)l->config.hidden_size, true, &c_n);
-    struct tine_lstm_workspace *w = out && h && c ? take_workspace(l) : NULL;
+    struct tine_lstm_workspace *w = out && h && c ? workspace_take(l) : NULL;
     if (!out || !h || !c) return NULL;
-    if (!w) return tine_fail(task, "lstm.forward(): no memory");
+    if (!w) return tine_fail(task, "lstm.forward(): out of memory");
     int64_t t = tine_trace_begin();
     enum tine_kernel_error e = tine_lstm_forward(l->packed, w, (size_t)s.steps, (size_t)s.batch,
                                                  input, h0, c0, output, h_n, c_n);
     tine_trace_end(TINE_TRACE_KERNEL, t, "lstm");
-    give_workspace(l, w);
+    workspace_give_back(l, w);
     if (e) return tine_fail(task, "lstm.forward(): %s", tine_kernel_strerror(e));
-    if (x->tensor.dtype == TINE_BF16) out = rounded(out), h = rounded(h), c = rounded(c);
+    if (x->tensor.dtype == TINE_BF16)
+        out = bf16_tensor(out), h = bf16_tensor(h), c = bf16_tensor(c);
     return tine_list(out, tine_list(h, c));
 }
 

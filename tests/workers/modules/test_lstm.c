@@ -208,7 +208,7 @@ test(wrong_weights_are_refused_as_pytorch_does) {
     refuse("lstm(): hidden_size must be at least 1, got 0", 8, 0, tine_kw("state_dict", all));
     refuse("lstm(): argument 'bias' must be bool, not int", 8, 16, 1, 1,
            tine_kw("state_dict", all));
-    refuse("lstm(): dtype is f32 or bf16, not float64", 8, 16, tine_kw("dtype", "f64"),
+    refuse("lstm(): dtype must be f32 or bf16, not float64", 8, 16, tine_kw("dtype", "f64"),
            tine_kw("state_dict", all));
     cr_expect_neq(init(&m, 8, 16, tine_kw("proj_size", 16), tine_kw("state_dict", all)), TINE_OK);
     cr_expect_neq(init(&m, INT64_MAX, INT64_MAX, tine_kw("state_dict", all)), TINE_OK);
