@@ -1,473 +1,414 @@
-/* inproc://NAME: the reference transport. Listener and connectors live in one process, usually in
- * threads of their own; a frame is handed over by pointer, nothing is copied.
+/* inproc://NAME: the reference transport. Listener and connectors are in one process, usually in
+ * threads of their own. A frame is handed over by pointer; nothing is copied.
  *
- * Each end has an inbox of notes (a frame, a peer that came or went) and an eventfd. A bond joins a
- * connector to its listener and counts the bytes that lie in either inbox because of it, which is
- * what max_queued bounds. One lock guards all of it: names, bonds and inboxes. It is a leaf lock,
- * held for a few list operations; frames are freed outside it.
+ * Each transport has an inbox of events (a frame, a peer that came or went) and a doorbell. A
+ * connection joins a connector to its listener and counts the bytes that lie in either inbox
+ * because of it, which max_queued bounds. One lock guards all of it: the lists of transports, the
+ * connections and the inboxes. It is a leaf lock, held for a few operations; frames are freed
+ * outside it.
  *
- * A frame is in the receiver's inbox as soon as it is sent, so there is nothing to flush, and what
- * an end sent before it went away still arrives, followed by EVENT_LOST. `inproc://` with `*` as
- * its name picks a free one. */
+ * A frame is in the receiver's inbox as soon as it is sent: there is nothing to flush, and what a
+ * transport sent before it was freed still arrives, followed by TINE_EVENT_LOST. */
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 
 #include "transport/base/assert.h"
-#include "transport/internal.h"
 #include "transport/base/clock.h"
 #include "transport/base/doorbell.h"
+#include "transport/base/ring.h"
+#include "transport/base/vector.h"
+#include "transport/internal.h"
 
-enum { NAME_MAX_BYTES = 200, FRAME_COST = 64 }; /* the cost bounds a flood of empty frames too */
+enum { NAME_MAX_BYTES = 200 };
+/* What a frame counts for in max_queued beside its bytes, so that empty frames are bounded too. */
+enum { FRAME_COST = 64 };
 
-struct end;
+static const char SCHEME[] = "inproc://";
 
-typedef struct bond {
-    struct end *ends[2];   /* [0] listener, [1] connector; NULL once that end let go */
-    tine_peer id;          /* what the listener calls the connector */
-    size_t queued[2];      /* bytes in the inbox of ends[i] */
-    bool want_writable[2]; /* ends[i] was told -EAGAIN */
-    bool cut[2];           /* ends[i] is to see nothing more of the other */
-    int refs;              /* the two ends and the notes that name the bond */
-} bond;
+typedef struct inproc_transport inproc_transport;
 
-typedef struct note {
-    struct note *next;
-    bond *bond;
+/* A connection's sides, and the index of what it keeps for each. */
+enum { LISTENER, CONNECTOR, SIDES };
+
+typedef struct inproc_connection {
+    inproc_transport *sides[SIDES]; /* NULL once that transport has let go of the connection */
+    tine_peer id;                   /* of the connector, at the listener */
+    size_t queued[SIDES];           /* bytes in the inbox of this side */
+    bool want_writable[SIDES];      /* this side's send was answered with -EAGAIN */
+    bool lost[SIDES];               /* LOST is in the inbox of this side: nothing follows it */
+    bool dropped[SIDES]; /* by this side: what is in its inbox before LOST is discarded */
+    bool bad[SIDES];
+    char reason[SIDES][sizeof(((tine_event *)0)->reason)];
+    int refs; /* one a side, and one for each event in an inbox */
+} inproc_connection;
+
+typedef struct inproc_event {
     tine_event_kind kind;
+    inproc_connection *connection; /* NULL: the LOST of a connector that found no listener */
     tine_frame *frame;
-    bool bad;
-    char reason[]; /* LOST */
-} note;
+} inproc_event;
 
-typedef struct end {
+struct inproc_transport {
     tine_transport base;
-    bool listener, closed, connecting;
-    int64_t deadline; /* connector: when the search for its listener ends; negative: never */
-    bond **bonds;     /* listener: by peer id - 1; connector: the one */
-    size_t n_bonds, room;
-    note *head, **tail;
-    note *reserve; /* the LOST note of a failed search, so that reporting it needs no memory */
+    int side;
+    bool closed;
+    bool searching;   /* connector: its listener has not been found yet */
+    int64_t deadline; /* connector: when it stops searching; negative: never */
+    /* Listener: by peer id - 1, NULL where a peer is lost; connector: the one. */
+    inproc_connection **connections;
+    size_t n_connections, room;
+    tine_ring inbox; /* of inproc_event */
     tine_doorbell doorbell;
     tine_transport_stats stats;
-    struct end *next; /* among the listeners, or among the connectors that search */
-    char url[];
-} end;
+    LIST_ENTRY(inproc_transport) entry; /* of listeners, or of searchers while it searches */
+    char url[sizeof SCHEME + NAME_MAX_BYTES];
+};
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static end *listeners, *searching;
-static unsigned long names;
+static LIST_HEAD(, inproc_transport) listeners, searchers;
+static unsigned long names; /* given so far to listeners that asked for any */
 
-static const char *version(void) { return "built in"; }
+static const char *inproc_version(void) { return "built in"; }
 
-static void bond_unref(bond *l) {
-    if (l && --l->refs == 0) free(l);
+/* ---- connections and inboxes: under the lock ---- */
+
+static void connection_unref(inproc_connection *c) {
+    if (c && --c->refs == 0) free(c);
 }
 
-static int side(const end *e) { return e->listener ? 0 : 1; }
-
-static bond *bond_of(const end *e, tine_peer peer) {
-    if (peer == 0 || peer > e->n_bonds) return NULL;
-    bond *l = e->bonds[peer - 1];
-    return l && !l->cut[side(e)] ? l : NULL;
+static inproc_connection *connection_of(const inproc_transport *t, tine_peer peer) {
+    if (peer == 0 || peer > t->n_connections) return NULL;
+    inproc_connection *c = t->connections[peer - 1];
+    return c && !c->lost[t->side] ? c : NULL;
 }
 
-static note *note_new(bond *l, tine_event_kind kind, const char *reason) {
-    size_t len = reason ? strlen(reason) + 1 : 1;
-    note *n = malloc(sizeof *n + len);
-    if (!n) return NULL;
-    *n = (note){.bond = l, .kind = kind};
-    memcpy(n->reason, reason ? reason : "", len);
-    if (l) l->refs++;
-    return n;
+/* False: no memory. */
+static bool inbox_add(inproc_transport *t, inproc_event e) {
+    inproc_event *slot = tine_ring_push(&t->inbox);
+    if (!slot) return false;
+    *slot = e;
+    if (e.connection) e.connection->refs++;
+    tine_doorbell_ring(&t->doorbell);
+    return true;
 }
 
-static void post(end *e, note *n) {
-    n->next = NULL;
-    *e->tail = n;
-    e->tail = &n->next;
-    tine_doorbell_ring(&e->doorbell);
+/* Tells one side that the other is gone. Without memory for that the process cannot go on. */
+static void connection_lose(inproc_connection *c, int side, bool bad, const char *reason) {
+    inproc_transport *t = c->sides[side];
+    if (!t || c->lost[side]) return;
+    c->lost[side] = true;
+    c->bad[side] = bad;
+    snprintf(c->reason[side], sizeof c->reason[side], "%s", reason);
+    TINE_ASSERT_TRUE(inbox_add(t, (inproc_event){.kind = TINE_EVENT_LOST, .connection = c}));
 }
 
-/* Tells `to` that the other end of the bond is gone. Without memory the process is beyond a message
- * about it. */
-static void post_lost(bond *l, int to, bool bad, const char *reason) {
-    end *e = l->ends[to];
-    if (!e || l->cut[to]) return;
-    l->cut[to] = true;
-    note *n = note_new(l, TINE_EVENT_LOST, reason);
-    TINE_ASSERT_TRUE(n);
-    n->bad = bad;
-    post(e, n);
+/* ---- opening ---- */
+
+static inproc_transport *find_listener(const char *url) {
+    inproc_transport *t;
+    LIST_FOREACH (t, &listeners, entry)
+        if (!strcmp(t->url, url)) return t;
+    return NULL;
 }
 
-static void unlist(end **list, end *e) {
-    for (end **p = list; *p; p = &(*p)->next)
-        if (*p == e) {
-            *p = e->next;
-            return;
-        }
+static void inproc_free(inproc_transport *t) {
+    tine_doorbell_fini(&t->doorbell);
+    tine_ring_fini(&t->inbox);
+    free(t->connections);
+    free(t);
 }
 
-static int end_new(end **out, const char *url, const tine_transport_config *config, bool listener,
-                   char *why, size_t why_size) {
-    const char *name = !strncmp(url, "inproc://", 9) ? url + 9 : "";
-    if (!*name || strlen(name) > NAME_MAX_BYTES) {
+/* Room for the LOST of a search that fails is made here, so that reporting it needs no memory. */
+static int inproc_new(inproc_transport **out, const char *url, const tine_transport_config *config,
+                      int side, char *why, size_t why_size) {
+    size_t scheme = sizeof SCHEME - 1, n = strlen(url);
+    if (strncmp(url, SCHEME, scheme) != 0 || n == scheme || n > scheme + NAME_MAX_BYTES) {
         snprintf(why, why_size,
                  "\"%.80s\" is no inproc address: give a name of 1 to %d bytes, inproc://NAME", url,
                  NAME_MAX_BYTES);
         return -EINVAL;
     }
-    end *e = calloc(1, sizeof *e + 9 + NAME_MAX_BYTES + 1);
-    if (!e || tine_doorbell_init(&e->doorbell)) {
-        snprintf(why, why_size, "no memory or file descriptor for %.80s", url);
-        free(e);
-        return -ENOMEM;
-    }
-    e->base.ops = &tine_transport_inproc;
-    e->base.config = tine_transport_defaults(config);
-    e->listener = listener;
-    e->tail = &e->head;
-    strcpy(e->url, url);
-    *out = e;
+    inproc_transport *t = calloc(1, sizeof *t);
+    if (!t) goto no_memory;
+    t->inbox = TINE_RING(inproc_event);
+    t->connections = tine_grow(NULL, &t->room, 1, sizeof *t->connections);
+    if (tine_doorbell_init(&t->doorbell) || tine_ring_reserve(&t->inbox, 1) || !t->connections)
+        goto no_memory;
+    t->base.ops = &tine_transport_inproc;
+    t->base.config = tine_transport_defaults(config);
+    t->side = side;
+    memcpy(t->url, url, n + 1);
+    *out = t;
     return 0;
-}
-
-static void end_free(end *e) {
-    tine_doorbell_fini(&e->doorbell);
-    free(e->reserve);
-    free(e->bonds);
-    free(e);
-}
-
-static end *find_listener(const char *url) {
-    for (end *e = listeners; e; e = e->next)
-        if (!strcmp(e->url, url)) return e;
-    return NULL;
+no_memory:
+    if (t) inproc_free(t);
+    snprintf(why, why_size, "no memory or file descriptor for %.80s", url);
+    return -ENOMEM;
 }
 
 static int inproc_listen(tine_transport **out, const char *url, const tine_transport_config *config,
                          char *why, size_t why_size) {
-    end *e;
-    int rc = end_new(&e, url, config, true, why, why_size);
+    inproc_transport *t, *searcher;
+    int rc = inproc_new(&t, url, config, LISTENER, why, why_size);
     if (rc) return rc;
     pthread_mutex_lock(&lock);
-    if (!strcmp(url, "inproc://*"))
-        snprintf(e->url, 9 + NAME_MAX_BYTES, "inproc://tine-%lu", ++names);
-    if (find_listener(e->url)) {
-        rc = -EIO;
-    } else {
-        e->next = listeners;
-        listeners = e;
-        for (end *s = searching; s; s = s->next) tine_doorbell_ring(&s->doorbell);
+    if (!strcmp(url, "inproc://*")) snprintf(t->url, sizeof t->url, "inproc://tine-%lu", ++names);
+    bool taken = find_listener(t->url);
+    if (!taken) {
+        LIST_INSERT_HEAD(&listeners, t, entry);
+        LIST_FOREACH (searcher, &searchers, entry) tine_doorbell_ring(&searcher->doorbell);
     }
     pthread_mutex_unlock(&lock);
-    if (rc) {
-        snprintf(why, why_size, "%s is taken by another listener of this process", e->url);
-        end_free(e);
-        return rc;
+    if (taken) {
+        snprintf(why, why_size, "%.80s is taken by another listener of this process", t->url);
+        inproc_free(t);
+        return -EIO;
     }
-    *out = &e->base;
+    *out = &t->base;
     return 0;
 }
 
 static int inproc_connect(tine_transport **out, const char *url,
                           const tine_transport_config *config, char *why, size_t why_size) {
-    end *e;
-    int rc = end_new(&e, url, config, false, why, why_size);
+    inproc_transport *t;
+    int rc = inproc_new(&t, url, config, CONNECTOR, why, why_size);
     if (rc) return rc;
-    e->bonds = calloc(1, sizeof *e->bonds);
-    e->reserve = calloc(1, sizeof *e->reserve + sizeof(((tine_event *)0)->reason));
-    if (!e->bonds || !e->reserve) {
-        snprintf(why, why_size, "no memory for %.80s", url);
-        end_free(e);
-        return -ENOMEM;
-    }
-    e->n_bonds = e->room = 1;
-    e->connecting = true;
-    e->deadline = e->base.config.connect_ns < 0 ? -1 : tine_clock_ns() + e->base.config.connect_ns;
+    int64_t patience = t->base.config.connect_ns;
+    t->deadline = patience < 0 ? -1 : tine_clock_ns() + patience;
+    t->connections[t->n_connections++] = NULL;
+    t->searching = true;
     pthread_mutex_lock(&lock);
-    e->next = searching;
-    searching = e;
+    LIST_INSERT_HEAD(&searchers, t, entry);
     pthread_mutex_unlock(&lock);
-    *out = &e->base;
+    *out = &t->base;
     return 0;
 }
 
-static int grow(end *l) {
-    if (l->n_bonds < l->room) return 0;
-    size_t room = l->room ? 2 * l->room : 16;
-    bond **bonds = realloc(l->bonds, room * sizeof *bonds);
-    if (!bonds) return -ENOMEM;
-    l->bonds = bonds;
-    l->room = room;
-    return 0;
+/* Joins the two; without memory the connector goes on searching. */
+static bool connection_new(inproc_transport *listener, inproc_transport *connector) {
+    inproc_connection **more = tine_grow(listener->connections, &listener->room,
+                                         listener->n_connections + 1, sizeof *more);
+    if (more) listener->connections = more;
+    if (!more || tine_ring_reserve(&listener->inbox, 1) || tine_ring_reserve(&connector->inbox, 1))
+        return false;
+    inproc_connection *c = calloc(1, sizeof *c);
+    if (!c) return false;
+    c->sides[LISTENER] = listener;
+    c->sides[CONNECTOR] = connector;
+    c->refs = SIDES;
+    listener->connections[listener->n_connections++] = c;
+    c->id = listener->n_connections;
+    connector->connections[0] = c;
+    for (int i = 0; i < SIDES; i++)
+        inbox_add(c->sides[i], (inproc_event){.kind = TINE_EVENT_UP, .connection = c});
+    return true;
 }
 
-static int join(end *listener, end *connector) {
-    bond *l = calloc(1, sizeof *l);
-    note *up[2] = {l ? note_new(l, TINE_EVENT_UP, NULL) : NULL,
-                   l ? note_new(l, TINE_EVENT_UP, NULL) : NULL};
-    if (!up[0] || !up[1] || grow(listener)) {
-        free(up[0]);
-        free(up[1]);
-        free(l);
-        return -ENOMEM;
+/* Called by each recv of a connector until its listener is found or the deadline has passed. */
+static void inproc_search(inproc_transport *t) {
+    inproc_transport *listener = find_listener(t->url);
+    bool found = listener && !listener->closed && connection_new(listener, t);
+    bool late = !found && t->deadline >= 0 && tine_clock_ns() >= t->deadline;
+    if (!found && !late) return;
+    LIST_REMOVE(t, entry);
+    t->searching = false;
+    if (late) inbox_add(t, (inproc_event){.kind = TINE_EVENT_LOST});
+}
+
+static const char *inproc_url(const tine_transport *base) {
+    return ((const inproc_transport *)base)->url;
+}
+
+/* ---- frames and events ---- */
+
+/* A frame past the receiver's limit breaks the framing, as it would over a wire. */
+static void connection_refuse(inproc_connection *c, int receiver, size_t bytes) {
+    char reason[64];
+    snprintf(reason, sizeof reason, "it sent a frame of %zu bytes, past max_frame", bytes);
+    connection_lose(c, receiver, true, reason);
+    connection_lose(c, !receiver, false, "the peer dropped the connection");
+}
+
+static int inproc_send_locked(inproc_transport *t, inproc_connection *c, tine_frame *f,
+                              size_t bytes, bool *refused) {
+    int other = !t->side;
+    if (t->closed || !c || !c->sides[other]) return -EPIPE;
+    if (c->queued[other] && c->queued[other] + bytes + FRAME_COST > t->base.config.max_queued) {
+        c->want_writable[t->side] = true;
+        return -EAGAIN;
     }
-    l->ends[0] = listener;
-    l->ends[1] = connector;
-    l->refs += 2;
-    listener->bonds[listener->n_bonds++] = l;
-    l->id = listener->n_bonds;
-    connector->bonds[0] = l;
-    post(listener, up[0]);
-    post(connector, up[1]);
+    *refused = bytes > c->sides[other]->base.config.max_frame;
+    if (*refused) {
+        connection_refuse(c, other, bytes);
+        return 0;
+    }
+    inproc_event e = {.kind = TINE_EVENT_FRAME, .connection = c, .frame = f};
+    if (!inbox_add(c->sides[other], e)) {
+        c->want_writable[t->side] = true;
+        return -EAGAIN;
+    }
+    c->queued[other] += bytes + FRAME_COST;
+    t->stats.frames_out++;
+    t->stats.bytes_out += bytes;
     return 0;
 }
 
-/* A connector looks for its listener on each call until it is there or the time is over. */
-static void search(end *e) {
-    end *l = find_listener(e->url);
-    if (l && !l->closed && join(l, e) == 0) {
-        unlist(&searching, e);
-        e->connecting = false;
-    } else if (e->deadline >= 0 && tine_clock_ns() >= e->deadline) {
-        unlist(&searching, e);
-        e->connecting = false;
-        note *n = e->reserve;
-        e->reserve = NULL;
-        n->kind = TINE_EVENT_LOST;
-        snprintf(n->reason, sizeof(((tine_event *)0)->reason), "nobody listens at %.90s", e->url);
-        post(e, n);
-    }
-}
-
-static const char *inproc_url(const tine_transport *t) { return ((const end *)t)->url; }
-
-/* A frame that the receiver does not take at all breaks the framing, as it would over a wire. */
-static void refuse(bond *l, int to, size_t bytes) {
-    char reason[96];
-    snprintf(reason, sizeof reason, "a frame of %zu bytes is past max_frame", bytes);
-    post_lost(l, to, true, reason);
-    post_lost(l, 1 - to, false, "dropped by the other end");
-}
-
-static int inproc_send(tine_transport *t, tine_peer peer, tine_frame *f) {
-    end *e = (end *)t;
+static int inproc_send(tine_transport *base, tine_peer peer, tine_frame *f) {
+    inproc_transport *t = (inproc_transport *)base;
     size_t bytes = tine_frame_bytes(f);
-    if (!tine_transport_may_send(t, f, bytes)) return -EINVAL;
-    tine_frame *refused = NULL;
+    bool refused = false;
+    if (!tine_transport_may_send(base, f, bytes)) return -EINVAL;
     pthread_mutex_lock(&lock);
-    bond *l = e->closed ? NULL : bond_of(e, peer);
-    int rc = 0, to = 1 - side(e);
-    if (!l || !l->ends[to]) {
-        rc = -EPIPE;
-        goto out;
-    }
-    if (l->queued[to] && l->queued[to] + bytes + FRAME_COST > e->base.config.max_queued) {
-        l->want_writable[side(e)] = true;
-        rc = -EAGAIN;
-        goto out;
-    }
-    if (bytes > l->ends[to]->base.config.max_frame) {
-        refuse(l, to, bytes);
-        refused = f;
-        goto out;
-    }
-    note *n = note_new(l, TINE_EVENT_FRAME, NULL);
-    if (!n) {
-        rc = -EAGAIN;
-        goto out;
-    }
-    n->frame = f;
-    l->queued[to] += bytes + FRAME_COST;
-    e->stats.frames_out++;
-    e->stats.bytes_out += bytes;
-    post(l->ends[to], n);
-out:
+    int rc = inproc_send_locked(t, connection_of(t, peer), f, bytes, &refused);
     pthread_mutex_unlock(&lock);
-    tine_frame_free(refused);
+    if (refused) tine_frame_free(f);
     return rc;
 }
 
-/* A frame leaves the inbox: its bytes no longer count, which may make its sender writable again. */
-static void account(end *e, note *n) {
-    bond *l = n->bond;
-    int me = side(e);
-    size_t bytes = tine_frame_bytes(n->frame);
-    l->queued[me] -= bytes + FRAME_COST;
-    e->stats.frames_in++;
-    e->stats.bytes_in += bytes;
-    end *from = l->ends[1 - me];
-    if (!from || !l->want_writable[1 - me] || l->queued[me] > from->base.config.max_queued / 2)
+/* A frame leaves the inbox: its bytes no longer count, which may make its sender writable. */
+static void inproc_count_in(inproc_transport *t, inproc_connection *c, const tine_frame *f) {
+    int me = t->side;
+    size_t bytes = tine_frame_bytes(f);
+    c->queued[me] -= bytes + FRAME_COST;
+    t->stats.frames_in++;
+    t->stats.bytes_in += bytes;
+    inproc_transport *sender = c->sides[!me];
+    if (!sender || !c->want_writable[!me]) return;
+    if (c->queued[me] > sender->base.config.max_queued / 2) return;
+    /* Without memory the next frame tries again. */
+    inproc_event e = {.kind = TINE_EVENT_WRITABLE, .connection = c};
+    c->want_writable[!me] = !inbox_add(sender, e);
+}
+
+static void inproc_report_lost(inproc_transport *t, inproc_connection *c, tine_event *ev) {
+    t->stats.peers_lost++;
+    if (!c) {
+        snprintf(ev->reason, sizeof ev->reason, "nobody listens at %.90s", t->url);
         return;
-    note *w = note_new(l, TINE_EVENT_WRITABLE, NULL);
-    if (!w) return; /* asked again at the next frame */
-    l->want_writable[1 - me] = false;
-    post(from, w);
-}
-
-static note *take(end *e) {
-    note *n = e->head;
-    if (!n) return NULL;
-    e->head = n->next;
-    if (!e->head) e->tail = &e->head;
-    return n;
-}
-
-/* True when the note makes an event; false when it has been overtaken: its peer was dropped, or is
- * gone. */
-static bool turn(end *e, note *n, tine_event *ev) {
-    bond *l = n->bond;
-    if (n->kind == TINE_EVENT_FRAME) account(e, n);
-    if (l && l->cut[side(e)] && n->kind == TINE_EVENT_WRITABLE) return false;
-    ev->kind = n->kind;
-    ev->peer = l && e->listener ? l->id : 1;
-    ev->frame = n->frame;
-    ev->bad = n->bad;
-    snprintf(ev->reason, sizeof ev->reason, "%s", n->reason);
-    if (n->kind == TINE_EVENT_LOST) {
-        e->stats.peers_lost++;
-        e->stats.peers_bad += n->bad;
-        if (l) {
-            e->bonds[ev->peer - 1] = NULL;
-            l->ends[side(e)] = NULL;
-            bond_unref(l);
-        }
     }
-    n->frame = NULL;
+    ev->bad = c->bad[t->side];
+    memcpy(ev->reason, c->reason[t->side], sizeof ev->reason);
+    t->stats.peers_bad += ev->bad;
+    t->connections[ev->peer - 1] = NULL;
+    c->sides[t->side] = NULL;
+    connection_unref(c);
+}
+
+/* False: the event is about a peer that was dropped or lost since; its frame is to be freed. */
+static bool inproc_report(inproc_transport *t, const inproc_event *e, tine_event *ev) {
+    inproc_connection *c = e->connection;
+    if (e->kind == TINE_EVENT_WRITABLE && c->lost[t->side]) return false;
+    if (e->kind == TINE_EVENT_FRAME && c->dropped[t->side]) return false;
+    ev->kind = e->kind;
+    ev->peer = c && t->side == LISTENER ? c->id : 1;
+    ev->frame = e->frame;
+    if (e->kind == TINE_EVENT_FRAME) inproc_count_in(t, c, e->frame);
+    if (e->kind == TINE_EVENT_LOST) inproc_report_lost(t, c, ev);
     return true;
 }
 
-static int inproc_recv(tine_transport *t, tine_event *ev) {
-    end *e = (end *)t;
+static int inproc_recv(tine_transport *base, tine_event *ev) {
+    inproc_transport *t = (inproc_transport *)base;
+    bool any, reported = false;
     *ev = (tine_event){.kind = TINE_EVENT_NONE};
-    pthread_mutex_lock(&lock);
-    if (e->connecting) search(e);
-    note *n, *done = NULL;
-    bool made = false;
-    while (!made && (n = take(e))) {
-        made = turn(e, n, ev);
-        bond_unref(n->bond);
-        n->next = done;
-        done = n;
-    }
-    pthread_mutex_unlock(&lock);
-    while ((n = done)) {
-        done = n->next;
-        free(n);
-    }
+    do {
+        inproc_event e = {.frame = NULL};
+        pthread_mutex_lock(&lock);
+        if (t->searching) inproc_search(t);
+        any = tine_ring_pop(&t->inbox, &e);
+        if (any) {
+            reported = inproc_report(t, &e, ev);
+            connection_unref(e.connection);
+        }
+        pthread_mutex_unlock(&lock);
+        if (!reported) tine_frame_free(e.frame);
+    } while (any && !reported);
     return 0;
 }
 
-static void inproc_wait(tine_transport *t, int64_t timeout_ns) {
-    end *e = (end *)t;
+static void inproc_wait(tine_transport *base, int64_t timeout_ns) {
+    inproc_transport *t = (inproc_transport *)base;
     pthread_mutex_lock(&lock);
-    bool ready = e->head;
-    if (e->connecting && e->deadline >= 0) {
-        int64_t left = e->deadline - tine_clock_ns();
+    bool ready = t->inbox.n || (t->searching && find_listener(t->url));
+    if (t->searching && t->deadline >= 0) {
+        int64_t left = t->deadline - tine_clock_ns();
         timeout_ns = tine_timeout_min(timeout_ns, left > 0 ? left : 0);
     }
-    if (e->connecting && find_listener(e->url)) ready = true;
     pthread_mutex_unlock(&lock);
     if (ready) return;
-    struct pollfd p = {.fd = e->doorbell.fd, .events = POLLIN};
+    struct pollfd p = {.fd = t->doorbell.fd, .events = POLLIN};
     struct timespec ts = tine_timespec(timeout_ns < 0 ? 0 : timeout_ns);
-    if (ppoll(&p, 1, timeout_ns < 0 ? NULL : &ts, NULL) > 0) tine_doorbell_clear(&e->doorbell);
+    if (ppoll(&p, 1, timeout_ns < 0 ? NULL : &ts, NULL) > 0) tine_doorbell_clear(&t->doorbell);
 }
 
-/* A frame is handed over whole. */
-static bool inproc_busy(tine_transport *t) {
-    (void)t;
+/* A frame is handed over whole, and send wakes whoever waits for room. */
+static bool inproc_busy(tine_transport *base) {
+    (void)base;
     return false;
 }
 
-static void inproc_wake(tine_transport *t) { tine_doorbell_ring(&((end *)t)->doorbell); }
-
-/* Takes what an inbox holds of one bond (all of it where `l` is NULL) out of it, to be freed
- * outside the lock. */
-static note *purge(end *e, const bond *l) {
-    note *out = NULL, **p = &e->head, *n;
-    e->tail = &e->head;
-    while ((n = *p)) {
-        if (l && n->bond != l) {
-            e->tail = p = &n->next;
-            continue;
-        }
-        *p = n->next;
-        if (n->frame && n->bond)
-            n->bond->queued[side(e)] -= tine_frame_bytes(n->frame) + FRAME_COST;
-        bond_unref(n->bond);
-        n->next = out;
-        out = n;
-    }
-    return out;
+static void inproc_wake(tine_transport *base) {
+    tine_doorbell_ring(&((inproc_transport *)base)->doorbell);
 }
 
-static void notes_free(note *n) {
-    while (n) {
-        note *next = n->next;
-        tine_frame_free(n->frame);
-        free(n);
-        n = next;
-    }
-}
+/* ---- closing ---- */
 
-static void inproc_drop(tine_transport *t, tine_peer peer, bool bad, const char *reason) {
-    end *e = (end *)t;
-    note *thrown = NULL;
+static void inproc_drop(tine_transport *base, tine_peer peer, bool bad, const char *reason) {
+    inproc_transport *t = (inproc_transport *)base;
     pthread_mutex_lock(&lock);
-    bond *l = bond_of(e, peer);
-    if (l) {
-        thrown = purge(e, l);
-        post_lost(l, side(e), bad, reason);
-        post_lost(l, 1 - side(e), false, "dropped by the other end");
+    inproc_connection *c = connection_of(t, peer);
+    if (c) {
+        c->dropped[t->side] = true;
+        connection_lose(c, t->side, bad, reason);
+        connection_lose(c, !t->side, false, "the peer dropped the connection");
     }
-    pthread_mutex_unlock(&lock);
-    notes_free(thrown);
-}
-
-static void inproc_close(tine_transport *t) {
-    end *e = (end *)t;
-    pthread_mutex_lock(&lock);
-    e->closed = true;
     pthread_mutex_unlock(&lock);
 }
 
-static bool inproc_stop(tine_transport *t) {
-    (void)t; /* what was sent is in its receiver's inbox already */
+static void inproc_close(tine_transport *base) {
+    pthread_mutex_lock(&lock);
+    ((inproc_transport *)base)->closed = true;
+    pthread_mutex_unlock(&lock);
+}
+
+static bool inproc_stop(tine_transport *base) {
+    (void)base; /* every frame is in its receiver's inbox already */
     return true;
 }
 
-static void inproc_fini(tine_transport *t) {
-    end *e = (end *)t;
-    if (!e) return;
+static void inproc_fini(tine_transport *base) {
+    inproc_transport *t = (inproc_transport *)base;
+    inproc_event e;
+    if (!t) return;
     pthread_mutex_lock(&lock);
-    unlist(e->listener ? &listeners : &searching, e);
-    note *thrown = purge(e, NULL);
-    for (size_t i = 0; i < e->n_bonds; i++) {
-        bond *l = e->bonds[i];
-        if (!l) continue;
-        l->ends[side(e)] = NULL;
-        post_lost(l, 1 - side(e), false, "the other end went away");
-        bond_unref(l);
+    if (t->side == LISTENER || t->searching) LIST_REMOVE(t, entry);
+    for (size_t i = 0; i < t->n_connections; i++) {
+        inproc_connection *c = t->connections[i];
+        if (!c) continue;
+        c->sides[t->side] = NULL; /* nothing is added to the inbox from here on */
+        connection_lose(c, !t->side, false, "the peer closed the connection");
+        connection_unref(c);
     }
+    for (size_t i = 0; i < t->inbox.n; i++)
+        connection_unref(((inproc_event *)tine_ring_at(&t->inbox, i))->connection);
     pthread_mutex_unlock(&lock);
-    notes_free(thrown);
-    end_free(e);
+    while (tine_ring_pop(&t->inbox, &e)) tine_frame_free(e.frame);
+    inproc_free(t);
 }
 
-static void inproc_stats(const tine_transport *t, tine_transport_stats *out) {
+static void inproc_stats(const tine_transport *base, tine_transport_stats *out) {
     pthread_mutex_lock(&lock);
-    *out = ((const end *)t)->stats;
+    *out = ((const inproc_transport *)base)->stats;
     pthread_mutex_unlock(&lock);
 }
 
 const tine_transport_ops tine_transport_inproc = {
-    .version = version,
+    .version = inproc_version,
     .listen = inproc_listen,
     .connect = inproc_connect,
     .url = inproc_url,
