@@ -7,11 +7,11 @@
 
 static const uint8_t magic[4] = {'T', 'I', 'N', 'E'};
 
-static void put(uint8_t *p, uint64_t v, int bytes) {
+static void put_number(uint8_t *p, uint64_t v, int bytes) {
     for (int i = bytes - 1; i >= 0; i--, v >>= 8) p[i] = (uint8_t)v;
 }
 
-static uint64_t get(const uint8_t *p, int bytes) {
+static uint64_t get_number(const uint8_t *p, int bytes) {
     uint64_t v = 0;
     for (int i = 0; i < bytes; i++) v = v << 8 | p[i];
     return v;
@@ -21,29 +21,29 @@ void tine_framing_hello(uint8_t out[FRAMING_HELLO_BYTES], uint32_t chunk, uint32
     out[0] = FRAMING_HELLO;
     memcpy(out + 1, magic, sizeof magic);
     out[5] = FRAMING_VERSION;
-    put(out + 6, chunk, 4);
-    put(out + 10, window, 4);
+    put_number(out + 6, chunk, 4);
+    put_number(out + 10, window, 4);
 }
 
 void tine_framing_ack(uint8_t out[FRAMING_ACK_BYTES], uint64_t read) {
     out[0] = FRAMING_ACK;
-    put(out + 1, read, 8);
+    put_number(out + 1, read, 8);
 }
 
 void tine_framing_chunk(uint8_t out[FRAMING_CHUNK_BYTES], uint64_t offset) {
     out[0] = FRAMING_CHUNK;
-    put(out + 1, offset, 8);
+    put_number(out + 1, offset, 8);
 }
 
 size_t tine_framing_open_bytes(uint32_t n_buffers) { return 5 + 8 * ((size_t)n_buffers + 1); }
 
 void tine_framing_open(uint8_t *out, uint32_t n_buffers) {
     out[0] = FRAMING_OPEN;
-    put(out + 1, n_buffers, 4);
+    put_number(out + 1, n_buffers, 4);
 }
 
 void tine_framing_open_size(uint8_t *out, uint32_t index, uint64_t size) {
-    put(out + 5 + 8 * (size_t)index, size, 8);
+    put_number(out + 5 + 8 * (size_t)index, size, 8);
 }
 
 const char *tine_framing_read_hello(const uint8_t *p, size_t n, uint32_t *chunk, uint32_t *window) {
@@ -51,7 +51,7 @@ const char *tine_framing_read_hello(const uint8_t *p, size_t n, uint32_t *chunk,
         return "its first message is no hello";
     if (p[5] != FRAMING_VERSION) return "it speaks another framing version";
     if (n < FRAMING_HELLO_BYTES) return "its hello is cut short";
-    uint64_t c = get(p + 6, 4), w = get(p + 10, 4);
+    uint64_t c = get_number(p + 6, 4), w = get_number(p + 10, 4);
     if (c < FRAMING_MIN_CHUNK || c > FRAMING_MAX_CHUNK)
         return "its hello names a chunk size out of range";
     if (w < 4 * (c + FRAMING_COST)) return "its hello names a window of less than four chunks";
@@ -62,20 +62,20 @@ const char *tine_framing_read_hello(const uint8_t *p, size_t n, uint32_t *chunk,
 
 const char *tine_framing_read_ack(const uint8_t *p, size_t n, uint64_t *read) {
     if (n != FRAMING_ACK_BYTES) return "an acknowledgement is malformed";
-    *read = get(p + 1, 8);
+    *read = get_number(p + 1, 8);
     return NULL;
 }
 
 const char *tine_framing_read_chunk(const uint8_t *p, size_t n, uint64_t *offset) {
     if (n != FRAMING_CHUNK_BYTES) return "a chunk message is malformed";
-    *offset = get(p + 1, 8);
+    *offset = get_number(p + 1, 8);
     return NULL;
 }
 
 const char *tine_framing_read_open(const uint8_t *p, size_t n, uint64_t max_frame,
                                    uint32_t *n_buffers, uint64_t *total) {
     if (n < 5) return "an open message is cut short";
-    uint64_t count = get(p + 1, 4);
+    uint64_t count = get_number(p + 1, 4);
     if (count > TINE_FRAME_MAX_BUFFERS) return "an open message claims too many buffers";
     if (n != tine_framing_open_bytes((uint32_t)count))
         return "an open message's length does not match its count";
@@ -93,5 +93,5 @@ const char *tine_framing_read_open(const uint8_t *p, size_t n, uint64_t max_fram
 }
 
 uint64_t tine_framing_read_open_size(const uint8_t *p, uint32_t index) {
-    return get(p + 5 + 8 * (size_t)index, 8);
+    return get_number(p + 5 + 8 * (size_t)index, 8);
 }

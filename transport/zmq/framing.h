@@ -1,5 +1,5 @@
-/* The bytes of the framing that FRAMING.md describes: building and reading the first part of each
- * ZeroMQ message. Pure functions on memory; the readers trust nothing. */
+/* The bytes of the framing that FRAMING.md describes: writing and reading the first part of each
+ * ZeroMQ message. Pure functions on memory; the readers check everything. */
 #ifndef TINE_TRANSPORT_ZMQ_FRAMING_H
 #define TINE_TRANSPORT_ZMQ_FRAMING_H
 
@@ -9,11 +9,11 @@
 
 enum {
     FRAMING_NOOP = 0,  /* ignored */
-    FRAMING_HELLO = 1, /* first message of both ends */
+    FRAMING_HELLO = 1, /* the first message in each direction */
     FRAMING_FRAME = 2, /* a whole frame: header behind the kind byte, a part for each buffer */
     FRAMING_OPEN = 3,  /* a frame in pieces begins: sizes of its header and buffers */
     FRAMING_CHUNK = 4, /* the next piece of it: offset, then a part of bytes */
-    FRAMING_BYE = 5,   /* the sender is about to go, or has dropped the receiver: why, as text */
+    FRAMING_BYE = 5,   /* the sender ends the connection: why, as text */
     FRAMING_ACK = 6,   /* how much of what the receiver sent has been read, in all */
 
     FRAMING_VERSION = 1,

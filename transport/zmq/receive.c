@@ -1,7 +1,7 @@
-/* Receiving over ZeroMQ: one message at a time, read as FRAMING.md has it. Whatever does not fit is
- * the sender's fault and loses that peer, nobody else; the parts of a message that are not looked
- * at are still taken off the socket. Bytes are copied once, from libzmq's message into the buffer
- * that the receiver keeps (aligned, which libzmq's memory is not). */
+/* Receiving over ZeroMQ: one message at a time, as FRAMING.md has it. A message that breaks the
+ * framing loses its sender and no other peer; the parts that are not read are still taken off the
+ * socket. Bytes are copied once, from libzmq's message into the buffer that the receiver keeps:
+ * libzmq's memory is not aligned as a tensor has to be. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,7 +10,7 @@
 #include "transport/base/hash.h"
 #include "transport/zmq/internal.h"
 
-void tine_zmq_forget_incoming(tine_zmq *t, tine_zmq_peer *p) {
+void tine_zmq_incoming_free(tine_zmq *t, tine_zmq_peer *p) {
     t->arriving -= p->in_sizes != NULL;
     tine_frame_free(p->in);
     free(p->in_sizes);
@@ -28,19 +28,19 @@ static void skip_rest(tine_zmq *t, bool more) {
     }
 }
 
-static int bad(tine_zmq *t, tine_zmq_peer *p, bool more, const char *reason) {
+static int refuse_message(tine_zmq *t, tine_zmq_peer *p, bool more, const char *reason) {
     skip_rest(t, more);
     tine_zmq_peer_lose(t, p, true, reason);
-    return TINE_ZMQ_RECEIVED_NOTHING;
+    return TINE_ZMQ_RECEIVED_OTHER;
 }
 
-static int no_memory(tine_zmq *t, tine_zmq_peer *p, bool more) {
+static int lose_for_memory(tine_zmq *t, tine_zmq_peer *p, bool more) {
     skip_rest(t, more);
-    tine_zmq_peer_lose(t, p, false, "no memory for a frame of its");
-    return TINE_ZMQ_RECEIVED_NOTHING;
+    tine_zmq_peer_lose(t, p, false, "there is no memory for a frame it sent");
+    return TINE_ZMQ_RECEIVED_OTHER;
 }
 
-static int deliver(tine_zmq *t, tine_zmq_peer *p, tine_frame *f, tine_event *ev) {
+static int deliver_frame(tine_zmq *t, tine_zmq_peer *p, tine_frame *f, tine_event *ev) {
     t->stats.frames_in++;
     t->stats.bytes_in += tine_frame_bytes(f);
     *ev = (tine_event){.kind = TINE_EVENT_FRAME, .peer = p->id, .frame = f};
@@ -82,18 +82,20 @@ static int read_frame(tine_zmq *t, tine_zmq_peer *p, zmq_msg_t *first, tine_even
     size_t header = zmq_msg_size(first) - 1, room = t->base.config.chunk;
     uint32_t n = 0;
     if (room > t->base.config.max_frame) room = t->base.config.max_frame;
-    if (header > room) return bad(t, p, more, "a message is larger than one chunk or max_frame");
+    if (header > room)
+        return refuse_message(t, p, more, "a message is larger than one chunk or max_frame");
     const char *wrong = more ? read_parts(t, room - header, &n, &more) : NULL;
     tine_frame *f = wrong ? NULL : tine_frame_new(header, n);
     if (!f) {
         unref_parts(t, n);
-        return wrong && strcmp(wrong, "no memory") ? bad(t, p, more, wrong) : no_memory(t, p, more);
+        return wrong && strcmp(wrong, "no memory") ? refuse_message(t, p, more, wrong)
+                                                   : lose_for_memory(t, p, more);
     }
     if (header) memcpy(f->header, (uint8_t *)zmq_msg_data(first) + 1, header);
     if (n) memcpy(f->buffers, t->parts, n * sizeof f->buffers[0]);
     p->read += tine_frame_bytes(f) + FRAMING_COST;
     tine_zmq_ack(t, p);
-    return deliver(t, p, f, ev);
+    return deliver_frame(t, p, f, ev);
 }
 
 static int read_open(tine_zmq *t, tine_zmq_peer *p, zmq_msg_t *first) {
@@ -101,67 +103,69 @@ static int read_open(tine_zmq *t, tine_zmq_peer *p, zmq_msg_t *first) {
     const uint8_t *bytes = zmq_msg_data(first);
     uint32_t n;
     uint64_t total;
-    if (p->in) return bad(t, p, more, "it began a frame in pieces before the last one ended");
-    if (more) return bad(t, p, more, "an open message has more than one part");
+    if (p->in)
+        return refuse_message(t, p, more, "it began a frame in pieces before the last one ended");
+    if (more) return refuse_message(t, p, more, "an open message has more than one part");
     const char *wrong =
         tine_framing_read_open(bytes, zmq_msg_size(first), t->base.config.max_frame, &n, &total);
-    if (wrong) return bad(t, p, false, wrong);
+    if (wrong) return refuse_message(t, p, false, wrong);
     p->in_sizes = malloc(((size_t)n + 1) * sizeof *p->in_sizes);
     t->arriving += p->in_sizes != NULL;
     p->in = p->in_sizes ? tine_frame_new((size_t)tine_framing_read_open_size(bytes, 0), n) : NULL;
     if (!p->in) {
-        tine_zmq_forget_incoming(t, p);
-        return no_memory(t, p, false);
+        tine_zmq_incoming_free(t, p);
+        return lose_for_memory(t, p, false);
     }
     for (uint32_t i = 0; i <= n; i++) p->in_sizes[i] = tine_framing_read_open_size(bytes, i);
     p->in_size = total;
     p->in_total = 0;
     p->in_part = 0;
     p->in_offset = 0;
-    return TINE_ZMQ_RECEIVED_NOTHING;
+    return TINE_ZMQ_RECEIVED_OTHER;
 }
 
-/* A buffer comes into being with its first byte, so a claim that nothing follows costs nothing. */
-static uint8_t *place(tine_zmq_peer *p) {
+/* Where the next bytes go; NULL: no memory. A buffer is allocated when its first byte has come, so a
+ * size that is claimed and never sent costs nothing. */
+static uint8_t *incoming_place(tine_zmq_peer *p) {
     if (p->in_part == 0) return p->in->header + p->in_offset;
     tine_buffer **b = &p->in->buffers[p->in_part - 1];
     if (!*b) *b = tine_buffer_new((size_t)p->in_sizes[p->in_part]);
     return *b ? (uint8_t *)(*b)->data + p->in_offset : NULL;
 }
 
-static void next_part(tine_zmq_peer *p) {
+static void incoming_next_part(tine_zmq_peer *p) {
     while (p->in_part < p->in->n_buffers && p->in_offset == p->in_sizes[p->in_part]) {
         p->in_part++;
         p->in_offset = 0;
     }
 }
 
-static bool fill_empty(tine_frame *f) {
+static bool incoming_fill_empty(tine_frame *f) {
     for (uint32_t i = 0; i < f->n_buffers; i++)
         if (!f->buffers[i] && !(f->buffers[i] = tine_buffer_new(0))) return false;
     return true;
 }
 
-static int take_chunk(tine_zmq *t, tine_zmq_peer *p, const void *bytes, size_t size,
-                      tine_event *ev) {
-    next_part(p);
+static int incoming_add(tine_zmq *t, tine_zmq_peer *p, const void *bytes, size_t size,
+                        tine_event *ev) {
+    incoming_next_part(p);
     if (size == 0 || size > t->base.config.chunk)
-        return bad(t, p, false, "a chunk's size is out of range");
+        return refuse_message(t, p, false, "a chunk's size is out of range");
     if (size > p->in_sizes[p->in_part] - p->in_offset)
-        return bad(t, p, false, "a chunk runs past its buffer's end");
-    uint8_t *to = place(p);
-    if (!to) return no_memory(t, p, false);
+        return refuse_message(t, p, false, "a chunk runs past its buffer's end");
+    uint8_t *to = incoming_place(p);
+    if (!to) return lose_for_memory(t, p, false);
     memcpy(to, bytes, size);
     p->read += size + FRAMING_COST;
     tine_zmq_ack(t, p);
     p->in_offset += size;
     p->in_total += size;
-    if (p->in_total < p->in_size) return TINE_ZMQ_RECEIVED_NOTHING;
-    if (!fill_empty(p->in)) return no_memory(t, p, false);
+    if (p->in_total < p->in_size) return TINE_ZMQ_RECEIVED_OTHER;
+    if (!incoming_fill_empty(p->in)) return lose_for_memory(t, p, false);
     tine_frame *f = p->in;
     p->in = NULL;
-    tine_zmq_forget_incoming(t, p);
-    return deliver(t, p, f, ev);
+    tine_zmq_incoming_free(t, p);
+    return deliver_frame(t, p, f, ev);
 }
 
 static int read_chunk(tine_zmq *t, tine_zmq_peer *p, zmq_msg_t *first, tine_event *ev) {
@@ -171,29 +175,30 @@ static int read_chunk(tine_zmq *t, tine_zmq_peer *p, zmq_msg_t *first, tine_even
     if (!wrong && !more) wrong = "a chunk message has no bytes";
     if (!wrong && !p->in) wrong = "a chunk belongs to no open frame";
     if (!wrong && offset != p->in_total) wrong = "a chunk overlaps another or leaves a gap";
-    if (wrong) return bad(t, p, more, wrong);
+    if (wrong) return refuse_message(t, p, more, wrong);
     zmq_msg_t m;
     zmq_msg_init(&m);
     if (zmq_msg_recv(&m, t->socket, ZMQ_DONTWAIT) < 0)
-        return bad(t, p, false, "a message broke off");
-    int what = zmq_msg_more(&m) ? bad(t, p, true, "a chunk message has more than two parts")
-                                : take_chunk(t, p, zmq_msg_data(&m), zmq_msg_size(&m), ev);
+        return refuse_message(t, p, false, "a message broke off");
+    int what = zmq_msg_more(&m)
+                   ? refuse_message(t, p, true, "a chunk message has more than two parts")
+                   : incoming_add(t, p, zmq_msg_data(&m), zmq_msg_size(&m), ev);
     zmq_msg_close(&m);
     return what;
 }
 
-/* The text is the peer's: only what prints is let through. */
+/* The reason is the peer's text: only printable characters are kept. */
 static int read_bye(tine_zmq *t, tine_zmq_peer *p, zmq_msg_t *first) {
     char reason[128];
     const uint8_t *text = (const uint8_t *)zmq_msg_data(first) + 1;
     size_t n = zmq_msg_size(first) - 1,
-           len = (size_t)snprintf(reason, sizeof reason, "it said goodbye: ");
+           len = (size_t)snprintf(reason, sizeof reason, "it closed the connection: ");
     for (size_t i = 0; i < n && len < sizeof reason - 1; i++)
         reason[len++] = text[i] >= ' ' && text[i] < 127 ? (char)text[i] : '?';
     reason[len] = 0;
     skip_rest(t, zmq_msg_more(first));
     tine_zmq_peer_lose(t, p, false, reason);
-    return TINE_ZMQ_RECEIVED_NOTHING;
+    return TINE_ZMQ_RECEIVED_OTHER;
 }
 
 static int read_ack(tine_zmq *t, tine_zmq_peer *p, zmq_msg_t *first) {
@@ -201,29 +206,29 @@ static int read_ack(tine_zmq *t, tine_zmq_peer *p, zmq_msg_t *first) {
     const char *wrong = tine_framing_read_ack(zmq_msg_data(first), zmq_msg_size(first), &read);
     if (!wrong && !tine_zmq_acked(t, p, read))
         wrong = "it acknowledges more than was sent, or less than before";
-    if (wrong) return bad(t, p, zmq_msg_more(first), wrong);
+    if (wrong) return refuse_message(t, p, zmq_msg_more(first), wrong);
     skip_rest(t, zmq_msg_more(first));
-    return TINE_ZMQ_RECEIVED_NOTHING;
+    return TINE_ZMQ_RECEIVED_OTHER;
 }
 
 static int read_message(tine_zmq *t, tine_zmq_peer *p, zmq_msg_t *first, tine_event *ev) {
     bool more = zmq_msg_more(first);
-    if (zmq_msg_size(first) == 0) return bad(t, p, more, "an empty message");
+    if (zmq_msg_size(first) == 0) return refuse_message(t, p, more, "an empty message");
     switch (*(const uint8_t *)zmq_msg_data(first)) {
     case FRAMING_FRAME: return read_frame(t, p, first, ev);
     case FRAMING_CHUNK: return read_chunk(t, p, first, ev);
     case FRAMING_OPEN: return read_open(t, p, first);
     case FRAMING_BYE: return read_bye(t, p, first);
     case FRAMING_ACK: return read_ack(t, p, first);
-    case FRAMING_NOOP: skip_rest(t, more); return TINE_ZMQ_RECEIVED_NOTHING;
-    case FRAMING_HELLO: return bad(t, p, more, "a second hello");
-    default: return bad(t, p, more, "a message of an unknown kind");
+    case FRAMING_NOOP: skip_rest(t, more); return TINE_ZMQ_RECEIVED_OTHER;
+    case FRAMING_HELLO: return refuse_message(t, p, more, "a second hello");
+    default: return refuse_message(t, p, more, "a message of an unknown kind");
     }
 }
 
 /* A connection's first message decides whether it becomes a peer. One that does not is remembered
- * too, mute, so that it is reported once and not for each message. */
-static int meet(tine_zmq *t, uint64_t routing, zmq_msg_t *first, tine_event *ev) {
+ * too, as lost, so that it is reported once and not for each message. */
+static int read_first(tine_zmq *t, uint64_t routing, zmq_msg_t *first, tine_event *ev) {
     uint32_t chunk = FRAMING_MIN_CHUNK, window = 0;
     const uint8_t *bytes = zmq_msg_data(first);
     size_t size = zmq_msg_size(first);
@@ -235,27 +240,26 @@ static int meet(tine_zmq *t, uint64_t routing, zmq_msg_t *first, tine_event *ev)
     tine_zmq_peer *p = tine_zmq_peer_add(t, routing, fd, chunk, window);
     if (!p) {
         skip_rest(t, more);
-        /* without memory it is a stranger still: its next message tries again */
-        return TINE_ZMQ_RECEIVED_NOTHING;
+        /* no memory: its next message is then its first */
+        return TINE_ZMQ_RECEIVED_OTHER;
     }
     if (t->listener) tine_zmq_silent(t, fd, -1);
     if (!t->listener) tine_zmq_joined(t, p);
     if (bye) return read_bye(t, p, first);
-    if (wrong) return bad(t, p, more, wrong);
+    if (wrong) return refuse_message(t, p, more, wrong);
     skip_rest(t, more);
     if (t->listener) {
         uint8_t hello[FRAMING_HELLO_BYTES];
         tine_framing_hello(hello, (uint32_t)t->base.config.chunk, tine_zmq_window(t));
-        (void)tine_zmq_send_short(t, routing, hello,
-                                  sizeof hello); /* fails only where the peer is gone again */
+        /* fails only where the connection is closed already */
+        (void)tine_zmq_send_short(t, routing, hello, sizeof hello);
     }
     *ev = (tine_event){.kind = TINE_EVENT_UP, .peer = p->id};
     return TINE_ZMQ_RECEIVED_EVENT;
 }
 
 /* ROUTER's own ids are a zero byte and a number. A peer may have set another (an HTTP request that
- * passes as ZMTP 1.0 does so): any 64-bit digest will do to remember it by, and it is marked by the
- * upper half. */
+ * passes as ZMTP 1.0 does): it is remembered by a hash, which the upper half marks. */
 static uint64_t routing_of(zmq_msg_t *m) {
     const uint8_t *id = zmq_msg_data(m);
     size_t n = zmq_msg_size(m);
@@ -272,8 +276,8 @@ int tine_zmq_receive(tine_zmq *t, tine_event *ev) {
     uint64_t routing = 0;
     zmq_msg_init(&m);
     if (!t->socket || zmq_msg_recv(&m, t->socket, ZMQ_DONTWAIT) < 0) {
-        t->dirty = t->socket && errno != EAGAIN; /* a signal came between */
-        return TINE_ZMQ_RECEIVED_DRY;
+        t->dirty = t->socket && errno != EAGAIN; /* interrupted: look again */
+        return TINE_ZMQ_RECEIVED_NONE;
     }
     t->dirty = true;
     t->messages++;
@@ -281,15 +285,15 @@ int tine_zmq_receive(tine_zmq *t, tine_event *ev) {
         routing = routing_of(&m);
         if (!zmq_msg_more(&m) || zmq_msg_recv(&m, t->socket, ZMQ_DONTWAIT) < 0) {
             zmq_msg_close(&m);
-            return TINE_ZMQ_RECEIVED_NOTHING;
+            return TINE_ZMQ_RECEIVED_OTHER;
         }
     }
     tine_zmq_peer *p =
         t->last && t->last->routing == routing ? t->last : tine_zmq_peer_by_routing(t, routing);
     t->last = p;
-    int what = TINE_ZMQ_RECEIVED_NOTHING;
+    int what = TINE_ZMQ_RECEIVED_OTHER;
     if (!p)
-        what = meet(t, routing, &m, ev);
+        what = read_first(t, routing, &m, ev);
     else if (p->state == TINE_ZMQ_PEER_UP)
         what = read_message(t, p, &m, ev);
     else

@@ -1,75 +1,73 @@
-/* The ZeroMQ socket of an end: its options, what libzmq's monitor tells about it, and a connector's
- * attempts.
+/* The ZeroMQ socket of a transport: its options, what libzmq's monitor reports about it, and a
+ * connector's attempts.
  *
- * A connector makes its attempts itself, each with a new socket, instead of letting libzmq
- * reconnect: a connection that comes back on its own would carry the frames of the old one to a
- * listener that takes it for a stranger. */
+ * A connector makes each attempt with a new socket, instead of letting libzmq reconnect: a
+ * connection that comes back on its own would carry the frames of the old one to a listener that
+ * does not know it. */
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "transport/base/vector.h"
 #include "transport/zmq/internal.h"
 
-static const int64_t ATTEMPT_NS = 3000000000; /* an attempt without any answer is made anew */
+static const int64_t ATTEMPT_NS = 3000000000; /* an attempt without an answer is replaced */
 static const int64_t BACKOFF_NS = 20000000;   /* after a failed one; doubles up to 16 times that */
 
-static int set(void *socket, int option, int value) {
+static int socket_set(void *socket, int option, int value) {
     return zmq_setsockopt(socket, option, &value, sizeof value);
 }
 
-/* Beats missed before a peer counts as dead. On one host the kernel tells of every death at once,
- * and silence means a stopped process or a machine that is short of memory: five beats were once
- * too few for a worker that was only starved. */
+/* Heartbeats missed before a peer counts as dead. On one host the kernel reports every death at
+ * once; silence means a stopped process or a machine short of memory, and five heartbeats were too
+ * few for a worker on a loaded machine. */
 enum { BEATS_LOCAL = 30, BEATS_REMOTE = 10 };
 
-/* Each is set on purpose: LINGER 0: closing must not block; `stop` sets what it may wait. SNDHWM:
- * what libzmq does not take waits in our queue, which is bounded by bytes. 1000 is past the point
- * where the rate of
- *   small frames gains (bench_transport).
- * RCVHWM: the window (send.c) bounds what a peer may send ahead, to less than 33,000 messages;
- * the mark stands behind it
- *   for peers that do not keep to the window.
- * MAXMSGSIZE: a larger part is refused before it is allocated. Its peer is disconnected by libzmq.
- * IMMEDIATE off: with it libzmq throws away what was received and not yet read when a connection
- * ends, so the listener's
- *   last frames. What it is good for, that nothing is queued for a connection that does not exist,
- *     holds anyway: a connector
- *   sends its hello and waits for the answer.
- * RECONNECT_IVL: an hour, longer than a socket is kept after its connection. -1, never, throws away
- * unread frames, too. HEARTBEAT: silence means death after TIMEOUT, also where no packet says so
- * (SIGSTOP, a cable). The timer counts whole
- *   parts, so a part must pass within it; chunks are small for that. PONG comes from the peer's I/O
- *     thread: it proves the
- *   process, not the task. TTL has the peer, which may be another program, apply the same to us.
- *     TCP keepalive is not
- *   needed beside it.
- * HANDSHAKE_IVL: a connection that says nothing is closed. ROUTER_MANDATORY: a message to a
- * connection that is gone is an error instead of silence. ROUTER_HANDOVER off: nobody can take over
- * another's connection by its routing id. */
-static int set_options(tine_zmq *t) {
+/* LINGER 0: closing must not block; `stop` sets what it may wait.
+ * SNDHWM: what libzmq does not take waits in our queue, which is bounded by bytes. The rate of small
+ *   frames does not gain from more than 1000 (bench_transport).
+ * RCVHWM: the window (send.c) bounds what a peer may send ahead, to less than 33,000 messages. The
+ *   mark is for peers that do not keep to the window.
+ * MAXMSGSIZE: a larger part is refused before it is allocated; libzmq disconnects its sender.
+ * IMMEDIATE off: with it libzmq discards what was received and not yet read when a connection ends,
+ *   so the listener's last frames. Its purpose, that nothing is queued for a connection that does
+ *   not exist, is served otherwise: a connector sends its hello and waits for the answer.
+ * RECONNECT_IVL: an hour, longer than a socket is kept after its connection. -1 (never) discards
+ *   unread frames as well.
+ * HEARTBEAT: silence means death after TIMEOUT, also where no packet says so (SIGSTOP, a cable). The
+ *   timer counts whole parts, so a part must pass within it; chunks are small enough. PONG comes
+ *   from the peer's I/O thread: it proves that the process lives, not the task. TTL makes the peer,
+ *   which may be another program, apply the same to us. TCP keepalive is not needed beside it.
+ * HANDSHAKE_IVL: a connection without a handshake is closed.
+ * ROUTER_MANDATORY: a message to a connection that is closed is an error instead of silence.
+ * ROUTER_HANDOVER off: no peer can take over another's connection by its routing id. */
+static int socket_set_options(tine_zmq *t) {
     void *s = t->socket;
     int64_t max = (int64_t)t->base.config.chunk + FRAMING_SLACK;
     int beat = (int)(t->base.config.heartbeat_ns / 1000000);
     if (beat < 1) beat = 1;
     if (beat > 60000) beat = 60000;
     int patience = beat * (t->tcp ? BEATS_REMOTE : BEATS_LOCAL);
-    int rc = set(s, ZMQ_LINGER, 0) | set(s, ZMQ_SNDHWM, 1000) | set(s, ZMQ_RCVHWM, 65536) |
-             set(s, ZMQ_IMMEDIATE, 0) | zmq_setsockopt(s, ZMQ_MAXMSGSIZE, &max, sizeof max) |
-             set(s, ZMQ_HEARTBEAT_IVL, beat) | set(s, ZMQ_HEARTBEAT_TIMEOUT, patience) |
-             set(s, ZMQ_HEARTBEAT_TTL, patience) | set(s, ZMQ_HANDSHAKE_IVL, 10000);
-    if (t->listener) return rc | set(s, ZMQ_ROUTER_MANDATORY, 1) | set(s, ZMQ_ROUTER_HANDOVER, 0);
-    return rc | set(s, ZMQ_RECONNECT_IVL, 3600000);
+    int rc = socket_set(s, ZMQ_LINGER, 0) | socket_set(s, ZMQ_SNDHWM, 1000) |
+             socket_set(s, ZMQ_RCVHWM, 65536) | socket_set(s, ZMQ_IMMEDIATE, 0) |
+             zmq_setsockopt(s, ZMQ_MAXMSGSIZE, &max, sizeof max) |
+             socket_set(s, ZMQ_HEARTBEAT_IVL, beat) |
+             socket_set(s, ZMQ_HEARTBEAT_TIMEOUT, patience) |
+             socket_set(s, ZMQ_HEARTBEAT_TTL, patience) | socket_set(s, ZMQ_HANDSHAKE_IVL, 10000);
+    if (t->listener)
+        return rc | socket_set(s, ZMQ_ROUTER_MANDATORY, 1) | socket_set(s, ZMQ_ROUTER_HANDOVER, 0);
+    return rc | socket_set(s, ZMQ_RECONNECT_IVL, 3600000);
 }
 
-static int fd_of(void *socket) {
+static int socket_fd_of(void *socket) {
     int fd = -1;
     size_t size = sizeof fd;
     return zmq_getsockopt(socket, ZMQ_FD, &fd, &size) ? -1 : fd;
 }
 
-static int open_monitor(tine_zmq *t) {
+static int monitor_open(tine_zmq *t) {
     char name[64];
     int events = ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
                  ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
@@ -77,28 +75,29 @@ static int open_monitor(tine_zmq *t) {
     snprintf(name, sizeof name, "inproc://monitor-%u", t->monitors++);
     if (zmq_socket_monitor(t->socket, name, events)) return -1;
     t->monitor = zmq_socket(t->context, ZMQ_PAIR);
-    if (!t->monitor || set(t->monitor, ZMQ_LINGER, 0) || zmq_connect(t->monitor, name)) return -1;
-    t->monitor_fd = fd_of(t->monitor);
+    if (!t->monitor || socket_set(t->monitor, ZMQ_LINGER, 0) || zmq_connect(t->monitor, name))
+        return -1;
+    t->monitor_fd = socket_fd_of(t->monitor);
     t->monitor_ready = true;
     return 0;
 }
 
 int tine_zmq_open(tine_zmq *t, char *why, size_t why_size) {
     t->socket = zmq_socket(t->context, t->listener ? ZMQ_ROUTER : ZMQ_DEALER);
-    if (!t->socket || set_options(t) || open_monitor(t)) {
+    if (!t->socket || socket_set_options(t) || monitor_open(t)) {
         int rc = errno == ENOMEM ? -ENOMEM : -EIO;
         snprintf(why, why_size, "no ZeroMQ socket for %.80s: %s", t->url, zmq_strerror(errno));
         tine_zmq_disconnect(t);
         return rc;
     }
-    t->socket_fd = fd_of(t->socket);
+    t->socket_fd = socket_fd_of(t->socket);
     t->dirty = true;
     return 0;
 }
 
 void tine_zmq_disconnect(tine_zmq *t) {
-    /* Stopped before its other end goes: libzmq 4.3 leaks the second part of an event that it is
-     * about to send there. */
+    /* Stopped before its PAIR socket is closed: libzmq 4.3 leaks the second part of an event that it
+     * is about to send there. */
     if (t->monitor && t->socket) zmq_socket_monitor(t->socket, NULL, 0);
     if (t->monitor) zmq_close(t->monitor);
     if (t->socket) zmq_close(t->socket);
@@ -120,8 +119,8 @@ int tine_zmq_attempt(tine_zmq *t, char *why, size_t why_size) {
     uint8_t hello[FRAMING_HELLO_BYTES];
     tine_framing_hello(hello, (uint32_t)t->base.config.chunk, tine_zmq_window(t));
     t->attempt_until = tine_clock_ns() + ATTEMPT_NS;
-    TINE_ASSERT(tine_zmq_send_short(t, 0, hello, sizeof hello), ==,
-                0); /* the queue of a new socket is empty */
+    /* The queue of a new socket is empty. */
+    TINE_ASSERT(tine_zmq_send_short(t, 0, hello, sizeof hello), ==, 0);
     return 0;
 }
 
@@ -135,11 +134,11 @@ static void attempt_failed(tine_zmq *t, const char *what) {
 
 void tine_zmq_joined(tine_zmq *t, tine_zmq_peer *p) {
     t->phase = TINE_ZMQ_JOINED;
-    if (t->hung_up) tine_zmq_peer_gone(t, p);
+    if (t->hung_up) tine_zmq_peer_disconnected(t, p);
 }
 
-/* A connection that never became a peer: it is lost under an id that nobody had. */
-static bool stranger(tine_zmq *t, const char *what, tine_event *ev) {
+/* Reports a connection that never became a peer as lost, under an id of its own. */
+static bool report_unknown(tine_zmq *t, const char *what, tine_event *ev) {
     *ev = (tine_event){.kind = TINE_EVENT_LOST, .peer = t->next_id++, .bad = true};
     snprintf(ev->reason, sizeof ev->reason, "%s", what);
     t->stats.peers_lost++;
@@ -147,28 +146,31 @@ static bool stranger(tine_zmq *t, const char *what, tine_event *ev) {
     return true;
 }
 
-/* Told when the connection is closed, which is next: it may have got a message through before that
- * as a ZMTP 1.0 peer, which random bytes can pass for, and have been reported already. */
+/* Noted here and reported when the connection is closed, which the monitor reports next: as a ZMTP
+ * 1.0 peer, which random bytes can pass for, it may have sent a message before and be reported
+ * already. */
 static void handshake_failed(tine_zmq *t, int event, uint32_t value) {
     if (event == ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL)
         snprintf(t->last_error, sizeof t->last_error,
-                 "a connection ended before its ZeroMQ handshake (%s)", zmq_strerror((int)value));
+                 "its connection ended before the ZeroMQ handshake (%s)", zmq_strerror((int)value));
     else
-        snprintf(t->last_error, sizeof t->last_error,
-                 "a connection that does not speak ZeroMQ (ZMTP error 0x%x)", value);
+        snprintf(t->last_error, sizeof t->last_error, "it does not speak ZeroMQ (ZMTP error 0x%x)",
+                 value);
     t->failed_handshake = true;
 }
 
-/* For each descriptor, how many connections were accepted on it and have said nothing yet. The two
- * are learnt in either order, so a count may be negative for a moment. libzmq does not name the
- * descriptor of a ZMTP 1.0 peer, which is always a bad one here; those are counted apart, and the
- * next silent connection that ends is taken for one of them. */
+/* For each descriptor, how many connections were accepted on it that have not sent a message yet.
+ * Accepting and the first message are learnt in either order, so a count may be negative for a
+ * moment. libzmq does not name the descriptor of a ZMTP 1.0 peer, which always breaks the framing;
+ * those are counted apart, and the next silent connection that ends is taken for one of them. */
 void tine_zmq_silent(tine_zmq *t, int fd, int change) {
-    if (fd < 0) t->anonymous++;
-    if (fd < 0) return;
+    if (fd < 0) {
+        t->anonymous++;
+        return;
+    }
     if ((size_t)fd >= t->n_silent) {
-        size_t n = 2 * ((size_t)fd + 32);
-        int8_t *at = realloc(t->silent, n);
+        size_t n = t->n_silent;
+        int8_t *at = tine_grow(t->silent, &n, (size_t)fd + 1, 1);
         if (!at) return;
         memset(at + t->n_silent, 0, n - t->n_silent);
         t->silent = at;
@@ -177,8 +179,8 @@ void tine_zmq_silent(tine_zmq *t, int fd, int change) {
     t->silent[fd] = (int8_t)(t->silent[fd] + change);
 }
 
-/* A connection was closed, and all that came before that has been read. True: it is news. */
-static bool closed(tine_zmq *t, int fd, tine_event *ev) {
+/* A connection was closed, and what it sent before has been read. True: `ev` reports it. */
+static bool connection_closed(tine_zmq *t, int fd, tine_event *ev) {
     bool silent = fd >= 0 && (size_t)fd < t->n_silent && t->silent[fd] > 0,
          failed = t->failed_handshake;
     t->failed_handshake = false;
@@ -188,17 +190,17 @@ static bool closed(tine_zmq *t, int fd, tine_event *ev) {
         silent = false;
     }
     if (!silent) {
-        tine_zmq_closed(t, fd);
+        tine_zmq_suspect(t, fd);
         return false;
     }
-    return stranger(
+    return report_unknown(
         t,
         failed ? t->last_error
-               : "a connection that ended, or sent a part too large, before its first message",
+               : "its connection ended, or it sent a part too large, before its first message",
         ev);
 }
 
-static bool next_monitor_event(tine_zmq *t, int *event, uint32_t *value) {
+static bool monitor_next(tine_zmq *t, int *event, uint32_t *value) {
     zmq_msg_t m;
     uint16_t number = 0;
     zmq_msg_init(&m);
@@ -221,22 +223,22 @@ static bool next_monitor_event(tine_zmq *t, int *event, uint32_t *value) {
 static void connector_event(tine_zmq *t, int event) {
     if (t->phase == TINE_ZMQ_JOINED) {
         tine_zmq_peer *p = tine_zmq_peer_by_id(t, 1);
-        if (p) tine_zmq_peer_gone(t, p);
+        if (p) tine_zmq_peer_disconnected(t, p);
     } else if (event == ZMQ_EVENT_CLOSED) {
         attempt_failed(t, "nobody listens there");
     } else if (event == ZMQ_EVENT_DISCONNECTED) {
-        t->hung_up = true; /* a hello and more may be there to be read */
+        t->hung_up = true; /* a hello and more may still be readable */
     } else {
         attempt_failed(t, "what listens there does not speak ZeroMQ");
     }
 }
 
-/* Stops at each closing: it counts only when the messages before it have been read (see
+/* Stops at each closed connection: it counts only when the messages before it have been read (see
  * tine_zmq_progress). */
-static void read_monitor(tine_zmq *t) {
+static void monitor_read(tine_zmq *t) {
     int event;
     uint32_t value = 0;
-    while (t->monitor && t->closed_fd < 0 && next_monitor_event(t, &event, &value)) {
+    while (t->monitor && t->closed_fd < 0 && monitor_next(t, &event, &value)) {
         if (!t->listener)
             connector_event(t, event);
         else if (event == ZMQ_EVENT_DISCONNECTED)
@@ -262,11 +264,11 @@ bool tine_zmq_progress(tine_zmq *t, tine_event *ev) {
     if (t->closed_fd >= 0) {
         int fd = t->closed_fd;
         t->closed_fd = -1;
-        if (closed(t, fd, ev)) return true;
+        if (connection_closed(t, fd, ev)) return true;
     }
     if (t->hung_up && t->phase == TINE_ZMQ_CONNECTING)
         attempt_failed(t, "the connection was closed before a hello came");
-    if (t->monitor) read_monitor(t);
+    if (t->monitor) monitor_read(t);
     if (t->phase != TINE_ZMQ_CONNECTING) return false;
     int64_t now = tine_clock_ns();
     if (t->deadline >= 0 && now >= t->deadline) return give_up(t, ev);

@@ -1,10 +1,9 @@
-/* ipc://PATH and tcp://HOST:PORT over ZeroMQ: the coordinator listens with a ROUTER, workers
- * connect with a DEALER. The bytes on the wire are described in FRAMING.md, so that a worker can be
- * written in another language; the map of these files is in internal.h. This one opens and closes
- * ends and waits for them.
+/* ipc://PATH and tcp://HOST:PORT over ZeroMQ: the coordinator listens with a ROUTER, workers connect
+ * with a DEALER. FRAMING.md describes the bytes on the wire, so that a worker can be written in
+ * another language; internal.h lists the files. This one opens, closes and waits.
  *
- * Each end has a ZeroMQ context, so one I/O thread, of its own: ends then share nothing, and
- * closing one returns everything libzmq holds for it. */
+ * Each transport has a ZeroMQ context, so one I/O thread, of its own: two transports share nothing,
+ * and closing one returns everything that libzmq holds for it. */
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -18,11 +17,12 @@
 
 enum { IPC_PATH_MAX = sizeof(((struct sockaddr_un *)0)->sun_path) - 1 };
 
-static const int64_t PROBE_NS = 1000000; /* between questions after a suspect (peer.c) */
-static const int64_t RETRY_NS =
-    10000000; /* a peer libzmq refused is tried again, should its signal have been missed */
+/* Between two probes of a suspect (peer.c). */
+static const int64_t PROBE_NS = 1000000;
+/* A peer for which libzmq's queue was full is tried again after this, in case no signal came. */
+static const int64_t RETRY_NS = 10000000;
 
-static const char *version(void) {
+static const char *zmq_transport_version(void) {
     static char text[32];
     if (!text[0]) {
         int major, minor, patch;
@@ -41,7 +41,7 @@ static int check_url(const char *url, char *why, size_t why_size) {
     }
     if (ipc && strlen(url + 6) > IPC_PATH_MAX) {
         snprintf(why, why_size,
-                 "the path of \"ipc://%.40s...\" has %zu bytes; a socket's path may have %d: "
+                 "the path of \"ipc://%.40s...\" has %zu bytes, and a socket's path may have %d: "
                  "choose a shorter one",
                  url + 6, strlen(url + 6), IPC_PATH_MAX);
         return -EINVAL;
@@ -53,18 +53,18 @@ static int check_url(const char *url, char *why, size_t why_size) {
     return 0;
 }
 
-static void end_free(tine_zmq *t) {
+static void zmq_transport_free(tine_zmq *t) {
     tine_zmq_peers_free(t);
     tine_zmq_disconnect(t);
     if (t->context) zmq_ctx_term(t->context);
-    tine_zmq_take_returned(t);
+    tine_zmq_free_returned(t);
     tine_doorbell_fini(&t->doorbell);
     free(t->silent);
     free(t);
 }
 
-static int end_new(tine_zmq **out, const char *url, const tine_transport_config *config,
-                   bool listener, char *why, size_t why_size) {
+static int zmq_transport_new(tine_zmq **out, const char *url, const tine_transport_config *config,
+                             bool listener, char *why, size_t why_size) {
     int rc = check_url(url, why, why_size);
     if (rc) return rc;
     tine_zmq *t = calloc(1, sizeof *t);
@@ -77,8 +77,8 @@ static int end_new(tine_zmq **out, const char *url, const tine_transport_config 
     t->tcp = url[0] == 't';
     t->phase = listener ? TINE_ZMQ_LISTENING : TINE_ZMQ_CONNECTING;
     t->next_id = 1;
-    t->backlog_tail = &t->backlog;
-    t->due_tail = &t->due;
+    TAILQ_INIT(&t->waiting);
+    TAILQ_INIT(&t->reporting);
     t->doorbell.fd = -1;
     t->closed_fd = -1;
     snprintf(t->url, sizeof t->url, "%s", url);
@@ -86,15 +86,15 @@ static int end_new(tine_zmq **out, const char *url, const tine_transport_config 
     *out = t;
     return 0;
 no_memory:
-    if (t) end_free(t);
+    if (t) zmq_transport_free(t);
     snprintf(why, why_size, "no memory or file descriptor for %.80s", url);
     return -ENOMEM;
 }
 
 static int bind_failed(tine_zmq *t, char *why, size_t why_size) {
     int e = errno;
-    const char *remedy = e == EADDRINUSE      ? "choose another, or end the program that has it"
-                         : e == EACCES        ? "choose a place where this user may write"
+    const char *remedy = e == EADDRINUSE      ? "choose another, or end the program that uses it"
+                         : e == EACCES        ? "choose a directory where this user may write"
                          : e == ENODEV        ? "name an address or interface of this host"
                          : e == EADDRNOTAVAIL ? "name an address of this host"
                          : e == ENOENT        ? "make its directory first"
@@ -103,8 +103,8 @@ static int bind_failed(tine_zmq *t, char *why, size_t why_size) {
     return e == EINVAL ? -EINVAL : -EIO;
 }
 
-/* libzmq takes over an ipc path that is in use and unlinks what lies there. Whoever answers there
- * keeps it. */
+/* libzmq unlinks an ipc path, also one that is in use, and makes its own socket there. A path where
+ * a connection is accepted is left alone. */
 static bool ipc_in_use(const tine_zmq *t) {
     if (t->tcp) return false;
     struct sockaddr_un a = {.sun_family = AF_UNIX};
@@ -117,10 +117,10 @@ static bool ipc_in_use(const tine_zmq *t) {
     return in_use;
 }
 
-static int zmq_listen(tine_transport **out, const char *url, const tine_transport_config *config,
-                      char *why, size_t why_size) {
+static int zmq_transport_listen(tine_transport **out, const char *url,
+                                const tine_transport_config *config, char *why, size_t why_size) {
     tine_zmq *t = NULL;
-    int rc = end_new(&t, url, config, true, why, why_size);
+    int rc = zmq_transport_new(&t, url, config, true, why, why_size);
     if (rc) return rc;
     rc = tine_zmq_open(t, why, why_size);
     if (rc) goto fail;
@@ -134,60 +134,63 @@ static int zmq_listen(tine_transport **out, const char *url, const tine_transpor
     *out = &t->base;
     return 0;
 fail:
-    end_free(t);
+    zmq_transport_free(t);
     return rc;
 }
 
-static int zmq_connect_end(tine_transport **out, const char *url,
-                           const tine_transport_config *config, char *why, size_t why_size) {
+static int zmq_transport_connect(tine_transport **out, const char *url,
+                                 const tine_transport_config *config, char *why, size_t why_size) {
     tine_zmq *t = NULL;
-    int rc = end_new(&t, url, config, false, why, why_size);
+    int rc = zmq_transport_new(&t, url, config, false, why, why_size);
     if (rc) return rc;
     t->deadline = t->base.config.connect_ns < 0 ? -1 : tine_clock_ns() + t->base.config.connect_ns;
     snprintf(t->last_error, sizeof t->last_error, "no answer");
     rc = tine_zmq_attempt(t, why, why_size);
     if (rc) {
-        end_free(t);
+        zmq_transport_free(t);
         return rc;
     }
     *out = &t->base;
     return 0;
 }
 
-static const char *zmq_url(const tine_transport *tt) { return ((const tine_zmq *)tt)->url; }
+static const char *zmq_transport_url(const tine_transport *base) {
+    return ((const tine_zmq *)base)->url;
+}
 
-static int zmq_send_op(tine_transport *tt, tine_peer peer, tine_frame *f) {
-    tine_zmq *t = (tine_zmq *)tt;
-    if (!tine_transport_may_send(tt, f, tine_frame_bytes(f))) return -EINVAL;
+static int zmq_transport_send(tine_transport *base, tine_peer peer, tine_frame *f) {
+    tine_zmq *t = (tine_zmq *)base;
+    if (!tine_transport_may_send(base, f, tine_frame_bytes(f))) return -EINVAL;
     tine_zmq_peer *p = t->closed ? NULL : tine_zmq_peer_by_id(t, peer);
-    if (!p || p->state != TINE_ZMQ_PEER_UP || p->gone) return -EPIPE;
+    if (!p || p->state != TINE_ZMQ_PEER_UP || p->disconnected) return -EPIPE;
     return tine_zmq_send_frame(t, p, f);
 }
 
-/* What is to be done beside reading; true: an event. `dry`: everything readable has been read. */
+/* What has to be done beside reading; true: `ev` is an event. `dry`: the socket has been read to the
+ * end. *again: the socket is to be read once more. */
 static bool housekeep(tine_zmq *t, bool dry, tine_event *ev, bool *again) {
     t->messages = 0;
-    if (t->backlog) tine_zmq_pump(t, true);
-    if (t->watch && tine_zmq_watch(t)) *again = true;
+    if (!TAILQ_EMPTY(&t->waiting)) tine_zmq_flush(t, true);
+    if (!LIST_EMPTY(&t->watched) && tine_zmq_check_watched(t)) *again = true;
     if ((t->monitor_ready || !dry || t->phase == TINE_ZMQ_CONNECTING) && tine_zmq_progress(t, ev))
         return true;
-    if (t->watch || t->hung_up || t->closed_fd >= 0) *again = true;
-    return tine_zmq_due(t, ev);
+    if (!LIST_EMPTY(&t->watched) || t->hung_up || t->closed_fd >= 0) *again = true;
+    return tine_zmq_next_report(t, ev);
 }
 
-static int zmq_recv_op(tine_transport *tt, tine_event *ev) {
-    tine_zmq *t = (tine_zmq *)tt;
+static int zmq_transport_recv(tine_transport *base, tine_event *ev) {
+    tine_zmq *t = (tine_zmq *)base;
     *ev = (tine_event){.kind = TINE_EVENT_NONE};
-    tine_zmq_take_returned(t);
-    if (t->backlog && atomic_load(&t->room)) tine_zmq_pump(t, false);
-    /* Two looks more at a socket that ran dry: to find who is gone, and to read what he sent
-     * last. */
+    tine_zmq_free_returned(t);
+    if (!TAILQ_EMPTY(&t->waiting) && atomic_load(&t->room)) tine_zmq_flush(t, false);
+    /* Poll twice more to drain the socket: to find which peer is disconnected, and to read what it
+     * sent last. */
     for (int dry = 0; dry < 3;) {
-        if (t->due && tine_zmq_due(t, ev)) return 0;
+        if (!TAILQ_EMPTY(&t->reporting) && tine_zmq_next_report(t, ev)) return 0;
         bool again = false;
         int what = tine_zmq_receive(t, ev);
         if (what == TINE_ZMQ_RECEIVED_EVENT) return 0;
-        if (what == TINE_ZMQ_RECEIVED_DRY) {
+        if (what == TINE_ZMQ_RECEIVED_NONE) {
             if (housekeep(t, true, ev, &again)) return 0;
             if (!again) return 0;
             dry++;
@@ -198,19 +201,19 @@ static int zmq_recv_op(tine_transport *tt, tine_event *ev) {
     return 0;
 }
 
-static int64_t timer(const tine_zmq *t) {
+static int64_t next_timeout(const tine_zmq *t) {
     int64_t timeout = -1, now;
-    if (t->watch) timeout = PROBE_NS;
-    if (t->backlog) timeout = tine_timeout_min(timeout, RETRY_NS);
+    if (!LIST_EMPTY(&t->watched)) timeout = PROBE_NS;
+    if (!TAILQ_EMPTY(&t->waiting)) timeout = tine_timeout_min(timeout, RETRY_NS);
     if (t->phase != TINE_ZMQ_CONNECTING) return timeout;
     now = tine_clock_ns();
     int64_t next = tine_timeout_min(t->attempt_until, t->deadline);
     return tine_timeout_min(timeout, next > now ? next - now : 0);
 }
 
-/* ZMQ_FD is edge-triggered and sending may swallow its edge: so the socket itself is asked before
- * the wait, unless it has been read dry since. True: something can be read. */
-static bool readable(tine_zmq *t) {
+/* ZMQ_FD is edge-triggered and sending may consume its edge. So the socket itself is asked before a
+ * wait, unless it has been read to the end since. True: something can be read. */
+static bool socket_readable(tine_zmq *t) {
     int events = 0;
     size_t size = sizeof events;
     if (!t->dirty || !t->socket) return false;
@@ -220,14 +223,14 @@ static bool readable(tine_zmq *t) {
     return t->dirty;
 }
 
-static void zmq_wait(tine_transport *tt, int64_t timeout_ns) {
-    tine_zmq *t = (tine_zmq *)tt;
-    if (t->due || t->monitor_ready || readable(t)) return;
-    if (t->backlog) {
-        tine_zmq_pump(t, true);
-        if (t->due || readable(t)) return;
+static void zmq_transport_wait(tine_transport *base, int64_t timeout_ns) {
+    tine_zmq *t = (tine_zmq *)base;
+    if (!TAILQ_EMPTY(&t->reporting) || t->monitor_ready || socket_readable(t)) return;
+    if (!TAILQ_EMPTY(&t->waiting)) {
+        tine_zmq_flush(t, true);
+        if (!TAILQ_EMPTY(&t->reporting) || socket_readable(t)) return;
     }
-    timeout_ns = tine_timeout_min(timeout_ns, timer(t));
+    timeout_ns = tine_timeout_min(timeout_ns, next_timeout(t));
     struct timespec ts = tine_timespec(timeout_ns < 0 ? 0 : timeout_ns);
     struct pollfd p[3] = {{.fd = t->doorbell.fd, .events = POLLIN},
                           {.fd = t->socket ? t->socket_fd : -1, .events = POLLIN},
@@ -238,87 +241,89 @@ static void zmq_wait(tine_transport *tt, int64_t timeout_ns) {
     if (p[2].revents) t->monitor_ready = true;
 }
 
-static bool zmq_busy(tine_transport *tt) {
-    const tine_zmq *t = (tine_zmq *)tt;
-    return t->backlog || t->arriving;
+static bool zmq_transport_busy(tine_transport *base) {
+    const tine_zmq *t = (tine_zmq *)base;
+    return !TAILQ_EMPTY(&t->waiting) || t->arriving;
 }
 
-static void zmq_wake(tine_transport *tt) { tine_doorbell_ring(&((tine_zmq *)tt)->doorbell); }
+static void zmq_transport_wake(tine_transport *base) {
+    tine_doorbell_ring(&((tine_zmq *)base)->doorbell);
+}
 
-static void zmq_drop(tine_transport *tt, tine_peer peer, bool bad, const char *reason) {
-    tine_zmq *t = (tine_zmq *)tt;
+static void zmq_transport_drop(tine_transport *base, tine_peer peer, bool bad, const char *reason) {
+    tine_zmq *t = (tine_zmq *)base;
     tine_zmq_peer *p = tine_zmq_peer_by_id(t, peer);
     if (p) tine_zmq_peer_lose(t, p, bad, reason);
 }
 
-static void zmq_close_op(tine_transport *tt) { ((tine_zmq *)tt)->closed = true; }
+static void zmq_transport_close(tine_transport *base) { ((tine_zmq *)base)->closed = true; }
 
-/* Says goodbye to each peer for whom nothing waits any more. `waiting`: for how many something
- * does; the answer: how many have not said goodbye themselves yet, or hung up, which they do when
- * they have read all. */
-static unsigned part_from_peers(tine_zmq *t, unsigned *waiting) {
+/* Sends BYE to each peer for which nothing is queued any more. *unsent: how many peers there are for
+ * which something is. Returns how many have neither answered nor disconnected yet, which they do
+ * when they have read everything. */
+static unsigned peers_part(tine_zmq *t, unsigned *unsent) {
     unsigned present = 0;
-    *waiting = 0;
+    tine_zmq_peer *p;
+    *unsent = 0;
     for (size_t i = 0; i < TINE_ZMQ_BUCKETS; i++)
-        for (tine_zmq_peer *p = t->by_id[i]; p; p = p->by_id) {
-            if (p->state != TINE_ZMQ_PEER_UP || p->gone) continue;
+        LIST_FOREACH (p, &t->by_id[i], by_id) {
+            if (p->state != TINE_ZMQ_PEER_UP || p->disconnected) continue;
             present++;
             if (p->queued || atomic_load(&p->flight->bytes)) {
-                ++*waiting;
-            } else if (!p->said_bye) {
-                p->said_bye = true;
+                ++*unsent;
+            } else if (!p->bye_sent) {
+                p->bye_sent = true;
                 tine_zmq_send_bye(t, p->routing, "it was closed");
             }
         }
     return present;
 }
 
-/* Empties the queues and then waits for the goodbyes: a TCP connection that is closed before the
- * other end has read all can take what is on its way with it. What comes meanwhile is thrown away.
- * The end is over afterwards. */
-static bool zmq_stop(tine_transport *tt) {
-    tine_zmq *t = (tine_zmq *)tt;
+/* Empties the queues and then waits for the peers' answers to BYE: a TCP connection that is closed
+ * before the other side has read everything can lose what is on its way. What arrives meanwhile is
+ * discarded. The transport carries nothing afterwards. */
+static bool zmq_transport_stop(tine_transport *base) {
+    tine_zmq *t = (tine_zmq *)base;
     int64_t until = tine_clock_ns() + t->base.config.linger_ns, left;
-    unsigned waiting = 0, present = 0;
+    unsigned unsent = 0, present = 0;
     t->closed = true;
     if (!t->socket) return true;
-    while ((present = part_from_peers(t, &waiting)) && (left = until - tine_clock_ns()) > 0) {
+    while ((present = peers_part(t, &unsent)) && (left = until - tine_clock_ns()) > 0) {
         tine_event ev;
-        zmq_recv_op(tt, &ev);
+        zmq_transport_recv(base, &ev);
         tine_frame_free(ev.frame);
-        if (ev.kind == TINE_EVENT_NONE) zmq_wait(tt, left < RETRY_NS ? left : RETRY_NS);
+        if (ev.kind == TINE_EVENT_NONE) zmq_transport_wait(base, left < RETRY_NS ? left : RETRY_NS);
     }
-    int linger = 1;
-    /* for the last goodbyes */
+    int linger = 1; /* for the last BYE */
     if (t->socket) zmq_setsockopt(t->socket, ZMQ_LINGER, &linger, sizeof linger);
     tine_zmq_disconnect(t);
     t->phase = TINE_ZMQ_OVER;
     zmq_ctx_term(t->context);
     t->context = NULL;
-    return !waiting && !present;
+    return !unsent && !present;
 }
 
-static void zmq_fini(tine_transport *tt) {
-    if (tt) end_free((tine_zmq *)tt);
+static void zmq_transport_fini(tine_transport *base) {
+    if (base) zmq_transport_free((tine_zmq *)base);
 }
 
-static void zmq_stats(const tine_transport *tt, tine_transport_stats *out) {
-    *out = ((const tine_zmq *)tt)->stats;
+static void zmq_transport_stats(const tine_transport *base, tine_transport_stats *out) {
+    *out = ((const tine_zmq *)base)->stats;
 }
 
 const tine_transport_ops tine_transport_zmq = {
-    .version = version,
-    .listen = zmq_listen,
-    .connect = zmq_connect_end,
-    .url = zmq_url,
-    .send = zmq_send_op,
-    .recv = zmq_recv_op,
-    .wait = zmq_wait,
-    .busy = zmq_busy,
-    .wake = zmq_wake,
-    .drop = zmq_drop,
-    .close = zmq_close_op,
-    .stop = zmq_stop,
-    .fini = zmq_fini,
-    .stats = zmq_stats,
+    .version = zmq_transport_version,
+    .listen = zmq_transport_listen,
+    .connect = zmq_transport_connect,
+    .url = zmq_transport_url,
+    .send = zmq_transport_send,
+    .recv = zmq_transport_recv,
+    .wait = zmq_transport_wait,
+    .busy = zmq_transport_busy,
+    .wake = zmq_transport_wake,
+    .drop = zmq_transport_drop,
+    .close = zmq_transport_close,
+    .stop = zmq_transport_stop,
+    .fini = zmq_transport_fini,
+    .stats = zmq_transport_stats,
 };
