@@ -1,4 +1,5 @@
-/* One run of a task: its fiber, from the decoded arguments to the encoded result, and how it suspends and goes on. */
+/* One run of a task: its fiber, from the decoded arguments to the encoded result, and how it
+ * suspends and goes on. */
 #include <stdlib.h>
 #include <string.h>
 

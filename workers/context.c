@@ -1,6 +1,6 @@
-/* The worker as a context: what a task's calls do. Fork goes to the executor, wait suspends the fiber. A worker is one
- * thread, so there is nothing to lock; "the lock" of the contract (context.h) is that nothing here is interrupted except
- * where a fiber suspends. */
+/* The worker as a context: what a task's calls do. Fork goes to the executor, wait suspends the
+ * fiber. A worker is one thread, so there is nothing to lock; "the lock" of the contract
+ * (context.h) is that nothing here is interrupted except where a fiber suspends. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,16 +11,16 @@
 #include "workers/internal.h"
 
 static tine_worker *worker_of(tine_context *c) { return (tine_worker *)c; }
-static void context_no_lock(tine_context *c) { (void)c; }
+static void worker_no_lock(tine_context *c) { (void)c; }
 
 /* ---- fork ---- */
 
-static void context_hold(tine_context *c, void *host) {
+static void worker_hold(tine_context *c, void *host) {
     (void)c;
     ((tine_attempt *)host)->held++;
 }
 
-static void context_unhold(tine_context *c, void *host) {
+static void worker_unhold(tine_context *c, void *host) {
     (void)c;
     tine_attempt *a = host;
     if (--a->held == 0 && a->finishing) tine_attempt_wake(a);
@@ -39,7 +39,7 @@ static void worker_fork_free(worker_fork *f) {
 static void worker_fork_drop(tine_worker *w) {
     worker_fork *f = STAILQ_FIRST(&w->forks);
     STAILQ_REMOVE_HEAD(&w->forks, entry);
-    context_unhold(&w->context, f->parent);
+    worker_unhold(&w->context, f->parent);
     worker_fork_free(f);
 }
 
@@ -57,7 +57,7 @@ static tine_error worker_fork_queue(tine_worker *w, uint64_t ticket, tine_attemp
     f->object = t->object;
     f->flags = flags;
     f->payload = tine_payload_ref(payload);
-    context_hold(&w->context, parent);
+    worker_hold(&w->context, parent);
     STAILQ_INSERT_TAIL(&w->forks, f, entry);
     return TINE_OK;
 }
@@ -88,7 +88,7 @@ void tine_worker_forks_drop(tine_worker *w) {
 
 /* ---- fork ---- */
 
-static tine_error context_admit(tine_context *c, bool may_wait) {
+static tine_error worker_admit(tine_context *c, bool may_wait) {
     tine_worker *w = worker_of(c);
     tine_attempt *a = w->current;
     if (STAILQ_EMPTY(&w->forks) || !a) return TINE_OK;
@@ -100,8 +100,8 @@ static tine_error context_admit(tine_context *c, bool may_wait) {
     return TINE_OK;
 }
 
-static tine_error context_submit(tine_context *c, tine_future *f, void *host, const tine_target *t,
-                                 uint32_t flags, tine_payload *payload) {
+static tine_error worker_submit(tine_context *c, tine_future *f, void *host, const tine_target *t,
+                                uint32_t flags, tine_payload *payload) {
     tine_worker *w = worker_of(c);
     tine_attempt *a = host;
     if (!a) return tine_error_set(TINE_ESTATE, "a fork on a worker must come from a task");
@@ -149,8 +149,8 @@ static void await_futures(tine_attempt *a, tine_future *const *f, size_t n, bool
     a->missing = any ? 1 : pending;
 }
 
-static tine_error context_wait(tine_context *c, tine_future *const *f, size_t n, bool any,
-                               int64_t deadline) {
+static tine_error worker_wait(tine_context *c, tine_future *const *f, size_t n, bool any,
+                              int64_t deadline) {
     tine_worker *w = worker_of(c);
     tine_attempt *a = w->current;
     if (!a)
@@ -193,7 +193,7 @@ static void value_drop(worker_value *k) {
     free(k);
 }
 
-static tine_value *put_value(void *ctx, tine_object id) {
+static tine_value *worker_put_value(void *ctx, tine_object id) {
     tine_worker *w = ctx;
     worker_value *k = tine_idmap_get(&w->value_by_id, id);
     if (k) return tine_value_ref(k->value);
@@ -217,7 +217,7 @@ void tine_worker_forget(tine_worker *w, tine_object id) {
 
 /* A handle on a dropped object may live on in a task's own memory: then the value itself is
  * sent. */
-static bool by_reference(void *ctx, tine_object id) {
+static bool worker_by_reference(void *ctx, tine_object id) {
     tine_worker *w = ctx;
     tine_payload *payload;
     const char *class_name;
@@ -225,8 +225,8 @@ static bool by_reference(void *ctx, tine_object id) {
            tine_executor_fetch(w->executor, id, &payload, &class_name);
 }
 
-static tine_error context_object(tine_context *c, void *host, const char *class_name,
-                                 tine_payload *payload, tine_object *out) {
+static tine_error worker_object(tine_context *c, void *host, const char *class_name,
+                                tine_payload *payload, tine_object *out) {
     tine_worker *w = worker_of(c);
     tine_attempt *a = host;
     if (!a) return tine_error_set(TINE_ESTATE, "an object on a worker must come from a task");
@@ -235,8 +235,8 @@ static tine_error context_object(tine_context *c, void *host, const char *class_
     return e;
 }
 
-static tine_error context_object_payload(tine_context *c, tine_object id, tine_payload **payload,
-                                         char **class_name) {
+static tine_error worker_object_payload(tine_context *c, tine_object id, tine_payload **payload,
+                                        char **class_name) {
     tine_worker *w = worker_of(c);
     tine_attempt *a = w->current;
     const char *class;
@@ -270,7 +270,7 @@ void tine_worker_object_came(tine_worker *w, tine_object id, tine_error status, 
 
 /* ---- the rest of the table ---- */
 
-static void context_defer(tine_context *c, void (*fn)(void *arg), void *arg, void *host) {
+static void worker_defer(tine_context *c, void (*fn)(void *arg), void *arg, void *host) {
     tine_worker *w = worker_of(c);
     worker_callback *callback = malloc(sizeof *callback);
     if (!callback) {
@@ -283,15 +283,15 @@ static void context_defer(tine_context *c, void (*fn)(void *arg), void *arg, voi
     STAILQ_INSERT_TAIL(&w->callbacks, callback, entry);
 }
 
-static void instance_await(tine_context *c) {
+static void worker_instance_await(tine_context *c) {
     tine_worker *w = worker_of(c);
     STAILQ_INSERT_TAIL(&w->awaiting_instance, w->current, queue);
     tine_attempt_suspend(w->current);
 }
 
-static bool instance_may_await(tine_context *c) { return worker_of(c)->current; }
+static bool worker_instance_may_await(tine_context *c) { return worker_of(c)->current; }
 
-static void instance_made(tine_context *c) {
+static void worker_instance_made(tine_context *c) {
     tine_worker *w = worker_of(c);
     while (!STAILQ_EMPTY(&w->awaiting_instance)) {
         tine_attempt *a = STAILQ_FIRST(&w->awaiting_instance);
@@ -301,25 +301,25 @@ static void instance_made(tine_context *c) {
 }
 
 static const tine_context_ops worker_ops = {
-    .lock = context_no_lock,
-    .unlock = context_no_lock,
-    .admit = context_admit,
-    .submit = context_submit,
-    .hold = context_hold,
-    .unhold = context_unhold,
-    .wait = context_wait,
-    .defer = context_defer,
-    .object = context_object,
-    .object_payload = context_object_payload,
-    .instance_await = instance_await,
-    .instance_may_await = instance_may_await,
-    .instance_made = instance_made,
+    .lock = worker_no_lock,
+    .unlock = worker_no_lock,
+    .admit = worker_admit,
+    .submit = worker_submit,
+    .hold = worker_hold,
+    .unhold = worker_unhold,
+    .wait = worker_wait,
+    .defer = worker_defer,
+    .object = worker_object,
+    .object_payload = worker_object_payload,
+    .instance_await = worker_instance_await,
+    .instance_may_await = worker_instance_may_await,
+    .instance_made = worker_instance_made,
 };
 
 void tine_worker_context_init(tine_worker *w) {
     w->context.ops = &worker_ops;
-    w->context.encoder = (tine_encoder){by_reference, w};
-    w->context.decoder = (tine_decoder){put_value, NULL, w};
+    w->context.encoder = (tine_encoder){worker_by_reference, w};
+    w->context.decoder = (tine_decoder){worker_put_value, NULL, w};
     LIST_INIT(&w->attempts);
     STAILQ_INIT(&w->runnable);
     STAILQ_INIT(&w->awaiting_instance);

@@ -25,7 +25,9 @@ typedef enum tine_executor_action_kind {
     TINE_EXECUTOR_FORGET,
     TINE_EXECUTOR_CREDIT, /* forks that were refused with EAGAIN may try again */
     TINE_EXECUTOR_TRACE,  /* flags as in TINE_MSG_TRACE */
-    TINE_EXECUTOR_STOP,   /* the coordinator said so, or spoke nonsense (status EPROTO, text) */
+    /* the coordinator sent STOP, or it rejected this worker or broke the protocol: status
+     * EPROTO, text */
+    TINE_EXECUTOR_STOP,
 } tine_executor_action_kind;
 
 typedef struct tine_executor_action {
@@ -60,8 +62,7 @@ bool tine_executor_has_ready(const tine_executor *x);
  * what failed. */
 void tine_executor_done(tine_executor *x, uint64_t task, tine_error status, tine_payload *payload,
                         const char *text, uint64_t run_ns);
-/* A started task waits for futures. Calling it again before tine_executor_done is allowed and says
- * nothing new. */
+/* A started task waits for futures. Further calls before tine_executor_done have no effect. */
 void tine_executor_suspend(tine_executor *x, uint64_t task);
 /* A fork made by a started task. `ticket` (not 0, of no other open fork; on the wire: its seq)
  * comes back in exactly one COMPLETE. EAGAIN: the window is used up, wait for TINE_EXECUTOR_CREDIT.
@@ -76,8 +77,8 @@ tine_error tine_executor_put(tine_executor *x, uint64_t task, const char *class_
  * else OBJECT follows. */
 bool tine_executor_fetch(tine_executor *x, tine_object id, tine_payload **payload,
                          const char **class_name);
-void tine_executor_flush(
-    tine_executor *x); /* sends gathered SUSPEND reports; call it before waiting for input */
+/* Sends the gathered SUSPEND reports; to be called before waiting for input. */
+void tine_executor_flush(tine_executor *x);
 /* What is kept here now: all are 0 when nothing runs and the coordinator has dropped its
  * objects. */
 typedef struct tine_executor_stats {

@@ -1,20 +1,22 @@
-/* The executor's structures, shared by executor.c (tasks, forks, messages) and executor_objects.c
- * (objects and who waits for them). Small records come from calloc through tine_executor_alloc,
- * which ends the process without memory: the coordinator then runs the tasks elsewhere, which is
- * better than a worker that has lost one. */
+/* The executor's structures, shared by executor.c (tasks, forks, messages) and
+ * executor_objects.c (objects and what waits for them). Small records come from tine_must_alloc,
+ * which ends the process without memory: the coordinator then runs the tasks elsewhere. */
 #ifndef TINE_WORKERS_EXECUTOR_INTERNAL_H
 #define TINE_WORKERS_EXECUTOR_INTERNAL_H
+
+#include <sys/queue.h>
 
 #include "transport/base/idmap.h"
 #include "transport/base/ready.h"
 #include "transport/base/assert.h"
+#include "transport/base/ring.h"
 #include "workers/executor.h"
 
 typedef struct executor_task executor_task;
 typedef struct executor_object executor_object;
 
-/* What waits for objects: a task before it starts, a result before it is given out, an object whose
- * value mentions others. */
+/* What waits for objects: a task before it starts, a result before it completes its fork, an object
+ * whose value refers to others. */
 typedef struct executor_waiter {
     enum { WAITER_TASK, WAITER_RESULT, WAITER_OBJECT } kind;
     uint32_t missing;  /* objects not here yet, and one more while they are being counted */
@@ -28,17 +30,16 @@ struct executor_task {
     uint64_t id, flow, sent; /* sent: SUBMIT and OBJECT messages */
     uint32_t attempt;
     bool started, suspended;
-    char *name, *method;
-    tine_object object;
+    tine_target target; /* its texts lie behind the struct */
     tine_payload *payload;
-    executor_task *prev, *next;
+    LIST_ENTRY(executor_task) entry;
 };
 
 typedef struct executor_result { /* an answer that waits for the put values it mentions */
     executor_waiter waiter;
     uint64_t ticket;
     tine_payload *payload;
-    struct executor_result *prev, *next;
+    LIST_ENTRY(executor_result) entry;
 } executor_result;
 
 typedef enum executor_object_state {
@@ -58,7 +59,8 @@ struct executor_object {
     tine_payload *payload;
     executor_waiter **waiters;
     size_t n_waiters, room_waiters;
-    executor_object *prev, *next, *work;
+    LIST_ENTRY(executor_object) entry;
+    executor_object *work; /* next in the list of work of executor_settle */
 };
 
 typedef struct executor_fork { /* its ticket is its seq on the wire */
@@ -66,12 +68,16 @@ typedef struct executor_fork { /* its ticket is its seq on the wire */
     uint32_t free_next;
 } executor_fork;
 
+/* What an action points to and is freed when the next one is taken. */
+typedef struct executor_owned {
+    void *memory;
+    tine_payload *payload;
+    executor_object *object;
+} executor_owned;
+
 typedef struct executor_action {
     tine_executor_action a;
-    void *memory;
-    tine_payload *keeps;     /* a reference that goes with the action */
-    executor_object *object; /* FORGET: freed with the action */
-    bool owns_payload;
+    executor_owned owned;
 } executor_action;
 
 struct tine_executor {
@@ -83,41 +89,24 @@ struct tine_executor {
     uint64_t orders, puts;
     tine_idmap tasks, objects, open; /* open: ticket to slot + 1 in forks */
     tine_ready ready;
-    executor_task *task_first, *task_last;
-    executor_object *object_first, *object_last;
-    executor_result *result_first, *result_last;
+    LIST_HEAD(, executor_task) task_list;
+    LIST_HEAD(, executor_object) object_list;
+    LIST_HEAD(, executor_result) results;
     executor_fork *forks;
     size_t n_forks, room_forks;
-    uint32_t free_fork; /* slot + 1 */
-    uint64_t *suspends;
-    size_t n_suspensions, room_suspensions;
-    executor_action *ring;
-    size_t ring_room, ring_at, ring_n;
-    executor_action current;
+    uint32_t free_fork;  /* slot + 1 */
+    uint64_t *suspended; /* tasks not yet reported */
+    size_t n_suspended, room_suspended;
+    tine_ring actions;    /* of executor_action */
+    executor_owned taken; /* of the action that was taken last */
 };
 
-#define EXECUTOR_APPEND(FIRST, LAST, E)                                                            \
-    do {                                                                                           \
-        (E)->prev = (LAST);                                                                        \
-        (E)->next = NULL;                                                                          \
-        *((LAST) ? &(LAST)->next : &(FIRST)) = (E);                                                \
-        (LAST) = (E);                                                                              \
-    } while (0)
-#define EXECUTOR_UNLINK(FIRST, LAST, E)                                                            \
-    do {                                                                                           \
-        *((E)->prev ? &(E)->prev->next : &(FIRST)) = (E)->next;                                    \
-        *((E)->next ? &(E)->next->prev : &(LAST)) = (E)->prev;                                     \
-    } while (0)
-
 /* executor.c */
-void *tine_executor_alloc(size_t size);
-void *tine_executor_grow(void *array, size_t *room, size_t need, size_t item);
-char *tine_executor_copy(const char *text); /* NULL stays NULL */
 executor_action *tine_executor_push(tine_executor *x, tine_executor_action_kind kind);
 executor_action *tine_executor_send(tine_executor *x, tine_message_type type);
-void tine_executor_task_settled(tine_executor *x,
-                                executor_task *t); /* its objects are here, or one cannot be had */
-void tine_executor_result_settled(tine_executor *x, executor_result *r); /* likewise */
+/* The objects of t, or r, are here, or one cannot be had. */
+void tine_executor_task_settled(tine_executor *x, executor_task *t);
+void tine_executor_result_settled(tine_executor *x, executor_result *r);
 void tine_executor_task_free(tine_executor *x, executor_task *t);
 
 /* executor_objects.c */
@@ -127,8 +116,9 @@ void tine_executor_object_put(tine_executor *x, tine_object id, const char *clas
                               tine_payload *payload);
 void tine_executor_object_arrived(tine_executor *x, const tine_message *m);
 void tine_executor_object_dropped(tine_executor *x, tine_object id);
-void tine_executor_objects_stop(
-    tine_executor *x); /* whoever waits for a fetch is told that it will not come */
+/* Reports every fetch that is under way as cancelled. */
+void tine_executor_objects_stop(tine_executor *x);
+void tine_executor_objects_free(tine_executor *x);
 void tine_executor_object_free(executor_object *o);
 
 #endif

@@ -1,5 +1,5 @@
-/* What the worker's files share: worker.c (the loop), context.c (what a task's calls do), attempt.c (one run of a
- * task). */
+/* What the worker's files share: worker.c (the loop), context.c (what a task's calls do),
+ * attempt.c (one run of a task). */
 #ifndef TINE_WORKERS_INTERNAL_H
 #define TINE_WORKERS_INTERNAL_H
 
@@ -16,8 +16,8 @@ typedef struct tine_worker tine_worker;
 typedef struct tine_attempt tine_attempt;
 typedef STAILQ_HEAD(tine_attempt_queue, tine_attempt) tine_attempt_queue;
 
-/* One run of a task. It is in exactly one place: on its fiber, in `runnable`, or suspended and known to what will make it
- * runnable. */
+/* One run of a task. It is in exactly one place: on its fiber, in `runnable`, or suspended and
+ * known to what will make it runnable. */
 struct tine_attempt {
     STAILQ_ENTRY(tine_attempt) queue; /* runnable, awaiting an instance, or spare */
     LIST_ENTRY(tine_attempt) live;

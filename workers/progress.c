@@ -1,6 +1,6 @@
-/* See progress.h. While something large is under way the thread sleeps in the transport; else it wakes up every few
- * milliseconds, because a transport that its peers cannot wake (mpi between hosts) would poll on the core that the task
- * computes on. */
+/* See progress.h. While something large is under way the thread sleeps in the transport; else it
+ * wakes up every few milliseconds, because a transport that its peers cannot wake (mpi between
+ * hosts) would poll on the core that the task computes on. */
 #include "workers/progress.h"
 
 #include <string.h>
@@ -64,7 +64,7 @@ static bool sleep_until_due(tine_progress *p, unsigned seen, bool idle, int64_t 
     return go_on;
 }
 
-static void *progress_main(void *arg) {
+static void *worker_progress_main(void *arg) {
     tine_progress *p = arg;
     unsigned seen = atomic_load(&p->offers) - 1; /* the offer that it is started for is new to it */
     int64_t tick = TICK_NS, without_offer = 0, since_accept = 0;
@@ -87,7 +87,7 @@ static void *progress_main(void *arg) {
 
 static void progress_start(tine_progress *p) {
     p->tried = true;
-    p->started = tine_thread_start(&p->thread, "tine progress", progress_main, p) == 0;
+    p->started = tine_thread_start(&p->thread, "tine progress", worker_progress_main, p) == 0;
 }
 
 /* ---- the worker's thread ---- */
@@ -107,7 +107,8 @@ void tine_progress_offer(tine_progress *p) {
     atomic_fetch_add(&p->offers, 1);
     if (urgent) atomic_store(&p->urgent, true);
     atomic_store(&p->user, OFFERED);
-    /* The thread stores `idle` before it loads `offers`, so one of the two threads sees the other's store. */
+    /* The thread stores `idle` before it loads `offers`, so one of the two threads sees the
+     * other's store. */
     if (!urgent && !atomic_load(&p->idle)) return;
     pthread_mutex_lock(&p->lock);
     pthread_cond_broadcast(&p->changed);

@@ -1,14 +1,15 @@
 /* The progress thread of a worker: it keeps the link moving while a task computes.
  *
- * A large frame moves only by its sender's calls (transport.h): without them a result of 20 MB would not leave until the
- * worker's next task has ended, nor a nested fork's argument until its task waits. The link is still used by one thread
- * at a time. The worker's thread offers it for each stretch of a task and reclaims it afterwards, which is two atomic
- * operations unless the progress thread has accepted. That thread accepts at once when something large is under way,
- * else when it finds the same stretch running after a tick of some milliseconds. What it receives waits in the link's
- * queue; backlogs are sent as soon as there is room.
+ * A large frame moves only by its sender's calls (transport.h): without them a result of 20 MB
+ * would not leave until the worker's next task has ended, nor a nested fork's argument until its
+ * task waits. The link is still used by one thread at a time. The worker's thread offers it for
+ * each stretch of a task and reclaims it afterwards, which is two atomic operations unless the
+ * progress thread has accepted. That thread accepts at once when something large is under way, else
+ * when it finds the same stretch running after a tick of some milliseconds. What it receives waits
+ * in the link's queue; backlogs are sent as soon as there is room.
  *
- * Users' release callbacks are left to the worker's thread: the running task may hold a lock that they want for as long
- * as it computes. */
+ * Users' release callbacks are left to the worker's thread: the running task may hold a lock
+ * that they want for as long as it computes. */
 #ifndef TINE_WORKERS_PROGRESS_H
 #define TINE_WORKERS_PROGRESS_H
 
@@ -42,10 +43,11 @@ typedef struct tine_progress {
 
 /* The thread is started by the first offer. */
 void tine_progress_init(tine_progress *p, tine_link *link);
-/* From here until reclaim the worker's thread does not use the link. Where no thread can be started nothing moves
- * meanwhile. Does nothing after stop. */
+/* From here until reclaim the worker's thread does not use the link. Where no thread can be
+ * started nothing moves meanwhile. Does nothing after stop. */
 void tine_progress_offer(tine_progress *p);
-/* Blocks no longer than one call of the transport takes. Does nothing unless the link is offered. */
+/* Blocks no longer than one call of the transport takes. Does nothing unless the link is
+ * offered. */
 void tine_progress_reclaim(tine_progress *p);
 /* Reclaims the link for good, ends the thread and flushes backlogs. Accepts a zeroed object. */
 void tine_progress_stop(tine_progress *p);

@@ -1,9 +1,10 @@
 /* The worker's loop: receive, run, reply. See worker.h.
  *
- * Between two stretches of tasks it receives what has come; with nothing to run it blocks in the transport. Attempts that
- * can go on come before tasks that have not started, so that what has begun is finished first. A task that computes is
- * not interrupted: meanwhile the transport's own thread or library keeps the connection alive, and the progress thread
- * (progress.h) moves what is large. */
+ * Between two stretches of tasks it receives what has come; with nothing to run it blocks in the
+ * transport. Attempts that can go on come before tasks that have not started, so that what has
+ * begun is finished first. A task that computes is not interrupted: meanwhile the transport's
+ * own thread or library keeps the connection alive, and the progress thread (progress.h) moves
+ * what is large. */
 #include "workers/worker.h"
 
 #include <errno.h>
@@ -86,30 +87,31 @@ void tine_worker_act(tine_worker *w) {
 
 /* ---- from the link ---- */
 
-static void on_up(void *ctx, tine_peer peer) {
+static void worker_on_up(void *ctx, tine_peer peer) {
     (void)peer;
     ((tine_worker *)ctx)->up = true;
 }
 
-static void on_message(void *ctx, tine_peer peer, const tine_message *m) {
+static void worker_on_message(void *ctx, tine_peer peer, const tine_message *m) {
     tine_worker *w = ctx;
     (void)peer;
     /* the executor looks at the time of a PING alone */
     tine_executor_message(w->executor, m, m->type == TINE_MSG_PING ? tine_clock_ns() : 0);
 }
 
-static void on_invalid(void *ctx, tine_peer peer, tine_error e, const char *why) {
+static void worker_on_invalid(void *ctx, tine_peer peer, tine_error e, const char *why) {
     (void)peer;
     worker_stop(ctx, e, why);
 }
 
-static void on_lost(void *ctx, tine_peer peer, bool bad, const char *reason) {
+static void worker_on_lost(void *ctx, tine_peer peer, bool bad, const char *reason) {
     (void)peer, (void)bad;
     tine_worker_act(ctx); /* what came before counts: most often STOP */
     worker_stop(ctx, TINE_ELOST, reason);
 }
 
-static const tine_link_handler worker_events = {on_up, on_message, on_invalid, on_lost};
+static const tine_link_handler worker_events = {worker_on_up, worker_on_message, worker_on_invalid,
+                                                worker_on_lost};
 
 static void worker_receive(tine_worker *w) {
     if (tine_link_receive(&w->link) < 0) worker_stop(w, TINE_EIO, "the transport is broken");
@@ -118,7 +120,7 @@ static void worker_receive(tine_worker *w) {
 /* ---- one turn ---- */
 
 /* Wakes attempts whose wait has timed out; when the next one does. */
-static int64_t wake_timed_out(tine_worker *w) {
+static int64_t worker_wake_timed_out(tine_worker *w) {
     if (w->n_timed == 0) return INT64_MAX;
     int64_t now = tine_clock_ns(), next = INT64_MAX;
     tine_attempt *a;
@@ -134,7 +136,7 @@ static int64_t wake_timed_out(tine_worker *w) {
 }
 
 /* What a callback forks or puts is its task's; what else it makes is released with it. */
-static bool run_callback(tine_worker *w) {
+static bool worker_run_callback(tine_worker *w) {
     worker_callback *callback = STAILQ_FIRST(&w->callbacks);
     if (!callback) return false;
     STAILQ_REMOVE_HEAD(&w->callbacks, entry);
@@ -152,7 +154,7 @@ static bool run_callback(tine_worker *w) {
 }
 
 /* False when none is ready. */
-static bool start_task(tine_worker *w) {
+static bool worker_start_task(tine_worker *w) {
     tine_executor_task task;
     if (w->stopping || !tine_executor_start(w->executor, &task)) return false;
     if (tine_attempt_start(w, &task) != TINE_OK)
@@ -162,7 +164,7 @@ static bool start_task(tine_worker *w) {
 }
 
 /* Runs one stretch of one attempt; false when there is none. */
-static bool run_attempt(tine_worker *w) {
+static bool worker_run_attempt(tine_worker *w) {
     tine_attempt *a = STAILQ_FIRST(&w->runnable);
     if (!a) return false;
     STAILQ_REMOVE_HEAD(&w->runnable, queue);
@@ -172,14 +174,14 @@ static bool run_attempt(tine_worker *w) {
     return true;
 }
 
-static void worker_serve(tine_worker *w) {
+static void worker_loop(tine_worker *w) {
     while (!w->stopping || !STAILQ_EMPTY(&w->runnable)) {
         worker_receive(w);
         tine_worker_act(w);
-        int64_t next = wake_timed_out(w);
-        bool did = run_callback(w);
-        if (STAILQ_EMPTY(&w->runnable)) did |= start_task(w);
-        did |= run_attempt(w);
+        int64_t next = worker_wake_timed_out(w);
+        bool did = worker_run_callback(w);
+        if (STAILQ_EMPTY(&w->runnable)) did |= worker_start_task(w);
+        did |= worker_run_attempt(w);
         if (!did) tine_executor_flush(w->executor);
         tine_worker_act(w);
         if (did || !STAILQ_EMPTY(&w->runnable) || !STAILQ_EMPTY(&w->callbacks) || w->stopping)
@@ -191,7 +193,7 @@ static void worker_serve(tine_worker *w) {
 
 /* ---- life ---- */
 
-static tine_error make_executor(tine_worker *w, const tine_worker_config *config) {
+static tine_error worker_make_executor(tine_worker *w, const tine_worker_config *config) {
     char host[256] = "";
     gethostname(host, sizeof host - 1);
     tine_hello hello = {.version = TINE_PROTOCOL_VERSION,
@@ -212,14 +214,15 @@ static tine_error make_executor(tine_worker *w, const tine_worker_config *config
     return e;
 }
 
-/* Dropping a suspended attempt leaks what its stack owns, which matters where the worker is a thread of a process that
- * lives on. So every future is cancelled first, and attempts run to their ends; those that still wait are dropped. */
-static void end_attempts(tine_worker *w) {
+/* Dropping a suspended attempt leaks what its stack owns, which matters where the worker is a
+ * thread of a process that lives on. So every future is cancelled first, and attempts run to
+ * their ends; those that still wait are dropped. */
+static void worker_end_attempts(tine_worker *w) {
     tine_worker_forks_drop(w);
     for (uint64_t ticket = 1; ticket <= w->last_ticket && w->tickets.n > 0; ticket++)
         if (tine_idmap_get(&w->tickets, ticket))
             tine_worker_complete(w, ticket, TINE_ECANCELED, NULL, "the coordinator has stopped");
-    while (run_callback(w) || run_attempt(w)) {
+    while (worker_run_callback(w) || worker_run_attempt(w)) {
     }
     while (!LIST_EMPTY(&w->attempts)) tine_attempt_drop(LIST_FIRST(&w->attempts));
     tine_attempt_spare_free(w);
@@ -228,7 +231,7 @@ static void end_attempts(tine_worker *w) {
 static tine_error worker_finish(tine_worker *w) {
     tine_progress_stop(&w->progress);
     tine_link_close(&w->link);
-    end_attempts(w);
+    worker_end_attempts(w);
     tine_worker_context_fini(w);
     tine_idmap_fini(&w->tickets);
     tine_executor_free(w->executor);
@@ -270,10 +273,10 @@ tine_error tine_worker_run(const tine_worker_config *config) {
     tine_current.context = &w->context;
     if (worker_connect(w, config)) {
         tine_error e = tine_fiber_pool_new(&w->fibers, config->stack_size, 0);
-        if (e == TINE_OK) e = make_executor(w, config);
+        if (e == TINE_OK) e = worker_make_executor(w, config);
         if (e != TINE_OK) worker_stop(w, e, tine_error_message());
         worker_await_up(w);
-        worker_serve(w);
+        worker_loop(w);
     }
     tine_current.context = NULL;
     return worker_finish(w);

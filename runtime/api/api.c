@@ -1,5 +1,6 @@
-/* The public calls that wait, read results, and make objects; each goes to the context of the calling thread. Forking is
- * in fork.c, values are in value/value.c, starting and stopping in launch/init.c. */
+/* The public calls that wait, read results, and make objects; each goes to the context of the
+ * calling thread. Forking is in fork.c, values are in value/value.c, starting and stopping in
+ * launch/init.c. */
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,8 +50,9 @@ static void lock_context(tine_context **held, tine_context *c) {
 
 static void unlock_context(tine_context **held) { lock_context(held, NULL); }
 
-/* Waits for all (or any) of n futures. *held: the context whose lock the caller holds afterwards, or NULL; the futures'
- * own unless they were done before, which may be futures of several. */
+/* Waits for all (or any) of n futures. *held: the context whose lock the caller holds
+ * afterwards, or NULL; the futures' own unless they were done before, which may be futures of
+ * several. */
 static tine_error wait_locked(tine_future *const *f, size_t n, bool any, int64_t deadline,
                               tine_context **held) {
     size_t done = 0;
@@ -154,7 +156,7 @@ typedef struct callback {
     void *host;
 } callback;
 
-static void run_callback(void *arg) {
+static void callback_run(void *arg) {
     callback *cb = arg;
     tine_context *c = cb->future->context;
     cb->fn(cb->future, cb->ctx);
@@ -169,7 +171,7 @@ static void run_callback(void *arg) {
 
 static void callback_due(tine_waiter *w, tine_future *f) {
     callback *cb = (callback *)w;
-    f->context->ops->defer(f->context, run_callback, cb, cb->host);
+    f->context->ops->defer(f->context, callback_run, cb, cb->host);
 }
 
 tine_error tine_then(tine_future *f, void (*fn)(tine_future *f, void *ctx), void *ctx) {

@@ -1,9 +1,10 @@
-/* Where the public calls go: the coordinator (coordinator/context.c) or the worker (workers/worker_context.c) that the
- * calling thread belongs to.
+/* Where the public calls go: the coordinator (coordinator/context.c) or the worker
+ * (workers/worker_context.c) that the calling thread belongs to.
  *
- * The public functions in api.c and fork.c know only this table, so `fork` and `wait` mean the same in the program and
- * inside a task. A context's futures are touched only under its lock (on a worker, which is one thread, lock and unlock
- * do nothing). Where an operation waits, it releases the lock meanwhile. */
+ * The public functions in api.c and fork.c know only this table, so `fork` and `wait` mean the
+ * same in the program and inside a task. A context's futures are touched only under its lock (on
+ * a worker, which is one thread, lock and unlock do nothing). Where an operation waits, it
+ * releases the lock meanwhile. */
 #ifndef TINE_RUNTIME_API_CONTEXT_H
 #define TINE_RUNTIME_API_CONTEXT_H
 
@@ -24,25 +25,28 @@ typedef struct tine_context_ops {
 
     /* Before submit: waits while too much is pending. EAGAIN at once if !may_wait; ESTATE. */
     tine_error (*admit)(tine_context *c, bool may_wait);
-    /* Submits a fork. On TINE_OK `f` will be completed exactly once, and the context holds a reference until then.
-     * Errors: ENOMEM, ESTATE, ECANCELED, EINVAL (an object that is gone). */
+    /* Submits a fork. On TINE_OK `f` will be completed exactly once, and the context holds a
+     * reference until then. Errors: ENOMEM, ESTATE, ECANCELED, EINVAL (an object that is gone). */
     tine_error (*submit)(tine_context *c, tine_future *f, void *host, const tine_target *target,
                          uint32_t flags, tine_payload *payload);
-    /* The task `host` has one more (less) fork that is kept back for its arguments, or callback to come; it does not end
-     * before none is left. Never called with a NULL host; NULL where there are no tasks. */
+    /* The task `host` has one more (less) fork that is kept back for its arguments, or callback
+     * to come; it does not end before none is left. Never called with a NULL host; NULL where
+     * there are no tasks. */
     void (*hold)(tine_context *c, void *host);
     void (*unhold)(tine_context *c, void *host);
 
     /* ---- waiting; with the lock ---- */
 
-    /* Blocks until all (or any) of n futures are done, or `deadline` (monotonic ns; INT64_MAX: none) has passed. Errors:
-     * ETIMEDOUT, ESTATE (in a callback, which cannot wait), ECANCELED, ENOMEM. */
+    /* Blocks until all (or any) of n futures are done, or `deadline` (monotonic ns; INT64_MAX:
+     * none) has passed. Errors: ETIMEDOUT, ESTATE (in a callback, which cannot wait), ECANCELED,
+     * ENOMEM. */
     tine_error (*wait)(tine_context *c, tine_future *const *f, size_t n, bool any,
                        int64_t deadline);
-    /* What has become of a future that is not done, malloc'ed; NULL where it is not known. May be NULL. */
+    /* What has become of a future that is not done, malloc'ed; NULL where it is not known. May
+     * be NULL. */
     char *(*describe)(tine_context *c, const tine_future *f);
-    /* fn(arg) is called soon, by the thread that runs this context's event loop, without the lock; what it forks is
-     * forked by `host`. */
+    /* fn(arg) is called soon, by the thread that runs this context's event loop, without the
+     * lock; what it forks is forked by `host`. */
     void (*defer)(tine_context *c, void (*fn)(void *arg), void *arg, void *host);
 
     /* ---- objects ---- */
@@ -50,20 +54,23 @@ typedef struct tine_context_ops {
     /* With the lock: makes an object. class_name NULL: a put value. */
     tine_error (*object)(tine_context *c, void *host, const char *class_name, tine_payload *payload,
                          tine_object *out);
-    /* Without the lock: the class and the payload (a new reference) of an object; a worker may wait for it to arrive. */
+    /* Without the lock: the class and the payload (a new reference) of an object; a worker may
+     * wait for it to arrive. */
     tine_error (*object_payload)(tine_context *c, tine_object id, tine_payload **payload,
                                  char **class_name);
-    /* With the lock: whether nothing holds the object any more. NULL where tine_instance_forget is called instead. */
+    /* With the lock: whether nothing holds the object any more. NULL where tine_instance_forget
+     * is called instead. */
     bool (*object_gone)(tine_context *c, tine_object id);
 
     /* ---- instances of modules that another call is making; with the lock ---- */
 
     void (*instance_await)(tine_context *c); /* blocks until instance_made; may return early */
-    bool (*instance_may_await)(
-        tine_context *c); /* not in a callback, whose thread runs the others */
+    /* False in a callback, whose thread runs the other calls. */
+    bool (*instance_may_await)(tine_context *c);
     void (*instance_made)(tine_context *c);
 
-    /* The owner has let go and the last future is gone: frees the context. NULL: no future outlives it. */
+    /* The owner has let go and the last future is gone: frees the context. NULL: no future
+     * outlives it. */
     void (*free)(tine_context *c);
 } tine_context_ops;
 

@@ -1,8 +1,9 @@
 /* tine_fork: from a call's arguments to a task that is submitted to its context.
  *
- * Futures among the arguments, or inside them, are resolved here: the fork is held until they are done, then their values
- * take their places and the call is encoded. So no future ever travels, and a task's arguments are complete when it
- * starts. Arguments are walked once to find futures, before the lock is taken; the lock is taken once. */
+ * Futures among the arguments, or inside them, are resolved here: the fork is held until they
+ * are done, then their values take their places and the call is encoded. So no future ever
+ * travels, and a task's arguments are complete when it starts. Arguments are walked once to find
+ * futures, before the lock is taken; the lock is taken once. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,5 +1,6 @@
-/* Futures. One is completed exactly once, by its context, with the lock held; its waiters are then called in the order in
- * which they began to wait. The result stays encoded until it is asked for. */
+/* Futures. One is completed exactly once, by its context, with the lock held; its waiters are
+ * then called in the order in which they began to wait. The result stays encoded until it is
+ * asked for. */
 #ifndef TINE_RUNTIME_API_FUTURE_H
 #define TINE_RUNTIME_API_FUTURE_H
 
@@ -11,9 +12,9 @@
 
 struct tine_context;
 
-/* Embedded in what waits. fn is called once, with the context's lock held, after the waiter was taken off the list. The
- * waiters of a future that is completed inside fn are called after fn has returned: chains of dependent futures of any
- * length need no stack. */
+/* Embedded in what waits. fn is called once, with the context's lock held, after the waiter was
+ * taken off the list. The waiters of a future that is completed inside fn are called after fn
+ * has returned: chains of dependent futures of any length need no stack. */
 typedef struct tine_waiter {
     struct tine_waiter *next;
     tine_future *future; /* while fn is due: holds a reference */
@@ -36,10 +37,12 @@ struct tine_future {
 
 /* A pending future of context c; one reference, in no pool. NULL: no memory. */
 tine_future *tine_future_new(struct tine_context *c);
-/* With the lock. Takes over `payload`; copies `text`. The context then drops the reference of its own. */
+/* With the lock. Takes over `payload`; copies `text`. The context then drops the reference of
+ * its own. */
 void tine_future_complete(tine_future *f, tine_error status, tine_payload *payload,
                           const char *text);
-/* Drops a reference of the library's own: tine_release would remove the maker's from a task's pool. Accepts NULL. */
+/* Drops a reference of the library's own: tine_release would remove the maker's from a task's
+ * pool. Accepts NULL. */
 static inline void tine_future_unref(tine_future *f) { tine_handle_unref((tine_handle *)f); }
 static inline bool tine_future_is_done(const tine_future *f) {
     return atomic_load_explicit(&((tine_future *)f)->done, memory_order_acquire) != 0;

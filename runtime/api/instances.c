@@ -1,6 +1,7 @@
-/* Instances of modules: see instances.h. A process has few (a few hundred at most), so they are in a list, the one used
- * last in front. An instance is in the list while it is made, in the state MAKING: other calls that need it wait, since
- * `init` may take long, may fork and wait itself, and must run once. */
+/* Instances of modules: see instances.h. A process has few (a few hundred at most), so they are
+ * in a list, the one used last in front. An instance is in the list while it is made, in the
+ * state MAKING: other calls that need it wait, since `init` may take long, may fork and wait
+ * itself, and must run once. */
 #include "runtime/api/instances.h"
 
 #include <stdlib.h>
@@ -108,8 +109,8 @@ static tine_error instance_add(tine_context *c, tine_object id, void *host, inst
     return e;
 }
 
-/* With the lock, which it releases meanwhile: one use of the instance, which is made if need be. On an error the use
- * has ended. */
+/* With the lock, which it releases meanwhile: one use of the instance, which is made if need be.
+ * On an error the use has ended. */
 static tine_error instance_enter(tine_context *c, tine_object id, void *host, instance **out) {
     instance **at = instance_place(c->instances, id), *i = *at;
     if (!i) return instance_add(c, id, host, out);

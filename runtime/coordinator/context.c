@@ -1,43 +1,42 @@
-/* The coordinator as a context: what fork and wait do in the user's program. See context.h for the contract of each
- * operation, objects.c for puts and modules. */
+/* The coordinator as a context: what fork and wait do in the user's program. See context.h for
+ * the contract of each operation, objects.c for puts and modules. */
 #include <stdlib.h>
 
 #include "runtime/coordinator/internal.h"
 #include "runtime/trace/trace.h"
 #include "transport/base/clock.h"
 
-static tine_coordinator *coordinator_of(tine_context *c) { return (tine_coordinator *)c; }
-
-static void context_lock(tine_context *c) { tine_coordinator_lock(coordinator_of(c)); }
-static void context_unlock(tine_context *c) { tine_coordinator_unlock(coordinator_of(c)); }
+static void coordinator_lock(tine_context *c) { tine_coordinator_lock(coordinator_of(c)); }
+static void coordinator_unlock(tine_context *c) { tine_coordinator_unlock(coordinator_of(c)); }
 
 /* ---- fork ---- */
 
-static bool has_room(void *arg) {
+static bool coordinator_has_room(void *arg) {
     tine_coordinator *c = arg;
     tine_scheduler_stats s;
     tine_scheduler_stats_get(c->scheduler, &s);
     return s.ready < c->max_pending && s.ready_bytes < c->max_pending_bytes;
 }
 
-static tine_error context_admit(tine_context *context, bool may_wait) {
+static tine_error coordinator_admit(tine_context *context, bool may_wait) {
     tine_coordinator *c = coordinator_of(context);
     tine_coordinator_preempt(c);
     if (c->stopping) return tine_coordinator_over();
-    if (has_room(c)) return TINE_OK;
+    if (coordinator_has_room(c)) return TINE_OK;
     if (!may_wait) {
         tine_coordinator_poll(c); /* a program may try in a loop */
-        return has_room(c) ? TINE_OK
-                           : tine_error_set(TINE_EAGAIN,
-                                            "%zu tasks have not started yet (TINE_MAX_PENDING)",
-                                            c->max_pending);
+        return coordinator_has_room(c)
+                   ? TINE_OK
+                   : tine_error_set(TINE_EAGAIN,
+                                    "%zu tasks have not started yet (TINE_MAX_PENDING)",
+                                    c->max_pending);
     }
-    tine_error e = tine_coordinator_until(c, has_room, c, INT64_MAX);
+    tine_error e = tine_coordinator_until(c, coordinator_has_room, c, INT64_MAX);
     return e == TINE_ESTATE ? TINE_OK : e; /* a callback cannot wait: the limit gives way */
 }
 
-static tine_error context_submit(tine_context *context, tine_future *f, void *host,
-                                 const tine_target *t, uint32_t flags, tine_payload *payload) {
+static tine_error coordinator_submit(tine_context *context, tine_future *f, void *host,
+                                     const tine_target *t, uint32_t flags, tine_payload *payload) {
     (void)host;
     tine_coordinator *c = coordinator_of(context);
     if (c->stopping) return tine_coordinator_over();
@@ -76,8 +75,8 @@ static bool are_done(void *arg) {
     return a->at == a->n;
 }
 
-static tine_error context_wait(tine_context *context, tine_future *const *f, size_t n, bool any,
-                               int64_t deadline) {
+static tine_error coordinator_wait(tine_context *context, tine_future *const *f, size_t n, bool any,
+                                   int64_t deadline) {
     awaited a = {f, n, 0, any};
     int64_t began = tine_trace_begin();
     tine_error e = tine_coordinator_until(coordinator_of(context), are_done, &a, deadline);
@@ -89,46 +88,46 @@ static tine_error context_wait(tine_context *context, tine_future *const *f, siz
     return e;
 }
 
-static char *context_describe(tine_context *c, const tine_future *f) {
+static char *coordinator_describe(tine_context *c, const tine_future *f) {
     return tine_scheduler_describe(coordinator_of(c)->scheduler, f->ticket);
 }
 
 /* ---- the rest of the table ---- */
 
-static void context_defer(tine_context *c, void (*fn)(void *arg), void *arg, void *host) {
+static void coordinator_defer(tine_context *c, void (*fn)(void *arg), void *arg, void *host) {
     (void)host;
     tine_coordinator_defer(coordinator_of(c), fn, arg);
 }
 
-static void instance_await(tine_context *context) {
+static void coordinator_instance_await(tine_context *context) {
     tine_coordinator *c = coordinator_of(context);
     pthread_cond_wait(&c->instance_made, &c->lock);
 }
 
-static bool instance_may_await(tine_context *c) {
+static bool coordinator_instance_may_await(tine_context *c) {
     (void)c;
     return !tine_coordinator_in_callback();
 }
 
-static void instance_made(tine_context *c) {
+static void coordinator_instance_made(tine_context *c) {
     pthread_cond_broadcast(&coordinator_of(c)->instance_made);
 }
 
-static void context_free(tine_context *c) { tine_coordinator_delete(coordinator_of(c)); }
+static void coordinator_free(tine_context *c) { tine_coordinator_delete(coordinator_of(c)); }
 
 const tine_context_ops tine_coordinator_ops = {
-    .lock = context_lock,
-    .unlock = context_unlock,
-    .admit = context_admit,
-    .submit = context_submit,
-    .wait = context_wait,
-    .describe = context_describe,
+    .lock = coordinator_lock,
+    .unlock = coordinator_unlock,
+    .admit = coordinator_admit,
+    .submit = coordinator_submit,
+    .wait = coordinator_wait,
+    .describe = coordinator_describe,
     .object = tine_coordinator_object,
     .object_payload = tine_coordinator_object_payload,
     .object_gone = tine_coordinator_object_gone,
-    .defer = context_defer,
-    .instance_await = instance_await,
-    .instance_may_await = instance_may_await,
-    .instance_made = instance_made,
-    .free = context_free,
+    .defer = coordinator_defer,
+    .instance_await = coordinator_instance_await,
+    .instance_may_await = coordinator_instance_may_await,
+    .instance_made = coordinator_instance_made,
+    .free = coordinator_free,
 };

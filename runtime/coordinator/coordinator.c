@@ -8,7 +8,8 @@
 #include "transport/base/clock.h"
 #include "transport/base/thread.h"
 
-/* Objects that coordinators of this process have made: a handle that outlives one must mean nothing to the next. */
+/* Objects that coordinators of this process have made: a handle that outlives one must mean
+ * nothing to the next. */
 static uint64_t objects_made;
 
 tine_error tine_coordinator_over(void) {
@@ -24,7 +25,7 @@ tine_error tine_coordinator_refused(tine_error e, const char *what) {
 
 /* ---- making ---- */
 
-static void init_locks(tine_coordinator *c) {
+static void coordinator_init_locks(tine_coordinator *c) {
     pthread_mutex_init(&c->lock, NULL);
     pthread_mutex_init(&c->handles_lock, NULL);
     tine_cond_init(&c->changed);
@@ -32,8 +33,8 @@ static void init_locks(tine_coordinator *c) {
     tine_cond_init(&c->instance_made);
 }
 
-static tine_error make_scheduler(tine_coordinator *c, const tine_settings *s, int expected,
-                                 bool workers_return) {
+static tine_error coordinator_make_scheduler(tine_coordinator *c, const tine_settings *s,
+                                             int expected, bool workers_return) {
     tine_scheduler_config config = {.expected_workers = (uint32_t)expected,
                                     .max_attempts = 1 + (uint32_t)s->retries,
                                     .workers_return = workers_return,
@@ -49,7 +50,7 @@ tine_error tine_coordinator_new(tine_coordinator **out, const tine_settings *s,
         return tine_error_set(TINE_ENOMEM, "no memory for a coordinator");
     }
     tine_link_init(&c->link, transport, &tine_coordinator_events, c);
-    init_locks(c);
+    coordinator_init_locks(c);
     STAILQ_INIT(&c->callbacks);
     LIST_INIT(&c->deaths);
     c->max_pending = s->max_pending;
@@ -57,7 +58,7 @@ tine_error tine_coordinator_new(tine_coordinator **out, const tine_settings *s,
     c->context.ops = &tine_coordinator_ops;
     atomic_store(&c->context.refs, 1);
     tine_coordinator_objects_init(c);
-    tine_error e = make_scheduler(c, s, expected, workers_return);
+    tine_error e = coordinator_make_scheduler(c, s, expected, workers_return);
     if (e == TINE_OK) e = tine_coordinator_progress_start(c);
     if (e == TINE_OK)
         *out = c;
@@ -111,7 +112,7 @@ uint64_t tine_coordinator_completed(tine_coordinator *c) {
 
 /* ---- the end ---- */
 
-static void stop_progress(tine_coordinator *c) {
+static void coordinator_stop_progress(tine_coordinator *c) {
     tine_coordinator_lock(c);
     c->stopping = true;
     pthread_cond_signal(&c->progress_due);
@@ -123,7 +124,7 @@ static void stop_progress(tine_coordinator *c) {
 
 void tine_coordinator_stop(tine_coordinator *c, double seconds) {
     int64_t deadline = tine_clock_ns() + (int64_t)(seconds * 1e9), next;
-    stop_progress(c);
+    coordinator_stop_progress(c);
     tine_scheduler_stop(c->scheduler);
     tine_coordinator_work(c, &next);
     while (tine_link_has_backlog(&c->link) && tine_clock_ns() < deadline)
@@ -137,7 +138,7 @@ void tine_coordinator_stop(tine_coordinator *c, double seconds) {
 }
 
 /* Frees all but the locks, which futures that are asked later still take. */
-static void clear(tine_coordinator *c) {
+static void coordinator_clear(tine_coordinator *c) {
     tine_link_fini(&c->link);
     if (c->scheduler) tine_coordinator_count_handles(c);
     tine_scheduler_free(c->scheduler);
@@ -153,12 +154,12 @@ void tine_coordinator_free(tine_coordinator *c) {
     tine_scheduler_stats s;
     tine_scheduler_stats_get(c->scheduler, &s);
     objects_made = s.objects_made;
-    clear(c);
+    coordinator_clear(c);
     tine_context_unref(&c->context);
 }
 
 void tine_coordinator_delete(tine_coordinator *c) {
-    clear(c);
+    coordinator_clear(c);
     free(c->handles);
     pthread_cond_destroy(&c->instance_made);
     pthread_cond_destroy(&c->changed);

@@ -1,14 +1,14 @@
-/* The coordinator of a process: the scheduler, which does no I/O, joined to a link, and the context (api/context.h)
- * through which the program's calls reach it.
+/* The coordinator of a process: the scheduler, which does no I/O, joined to a link, and the context
+ * (api/context.h) through which the program's calls reach it.
  *
- * One lock guards everything. The event loop (receive, tell the scheduler, carry out its actions) is run by one thread
- * at a time, which releases the lock only to block in the transport and to run callbacks. A thread inside tine_wait runs
- * the loop itself, so that a reply does not cost a thread switch. When no thread has run the loop for a tick, the
- * progress thread does, so that nested forks go on while the program computes; it stops as soon as another thread wants
- * to run it.
+ * One lock guards everything. The event loop (receive, tell the scheduler, carry out its actions)
+ * is run by one thread at a time, which releases the lock only to block in the transport and to run
+ * callbacks. A thread inside tine_wait runs the loop itself, so that a reply does not cost a thread
+ * switch. When no thread has run the loop for a tick, the progress thread does, so that nested
+ * forks go on while the program computes; it stops as soon as another thread wants to run it.
  *
- * Lock order: the coordinator's lock, then the lock of the list of changed handles. Values may be released under the
- * coordinator's lock. */
+ * Lock order: the coordinator's lock, then the lock of the list of changed handles. Values may
+ * be released under the coordinator's lock. */
 #ifndef TINE_RUNTIME_COORDINATOR_COORDINATOR_H
 #define TINE_RUNTIME_COORDINATOR_COORDINATOR_H
 
@@ -17,35 +17,41 @@
 
 typedef struct tine_coordinator tine_coordinator;
 
-/* Takes over the transport (also on an error) and starts the progress thread. `expected`: workers that count as all, see
- * scheduler.h; `workers_return`: more may come, or lost ones come back. */
+/* Takes over the transport (also on an error) and starts the progress thread. `expected`:
+ * workers that count as all, see scheduler.h; `workers_return`: more may come, or lost ones come
+ * back. */
 tine_error tine_coordinator_new(tine_coordinator **out, const tine_settings *s,
                                 tine_transport *transport, int expected, bool workers_return);
-/* Installs it as the process's context, waits until n workers have joined. ETIMEDOUT with a sentence. */
+/* Installs it as the process's context, waits until n workers have joined. ETIMEDOUT with a
+ * sentence. */
 tine_error tine_coordinator_open(tine_coordinator *c, int n, double seconds);
 int tine_coordinator_workers(tine_coordinator *c);
 uint64_t tine_coordinator_completed(tine_coordinator *c); /* tasks */
 
 /* From here on all processes record, workers that join later too. */
 tine_error tine_coordinator_trace_start(tine_coordinator *c);
-/* Gathers what was recorded (waits at most `seconds` for workers that compute) and writes the file. */
+/* Gathers what was recorded (waits at most `seconds` for workers that compute) and writes the
+ * file. */
 tine_error tine_coordinator_trace_write(tine_coordinator *c, const char *path, double seconds);
 
-/* From any thread: the local worker of this pid has ended, and why ("was killed by signal 9 (SIGKILL)"). Its tasks fail
- * or are run again once the transport has delivered what it had sent before. */
+/* From any thread: the local worker of this pid has ended, and why ("was killed by signal 9
+ * (SIGKILL)"). Its tasks fail or are run again once the transport has delivered what it had sent
+ * before. */
 void tine_coordinator_worker_died(tine_coordinator *c, uint32_t pid, const char *reason);
-/* fn(pid, token) is called, with the lock, when a local worker's connection is lost but nobody has reported its end: it
- * is stopped, or stuck, and has to be killed so that another can take its place. Set before workers join. */
+/* fn(pid, token) is called, with the lock, when a local worker's connection is lost but nobody
+ * has reported its end: it is stopped, or stuck, and has to be killed so that another can take
+ * its place. Set before workers join. */
 void tine_coordinator_on_unreachable(tine_coordinator *c,
                                      void (*fn)(uint32_t pid, const char *token));
 /* From any thread: no further local worker will be started, and why. */
 void tine_coordinator_workers_gone(tine_coordinator *c, const char *reason);
 
-/* Is the calling thread running a callback? Then it runs the event loop, and must not wait for it. */
+/* Is the calling thread running a callback? Then it runs the event loop, and must not wait for
+ * it. */
 bool tine_coordinator_in_callback(void);
 
-/* Tells workers to stop, completes what is pending, waits at most `seconds` for frames to leave. The context is taken
- * away. */
+/* Tells workers to stop, completes what is pending, waits at most `seconds` for frames to leave.
+ * The context is taken away. */
 void tine_coordinator_stop(tine_coordinator *c, double seconds);
 /* After stop. Futures that the program still holds keep the context. Accepts NULL. */
 void tine_coordinator_free(tine_coordinator *c);

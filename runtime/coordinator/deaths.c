@@ -1,6 +1,6 @@
-/* Deaths of local workers. The supervisor knows why a process ended, the transport knows when the last of what it sent
- * has arrived. Its tasks are settled when both have reported, or the second report is overdue, so that finished work
- * counts and errors name the signal. */
+/* Deaths of local workers. The supervisor knows why a process ended, the transport knows when
+ * the last of what it sent has arrived. Its tasks are settled when both have reported, or the
+ * second report is overdue, so that finished work counts and errors name the signal. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,5 @@
-/* What the event loop moves: events of the link to the scheduler, actions of the scheduler to the link and to futures. */
+/* What the event loop moves: events of the link to the scheduler, actions of the scheduler to
+ * the link and to futures. */
 #include "runtime/coordinator/internal.h"
 #include "transport/base/assert.h"
 #include "transport/base/clock.h"
@@ -6,12 +7,12 @@
 
 /* ---- from the link ---- */
 
-static void on_up(void *ctx, tine_peer peer) {
+static void coordinator_on_up(void *ctx, tine_peer peer) {
     tine_coordinator *c = ctx;
     tine_scheduler_peer_up(c->scheduler, peer, tine_clock_ns());
 }
 
-static void on_message(void *ctx, tine_peer peer, const tine_message *m) {
+static void coordinator_on_message(void *ctx, tine_peer peer, const tine_message *m) {
     tine_coordinator *c = ctx;
     if (m->type == TINE_MSG_PONG || m->type == TINE_MSG_EVENTS) {
         if (c->listener) c->listener(c->listener_arg, peer, m);
@@ -21,13 +22,13 @@ static void on_message(void *ctx, tine_peer peer, const tine_message *m) {
     tine_scheduler_message(c->scheduler, peer, m, m->type == TINE_MSG_HELLO ? tine_clock_ns() : 0);
 }
 
-static void on_invalid(void *ctx, tine_peer peer, tine_error e, const char *why) {
+static void coordinator_on_invalid(void *ctx, tine_peer peer, tine_error e, const char *why) {
     tine_coordinator *c = ctx;
     (void)e;
     tine_scheduler_garbage(c->scheduler, peer, why);
 }
 
-static void on_lost(void *ctx, tine_peer peer, bool bad, const char *reason) {
+static void coordinator_on_lost(void *ctx, tine_peer peer, bool bad, const char *reason) {
     tine_coordinator *c = ctx;
     if (bad)
         tine_log(TINE_LOG_WARN, "dropped a peer at %s: %s",
@@ -35,7 +36,8 @@ static void on_lost(void *ctx, tine_peer peer, bool bad, const char *reason) {
     tine_coordinator_peer_lost(c, peer, reason);
 }
 
-const tine_link_handler tine_coordinator_events = {on_up, on_message, on_invalid, on_lost};
+const tine_link_handler tine_coordinator_events = {coordinator_on_up, coordinator_on_message,
+                                                   coordinator_on_invalid, coordinator_on_lost};
 
 /* ---- from the scheduler ---- */
 

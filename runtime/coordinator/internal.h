@@ -1,6 +1,6 @@
-/* What the coordinator's files share: coordinator.c (its life), loop.c (which thread runs the event loop), events.c (what
- * comes from the link and from the scheduler), context.c (the program's calls), deaths.c (local workers that end),
- * gather.c (the profile). */
+/* What the coordinator's files share: coordinator.c (its life), loop.c (which thread runs the
+ * event loop), events.c (what comes from the link and from the scheduler), context.c (the
+ * program's calls), deaths.c (local workers that end), gather.c (the profile). */
 #ifndef TINE_RUNTIME_COORDINATOR_INTERNAL_H
 #define TINE_RUNTIME_COORDINATOR_INTERNAL_H
 
@@ -20,8 +20,8 @@ typedef struct coordinator_callback {
     void *arg;
 } coordinator_callback;
 
-/* The two halves of a local worker's death, of which either may come first: the supervisor's report (reason) and the
- * transport's LOST (peer), after which nothing it sent can be under way. */
+/* The two halves of a local worker's death, of which either may come first: the supervisor's
+ * report (reason) and the transport's LOST (peer), after which nothing it sent can be under way. */
 typedef struct coordinator_death {
     LIST_ENTRY(coordinator_death) entry;
     uint32_t pid;
@@ -78,28 +78,34 @@ struct tine_coordinator {
     size_t n_handles, room_handles;
 };
 
+static inline tine_coordinator *coordinator_of(tine_context *c) { return (tine_coordinator *)c; }
+
 /* ---- loop.c; all but lock are called with the lock ---- */
 
 void tine_coordinator_lock(tine_coordinator *c);
 void tine_coordinator_unlock(tine_coordinator *c); /* runs release callbacks that are due */
-/* Blocks until ready(arg), running the loop if no other thread does. Releases the lock while it blocks. Errors: ETIMEDOUT
- * past `deadline`; ESTATE inside a callback, which would wait for itself; ECANCELED when stopped. */
+/* Blocks until ready(arg), running the loop if no other thread does. Releases the lock while it
+ * blocks. Errors: ETIMEDOUT past `deadline`; ESTATE inside a callback, which would wait for
+ * itself; ECANCELED when stopped. */
 tine_error tine_coordinator_until(tine_coordinator *c, bool (*ready)(void *arg), void *arg,
                                   int64_t deadline);
-/* Stops the progress thread if it runs the loop, so that what follows is sent by this thread. Releases the lock
- * meanwhile. In a callback it does nothing. */
+/* Stops the progress thread if it runs the loop, so that what follows is sent by this thread.
+ * Releases the lock meanwhile. In a callback it does nothing. */
 void tine_coordinator_preempt(tine_coordinator *c);
-/* Waits until no thread runs the loop and makes this thread the one that does, until leave. Releases the lock meanwhile.
- * In a callback, which the running thread calls, both do nothing. */
+/* Waits until no thread runs the loop and makes this thread the one that does, until leave.
+ * Releases the lock meanwhile. In a callback, which the running thread calls, both do nothing. */
 void tine_coordinator_enter(tine_coordinator *c);
 void tine_coordinator_leave(tine_coordinator *c);
 /* Receives what has come, unless another thread runs the loop. Does not block. */
 void tine_coordinator_poll(tine_coordinator *c);
-/* After calls to the scheduler: carries out its actions now, or leaves them to the thread that runs the loop. */
+/* After calls to the scheduler: carries out its actions now, or leaves them to the thread that
+ * runs the loop. */
 void tine_coordinator_push(tine_coordinator *c);
-/* fn(arg) is called by the thread that runs the loop, without the lock; at once where there is no memory. */
+/* fn(arg) is called by the thread that runs the loop, without the lock; at once where there is
+ * no memory. */
 void tine_coordinator_defer(tine_coordinator *c, void (*fn)(void *arg), void *arg);
-/* Everything that can be done without blocking; *next: when there is something to do again. True if anything was done. */
+/* Everything that can be done without blocking; *next: when there is something to do again. True
+ * if anything was done. */
 bool tine_coordinator_work(tine_coordinator *c, int64_t *next);
 /* One run through the loop: works, or blocks until there is work or `deadline` passes. */
 void tine_coordinator_turn(tine_coordinator *c, int64_t deadline);
@@ -111,25 +117,25 @@ void tine_coordinator_progress_join(tine_coordinator *c); /* without the lock, a
 /* ---- events.c; with the lock, by the thread that runs the loop ---- */
 
 extern const tine_link_handler tine_coordinator_events;
-bool tine_coordinator_act(
-    tine_coordinator *c); /* carries out the scheduler's actions; false: there was none */
-void tine_coordinator_send(tine_coordinator *c, tine_peer peer,
-                           const tine_message *m); /* past the scheduler */
+/* Carries out the scheduler's actions; false: there was none. */
+bool tine_coordinator_act(tine_coordinator *c);
+/* Sends a message past the scheduler. */
+void tine_coordinator_send(tine_coordinator *c, tine_peer peer, const tine_message *m);
 
 /* ---- context.c, objects.c ---- */
 
 extern const tine_context_ops tine_coordinator_ops;
-void tine_coordinator_objects_init(
-    tine_coordinator *c); /* encoder, decoder, owner of the context */
+/* Sets encoder, decoder and owner of the context. */
+void tine_coordinator_objects_init(tine_coordinator *c);
 tine_error tine_coordinator_object(tine_context *context, void *host, const char *class_name,
                                    tine_payload *payload, tine_object *out);
 tine_error tine_coordinator_object_payload(tine_context *context, tine_object id,
                                            tine_payload **payload, char **class_name);
 bool tine_coordinator_object_gone(tine_context *context, tine_object id);
-void tine_coordinator_set_owner(
-    tine_coordinator *c); /* which is told of handles on objects; NULL: none */
-void tine_coordinator_count_handles(
-    tine_coordinator *c); /* with the lock: tells the scheduler of changed handles */
+/* The coordinator that is told of handles on objects; NULL: none. */
+void tine_coordinator_set_owner(tine_coordinator *c);
+/* With the lock: tells the scheduler of changed handles. */
+void tine_coordinator_count_handles(tine_coordinator *c);
 
 /* ---- coordinator.c ---- */
 

@@ -9,12 +9,14 @@
 #include "transport/base/thread.h"
 
 enum {
-    /* How long no thread must have run the loop before the progress thread does; while others keep running it, four
-     * times as long. It bounds what a nested fork waits for when the program begins to compute. */
+    /* How long no thread must have run the loop before the progress thread does; while others
+     * keep running it, four times as long. It bounds what a nested fork waits for when the
+     * program begins to compute. */
     TICK_NS = 1000000,
     TICK_MAX_NS = 4 * TICK_NS,
-    /* While one thread stays in the transport's wait, the progress thread sleeps this long at most and is woken when
-     * that thread leaves: a wake-up takes some 40 us from the task that computes on the core (tine ensemble). */
+    /* While one thread stays in the transport's wait, the progress thread sleeps this long at
+     * most and is woken when that thread leaves: a wake-up takes some 40 us from the task that
+     * computes on the core (tine ensemble). */
     LONG_TICK_NS = 256000000,
     /* A program that forks without waiting receives once in so many forks. */
     PUSHES_PER_RECEIVE = 32,
@@ -112,8 +114,8 @@ bool tine_coordinator_work(tine_coordinator *c, int64_t *next) {
 
 static void wake_for_release(void *link) { tine_link_wake(link); }
 
-/* Release callbacks stay held: they may want a lock of a thread that waits for the loop. One that becomes due while
- * this thread is inside the transport wakes it. */
+/* Release callbacks stay held: they may want a lock of a thread that waits for the loop. One
+ * that becomes due while this thread is inside the transport wakes it. */
 void tine_coordinator_turn(tine_coordinator *c, int64_t deadline) {
     int64_t next, timeout = -1;
     if (tine_coordinator_work(c, &next)) return;
@@ -241,7 +243,7 @@ static void progress_run(tine_coordinator *c) {
     releases_run(c);
 }
 
-static void *progress_main(void *arg) {
+static void *coordinator_progress_main(void *arg) {
     tine_coordinator *c = arg;
     int64_t tick = TICK_NS;
     tine_coordinator_lock(c);
@@ -264,7 +266,7 @@ static void *progress_main(void *arg) {
 }
 
 tine_error tine_coordinator_progress_start(tine_coordinator *c) {
-    int failed = tine_thread_start(&c->progress, "tine progress", progress_main, c);
+    int failed = tine_thread_start(&c->progress, "tine progress", coordinator_progress_main, c);
     if (failed != 0)
         return tine_error_set(TINE_EIO, "cannot start the progress thread: %s", strerror(failed));
     c->progress_started = true;

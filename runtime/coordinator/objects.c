@@ -5,15 +5,13 @@
 #include "runtime/coordinator/internal.h"
 #include "transport/base/vector.h"
 
-static tine_coordinator *coordinator_of(tine_context *c) { return (tine_coordinator *)c; }
-
 tine_error tine_coordinator_object(tine_context *context, void *host, const char *class_name,
                                    tine_payload *payload, tine_object *out) {
     (void)host;
     tine_coordinator *c = coordinator_of(context);
     if (c->stopping) return tine_coordinator_over();
-    tine_coordinator_count_handles(
-        c); /* a loop of puts and releases needs no more memory than one */
+    /* so that a loop of puts and releases needs no more memory than one put */
+    tine_coordinator_count_handles(c);
     tine_error e = tine_scheduler_object(c->scheduler, out, class_name, payload);
     tine_coordinator_push(c);
     return e == TINE_OK ? e : tine_coordinator_refused(e, "an object");
@@ -51,11 +49,11 @@ static tine_payload *payload_of(tine_coordinator *c, tine_object id) {
 }
 
 /* A put value that was made before Tine was shut down and started again is sent itself. */
-static bool by_reference(void *ctx, tine_object id) {
+static bool coordinator_by_reference(void *ctx, tine_object id) {
     return tine_object_is_module(id) || payload_of(ctx, id) != NULL;
 }
 
-static tine_value *put_value(void *ctx, tine_object id) {
+static tine_value *coordinator_put_value(void *ctx, tine_object id) {
     tine_coordinator *c = ctx;
     tine_payload *p = payload_of(c, id);
     tine_value *plain = NULL;
@@ -68,8 +66,9 @@ static tine_value *put_value(void *ctx, tine_object id) {
 
 /* ---- handles ---- */
 
-/* Any thread, also with the coordinator's lock. The scheduler is told in the order of these calls, at the next turn of
- * the loop; what the object holds may be large, so a thread that is blocked in the loop is woken. */
+/* Any thread, also with the coordinator's lock. The scheduler is told in the order of these
+ * calls, at the next turn of the loop; what the object holds may be large, so a thread that is
+ * blocked in the loop is woken. */
 static void handle_changed(tine_coordinator *c, tine_object id, int change) {
     pthread_mutex_lock(&c->handles_lock);
     struct coordinator_handle *more =
@@ -100,7 +99,8 @@ void tine_coordinator_count_handles(tine_coordinator *c) {
     free(changes);
 }
 
-/* Handles outlive the coordinator where a program releases values after tine_shutdown: then nobody has to be told. */
+/* Handles outlive the coordinator where a program releases values after tine_shutdown: then
+ * nobody has to be told. */
 typedef struct handle_owner {
     tine_object_owner owner;
     pthread_mutex_t lock;
@@ -124,7 +124,7 @@ void tine_coordinator_set_owner(tine_coordinator *c) {
 }
 
 void tine_coordinator_objects_init(tine_coordinator *c) {
-    c->context.encoder = (tine_encoder){by_reference, c};
+    c->context.encoder = (tine_encoder){coordinator_by_reference, c};
     c->context.owner = &the_owner.owner;
-    c->context.decoder = (tine_decoder){put_value, &the_owner.owner, c};
+    c->context.decoder = (tine_decoder){coordinator_put_value, &the_owner.owner, c};
 }

@@ -112,11 +112,11 @@ static tine_error frame_send(tine_link *l, tine_peer peer, tine_frame *f) {
 tine_error tine_link_send(tine_link *l, tine_peer peer, const tine_message *m) {
     int64_t began = tine_trace_begin();
     tine_frame *f = tine_wire_encode(m);
-    tine_trace_end(TINE_TRACE_ENCODE, began, tine_message_name(m));
+    if (began) tine_trace_end(TINE_TRACE_ENCODE, began, tine_message_name(m));
     if (!f) return TINE_ENOMEM;
     began = tine_trace_begin();
     tine_error e = frame_send(l, peer, f);
-    tine_trace_end(TINE_TRACE_SEND, began, tine_message_name(m));
+    if (began) tine_trace_end(TINE_TRACE_SEND, began, tine_message_name(m));
     return e;
 }
 
@@ -131,8 +131,9 @@ static void frame_received(tine_link *l, tine_peer peer, tine_frame *f) {
         l->handler->message(l->ctx, peer, &d.message);
     else
         l->handler->invalid(l->ctx, peer, e, e == TINE_EPROTO ? why : "no memory for a message");
-    tine_trace_end(TINE_TRACE_RECEIVE, began,
-                   e == TINE_OK ? tine_message_name(&d.message) : "invalid");
+    if (began)
+        tine_trace_end(TINE_TRACE_RECEIVE, began,
+                       e == TINE_OK ? tine_message_name(&d.message) : "invalid");
     tine_decoded_fini(&d);
     tine_frame_free(f);
 }

@@ -1,13 +1,15 @@
 /* A link: messages over a transport, for the coordinator and for workers alike.
  *
- * Sending encodes a message and gives the frame to the transport. While the transport has no room for a peer (-EAGAIN),
- * frames to that peer wait in its backlog, in order, until the transport reports WRITABLE. Receiving takes events from
- * the transport, decodes frames and calls the handler, for a bounded number of events and bytes per call, so that the
- * caller acts on what came before it receives more.
+ * Sending encodes a message and gives the frame to the transport. While the transport has no room
+ * for a peer (-EAGAIN), frames to that peer wait in its backlog, in order, until the transport
+ * reports WRITABLE. Receiving takes events from the transport, decodes frames and calls the
+ * handler, for a bounded number of events and bytes per call, so that the caller acts on what came
+ * before it receives more.
  *
- * A link is used by one thread at a time, as its transport is; only tine_link_wake may be called from any thread. While
- * the thread that handles messages is busy, another thread may take its place with tine_link_collect: events that it
- * receives wait, undecoded, for the next tine_link_receive. */
+ * A link is used by one thread at a time, as its transport is; only tine_link_wake may be called
+ * from any thread. While the thread that handles messages is busy, another thread may take its
+ * place with tine_link_collect: events that it receives wait, undecoded, for the next
+ * tine_link_receive. */
 #ifndef TINE_RUNTIME_LINK_LINK_H
 #define TINE_RUNTIME_LINK_LINK_H
 

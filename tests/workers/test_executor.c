@@ -372,9 +372,9 @@ Test(executor, nonsense_of_the_coordinator_stops_it) {
     expect_stop((tine_message){.type = TINE_MSG_REJECT, .text = "wrong version"}, false,
                 "wrong version");
     expect_stop((tine_message){.type = TINE_MSG_TASK, .task = 1}, false,
-                "the coordinator's first message is no welcome");
+                "the coordinator's first message is not WELCOME");
     expect_stop((tine_message){.type = TINE_MSG_WELCOME, .epoch = 2}, true,
-                "the coordinator's welcome makes no sense");
+                "the coordinator sent a second WELCOME, or one without an epoch");
     expect_stop((tine_message){.type = TINE_MSG_TASK, .task = 1}, true,
                 "the coordinator sent an incomplete task");
     expect_stop((tine_message){.type = TINE_MSG_HELLO}, true,
