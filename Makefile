@@ -1,11 +1,11 @@
-# Tine's build. `make run` and `make test` work on a bare Debian 12: what is missing is installed first (.ci/deps).
+# Tine's build. `make run` and `make test` work on a bare Debian 12: .ci/deps installs missing packages first.
 #
-# Rooms are found by wildcard: a new .c file needs no line here. A kernel file carries its ISA in its name
-# (kernels/gemm_avx512_bf16.c) and is compiled with that ISA's flags, and no other file is. Every configuration
-# (plain, asan, tsan, fuzz) has a directory of its own under build/, and objects depend on a record of the flags they
-# were compiled with, so that no mixture of flags or of old and new sources can be linked.
+# Sources are found by wildcard: a new file or folder needs no line here. A kernel file carries its ISA in its name
+# (kernels/gemm_avx512_bf16.c); it alone is compiled with that ISA's flags. Every configuration (plain, asan, tsan, fuzz)
+# has its own directory under build/. Objects depend on a record of their flags, and archives on a record of their
+# sources, so that old and new ones are never mixed.
 #
-# The goals that install something call make again: what pkg-config says is asked when the packages are there.
+# Goals that install packages call make again, so that pkg-config is asked after the installation.
 
 BUILD   ?= build
 CC      := $(if $(filter default,$(origin CC)),gcc,$(CC))
@@ -18,11 +18,11 @@ SEEDS   ?= 20000
 FUZZ_SECONDS ?= 60
 
 MSGPACK  := $(if $(shell pkg-config --exists msgpack 2>/dev/null || echo no),msgpack-c,msgpack)
-# What the library links, what it takes only headers of, and what launch/command needs beside.
+# What the library links, what it needs only headers of, and what only launch/command needs.
 PKGS     := libzmq openblas
 HDR_PKGS := $(MSGPACK)
 CMD_PKGS := json-c
-# A large frame touches each page on its way down, so that a task's stack overflow finds the guard page.
+# With stack clash protection a large stack frame touches every page, so an overflow hits a task's guard page.
 CLASH    := $(shell $(CC) -Werror -fstack-clash-protection -x c -c /dev/null -o /dev/null 2>/dev/null && \
               echo -fstack-clash-protection)
 CFLAGS   += -std=c11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -pthread $(CLASH) $(CONFIG_FLAGS) \
@@ -33,10 +33,12 @@ PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 LIBS      = $(PKG_LIBS) -pthread -ldl -lm
 CMD_LIBS := $(shell pkg-config --libs $(CMD_PKGS) 2>/dev/null)
 
-# launch/command is the command; the rest of launch/, starting (init) and spawning, is part of the library.
-sources   = $(sort $(foreach d,$(1),$(wildcard $(d)/*.c $(d)/*/*.c)))
-LIB_SRC  := $(filter-out transport/mpi/% launch/command/% launch/examples/%,\
-              $(call sources,kernels transport runtime workers launch))
+# The library is all rooms but the mpi module, the command and the examples.
+ROOMS    := kernels transport runtime workers launch
+files     = $(sort $(wildcard $(foreach p,$(2),$(addsuffix /$(p),$(1)) $(addsuffix /*/$(p),$(1)))))
+PRODUCT  := $(call files,$(ROOMS),*.c)
+HEADERS  := $(call files,$(ROOMS),*.h)
+LIB_SRC  := $(filter-out transport/mpi/% launch/command/% launch/examples/%,$(PRODUCT))
 MAIN_SRC := launch/command/main.c
 CMD_SRC  := $(filter-out $(MAIN_SRC),$(wildcard launch/command/*.c))
 EXAMPLES := $(patsubst launch/examples/%.c,$(BUILD)/%,$(wildcard launch/examples/*.c))
@@ -88,13 +90,13 @@ check: all tests # the tests, where everything is installed
 lib: $(BUILD)/libtine.a $(BUILD)/libtine.so
 tests: $(TESTS) $(MPI_TESTS)
 
-# ---- how things are made ----
+# ---- objects, libraries, programs ----
 
 $(BUILD)/.flags: FORCE
 	@mkdir -p $(@D)
 	@echo '$(subst ','\'',$(CC) $(CPPFLAGS) $(CFLAGS) $(ISA_ALL) $(LDFLAGS) $(LIBS) $(CMD_LIBS))' | cmp -s - $@ || \
 	  echo '$(subst ','\'',$(CC) $(CPPFLAGS) $(CFLAGS) $(ISA_ALL) $(LDFLAGS) $(LIBS) $(CMD_LIBS))' > $@
-# The list of sources: an archive with an object of a file that is gone would go unnoticed.
+# Archives and modules depend on the list of sources: else an object whose source was removed would stay in them.
 $(BUILD)/.sources: FORCE
 	@mkdir -p $(@D)
 	@echo '$(LIB_SRC) / $(CMD_SRC) / $(TEST_SUPPORT) / $(SIM_SRC) / $(MPI_SRC)' | cmp -s - $@ || \
@@ -109,15 +111,15 @@ $(BUILD)/%.o: %.c $(BUILD)/.flags
 $(BUILD)/kernels/%.o:             private CONFIG_FLAGS := $(subst -O2,-O3,$(CONFIG_FLAGS))
 $(BUILD)/workers/builtin/%.o:     private CONFIG_FLAGS := $(subst -O2,-O3,$(CONFIG_FLAGS))
 
-# One relocatable object is the archive's only member: functions and classes register themselves from constructors that
-# nothing refers to by name, and a linker takes a member whole or not at all. So a static user needs no --whole-archive.
+# The archive's only member is one relocatable object. Functions and classes register themselves in constructors that
+# nothing refers to by name; as a part of this member they are always linked, without --whole-archive.
 $(BUILD)/libtine.o: $(LIB_OBJ) $(BUILD)/.sources
 	$(Q)$(LD) -r $(LIB_OBJ) -o $@
 $(BUILD)/libtine.a: $(BUILD)/libtine.o
 	@rm -f $@
 	$(Q)$(AR) rcs $@ $<
 
-# -z defs: every symbol must be found now, not in a user's program.
+# -z defs: an undefined symbol fails here and not when a program is linked. Sanitizers leave theirs undefined.
 $(BUILD)/libtine.so: $(LIB_OBJ) $(BUILD)/.sources
 	@echo "  LD $@"
 	$(Q)$(CC) -shared -Wl,-soname,libtine.so.0 $(if $(findstring -fsanitize,$(CFLAGS)),,-Wl,-z,defs) $(CFLAGS) $(LDFLAGS) \
@@ -141,12 +143,14 @@ $(BUILD)/tine: $(call obj,$(MAIN_SRC)) $(BUILD)/libcommand.a $(BUILD)/libtine.a
 $(EXAMPLES): $(BUILD)/%: $(BUILD)/launch/examples/%.o $(BUILD)/libtine.a
 	@echo "  LD $@"
 	$(Q)$(LINK) -o $@
-$(filter-out $(BUILD)/tests/fuzz_%,$(TESTS)): $(BUILD)/%: $(BUILD)/%.o $(TEST_SUPPORT) $(BUILD)/libcommand.a $(BUILD)/libtine.a
+$(filter-out $(BUILD)/tests/fuzz_%,$(TESTS)): $(BUILD)/%: $(BUILD)/%.o $(TEST_SUPPORT) $(BUILD)/libcommand.a \
+  $(BUILD)/libtine.a
 	@echo "  LD $@"
 	$(Q)$(LINK) -lcriterion -o $@
 # Programs that tests start under mpirun.
 $(call obj,$(wildcard tests/mpi/*.c)): CPPFLAGS += $(shell pkg-config --cflags ompi-c 2>/dev/null)
-$(MPI_TESTS): $(BUILD)/mpi/%: $(BUILD)/tests/mpi/%.o $(call obj,$(wildcard tests/support/conformance*.c) tests/support/progress.c) $(BUILD)/libtine.a
+$(MPI_TESTS): $(BUILD)/mpi/%: $(BUILD)/tests/mpi/%.o $(BUILD)/libtine.a \
+  $(call obj,$(wildcard tests/support/conformance*.c) tests/support/progress.c)
 	@mkdir -p $(@D)
 	@echo "  LD $@"
 	$(Q)$(LINK) $(shell pkg-config --libs ompi-c) -o $@
@@ -164,7 +168,7 @@ $(BUILD)/sim: $(call obj,$(SIM_SRC)) $(BUILD)/libtine.a $(BUILD)/.sources
 
 # ---- sanitizers, fuzzing, simulation, benchmarks ----
 
-# Warnings are judged by the plain build; at -O1 and with the sanitizers' code between they are others.
+# Only the plain build has -Werror: -O1 and the sanitizers' code cause other warnings.
 SAN_COMMON  := -O1 -g -fno-omit-frame-pointer
 ASAN_OPTS   := detect_leaks=1:detect_stack_use_after_return=0:abort_on_error=0:allocator_may_return_null=1
 TSAN_OPTS   := suppressions=$(CURDIR)/tests/tsan.supp:halt_on_error=0:second_deadlock_stack=1
@@ -204,9 +208,6 @@ bench: ## the benchmarks: fork, lstm and those of tests/bench
 
 # ---- lint, installation ----
 
-ROOMS    := kernels transport runtime workers launch
-PRODUCT  := $(call sources,$(ROOMS))
-HEADERS  := $(foreach d,$(ROOMS),$(wildcard $(d)/*.h $(d)/*/*.h))
 LAID_OUT := $(PRODUCT) $(HEADERS) $(wildcard tests/*/*.[ch] tests/*/*/*.[ch])
 TIDY_FLAGS = -I. -std=c11 -D_GNU_SOURCE -pthread $(PKG_CFLAGS) $(shell pkg-config --cflags ompi-c 2>/dev/null)
 lint: ## clang-format, include order, names, columns, cppcheck, clang-tidy, tine.h under four compilers, its documentation
@@ -215,12 +216,13 @@ lint: ## clang-format, include order, names, columns, cppcheck, clang-tidy, tine
 format-check:
 	@echo "  clang-format"
 	$(Q)clang-format --dry-run -Werror $(LAID_OUT)
-# internalAstError: its parser gives up on a compound literal of _Generic behind a macro (tine_list), whatever is done with it.
+# internalAstError: cppcheck cannot parse a compound literal of _Generic behind a macro (tine_list).
 cppcheck:
 	@echo "  cppcheck"
-	$(Q)cppcheck --quiet --suppress=internalAstError --error-exitcode=1 --inline-suppr --std=c11 --enable=warning,performance --suppress=missingInclude \
-	  --suppress=unmatchedSuppression -j$(shell nproc) -D_GNU_SOURCE -D__x86_64__ -D__GNUC__=12 -I. $(PRODUCT)
-source-check:
+	$(Q)cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 --enable=warning,performance -j$(shell nproc) \
+	  --suppress=internalAstError --suppress=missingInclude --suppress=unmatchedSuppression \
+	  -D_GNU_SOURCE -D__x86_64__ -D__GNUC__=12 -I. $(PRODUCT)
+source-check: # include order, function names, columns
 	tests/check_layers
 	tests/check_names
 	tests/check_columns
@@ -234,7 +236,7 @@ reference:
 	@echo "  doxygen"
 	@mkdir -p build/docs
 	$(Q)(cat .github/Doxyfile; echo "PROJECT_NUMBER=$(VERSION)"; echo OUTPUT_DIRECTORY=build/docs) | doxygen -
-# A file is looked at again when it, a header, or the rules changed.
+# A file is checked again when it, a header, or the rules changed.
 tidy: $(PRODUCT:%=$(BUILD)/tidy/%.done)
 $(BUILD)/tidy/%.c.done: %.c .clang-tidy $(HEADERS)
 	@mkdir -p $(@D)
@@ -242,7 +244,7 @@ $(BUILD)/tidy/%.c.done: %.c .clang-tidy $(HEADERS)
 	$(Q)clang-tidy --quiet $< -- $(TIDY_FLAGS) $(ISA) 2>/dev/null
 	@touch $@
 
-format: # lay out every source as lint wants it
+format: # lay out every source as format-check expects
 	clang-format -i $(LAID_OUT)
 
 install: all ## install to PREFIX (/usr/local), under DESTDIR
@@ -263,7 +265,6 @@ deps: ## install the packages that `make test` needs, where they are missing
 clean: ## remove build/
 	rm -rf build $(filter-out build build/%,$(BUILD))
 
--include $(patsubst %.o,%.d,$(LIB_OBJ) $(call obj,$(MPI_SRC)) $(CMD_OBJ) $(TEST_SUPPORT) $(call obj,$(MAIN_SRC) $(SIM_SRC) $(wildcard launch/examples/*.c \
-  tests/mpi/*.c tests/fuzz/*.c tests/bench/*.c)) $(TESTS:%=%.o))
+-include $(patsubst %.c,$(BUILD)/%.d,$(PRODUCT) $(wildcard tests/*/*.c tests/*/*/*.c))
 .SECONDARY:
 .DELETE_ON_ERROR:

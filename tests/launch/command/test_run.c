@@ -1,4 +1,4 @@
-/* The lines that `tine run` composes, and what it says where mpirun could not start. */
+/* The command lines that `tine run` composes, and its messages where mpirun would fail. */
 #include <criterion/criterion.h>
 #include <criterion/redirect.h>
 #include <stdio.h>
@@ -31,7 +31,7 @@ static const char *text_of(FILE *f) {
     return text;
 }
 
-/* A PATH in which `mpirun` says `version`, or is not there. */
+/* A PATH in which `mpirun` prints `version`, or which has none. */
 static char dir[64];
 
 static void fake_mpirun(const char *version) {
@@ -55,7 +55,7 @@ static void remove_fake(void) {
     rmdir(dir);
 }
 
-/* Builds may lie elsewhere than beside this test. */
+/* The build directory may lie elsewhere. */
 static void prepare(void) {
     const char *build = getenv("TINE_BUILD");
     setenv("TINE_MODULE_DIR", build ? build : "build", 1);

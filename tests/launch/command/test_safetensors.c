@@ -1,4 +1,4 @@
-/* The safetensors reader: good files are read whole, bad ones refused with a sentence that names
+/* The safetensors reader: valid files are read, invalid ones are refused with a sentence that names
  * the fault. */
 #include <criterion/criterion.h>
 #include <dirent.h>
@@ -141,8 +141,8 @@ Test(safetensors, refuses_headers_that_do_not_fit, .timeout = 10) {
     cr_expect(strstr(why, "claims 18446744073709551615 bytes"), "%s", why);
 }
 
-/* Every way to cut a good file short is refused: nothing is read past the end (the address
- * sanitizer watches). */
+/* Every truncation of a valid file is refused, and nothing is read past the end (AddressSanitizer
+ * checks that). */
 Test(safetensors, refuses_every_truncation, .timeout = 20) {
     size_t size;
     uint8_t *p = file_of("{\"a\":" T("[3]", 0, 12) ",\"b\":" T("[1]", 12, 16) "}", 16, &size);

@@ -48,7 +48,7 @@ Test(spawn_private, the_endpoint_is_private_and_removed) {
     cr_expect_eq(rmdir(base), 0, "nothing is left in it");
 }
 
-Test(spawn_private, what_a_dead_coordinator_left_is_swept) {
+Test(spawn_private, directories_of_dead_coordinators_are_swept) {
     char base[] = "/tmp/tine-base-XXXXXX";
     fresh_base(base);
     pid_t pid = fork();
@@ -96,7 +96,7 @@ Test(spawn_private, a_remote_worker_has_no_lifeline) {
     cr_expect_null(getenv("TINE_WORKER"));
 }
 
-Test(spawn_private, a_lifeline_that_makes_no_sense_is_refused) {
+Test(spawn_private, an_invalid_lifeline_is_refused) {
     const char *wrong[] = {"", "3", "x", "3:x", "3:1x", "999:1", "0:1", "3:0"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         int words;

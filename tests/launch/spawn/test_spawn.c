@@ -1,9 +1,9 @@
-/* Local workers: what they are started with, how their deaths are told, and that nothing is left
- * behind, whoever dies.
+/* Local workers: what they start with, how their death is reported, and that nothing is left
+ * behind, whichever process dies.
  *
- * This executable is also the worker and the coordinator that is killed: a constructor turns it
- * into one before criterion's main, when the environment says so. Workers report through a named
- * pipe, so nobody waits for time to pass. */
+ * This executable is also the worker, and the coordinator that is killed: where the environment
+ * asks for it, a constructor turns it into one before criterion's main. Workers report through a
+ * named pipe, so no test sleeps. */
 #include <criterion/criterion.h>
 #include <dirent.h>
 #include <errno.h>
@@ -28,7 +28,7 @@
 #include "launch/spawn/spawn.h"
 #include "workers/fiber.h"
 
-/* The promise is 2 s; sanitizers on a loaded machine get more. */
+/* The limit is 2 s; with sanitizers on a loaded machine it is longer. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 enum { GONE_MS = 10000 };
 #else
@@ -49,7 +49,7 @@ static int descriptors_open(void) {
     return n;
 }
 
-typedef struct report { /* written whole: it is shorter than PIPE_BUF */
+typedef struct report { /* shorter than PIPE_BUF, so it is written atomically */
     int pid, descriptors, cores, first_core, input_is_null, lifeline, cloexec, interrupt_ignored,
         inherited_signals, clean;
     char token[64], endpoint[108], extra[32], comm[32];
@@ -121,8 +121,8 @@ static void die_of_overflow(int last_words) {
     tine_fiber_resume(tine_fiber_new(p, overflow, NULL, "bottomless"));
 }
 
-/* Does what the test tells it by signal: SIGUSR1 exit with status 3, SIGUSR2 overflow a stack,
- * SIGTERM end well. */
+/* Obeys signals of the test: SIGUSR1 exits with status 3, SIGUSR2 overflows a stack, SIGTERM exits
+ * with status 0. */
 static void be_worker(const char *mode) {
     sigset_t orders;
     sigemptyset(&orders);
@@ -153,7 +153,7 @@ static void be_coordinator(const char *how) {
     if (tine_private_open(&place)) _exit(73);
     if (!start(2, place.url, NULL)) _exit(74);
     if (strcmp(how, "exit") == 0) {
-        char byte; /* until the test says so */
+        char byte; /* from the test */
         if (read(0, &byte, 1) == 1) exit(0);
     }
     if (strcmp(how, "forked") == 0) {
@@ -171,7 +171,7 @@ __attribute__((constructor)) static void become(void) {
 
 /* ---- the test's side ---- */
 
-typedef struct deaths { /* what the supervisor called; guarded by lock */
+typedef struct deaths { /* calls of the supervisor; guarded by lock */
     pthread_mutex_t lock;
     pthread_cond_t changed;
     int n, gone;
@@ -201,7 +201,7 @@ static void on_gone(void *ctx, const char *reason) {
     pthread_mutex_unlock(&d->lock);
 }
 
-/* A copy of what was seen, once there were so many. */
+/* A copy of the record, once it has this many calls. */
 static deaths await_deaths(int n, int gone) {
     pthread_mutex_lock(&seen.lock);
     while (seen.n < n || seen.gone < gone) pthread_cond_wait(&seen.changed, &seen.lock);
@@ -255,7 +255,7 @@ static tine_spawn *start(int workers, const char *endpoint, const tine_spawn_con
     return tine_spawn_start(&s, &config) == TINE_OK ? s : NULL;
 }
 
-/* Stops and checks that every worker is really gone: a reaped pid cannot be signalled. */
+/* Stops, and checks that every worker is reaped: then its pid cannot be signalled. */
 static void stop(tine_spawn *s, int workers) {
     pid_t pids[8];
     for (int i = 0; i < workers; i++) pids[i] = tine_spawn_pid(s, i);
@@ -265,7 +265,7 @@ static void stop(tine_spawn *s, int workers) {
     tine_spawn_free(s);
 }
 
-/* Of any process, ours or not. */
+/* Of any process, also of one that is not a child. */
 static bool ends_within(int pidfd, int ms) {
     struct pollfd p = {.fd = pidfd, .events = POLLIN};
     return poll(&p, 1, ms) == 1;
@@ -309,7 +309,7 @@ Test(spawn, a_worker_is_started_with_what_it_needs_and_nothing_else) {
     stop(s, 2);
 }
 
-Test(spawn, a_token_is_known_or_not) {
+Test(spawn, a_token_gives_its_slot) {
     tine_spawn *s = start(2, "ipc:///x", NULL);
     report r = next_report();
     char other[64];
@@ -358,7 +358,7 @@ Test(spawn, an_exit_is_named) {
     stop(s, 1);
 }
 
-Test(spawn, last_words_arrive) {
+Test(spawn, a_crash_report_arrives) {
     tine_spawn *s = start(1, "ipc:///x", NULL);
     report r = next_report();
     cr_assert_eq(kill(r.pid, SIGUSR2), 0);
@@ -401,7 +401,7 @@ Test(spawn, stop_waits_for_those_that_end_by_themselves) {
     for (int i = 0; i < 3; i++) {
         report r = next_report();
         if (i > 0) continue;
-        siginfo_t info; /* one that hangs, and does so before it is told to end */
+        siginfo_t info; /* one that hangs before it gets SIGTERM */
         cr_assert_eq(kill(r.pid, SIGSTOP), 0);
         cr_assert_eq(waitid(P_PID, (id_t)r.pid, &info, WSTOPPED | WNOWAIT), 0);
     }
@@ -437,7 +437,7 @@ Test(spawn, the_programs_own_children_are_left_alone) {
     siginfo_t info;
     cr_assert_eq(waitid(P_PID, (id_t)child, &info, WEXITED | WNOWAIT), 0);
     cr_assert_eq(kill(r.pid, SIGKILL), 0);
-    await_deaths(1, 0); /* the supervisor has reaped by now what it takes for its own */
+    await_deaths(1, 0); /* the supervisor has reaped its children */
     int status;
     cr_expect_eq(waitpid(child, &status, 0), child);
     cr_expect_eq(WEXITSTATUS(status), 5);
@@ -480,7 +480,7 @@ Test(spawn, workers_are_placed_where_they_fit) {
     cr_expect(CPU_EQUAL(&set, &after));
 }
 
-/* ---- nothing is left ---- */
+/* ---- nothing is left behind ---- */
 
 typedef struct killed {
     pid_t pid;
@@ -554,7 +554,7 @@ Test(spawn, kill_9_of_the_coordinator_ends_workers_that_compute) {
     check_nothing_left(&k);
 }
 
-Test(spawn, an_exit_without_goodbye_leaves_nothing) {
+Test(spawn, an_exit_without_shutdown_leaves_nothing) {
     killed k = start_coordinator("exit", "compute");
     cr_assert_eq(write(k.input, "x", 1), 1);
     check_nothing_left(&k);
@@ -568,7 +568,7 @@ Test(spawn, ctrl_c_goes_to_all_and_is_the_coordinators_decision) {
     check_nothing_left(&k);
 }
 
-/* The copy holds the other end of every lifeline. */
+/* The copy inherits the other end of every lifeline. */
 Test(spawn, a_forked_copy_of_the_coordinator_does_not_keep_workers_alive) {
     killed k = start_coordinator("forked", "compute");
     cr_assert_eq(kill(k.pid, SIGKILL), 0);

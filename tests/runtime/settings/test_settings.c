@@ -1,7 +1,6 @@
-/* Settings: where each comes from, what is refused and in which words; and log lines. */
+/* Settings: the order of the sources, and the messages for invalid values. */
 #include <criterion/criterion.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,7 +37,7 @@ static const char *value_of(const tine_settings *s, const char *name) {
     return NULL;
 }
 
-Test(options, defaults, .timeout = 20) {
+Test(settings, defaults, .timeout = 20) {
     tine_settings s = resolved(NULL, NULL, NULL);
     cr_expect_null(s.endpoint);
     cr_expect_eq(s.workers, tine_cores_available());
@@ -63,7 +62,7 @@ Test(options, defaults, .timeout = 20) {
     tine_settings_fini(&s);
 }
 
-Test(options, the_command_line_is_over_the_environment_is_over_the_program, .timeout = 20) {
+Test(settings, the_command_line_is_over_the_environment_is_over_the_program, .timeout = 20) {
     tine_options o = {
         .workers = 2, .threads = 2, .retries = 5, .log_level = "error", .endpoint = "tcp://a:1"};
     setenv("TINE_THREADS", "3", 1);
@@ -90,7 +89,7 @@ Test(options, the_command_line_is_over_the_environment_is_over_the_program, .tim
     tine_settings_fini(&s);
 }
 
-Test(options, no_workers_here, .timeout = 20) {
+Test(settings, no_workers_here, .timeout = 20) {
     tine_options o = {.workers = -1, .await_workers = 3, .retries = -1};
     tine_settings s = resolved(&o, NULL, NULL);
     cr_expect_eq(s.workers, 0);
@@ -104,7 +103,7 @@ Test(options, no_workers_here, .timeout = 20) {
     tine_settings_fini(&s);
 }
 
-Test(options, workers_times_threads_fit_the_cores, .timeout = 20) {
+Test(settings, workers_times_threads_fit_the_cores, .timeout = 20) {
     setenv("TINE_THREADS", "1024", 1);
     tine_settings s = resolved(NULL, NULL, NULL);
     cr_expect_eq(s.workers, 1);
@@ -116,7 +115,7 @@ Test(options, workers_times_threads_fit_the_cores, .timeout = 20) {
     cr_expect_eq(tine_cores_available(), 1);
 }
 
-Test(options, sizes_and_seconds, .timeout = 20) {
+Test(settings, sizes_and_seconds, .timeout = 20) {
     const struct {
         const char *text, *shown;
         size_t size;
@@ -149,7 +148,7 @@ static void refused(const char *variable, const char *text, const char *sentence
     unsetenv(variable);
 }
 
-Test(options, what_is_wrong_is_refused_by_name, .timeout = 20) {
+Test(settings, what_is_wrong_is_refused_by_name, .timeout = 20) {
     refused("TINE_WORKERS", "abc", "TINE_WORKERS=abc: expected a whole number from 0 to 4096");
     refused("TINE_WORKERS", "4097", "TINE_WORKERS=4097: expected a whole number from 0 to 4096");
     refused("TINE_WORKERS", "-1", "TINE_WORKERS=-1: expected a whole number from 0 to 4096");
@@ -182,7 +181,7 @@ static void refused_argument(const char *argument, const char *sentence) {
     cr_expect(argc == 3 && argv[1] == copy, "argv is as before");
 }
 
-Test(options, arguments_that_are_wrong, .timeout = 20) {
+Test(settings, arguments_that_are_wrong, .timeout = 20) {
     refused_argument("--tine-workers=", "--tine-workers=: expected a whole number from 0 to 4096");
     refused_argument("--tine-workers", "--tine-workers: expected --tine-workers=VALUE");
     refused_argument("--tine-wrokers=3",
@@ -194,7 +193,7 @@ Test(options, arguments_that_are_wrong, .timeout = 20) {
     refused_argument("--tine-", "--tine-: no such setting; the nearest is --tine-trace=VALUE");
 }
 
-Test(options, a_struct_that_is_wrong, .timeout = 20) {
+Test(settings, a_struct_that_is_wrong, .timeout = 20) {
     tine_settings s = {0};
     tine_options o = {.workers = 5000};
     cr_expect_eq(tine_settings_resolve(&s, &o, NULL, NULL), TINE_EINVAL);
@@ -210,7 +209,7 @@ Test(options, a_struct_that_is_wrong, .timeout = 20) {
     cr_expect_eq(tine_settings_resolve(&s, &o, NULL, NULL), TINE_EINVAL);
 }
 
-Test(options, a_worker_inherits_what_its_coordinator_was_given, .timeout = 20) {
+Test(settings, a_worker_inherits_what_its_coordinator_was_given, .timeout = 20) {
     char *argv[] = {"program",
                     "--tine-stack-size=1M",
                     "--tine-heartbeat=0.5",
@@ -240,10 +239,10 @@ Test(options, a_worker_inherits_what_its_coordinator_was_given, .timeout = 20) {
     tine_settings_fini(&worker);
 }
 
-/* ---- log lines ---- */
+/* ---- unknown variables ---- */
 
-/* Standard error goes to a file while fn runs; what came is returned, to be freed. */
-static char *said_by(void (*fn)(void)) {
+/* What fn writes to standard error; to be freed. */
+static char *standard_error_of(void (*fn)(void)) {
     char path[] = "/tmp/tine-test-log-XXXXXX";
     int fd = mkstemp(path), before = dup(STDERR_FILENO);
     cr_assert(fd >= 0 && before >= 0);
@@ -259,34 +258,10 @@ static char *said_by(void (*fn)(void)) {
     return text;
 }
 
-static size_t times(const char *text, const char *part) {
+static size_t occurrences(const char *text, const char *part) {
     size_t n = 0;
     for (; (text = strstr(text, part)); text++) n++;
     return n;
-}
-
-static void log_repeatedly(void) {
-    for (int i = 0; i < 50; i++) {
-        tine_log(TINE_LOG_WARN, "again");
-        tine_log(TINE_LOG_ERROR, "and again");
-        tine_log(TINE_LOG_INFO, "not wanted");
-    }
-    tine_log(TINE_LOG_WARN, "number %d", 7);
-    tine_log_flush();
-    tine_log_flush();
-}
-
-Test(log, a_line_that_repeats_is_counted, .timeout = 20) {
-    char *text = said_by(log_repeatedly);
-    char line[64];
-    snprintf(line, sizeof line, "tine[%d]: again\n", (int)getpid());
-    cr_expect_eq(times(text, line), 1, "%s", text);
-    cr_expect_eq(times(text, ": again (49 more like this)\n"), 1, "%s", text);
-    cr_expect_eq(times(text, ": and again (49 more like this)\n"), 1);
-    cr_expect_eq(times(text, "number 7\n"), 1);
-    cr_expect_eq(times(text, "not wanted"), 0);
-    cr_expect_eq(times(text, "\n"), 5);
-    free(text);
 }
 
 static void warn_unknown(void) {
@@ -294,42 +269,14 @@ static void warn_unknown(void) {
     tine_settings_warn_unknown();
 }
 
-Test(log, unknown_variables_are_told_at_level_info, .timeout = 20) {
+Test(settings, unknown_variables_are_logged_at_level_info, .timeout = 20) {
     setenv("TINE_WROKERS", "3", 1);
     setenv("TINE_WORKERS", "3", 1);
     setenv("TINE_KERNEL", "avx2", 1);
-    char *text = said_by(warn_unknown);
-    cr_expect_eq(times(text, "environment variable TINE_WROKERS: no such setting"), 1, "%s", text);
-    cr_expect_eq(times(text, "TINE_WORKERS"), 0);
-    cr_expect_eq(times(text, "TINE_KERNEL"), 0);
+    char *text = standard_error_of(warn_unknown);
+    cr_expect_eq(occurrences(text, "environment variable TINE_WROKERS: no such setting"), 1, "%s",
+                 text);
+    cr_expect_eq(occurrences(text, "TINE_WORKERS"), 0);
+    cr_expect_eq(occurrences(text, "TINE_KERNEL"), 0);
     free(text);
-}
-
-static void *log_thread(void *arg) {
-    for (int i = 0; i < 200; i++)
-        tine_log(TINE_LOG_WARN, "%s thread, line %d", (const char *)arg, i);
-    return NULL;
-}
-
-static void log_from_threads(void) {
-    pthread_t t[2];
-    pthread_create(&t[0], NULL, log_thread, "one");
-    pthread_create(&t[1], NULL, log_thread, "other");
-    pthread_join(t[0], NULL);
-    pthread_join(t[1], NULL);
-}
-
-Test(log, lines_of_threads_do_not_mix, .timeout = 20) {
-    char *text = said_by(log_from_threads);
-    cr_expect_eq(times(text, "\n"), 400);
-    cr_expect_eq(times(text, "]: one thread, line "), 200);
-    cr_expect_eq(times(text, "]: other thread, line "), 200);
-    free(text);
-}
-
-Test(log, levels_have_names, .timeout = 20) {
-    cr_expect_eq(tine_log_level_parse("debug"), TINE_LOG_DEBUG);
-    cr_expect_eq(tine_log_level_parse("Debug"), -1);
-    cr_expect_str_eq(tine_log_level_name(TINE_LOG_ERROR), "error");
-    cr_expect_str_eq(tine_log_level_name(9), "?");
 }

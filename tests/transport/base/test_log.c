@@ -1,0 +1,85 @@
+/* Log messages: repetition, threads, levels. */
+#include <criterion/criterion.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "transport/base/log.h"
+
+/* What fn writes to standard error; to be freed. */
+static char *standard_error_of(void (*fn)(void)) {
+    char path[] = "/tmp/tine-test-log-XXXXXX";
+    int fd = mkstemp(path), before = dup(STDERR_FILENO);
+    cr_assert(fd >= 0 && before >= 0);
+    unlink(path);
+    dup2(fd, STDERR_FILENO);
+    fn();
+    dup2(before, STDERR_FILENO);
+    close(before);
+    off_t size = lseek(fd, 0, SEEK_END);
+    char *text = calloc(1, (size_t)size + 1);
+    cr_assert_eq(pread(fd, text, (size_t)size, 0), size);
+    close(fd);
+    return text;
+}
+
+static size_t occurrences(const char *text, const char *part) {
+    size_t n = 0;
+    for (; (text = strstr(text, part)); text++) n++;
+    return n;
+}
+
+static void log_repeatedly(void) {
+    for (int i = 0; i < 50; i++) {
+        tine_log(TINE_LOG_WARN, "again");
+        tine_log(TINE_LOG_ERROR, "and again");
+        tine_log(TINE_LOG_INFO, "not wanted");
+    }
+    tine_log(TINE_LOG_WARN, "number %d", 7);
+    tine_log_flush();
+    tine_log_flush();
+}
+
+Test(log, repeated_messages_are_counted, .timeout = 20) {
+    char *text = standard_error_of(log_repeatedly);
+    char line[64];
+    snprintf(line, sizeof line, "tine[%d]: again\n", (int)getpid());
+    cr_expect_eq(occurrences(text, line), 1, "%s", text);
+    cr_expect_eq(occurrences(text, ": again (49 more like this)\n"), 1, "%s", text);
+    cr_expect_eq(occurrences(text, ": and again (49 more like this)\n"), 1);
+    cr_expect_eq(occurrences(text, "number 7\n"), 1);
+    cr_expect_eq(occurrences(text, "not wanted"), 0);
+    cr_expect_eq(occurrences(text, "\n"), 5);
+    free(text);
+}
+
+static void *log_thread(void *arg) {
+    for (int i = 0; i < 200; i++)
+        tine_log(TINE_LOG_WARN, "%s thread, line %d", (const char *)arg, i);
+    return NULL;
+}
+
+static void log_from_threads(void) {
+    pthread_t t[2];
+    pthread_create(&t[0], NULL, log_thread, "one");
+    pthread_create(&t[1], NULL, log_thread, "other");
+    pthread_join(t[0], NULL);
+    pthread_join(t[1], NULL);
+}
+
+Test(log, messages_of_threads_do_not_mix, .timeout = 20) {
+    char *text = standard_error_of(log_from_threads);
+    cr_expect_eq(occurrences(text, "\n"), 400);
+    cr_expect_eq(occurrences(text, "]: one thread, line "), 200);
+    cr_expect_eq(occurrences(text, "]: other thread, line "), 200);
+    free(text);
+}
+
+Test(log, levels_have_names, .timeout = 20) {
+    cr_expect_eq(tine_log_level_parse("debug"), TINE_LOG_DEBUG);
+    cr_expect_eq(tine_log_level_parse("Debug"), -1);
+    cr_expect_str_eq(tine_log_level_name(TINE_LOG_ERROR), "error");
+    cr_expect_str_eq(tine_log_level_name(9), "?");
+}
