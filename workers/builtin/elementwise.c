@@ -1,8 +1,7 @@
-/* neg, relu, tanh, sigmoid and add, sub, mul, div, with PyTorch's broadcasting and its promotion of
- * dtypes. Numbers go in as they are and, where no tensor is among the arguments, numbers come out.
- * bf16 is computed in float32 and rounded once. */
+/* neg, relu, tanh, sigmoid and add, sub, mul, div, with PyTorch's broadcasting and promotion of
+ * dtypes. Without a tensor among the arguments the result is a number. bf16 is computed in float32
+ * and rounded once. */
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "kernels/bf16.h"
@@ -13,7 +12,7 @@ enum op { ADD, SUB, MUL, DIV, NEG, RELU, TANH, SIGMOID };
 
 /* ---- conversion ---- */
 
-static bool is_number(const tine_value *v) {
+static bool is_scalar(const tine_value *v) {
     return v->kind == TINE_INT || v->kind == TINE_FLOAT || v->kind == TINE_BOOL;
 }
 
@@ -21,8 +20,7 @@ static double number_of(const tine_value *v) {
     return v->kind == TINE_INT ? (double)v->i : v->kind == TINE_BOOL ? v->b : v->d;
 }
 
-/* x as dtype `t`: x itself, or a copy in the pool. */
-static const tine_value *converted(const tine_value *x, tine_dtype t) {
+const tine_value *tine_converted(const tine_value *x, tine_dtype t) {
     void *data;
     if (x->tensor.dtype == t) return x;
     tine_value *out = tine_tensor_new(t, x->tensor.rank, x->tensor.shape, &data);
@@ -39,16 +37,14 @@ static const tine_value *converted(const tine_value *x, tine_dtype t) {
     return out;
 }
 
-/* Two dtypes meet in the wider one; any float is wider than any int, and bf16 with float32 gives
- * float32. */
+/* The wider of two dtypes: any float is wider than any int, and float32 is wider than bf16. */
 static tine_dtype promoted(tine_dtype a, tine_dtype b) {
     static const int width[] = {[TINE_U8] = 0,   [TINE_I32] = 1, [TINE_I64] = 2,
                                 [TINE_BF16] = 3, [TINE_F32] = 4, [TINE_F64] = 5};
     return width[a] > width[b] ? a : b;
 }
 
-/* A number beside a tensor of dtype `t` takes that dtype, unless it is a float and the tensor is
- * not. */
+/* A number as a tensor of dtype `t`, the other operand's; a float beside an int tensor is float32. */
 static const tine_value *number_tensor(const tine_value *v, tine_dtype t) {
     if (v->kind == TINE_FLOAT && !tine_dtype_floating(t)) t = TINE_F32;
     if (v->kind == TINE_INT && t == TINE_I64) return tine_tensor(TINE_I64, 0, NULL, &v->i);
@@ -96,8 +92,8 @@ static const tine_value *unary_tensor(enum op op, const tine_value *x) {
     tine_dtype t = x->tensor.dtype;
     void *data;
     if (t == TINE_BF16 || (!tine_dtype_floating(t) && (op == TANH || op == SIGMOID))) {
-        if (!(x = converted(x, TINE_F32)) || !(x = unary_tensor(op, x))) return NULL;
-        return t == TINE_BF16 ? converted(x, t) : x;
+        if (!(x = tine_converted(x, TINE_F32)) || !(x = unary_tensor(op, x))) return NULL;
+        return t == TINE_BF16 ? tine_converted(x, t) : x;
     }
     tine_value *out = tine_tensor_new(t, x->tensor.rank, x->tensor.shape, &data);
     if (!out) return NULL;
@@ -128,8 +124,8 @@ TINE_REPEATABLE_FUNCTION(sigmoid, "x") { return unary(task, SIGMOID); }
 
 /* ---- two arguments ---- */
 
-/* A run of n elements; sa and sb are 1, or 0 where one element meets them all. Ints wrap, through
- * unsigned arithmetic. */
+/* A run of n elements; a stride sa or sb of 0 repeats one element. Ints wrap: they are computed as
+ * unsigned. */
 /* NOLINTBEGIN(bugprone-macro-parentheses): types and operators cannot be put in parentheses */
 #define RUN(T, W, OP)                                                                              \
     do {                                                                                           \
@@ -151,8 +147,8 @@ TINE_REPEATABLE_FUNCTION(sigmoid, "x") { return unary(task, SIGMOID); }
             RUN(T, W, *);                                                                          \
     } while (0)
 
-static void run(enum op op, tine_dtype t, int64_t n, const void *a, int64_t sa, const void *b,
-                int64_t sb, void *out) {
+static void binary_run(enum op op, tine_dtype t, int64_t n, const void *a, int64_t sa,
+                       const void *b, int64_t sb, void *out) {
     switch (t) {
     case TINE_F32:
         if (op == DIV)
@@ -174,8 +170,8 @@ static void run(enum op op, tine_dtype t, int64_t n, const void *a, int64_t sa, 
 
 typedef struct broadcast {
     int rank;
-    int64_t shape[TINE_MAX_RANK], a[TINE_MAX_RANK],
-        b[TINE_MAX_RANK]; /* strides in elements, 0 where repeated */
+    int64_t shape[TINE_MAX_RANK];
+    int64_t a[TINE_MAX_RANK], b[TINE_MAX_RANK]; /* strides in elements, 0 where repeated */
 } broadcast;
 
 static void strides(const tine_value *v, int rank, int64_t *out) {
@@ -195,10 +191,9 @@ static bool broadcast_init(tine_task *task, broadcast *w, const tine_value *a,
                 y = i <= rb ? b->tensor.shape[rb - i] : 1;
         if (x != y && x != 1 && y != 1) {
             tine_fail(task,
-                      "The size of tensor a (%lld) must match the size of tensor b (%lld) at "
-                      "non-singleton "
-                      "dimension %d",
-                      (long long)x, (long long)y, w->rank - i);
+                      "%s(): arguments 'a' and 'b' must have sizes that are equal or 1, but in "
+                      "dimension %d they have %lld and %lld",
+                      task->callable->name, w->rank - i, (long long)x, (long long)y);
             return false;
         }
         w->shape[w->rank - i] = x == 1 ? y : x;
@@ -208,12 +203,12 @@ static bool broadcast_init(tine_task *task, broadcast *w, const tine_value *a,
     return true;
 }
 
-/* The inner dimensions over which both go on contiguously, or both stand still in one operand, are
- * one run. */
+/* The longest run: how many elements of the inner dimensions have one stride, 1 or 0, in each
+ * operand. Dimensions of size 1 fit any stride. *outer: how many dimensions are before them. */
 static int64_t run_length(const broadcast *w, int *outer) {
     int64_t n = 1;
     int d = w->rank - 1, first = d;
-    while (first > 0 && w->shape[first] == 1) first--; /* the innermost that moves at all */
+    while (first > 0 && w->shape[first] == 1) first--;
     bool ma = first >= 0 && w->a[first] != 0, mb = first >= 0 && w->b[first] != 0;
     for (; d >= 0; d--) {
         if (w->shape[d] != 1 && ((w->a[d] != 0) != ma || (w->b[d] != 0) != mb)) break;
@@ -231,7 +226,7 @@ static void binary_tensors(enum op op, tine_dtype t, const broadcast *w, const u
     size_t size = tine_dtype_size(t);
     for (int d = outer; d <= last; d++) sa |= w->a[d] != 0, sb |= w->b[d] != 0;
     for (;; out += (size_t)n * size) {
-        run(op, t, n, a + (size_t)at_a * size, sa, b + (size_t)at_b * size, sb, out);
+        binary_run(op, t, n, a + (size_t)at_a * size, sa, b + (size_t)at_b * size, sb, out);
         int d = outer - 1;
         for (; d >= 0; d--) {
             at_a += w->a[d], at_b += w->b[d];
@@ -247,7 +242,7 @@ static tine_value *binary_numbers(tine_task *task, enum op op, const tine_value 
                                   const tine_value *b) {
     if (a->kind == TINE_FLOAT || b->kind == TINE_FLOAT || op == DIV) {
         double x = number_of(a), y = number_of(b);
-        if (op == DIV && y == 0) return tine_fail(task, "division by zero");
+        if (op == DIV && y == 0) return tine_arg_fail(task, 1, "not be zero");
         return tine_float(op == ADD ? x + y : op == SUB ? x - y : op == MUL ? x * y : x / y);
     }
     uint64_t x = (uint64_t)(a->kind == TINE_INT ? a->i : a->b),
@@ -259,20 +254,21 @@ static tine_value *binary(tine_task *task, enum op op) {
     const tine_value *a = tine_arg(task, 0), *b = tine_arg(task, 1);
     broadcast w;
     void *data;
-    if (is_number(a) && is_number(b)) return binary_numbers(task, op, a, b);
-    if (!is_number(a) && !(a = tine_arg_tensor(task, 0, 0, -1))) return NULL;
-    if (!is_number(b) && !(b = tine_arg_tensor(task, 1, 0, -1))) return NULL;
-    if (is_number(a) && !(a = number_tensor(a, b->tensor.dtype))) return NULL;
-    if (is_number(b) && !(b = number_tensor(b, a->tensor.dtype))) return NULL;
+    if (is_scalar(a) && is_scalar(b)) return binary_numbers(task, op, a, b);
+    if (!is_scalar(a) && !(a = tine_arg_tensor(task, 0, 0, -1))) return NULL;
+    if (!is_scalar(b) && !(b = tine_arg_tensor(task, 1, 0, -1))) return NULL;
+    if (is_scalar(a) && !(a = number_tensor(a, b->tensor.dtype))) return NULL;
+    if (is_scalar(b) && !(b = number_tensor(b, a->tensor.dtype))) return NULL;
     tine_dtype t = promoted(a->tensor.dtype, b->tensor.dtype);
     if (op == DIV && !tine_dtype_floating(t)) t = TINE_F32;
     tine_dtype inner = t == TINE_BF16 ? TINE_F32 : t;
-    if (!(a = converted(a, inner)) || !(b = converted(b, inner)) || !broadcast_init(task, &w, a, b))
+    if (!(a = tine_converted(a, inner)) || !(b = tine_converted(b, inner)) ||
+        !broadcast_init(task, &w, a, b))
         return NULL;
     tine_value *out = tine_tensor_new(inner, w.rank, w.shape, &data);
     if (out && out->tensor.elements)
         binary_tensors(op, inner, &w, a->tensor.data, b->tensor.data, data);
-    return out ? (tine_value *)converted(out, t) : NULL;
+    return out ? (tine_value *)tine_converted(out, t) : NULL;
 }
 
 TINE_REPEATABLE_FUNCTION(add, "a, b") { return binary(task, ADD); }

@@ -1,4 +1,4 @@
-/* Tensors out of nothing, and identity. */
+/* Tensors from a shape, and identity and echo. */
 #include "workers/builtin/builtin.h"
 
 uint64_t tine_random_bits(uint64_t seed, uint64_t i) {
@@ -14,39 +14,36 @@ void tine_random_fill(float *out, int64_t n, uint64_t seed, uint64_t first, floa
         out[i] = low + scale * (float)(tine_random_bits(seed, first + (uint64_t)i) >> 40);
 }
 
-/* torch.ones(2, 3) and torch.ones([2, 3]): the shape as ints or as one list. */
-static int shape_of(tine_task *task, int64_t *shape) {
-    const tine_value *sizes = tine_arg(task, 0);
-    if (sizes->list.n == 1 && sizes->list.items[0]->kind == TINE_LIST) sizes = sizes->list.items[0];
-    if (sizes->list.n > TINE_MAX_RANK) {
-        tine_fail(task, "%s(): a tensor has at most %d dimensions", task->callable->name,
-                  TINE_MAX_RANK);
+static int check_sizes(tine_task *task, int64_t *shape, int rank) {
+    for (int i = 0; i < rank; i++) {
+        if (shape[i] >= 0) continue;
+        tine_arg_fail(task, 0, "hold sizes of 0 or more, but item %d is %lld", i,
+                      (long long)shape[i]);
         return -1;
     }
-    for (size_t i = 0; i < sizes->list.n; i++) {
-        if (sizes->list.items[i]->kind != TINE_INT) {
-            tine_fail(task, "%s(): a size is %s, not int", task->callable->name,
-                      tine_kind_name(sizes->list.items[i]->kind));
-            return -1;
-        }
-        shape[i] = sizes->list.items[i]->i;
-    }
-    return (int)sizes->list.n;
+    return rank;
 }
 
-static tine_value *full(tine_task *task, double x) {
+/* torch.ones(2, 3) and torch.ones([2, 3]): the shape as ints or as one list. */
+static int shape_of(tine_task *task, int64_t *shape) {
+    const tine_value *size = tine_arg(task, 0);
+    if (size->list.n == 1 && size->list.items[0]->kind == TINE_LIST) size = size->list.items[0];
+    return check_sizes(task, shape, tine_ints_of(task, 0, size, shape, TINE_MAX_RANK));
+}
+
+static tine_value *filled(tine_task *task, double x) {
     int64_t shape[TINE_MAX_RANK];
     int rank = shape_of(task, shape);
     tine_dtype t = tine_arg_dtype(task, 1);
     return rank < 0 || !t ? NULL : tine_full(t, rank, shape, x);
 }
 
-TINE_REPEATABLE_FUNCTION(ones, "*size, dtype='f32'") { return full(task, 1); }
-TINE_REPEATABLE_FUNCTION(zeros, "*size, dtype='f32'") { return full(task, 0); }
+TINE_REPEATABLE_FUNCTION(ones, "*size, dtype='f32'") { return filled(task, 1); }
+TINE_REPEATABLE_FUNCTION(zeros, "*size, dtype='f32'") { return filled(task, 0); }
 
 TINE_REPEATABLE_FUNCTION(rand, "shape, seed=0, low=0.0, high=1.0") {
     int64_t shape[TINE_MAX_RANK];
-    int rank = tine_arg_ints(task, 0, shape, TINE_MAX_RANK);
+    int rank = check_sizes(task, shape, tine_arg_ints(task, 0, shape, TINE_MAX_RANK));
     uint64_t seed = (uint64_t)tine_arg_int(task, 1);
     float low = (float)tine_arg_float(task, 2), high = (float)tine_arg_float(task, 3);
     void *data;

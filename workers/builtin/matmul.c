@@ -1,11 +1,9 @@
 /* matmul on OpenBLAS: vectors, matrices, and batches of matrices whose batch dimensions are equal
- * or belong to one side only. bf16 is computed in float32. Sizes past 2^31 - 1 are not BLAS's. */
+ * or are there on one side only. bf16 is computed in float32. BLAS takes sizes up to 2^31 - 1. */
 #include <cblas.h>
 #include <limits.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "kernels/bf16.h"
 #include "workers/builtin/builtin.h"
 
 typedef struct product {
@@ -32,7 +30,7 @@ static bool product_init(tine_task *task, product *p, const tine_value *a, const
     int ra = a->tensor.rank, rb = b->tensor.rank;
     const int64_t *sa = a->tensor.shape, *sb = b->tensor.shape;
     if (ra == 0 || rb == 0) {
-        tine_fail(task, "both arguments to matmul need to be at least 1D, but they are %dD and %dD",
+        tine_fail(task, "matmul(): arguments 'a' and 'b' must have rank 1 or more, not %d and %d",
                   ra, rb);
         return false;
     }
@@ -40,17 +38,20 @@ static bool product_init(tine_task *task, product *p, const tine_value *a, const
     p->k = sa[ra - 1];
     p->n = rb == 1 ? 1 : sb[rb - 1];
     if (p->k != sb[rb == 1 ? 0 : rb - 2]) {
-        tine_fail(task, "mat1 and mat2 shapes cannot be multiplied (%lldx%lld and %lldx%lld)",
+        tine_fail(task,
+                  "matmul(): argument 'a' must have as many columns as 'b' has rows, but their "
+                  "matrices are %lldx%lld and %lldx%lld",
                   (long long)p->m, (long long)p->k, (long long)sb[rb == 1 ? 0 : rb - 2],
                   (long long)p->n);
         return false;
     }
     if (ra > 2 && rb > 2 && !same_batch(a, b)) {
-        tine_fail(task, "matmul(): the batch dimensions differ; make them equal");
+        tine_fail(task, "matmul(): arguments 'a' and 'b' must have equal batch dimensions");
         return false;
     }
     if (p->m > INT_MAX || p->n > INT_MAX || p->k > INT_MAX) {
-        tine_fail(task, "matmul(): a matrix has more than %d rows or columns", INT_MAX);
+        tine_fail(task, "matmul(): arguments 'a' and 'b' must have at most %d rows and columns",
+                  INT_MAX);
         return false;
     }
     const tine_value *batched = ra > 2 ? a : b;
@@ -80,23 +81,6 @@ static void multiply(const product *p, tine_dtype t, const void *a, const void *
     }
 }
 
-static const tine_value *widened(const tine_value *x) {
-    void *data;
-    if (x->tensor.dtype != TINE_BF16) return x;
-    tine_value *out = tine_tensor_new(TINE_F32, x->tensor.rank, x->tensor.shape, &data);
-    for (int64_t i = 0; out && i < x->tensor.elements; i++)
-        ((float *)data)[i] = (float)tine_tensor_float_at(x, i);
-    return out;
-}
-
-static tine_value *narrowed(const tine_value *x) {
-    void *data;
-    tine_value *out = tine_tensor_new(TINE_BF16, x->tensor.rank, x->tensor.shape, &data);
-    for (int64_t i = 0; out && i < x->tensor.elements; i++)
-        ((uint16_t *)data)[i] = tine_bf16_from_float(((const float *)x->tensor.data)[i]);
-    return out;
-}
-
 TINE_REPEATABLE_FUNCTION(matmul, "a, b") {
     const tine_value *a = tine_arg_tensor(task, 0, 0, -1), *b = tine_arg_tensor(task, 1, 0, -1);
     product p;
@@ -104,15 +88,18 @@ TINE_REPEATABLE_FUNCTION(matmul, "a, b") {
     if (!a || !b) return NULL;
     tine_dtype t = a->tensor.dtype;
     if (t != b->tensor.dtype || !tine_dtype_floating(t))
-        return tine_fail(
-            task, "expected both matrices to have the same floating-point dtype, but got %s and %s",
-            tine_dtype_name(t), tine_dtype_name(b->tensor.dtype));
-    if (!product_init(task, &p, a, b) || !(a = widened(a)) || !(b = widened(b))) return NULL;
-    tine_value *out = tine_tensor_new(a->tensor.dtype, p.rank, p.shape, &data);
+        return tine_fail(task,
+                         "matmul(): arguments 'a' and 'b' must have one floating-point dtype, but "
+                         "have %s and %s",
+                         tine_dtype_name(t), tine_dtype_name(b->tensor.dtype));
+    tine_dtype inner = t == TINE_BF16 ? TINE_F32 : t;
+    if (!product_init(task, &p, a, b)) return NULL;
+    if (!(a = tine_converted(a, inner)) || !(b = tine_converted(b, inner))) return NULL;
+    tine_value *out = tine_tensor_new(inner, p.rank, p.shape, &data);
     if (!out) return NULL;
     if (p.k == 0 && out->tensor.elements)
-        memset(data, 0, (size_t)out->tensor.elements * tine_dtype_size(a->tensor.dtype));
+        memset(data, 0, (size_t)out->tensor.elements * tine_dtype_size(inner));
     else if (out->tensor.elements)
-        multiply(&p, a->tensor.dtype, a->tensor.data, b->tensor.data, data);
-    return t == TINE_BF16 ? narrowed(out) : out;
+        multiply(&p, inner, a->tensor.data, b->tensor.data, data);
+    return (tine_value *)tine_converted(out, t);
 }

@@ -1,7 +1,5 @@
-/* sum and mean. Floats are added in double precision and in an order that the shape alone decides,
- * so a sum has the same bits on every worker and loses nothing to a long run of additions; ints are
- * added as int64, wrapping, as in PyTorch. */
-#include <stdlib.h>
+/* sum and mean. Floats are added in double precision, in an order that depends on the shape only, so
+ * a sum has the same bits on every worker. Ints are added as int64 and wrap, as in PyTorch. */
 #include <string.h>
 
 #include "kernels/bf16.h"
@@ -12,11 +10,11 @@ enum { BLOCK = 512, LANES = 32 };
 typedef struct reduction {
     const tine_value *x;
     int64_t outer, n, inner;
-    double scale; /* the sum is divided by this: 1 for a sum */
+    double scale; /* divides the sum; 1 for a sum */
 } reduction;
 
-/* Adds `rows` runs of `width` elements, each `stride` behind the one before, element by element to
- * sums. One loop a dtype, so that the compiler can vectorise it. */
+/* Adds `rows` runs of `width` elements, `stride` apart, element by element to sums. There is one loop
+ * for each dtype, so that the compiler can vectorise it. */
 static void add_rows(const tine_value *x, int64_t at, int64_t rows, int64_t width, int64_t stride,
                      double *restrict sums) {
     const void *data = x->tensor.data;
@@ -51,7 +49,7 @@ static void store(tine_dtype t, void *data, int64_t at, int64_t n, const double 
     }
 }
 
-/* Along the last dimension: LANES sums side by side, added up at the end. */
+/* Along the last dimension: LANES partial sums, added up at the end. */
 static void reduce_run(const reduction *r, int64_t o, void *data) {
     double sums[LANES] = {0};
     int64_t base = o * r->n, rows = r->n / LANES;
@@ -87,8 +85,8 @@ static void reduce_ints(const reduction *r, int64_t *out) {
         }
 }
 
-/* One dimension (or, with whole, all of them at once). The result keeps it, of size 1: squeeze
- * drops it in the end. */
+/* One dimension, or with `whole` all at once. The result keeps them, with size 1; squeeze drops
+ * them. */
 static tine_value *reduce(const tine_value *x, int dim, bool whole, double scale) {
     int64_t shape[TINE_MAX_RANK];
     reduction r = {.x = x, .outer = 1, .n = x->tensor.elements, .inner = 1, .scale = scale};
@@ -122,16 +120,15 @@ static tine_value *reduce_task(tine_task *task, bool mean) {
     int count = 0;
     if (!x) return NULL;
     if (mean && !tine_dtype_floating(x->tensor.dtype))
-        return tine_fail(task, "mean(): the input's dtype must be floating point, not %s",
-                         tine_dtype_name(x->tensor.dtype));
+        return tine_arg_fail(task, 0, "be of a floating-point dtype, not %s",
+                             tine_dtype_name(x->tensor.dtype));
     if (dim->kind != TINE_NONE && (count = tine_arg_ints(task, 1, dims, TINE_MAX_RANK)) < 0)
         return NULL;
     bool keep = tine_as_bool(tine_arg(task, 2)), whole = count == 0;
     for (int i = 0; i < count; i++) {
         int d = tine_dim_of(task, dims[i], x->tensor.rank);
         if (d < 0) return NULL;
-        if (gone[d]) return tine_fail(task, "dim %d appears multiple times in the list of dims", d);
-        gone[d] = true;
+        if (!tine_dim_mark(task, d, gone)) return NULL;
     }
     for (int i = 0; i < x->tensor.rank; i++) {
         if (whole) gone[i] = true;

@@ -1,4 +1,4 @@
-/* stack, cat and flip: moves of contiguous runs of bytes, so they go at the speed of memory. */
+/* stack, cat and flip: copies of contiguous runs of bytes. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,26 +7,26 @@
 
 static bool all_tensors(tine_task *task, tine_value *const *v, size_t n) {
     if (n == 0) {
-        tine_fail(task, "%s expects a non-empty list of tensors", task->callable->name);
+        tine_arg_fail(task, 0, "hold at least one tensor");
         return false;
     }
     for (size_t i = 0; i < n; i++) {
         if (v[i]->kind != TINE_TENSOR) {
-            tine_fail(task, "%s(): expected Tensor as element %zu in argument 0, but got %s",
-                      task->callable->name, i, tine_kind_name(v[i]->kind));
+            tine_arg_fail(task, 0, "hold tensors, but item %zu is %s", i,
+                          tine_kind_name(v[i]->kind));
             return false;
         }
         if (v[i]->tensor.dtype != v[0]->tensor.dtype) {
-            tine_fail(task, "%s(): expected all tensors to have the same dtype, but got %s and %s",
-                      task->callable->name, tine_dtype_name(v[0]->tensor.dtype),
-                      tine_dtype_name(v[i]->tensor.dtype));
+            tine_arg_fail(task, 0, "hold tensors of one dtype, but item 0 is %s and item %zu is %s",
+                          tine_dtype_name(v[0]->tensor.dtype), i,
+                          tine_dtype_name(v[i]->tensor.dtype));
             return false;
         }
     }
     return true;
 }
 
-/* "[2, 3]" for a sentence. */
+/* "[2, 3]" */
 static const char *shape_text(const tine_value *t, char text[TINE_MAX_RANK * 22]) {
     size_t n = 0, room = TINE_MAX_RANK * 22;
     n += (size_t)snprintf(text, room, "[");
@@ -37,7 +37,7 @@ static const char *shape_text(const tine_value *t, char text[TINE_MAX_RANK * 22]
     return text;
 }
 
-/* Tensors whose runs of `runs[i]` bytes follow one another, `outer` times. */
+/* Copies, `outer` times, the next run of each tensor: `runs[i]` bytes, or `same` without runs. */
 static void interleave(uint8_t *to, tine_value *const *v, size_t n, int64_t outer,
                        const size_t *runs, size_t same) {
     for (int64_t o = 0; o < outer; o++)
@@ -48,7 +48,7 @@ static void interleave(uint8_t *to, tine_value *const *v, size_t n, int64_t oute
         }
 }
 
-static tine_value *stack(tine_task *task, tine_value *const *v, size_t n, int64_t at) {
+static tine_value *stack_tensors(tine_task *task, tine_value *const *v, size_t n, int64_t at) {
     int64_t shape[TINE_MAX_RANK + 1], outer = 1, inner = 1;
     char a[TINE_MAX_RANK * 22], b[TINE_MAX_RANK * 22];
     void *data;
@@ -58,10 +58,9 @@ static tine_value *stack(tine_task *task, tine_value *const *v, size_t n, int64_
     for (size_t i = 1; i < n; i++)
         if (v[i]->tensor.rank != rank ||
             memcmp(v[i]->tensor.shape, v[0]->tensor.shape, sizeof v[0]->tensor.shape) != 0)
-            return tine_fail(task,
-                             "stack expects each tensor to be equal size, but got %s at entry 0 "
-                             "and %s at entry %zu",
-                             shape_text(v[0], a), shape_text(v[i], b), i);
+            return tine_arg_fail(task, 0,
+                                 "hold tensors of one shape, but item 0 is %s and item %zu is %s",
+                                 shape_text(v[0], a), i, shape_text(v[i], b));
     for (int i = 0; i <= rank; i++)
         shape[i] = i == dim ? (int64_t)n : v[0]->tensor.shape[i < dim ? i : i - 1];
     for (int i = 0; i < rank; i++) *(i < dim ? &outer : &inner) *= v[0]->tensor.shape[i];
@@ -77,39 +76,40 @@ TINE_REPEATABLE_FUNCTION(stack, "*tensors, dim=0") {
     int64_t dim = tine_arg_int(task, 1);
     if (v->list.n > 0 && v->list.items[0]->kind == TINE_LIST) {
         if (v->list.n > 2)
-            return tine_fail(task, "stack() takes a list of tensors and dim, or tensors");
+            return tine_arg_fail(task, 0, "be tensors, or one list of tensors and dim");
+        if (v->list.n == 2 && v->list.items[1]->kind != TINE_INT)
+            return tine_arg_fail(task, 0, "be tensors, or one list of tensors and dim, an int");
         if (v->list.n == 2) dim = tine_as_int(v->list.items[1]);
         v = v->list.items[0];
     }
-    return task->failed ? NULL : stack(task, v->list.items, v->list.n, dim);
+    return task->failed ? NULL : stack_tensors(task, v->list.items, v->list.n, dim);
 }
 
 static bool is_legacy_empty(const tine_value *t) {
     return t->tensor.rank == 1 && t->tensor.shape[0] == 0;
 }
 
-/* The shape of the whole, or false. Empty one-dimensional tensors are skipped, as PyTorch does. */
+/* The result's shape, or false. Empty one-dimensional tensors are skipped, as in PyTorch. */
 static bool cat_shape(tine_task *task, tine_value *const *v, size_t n, int dim,
                       const tine_value *first, int64_t *shape) {
     for (int d = 0; d < first->tensor.rank; d++) shape[d] = d == dim ? 0 : first->tensor.shape[d];
     for (size_t i = 0; i < n; i++) {
         if (is_legacy_empty(v[i])) continue;
         if (v[i]->tensor.rank != first->tensor.rank) {
-            tine_fail(task, "Tensors must have same number of dimensions: got %d and %d",
-                      first->tensor.rank, v[i]->tensor.rank);
+            tine_arg_fail(task, 0, "hold tensors of one rank, but got rank %d, and %d in item %zu",
+                          first->tensor.rank, v[i]->tensor.rank, i);
             return false;
         }
         for (int d = 0; d < first->tensor.rank; d++) {
             if (d == dim || v[i]->tensor.shape[d] == shape[d]) continue;
-            tine_fail(task,
-                      "Sizes of tensors must match except in dimension %d. Expected size %lld but "
-                      "got size "
-                      "%lld for tensor number %zu in the list.",
-                      dim, (long long)shape[d], (long long)v[i]->tensor.shape[d], i);
+            tine_arg_fail(task, 0,
+                          "hold tensors whose sizes differ in dimension %d only, but item %zu has "
+                          "%lld in dimension %d, not %lld",
+                          dim, i, (long long)v[i]->tensor.shape[d], d, (long long)shape[d]);
             return false;
         }
         if (shape[dim] > INT64_MAX - v[i]->tensor.shape[dim]) {
-            tine_fail(task, "cat(): the result is too large");
+            tine_arg_fail(task, 0, "have fewer than 2^63 elements in dimension %d", dim);
             return false;
         }
         shape[dim] += v[i]->tensor.shape[dim];
@@ -117,14 +117,14 @@ static bool cat_shape(tine_task *task, tine_value *const *v, size_t n, int dim,
     return true;
 }
 
-tine_value *tine_cat(tine_task *task, tine_value *const *v, size_t n, int64_t at) {
+static tine_value *cat_tensors(tine_task *task, tine_value *const *v, size_t n, int64_t at) {
     int64_t shape[TINE_MAX_RANK], outer = 1, inner = 1;
     void *data;
     if (!all_tensors(task, v, n)) return NULL;
     const tine_value *first = v[0];
     for (size_t i = 0; i < n && is_legacy_empty(first); i++) first = v[i];
     if (first->tensor.rank == 0)
-        return tine_fail(task, "zero-dimensional tensor (at position 0) cannot be concatenated");
+        return tine_arg_fail(task, 0, "hold tensors of rank 1 or more, but item 0 is a scalar");
     int dim = tine_dim_of(task, at, first->tensor.rank);
     if (dim < 0 || !cat_shape(task, v, n, dim, first, shape)) return NULL;
     tine_value *out = tine_tensor_new(first->tensor.dtype, first->tensor.rank, shape, &data);
@@ -146,9 +146,8 @@ TINE_REPEATABLE_FUNCTION(cat, "tensors, dim=0") {
     const tine_value *v = tine_arg(task, 0);
     int64_t dim = tine_arg_int(task, 1);
     if (v->kind != TINE_LIST)
-        return tine_fail(task, "cat(): argument 'tensors' must be a list of tensors, not %s",
-                         tine_kind_name(v->kind));
-    return task->failed ? NULL : tine_cat(task, v->list.items, v->list.n, dim);
+        return tine_arg_fail(task, 0, "be a list of tensors, not %s", tine_kind_name(v->kind));
+    return task->failed ? NULL : cat_tensors(task, v->list.items, v->list.n, dim);
 }
 
 /* `n` elements of `size` bytes, backwards. */
@@ -169,10 +168,10 @@ static void reverse(uint8_t *to, const uint8_t *from, int64_t n, size_t size) {
 struct flip {
     const int64_t *shape;
     bool flipped[TINE_MAX_RANK];
-    int last; /* flipped dimension: what lies behind it moves as one */
+    int last; /* the last flipped dimension: blocks behind it are copied whole */
 };
 
-/* All from dimension `dim` on, a block of `bytes`. */
+/* A block of `bytes`: dimension `dim` and those behind it. */
 static void flip_block(const struct flip *f, int dim, uint8_t *to, const uint8_t *from,
                        size_t bytes) {
     int64_t n = f->shape[dim];
@@ -190,15 +189,13 @@ static void flip_block(const struct flip *f, int dim, uint8_t *to, const uint8_t
     }
 }
 
-tine_value *tine_flip(tine_task *task, const tine_value *x, const int64_t *dims, int n) {
+static tine_value *flip_tensor(tine_task *task, const tine_value *x, const int64_t *dims, int n) {
     struct flip f = {.shape = x->tensor.shape, .last = -1};
     void *data;
     for (int i = 0; i < n; i++) {
         int dim = tine_dim_of(task, dims[i], x->tensor.rank);
         if (dim < 0) return NULL;
-        if (f.flipped[dim])
-            return tine_fail(task, "dim %d appears multiple times in the list of dims", dim);
-        f.flipped[dim] = true;
+        if (!tine_dim_mark(task, dim, f.flipped)) return NULL;
         if (dim > f.last) f.last = dim;
     }
     if (f.last < 0 || x->tensor.rank == 0) return (tine_value *)x;
@@ -213,5 +210,5 @@ TINE_REPEATABLE_FUNCTION(flip, "x, dims") {
     int64_t dims[TINE_MAX_RANK];
     const tine_value *x = tine_arg_tensor(task, 0, 0, -1);
     int n = tine_arg_ints(task, 1, dims, TINE_MAX_RANK);
-    return !x || n < 0 ? NULL : tine_flip(task, x, dims, n);
+    return !x || n < 0 ? NULL : flip_tensor(task, x, dims, n);
 }

@@ -78,7 +78,7 @@ test(numbers_stay_numbers) {
     cr_expect_eq(tine_as_float(call("div", 5, 2)), 2.5);
     cr_expect_eq(tine_as_float(call("mul", 5, 0.5)), 2.5);
     cr_expect_eq(tine_as_float(call("sub", 5, 0.5)), 4.5);
-    expect_error(call("div", 5, 0), "division by zero");
+    expect_error(call("div", 5, 0), "div(): argument 'b' must not be zero");
     expect_error(call("neg", "x"), "neg(): argument 'x' must be tensor, not string");
 }
 
@@ -111,8 +111,9 @@ test(broadcasting) {
         cr_expect_eq(((const float *)tine_data(r))[i], (float)(d[0] * 2 + d[2] + d[1] * 2 + d[3]),
                      "%d", (int)i);
     }
-    expect_error(call("add", a, VECTOR(1, 2)), "The size of tensor a (3) must match the size of "
-                                               "tensor b (2) at non-singleton dimension 1");
+    expect_error(call("add", a, VECTOR(1, 2)),
+                 "add(): arguments 'a' and 'b' must have sizes that are equal or 1, but in "
+                 "dimension 1 they have 3 and 2");
     cr_expect_eq(tine_elements(call("add", range(SHAPE(0, 3)), row)), 0);
 }
 
@@ -143,20 +144,22 @@ test(stack_and_cat) {
                 "tensor([[0., 1., 0., 1.],\n        [2., 3., 2., 3.]])");
     expect_text(call("cat", tine_list(range(SHAPE(0)), m), tine_kw("dim", -2)),
                 "tensor([[0., 1.],\n        [2., 3.]])");
-    expect_error(run_args("stack", NULL, 0), "stack expects a non-empty list of tensors");
-    expect_error(
-        call("stack", a, m),
-        "stack expects each tensor to be equal size, but got [2] at entry 0 and [2, 2] at entry 1");
+    expect_error(run_args("stack", NULL, 0),
+                 "stack(): argument 'tensors' must hold at least one tensor");
+    expect_error(call("stack", a, m), "stack(): argument 'tensors' must hold tensors of one shape, "
+                                      "but item 0 is [2] and item 1 is [2, 2]");
     expect_error(call("stack", a, 1),
-                 "stack(): expected Tensor as element 1 in argument 0, but got int");
-    expect_error(call("stack", tine_list(a), 2),
-                 "Dimension out of range (expected to be in range of [-2, 1], but got 2)");
+                 "stack(): argument 'tensors' must hold tensors, but item 1 is int");
+    expect_error(call("stack", tine_list(a), 2), "stack(): a dim must be from -2 to 1, not 2");
     expect_error(
-        call("cat", tine_list(m, range(SHAPE(2, 3)))),
-        "Sizes of tensors must match except in dimension 0. Expected size 2 but got size 3 for "
-        "tensor number 1 in the list.");
-    expect_error(call("cat", tine_list(m, a)),
-                 "Tensors must have same number of dimensions: got 2 and 1");
+        call("stack", tine_list(a), 0.5),
+        "stack(): argument 'tensors' must be tensors, or one list of tensors and dim, an int");
+    expect_error(call("cat", tine_list(m, range(SHAPE(2, 3)))),
+                 "cat(): argument 'tensors' must hold tensors whose sizes differ in dimension 0 "
+                 "only, but item 1 has 3 in dimension 1, not 2");
+    expect_error(
+        call("cat", tine_list(m, a)),
+        "cat(): argument 'tensors' must hold tensors of one rank, but got rank 2, and 1 in item 1");
     expect_error(call("cat", m), "cat(): argument 'tensors' must be a list of tensors, not tensor");
 }
 
@@ -175,9 +178,10 @@ test(flips) {
             cr_expect(tine_equal(r, twice) && !tine_equal(r, once));
         }
     expect_error(call("flip", a, tine_list(1, -1)),
-                 "dim 1 appears multiple times in the list of dims");
-    expect_error(call("flip", a, 5),
-                 "Dimension out of range (expected to be in range of [-2, 1], but got 5)");
+                 "flip(): dims must differ, but 1 is given twice");
+    expect_error(call("flip", a, 5), "flip(): a dim must be from -2 to 1, not 5");
+    expect_error(call("flip", a, tine_list(0, 0.5)),
+                 "flip(): argument 'dims' must hold ints, but item 1 is float");
     cr_expect_eq(tine_elements(call("flip", range(SHAPE(0, 3)), 0)), 0);
 }
 
@@ -199,11 +203,9 @@ test(sums_and_means) {
     expect_text(call("mean", tine_full(TINE_BF16, 1, (int64_t[]){1000}, 3)),
                 "tensor(3., dtype=torch.bfloat16)");
     expect_error(call("mean", tine_ones(TINE_I64, 0, NULL)),
-                 "mean(): the input's dtype must be floating point, not int64");
-    expect_error(call("sum", a, 2),
-                 "Dimension out of range (expected to be in range of [-2, 1], but got 2)");
-    expect_error(call("sum", a, tine_list(0, 0)),
-                 "dim 0 appears multiple times in the list of dims");
+                 "mean(): argument 'x' must be of a floating-point dtype, not int64");
+    expect_error(call("sum", a, 2), "sum(): a dim must be from -2 to 1, not 2");
+    expect_error(call("sum", a, tine_list(0, 0)), "sum(): dims must differ, but 0 is given twice");
 }
 
 test(a_long_sum_is_exact) {
@@ -229,10 +231,11 @@ test(products) {
     expect_text(call("matmul", tine_ones(TINE_BF16, 1, (int64_t[]){3}),
                      tine_ones(TINE_BF16, 1, (int64_t[]){3})),
                 "tensor(3., dtype=torch.bfloat16)");
-    expect_error(call("matmul", a, a), "mat1 and mat2 shapes cannot be multiplied (2x3 and 2x3)");
+    expect_error(call("matmul", a, a), "matmul(): argument 'a' must have as many columns as 'b' "
+                                       "has rows, but their matrices are 2x3 and 2x3");
     expect_error(call("matmul", a, tine_ones(TINE_F64, 2, (int64_t[]){3, 1})),
-                 "expected both matrices to have the same floating-point dtype, but got float32 "
-                 "and float64");
+                 "matmul(): arguments 'a' and 'b' must have one floating-point dtype, but have "
+                 "float32 and float64");
 }
 
 test(making) {
@@ -240,9 +243,10 @@ test(making) {
     expect_text(call("zeros", tine_list(1, 2), tine_kw("dtype", "i64")), "tensor([[0, 0]])");
     expect_text(kept(run_args("ones", NULL, 0)), "tensor(1.)");
     expect_error(call("ones", -1),
-                 "a tensor's shape has a negative size or is too large for memory");
-    expect_error(call("ones", 1, tine_kw("dtype", "f16")),
-                 "ones(): 'f16' is no dtype: f32, f64, bf16, i64, i32 or u8");
+                 "ones(): argument 'size' must hold sizes of 0 or more, but item 0 is -1");
+    expect_error(
+        call("ones", 1, tine_kw("dtype", "f16")),
+        "ones(): argument 'dtype' must be a dtype (f32, f64, bf16, i64, i32 or u8), not 'f16'");
     tine_value *x = tine_int(3);
     cr_expect_eq(call("identity", x), x);
     expect_text(call("echo", 1, tine_kw("k", "v")), "[[1], {'k': 'v'}]");

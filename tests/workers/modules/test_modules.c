@@ -71,12 +71,23 @@ Test(modules, what_is_no_module_is_refused, .timeout = 60) {
     tine_value *m = tine_module("bilstm", 1, 2);
     tine_future *f = tine_fork(m, 1);
     cr_assert_eq(tine_wait(f, NULL), TINE_EFAILED);
-    cr_assert(strstr(tine_error_message(), "bilstm(): cell_f must be a module, not int"), "%s",
-              tine_error_message());
+    cr_assert(strstr(tine_error_message(), "bilstm(): argument 'cell_f' must be a module, not int"),
+              "%s", tine_error_message());
     tine_release(f), tine_release(m);
     m = tine_module("ensemble", tine_none());
     f = tine_fork(m, 1);
     cr_assert_neq(tine_wait(f, NULL), TINE_OK);
+    cr_assert(strstr(tine_error_message(),
+                     "ensemble(): argument 'models' must be a list of at least one module"),
+              "%s", tine_error_message());
     tine_release(f), tine_release(m);
+    tine_value *list = tine_list(1);
+    m = tine_module("ensemble", list);
+    f = tine_fork(m, 1);
+    cr_assert_neq(tine_wait(f, NULL), TINE_OK);
+    cr_assert(strstr(tine_error_message(),
+                     "ensemble(): argument 'models' must hold modules, but item 0 is int"),
+              "%s", tine_error_message());
+    tine_release(f), tine_release(m), tine_release(list);
     cluster_stop();
 }
