@@ -1,174 +1,230 @@
-/* See ensemble.h. The three variants are the tutorial's three forward() functions, line by line;
- * what differs from it is that the input is put once, so that it does not travel with every
- * fork. */
-#include "launch/command/ensemble.h"
-
+/* `tine ensemble`: the tutorial's three steps, timed, compared with each other and with double
+ * precision. */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* splitmix64 (Steele, Lea, Flood 2014): the k-th number of a stream is a function of seed and k. */
-static uint64_t mix(uint64_t z) {
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
+#include "kernels/gemm.h"
+#include "launch/command/arguments.h"
+#include "launch/command/commands.h"
+#include "launch/command/cores_peak.h"
+#include "launch/command/ensemble_model.h"
+#include "launch/command/report.h"
+#include "runtime/settings/cores.h"
+
+enum { VARIANTS = 3, REPEAT_MAX = 1000 };
+
+/* Runs of each variant that are not counted. In the first one weights travel to a worker and are
+ * packed; in the next ones they do so again where a cell is scheduled to another worker (the trace
+ * shows this as OBJECT and "pack"). */
+enum { WARM_UPS = 3 };
+
+/* The largest error of an element against double precision. The sums have 2*channels terms, rounded
+ * to 2^-24 (float32), or with operands rounded to 2^-8 (bfloat16); the gates bound them, and what
+ * they add up to over the steps stays far below these limits. */
+static const double limit_float32 = 1e-5, limit_bfloat16 = 5e-2;
+
+/* A method of the class "ensemble". Called here, the method's forks go to the workers and this
+ * process only waits; where the method computes between its forks, it is itself forked. */
+typedef struct variant {
+    const char *name, *method;
+    bool forked;
+    double seconds[REPEAT_MAX], median, min;
+    tine_value *output; /* of the last run */
+} variant;
+
+typedef struct report {
+    tine_ensemble_config config;
+    long repeat;
+    bool json;
+    variant variants[VARIANTS];
+    int workers, cores;
+    double flops, error, limit;
+    /* GFLOP/s of the workers' cores: best and worst measured between the runs */
+    double peak, least_peak;
+    bool identical;
+    long columns;
+} report;
+
+static tine_value *compute_variant(const variant *v, const tine_ensemble *e) {
+    if (!v->forked) return tine_call_method(e->module, v->method, e->x);
+    tine_value *output = NULL;
+    tine_future *future = tine_fork_method(e->module, v->method, e->x);
+    tine_wait(future, &output);
+    tine_release(future);
+    return output;
 }
 
-/* A tensor uniform in [low, high), a function of seed and stream. */
-static tine_value *uniform(uint64_t seed, uint64_t stream, int rank, const int64_t *shape,
-                           double low, double high) {
-    void *data;
-    tine_value *v = tine_tensor_new(TINE_F32, rank, shape, &data);
-    if (!v) return NULL;
-    uint64_t state = mix(seed * 0x9e3779b97f4a7c15u + mix(stream + 1));
-    float *p = data;
-    int64_t n = tine_elements(v);
-    for (int64_t i = 0; i < n; i++) {
-        state += 0x9e3779b97f4a7c15u;
-        p[i] = (float)(low + (high - low) * (double)(mix(state) >> 11) * 0x1p-53);
+static tine_error run_variant(variant *v, const tine_ensemble *e, double *seconds) {
+    double start = tine_seconds();
+    tine_value *output = compute_variant(v, e);
+    *seconds = tine_seconds() - start;
+    if (!output) return tine_last_error();
+    tine_release(v->output);
+    v->output = output;
+    return TINE_OK;
+}
+
+/* The peak of the cores that the workers compute on; those of other hosts are assumed to be like
+ * the cores here. */
+static void measure_peak(report *r) {
+    enum tine_gemm_type type =
+        strcmp(r->config.dtype, "bf16") == 0 ? TINE_GEMM_BF16 : TINE_GEMM_F32;
+    int here = tine_cores_available();
+    r->cores = r->workers < 1 ? 1 : r->workers < here ? r->workers : here;
+    double peak = tine_cores_peak(r->cores, type, 0.1);
+    if (peak == 0) peak = tine_cores_peak(r->cores, TINE_GEMM_F32, 0.1);
+    if (r->peak == 0 || peak < r->least_peak) r->least_peak = peak;
+    if (peak > r->peak) r->peak = peak;
+}
+
+/* The variants and the peak take turns, so that other load on the machine affects them alike. */
+static tine_error time_variants(report *r, const tine_ensemble *e) {
+    for (long i = -WARM_UPS; i < r->repeat; i++) {
+        for (int j = 0; j < VARIANTS; j++) {
+            variant *v = &r->variants[j];
+            double warm_up;
+            tine_progress("run %ld of %ld: %s", i + WARM_UPS + 1, r->repeat + WARM_UPS, v->name);
+            tine_error failed = run_variant(v, e, i < 0 ? &warm_up : &v->seconds[i]);
+            if (failed) return failed;
+        }
+        if (i >= 0) measure_peak(r);
     }
-    return v;
-}
-
-static const char *const weight_names[] = {"weight_ih_l0", "weight_hh_l0", "bias_ih_l0",
-                                           "bias_hh_l0"};
-
-static tine_error make_cell(tine_ensemble_cell *cell, const tine_ensemble_config *c,
-                            uint64_t number) {
-    int64_t shape[2] = {4 * c->channels, c->channels};
-    double bound = 1.0 / sqrt((double)c->channels);
-    for (int i = 0; i < TINE_CELL_WEIGHTS; i++) {
-        int rank = i <= TINE_CELL_W_HH ? 2 : 1;
-        cell->weights[i] = uniform((uint64_t)c->seed, 1 + number * TINE_CELL_WEIGHTS + (uint64_t)i,
-                                   rank, shape, -bound, bound);
-        if (!cell->weights[i]) return tine_last_error();
+    for (int j = 0; j < VARIANTS; j++) {
+        variant *v = &r->variants[j];
+        v->median = tine_quantile(v->seconds, (size_t)r->repeat, 0.5);
+        v->min = v->seconds[0];
     }
-    tine_value *state = tine_dict_of(weight_names, cell->weights, TINE_CELL_WEIGHTS);
-    cell->module = tine_module("lstm", c->channels, c->channels, tine_kw("state_dict", state),
-                               tine_kw("dtype", c->dtype));
-    tine_release(state);
-    return cell->module ? TINE_OK : tine_last_error();
+    return TINE_OK;
 }
 
-tine_error tine_ensemble_make(tine_ensemble *e, const tine_ensemble_config *config) {
-    size_t n = (size_t)config->models;
-    *e = (tine_ensemble){.config = *config};
-    e->forward = calloc(n, sizeof *e->forward);
-    e->backward = calloc(n, sizeof *e->backward);
-    e->models = calloc(n, sizeof(tine_value *));
-    if (!e->forward || !e->backward || !e->models) return TINE_ENOMEM;
-    for (size_t i = 0; i < n; i++) {
-        tine_error failed = make_cell(&e->forward[i], config, 2 * i);
-        if (!failed) failed = make_cell(&e->backward[i], config, 2 * i + 1);
-        if (failed) return failed;
-        e->models[i] = tine_module("bilstm", e->forward[i].module, e->backward[i].module);
-        if (!e->models[i]) return tine_last_error();
+static tine_error measure_all(report *r, tine_ensemble *e) {
+    tine_progress("making %ld models of 2 x %ld channels", r->config.models, r->config.channels);
+    tine_error failed = tine_ensemble_make(e, &r->config);
+    if (!failed) failed = time_variants(r, e);
+    if (failed) return failed;
+    r->identical = true;
+    for (int i = 1; i < VARIANTS; i++)
+        r->identical = r->identical && tine_equal(r->variants[0].output, r->variants[i].output);
+    tine_progress("comparing with double precision");
+    return tine_ensemble_error(e, r->variants[0].output, &r->error, &r->columns);
+}
+
+static void ensemble_print_table(const report *r) {
+    const tine_ensemble_config *c = &r->config;
+    const struct tine_gemm_kernel *kernel = tine_gemm_find(
+        TINE_ISA_AUTO, strcmp(c->dtype, "bf16") == 0 ? TINE_GEMM_BF16 : TINE_GEMM_F32);
+    printf("%ld models of 2 LSTMs, %ld steps, batch %ld, %ld channels, %s: %.1f GFLOP; %s\n",
+           c->models, c->time, c->batch, c->channels, c->dtype, r->flops * 1e-9,
+           kernel ? kernel->name : "float32 kernel");
+    printf("%d worker%s at %s\n\n", r->workers, r->workers == 1 ? "" : "s", tine_endpoint());
+    printf("              median s     min s   speedup   GFLOP/s   of peak\n");
+    for (int i = 0; i < VARIANTS; i++) {
+        const variant *v = &r->variants[i];
+        double gflops = r->flops / v->median * 1e-9;
+        printf("%-12s %9.4f %9.4f %9.2f %9.1f %7.1f %%\n", v->name, v->median, v->min,
+               r->variants[0].median / v->median, gflops, 100 * gflops / r->peak);
     }
-    e->x = uniform((uint64_t)config->seed, 0, 3,
-                   (int64_t[]){config->time, config->batch, config->channels}, 0, 1);
-    if (e->x) e->x_put = tine_put(e->x);
-    return e->x_put ? TINE_OK : tine_last_error();
+    printf("\npeak           %.1f GFLOP/s: multiply-adds in registers on %d core%s at once, the "
+           "best of %ld between the runs; the least: %.1f\n",
+           r->peak, r->cores, r->cores == 1 ? "" : "s", r->repeat, r->least_peak);
+    printf("outputs        %s\n", r->identical ? "bit-identical" : "DIFFER");
+    printf("largest error  %.2e against double precision, in %ld columns of the batch (limit "
+           "%.0e)%s\n",
+           r->error, r->columns, r->limit, r->error <= r->limit ? "" : " TOO LARGE");
 }
 
-static void free_cell(tine_ensemble_cell *cell) {
-    tine_release(cell->module);
-    for (int i = 0; i < TINE_CELL_WEIGHTS; i++) tine_release(cell->weights[i]);
-}
-
-void tine_ensemble_free(tine_ensemble *e) {
-    for (long i = 0; i < e->config.models; i++) {
-        if (e->models) tine_release(e->models[i]);
-        if (e->forward) free_cell(&e->forward[i]);
-        if (e->backward) free_cell(&e->backward[i]);
+static void ensemble_print_json(const report *r) {
+    json_object *o = json_object_new_object(), *variants = json_object_new_array();
+    json_object_object_add(o, "workers", json_object_new_int(r->workers));
+    json_object_object_add(o, "endpoint", json_object_new_string(tine_endpoint()));
+    json_object_object_add(o, "peak_gflops", tine_json_number(r->peak, 6));
+    json_object_object_add(o, "peak_gflops_least", tine_json_number(r->least_peak, 6));
+    json_object_object_add(o, "identical", json_object_new_boolean(r->identical));
+    json_object_object_add(o, "max_error", tine_json_number(r->error, 6));
+    for (int i = 0; i < VARIANTS; i++) {
+        const variant *v = &r->variants[i];
+        json_object *row = json_object_new_object();
+        json_object_object_add(row, "name", json_object_new_string(v->name));
+        json_object_object_add(row, "seconds", tine_json_number(v->median, 6));
+        json_object_object_add(row, "seconds_min", tine_json_number(v->min, 6));
+        json_object_object_add(row, "gflops", tine_json_number(r->flops / v->median * 1e-9, 6));
+        json_object_array_add(variants, row);
     }
-    tine_release(e->x_put);
-    tine_release(e->x);
-    free(e->forward);
-    free(e->backward);
-    free(e->models);
-    *e = (tine_ensemble){0};
+    json_object_object_add(o, "variants", variants);
+    tine_json_print(o);
 }
 
-/* 2 operations for each of the 4 gates' multiplications with x and with h, a step, a row of the
- * batch, a cell. */
-double tine_ensemble_flops(const tine_ensemble_config *c) {
-    double channels = (double)c->channels;
-    return 2.0 * (double)c->models * 2.0 * (double)c->time * (double)c->batch * 4.0 * channels *
-           (2.0 * channels);
-}
-
-/* ---- the three variants ---- */
-
-static tine_value *flip(const tine_value *v) { return tine_call("flip", v, tine_kw("dims", 0)); }
-
-/* In what follows a NULL among the arguments means that its maker failed: the error travels through
- * to the end. */
-
-/* cat((forward's output, flipped backward's output), dim=2); takes both results over. */
-static tine_value *join(tine_value *forward, tine_value *backward) {
-    tine_value *output_b = flip(tine_at(backward, 0));
-    tine_value *pair = tine_list(tine_at(forward, 0), output_b);
-    tine_value *joined = tine_call("cat", pair, tine_kw("dim", 2));
-    tine_release(pair);
-    tine_release(output_b);
-    tine_release(forward);
-    tine_release(backward);
-    return joined;
-}
-
-/* stack(results).sum(dim=0); takes the results over. */
-static tine_value *total(tine_value **results, size_t n) {
-    tine_value *list = tine_list_of(results, n);
-    tine_value *stacked = tine_call("stack", list);
-    tine_value *sum = tine_call("sum", stacked, tine_kw("dim", 0));
-    tine_release(stacked);
-    tine_release(list);
-    for (size_t i = 0; i < n; i++) tine_release(results[i]);
-    return sum;
-}
-
-tine_value *tine_ensemble_sequential(tine_ensemble *e) {
-    tine_value *results[TINE_ENSEMBLE_MODELS_MAX] = {0};
-    size_t n = (size_t)e->config.models;
-    for (size_t i = 0; i < n; i++) {
-        tine_value *forward = tine_call(e->forward[i].module, e->x);
-        tine_value *reversed = flip(e->x);
-        results[i] = join(forward, tine_call(e->backward[i].module, reversed));
-        tine_release(reversed);
-        if (!results[i]) break;
+/* Everything between tine_init and tine_shutdown; the exit code. */
+static int run_ensemble(report *r) {
+    tine_ensemble e = {0};
+    int code = 1;
+    r->workers = tine_worker_count();
+    r->flops = tine_ensemble_flops(&r->config);
+    r->limit = strcmp(r->config.dtype, "bf16") == 0 ? limit_bfloat16 : limit_float32;
+    tine_error failed = measure_all(r, &e);
+    tine_progress_end();
+    if (failed) {
+        fprintf(stderr, "tine ensemble: %s: %s\n", tine_error_name(failed), tine_error_message());
+    } else {
+        r->json ? ensemble_print_json(r) : ensemble_print_table(r);
+        code = r->identical && r->error <= r->limit ? 0 : 1; /* a NaN fails */
     }
-    return total(results, n);
+    for (int i = 0; i < VARIANTS; i++) tine_release(r->variants[i].output);
+    tine_ensemble_free(&e);
+    return code;
 }
 
-static tine_value *model_with_directions(tine_ensemble *e, size_t i) {
-    tine_value *forward = NULL, *backward = NULL;
-    tine_value *reversed = flip(e->x);
-    tine_future *future_f = tine_fork(e->forward[i].module, e->x_put);
-    tine_future *future_b = tine_fork(e->backward[i].module, reversed);
-    tine_error failed = tine_wait(future_b, &backward);
-    if (!failed) tine_wait(future_f, &forward);
-    tine_release(future_f);
-    tine_release(future_b);
-    tine_release(reversed);
-    return join(forward, backward);
-}
-
-tine_value *tine_ensemble_directions(tine_ensemble *e) {
-    tine_value *results[TINE_ENSEMBLE_MODELS_MAX] = {0};
-    size_t n = (size_t)e->config.models;
-    for (size_t i = 0; i < n; i++) {
-        results[i] = model_with_directions(e, i);
-        if (!results[i]) break;
+int tine_command_ensemble(int argc, char **argv) {
+    report r = {.config = {4, 50, 50, 1024, 1, "f32"},
+                .repeat = 5,
+                .variants = {{.name = "sequential", .method = "forward_serial"},
+                             {.name = "directions", .method = "forward_directions", .forked = true},
+                             {.name = "models", .method = "forward"}}};
+    const tine_option options[] = {
+        {"--workers", "N", "worker processes (default: one a core)", TINE_OPTION_SETTING, NULL, 0,
+         0},
+        {"--endpoint", "URL", "ipc://PATH, tcp://HOST:PORT, inproc://NAME or mpi://",
+         TINE_OPTION_SETTING, NULL, 0, 0},
+        {"--models", "N", "models in the ensemble (4)", TINE_OPTION_NUMBER, &r.config.models, 1,
+         TINE_ENSEMBLE_MODELS_MAX},
+        {"--time", "T", "time steps (50)", TINE_OPTION_NUMBER, &r.config.time, 1, 1000000},
+        {"--batch", "B", "batch size (50)", TINE_OPTION_NUMBER, &r.config.batch, 1, 1000000},
+        {"--channels", "C", "input and hidden size (1024)", TINE_OPTION_NUMBER, &r.config.channels,
+         1, 65536},
+        {"--dtype", "TYPE", "f32 or bf16: of the weights and inputs; sums and states stay float32",
+         TINE_OPTION_TEXT, &r.config.dtype, 0, 0},
+        {"--repeat", "R", "timed runs of each variant, after three to warm up (5)",
+         TINE_OPTION_NUMBER, &r.repeat, 1, REPEAT_MAX},
+        {"--seed", "S", "of weights and input (1)", TINE_OPTION_NUMBER, &r.config.seed, 0,
+         2147483647},
+        {"--trace", "FILE", "write a Chrome trace of all processes", TINE_OPTION_SETTING, NULL, 0,
+         0},
+        {"--json", NULL, "print one JSON object", TINE_OPTION_FLAG, &r.json, 0, 0},
+        {0},
+    };
+    const tine_usage usage = {
+        "ensemble",
+        "",
+        "Runs the tutorial's ensemble of bidirectional LSTMs in three ways:\n"
+        "sequential (one process, nothing forked), directions (one model after another, its\n"
+        "forward cell forked), models (models forked, and in each its forward cell).\n"
+        "Exit code 1 if the three outputs differ in a bit, or are too far from double precision.",
+        options,
+        0,
+        0};
+    int code = tine_arguments_parse(&usage, &argc, argv);
+    if (code >= 0) return code;
+    if (strcmp(r.config.dtype, "f32") != 0 && strcmp(r.config.dtype, "bf16") != 0) {
+        fprintf(stderr, "tine ensemble: --dtype=%s: expected f32 or bf16\n", r.config.dtype);
+        return 2;
     }
-    return total(results, n);
-}
-
-tine_value *tine_ensemble_models(tine_ensemble *e) {
-    tine_future *futures[TINE_ENSEMBLE_MODELS_MAX] = {0};
-    tine_value *results[TINE_ENSEMBLE_MODELS_MAX] = {0};
-    size_t n = (size_t)e->config.models;
-    for (size_t i = 0; i < n; i++) futures[i] = tine_fork(e->models[i], e->x_put);
-    tine_wait_all(futures, n, results);
-    for (size_t i = 0; i < n; i++) tine_release(futures[i]);
-    return total(results, n);
+    if (tine_init(&argc, argv, NULL)) {
+        fprintf(stderr, "tine ensemble: %s\n", tine_error_message());
+        return tine_last_error() == TINE_EINVAL ? 2 : 1;
+    }
+    code = run_ensemble(&r);
+    int ended = tine_shutdown();
+    return code ? code : ended;
 }

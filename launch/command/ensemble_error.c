@@ -1,12 +1,12 @@
-/* The ensemble's answer against double precision: a few batch columns, each cell by
- * launch/command/reference.c, the cells spread over plain threads. Nothing of the runtime or the
- * kernels takes part. */
+/* The ensemble's result against double precision: some columns of the batch, each cell computed by
+ * launch/command/reference.c, the cells spread over plain threads. It uses nothing of the runtime
+ * or the kernels, whose results it checks. */
 #include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#include "launch/command/ensemble.h"
+#include "launch/command/ensemble_model.h"
 #include "launch/command/reference.h"
 #include "runtime/settings/cores.h"
 
@@ -15,14 +15,13 @@ enum { COLUMNS = TINE_REFERENCE_COLUMNS, THREADS_MAX = 64 };
 typedef struct check {
     const tine_ensemble *ensemble;
     double *x;      /* [time][channels][COLUMNS] */
-    double **cells; /* results of cell 2*model + direction */
+    double **cells; /* their results, in the ensemble's order */
     atomic_long next;
     atomic_bool failed;
 } check;
 
 static tine_reference_lstm reference_of(const tine_ensemble *e, long number) {
-    const tine_ensemble_cell *cell =
-        number % 2 ? &e->backward[number / 2] : &e->forward[number / 2];
+    const tine_ensemble_cell *cell = &e->cells[number];
     size_t channels = (size_t)e->config.channels;
     return (tine_reference_lstm){(size_t)e->config.time,
                                  channels,
@@ -34,7 +33,7 @@ static tine_reference_lstm reference_of(const tine_ensemble *e, long number) {
                                  number % 2 == 1};
 }
 
-static void *compute(void *arg) {
+static void *compute_cells(void *arg) {
     check *c = arg;
     for (;;) {
         long number = atomic_fetch_add(&c->next, 1);
@@ -50,18 +49,19 @@ static void compute_all(check *c) {
     pthread_t threads[THREADS_MAX];
     int started = 0, wanted = tine_cores_available() - 1;
     while (started < wanted && started < THREADS_MAX &&
-           pthread_create(&threads[started], NULL, compute, c) == 0)
+           pthread_create(&threads[started], NULL, compute_cells, c) == 0)
         started++;
-    compute(c);
+    compute_cells(c);
     for (int i = 0; i < started; i++) pthread_join(threads[i], NULL);
 }
 
-/* Where the i-th of `columns` compared ones lies in the batch: first, last, and evenly between. */
-static size_t place(size_t i, size_t columns, size_t batch) {
+/* Where the i-th of `columns` compared columns lies in the batch: they are evenly spaced, the first
+ * and the last among them. */
+static size_t column_place(size_t i, size_t columns, size_t batch) {
     return columns > 1 ? i * (batch - 1) / (columns - 1) : 0;
 }
 
-static double largest(const check *c, const float *output, size_t columns) {
+static double largest_error(const check *c, const float *output, size_t columns) {
     const tine_ensemble_config *k = &c->ensemble->config;
     size_t steps = (size_t)k->time, channels = (size_t)k->channels, batch = (size_t)k->batch;
     double worst = 0;
@@ -72,9 +72,10 @@ static double largest(const check *c, const float *output, size_t columns) {
                 for (long m = 0; m < k->models; m++)
                     sum += c->cells[2 * m + (j >= channels)]
                                    [(t * channels + j % channels) * COLUMNS + i];
-                double error =
-                    fabs(sum -
-                         (double)output[(t * batch + place(i, columns, batch)) * 2 * channels + j]);
+                double error = fabs(
+                    sum -
+                    (double)
+                        output[(t * batch + column_place(i, columns, batch)) * 2 * channels + j]);
                 if (isnan(error)) return error;
                 if (error > worst) worst = error;
             }
@@ -96,12 +97,12 @@ tine_error tine_ensemble_error(const tine_ensemble *e, const tine_value *output,
             for (size_t j = 0; j < channels; j++)
                 for (size_t i = 0; i < columns; i++)
                     c.x[(t * channels + j) * COLUMNS + i] =
-                        (double)x[(t * batch + place(i, columns, batch)) * channels + j];
+                        (double)x[(t * batch + column_place(i, columns, batch)) * channels + j];
         compute_all(&c);
         done = !atomic_load(&c.failed);
     }
     if (done) {
-        *error = largest(&c, tine_data(output), columns);
+        *error = largest_error(&c, tine_data(output), columns);
         *columns_out = (long)columns;
     }
     for (size_t i = 0; c.cells && i < cells; i++) free(c.cells[i]);

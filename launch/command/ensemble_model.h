@@ -1,0 +1,45 @@
+/* The tutorial's ensemble with random weights: N models of two LSTMs each, one forward and one
+ * backward in time, their outputs joined along the channels, the models' outputs stacked and
+ * summed. The computation is the class "ensemble" (workers/modules/bilstm.c); here are the weights,
+ * the input, and the error of a result. */
+#ifndef TINE_LAUNCH_COMMAND_ENSEMBLE_MODEL_H
+#define TINE_LAUNCH_COMMAND_ENSEMBLE_MODEL_H
+
+#include "runtime/tine.h"
+
+enum { TINE_ENSEMBLE_MODELS_MAX = 256 };
+
+typedef struct tine_ensemble_config {
+    long models, time, batch, channels;
+    long seed;
+    const char *dtype; /* of the products: "f32" or "bf16" */
+} tine_ensemble_config;
+
+/* Weights of a cell, in the order of torch.nn.LSTM's state_dict; float32 tensors. */
+enum { TINE_CELL_W_IH, TINE_CELL_W_HH, TINE_CELL_B_IH, TINE_CELL_B_HH, TINE_CELL_WEIGHTS };
+typedef struct tine_ensemble_cell {
+    tine_value *weights[TINE_CELL_WEIGHTS];
+    tine_value *module;
+} tine_ensemble_cell;
+
+typedef struct tine_ensemble {
+    tine_ensemble_config config;
+    tine_ensemble_cell *cells; /* of model m: 2m forward, 2m + 1 backward in time */
+    tine_value *module;        /* of class "ensemble" */
+    tine_value *x;             /* the input, (time, batch, channels), put */
+} tine_ensemble;
+
+/* Weights uniform in ±1/sqrt(channels), like PyTorch's, and an input uniform in [0, 1): functions
+ * of the seed. On failure tine_error_message() holds the reason, and what was made is to be freed.
+ * A zeroed ensemble may be freed. */
+tine_error tine_ensemble_make(tine_ensemble *e, const tine_ensemble_config *config);
+void tine_ensemble_free(tine_ensemble *e);
+/* Floating-point operations of the matrix products of one run. */
+double tine_ensemble_flops(const tine_ensemble_config *c);
+
+/* The largest difference of `output` from a computation in double precision, in some columns of the
+ * batch. Computes on all cores. *columns: how many were compared. Errors: ENOMEM. */
+tine_error tine_ensemble_error(const tine_ensemble *e, const tine_value *output, double *error,
+                               long *columns);
+
+#endif
