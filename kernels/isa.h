@@ -1,17 +1,17 @@
 /* The table of instruction sets (ISAs) and their kernels, and the choice among them.
  *
  * ADD A KERNEL. A kernel is one record: a structure of function pointers and sizes, defined in
- * kernels/OPERATION_ISA.c. An ISA implements those operations that it makes faster; each other one
- * comes from its base.
+ * kernels/OPERATION_ISA.c. An ISA implements those operations that it makes faster; the others come
+ * from its base.
  *
  *   1. Write the files, beginning with a copy of the portable one, which is the reference:
- *        gemm_ISA.c     tine_gemm_f32_ISA or tine_gemm_bf16_ISA   struct tine_gemm_kernel  gemm.h
- *        vecmath_ISA.c  tine_vecmath_ISA                          struct tine_vecmath   vecmath.h
- *        peak_ISA.c     tine_peak_ISA                             struct tine_peak_loops   peak.h
+ *        gemm_ISA.c     tine_gemm_f32_ISA, tine_gemm_bf16_ISA   struct tine_gemm_kernel  gemm.h
+ *        vecmath_ISA.c  tine_vecmath_ISA                        struct tine_vecmath      vecmath.h
+ *        peak_ISA.c     tine_peak_ISA                           struct tine_peak_loops   peak.h
  *      Each includes the header and this one, and compiles to nothing on other architectures
- *      (TINE_KERNELS_X86). Of these files nothing but the record's functions may run before the CPU
- *      was checked: the compiler may use the ISA's instructions anywhere in them.
- *   2. Add the row below, after those that it shall be preferred to:
+ *      (TINE_KERNELS_X86). The compiler may use the ISA's instructions anywhere in these files, so
+ *      they contain no constructor and no function that runs before the CPU was checked.
+ *   2. Add the row below, after those that it is preferred to:
  *        ROW(ID, name, base, features, records)
  *      ID becomes TINE_ISA_ID, name is the ISA of the file names and the value of TINE_KERNEL,
  *      base is the ID of an earlier row, features are those the CPU needs beyond the base's.
@@ -19,8 +19,9 @@
  *   3. Add the compiler's flags, ISA_name, in the Makefile: files whose name ends in _name.c, and
  *      no others, are compiled with them.
  *   4. Run `tests/run build kernels`. The tests go through this table: every kernel meets the
- *      error bounds and the rules on bits that the portable one meets. Then `tine bench lstm` and,
- *      for the whole program, `TINE_KERNEL=name make test`.
+ *      error bounds and the rules on bits that the portable one meets. tests/kernels/test_isa.c
+ *      states which ISA is preferred. Then run `tine bench lstm` and, for the whole program,
+ *      `TINE_KERNEL=name make test`.
  *
  * Every record is checked when the program starts. A defective one aborts with a sentence that
  * names it: silently dropped, it would be noticed only as a slow program.
