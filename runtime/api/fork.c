@@ -164,8 +164,7 @@ static tine_error hold_fork(tine_context *c, tine_future *result, const fork_tar
     }
     h->result = tine_ref_future_(result);
     h->host = current_host();
-    h->arguments = *arguments;
-    *arguments = (tine_arguments){0};
+    tine_arguments_move(&h->arguments, arguments);
     h->missing = missing;
     if (h->host) c->ops->hold(c, h->host);
     for (size_t i = 0; i < futures->n; i++)

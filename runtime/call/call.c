@@ -11,53 +11,79 @@
 
 void tine_arguments_fini(tine_arguments *a) {
     for (size_t i = 0; i < a->n_positional; i++) tine_value_unref(a->positional[i]);
-    for (size_t i = 0; i < a->n_named; i++) {
-        free(a->keys[i]);
-        tine_value_unref(a->named[i]);
-    }
-    free(a->positional);
+    for (size_t i = 0; i < a->n_named; i++) tine_value_unref(a->named[i]);
+    if (a->positional != a->few) free(a->positional);
     free(a->keys);
-    free(a->named);
-    *a = (tine_arguments){0};
+    a->positional = a->named = NULL;
+    a->keys = NULL;
+    a->n_positional = a->n_named = 0;
 }
 
-static tine_error add_named(tine_arguments *a, const char *key, tine_value *v) {
+void tine_arguments_move(tine_arguments *to, tine_arguments *from) {
+    *to = *from;
+    if (from->positional == from->few) to->positional = to->few;
+    *from = (tine_arguments){0};
+}
+
+bool tine_arguments_reserve(tine_arguments *a, size_t n_positional) {
+    a->positional = a->few;
+    return n_positional <= TINE_ARGUMENTS_FEW ||
+           (a->positional = malloc(n_positional * sizeof(tine_value *)));
+}
+
+bool tine_arguments_reserve_named(tine_arguments *a, size_t n, size_t key_bytes) {
+    a->keys = malloc(n * (sizeof(char *) + sizeof(tine_value *)) + key_bytes);
+    if (!a->keys) return false;
+    a->named = (tine_value **)(a->keys + n);
+    a->texts = (char *)(a->named + n);
+    return true;
+}
+
+void tine_arguments_add_named(tine_arguments *a, const char *key, size_t size, tine_value *v) {
+    a->keys[a->n_named] = a->texts;
+    a->named[a->n_named++] = v;
+    memcpy(a->texts, key, size);
+    a->texts[size] = 0;
+    a->texts += size + 1;
+}
+
+static tine_error arguments_check_key(const tine_arguments *a, const char *key) {
     for (size_t i = 0; i < a->n_named; i++)
         if (strcmp(a->keys[i], key) == 0)
             return tine_error_set(TINE_EINVAL, "keyword argument repeated: '%s'", key);
     if (!tine_utf8_valid(key, strlen(key)))
         return tine_error_set(TINE_EINVAL, "a keyword is not UTF-8");
-    char *copy = strdup(key);
-    if (!copy) return tine_error_set(TINE_ENOMEM, "no memory for a call's arguments");
-    a->keys[a->n_named] = copy;
-    a->named[a->n_named++] = tine_value_ref(v);
+    return TINE_OK;
+}
+
+static tine_error arguments_fill(tine_arguments *a, const tine_argument *args, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        const char *key = args[i].key;
+        tine_error e = key ? arguments_check_key(a, key) : TINE_OK;
+        if (e != TINE_OK) return e;
+        tine_value *v = tine_argument_value(&args[i]);
+        if (!v) return tine_last_error();
+        if (key)
+            tine_arguments_add_named(a, key, strlen(key), v);
+        else
+            tine_arguments_add(a, v);
+    }
     return TINE_OK;
 }
 
 tine_error tine_arguments_make(tine_arguments *out, const tine_argument *args, size_t n) {
-    tine_arguments a = {0};
-    tine_error e = TINE_OK;
-    size_t named = 0;
-    for (size_t i = 0; i < n; i++) named += args[i].key != NULL;
-    if (n > named) a.positional = calloc(n - named, sizeof *a.positional);
-    if (named) a.keys = calloc(named, sizeof *a.keys), a.named = calloc(named, sizeof *a.named);
-    if ((n > named && !a.positional) || (named && (!a.keys || !a.named)))
-        e = tine_error_set(TINE_ENOMEM, "no memory for a call's arguments");
-    for (size_t i = 0; i < n && e == TINE_OK; i++) {
-        tine_value *v = tine_argument_value(&args[i]);
-        if (!v) {
-            e = tine_last_error();
-        } else if (args[i].key) {
-            e = add_named(&a, args[i].key, v);
-            tine_value_unref(v);
-        } else {
-            a.positional[a.n_positional++] = v;
-        }
+    size_t named = 0, key_bytes = 0;
+    *out = (tine_arguments){0};
+    for (size_t i = 0; i < n; i++) {
+        if (!args[i].key) continue;
+        named++;
+        key_bytes += strlen(args[i].key) + 1;
     }
-    if (e == TINE_OK)
-        *out = a;
-    else
-        tine_arguments_fini(&a);
+    bool room = tine_arguments_reserve(out, n - named) &&
+                (named == 0 || tine_arguments_reserve_named(out, named, key_bytes));
+    tine_error e = room ? arguments_fill(out, args, n)
+                        : tine_error_set(TINE_ENOMEM, "no memory for a call's arguments");
+    if (e != TINE_OK) tine_arguments_fini(out);
     return e;
 }
 
@@ -68,16 +94,21 @@ typedef struct outer {
     tine_task *task;
 } outer;
 
-static tine_error enter(tine_task *t, outer *o, const tine_callable *callable, void *self,
-                        const tine_arguments *arguments, void *host) {
-    *t = (tine_task){.callable = callable, .self = self, .host = host, .outer = tine_current.task};
+static tine_error task_enter(tine_task *t, outer *o, const tine_callable *callable, void *self,
+                             const tine_arguments *arguments, void *host) {
+    t->callable = callable;
+    t->self = self;
+    t->host = host;
+    t->outer = tine_current.task;
+    t->failed = false;
+    tine_pool_init(&t->pool);
     t->n_bound = callable->signature->n;
-    t->bound = malloc((t->n_bound + 1) * sizeof *t->bound);
-    if (!t->bound)
+    t->bound = t->few;
+    if (t->n_bound > TINE_BOUND_FEW && !(t->bound = malloc(t->n_bound * sizeof(tine_value *))))
         return tine_error_set(TINE_ENOMEM, "no memory for a call of %s()", callable->name);
     tine_error e = tine_signature_bind(callable->signature, callable->name, arguments, t->bound);
     if (e) {
-        free(t->bound);
+        if (t->bound != t->few) free(t->bound);
         return e;
     }
     *o = (outer){tine_current.failure, tine_current.pool, tine_current.task};
@@ -88,12 +119,12 @@ static tine_error enter(tine_task *t, outer *o, const tine_callable *callable, v
 }
 
 /* `ok`: the body gave a result and no accessor failed it. */
-static tine_error leave(tine_task *t, outer *o, bool ok) {
+static tine_error task_leave(tine_task *t, outer *o, bool ok) {
     tine_pool_drain(&t->pool);
     tine_current.pool = o->pool;
     tine_current.task = o->task;
     for (size_t i = 0; i < t->n_bound; i++) tine_value_unref(t->bound[i]);
-    free(t->bound);
+    if (t->bound != t->few) free(t->bound);
     if (ok) {
         tine_error_clear();
         tine_current.failure = o->failure;
@@ -109,12 +140,12 @@ tine_error tine_call_run(const tine_callable *callable, void *self, const tine_a
                          void *host, tine_value **out) {
     tine_task task;
     outer o;
-    tine_error e = enter(&task, &o, callable, self, arguments, host);
+    tine_error e = task_enter(&task, &o, callable, self, arguments, host);
     if (e) return e;
     tine_value *result = callable->call(&task);
     if (result && !tine_pool_gives(&result->handle)) tine_value_ref(result);
     bool ok = result && !task.failed;
-    e = leave(&task, &o, ok);
+    e = task_leave(&task, &o, ok);
     if (e)
         tine_value_unref(result);
     else
@@ -126,12 +157,12 @@ tine_error tine_call_init(const tine_class_entry *class, const tine_arguments *a
                           void *host, void **self) {
     tine_task task;
     outer o;
-    tine_error e = enter(&task, &o, &class->constructor, NULL, arguments, host);
+    tine_error e = task_enter(&task, &o, &class->constructor, NULL, arguments, host);
     if (e) return e;
     void *made = class->class->init(&task);
     bool ok = made && !task.failed;
     if (made && !ok && class->class->fini) class->class->fini(made);
-    e = leave(&task, &o, ok);
+    e = task_leave(&task, &o, ok);
     if (e == TINE_OK) *self = made;
     return e;
 }
@@ -162,7 +193,7 @@ static void wrong_argument(tine_task *task, size_t i, const char *wanted, const 
 }
 
 /* One-element tensors count as numbers, as in PyTorch. */
-static bool is_number(const tine_value *v, bool floating) {
+static bool is_numeric(const tine_value *v, bool floating) {
     if (v->kind == TINE_TENSOR && v->tensor.elements == 1)
         return floating || (v->tensor.dtype != TINE_F32 && v->tensor.dtype != TINE_F64 &&
                             v->tensor.dtype != TINE_BF16);
@@ -172,7 +203,7 @@ static bool is_number(const tine_value *v, bool floating) {
 int64_t tine_arg_int(tine_task *task, size_t i) {
     const tine_value *v = tine_arg(task, i);
     if (!v) return 0;
-    if (is_number(v, false)) return tine_as_int(v);
+    if (is_numeric(v, false)) return tine_as_int(v);
     wrong_argument(task, i, "int", v);
     return 0;
 }
@@ -180,7 +211,7 @@ int64_t tine_arg_int(tine_task *task, size_t i) {
 double tine_arg_float(tine_task *task, size_t i) {
     const tine_value *v = tine_arg(task, i);
     if (!v) return 0;
-    if (is_number(v, true)) return tine_as_float(v);
+    if (is_numeric(v, true)) return tine_as_float(v);
     wrong_argument(task, i, "float", v);
     return 0;
 }

@@ -31,24 +31,40 @@ const tine_callable *tine_class_method(const tine_class_entry *c, const char *me
 size_t tine_registry_functions(const char **out, size_t room);
 size_t tine_registry_classes(const char **out, size_t room);
 
-/* The arguments of one call, all owned. Zeroed is empty. */
+enum { TINE_ARGUMENTS_FEW = 4, TINE_BOUND_FEW = 8 };
+
+/* The arguments of one call: a reference on each value, a copy of each keyword. Zeroed is empty. */
 typedef struct tine_arguments {
-    tine_value **positional;
+    tine_value **positional; /* `few`, or allocated */
     size_t n_positional;
-    char **keys;
+    char **keys; /* keys, named and the keys' texts are one allocation */
     tine_value **named;
     size_t n_named;
+    char *texts; /* where the next key goes */
+    tine_value *few[TINE_ARGUMENTS_FEW];
 } tine_arguments;
 void tine_arguments_fini(tine_arguments *a);
-/* From the macros' array, args[0] (the target) left out. EINVAL: a key twice, positional after
- * keyword is allowed. */
+/* `to` is empty; `from` is, afterwards. */
+void tine_arguments_move(tine_arguments *to, tine_arguments *from);
+/* Room in empty arguments, once for each kind; key_bytes with a NUL for each key. False: no
+ * memory. */
+bool tine_arguments_reserve(tine_arguments *a, size_t n_positional);
+bool tine_arguments_reserve_named(tine_arguments *a, size_t n, size_t key_bytes);
+/* Into the room; take the reference on v over. */
+static inline void tine_arguments_add(tine_arguments *a, tine_value *v) {
+    a->positional[a->n_positional++] = v;
+}
+void tine_arguments_add_named(tine_arguments *a, const char *key, size_t size, tine_value *v);
+/* From the macros' array, args[0] (the target) left out. EINVAL: a keyword twice. A positional
+ * argument may follow a keyword. Sets *out to empty arguments on an error. */
 tine_error tine_arguments_make(tine_arguments *out, const tine_argument *args, size_t n);
 
 struct tine_task {
     const tine_callable *callable;
     void *self;
-    tine_value **bound; /* in the order of the signature; borrowed by the body */
+    tine_value **bound; /* in the order of the signature; `few`, or allocated */
     size_t n_bound;
+    tine_value *few[TINE_BOUND_FEW];
     bool failed; /* an argument accessor or tine_fail has failed it, whatever the body returns */
     tine_pool pool;
     struct tine_task *outer; /* the task that called this one with tine_call, or NULL */

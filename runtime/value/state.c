@@ -11,6 +11,7 @@
 
 #include "runtime/value/value.h"
 #include "transport/base/assert.h"
+#include "transport/base/vector.h"
 
 _Thread_local tine_state tine_current;
 
@@ -18,25 +19,25 @@ static pthread_key_t exit_key;
 static pthread_once_t exit_once = PTHREAD_ONCE_INIT;
 static _Thread_local bool exit_known;
 
-static void at_thread_exit(void *unused) {
+static void thread_exit_cleanup(void *unused) {
     (void)unused;
     tine_failure_fini(&tine_current.failure);
 }
 
-static void make_exit_key(void) {
-    TINE_ASSERT(pthread_key_create(&exit_key, at_thread_exit), ==, 0);
+static void exit_key_make(void) {
+    TINE_ASSERT(pthread_key_create(&exit_key, thread_exit_cleanup), ==, 0);
 }
 
 /* The sentence of a thread that ends is freed with it. */
-static void watch_thread_exit(void) {
+static void thread_exit_watch(void) {
     if (exit_known) return;
     exit_known = true;
-    pthread_once(&exit_once, make_exit_key);
+    pthread_once(&exit_once, exit_key_make);
     (void)pthread_setspecific(exit_key, &exit_key);
 }
 
 tine_error tine_error_setv(tine_error e, const char *format, va_list ap) {
-    watch_thread_exit();
+    thread_exit_watch();
     /* the format may quote the sentence that it replaces, so that one is freed last */
     char *text = NULL;
     if (vasprintf(&text, format, ap) < 0) text = NULL;
@@ -91,11 +92,11 @@ const char *tine_error_name(tine_error e) {
 /* A value can lie in the pools of several tasks, on several threads, and twice in one: hence the
  * atomic accesses, the hint that is checked, and the count, without which every release of what
  * lies in no pool would search. */
-static void set_slot(tine_handle *h, uint32_t slot) {
+static void handle_set_slot(tine_handle *h, uint32_t slot) {
     __atomic_store_n(&h->slot, slot, __ATOMIC_RELAXED);
 }
 
-static void count_place(tine_handle *h, bool more) {
+static void handle_count_place(tine_handle *h, bool more) {
     uint16_t n = __atomic_load_n(&h->pools, __ATOMIC_RELAXED);
     while (n < UINT16_MAX &&
            !__atomic_compare_exchange_n(&h->pools, &n, (uint16_t)(more ? n + 1 : n - 1), true,
@@ -103,27 +104,38 @@ static void count_place(tine_handle *h, bool more) {
         ;
 }
 
-static void push(tine_handle *h, bool noted) {
-    tine_pool *p = tine_current.pool;
-    if (!p || h->kind == TINE_HANDLE_STATIC) return;
-    if (p->n == p->room) {
-        uint32_t room = p->room ? 2 * p->room : 16;
-        struct tine_pool_slot *slots = realloc(p->slots, room * sizeof *slots);
-        /* without memory the reference is the caller's alone: at worst it leaks */
-        if (!slots) return;
-        p->slots = slots;
-        p->room = room;
+static bool pool_grow(tine_pool *p) {
+    if (p->room == 0) {
+        p->slots = p->few;
+        p->room = TINE_POOL_FEW;
+        return true;
     }
-    p->slots[p->n++] = (struct tine_pool_slot){h, noted};
-    set_slot(h, p->n);
-    count_place(h, true);
+    size_t room = p->room;
+    tine_pool_slot *slots = tine_grow_from(p->slots, p->few, &room, room + 1, sizeof *slots);
+    if (!slots) return false;
+    p->slots = slots;
+    p->room = (uint32_t)room;
+    return true;
 }
 
-void tine_pool_adopt(tine_handle *h) { push(h, false); }
-void tine_pool_note(tine_handle *h) { push(h, true); }
+/* Without memory the reference is the caller's alone: at worst it leaks. */
+static void pool_push(tine_pool *p, tine_handle *h, bool noted) {
+    if (h->kind == TINE_HANDLE_STATIC || (p->n == p->room && !pool_grow(p))) return;
+    p->slots[p->n++] = (tine_pool_slot){h, noted};
+    handle_set_slot(h, p->n);
+    handle_count_place(h, true);
+}
+
+void tine_pool_adopt(tine_handle *h) {
+    if (tine_current.pool) pool_push(tine_current.pool, h, false);
+}
+
+void tine_pool_note(tine_handle *h) {
+    if (tine_current.pool) pool_push(tine_current.pool, h, true);
+}
 
 /* The place of a handle in this pool, from 1; 0: it is not there. */
-static uint32_t find_slot(const tine_pool *p, const tine_handle *h, bool noted) {
+static uint32_t pool_find(const tine_pool *p, const tine_handle *h, bool noted) {
     uint16_t places = __atomic_load_n(&h->pools, __ATOMIC_RELAXED);
     if (places == 0) return 0;
     uint32_t slot = __atomic_load_n(&h->slot, __ATOMIC_RELAXED);
@@ -136,8 +148,8 @@ static uint32_t find_slot(const tine_pool *p, const tine_handle *h, bool noted) 
     return slot;
 }
 
-static void clear_slot(tine_pool *p, uint32_t slot) {
-    count_place(p->slots[slot - 1].handle, false);
+static void pool_clear(tine_pool *p, uint32_t slot) {
+    handle_count_place(p->slots[slot - 1].handle, false);
     p->slots[slot - 1].handle = NULL;
     /* make, use, release in a loop needs one slot */
     while (p->n > 0 && !p->slots[p->n - 1].handle) p->n--;
@@ -148,28 +160,28 @@ static void clear_slot(tine_pool *p, uint32_t slot) {
 void tine_pool_forget(tine_handle *h) {
     tine_pool *p = tine_current.pool;
     if (!p || h->kind == TINE_HANDLE_STATIC) return;
-    uint32_t slot = find_slot(p, h, false);
-    if (slot == 0) slot = find_slot(p, h, true);
-    if (slot > 0) clear_slot(p, slot);
+    uint32_t slot = pool_find(p, h, false);
+    if (slot == 0) slot = pool_find(p, h, true);
+    if (slot > 0) pool_clear(p, slot);
 }
 
 bool tine_pool_gives(tine_handle *h) {
     tine_pool *p = tine_current.pool;
-    if (!p || h->kind == TINE_HANDLE_STATIC || find_slot(p, h, false) > 0) return false;
-    uint32_t slot = find_slot(p, h, true);
-    if (slot > 0) clear_slot(p, slot);
+    if (!p || h->kind == TINE_HANDLE_STATIC || pool_find(p, h, false) > 0) return false;
+    uint32_t slot = pool_find(p, h, true);
+    if (slot > 0) pool_clear(p, slot);
     return slot > 0;
 }
 
 void tine_pool_drain(tine_pool *p) {
     while (p->n > 0) {
-        struct tine_pool_slot s = p->slots[--p->n];
+        tine_pool_slot s = p->slots[--p->n];
         if (!s.handle) continue;
-        count_place(s.handle, false);
+        handle_count_place(s.handle, false);
         if (!s.noted) tine_handle_unref(s.handle);
     }
-    free(p->slots);
-    *p = (tine_pool){0};
+    if (p->slots != p->few) free(p->slots);
+    tine_pool_init(p);
 }
 
 void tine_handle_unref(tine_handle *h) {

@@ -26,12 +26,17 @@ enum {
  * when the task returns. Those that the task took with tine_ref are noted too, but left alone: they
  * may be kept in a module's state. Only when the task returns a value of which it owns no other, as
  * in `return tine_ref(tine_arg(task, 0))`, is such a reference what it gives its caller. */
-typedef struct tine_pool {
-    struct tine_pool_slot {
-        tine_handle *handle; /* NULL: taken back */
-        bool noted;
-    } * slots;
+typedef struct tine_pool_slot {
+    tine_handle *handle; /* NULL: taken back */
+    bool noted;
+} tine_pool_slot;
+
+enum { TINE_POOL_FEW = 8 };
+
+typedef struct tine_pool { /* zeroed is empty; not to be moved */
+    tine_pool_slot *slots; /* `few`, or allocated */
     uint32_t n, room;
+    tine_pool_slot few[TINE_POOL_FEW];
 } tine_pool;
 
 typedef struct tine_failure { /* one error with its sentence; text is malloc'ed or NULL */
@@ -57,6 +62,10 @@ tine_error tine_error_setv(tine_error e, const char *format, va_list ap);
 void tine_error_clear(void);
 void tine_failure_fini(tine_failure *f);
 
+static inline void tine_pool_init(tine_pool *p) {
+    p->slots = NULL;
+    p->n = p->room = 0;
+}
 /* Gives the maker's reference of a new handle to the current pool, if there is one. */
 void tine_pool_adopt(tine_handle *h);
 void tine_pool_note(tine_handle *h); /* a reference was taken with tine_ref */

@@ -329,7 +329,6 @@ tine_error tine_wire_decode(tine_frame *f, tine_decoded *out, char *why, size_t 
 }
 
 void tine_decoded_fini(tine_decoded *d) {
-    free(d->memory);
+    if (d->memory) free(d->memory);
     d->memory = NULL;
-    d->message = (tine_message){0};
 }

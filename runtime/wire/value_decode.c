@@ -160,33 +160,54 @@ tine_error tine_payload_value(tine_payload *p, const tine_decoder *d, tine_value
     return TINE_OK;
 }
 
+static tine_error decode_no_memory(void) {
+    return tine_error_set(TINE_ENOMEM, "no memory to decode a call's arguments");
+}
+
+static tine_error make_positional(decoding *c, tine_arguments *a, size_t n) {
+    while (n-- > 0) {
+        tine_value *v = make(c, 0);
+        if (!v) return tine_last_error();
+        tine_arguments_add(a, v);
+    }
+    return TINE_OK;
+}
+
+static tine_error make_named(decoding *c, tine_arguments *a, size_t n) {
+    while (n-- > 0) {
+        const char *key;
+        size_t size;
+        if (!tine_walk_text(&c->w, "a key", false, &key, &size)) return refused(c), TINE_EPROTO;
+        tine_value *v = make(c, 0);
+        if (!v) return tine_last_error();
+        tine_arguments_add_named(a, key, size, v);
+    }
+    return TINE_OK;
+}
+
 static tine_error make_call(decoding *c, tine_arguments *a) {
-    tine_token t;
     size_t n;
-    bool good = tine_walk_array(&c->w, "a call", 2, &n) && tine_walk_next(&c->w, &t) &&
-                t.kind == TINE_TOKEN_ARRAY;
-    if (!good) return refused(c), TINE_EPROTO;
-    if (!(a->positional = malloc((t.n + 1) * sizeof *a->positional))) goto no_memory;
-    tine_error e = make_items(c, 0, t.n, NULL, a->positional, &a->n_positional);
-    if (e) return e;
+    tine_token t;
+    if (!tine_walk_array(&c->w, "a call", 2, &n) ||
+        !tine_walk_array(&c->w, "a call's arguments", TINE_WIRE_MAX_VALUES, &n))
+        return refused(c), TINE_EPROTO;
+    if (!tine_arguments_reserve(a, n)) return decode_no_memory();
+    tine_error e = make_positional(c, a, n);
+    if (e != TINE_OK) return e;
     if (!tine_walk_next(&c->w, &t) || t.kind != TINE_TOKEN_MAP) return refused(c), TINE_EPROTO;
     if (t.n == 0) return TINE_OK;
-    a->keys = malloc(t.n * sizeof *a->keys);
-    a->named = malloc(t.n * sizeof *a->named);
-    if (a->keys && a->named) return make_items(c, 0, t.n, a->keys, a->named, &a->n_named);
-no_memory:
-    return tine_error_set(TINE_ENOMEM, "no memory to decode a call's arguments");
+    /* the keys' texts are among the bytes that are left, their NULs where a text's length was */
+    size_t left = (size_t)(c->w.end - c->w.p);
+    if (!tine_arguments_reserve_named(a, t.n, left)) return decode_no_memory();
+    return make_named(c, a, t.n);
 }
 
 tine_error tine_payload_call(tine_payload *p, const tine_decoder *d, tine_arguments *out) {
     decoding c;
-    tine_arguments a = {0};
     tine_pool *pool = begin(&c, p, d);
-    tine_error e = make_call(&c, &a);
-    if (e == TINE_OK)
-        *out = a;
-    else
-        tine_arguments_fini(&a);
+    *out = (tine_arguments){0};
+    tine_error e = make_call(&c, out);
+    if (e != TINE_OK) tine_arguments_fini(out);
     tine_current.pool = pool;
     return e;
 }

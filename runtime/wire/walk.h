@@ -1,8 +1,8 @@
-/* The walker: msgpack read token by token from bytes that nobody trusts. It never reads past the
- * end, and an array's or a map's count is at most the bytes that are left (an item takes one at
- * least), so whoever allocates by a count stays in proportion to what was received. (msgpack-c's
- * own unpacker believes the count: `dd ff 00 00 00` asks it for 96 GB.) It is the only reader there
- * is: what is checked and what is decoded cannot differ. */
+/* The walker: msgpack read token by token from bytes that may hold anything. It never reads past the
+ * end, and the count of an array or a map is at most the bytes that are left (an item takes one at
+ * least), so an allocation by such a count stays in proportion to what was received. (msgpack-c's own
+ * unpacker believes the count: `dd ff 00 00 00` asks it for 96 GB.) It is the only reader: what is
+ * checked and what is decoded cannot differ. */
 #ifndef TINE_RUNTIME_WIRE_WALK_H
 #define TINE_RUNTIME_WIRE_WALK_H
 
@@ -17,7 +17,7 @@
 /* Limits of WIRE.md, beside those of a frame (transport/base/buffer.h) and TINE_MAX_DEPTH. */
 enum {
     TINE_WIRE_MAX_VALUES = 1 << 22, /* values in one body */
-    TINE_WIRE_MAX_LIST = 1 << 20,   /* ids, refs or names in one message */
+    TINE_WIRE_MAX_LIST = 1 << 20,   /* ids, objects or names in one message */
 };
 
 enum { TINE_EXT_TENSOR = 1, TINE_EXT_OBJECT = 2, TINE_EXT_MODULE = 3, TINE_EXT_BYTES = 4 };
@@ -55,16 +55,32 @@ typedef struct tine_walk {
     bool refused;
 } tine_walk;
 
-/* These give false when the bytes are not that: why says so, and every later step gives false
- * too. */
+/* These give false when the bytes are something else: why says so, and every later step gives false,
+ * too. `what` names what is read, for that sentence. */
 bool tine_walk_next(tine_walk *w, tine_token *out);
-bool tine_walk_uint(tine_walk *w, const char *what, uint64_t most, uint64_t *out);
 bool tine_walk_int(tine_walk *w, const char *what, int64_t *out);
-bool tine_walk_array(tine_walk *w, const char *what, size_t most, size_t *n);
 /* UTF-8 without NULs; may_be_nil: nil gives NULL. */
 bool tine_walk_text(tine_walk *w, const char *what, bool may_be_nil, const char **data, size_t *n);
 bool tine_walk_end(tine_walk *w, const char *what); /* nothing may be left */
 bool tine_walk_refuse(tine_walk *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+bool tine_walk_wide_uint(tine_walk *w, const char *what, uint64_t most, uint64_t *out);
+static inline bool tine_walk_uint(tine_walk *w, const char *what, uint64_t most, uint64_t *out) {
+    if (w->p == w->end || *w->p >= 0x80 || *w->p > most)
+        return tine_walk_wide_uint(w, what, most, out);
+    *out = *w->p++;
+    return true;
+}
+
+bool tine_walk_wide_array(tine_walk *w, const char *what, size_t most, size_t *n);
+static inline bool tine_walk_array(tine_walk *w, const char *what, size_t most, size_t *n) {
+    size_t items = w->p == w->end ? SIZE_MAX : (size_t)*w->p ^ 0x90;
+    if (items > 15 || items > most || items >= (size_t)(w->end - w->p))
+        return tine_walk_wide_array(w, what, most, n);
+    w->p++;
+    *n = items;
+    return true;
+}
 
 /* The contents of the three ext types that name a tensor, an object or a module. */
 typedef struct tine_wire_tensor {
