@@ -4,7 +4,7 @@
  * wrong choice (the type of an older core, or a CPU that it does not know) costs half its speed. To
  * compare with OpenBLAS at its best, this command first runs itself once for each core type, and
  * then again with the fastest. */
-#include "launch/command/bench_lstm.h"
+#include "launch/command/commands.h"
 
 #include <cblas.h>
 #include <stdio.h>
@@ -287,7 +287,7 @@ static void bench_lstm_print_json(const results *r) {
     tine_json_print(o);
 }
 
-int tine_bench_lstm(int argc, char **argv) {
+int tine_command_bench_lstm(int argc, char **argv) {
     static request q = {.steps = 50, .batch = 50, .channels = 1024, .rounds = 5};
     static results r;
     static const tine_option options[] = {

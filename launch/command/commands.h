@@ -10,5 +10,6 @@ int tine_command_worker(int argc, char **argv);
 int tine_command_run(int argc, char **argv);
 int tine_command_info(int argc, char **argv);
 int tine_command_bench_fork(int argc, char **argv);
+int tine_command_bench_lstm(int argc, char **argv);
 
 #endif

@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "launch/command/arguments.h"
-#include "launch/command/bench_lstm.h"
 #include "launch/command/commands.h"
 #include "runtime/tine.h"
 
@@ -33,7 +32,7 @@ static const command commands[] = {
 static const command benches[] = {
     {"fork", "fork and wait: latency, rate and throughput beside the bare transport",
      tine_command_bench_fork},
-    {"lstm", "LSTM kernels beside the machine's peak and OpenBLAS", tine_bench_lstm},
+    {"lstm", "LSTM kernels beside the machine's peak and OpenBLAS", tine_command_bench_lstm},
     {0},
 };
 
