@@ -69,7 +69,8 @@ typedef uint64_t tine_peer;
 
 /* A field that is 0 stands for the default. */
 typedef struct tine_transport_config {
-    /* Bytes of one piece of a large frame; default 1 MiB. A transport may have bounds of its own. */
+    /* Bytes of one piece of a large frame; default 1 MiB. A transport may have bounds of its
+     * own. */
     size_t chunk;
     /* A larger frame is refused by send, and breaks the framing when it is received; default
      * 64 GiB. */

@@ -1,8 +1,8 @@
 /* Lines to standard error. See log.h.
  *
- * The last few different lines are remembered, so that two that alternate (a peer that keeps coming
- * back, say) are held down as well as one that repeats. What was held down is said when the line
- * comes again later, when its place is needed, or at exit. */
+ * The last few different lines are remembered, so that two that alternate (of a peer that connects
+ * again and again, say) are suppressed like one that repeats. How often a line was suppressed is
+ * written when it comes again later, when its place is needed, or at exit. */
 #include "transport/base/log.h"
 
 #include <errno.h>
@@ -20,8 +20,8 @@ enum { LINE_MAX_BYTES = 1024, REMEMBERED = 8, QUIET_NS = 1000000000 };
 
 typedef struct line {
     char text[LINE_MAX_BYTES];
-    int64_t said_at;
-    uint64_t held; /* not written since said_at */
+    int64_t written_at;
+    uint64_t suppressed; /* times suppressed since written_at */
 } line;
 
 static atomic_int level_now = TINE_LOG_WARN;
@@ -49,11 +49,11 @@ int tine_log_level_parse(const char *name) {
     return -1;
 }
 
-static void write_line(const char *text, uint64_t held) {
+static void write_text(const char *text, uint64_t suppressed) {
     char out[LINE_MAX_BYTES + 96];
-    int n = held ? snprintf(out, sizeof out, "tine[%d]: %s (%llu more like this)\n", (int)getpid(),
-                            text, (unsigned long long)held)
-                 : snprintf(out, sizeof out, "tine[%d]: %s\n", (int)getpid(), text);
+    int n = suppressed ? snprintf(out, sizeof out, "tine[%d]: %s (%llu more like this)\n",
+                                  (int)getpid(), text, (unsigned long long)suppressed)
+                       : snprintf(out, sizeof out, "tine[%d]: %s\n", (int)getpid(), text);
     for (const char *p = out; n > 0;) {
         ssize_t written = write(STDERR_FILENO, p, (size_t)n);
         if (written < 0 && errno == EINTR) continue;
@@ -63,36 +63,36 @@ static void write_line(const char *text, uint64_t held) {
     }
 }
 
-/* The place of this text, or the one that has been quiet for longest. */
-static line *find(const char *text, bool *known) {
+/* The place of this text; if there is none, the one that was written longest ago. */
+static line *line_find(const char *text, bool *known) {
     line *oldest = &lines[0];
     for (line *l = lines; l < lines + REMEMBERED; l++) {
-        if (l->said_at != 0 && strcmp(l->text, text) == 0) {
+        if (l->written_at != 0 && strcmp(l->text, text) == 0) {
             *known = true;
             return l;
         }
-        if (l->said_at < oldest->said_at) oldest = l;
+        if (l->written_at < oldest->written_at) oldest = l;
     }
     *known = false;
     return oldest;
 }
 
-static void say_held(line *l) {
-    if (l->held > 0) write_line(l->text, l->held);
-    l->held = 0;
+static void line_write_suppressed(line *l) {
+    if (l->suppressed > 0) write_text(l->text, l->suppressed);
+    l->suppressed = 0;
 }
 
-static void say(const char *text, int64_t now) {
+static void line_write(const char *text, int64_t now) {
     bool known;
-    line *l = find(text, &known);
-    if (known && now - l->said_at < QUIET_NS) {
-        l->held++;
+    line *l = line_find(text, &known);
+    if (known && now - l->written_at < QUIET_NS) {
+        l->suppressed++;
         return;
     }
-    say_held(l);
-    write_line(text, 0);
+    line_write_suppressed(l);
+    write_text(text, 0);
     if (!known) memcpy(l->text, text, strlen(text) + 1);
-    l->said_at = now;
+    l->written_at = now;
 }
 
 void tine_log(int level, const char *format, ...) {
@@ -104,13 +104,13 @@ void tine_log(int level, const char *format, ...) {
     vsnprintf(text, sizeof text, format, ap);
     va_end(ap);
     pthread_mutex_lock(&lock);
-    say(text, tine_clock_ns());
+    line_write(text, tine_clock_ns());
     pthread_mutex_unlock(&lock);
     errno = saved;
 }
 
 void tine_log_flush(void) {
     pthread_mutex_lock(&lock);
-    for (line *l = lines; l < lines + REMEMBERED; l++) say_held(l);
+    for (line *l = lines; l < lines + REMEMBERED; l++) line_write_suppressed(l);
     pthread_mutex_unlock(&lock);
 }

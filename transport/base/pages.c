@@ -1,5 +1,5 @@
-/* See pages.h. A short list, oldest first, searched for the block that fits best; the oldest make
- * room. */
+/* See pages.h. A short list, oldest first, searched for the block that fits best; the oldest blocks
+ * make room for new ones. */
 #include "transport/base/pages.h"
 
 #include <pthread.h>
@@ -14,7 +14,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* a leaf */
 static tine_pages kept[KEPT_MAX];
 static size_t n_kept, bytes_kept;
 
-static tine_pages forget(size_t i) {
+static tine_pages pages_remove(size_t i) {
     tine_pages p = kept[i];
     bytes_kept -= p.size;
     n_kept--;
@@ -24,7 +24,7 @@ static tine_pages forget(size_t i) {
 
 /* The smallest kept block of at least `size` bytes that is not a quarter larger; of equal ones the
  * latest given back. */
-static tine_pages take_kept(size_t size) {
+static tine_pages pages_reuse(size_t size) {
     tine_pages p = {0};
     size_t best = KEPT_MAX;
     pthread_mutex_lock(&lock);
@@ -32,21 +32,21 @@ static tine_pages take_kept(size_t size) {
         if (kept[i].size >= size && kept[i].size - size <= size / 4 &&
             (best == KEPT_MAX || kept[i].size < kept[best].size))
             best = i;
-    if (best < KEPT_MAX) p = forget(best);
+    if (best < KEPT_MAX) p = pages_remove(best);
     pthread_mutex_unlock(&lock);
     return p;
 }
 
-static void *map(size_t size) {
+static void *pages_map(size_t size) {
     return mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
                 0);
 }
 
-/* Where address space is limited, what is kept must not be in the way. */
-static void give_all_back(void) {
+/* Where address space is limited, kept blocks must not be what it lacks. */
+static void pages_release_all(void) {
     pthread_mutex_lock(&lock);
     while (n_kept > 0) {
-        tine_pages p = forget(n_kept - 1);
+        tine_pages p = pages_remove(n_kept - 1);
         munmap(p.data, p.size);
     }
     pthread_mutex_unlock(&lock);
@@ -55,12 +55,12 @@ static void give_all_back(void) {
 tine_pages tine_pages_take(size_t size) {
     size_t rounded = (size + PAGE - 1) & ~(size_t)(PAGE - 1);
     if (rounded < size) return (tine_pages){0};
-    tine_pages p = take_kept(size);
+    tine_pages p = pages_reuse(size);
     if (p.data) return p;
-    p.data = map(rounded);
+    p.data = pages_map(rounded);
     if (p.data == MAP_FAILED) {
-        give_all_back();
-        p.data = map(rounded);
+        pages_release_all();
+        p.data = pages_map(rounded);
     }
     if (p.data == MAP_FAILED) return (tine_pages){0};
     /* 2 MiB pages make the first touch 512 times rarer. */
@@ -69,20 +69,21 @@ tine_pages tine_pages_take(size_t size) {
     return p;
 }
 
-/* Puts `p` at the end of the list; `out` receives the n_out blocks that had to go. */
-static void keep(tine_pages p, tine_pages out[KEPT_MAX], size_t *n_out) {
+/* Puts `p` at the end of the list; `out` receives the n_out blocks that made room. */
+static void pages_keep(tine_pages p, tine_pages out[KEPT_MAX], size_t *n_out) {
     pthread_mutex_lock(&lock);
-    while (n_kept == KEPT_MAX || bytes_kept + p.size > TINE_PAGES_KEEP) out[(*n_out)++] = forget(0);
+    while (n_kept == KEPT_MAX || bytes_kept + p.size > TINE_PAGES_KEEP)
+        out[(*n_out)++] = pages_remove(0);
     kept[n_kept++] = p;
     bytes_kept += p.size;
     pthread_mutex_unlock(&lock);
 }
 
-static bool may_be_kept(tine_pages p) {
+static bool pages_keepable(tine_pages p) {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
     return false; /* the sanitizer could not tell a use after the release */
 #endif
-    /* From here on the kernel may take the pages without asking; a write takes them back. */
+    /* From here on the kernel may reclaim the pages until they are written. */
     return p.size <= TINE_PAGES_KEEP / 2 && madvise(p.data, p.size, MADV_FREE) == 0;
 }
 
@@ -90,8 +91,8 @@ void tine_pages_give(tine_pages p) {
     tine_pages out[KEPT_MAX];
     size_t n = 0;
     if (!p.data) return;
-    if (may_be_kept(p))
-        keep(p, out, &n);
+    if (pages_keepable(p))
+        pages_keep(p, out, &n);
     else
         out[n++] = p;
     while (n > 0) {

@@ -2,7 +2,8 @@
  *
  * One list a depth and a bitmap of the depths that have tasks: taking the first costs a few
  * instructions whatever the length, where a heap of a hundred thousand tasks would miss the cache
- * at each level. Tasks deeper than MAX_DEPTH share the last list and are no longer ordered by depth. */
+ * at each level. Tasks deeper than MAX_DEPTH share the last list and are no longer ordered by
+ * depth. */
 #ifndef TINE_TRANSPORT_BASE_READY_H
 #define TINE_TRANSPORT_BASE_READY_H
 

@@ -6,9 +6,9 @@
 #include <stddef.h>
 
 /* Makes room for at least `need` items of `item_size` bytes in a malloc'ed array (NULL with *room
- * 0: none yet). Room at least doubles, so that appending costs constant time on average. Returns the
- * array, which may have moved, and updates *room. NULL: no memory; array and *room are as before.
- * New items are not initialised.
+ * 0: none yet). Room at least doubles, so that appending costs constant time on average. Returns
+ * the array, which may have moved, and updates *room. NULL: no memory; array and *room are as
+ * before. New items are not initialised.
  *
  *     int *more = tine_grow(v->items, &v->room, v->n + 1, sizeof *v->items);
  *     if (!more) return -ENOMEM;

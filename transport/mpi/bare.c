@@ -1,17 +1,16 @@
-/* Ping-pong with nothing of ours in between: what a round trip over the transport is measured
- * against. */
+/* Ping-pong over MPI without Tine: the reference for a round trip over the transport. */
 #include <stdlib.h>
 
 #include "transport/mpi/internal.h"
 
 enum { BARE = TINE_MPI_TAGS - 1 }; /* a tag of the opening before the first */
 
-static int by_size(const void *a, const void *b) {
+static int compare_doubles(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
 }
 
-static double round_trip(MPI_Comm comm, int rank, char *bytes, int size) {
+static double bare_round_trip(MPI_Comm comm, int rank, char *bytes, int size) {
     double from = MPI_Wtime();
     for (int turn = 0; turn < 2; turn++) {
         if (turn == rank)
@@ -32,10 +31,10 @@ int tine_mpi_bare(int rounds, int size, double *p50, double *p99, char *why, siz
     char *bytes = calloc(1, (size_t)size + 1);
     if (took && bytes && w->rank < 2 && w->size > 1) {
         for (int i = -rounds / 10; i < rounds; i++) {
-            double t = round_trip(w->comm, w->rank, bytes, size);
+            double t = bare_round_trip(w->comm, w->rank, bytes, size);
             if (i >= 0) took[i] = t;
         }
-        qsort(took, (size_t)rounds, sizeof *took, by_size);
+        qsort(took, (size_t)rounds, sizeof *took, compare_doubles);
         *p50 = took[rounds / 2];
         *p99 = took[rounds - 1 - rounds / 100];
     }

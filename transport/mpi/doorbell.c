@@ -1,9 +1,9 @@
 /* How an idle rank sleeps. MPI can only be polled, and a rank that polls takes a core from one that
  * computes. So a rank polls for a while, then sleeps on a word in a page that its peers on the same
- * host have mapped; who sends to a sleeping rank changes the word and wakes it through the kernel.
- * The page is a memfd that peers open through /proc, so that nothing has a name in the file system
- * and nothing is left behind, whoever is killed. A peer whose page cannot be opened (another host,
- * another container) is polled for between short sleeps instead. */
+ * host have mapped; a peer that sends to a sleeping rank changes the word and wakes it through the
+ * kernel. The page is a memfd that peers open through /proc: it has no name in the file system, and
+ * nothing is left behind when a rank is killed. For a peer whose page cannot be opened (another
+ * host, another container) the rank polls between short sleeps. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
@@ -18,10 +18,10 @@
 #include "transport/mpi/internal.h"
 
 enum { PAGE = 4096 };
-#define MAGIC 0x54494e4543415244u /* "TINECARD" */
+#define MAGIC 0x54494e4542454c4cu /* "TINEBELL" */
 
-/* Ranks with equal answers see each other's /proc and share a clock. The network namespace counts
- * because Open MPI takes two of them for two hosts, and so should we. */
+/* Ranks with equal ids see each other's /proc and share a clock. The network namespace counts
+ * because Open MPI treats two of them as two hosts. */
 static uint64_t host_id(void) {
     uint64_t h = TINE_HASH_START;
     char text[256];
@@ -80,9 +80,9 @@ void tine_mpi_doorbell_close(tine_mpi_doorbell *b, int fd) {
     if (fd >= 0) close(fd);
 }
 
-/* Both this and going to sleep exchange `asleep`, so one comes after the other: either this sees
- * that the peer sleeps, or the peer, which looks for messages after its exchange, sees everything
- * sent before this. */
+/* Ringing and going to sleep both exchange `asleep`, so one comes after the other: either this sees
+ * that the peer sleeps, or the peer, which polls after its exchange, sees everything sent
+ * before. */
 bool tine_mpi_doorbell_ring(tine_mpi_doorbell *b) {
     if (!atomic_exchange(&b->asleep, 0)) return false;
     int saved = errno;
@@ -97,7 +97,7 @@ void tine_mpi_doorbell_sleep(tine_mpi_doorbell *b, uint32_t word, int64_t ns) {
     syscall(SYS_futex, &b->word, FUTEX_WAIT, word, &ts, NULL, 0);
 }
 
-static bool within(const cpu_set_t *a, const cpu_set_t *b) {
+static bool cpus_within(const cpu_set_t *a, const cpu_set_t *b) {
     cpu_set_t both;
     CPU_AND(&both, a, b);
     return CPU_EQUAL(&both, a);
@@ -110,7 +110,7 @@ bool tine_mpi_oversubscribed(const tine_mpi_identity *ranks, size_t n) {
     if ((size_t)CPU_COUNT(&all) < n) return true;
     for (size_t i = 0; i < n; i++) {
         size_t inside = 0;
-        for (size_t k = 0; k < n; k++) inside += within(&ranks[k].cores, &ranks[i].cores);
+        for (size_t k = 0; k < n; k++) inside += cpus_within(&ranks[k].cores, &ranks[i].cores);
         if (inside > (size_t)CPU_COUNT(&ranks[i].cores)) return true;
     }
     return false;

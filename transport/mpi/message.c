@@ -1,19 +1,19 @@
 /* The layout of the mpi transport's messages. A frame's body is the sizes of its buffers, its
- * header, and the bytes of those buffers that are not worth a message of their own; it goes inside
- * the control message where it fits, else as the first run of the frame's pieces. Ranks are one
- * program, yet every count is checked before memory is taken for it. */
+ * header, and the bytes of the buffers that are too small for a message of their own. It goes
+ * inside the control message if it fits, else as the first run of the frame's pieces. Ranks are one
+ * program, yet every count is checked before memory is allocated for it. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "transport/mpi/internal.h"
 
-static bool packed(size_t size) { return size < TINE_MPI_SLOT; }
+static bool is_packed(size_t size) { return size < TINE_MPI_SLOT; }
 
 size_t tine_mpi_body_size(const tine_frame *f) {
     size_t n = f->header_size + f->n_buffers * sizeof(uint64_t);
     for (uint32_t i = 0; i < f->n_buffers; i++)
-        if (packed(f->buffers[i]->size)) n += f->buffers[i]->size;
+        if (is_packed(f->buffers[i]->size)) n += f->buffers[i]->size;
     return n;
 }
 
@@ -26,7 +26,7 @@ void tine_mpi_body_write(const tine_frame *f, uint8_t *to) {
     to += f->header_size;
     for (uint32_t i = 0; i < f->n_buffers; i++) {
         const tine_buffer *b = f->buffers[i];
-        if (!packed(b->size) || !b->size) continue;
+        if (!is_packed(b->size) || !b->size) continue;
         memcpy(to, b->data, b->size);
         to += b->size;
     }
@@ -62,7 +62,7 @@ static const char *sizes_wrong(const tine_mpi_head *h, const uint8_t *sizes, siz
         memcpy(&size, sizes + i * sizeof size, sizeof size);
         if (size > left) return "frame past the limit";
         left -= size;
-        if (!packed(size)) continue;
+        if (!is_packed(size)) continue;
         if (size > in_body) return "buffers past the body";
         in_body -= size;
     }
@@ -85,32 +85,32 @@ tine_frame *tine_mpi_body_read(const tine_mpi_head *h, const uint8_t *body, size
         uint64_t size;
         memcpy(&size, body + i * sizeof size, sizeof size);
         if (!(f->buffers[i] = tine_buffer_new(size))) goto no_memory;
-        if (!packed(size) || !size) continue;
+        if (!is_packed(size) || !size) continue;
         memcpy(f->buffers[i]->data, at, size);
         at += size;
     }
     return f;
 no_memory:
     tine_frame_free(f);
-    snprintf(why, why_size, "no memory for a frame it announced");
+    snprintf(why, why_size, "there is no memory for a frame it announced");
     return NULL;
 }
 
 /* The bytes of one run: 0 is the body, 1 + i buffer i. */
-static size_t run_of(const tine_mpi_item *it, void **data) {
+static size_t item_run(const tine_mpi_item *it, void **data) {
     if (it->run == 0) {
         *data = it->body;
         return it->body ? it->head.body : 0;
     }
     const tine_buffer *b = it->frame->buffers[it->run - 1];
     *data = b->data;
-    return packed(b->size) ? 0 : b->size;
+    return is_packed(b->size) ? 0 : b->size;
 }
 
 int tine_mpi_item_piece(tine_mpi_item *it, void **at) {
     while (it->run == 0 || (it->frame && it->run <= it->frame->n_buffers)) {
         void *data;
-        size_t size = run_of(it, &data);
+        size_t size = item_run(it, &data);
         if (it->offset < size) {
             size_t n = size - it->offset < it->head.chunk ? size - it->offset : it->head.chunk;
             *at = (uint8_t *)data + it->offset;
@@ -148,13 +148,13 @@ void tine_mpi_lane_pop(tine_mpi_lane *lane) {
     if (!lane->head) lane->tail = NULL;
 }
 
-static void release_item(void *item) {
+static void item_release(void *item) {
     tine_mpi_item *it = item;
     if (--it->flying == 0) tine_mpi_item_free(it);
 }
 
-/* Open MPI can take back a receive that nothing has matched, but never a send: memory of pieces in
- * flight stays until they are done. */
+/* Open MPI can cancel a receive that nothing has matched, but never a send: the memory of pieces in
+ * flight is kept until they are done. */
 void tine_mpi_lane_clear(tine_mpi_lane *lane, bool receiving) {
     for (tine_mpi_item *it = lane->head, *next; it; it = next) {
         next = it->next;
@@ -163,7 +163,7 @@ void tine_mpi_lane_clear(tine_mpi_lane *lane, bool receiving) {
     for (unsigned i = 0; i < lane->n; i++) {
         tine_mpi_piece *piece = &lane->pieces[(lane->first + i) % TINE_MPI_PIECES];
         if (receiving) MPI_Cancel(&piece->req);
-        tine_mpi_world_keep(piece->req, piece->item, release_item);
+        tine_mpi_world_keep(piece->req, piece->item, item_release);
     }
     *lane = (tine_mpi_lane){0};
 }

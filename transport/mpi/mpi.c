@@ -1,12 +1,12 @@
-/* The mpi transport's operations table: opening, events in and out, closing. See internal.h for
- * the design and the other files.
+/* The mpi transport's operations table: opening, events, closing. internal.h has the design and the
+ * list of files.
  *
- * What differs from the sockets' transports, because a launcher starts all ranks of a job at once:
- * the first listen or connect in a process initialises MPI and waits until every rank does the
- * same; there are no heartbeats, since a rank that is lost ends the job. All transports of a
- * process share one duplicate of the communicator, in which each opening has tags of its own, so
- * that no message of an earlier one can be mistaken for one of this. A connector greets rank 0 on a
- * tag that is always listened to; the answer makes the connection. */
+ * A launcher starts all ranks of a job at once, and this is what differs from sockets: the first
+ * listen or connect in a process initialises MPI and waits until every rank does the same; there
+ * are no heartbeats, since a rank that dies ends the job. All transports of a process share one
+ * duplicate of the communicator, in which each has tags of its own, so that no message of an
+ * earlier one is taken for one of this. A connector sends HELLO to rank 0 on a tag that is always
+ * received; the answer makes the connection. */
 #include <errno.h>
 #include <sched.h>
 #include <stdio.h>
@@ -16,17 +16,17 @@
 #include "transport/base/assert.h"
 #include "transport/mpi/internal.h"
 
-static tine_mpi *of(tine_transport *t) { return (tine_mpi *)t; }
+static tine_mpi *mpi_of(tine_transport *t) { return (tine_mpi *)t; }
 
-static void settle(tine_mpi *t, const tine_transport_config *config) {
+static void mpi_configure(tine_mpi *t, const tine_transport_config *config) {
     tine_transport_config c = tine_transport_defaults(config);
     if (c.chunk > 1 << 30) c.chunk = 1 << 30; /* MPI counts with an int */
     if (!t->listener && c.connect_ns > 0) t->give_up = tine_clock_ns() + c.connect_ns;
     t->base.config = c;
 }
 
-/* Ranks on this host against the cores this rank may use, until rank 0 knows better. */
-static bool guess_crowded(const tine_mpi *t) {
+/* Compares the ranks on this host with the cores this rank may use; rank 0 corrects it later. */
+static bool mpi_guess_oversubscribed(const tine_mpi *t) {
     const char *text = getenv("OMPI_COMM_WORLD_LOCAL_SIZE");
     int here = text ? atoi(text) : t->size;
     tine_mpi_identity identity = t->identity;
@@ -35,7 +35,7 @@ static bool guess_crowded(const tine_mpi *t) {
 
 static void mpi_fini(tine_transport *base);
 
-static int allocate(tine_mpi *t) {
+static int mpi_allocate(tine_mpi *t) {
     t->n_peers = t->listener ? t->size - 1 : 1;
     t->peers = calloc(t->n_peers ? (size_t)t->n_peers : 1, sizeof *t->peers);
     if (!t->peers) return -ENOMEM;
@@ -50,16 +50,17 @@ static int allocate(tine_mpi *t) {
     return tine_mpi_doorbell_open(&t->identity, &t->doorbell);
 }
 
-static int begin(tine_mpi *t) {
+static int mpi_begin(tine_mpi *t) {
     for (int i = 0; i < TINE_MPI_SLOTS; i++) tine_mpi_post_slot(t, t->in_slots[i]);
-    if (!t->listener && !t->broken) tine_mpi_send_greet(t, &t->peers[0], TINE_MPI_HELLO);
+    if (!t->listener && !t->broken) tine_mpi_send_hello(t, &t->peers[0], TINE_MPI_HELLO);
     return t->broken ? -EIO : 0;
 }
 
-static int open_end(tine_transport **out, const char *url, const tine_transport_config *config,
+static int mpi_open(tine_transport **out, const char *url, const tine_transport_config *config,
                     bool listener, char *why, size_t why_size) {
     if (strcmp(url, "mpi://") && strcmp(url, "mpi:")) {
-        snprintf(why, why_size, "%s: mpi:// takes no address, the launcher knows the ranks", url);
+        snprintf(why, why_size, "%s: mpi:// takes no address; the launcher has placed the ranks",
+                 url);
         return -EINVAL;
     }
     tine_mpi_world *w;
@@ -68,7 +69,7 @@ static int open_end(tine_transport **out, const char *url, const tine_transport_
     tine_mpi *t = NULL;
     if (listener != (w->rank == 0)) {
         snprintf(why, why_size,
-                 "mpi://: rank 0 listens and the others connect, but this is rank %d", w->rank);
+                 "mpi://: rank 0 listens and the other ranks connect; this is rank %d", w->rank);
         err = -EINVAL;
         goto out;
     }
@@ -82,15 +83,16 @@ static int open_end(tine_transport **out, const char *url, const tine_transport_
                     .world = w,
                     .opening = w->openings,
                     .listener = listener,
+                    .events = TINE_RING(tine_mpi_event),
                     .doorbell_fd = -1};
-    if ((err = allocate(t))) goto out;
+    if ((err = mpi_allocate(t))) goto out;
     t->doorbell_fd = t->identity.fd;
-    t->oversubscribed = guess_crowded(t);
-    settle(t, config);
+    t->oversubscribed = mpi_guess_oversubscribed(t);
+    mpi_configure(t, config);
     t->identity.opening = t->opening;
     tine_mpi_world_sweep();
-    err = begin(t);
-    if (err) snprintf(why, why_size, "mpi://: MPI refuses");
+    err = mpi_begin(t);
+    if (err) snprintf(why, why_size, "mpi://: MPI refused to send or to receive");
 out:
     if (err && t)
         mpi_fini(&t->base);
@@ -103,12 +105,12 @@ out:
 
 static int mpi_listen(tine_transport **out, const char *url, const tine_transport_config *config,
                       char *why, size_t why_size) {
-    return open_end(out, url, config, true, why, why_size);
+    return mpi_open(out, url, config, true, why, why_size);
 }
 
 static int mpi_connect(tine_transport **out, const char *url, const tine_transport_config *config,
                        char *why, size_t why_size) {
-    return open_end(out, url, config, false, why, why_size);
+    return mpi_open(out, url, config, false, why, why_size);
 }
 
 static const char *mpi_url(const tine_transport *t) {
@@ -116,9 +118,9 @@ static const char *mpi_url(const tine_transport *t) {
     return "mpi://";
 }
 
-/* A connection's id tells its rank: 1 + rank, and one world size more each time that rank connects
- * again. */
-static tine_mpi_peer *peer_of(tine_mpi *t, tine_peer id) {
+/* A connection's id contains its rank: 1 + rank, and the number of ranks more each time that rank
+ * connects again. */
+static tine_mpi_peer *mpi_peer_of(tine_mpi *t, tine_peer id) {
     tine_peer rank = (id - 1) % (tine_peer)t->size;
     if (id == 0 || t->n_peers == 0 || (t->listener ? rank == 0 : rank != 0)) return NULL;
     tine_mpi_peer *p = &t->peers[t->listener ? rank - 1 : 0];
@@ -126,97 +128,96 @@ static tine_mpi_peer *peer_of(tine_mpi *t, tine_peer id) {
 }
 
 static int mpi_send(tine_transport *base, tine_peer peer, tine_frame *f) {
-    tine_mpi *t = of(base);
-    tine_mpi_peer *p = peer_of(t, peer);
+    tine_mpi *t = mpi_of(base);
+    tine_mpi_peer *p = mpi_peer_of(t, peer);
     if (t->closed || t->broken || !p || p->state != TINE_MPI_UP || p->leaving) return -EPIPE;
     if (!tine_transport_may_send(base, f, tine_frame_bytes(f))) return -EINVAL;
     return tine_mpi_send_queue(t, p, f);
 }
 
-/* Counts a frame as taken, and tells its sender now and then, should no frame go that way. */
-static void taken(tine_mpi *t, tine_mpi_peer *p) {
+/* Counts a frame as taken. Its sender is told at least after each quarter of the window, in case no
+ * frame goes that way. */
+static void mpi_count_taken(tine_mpi *t, tine_mpi_peer *p) {
     p->received_taken++;
     if (p->state != TINE_MPI_UP || p->received_taken - p->told < TINE_MPI_WINDOW / 4) return;
     tine_mpi_send_control(t, p, (tine_mpi_head){.kind = TINE_MPI_ACK}, NULL, 0);
 }
 
 static int mpi_recv(tine_transport *base, tine_event *ev) {
-    tine_mpi *t = of(base);
-    if (!t->notes_n) tine_mpi_progress(t);
+    tine_mpi *t = mpi_of(base);
+    tine_mpi_event e;
+    if (!t->events.n) tine_mpi_progress(t);
     *ev = (tine_event){.kind = TINE_EVENT_NONE};
-    if (!t->notes_n) return t->broken ? -EIO : 0;
-    tine_mpi_event note = t->notes[t->notes_first];
-    t->notes_first = (t->notes_first + 1) % t->notes_room;
-    t->notes_n--;
-    ev->kind = note.kind;
-    ev->peer = note.id;
-    ev->frame = note.frame;
-    ev->bad = note.bad;
-    if (note.kind == TINE_EVENT_LOST)
-        snprintf(ev->reason, sizeof ev->reason, "%s", note.reason ? note.reason : "lost");
-    free(note.reason);
-    if (note.kind == TINE_EVENT_FRAME && note.peer->id == note.id) taken(t, note.peer);
+    if (!tine_ring_pop(&t->events, &e)) return t->broken ? -EIO : 0;
+    ev->kind = e.kind;
+    ev->peer = e.id;
+    ev->frame = e.frame;
+    ev->bad = e.bad;
+    if (e.kind == TINE_EVENT_LOST)
+        snprintf(ev->reason, sizeof ev->reason, "%s", e.reason ? e.reason : "no memory to say why");
+    free(e.reason);
+    if (e.kind == TINE_EVENT_FRAME && e.peer->id == e.id) mpi_count_taken(t, e.peer);
     return 0;
 }
 
 static void mpi_wait(tine_transport *base, int64_t timeout_ns) {
-    tine_mpi_wait(of(base), timeout_ns);
+    tine_mpi_wait(mpi_of(base), timeout_ns);
 }
 
 static bool mpi_busy(tine_transport *base) {
-    for (const tine_mpi_peer *p = of(base)->busy; p; p = p->next_busy)
+    for (const tine_mpi_peer *p = mpi_of(base)->busy; p; p = p->next_busy)
         if (p->out[1].head || p->in[1].head || p->blocked) return true;
     return false;
 }
 
-static void mpi_wake(tine_transport *base) { tine_mpi_wake(of(base)); }
+static void mpi_wake(tine_transport *base) { tine_mpi_wake(mpi_of(base)); }
 
-static void bye(tine_mpi *t, tine_mpi_peer *p, bool clean) {
+static void mpi_send_bye(tine_mpi *t, tine_mpi_peer *p, bool clean) {
     if (!t->listener && p->state == TINE_MPI_SILENT && t->n_met == 0 && t->in_slots[0])
-        tine_mpi_send_greet(t, p, TINE_MPI_BYE);
+        tine_mpi_send_hello(t, p, TINE_MPI_BYE);
     if (p->state == TINE_MPI_UP && !p->leaving)
         tine_mpi_send_control(t, p, (tine_mpi_head){.kind = TINE_MPI_BYE, .inlined = clean}, NULL,
                               0);
 }
 
 static void mpi_drop(tine_transport *base, tine_peer peer, bool bad, const char *reason) {
-    tine_mpi *t = of(base);
-    tine_mpi_peer *p = peer_of(t, peer);
+    tine_mpi *t = mpi_of(base);
+    tine_mpi_peer *p = mpi_peer_of(t, peer);
     if (p) tine_mpi_lose(t, p, bad, reason);
 }
 
-static void mpi_close(tine_transport *base) { of(base)->closed = true; }
+static void mpi_close(tine_transport *base) { mpi_of(base)->closed = true; }
 
-static bool flushed(const tine_mpi *t) {
+static bool mpi_flushed(const tine_mpi *t) {
     if (t->flying_slots) return false;
     for (int i = 0; i < t->n_peers; i++)
         if (t->peers[i].out[0].head || t->peers[i].out[1].head) return false;
     return true;
 }
 
-static bool flush(tine_mpi *t, int64_t end) {
-    while (!flushed(t) && !t->broken) {
+static bool mpi_flush(tine_mpi *t, int64_t end) {
+    while (!mpi_flushed(t) && !t->broken) {
         if (tine_mpi_progress(t)) continue;
         if (tine_clock_ns() > end) return false;
         sched_yield();
     }
-    return flushed(t);
+    return mpi_flushed(t);
 }
 
 static bool mpi_stop(tine_transport *base) {
-    tine_mpi *t = of(base);
+    tine_mpi *t = mpi_of(base);
     TINE_ASSERT_TRUE(t->closed);
     int64_t end = tine_clock_ns() + t->base.config.linger_ns;
-    bool clean = flush(t, end);
+    bool clean = mpi_flush(t, end);
     for (int i = 0; i < t->n_peers; i++) {
-        bye(t, &t->peers[i], clean);
+        mpi_send_bye(t, &t->peers[i], clean);
         t->peers[i].leaving = true;
         tine_mpi_mark_busy(t, &t->peers[i]);
     }
-    return flush(t, end) && clean;
+    return mpi_flush(t, end) && clean;
 }
 
-static void keep_slots(tine_mpi *t) {
+static void mpi_keep_slots(tine_mpi *t) {
     for (int i = 0; i < TINE_MPI_SLOTS; i++) {
         tine_mpi_slot *s = t->in_slots[i];
         if (s && s->req != MPI_REQUEST_NULL) {
@@ -238,23 +239,23 @@ static void keep_slots(tine_mpi *t) {
 
 static void mpi_fini(tine_transport *base) {
     if (!base) return;
-    tine_mpi *t = of(base);
+    tine_mpi *t = mpi_of(base);
     for (int i = 0; t->peers && i < t->n_peers; i++) {
         tine_mpi_peer *p = &t->peers[i];
-        bye(t, p, false);
+        mpi_send_bye(t, p, false);
         tine_mpi_send_clear(p);
         tine_mpi_receive_clear(p);
         tine_mpi_doorbell_close(p->doorbell, -1);
     }
-    for (size_t i = 0; i < t->notes_n; i++) {
-        tine_mpi_event *n = &t->notes[(t->notes_first + i) % t->notes_room];
-        tine_frame_free(n->frame);
-        free(n->reason);
+    tine_mpi_event e;
+    while (tine_ring_pop(&t->events, &e)) {
+        tine_frame_free(e.frame);
+        free(e.reason);
     }
-    keep_slots(t);
+    mpi_keep_slots(t);
     tine_mpi_world_sweep();
     tine_mpi_doorbell_close(t->doorbell, t->doorbell_fd);
-    free(t->notes);
+    tine_ring_fini(&t->events);
     free(t->peers);
     free(t);
     tine_mpi_world_close();

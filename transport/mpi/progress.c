@@ -1,30 +1,20 @@
-/* One look at everything that may have moved: the duplicated communicator while it is made, control
- * messages, the pieces of peers that have something under way. Peers come with their HELLO and go
- * with their BYE. */
+/* Polling everything that may have moved once: control messages, the pieces of peers that have some
+ * in flight, HELLOs. A peer comes with its HELLO and goes with its BYE. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "transport/mpi/internal.h"
 
-void tine_mpi_event_add(tine_mpi *t, tine_mpi_event note) {
-    if (t->notes_n == t->notes_room) {
-        size_t room = t->notes_room ? 2 * t->notes_room : 64;
-        tine_mpi_event *grown = malloc(room * sizeof *grown);
-        if (!grown) { /* an event that cannot be told would leave the loop waiting for it */
-            t->broken = true;
-            tine_frame_free(note.frame);
-            free(note.reason);
-            return;
-        }
-        for (size_t i = 0; i < t->notes_n; i++)
-            grown[i] = t->notes[(t->notes_first + i) % t->notes_room];
-        free(t->notes);
-        t->notes = grown;
-        t->notes_room = room;
-        t->notes_first = 0;
+void tine_mpi_event_add(tine_mpi *t, tine_mpi_event e) {
+    tine_mpi_event *slot = tine_ring_push(&t->events);
+    if (slot) {
+        *slot = e;
+        return;
     }
-    t->notes[(t->notes_first + t->notes_n++) % t->notes_room] = note;
+    t->broken = true; /* without this event the event loop would wait for ever */
+    tine_frame_free(e.frame);
+    free(e.reason);
 }
 
 void tine_mpi_mark_busy(tine_mpi *t, tine_mpi_peer *p) {
@@ -53,11 +43,11 @@ void tine_mpi_lose(tine_mpi *t, tine_mpi_peer *p, bool bad, const char *reason) 
             .kind = TINE_EVENT_LOST, .peer = p, .id = p->id, .bad = bad, .reason = strdup(reason)});
 }
 
-/* Rank 0 knows the ranks of all, so it tells each host whether its ranks have to make room for each
- * other. */
-static void tell_crowds(tine_mpi *t) {
+/* Rank 0 knows which cores each rank may use. It tells every rank whether those of its host
+ * oversubscribe it. */
+static void send_oversubscribed(tine_mpi *t) {
     tine_mpi_identity *ranks = calloc((size_t)t->size, sizeof *ranks);
-    if (!ranks) return; /* each goes on with its own guess */
+    if (!ranks) return; /* each rank keeps its own guess */
     for (int i = -1; i < t->n_peers; i++) {
         const tine_mpi_identity *like = i < 0 ? &t->identity : &t->peers[i].identity;
         size_t n = 0;
@@ -76,25 +66,25 @@ static void tell_crowds(tine_mpi *t) {
     free(ranks);
 }
 
-static void count_met(tine_mpi *t, tine_mpi_peer *p) {
+static void peer_up(tine_mpi *t, tine_mpi_peer *p) {
     p->doorbell = tine_mpi_doorbell_of(&t->identity, &p->identity);
     p->state = TINE_MPI_UP;
     t->n_far += !p->doorbell;
     tine_mpi_event_add(t, (tine_mpi_event){.kind = TINE_EVENT_UP, .peer = p, .id = p->id});
 }
 
-/* Rank 0's answer to our greeting. */
-static const char *answered(tine_mpi *t, tine_mpi_peer *p, const uint8_t *extra, size_t size) {
+/* Rank 0's answer to HELLO. */
+static const char *peer_answered(tine_mpi *t, tine_mpi_peer *p, const uint8_t *extra, size_t size) {
     if (p->state != TINE_MPI_SILENT || size != sizeof p->identity)
-        return "broken framing: greeting";
+        return "broken framing: a HELLO of the wrong size, or a second one";
     memcpy(&p->identity, extra, sizeof p->identity);
     t->n_met = 1;
-    count_met(t, p);
+    peer_up(t, p);
     return NULL;
 }
 
-/* A rank's greeting makes a new peer of it, whatever was before. */
-static void greeted(tine_mpi *t, tine_mpi_peer *p) {
+/* A rank that sends HELLO is a new peer, whatever was before. */
+static void peer_greeted(tine_mpi *t, tine_mpi_peer *p) {
     p->greeted = false;
     t->n_met += p->id == 0;
     tine_mpi_peer fresh = {
@@ -104,32 +94,31 @@ static void greeted(tine_mpi *t, tine_mpi_peer *p) {
     if (tine_mpi_send_control(t, p, (tine_mpi_head){.kind = TINE_MPI_HELLO}, &t->identity,
                               sizeof t->identity))
         return;
-    count_met(t, p);
-    if (t->n_met == t->n_peers) tell_crowds(t);
+    peer_up(t, p);
+    if (t->n_met == t->n_peers) send_oversubscribed(t);
 }
 
-static void hello_message(tine_mpi *t, tine_mpi_peer *p, const tine_mpi_slot *s, size_t size) {
+static void read_hello(tine_mpi *t, tine_mpi_peer *p, const tine_mpi_slot *s, size_t size) {
     tine_mpi_head h;
     tine_mpi_identity identity;
-    if (size != sizeof h + sizeof identity) return; /* nobody of ours: not worth an answer */
+    if (size != sizeof h + sizeof identity) return; /* of another version: ignored */
     memcpy(&h, s->bytes, sizeof h);
     memcpy(&identity, s->bytes + sizeof h, sizeof identity);
     if (h.version != TINE_MPI_VERSION) return;
     if (h.kind == TINE_MPI_HELLO) {
         p->leaving = true;
-        if (p->state == TINE_MPI_UP) tine_mpi_lose(t, p, false, "it connected anew");
+        if (p->state == TINE_MPI_UP) tine_mpi_lose(t, p, false, "it connected again");
         p->identity = identity;
         p->greeted = true;
-    } else if (p->identity.opening == identity.opening) { /* it gave up before it was answered */
+    } else if (p->identity.opening == identity.opening) { /* it gave up before the answer */
         p->greeted = false;
         p->leaving = p->state == TINE_MPI_UP;
         if (p->leaving) tine_mpi_mark_busy(t, p);
     }
 }
 
-/* Greetings are answered after all that are here were read: one of them may have been taken
- * back. */
-static bool take_hellos(tine_mpi *t) {
+/* HELLOs are answered after all that have come were read: a later BYE may take one back. */
+static bool poll_hellos(tine_mpi *t) {
     tine_mpi_slot *s = t->world->hello;
     bool moved = false;
     for (;;) {
@@ -139,21 +128,16 @@ static bool take_hellos(tine_mpi *t) {
         if (!done || t->broken) break;
         MPI_Get_count(&status, MPI_BYTE, &size);
         int k = status.MPI_SOURCE - 1;
-        if (k >= 0 && k < t->n_peers && size > 0) hello_message(t, &t->peers[k], s, (size_t)size);
+        if (k >= 0 && k < t->n_peers && size > 0) read_hello(t, &t->peers[k], s, (size_t)size);
         if (!tine_mpi_world_post_hello(t->world)) t->broken = true;
         moved = true;
     }
     for (int i = 0; moved && i < t->n_peers; i++)
-        if (t->peers[i].greeted) greeted(t, &t->peers[i]);
+        if (t->peers[i].greeted) peer_greeted(t, &t->peers[i]);
     return moved;
 }
 
-static void say_bye(tine_mpi_peer *p, const tine_mpi_head *h) {
-    p->leaving = true;
-    p->clean = h->inlined;
-}
-
-static void control(tine_mpi *t, tine_mpi_peer *p, const uint8_t *msg, size_t size) {
+static void read_control(tine_mpi *t, tine_mpi_peer *p, const uint8_t *msg, size_t size) {
     tine_mpi_head h = {0};
     char text[96];
     const char *wrong = NULL;
@@ -164,23 +148,26 @@ static void control(tine_mpi *t, tine_mpi_peer *p, const uint8_t *msg, size_t si
         return;
     }
     if (h.opening != (t->listener ? p->identity.opening : t->opening))
-        return; /* of a connection that is no more */
+        return; /* of an earlier connection */
     if (h.taken - p->taken > p->sent - p->taken)
-        wrong = "broken framing: takes more than was sent";
+        wrong = "broken framing: it took more messages than were sent";
     else
         p->taken = h.taken;
     if (!wrong) switch (h.kind) {
-        case TINE_MPI_HELLO: wrong = answered(t, p, msg + sizeof h, size - sizeof h); break;
+        case TINE_MPI_HELLO: wrong = peer_answered(t, p, msg + sizeof h, size - sizeof h); break;
         case TINE_MPI_FRAME:
             if (p->state != TINE_MPI_UP)
-                wrong = "broken framing: no greeting";
+                wrong = "broken framing: a frame before HELLO";
             else if (!tine_mpi_receive_frame(t, p, msg, size, text, sizeof text))
                 wrong = text;
             break;
         case TINE_MPI_ACK: break;
-        case TINE_MPI_BYE: say_bye(p, &h); break;
+        case TINE_MPI_BYE:
+            p->leaving = true;
+            p->clean = h.inlined;
+            break;
         case TINE_MPI_OVERSUBSCRIBED: t->oversubscribed = h.inlined; break;
-        default: wrong = "broken framing: unknown message";
+        default: wrong = "broken framing: a message of an unknown kind";
         }
     if (wrong) tine_mpi_lose(t, p, true, wrong);
     if (p->leaving) tine_mpi_mark_busy(t, p);
@@ -193,8 +180,8 @@ void tine_mpi_post_slot(tine_mpi *t, tine_mpi_slot *s) {
         t->broken = true;
 }
 
-/* Receives match in the order of posting, so only the oldest has to be looked at. */
-static bool take_controls(tine_mpi *t) {
+/* Receives match in the order of posting, so only the oldest has to be tested. */
+static bool poll_controls(tine_mpi *t) {
     bool moved = false;
     for (int i = 0; i < TINE_MPI_SLOTS && !t->broken; i++) {
         tine_mpi_slot *s = t->in_slots[t->in_next];
@@ -205,7 +192,8 @@ static bool take_controls(tine_mpi *t) {
         if (err == MPI_SUCCESS) MPI_Get_count(&status, MPI_BYTE, &size);
         int k = t->listener ? status.MPI_SOURCE - 1 : 0;
         if (k >= 0 && k < t->n_peers && t->peers[k].rank == status.MPI_SOURCE)
-            control(t, &t->peers[k], s->bytes, err == MPI_SUCCESS && size > 0 ? (size_t)size : 0);
+            read_control(t, &t->peers[k], s->bytes,
+                         err == MPI_SUCCESS && size > 0 ? (size_t)size : 0);
         tine_mpi_post_slot(t, s);
         t->in_next = (t->in_next + 1) % TINE_MPI_SLOTS;
         moved = true;
@@ -213,30 +201,30 @@ static bool take_controls(tine_mpi *t) {
     return moved;
 }
 
-static bool under_way(const tine_mpi_lane lanes[TINE_MPI_LANES]) {
+static bool lanes_busy(const tine_mpi_lane lanes[TINE_MPI_LANES]) {
     return lanes[0].head || lanes[1].head;
 }
 
-static bool serve(tine_mpi *t, tine_mpi_peer *p) {
+static bool progress_peer(tine_mpi *t, tine_mpi_peer *p) {
     char why[96];
     bool moved = tine_mpi_send_push(t, p);
     int pulled = tine_mpi_receive_pull(t, p, why, sizeof why);
     if (pulled < 0) {
         tine_mpi_lose(t, p, true, why);
-    } else if (p->leaving && !(p->clean && under_way(p->in))) {
-        snprintf(why, sizeof why, "rank %d closed its end", p->rank);
+    } else if (p->leaving && !(p->clean && lanes_busy(p->in))) {
+        snprintf(why, sizeof why, "rank %d closed the connection", p->rank);
         tine_mpi_lose(t, p, false, why);
     }
     return moved || pulled;
 }
 
-static bool serve_busy(tine_mpi *t) {
+static bool progress_busy_peers(tine_mpi *t) {
     bool moved = false;
     for (tine_mpi_peer **at = &t->busy; *at;) {
         tine_mpi_peer *p = *at;
-        if (p->state == TINE_MPI_UP) moved |= serve(t, p);
+        if (p->state == TINE_MPI_UP) moved |= progress_peer(t, p);
         if (p->state == TINE_MPI_UP &&
-            (under_way(p->in) || under_way(p->out) || p->blocked || p->leaving)) {
+            (lanes_busy(p->in) || lanes_busy(p->out) || p->blocked || p->leaving)) {
             at = &p->next_busy;
         } else {
             *at = p->next_busy;
@@ -248,14 +236,15 @@ static bool serve_busy(tine_mpi *t) {
 
 bool tine_mpi_progress(tine_mpi *t) {
     if (t->broken) return false;
-    bool moved = take_controls(t);
-    /* Once all ranks are met, greetings are rare, and a look at them is a fifth of a round trip. */
-    if (t->listener && (t->n_met < t->n_peers || t->looks++ % 64 == 0)) moved |= take_hellos(t);
+    bool moved = poll_controls(t);
+    /* Once all ranks are met, HELLOs are rare, and polling for them costs a fifth of a round trip
+     * (bench_mpi). */
+    if (t->listener && (t->n_met < t->n_peers || t->polls++ % 64 == 0)) moved |= poll_hellos(t);
     if (t->flying_slots) tine_mpi_send_reap_slots(t);
-    if (t->busy) moved |= serve_busy(t);
+    if (t->busy) moved |= progress_busy_peers(t);
     if (t->give_up && t->n_met == 0 && tine_clock_ns() > t->give_up) {
         t->give_up = 0;
-        tine_mpi_lose(t, &t->peers[0], false, "rank 0 did not open its end in time");
+        tine_mpi_lose(t, &t->peers[0], false, "rank 0 did not listen in time");
         moved = true;
     }
     return moved;

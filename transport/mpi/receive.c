@@ -1,14 +1,14 @@
-/* One peer's incoming frames. An announcement makes an item; pull() posts receives for the item at
- * the cursor, straight into its tensors' memory, which is allocated only when its turn has come.
- * The next frame of a lane is posted only when this one is, so that what a peer can make us
- * allocate is one frame a lane and what has arrived. */
+/* One peer's incoming frames. An announcement makes an item. Receives are posted for the item at
+ * the cursor, into its tensors' own memory, which is allocated only then. The next item of a lane
+ * is posted only when all of this one is, so a peer can make a transport allocate one frame a lane
+ * and what has arrived, no more. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "transport/mpi/internal.h"
 
-static void deliver(tine_mpi *t, tine_mpi_peer *p, tine_frame *f, unsigned lane) {
+static void frame_deliver(tine_mpi *t, tine_mpi_peer *p, tine_frame *f, unsigned lane) {
     t->stats.frames_in++;
     t->stats.bytes_in += tine_frame_bytes(f);
     if (lane == 0) p->lane0_delivered++;
@@ -16,7 +16,7 @@ static void deliver(tine_mpi *t, tine_mpi_peer *p, tine_frame *f, unsigned lane)
         t, (tine_mpi_event){.kind = TINE_EVENT_FRAME, .peer = p, .id = p->id, .frame = f});
 }
 
-static bool all_here(const tine_frame *f) {
+static bool frame_complete(const tine_frame *f) {
     for (uint32_t i = 0; i < f->n_buffers; i++)
         if (f->buffers[i]->size >= TINE_MPI_SLOT) return false;
     return true;
@@ -31,8 +31,8 @@ bool tine_mpi_receive_frame(tine_mpi *t, tine_mpi_peer *p, const uint8_t *msg, s
     if (h.inlined) {
         f = tine_mpi_body_read(&h, msg + sizeof h, t->base.config.max_frame, why, why_size);
         if (!f) return false;
-        if (h.lane == 0 && !p->in[0].head && all_here(f)) {
-            deliver(t, p, f, 0);
+        if (h.lane == 0 && !p->in[0].head && frame_complete(f)) {
+            frame_deliver(t, p, f, 0);
             return true;
         }
     }
@@ -50,7 +50,7 @@ bool tine_mpi_receive_frame(tine_mpi *t, tine_mpi_peer *p, const uint8_t *msg, s
     return true;
 }
 
-static bool catch_piece(tine_mpi *t, tine_mpi_peer *p, tine_mpi_lane *lane, tine_mpi_item *it) {
+static bool piece_receive(tine_mpi *t, tine_mpi_peer *p, tine_mpi_lane *lane, tine_mpi_item *it) {
     void *at;
     int n = tine_mpi_item_piece(it, &at);
     if (!n) return false;
@@ -64,12 +64,12 @@ static bool catch_piece(tine_mpi *t, tine_mpi_peer *p, tine_mpi_lane *lane, tine
     it->flying++;
     lane->n++;
     if (p->doorbell)
-        tine_mpi_doorbell_ring(p->doorbell); /* what MPI does about it needs the sender's hand */
+        tine_mpi_doorbell_ring(p->doorbell); /* the sender has to poll MPI to send it */
     return true;
 }
 
-/* Makes the frame once its body is here. 1: it is there, 0: not yet, -1: it is wrong. */
-static int open_frame(tine_mpi *t, tine_mpi_item *it, char *why, size_t why_size) {
+/* Makes the frame when its body has arrived. 1: made, 0: not yet, -1: the body is wrong. */
+static int item_open(tine_mpi *t, tine_mpi_item *it, char *why, size_t why_size) {
     if (it->frame) return 1;
     if (!it->body && !(it->body = malloc(it->head.body ? it->head.body : 1))) {
         snprintf(why, why_size, "no memory");
@@ -83,26 +83,27 @@ static int open_frame(tine_mpi *t, tine_mpi_item *it, char *why, size_t why_size
     return 1;
 }
 
-/* The body alone is posted first; its run ends where tine_mpi_item_piece would go on to buffers not
- * known yet. */
-static bool post_body(tine_mpi *t, tine_mpi_peer *p, tine_mpi_lane *lane, tine_mpi_item *it) {
+/* The body is received first: without it the buffers that tine_mpi_item_piece goes on to are not
+ * known. */
+static bool body_receive(tine_mpi *t, tine_mpi_peer *p, tine_mpi_lane *lane, tine_mpi_item *it) {
     bool moved = false;
-    while (it->offset < it->head.body && lane->n < TINE_MPI_PIECES && catch_piece(t, p, lane, it))
+    while (it->offset < it->head.body && lane->n < TINE_MPI_PIECES && piece_receive(t, p, lane, it))
         moved = true;
     return moved;
 }
 
-static int post(tine_mpi *t, tine_mpi_peer *p, tine_mpi_lane *lane, char *why, size_t why_size) {
+static int lane_post(tine_mpi *t, tine_mpi_peer *p, tine_mpi_lane *lane, char *why,
+                     size_t why_size) {
     int moved = 0;
     while (lane->cursor && !t->broken) {
         tine_mpi_item *it = lane->cursor;
-        int open = open_frame(t, it, why, why_size);
+        int open = item_open(t, it, why, why_size);
         if (open < 0) return -1;
         if (!open) {
-            moved |= post_body(t, p, lane, it);
+            moved |= body_receive(t, p, lane, it);
             break;
         }
-        while (lane->n < TINE_MPI_PIECES && catch_piece(t, p, lane, it)) moved = 1;
+        while (lane->n < TINE_MPI_PIECES && piece_receive(t, p, lane, it)) moved = 1;
         void *at;
         tine_mpi_item rest = *it;
         if (tine_mpi_item_piece(&rest, &at)) break;
@@ -112,7 +113,7 @@ static int post(tine_mpi *t, tine_mpi_peer *p, tine_mpi_lane *lane, char *why, s
     return moved;
 }
 
-static int arrive(tine_mpi_peer *p, tine_mpi_lane *lane, char *why, size_t why_size) {
+static int lane_arrived(tine_mpi_peer *p, tine_mpi_lane *lane, char *why, size_t why_size) {
     int moved = 0;
     while (lane->n) {
         tine_mpi_piece *piece = &lane->pieces[lane->first];
@@ -142,15 +143,15 @@ int tine_mpi_receive_pull(tine_mpi *t, tine_mpi_peer *p, char *why, size_t why_s
     for (int l = 0; l < TINE_MPI_LANES; l++) {
         tine_mpi_lane *lane = &p->in[l];
         if (!lane->head) continue;
-        int arrived = arrive(p, lane, why, why_size);
-        int posted = arrived < 0 ? -1 : post(t, p, lane, why, why_size);
+        int arrived = lane_arrived(p, lane, why, why_size);
+        int posted = arrived < 0 ? -1 : lane_post(t, p, lane, why, why_size);
         if (posted < 0) return -1;
         moved |= arrived | posted;
         while (lane->head && lane->head->posted && !lane->head->flying) {
             tine_mpi_item *it = lane->head;
             if (l > 0 && (int64_t)(p->lane0_delivered - it->head.after) < 0) break;
             tine_mpi_lane_pop(lane);
-            deliver(t, p, it->frame, (unsigned)l);
+            frame_deliver(t, p, it->frame, (unsigned)l);
             it->frame = NULL;
             tine_mpi_item_free(it);
             moved = 1;

@@ -1,16 +1,17 @@
-/* One peer's outgoing frames. send() queues; push() announces the frame at the cursor as soon as
- * the window has room, then puts its pieces in flight, few at a time. A frame is let go when its
- * last piece has landed: until then MPI reads from the tensors themselves. */
+/* One peer's outgoing frames. A frame is queued, announced as soon as the window has room, and its
+ * pieces are sent, few at a time. It is freed when its last piece is sent: until then MPI reads
+ * from the tensors themselves. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "transport/mpi/internal.h"
 
-/* What a queued frame costs beside its bytes, so that empty frames cannot queue without limit. */
+/* What a queued frame counts for in max_queued beside its bytes, so that empty frames are bounded
+ * too. */
 enum { ITEM_COST = sizeof(tine_mpi_item) + 64 };
 
-static tine_mpi_slot *take_slot(tine_mpi *t) {
+static tine_mpi_slot *slot_new(tine_mpi *t) {
     tine_mpi_slot *s = t->idle_slots;
     if (s) {
         t->idle_slots = s->next;
@@ -19,26 +20,26 @@ static tine_mpi_slot *take_slot(tine_mpi *t) {
     return aligned_alloc(64, (sizeof *s + 63) & ~(size_t)63);
 }
 
-static void ring(tine_mpi *t, int rank) {
+static void peer_ring(tine_mpi *t, int rank) {
     int i = t->listener ? rank - 1 : 0;
     if (i >= 0 && i < t->n_peers && t->peers[i].doorbell)
         t->woke |= tine_mpi_doorbell_ring(t->peers[i].doorbell);
 }
 
-/* The connection is named by its connector's opening, whichever way a message goes. */
-static uint32_t connection(const tine_mpi *t, const tine_mpi_peer *p) {
+/* A connection is named by its connector's opening, in both directions. */
+static uint32_t connection_opening(const tine_mpi *t, const tine_mpi_peer *p) {
     return t->listener ? p->identity.opening : t->opening;
 }
 
 int tine_mpi_data_tag(const tine_mpi *t, const tine_mpi_peer *p, unsigned lane) {
-    return (int)(TINE_MPI_TAGS * connection(t, p) + TINE_MPI_TAG_DATA + lane);
+    return (int)(TINE_MPI_TAGS * connection_opening(t, p) + TINE_MPI_TAG_DATA + lane);
 }
 
 static int control_tag(const tine_mpi_peer *p) {
     return (int)(TINE_MPI_TAGS * p->identity.opening + TINE_MPI_TAG_CONTROL);
 }
 
-static int send_slot(tine_mpi *t, tine_mpi_slot *s, int rank, int tag, size_t bytes) {
+static int slot_send(tine_mpi *t, tine_mpi_slot *s, int rank, int tag, size_t bytes) {
     int done = 0;
     if (MPI_Isend(s->bytes, (int)bytes, MPI_BYTE, rank, tag, t->comm, &s->req) != MPI_SUCCESS) {
         t->broken = true;
@@ -50,12 +51,12 @@ static int send_slot(tine_mpi *t, tine_mpi_slot *s, int rank, int tag, size_t by
     tine_mpi_slot **list = done ? &t->idle_slots : &t->flying_slots;
     s->next = *list;
     *list = s;
-    ring(t, rank);
+    peer_ring(t, rank);
     return 0;
 }
 
-/* A message that could not leave at once may leave at any later look at MPI, and its receiver may
- * have gone to sleep meanwhile: it is woken again. */
+/* A message that was not sent at once may be sent by any later call of MPI, and its receiver may
+ * sleep by then: it is woken again. */
 void tine_mpi_send_reap_slots(tine_mpi *t) {
     for (tine_mpi_slot **at = &t->flying_slots; *at;) {
         tine_mpi_slot *s = *at;
@@ -68,61 +69,61 @@ void tine_mpi_send_reap_slots(tine_mpi *t) {
         *at = s->next;
         s->next = t->idle_slots;
         t->idle_slots = s;
-        ring(t, s->rank);
+        peer_ring(t, s->rank);
     }
 }
 
-static void stamp(const tine_mpi *t, tine_mpi_peer *p, tine_mpi_head *h) {
-    h->opening = connection(t, p);
+static void head_stamp(const tine_mpi *t, tine_mpi_peer *p, tine_mpi_head *h) {
+    h->opening = connection_opening(t, p);
     h->version = TINE_MPI_VERSION;
     h->taken = p->received_taken;
     p->told = p->received_taken;
 }
 
-static int send_small(tine_mpi *t, tine_mpi_peer *p, int tag, tine_mpi_head h, const void *extra,
-                      size_t extra_size) {
-    tine_mpi_slot *s = take_slot(t);
+static int send_message(tine_mpi *t, tine_mpi_peer *p, int tag, tine_mpi_head h, const void *extra,
+                        size_t extra_size) {
+    tine_mpi_slot *s = slot_new(t);
     if (!s) return -ENOMEM;
-    stamp(t, p, &h);
+    head_stamp(t, p, &h);
     memcpy(s->bytes, &h, sizeof h);
     if (extra_size) memcpy(s->bytes + sizeof h, extra, extra_size);
-    return send_slot(t, s, p->rank, tag, sizeof h + extra_size);
+    return slot_send(t, s, p->rank, tag, sizeof h + extra_size);
 }
 
 int tine_mpi_send_control(tine_mpi *t, tine_mpi_peer *p, tine_mpi_head h, const void *extra,
                           size_t extra_size) {
-    return send_small(t, p, control_tag(p), h, extra, extra_size);
+    return send_message(t, p, control_tag(p), h, extra, extra_size);
 }
 
-int tine_mpi_send_greet(tine_mpi *t, tine_mpi_peer *p, tine_mpi_kind kind) {
-    return send_small(t, p, TINE_MPI_TAG_HELLO, (tine_mpi_head){.kind = kind}, &t->identity,
-                      sizeof t->identity);
+int tine_mpi_send_hello(tine_mpi *t, tine_mpi_peer *p, tine_mpi_kind kind) {
+    return send_message(t, p, TINE_MPI_TAG_HELLO, (tine_mpi_head){.kind = kind}, &t->identity,
+                        sizeof t->identity);
 }
 
-/* The control message of a frame, with the body where it fits. */
-static int announce(tine_mpi *t, tine_mpi_peer *p, tine_mpi_head *h, const tine_frame *f) {
-    tine_mpi_slot *s = take_slot(t);
+/* Sends the control message of a frame, with the body if it fits. */
+static int frame_announce(tine_mpi *t, tine_mpi_peer *p, tine_mpi_head *h, const tine_frame *f) {
+    tine_mpi_slot *s = slot_new(t);
     if (!s) return -ENOMEM;
-    stamp(t, p, h);
+    head_stamp(t, p, h);
     memcpy(s->bytes, h, sizeof *h);
     if (h->inlined) tine_mpi_body_write(f, s->bytes + sizeof *h);
-    int err = send_slot(t, s, p->rank, control_tag(p), sizeof *h + (h->inlined ? h->body : 0));
+    int err = slot_send(t, s, p->rank, control_tag(p), sizeof *h + (h->inlined ? h->body : 0));
     if (!err) p->sent++;
     return err;
 }
 
-/* Large frames leave half of the window to small ones: a large frame is delivered after the small
- * ones sent before it, so that it must never keep one of them from being announced. */
-static bool window_open(const tine_mpi_peer *p, unsigned lane) {
+/* Large frames leave half of the window to small ones. A large frame is delivered after the small
+ * ones sent before it, so it must never keep one of them from being announced. */
+static bool lane_window_open(const tine_mpi_peer *p, unsigned lane) {
     return p->sent - p->taken < (lane ? TINE_MPI_WINDOW / 2 : TINE_MPI_WINDOW);
 }
 
-static void count_out(tine_mpi *t, const tine_frame *f) {
+static void count_sent(tine_mpi *t, const tine_frame *f) {
     t->stats.frames_out++;
     t->stats.bytes_out += tine_frame_bytes(f);
 }
 
-static bool fits_whole(const tine_mpi_head *h, const tine_frame *f) {
+static bool frame_fits(const tine_mpi_head *h, const tine_frame *f) {
     if (!h->inlined) return false;
     for (uint32_t i = 0; i < f->n_buffers; i++)
         if (f->buffers[i]->size >= TINE_MPI_SLOT) return false;
@@ -145,11 +146,11 @@ int tine_mpi_send_queue(tine_mpi *t, tine_mpi_peer *p, tine_frame *f) {
                        .chunk = t->base.config.chunk};
     h.inlined = sizeof h + h.body <= TINE_MPI_SLOT;
     tine_mpi_lane *lane = &p->out[h.lane];
-    if (!h.lane && !lane->head && fits_whole(&h, f) && window_open(p, 0)) {
-        int err = announce(t, p, &h, f);
+    if (!h.lane && !lane->head && frame_fits(&h, f) && lane_window_open(p, 0)) {
+        int err = frame_announce(t, p, &h, f);
         if (err) return err == -EIO ? -EPIPE : -EAGAIN;
         p->lane0_sent++;
-        count_out(t, f);
+        count_sent(t, f);
         tine_frame_free(f);
         return 0;
     }
@@ -175,8 +176,8 @@ int tine_mpi_send_queue(tine_mpi *t, tine_mpi_peer *p, tine_frame *f) {
     return 0;
 }
 
-/* Puts the next piece of `it` in flight. False: there is none left. */
-static bool fly(tine_mpi *t, tine_mpi_peer *p, tine_mpi_lane *lane, tine_mpi_item *it) {
+/* Starts to send the next piece of `it`. False: there is none left. */
+static bool piece_send(tine_mpi *t, tine_mpi_peer *p, tine_mpi_lane *lane, tine_mpi_item *it) {
     void *at;
     int n = tine_mpi_item_piece(it, &at);
     if (!n) return false;
@@ -189,19 +190,20 @@ static bool fly(tine_mpi *t, tine_mpi_peer *p, tine_mpi_lane *lane, tine_mpi_ite
     *piece = (tine_mpi_piece){piece->req, it, n};
     it->flying++;
     lane->n++;
-    ring(t, p->rank);
+    peer_ring(t, p->rank);
     return true;
 }
 
-static bool start(tine_mpi *t, tine_mpi_peer *p, tine_mpi_lane *lane) {
+static bool lane_start(tine_mpi *t, tine_mpi_peer *p, tine_mpi_lane *lane) {
     bool moved = false;
     while (lane->cursor && !t->broken) {
         tine_mpi_item *it = lane->cursor;
         if (!it->announced) {
-            if (!window_open(p, it->head.lane) || announce(t, p, &it->head, it->frame)) break;
+            if (!lane_window_open(p, it->head.lane) || frame_announce(t, p, &it->head, it->frame))
+                break;
             it->announced = moved = true;
         }
-        while (lane->n < TINE_MPI_PIECES && fly(t, p, lane, it)) moved = true;
+        while (lane->n < TINE_MPI_PIECES && piece_send(t, p, lane, it)) moved = true;
         void *at;
         tine_mpi_item rest = *it;
         if (tine_mpi_item_piece(&rest, &at)) break;
@@ -211,7 +213,7 @@ static bool start(tine_mpi *t, tine_mpi_peer *p, tine_mpi_lane *lane) {
     return moved;
 }
 
-static bool land(tine_mpi_lane *lane) {
+static bool lane_complete(tine_mpi_lane *lane) {
     bool moved = false;
     while (lane->n) {
         tine_mpi_piece *piece = &lane->pieces[lane->first];
@@ -231,13 +233,13 @@ bool tine_mpi_send_push(tine_mpi *t, tine_mpi_peer *p) {
     for (int l = 0; l < TINE_MPI_LANES; l++) {
         tine_mpi_lane *lane = &p->out[l];
         if (!lane->head) continue;
-        moved |= land(lane);
-        moved |= start(t, p, lane);
+        moved |= lane_complete(lane);
+        moved |= lane_start(t, p, lane);
         while (lane->head && lane->head->posted && !lane->head->flying) {
             tine_mpi_item *it = lane->head;
             tine_mpi_lane_pop(lane);
             p->queued -= it->cost;
-            count_out(t, it->frame);
+            count_sent(t, it->frame);
             tine_mpi_item_free(it);
             moved = true;
         }

@@ -1,8 +1,7 @@
-/* How a job ends when a part of it dies. mpirun ends the others when a rank is killed. It cannot do
- * so when it is killed itself, nor can a host's daemon: then its ranks are orphans, which Open MPI
- * notices late and leaves its files behind. So each rank has a thread that watches the daemon it
- * was started by; when that is gone it removes what the job has on this host, of which nobody else
- * is left to think, and ends the rank. */
+/* How a job ends when a part of it dies. mpirun ends the job when a rank is killed. When mpirun or
+ * a host's daemon is killed itself, its ranks are orphans; Open MPI notices that late and leaves
+ * its files behind. So each rank has a thread that watches the daemon that started it. When the
+ * daemon is gone the thread removes the job's files on this host and ends the rank. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -19,7 +18,8 @@
 #include "transport/base/thread.h"
 #include "transport/mpi/internal.h"
 
-enum { LOOK_MS = 500 }; /* where the kernel cannot tell: a death is seen this late at most */
+/* Without pidfd_open (before Linux 5.3) the daemon is polled this often. */
+enum { POLL_MS = 500 };
 
 static struct {
     pid_t daemon;
@@ -28,7 +28,7 @@ static struct {
 } watch;
 
 /* Parent and command name of a process. */
-static bool look_up(pid_t pid, pid_t *parent, char name[32]) {
+static bool process_look_up(pid_t pid, pid_t *parent, char name[32]) {
     char path[64], text[512];
     snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -51,20 +51,21 @@ static pid_t find_daemon(char name[32]) {
     static const char *const daemons[] = {"mpirun", "orterun", "mpiexec", "orted",
                                           "prted",  "prte",    "prterun", "slurmstepd"};
     pid_t at = getppid(), up;
-    for (int depth = 0; at > 1 && depth < 16 && look_up(at, &up, name); depth++, at = up)
+    for (int depth = 0; at > 1 && depth < 16 && process_look_up(at, &up, name); depth++, at = up)
         for (size_t i = 0; i < sizeof daemons / sizeof *daemons; i++)
             if (strncmp(name, daemons[i], strlen(daemons[i])) == 0) return at;
     at = getppid();
-    return at > 1 && look_up(at, &up, name) ? at : 0;
+    return at > 1 && process_look_up(at, &up, name) ? at : 0;
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw) {
+static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw) {
     (void)st, (void)type, (void)ftw;
     remove(path);
     return 0;
 }
 
-/* Only what looks like a session directory of Open MPI, .../ompi.HOST.UID/pid.N, and is ours. */
+/* Removes `dir` only if it is named like a session directory of Open MPI, .../ompi.HOST.UID/pid.N,
+ * and belongs to this user. */
 static void remove_session(const char *dir) {
     struct stat st;
     char path[4096];
@@ -75,7 +76,7 @@ static void remove_session(const char *dir) {
     *last = 0;
     char *top = strrchr(path, '/');
     if (!top || strncmp(top, "/ompi.", 6)) return;
-    nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    nftw(dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
     rmdir(path);
 }
 
@@ -100,9 +101,9 @@ static void remove_segments(void) {
     closedir(d);
 }
 
-static bool gone(void) {
+static bool daemon_gone(void) {
     if (watch.fd < 0) {
-        poll(NULL, 0, LOOK_MS);
+        poll(NULL, 0, POLL_MS);
         return kill(watch.daemon, 0) && errno == ESRCH;
     }
     struct pollfd p = {.fd = watch.fd, .events = POLLIN};
@@ -111,10 +112,9 @@ static bool gone(void) {
 
 static void *watchdog(void *unused) {
     (void)unused;
-    while (!gone()) {
+    while (!daemon_gone()) {
     }
-    /* A daemon that ends in good order waits for its ranks first; one rank may still be on its way
-     * out. */
+    /* A daemon that exits normally waits for its ranks first; this rank may be about to exit. */
     remove_segments();
     remove_session(getenv("PMIX_SERVER_TMPDIR"));
     remove_session(getenv("OMPI_MCA_orte_jobfam_session_dir"));
@@ -142,8 +142,7 @@ void tine_mpi_end_job(int rank, int status) {
     gethostname(host, sizeof host - 1);
     fprintf(stderr,
             "tine: rank %d (pid %d on %s) was lost: it called exit(%d) in the middle of the job, "
-            "which ends "
-            "now\n",
+            "which ends now\n",
             rank, (int)getpid(), host, status);
     fflush(NULL);
     MPI_Abort(MPI_COMM_WORLD, status ? status : 1);

@@ -1,7 +1,7 @@
-/* MPI itself. It can be initialised once in a process and has to be finalised by the same: so it is
- * opened on first use and closed at exit, unless the user did the one and will do the other. A rank
- * that exits while a transport is open leaves in the middle of the job, and the others would wait
- * for it for ever: that ends the job, by name. */
+/* MPI itself. It can be initialised once in a process, and the side that initialised it has to
+ * finalise it: Tine does both, on first use and at exit, unless the user does. A rank that exits
+ * while a transport is open leaves in the middle of the job, and the other ranks would wait for it
+ * for ever: that ends the job, with a message that names the rank. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +17,7 @@ typedef struct kept {
     void (*free_thing)(void *);
 } kept;
 
-/* Guarded like the transport: one thread at a time. */
+/* Like a transport: used by one thread at a time. */
 static struct {
     tine_mpi_world shared;
     bool ready, ours;
@@ -25,7 +25,7 @@ static struct {
     kept *kept;
 } world;
 
-static void at_exit(int status, void *unused) {
+static void world_at_exit(int status, void *unused) {
     (void)unused;
     int finalised = 0;
     MPI_Finalized(&finalised);
@@ -34,36 +34,36 @@ static void at_exit(int status, void *unused) {
     if (world.ours) MPI_Finalize();
 }
 
-static int refuse(char *why, size_t why_size, const char *text) {
+static int world_refuse(char *why, size_t why_size, const char *text) {
     snprintf(why, why_size, "%s", text);
     return -EIO;
 }
 
-static int initialise(char *why, size_t why_size) {
+static int world_initialise(char *why, size_t why_size) {
     tine_launcher l;
     if (!tine_launcher_detect(&l))
-        return refuse(
+        return world_refuse(
             why, why_size,
             "mpi:// needs a launcher: start the program with `tine run -n N PROGRAM` or mpirun");
-    if (!l.usable) return refuse(why, why_size, l.why);
+    if (!l.usable) return world_refuse(why, why_size, l.why);
     int provided = MPI_THREAD_SINGLE;
     if (MPI_Init_thread(NULL, NULL, MPI_THREAD_MULTIPLE, &provided) != MPI_SUCCESS)
-        return refuse(why, why_size, "MPI_Init_thread failed");
+        return world_refuse(why, why_size, "MPI_Init_thread failed");
     world.ours = true;
     if (provided < MPI_THREAD_SERIALIZED)
-        return refuse(
+        return world_refuse(
             why, why_size,
-            "this MPI gives less than MPI_THREAD_SERIALIZED, which Tine's loop needs: use an Open "
+            "this MPI provides less than MPI_THREAD_SERIALIZED, which Tine needs: use an Open "
             "MPI built with threads");
     return 0;
 }
 
-/* The user's own calls may come at the same time as those of Tine's loop. */
-static int adopt(char *why, size_t why_size) {
+/* The user's own calls may be made at the same time as Tine's. */
+static int world_adopt(char *why, size_t why_size) {
     int provided = MPI_THREAD_SINGLE;
     MPI_Query_thread(&provided);
     if (provided == MPI_THREAD_MULTIPLE) return 0;
-    return refuse(
+    return world_refuse(
         why, why_size,
         "MPI was initialised below MPI_THREAD_MULTIPLE, but Tine calls it beside you: use "
         "MPI_Init_thread(.., "
@@ -77,18 +77,18 @@ bool tine_mpi_world_post_hello(tine_mpi_world *w) {
 }
 
 /* Once in a process, by all ranks together. */
-static int join(tine_mpi_world *w, char *why, size_t why_size) {
+static int world_join(tine_mpi_world *w, char *why, size_t why_size) {
     if (MPI_Comm_dup(MPI_COMM_WORLD, &w->comm) != MPI_SUCCESS)
-        return refuse(why, why_size, "MPI_Comm_dup failed");
+        return world_refuse(why, why_size, "MPI_Comm_dup failed");
     MPI_Comm_set_errhandler(w->comm, MPI_ERRORS_RETURN);
     MPI_Comm_rank(w->comm, &w->rank);
     MPI_Comm_size(w->comm, &w->size);
     if (w->rank == 0) {
         w->hello = aligned_alloc(64, (sizeof *w->hello + 63) & ~(size_t)63);
         if (!w->hello || !tine_mpi_world_post_hello(w))
-            return refuse(why, why_size, "mpi://: no memory");
+            return world_refuse(why, why_size, "mpi://: no memory");
     }
-    on_exit(at_exit, NULL);
+    on_exit(world_at_exit, NULL);
     tine_mpi_watchdog_start(w->rank);
     return 0;
 }
@@ -98,16 +98,16 @@ int tine_mpi_world_open(tine_mpi_world **out, char *why, size_t why_size) {
     MPI_Initialized(&initialised);
     MPI_Finalized(&finalised);
     if (finalised)
-        return refuse(why, why_size,
-                      "MPI was finalised already and cannot be started again in this process");
+        return world_refuse(
+            why, why_size, "MPI was finalised already and cannot be started again in this process");
     if (!world.ready) {
-        err = initialised ? adopt(why, why_size) : initialise(why, why_size);
-        if (!err) err = join(&world.shared, why, why_size);
+        err = initialised ? world_adopt(why, why_size) : world_initialise(why, why_size);
+        if (!err) err = world_join(&world.shared, why, why_size);
         if (err) return err;
         world.ready = true;
     }
     if (world.shared.openings >= INT32_MAX / TINE_MPI_TAGS - 1)
-        return refuse(why, why_size, "mpi:// was opened too often");
+        return world_refuse(why, why_size, "mpi:// was opened too often in this process");
     world.shared.openings++;
     world.open++;
     *out = &world.shared;
@@ -118,7 +118,7 @@ void tine_mpi_world_close(void) { world.open--; }
 
 void tine_mpi_world_keep(MPI_Request req, void *thing, void (*free_thing)(void *)) {
     kept *k = malloc(sizeof *k);
-    if (!k) return; /* leaks the thing, which is the safe side: MPI still uses it */
+    if (!k) return; /* leaks the memory, which MPI still uses */
     *k = (kept){world.kept, req, thing, free_thing};
     world.kept = k;
 }

@@ -30,8 +30,8 @@ void tine_framing_hello(uint8_t out[FRAMING_HELLO_BYTES], uint32_t chunk, uint32
 void tine_framing_ack(uint8_t out[FRAMING_ACK_BYTES], uint64_t read);
 void tine_framing_chunk(uint8_t out[FRAMING_CHUNK_BYTES], uint64_t offset);
 size_t tine_framing_open_bytes(uint32_t n_buffers);
-void tine_framing_open(uint8_t *out,
-                       uint32_t n_buffers); /* sizes follow by tine_framing_open_size */
+/* The sizes follow by tine_framing_open_size. */
+void tine_framing_open(uint8_t *out, uint32_t n_buffers);
 /* index 0: header, i + 1: buffer i */
 void tine_framing_open_size(uint8_t *out, uint32_t index, uint64_t size);
 

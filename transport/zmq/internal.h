@@ -1,4 +1,5 @@
-/* What the files of the ZeroMQ transport share: the transport (listener or connector) and its peers.
+/* What the files of the ZeroMQ transport share: the transport (listener or connector) and its
+ * peers.
  *
  *   zmq.c      opening, closing, waiting; the operations table
  *   socket.c   the socket and its options, libzmq's monitor, a connector's attempts

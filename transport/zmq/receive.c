@@ -124,8 +124,8 @@ static int read_open(tine_zmq *t, tine_zmq_peer *p, zmq_msg_t *first) {
     return TINE_ZMQ_RECEIVED_OTHER;
 }
 
-/* Where the next bytes go; NULL: no memory. A buffer is allocated when its first byte has come, so a
- * size that is claimed and never sent costs nothing. */
+/* Where the next bytes go; NULL: no memory. A buffer is allocated when its first byte has come, so
+ * a size that is claimed and never sent costs nothing. */
 static uint8_t *incoming_place(tine_zmq_peer *p) {
     if (p->in_part == 0) return p->in->header + p->in_offset;
     tine_buffer **b = &p->in->buffers[p->in_part - 1];

@@ -359,8 +359,8 @@ static bool peer_settled(tine_zmq *t, tine_zmq_peer *p) {
     return !p->small.n && !p->large.n && !p->want_writable && !p->ack_due;
 }
 
-/* Every waiting peer has a turn, and another as long as any of them sends. The first one is moved to
- * the end for the next flush, so that libzmq's queue is not filled by a few fast peers. */
+/* Every waiting peer has a turn, and another as long as any of them sends. The first one is moved
+ * to the end for the next flush, so that libzmq's queue is not filled by a few fast peers. */
 void tine_zmq_flush(tine_zmq *t, bool retry_blocked) {
     tine_zmq_peer *p, *next;
     atomic_store(&t->room, false);

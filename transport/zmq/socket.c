@@ -26,8 +26,8 @@ static int socket_set(void *socket, int option, int value) {
 enum { BEATS_LOCAL = 30, BEATS_REMOTE = 10 };
 
 /* LINGER 0: closing must not block; `stop` sets what it may wait.
- * SNDHWM: what libzmq does not take waits in our queue, which is bounded by bytes. The rate of small
- *   frames does not gain from more than 1000 (bench_transport).
+ * SNDHWM: what libzmq does not take waits in our queue, which is bounded by bytes. The rate of
+ *   small frames does not gain from more than 1000 (bench_transport).
  * RCVHWM: the window (send.c) bounds what a peer may send ahead, to less than 33,000 messages. The
  *   mark is for peers that do not keep to the window.
  * MAXMSGSIZE: a larger part is refused before it is allocated; libzmq disconnects its sender.
@@ -36,10 +36,11 @@ enum { BEATS_LOCAL = 30, BEATS_REMOTE = 10 };
  *   not exist, is served otherwise: a connector sends its hello and waits for the answer.
  * RECONNECT_IVL: an hour, longer than a socket is kept after its connection. -1 (never) discards
  *   unread frames as well.
- * HEARTBEAT: silence means death after TIMEOUT, also where no packet says so (SIGSTOP, a cable). The
- *   timer counts whole parts, so a part must pass within it; chunks are small enough. PONG comes
- *   from the peer's I/O thread: it proves that the process lives, not the task. TTL makes the peer,
- *   which may be another program, apply the same to us. TCP keepalive is not needed beside it.
+ * HEARTBEAT: silence means death after TIMEOUT, also where no packet says so (SIGSTOP, a cable).
+ *   The timer counts whole parts, so a part must pass within it; chunks are small enough. PONG
+ *   comes from the peer's I/O thread: it proves that the process lives, not the task. TTL makes the
+ *   peer, which may be another program, apply the same to us. TCP keepalive is not needed beside
+ *   it.
  * HANDSHAKE_IVL: a connection without a handshake is closed.
  * ROUTER_MANDATORY: a message to a connection that is closed is an error instead of silence.
  * ROUTER_HANDOVER off: no peer can take over another's connection by its routing id. */
@@ -96,8 +97,8 @@ int tine_zmq_open(tine_zmq *t, char *why, size_t why_size) {
 }
 
 void tine_zmq_disconnect(tine_zmq *t) {
-    /* Stopped before its PAIR socket is closed: libzmq 4.3 leaks the second part of an event that it
-     * is about to send there. */
+    /* Stopped before its PAIR socket is closed: libzmq 4.3 leaks the second part of an event that
+     * it is about to send there. */
     if (t->monitor && t->socket) zmq_socket_monitor(t->socket, NULL, 0);
     if (t->monitor) zmq_close(t->monitor);
     if (t->socket) zmq_close(t->socket);

@@ -1,6 +1,6 @@
-/* ipc://PATH and tcp://HOST:PORT over ZeroMQ: the coordinator listens with a ROUTER, workers connect
- * with a DEALER. FRAMING.md describes the bytes on the wire, so that a worker can be written in
- * another language; internal.h lists the files. This one opens, closes and waits.
+/* ipc://PATH and tcp://HOST:PORT over ZeroMQ: the coordinator listens with a ROUTER, workers
+ * connect with a DEALER. FRAMING.md describes the bytes on the wire, so that a worker can be
+ * written in another language; internal.h lists the files. This one opens, closes and waits.
  *
  * Each transport has a ZeroMQ context, so one I/O thread, of its own: two transports share nothing,
  * and closing one returns everything that libzmq holds for it. */
@@ -166,8 +166,8 @@ static int zmq_transport_send(tine_transport *base, tine_peer peer, tine_frame *
     return tine_zmq_send_frame(t, p, f);
 }
 
-/* What has to be done beside reading; true: `ev` is an event. `dry`: the socket has been read to the
- * end. *again: the socket is to be read once more. */
+/* What has to be done beside reading; true: `ev` is an event. `dry`: the socket has been read to
+ * the end. *again: the socket is to be read once more. */
 static bool housekeep(tine_zmq *t, bool dry, tine_event *ev, bool *again) {
     t->messages = 0;
     if (!TAILQ_EMPTY(&t->waiting)) tine_zmq_flush(t, true);
@@ -258,9 +258,9 @@ static void zmq_transport_drop(tine_transport *base, tine_peer peer, bool bad, c
 
 static void zmq_transport_close(tine_transport *base) { ((tine_zmq *)base)->closed = true; }
 
-/* Sends BYE to each peer for which nothing is queued any more. *unsent: how many peers there are for
- * which something is. Returns how many have neither answered nor disconnected yet, which they do
- * when they have read everything. */
+/* Sends BYE to each peer for which nothing is queued any more. *unsent: how many peers there are
+ * for which something is. Returns how many have neither answered nor disconnected yet, which they
+ * do when they have read everything. */
 static unsigned peers_part(tine_zmq *t, unsigned *unsent) {
     unsigned present = 0;
     tine_zmq_peer *p;
