@@ -32,7 +32,7 @@
 #include "transport/launcher.h"
 #include "transport/transport.h"
 #include "workers/blas.h"
-#include "workers/fiber.h"
+#include "workers/fiber/fiber.h"
 #include "workers/worker.h"
 
 /* How long workers may take to exit at shutdown. Nothing waits for what they still compute. */

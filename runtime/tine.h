@@ -182,9 +182,9 @@ TINE_API const char *tine_endpoint(void);
  * A call names its target, then its arguments, positional ones before keywords.
  *
  * TARGET is the name of a registered function, or a module, whose `forward` is called. An ARG is an
- * int, a double, a bool, a string, a `tine_value *`, a `tine_future *`, or tine_kw(). A future, also
- * one inside a list or a dict, is replaced by its result before the task starts; if it fails, the
- * call fails with its error. At most 15 arguments. The macros are C11; C++ and bindings use
+ * int, a double, a bool, a string, a `tine_value *`, a `tine_future *`, or tine_kw(). A future,
+ * also one inside a list or a dict, is replaced by its result before the task starts; if it fails,
+ * the call fails with its error. At most 15 arguments. The macros are C11; C++ and bindings use
  * @ref arrays.
  * @{ */
 

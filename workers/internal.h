@@ -8,7 +8,7 @@
 #include "runtime/api/context.h"
 #include "transport/base/idmap.h"
 #include "workers/executor.h"
-#include "workers/fiber.h"
+#include "workers/fiber/fiber.h"
 #include "workers/progress.h"
 #include "workers/worker.h"
 

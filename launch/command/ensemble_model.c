@@ -39,7 +39,7 @@ static tine_error make_cell(tine_ensemble_cell *cell, const tine_ensemble_config
     return cell->module ? TINE_OK : tine_last_error();
 }
 
-static tine_error make_module(tine_ensemble *e) {
+static tine_error make_ensemble(tine_ensemble *e) {
     size_t n = (size_t)e->config.models;
     tine_value **models = calloc(n, sizeof *models);
     if (!models) return tine_error_set(TINE_ENOMEM, "no memory for %zu models", n);
@@ -53,7 +53,7 @@ static tine_error make_module(tine_ensemble *e) {
     return e->module ? TINE_OK : tine_last_error();
 }
 
-static tine_error make_input(tine_ensemble *e) {
+static tine_error make_ensemble_input(tine_ensemble *e) {
     const tine_ensemble_config *c = &e->config;
     tine_value *x =
         uniform_tensor(c->seed, 0, 3, (int64_t[]){c->time, c->batch, c->channels}, 0, 1);
@@ -68,8 +68,8 @@ tine_error tine_ensemble_make(tine_ensemble *e, const tine_ensemble_config *conf
     if (!e->cells) return tine_error_set(TINE_ENOMEM, "no memory for %zu cells", cells);
     tine_error failed = TINE_OK;
     for (size_t i = 0; i < cells && !failed; i++) failed = make_cell(&e->cells[i], config, i);
-    if (!failed) failed = make_module(e);
-    return failed ? failed : make_input(e);
+    if (!failed) failed = make_ensemble(e);
+    return failed ? failed : make_ensemble_input(e);
 }
 
 void tine_ensemble_free(tine_ensemble *e) {

@@ -9,7 +9,7 @@
 
 enum { MODELS = 4, T = 6, B = 2, C = 8 };
 
-/* Some numbers in place of trained weights: what matters is that they are the same on every run. */
+/* Numbers in place of trained weights, the same in every run. */
 static tine_value *numbers(int rank, const int64_t *shape) {
     static unsigned state = 1;
     void *data;
@@ -21,7 +21,7 @@ static tine_value *numbers(int rank, const int64_t *shape) {
     return v;
 }
 
-/* A module: its weights travel to a worker once, with its first call there, and stay. */
+/* A module: its weights travel to a worker once, with the first call there. */
 static tine_value *lstm(void) {
     const char *names[] = {"weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"};
     tine_value *weights[] = {numbers(2, (int64_t[]){4 * C, C}), numbers(2, (int64_t[]){4 * C, C}),

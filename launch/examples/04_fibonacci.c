@@ -8,13 +8,13 @@
 
 #include "runtime/tine.h"
 
-/* Inside a task nothing need be released: what it made is released when it returns. */
+/* Inside a task nothing has to be released: what the task makes is released when it returns. */
 TINE_FUNCTION(fib, "n") {
     int64_t n = tine_arg_int(task, 0);
     if (n < 2) return tine_int(n);
     tine_future *a = tine_fork("fib", n - 1), *b = tine_fork("fib", n - 2);
     tine_value *x, *y;
-    /* the task fails with the error of the wait */
+    /* The task fails with the error of the wait. */
     if (tine_wait(a, &x) || tine_wait(b, &y)) return NULL;
     return tine_int(tine_as_int(x) + tine_as_int(y));
 }

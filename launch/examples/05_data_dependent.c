@@ -1,6 +1,6 @@
-/* Dynamic parallelism: how many tasks there are depends on the data. An integral by halving an
- * interval until both halves agree with the whole; each half that does not is forked again, from
- * inside the task.
+/* Dynamic parallelism: the number of tasks depends on the data. An integral is computed by halving
+ * the interval until the sum of both halves agrees with the whole; until then both halves are
+ * forked, from inside the task.
  *
  *     $ build/05_data_dependent
  *     the integral of sqrt(x) from 0 to 1 is 0.666666, in 51 tasks */

@@ -1,4 +1,4 @@
-/* What goes wrong comes out at tine_wait, as a code and a sentence; tine_fork never fails.
+/* Errors are reported by tine_wait, as a code and a sentence; tine_fork never fails.
  *
  *     $ build/06_errors
  *     halve(7): EFAILED

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 void cluster_start_with(const tine_options *options) {
-    /* Criterion's mark on its test processes: a worker must not be taken for one */
+    /* Criterion marks its test processes so; workers must not inherit it. */
     unsetenv("BXFI_MAP");
     cr_assert_eq(tine_init(NULL, NULL, options), TINE_OK, "tine_init: %s", tine_error_message());
 }
@@ -40,7 +40,7 @@ pid_t cluster_program(int *out) {
     posix_spawn_file_actions_adddup2(&actions, fd[1], 1);
     unsetenv("BXFI_MAP");
     setenv("TEST_PROGRAM", "1", 1);
-    /* A shell may have had SIGINT ignored for its background jobs, tests among them. */
+    /* A shell ignores SIGINT in its background jobs, which may include the tests. */
     posix_spawnattr_t attributes;
     sigset_t interrupt;
     sigemptyset(&interrupt);

@@ -1,5 +1,5 @@
-/* Memory that ends at a page nobody may touch, or begins after one: a read or write beyond it is a
- * crash, in any build. */
+/* Memory between two pages without access: a read or write beyond the one that it touches
+ * crashes, in any build. */
 #ifndef TINE_TESTS_SUPPORT_GUARD_H
 #define TINE_TESTS_SUPPORT_GUARD_H
 
@@ -12,8 +12,8 @@ struct tine_guard {
     size_t mapped;
 };
 
-/* at_end: data ends where the forbidden page begins (so its alignment is whatever `bytes` makes
- * it). */
+/* at_end: data ends where the upper page begins, so its alignment depends on `bytes`; otherwise it
+ * begins where the lower page ends. */
 struct tine_guard tine_guard_alloc(size_t bytes, bool at_end);
 void tine_guard_free(struct tine_guard *guard);
 

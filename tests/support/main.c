@@ -1,6 +1,5 @@
-/* The tests' main: Criterion's, except in a process that was started as a worker, which goes where
- * every worker goes, or as a program of a test (cluster_program), which is a coordinator apart from
- * Criterion. */
+/* The tests' main: Criterion's, except in a process that was started as a worker, which serves,
+ * or by cluster_program, which is a coordinator outside Criterion. */
 #include <criterion/criterion.h>
 #include <stdlib.h>
 

@@ -4,12 +4,12 @@
 
 #include "tests/support/program.h"
 
-/* skips the test where there is no mpirun of Open MPI, or no module for it */
+/* Skips the test where there is no mpirun of Open MPI, or no module for it. */
 void tine_need_mpirun(void);
-/* At exit of a rank Open MPI's plugins are unloaded, and what they leaked has no name that could be
- * suppressed. */
+/* Turns LeakSanitizer's check at exit off in ranks: Open MPI has unloaded its plugins by then, so
+ * their leaks have no names to suppress. */
 void tine_ranks_check_leaks_themselves(void);
-/* root's permission, as a user would have to give it; "" for others */
+/* The option that mpirun demands of root; "" for others. */
 const char *tine_mpirun_root(void);
 
 #endif

@@ -1,5 +1,4 @@
-/* See program.h. Output goes through files, so that a program which fills one of two pipes cannot
- * block us. */
+/* See program.h. Output goes through files: a program that fills a pipe would block. */
 #include "tests/support/program.h"
 
 #include <criterion/criterion.h>

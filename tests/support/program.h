@@ -13,8 +13,8 @@ typedef struct tine_program {
 
 /* The build's directory: TINE_BUILD, which tests/run sets, or "build". */
 const char *tine_program_build(void);
-/* Runs `line` in a shell, in which $B is the build's directory. Fails the test if that cannot be
- * done at all. */
+/* Runs `line` in a shell, in which $B is the build's directory. Fails the test if the shell
+ * cannot be started. */
 tine_program tine_program_run(int seconds, const char *line, ...)
     __attribute__((format(printf, 2, 3)));
 void tine_program_fini(tine_program *p);

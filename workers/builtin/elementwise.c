@@ -44,7 +44,8 @@ static tine_dtype promoted(tine_dtype a, tine_dtype b) {
     return width[a] > width[b] ? a : b;
 }
 
-/* A number as a tensor of dtype `t`, the other operand's; a float beside an int tensor is float32. */
+/* A number as a tensor of dtype `t`, the other operand's; a float beside an int tensor is
+ * float32. */
 static const tine_value *number_tensor(const tine_value *v, tine_dtype t) {
     if (v->kind == TINE_FLOAT && !tine_dtype_floating(t)) t = TINE_F32;
     if (v->kind == TINE_INT && t == TINE_I64) return tine_tensor(TINE_I64, 0, NULL, &v->i);

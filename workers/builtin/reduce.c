@@ -1,5 +1,6 @@
-/* sum and mean. Floats are added in double precision, in an order that depends on the shape only, so
- * a sum has the same bits on every worker. Ints are added as int64 and wrap, as in PyTorch. */
+/* sum and mean. Floats are added in double precision, in an order that depends on the shape
+ * only, so a sum has the same bits on every worker. Ints are added as int64 and wrap, as in
+ * PyTorch. */
 #include <string.h>
 
 #include "kernels/bf16.h"
@@ -13,8 +14,8 @@ typedef struct reduction {
     double scale; /* divides the sum; 1 for a sum */
 } reduction;
 
-/* Adds `rows` runs of `width` elements, `stride` apart, element by element to sums. There is one loop
- * for each dtype, so that the compiler can vectorise it. */
+/* Adds `rows` runs of `width` elements, `stride` apart, element by element to sums. There is one
+ * loop for each dtype, so that the compiler can vectorise it. */
 static void add_rows(const tine_value *x, int64_t at, int64_t rows, int64_t width, int64_t stride,
                      double *restrict sums) {
     const void *data = x->tensor.data;

@@ -26,7 +26,7 @@
 #include "launch/spawn/lifeline.h"
 #include "launch/spawn/private.h"
 #include "launch/spawn/spawn.h"
-#include "workers/fiber.h"
+#include "workers/fiber/fiber.h"
 
 /* The limit is 2 s; with sanitizers on a loaded machine it is longer. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)

@@ -1,4 +1,4 @@
-/* The switch beneath fibers: from one stack to another, and nothing else. */
+/* The switch beneath fibers: leaves one stack and continues on another. */
 #ifndef TINE_WORKERS_FIBER_SWITCH_H
 #define TINE_WORKERS_FIBER_SWITCH_H
 
@@ -13,7 +13,7 @@
 typedef ucontext_t tine_switch_point;
 #else
 typedef struct tine_switch_point {
-    void *sp; /* the saved registers lie there */
+    void *sp; /* points to the saved registers */
 } tine_switch_point;
 #endif
 
@@ -21,7 +21,7 @@ typedef struct tine_switch_point {
  * is aligned to 16. entry must not return. */
 void tine_switch_make(tine_switch_point *p, void *low, size_t size, void (*entry)(void *arg),
                       void *arg);
-/* Saves here in `from`, goes on where `to` was saved. */
+/* Saves the current state in `from` and continues where `to` was saved. */
 void tine_switch(tine_switch_point *from, tine_switch_point *to);
 
 #endif

@@ -1,9 +1,9 @@
-/* Fibers: stacks, the bookkeeping of a switch, and the sanitizers' view of it. See fiber.h. The
- * overflow handler is in fiber_overflow.c.
+/* Fibers: stacks, the bookkeeping of a switch, and what the sanitizers are told of it. See fiber.h.
+ * The handler of overflows is in overflow.c, the switch itself in switch.c.
  *
- * A fiber's record lies at the top of its stack, in a page that it touches anyway: a suspended
- * fiber with a shallow stack costs one page, plus the kernel's record of two mappings. */
-#include "workers/fiber.h"
+ * A fiber's record lies at the top of its stack, in a page that the stack needs anyway: a suspended
+ * fiber with a shallow stack costs one page, and the kernel's records of two mappings. */
+#include "workers/fiber/fiber.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,8 +13,8 @@
 
 #include "runtime/value/state.h"
 #include "transport/base/assert.h"
-#include "workers/fiber_overflow.h"
-#include "workers/fiber_switch.h"
+#include "workers/fiber/overflow.h"
+#include "workers/fiber/switch.h"
 
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer)
@@ -39,24 +39,25 @@
 #endif
 
 /* Mappings left to the rest of the process: libraries, malloc's arenas, tensors. */
-enum { SPARE_MAPPINGS = 2048, DEFAULT_STACK = 256 << 10, DEFAULT_CACHED = 256 };
-/* Kept stacks hold on to what their fibers touched, at most this much each: below it the pages go
- * back to the system. Large stacks are trimmed, common ones are not, since the call costs more than
- * a switch. */
+enum { SPARE_MAPPINGS = 2048 };
+enum { DEFAULT_STACK = 256 << 10, DEFAULT_CACHED = 256 };
+/* A cached stack larger than UNTRIMMED_STACK keeps the pages of its upper TRIM_KEEPS bytes; the
+ * kernel gets the others back. Smaller stacks keep all their pages: madvise costs more than a
+ * switch. */
 enum { UNTRIMMED_STACK = 512 << 10, TRIM_KEEPS = 64 << 10 };
 
 struct tine_fiber_pool {
     size_t stack_size, map_size;
     size_t max_cached, n_cached, live, max_live;
     char **cached; /* mappings without a fiber */
-    bool armed;    /* this pool holds a share of the thread's alternate signal stack */
+    bool armed;    /* this pool is a user of the thread's alternate signal stack */
 };
 
 struct tine_fiber {
     tine_switch_point self, back;
     tine_state state; /* its tine_current while it does not run */
     tine_fiber_pool *pool;
-    tine_fiber *outer; /* who was running when it was resumed */
+    tine_fiber *outer; /* the fiber that resumed it, or NULL */
     char *map;
     void (*entry)(void *arg);
     void *arg;
@@ -69,10 +70,10 @@ struct tine_fiber {
 #ifdef FIBER_TSAN
     void *tsan, *tsan_back;
 #endif
-    tine_fiber_spot spot; /* what the overflow handler knows of it */
+    tine_fiber_spot spot; /* what the overflow handler reads */
 };
 
-/* ---- what the sanitizers are told; nothing without them ---- */
+/* ---- calls for the sanitizers: empty without them ---- */
 
 static void sanitizer_made(tine_fiber *f) {
 #ifdef FIBER_TSAN
@@ -86,7 +87,7 @@ static void sanitizer_freed(tine_fiber *f) {
     __tsan_destroy_fiber(f->tsan);
 #endif
 #ifdef FIBER_ASAN
-    /* Frames that never returned leave their red zones behind, for the next fiber to stumble on. */
+    /* Frames that never returned left red zones, which are not the next fiber's. */
     __asan_unpoison_memory_region(f->spot.low, f->pool->stack_size);
 #endif
     (void)f;
@@ -170,7 +171,7 @@ tine_error tine_fiber_pool_new(tine_fiber_pool **out, size_t stack_size, size_t 
     if (stack_size == 0) stack_size = DEFAULT_STACK;
     if (stack_size < TINE_FIBER_STACK_MIN) stack_size = TINE_FIBER_STACK_MIN;
     if (stack_size > (size_t)1 << 40)
-        return tine_error_set(TINE_EINVAL, "a task's stack of %zu bytes is past the limit of 1 TiB",
+        return tine_error_set(TINE_EINVAL, "a task's stack must have at most 1 TiB, not %zu bytes",
                               stack_size);
     tine_fiber_pool *p = calloc(1, sizeof *p);
     if (!p) goto no_memory;
@@ -220,9 +221,9 @@ tine_fiber *tine_fiber_new(tine_fiber_pool *p, void (*entry)(void *arg), void *a
     char *map = p->live < p->max_live ? stack_map(p) : NULL;
     if (!map) {
         tine_error_set(TINE_ENOMEM,
-                       "no room for the stack of one more task: %zu are live with %zu KiB each "
-                       "(the kernel's limit on "
-                       "mappings is vm.max_map_count, two a task; TINE_STACK_SIZE sets their size)",
+                       "no room for the stack of another task: %zu tasks are live, with stacks of "
+                       "%zu KiB; set TINE_STACK_SIZE to smaller stacks, or raise vm.max_map_count "
+                       "(a task takes 2 mappings)",
                        p->live, p->stack_size >> 10);
         return NULL;
     }
@@ -281,5 +282,3 @@ void tine_fiber_free(tine_fiber *f) {
 }
 
 tine_fiber *tine_fiber_running(void) { return fiber_of(tine_fiber_spot_running); }
-
-const char *tine_fiber_name(const tine_fiber *f) { return f->spot.name; }

@@ -1,10 +1,10 @@
-/* Stack overflow: recognised by the address of the fault, told in words, then left to the signal.
- * See fiber.h.
+/* Stack overflow: recognised by the address of the fault, reported, then left to the signal. See
+ * fiber.h.
  *
- * The handler runs on an alternate stack, because the fiber has none left, and calls only what
- * POSIX allows in one. It resets the signal to its default and returns: the fault happens again
- * where it happened first, so a core dump shows the right frame. */
-#include "workers/fiber_overflow.h"
+ * The handler runs on an alternate stack, because the fiber's is full, and calls only functions
+ * that POSIX allows in a handler. It resets the signal to its default action and returns: the
+ * fault repeats in the same frame, which a core dump then shows. */
+#include "workers/fiber/overflow.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -29,7 +29,7 @@ static struct sigaction previous_segv, previous_bus;
 
 void tine_fiber_last_words(int fd) { atomic_store(&last_words_fd, fd); }
 
-/* ---- words without stdio ---- */
+/* ---- text without stdio ---- */
 
 typedef struct words {
     char text[256];
@@ -48,7 +48,7 @@ static void words_add_number(words *w, size_t x) {
     words_add(w, p);
 }
 
-static void say(const tine_fiber_spot *spot) {
+static void overflow_report(const tine_fiber_spot *spot) {
     words w = {.n = 0};
     words_add(&w, "tine: ");
     size_t prefix = w.n;
@@ -71,14 +71,14 @@ static void say(const tine_fiber_spot *spot) {
 
 static void die_by(int sig, const siginfo_t *info) {
     signal(sig, SIG_DFL);
-    if (info->si_code <= 0) raise(sig); /* sent by someone, so it will not come again by itself */
+    if (info->si_code <= 0) raise(sig); /* sent by a process: it does not repeat by itself */
 }
 
 static void on_fault(int sig, siginfo_t *info, void *context) {
     const tine_fiber_spot *spot = tine_fiber_spot_running;
     char *at = info->si_addr;
     if (spot && info->si_code > 0 && at >= spot->guard && at < spot->low) {
-        say(spot);
+        overflow_report(spot);
         die_by(sig, info);
         return;
     }
@@ -91,7 +91,7 @@ static void on_fault(int sig, siginfo_t *info, void *context) {
         previous->sa_handler(sig);
 }
 
-static void install(void) {
+static void install_handler(void) {
     struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK};
     sigemptyset(&action.sa_mask);
     sigaction(SIGSEGV, &action, &previous_segv);
@@ -101,7 +101,7 @@ static void install(void) {
 static bool alternate_make(void) {
     stack_t now;
     if (sigaltstack(NULL, &now) != 0) return false;
-    if (!(now.ss_flags & SS_DISABLE)) return true; /* the program's own, or a sanitizer's */
+    if (!(now.ss_flags & SS_DISABLE)) return true; /* the program or a sanitizer has made one */
     long least = sysconf(_SC_SIGSTKSZ);
     size_t size = least > 32 << 10 ? (size_t)least * 2 : 64 << 10;
     void *memory =
@@ -121,7 +121,7 @@ bool tine_fiber_overflow_arm(void) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     if (alternate.users == 0 && !alternate_make()) return false;
     alternate.users++;
-    pthread_once(&once, install);
+    pthread_once(&once, install_handler);
     return true;
 }
 

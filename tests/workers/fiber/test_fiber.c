@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "runtime/value/state.h"
-#include "workers/fiber.h"
+#include "workers/fiber/fiber.h"
 
 #if defined(__SANITIZE_THREAD__)
 #define TSAN
