@@ -223,12 +223,8 @@ static tine_error sched_callable_serve_error(const tine_scheduler *s, const sche
 }
 
 static void sched_task_end_unservable(tine_scheduler *s, sched_task *t, tine_error e) {
-    const char *reason = s->workers_gone_reason ? s->workers_gone_reason : "the last one was lost";
-    char *text =
-        e == TINE_EUNKNOWN
-            ? tine_scheduler_text_unknown(s, t->callable)
-            : tine_scheduler_text("task \"%s\" cannot run: no worker is left that serves it (%s)",
-                                  t->callable->display, reason);
+    char *text = e == TINE_EUNKNOWN ? tine_scheduler_text_unknown(s, t->callable)
+                                    : tine_scheduler_text_unserved(s, t);
     tine_scheduler_task_end(s, t, e, NULL, text);
 }
 

@@ -246,6 +246,7 @@ char *tine_scheduler_text_failed(const tine_scheduler *s, const sched_task *t,
                                  const sched_worker *w, const char *cause);
 char *tine_scheduler_text_lost(const tine_scheduler *s, const sched_task *t, const sched_worker *w,
                                const char *reason);
+char *tine_scheduler_text_unserved(const tine_scheduler *s, const sched_task *t);
 char *tine_scheduler_text_unknown(const tine_scheduler *s, const sched_callable *c);
 
 /* tasks.c */

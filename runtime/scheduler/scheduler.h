@@ -126,8 +126,8 @@ void tine_scheduler_object_release(tine_scheduler *s, tine_object id);
 tine_payload *tine_scheduler_object_payload(tine_scheduler *s, tine_object id,
                                             const char **class_name);
 
-/* The state of an open fork of this process, malloc'ed: "\"fib\" runs on worker pid 12 (host a),
- * attempt 1 of 1". NULL: not open. Walks all tasks: for error sentences. */
+/* The state of an open fork of this process, malloc'ed: "task \"fib\" runs on worker pid 12
+ * (host a), attempt 1 of 1". NULL: not open. Walks all tasks: for error sentences. */
 char *tine_scheduler_describe(const tine_scheduler *s, uint64_t ticket);
 
 /* Workers that join from now on are told to record a trace, or not. */

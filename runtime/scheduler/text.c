@@ -42,22 +42,38 @@ char *tine_scheduler_text_failed(const tine_scheduler *s, const sched_task *t,
                                MAX_CAUSE, cause && *cause ? cause : "no reason given");
 }
 
+/* What makes a clause of a reason that has no subject: "killed by signal 9 (SIGKILL)", "exited with
+ * status 3". */
+static const char *sched_reason_subject(const char *reason) {
+    static const struct {
+        const char *begin, *subject;
+    } known[] = {{"killed ", "the worker was "},
+                 {"dropped: ", "the worker was "},
+                 {"was ", "the worker "},
+                 {"exited ", "the worker "},
+                 {"died ", "the worker "}};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (!strncmp(reason, known[i].begin, strlen(known[i].begin))) return known[i].subject;
+    return "";
+}
+
 char *tine_scheduler_text_lost(const tine_scheduler *s, const sched_task *t, const sched_worker *w,
                                const char *reason) {
-    char where[160], how[200];
+    char where[160];
     sched_worker_name(where, sizeof where, w);
-    if (!strncmp(reason, "killed by", 9))
-        snprintf(how, sizeof how, "was %.160s", reason);
-    else if (!strncmp(reason, "was ", 4) || !strncmp(reason, "exited ", 7) ||
-             !strncmp(reason, "died ", 5))
-        snprintf(how, sizeof how, "%.160s", reason); /* the supervisor's words */
-    else
-        snprintf(how, sizeof how, "was lost (%.160s)", reason);
     const char *advice = t->flags & TINE_REPEATABLE
                              ? ""
-                             : "; register it with TINE_REPEATABLE_FUNCTION to have it run again";
-    return tine_scheduler_text("%s %s while running \"%s\" (attempt %u of %u)%s", where, how,
-                               t->callable->display, t->attempt, sched_task_attempts(s, t), advice);
+                             : "; register the function with TINE_REPEATABLE_FUNCTION to have it "
+                               "run again";
+    return tine_scheduler_text("task \"%s\" was lost on %s, attempt %u of %u: %s%.160s%s",
+                               t->callable->display, where, t->attempt, sched_task_attempts(s, t),
+                               sched_reason_subject(reason), reason, advice);
+}
+
+char *tine_scheduler_text_unserved(const tine_scheduler *s, const sched_task *t) {
+    return tine_scheduler_text(
+        "task \"%s\" cannot run: no worker that serves it is left (%s)", t->callable->display,
+        s->workers_gone_reason ? s->workers_gone_reason : "the last one was lost");
 }
 
 char *tine_scheduler_describe(const tine_scheduler *s, uint64_t ticket) {
@@ -68,10 +84,10 @@ char *tine_scheduler_describe(const tine_scheduler *s, uint64_t ticket) {
         if (u->state != SCHED_FREE && !u->owner && !u->orphan && u->ticket == ticket) t = u;
     }
     if (!t) return NULL;
-    if (!t->worker) return tine_scheduler_text("\"%s\" has not started", t->callable->display);
+    if (!t->worker) return tine_scheduler_text("task \"%s\" has not started", t->callable->display);
     sched_worker_name(where, sizeof where, t->worker);
-    return tine_scheduler_text("\"%s\" %s %s, attempt %u of %u", t->callable->display,
-                               t->suspended ? "waits for its own forks on" : "runs on", where,
+    return tine_scheduler_text("task \"%s\" %s %s, attempt %u of %u", t->callable->display,
+                               t->suspended ? "waits for its forks on" : "runs on", where,
                                t->attempt, sched_task_attempts(s, t));
 }
 

@@ -1,7 +1,10 @@
-/* sim --seeds N [--first S]    runs seeds S … S+N-1 and prints what happened in them sim --seed S
- * [--verbose]     runs one seed Fails (exit 1, or an abort that names the command to repeat it)
- * when a check fails, or when a range of a thousand seeds or more left some kind of fault untried:
- * a test of faults that did not happen proves nothing. */
+/* The simulator's command:
+ *
+ *     sim --seeds N [--first S]    runs seeds S to S+N-1 and prints what happened in them
+ *     sim --seed S [--verbose]     runs one seed
+ *
+ * It fails (exit 1, or an abort that prints the command to repeat the seed) when a check fails, or
+ * when a kind of fault never happened in a range of a thousand seeds or more. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,7 +58,7 @@ static int report(const sim_counts *c, uint64_t seeds, double seconds) {
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         printf("  %-28s %llu\n", rows[i].name, (unsigned long long)rows[i].n);
         if (rows[i].n || seeds < 1000) continue;
-        fprintf(stderr, "sim: it never came to this: %s\n", rows[i].name);
+        fprintf(stderr, "sim: never happened: %s\n", rows[i].name);
         missing = 1;
     }
     return missing;

@@ -1,6 +1,6 @@
-/* Random programs. A task is a short list of steps made from its seed and what it has computed so
- * far, so fan-out and arguments depend on data; the same steps, taken by direct recursion, give the
- * answer that the cluster must give. */
+/* Random programs. A task is a short list of steps, derived from its seed and its results so far,
+ * so that fan-out and arguments depend on data. The same steps, run by direct recursion, give the
+ * expected result. */
 #include "sim.h"
 
 void sim_frame_add(sim_frame *f, sim_object o) {
@@ -27,7 +27,7 @@ static int some_object(const sim_frame *f, uint64_t draw) {
 
 static void make_return(const sim_frame *f, const sim_traits *traits, sim_op *op) {
     uint64_t draw = sim_mix(f->seed, 13);
-    if (f->waited < f->forked && !(traits->strays && draw % 4 == 0)) {
+    if (f->waited < f->forked && !(traits->detached && draw % 4 == 0)) {
         op->kind = SIM_WAIT_ALL;
         return;
     }
@@ -106,7 +106,7 @@ uint64_t sim_put_value(const sim_frame *f, const sim_op *op) {
     return mixes ? sim_mix(op->value, f->objects[op->ref].value) : op->value;
 }
 
-/* ---- what must come out ---- */
+/* ---- expected results ---- */
 
 static void expect_calls(sim_frame *f, const sim_traits *traits, const sim_op *op,
                          sim_answer *children) {

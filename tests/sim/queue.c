@@ -55,7 +55,7 @@ tine_message *sim_copy_message(const tine_message *m) {
     uint64_t *ids = m->n_ids ? malloc(m->n_ids * sizeof *ids) : NULL;
     if (ids) memcpy(ids, m->ids, m->n_ids * sizeof *ids);
     c->ids = ids;
-    return c; /* hello: static names and the executor's own memory */
+    return c; /* hello: static names, and memory of the executor */
 }
 
 void sim_free_message(tine_message *m) {

@@ -1,5 +1,5 @@
-/* The simulator's event queue: what will happen, earliest first, and in the order of its planning
- * at the same time. */
+/* The simulator's event queue: earliest first; events of the same time in the order in which they
+ * were pushed. */
 #ifndef TINE_TESTS_SIM_QUEUE_H
 #define TINE_TESTS_SIM_QUEUE_H
 
@@ -35,9 +35,9 @@ typedef struct sim_queue {
     uint64_t orders;
 } sim_queue; /* zeroed is empty */
 
-/* Not earlier than now. What it gives may be filled in until the next call. */
+/* At `at`, or now if that is later. The event may be filled in until the next call. */
 event *sim_push(sim_queue *q, int64_t now, int64_t at, event_kind kind, size_t seat);
-event sim_pop(sim_queue *q); /* there must be one */
+event sim_pop(sim_queue *q); /* the queue must not be empty */
 void sim_queue_fini(sim_queue *q);
 /* Deep, except for the hello. */
 tine_message *sim_copy_message(const tine_message *m);

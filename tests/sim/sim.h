@@ -1,10 +1,10 @@
 /* The simulator: a scheduler and up to eight executors in one thread, with a virtual clock and a
- * network that does all that the transport contract allows and some things that it does not. One
- * seed gives one run, always the same.
+ * network that does everything that the transport's contract allows, and some things beyond. A seed
+ * always gives the same run.
  *
- * program.c makes random programs and knows what they must give, by direct recursion; worker.c runs
- * them on executors; world.c holds the clock, the network, the coordinator's program and the
- * faults; main.c counts seeds. */
+ * program.c makes random programs and their expected results; worker.c runs the programs on
+ * executors; world.c has the clock, the network, the coordinator's program and the faults; main.c
+ * runs the seeds. */
 #ifndef TINE_TESTS_SIM_SIM_H
 #define TINE_TESTS_SIM_SIM_H
 
@@ -31,13 +31,13 @@ static inline bool sim_one_in(sim_rng *r, uint64_t n) { return sim_below(r, n) =
 
 enum { SIM_MAX_OBJECTS = 12, SIM_MAX_CHILDREN = 12, SIM_SMALL_BODY = 96 };
 
-typedef struct sim_object { /* id: only where it really runs; value: what it stands for */
+typedef struct sim_object { /* id: 0 in the expected run; value: what it stands for */
     tine_object id;
     uint64_t value;
     bool module;
 } sim_object;
 
-/* What a payload's body holds; larger bodies travel as large frames. */
+/* The content of a payload's body; a larger body is sent as a large frame. */
 typedef struct sim_body {
     uint64_t value, seed;
     uint32_t depth;
@@ -53,7 +53,7 @@ typedef enum sim_op_kind {
     SIM_RETURN
 } sim_op_kind;
 
-/* One fork as the program wants it. */
+/* One fork of the program. */
 typedef struct sim_call {
     uint64_t seed;
     uint32_t depth, flags;
@@ -68,11 +68,11 @@ typedef struct sim_op {
     int64_t ns;         /* COMPUTE */
     uint32_t n_calls;   /* FORK */
     bool module, large; /* PUT, RETURN */
-    int ref;            /* PUT, RETURN: index of an object mentioned, or -1 */
+    int ref;            /* PUT, RETURN: index of an object referenced, or -1 */
     uint64_t value;     /* PUT, RETURN */
 } sim_op;
 
-/* Where one task is in its program: everything that decides what comes next. */
+/* The state of one task in its program, from which its next step follows. */
 typedef struct sim_frame {
     uint64_t seed, acc;
     uint32_t depth, step, steps, waited, forked;
@@ -83,22 +83,23 @@ typedef struct sim_frame {
 typedef struct sim_answer {
     tine_error status;
     uint64_t value;
-    sim_object object; /* mentioned by the result, if has_object */
+    sim_object object; /* referenced by the result, if has_object */
     bool has_object;
 } sim_answer;
 
 typedef struct sim_traits { /* of one seed's programs */
-    bool all_repeatable, foreign, unknown, failures, strays;
+    bool all_repeatable, foreign, unknown, failures, detached;
 } sim_traits;
 
 void sim_frame_start(sim_frame *f, uint64_t seed, uint32_t depth, const sim_object *args,
                      int n_args, const sim_object *self);
 void sim_frame_next(const sim_frame *f, const sim_traits *traits, sim_op *op);
 void sim_frame_call(const sim_frame *f, const sim_traits *traits, uint32_t i, sim_call *call);
-void sim_frame_learn(sim_frame *f, const sim_answer *a); /* a waited-for child's answer */
+/* Takes in the result of a child that was waited for. */
+void sim_frame_learn(sim_frame *f, const sim_answer *a);
 void sim_frame_add(sim_frame *f, sim_object o);
-uint64_t sim_put_value(const sim_frame *f, const sim_op *op); /* what the new object stands for */
-/* What the call must give. */
+uint64_t sim_put_value(const sim_frame *f, const sim_op *op); /* of the new object */
+/* The expected result. */
 sim_answer sim_expect(const sim_traits *traits, const sim_call *call, const sim_object *objects);
 
 /* ---- the world (world.c) ---- */
@@ -107,22 +108,22 @@ typedef struct sim_world sim_world;
 typedef struct sim_worker sim_worker;
 
 typedef struct sim_counts {
-    uint64_t events, tasks, kills, joins, drops, duplicates, stale, overtaken, retried, lost,
-        cancelled, bad_peers, stops, gone, objects, suspended, starved;
+    uint64_t events, tasks, objects, suspended, starved;
+    uint64_t joins, kills, drops, duplicates, stale, overtaken;
+    uint64_t retried, lost, cancelled, bad_peers, stops, gone;
 } sim_counts;
 
 /* Runs one seed; exits the process with a message when a check fails. */
 void sim_run(uint64_t seed, bool verbose, sim_counts *counts);
 
 void sim_fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
-void sim_say(const sim_world *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void sim_trace(const sim_world *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
 sim_rng *sim_random(sim_world *w);
 int64_t sim_now(const sim_world *w);
 const sim_traits *sim_world_traits(const sim_world *w);
 sim_counts *sim_world_counts(sim_world *w);
 uint64_t sim_ticket(sim_world *w);
-/* Hands the worker's message to the network. False: the worker was killed by it and must not go
- * on. */
+/* Sends the worker's message. False: the worker was killed at this message and must stop. */
 bool sim_to_scheduler(sim_world *w, sim_worker *from, const tine_message *m);
 void sim_wake_at(sim_world *w, sim_worker *s, int64_t when); /* calls sim_worker_resume then */
 
@@ -133,7 +134,7 @@ void sim_worker_free(sim_worker *s);
 size_t sim_worker_index(const sim_worker *s);
 uint32_t sim_worker_epoch(const sim_worker *s);
 void sim_worker_message(sim_worker *s, const tine_message *m);
-void sim_worker_resume(sim_worker *s); /* its computation is over */
+void sim_worker_resume(sim_worker *s); /* its computation has ended */
 void sim_worker_pump(sim_worker *s);
 void sim_worker_check_idle(const sim_worker *s, uint32_t window); /* nothing is left over */
 tine_payload *sim_payload(uint64_t value, uint64_t seed, uint32_t depth, bool large,

@@ -1,6 +1,6 @@
-/* A simulated worker process: an executor, and the programs of its tasks, one of which computes at
- * a time. What the executor promises is checked here: objects that arguments and results mention
- * are there, each fork comes back once, nothing is left over. */
+/* A simulated worker process: an executor and the programs of its tasks, of which one computes at a
+ * time. The executor's contract is checked here: objects that arguments and results reference are
+ * present, each fork completes once, nothing is left over. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,7 +12,7 @@ typedef struct sim_child {
     uint64_t ticket;
     bool done;
     sim_answer answer;
-    bool lost; /* it ended for a reason that is not in the program */
+    bool lost; /* it failed for a reason outside the program */
     tine_payload *payload;
 } sim_child;
 
@@ -63,7 +63,7 @@ static uint64_t object_value(sim_worker *s, tine_object id) {
     tine_payload *p = NULL;
     const char *class_name = NULL;
     if (!tine_executor_fetch(s->executor, id, &p, &class_name))
-        sim_fail("worker %zu: object %#llx is not here", s->index, (unsigned long long)id);
+        sim_fail("worker %zu: object %#llx is missing", s->index, (unsigned long long)id);
     if (!class_name != !tine_object_is_module(id))
         sim_fail("object %#llx has the wrong class", (unsigned long long)id);
     uint64_t value = sim_body_of(p).value;
@@ -87,13 +87,13 @@ static void make_runnable(sim_worker *s, sim_task *t) {
     s->last = t;
 }
 
-static sim_task nobody; /* stands for tasks that ended without waiting for all that they forked */
+static sim_task ended; /* stands for tasks that ended without waiting for all their forks */
 
 static void task_free(sim_worker *s, sim_task *t) {
     for (uint32_t i = 0; i < t->frame.forked; i++) {
         if (t->children[i].done) continue;
         tine_idmap_remove(&s->tickets, t->children[i].ticket);
-        tine_idmap_put(&s->tickets, t->children[i].ticket, &nobody);
+        tine_idmap_put(&s->tickets, t->children[i].ticket, &ended);
     }
     for (uint32_t i = 0; i < t->frame.forked; i++) {
         tine_payload_unref(t->children[i].payload);
@@ -116,7 +116,7 @@ static void finish(sim_worker *s, sim_task *t, tine_error status, const sim_op *
         p = sim_payload(op->value, 0, 0, op->large, &ref, op->ref >= 0);
     }
     sim_world_counts(s->world)->tasks++;
-    tine_executor_done(s->executor, t->id, status, p, status ? "as the program wants" : NULL,
+    tine_executor_done(s->executor, t->id, status, p, status ? "the program fails here" : NULL,
                        (uint64_t)t->ran + 100);
     tine_payload_unref(p);
     task_free(s, t);
@@ -211,11 +211,11 @@ static bool begin(sim_worker *s, sim_task *t) {
     return true;
 }
 
-/* One step; false: the task does not go on now. */
+/* One step; false: the task does not continue now. */
 static bool step(sim_worker *s, sim_task *t) {
     if (!t->started && !begin(s, t)) return false;
     sim_op op;
-    /* a FORK step that ran out of credit is taken up again where it was */
+    /* a FORK step that ran out of credit continues where it stopped */
     sim_frame before = t->frame;
     before.forked -= t->fork_at;
     sim_frame_next(&before, sim_world_traits(s->world), &op);
@@ -258,7 +258,7 @@ static void on_complete(sim_worker *s, const tine_executor_action *a) {
     sim_task *t = tine_idmap_remove(&s->tickets, a->ticket);
     if (!t)
         sim_fail("worker %zu: fork %llu completed twice", s->index, (unsigned long long)a->ticket);
-    if (t == &nobody) {
+    if (t == &ended) {
         tine_payload_unref(a->payload);
         return;
     }
@@ -273,7 +273,7 @@ static void on_complete(sim_worker *s, const tine_executor_action *a) {
     if (!a->status)
         c->answer.value = sim_body_of(a->payload).value;
     else if (!a->text || !*a->text)
-        sim_fail("an error without a sentence");
+        sim_fail("an error without a text");
     for (uint32_t i = 0; a->payload && i < a->payload->n_refs; i++)
         if (!tine_object_is_module(a->payload->refs[i])) object_value(s, a->payload->refs[i]);
     if (!t->starved && !t->fetching) unblock(s, t);
@@ -316,7 +316,7 @@ static bool drain(sim_worker *s) {
         case TINE_EXECUTOR_CREDIT: on_credit(s); break;
         case TINE_EXECUTOR_STOP:
             if (a.status && !strstr(a.text, "shutting down"))
-                sim_fail("worker %zu was told nonsense: %s", s->index, a.text);
+                sim_fail("worker %zu got an unexpected STOP: %s", s->index, a.text);
             on_stop(s);
             break;
         case TINE_EXECUTOR_FORGET:

@@ -1,9 +1,9 @@
 /* The clock, the network, the coordinator's program and the faults.
  *
- * Network: of one direction of one connection, small messages arrive in order, large ones arrive in
- * order, and a small one may overtake large ones, never the other way round: the transport
- * contract. Beyond it: messages are duplicated where the protocol says that this does no harm,
- * replies of dead epochs are replayed, and a dropped message breaks its connection. */
+ * Network: in one direction of a connection, small messages arrive in order, large ones arrive in
+ * order, and a small one may overtake large ones, never the other way round, as the transport's
+ * contract says. Beyond the contract, messages that the protocol tolerates twice are duplicated,
+ * replies of old epochs are replayed, and a lost message breaks its connection. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,31 +12,31 @@
 #include "queue.h"
 #include "sim.h"
 
-enum { MAX_WORKERS = 8, MAX_SEATS = 64, MAX_ROOTS = 8, MAX_KEPT = 16, MAX_EVENTS = 400000 };
+enum { MAX_WORKERS = 8, MAX_SEATS = 64, MAX_ROOTS = 8, MAX_HANDLES = 16, MAX_EVENTS = 400000 };
 
-typedef struct line {     /* one direction of a connection */
+typedef struct channel {  /* one direction of a connection */
     int64_t small, large; /* when the last of each arrives */
     bool broken;
-} line;
+} channel;
 
-typedef struct seat { /* a worker process that is or was; also a bad peer */
+typedef struct seat { /* of a worker process, running or ended, or of a bad peer */
     sim_worker *worker;
-    bool foreign, up; /* up: as the scheduler sees it */
-    line in, out;
-    int64_t sends_left; /* dies at this message; negative: never */
+    bool foreign, up; /* up: connected, as far as the scheduler knows */
+    channel in, out;
+    int64_t sends_left; /* it is killed at this message; negative: never */
 } seat;
 
 typedef struct root {
     uint64_t ticket;
     sim_answer expected;
     bool done;
-    uint64_t faults; /* that the scheduler knew of when it was forked */
+    uint64_t faults; /* known to the scheduler when it was forked */
 } root;
 
-typedef struct kept { /* an object that the coordinator's program has a handle on */
+typedef struct handle { /* of the coordinator's program */
     sim_object object;
     bool released;
-} kept;
+} handle;
 
 struct sim_world {
     uint64_t seed;
@@ -47,16 +47,16 @@ struct sim_world {
     tine_scheduler *scheduler;
     uint32_t window, n_workers;
     int64_t now, ticked;
-    uint64_t tickets, faults, losses; /* losses: faults that the scheduler has heard of */
+    uint64_t tickets, faults, losses; /* losses: faults that the scheduler knows of */
     sim_queue queue;
     seat seats[MAX_SEATS];
     size_t n_seats;
     root roots[MAX_ROOTS];
     size_t n_roots, roots_planned;
-    kept kept[MAX_KEPT];
-    size_t n_kept;
+    handle handles[MAX_HANDLES];
+    size_t n_handles;
     size_t old_done_from;
-    tine_message *old_done; /* a reply of some epoch, replayed later by others */
+    tine_message *old_done; /* of some epoch, replayed later by other workers */
 };
 
 static sim_world *running;
@@ -72,7 +72,7 @@ void sim_fail(const char *format, ...) {
     abort(); /* main.c prints how to replay it */
 }
 
-void sim_say(const sim_world *w, const char *format, ...) {
+void sim_trace(const sim_world *w, const char *format, ...) {
     if (!w->verbose) return;
     va_list ap;
     va_start(ap, format);
@@ -94,34 +94,35 @@ static bool is_large(const tine_message *m) {
     return m->payload && m->payload->body_size > SIM_SMALL_BODY;
 }
 
-static int64_t arrival(sim_world *w, line *l, bool large) {
+static int64_t arrival(sim_world *w, channel *c, bool large) {
     int64_t at =
         w->now + 200 + (int64_t)sim_below(&w->random, sim_one_in(&w->random, 8) ? 60000 : 4000);
     if (large) at += (int64_t)sim_below(&w->random, 100000);
-    if (at < l->small) at = l->small; /* nothing overtakes a small one */
-    if (large && at < l->large) at = l->large;
+    if (at < c->small) at = c->small; /* a small message is never overtaken */
+    if (large && at < c->large) at = c->large;
     if (large)
-        l->large = at;
+        c->large = at;
     else
-        l->small = at;
-    if (!large && at < l->large) w->counts->overtaken++;
+        c->small = at;
+    if (!large && at < c->large) w->counts->overtaken++;
     return at;
 }
 
-static void transmit(sim_world *w, size_t index, line *l, event_kind kind, const tine_message *m) {
-    if (l->broken) return;
+static void transmit(sim_world *w, size_t index, channel *c, event_kind kind,
+                     const tine_message *m) {
+    if (c->broken) return;
     bool large = is_large(m);
-    event *e = sim_push(&w->queue, w->now, arrival(w, l, large), kind, index);
+    event *e = sim_push(&w->queue, w->now, arrival(w, c, large), kind, index);
     e->message = sim_copy_message(m);
     e->large = large;
-    sim_say(w, "%s %zu: %s%s task %llx seq %llu object %llx status %d, arrives %.3f",
-            kind == EV_TO_SCHEDULER ? "worker" : "scheduler to", index, tine_message_name(m),
-            large ? " (large)" : "", (unsigned long long)m->task, (unsigned long long)m->seq,
-            (unsigned long long)m->object, (int)m->status, (double)e->at / 1000);
+    sim_trace(w, "%s %zu: %s%s task %llx seq %llu object %llx status %d, arrives %.3f",
+              kind == EV_TO_SCHEDULER ? "worker" : "scheduler to", index, tine_message_name(m),
+              large ? " (large)" : "", (unsigned long long)m->task, (unsigned long long)m->seq,
+              (unsigned long long)m->object, (int)m->status, (double)e->at / 1000);
     bool harmless = m->type == TINE_MSG_DONE || m->type == TINE_MSG_RESULT ||
                     (m->type == TINE_MSG_OBJECT && kind == EV_TO_WORKER);
     if (harmless && sim_one_in(&w->random, 24)) {
-        event *twice = sim_push(&w->queue, w->now, arrival(w, l, large), kind, index);
+        event *twice = sim_push(&w->queue, w->now, arrival(w, c, large), kind, index);
         twice->message = sim_copy_message(m);
         twice->duplicate = true;
         w->counts->duplicates++;
@@ -133,7 +134,7 @@ static void transmit(sim_world *w, size_t index, line *l, event_kind kind, const
 static void break_worker(sim_world *w, size_t index, const char *how) {
     seat *s = &w->seats[index];
     if (!s->worker) return;
-    sim_say(w, "worker %zu %s", index, how);
+    sim_trace(w, "worker %zu %s", index, how);
     w->faults++;
     s->in.broken = s->out.broken = true;
     sim_push(&w->queue, w->now, w->now + (int64_t)sim_below(&w->random, 50000), EV_LOST, index);
@@ -175,8 +176,8 @@ void sim_wake_at(sim_world *w, sim_worker *s, int64_t when) {
     sim_push(&w->queue, w->now, when, EV_RESUME, sim_worker_index(s));
 }
 
-/* A confused worker repeats a reply of another one, changed and perhaps under its own epoch: it
- * must count for nothing. */
+/* A faulty worker sends a reply of another one, changed and perhaps with its own epoch: it must
+ * have no effect. */
 static void replay_old_done(sim_world *w, size_t index) {
     seat *s = &w->seats[index];
     if (!w->old_done || !s->worker || s->out.broken || index == w->old_done_from) return;
@@ -185,7 +186,7 @@ static void replay_old_done(sim_world *w, size_t index) {
     lie.seq = 0;
     lie.payload =
         lie.payload ? sim_payload(sim_body_of(lie.payload).value + 1, 0, 0, false, NULL, 0) : NULL;
-    sim_say(w, "worker %zu repeats a reply, epoch %u", index, lie.epoch);
+    sim_trace(w, "worker %zu repeats a reply, epoch %u", index, lie.epoch);
     w->counts->duplicates++;
     transmit(w, index, &s->out, EV_TO_SCHEDULER, &lie);
     tine_payload_unref(lie.payload);
@@ -201,16 +202,16 @@ static void on_complete(sim_world *w, tine_scheduler_action *a) {
     root *r = &w->roots[i];
     if (r->done) sim_fail("root %zu completed twice", i);
     r->done = true;
-    sim_say(w, "root %zu is done: %d %s", i, (int)a->status, a->text ? a->text : "");
+    sim_trace(w, "root %zu is done: %d %s", i, (int)a->status, a->text ? a->text : "");
     bool lost = a->status == TINE_ELOST &&
                 (w->faults > r->faults || (w->faults && !w->workers_return) || w->gone);
     bool cancelled = a->status == TINE_ECANCELED && w->stopped;
     w->counts->lost += lost;
     w->counts->cancelled += cancelled;
     if (a->status && (!a->text || strlen(a->text) < 20))
-        sim_fail("root %zu: an error without a sentence", i);
+        sim_fail("root %zu: an error without a text", i);
     if (lost && w->traits.all_repeatable && w->workers_return)
-        sim_fail("root %zu was lost, though all can be repeated: %s", i, a->text);
+        sim_fail("root %zu was lost, though every task is repeatable: %s", i, a->text);
     if (!lost && !cancelled && a->status != r->expected.status)
         sim_fail("root %zu: status %d (%s), not %d", i, (int)a->status, a->text ? a->text : "",
                  (int)r->expected.status);
@@ -219,13 +220,13 @@ static void on_complete(sim_world *w, tine_scheduler_action *a) {
     for (uint32_t j = 0; a->payload && j < a->payload->n_refs; j++) {
         tine_object id = a->payload->refs[j];
         if (!tine_scheduler_object_payload(w->scheduler, id, NULL))
-            sim_fail("root %zu: its result's object is not there", i);
+            sim_fail("root %zu: the object in its result is missing", i);
         sim_object o = r->expected.object;
         o.id = id;
-        if (w->n_kept < MAX_KEPT && sim_one_in(&w->random, 2)) {
-            w->kept[w->n_kept] = (kept){o, false};
+        if (w->n_handles < MAX_HANDLES && sim_one_in(&w->random, 2)) {
+            w->handles[w->n_handles] = (handle){o, false};
             sim_push(&w->queue, w->now, w->now + (int64_t)sim_below(&w->random, 3000000),
-                     EV_RELEASE, w->n_kept++);
+                     EV_RELEASE, w->n_handles++);
         } else {
             tine_scheduler_object_release(w->scheduler, id);
         }
@@ -252,9 +253,9 @@ static void drain(sim_world *w) {
         case TINE_SCHEDULER_COMPLETE: on_complete(w, &a); break;
         case TINE_SCHEDULER_DROP:
             if (!w->stopped && w->seats[seat_of(w, a.peer)].worker)
-                sim_fail("an honest worker is cut off: %s", a.text);
+                sim_fail("a correct worker is dropped: %s", a.text);
             break;
-        case TINE_SCHEDULER_LOG: sim_say(w, "scheduler says: %s", a.text); break;
+        case TINE_SCHEDULER_LOG: sim_trace(w, "scheduler: %s", a.text); break;
         }
     }
 }
@@ -262,22 +263,23 @@ static void drain(sim_world *w) {
 /* ---- the coordinator's program ---- */
 
 static void put_one(sim_world *w) {
-    if (w->n_kept == MAX_KEPT) return;
+    if (w->n_handles == MAX_HANDLES) return;
     bool module = sim_one_in(&w->random, 2);
     uint64_t value = sim_next(&w->random);
-    size_t ref =
-        w->n_kept && sim_one_in(&w->random, 2) ? sim_below(&w->random, w->n_kept) : MAX_KEPT;
-    bool mentions = ref < MAX_KEPT && !w->kept[ref].released;
+    size_t ref = w->n_handles && sim_one_in(&w->random, 2) ? sim_below(&w->random, w->n_handles)
+                                                           : MAX_HANDLES;
+    bool references = ref < MAX_HANDLES && !w->handles[ref].released;
     tine_object id;
     tine_payload *p = sim_payload(value, 0, 0, sim_one_in(&w->random, 2),
-                                  mentions ? &w->kept[ref].object.id : NULL, mentions);
+                                  references ? &w->handles[ref].object.id : NULL, references);
     if (tine_scheduler_object(w->scheduler, &id, module ? "C" : NULL, p)) sim_fail("put failed");
     tine_payload_unref(p);
-    if (mentions && !w->kept[ref].object.module) value = sim_mix(value, w->kept[ref].object.value);
+    if (references && !w->handles[ref].object.module)
+        value = sim_mix(value, w->handles[ref].object.value);
     w->counts->objects++;
-    w->kept[w->n_kept] = (kept){{id, value, module}, false};
+    w->handles[w->n_handles] = (handle){{id, value, module}, false};
     sim_push(&w->queue, w->now, w->now + (int64_t)sim_below(&w->random, 2000000), EV_RELEASE,
-             w->n_kept++);
+             w->n_handles++);
 }
 
 static void fork_root(sim_world *w) {
@@ -285,8 +287,8 @@ static void fork_root(sim_world *w) {
     sim_frame f = {.seed = sim_next(&w->random),
                    .acc = sim_next(&w->random),
                    .depth = 2 + (uint32_t)sim_below(&w->random, 3)};
-    for (size_t i = 0; i < w->n_kept; i++)
-        if (!w->kept[i].released) sim_frame_add(&f, w->kept[i].object);
+    for (size_t i = 0; i < w->n_handles; i++)
+        if (!w->handles[i].released) sim_frame_add(&f, w->handles[i].object);
     sim_call call;
     sim_frame_call(&f, &w->traits, 0, &call);
     root *r = &w->roots[w->n_roots];
@@ -297,7 +299,7 @@ static void fork_root(sim_world *w) {
     for (int i = 0; i < call.n_args; i++) refs[i] = f.objects[call.args[i]].id;
     tine_target target = {call.name, call.method, call.module >= 0 ? f.objects[call.module].id : 0};
     tine_payload *p = sim_payload(0, call.seed, call.depth, call.large, refs, (size_t)call.n_args);
-    sim_say(w, "root %zu: fork of %s", w->n_roots, call.name);
+    sim_trace(w, "root %zu: fork of %s", w->n_roots, call.name);
     tine_error e = tine_scheduler_fork(w->scheduler, r->ticket, &target, call.flags, p);
     tine_payload_unref(p);
     if (e != (w->stopped ? TINE_ESTATE : TINE_OK)) sim_fail("fork gave %d", (int)e);
@@ -305,9 +307,9 @@ static void fork_root(sim_world *w) {
 }
 
 static void release(sim_world *w, size_t i) {
-    if (w->kept[i].released) return;
-    w->kept[i].released = true;
-    tine_scheduler_object_release(w->scheduler, w->kept[i].object.id);
+    if (w->handles[i].released) return;
+    w->handles[i].released = true;
+    tine_scheduler_object_release(w->scheduler, w->handles[i].object.id);
 }
 
 /* ---- peers ---- */
@@ -343,8 +345,7 @@ static void lost(sim_world *w, size_t index) {
     if (w->workers_return && !w->stopped)
         sim_push(&w->queue, w->now, w->now + (int64_t)sim_below(&w->random, 200000), EV_JOIN,
                  s->foreign);
-    /* One that the scheduler still waits for and that will never come: whoever started it has to
-     * say so. */
+    /* The scheduler waits for a worker that will never join: its supervisor reports it. */
     if (!w->workers_return && !joined) sim_push(&w->queue, w->now, w->now + 1000000, EV_GONE, 0);
 }
 
@@ -366,7 +367,7 @@ static void bad_peer(sim_world *w) {
         m.hello = &hello;
         tine_scheduler_message(w->scheduler, peer, &m, w->now);
         break;
-    case 2: break; /* never says anything */
+    case 2: break; /* sends nothing */
     default:
         m.type = (tine_message_type)(sim_below(&w->random, TINE_MSG_LAST_ + 2));
         tine_scheduler_message(w->scheduler, peer, &m, w->now);
@@ -375,7 +376,7 @@ static void bad_peer(sim_world *w) {
 
 /* ---- one run ---- */
 
-static void handle(sim_world *w, event *e) {
+static void on_event(sim_world *w, event *e) {
     seat *s = &w->seats[e->seat];
     switch (e->kind) {
     case EV_TO_SCHEDULER:
@@ -415,7 +416,7 @@ static void plan(sim_world *w) {
                              .foreign = sim_one_in(r, 3),
                              .unknown = sim_one_in(r, 4),
                              .failures = sim_one_in(r, 2),
-                             .strays = sim_one_in(r, 2)};
+                             .detached = sim_one_in(r, 2)};
     w->workers_return = !sim_one_in(r, 4);
     w->n_workers = 1 + (uint32_t)sim_below(r, w->traits.foreign ? MAX_WORKERS - 1 : MAX_WORKERS);
     w->window = 1 + (uint32_t)sim_below(r, sim_one_in(r, 2) ? 4 : 64);
@@ -448,7 +449,7 @@ static void check_end(sim_world *w) {
     tine_scheduler_check(w->scheduler);
     for (size_t i = 0; i < w->n_roots; i++)
         if (!w->roots[i].done) sim_fail("stalled: root %zu never completed", i);
-    for (size_t i = 0; i < w->n_kept; i++) release(w, i);
+    for (size_t i = 0; i < w->n_handles; i++) release(w, i);
     tine_scheduler_stats stats;
     tine_scheduler_stats_get(w->scheduler, &stats);
     w->counts->stale += stats.stale;
@@ -473,7 +474,7 @@ static bool one_event(sim_world *w) {
         event e = sim_pop(&w->queue);
         w->now = e.at;
         if (w->now > 100000) w->joins_done = true;
-        handle(w, &e);
+        on_event(w, &e);
     }
     drain(w);
     if (++w->counts->events % 16 == 0 || w->verbose) tine_scheduler_check(w->scheduler);
@@ -487,7 +488,7 @@ void sim_run(uint64_t seed, bool verbose, sim_counts *counts) {
     running = &w;
     plan(&w);
     for (uint64_t events = 0; one_event(&w); events++)
-        if (events > MAX_EVENTS) sim_fail("it never comes to rest");
+        if (events > MAX_EVENTS) sim_fail("more events than any program needs");
     check_end(&w);
     tine_scheduler_stop(w.scheduler);
     drain(&w);

@@ -1,5 +1,4 @@
-/* A scheduler on a bench: every action it gives is kept, so that tests ask what was said to
- * whom. */
+/* A scheduler whose actions are recorded, so that tests can look them up. */
 #ifndef TINE_TESTS_SUPPORT_SCHEDULER_FIXTURE_H
 #define TINE_TESTS_SUPPORT_SCHEDULER_FIXTURE_H
 
@@ -10,23 +9,23 @@
 
 #include "runtime/scheduler/scheduler.h"
 
-enum { MAX_ACTS = 4096 };
+enum { MAX_ACTIONS = 4096 };
 
-typedef struct act {
-    tine_scheduler_action a; /* pointers in it are dead, but for the copies below */
-    char text[512], name[64], method[64], said[256];
+typedef struct action {
+    tine_scheduler_action a; /* its pointers are no longer valid: see the copies below */
+    char text[512], name[64], method[64], message_text[256];
     uint64_t ids[16];
-} act;
+} action;
 
-typedef struct bench {
+typedef struct fixture {
     tine_scheduler *scheduler;
-    act acts[MAX_ACTS]; /* those since the last `take` */
+    action actions[MAX_ACTIONS]; /* those since the last `take` */
     size_t n;
     int64_t now;
     uint32_t epochs;
-} bench;
+} fixture;
 
-static bench B;
+static fixture F;
 
 static inline void copy_text(char *to, size_t size, const char *from) {
     if (from) snprintf(to, size, "%s", from);
@@ -34,32 +33,32 @@ static inline void copy_text(char *to, size_t size, const char *from) {
 
 static inline size_t take(void) {
     tine_scheduler_action a;
-    for (B.n = 0; B.n < MAX_ACTS && tine_scheduler_next(B.scheduler, &a); B.n++) {
-        act *t = &B.acts[B.n];
+    for (F.n = 0; F.n < MAX_ACTIONS && tine_scheduler_next(F.scheduler, &a); F.n++) {
+        action *t = &F.actions[F.n];
         memset(t, 0, sizeof *t);
         t->a = a;
         copy_text(t->text, sizeof t->text, a.text);
-        copy_text(t->said, sizeof t->said, a.message.text);
+        copy_text(t->message_text, sizeof t->message_text, a.message.text);
         copy_text(t->name, sizeof t->name, a.message.target.name);
         copy_text(t->method, sizeof t->method, a.message.target.method);
         for (size_t i = 0; i < a.message.n_ids && i < 16; i++) t->ids[i] = a.message.ids[i];
         if (a.kind == TINE_SCHEDULER_COMPLETE) {
             for (uint32_t i = 0; a.payload && i < a.payload->n_refs; i++)
-                tine_scheduler_object_release(B.scheduler, a.payload->refs[i]);
+                tine_scheduler_object_release(F.scheduler, a.payload->refs[i]);
             tine_payload_unref(a.payload);
         }
     }
-    tine_scheduler_check(B.scheduler);
-    return B.n;
+    tine_scheduler_check(F.scheduler);
+    return F.n;
 }
 
 /* The i-th message of a type to a peer (0: any) among those taken. */
-static inline act *sent(tine_peer peer, tine_message_type type, size_t i) {
-    for (size_t j = 0; j < B.n; j++) {
-        tine_scheduler_action *a = &B.acts[j].a;
+static inline action *sent(tine_peer peer, tine_message_type type, size_t i) {
+    for (size_t j = 0; j < F.n; j++) {
+        tine_scheduler_action *a = &F.actions[j].a;
         if (a->kind == TINE_SCHEDULER_SEND && (!peer || a->peer == peer) &&
             a->message.type == type && i-- == 0)
-            return &B.acts[j];
+            return &F.actions[j];
     }
     return NULL;
 }
@@ -68,34 +67,34 @@ static inline size_t count_sent(tine_peer peer, tine_message_type type) {
     while (sent(peer, type, n)) n++;
     return n;
 }
-static inline act *found(tine_scheduler_action_kind kind, size_t i) {
-    for (size_t j = 0; j < B.n; j++)
-        if (B.acts[j].a.kind == kind && i-- == 0) return &B.acts[j];
+static inline action *found(tine_scheduler_action_kind kind, size_t i) {
+    for (size_t j = 0; j < F.n; j++)
+        if (F.actions[j].a.kind == kind && i-- == 0) return &F.actions[j];
     return NULL;
 }
-static inline act *completed(uint64_t ticket) {
-    for (size_t j = 0; j < B.n; j++)
-        if (B.acts[j].a.kind == TINE_SCHEDULER_COMPLETE && B.acts[j].a.ticket == ticket)
-            return &B.acts[j];
+static inline action *completed(uint64_t ticket) {
+    for (size_t j = 0; j < F.n; j++)
+        if (F.actions[j].a.kind == TINE_SCHEDULER_COMPLETE && F.actions[j].a.ticket == ticket)
+            return &F.actions[j];
     return NULL;
 }
 
-static inline void open_bench(tine_scheduler_config c) {
-    memset(&B, 0, sizeof B);
-    cr_assert_eq(tine_scheduler_new(&B.scheduler, &c), TINE_OK);
+static inline void fixture_open(tine_scheduler_config c) {
+    memset(&F, 0, sizeof F);
+    cr_assert_eq(tine_scheduler_new(&F.scheduler, &c), TINE_OK);
 }
-static inline void close_bench(void) {
-    tine_scheduler_stop(B.scheduler);
+static inline void fixture_close(void) {
+    tine_scheduler_stop(F.scheduler);
     take();
     tine_scheduler_stats s;
-    tine_scheduler_stats_get(B.scheduler, &s);
+    tine_scheduler_stats_get(F.scheduler, &s);
     cr_assert_eq(s.ready + s.running + s.suspended + s.ready_bytes, 0);
-    tine_scheduler_free(B.scheduler);
-    B.scheduler = NULL;
+    tine_scheduler_free(F.scheduler);
+    F.scheduler = NULL;
 }
 
-static inline void hear(tine_peer peer, tine_message m) {
-    tine_scheduler_message(B.scheduler, peer, &m, B.now);
+static inline void receive(tine_peer peer, tine_message m) {
+    tine_scheduler_message(F.scheduler, peer, &m, F.now);
 }
 
 static inline uint32_t join_as(tine_peer peer, const char *const *functions, uint32_t n,
@@ -108,9 +107,9 @@ static inline uint32_t join_as(tine_peer peer, const char *const *functions, uin
                         .n_functions = n,
                         .classes = classes,
                         .n_classes = n_classes};
-    tine_scheduler_peer_up(B.scheduler, peer, B.now);
-    hear(peer, (tine_message){.type = TINE_MSG_HELLO, .hello = &hello});
-    return ++B.epochs;
+    tine_scheduler_peer_up(F.scheduler, peer, F.now);
+    receive(peer, (tine_message){.type = TINE_MSG_HELLO, .hello = &hello});
+    return ++F.epochs;
 }
 /* A worker that serves f, g and class C; gives its epoch. */
 static inline uint32_t join(tine_peer peer) {
@@ -126,68 +125,70 @@ static inline tine_payload *payload_with(size_t size, const tine_object *refs, s
 static inline void fork_with(uint64_t ticket, tine_target target, uint32_t flags, size_t size,
                              const tine_object *refs, size_t n) {
     tine_payload *p = payload_with(size, refs, n);
-    cr_assert_eq(tine_scheduler_fork(B.scheduler, ticket, &target, flags, p), TINE_OK);
+    cr_assert_eq(tine_scheduler_fork(F.scheduler, ticket, &target, flags, p), TINE_OK);
     tine_payload_unref(p);
 }
 static inline void fork_f(uint64_t ticket, const char *name) {
     fork_with(ticket, (tine_target){.name = name}, 0, 8, NULL, 0);
 }
 
-static inline void done_with(tine_peer peer, const act *task, tine_error status, const char *text,
-                             uint64_t run_ns, uint64_t seq, const tine_object *refs, size_t n) {
+static inline void done_with(tine_peer peer, const action *task, tine_error status,
+                             const char *text, uint64_t run_ns, uint64_t seq,
+                             const tine_object *refs, size_t n) {
     tine_payload *p = status ? NULL : payload_with(8, refs, n);
-    hear(peer, (tine_message){.type = TINE_MSG_DONE,
-                              .task = task->a.message.task,
-                              .attempt = task->a.message.attempt,
-                              .epoch = task->a.message.epoch,
-                              .status = status,
-                              .text = text,
-                              .run_ns = run_ns,
-                              .seq = seq,
-                              .payload = p});
+    receive(peer, (tine_message){.type = TINE_MSG_DONE,
+                                 .task = task->a.message.task,
+                                 .attempt = task->a.message.attempt,
+                                 .epoch = task->a.message.epoch,
+                                 .status = status,
+                                 .text = text,
+                                 .run_ns = run_ns,
+                                 .seq = seq,
+                                 .payload = p});
     tine_payload_unref(p);
 }
-static inline void done(tine_peer peer, const act *task, uint64_t run_ns) {
+static inline void done(tine_peer peer, const action *task, uint64_t run_ns) {
     done_with(peer, task, TINE_OK, NULL, run_ns, 0, NULL, 0);
 }
-static inline void suspend(tine_peer peer, const act *task) {
-    hear(peer, (tine_message){.type = TINE_MSG_SUSPEND, .ids = &task->a.message.task, .n_ids = 1});
+static inline void suspend(tine_peer peer, const action *task) {
+    receive(peer,
+            (tine_message){.type = TINE_MSG_SUSPEND, .ids = &task->a.message.task, .n_ids = 1});
 }
-static inline void submit_with(tine_peer peer, const act *parent, uint64_t seq, tine_target target,
-                               const tine_object *refs, size_t n) {
+static inline void submit_with(tine_peer peer, const action *parent, uint64_t seq,
+                               tine_target target, const tine_object *refs, size_t n) {
     tine_payload *p = payload_with(8, refs, n);
-    hear(peer, (tine_message){.type = TINE_MSG_SUBMIT,
-                              .task = parent->a.message.task,
-                              .seq = seq,
-                              .target = target,
-                              .payload = p});
+    receive(peer, (tine_message){.type = TINE_MSG_SUBMIT,
+                                 .task = parent->a.message.task,
+                                 .seq = seq,
+                                 .target = target,
+                                 .payload = p});
     tine_payload_unref(p);
 }
-static inline void submit(tine_peer peer, const act *parent, uint64_t seq, const char *name) {
+static inline void submit(tine_peer peer, const action *parent, uint64_t seq, const char *name) {
     submit_with(peer, parent, seq, (tine_target){.name = name}, NULL, 0);
 }
 static inline void put(tine_peer peer, uint64_t task, tine_object id, const char *class_name,
                        const tine_object *refs, size_t n) {
     tine_payload *p = payload_with(8, refs, n);
-    hear(
+    receive(
         peer,
         (tine_message){
             .type = TINE_MSG_OBJECT, .task = task, .object = id, .text = class_name, .payload = p});
     tine_payload_unref(p);
 }
 static inline void fetch(tine_peer peer, tine_object id) {
-    hear(peer, (tine_message){.type = TINE_MSG_FETCH, .object = id});
+    receive(peer, (tine_message){.type = TINE_MSG_FETCH, .object = id});
 }
 static inline tine_scheduler_stats stats(void) {
     tine_scheduler_stats s;
-    tine_scheduler_stats_get(B.scheduler, &s);
+    tine_scheduler_stats_get(F.scheduler, &s);
     return s;
 }
 /* Teaches the scheduler how long `name` takes: one run on an idle worker. */
 static inline void teach(tine_peer peer, const char *name, uint64_t run_ns) {
     fork_f(900, name);
     take();
-    act *t = sent(peer, TINE_MSG_TASK, 0);
+    action *t = sent(peer, TINE_MSG_TASK, 0);
     cr_assert(t);
     done(peer, t, run_ns);
     take();

@@ -5,20 +5,20 @@
 TestSuite(scheduler, .timeout = 20);
 
 Test(scheduler, the_deepest_starts_first_and_within_a_depth_the_oldest) {
-    open_bench((tine_scheduler_config){.prefetch_ns = 1});
+    fixture_open((tine_scheduler_config){.prefetch_ns = 1});
     join(1);
     fork_f(1, "f");
     fork_f(2, "f");
     fork_f(3, "f");
     take();
-    act root = *sent(1, TINE_MSG_TASK, 0);
+    action root = *sent(1, TINE_MSG_TASK, 0);
     cr_assert_eq(root.a.message.depth, 0);
     submit(1, &root, 11, "f");
     submit(1, &root, 12, "f");
     cr_assert_eq(count_sent(1, TINE_MSG_TASK), 1, "one task of unknown length at a time");
     suspend(1, &root);
     take();
-    act child = *sent(1, TINE_MSG_TASK, 0);
+    action child = *sent(1, TINE_MSG_TASK, 0);
     cr_assert_eq(child.a.message.depth, 1);
     done(1, &child, 100);
     take();
@@ -26,15 +26,15 @@ Test(scheduler, the_deepest_starts_first_and_within_a_depth_the_oldest) {
     done(1, sent(1, TINE_MSG_TASK, 0), 100);
     take();
     cr_assert_eq(sent(1, TINE_MSG_RESULT, 0)->a.message.seq, 12);
-    act second = *sent(1, TINE_MSG_TASK, 0);
+    action second = *sent(1, TINE_MSG_TASK, 0);
     done(1, &second, 100);
     take();
     cr_assert(completed(2), "ticket 2 is older than 3");
-    close_bench();
+    fixture_close();
 }
 
 Test(scheduler, unknown_durations_are_spread_one_to_a_worker) {
-    open_bench((tine_scheduler_config){0});
+    fixture_open((tine_scheduler_config){0});
     join(1);
     join(2);
     join(3);
@@ -43,38 +43,38 @@ Test(scheduler, unknown_durations_are_spread_one_to_a_worker) {
     take();
     for (tine_peer p = 1; p <= 3; p++) cr_assert_eq(count_sent(p, TINE_MSG_TASK), 1);
     cr_assert_eq(stats().ready, 2);
-    close_bench();
+    fixture_close();
 }
 
 Test(scheduler, short_tasks_are_pipelined_within_time_number_and_bytes) {
-    open_bench(
+    fixture_open(
         (tine_scheduler_config){.prefetch_ns = 1000, .max_credit = 4, .max_credit_bytes = 1000});
     join(1);
     teach(1, "f", 100);
     for (uint64_t i = 1; i <= 20; i++) fork_f(i, "f");
     take();
     cr_assert_eq(count_sent(1, TINE_MSG_TASK), 4, "max_credit");
-    close_bench();
+    fixture_close();
 
-    open_bench((tine_scheduler_config){.prefetch_ns = 1000});
+    fixture_open((tine_scheduler_config){.prefetch_ns = 1000});
     join(1);
     teach(1, "f", 250);
     for (uint64_t i = 1; i <= 20; i++) fork_f(i, "f");
     take();
     cr_assert_eq(count_sent(1, TINE_MSG_TASK), 4, "4 x 250 ns are 1000 ns");
-    close_bench();
+    fixture_close();
 
-    open_bench((tine_scheduler_config){.max_credit_bytes = 1000});
+    fixture_open((tine_scheduler_config){.max_credit_bytes = 1000});
     join(1);
     teach(1, "f", 250);
     for (uint64_t i = 1; i <= 20; i++) fork_with(i, (tine_target){.name = "f"}, 0, 300, NULL, 0);
     take();
     cr_assert_eq(count_sent(1, TINE_MSG_TASK), 3, "3 x 300 bytes are under 1000");
-    close_bench();
+    fixture_close();
 }
 
 Test(scheduler, short_tasks_go_to_the_least_loaded_worker) {
-    open_bench((tine_scheduler_config){.prefetch_ns = 10000});
+    fixture_open((tine_scheduler_config){.prefetch_ns = 10000});
     join(1);
     teach(1, "f", 100);
     join(2);
@@ -82,24 +82,24 @@ Test(scheduler, short_tasks_go_to_the_least_loaded_worker) {
     for (uint64_t i = 1; i <= 9; i++) fork_f(i, "f");
     take();
     for (tine_peer p = 1; p <= 3; p++) cr_assert_eq(count_sent(p, TINE_MSG_TASK), 3);
-    close_bench();
+    fixture_close();
 }
 
 Test(scheduler, one_task_larger_than_the_byte_limit_passes) {
-    open_bench((tine_scheduler_config){.max_credit_bytes = 10});
+    fixture_open((tine_scheduler_config){.max_credit_bytes = 10});
     join(1);
     fork_with(1, (tine_target){.name = "f"}, 0, 5000, NULL, 0);
     take();
     cr_assert_eq(count_sent(1, TINE_MSG_TASK), 1);
-    close_bench();
+    fixture_close();
 }
 
 Test(scheduler, suspend_returns_credit_and_done_does_not_return_it_twice) {
-    open_bench((tine_scheduler_config){0});
+    fixture_open((tine_scheduler_config){0});
     join(1);
     for (uint64_t i = 1; i <= 4; i++) fork_f(i, "f");
     take();
-    act first = *sent(1, TINE_MSG_TASK, 0);
+    action first = *sent(1, TINE_MSG_TASK, 0);
     suspend(1, &first);
     suspend(1, &first);
     take();
@@ -109,23 +109,23 @@ Test(scheduler, suspend_returns_credit_and_done_does_not_return_it_twice) {
     take();
     cr_assert_eq(count_sent(1, TINE_MSG_TASK), 0, "its credit was returned when it suspended");
     cr_assert_eq(stats().suspended, 0);
-    close_bench();
+    fixture_close();
 }
 
 /* A task that has waited once computes again, and forks again: its worker does not idle. */
 Test(scheduler, a_fork_goes_to_an_idle_worker_before_one_whose_task_has_suspended) {
-    open_bench((tine_scheduler_config){0});
+    fixture_open((tine_scheduler_config){0});
     join(1);
     join(2);
     fork_f(1, "f");
     take();
-    act root = *sent(1, TINE_MSG_TASK, 0);
+    action root = *sent(1, TINE_MSG_TASK, 0);
     suspend(1, &root);
     for (uint64_t seq = 1; seq <= 2; seq++) {
         submit(1, &root, seq, "f");
         take();
         cr_assert_eq(count_sent(2, TINE_MSG_TASK), 1, "fork %d", (int)seq);
-        act child = *sent(2, TINE_MSG_TASK, 0);
+        action child = *sent(2, TINE_MSG_TASK, 0);
         done(2, &child, 5000000);
         take();
     }
@@ -134,11 +134,11 @@ Test(scheduler, a_fork_goes_to_an_idle_worker_before_one_whose_task_has_suspende
     fork_f(2, "f");
     take();
     cr_assert_eq(count_sent(1, TINE_MSG_TASK), 1, "the first again, now that it has none");
-    close_bench();
+    fixture_close();
 }
 
 Test(scheduler, a_long_task_is_not_starved_by_younger_short_ones) {
-    open_bench((tine_scheduler_config){.prefetch_ns = 1000});
+    fixture_open((tine_scheduler_config){.prefetch_ns = 1000});
     join(1);
     teach(1, "f", 100);
     fork_f(1, "f");
@@ -150,11 +150,11 @@ Test(scheduler, a_long_task_is_not_starved_by_younger_short_ones) {
     take();
     cr_assert_eq(count_sent(1, TINE_MSG_TASK), 1);
     cr_assert_str_eq(sent(1, TINE_MSG_TASK, 0)->name, "g");
-    close_bench();
+    fixture_close();
 }
 
 Test(scheduler, tasks_of_one_group_do_not_block_those_of_another) {
-    open_bench((tine_scheduler_config){0});
+    fixture_open((tine_scheduler_config){0});
     join(1);
     join_as(2, (const char *const[]){"py"}, 1, NULL, 0);
     for (uint64_t i = 1; i <= 100; i++) fork_f(i, "py");
@@ -162,11 +162,11 @@ Test(scheduler, tasks_of_one_group_do_not_block_those_of_another) {
     take();
     cr_assert_eq(count_sent(1, TINE_MSG_TASK), 1);
     cr_assert_eq(count_sent(2, TINE_MSG_TASK), 1);
-    close_bench();
+    fixture_close();
 }
 
 Test(scheduler, a_failure_names_function_worker_attempt_and_cause) {
-    open_bench((tine_scheduler_config){.max_attempts = 3});
+    fixture_open((tine_scheduler_config){.max_attempts = 3});
     join(2);
     take();
     fork_with(1, (tine_target){.name = "f"}, TINE_REPEATABLE, 8, NULL, 0);
@@ -176,52 +176,53 @@ Test(scheduler, a_failure_names_function_worker_attempt_and_cause) {
     cr_assert_eq(completed(1)->a.status, TINE_EFAILED);
     cr_assert_str_eq(completed(1)->text,
                      "task \"f\" failed on worker pid 12 (host a), attempt 1 of 3: no such row 7");
-    close_bench();
+    fixture_close();
 }
 
 Test(scheduler, a_lost_worker_fails_tasks_that_cannot_be_repeated) {
-    open_bench((tine_scheduler_config){.max_attempts = 4});
+    fixture_open((tine_scheduler_config){.max_attempts = 4});
     join(2);
     fork_f(1, "f");
     take();
-    tine_scheduler_peer_lost(B.scheduler, 2, "killed by signal 9 (SIGKILL)");
+    tine_scheduler_peer_lost(F.scheduler, 2, "killed by signal 9 (SIGKILL)");
     take();
     cr_assert_eq(completed(1)->a.status, TINE_ELOST);
     cr_assert_str_eq(
         completed(1)->text,
-        "worker pid 12 (host a) was killed by signal 9 (SIGKILL) while running \"f\" (attempt 1 of "
-        "1); register it with TINE_REPEATABLE_FUNCTION to have it run again");
-    close_bench();
+        "task \"f\" was lost on worker pid 12 (host a), attempt 1 of 1: the worker was killed by "
+        "signal 9 (SIGKILL); register the function with TINE_REPEATABLE_FUNCTION to have it run "
+        "again");
+    fixture_close();
 }
 
 Test(scheduler, a_lost_worker_s_repeatable_task_runs_again_as_often_as_allowed) {
-    open_bench((tine_scheduler_config){.max_attempts = 2, .workers_return = true});
+    fixture_open((tine_scheduler_config){.max_attempts = 2, .workers_return = true});
     join(1);
     take();
     fork_with(1, (tine_target){.name = "f"}, TINE_REPEATABLE, 8, NULL, 0);
     take();
-    tine_scheduler_peer_lost(B.scheduler, 1, "killed by signal 11 (SIGSEGV)");
+    tine_scheduler_peer_lost(F.scheduler, 1, "killed by signal 11 (SIGSEGV)");
     take();
     cr_assert(!completed(1));
     join(2);
     take();
     cr_assert_eq(sent(2, TINE_MSG_TASK, 0)->a.message.attempt, 2);
     cr_assert_eq(stats().retried, 1);
-    tine_scheduler_peer_lost(B.scheduler, 2, "the connection was closed");
+    tine_scheduler_peer_lost(F.scheduler, 2, "the connection was closed");
     take();
-    cr_assert_str_eq(completed(1)->text, "worker pid 12 (host a) was lost (the connection was "
-                                         "closed) while running \"f\" (attempt 2 of 2)");
-    close_bench();
+    cr_assert_str_eq(completed(1)->text, "task \"f\" was lost on worker pid 12 (host a), attempt "
+                                         "2 of 2: the connection was closed");
+    fixture_close();
 }
 
 Test(scheduler, stale_replies_are_dropped_and_counted) {
-    open_bench((tine_scheduler_config){.max_attempts = 3});
+    fixture_open((tine_scheduler_config){.max_attempts = 3});
     join(1);
     join(2);
     take();
     fork_with(1, (tine_target){.name = "f"}, TINE_REPEATABLE, 8, NULL, 0);
     take();
-    act t = *sent(1, TINE_MSG_TASK, 0), wrong = t;
+    action t = *sent(1, TINE_MSG_TASK, 0), wrong = t;
     wrong.a.message.attempt = 2;
     done(1, &wrong, 1);
     wrong = t;
@@ -237,12 +238,12 @@ Test(scheduler, stale_replies_are_dropped_and_counted) {
     cr_assert(completed(1));
     cr_assert_eq(stats().stale, 4);
     cr_assert_eq(stats().peers_bad, 0);
-    close_bench();
+    fixture_close();
 }
 
 Test(scheduler,
      an_unknown_function_waits_for_the_expected_workers_then_fails_with_the_nearest_name) {
-    open_bench((tine_scheduler_config){.expected_workers = 2});
+    fixture_open((tine_scheduler_config){.expected_workers = 2});
     fork_f(1, "negg");
     join_as(1, (const char *const[]){"neg", "stack"}, 2, NULL, 0);
     take();
@@ -258,59 +259,59 @@ Test(scheduler,
         completed(2)->text,
         "no worker serves a function named \"something quite different\"; register it with "
         "TINE_FUNCTION in the program that the workers run");
-    close_bench();
+    fixture_close();
 }
 
 Test(scheduler, when_the_last_worker_is_lost_everything_pending_fails) {
-    open_bench((tine_scheduler_config){.expected_workers = 1});
+    fixture_open((tine_scheduler_config){.expected_workers = 1});
     join(1);
     for (uint64_t i = 1; i <= 3; i++) fork_f(i, "f");
     take();
-    tine_scheduler_peer_lost(B.scheduler, 1, "killed by signal 9 (SIGKILL)");
+    tine_scheduler_peer_lost(F.scheduler, 1, "killed by signal 9 (SIGKILL)");
     fork_f(4, "f");
     take();
     for (uint64_t i = 1; i <= 4; i++) cr_assert_eq(completed(i)->a.status, TINE_ELOST);
-    close_bench();
+    fixture_close();
 }
 
 Test(scheduler, tasks_wait_for_returning_workers_until_none_can_join) {
-    open_bench((tine_scheduler_config){.expected_workers = 1, .workers_return = true});
+    fixture_open((tine_scheduler_config){.expected_workers = 1, .workers_return = true});
     join(1);
     take();
-    tine_scheduler_peer_lost(B.scheduler, 1, "killed by signal 9 (SIGKILL)");
+    tine_scheduler_peer_lost(F.scheduler, 1, "killed by signal 9 (SIGKILL)");
     fork_f(1, "f");
     take();
     cr_assert(!completed(1));
-    tine_scheduler_workers_gone(B.scheduler, "they died too often");
+    tine_scheduler_workers_gone(F.scheduler, "they died too often");
     take();
     cr_assert_eq(completed(1)->a.status, TINE_ELOST);
     cr_assert_str_eq(
         completed(1)->text,
-        "task \"f\" cannot run: no worker is left that serves it (they died too often)");
-    close_bench();
+        "task \"f\" cannot run: no worker that serves it is left (they died too often)");
+    fixture_close();
 }
 
 Test(scheduler, the_only_server_of_a_function_is_lost) {
-    open_bench((tine_scheduler_config){.expected_workers = 2});
+    fixture_open((tine_scheduler_config){.expected_workers = 2});
     join(1);
     join_as(2, (const char *const[]){"py"}, 1, NULL, 0);
     fork_f(1, "py");
     fork_f(2, "py");
     take();
-    tine_scheduler_peer_lost(B.scheduler, 2, "exited");
+    tine_scheduler_peer_lost(F.scheduler, 2, "exited");
     take();
     cr_assert_eq(completed(1)->a.status, TINE_ELOST);
     cr_assert_eq(completed(2)->a.status, TINE_ELOST);
-    close_bench();
+    fixture_close();
 }
 
 Test(scheduler, credit_for_forks_is_batched_except_for_a_worker_without_credit) {
-    open_bench((tine_scheduler_config){.window = 8});
+    fixture_open((tine_scheduler_config){.window = 8});
     join(1);
     fork_f(1, "f");
     take();
     cr_assert_eq(sent(1, TINE_MSG_WELCOME, 0)->a.message.window, 8);
-    act root = *sent(1, TINE_MSG_TASK, 0);
+    action root = *sent(1, TINE_MSG_TASK, 0);
     suspend(1, &root);
     submit(1, &root, 1, "f"); /* starts at once: one to grant, a quarter of 8 is two */
     take();
@@ -319,36 +320,36 @@ Test(scheduler, credit_for_forks_is_batched_except_for_a_worker_without_credit) 
     take();
     cr_assert_eq(count_sent(1, TINE_MSG_CREDIT), 1, "its window is used up: even one is granted");
     cr_assert_eq(sent(1, TINE_MSG_CREDIT, 0)->a.message.window, 1);
-    close_bench();
+    fixture_close();
 }
 
 Test(scheduler, a_worker_that_exceeds_its_window_is_dropped) {
-    open_bench((tine_scheduler_config){.window = 4});
+    fixture_open((tine_scheduler_config){.window = 4});
     join(1);
     fork_f(1, "f");
     take();
-    act root = *sent(1, TINE_MSG_TASK, 0);
+    action root = *sent(1, TINE_MSG_TASK, 0);
     for (uint64_t i = 1; i <= 5; i++) submit(1, &root, i, "f");
     take();
     cr_assert(found(TINE_SCHEDULER_DROP, 0)->a.bad);
     cr_assert_eq(stats().peers_bad, 1);
     cr_assert_eq(completed(1)->a.status, TINE_ELOST);
-    close_bench();
+    fixture_close();
 }
 
 Test(scheduler, forks_of_a_lost_worker_s_tasks_are_discarded) {
-    open_bench((tine_scheduler_config){0});
+    fixture_open((tine_scheduler_config){0});
     join(1);
     join(2);
     fork_f(1, "f");
     take();
-    act root = *sent(1, TINE_MSG_TASK, 0);
+    action root = *sent(1, TINE_MSG_TASK, 0);
     for (uint64_t i = 1; i <= 5; i++) submit(1, &root, i, "f");
     take();
-    act child = *sent(2, TINE_MSG_TASK, 0);
+    action child = *sent(2, TINE_MSG_TASK, 0);
     submit(2, &child, 77, "f"); /* a fork of a future orphan */
     take();
-    tine_scheduler_peer_lost(B.scheduler, 1, "killed by signal 9 (SIGKILL)");
+    tine_scheduler_peer_lost(F.scheduler, 1, "killed by signal 9 (SIGKILL)");
     take();
     cr_assert_eq(completed(1)->a.status, TINE_ELOST);
     cr_assert_eq(stats().ready, 0);
@@ -357,18 +358,18 @@ Test(scheduler, forks_of_a_lost_worker_s_tasks_are_discarded) {
     cr_assert_eq(sent(2, TINE_MSG_RESULT, 0)->a.message.status, TINE_ECANCELED);
     done_with(2, &child, TINE_OK, NULL, 1, 1, NULL, 0);
     take();
-    cr_assert_eq(B.n, 0, "the result of an orphan is dropped");
+    cr_assert_eq(F.n, 0, "the result of an orphan is dropped");
     cr_assert_eq(stats().stale, 0);
     cr_assert_eq(stats().peers_bad, 0);
-    close_bench();
+    fixture_close();
 }
 
 Test(scheduler, a_done_is_deferred_until_the_large_frames_that_it_overtook_arrive) {
-    open_bench((tine_scheduler_config){.window = 4});
+    fixture_open((tine_scheduler_config){.window = 4});
     uint64_t epoch = join(1);
     fork_f(1, "f");
     take();
-    act root = *sent(1, TINE_MSG_TASK, 0);
+    action root = *sent(1, TINE_MSG_TASK, 0);
     tine_object id = epoch << 40 | 1 << 1;
     done_with(1, &root, TINE_OK, NULL, 1, 2, &id, 1);
     done_with(1, &root, TINE_OK, NULL, 1, 2, &id, 1);
@@ -382,25 +383,25 @@ Test(scheduler, a_done_is_deferred_until_the_large_frames_that_it_overtook_arriv
     take();
     cr_assert(completed(1));
     cr_assert_eq(completed(1)->a.status, TINE_OK);
-    act child = *sent(1, TINE_MSG_TASK, 0);
+    action child = *sent(1, TINE_MSG_TASK, 0);
     cr_assert_eq(stats().objects, 1, "the fork that still runs holds it");
     done(1, &child, 1);
     take();
     cr_assert_eq(sent(1, TINE_MSG_RESULT, 0)->a.message.seq, 5);
     cr_assert_eq(stats().objects, 0);
     cr_assert_eq(sent(1, TINE_MSG_DROP, 0)->ids[0], id);
-    close_bench();
+    fixture_close();
 }
 
 Test(scheduler, stop_completes_every_fork_once_and_refuses_later_ones) {
-    open_bench((tine_scheduler_config){0});
+    fixture_open((tine_scheduler_config){0});
     join(1);
     for (uint64_t i = 1; i <= 3; i++) fork_f(i, "f");
     take();
-    act root = *sent(1, TINE_MSG_TASK, 0);
+    action root = *sent(1, TINE_MSG_TASK, 0);
     submit(1, &root, 9, "f");
-    tine_scheduler_stop(B.scheduler);
-    tine_scheduler_stop(B.scheduler);
+    tine_scheduler_stop(F.scheduler);
+    tine_scheduler_stop(F.scheduler);
     take();
     for (uint64_t i = 1; i <= 3; i++) cr_assert_eq(completed(i)->a.status, TINE_ECANCELED);
     cr_assert_eq(count_sent(1, TINE_MSG_STOP), 1);
@@ -409,31 +410,31 @@ Test(scheduler, stop_completes_every_fork_once_and_refuses_later_ones) {
     take();
     cr_assert(!found(TINE_SCHEDULER_COMPLETE, 0));
     tine_payload *p = payload_with(8, NULL, 0);
-    cr_assert_eq(tine_scheduler_fork(B.scheduler, 4, &(tine_target){.name = "f"}, 0, p),
+    cr_assert_eq(tine_scheduler_fork(F.scheduler, 4, &(tine_target){.name = "f"}, 0, p),
                  TINE_ESTATE);
     tine_payload_unref(p);
-    close_bench();
+    fixture_close();
 }
 
 Test(scheduler, a_long_chain_of_nested_forks_is_cancelled_without_recursion) {
     enum { DEPTH = 50000 };
-    open_bench((tine_scheduler_config){.window = 1u << 20});
+    fixture_open((tine_scheduler_config){.window = 1u << 20});
     join(1);
     join(2);
     fork_f(1, "f");
     take();
-    act at = *sent(1, TINE_MSG_TASK, 0);
+    action at = *sent(1, TINE_MSG_TASK, 0);
     tine_peer on = 1;
     for (uint64_t i = 0; i < DEPTH; i++) { /* each suspends and its fork runs on worker 2 */
         tine_payload *p = payload_with(8, NULL, 0);
-        hear(on, (tine_message){.type = TINE_MSG_SUBMIT,
-                                .task = at.a.message.task,
-                                .seq = i + 1,
-                                .target = {.name = "f"},
-                                .payload = p});
+        receive(on, (tine_message){.type = TINE_MSG_SUBMIT,
+                                   .task = at.a.message.task,
+                                   .seq = i + 1,
+                                   .target = {.name = "f"},
+                                   .payload = p});
         tine_payload_unref(p);
         tine_scheduler_action a;
-        while (tine_scheduler_next(B.scheduler, &a))
+        while (tine_scheduler_next(F.scheduler, &a))
             if (a.kind == TINE_SCHEDULER_SEND && a.message.type == TINE_MSG_TASK) {
                 at.a = a;
                 on = a.peer;
@@ -443,10 +444,10 @@ Test(scheduler, a_long_chain_of_nested_forks_is_cancelled_without_recursion) {
         else
             suspend(1, &at);
     }
-    tine_scheduler_peer_lost(B.scheduler, 1, "killed by signal 9 (SIGKILL)");
+    tine_scheduler_peer_lost(F.scheduler, 1, "killed by signal 9 (SIGKILL)");
     tine_scheduler_action a;
-    while (tine_scheduler_next(B.scheduler, &a)) {
+    while (tine_scheduler_next(F.scheduler, &a)) {
     }
-    tine_scheduler_stop(B.scheduler);
-    tine_scheduler_free(B.scheduler);
+    tine_scheduler_stop(F.scheduler);
+    tine_scheduler_free(F.scheduler);
 }
