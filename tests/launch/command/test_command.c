@@ -128,10 +128,8 @@ Test(command, verify_accepts_all_golden_files, .timeout = 100) {
 
 /* The answer of one file is changed in its last bytes: verify has to find it. */
 Test(command, verify_finds_a_wrong_answer, .timeout = 60) {
-    expect("f=$(mktemp) && head -c -4 tests/golden/lstm_basic.safetensors >$f && printf "
-           "'\\0\\0\\200\\77' "
-           ">>$f && "
-           "$B/tine verify $f; code=$?; rm $f; exit $code",
+    expect("f=$(mktemp) && head -c -4 tests/golden/lstm_basic.safetensors >$f && "
+           "printf '\\0\\0\\200\\77' >>$f && $B/tine verify $f; code=$?; rm $f; exit $code",
            1, "TOO LARGE", "");
 }
 
@@ -139,14 +137,11 @@ Test(command, verify_refuses_bad_files_with_one_sentence, .timeout = 60) {
     expect("$B/tine verify tests/golden/none.safetensors", 2, "",
            "none.safetensors: cannot be opened: No such file");
     expect("$B/tine verify Makefile", 2, "", "Makefile: its header claims");
-    expect("f=$(mktemp) && head -c -4 tests/golden/lstm_basic.safetensors >$f && $B/tine verify "
-           "$f; code=$?; "
-           "rm $f; "
-           "exit $code",
+    expect("f=$(mktemp) && head -c -4 tests/golden/lstm_basic.safetensors >$f && "
+           "$B/tine verify $f; code=$?; rm $f; exit $code",
            2, "", "lies at bytes");
-    expect("f=$(mktemp) && printf '\\2\\0\\0\\0\\0\\0\\0\\0{}' >$f && $B/tine verify $f; code=$?; "
-           "rm $f; "
-           "exit $code",
+    expect("f=$(mktemp) && printf '\\2\\0\\0\\0\\0\\0\\0\\0{}' >$f && "
+           "$B/tine verify $f; code=$?; rm $f; exit $code",
            2, "", "no tensor \"weight_ih_l0\"");
 }
 

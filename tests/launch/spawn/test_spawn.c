@@ -345,7 +345,7 @@ Test(spawn, a_killed_worker_is_named_and_replaced) {
     cr_expect_eq(tine_spawn_pid(s, tine_spawn_slot(s, b.token)), b.pid,
                  "the other one is untouched");
     stop(s, 2);
-    cr_expect_eq(seen.n, 3, "those that were stopped are not told as deaths");
+    cr_expect_eq(seen.n, 3, "workers that were stopped are not reported as deaths");
 }
 
 Test(spawn, an_exit_is_named) {
