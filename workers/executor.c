@@ -221,6 +221,8 @@ void tine_executor_suspend(tine_executor *x, uint64_t task) {
     x->suspended[x->n_suspended++] = task;
 }
 
+bool tine_executor_has_report(const tine_executor *x) { return x->n_suspended > 0; }
+
 void tine_executor_flush(tine_executor *x) {
     size_t n = 0;
     for (size_t i = 0; i < x->n_suspended; i++) /* the others are over already */

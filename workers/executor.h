@@ -79,6 +79,7 @@ bool tine_executor_fetch(tine_executor *x, tine_object id, tine_payload **payloa
                          const char **class_name);
 /* Sends the gathered SUSPEND reports; to be called before waiting for input. */
 void tine_executor_flush(tine_executor *x);
+bool tine_executor_has_report(const tine_executor *x); /* something for flush */
 /* What is kept here now: all are 0 when nothing runs and the coordinator has dropped its
  * objects. */
 typedef struct tine_executor_stats {

@@ -174,20 +174,36 @@ static bool worker_run_attempt(tine_worker *w) {
     return true;
 }
 
+/* Nothing is left to run until something is received or a wait times out. */
+static bool worker_is_idle(const tine_worker *w) {
+    return STAILQ_EMPTY(&w->runnable) && STAILQ_EMPTY(&w->callbacks) && !w->stopping &&
+           !tine_executor_has_ready(w->executor);
+}
+
+static void worker_wait(tine_worker *w, int64_t deadline) {
+    int64_t left = -1;
+    if (deadline != INT64_MAX) {
+        left = deadline - tine_clock_ns();
+        if (left < 0) left = 0;
+    }
+    tine_link_wait(&w->link, left);
+}
+
 static void worker_loop(tine_worker *w) {
     while (!w->stopping || !STAILQ_EMPTY(&w->runnable)) {
         worker_receive(w);
         tine_worker_act(w);
-        int64_t next = worker_wake_timed_out(w);
+        int64_t deadline = worker_wake_timed_out(w);
         bool did = worker_run_callback(w);
         if (STAILQ_EMPTY(&w->runnable)) did |= worker_start_task(w);
         did |= worker_run_attempt(w);
-        if (!did) tine_executor_flush(w->executor);
         tine_worker_act(w);
-        if (did || !STAILQ_EMPTY(&w->runnable) || !STAILQ_EMPTY(&w->callbacks) || w->stopping)
-            continue;
-        int64_t left = next == INT64_MAX ? -1 : next - tine_clock_ns();
-        tine_link_wait(&w->link, next != INT64_MAX && left < 0 ? 0 : left);
+        if (!worker_is_idle(w)) continue;
+        /* an answer that has come meanwhile makes the report that a task waits for it needless */
+        if (did && (tine_executor_has_report(w->executor) || w->n_timed > 0)) continue;
+        tine_executor_flush(w->executor);
+        tine_worker_act(w);
+        if (worker_is_idle(w)) worker_wait(w, deadline);
     }
 }
 

@@ -116,7 +116,14 @@ void tine_register_class(const tine_class *c) {
     add(&classes, "class", c->name, e);
 }
 
-const tine_callable *tine_registry_function(const char *name) { return find(&functions, name); }
+/* Programs tend to fork the same function many times, and entries are never moved or freed. */
+const tine_callable *tine_registry_function(const char *name) {
+    static _Thread_local const tine_callable *last;
+    if (last && strcmp(last->name, name) == 0) return last;
+    const tine_callable *c = find(&functions, name);
+    if (c) last = c;
+    return c;
+}
 const tine_class_entry *tine_registry_class(const char *name) { return find(&classes, name); }
 size_t tine_registry_functions(const char **out, size_t room) {
     return names(&functions, out, room);

@@ -158,7 +158,8 @@ static size_t event_handle(tine_link *l, tine_event *ev) {
 }
 
 static int event_next(tine_link *l, tine_event *ev) {
-    return tine_ring_pop(&l->collected, ev) ? 0 : l->transport->ops->recv(l->transport, ev);
+    if (l->collected.n > 0 && tine_ring_pop(&l->collected, ev)) return 0;
+    return l->transport->ops->recv(l->transport, ev);
 }
 
 int tine_link_receive(tine_link *l) {

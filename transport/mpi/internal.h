@@ -238,6 +238,7 @@ typedef struct tine_mpi {
     unsigned in_next;
     tine_mpi_slot *idle_slots, *flying_slots;
     tine_ring events; /* of tine_mpi_event */
+    bool drained; /* recv has just given the last of them */
     tine_mpi_doorbell *doorbell;
     tine_mpi_identity identity;
     int doorbell_fd;
