@@ -48,9 +48,9 @@ extern "C" {
  * Which Tine a program was compiled for, and which it runs with. Versions follow semver.org.
  * @{ */
 
-#define TINE_VERSION_MAJOR 0 /**< Changes when a program may have to be changed or recompiled. */
-#define TINE_VERSION_MINOR 1 /**< Changes when something was added. */
-#define TINE_VERSION_PATCH 0 /**< Changes when something was mended. */
+#define TINE_VERSION_MAJOR 0 /**< Changes when programs may have to be changed or recompiled. */
+#define TINE_VERSION_MINOR 1 /**< Changes when something is added. */
+#define TINE_VERSION_PATCH 0 /**< Changes when something is fixed. */
 /** The version of this header as a string literal, "MAJOR.MINOR.PATCH". */
 #define TINE_VERSION TINE_DOTTED(TINE_VERSION_MAJOR, TINE_VERSION_MINOR, TINE_VERSION_PATCH)
 
@@ -76,7 +76,7 @@ typedef struct tine_task tine_task;
  * Every failure has a code and a sentence.
  * @{ */
 
-/** What kind of failure; TINE_OK is 0, so `if (error)` tells. */
+/** What kind of failure. TINE_OK is 0, so `if (error)` tests for a failure. */
 typedef enum tine_error {
     TINE_OK = 0,    /**< No failure. */
     TINE_EINVAL,    /**< An argument, option or file is wrong. */
