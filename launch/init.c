@@ -26,7 +26,7 @@
 #include "runtime/coordinator/coordinator.h"
 #include "runtime/settings/settings.h"
 #include "runtime/trace/trace.h"
-#include "runtime/value/state.h"
+#include "runtime/value/error.h"
 #include "transport/base/log.h"
 #include "transport/base/process.h"
 #include "transport/launcher.h"

@@ -14,7 +14,7 @@
 #include "launch/command/report.h"
 #include "launch/spawn/private.h"
 #include "runtime/settings/settings.h"
-#include "runtime/value/state.h"
+#include "runtime/value/error.h"
 #include "transport/launcher.h"
 #include "transport/transport.h"
 

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "runtime/value/state.h"
+#include "runtime/value/error.h"
 #include "workers/builtin/builtin.h"
 
 /* Numbers of one seed are drawn from one sequence, each tensor from a part of its own: the input

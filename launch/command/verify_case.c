@@ -8,7 +8,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "runtime/value/state.h"
+#include "runtime/value/error.h"
 
 const char *const tine_verify_answer_names[TINE_VERIFY_ANSWERS] = {"output", "h_n", "c_n"};
 

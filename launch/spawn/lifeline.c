@@ -21,7 +21,7 @@
 #include "launch/spawn/internal.h"
 #include "launch/spawn/lifeline.h"
 #include "launch/spawn/private.h"
-#include "runtime/value/state.h"
+#include "runtime/value/error.h"
 #include "transport/base/process.h"
 #include "transport/base/thread.h"
 

@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #include "launch/spawn/private.h"
-#include "runtime/value/state.h"
+#include "runtime/value/error.h"
 
 /* A directory without a lock file may be under construction. Past this age its coordinator died in
  * between. */

@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #include "launch/spawn/internal.h"
-#include "runtime/value/state.h"
+#include "runtime/value/error.h"
 #include "transport/base/assert.h"
 #include "transport/base/clock.h"
 #include "transport/base/log.h"

@@ -7,7 +7,7 @@
 #include <stdatomic.h>
 
 #include "runtime/wire/payload.h"
-#include "runtime/value/state.h"
+#include "runtime/value/pool.h"
 #include "runtime/value/value.h"
 
 struct tine_context;

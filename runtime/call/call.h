@@ -3,7 +3,7 @@
 #ifndef TINE_RUNTIME_CALL_CALL_H
 #define TINE_RUNTIME_CALL_CALL_H
 
-#include "runtime/value/state.h"
+#include "runtime/value/pool.h"
 #include "runtime/value/value.h"
 
 typedef struct tine_signature tine_signature; /* a parsed PARAMETERS text */

@@ -4,7 +4,7 @@
 
 #include "runtime/coordinator/internal.h"
 #include "runtime/value/release.h"
-#include "runtime/value/state.h"
+#include "runtime/value/error.h"
 #include "transport/base/clock.h"
 #include "transport/base/thread.h"
 

@@ -12,7 +12,7 @@
 
 #include "runtime/settings/cores.h"
 #include "runtime/settings/number.h"
-#include "runtime/value/state.h"
+#include "runtime/value/error.h"
 #include "transport/base/log.h"
 #include "transport/base/text.h"
 

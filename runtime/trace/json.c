@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "runtime/trace/gather.h"
-#include "runtime/value/state.h"
+#include "runtime/value/error.h"
 #include "transport/base/log.h"
 #include "transport/base/text.h"
 

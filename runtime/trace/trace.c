@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "runtime/trace/format.h"
-#include "runtime/value/state.h"
+#include "runtime/value/error.h"
 
 atomic_bool tine_trace_on;
 

@@ -9,7 +9,7 @@
 
 #include "runtime/value/object.h"
 #include "transport/base/buffer.h"
-#include "runtime/value/state.h"
+#include "runtime/value/current.h"
 
 /* lists and dicts nest at most so deep: all that walks values may recurse */
 enum { TINE_MAX_DEPTH = 64 };

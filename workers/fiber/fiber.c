@@ -11,7 +11,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "runtime/value/state.h"
+#include "runtime/value/current.h"
 #include "transport/base/assert.h"
 #include "workers/fiber/overflow.h"
 #include "workers/fiber/switch.h"

@@ -7,7 +7,7 @@
  * by default: about 32,000 fibers); past that tine_fiber_new fails.
  *
  * A switch exchanges the callee-saved registers, the rounding modes and tine_current
- * (runtime/value/state.h), and nothing else: the signal mask belongs to the thread. It is assembly
+ * (runtime/value/current.h), and nothing else: the signal mask belongs to the thread. It is assembly
  * on x86-64 and aarch64, since swapcontext makes two system calls; elsewhere it is ucontext
  * (-DTINE_FIBER_UCONTEXT forces that). ASan and TSan are told of every switch.
  *

@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "runtime/value/state.h"
+#include "runtime/value/current.h"
 #include "workers/fiber/fiber.h"
 
 #if defined(__SANITIZE_THREAD__)

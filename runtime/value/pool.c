@@ -1,97 +1,14 @@
-/* The running thread's or task's state: its last error and the pool that owns what it makes. Makers
- * hand their reference to the pool, tine_release takes it back out, and what is left goes when the
- * task returns; so code inside tasks may ignore ownership and cannot leak. A handle knows its place
- * in the pool, so taking it out needs no search as a rule. */
-#include "runtime/value/state.h"
-
-#include <pthread.h>
-#include <stdio.h>
+/* See pool.h. A handle knows its slot in a pool, so taking it out needs no search as a rule. */
 #include <stdlib.h>
-#include <string.h>
 
+#include "runtime/value/current.h"
 #include "runtime/value/value.h"
 #include "transport/base/assert.h"
 #include "transport/base/vector.h"
 
-_Thread_local tine_state tine_current;
-
-static pthread_key_t exit_key;
-static pthread_once_t exit_once = PTHREAD_ONCE_INIT;
-static _Thread_local bool exit_known;
-
-static void thread_exit_cleanup(void *unused) {
-    (void)unused;
-    tine_failure_fini(&tine_current.failure);
-}
-
-static void exit_key_make(void) {
-    TINE_ASSERT(pthread_key_create(&exit_key, thread_exit_cleanup), ==, 0);
-}
-
-/* The sentence of a thread that ends is freed with it. */
-static void thread_exit_watch(void) {
-    if (exit_known) return;
-    exit_known = true;
-    pthread_once(&exit_once, exit_key_make);
-    (void)pthread_setspecific(exit_key, &exit_key);
-}
-
-tine_error tine_error_setv(tine_error e, const char *format, va_list ap) {
-    thread_exit_watch();
-    /* the format may quote the sentence that it replaces, so that one is freed last */
-    char *text = NULL;
-    if (vasprintf(&text, format, ap) < 0) text = NULL;
-    tine_failure_fini(&tine_current.failure);
-    tine_current.failure = (tine_failure){e, text};
-    return e;
-}
-
-tine_error tine_error_set(tine_error e, const char *format, ...) {
-    va_list ap;
-    va_start(ap, format);
-    tine_error_setv(e, format, ap);
-    va_end(ap);
-    return e;
-}
-
-void tine_failure_fini(tine_failure *f) {
-    free(f->text);
-    *f = (tine_failure){0};
-}
-
-void tine_error_clear(void) { tine_failure_fini(&tine_current.failure); }
-
-tine_error tine_last_error(void) { return tine_current.failure.code; }
-
-const char *tine_error_message(void) {
-    const tine_failure *f = &tine_current.failure;
-    if (f->text) return f->text;
-    return f->code == TINE_OK       ? "no error"
-           : f->code == TINE_ENOMEM ? "no memory"
-                                    : tine_error_name(f->code);
-}
-
-const char *tine_error_name(tine_error e) {
-    static const char *const names[] = {
-        [TINE_OK] = "OK",
-        [TINE_EINVAL] = "EINVAL",
-        [TINE_ENOMEM] = "ENOMEM",
-        [TINE_EUNKNOWN] = "EUNKNOWN",
-        [TINE_EFAILED] = "EFAILED",
-        [TINE_ELOST] = "ELOST",
-        [TINE_ETIMEDOUT] = "ETIMEDOUT",
-        [TINE_ECANCELED] = "ECANCELED",
-        [TINE_EAGAIN] = "EAGAIN",
-        [TINE_EPROTO] = "EPROTO",
-        [TINE_EIO] = "EIO",
-        [TINE_ESTATE] = "ESTATE",
-    };
-    return (size_t)e < sizeof names / sizeof *names ? names[e] : "an unknown error";
-}
-
-/* A value can lie in the pools of several tasks, on several threads, and twice in one: hence the
- * atomic accesses, the hint that is checked, and the count, without which every release of what
- * lies in no pool would search. */
+/* A value can be in the pools of several tasks, on several threads, and twice in one: hence the
+ * atomic accesses, the hint that is checked, and the count, without which each release of a value
+ * that is in no pool would search. */
 static void handle_set_slot(tine_handle *h, uint32_t slot) {
     __atomic_store_n(&h->slot, slot, __ATOMIC_RELAXED);
 }
@@ -134,7 +51,7 @@ void tine_pool_note(tine_handle *h) {
     if (tine_current.pool) pool_push(tine_current.pool, h, true);
 }
 
-/* The place of a handle in this pool, from 1; 0: it is not there. */
+/* The slot of a handle in this pool, from 1; 0: it is not there. */
 static uint32_t pool_find(const tine_pool *p, const tine_handle *h, bool noted) {
     uint16_t places = __atomic_load_n(&h->pools, __ATOMIC_RELAXED);
     if (places == 0) return 0;
@@ -155,8 +72,8 @@ static void pool_clear(tine_pool *p, uint32_t slot) {
     while (p->n > 0 && !p->slots[p->n - 1].handle) p->n--;
 }
 
-/* The maker's reference goes before one that was taken: a value made here, kept in a module with
- * tine_ref and then released must stay. */
+/* The maker's reference is taken out before one that was noted: a value that is made here, kept in a
+ * module with tine_ref and then released must stay. */
 void tine_pool_forget(tine_handle *h) {
     tine_pool *p = tine_current.pool;
     if (!p || h->kind == TINE_HANDLE_STATIC) return;

@@ -1,0 +1,21 @@
+/* What belongs to the running thread, or inside a task to that task: its last error, the pool that
+ * owns what it makes, the task, and the context (coordinator or worker) that its calls go to. A fiber
+ * switch swaps the whole struct. */
+#ifndef TINE_RUNTIME_VALUE_CURRENT_H
+#define TINE_RUNTIME_VALUE_CURRENT_H
+
+#include "runtime/value/error.h"
+#include "runtime/value/pool.h"
+
+struct tine_context; /* runtime/api/context.h */
+
+typedef struct tine_state {
+    tine_failure failure;
+    tine_pool *pool;              /* NULL outside tasks: references are the caller's */
+    tine_task *task;              /* NULL outside tasks */
+    struct tine_context *context; /* NULL: the process's own (coordinator) */
+} tine_state;
+
+extern _Thread_local tine_state tine_current;
+
+#endif

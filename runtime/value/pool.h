@@ -1,0 +1,63 @@
+/* Pools: who owns what a task makes.
+ *
+ * Inside a task every maker hands its reference to the task's pool, tine_release takes it back out,
+ * and the rest is dropped when the task returns. So code inside tasks may ignore ownership and
+ * cannot leak. */
+#ifndef TINE_RUNTIME_VALUE_POOL_H
+#define TINE_RUNTIME_VALUE_POOL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "runtime/tine.h"
+
+typedef struct tine_handle {
+    _Atomic uint32_t refs;
+    /* Where in a pool it was put last, from 1: a hint, because a value can be in the pools of
+     * several tasks. */
+    uint32_t slot;
+    uint16_t pools; /* how many slots of pools it is in; stays at its maximum once there */
+    uint8_t kind;   /* TINE_HANDLE_… */
+} tine_handle;      /* the first member of every value and future */
+enum {
+    TINE_HANDLE_VALUE,
+    TINE_HANDLE_FUTURE,
+    TINE_HANDLE_STATIC /* never freed and never counted */
+};
+
+/* References that the task took with tine_ref are noted, but not dropped at its end: a module's state
+ * may keep them. Only when the task returns a value of which it owns no other reference, as in
+ * `return tine_ref(tine_arg(task, 0))`, is such a one passed to its caller. */
+typedef struct tine_pool_slot {
+    tine_handle *handle; /* NULL: taken back */
+    bool noted;
+} tine_pool_slot;
+
+enum { TINE_POOL_FEW = 8 };
+
+typedef struct tine_pool { /* zeroed is empty; not to be moved */
+    tine_pool_slot *slots; /* `few`, or allocated */
+    uint32_t n, room;
+    tine_pool_slot few[TINE_POOL_FEW];
+} tine_pool;
+
+static inline void tine_pool_init(tine_pool *p) {
+    p->slots = NULL;
+    p->n = p->room = 0;
+}
+/* These act on the running task's pool, and do nothing where there is none. */
+
+/* Takes over the maker's reference on a new handle. */
+void tine_pool_adopt(tine_handle *h);
+void tine_pool_note(tine_handle *h); /* a reference was taken with tine_ref */
+/* A task's result: true when the reference that goes with it is one that the task took with
+ * tine_ref, and false when the caller has to take one. */
+bool tine_pool_gives(tine_handle *h);
+/* The maker's reference has another owner now: the pool forgets it. */
+void tine_pool_forget(tine_handle *h);
+void tine_pool_drain(tine_pool *p); /* releases all that is left, frees the slots */
+/* Drops a reference that a list, a task or a future held; unlike with tine_release the pool keeps the
+ * maker's. Accepts NULL. */
+void tine_handle_unref(tine_handle *h);
+
+#endif
