@@ -420,6 +420,20 @@ static bool sending_past_max_frame(tine_conf_end *e) {
     return send(e, p, 1, MI, 1) && expect_frame(e, p, 1, MI, 1);
 }
 
+/* Headers around the limits within which a transport packs a frame into one message. */
+static bool header_sizes(tine_conf_end *e) {
+    static const size_t sizes[] = {0,    1,    56,   135,  136,  137,  1943, 1944,    1999,
+                                   2000, 2001, 3943, 3944, 3945, 4000, 4096, 64 * KI, 1};
+    enum { N = sizeof sizes / sizeof *sizes };
+    tine_peer p;
+    if (!start_one(e, &p)) return false;
+    for (uint32_t i = 0; i < N; i++)
+        if (!send(e, p, sizes[i], SIZE_MAX, i)) return false;
+    for (uint32_t i = 0; i < N; i++)
+        if (!expect_frame(e, p, sizes[i], SIZE_MAX, i)) return false;
+    return true;
+}
+
 static const tine_conf_case cases[] = {
     {"order", 2, 0, {0}, {0}, order, order_connector},
     {"zero_length", 1, 0, {0}, {0}, zero_length, echo},
@@ -436,6 +450,7 @@ static const tine_conf_case cases[] = {
     {"wake", 0, 0, {0}, {0}, wake, NULL},
     {"unknown_peer", 1, 0, {0}, {0}, unknown_peer, echo},
     {"defaults", 1, 0, {0}, {0}, defaults, defaults_connector},
+    {"header_sizes", 1, 0, {0}, {0}, header_sizes, echo},
     {"sending_past_max_frame", 1, 0, {.max_frame = 2 * MI}, {0}, sending_past_max_frame, echo},
     {0},
 };

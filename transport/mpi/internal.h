@@ -128,6 +128,7 @@ typedef struct tine_mpi_slot {
     struct tine_mpi_slot *next;
     MPI_Request req;
     int rank;
+    tine_frame *frame; /* the message is in this frame's memory, and not in `bytes`; or NULL */
     _Alignas(64) uint8_t bytes[TINE_MPI_SLOT];
 } tine_mpi_slot;
 
@@ -234,8 +235,13 @@ typedef struct tine_mpi {
     tine_mpi_peer *peers;
     int n_peers, n_met, n_far; /* met: they sent HELLO; far: their doorbell is not mapped */
     tine_mpi_peer *busy;
-    tine_mpi_slot *in_slots[TINE_MPI_SLOTS]; /* a ring in the order of posting */
-    unsigned in_next;
+    /* Control messages to come, a ring in the order of posting. Each is received into the memory of
+     * a frame, so that its header lies where a frame's header does. */
+    struct tine_mpi_receive {
+        MPI_Request req;
+        tine_frame *frame;
+    } receives[TINE_MPI_SLOTS];
+    unsigned next_receive;
     tine_mpi_slot *idle_slots, *flying_slots;
     tine_ring events; /* of tine_mpi_event */
     bool drained; /* recv has just given the last of them */
@@ -261,13 +267,20 @@ int tine_mpi_send_control(tine_mpi *t, tine_mpi_peer *p, tine_mpi_head h, const 
 int tine_mpi_send_hello(tine_mpi *t, tine_mpi_peer *p, tine_mpi_kind kind);
 int tine_mpi_data_tag(const tine_mpi *t, const tine_mpi_peer *p, unsigned lane);
 void tine_mpi_send_reap_slots(tine_mpi *t);
+void tine_mpi_slot_free(void *slot);
 void tine_mpi_send_clear(tine_mpi_peer *p);
 
 /* ---- receive.c ---- */
 
-/* Handles one FRAME message. False: the peer broke the framing (why). */
-bool tine_mpi_receive_frame(tine_mpi *t, tine_mpi_peer *p, const uint8_t *msg, size_t size,
+/* Handles one FRAME message of `size` bytes. The frame may keep the message's memory, and then
+ * *message is replaced. False: the peer broke the framing (why). */
+bool tine_mpi_receive_frame(tine_mpi *t, tine_mpi_peer *p, tine_frame **message, size_t size,
                             char *why, size_t why_size);
+/* The memory of a control message of at most TINE_MPI_SLOT bytes; NULL: no memory. */
+tine_frame *tine_mpi_message_new(void);
+static inline uint8_t *tine_mpi_message_bytes(tine_frame *message) {
+    return message->header - sizeof(tine_mpi_head);
+}
 /* Posts receives, completes receives, delivers frames. 1: something happened, 0: nothing, -1: the
  * peer broke the framing (why). */
 int tine_mpi_receive_pull(tine_mpi *t, tine_mpi_peer *p, char *why, size_t why_size);
@@ -280,7 +293,7 @@ void tine_mpi_event_add(tine_mpi *t, tine_mpi_event note);
 bool tine_mpi_progress(tine_mpi *t);
 /* The peer is gone, or is dropped and told so: what is in flight is released, LOST follows. */
 void tine_mpi_lose(tine_mpi *t, tine_mpi_peer *p, bool bad, const char *reason);
-void tine_mpi_post_slot(tine_mpi *t, tine_mpi_slot *s);
+void tine_mpi_post_receive(tine_mpi *t, struct tine_mpi_receive *r);
 void tine_mpi_mark_busy(tine_mpi *t, tine_mpi_peer *p);
 
 /* ---- wait.c ---- */

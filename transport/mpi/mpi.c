@@ -41,17 +41,14 @@ static int mpi_allocate(tine_mpi *t) {
     if (!t->peers) return -ENOMEM;
     for (int i = 0; i < t->n_peers; i++) t->peers[i].rank = t->listener ? i + 1 : 0;
     if (!t->listener) t->peers[0].id = 1;
-    for (int i = 0; i < TINE_MPI_SLOTS; i++) {
-        tine_mpi_slot *s = aligned_alloc(64, (sizeof *s + 63) & ~(size_t)63);
-        if (!s) return -ENOMEM;
-        s->req = MPI_REQUEST_NULL;
-        t->in_slots[i] = s;
-    }
+    for (int i = 0; i < TINE_MPI_SLOTS; i++) t->receives[i].req = MPI_REQUEST_NULL;
+    for (int i = 0; i < TINE_MPI_SLOTS; i++)
+        if (!(t->receives[i].frame = tine_mpi_message_new())) return -ENOMEM;
     return tine_mpi_doorbell_open(&t->identity, &t->doorbell);
 }
 
 static int mpi_begin(tine_mpi *t) {
-    for (int i = 0; i < TINE_MPI_SLOTS; i++) tine_mpi_post_slot(t, t->in_slots[i]);
+    for (int i = 0; i < TINE_MPI_SLOTS; i++) tine_mpi_post_receive(t, &t->receives[i]);
     if (!t->listener && !t->broken) tine_mpi_send_hello(t, &t->peers[0], TINE_MPI_HELLO);
     return t->broken ? -EIO : 0;
 }
@@ -176,7 +173,7 @@ static bool mpi_busy(tine_transport *base) {
 static void mpi_wake(tine_transport *base) { tine_mpi_wake(mpi_of(base)); }
 
 static void mpi_send_bye(tine_mpi *t, tine_mpi_peer *p, bool clean) {
-    if (!t->listener && p->state == TINE_MPI_SILENT && t->n_met == 0 && t->in_slots[0])
+    if (!t->listener && p->state == TINE_MPI_SILENT && t->n_met == 0 && t->receives[0].frame)
         tine_mpi_send_hello(t, p, TINE_MPI_BYE);
     if (p->state == TINE_MPI_UP && !p->leaving)
         tine_mpi_send_control(t, p, (tine_mpi_head){.kind = TINE_MPI_BYE, .inlined = clean}, NULL,
@@ -220,19 +217,21 @@ static bool mpi_stop(tine_transport *base) {
     return mpi_flush(t, end) && clean;
 }
 
+static void message_free(void *message) { tine_frame_free(message); }
+
 static void mpi_keep_slots(tine_mpi *t) {
     for (int i = 0; i < TINE_MPI_SLOTS; i++) {
-        tine_mpi_slot *s = t->in_slots[i];
-        if (s && s->req != MPI_REQUEST_NULL) {
-            MPI_Cancel(&s->req);
-            tine_mpi_world_keep(s->req, s, free);
+        struct tine_mpi_receive *r = &t->receives[i];
+        if (r->frame && r->req != MPI_REQUEST_NULL) {
+            MPI_Cancel(&r->req);
+            tine_mpi_world_keep(r->req, r->frame, message_free);
         } else {
-            free(s);
+            tine_frame_free(r->frame);
         }
     }
     for (tine_mpi_slot *s = t->flying_slots, *next; s; s = next) {
         next = s->next;
-        tine_mpi_world_keep(s->req, s, free);
+        tine_mpi_world_keep(s->req, s, tine_mpi_slot_free);
     }
     for (tine_mpi_slot *s = t->idle_slots, *next; s; s = next) {
         next = s->next;

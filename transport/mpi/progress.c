@@ -137,7 +137,9 @@ static bool poll_hellos(tine_mpi *t) {
     return moved;
 }
 
-static void read_control(tine_mpi *t, tine_mpi_peer *p, const uint8_t *msg, size_t size) {
+/* One control message of `size` bytes. A frame may keep its memory: then *message is another. */
+static void read_control(tine_mpi *t, tine_mpi_peer *p, tine_frame **message, size_t size) {
+    const uint8_t *msg = tine_mpi_message_bytes(*message);
     tine_mpi_head h = {0};
     char text[96];
     const char *wrong = NULL;
@@ -158,7 +160,7 @@ static void read_control(tine_mpi *t, tine_mpi_peer *p, const uint8_t *msg, size
         case TINE_MPI_FRAME:
             if (p->state != TINE_MPI_UP)
                 wrong = "broken framing: a frame before HELLO";
-            else if (!tine_mpi_receive_frame(t, p, msg, size, text, sizeof text))
+            else if (!tine_mpi_receive_frame(t, p, message, size, text, sizeof text))
                 wrong = text;
             break;
         case TINE_MPI_ACK: break;
@@ -173,10 +175,11 @@ static void read_control(tine_mpi *t, tine_mpi_peer *p, const uint8_t *msg, size
     if (p->leaving) tine_mpi_mark_busy(t, p);
 }
 
-void tine_mpi_post_slot(tine_mpi *t, tine_mpi_slot *s) {
-    if (MPI_Irecv(s->bytes, TINE_MPI_SLOT, MPI_BYTE, t->listener ? MPI_ANY_SOURCE : 0,
+void tine_mpi_post_receive(tine_mpi *t, struct tine_mpi_receive *r) {
+    if (MPI_Irecv(tine_mpi_message_bytes(r->frame), TINE_MPI_SLOT, MPI_BYTE,
+                  t->listener ? MPI_ANY_SOURCE : 0,
                   (int)(TINE_MPI_TAGS * t->opening + TINE_MPI_TAG_CONTROL), t->comm,
-                  &s->req) != MPI_SUCCESS)
+                  &r->req) != MPI_SUCCESS)
         t->broken = true;
 }
 
@@ -184,18 +187,18 @@ void tine_mpi_post_slot(tine_mpi *t, tine_mpi_slot *s) {
 static bool poll_controls(tine_mpi *t) {
     bool moved = false;
     for (int i = 0; i < TINE_MPI_SLOTS && !t->broken; i++) {
-        tine_mpi_slot *s = t->in_slots[t->in_next];
+        struct tine_mpi_receive *r = &t->receives[t->next_receive];
         MPI_Status status;
         int done = 0, size = 0;
-        int err = MPI_Test(&s->req, &done, &status);
+        int err = MPI_Test(&r->req, &done, &status);
         if (err == MPI_SUCCESS && !done) break;
         if (err == MPI_SUCCESS) MPI_Get_count(&status, MPI_BYTE, &size);
         int k = t->listener ? status.MPI_SOURCE - 1 : 0;
         if (k >= 0 && k < t->n_peers && t->peers[k].rank == status.MPI_SOURCE)
-            read_control(t, &t->peers[k], s->bytes,
+            read_control(t, &t->peers[k], &r->frame,
                          err == MPI_SUCCESS && size > 0 ? (size_t)size : 0);
-        tine_mpi_post_slot(t, s);
-        t->in_next = (t->in_next + 1) % TINE_MPI_SLOTS;
+        tine_mpi_post_receive(t, r);
+        t->next_receive = (t->next_receive + 1) % TINE_MPI_SLOTS;
         moved = true;
     }
     return moved;

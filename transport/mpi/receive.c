@@ -8,6 +8,9 @@
 
 #include "transport/mpi/internal.h"
 
+/* From this size on a header is kept where it arrived: at least half of TINE_MPI_SLOT. */
+enum { KEEP_FROM = TINE_MPI_SLOT / 2 };
+
 static void frame_deliver(tine_mpi *t, tine_mpi_peer *p, tine_frame *f, unsigned lane) {
     t->stats.frames_in++;
     t->stats.bytes_in += tine_frame_bytes(f);
@@ -22,14 +25,34 @@ static bool frame_complete(const tine_frame *f) {
     return true;
 }
 
-bool tine_mpi_receive_frame(tine_mpi *t, tine_mpi_peer *p, const uint8_t *msg, size_t size,
+tine_frame *tine_mpi_message_new(void) {
+    return tine_frame_new(TINE_MPI_SLOT - sizeof(tine_mpi_head), 0);
+}
+
+/* The frame of a message with its body inside. A header that fills most of the message's memory
+ * stays there: the frame is the message, and *message another. A shorter one is copied into a frame
+ * of its size, so that small frames do not hold TINE_MPI_SLOT bytes each while they are queued. */
+static tine_frame *frame_of(tine_mpi *t, const tine_mpi_head *h, tine_frame **message, char *why,
+                            size_t why_size) {
+    const uint8_t *body = (*message)->header;
+    bool keep = !h->n_buffers && h->header_size >= KEEP_FROM && h->body == h->header_size;
+    tine_frame *next = keep ? tine_mpi_message_new() : NULL;
+    if (!next) return tine_mpi_body_read(h, body, t->base.config.max_frame, why, why_size);
+    tine_frame *f = *message;
+    f->header_size = h->header_size;
+    f->header_end = f->header + h->header_size;
+    *message = next;
+    return f;
+}
+
+bool tine_mpi_receive_frame(tine_mpi *t, tine_mpi_peer *p, tine_frame **message, size_t size,
                             char *why, size_t why_size) {
     tine_mpi_head h;
-    memcpy(&h, msg, sizeof h);
+    memcpy(&h, tine_mpi_message_bytes(*message), sizeof h);
     if (!tine_mpi_head_ok(&h, size, t->base.config.max_frame, why, why_size)) return false;
     tine_frame *f = NULL;
     if (h.inlined) {
-        f = tine_mpi_body_read(&h, msg + sizeof h, t->base.config.max_frame, why, why_size);
+        f = frame_of(t, &h, message, why, why_size);
         if (!f) return false;
         if (h.lane == 0 && !p->in[0].head && frame_complete(f)) {
             frame_deliver(t, p, f, 0);

@@ -15,9 +15,24 @@ static tine_mpi_slot *slot_new(tine_mpi *t) {
     tine_mpi_slot *s = t->idle_slots;
     if (s) {
         t->idle_slots = s->next;
-        return s;
+    } else {
+        s = aligned_alloc(64, (sizeof *s + 63) & ~(size_t)63);
+        if (s) s->frame = NULL;
     }
-    return aligned_alloc(64, (sizeof *s + 63) & ~(size_t)63);
+    return s;
+}
+
+void tine_mpi_slot_free(void *slot) {
+    tine_mpi_slot *s = slot;
+    tine_frame_free(s->frame);
+    free(s);
+}
+
+static void slot_sent(tine_mpi *t, tine_mpi_slot *s) {
+    tine_frame_free(s->frame);
+    s->frame = NULL;
+    s->next = t->idle_slots;
+    t->idle_slots = s;
 }
 
 static void peer_ring(tine_mpi *t, int rank) {
@@ -39,18 +54,24 @@ static int control_tag(const tine_mpi_peer *p) {
     return (int)(TINE_MPI_TAGS * p->identity.opening + TINE_MPI_TAG_CONTROL);
 }
 
-static int slot_send(tine_mpi *t, tine_mpi_slot *s, int rank, int tag, size_t bytes) {
+/* Sends `size` bytes at `message`, in the slot or in its frame. On an error the caller keeps the
+ * frame. */
+static int slot_send(tine_mpi *t, tine_mpi_slot *s, int rank, int tag, const void *message,
+                     size_t size) {
     int done = 0;
-    if (MPI_Isend(s->bytes, (int)bytes, MPI_BYTE, rank, tag, t->comm, &s->req) != MPI_SUCCESS) {
+    if (MPI_Isend(message, (int)size, MPI_BYTE, rank, tag, t->comm, &s->req) != MPI_SUCCESS) {
         t->broken = true;
         free(s);
         return -EIO;
     }
     MPI_Test(&s->req, &done, MPI_STATUS_IGNORE);
     s->rank = rank;
-    tine_mpi_slot **list = done ? &t->idle_slots : &t->flying_slots;
-    s->next = *list;
-    *list = s;
+    if (done) {
+        slot_sent(t, s);
+    } else {
+        s->next = t->flying_slots;
+        t->flying_slots = s;
+    }
     peer_ring(t, rank);
     return 0;
 }
@@ -67,8 +88,7 @@ void tine_mpi_send_reap_slots(tine_mpi *t) {
             continue;
         }
         *at = s->next;
-        s->next = t->idle_slots;
-        t->idle_slots = s;
+        slot_sent(t, s);
         peer_ring(t, s->rank);
     }
 }
@@ -87,7 +107,7 @@ static int send_message(tine_mpi *t, tine_mpi_peer *p, int tag, tine_mpi_head h,
     head_stamp(t, p, &h);
     memcpy(s->bytes, &h, sizeof h);
     if (extra_size) memcpy(s->bytes + sizeof h, extra, extra_size);
-    return slot_send(t, s, p->rank, tag, sizeof h + extra_size);
+    return slot_send(t, s, p->rank, tag, s->bytes, sizeof h + extra_size);
 }
 
 int tine_mpi_send_control(tine_mpi *t, tine_mpi_peer *p, tine_mpi_head h, const void *extra,
@@ -107,7 +127,31 @@ static int frame_announce(tine_mpi *t, tine_mpi_peer *p, tine_mpi_head *h, const
     head_stamp(t, p, h);
     memcpy(s->bytes, h, sizeof *h);
     if (h->inlined) tine_mpi_body_write(f, s->bytes + sizeof *h);
-    int err = slot_send(t, s, p->rank, control_tag(p), sizeof *h + (h->inlined ? h->body : 0));
+    int err =
+        slot_send(t, s, p->rank, control_tag(p), s->bytes, sizeof *h + (h->inlined ? h->body : 0));
+    if (!err) p->sent++;
+    return err;
+}
+
+/* True: the head fits into the room in front of the frame's header, which is all of its body. */
+static bool frame_has_room(tine_frame *f) {
+    return !f->n_buffers && (size_t)(f->header - tine_frame_room(f)) >= sizeof(tine_mpi_head);
+}
+
+/* Sends a whole frame and consumes it: from its own memory, or else from a copy. */
+static int frame_send(tine_mpi *t, tine_mpi_peer *p, tine_mpi_head *h, tine_frame *f) {
+    if (!frame_has_room(f)) {
+        int err = frame_announce(t, p, h, f);
+        if (!err) tine_frame_free(f);
+        return err;
+    }
+    tine_mpi_slot *s = slot_new(t);
+    if (!s) return -ENOMEM;
+    head_stamp(t, p, h);
+    uint8_t *message = tine_mpi_message_bytes(f);
+    memcpy(message, h, sizeof *h);
+    s->frame = f;
+    int err = slot_send(t, s, p->rank, control_tag(p), message, sizeof *h + f->header_size);
     if (!err) p->sent++;
     return err;
 }
@@ -118,9 +162,9 @@ static bool lane_window_open(const tine_mpi_peer *p, unsigned lane) {
     return p->sent - p->taken < (lane ? TINE_MPI_WINDOW / 2 : TINE_MPI_WINDOW);
 }
 
-static void count_sent(tine_mpi *t, const tine_frame *f) {
+static void count_sent(tine_mpi *t, size_t bytes) {
     t->stats.frames_out++;
-    t->stats.bytes_out += tine_frame_bytes(f);
+    t->stats.bytes_out += bytes;
 }
 
 static bool frame_fits(const tine_mpi_head *h, const tine_frame *f) {
@@ -147,11 +191,10 @@ int tine_mpi_send_queue(tine_mpi *t, tine_mpi_peer *p, tine_frame *f) {
     h.inlined = sizeof h + h.body <= TINE_MPI_SLOT;
     tine_mpi_lane *lane = &p->out[h.lane];
     if (!h.lane && !lane->head && frame_fits(&h, f) && lane_window_open(p, 0)) {
-        int err = frame_announce(t, p, &h, f);
+        int err = frame_send(t, p, &h, f);
         if (err) return err == -EIO ? -EPIPE : -EAGAIN;
         p->lane0_sent++;
-        count_sent(t, f);
-        tine_frame_free(f);
+        count_sent(t, bytes);
         return 0;
     }
     tine_mpi_item *it = calloc(1, sizeof *it);
@@ -239,7 +282,7 @@ bool tine_mpi_send_push(tine_mpi *t, tine_mpi_peer *p) {
             tine_mpi_item *it = lane->head;
             tine_mpi_lane_pop(lane);
             p->queued -= it->cost;
-            count_sent(t, it->frame);
+            count_sent(t, tine_frame_bytes(it->frame));
             tine_mpi_item_free(it);
             moved = true;
         }

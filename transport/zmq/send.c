@@ -13,7 +13,7 @@ enum {
     IN_FLIGHT = 2,
     WINDOW_CHUNKS = 32, /* what a peer may have sent that was not read here: this many chunks */
     /* From this size on libzmq sends a buffer from where it is, instead of from a copy; measured by
-     * bench_transport --sizes. */
+     * bench_transport. */
     IN_PLACE_FROM = 32 << 10,
 };
 
