@@ -102,7 +102,7 @@ static bool sched_group_has(const tine_scheduler *s, const sched_group *g,
     return c->serves[i / 64] >> (i % 64) & 1;
 }
 
-/* By a worker that is here, or, with `ever`, by any that has been. */
+/* By a worker that has joined and is not lost or, with `ever`, by any that has joined. */
 static bool sched_callable_is_served(const tine_scheduler *s, const sched_callable *c, bool ever) {
     for (size_t i = 0; i < s->n_groups; i++)
         if (c->serves[i / 64] >> (i % 64) & 1 && (ever || s->groups[i].workers)) return true;
@@ -110,7 +110,7 @@ static bool sched_callable_is_served(const tine_scheduler *s, const sched_callab
 }
 
 void tine_scheduler_callable_measure(sched_callable *c, uint64_t run_ns) {
-    if (run_ns > INT64_MAX / MEAN_SHARE) run_ns = INT64_MAX / MEAN_SHARE; /* as a peer says */
+    if (run_ns > INT64_MAX / MEAN_SHARE) run_ns = INT64_MAX / MEAN_SHARE; /* no overflow, whatever a peer reports */
     if (run_ns < MIN_MEAN_NS) run_ns = MIN_MEAN_NS;
     if (!c->mean_ns)
         c->mean_ns = run_ns;
@@ -316,7 +316,7 @@ static sched_task *sched_choose_task(tine_scheduler *s, sched_callable *c, const
     return best;
 }
 
-/* Another open worker that has more of the task's objects than w. */
+/* The worker with credit that has most bytes of the task's objects; w where none has more. */
 static sched_worker *sched_choose_worker(tine_scheduler *s, const sched_task *t, sched_worker *w) {
     tine_object id = t->object ? t->object : t->payload->refs[0];
     const sched_object *o = tine_scheduler_object_find(s, id);

@@ -82,7 +82,7 @@ typedef enum sched_state {
     SCHED_DEFERRED, /* its DONE has arrived before larger messages that it sent earlier */
 } sched_state;
 
-typedef struct sched_done { /* what a deferred DONE said */
+typedef struct sched_done { /* the content of a deferred DONE */
     tine_error status;
     tine_payload *payload;
     char *text;
@@ -114,7 +114,7 @@ struct sched_task {
     uint8_t state;
     bool windowed; /* counts against its owner's window until it starts for the first time */
     bool suspended;
-    bool orphan;    /* its owner is lost: nobody waits for its result */
+    bool orphan;    /* its owner is lost: its result is dropped */
     bool cancelled; /* it descends from an orphan: its queued and later forks are cancelled */
 };
 

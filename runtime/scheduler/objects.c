@@ -95,7 +95,7 @@ static void sched_object_free_unheld(tine_scheduler *s, sched_object *o) {
     }
 }
 
-/* One that is expected stays on record until it arrives: its worker is then told to drop it. */
+/* One that is expected stays on record until it arrives: its worker then gets a DROP. */
 void tine_scheduler_unhold(tine_scheduler *s, tine_object id) {
     sched_object *o = tine_scheduler_object_find(s, id);
     TINE_ASSERT(o && o->holders, >, 0);

@@ -83,7 +83,7 @@ static void sched_task_drop_done(sched_task *t) {
     t->done = NULL;
 }
 
-/* Its forks stay, and are answered to the worker that it ran on. */
+/* Its forks run on, and their results go to the worker that it ran on. */
 static void sched_task_detach_children(sched_task *t) {
     for (sched_task *child; (child = LIST_FIRST(&t->children));) {
         sched_task_leave_parent(child);
@@ -190,7 +190,7 @@ static void sched_task_answer(tine_scheduler *s, sched_task *t, tine_error statu
         tine_scheduler_task_hold(s, t->parent, payload->refs[i]);
 }
 
-/* Before a task ends that may not have started. */
+/* For a task that may end before it has started. */
 static void sched_task_leave_queue(tine_scheduler *s, sched_task *t) {
     if (t->link.queued) tine_scheduler_dequeue(s, t);
     tine_scheduler_leave_window(s, t);

@@ -77,7 +77,7 @@ void tine_trace_thread_name(const char *name);
  * payload. */
 void tine_trace_inproc_worker(void);
 
-/* 0 when off, and then tine_trace_end does nothing. Names are copied, cut at
+/* 0 when off, and then tine_trace_end does nothing. Names are copied, up to
  * TINE_TRACE_NAME_MAX. */
 static inline int64_t tine_trace_begin(void) { return tine_tracing() ? tine_clock_ns() : 0; }
 void tine_trace_slice_(tine_trace_kind kind, int64_t begin, const char *name);
