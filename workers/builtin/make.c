@@ -14,21 +14,20 @@ void tine_random_fill(float *out, int64_t n, uint64_t seed, uint64_t first, floa
         out[i] = low + scale * (float)(tine_random_bits(seed, first + (uint64_t)i) >> 40);
 }
 
-static int check_sizes(tine_task *task, int64_t *shape, int rank) {
-    for (int i = 0; i < rank; i++) {
-        if (shape[i] >= 0) continue;
-        tine_arg_fail(task, 0, "hold sizes of 0 or more, but item %d is %lld", i,
-                      (long long)shape[i]);
-        return -1;
-    }
-    return rank;
+static bool sizes_valid(tine_task *task, const int64_t *shape, int rank) {
+    for (int i = 0; i < rank; i++)
+        if (shape[i] < 0)
+            return tine_arg_fail(task, 0, "hold sizes of 0 or more, but item %d is %lld", i,
+                                 (long long)shape[i]);
+    return true;
 }
 
 /* torch.ones(2, 3) and torch.ones([2, 3]): the shape as ints or as one list. */
 static int shape_of(tine_task *task, int64_t *shape) {
     const tine_value *size = tine_arg(task, 0);
     if (size->list.n == 1 && size->list.items[0]->kind == TINE_LIST) size = size->list.items[0];
-    return check_sizes(task, shape, tine_ints_of(task, 0, size, shape, TINE_MAX_RANK));
+    int rank = tine_ints_of(task, 0, size, shape, TINE_MAX_RANK);
+    return sizes_valid(task, shape, rank) ? rank : -1;
 }
 
 static tine_value *filled(tine_task *task, double x) {
@@ -43,11 +42,11 @@ TINE_REPEATABLE_FUNCTION(zeros, "*size, dtype='f32'") { return filled(task, 0); 
 
 TINE_REPEATABLE_FUNCTION(rand, "shape, seed=0, low=0.0, high=1.0") {
     int64_t shape[TINE_MAX_RANK];
-    int rank = check_sizes(task, shape, tine_arg_ints(task, 0, shape, TINE_MAX_RANK));
+    int rank = tine_arg_ints(task, 0, shape, TINE_MAX_RANK);
     uint64_t seed = (uint64_t)tine_arg_int(task, 1);
     float low = (float)tine_arg_float(task, 2), high = (float)tine_arg_float(task, 3);
     void *data;
-    if (rank < 0 || task->failed) return NULL;
+    if (rank < 0 || !sizes_valid(task, shape, rank) || task->failed) return NULL;
     tine_value *v = tine_tensor_new(TINE_F32, rank, shape, &data);
     if (v) tine_random_fill(data, v->tensor.elements, seed, 0, low, high);
     return v;
