@@ -267,7 +267,7 @@ TINE_API tine_error tine_wait_all(tine_future *const *f, size_t n, tine_value **
 TINE_API bool tine_done(const tine_future *f);
 
 /** Calls a function once when a future is done: at once if it is, otherwise on the thread that
- * drives Tine at that moment, which holds no lock.
+ * runs the event loop at that moment, which holds no lock.
  * @param f A future.
  * @param fn What to call; it may fork, but not wait.
  * @param ctx Given to fn.

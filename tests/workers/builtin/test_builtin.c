@@ -1,5 +1,5 @@
-/* The built-in functions: PyTorch's results and PyTorch's sentences, called as a worker calls
- * them. */
+/* The built-in functions, called as a worker calls them: PyTorch's results, and errors that name the
+ * function, the argument and what is expected. */
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdio.h>
