@@ -1,7 +1,7 @@
-/* Launchers tell their copies who they are in the environment, each in its own words. Open MPI's
- * library understands its own mpirun and PMIx (prterun, srun --mpi=pmix); under any other it would
- * quietly start as many jobs of one rank each, which is why those are recognised too and refused
- * with the remedy. */
+/* Each launcher tells its ranks their numbers in environment variables of its own. Open MPI's
+ * library understands its own mpirun and PMIx (prterun, srun --mpi=pmix). Under any other it would
+ * start one job of one rank for each process without an error, so other launchers are recognised
+ * too and refused with the remedy. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +9,7 @@
 #include "transport/launcher.h"
 
 /* A non-negative number in the environment, or `otherwise`. */
-static int number(const char *name, int otherwise) {
+static int environment_number(const char *name, int otherwise) {
     const char *text = getenv(name);
     char *end;
     if (!text || !*text) return otherwise;
@@ -17,80 +17,79 @@ static int number(const char *name, int otherwise) {
     return *end || v < 0 || v > 1 << 24 ? otherwise : (int)v;
 }
 
-static void refuse(tine_launcher *l, const char *who) {
+static void launcher_refuse(tine_launcher *l, const char *who) {
     l->usable = false;
     snprintf(l->why, sizeof l->why,
-             "%s started this program, but Tine's mpi:// is built on Open MPI, which would see %d "
-             "jobs of "
-             "one rank: use `tine "
-             "run -n %d PROGRAM` or mpirun.openmpi",
+             "%s started this program, and Tine's mpi:// uses Open MPI, which would see %d jobs of "
+             "one rank: use `tine run -n %d PROGRAM` or mpirun.openmpi",
              who, l->size, l->size);
 }
 
-static bool open_mpi(tine_launcher *l) {
-    l->size = number("OMPI_COMM_WORLD_SIZE", 0);
-    l->rank = number("OMPI_COMM_WORLD_RANK", -1);
+static bool detect_open_mpi(tine_launcher *l) {
+    l->size = environment_number("OMPI_COMM_WORLD_SIZE", 0);
+    l->rank = environment_number("OMPI_COMM_WORLD_RANK", -1);
     if (l->size < 1 || l->rank < 0) return false;
     l->name = "mpirun (Open MPI)";
-    l->local_rank = number("OMPI_COMM_WORLD_LOCAL_RANK", -1);
-    l->local_size = number("OMPI_COMM_WORLD_LOCAL_SIZE", 0);
+    l->local_rank = environment_number("OMPI_COMM_WORLD_LOCAL_RANK", -1);
+    l->local_size = environment_number("OMPI_COMM_WORLD_LOCAL_SIZE", 0);
     l->usable = true;
     return true;
 }
 
 /* SLURM_STEP_NUM_TASKS is there in a step alone; SLURM_PROCID is also set (to 0) in a batch script
  * and some shells of salloc. */
-static bool slurm(tine_launcher *l) {
-    l->size = number("SLURM_STEP_NUM_TASKS", 0);
-    l->rank = number("SLURM_PROCID", -1);
+static bool detect_slurm(tine_launcher *l) {
+    l->size = environment_number("SLURM_STEP_NUM_TASKS", 0);
+    l->rank = environment_number("SLURM_PROCID", -1);
     if (l->size < 1 || l->rank < 0 || !getenv("SLURM_STEP_ID")) return false;
-    l->local_rank = number("SLURM_LOCALID", -1);
-    l->local_size = number("SLURM_STEP_TASKS_PER_NODE", 0);
+    l->local_rank = environment_number("SLURM_LOCALID", -1);
+    l->local_size = environment_number("SLURM_STEP_TASKS_PER_NODE", 0);
     l->name = "srun";
     l->usable = getenv("PMIX_RANK");
-    /* an interactive shell is such a step: nothing to join */
+    /* an interactive shell is such a step: there is no job to join */
     if (!l->usable && l->size == 1) return false;
     if (!l->usable)
         snprintf(l->why, sizeof l->why,
-                 "srun started %d copies of this program without PMIx, so that they cannot find "
-                 "each other: "
-                 "use `srun "
-                 "--mpi=pmix -n %d PROGRAM`, or mpirun inside the allocation",
+                 "srun started %d copies of this program without PMIx, and they cannot find each "
+                 "other: use `srun --mpi=pmix -n %d PROGRAM`, or mpirun inside the allocation",
                  l->size, l->size);
     return true;
 }
 
-static bool pmix(tine_launcher *l) {
-    l->rank = number("PMIX_RANK", -1);
-    l->size = number("PRTE_COMM_WORLD_SIZE", 0);
+static bool detect_pmix(tine_launcher *l) {
+    l->rank = environment_number("PMIX_RANK", -1);
+    l->size = environment_number("PRTE_COMM_WORLD_SIZE", 0);
     if (l->rank < 0 || l->size < 1) return false;
     l->name = "prterun";
-    l->local_rank = number("PRTE_COMM_WORLD_LOCAL_RANK", -1);
-    l->local_size = number("PRTE_COMM_WORLD_LOCAL_SIZE", 0);
+    l->local_rank = environment_number("PRTE_COMM_WORLD_LOCAL_RANK", -1);
+    l->local_size = environment_number("PRTE_COMM_WORLD_LOCAL_SIZE", 0);
     l->usable = true;
     return true;
 }
 
-/* MPICH's hydra, and what descends from it (Intel MPI, MVAPICH): they speak PMI 1 or 2. */
-static bool hydra(tine_launcher *l) {
-    l->rank = number("PMI_RANK", -1);
-    l->size = number("PMI_SIZE", 0);
+/* MPICH's hydra, and its descendants (Intel MPI, MVAPICH): they use PMI 1 or 2. */
+static bool detect_hydra(tine_launcher *l) {
+    l->rank = environment_number("PMI_RANK", -1);
+    l->size = environment_number("PMI_SIZE", 0);
     if (l->rank < 0 || l->size < 1) return false;
     l->name = getenv("I_MPI_HYDRA_TOPOLIB") || getenv("I_MPI_MPIRUN") ? "mpirun of Intel MPI"
                                                                       : "mpirun of MPICH";
-    l->local_rank = number("MPI_LOCALRANKID", -1);
-    l->local_size = number("MPI_LOCALNRANKS", 0);
-    refuse(l, l->name);
+    l->local_rank = environment_number("MPI_LOCALRANKID", -1);
+    l->local_size = environment_number("MPI_LOCALNRANKS", 0);
+    launcher_refuse(l, l->name);
     return true;
 }
 
 bool tine_launcher_detect(tine_launcher *out) {
     tine_launcher l = {.local_rank = -1};
-    if (!open_mpi(&l) && !pmix(&l) && !slurm(&l) && !hydra(&l)) return false;
+    if (!detect_open_mpi(&l) && !detect_pmix(&l) && !detect_slurm(&l) && !detect_hydra(&l))
+        return false;
     if (l.rank >= l.size) {
         l.usable = false;
-        snprintf(l.why, sizeof l.why, "%s says rank %d of %d: its environment is damaged", l.name,
-                 l.rank, l.size);
+        snprintf(l.why, sizeof l.why,
+                 "%s set rank %d of %d ranks in the environment, which is impossible: start the "
+                 "program anew",
+                 l.name, l.rank, l.size);
     }
     *out = l;
     return true;

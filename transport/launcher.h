@@ -1,5 +1,5 @@
-/* Was this process started by a parallel launcher, as one of several copies? Told from the
- * environment alone, so that it needs no MPI. */
+/* Whether a parallel launcher started this process, and as which rank: from the environment alone,
+ * so that it needs no MPI. */
 #ifndef TINE_TRANSPORT_LAUNCHER_H
 #define TINE_TRANSPORT_LAUNCHER_H
 
@@ -8,12 +8,12 @@
 typedef struct tine_launcher {
     const char *name;           /* "mpirun (Open MPI)", "srun", "prterun", "mpiexec (MPICH)" */
     int rank, size;             /* in the whole job */
-    int local_rank, local_size; /* on this host; -1, 0: it does not say */
+    int local_rank, local_size; /* on this host; -1, 0: not known */
     bool usable;                /* mpi:// works under it */
     char why[320];              /* not usable: one sentence with the remedy */
 } tine_launcher;
 
-/* True if a launcher started this process (then *out is filled), also as the only copy. A shell
+/* True if a launcher started this process, also as the only rank: then *out is filled. A shell
  * inside an allocation (salloc, sbatch) is no launcher. */
 bool tine_launcher_detect(tine_launcher *out);
 

@@ -9,51 +9,50 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "transport/base/process.h"
+
 #ifndef TINE_PREFIX
 #define TINE_PREFIX "/usr/local"
 #endif
 
 enum { PLACES = 6 };
 
-/* `below` is a path from there. */
-static void beside_library(char *dir, const char *below) {
+/* `below` is relative to the library's directory. */
+static void place_beside_library(char *dir, const char *below) {
     Dl_info info;
     char path[PATH_MAX];
     if (!dladdr((void *)tine_transport_module_open, &info) || !info.dli_fname) return;
     if (realpath(info.dli_fname, path)) snprintf(dir, PATH_MAX, "%s%s", dirname(path), below);
 }
 
-static void beside_executable(char *dir, const char *below) {
+static void place_beside_executable(char *dir, const char *below) {
     char path[PATH_MAX];
-    ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
-    if (n <= 0) return;
-    path[n] = 0;
-    snprintf(dir, PATH_MAX, "%s%s", dirname(path), below);
+    if (tine_process_executable(path, sizeof path))
+        snprintf(dir, PATH_MAX, "%s%s", dirname(path), below);
 }
 
-static size_t find_places(char places[PLACES][PATH_MAX]) {
+static size_t places_list(char places[PLACES][PATH_MAX]) {
     memset(places, 0, PLACES * (size_t)PATH_MAX);
-    const char *named = getenv("TINE_MODULE_DIR");
-    if (named) snprintf(places[0], PATH_MAX, "%s", named);
-    beside_library(places[1], "");
-    beside_library(places[2], "/tine"); /* installed: PREFIX/lib and PREFIX/lib/tine, */
-    beside_executable(places[3], "");
-    beside_executable(places[4], "/../lib/tine"); /* or PREFIX/bin and PREFIX/lib/tine */
+    const char *chosen = getenv("TINE_MODULE_DIR");
+    if (chosen) snprintf(places[0], PATH_MAX, "%s", chosen);
+    place_beside_library(places[1], "");
+    place_beside_library(places[2], "/tine"); /* installed: PREFIX/lib and PREFIX/lib/tine, */
+    place_beside_executable(places[3], "");
+    place_beside_executable(places[4], "/../lib/tine"); /* or PREFIX/bin and PREFIX/lib/tine */
     snprintf(places[5], PATH_MAX, "%s/lib/tine", TINE_PREFIX);
     return PLACES;
 }
 
-static const tine_transport_ops *load(const char *path, const char *name, char *why,
-                                      size_t why_size) {
+static const tine_transport_ops *module_load(const char *path, const char *name, char *why,
+                                             size_t why_size) {
     char symbol[64];
     snprintf(symbol, sizeof symbol, "tine_transport_%s", name);
     /* Global: Open MPI loads plugins of its own that look for its symbols in the process. */
     void *handle = dlopen(path, RTLD_NOW | RTLD_GLOBAL);
     if (!handle) {
         snprintf(why, why_size,
-                 "the transport module %s does not load (%s): install the library it names, or use "
-                 "ipc:// or "
-                 "tcp://",
+                 "the transport module %s cannot be loaded (%s): install the library it names, or "
+                 "use ipc:// or tcp://",
                  path, dlerror());
         return NULL;
     }
@@ -73,19 +72,18 @@ const tine_transport_ops *tine_transport_module_open(const char *name, char *why
     }
     const tine_transport_ops *ops = NULL;
     char path[PATH_MAX + 64];
-    size_t n = find_places(places), i;
+    size_t n = places_list(places), i;
     for (i = 0; i < n; i++) {
         snprintf(path, sizeof path, "%s/libtine-%s.so", places[i], name);
         if (places[i][0] && !access(path, R_OK)) break;
     }
     if (i < n)
-        ops = load(path, name, why, why_size);
+        ops = module_load(path, name, why, why_size);
     else
         snprintf(why, why_size,
-                 "no transport module libtine-%s.so beside the library or in " TINE_PREFIX
+                 "there is no transport module libtine-%s.so beside the library or in " TINE_PREFIX
                  "/lib/tine: build Tine where Open MPI is installed (apt-get install "
-                 "libopenmpi-dev), or set "
-                 "TINE_MODULE_DIR",
+                 "libopenmpi-dev), or set TINE_MODULE_DIR to its directory",
                  name);
     free(places);
     return ops;

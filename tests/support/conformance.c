@@ -107,7 +107,8 @@ static bool end_done(tine_conf_end *e, bool right, char *why, size_t why_size) {
         if (right) e->ops->stop(e->t);
         e->ops->fini(e->t);
     }
-    if (!right) snprintf(why, why_size, "%s", e->why[0] ? e->why : "a role failed without a word");
+    if (!right)
+        snprintf(why, why_size, "%s", e->why[0] ? e->why : "a role failed and gave no reason");
     return right;
 }
 
@@ -171,11 +172,11 @@ static void local_await(tine_conf_host *base, int index) {
     ssize_t n;
     do n = read(h->gates[index][0], &byte, 1);
     while (n < 0 && errno == EINTR);
-    if (n == 0) _exit(0); /* the listener's side has given up; it says why */
+    if (n == 0) _exit(0); /* the listener has failed, and reports why */
 }
 
-/* A thread cannot be killed: its end goes away without a flush and without a word, which is as near
- * as it gets. */
+/* A thread cannot be killed: its transport is freed without a flush and without a message, which
+ * comes nearest. */
 static void local_die(tine_conf_host *base, tine_conf_end *e) {
     local_host *h = (local_host *)base;
     if (!h->threads) kill(getpid(), SIGKILL);
@@ -218,7 +219,7 @@ static bool join_thread(local_host *h, int index) {
     return h->right[index];
 }
 
-/* `hurry`: the listener has failed already, nobody waits for what its connectors think of it. */
+/* `hurry`: the listener has failed already, so the result of its connectors does not count. */
 static bool join_process(local_host *h, int index, bool hurry) {
     int status;
     if (hurry) kill(h->pid[index], SIGKILL);
@@ -236,8 +237,7 @@ static bool join_process(local_host *h, int index, bool hurry) {
 
 static bool join_all(local_host *h, bool right, char *why, size_t why_size) {
     for (int i = 0; i < h->c->connectors; i++) {
-        /* A thread whose listener failed may wait for ever: the test ends with a message and takes
-         * it along. */
+        /* A thread whose listener failed may wait for ever: it ends with the test. */
         if (h->threads && !right) return false;
         bool role = h->threads ? join_thread(h, i) : join_process(h, i, !right);
         if (right && !role) {
@@ -250,25 +250,28 @@ static bool join_all(local_host *h, bool right, char *why, size_t why_size) {
 
 static void remove_dir(const char *url, const char *dir) {
     if (!dir[0]) return;
-    if (!strncmp(url, "ipc://", 6)) unlink(url + 6);
+    unlink(url + strlen("ipc://"));
     rmdir(dir);
 }
 
 bool tine_conf_run(const char *scheme, const char *name, char *why, size_t why_size) {
     local_host h = {.base = {local_go, local_await, local_die}, .scheme = scheme};
-    char url[256] = "inproc://*", dir[64] = "";
+    char url[256], dir[64] = "";
+    snprintf(url, sizeof url, "%s://", scheme);
+    const tine_transport_info *info = tine_transport_info_of(url);
+    TINE_ASSERT_TRUE(info);
     h.c = tine_conf_find(name);
     TINE_ASSERT_TRUE(h.c);
-#ifdef __SANITIZE_THREAD__ /* whose forked children may start no threads where the test's sandbox has some */
+    h.threads = info->flags & TINE_TRANSPORT_THREADS;
+#ifdef __SANITIZE_THREAD__
+    /* A forked child may start no threads there if its parent has some. */
     h.threads = true;
-#else
-    h.threads = !strcmp(scheme, "inproc");
 #endif
     h.shared =
         mmap(NULL, sizeof *h.shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     TINE_ASSERT_TRUE(h.shared != MAP_FAILED);
-    if (!strcmp(scheme, "tcp")) strcpy(url, "tcp://127.0.0.1:0");
-    if (!strcmp(scheme, "ipc")) {
+    if (info->any) snprintf(url, sizeof url, "%s", info->any);
+    if (info->flags & TINE_TRANSPORT_PATH) {
         const char *tmp = getenv("TMPDIR");
         snprintf(dir, sizeof dir, "%.40s/conf-XXXXXX", tmp ? tmp : "/tmp");
         TINE_ASSERT_TRUE(mkdtemp(dir));

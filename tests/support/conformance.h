@@ -27,16 +27,16 @@
 
 enum {
     TINE_CONF_CONNECTORS = 4,
-    /* a connector ends without a word: not for transports that cannot survive it */
+    /* a connector dies: not for transports with TINE_TRANSPORT_KILLS_JOB */
     TINE_CONF_DIES = 1,
     TINE_CONF_LATE = 2,      /* connectors start before there is a listener, or without one */
-    TINE_CONF_OVERTAKES = 4, /* needs a transport that sends large frames in pieces */
+    TINE_CONF_OVERTAKES = 4, /* not for transports with TINE_TRANSPORT_WHOLE */
     TINE_CONF_LISTENER_DIES = 8,
 };
 
 typedef struct tine_conf_host tine_conf_host;
 
-/* One end, as its role sees it. */
+/* One side, as its role sees it. */
 typedef struct tine_conf_end {
     const tine_transport_ops *ops;
     tine_transport *t; /* NULL after tine_conf_die in a thread */
@@ -48,11 +48,12 @@ typedef struct tine_conf_end {
 } tine_conf_end;
 
 struct tine_conf_host {
-    /* opens a gate of a connector; the first starts it */
+    /* Opens a gate of a connector; the first starts it. */
     void (*go)(tine_conf_host *h, int index);
-    void (*await)(tine_conf_host *h, int index); /* connector: waits for its next gate */
-    void (*die)(tine_conf_host *h,
-                tine_conf_end *e); /* connector: ends without a word. May return (thread) */
+    /* Connector: waits for its next gate. */
+    void (*await)(tine_conf_host *h, int index);
+    /* Connector: ends without a message. In a thread it returns. */
+    void (*die)(tine_conf_host *h, tine_conf_end *e);
 };
 
 typedef struct tine_conf_case {

@@ -1,5 +1,4 @@
-/* What the conformance suite's roles are put together from, and how its files give their cases to
- * conformance_cases.c. */
+/* The parts that the conformance suite's roles consist of, and the cases of its other files. */
 #ifndef TINE_TESTS_SUPPORT_CONFORMANCE_ROLES_H
 #define TINE_TESTS_SUPPORT_CONFORMANCE_ROLES_H
 

@@ -139,7 +139,7 @@ static bool frame_has_room(tine_frame *f) {
 }
 
 /* Sends a whole frame and consumes it: from its own memory, or else from a copy. */
-static int frame_send(tine_mpi *t, tine_mpi_peer *p, tine_mpi_head *h, tine_frame *f) {
+static int frame_send_whole(tine_mpi *t, tine_mpi_peer *p, tine_mpi_head *h, tine_frame *f) {
     if (!frame_has_room(f)) {
         int err = frame_announce(t, p, h, f);
         if (!err) tine_frame_free(f);
@@ -191,7 +191,7 @@ int tine_mpi_send_queue(tine_mpi *t, tine_mpi_peer *p, tine_frame *f) {
     h.inlined = sizeof h + h.body <= TINE_MPI_SLOT;
     tine_mpi_lane *lane = &p->out[h.lane];
     if (!h.lane && !lane->head && frame_fits(&h, f) && lane_window_open(p, 0)) {
-        int err = frame_send(t, p, &h, f);
+        int err = frame_send_whole(t, p, &h, f);
         if (err) return err == -EIO ? -EPIPE : -EAGAIN;
         p->lane0_sent++;
         count_sent(t, bytes);
