@@ -1,6 +1,6 @@
-/* Running one call: bind, run, take the result out of the task's pool before the pool goes. The
- * caller's last error is put aside meanwhile, so that a body that returns NULL is known to have set
- * its own, and a successful call leaves the caller's sentence. */
+/* Running one call: bind, run, take the result out of the task's pool before the pool is drained.
+ * The caller's last error is saved meanwhile, so that an error is known to be the body's, and a
+ * successful call leaves the caller's sentence as it was. */
 #include "runtime/call/call.h"
 
 #include <stdlib.h>
@@ -87,7 +87,7 @@ tine_error tine_arguments_make(tine_arguments *out, const tine_argument *args, s
     return e;
 }
 
-/* What the caller had, put aside while a task runs. */
+/* The caller's state, saved while a task runs. */
 typedef struct outer {
     tine_failure failure;
     tine_pool *pool;
@@ -118,7 +118,7 @@ static tine_error task_enter(tine_task *t, outer *o, const tine_callable *callab
     return TINE_OK;
 }
 
-/* `ok`: the body gave a result and no accessor failed it. */
+/* `ok`: the body returned a result and no accessor has failed the task. */
 static tine_error task_leave(tine_task *t, outer *o, bool ok) {
     tine_pool_drain(&t->pool);
     tine_current.pool = o->pool;
@@ -180,7 +180,8 @@ tine_value *tine_fail(tine_task *task, const char *format, ...) {
 
 const tine_value *tine_arg(tine_task *task, size_t i) {
     if (i < task->n_bound) return task->bound[i];
-    tine_error_set(TINE_EINVAL, "%s() has %zu parameters: tine_arg cannot give number %zu (from 0)",
+    tine_error_set(TINE_EINVAL,
+                   "%s() has %zu parameters; tine_arg was asked for number %zu, counted from 0",
                    task->callable->name, task->n_bound, i);
     task->failed = true;
     return NULL;

@@ -1,5 +1,5 @@
-/* Calling a registered function or method here: look it up, bind its arguments as Python would, run
- * it. The same code serves workers (inside a fiber) and tine_call. */
+/* Calling a registered function or method in this process: look it up, bind its arguments as Python
+ * does, run it. The same code serves workers (inside a fiber) and tine_call. */
 #ifndef TINE_RUNTIME_CALL_CALL_H
 #define TINE_RUNTIME_CALL_CALL_H
 
@@ -22,8 +22,8 @@ typedef struct tine_class_entry {
     size_t n_methods;
 } tine_class_entry;
 
-/* The registry: filled before main by constructors, read-only afterwards (a lock guards late
- * registration). */
+/* The registry: filled by constructors before main, or later by a plug-in; what it returns is never
+ * freed. */
 const tine_callable *tine_registry_function(const char *name);
 const tine_class_entry *tine_registry_class(const char *name);
 const tine_callable *tine_class_method(const tine_class_entry *c, const char *method);

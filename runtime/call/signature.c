@@ -1,4 +1,4 @@
-/* See signature.h. The sentences are Python's, because the callers are used to them. */
+/* See signature.h. The error sentences are those of Python, which callers know. */
 #include "runtime/call/signature.h"
 #include "transport/base/text.h"
 
@@ -11,7 +11,7 @@ static void skip_space(const char **p) {
     while (isspace((unsigned char)**p)) ++*p;
 }
 
-static char *parse_name(const char **p) {
+static char *parse_identifier(const char **p) {
     const char *from = *p;
     if (!isalpha((unsigned char)**p) && **p != '_') return NULL;
     while (isalnum((unsigned char)**p) || **p == '_') ++*p;
@@ -58,7 +58,7 @@ struct parser {
     const char *wrong;
 };
 
-static bool is_taken(const tine_signature *s, const char *name) {
+static bool has_parameter(const tine_signature *s, const char *name) {
     for (size_t i = 0; i < s->n; i++)
         if (strcmp(s->parameters[i].name, name) == 0) return true;
     return false;
@@ -75,13 +75,13 @@ static bool parse_parameter(struct parser *q, const char **p) {
     if (stars == 1) q->after_star = true;
     skip_space(p);
     if (stars == 1 && (**p == ',' || **p == 0)) return true;
-    char *name = parse_name(p);
+    char *name = parse_identifier(p);
     if (!name) return q->wrong = "a name is missing", false;
     tine_parameter *made = &s->parameters[s->n];
-    bool twice = is_taken(s, name);
+    bool twice = has_parameter(s, name);
     *made = (tine_parameter){name, TINE_PARAMETER_ANY, NULL};
     s->n++;
-    if (twice) return q->wrong = "a name is there twice", false;
+    if (twice) return q->wrong = "a name is used twice", false;
     if (stars) {
         made->kind = stars == 1 ? TINE_PARAMETER_REST : TINE_PARAMETER_REST_NAMED;
         return true;
@@ -93,7 +93,8 @@ static bool parse_parameter(struct parser *q, const char **p) {
         ++*p;
         skip_space(p);
         if (!(made->fallback = parse_default(p)))
-            return q->wrong = "a default is no number, true, false, none or 'string'", false;
+            return q->wrong = "a default is none of a number, true, false, none and 'string'",
+                   false;
         q->after_default = true;
     } else if (q->after_default && !q->after_star) {
         return q->wrong = "a parameter without a default follows one with", false;
@@ -139,7 +140,7 @@ void tine_signature_free(tine_signature *s) {
 
 static const char *plural(size_t n) { return n == 1 ? "" : "s"; }
 
-static tine_error too_many(const tine_signature *s, const char *name, size_t given) {
+static tine_error refuse_too_many(const tine_signature *s, const char *name, size_t given) {
     size_t required = 0;
     for (size_t i = 0; i < s->n_positional; i++) required += !s->parameters[i].fallback;
     const char *were = given == 1 ? "was" : "were";
@@ -151,8 +152,8 @@ static tine_error too_many(const tine_signature *s, const char *name, size_t giv
                           required, s->n_positional, given, were);
 }
 
-static tine_error missing(const tine_signature *s, const char *name, tine_value **bound,
-                          enum tine_parameter_kind kind) {
+static tine_error refuse_missing(const tine_signature *s, const char *name, tine_value **bound,
+                                 enum tine_parameter_kind kind) {
     size_t count = 0, done = 0, n = 0;
     char names[512] = "";
     for (size_t i = 0; i < s->n; i++) count += !bound[i] && s->parameters[i].kind == kind;
@@ -188,7 +189,7 @@ static tine_error bind_positional(const tine_signature *s, const char *name,
                                   const tine_arguments *a, tine_value **bound) {
     size_t rest = find_kind(s, TINE_PARAMETER_REST);
     size_t n = a->n_positional < s->n_positional ? a->n_positional : s->n_positional;
-    if (rest == s->n && a->n_positional > n) return too_many(s, name, a->n_positional);
+    if (rest == s->n && a->n_positional > n) return refuse_too_many(s, name, a->n_positional);
     for (size_t i = 0; i < n; i++) bound[i] = tine_value_ref(a->positional[i]);
     if (rest == s->n) return TINE_OK;
     bound[rest] = tine_list_of(a->positional + n, a->n_positional - n);
@@ -242,8 +243,8 @@ tine_error tine_signature_bind(const tine_signature *s, const char *name, const 
         bound[i] = tine_value_ref(s->parameters[i].fallback);
         if (!bound[i]) missed[s->parameters[i].kind == TINE_PARAMETER_KEYWORD]++;
     }
-    if (e == TINE_OK && missed[0]) e = missing(s, name, bound, TINE_PARAMETER_ANY);
-    if (e == TINE_OK && missed[1]) e = missing(s, name, bound, TINE_PARAMETER_KEYWORD);
+    if (e == TINE_OK && missed[0]) e = refuse_missing(s, name, bound, TINE_PARAMETER_ANY);
+    if (e == TINE_OK && missed[1]) e = refuse_missing(s, name, bound, TINE_PARAMETER_KEYWORD);
     for (size_t i = 0; i < s->n && e != TINE_OK; i++) {
         tine_value_unref(bound[i]);
         bound[i] = NULL;

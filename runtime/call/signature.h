@@ -8,8 +8,8 @@
 enum tine_parameter_kind {
     TINE_PARAMETER_ANY,       /* by position or by name */
     TINE_PARAMETER_KEYWORD,   /* after "*": by name only */
-    TINE_PARAMETER_REST,      /* "*tensors": a list of the positional arguments left */
-    TINE_PARAMETER_REST_NAMED /* "**options": a dict of the keyword arguments left */
+    TINE_PARAMETER_REST,      /* "*tensors": a list of the remaining positional arguments */
+    TINE_PARAMETER_REST_NAMED /* "**options": a dict of the remaining keyword arguments */
 };
 
 typedef struct tine_parameter {
@@ -24,7 +24,7 @@ struct tine_signature {
     tine_parameter parameters[];
 };
 
-/* NULL with a reason in `why` when the text is no parameter list: the programmer's mistake. */
+/* NULL with a reason in `why` when the text is no parameter list, or without memory. */
 tine_signature *tine_signature_parse(const char *text, char *why, size_t why_size);
 void tine_signature_free(tine_signature *s); /* accepts NULL */
 /* bound[0..n): a new reference for each parameter, in no pool. Errors: EINVAL with Python's

@@ -41,8 +41,8 @@ tine_value *tine_container_new(tine_kind kind, size_t n, const char *const *keys
     return v;
 }
 
-static tine_value *container_of(tine_kind kind, const char *const *keys, tine_value *const *items,
-                                size_t n) {
+static tine_value *container_make(tine_kind kind, const char *const *keys, tine_value *const *items,
+                                  size_t n) {
     for (size_t i = 0; i < n; i++) {
         if (items[i]) continue;
         if (tine_last_error() == TINE_OK)
@@ -56,7 +56,7 @@ static tine_value *container_of(tine_kind kind, const char *const *keys, tine_va
 }
 
 tine_value *tine_list_of(tine_value *const *items, size_t n) {
-    return container_of(TINE_LIST, NULL, items, n);
+    return container_make(TINE_LIST, NULL, items, n);
 }
 
 tine_value *tine_list_args_(const tine_argument *args, size_t n) {
@@ -80,12 +80,12 @@ out:
     return list;
 }
 
-static int by_text(const void *a, const void *b) {
+static int compare_texts(const void *a, const void *b) {
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* A key that is there twice, or NULL. ENOMEM leaves it to the error. */
-static tine_error find_twice(const char *const *keys, size_t n, const char **twice) {
+/* A key that occurs twice, or NULL. */
+static tine_error find_repeated_key(const char *const *keys, size_t n, const char **twice) {
     *twice = NULL;
     if (n <= 16) {
         for (size_t i = 1; i < n; i++)
@@ -96,7 +96,7 @@ static tine_error find_twice(const char *const *keys, size_t n, const char **twi
     const char **sorted = malloc(n * sizeof *sorted);
     if (!sorted) return tine_error_set(TINE_ENOMEM, "no memory for a dict of %zu keys", n);
     memcpy(sorted, keys, n * sizeof *sorted);
-    qsort(sorted, n, sizeof *sorted, by_text);
+    qsort(sorted, n, sizeof *sorted, compare_texts);
     for (size_t i = 1; i < n && !*twice; i++)
         if (strcmp(sorted[i - 1], sorted[i]) == 0) *twice = sorted[i];
     free(sorted);
@@ -112,15 +112,15 @@ tine_value *tine_dict_of(const char *const *keys, tine_value *const *items, size
         tine_error_set(TINE_EINVAL, "key %zu of the dict is %s", i, keys[i] ? "not UTF-8" : "NULL");
         return NULL;
     }
-    if (find_twice(keys, n, &twice)) return NULL;
+    if (find_repeated_key(keys, n, &twice)) return NULL;
     if (twice) {
         tine_error_set(TINE_EINVAL, "the dict has the key '%s' twice", twice);
         return NULL;
     }
-    return container_of(TINE_DICT, keys, items, n);
+    return container_make(TINE_DICT, keys, items, n);
 }
 
-static bool is_kind(const tine_value *v, tine_kind kind) {
+static bool expect_kind(const tine_value *v, tine_kind kind) {
     if (v && v->kind == kind) return true;
     if (v || tine_last_error() == TINE_OK)
         tine_error_set(TINE_EINVAL, "this value is %s, not a %s",
@@ -130,14 +130,14 @@ static bool is_kind(const tine_value *v, tine_kind kind) {
 
 const tine_value *tine_at(const tine_value *list, size_t i) {
     if (list && list->kind == TINE_DICT && i < list->list.n) return list->list.items[i];
-    if (!is_kind(list, TINE_LIST)) return NULL;
+    if (!expect_kind(list, TINE_LIST)) return NULL;
     if (i < list->list.n) return list->list.items[i];
     tine_error_set(TINE_EINVAL, "index %zu is past the end of a list of %zu", i, list->list.n);
     return NULL;
 }
 
 const tine_value *tine_get(const tine_value *dict, const char *key) {
-    if (!is_kind(dict, TINE_DICT)) return NULL;
+    if (!expect_kind(dict, TINE_DICT)) return NULL;
     for (size_t i = 0; key && i < dict->list.n; i++)
         if (strcmp(dict->list.keys[i], key) == 0) return dict->list.items[i];
     tine_error_set(TINE_EINVAL, "the dict has no key '%s'", key ? key : "(NULL)");
@@ -145,7 +145,7 @@ const tine_value *tine_get(const tine_value *dict, const char *key) {
 }
 
 const char *tine_key_at(const tine_value *dict, size_t i) {
-    if (!is_kind(dict, TINE_DICT)) return NULL;
+    if (!expect_kind(dict, TINE_DICT)) return NULL;
     if (i < dict->list.n) return dict->list.keys[i];
     tine_error_set(TINE_EINVAL, "index %zu is past the end of a dict of %zu", i, dict->list.n);
     return NULL;

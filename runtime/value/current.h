@@ -1,6 +1,6 @@
 /* What belongs to the running thread, or inside a task to that task: its last error, the pool that
- * owns what it makes, the task, and the context (coordinator or worker) that its calls go to. A fiber
- * switch swaps the whole struct. */
+ * owns what it makes, the task, and the context (coordinator or worker) that its calls go to. A
+ * fiber switch swaps the whole struct. */
 #ifndef TINE_RUNTIME_VALUE_CURRENT_H
 #define TINE_RUNTIME_VALUE_CURRENT_H
 

@@ -1,4 +1,4 @@
-/* Identifiers of objects: values that were put, and modules. Even numbers are values, odd ones modules. */
+/* Ids of objects: values that were put have even ones, modules odd ones. */
 #ifndef TINE_RUNTIME_VALUE_OBJECT_H
 #define TINE_RUNTIME_VALUE_OBJECT_H
 

@@ -72,8 +72,8 @@ static void pool_clear(tine_pool *p, uint32_t slot) {
     while (p->n > 0 && !p->slots[p->n - 1].handle) p->n--;
 }
 
-/* The maker's reference is taken out before one that was noted: a value that is made here, kept in a
- * module with tine_ref and then released must stay. */
+/* The maker's reference is taken out before one that was noted: a value that is made here, kept in
+ * a module with tine_ref and then released must stay. */
 void tine_pool_forget(tine_handle *h) {
     tine_pool *p = tine_current.pool;
     if (!p || h->kind == TINE_HANDLE_STATIC) return;

@@ -25,9 +25,9 @@ enum {
     TINE_HANDLE_STATIC /* never freed and never counted */
 };
 
-/* References that the task took with tine_ref are noted, but not dropped at its end: a module's state
- * may keep them. Only when the task returns a value of which it owns no other reference, as in
- * `return tine_ref(tine_arg(task, 0))`, is such a one passed to its caller. */
+/* References that the task took with tine_ref are noted, but not dropped at its end: a module's
+ * state may keep them. Only when the task returns a value of which it owns no other reference, as
+ * in `return tine_ref(tine_arg(task, 0))`, is such a one passed to its caller. */
 typedef struct tine_pool_slot {
     tine_handle *handle; /* NULL: taken back */
     bool noted;
@@ -56,8 +56,8 @@ bool tine_pool_gives(tine_handle *h);
 /* The maker's reference has another owner now: the pool forgets it. */
 void tine_pool_forget(tine_handle *h);
 void tine_pool_drain(tine_pool *p); /* releases all that is left, frees the slots */
-/* Drops a reference that a list, a task or a future held; unlike with tine_release the pool keeps the
- * maker's. Accepts NULL. */
+/* Drops a reference that a list, a task or a future held; unlike with tine_release the pool keeps
+ * the maker's. Accepts NULL. */
 void tine_handle_unref(tine_handle *h);
 
 #endif

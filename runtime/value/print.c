@@ -10,14 +10,14 @@
 
 enum { PRECISION = 4, LINE_WIDTH = 80, EDGE = 3, THRESHOLD = 1000 };
 
-typedef struct look {
+typedef struct format {
     const tine_value *v;
     bool floating, int_mode, sci_mode, summarize, numbers;
     int width;
     double min, max; /* of the magnitudes of what is finite and not 0 */
-} look;
+} format;
 
-static int element_text(const look *k, int64_t i, char *to, size_t room) {
+static int element_text(const format *k, int64_t i, char *to, size_t room) {
     if (!k->floating) return snprintf(to, room, "%lld", (long long)tine_tensor_int_at(k->v, i));
     double x = tine_tensor_float_at(k->v, i);
     if (isnan(x)) return snprintf(to, room, "nan");
@@ -28,7 +28,7 @@ static int element_text(const look *k, int64_t i, char *to, size_t room) {
 }
 
 /* Calls fn for each element that will be shown. */
-static void each_shown(look *k, int dim, int64_t base, void (*fn)(look *k, int64_t i)) {
+static void format_each_shown(format *k, int dim, int64_t base, void (*fn)(format *k, int64_t i)) {
     if (dim == k->v->tensor.rank) {
         fn(k, base);
         return;
@@ -36,11 +36,11 @@ static void each_shown(look *k, int dim, int64_t base, void (*fn)(look *k, int64
     int64_t n = k->v->tensor.shape[dim];
     for (int64_t i = 0; i < n; i++) {
         if (k->summarize && n > 2 * EDGE && i == EDGE) i = n - EDGE;
-        each_shown(k, dim + 1, base * n + i, fn);
+        format_each_shown(k, dim + 1, base * n + i, fn);
     }
 }
 
-static void look_at(look *k, int64_t i) {
+static void format_consider(format *k, int64_t i) {
     double x = tine_tensor_float_at(k->v, i), a = fabs(x);
     if (!isfinite(x) || x == 0) return;
     if (!k->numbers || a < k->min) k->min = a;
@@ -49,7 +49,7 @@ static void look_at(look *k, int64_t i) {
     if (x != ceil(x)) k->int_mode = false;
 }
 
-static void measure(look *k, int64_t i) {
+static void format_measure(format *k, int64_t i) {
     char text[512];
     double x = k->floating ? tine_tensor_float_at(k->v, i) : 1;
     if (!isfinite(x) || x == 0) return;
@@ -57,28 +57,28 @@ static void measure(look *k, int64_t i) {
     if (n > k->width) k->width = n;
 }
 
-static void look_init(look *k, const tine_value *v) {
+static void format_init(format *k, const tine_value *v) {
     tine_dtype t = v->tensor.dtype;
-    *k = (look){.v = v, .int_mode = true, .width = 1};
+    *k = (format){.v = v, .int_mode = true, .width = 1};
     k->floating = t == TINE_F32 || t == TINE_F64 || t == TINE_BF16;
     k->summarize = v->tensor.elements > THRESHOLD;
     if (k->floating) {
-        each_shown(k, 0, 0, look_at);
+        format_each_shown(k, 0, 0, format_consider);
         k->sci_mode = k->numbers &&
                       (k->max / k->min > 1000 || k->max > 1e8 || (!k->int_mode && k->min < 1e-4));
     }
-    each_shown(k, 0, 0, measure);
+    format_each_shown(k, 0, 0, format_measure);
 }
 
-static void put_element(FILE *to, const look *k, int64_t i) {
+static void print_element(FILE *to, const format *k, int64_t i) {
     char text[512];
     element_text(k, i, text, sizeof text);
     fprintf(to, "%*s", k->width, text);
 }
 
-static void put_indent(FILE *to, int n) { fprintf(to, "%*s", n, ""); }
+static void print_indent(FILE *to, int n) { fprintf(to, "%*s", n, ""); }
 
-static void put_vector(FILE *to, const look *k, int64_t base, int indent) {
+static void print_vector(FILE *to, const format *k, int64_t base, int indent) {
     int64_t n = k->v->tensor.shape[k->v->tensor.rank - 1];
     int per_line = (LINE_WIDTH - indent) / (k->width + 2), on_line = 0;
     if (per_line < 1) per_line = 1;
@@ -87,7 +87,7 @@ static void put_vector(FILE *to, const look *k, int64_t base, int indent) {
         bool gap = k->summarize && n > 2 * EDGE && i == EDGE;
         if (i > 0 && on_line == per_line) {
             fputs(",\n", to);
-            put_indent(to, indent + 1);
+            print_indent(to, indent + 1);
             on_line = 0;
         } else if (i > 0) {
             fputs(", ", to);
@@ -97,20 +97,20 @@ static void put_vector(FILE *to, const look *k, int64_t base, int indent) {
             fputs(" ...", to);
             i = n - EDGE - 1;
         } else {
-            put_element(to, k, base * n + i);
+            print_element(to, k, base * n + i);
         }
     }
     fputc(']', to);
 }
 
-static void put_rows(FILE *to, const look *k, int dim, int64_t base, int indent) {
+static void print_tensor_rows(FILE *to, const format *k, int dim, int64_t base, int indent) {
     int rank = k->v->tensor.rank;
     if (rank == 0) {
-        put_element(to, k, 0);
+        print_element(to, k, 0);
         return;
     }
     if (dim == rank - 1) {
-        put_vector(to, k, base, indent);
+        print_vector(to, k, base, indent);
         return;
     }
     int64_t n = k->v->tensor.shape[dim];
@@ -119,20 +119,20 @@ static void put_rows(FILE *to, const look *k, int dim, int64_t base, int indent)
         if (i > 0) {
             fputc(',', to);
             for (int j = 0; j < rank - dim - 1; j++) fputc('\n', to);
-            put_indent(to, indent + 1);
+            print_indent(to, indent + 1);
         }
         if (k->summarize && n > 2 * EDGE && i == EDGE) {
             fputs("...", to);
             i = n - EDGE - 1;
         } else {
-            put_rows(to, k, dim + 1, base * n + i, indent + 1);
+            print_tensor_rows(to, k, dim + 1, base * n + i, indent + 1);
         }
     }
     fputc(']', to);
 }
 
 /* The rows go through memory: whether the dtype fits behind the last line depends on its length. */
-static void put_tensor(FILE *to, const tine_value *v) {
+static void print_tensor(FILE *to, const tine_value *v) {
     const int indent = 7; /* "tensor(" */
     char *rows = NULL, size[TINE_MAX_RANK * 22 + 16] = "", dtype[32] = "";
     size_t rows_size = 0, last;
@@ -142,9 +142,9 @@ static void put_tensor(FILE *to, const tine_value *v) {
     if (v->tensor.elements == 0) {
         fputs("[]", mem);
     } else {
-        look k;
-        look_init(&k, v);
-        put_rows(mem, &k, 0, 0, indent);
+        format k;
+        format_init(&k, v);
+        print_tensor_rows(mem, &k, 0, 0, indent);
     }
     if (fclose(mem) != 0) goto out;
     if (v->tensor.elements == 0 && v->tensor.rank != 1) {
@@ -165,7 +165,7 @@ static void put_tensor(FILE *to, const tine_value *v) {
         if (n == 0) continue;
         if (last + n + 2 > LINE_WIDTH) {
             fputs(",\n", to);
-            put_indent(to, indent);
+            print_indent(to, indent);
             last = indent;
         } else {
             fputs(", ", to);
@@ -180,7 +180,7 @@ out:
 }
 
 /* The shortest text that reads back as the same double, as Python prints it. */
-static void put_float(FILE *to, double d) {
+static void print_float(FILE *to, double d) {
     char text[40];
     if (isnan(d) || isinf(d)) {
         fputs(isnan(d) ? "nan" : d < 0 ? "-inf" : "inf", to);
@@ -201,7 +201,7 @@ static void put_float(FILE *to, double d) {
     }
 }
 
-static void put_quoted(FILE *to, const char *s, size_t n, bool bytes) {
+static void print_quoted(FILE *to, const char *s, size_t n, bool bytes) {
     char quote = memchr(s, '\'', n) && !memchr(s, '"', n) ? '"' : '\'';
     fputc(quote, to);
     for (size_t i = 0; i < n; i++) {
@@ -222,28 +222,28 @@ static void put_quoted(FILE *to, const char *s, size_t n, bool bytes) {
     fputc(quote, to);
 }
 
-static void put_value(FILE *to, const tine_value *v) {
+static void print_value(FILE *to, const tine_value *v) {
     switch (v ? v->kind : TINE_NONE) {
     case TINE_NONE: fputs(v ? "None" : "NULL", to); break;
     case TINE_BOOL: fputs(v->b ? "True" : "False", to); break;
     case TINE_INT: fprintf(to, "%lld", (long long)v->i); break;
-    case TINE_FLOAT: put_float(to, v->d); break;
-    case TINE_STRING: put_quoted(to, v->bytes.data, v->bytes.size, false); break;
+    case TINE_FLOAT: print_float(to, v->d); break;
+    case TINE_STRING: print_quoted(to, v->bytes.data, v->bytes.size, false); break;
     case TINE_BYTES:
         fputc('b', to);
-        put_quoted(to, v->bytes.data ? v->bytes.data : "", v->bytes.size, true);
+        print_quoted(to, v->bytes.data ? v->bytes.data : "", v->bytes.size, true);
         break;
-    case TINE_TENSOR: put_tensor(to, v); break;
+    case TINE_TENSOR: print_tensor(to, v); break;
     case TINE_LIST:
     case TINE_DICT:
         fputc(v->kind == TINE_LIST ? '[' : '{', to);
         for (size_t i = 0; i < v->list.n; i++) {
             if (i) fputs(", ", to);
             if (v->kind == TINE_DICT) {
-                put_quoted(to, v->list.keys[i], strlen(v->list.keys[i]), false);
+                print_quoted(to, v->list.keys[i], strlen(v->list.keys[i]), false);
                 fputs(": ", to);
             }
-            put_value(to, v->list.items[i]);
+            print_value(to, v->list.items[i]);
         }
         fputc(v->kind == TINE_LIST ? ']' : '}', to);
         break;
@@ -256,7 +256,7 @@ void tine_value_write(FILE *to, const tine_value *v) {
     if (v && v->kind == TINE_STRING)
         fwrite(v->bytes.data, 1, v->bytes.size, to);
     else
-        put_value(to, v);
+        print_value(to, v);
 }
 
 void tine_print(const tine_value *v) {

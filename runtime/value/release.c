@@ -1,4 +1,4 @@
-/* See release.h. Each thread has a list of its own, so nothing is locked. */
+/* See release.h. Each thread has its own list, so there is no lock. */
 #include "runtime/value/release.h"
 
 #include <stdlib.h>
@@ -12,7 +12,7 @@ static _Thread_local struct {
 
 void tine_releases_hold(void) { mine.holds++; }
 
-static void run(tine_due_release *r) {
+static void release_run(tine_due_release *r) {
     if (r->release) r->release(r->ctx);
     free(r);
 }
@@ -34,7 +34,7 @@ void tine_releases_run_list(tine_due_release *list) {
     while (list) {
         tine_due_release *r = list;
         list = r->next;
-        run(r);
+        release_run(r);
     }
 }
 
@@ -44,7 +44,7 @@ void tine_releases_run(void) {
 
 void tine_release_due(tine_due_release *r) {
     if (mine.holds == 0) {
-        run(r);
+        release_run(r);
         return;
     }
     r->next = NULL;

@@ -1,7 +1,7 @@
-/* When a user's release callback (tine_tensor_wrap) runs: on whatever thread drops the last
- * reference, but never while that thread holds something of Tine's that another may be waiting for
- * inside a call of Tine's. Such a thread says so, and what comes due meanwhile is run when it has
- * let go. */
+/* When a user's release callback (tine_tensor_wrap) runs: on the thread that drops the last
+ * reference, but never while that thread holds a lock of Tine's, or drives the transport: the
+ * callback might wait for a thread that waits for these. Such a thread holds releases back and runs
+ * them afterwards. */
 #ifndef TINE_RUNTIME_VALUE_RELEASE_H
 #define TINE_RUNTIME_VALUE_RELEASE_H
 
@@ -14,12 +14,12 @@ typedef struct tine_due_release {
 } tine_due_release;
 
 void tine_releases_hold(void); /* may be nested */
-void tine_releases_run(void);  /* ends a hold; the outermost runs what is due */
+void tine_releases_run(void);  /* ends a hold; the outermost runs the releases that are due */
 bool tine_releases_due(void);  /* on this thread */
-/* fn(ctx) is called on this thread whenever the first one becomes due while it holds; NULL: nothing
- * is. */
+/* fn(ctx) is called on this thread when the first release becomes due during a hold. fn NULL: no
+ * call. */
 void tine_releases_notify(void (*fn)(void *ctx), void *ctx);
-/* What is due on this thread, taken off it, for another to run. NULL: nothing. */
+/* Takes the releases that are due on this thread, for another to run. NULL: none. */
 tine_due_release *tine_releases_take(void);
 void tine_releases_run_list(tine_due_release *list);
 /* Runs r->release now or later, and frees r. */

@@ -40,8 +40,8 @@ tine_error tine_shape_count(tine_dtype t, int rank, const int64_t *shape, int64_
     return TINE_OK;
 }
 
-static tine_error checked_shape(tine_dtype t, int rank, const int64_t *shape, int64_t *elements,
-                                size_t *bytes) {
+static tine_error check_shape(tine_dtype t, int rank, const int64_t *shape, int64_t *elements,
+                              size_t *bytes) {
     if (tine_shape_count(t, rank, shape, elements, bytes) == TINE_OK) return TINE_OK;
     if (tine_dtype_size(t) == 0) return tine_error_set(TINE_EINVAL, "%d is no dtype", (int)t);
     if (rank < 0 || rank > TINE_MAX_RANK)
@@ -51,7 +51,7 @@ static tine_error checked_shape(tine_dtype t, int rank, const int64_t *shape, in
                           "a tensor's shape has a negative size or is too large for memory");
 }
 
-/* Takes the caller's reference on the buffer; on NULL it does not. */
+/* Takes over the caller's reference on the buffer, unless it returns NULL. */
 static tine_value *tensor_new(tine_dtype t, int rank, const int64_t *shape, int64_t elements,
                               tine_buffer *buffer, size_t offset) {
     tine_value *v = tine_value_new(TINE_TENSOR, sizeof v->tensor);
@@ -68,7 +68,7 @@ static tine_value *tensor_new(tine_dtype t, int rank, const int64_t *shape, int6
 tine_value *tine_tensor_new(tine_dtype t, int rank, const int64_t *shape, void **data) {
     int64_t elements;
     size_t bytes;
-    if (checked_shape(t, rank, shape, &elements, &bytes)) return NULL;
+    if (check_shape(t, rank, shape, &elements, &bytes)) return NULL;
     tine_buffer *b = tine_buffer_new(bytes);
     if (!b) {
         tine_error_set(TINE_ENOMEM, "no memory for a tensor of %zu bytes", bytes);
@@ -107,7 +107,7 @@ tine_value *tine_tensor_wrap(tine_dtype t, int rank, const int64_t *shape, void 
                              void (*release)(void *ctx), void *ctx) {
     int64_t elements;
     size_t bytes;
-    if (checked_shape(t, rank, shape, &elements, &bytes)) return NULL;
+    if (check_shape(t, rank, shape, &elements, &bytes)) return NULL;
     if ((!data && bytes) || (uintptr_t)data % tine_dtype_size(t) != 0) {
         tine_error_set(TINE_EINVAL, "tine_tensor_wrap: the data is %s",
                        data ? "not aligned for its dtype" : "NULL");
@@ -127,7 +127,7 @@ tine_value *tine_tensor_wrap(tine_dtype t, int rank, const int64_t *shape, void 
     }
     tine_value *v = tensor_new(t, rank, shape, elements, b, 0);
     if (v)
-        w->release = release; /* from here on: a failed call took nothing over */
+        w->release = release; /* not before: a call that fails takes nothing over */
     else
         tine_buffer_unref(b);
     return v;
@@ -137,7 +137,7 @@ tine_value *tine_tensor_over(tine_dtype t, int rank, const int64_t *shape, tine_
                              size_t offset) {
     int64_t elements;
     size_t bytes;
-    if (checked_shape(t, rank, shape, &elements, &bytes)) return NULL;
+    if (check_shape(t, rank, shape, &elements, &bytes)) return NULL;
     if (offset > buffer->size || bytes > buffer->size - offset) {
         tine_error_set(TINE_EINVAL, "a tensor of %zu bytes does not fit a buffer of %zu at %zu",
                        bytes, buffer->size, offset);
@@ -148,7 +148,7 @@ tine_value *tine_tensor_over(tine_dtype t, int rank, const int64_t *shape, tine_
     return v;
 }
 
-static void fill(tine_dtype t, void *data, int64_t n, double x) {
+static void fill_elements(tine_dtype t, void *data, int64_t n, double x) {
     switch (t) {
     case TINE_F32:
         for (int64_t i = 0; i < n; i++) ((float *)data)[i] = (float)x;
@@ -178,11 +178,11 @@ tine_value *tine_full(tine_dtype t, int rank, const int64_t *shape, double x) {
     }
     void *data;
     tine_value *v = tine_tensor_new(t, rank, shape, &data);
-    if (v) fill(t, data, v->tensor.elements, x);
+    if (v) fill_elements(t, data, v->tensor.elements, x);
     return v;
 }
 
-static const tine_value *checked_tensor(const tine_value *v) {
+static const tine_value *expect_tensor(const tine_value *v) {
     if (v && v->kind == TINE_TENSOR) return v;
     if (v || tine_last_error() == TINE_OK)
         tine_error_set(TINE_EINVAL, "this value is %s, not a tensor",
@@ -190,13 +190,11 @@ static const tine_value *checked_tensor(const tine_value *v) {
     return NULL;
 }
 
-tine_dtype tine_dtype_of(const tine_value *v) { return checked_tensor(v) ? v->tensor.dtype : 0; }
-int tine_rank(const tine_value *v) { return checked_tensor(v) ? v->tensor.rank : 0; }
-const int64_t *tine_shape(const tine_value *v) {
-    return checked_tensor(v) ? v->tensor.shape : NULL;
-}
-const void *tine_data(const tine_value *v) { return checked_tensor(v) ? v->tensor.data : NULL; }
-int64_t tine_elements(const tine_value *v) { return checked_tensor(v) ? v->tensor.elements : 0; }
+tine_dtype tine_dtype_of(const tine_value *v) { return expect_tensor(v) ? v->tensor.dtype : 0; }
+int tine_rank(const tine_value *v) { return expect_tensor(v) ? v->tensor.rank : 0; }
+const int64_t *tine_shape(const tine_value *v) { return expect_tensor(v) ? v->tensor.shape : NULL; }
+const void *tine_data(const tine_value *v) { return expect_tensor(v) ? v->tensor.data : NULL; }
+int64_t tine_elements(const tine_value *v) { return expect_tensor(v) ? v->tensor.elements : 0; }
 
 double tine_tensor_float_at(const tine_value *v, int64_t i) {
     const void *p = v->tensor.data;

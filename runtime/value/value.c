@@ -1,7 +1,7 @@
-/* Values: making and reading scalars and texts, references, and what walks a whole value. A value
- * is one allocation, of the size its kind needs: results wait by the million at a coordinator.
- * None, true and false exist once and are never counted. Tensors are in tensor.c, lists and dicts
- * in container.c, printing in value_print.c. */
+/* Values: making and reading scalars and texts, references, and comparing. A value is one
+ * allocation of the size that its kind needs: a coordinator may hold millions of results. None,
+ * true and false exist once and are never counted. Tensors are in tensor.c, lists and dicts in
+ * container.c, printing in print.c. */
 #include "runtime/value/value.h"
 
 #include <math.h>
@@ -17,8 +17,8 @@ static tine_value the_false = {
 static tine_value the_true = {
     .handle = {.refs = 1, .kind = TINE_HANDLE_STATIC}, .kind = TINE_BOOL, .b = true};
 
-/* Not inlined: the compiler would warn that the struct is larger than what was allocated, which is
- * the point. */
+/* Not inlined: the compiler would warn that the struct is larger than the allocation, which is
+ * intended. */
 __attribute__((noinline)) tine_value *tine_value_new(tine_kind kind, size_t union_size) {
     tine_value *v = malloc(offsetof(tine_value, i) + union_size);
     if (!v) {
@@ -68,7 +68,7 @@ void tine_value_unref(const tine_value *v) {
 }
 
 tine_value *tine_value_ref(const tine_value *v) {
-    tine_value *w = (tine_value *)v; /* counting is no change that anyone can see */
+    tine_value *w = (tine_value *)v; /* counting does not change the value */
     if (w && w->handle.kind != TINE_HANDLE_STATIC)
         atomic_fetch_add_explicit(&w->handle.refs, 1, memory_order_relaxed);
     return w;
@@ -105,7 +105,7 @@ tine_value *tine_float(double d) {
 static tine_value *text_new(tine_kind kind, const void *data, size_t size) {
     const size_t head = sizeof((tine_value *)0)->bytes;
     if (size > SIZE_MAX / 2) {
-        tine_error_set(TINE_EINVAL, "%zu bytes are more than memory can hold", size);
+        tine_error_set(TINE_EINVAL, "%zu bytes do not fit into memory", size);
         return NULL;
     }
     tine_value *v = tine_value_new(kind, head + size + 1);
@@ -235,29 +235,29 @@ const char *tine_kind_name(tine_kind k) {
 
 tine_kind tine_kind_of(const tine_value *v) { return v ? v->kind : TINE_NONE; }
 
-/* A NULL keeps its maker's error; anything else of the wrong kind is one of its own. */
-static void wrong_kind(const tine_value *v, const char *wanted) {
+/* NULL keeps the error of its maker. */
+static void refuse_kind(const tine_value *v, const char *wanted) {
     if (v)
         tine_error_set(TINE_EINVAL, "this value is a %s, not a %s", tine_kind_name(v->kind),
                        wanted);
     else if (tine_last_error() == TINE_OK)
-        tine_error_set(TINE_EINVAL, "a %s is wanted, this value is NULL", wanted);
+        tine_error_set(TINE_EINVAL, "this value is NULL, not a %s", wanted);
 }
 
-static bool is_item(const tine_value *v) {
+static bool is_single_element(const tine_value *v) {
     return v && v->kind == TINE_TENSOR && v->tensor.elements == 1;
 }
 
 bool tine_as_bool(const tine_value *v) {
     if (v && v->kind == TINE_BOOL) return v->b;
-    wrong_kind(v, "bool");
+    refuse_kind(v, "bool");
     return false;
 }
 
 int64_t tine_as_int(const tine_value *v) {
     if (v && v->kind == TINE_INT) return v->i;
-    if (!is_item(v)) {
-        wrong_kind(v, "int");
+    if (!is_single_element(v)) {
+        refuse_kind(v, "int");
         return 0;
     }
     tine_dtype t = v->tensor.dtype;
@@ -271,14 +271,14 @@ int64_t tine_as_int(const tine_value *v) {
 double tine_as_float(const tine_value *v) {
     if (v && v->kind == TINE_FLOAT) return v->d;
     if (v && v->kind == TINE_INT) return (double)v->i;
-    if (is_item(v)) return tine_tensor_float_at(v, 0);
-    wrong_kind(v, "float");
+    if (is_single_element(v)) return tine_tensor_float_at(v, 0);
+    refuse_kind(v, "float");
     return 0;
 }
 
 const char *tine_as_string(const tine_value *v) {
     if (v && v->kind == TINE_STRING) return v->bytes.data;
-    wrong_kind(v, "string");
+    refuse_kind(v, "string");
     return NULL;
 }
 
@@ -287,7 +287,7 @@ const void *tine_as_bytes(const tine_value *v, size_t *size) {
         if (size) *size = v->bytes.size;
         return v->bytes.data ? v->bytes.data : "";
     }
-    wrong_kind(v, "bytes");
+    refuse_kind(v, "bytes");
     if (size) *size = 0;
     return NULL;
 }
@@ -302,7 +302,7 @@ size_t tine_length(const tine_value *v) {
         if (v->tensor.rank > 0) return (size_t)v->tensor.shape[0];
         tine_error_set(TINE_EINVAL, "a tensor of rank 0 has no length");
         return 0;
-    default: wrong_kind(v, "list, dict, string, bytes or tensor"); return 0;
+    default: refuse_kind(v, "list, dict, string, bytes or tensor"); return 0;
     }
 }
 

@@ -1,6 +1,6 @@
-/* Values inside. See tine.h for what users see. A tensor's bytes lie in a tine_buffer, so a value
- * can be sent, and one that was received can be kept, without a copy. Lists and dicts hold
- * references on their items; nothing can become cyclic, because a value never changes after it was
+/* Values as the library sees them; tine.h is the users' view. A tensor's bytes lie in a
+ * tine_buffer, so a value is sent, and kept as it was received, without a copy. Lists and dicts
+ * hold references on their items; there are no cycles, because a value never changes after it is
  * made. */
 #ifndef TINE_RUNTIME_VALUE_VALUE_H
 #define TINE_RUNTIME_VALUE_VALUE_H
@@ -11,11 +11,11 @@
 #include "transport/base/buffer.h"
 #include "runtime/value/current.h"
 
-/* lists and dicts nest at most so deep: all that walks values may recurse */
+/* Lists and dicts nest at most so deep: every walk over values may recurse. */
 enum { TINE_MAX_DEPTH = 64 };
 
-/* Who is told of every handle on an object that is made, and that goes (the coordinator's
- * scheduler, by way of its loop). May be told under any lock. Lives for ever. */
+/* Counts the handles on objects (for the coordinator's scheduler). Called under any lock; never
+ * freed. */
 typedef struct tine_object_owner {
     void (*retained)(struct tine_object_owner *owner, tine_object id);
     void (*released)(struct tine_object_owner *owner, tine_object id);
@@ -24,9 +24,9 @@ typedef struct tine_object_owner {
 struct tine_value {
     tine_handle handle;
     tine_kind kind;
-    /* tine_put gave it this id (any kind), or MODULE_REF: the module's id. 0: none */
+    /* the id from tine_put (any kind), or of the module (MODULE_REF); 0: none */
     tine_object object;
-    tine_object_owner *owner; /* told when this value is freed, if object != 0; NULL on workers */
+    tine_object_owner *owner; /* of object; NULL on workers */
     union {
         bool b;
         int64_t i;
@@ -55,17 +55,17 @@ struct tine_value {
     };
 };
 
-/* Only as much of the union as the kind needs is allocated: an int costs 40 bytes, not 160. */
-/* one reference, in no pool; sets ENOMEM */
+/* One reference, in no pool; sets ENOMEM. Only as much of the union as the kind needs is allocated:
+ * an int costs 40 bytes, not 160. */
 tine_value *tine_value_new(tine_kind kind, size_t union_size);
-tine_value *
-tine_value_adopted(tine_value *v); /* v, its maker's reference in the current pool; accepts NULL */
-tine_value *tine_value_ref(
-    const tine_value *v); /* for the library: tine_ref is the user's, and noted in the pool */
-void tine_value_unref(const tine_value *v); /* tine_handle_unref */
-/* when the last reference is gone: for tine_handle_unref */
+/* v, its maker's reference now in the current pool; accepts NULL. */
+tine_value *tine_value_adopted(tine_value *v);
+/* For the library; tine_ref is for users, and notes the reference in the pool. Accept NULL. */
+tine_value *tine_value_ref(const tine_value *v);
+void tine_value_unref(const tine_value *v);
+/* The last reference is dropped: for tine_handle_unref. */
 void tine_value_free(tine_value *v);
-/* what tine_print prints, without the newline */
+/* What tine_print prints, without the newline. */
 void tine_value_write(FILE *to, const tine_value *v);
 
 /* A list or dict that takes the items' references over; keys (NULL: a list) are copied and
@@ -93,8 +93,8 @@ tine_value *tine_module_ref(tine_object id, const char *class_name, tine_object_
 /* A new handle on the same contents, marked as object `id` (what tine_put gives back). */
 tine_value *tine_value_as_object(const tine_value *v, tine_object id, tine_object_owner *owner);
 
-/* Calls fn for every future inside v, at any depth, in order. Stops at the first non-zero answer
- * and returns it. */
+/* Calls fn for every future inside v, at any depth, in order. Stops when fn returns other than 0,
+ * and returns that. */
 int tine_value_futures(const tine_value *v, int (*fn)(tine_future *f, void *ctx), void *ctx);
 /* v with every future in it replaced by result(f, ctx) (borrowed, never NULL); v itself,
  * referenced, when there is none. */

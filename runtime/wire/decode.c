@@ -1,6 +1,6 @@
-/* Frames to messages. The header is read field by field through the walker, then the body is checked
- * whole. Texts are used where they lie: the byte behind each is overwritten with a NUL once the
- * header has been read, so a frame is decoded once. */
+/* Frames to messages. The header is read field by field through the walker, then the body is
+ * checked whole. Texts are used where they lie: the byte behind each is overwritten with a NUL once
+ * the header has been read, so a frame is decoded once. */
 #include <stdlib.h>
 #include <string.h>
 

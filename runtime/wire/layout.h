@@ -5,8 +5,8 @@
 
 #include "runtime/wire/message.h"
 
-/* A letter for each field, in the header's order; their meaning stands in encode.c and decode.c. 'B',
- * where the body is, comes last. */
+/* A letter for each field, in the header's order; their meaning stands in encode.c and decode.c.
+ * 'B', where the body is, comes last. */
 typedef struct tine_layout {
     const char *fields;
     uint8_t entries; /* of the header's array: the type and the fields */

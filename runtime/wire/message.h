@@ -1,10 +1,10 @@
-/* Messages: what coordinator and workers say to each other, decoded.
+/* Messages between coordinator and workers, decoded.
  *
- * The state machines (scheduler.h here, executor.h in workers/) speak these structs and never see
- * bytes; wire.h turns them into frames and back. One flat struct serves all types: the comment of
- * each type names the fields that it uses; the rest is zero. Text and arrays are borrowed: valid
- * until the call that gave the message returns (scheduler, executor) or the decoded frame is freed
- * (wire). */
+ * The state machines (the scheduler, the executor) take and give these structs and never see bytes;
+ * wire.h turns them into frames and back. One flat struct serves all types: the comment of each
+ * type names the fields that it uses; the others are zero. Texts, arrays and the payload are
+ * borrowed: valid until the call that passes the message returns (scheduler, executor) or the
+ * decoded frame is freed (wire). */
 #ifndef TINE_RUNTIME_WIRE_MESSAGE_H
 #define TINE_RUNTIME_WIRE_MESSAGE_H
 
@@ -23,13 +23,13 @@ typedef enum tine_message_type {
     /* task, attempt, epoch, status, run_ns, seq, payload (the result) | text (status != 0). seq:
      * how many SUBMIT and OBJECT messages this attempt of the task has sent; a small DONE may
      * overtake large ones of these, and then waits for them at the coordinator. A worker that never
-     * submits or puts sends 0 */
+     * forks or puts sends 0 */
     TINE_MSG_DONE,
-    /* ids: tasks that wait for futures now and no longer count against the worker's credit */
+    /* ids: tasks that wait for futures now and do not count against the worker's credit any more */
     TINE_MSG_SUSPEND,
     /* seq, task (the parent), target, flags, payload (arguments): a fork made inside a task */
     TINE_MSG_SUBMIT,
-    TINE_MSG_FETCH,  /* object: wanted here */
+    TINE_MSG_FETCH,  /* object: the worker needs it */
     TINE_MSG_PONG,   /* seq, clock (worker's monotonic ns when answering) */
     TINE_MSG_EVENTS, /* payload: recorded trace events (see trace.h); answers TINE_MSG_TRACE */
     /* coordinator to worker */
@@ -39,25 +39,24 @@ typedef enum tine_message_type {
     TINE_MSG_TASK,   /* task, attempt, epoch, depth, flow, target, payload (arguments) */
     TINE_MSG_RESULT, /* seq, status, payload | text: answers TINE_MSG_SUBMIT */
     TINE_MSG_CREDIT, /* window: so many more nested forks may be submitted */
-    TINE_MSG_DROP,   /* ids: objects that nobody refers to any more */
+    TINE_MSG_DROP,   /* ids: objects without references */
     TINE_MSG_PING,   /* seq */
     TINE_MSG_TRACE,  /* flags: 0 stop recording, 1 start, 2 send what was recorded */
-    TINE_MSG_STOP,   /* end after what is running */
+    TINE_MSG_STOP,   /* end after the tasks that run */
     /* both ways */
-    /* object (from a worker: epoch << 40 | n << 1 | 1 for a module, n counting 1, 2, … all that it
-     * puts), task (worker: the task that made it), text (class, for a module), payload (the value,
-     * or the constructor's arguments), status: != 0 answers a FETCH of what is not there, text says
-     * why */
+    /* object (from a worker: epoch << 40 | n << 1 | 1 for a module, n counting its puts from 1),
+     * task (from a worker: the task that made it), text (class, for a module), payload (the value,
+     * or the constructor's arguments), status: != 0 answers a FETCH of an object that is not there,
+     * text says why */
     TINE_MSG_OBJECT,
     TINE_MSG_LAST_
 } tine_message_type;
 
-/* What is called: a function (name), or a method of a module (object != 0; class is its class's
- * name). */
+/* What is called: a function, or a method of a module. */
 typedef struct tine_target {
-    const char *name;   /* function's name, or class's name */
+    const char *name;   /* of the function, or of the module's class */
     const char *method; /* NULL for a function */
-    tine_object object; /* 0 for a function */
+    tine_object object; /* the module; 0 for a function */
 } tine_target;
 
 typedef struct tine_hello {
@@ -78,8 +77,7 @@ typedef struct tine_message {
     tine_error status;
     uint32_t attempt, epoch, depth, flags, window;
     uint64_t task, seq, run_ns, clock;
-    /* TASK: the arrow of this fork in the trace, tine_trace_flow(owner's epoch, its ticket or
-     * seq) */
+    /* TASK: joins fork and run in the trace: tine_trace_flow(owner's epoch, its ticket or seq) */
     uint64_t flow;
     tine_object object;
     tine_target target;

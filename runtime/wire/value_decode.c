@@ -1,6 +1,6 @@
-/* Payloads to values: the other half of value_encode.c. A body from a peer was checked whole when its
- * frame came; it is read through the same walker here, so that even one that was not cannot do
- * harm. */
+/* Payloads to values: the reverse of value_encode.c. A body from a peer is checked whole when its
+ * frame arrives; it is read through the same walker here, so that a body that was not checked can
+ * do no harm either. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,21 +14,21 @@ typedef struct decoding {
     char why[128];
 } decoding;
 
-static tine_value *make(decoding *c, int depth);
+static tine_value *decode_value(decoding *c, int depth);
 
-/* NULL of a walk that was refused: its reason becomes the error. */
-static tine_value *refused(decoding *c) {
+/* The walk was refused: its reason becomes the error. */
+static tine_value *decode_refused(decoding *c) {
     tine_error_set(TINE_EPROTO, "a payload is damaged: %s", c->why);
     return NULL;
 }
 
-static tine_value *make_tensor(decoding *c, const tine_token *t) {
+static tine_value *decode_tensor(decoding *c, const tine_token *t) {
     tine_wire_tensor s;
-    if (!tine_walk_tensor(&c->w, t, &s)) return refused(c);
+    if (!tine_walk_tensor(&c->w, t, &s)) return decode_refused(c);
     if (s.buffer >= tine_payload_tensors(c->payload) ||
         c->payload->buffers[s.buffer]->size != s.bytes) {
         tine_walk_refuse(&c->w, "a tensor does not fit its buffer");
-        return refused(c);
+        return decode_refused(c);
     }
     tine_buffer *b = c->payload->buffers[s.buffer];
     if ((uintptr_t)b->data % tine_dtype_size(s.dtype) == 0)
@@ -36,9 +36,9 @@ static tine_value *make_tensor(decoding *c, const tine_token *t) {
     return tine_tensor(s.dtype, s.rank, s.shape, b->data);
 }
 
-static tine_value *make_object(decoding *c, const tine_token *t) {
+static tine_value *decode_object(decoding *c, const tine_token *t) {
     tine_object id;
-    if (!tine_walk_object(&c->w, t, &id)) return refused(c);
+    if (!tine_walk_object(&c->w, t, &id)) return decode_refused(c);
     tine_value *v = c->decoder && c->decoder->value ? c->decoder->value(c->decoder->ctx, id) : NULL;
     if (!v)
         tine_error_set(TINE_EINVAL, "the put value %llu is not here any more",
@@ -46,11 +46,11 @@ static tine_value *make_object(decoding *c, const tine_token *t) {
     return v;
 }
 
-static tine_value *make_module(decoding *c, const tine_token *t) {
+static tine_value *decode_module(decoding *c, const tine_token *t) {
     tine_object id;
     const char *name;
     size_t n;
-    if (!tine_walk_module(&c->w, t, &id, &name, &n)) return refused(c);
+    if (!tine_walk_module(&c->w, t, &id, &name, &n)) return decode_refused(c);
     char *copy = strndup(name, n);
     if (!copy) {
         tine_error_set(TINE_ENOMEM, "no memory to decode a value");
@@ -61,39 +61,38 @@ static tine_value *make_module(decoding *c, const tine_token *t) {
     return v;
 }
 
-static tine_value *make_bytes(decoding *c, const tine_token *t) {
+static tine_value *decode_bytes(decoding *c, const tine_token *t) {
     uint32_t buffer;
-    if (!tine_walk_bytes(&c->w, t, &buffer)) return refused(c);
+    if (!tine_walk_bytes(&c->w, t, &buffer)) return decode_refused(c);
     if (buffer < tine_payload_tensors(c->payload))
         return tine_bytes_over(c->payload->buffers[buffer]);
     tine_walk_refuse(&c->w, "bytes lie in no buffer");
-    return refused(c);
+    return decode_refused(c);
 }
 
-static tine_value *make_ext(decoding *c, const tine_token *t) {
+static tine_value *decode_ext(decoding *c, const tine_token *t) {
     switch (t->ext) {
-    case TINE_EXT_TENSOR: return make_tensor(c, t);
-    case TINE_EXT_OBJECT: return make_object(c, t);
-    case TINE_EXT_MODULE: return make_module(c, t);
-    case TINE_EXT_BYTES: return make_bytes(c, t);
-    default: tine_walk_refuse(&c->w, "ext type %d is unknown", t->ext); return refused(c);
+    case TINE_EXT_TENSOR: return decode_tensor(c, t);
+    case TINE_EXT_OBJECT: return decode_object(c, t);
+    case TINE_EXT_MODULE: return decode_module(c, t);
+    case TINE_EXT_BYTES: return decode_bytes(c, t);
+    default: tine_walk_refuse(&c->w, "ext type %d is unknown", t->ext); return decode_refused(c);
     }
 }
 
-/* The items of an array, or the pairs of a map with keys that are the caller's to free. `n` grows
- * as they are made. */
-static tine_error make_items(decoding *c, int depth, size_t wanted, char **keys, tine_value **items,
-                             size_t *n) {
+/* The items of an array, or the pairs of a map, whose keys the caller frees. `n` counts them. */
+static tine_error decode_items(decoding *c, int depth, size_t wanted, char **keys,
+                               tine_value **items, size_t *n) {
     for (; *n < wanted; ++*n) {
         const char *text;
         size_t size;
         if (keys && !tine_walk_text(&c->w, "a key", false, &text, &size)) {
-            refused(c);
+            decode_refused(c);
             return TINE_EPROTO;
         }
         if (keys && !(keys[*n] = strndup(text, size)))
             return tine_error_set(TINE_ENOMEM, "no memory to decode a value");
-        if (!(items[*n] = make(c, depth))) {
+        if (!(items[*n] = decode_value(c, depth))) {
             if (keys) free(keys[*n]);
             return tine_last_error();
         }
@@ -101,7 +100,7 @@ static tine_error make_items(decoding *c, int depth, size_t wanted, char **keys,
     return TINE_OK;
 }
 
-static tine_value *make_container(decoding *c, const tine_token *t, int depth) {
+static tine_value *decode_container(decoding *c, const tine_token *t, int depth) {
     size_t made = 0;
     bool map = t->kind == TINE_TOKEN_MAP;
     tine_value **items = malloc((t->n + 1) * sizeof *items), *v = NULL;
@@ -112,7 +111,7 @@ static tine_value *make_container(decoding *c, const tine_token *t, int depth) {
     else if (!items || (map && !keys))
         e = tine_error_set(TINE_ENOMEM, "no memory to decode a value");
     else
-        e = make_items(c, depth + 1, t->n, keys, items, &made);
+        e = decode_items(c, depth + 1, t->n, keys, items, &made);
     if (e == TINE_OK)
         v = tine_container_new(map ? TINE_DICT : TINE_LIST, t->n, (const char *const *)keys, items);
     for (size_t i = 0; i < made; i++) {
@@ -124,9 +123,9 @@ static tine_value *make_container(decoding *c, const tine_token *t, int depth) {
     return v;
 }
 
-static tine_value *make(decoding *c, int depth) {
+static tine_value *decode_value(decoding *c, int depth) {
     tine_token t;
-    if (!tine_walk_next(&c->w, &t)) return refused(c);
+    if (!tine_walk_next(&c->w, &t)) return decode_refused(c);
     switch (t.kind) {
     case TINE_TOKEN_NIL: return tine_none();
     case TINE_TOKEN_BOOL: return tine_bool(t.b);
@@ -135,25 +134,25 @@ static tine_value *make(decoding *c, int depth) {
     case TINE_TOKEN_FLOAT: return tine_float(t.d);
     case TINE_TOKEN_STR: return tine_string_of((const char *)t.data, t.n);
     case TINE_TOKEN_BIN: return tine_bytes(t.data, t.n);
-    case TINE_TOKEN_EXT: return make_ext(c, &t);
-    default: return make_container(c, &t, depth);
+    case TINE_TOKEN_EXT: return decode_ext(c, &t);
+    default: return decode_container(c, &t, depth);
     }
 }
 
-static tine_pool *begin(decoding *c, tine_payload *p, const tine_decoder *d) {
+static tine_pool *decoding_begin(decoding *c, tine_payload *p, const tine_decoder *d) {
     tine_pool *pool = tine_current.pool;
     c->w = (tine_walk){
         .p = p->body, .end = p->body + p->body_size, .why = c->why, .why_size = sizeof c->why};
     c->payload = p;
     c->decoder = d;
-    tine_current.pool = NULL; /* what is made belongs to the caller */
+    tine_current.pool = NULL; /* the values are the caller's */
     return pool;
 }
 
 tine_error tine_payload_value(tine_payload *p, const tine_decoder *d, tine_value **out) {
     decoding c;
-    tine_pool *pool = begin(&c, p, d);
-    tine_value *v = make(&c, 0);
+    tine_pool *pool = decoding_begin(&c, p, d);
+    tine_value *v = decode_value(&c, 0);
     tine_current.pool = pool;
     if (!v) return tine_last_error();
     *out = v;
@@ -164,49 +163,51 @@ static tine_error decode_no_memory(void) {
     return tine_error_set(TINE_ENOMEM, "no memory to decode a call's arguments");
 }
 
-static tine_error make_positional(decoding *c, tine_arguments *a, size_t n) {
+static tine_error decode_positional(decoding *c, tine_arguments *a, size_t n) {
     while (n-- > 0) {
-        tine_value *v = make(c, 0);
+        tine_value *v = decode_value(c, 0);
         if (!v) return tine_last_error();
         tine_arguments_add(a, v);
     }
     return TINE_OK;
 }
 
-static tine_error make_named(decoding *c, tine_arguments *a, size_t n) {
+static tine_error decode_named(decoding *c, tine_arguments *a, size_t n) {
     while (n-- > 0) {
         const char *key;
         size_t size;
-        if (!tine_walk_text(&c->w, "a key", false, &key, &size)) return refused(c), TINE_EPROTO;
-        tine_value *v = make(c, 0);
+        if (!tine_walk_text(&c->w, "a key", false, &key, &size))
+            return decode_refused(c), TINE_EPROTO;
+        tine_value *v = decode_value(c, 0);
         if (!v) return tine_last_error();
         tine_arguments_add_named(a, key, size, v);
     }
     return TINE_OK;
 }
 
-static tine_error make_call(decoding *c, tine_arguments *a) {
+static tine_error decode_call(decoding *c, tine_arguments *a) {
     size_t n;
     tine_token t;
     if (!tine_walk_array(&c->w, "a call", 2, &n) ||
         !tine_walk_array(&c->w, "a call's arguments", TINE_WIRE_MAX_VALUES, &n))
-        return refused(c), TINE_EPROTO;
+        return decode_refused(c), TINE_EPROTO;
     if (!tine_arguments_reserve(a, n)) return decode_no_memory();
-    tine_error e = make_positional(c, a, n);
+    tine_error e = decode_positional(c, a, n);
     if (e != TINE_OK) return e;
-    if (!tine_walk_next(&c->w, &t) || t.kind != TINE_TOKEN_MAP) return refused(c), TINE_EPROTO;
+    if (!tine_walk_next(&c->w, &t) || t.kind != TINE_TOKEN_MAP)
+        return decode_refused(c), TINE_EPROTO;
     if (t.n == 0) return TINE_OK;
     /* the keys' texts are among the bytes that are left, their NULs where a text's length was */
     size_t left = (size_t)(c->w.end - c->w.p);
     if (!tine_arguments_reserve_named(a, t.n, left)) return decode_no_memory();
-    return make_named(c, a, t.n);
+    return decode_named(c, a, t.n);
 }
 
 tine_error tine_payload_call(tine_payload *p, const tine_decoder *d, tine_arguments *out) {
     decoding c;
-    tine_pool *pool = begin(&c, p, d);
+    tine_pool *pool = decoding_begin(&c, p, d);
     *out = (tine_arguments){0};
-    tine_error e = make_call(&c, out);
+    tine_error e = decode_call(&c, out);
     if (e != TINE_OK) tine_arguments_fini(out);
     tine_current.pool = pool;
     return e;

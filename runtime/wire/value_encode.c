@@ -11,15 +11,14 @@
 #include "runtime/wire/write.h"
 #include "transport/base/vector.h"
 
-/* Bytes from here on lie in a buffer beside the body, as tensors do: a body is copied, a buffer is
- * not. */
+/* Bytes from this size on are a buffer of their own, as tensors are, and are not copied. */
 enum { BYTES_BESIDE = 64 << 10 };
 /* For a body as it starts: a scalar call needs no more. */
 enum { FIRST_ROOM = 128 };
 /* A body leaves room in the header for the message's other fields. */
 enum { MOST_BODY = TINE_FRAME_MAX_HEADER - (1 << 20) };
-/* A tensor sent twice in one body is one buffer, if it is among the last so many: a longer search
- * would be quadratic. */
+/* A tensor that occurs twice in one body is one buffer, if it is among the last so many: a longer
+ * search would be quadratic. */
 enum { LOOK_BACK = 16 };
 
 typedef struct encoding {
@@ -47,8 +46,8 @@ bool tine_writer_grow(tine_writer *w, size_t n) {
     return true;
 }
 
-/* `b`'s reference is taken over, also on failure. */
-static tine_error add_buffer(encoding *c, tine_buffer *b, size_t *index) {
+/* Takes over the reference on b, also on failure. */
+static tine_error encoding_add_buffer(encoding *c, tine_buffer *b, size_t *index) {
     if (!b) return tine_error_set(TINE_ENOMEM, "no memory to encode a tensor");
     for (size_t i = c->n_buffers > LOOK_BACK ? c->n_buffers - LOOK_BACK : 0; i < c->n_buffers;
          i++) {
@@ -75,8 +74,9 @@ static tine_error add_buffer(encoding *c, tine_buffer *b, size_t *index) {
     return TINE_OK;
 }
 
-/* An ext holds one array of numbers, perhaps with a text at its end. */
-static void put_ext(encoding *c, int8_t type, const uint64_t *numbers, size_t n, const char *text) {
+/* An ext holds an array of numbers, which may end with a text. */
+static void encode_ext(encoding *c, int8_t type, const uint64_t *numbers, size_t n,
+                       const char *text) {
     uint8_t head[128]; /* an array of at most ten numbers, and the head of a text */
     size_t text_size = text ? strlen(text) : 0;
     tine_writer in = {.p = head, .end = head + sizeof head};
@@ -104,13 +104,13 @@ static tine_buffer *tensor_buffer(const tine_value *v) {
     return part;
 }
 
-static tine_error put_tensor(encoding *c, const tine_value *v) {
+static tine_error encode_tensor(encoding *c, const tine_value *v) {
     size_t index;
-    tine_error e = add_buffer(c, tensor_buffer(v), &index);
+    tine_error e = encoding_add_buffer(c, tensor_buffer(v), &index);
     if (e) return e;
     uint64_t numbers[2 + TINE_MAX_RANK] = {v->tensor.dtype, index};
     for (int i = 0; i < v->tensor.rank; i++) numbers[2 + i] = (uint64_t)v->tensor.shape[i];
-    put_ext(c, TINE_EXT_TENSOR, numbers, 2 + (size_t)v->tensor.rank, NULL);
+    encode_ext(c, TINE_EXT_TENSOR, numbers, 2 + (size_t)v->tensor.rank, NULL);
     return TINE_OK;
 }
 
@@ -119,9 +119,9 @@ static void release_value(void *data, size_t size, void *ctx) {
     tine_value_unref(ctx);
 }
 
-/* Large bytes: their value, or the one whose contents they share, is held; never an object's
- * handle, whose owner would be told from inside a transport when it goes. */
-static tine_error put_bytes_beside(encoding *c, const tine_value *v) {
+/* The buffer holds a reference on the value, or on the one whose contents it shares; never on an
+ * object's handle, whose owner would be called from inside a transport. */
+static tine_error encode_bytes_beside(encoding *c, const tine_value *v) {
     const tine_value *root = v->bytes.base ? v->bytes.base : v;
     tine_buffer *b = root->bytes.buffer ? tine_buffer_ref(root->bytes.buffer) : NULL;
     size_t index;
@@ -129,48 +129,48 @@ static tine_error put_bytes_beside(encoding *c, const tine_value *v) {
         b = tine_buffer_wrap(v->bytes.data, v->bytes.size, release_value, (void *)root);
         if (b) tine_value_ref(root);
     }
-    tine_error e = add_buffer(c, b, &index);
+    tine_error e = encoding_add_buffer(c, b, &index);
     if (e) return e;
-    put_ext(c, TINE_EXT_BYTES, (const uint64_t[]){index}, 1, NULL);
+    encode_ext(c, TINE_EXT_BYTES, (const uint64_t[]){index}, 1, NULL);
     return TINE_OK;
 }
 
-static tine_error put_value(encoding *c, const tine_value *v);
+static tine_error encode_value(encoding *c, const tine_value *v);
 
-static tine_error put_items(encoding *c, const tine_value *v) {
+static tine_error encode_items(encoding *c, const tine_value *v) {
     if (v->kind == TINE_LIST)
         tine_pack_array(&c->w, v->list.n);
     else
         tine_pack_map(&c->w, v->list.n);
     for (size_t i = 0; i < v->list.n; i++) {
         if (v->kind == TINE_DICT) tine_pack_text(&c->w, v->list.keys[i], strlen(v->list.keys[i]));
-        tine_error e = put_value(c, v->list.items[i]);
+        tine_error e = encode_value(c, v->list.items[i]);
         if (e) return e;
     }
     return TINE_OK;
 }
 
-static tine_error put_reference(encoding *c, const tine_value *v) {
+static tine_error encode_reference(encoding *c, const tine_value *v) {
     bool module = v->kind == TINE_MODULE_REF;
     if (!tine_refs_add(&c->refs, v->object)) return encode_no_memory();
-    put_ext(c, module ? TINE_EXT_MODULE : TINE_EXT_OBJECT, &v->object, 1,
-            module ? v->bytes.data : NULL);
+    encode_ext(c, module ? TINE_EXT_MODULE : TINE_EXT_OBJECT, &v->object, 1,
+               module ? v->bytes.data : NULL);
     return TINE_OK;
 }
 
-static bool by_reference(const encoding *c, const tine_value *v) {
+static bool goes_by_reference(const encoding *c, const tine_value *v) {
     if (v->kind == TINE_MODULE_REF) return true;
     if (!v->object) return false;
     return !c->encoder || !c->encoder->by_reference ||
            c->encoder->by_reference(c->encoder->ctx, v->object);
 }
 
-static tine_error put_value(encoding *c, const tine_value *v) {
+static tine_error encode_value(encoding *c, const tine_value *v) {
     tine_writer *w = &c->w;
     if (++c->values > TINE_WIRE_MAX_VALUES)
         return tine_error_set(TINE_EINVAL, "one message holds at most %d values; use a tensor",
                               TINE_WIRE_MAX_VALUES);
-    if (by_reference(c, v)) return put_reference(c, v);
+    if (goes_by_reference(c, v)) return encode_reference(c, v);
     switch (v->kind) {
     case TINE_NONE: tine_pack_nil(w); break;
     case TINE_BOOL: v->b ? tine_pack_true(w) : tine_pack_false(w); break;
@@ -178,13 +178,13 @@ static tine_error put_value(encoding *c, const tine_value *v) {
     case TINE_FLOAT: tine_pack_double(w, v->d); break;
     case TINE_STRING: tine_pack_text(w, v->bytes.data, v->bytes.size); break;
     case TINE_BYTES:
-        if (v->bytes.size >= BYTES_BESIDE) return put_bytes_beside(c, v);
+        if (v->bytes.size >= BYTES_BESIDE) return encode_bytes_beside(c, v);
         tine_pack_bin(w, v->bytes.size);
         if (v->bytes.size) tine_pack_bin_body(w, v->bytes.data, v->bytes.size);
         break;
-    case TINE_TENSOR: return put_tensor(c, v);
+    case TINE_TENSOR: return encode_tensor(c, v);
     case TINE_LIST:
-    case TINE_DICT: return put_items(c, v);
+    case TINE_DICT: return encode_items(c, v);
     default:
         return tine_error_set(TINE_EINVAL, "a %s that is not resolved cannot be sent",
                               tine_kind_name(v->kind));
@@ -192,7 +192,7 @@ static tine_error put_value(encoding *c, const tine_value *v) {
     return TINE_OK;
 }
 
-static bool begin(encoding *c, const tine_encoder *e) {
+static bool encoding_begin(encoding *c, const tine_encoder *e) {
     tine_frame *f = tine_frame_new_body(FIRST_ROOM, 0, 0);
     if (!f) return false;
     c->w = (tine_writer){.p = f->body, .end = f->body + FIRST_ROOM, .frame = f};
@@ -204,7 +204,7 @@ static bool begin(encoding *c, const tine_encoder *e) {
     return true;
 }
 
-static tine_error check_limits(encoding *c, size_t size) {
+static tine_error encoding_check_limits(encoding *c, size_t size) {
     if (c->w.failed) return encode_no_memory();
     if (c->refs.n > TINE_WIRE_MAX_LIST)
         return tine_error_set(TINE_EINVAL, "one message mentions at most %d objects",
@@ -217,11 +217,11 @@ static tine_error check_limits(encoding *c, size_t size) {
 }
 
 /* The frame with its final sizes; buffers and refs move into it. */
-static tine_error complete_payload(encoding *c, uint8_t kind, tine_payload **out) {
+static tine_error encoding_complete(encoding *c, uint8_t kind, tine_payload **out) {
     tine_frame *f = c->w.frame;
     size_t size = (size_t)(c->w.p - f->body), room = (size_t)(c->w.end - f->body);
     tine_refs_sort(&c->refs);
-    tine_error e = check_limits(c, size);
+    tine_error e = encoding_check_limits(c, size);
     if (e) return e;
     f = tine_frame_resize(f, room, size, c->n_buffers, c->refs.n);
     if (!f) return encode_no_memory();
@@ -234,8 +234,8 @@ static tine_error complete_payload(encoding *c, uint8_t kind, tine_payload **out
     return TINE_OK;
 }
 
-static tine_error finish(encoding *c, tine_error e, uint8_t kind, tine_payload **out) {
-    if (e == TINE_OK) e = complete_payload(c, kind, out);
+static tine_error encoding_finish(encoding *c, tine_error e, uint8_t kind, tine_payload **out) {
+    if (e == TINE_OK) e = encoding_complete(c, kind, out);
     for (size_t i = 0; i < c->n_buffers; i++) tine_buffer_unref(c->buffers[i]);
     if (c->buffers != c->few_buffers) free(c->buffers);
     tine_refs_fini(&c->refs);
@@ -245,23 +245,23 @@ static tine_error finish(encoding *c, tine_error e, uint8_t kind, tine_payload *
 
 tine_error tine_payload_of_value(const tine_value *v, const tine_encoder *e, tine_payload **out) {
     encoding c;
-    if (!begin(&c, e)) return encode_no_memory();
-    return finish(&c, put_value(&c, v), TINE_CHECKED_VALUE, out);
+    if (!encoding_begin(&c, e)) return encode_no_memory();
+    return encoding_finish(&c, encode_value(&c, v), TINE_CHECKED_VALUE, out);
 }
 
 tine_error tine_payload_of_call(const tine_arguments *a, const tine_encoder *encoder,
                                 tine_payload **out) {
     encoding c;
     tine_error e = TINE_OK;
-    if (!begin(&c, encoder)) return encode_no_memory();
+    if (!encoding_begin(&c, encoder)) return encode_no_memory();
     tine_pack_array(&c.w, 2);
     tine_pack_array(&c.w, a->n_positional);
     for (size_t i = 0; i < a->n_positional && e == TINE_OK; i++)
-        e = put_value(&c, a->positional[i]);
+        e = encode_value(&c, a->positional[i]);
     tine_pack_map(&c.w, a->n_named);
     for (size_t i = 0; i < a->n_named && e == TINE_OK; i++) {
         tine_pack_text(&c.w, a->keys[i], strlen(a->keys[i]));
-        e = put_value(&c, a->named[i]);
+        e = encode_value(&c, a->named[i]);
     }
-    return finish(&c, e, TINE_CHECKED_CALL, out);
+    return encoding_finish(&c, e, TINE_CHECKED_CALL, out);
 }

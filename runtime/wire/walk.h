@@ -1,8 +1,8 @@
-/* The walker: msgpack read token by token from bytes that may hold anything. It never reads past the
- * end, and the count of an array or a map is at most the bytes that are left (an item takes one at
- * least), so an allocation by such a count stays in proportion to what was received. (msgpack-c's own
- * unpacker believes the count: `dd ff 00 00 00` asks it for 96 GB.) It is the only reader: what is
- * checked and what is decoded cannot differ. */
+/* The walker: msgpack read token by token from bytes that may hold anything. It never reads past
+ * the end, and the count of an array or a map is at most the bytes that are left (an item takes one
+ * at least), so an allocation by such a count stays in proportion to what was received.
+ * (msgpack-c's own unpacker believes the count: `dd ff 00 00 00` asks it for 96 GB.) It is the only
+ * reader: what is checked and what is decoded cannot differ. */
 #ifndef TINE_RUNTIME_WIRE_WALK_H
 #define TINE_RUNTIME_WIRE_WALK_H
 
@@ -55,8 +55,8 @@ typedef struct tine_walk {
     bool refused;
 } tine_walk;
 
-/* These give false when the bytes are something else: why says so, and every later step gives false,
- * too. `what` names what is read, for that sentence. */
+/* These give false when the bytes are something else: why says so, and every later step gives
+ * false, too. `what` names what is read, for that sentence. */
 bool tine_walk_next(tine_walk *w, tine_token *out);
 bool tine_walk_int(tine_walk *w, const char *what, int64_t *out);
 /* UTF-8 without NULs; may_be_nil: nil gives NULL. */

@@ -22,9 +22,9 @@ typedef struct tine_decoded {
     uint64_t few_ids[8];
     void *memory; /* names of HELLO, or more than a few ids; NULL as a rule */
 } tine_decoded;
-/* EPROTO with a reason in `why`; ENOMEM. The message's payload is `f` itself: whoever keeps it takes
- * a reference. Its body is checked here, so that decoding it later cannot meet anything but a lack
- * of memory or an unknown object. A frame is decoded once. */
+/* EPROTO with a reason in `why`; ENOMEM. The message's payload is `f` itself: whoever keeps it
+ * takes a reference. Its body is checked here, so that decoding it later cannot meet anything but a
+ * lack of memory or an unknown object. A frame is decoded once. */
 tine_error tine_wire_decode(tine_frame *f, tine_decoded *out, char *why, size_t why_size);
 void tine_decoded_fini(tine_decoded *d); /* accepts a zeroed one */
 

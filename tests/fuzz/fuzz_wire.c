@@ -2,9 +2,9 @@
  * values, encoded again, and then says the same; its payload can be relayed in the frame that it
  * came in.
  *
- * The input is a frame. The first byte: bits 0 and 1 say how many buffers, bit 2 whether the last of
- * them has its bytes from the end of the input. Then comes one byte for each buffer's size; the rest
- * is the header. */
+ * The input is a frame. The first byte: bits 0 and 1 say how many buffers, bit 2 whether the last
+ * of them has its bytes from the end of the input. Then comes one byte for each buffer's size; the
+ * rest is the header. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -118,7 +118,7 @@ test(failures_say_what_happened) {
     expect_error(run("call_tensor", &r, 1), TINE_EINVAL,
                  "call_tensor(): argument 'x' must be tensor, not int");
     expect_error(run("call_past", &r, 1), TINE_EINVAL,
-                 "call_past() has 1 parameters: tine_arg cannot give number 1 (from 0)");
+                 "call_past() has 1 parameters; tine_arg was asked for number 1, counted from 0");
     tine_release(x);
 }
 
