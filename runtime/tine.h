@@ -567,7 +567,8 @@ TINE_API void tine_release_future_(const tine_future *f);
  * that a task is sent as a name and its arguments.
  *
  * PARAMETERS are written as in Python: "x, dim=0", "*tensors", "x, *, keep=false". A default is a
- * number, true, false, none or a 'string'.
+ * number, true, false, none or a 'string'. A parameter can have up to three other names for its
+ * keyword: "input|x, dim|axis=0".
  * @{ */
 
 /** What is registered: computes the result of one call.

@@ -52,6 +52,24 @@ static tine_value *parse_default(const char **p) {
     return parse_number(word);
 }
 
+/* "|alias" and so on, behind a name. */
+static bool parse_aliases(tine_parameter *made, const char **p) {
+    while (**p == '|') {
+        ++*p;
+        char **to = &made->aliases[made->n_aliases];
+        if (made->n_aliases == TINE_ALIASES || !(*to = parse_identifier(p))) return false;
+        made->n_aliases++;
+    }
+    return true;
+}
+
+static bool is_named(const tine_parameter *p, const char *key) {
+    if (strcmp(p->name, key) == 0) return true;
+    for (size_t i = 0; i < p->n_aliases; i++)
+        if (strcmp(p->aliases[i], key) == 0) return true;
+    return false;
+}
+
 struct parser {
     tine_signature *s;
     bool after_star, after_default;
@@ -60,7 +78,7 @@ struct parser {
 
 static bool has_parameter(const tine_signature *s, const char *name) {
     for (size_t i = 0; i < s->n; i++)
-        if (strcmp(s->parameters[i].name, name) == 0) return true;
+        if (is_named(&s->parameters[i], name)) return true;
     return false;
 }
 
@@ -79,8 +97,12 @@ static bool parse_parameter(struct parser *q, const char **p) {
     if (!name) return q->wrong = "a name is missing", false;
     tine_parameter *made = &s->parameters[s->n];
     bool twice = has_parameter(s, name);
-    *made = (tine_parameter){name, TINE_PARAMETER_ANY, NULL};
+    *made = (tine_parameter){.name = name};
+    bool good = parse_aliases(made, p);
+    for (size_t i = 0; i < made->n_aliases; i++)
+        twice = twice || has_parameter(s, made->aliases[i]);
     s->n++;
+    if (!good) return q->wrong = "an alias is missing, or there are more than 3", false;
     if (twice) return q->wrong = "a name is used twice", false;
     if (stars) {
         made->kind = stars == 1 ? TINE_PARAMETER_REST : TINE_PARAMETER_REST_NAMED;
@@ -133,6 +155,7 @@ tine_signature *tine_signature_parse(const char *text, char *why, size_t why_siz
 void tine_signature_free(tine_signature *s) {
     for (size_t i = 0; s && i < s->n; i++) {
         free(s->parameters[i].name);
+        for (size_t k = 0; k < s->parameters[i].n_aliases; k++) free(s->parameters[i].aliases[k]);
         tine_value_unref(s->parameters[i].fallback);
     }
     free(s);
@@ -173,8 +196,7 @@ static tine_error refuse_missing(const tine_signature *s, const char *name, tine
 
 static size_t find_parameter(const tine_signature *s, const char *key) {
     for (size_t i = 0; i < s->n; i++)
-        if (s->parameters[i].kind <= TINE_PARAMETER_KEYWORD &&
-            strcmp(s->parameters[i].name, key) == 0)
+        if (s->parameters[i].kind <= TINE_PARAMETER_KEYWORD && is_named(&s->parameters[i], key))
             return i;
     return s->n;
 }

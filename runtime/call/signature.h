@@ -12,8 +12,12 @@ enum tine_parameter_kind {
     TINE_PARAMETER_REST_NAMED /* "**options": a dict of the remaining keyword arguments */
 };
 
+enum { TINE_ALIASES = 3 };
+
 typedef struct tine_parameter {
     char *name;
+    char *aliases[TINE_ALIASES]; /* "input|x|a": other names for a keyword argument */
+    size_t n_aliases;
     enum tine_parameter_kind kind;
     tine_value *fallback; /* its default; NULL: required, if ANY or KEYWORD */
 } tine_parameter;

@@ -18,6 +18,10 @@ void *tine_arg_fail(tine_task *task, size_t i, const char *format, ...) {
     return NULL;
 }
 
+bool tine_arg_given(tine_task *task, size_t i) {
+    return tine_arg(task, i) != task->callable->signature->parameters[i].fallback;
+}
+
 bool tine_dtype_floating(tine_dtype t) { return t == TINE_F32 || t == TINE_F64 || t == TINE_BF16; }
 
 tine_dtype tine_dtype_parse(const char *name) {
@@ -35,6 +39,10 @@ tine_dtype tine_arg_dtype(tine_task *task, size_t i) {
     if (name && !t)
         tine_arg_fail(task, i, "be a dtype (f32, f64, bf16, i64, i32 or u8), not '%s'", name);
     return t;
+}
+
+tine_dtype tine_arg_dtype_or(tine_task *task, size_t i, tine_dtype fallback) {
+    return tine_arg(task, i)->kind == TINE_NONE ? fallback : tine_arg_dtype(task, i);
 }
 
 const tine_value *tine_arg_module(tine_task *task, size_t i) {

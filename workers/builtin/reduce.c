@@ -11,7 +11,8 @@ enum { BLOCK = 512, LANES = 32 };
 typedef struct reduction {
     const tine_value *x;
     int64_t outer, n, inner;
-    double scale; /* divides the sum; 1 for a sum */
+    double scale;   /* divides the sum; 1 for a sum */
+    tine_dtype out; /* of the result, where x holds floats */
 } reduction;
 
 /* Adds `rows` runs of `width` elements, `stride` apart, element by element to sums. There is one
@@ -58,7 +59,7 @@ static void reduce_run(const reduction *r, int64_t o, void *data) {
     add_rows(r->x, base + rows * LANES, 1, r->n % LANES, 0, sums);
     for (int width = LANES / 2; width > 0; width /= 2)
         for (int j = 0; j < width; j++) sums[j] += sums[j + width];
-    store(r->x->tensor.dtype, data, o, 1, sums, r->scale);
+    store(r->out, data, o, 1, sums, r->scale);
 }
 
 static void reduce_floats(const reduction *r, void *data) {
@@ -71,7 +72,7 @@ static void reduce_floats(const reduction *r, void *data) {
             double sums[BLOCK] = {0};
             int64_t width = r->inner - j < BLOCK ? r->inner - j : BLOCK;
             add_rows(r->x, o * r->n * r->inner + j, r->n, width, r->inner, sums);
-            store(r->x->tensor.dtype, data, o * r->inner + j, width, sums, r->scale);
+            store(r->out, data, o * r->inner + j, width, sums, r->scale);
         }
     }
 }
@@ -87,16 +88,15 @@ static void reduce_ints(const reduction *r, int64_t *out) {
 }
 
 /* One dimension, or with `whole` all at once. The result keeps them, with size 1; squeeze drops
- * them. */
-static tine_value *reduce(const tine_value *x, int dim, bool whole, double scale) {
+ * them. Floats give a result of the dtype `t`, ints an int64. */
+static tine_value *reduce(const tine_value *x, int dim, bool whole, double scale, tine_dtype t) {
     int64_t shape[TINE_MAX_RANK];
-    reduction r = {.x = x, .outer = 1, .n = x->tensor.elements, .inner = 1, .scale = scale};
+    reduction r = {x, .outer = 1, .n = x->tensor.elements, .inner = 1, .scale = scale, .out = t};
     void *data;
     bool floating = tine_dtype_floating(x->tensor.dtype);
     if (!whole) tine_split_at(x, dim, &r.outer, &r.n, &r.inner);
     for (int i = 0; i < x->tensor.rank; i++) shape[i] = whole || i == dim ? 1 : x->tensor.shape[i];
-    tine_value *out =
-        tine_tensor_new(floating ? x->tensor.dtype : TINE_I64, x->tensor.rank, shape, &data);
+    tine_value *out = tine_tensor_new(floating ? t : TINE_I64, x->tensor.rank, shape, &data);
     if (!out) return NULL;
     if (floating)
         reduce_floats(&r, data);
@@ -105,7 +105,7 @@ static tine_value *reduce(const tine_value *x, int dim, bool whole, double scale
     return out;
 }
 
-static tine_value *squeeze(tine_value *x, const bool *gone) {
+static tine_value *squeeze(const tine_value *x, const bool *gone) {
     int64_t shape[TINE_MAX_RANK];
     int rank = 0;
     for (int i = 0; i < x->tensor.rank; i++)
@@ -113,38 +113,61 @@ static tine_value *squeeze(tine_value *x, const bool *gone) {
     return tine_tensor_over(x->tensor.dtype, rank, shape, x->tensor.buffer, 0);
 }
 
-/* "x, dim=none, keepdim=false": dim an int, a list of ints, or none for all. */
-static tine_value *reduce_task(tine_task *task, bool mean) {
-    const tine_value *x = tine_arg_tensor(task, 0, 0, -1), *dim = tine_arg(task, 1);
-    int64_t dims[TINE_MAX_RANK], n = 1;
-    bool gone[TINE_MAX_RANK] = {false};
+/* Argument 1, an int, a list of ints, or none or an empty list for all: which dimensions go, and
+ * how many elements become one. -1: the task has failed. */
+static int reduced_dims(tine_task *task, const tine_value *x, bool *gone, int64_t *elements) {
+    int64_t dims[TINE_MAX_RANK];
     int count = 0;
-    if (!x) return NULL;
-    if (mean && !tine_dtype_floating(x->tensor.dtype))
-        return tine_arg_fail(task, 0, "be of a floating-point dtype, not %s",
-                             tine_dtype_name(x->tensor.dtype));
-    if (dim->kind != TINE_NONE && (count = tine_arg_ints(task, 1, dims, TINE_MAX_RANK)) < 0)
-        return NULL;
-    bool keep = tine_as_bool(tine_arg(task, 2)), whole = count == 0;
+    if (tine_arg(task, 1)->kind != TINE_NONE &&
+        (count = tine_arg_ints(task, 1, dims, TINE_MAX_RANK)) < 0)
+        return -1;
     for (int i = 0; i < count; i++) {
         int d = tine_dim_of(task, dims[i], x->tensor.rank);
-        if (d < 0) return NULL;
-        if (!tine_dim_mark(task, d, gone)) return NULL;
+        if (d < 0 || !tine_dim_mark(task, d, gone)) return -1;
     }
+    *elements = 1;
     for (int i = 0; i < x->tensor.rank; i++) {
-        if (whole) gone[i] = true;
-        if (gone[i]) n *= x->tensor.shape[i];
+        if (count == 0) gone[i] = true;
+        if (gone[i]) *elements *= x->tensor.shape[i];
     }
-    double scale = mean ? (double)n : 1;
-    if (whole || x->tensor.rank == 0) {
-        tine_value *r = reduce(x, 0, true, scale);
-        return !r || keep ? r : squeeze(r, gone);
-    }
-    tine_value *r = (tine_value *)x;
-    for (int d = x->tensor.rank - 1; d >= 0 && r; d--)
-        if (gone[d] && !(r = reduce(r, d, false, --count == 0 ? scale : 1))) return NULL;
-    return keep ? r : squeeze(r, gone);
+    return count;
 }
 
-TINE_REPEATABLE_FUNCTION(sum, "x, dim=none, keepdim=false") { return reduce_task(task, false); }
-TINE_REPEATABLE_FUNCTION(mean, "x, dim=none, keepdim=false") { return reduce_task(task, true); }
+/* The dimensions one by one, in double precision until the last. */
+static const tine_value *reduce_dims(const tine_value *x, const bool *gone, int count, double scale,
+                                     tine_dtype t) {
+    if (count == 0 || x->tensor.rank == 0) return reduce(x, 0, true, scale, t);
+    for (int d = x->tensor.rank - 1; d >= 0 && x; d--)
+        if (gone[d]) {
+            count--;
+            x = reduce(x, d, false, count ? 1 : scale, count ? TINE_F64 : t);
+        }
+    return x;
+}
+
+static tine_value *reduce_task(tine_task *task, bool mean) {
+    const tine_value *x = tine_arg_tensor(task, 0, 0, -1), *keep = tine_arg(task, 2);
+    bool gone[TINE_MAX_RANK] = {false};
+    int64_t elements;
+    if (!x) return NULL;
+    bool given = tine_arg(task, 3)->kind != TINE_NONE, ints = !tine_dtype_floating(x->tensor.dtype);
+    tine_dtype t = tine_arg_dtype_or(task, 3, !mean && ints ? TINE_I64 : x->tensor.dtype);
+    if (!t) return NULL;
+    if (mean && !tine_dtype_floating(t))
+        return tine_arg_fail(task, given ? 3 : 0, "be of a floating-point dtype, not %s",
+                             tine_dtype_name(t));
+    if (keep->kind != TINE_BOOL)
+        return tine_arg_fail(task, 2, "be bool, not %s", tine_kind_name(keep->kind));
+    int count = reduced_dims(task, x, gone, &elements);
+    if (count < 0) return NULL;
+    /* PyTorch converts before it adds, but computes a mean in bf16 from float32. */
+    tine_dtype first = mean && t == TINE_BF16 ? TINE_F32 : t;
+    if (given && !(x = tine_converted(x, first))) return NULL;
+    x = reduce_dims(x, gone, count, mean ? (double)elements : 1, t);
+    if (!x || !(x = tine_converted(x, t))) return NULL;
+    return keep->b ? (tine_value *)x : squeeze(x, gone);
+}
+
+#define REDUCED TINE_INPUT ", " TINE_DIM "=none, keepdim|keepdims=false, *, dtype=none"
+TINE_REPEATABLE_FUNCTION(sum, REDUCED) { return reduce_task(task, false); }
+TINE_REPEATABLE_FUNCTION(mean, REDUCED) { return reduce_task(task, true); }

@@ -5,25 +5,28 @@
 
 #include "workers/builtin/builtin.h"
 
-static bool all_tensors(tine_task *task, tine_value *const *v, size_t n) {
-    if (n == 0) {
-        tine_arg_fail(task, 0, "hold at least one tensor");
-        return false;
+/* Argument `i` or the list in it: its tensors, all of the widest dtype among them. NULL: the task
+ * has failed. */
+static const tine_value *tensors_promoted(tine_task *task, size_t i, const tine_value *list) {
+    size_t n = list->list.n, same = 0;
+    tine_dtype t = 0;
+    if (n == 0) return tine_arg_fail(task, i, "hold at least one tensor");
+    for (size_t k = 0; k < n; k++) {
+        const tine_value *v = list->list.items[k];
+        if (v->kind != TINE_TENSOR)
+            return tine_arg_fail(task, i, "hold tensors, but item %zu is %s", k,
+                                 tine_kind_name(v->kind));
+        same += v->tensor.dtype == list->list.items[0]->tensor.dtype;
+        t = k ? tine_dtype_wider(t, v->tensor.dtype) : v->tensor.dtype;
     }
-    for (size_t i = 0; i < n; i++) {
-        if (v[i]->kind != TINE_TENSOR) {
-            tine_arg_fail(task, 0, "hold tensors, but item %zu is %s", i,
-                          tine_kind_name(v[i]->kind));
-            return false;
-        }
-        if (v[i]->tensor.dtype != v[0]->tensor.dtype) {
-            tine_arg_fail(task, 0, "hold tensors of one dtype, but item 0 is %s and item %zu is %s",
-                          tine_dtype_name(v[0]->tensor.dtype), i,
-                          tine_dtype_name(v[i]->tensor.dtype));
-            return false;
-        }
-    }
-    return true;
+    if (same == n) return list;
+    tine_value **items = malloc(n * sizeof *items), *out = NULL;
+    if (!items) return tine_arg_fail(task, i, "fit into memory");
+    size_t k = 0;
+    while (k < n && (items[k] = (tine_value *)tine_converted(list->list.items[k], t))) k++;
+    if (k == n) out = tine_list_of(items, n);
+    free(items);
+    return out;
 }
 
 /* "[2, 3]" */
@@ -48,17 +51,19 @@ static void interleave(uint8_t *to, tine_value *const *v, size_t n, int64_t oute
         }
 }
 
-static tine_value *stack_tensors(tine_task *task, tine_value *const *v, size_t n, int64_t at) {
+static tine_value *stack_tensors(tine_task *task, const tine_value *list, int64_t at) {
     int64_t shape[TINE_MAX_RANK + 1], outer = 1, inner = 1;
     char a[TINE_MAX_RANK * 22], b[TINE_MAX_RANK * 22];
     void *data;
-    if (!all_tensors(task, v, n)) return NULL;
+    if (!(list = tensors_promoted(task, 1, list))) return NULL;
+    tine_value *const *v = list->list.items;
+    size_t n = list->list.n;
     int rank = v[0]->tensor.rank, dim = tine_dim_of(task, at, rank + 1);
     if (dim < 0) return NULL;
     for (size_t i = 1; i < n; i++)
         if (v[i]->tensor.rank != rank ||
             memcmp(v[i]->tensor.shape, v[0]->tensor.shape, sizeof v[0]->tensor.shape) != 0)
-            return tine_arg_fail(task, 0,
+            return tine_arg_fail(task, 1,
                                  "hold tensors of one shape, but item 0 is %s and item %zu is %s",
                                  shape_text(v[0], a), i, shape_text(v[i], b));
     for (int i = 0; i <= rank; i++)
@@ -71,18 +76,26 @@ static tine_value *stack_tensors(tine_task *task, tine_value *const *v, size_t n
 }
 
 /* torch.stack(tensors, dim=0), and stack(a, b, …, dim=0) beside it. */
-TINE_REPEATABLE_FUNCTION(stack, "*tensors, dim=0") {
-    const tine_value *v = tine_arg(task, 0);
-    int64_t dim = tine_arg_int(task, 1);
-    if (v->list.n > 0 && v->list.items[0]->kind == TINE_LIST) {
-        if (v->list.n > 2)
-            return tine_arg_fail(task, 0, "be tensors, or one list of tensors and dim");
-        if (v->list.n == 2 && v->list.items[1]->kind != TINE_INT)
-            return tine_arg_fail(task, 0, "be tensors, or one list of tensors and dim, an int");
+TINE_REPEATABLE_FUNCTION(stack, "*inputs, tensors=none, " TINE_DIM "=0") {
+    const tine_value *v = tine_arg(task, 0), *tensors = tine_arg(task, 1);
+    int64_t dim = tine_arg_int(task, 2);
+    bool listed = v->list.n > 0 && v->list.items[0]->kind == TINE_LIST;
+    if (tine_arg_given(task, 1)) {
+        if (v->list.n > 0)
+            return tine_fail(task, "stack() got multiple values for argument 'tensors'");
+        if (tensors->kind != TINE_LIST)
+            return tine_arg_fail(task, 1, "be a list of tensors, not %s",
+                                 tine_kind_name(tensors->kind));
+        v = tensors;
+    } else if (listed) {
+        if (v->list.n > 2 || (v->list.n == 2 && v->list.items[1]->kind != TINE_INT))
+            return tine_arg_fail(task, 1, "be tensors, or one list of tensors and dim, an int");
+        if (v->list.n == 2 && tine_arg_given(task, 2))
+            return tine_fail(task, "stack() got multiple values for argument 'dim'");
         if (v->list.n == 2) dim = tine_as_int(v->list.items[1]);
         v = v->list.items[0];
     }
-    return task->failed ? NULL : stack_tensors(task, v->list.items, v->list.n, dim);
+    return task->failed ? NULL : stack_tensors(task, v, dim);
 }
 
 static bool is_legacy_empty(const tine_value *t) {
@@ -117,10 +130,12 @@ static bool cat_shape(tine_task *task, tine_value *const *v, size_t n, int dim,
     return true;
 }
 
-static tine_value *cat_tensors(tine_task *task, tine_value *const *v, size_t n, int64_t at) {
+static tine_value *cat_tensors(tine_task *task, const tine_value *list, int64_t at) {
     int64_t shape[TINE_MAX_RANK], outer = 1, inner = 1;
     void *data;
-    if (!all_tensors(task, v, n)) return NULL;
+    if (!(list = tensors_promoted(task, 0, list))) return NULL;
+    tine_value *const *v = list->list.items;
+    size_t n = list->list.n;
     const tine_value *first = v[0];
     for (size_t i = 0; i < n && is_legacy_empty(first); i++) first = v[i];
     if (first->tensor.rank == 0)
@@ -142,12 +157,12 @@ static tine_value *cat_tensors(tine_task *task, tine_value *const *v, size_t n, 
     return out;
 }
 
-TINE_REPEATABLE_FUNCTION(cat, "tensors, dim=0") {
+TINE_REPEATABLE_FUNCTION(cat, "tensors, " TINE_DIM "=0") {
     const tine_value *v = tine_arg(task, 0);
     int64_t dim = tine_arg_int(task, 1);
     if (v->kind != TINE_LIST)
         return tine_arg_fail(task, 0, "be a list of tensors, not %s", tine_kind_name(v->kind));
-    return task->failed ? NULL : cat_tensors(task, v->list.items, v->list.n, dim);
+    return task->failed ? NULL : cat_tensors(task, v, dim);
 }
 
 /* `n` elements of `size` bytes, backwards. */
@@ -206,7 +221,7 @@ static tine_value *flip_tensor(tine_task *task, const tine_value *x, const int64
     return out;
 }
 
-TINE_REPEATABLE_FUNCTION(flip, "x, dims") {
+TINE_REPEATABLE_FUNCTION(flip, TINE_INPUT ", dims") {
     int64_t dims[TINE_MAX_RANK];
     const tine_value *x = tine_arg_tensor(task, 0, 0, -1);
     int n = tine_arg_ints(task, 1, dims, TINE_MAX_RANK);

@@ -215,13 +215,20 @@ test(names_come_sorted) {
 }
 
 test(bad_parameter_texts_are_refused) {
-    const char *const bad[] = {"x,",   "x y",    "1x",      "x=",   "x=foo", "*a, *b",     "**o, x",
-                               "x, x", "a=1, b", "x='open", "***x", "x,,y",  "*, **o, *r", "x=1e"};
+    const char *const bad[] = {"x,",     "x y",    "1x",         "x=",        "x=foo",
+                               "*a, *b", "**o, x", "x, x",       "a=1, b",    "x='open",
+                               "***x",   "x,,y",   "*, **o, *r", "x=1e",      "x|",
+                               "x|1",    "x|a, a", "a, x|a",     "x|a|b|c|d", "x |a"};
     char why[200];
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         cr_expect_null(tine_signature_parse(bad[i], why, sizeof why), "\"%s\" was taken", bad[i]);
-    const char *const good[] = {
-        "", " x ", "x , y = -1.5e3", "x='a, b', *, k", "*tensors", "a=1, *, b, c=none, **rest"};
+    const char *const good[] = {"",
+                                " x ",
+                                "x , y = -1.5e3",
+                                "x='a, b', *, k",
+                                "*tensors",
+                                "a=1, *, b, c=none, **rest",
+                                "x|a|b|c, y|d=1"};
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         tine_signature *s = tine_signature_parse(good[i], why, sizeof why);
         cr_expect_not_null(s, "\"%s\": %s", good[i], why);

@@ -1,5 +1,5 @@
-/* The built-in functions, called as a worker calls them: PyTorch's results, and errors that name the
- * function, the argument and what is expected. */
+/* The built-in functions, called as a worker calls them: PyTorch's results, and errors that name
+ * the function, the argument and what is expected. */
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdio.h>
@@ -78,8 +78,8 @@ test(numbers_stay_numbers) {
     cr_expect_eq(tine_as_float(call("div", 5, 2)), 2.5);
     cr_expect_eq(tine_as_float(call("mul", 5, 0.5)), 2.5);
     cr_expect_eq(tine_as_float(call("sub", 5, 0.5)), 4.5);
-    expect_error(call("div", 5, 0), "div(): argument 'b' must not be zero");
-    expect_error(call("neg", "x"), "neg(): argument 'x' must be tensor, not string");
+    expect_error(call("div", 5, 0), "div(): argument 'other' must not be zero");
+    expect_error(call("neg", "x"), "neg(): argument 'input' must be tensor, not string");
 }
 
 test(elementwise) {
@@ -112,7 +112,7 @@ test(broadcasting) {
                      "%d", (int)i);
     }
     expect_error(call("add", a, VECTOR(1, 2)),
-                 "add(): arguments 'a' and 'b' must have sizes that are equal or 1, but in "
+                 "add(): arguments 'input' and 'other' must have sizes that are equal or 1, but in "
                  "dimension 1 they have 3 and 2");
     cr_expect_eq(tine_elements(call("add", range(SHAPE(0, 3)), row)), 0);
 }
@@ -203,7 +203,7 @@ test(sums_and_means) {
     expect_text(call("mean", tine_full(TINE_BF16, 1, (int64_t[]){1000}, 3)),
                 "tensor(3., dtype=torch.bfloat16)");
     expect_error(call("mean", tine_ones(TINE_I64, 0, NULL)),
-                 "mean(): argument 'x' must be of a floating-point dtype, not int64");
+                 "mean(): argument 'input' must be of a floating-point dtype, not int64");
     expect_error(call("sum", a, 2), "sum(): a dim must be from -2 to 1, not 2");
     expect_error(call("sum", a, tine_list(0, 0)), "sum(): dims must differ, but 0 is given twice");
 }
@@ -231,11 +231,17 @@ test(products) {
     expect_text(call("matmul", tine_ones(TINE_BF16, 1, (int64_t[]){3}),
                      tine_ones(TINE_BF16, 1, (int64_t[]){3})),
                 "tensor(3., dtype=torch.bfloat16)");
-    expect_error(call("matmul", a, a), "matmul(): argument 'a' must have as many columns as 'b' "
-                                       "has rows, but their matrices are 2x3 and 2x3");
-    expect_error(call("matmul", a, tine_ones(TINE_F64, 2, (int64_t[]){3, 1})),
-                 "matmul(): arguments 'a' and 'b' must have one floating-point dtype, but have "
-                 "float32 and float64");
+    expect_error(call("matmul", a, a),
+                 "matmul(): argument 'input' must have as many columns as 'other' has rows, but "
+                 "their matrices are 2x3 and 2x3");
+    expect_error(
+        call("matmul", a, tine_ones(TINE_F64, 2, (int64_t[]){3, 1})),
+        "matmul(): arguments 'input' and 'other' must have one dtype, but have float32 and "
+        "float64");
+    expect_error(
+        call("matmul", range(SHAPE(2, 1, 2)), range(SHAPE(3, 2, 1))),
+        "matmul(): arguments 'input' and 'other' must have batch dimensions that are equal "
+        "or 1, but in dimension 0 they have 2 and 3");
 }
 
 test(making) {
@@ -252,9 +258,63 @@ test(making) {
     expect_text(call("echo", 1, tine_kw("k", "v")), "[[1], {'k': 'v'}]");
 }
 
+test(a_shape_is_ints_or_one_list_or_size) {
+    expect_text(call("zeros", 1, 2), "tensor([[0., 0.]])");
+    expect_text(call("zeros", tine_kw("size", tine_list(1, 2))), "tensor([[0., 0.]])");
+    cr_expect_eq(tine_rank(call("rand", 2, 3)), 2);
+    cr_expect_eq(tine_shape(call("rand", 2, 3, 4))[2], 4);
+    cr_expect_eq(tine_dtype_of(call("rand", 2, tine_kw("dtype", "f64"))), TINE_F64);
+    expect_error(call("rand", tine_list(2, 3), 7),
+                 "rand(): argument 'size' must hold ints, but item 0 is list");
+    expect_error(call("rand", 2, tine_kw("size", tine_list(3))),
+                 "rand() got multiple values for argument 'size'");
+    expect_error(call("rand", 2, tine_kw("dtype", "i64")),
+                 "rand(): argument 'dtype' must be f32 or f64, not int64");
+    expect_error(call("rand", 2, tine_kw("generator", tine_none())),
+                 "rand() got an unexpected keyword argument 'generator'");
+}
+
+test(keywords_are_pytorchs) {
+    tine_value *a = VECTOR(1, 2);
+    expect_text(call("neg", tine_kw("input", a)), "tensor([-1., -2.])");
+    expect_text(call("sub", tine_kw("input", a), tine_kw("other", 1), tine_kw("alpha", 2)),
+                "tensor([-1.,  0.])");
+    expect_text(call("stack", tine_kw("tensors", tine_list(a, a)), tine_kw("axis", 1)),
+                "tensor([[1., 1.],\n        [2., 2.]])");
+    expect_error(call("neg", a, tine_kw("input", a)),
+                 "neg() got multiple values for argument 'input'");
+    expect_error(call("neg", tine_kw("input", a), tine_kw("x", a)),
+                 "neg() got multiple values for argument 'x'");
+    expect_error(call("stack", tine_list(a, a), 1, tine_kw("dim", 0)),
+                 "stack() got multiple values for argument 'dim'");
+    expect_error(call("stack", a, tine_kw("tensors", tine_list(a))),
+                 "stack() got multiple values for argument 'tensors'");
+    expect_error(call("sum", a, 0, tine_kw("keepdim", tine_none())),
+                 "sum(): argument 'keepdim' must be bool, not none");
+    expect_error(call("div", a, 2, tine_kw("rounding_mode", "ceil")),
+                 "div(): argument 'rounding_mode' must be none, 'trunc' or 'floor', not 'ceil'");
+    expect_error(call("mul", a, 2, tine_kw("alpha", 2)),
+                 "mul() got an unexpected keyword argument 'alpha'");
+    tine_value *i = tine_full(TINE_I32, 1, (int64_t[]){2}, 3);
+    expect_error(call("add", i, i, tine_kw("alpha", 0.5)),
+                 "add(): argument 'alpha' must be an int where all tensors hold ints");
+    expect_error(call("div", i, 0, tine_kw("rounding_mode", "floor")),
+                 "div(): argument 'other' must not hold zero where ints are divided");
+}
+
+test(numbers_take_alpha_and_rounding_mode_too) {
+    cr_expect_eq(tine_as_int(call("add", 5, 7, tine_kw("alpha", 2))), 19);
+    cr_expect_eq(tine_as_int(call("div", -7, 2, tine_kw("rounding_mode", "trunc"))), -3);
+    cr_expect_eq(tine_as_int(call("div", -7, 2, tine_kw("rounding_mode", "floor"))), -4);
+    cr_expect_eq(tine_as_float(call("div", -7.5, 2, tine_kw("rounding_mode", "floor"))), -4);
+    tine_value *least = tine_int(INT64_MIN);
+    cr_expect_eq(tine_as_int(call("div", least, -1, tine_kw("rounding_mode", "floor"))), INT64_MIN);
+}
+
 test(random_numbers_depend_on_seed_and_place_alone) {
-    tine_value *a = call("rand", tine_list(3, 5), 7), *b = call("rand", 15, tine_kw("seed", 7)),
-               *c = call("rand", 15, 8);
+    tine_value *a = call("rand", 3, 5, tine_kw("seed", 7)),
+               *b = call("rand", 15, tine_kw("seed", 7)),
+               *c = call("rand", tine_kw("size", tine_list(15)), tine_kw("seed", 8));
     cr_expect(memcmp(tine_data(a), tine_data(b), 60) == 0);
     cr_expect(memcmp(tine_data(a), tine_data(c), 60) != 0);
     float part[4];
@@ -263,7 +323,8 @@ test(random_numbers_depend_on_seed_and_place_alone) {
     /* The first outputs of splitmix64 seeded with 1234567, as its authors publish them. */
     cr_expect_eq(tine_random_bits(1234567, 0), 6457827717110365317u);
     cr_expect_eq(tine_random_bits(1234567, 1), 3203168211198807973u);
-    tine_value *many = call("rand", 100000, 1, -2.0, 2.0);
+    tine_value *many =
+        call("rand", 100000, tine_kw("seed", 1), tine_kw("low", -2.0), tine_kw("high", 2.0));
     double mean = tine_as_float(call("mean", many)), least = 0, most = 0;
     for (int i = 0; i < 100000; i++) {
         least = fmin(least, ((const float *)tine_data(many))[i]);
