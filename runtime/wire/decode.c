@@ -28,7 +28,7 @@ typedef struct header {
     uint8_t n_ends;
     uint8_t *ends[TEXTS_MAX]; /* where the texts' NULs go */
     list ids;
-    /* HELLO: copied into memory of their own, of which they need `room` bytes */
+    /* HELLO: copied into memory of their own, which takes `room` bytes */
     slice host, token, kernel;
     list functions, classes;
     size_t room;
@@ -315,10 +315,14 @@ static bool place_all(header *h, tine_decoded *out) {
 }
 
 tine_error tine_wire_decode(tine_frame *f, tine_decoded *out, char *why, size_t why_size) {
-    header h = {
-        .w = {.p = f->header, .end = f->header + f->header_size, .why = why, .why_size = why_size},
-        .out = out};
+    header h; /* the fields of HELLO are set when one is read */
     bool call;
+    h.w = (tine_walk){
+        .p = f->header, .end = f->header + f->header_size, .why = why, .why_size = why_size};
+    h.out = out;
+    h.body = TINE_BODY_NONE;
+    h.n_ends = 0;
+    h.ids.n = h.room = 0;
     out->message = (tine_message){0};
     out->memory = NULL;
     tine_error e = TINE_EPROTO;

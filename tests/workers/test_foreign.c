@@ -77,6 +77,14 @@ static void serves(const char *url) {
     cr_assert(tine_equal(tine_at(tine_at(echo, 0), 0), list));
     cr_assert_eq(tine_as_int(tine_get(tine_at(echo, 1), "key")), INT64_MIN);
     tine_release(echo), tine_release(list), tine_release(text);
+
+    /* A body that goes to it as a buffer, beside a tensor, and comes back inline. */
+    char letters[20000] = "";
+    memset(letters, 'x', sizeof letters - 1);
+    echo = cluster_take(tine_fork("py.echo", letters, a));
+    cr_assert_str_eq(tine_as_string(tine_at(tine_at(echo, 0), 0)), letters);
+    cr_assert(tine_equal(tine_at(tine_at(echo, 0), 1), a));
+    tine_release(echo);
     tine_release(wanted), tine_release(b), tine_release(a);
     cr_assert_eq(tine_shutdown(), 0);
     foreign_end(&f, "stopped");
