@@ -180,7 +180,7 @@ static bool worker_is_idle(const tine_worker *w) {
            !tine_executor_has_ready(w->executor);
 }
 
-static void worker_wait(tine_worker *w, int64_t deadline) {
+static void worker_sleep(tine_worker *w, int64_t deadline) {
     int64_t left = -1;
     if (deadline != INT64_MAX) {
         left = deadline - tine_clock_ns();
@@ -203,7 +203,7 @@ static void worker_loop(tine_worker *w) {
         if (did && (tine_executor_has_report(w->executor) || w->n_timed > 0)) continue;
         tine_executor_flush(w->executor);
         tine_worker_act(w);
-        if (worker_is_idle(w)) worker_wait(w, deadline);
+        if (worker_is_idle(w)) worker_sleep(w, deadline);
     }
 }
 

@@ -1,6 +1,7 @@
-/* Gathering the profile: workers are told to record, asked for what they recorded and, where they
- * are on other hosts, for their clocks; then everything is written into one file on the
- * coordinator's clock. A worker that computes answers when it is done. */
+/* Gathering the profile: workers get TRACE to record, then TRACE to send what they recorded and,
+ * where they are on other hosts, PINGs that compare their clocks with the coordinator's;
+ * everything is written into one file on the coordinator's clock. A worker that computes answers
+ * afterwards. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>

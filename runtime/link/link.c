@@ -99,7 +99,7 @@ static void link_writable(tine_link *l, tine_peer peer) {
 /* ---- sending ---- */
 
 /* Takes over the frame. */
-static tine_error frame_send(tine_link *l, tine_peer peer, tine_frame *f) {
+static tine_error link_send_frame(tine_link *l, tine_peer peer, tine_frame *f) {
     int sent = backlog_of(l, peer) ? -EAGAIN : l->transport->ops->send(l->transport, peer, f);
     if (sent == 0) return TINE_OK;
     tine_error e = TINE_EIO;
@@ -115,14 +115,14 @@ tine_error tine_link_send(tine_link *l, tine_peer peer, const tine_message *m) {
     if (began) tine_trace_end(TINE_TRACE_ENCODE, began, tine_message_name(m));
     if (!f) return TINE_ENOMEM;
     began = tine_trace_begin();
-    tine_error e = frame_send(l, peer, f);
+    tine_error e = link_send_frame(l, peer, f);
     if (began) tine_trace_end(TINE_TRACE_SEND, began, tine_message_name(m));
     return e;
 }
 
 /* ---- receiving ---- */
 
-static void frame_received(tine_link *l, tine_peer peer, tine_frame *f) {
+static void link_frame_received(tine_link *l, tine_peer peer, tine_frame *f) {
     tine_decoded d = {0};
     char why[160];
     int64_t began = tine_trace_begin();
@@ -146,7 +146,7 @@ static size_t event_handle(tine_link *l, tine_event *ev) {
     case TINE_EVENT_UP: l->handler->up(l->ctx, ev->peer); break;
     case TINE_EVENT_FRAME:
         bytes = tine_frame_bytes(ev->frame);
-        frame_received(l, ev->peer, ev->frame);
+        link_frame_received(l, ev->peer, ev->frame);
         break;
     case TINE_EVENT_LOST:
         backlog_free(l, backlog_of(l, ev->peer));

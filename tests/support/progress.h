@@ -14,7 +14,8 @@ const char *progress_past_what_a_transport_queues(void); /* 320 MB of arguments 
 /* that the argument's release callback wants too */
 const char *progress_with_a_lock_held(void);
 const char *progress_with_a_lock_held_by_the_program(void);
-/* What was sent is released, though nobody calls. Not for inproc, which sends the thing itself. */
+/* What was sent is released without a further call. Not for inproc, which sends the buffer
+ * itself. */
 const char *progress_of_a_release(void);
 
 #endif

@@ -75,8 +75,8 @@ static double now(void) {
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-/* tine_done only looks: nothing in this test drives Tine while the program computes, for a second,
- * or some more under a sanitizer. */
+/* tine_done does not run the event loop: only the progress thread does while the program computes,
+ * for a second, or more under a sanitizer. */
 TRANSPORT_TEST(nesting, nested_forks_complete_while_the_program_computes, 40) {
     cluster_start(endpoint, 2);
     tine_future *f = tine_fork("nesting_chain", 50);

@@ -221,8 +221,8 @@ TRANSPORT_TEST(lifetimes, a_trace_is_started_while_another_thread_waits, 20) {
 
 TINE_FUNCTION(test_pid, "") { return tine_int(getpid()); }
 
-/* Its connection was given up but it lived, so nobody took its place, and what was forked next
- * waited for ever. */
+/* The connection of a worker that lives is given up. Unless it is replaced, the next fork waits for
+ * ever. */
 TRANSPORT_TEST_REMOTE(lifetimes, a_stopped_worker_is_replaced, 30) {
     tine_options o = {.endpoint = endpoint, .workers = 1, .heartbeat = 0.1, .log_level = "error"};
     cluster_start_with(&o);
