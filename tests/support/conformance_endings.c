@@ -1,5 +1,5 @@
-/* Cases of the conformance suite in which a side dies, is not there, or closes with frames queued. */
-
+/* Cases of the conformance suite in which a side dies, is not there, or closes with frames
+ * queued. */
 #include "tests/support/conformance_roles.h"
 #include "transport/base/assert.h"
 #include "transport/base/clock.h"
