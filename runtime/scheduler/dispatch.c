@@ -110,7 +110,8 @@ static bool sched_callable_is_served(const tine_scheduler *s, const sched_callab
 }
 
 void tine_scheduler_callable_measure(sched_callable *c, uint64_t run_ns) {
-    if (run_ns > INT64_MAX / MEAN_SHARE) run_ns = INT64_MAX / MEAN_SHARE; /* no overflow, whatever a peer reports */
+    /* No overflow, whatever a peer reports. */
+    if (run_ns > INT64_MAX / MEAN_SHARE) run_ns = INT64_MAX / MEAN_SHARE;
     if (run_ns < MIN_MEAN_NS) run_ns = MIN_MEAN_NS;
     if (!c->mean_ns)
         c->mean_ns = run_ns;

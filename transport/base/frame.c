@@ -26,6 +26,7 @@ static void frame_place(tine_frame *f, size_t offset, size_t n_buffers, size_t n
 
 static tine_frame *frame_alloc(size_t bytes, size_t n_buffers, size_t n_refs) {
     const size_t at = frame_offset(bytes);
+    /* cppcheck-suppress pointerSize */
     tine_frame *f =
         malloc(at + n_buffers * sizeof(tine_buffer *) + refs_allocated(n_refs) * sizeof(uint64_t));
     if (!f) return NULL;

@@ -34,7 +34,8 @@ static char *read_command_line(size_t *size) {
 char **tine_process_arguments(void) {
     size_t size, n = 0;
     char *text = read_command_line(&size), **argv = NULL;
-    for (size_t at = 0; text && at < size; at += strlen(text + at) + 1) n++;
+    if (!text) return NULL;
+    for (size_t at = 0; at < size; at += strlen(text + at) + 1) n++;
     if (n) argv = malloc((n + 1) * sizeof *argv + size + 1);
     if (argv) {
         char *copy = memcpy(argv + n + 1, text, size + 1);

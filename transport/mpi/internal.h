@@ -244,7 +244,7 @@ typedef struct tine_mpi {
     unsigned next_receive;
     tine_mpi_slot *idle_slots, *flying_slots;
     tine_ring events; /* of tine_mpi_event */
-    bool drained; /* recv has just given the last of them */
+    bool drained;     /* recv has just given the last of them */
     tine_mpi_doorbell *doorbell;
     tine_mpi_identity identity;
     int doorbell_fd;
