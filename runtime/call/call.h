@@ -40,7 +40,7 @@ typedef struct tine_arguments {
     char **keys; /* keys, named and the keys' texts are one allocation */
     tine_value **named;
     size_t n_named;
-    char *texts; /* where the next key goes */
+    char *texts; /* where the next key is copied to */
     tine_value *few[TINE_ARGUMENTS_FEW];
 } tine_arguments;
 void tine_arguments_fini(tine_arguments *a);

@@ -82,7 +82,7 @@ static bool has_parameter(const tine_signature *s, const char *name) {
     return false;
 }
 
-/* One parameter up to its comma. False: `wrong` says why. */
+/* One parameter up to its comma. False: `wrong` is the reason. */
 static bool parse_parameter(struct parser *q, const char **p) {
     tine_signature *s = q->s;
     int stars = 0;

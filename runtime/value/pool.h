@@ -1,6 +1,6 @@
 /* Pools: who owns what a task makes.
  *
- * Inside a task every maker hands its reference to the task's pool, tine_release takes it back out,
+ * Inside a task every maker gives its reference to the task's pool, tine_release takes it back out,
  * and the rest is dropped when the task returns. So code inside tasks may ignore ownership and
  * cannot leak. */
 #ifndef TINE_RUNTIME_VALUE_POOL_H

@@ -102,7 +102,7 @@ static bool get_magic(header *h) {
     slice s;
     if (!tine_walk_text(&h->w, "the magic", false, &s.data, &s.n)) return false;
     return (s.n == sizeof tine_wire_magic && !memcmp(s.data, tine_wire_magic, s.n)) ||
-           tine_walk_refuse(&h->w, "the first message does not say \"tine\"");
+           tine_walk_refuse(&h->w, "the first message does not begin with \"tine\"");
 }
 
 static bool get_version(header *h) {
@@ -110,8 +110,8 @@ static bool get_version(header *h) {
     if (!get_u32(h, "the protocol version", &version)) return false;
     h->out->hello.version = version;
     return version == TINE_PROTOCOL_VERSION ||
-           tine_walk_refuse(&h->w, "it speaks protocol version %u, here it is version %d", version,
-                            TINE_PROTOCOL_VERSION);
+           tine_walk_refuse(&h->w, "the peer uses protocol version %u, this process version %d",
+                            version, TINE_PROTOCOL_VERSION);
 }
 
 static bool get_rank(header *h) {
@@ -188,7 +188,7 @@ static bool get_header(header *h) {
     return true;
 }
 
-/* A result is a value or a failure with its reason; a call has arguments. */
+/* Which fields have to be there together. `call`: the body is one. */
 static bool check_sense(header *h, bool *call) {
     const tine_message *m = &h->out->message;
     bool body = h->body != TINE_BODY_NONE, failed = m->status != TINE_OK;
@@ -201,11 +201,11 @@ static bool check_sense(header *h, bool *call) {
     case TINE_MSG_DONE:
     case TINE_MSG_RESULT:
         return (body != failed && (m->text != NULL) == failed) ||
-               tine_walk_refuse(&h->w, "a result is neither a value nor a failure with its reason");
+               tine_walk_refuse(&h->w, "a result needs either a value or a status and its reason");
     case TINE_MSG_OBJECT:
         *call = m->text && !failed;
         return (body != failed && (m->text || !failed)) ||
-               tine_walk_refuse(&h->w, "an object is neither there nor missing with a reason");
+               tine_walk_refuse(&h->w, "an object needs either a body or a status and its reason");
     case TINE_MSG_EVENTS: return body || tine_walk_refuse(&h->w, "events have no body");
     case TINE_MSG_REJECT: return m->text || tine_walk_refuse(&h->w, "a rejection has no reason");
     default: return true;
@@ -255,7 +255,7 @@ static tine_error take_body(header *h, tine_frame *f, bool call, char *why, size
     return tine_wire_check(f, kind, why, why_size);
 }
 
-/* ---- what was checked, placed ---- */
+/* ---- texts and lists ---- */
 
 static void read_ids(const list *l, const uint8_t *end, uint64_t *out) {
     tine_walk w = {.p = l->at, .end = end};

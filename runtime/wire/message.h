@@ -47,7 +47,7 @@ typedef enum tine_message_type {
     /* object (from a worker: epoch << 40 | n << 1 | 1 for a module, n counting its puts from 1),
      * task (from a worker: the task that made it), text (class, for a module), payload (the value,
      * or the constructor's arguments), status: != 0 answers a FETCH of an object that is not there,
-     * text says why */
+     * text is the reason */
     TINE_MSG_OBJECT,
     TINE_MSG_LAST_
 } tine_message_type;

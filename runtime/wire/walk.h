@@ -55,8 +55,8 @@ typedef struct tine_walk {
     bool refused;
 } tine_walk;
 
-/* These give false when the bytes are something else: why says so, and every later step gives
- * false, too. `what` names what is read, for that sentence. */
+/* These give false when the bytes are something else: `why` has the reason, and every later step
+ * gives false, too. `what` names what is read, for that sentence. */
 bool tine_walk_next(tine_walk *w, tine_token *out);
 bool tine_walk_int(tine_walk *w, const char *what, int64_t *out);
 /* UTF-8 without NULs; may_be_nil: nil gives NULL. */

@@ -1,8 +1,8 @@
 /* The wire: messages to frames and back, values to payloads and back. WIRE.md is the format's only
  * description; this is its only implementation.
  *
- * A decoder trusts nothing: types, lengths, depth (at most 64) and counts are checked against the
- * bytes that are left before anything is allocated; what it accepts, it accepts whole. */
+ * A decoder checks everything: types, lengths, depth (at most 64) and counts are checked against
+ * the bytes that are left before anything is allocated; what it accepts, it accepts whole. */
 #ifndef TINE_RUNTIME_WIRE_WIRE_H
 #define TINE_RUNTIME_WIRE_WIRE_H
 
@@ -22,8 +22,8 @@ typedef struct tine_decoded {
     uint64_t few_ids[8];
     void *memory; /* names of HELLO, or more than a few ids; NULL as a rule */
 } tine_decoded;
-/* EPROTO with a reason in `why`; ENOMEM. The message's payload is `f` itself: whoever keeps it
- * takes a reference. Its body is checked here, so that decoding it later cannot meet anything but a
+/* EPROTO with a reason in `why`; ENOMEM. The message's payload is `f` itself: a holder takes a
+ * reference. Its body is checked here, so that decoding it later cannot meet anything but a
  * lack of memory or an unknown object. A frame is decoded once. */
 tine_error tine_wire_decode(tine_frame *f, tine_decoded *out, char *why, size_t why_size);
 void tine_decoded_fini(tine_decoded *d); /* accepts a zeroed one */

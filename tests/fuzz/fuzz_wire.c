@@ -1,5 +1,5 @@
 /* Fuzz target: any frame may arrive from any peer. What the decoder accepts can be decoded into
- * values, encoded again, and then says the same; its payload can be relayed in the frame that it
+ * values, encoded again to an equal message; its payload can be relayed in the frame that it
  * came in.
  *
  * The input is a frame. The first byte: bits 0 and 1 say how many buffers, bit 2 whether the last
@@ -56,7 +56,7 @@ static void look_inside(tine_payload *p) {
     tine_error_clear();
 }
 
-/* m is read in another process, and says the same there. */
+/* m is read in another process, and is equal there. */
 static void send_and_compare(const tine_message *m) {
     char why[200] = "";
     tine_decoded d;
@@ -70,7 +70,7 @@ static void send_and_compare(const tine_message *m) {
     tine_frame_free(sent);
 }
 
-/* In the frame that it came in, which nobody reads any more. */
+/* In the frame that it came in, which is not read any more. */
 static void relay(const tine_message *m) {
     if (m->payload->checked == TINE_CHECKED_CALL)
         send_and_compare(&(tine_message){TINE_MSG_TASK, .task = 1, .target = {.name = "relayed"},

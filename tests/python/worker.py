@@ -115,7 +115,7 @@ class Connection:
                 offset += len(piece)
 
     def close(self):
-        """In peace: BYE goes last, and the other's BYE is waited for, if it has not come."""
+        """Sends BYE last, and waits for the other side's BYE if that has not come."""
         self.socket.send(b"\x05")
         while not self.ended:
             self.take()

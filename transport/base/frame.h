@@ -36,14 +36,14 @@ typedef struct tine_frame {
     atomic_bool claimed; /* the bytes from the struct's end to the body */
     bool body_beside;    /* the body is the last of the buffers */
     bool refs_allocated;
-    uint8_t checked;      /* runtime/wire: what the body was found to be, 0 when nobody looked */
+    uint8_t checked;      /* runtime/wire: what the body was found to be; 0: not checked */
     uint32_t header_size; /* with the body, if that is not beside; valid while claimed */
     uint32_t body_size;
     uint32_t n_buffers;
     uint32_t n_refs;
     uint8_t *header;       /* what a transport sends first; valid while claimed */
     uint8_t *header_end;   /* headers end here: where the body begins if it is not beside */
-    uint8_t *body;         /* NULL: none, or nobody looked */
+    uint8_t *body;         /* NULL: none, or not located yet */
     tine_buffer **buffers; /* a reference on each */
     uint64_t *refs;        /* the objects that the body mentions, ascending, once each */
     uint64_t few_refs[TINE_FRAME_FEW_REFS];
@@ -55,7 +55,7 @@ tine_frame *tine_frame_new(size_t header_size, size_t n_buffers);
 /* An unclaimed frame with a body to be written and no header yet, and room for the given counts.
  * NULL: no memory. */
 tine_frame *tine_frame_new_body(size_t body_size, size_t n_buffers, size_t n_refs);
-/* Of a frame from tine_frame_new_body without buffers that nobody else refers to, whose allocation
+/* Of a frame from tine_frame_new_body without buffers, with one reference, whose allocation
  * has `room` bytes for the body: the frame with other sizes, perhaps elsewhere; its body is kept as
  * far as it fits. NULL without memory: then `f` is as it was. */
 tine_frame *tine_frame_resize(tine_frame *f, size_t room, size_t body_size, size_t n_buffers,

@@ -395,7 +395,7 @@ static void refuse_bytes(const void *data, size_t n, const char *reason) {
 #define REFUSE(bytes, reason) refuse_bytes(bytes, sizeof(bytes) - 1, reason)
 
 test(a_wrong_version_names_both) {
-    REFUSE("\x93\x01\xa4tine\x07", "it speaks protocol version 7, here it is version 2");
+    REFUSE("\x93\x01\xa4tine\x07", "the peer uses protocol version 7, this process version 2");
 }
 
 /* The HELLO of version 1, whole. */
@@ -407,7 +407,7 @@ test(version_1_is_refused_with_one_sentence) {
     tine_frame *f = tine_frame_new(sizeof hello - 1, 0);
     memcpy(f->header, hello, sizeof hello - 1);
     cr_expect_eq(tine_wire_decode(f, &d, why, sizeof why), TINE_EPROTO);
-    cr_expect_str_eq(why, "it speaks protocol version 1, here it is version 2");
+    cr_expect_str_eq(why, "the peer uses protocol version 1, this process version 2");
     tine_frame_free(f);
 }
 
@@ -428,7 +428,7 @@ test(hostile_headers_are_refused_with_a_reason) {
     REFUSE("\x92\x09\xdb\xff\xff\xff\xff", "bytes are announced");
     REFUSE("\x92\x0d\xdd\x00\x10\x00\x01", "items are announced");
     REFUSE("\x92\x05\xc1", "0xc1 begins no msgpack value");
-    REFUSE("\x93\x01\xa4tins\x01", "does not say \"tine\"");
+    REFUSE("\x93\x01\xa4tins\x01", "does not begin with \"tine\"");
     REFUSE("\x92\x07\x00", "events have no body");
     REFUSE("\x92\x07\x00\xc0", "events have no body");
     REFUSE("\x92\x07\x01", "the bytes end where a value is due");
