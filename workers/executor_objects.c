@@ -182,7 +182,7 @@ void tine_executor_objects_stop(tine_executor *x) {
     LIST_FOREACH (o, &x->object_list, entry) {
         if (o->wanted) executor_object_refuse(x, o->id);
         o->wanted = false;
-        o->n_waiters = 0; /* they are gone: tasks will not start, results were cancelled */
+        o->n_waiters = 0; /* tasks will not start, results were cancelled */
     }
 }
 

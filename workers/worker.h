@@ -13,9 +13,9 @@ typedef struct tine_worker_config {
     tine_transport_config transport;
 } tine_worker_config;
 
-/* Connects, serves until the coordinator says stop or goes away, and cleans up. Errors: EIO, EINVAL
- * (endpoint), ENOMEM, ELOST (the coordinator went away, or was never there), EPROTO (it refused
- * this worker, or spoke nonsense), with a sentence. */
+/* Connects, serves until the coordinator sends STOP or is lost, and cleans up. Errors: EIO, EINVAL
+ * (endpoint), ENOMEM, ELOST (the coordinator was lost, or never reached), EPROTO (it rejected
+ * this worker, or broke the protocol), with a sentence. */
 tine_error tine_worker_run(const tine_worker_config *config);
 
 #endif

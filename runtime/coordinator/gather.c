@@ -44,7 +44,7 @@ static void ask_clock(gathering *g, source *s) {
     tine_coordinator_send(g->c, s->peer, &ping);
 }
 
-static void heard(void *arg, tine_peer peer, const tine_message *m) {
+static void gather_message(void *arg, tine_peer peer, const tine_message *m) {
     gathering *g = arg;
     source *s = source_of(g, peer);
     if (!s) return;
@@ -54,7 +54,7 @@ static void heard(void *arg, tine_peer peer, const tine_message *m) {
     if (++s->answers < CLOCK_QUESTIONS) ask_clock(g, s);
 }
 
-static bool all_heard(void *arg) {
+static bool gather_complete(void *arg) {
     gathering *g = arg;
     for (size_t i = 0; i < g->n; i++) {
         source *s = &g->sources[i];
@@ -121,12 +121,12 @@ tine_error tine_coordinator_trace_start(tine_coordinator *c) {
 /* Runs the loop until every worker is asked. */
 static void gather(gathering *g, int64_t deadline) {
     tine_coordinator *c = g->c;
-    listen_to(c, heard, g);
+    listen_to(c, gather_message, g);
     tell_all(c, g, 2);
     for (size_t i = 0; i < g->n; i++)
         if (g->sources[i].remote) ask_clock(g, &g->sources[i]);
     tine_coordinator_leave(c);
-    if (tine_coordinator_until(c, all_heard, g, deadline) == TINE_OK) return;
+    if (tine_coordinator_until(c, gather_complete, g, deadline) == TINE_OK) return;
     for (size_t i = 0; i < g->n; i++)
         if (!g->sources[i].events)
             tine_log(TINE_LOG_WARN, "the trace lacks %s: it did not answer", g->sources[i].name);

@@ -100,7 +100,7 @@ void tine_coordinator_count_handles(tine_coordinator *c) {
 }
 
 /* Handles outlive the coordinator where a program releases values after tine_shutdown: then
- * nobody has to be told. */
+ * there is no scheduler to tell. */
 typedef struct handle_owner {
     tine_object_owner owner;
     pthread_mutex_t lock;

@@ -12,7 +12,7 @@ enum {
      * answers. */
     EVENTS_PER_RECEIVE = 64,
     BYTES_PER_RECEIVE = 64 << 20,
-    /* Collected events: more than a worker's tasks and open forks can bring. */
+    /* Collected events: more than a worker's tasks and open forks cause. */
     COLLECTED_MAX = 1 << 14,
 };
 
