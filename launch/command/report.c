@@ -3,11 +3,14 @@
 
 #include <math.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "transport/base/clock.h"
+#include "transport/base/text.h"
 
 double tine_seconds(void) { return 1e-9 * (double)tine_clock_ns(); }
 
@@ -22,6 +25,18 @@ double tine_quantile(double *samples, size_t n, double p) {
     size_t low = (size_t)at;
     size_t high = low + 1 < n ? low + 1 : low;
     return samples[low] + (at - (double)low) * (samples[high] - samples[low]);
+}
+
+void tine_printable(char *text) {
+    for (size_t left = strlen(text); left > 0;) {
+        size_t n = tine_utf8_sequence(text, left);
+        bool control = (uint8_t)*text < 0x20 || *text == 0x7f ||
+                       (n == 2 && (uint8_t)text[0] == 0xc2 && (uint8_t)text[1] < 0xa0);
+        size_t step = n ? n : 1;
+        if (n == 0 || control) memset(text, '?', step);
+        text += step;
+        left -= step;
+    }
 }
 
 static bool progress_on_terminal(void) { return isatty(STDOUT_FILENO) && isatty(STDERR_FILENO); }

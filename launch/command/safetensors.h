@@ -3,8 +3,9 @@
  *
  * A file is accepted as a whole or refused with one sentence. Refused are: a header longer than the
  * file, offsets that are out of range, overlap or leave gaps, a size that is not the product of the
- * shape, a product that overflows, an unknown dtype, a rank past TINE_MAX_RANK, and a header that
- * is not JSON. */
+ * shape, a product that overflows, a rank past TINE_MAX_RANK, a key that is there twice or
+ * holds \u0000, and a header that is not JSON. A tensor of a dtype that is not known here is accepted; its
+ * size is not checked. The tables made of a header take at most twice its size. */
 #ifndef TINE_LAUNCH_COMMAND_SAFETENSORS_H
 #define TINE_LAUNCH_COMMAND_SAFETENSORS_H
 
@@ -16,10 +17,10 @@
 typedef struct tine_safetensor {
     const char *name;
     const char *dtype_name; /* as in the file: "F32" */
-    tine_dtype dtype;       /* 0: a type that Tine does not have (F16, BOOL …) */
-    int rank;
-    int64_t shape[TINE_MAX_RANK];
+    const int64_t *shape;
     int64_t elements;
+    tine_dtype dtype; /* 0: a type that Tine does not have (F16, BOOL …) */
+    int rank;
     const void *data; /* in the file's mapping, row-major, may be unaligned */
     size_t size;
 } tine_safetensor;

@@ -2,9 +2,11 @@
  * the fault. */
 #include <criterion/criterion.h>
 #include <dirent.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "launch/command/safetensors.h"
@@ -100,11 +102,16 @@ Test(safetensors, refuses_bad_shapes, .timeout = 10) {
     refused("{\"a\":" T("[\"1\"]", 0, 4) "}", 4, "whole number");
     refused("{\"a\":" T("[1,1,1,1,1,1,1,1,1]", 0, 4) "}", 4, "9 dimensions");
     refused("{\"a\":" T("3", 0, 4) "}", 4, "shape");
-    refused("{\"a\":" T("[[1]]", 0, 4) "}", 4, "JSON");
+    refused("{\"a\":" T("[[1]]", 0, 4) "}", 4, "whole number");
+    refused("{\"a\":" T("[01]", 0, 4) "}", 4, "whole number");
+    refused("{\"a\":" T("[1e0]", 0, 4) "}", 4, "whole number");
+    refused("{\"a\":" T("[-0]", 0, 0) "}", 0, "whole number");
+    refused("{\"a\":" T("[0]", -0, 0) "}", 0, "data_offsets");
+    refused("{\"a\":" T("[18446744073709551616]", 0, 4) "}", 4, "whole number");
+    refused("{\"a\":" T("[0,9223372036854775808]", 0, 0) "}", 0, "overflows");
 }
 
 Test(safetensors, refuses_bad_entries, .timeout = 10) {
-    refused("{\"a\":{\"dtype\":\"F33\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "F33");
     refused("{\"a\":{\"dtype\":3,\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "dtype");
     refused("{\"a\":{\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "dtype");
     refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4],\"x\":1}}", 4,
@@ -125,7 +132,117 @@ Test(safetensors, refuses_what_is_not_json, .timeout = 10) {
     refused("{'a':1}", 0, "JSON");
     refused("{\"a\":" T("[1]", 0, 4) ",}", 4, "JSON");
     refused("{\"a\xff\":" T("[1]", 0, 4) "}", 4, "JSON");
-    refused("{\"a\":[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]}", 0, "JSON");
+    refused("{\"a\":[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]}", 0, "not an object");
+    refused("{\"\\ud800\":1}", 0, "JSON: lone surrogate");
+    refused("{\"\\udc00\":1}", 0, "JSON: lone surrogate");
+    refused("{\"\\ud800\\u0041\":1}", 0, "JSON: lone surrogate");
+    refused("{\"\\ud800x\":1}", 0, "JSON: lone surrogate");
+    refused("{\"\\u12g4\":1}", 0, "JSON: invalid \\u escape");
+    refused("{\"\\x\":1}", 0, "JSON: invalid escape");
+    refused("{\"a\nb\":1}", 0, "JSON: control character");
+    refused("{\"\xed\xa0\x80\":1}", 0, "JSON: invalid UTF-8");
+    refused("{\"\xc0\x80\":1}", 0, "JSON: invalid UTF-8");
+    refused("{/*x*/}", 0, "JSON");
+    refused("{,}", 0, "JSON");
+    refused("{\"a\" " T("[1]", 0, 4) "}", 4, "JSON");
+    refused("{\"a\":" T("[1,]", 0, 4) "}", 4, "whole number");
+    refused("{\"a\":" T("[1]", 0, 4) " \"b\":" T("[0]", 4, 4) "}", 4, "JSON");
+    refused("{\"__metadata__\":nul}", 0, "__metadata__");
+    refused("\xef\xbb\xbf{}", 0, "begin with {");
+}
+
+/* The reference implementation keeps the last of them and warns nobody. */
+Test(safetensors, refuses_what_is_there_twice, .timeout = 10) {
+    refused("{\"a\":" T("[0]", 0, 0) ",\"a\":" T("[0]", 0, 0) "}", 0, "\"a\" is there twice");
+    refused("{\"a\":" T("[1]", 0, 4) ",\"\\u0061\":" T("[1]", 4, 8) "}", 8, "\"a\" is there twice");
+    refused("{\"__metadata__\":{\"k\":\"1\",\"l\":\"\",\"k\":\"1\"}}", 0, "\"k\" is there twice");
+    refused("{\"__metadata__\":{},\"__metadata__\":null}", 0, "__metadata__ is there twice");
+    refused("{\"a\":{\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4,
+            "\"dtype\" twice");
+    refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"\\u0073hape\":[1],\"data_offsets\":[0,4]}}",
+            4, "\"shape\" twice");
+    refused(
+        "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4],\"data_offsets\":[0,4]}}",
+        4, "\"data_offsets\" twice");
+}
+
+Test(safetensors, refuses_nul_in_names, .timeout = 10) {
+    refused("{\"a\\u0000b\":" T("[1]", 0, 4) "}", 4, "holds \\u0000");
+    refused("{\"__metadata__\":{\"a\\u0000\":\"\"}}", 0, "holds \\u0000");
+    refused("{\"a\":{\"dtype\":\"F32\\u0000\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4,
+            "holds \\u0000");
+}
+
+/* An error's sentence is for a terminal. */
+Test(safetensors, errors_hold_no_control_characters, .timeout = 10) {
+    refused("{\"a\\u001b[2J\\u0085\\n\":1}", 0, "the entry \"a?[2J???\" is not an object");
+}
+
+Test(safetensors, reads_what_json_allows, .timeout = 10) {
+    size_t size;
+    uint8_t *p =
+        file_of("\r\n\t {\"__metadata__\" : null , \"\\u00e4\\ud83d\\ude00\\\"\\/\\n\": "
+                "{\"data_offsets\":[0,\t4] ,\"shape\":[ ],\"\\u0064type\":\"F\\u00332\"}}\n ",
+                4, &size);
+    tine_safetensors *s;
+    char why[200] = "";
+    cr_assert_eq(tine_safetensors_parse(&s, p, size, why, sizeof why), TINE_OK, "%s", why);
+    const tine_safetensor *t = tine_safetensors_find(s, "ä😀\"/\n");
+    cr_assert(t);
+    cr_expect_eq(t->dtype, TINE_F32);
+    cr_expect(!tine_safetensors_meta(s, "a"));
+    tine_safetensors_close(s);
+    free(p);
+    p = file_of("{\"__metadata__\":{\"b\":\"x\\u0000y\",\"a\":\"\"}}", 0, &size);
+    cr_assert_eq(tine_safetensors_parse(&s, p, size, why, sizeof why), TINE_OK, "%s", why);
+    cr_expect_str_eq(tine_safetensors_meta(s, "b"), "x\uFFFDy");
+    cr_expect_str_eq(tine_safetensors_meta(s, "a"), "");
+    tine_safetensors_close(s);
+    free(p);
+}
+
+/* Its size is not checked, but its bytes must be its own. */
+Test(safetensors, accepts_tensors_of_unknown_dtypes, .timeout = 10) {
+    size_t size;
+    uint8_t *p =
+        file_of("{\"x\":{\"dtype\":\"F4\",\"shape\":[8],\"data_offsets\":[0,4]}}", 4, &size);
+    tine_safetensors *s;
+    char why[200] = "";
+    cr_assert_eq(tine_safetensors_parse(&s, p, size, why, sizeof why), TINE_OK, "%s", why);
+    cr_expect_eq(tine_safetensors_at(s, 0)->dtype, 0);
+    cr_expect_str_eq(tine_safetensors_at(s, 0)->dtype_name, "F4");
+    tine_safetensors_close(s);
+    free(p);
+    refused("{\"x\":{\"dtype\":\"F4\",\"shape\":[8],\"data_offsets\":[0,5]}}", 4, "of 4");
+}
+
+/* The heap that a header costs is at most twice its size, and the mapped header is once. */
+static size_t heap_in_use(void) {
+    struct mallinfo2 m = mallinfo2();
+    return m.uordblks + m.hblkhd;
+}
+static void check_cost(const char *entry, size_t count) {
+    size_t size, room = count * (strlen(entry) + 24) + 3, n = 1;
+    char *header = malloc(room);
+    strcpy(header, "{");
+    for (size_t i = 0; i < count; i++) {
+        n += (size_t)snprintf(header + n, room - n, "%s\"%zx\"", i ? "," : "", i);
+        n += (size_t)snprintf(header + n, room - n, ":%s", entry);
+    }
+    strcpy(header + n, "}");
+    uint8_t *p = file_of(header, 0, &size);
+    free(header);
+    tine_safetensors *s;
+    char why[200] = "";
+    size_t before = heap_in_use();
+    cr_assert_eq(tine_safetensors_parse(&s, p, size, why, sizeof why), TINE_OK, "%s", why);
+    cr_expect_leq(heap_in_use() - before, 2 * size, "%zu of %zu", heap_in_use() - before, size);
+    tine_safetensors_close(s);
+    free(p);
+}
+Test(safetensors, a_header_costs_a_small_multiple_of_its_size, .timeout = 20) {
+    check_cost("{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}", 200000);
+    check_cost("{\"dtype\":\"U8\",\"shape\":[0,0,0,0,0,0,0,0],\"data_offsets\":[0,0]}", 200000);
 }
 
 Test(safetensors, refuses_headers_that_do_not_fit, .timeout = 10) {
@@ -192,5 +309,9 @@ Test(safetensors, says_why_a_file_cannot_be_opened, .timeout = 10) {
     close(fd);
     cr_expect_eq(tine_safetensors_open(&s, path, why, sizeof why), TINE_EINVAL);
     cr_expect(strstr(why, "0 bytes"), "%s", why);
+    unlink(path);
+    cr_assert_eq(mkfifo(path, 0600), 0);
+    cr_expect_eq(tine_safetensors_open(&s, path, why, sizeof why), TINE_EINVAL);
+    cr_expect(strstr(why, "regular file"), "%s", why);
     unlink(path);
 }
