@@ -131,8 +131,8 @@ tine_error tine_safetensors_open(tine_safetensors **out, const char *path, char 
     tine_error e = TINE_EIO;
     void *mapping = MAP_FAILED;
     struct stat st;
-    int fd =
-        open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* of a FIFO: do not wait for a writer */
+    /* not blocking: of a FIFO it would wait for a writer */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0 || fstat(fd, &st) != 0) {
         snprintf(why, why_size, "cannot be opened: %s", strerror(errno));
         goto out;

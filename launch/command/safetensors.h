@@ -3,9 +3,9 @@
  *
  * A file is accepted as a whole or refused with one sentence. Refused are: a header longer than the
  * file, offsets that are out of range, overlap or leave gaps, a size that is not the product of the
- * shape, a product that overflows, a rank past TINE_MAX_RANK, a key that is there twice or
- * holds \u0000, and a header that is not JSON. A tensor of a dtype that is not known here is accepted; its
- * size is not checked. The tables made of a header take at most twice its size. */
+ * shape, a product that overflows, a rank past TINE_MAX_RANK, a key that is there twice or holds
+ * \u0000, and a header that is not JSON. A tensor of a dtype that is not known here is accepted;
+ * its size is not checked. The tables made of a header take at most twice its size. */
 #ifndef TINE_LAUNCH_COMMAND_SAFETENSORS_H
 #define TINE_LAUNCH_COMMAND_SAFETENSORS_H
 

@@ -1,18 +1,17 @@
-/* See verify_case.h. */
+/* Reading a file of `tine verify`; see verify_case.h. */
 #include "launch/command/verify_case.h"
 
-#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-#include "runtime/value/error.h"
+#include "launch/command/report.h"
 
 const char *const tine_verify_answer_names[TINE_VERIFY_ANSWERS] = {"output", "h_n", "c_n"};
 
-enum { NAME_ROOM = 96, MODELS_MAX = 4096 };
+enum { NAME_ROOM = 96 };
 
 typedef struct case_reader {
     tine_verify_case *c;
@@ -27,18 +26,21 @@ static tine_error case_refuse(const case_reader *r, const char *format, ...) {
     va_start(ap, format);
     vsnprintf(r->why, r->why_size, format, ap);
     va_end(ap);
+    tine_printable(r->why);
     return TINE_EINVAL;
 }
 
-/* ---- reading ---- */
+bool tine_verify_floating(const tine_safetensor *t) {
+    return t->dtype == TINE_F32 || t->dtype == TINE_F64 || t->dtype == TINE_BF16;
+}
 
-/* The float32 tensor of this name and rank; NULL with a sentence in `why`. */
+/* The floating-point tensor of this name and rank; NULL with a sentence in `why`. */
 static const tine_safetensor *case_tensor(const case_reader *r, const char *name, int rank) {
     const tine_safetensor *t = tine_safetensors_find(r->c->file, name);
     if (!t)
         case_refuse(r, "it has no tensor \"%s\"", name);
-    else if (t->dtype != TINE_F32)
-        case_refuse(r, "tensor \"%s\" is %s, F32 is needed", name, t->dtype_name);
+    else if (!tine_verify_floating(t))
+        case_refuse(r, "tensor \"%s\" is %s; F32, F64 or BF16 is needed", name, t->dtype_name);
     else if (t->rank != rank)
         case_refuse(r, "tensor \"%s\" has %d dimensions, %d are needed", name, t->rank, rank);
     else
@@ -46,7 +48,7 @@ static const tine_safetensor *case_tensor(const case_reader *r, const char *name
     return NULL;
 }
 
-static bool case_has(const tine_verify_case *c, const char *prefix, const char *name) {
+bool tine_verify_has(const tine_verify_case *c, const char *prefix, const char *name) {
     char full[2 * NAME_ROOM];
     snprintf(full, sizeof full, "%s%s", prefix, name);
     return tine_safetensors_find(c->file, full);
@@ -67,9 +69,9 @@ static tine_error case_read_config(const case_reader *r, const char *prefix,
             name, (intmax_t)w->shape[0], (intmax_t)w->shape[1]);
     l.hidden_size = w->shape[0] / 4;
     l.input_size = w->shape[1];
-    l.bias = case_has(r->c, prefix, "bias_ih_l0");
-    l.bidirectional = case_has(r->c, prefix, "weight_ih_l0_reverse");
-    if (case_has(r->c, prefix, "weight_hr_l0")) {
+    l.bias = tine_verify_has(r->c, prefix, "bias_ih_l0");
+    l.bidirectional = tine_verify_has(r->c, prefix, "weight_ih_l0_reverse");
+    if (tine_verify_has(r->c, prefix, "weight_hr_l0")) {
         snprintf(name, sizeof name, "%sweight_hr_l0", prefix);
         const tine_safetensor *p = case_tensor(r, name, 2);
         if (!p) return TINE_EINVAL;
@@ -77,14 +79,16 @@ static tine_error case_read_config(const case_reader *r, const char *prefix,
     }
     for (; l.num_layers < 1000; l.num_layers++) {
         snprintf(name, sizeof name, "weight_ih_l%jd", (intmax_t)l.num_layers);
-        if (!case_has(r->c, prefix, name)) break;
+        if (!tine_verify_has(r->c, prefix, name)) break;
     }
     *out = l;
     return TINE_OK;
 }
 
-static bool metadata_bool(const char *text) {
-    return strcasecmp(text, "true") == 0 || strcmp(text, "1") == 0;
+/* "True" and "1", "False" and "0"; -1: another text */
+static int metadata_bool(const char *text) {
+    if (strcasecmp(text, "true") == 0 || strcmp(text, "1") == 0) return 1;
+    return strcasecmp(text, "false") == 0 || strcmp(text, "0") == 0 ? 0 : -1;
 }
 
 /* The metadata's value of a size or option, if there is one, must be that of the weights. */
@@ -92,15 +96,47 @@ static tine_error metadata_check(const case_reader *r, const char *key, int64_t 
                                  bool boolean) {
     const char *said = tine_safetensors_meta(r->c->file, key);
     if (!said) return TINE_OK;
-    char *end;
+    char *end = "";
     int64_t number = boolean ? metadata_bool(said) : strtoll(said, &end, 10);
-    if (number == found) return TINE_OK;
+    if (number == found && *end == '\0') return TINE_OK;
     return case_refuse(r, "its metadata says %s=%.32s, the weights say %jd", key, said,
                        (intmax_t)found);
 }
 
-static tine_error case_read_lstm(const case_reader *r) {
-    tine_verify_lstm *l = &r->c->lstm;
+/* Which dimension of the input is the batch: the one that the states have, what the metadata says,
+ * or, where neither tells, the one with which the answers agree. */
+static tine_error case_read_batch_first(const case_reader *r, const tine_safetensor *input) {
+    static const char *const states[] = {"h_n", "c_n", "h0", "c0"};
+    tine_verify_case *c = r->c;
+    const char *text = tine_safetensors_meta(c->file, "batch_first");
+    int said = text ? metadata_bool(text) : -1;
+    if (text && said < 0)
+        return case_refuse(r, "its metadata says batch_first=%.32s; True or False is needed", text);
+    c->lstm.batch_first = said == 1;
+    c->batch_first_said = text;
+    if (input->rank == 2) return TINE_OK;
+    const tine_safetensor *state = NULL;
+    for (size_t i = 0; i < 4 && !state; i++) state = tine_safetensors_find(c->file, states[i]);
+    c->batch_first_open = input->shape[0] == input->shape[1] || !state;
+    if (!state) return TINE_OK;
+    int64_t batch = state->shape[1];
+    if (batch != input->shape[0] && batch != input->shape[1])
+        return case_refuse(r,
+                           "tensor \"%s\" has a batch of %jd, which no dimension of \"input\" has",
+                           state->name, (intmax_t)batch);
+    if (c->batch_first_open) return TINE_OK;
+    c->lstm.batch_first = batch == input->shape[0];
+    if (text && c->lstm.batch_first != (said == 1))
+        return case_refuse(r,
+                           "its metadata says batch_first=%.32s, the shapes of \"input\" and "
+                           "\"%s\" say otherwise",
+                           text, state->name);
+    return TINE_OK;
+}
+
+static tine_error case_read_lstm(const case_reader *r, const tine_safetensor *input) {
+    tine_verify_case *c = r->c;
+    tine_verify_lstm *l = &c->lstm;
     tine_error e = case_read_config(r, "", l);
     if (!e) e = metadata_check(r, "input_size", l->input_size, false);
     if (!e) e = metadata_check(r, "hidden_size", l->hidden_size, false);
@@ -109,35 +145,66 @@ static tine_error case_read_lstm(const case_reader *r) {
     if (!e) e = metadata_check(r, "bias", l->bias, true);
     if (!e) e = metadata_check(r, "bidirectional", l->bidirectional, true);
     if (e) return e;
-    const char *batch_first = tine_safetensors_meta(r->c->file, "batch_first");
-    l->batch_first = batch_first && metadata_bool(batch_first);
     for (int i = 1; i < TINE_VERIFY_ANSWERS; i++)
-        if (case_has(r->c, "", tine_verify_answer_names[i]) &&
-            !case_tensor(r, tine_verify_answer_names[i], 3))
+        if (tine_verify_has(c, "", tine_verify_answer_names[i]) &&
+            !case_tensor(r, tine_verify_answer_names[i], input->rank))
             return TINE_EINVAL;
-    if (case_has(r->c, "", "h0") != case_has(r->c, "", "c0"))
+    if (tine_verify_has(c, "", "h0") != tine_verify_has(c, "", "c0"))
         return case_refuse(r, "it has one of \"h0\" and \"c0\" without the other");
-    if (case_has(r->c, "", "h0") && (!case_tensor(r, "h0", 3) || !case_tensor(r, "c0", 3)))
+    if (tine_verify_has(c, "", "h0") &&
+        (!case_tensor(r, "h0", input->rank) || !case_tensor(r, "c0", input->rank)))
         return TINE_EINVAL;
-    r->c->n_futures = 1;
-    return TINE_OK;
+    e = case_read_batch_first(r, input);
+    c->n_futures = c->batch_first_open ? 2 : 1;
+    return e;
+}
+
+/* "models.17.cell_f.x": 17, and *rest is "cell_f.x"; -1: another name */
+static int64_t model_of(const char *name, const char **rest) {
+    char *end;
+    if (strncmp(name, "models.", 7) != 0 || name[7] < '0' || name[7] > '9') return -1;
+    int64_t model = strtoll(name + 7, &end, 10);
+    *rest = end + 1;
+    return *end == '.' ? model : -1;
 }
 
 static tine_error case_read_ensemble(const case_reader *r) {
     tine_verify_case *c = r->c;
     c->ensemble = true;
-    for (; c->models < MODELS_MAX; c->models++) {
-        char prefix[2][NAME_ROOM];
-        snprintf(prefix[0], NAME_ROOM, "models.%zu.cell_f.", c->models);
-        snprintf(prefix[1], NAME_ROOM, "models.%zu.cell_b.", c->models);
-        if (!case_has(c, prefix[0], "weight_ih_l0")) break;
-        tine_verify_lstm l[2];
-        tine_error e = case_read_config(r, prefix[0], &l[0]);
-        if (!e) e = case_read_config(r, prefix[1], &l[1]);
-        if (e) return e;
+    for (;; c->models++) {
+        char prefix[NAME_ROOM];
+        snprintf(prefix, sizeof prefix, "models.%zu.cell_f.", c->models);
+        if (!tine_verify_has(c, prefix, "weight_ih_l0")) break;
+        for (int cell = 0; cell < 2; cell++) {
+            tine_verify_lstm l;
+            tine_error e = tine_verify_cell(c, c->models, cell, &l, r->why, r->why_size);
+            if (e) return e;
+        }
+    }
+    for (size_t i = 0; i < tine_safetensors_count(c->file); i++) {
+        const char *name = tine_safetensors_at(c->file, i)->name, *rest;
+        if (model_of(name, &rest) >= (int64_t)c->models)
+            return case_refuse(r, "it has tensor \"%.64s\", but no models.%zu.cell_f.weight_ih_l0",
+                               name, c->models);
     }
     c->n_futures = c->models;
     return metadata_check(r, "n_models", (int64_t)c->models, false);
+}
+
+tine_error tine_verify_cell(tine_verify_case *c, size_t model, int cell, tine_verify_lstm *out,
+                            char *why, size_t why_size) {
+    case_reader r = {c, why, why_size};
+    char prefix[NAME_ROOM];
+    snprintf(prefix, sizeof prefix, "models.%zu.cell_%c.", model, "fb"[cell]);
+    return case_read_config(&r, prefix, out);
+}
+
+static bool case_is_ensemble(const tine_verify_case *c) {
+    const char *rest;
+    for (size_t i = 0; i < tine_safetensors_count(c->file); i++)
+        if (model_of(tine_safetensors_at(c->file, i)->name, &rest) >= 0)
+            return !tine_verify_has(c, "", "weight_ih_l0");
+    return false;
 }
 
 tine_error tine_verify_open(tine_verify_case *c, const char *path, char *why, size_t why_size) {
@@ -145,165 +212,34 @@ tine_error tine_verify_open(tine_verify_case *c, const char *path, char *why, si
     *c = (tine_verify_case){.path = path};
     tine_error e = tine_safetensors_open(&c->file, path, why, why_size);
     if (e) return e;
-    e = case_has(c, "", "models.0.cell_f.weight_ih_l0") ? case_read_ensemble(&r)
-                                                        : case_read_lstm(&r);
-    if (e) return e;
-    if (!case_tensor(&r, "input", 3) || !case_tensor(&r, "output", 3)) return TINE_EINVAL;
+    const tine_safetensor *input = tine_safetensors_find(c->file, "input");
+    int rank = input && input->rank == 2 ? 2 : 3; /* unbatched or batched */
+    bool ensemble = case_is_ensemble(c);
+    if (!ensemble && !tine_verify_has(c, "", "weight_ih_l0"))
+        return case_refuse(&r, "it has no tensor \"weight_ih_l0\"");
+    if (!(input = case_tensor(&r, "input", rank)) || !case_tensor(&r, "output", rank))
+        return TINE_EINVAL;
+    if ((e = ensemble ? case_read_ensemble(&r) : case_read_lstm(&r, input))) return e;
     c->futures = calloc(c->n_futures, sizeof(tine_future *));
     if (c->futures) return TINE_OK;
     case_refuse(&r, "no memory");
     return TINE_ENOMEM;
 }
 
-/* ---- computing ---- */
-
-static tine_value *case_value(const tine_verify_case *c, const char *name) {
-    const tine_safetensor *t = tine_safetensors_find(c->file, name);
-    return t ? tine_tensor(t->dtype, t->rank, t->shape, t->data) : NULL;
+static bool is_weight(const char *name) {
+    return strncmp(name, "weight_", 7) == 0 || strncmp(name, "bias_", 5) == 0;
 }
 
-/* The tensors whose names begin with `prefix` and weight_ or bias_, without the prefix. */
-static tine_value *case_state_dict(const tine_verify_case *c, const char *prefix) {
-    size_t count = tine_safetensors_count(c->file), n = 0, length = strlen(prefix);
-    const char **keys = calloc(count, sizeof *keys);
-    tine_value **items = calloc(count, sizeof *items), *dict = NULL;
-    if (keys && items) {
-        for (size_t i = 0; i < count; i++) {
-            const tine_safetensor *t = tine_safetensors_at(c->file, i);
-            const char *name = t->name + length;
-            if (strncmp(t->name, prefix, length) != 0) continue;
-            if (strncmp(name, "weight_", 7) != 0 && strncmp(name, "bias_", 5) != 0) continue;
-            if (t->dtype == 0) continue;
-            keys[n] = name;
-            items[n++] = tine_tensor(t->dtype, t->rank, t->shape, t->data);
-        }
-        dict = tine_dict_of(keys, items, n);
-    }
-    for (size_t i = 0; i < n; i++) tine_release(items[i]);
-    free(keys);
-    free(items);
-    return dict;
-}
-
-static tine_value *case_module(const tine_verify_case *c, const char *prefix,
-                               const tine_verify_lstm *l) {
-    tine_value *state = case_state_dict(c, prefix);
-    tine_value *module =
-        tine_module("lstm", l->input_size, l->hidden_size, tine_kw("num_layers", l->num_layers),
-                    tine_kw("bias", l->bias), tine_kw("batch_first", l->batch_first),
-                    tine_kw("bidirectional", l->bidirectional), tine_kw("proj_size", l->proj_size),
-                    tine_kw("state_dict", state));
-    tine_release(state);
-    return module;
-}
-
-static void case_start_lstm(tine_verify_case *c, tine_value *input) {
-    tine_value *module = case_module(c, "", &c->lstm);
-    tine_value *h0 = case_value(c, "h0"), *c0 = case_value(c, "c0");
-    tine_value *hx = NULL;
-    if (case_has(c, "", "h0")) {
-        hx = tine_list(h0, c0);
-        c->futures[0] = tine_fork(module, input, tine_kw("hx", hx));
-    } else {
-        c->futures[0] = tine_fork(module, input);
-    }
-    tine_release(hx);
-    tine_release(h0);
-    tine_release(c0);
-    tine_release(module);
-}
-
-static tine_value *case_cell(const tine_verify_case *c, size_t model, const char *cell) {
-    char prefix[NAME_ROOM], why[200];
-    case_reader r = {(tine_verify_case *)c, why, sizeof why};
-    tine_verify_lstm l = {0};
-    snprintf(prefix, sizeof prefix, "models.%zu.%s.", model, cell);
-    return case_read_config(&r, prefix, &l) ? NULL : case_module(c, prefix, &l);
-}
-
-void tine_verify_start(tine_verify_case *c) {
-    tine_value *input = case_value(c, "input");
-    if (!c->ensemble) case_start_lstm(c, input);
-    for (size_t i = 0; c->ensemble && i < c->models; i++) {
-        tine_value *forward = case_cell(c, i, "cell_f"), *backward = case_cell(c, i, "cell_b");
-        tine_value *model = tine_module("bilstm", forward, backward);
-        c->futures[i] = tine_fork(model, input);
-        tine_release(model);
-        tine_release(backward);
-        tine_release(forward);
-    }
-    tine_release(input);
-}
-
-/* The largest absolute difference, NaN if there is one; EINVAL if the shapes differ. */
-static tine_error case_compare(tine_verify_case *c, int answer, const tine_value *got) {
-    const tine_safetensor *t = tine_safetensors_find(c->file, tine_verify_answer_names[answer]);
-    if (!t) return TINE_OK;
-    if (!got || tine_kind_of(got) != TINE_TENSOR || tine_rank(got) != t->rank ||
-        memcmp(tine_shape(got), t->shape, (size_t)t->rank * sizeof(int64_t)) != 0)
-        return tine_error_set(TINE_EINVAL,
-                              "the shape of \"%s\" in the file is not that of the result", t->name);
-    const float *x = tine_data(got);
-    const unsigned char *expected = t->data; /* perhaps unaligned */
-    double worst = 0;
-    for (int64_t i = 0; i < t->elements; i++) {
-        float y;
-        memcpy(&y, expected + (size_t)i * sizeof y, sizeof y);
-        double error = fabs((double)x[i] - (double)y);
-        if (isnan(error)) {
-            worst = error;
-            break;
-        }
-        if (error > worst) worst = error;
-    }
-    c->errors[answer] = worst;
-    c->compared[answer] = true;
-    return TINE_OK;
-}
-
-static tine_error case_finish_ensemble(tine_verify_case *c) {
-    tine_value **results = calloc(c->models, sizeof(tine_value *));
-    if (!results) return tine_error_set(TINE_ENOMEM, "no memory");
-    tine_error e = tine_wait_all(c->futures, c->models, results);
-    /* If the wait failed there are NULLs in the list, and the calls below fail with its error. */
-    tine_value *list = tine_list_of(results, c->models);
-    tine_value *stacked = tine_call("stack", list);
-    tine_value *sum = tine_call("sum", stacked, tine_kw("dim", 0));
-    if (!e) e = sum ? case_compare(c, 0, sum) : tine_last_error();
-    tine_release(sum);
-    tine_release(stacked);
-    tine_release(list);
-    for (size_t i = 0; i < c->models; i++) tine_release(results[i]);
-    free(results);
-    return e;
-}
-
-static tine_error case_finish_lstm(tine_verify_case *c) {
-    tine_value *result;
-    tine_error e = tine_wait(c->futures[0], &result);
-    if (e) return e;
-    const tine_value *state = tine_at(result, 1);
-    e = case_compare(c, 0, tine_at(result, 0));
-    for (int i = 1; !e && i < TINE_VERIFY_ANSWERS; i++)
-        e = case_compare(c, i, tine_at(state, (size_t)i - 1));
-    tine_release(result);
-    return e;
-}
-
-tine_error tine_verify_finish(tine_verify_case *c) {
-    tine_error e = c->ensemble ? case_finish_ensemble(c) : case_finish_lstm(c);
-    for (size_t i = 0; i < c->n_futures; i++) {
-        tine_release(c->futures[i]);
-        c->futures[i] = NULL;
-    }
-    return e;
-}
-
-bool tine_verify_within(const tine_verify_case *c, double limit) {
-    bool within = true;
-    for (int i = 0; i < TINE_VERIFY_ANSWERS; i++)
-        if (c->compared[i]) within = within && c->errors[i] <= limit;
-    return within;
+bool tine_verify_uses(const tine_verify_case *c, const tine_safetensor *t) {
+    static const char *const names[] = {"input", "output", "h_n", "c_n", "h0", "c0"};
+    if (!tine_verify_floating(t)) return false;
+    for (size_t i = 0; i < (c->ensemble ? 2 : 6); i++)
+        if (strcmp(t->name, names[i]) == 0) return true;
+    if (!c->ensemble) return is_weight(t->name);
+    const char *rest;
+    return model_of(t->name, &rest) >= 0 &&
+           (strncmp(rest, "cell_f.", 7) == 0 || strncmp(rest, "cell_b.", 7) == 0) &&
+           is_weight(rest + 7);
 }
 
 void tine_verify_close(tine_verify_case *c) {
