@@ -50,7 +50,6 @@ static struct {
     tine_private place;
     pthread_t *threads; /* inproc:// workers */
     int n_threads;
-    uint64_t completed; /* tasks completed when a worker last died */
     char url[512];
 } state;
 
@@ -64,8 +63,10 @@ static tine_transport_config transport_config_of(const tine_settings *s) {
 
 /* ---- as a worker ---- */
 
-static tine_error worker_serve(const tine_settings *s, const char *endpoint, int rank) {
+static tine_error worker_serve(const tine_settings *s, const char *endpoint, int rank,
+                               tine_run_log *log) {
     tine_worker_config config = {.endpoint = endpoint,
+                                 .log = log,
                                  .token = s->token,
                                  .rank = rank,
                                  .stack_size = s->stack_size,
@@ -78,10 +79,11 @@ static tine_error worker_serve(const tine_settings *s, const char *endpoint, int
 /* Serves and ends the process: in a worker tine_init does not return. */
 static void worker_serve_and_exit(const tine_settings *s, const char *endpoint, int rank) {
     int crash_fd = -1;
-    tine_error e = tine_lifeline_start(endpoint, &crash_fd);
+    tine_run_log *log;
+    tine_error e = tine_lifeline_start(endpoint, &crash_fd, &log);
     tine_fiber_last_words(crash_fd);
     tine_blas_threads(s->threads);
-    if (e == TINE_OK) e = worker_serve(s, endpoint, rank);
+    if (e == TINE_OK) e = worker_serve(s, endpoint, rank, log);
     bool local = s->token[0] != 0;
     if (e != TINE_OK)
         tine_log(e == TINE_ELOST && local ? TINE_LOG_INFO : TINE_LOG_ERROR, "worker: %s",
@@ -95,15 +97,13 @@ static void worker_serve_and_exit(const tine_settings *s, const char *endpoint, 
 
 /* ---- local workers ---- */
 
-static void worker_died(void *ctx, int slot, pid_t pid, const char *reason) {
+static void worker_died(void *ctx, int slot, pid_t pid, const char *reason,
+                        const tine_run_log *log) {
     (void)ctx;
     if (atomic_load(&stopping)) return;
-    uint64_t completed = tine_coordinator_completed(state.coordinator);
-    if (completed > state.completed) tine_spawn_task_done(state.spawn);
-    state.completed = completed;
     tine_log(TINE_LOG_WARN, "worker %d (pid %d) %s", slot, (int)pid, reason);
     tine_trace_instant("worker died");
-    tine_coordinator_worker_died(state.coordinator, (uint32_t)pid, reason);
+    tine_coordinator_worker_died(state.coordinator, (uint32_t)pid, reason, log);
 }
 
 /* The worker has lost its connection but lives (it may be stopped): kill it to free its slot. */
@@ -112,10 +112,22 @@ static void worker_disconnected(uint32_t pid, const char *token) {
     if (slot >= 0 && tine_spawn_pid(state.spawn, slot) == (pid_t)pid) kill((pid_t)pid, SIGKILL);
 }
 
-static void workers_gone(void *ctx, const char *reason) {
+static void worker_start_failed(void *ctx, unsigned failures, const char *reason) {
     (void)ctx;
-    tine_log(TINE_LOG_ERROR, "no more workers are started: %s", reason);
-    tine_coordinator_workers_gone(state.coordinator, reason);
+    if (!atomic_load(&stopping)) tine_coordinator_start_failed(state.coordinator, failures, reason);
+}
+
+/* Makes the private directory and the endpoint anew where a cleaner of /tmp has removed them. */
+static bool worker_can_connect(void *ctx, char *reason, size_t room) {
+    (void)ctx;
+    char why[192];
+    if (state.place.lock > 0 && tine_private_restore(&state.place) != 0)
+        snprintf(why, sizeof why, "its directory cannot be made: %s", strerror(errno));
+    else if (tine_coordinator_endpoint_restore(state.coordinator, why, sizeof why) == 0)
+        return true;
+    snprintf(reason, room, "cannot connect: the endpoint %s has been removed, and %s", state.url,
+             why);
+    return false;
 }
 
 /* A worker gets this process's own command line, so that it reaches tine_init in the same way. */
@@ -131,7 +143,8 @@ static tine_error workers_spawn(const tine_settings *s) {
                                     .workers = s->workers,
                                     .threads = s->threads,
                                     .died = worker_died,
-                                    .gone = workers_gone};
+                                    .failed = worker_start_failed,
+                                    .ready = worker_can_connect};
         e = tine_spawn_start(&state.spawn, &config);
     }
     tine_settings_forward_free(environment);
@@ -142,7 +155,7 @@ static tine_error workers_spawn(const tine_settings *s) {
 static void *worker_thread_main(void *arg) {
     (void)arg;
     tine_trace_inproc_worker();
-    if (worker_serve(&state.settings, state.url, -1) != TINE_OK)
+    if (worker_serve(&state.settings, state.url, -1, NULL) != TINE_OK)
         tine_log(TINE_LOG_INFO, "worker thread: %s", tine_error_message());
     tine_error_clear();
     return NULL;

@@ -135,11 +135,13 @@ typedef struct tine_options {
     size_t max_pending_bytes;
     /** Bytes of one message past which its sender is disconnected. Default: 64 GiB. */
     size_t max_frame;
-    /** Further attempts of a task that was declared safe to repeat (#TINE_REPEATABLE), after the
-     * worker that had it was lost: with 3, the default, a task runs at most 4 times, and the
-     * fourth loss completes its future with ELOST. -1: none. A function that fails (EFAILED) is
-     * not run again. A task that is not repeatable ends with ELOST at its first loss, also when
-     * it had not begun, since the coordinator cannot know that. */
+    /** Further attempts of a task that was declared safe to repeat (#TINE_REPEATABLE), after its
+     * worker was lost: with 3, the default, the fourth worker that dies while the task runs
+     * completes its future with ELOST. -1: none. A worker on this host tells what it ran when it
+     * died, so that the loss counts for that task alone (and for those above it on this worker);
+     * elsewhere it counts for all that the worker had. A function that fails (EFAILED) is not run
+     * again. A task that is not repeatable ends with ELOST when its worker is lost, unless it is
+     * known that it had not begun: then it runs on another one. */
     int retries;
     /** Seconds in which the workers started here must join. Default: 30. */
     double connect_timeout;

@@ -130,6 +130,11 @@ typedef struct tine_transport_ops {
     /* The URL that a connector on this host can use, ports resolved. Valid until `fini`. */
     const char *(*url)(const tine_transport *t);
 
+    /* Listener: makes the endpoint anew if the file it needs has been removed (by a cleaner of
+     * /tmp), so that peers can connect again; those that are connected are not affected. Does not
+     * block. NULL where an endpoint is no file. Errors as listen. */
+    int (*restore)(tine_transport *t, char *why, size_t why_size);
+
     /* Queues a frame. Never blocks. On 0 the transport owns `f`; on any error the caller still
      * does. Errors: -EAGAIN (max_queued reached, or no memory: wait for TINE_EVENT_WRITABLE),
      * -EPIPE (no such peer now), -EINVAL (larger than a limit). */

@@ -95,6 +95,7 @@ tine_error tine_attempt_start(tine_worker *w, const tine_executor_task *task) {
         attempt_free(w, a);
         return TINE_ENOMEM;
     }
+    if (w->log) tine_run_log_begin(w->log, task->task);
     LIST_INSERT_HEAD(&w->attempts, a, live);
     STAILQ_INSERT_TAIL(&w->runnable, a, queue);
     return TINE_OK;
@@ -120,9 +121,11 @@ void tine_attempt_spare_free(tine_worker *w) {
 void tine_attempt_run(tine_attempt *a) {
     tine_worker *w = a->worker;
     w->current = a;
+    if (w->log) tine_run_log_run(w->log, a->task.task);
     int64_t began = tine_clock_ns();
     tine_fiber_resume(a->fiber);
     int64_t ended = tine_clock_ns();
+    if (w->log) tine_run_log_run(w->log, 0);
     w->current = NULL;
     a->run_ns += (uint64_t)(ended - began);
     if (tine_tracing()) {
@@ -130,6 +133,7 @@ void tine_attempt_run(tine_attempt *a) {
         tine_trace_end(TINE_TRACE_RUN, began, a->task.target.name);
     }
     if (!tine_fiber_ended(a->fiber)) return;
+    if (w->log) tine_run_log_end(w->log);
     tine_executor_done(w->executor, a->task.task, a->status, a->payload, a->text, a->run_ns);
     tine_attempt_drop(a);
 }

@@ -71,6 +71,7 @@ struct tine_worker {
     tine_link link;
     tine_progress progress;
     tine_fiber_pool *fibers;
+    tine_run_log *log; /* NULL: none */
 
     LIST_HEAD(, tine_attempt) attempts; /* live, the newest first */
     tine_attempt_queue runnable;

@@ -285,6 +285,7 @@ static void worker_await_up(tine_worker *w) {
 tine_error tine_worker_run(const tine_worker_config *config) {
     tine_worker *w = calloc(1, sizeof *w);
     if (!w) return tine_error_set(TINE_ENOMEM, "no memory for a worker");
+    w->log = config->log;
     tine_worker_context_init(w);
     tine_current.context = &w->context;
     if (worker_connect(w, config)) {

@@ -3,6 +3,7 @@
 #define TINE_WORKERS_WORKER_H
 
 #include "runtime/wire/message.h"
+#include "transport/base/run_log.h"
 #include "transport/transport.h"
 
 typedef struct tine_worker_config {
@@ -10,6 +11,7 @@ typedef struct tine_worker_config {
     const char *token;    /* how it knows a worker that it started itself, or "" */
     int rank;             /* under a launcher, else -1 */
     size_t stack_size;    /* 0: the default */
+    tine_run_log *log;    /* shared with the process that started this one; NULL: none */
     tine_transport_config transport;
 } tine_worker_config;
 

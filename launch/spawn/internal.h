@@ -10,13 +10,14 @@
 #include "launch/spawn/spawn.h"
 
 enum { TINE_SPAWN_TOKEN_DIGITS = 32 };
+enum { TINE_SPAWN_LIFELINE_FD = 3, TINE_SPAWN_LOG_FD = 4 }; /* in the worker */
 
 typedef struct tine_spawn_slot_state {
-    _Atomic pid_t pid;       /* 0: empty; written by the supervisor */
-    int pidfd;               /* -1: none */
-    int lifeline;            /* our end; -1: none */
-    int64_t started_at;      /* ns */
-    unsigned tasks_at_start; /* tasks_done when it was started */
+    _Atomic pid_t pid; /* 0: empty; written by the supervisor */
+    int pidfd;         /* -1: none */
+    int lifeline;      /* our end; -1: none */
+    tine_run_log *log; /* NULL: none */
+    unsigned attempt;  /* s->attempts when it was started */
 } tine_spawn_slot_state;
 
 struct tine_spawn {
@@ -30,24 +31,23 @@ struct tine_spawn {
     cpu_set_t allowed;
     bool pinned;
 
-    int max_deaths;
-    int64_t death_ns;
-    void (*died)(void *ctx, int slot, pid_t pid, const char *reason);
-    void (*gone)(void *ctx, const char *reason);
+    void (*died)(void *ctx, int slot, pid_t pid, const char *reason, const tine_run_log *log);
+    void (*failed)(void *ctx, unsigned failures, const char *reason);
+    bool (*ready)(void *ctx, char *reason, size_t room);
     void *ctx;
 
     /* The supervisor's own. */
     tine_spawn_slot_state *slots;
     struct pollfd *fds; /* one per worker, then the eventfd */
     bool no_pidfd;      /* some worker has none: poll for its death */
-    int quick_deaths;
-    bool given_up;
-    int killed; /* -1: the deadline of stopping has not passed */
+    unsigned attempts;  /* times that empty slots were filled */
+    unsigned failures;  /* attempts in a row that failed */
+    int64_t retry_at;   /* when empty slots are filled; INT64_MAX: there is none */
+    int killed;         /* -1: the deadline of stopping has not passed */
 
     pthread_t thread;
     bool running; /* the thread is to be joined */
     int wake_fd;  /* eventfd: stopping has changed */
-    atomic_uint tasks_done;
     atomic_bool stopping;
     _Atomic int64_t stop_at;
 

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -50,12 +51,25 @@ static void *watchdog_main(void *arg) {
     return NULL;
 }
 
-/* "FD:PID" as the supervisor wrote it; the descriptor must be a socket. */
-static bool lifeline_parse(const char *text, int *fd, int *pid) {
+/* "FD:PID:FD" as the supervisor wrote it: a socket and a file of the run log's size. */
+static bool lifeline_parse(const char *text, int *fd, int *pid, int *log_fd) {
     char rest;
     struct stat st;
-    if (sscanf(text, "%d:%d%c", fd, pid, &rest) != 2 || *fd < 3 || *pid < 1) return false;
-    return fstat(*fd, &st) == 0 && S_ISSOCK(st.st_mode);
+    if (sscanf(text, "%d:%d:%d%c", fd, pid, log_fd, &rest) != 3) return false;
+    if (*fd < 3 || *pid < 1 || *log_fd < 3) return false;
+    if (fstat(*fd, &st) != 0 || !S_ISSOCK(st.st_mode)) return false;
+    return fstat(*log_fd, &st) == 0 && st.st_size == sizeof(tine_run_log);
+}
+
+/* Maps the run log and closes its descriptor. */
+static tine_error run_log_map(int fd, tine_run_log **log) {
+    void *p = mmap(NULL, sizeof **log, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    int e = errno;
+    close(fd);
+    if (p == MAP_FAILED)
+        return tine_error_set(TINE_EIO, "cannot map the worker's run log: %s", strerror(e));
+    *log = p;
+    return TINE_OK;
 }
 
 static void interrupt_ignore(void) {
@@ -77,13 +91,16 @@ static int coordinator_pidfd(int pid) {
     return fd;
 }
 
-static tine_error watchdog_start(const char *text, const char *endpoint, int *crash_fd) {
-    int fd, pid;
-    if (!lifeline_parse(text, &fd, &pid))
+static tine_error watchdog_start(const char *text, const char *endpoint, int *crash_fd,
+                                 tine_run_log **log) {
+    int fd, pid, log_fd;
+    if (!lifeline_parse(text, &fd, &pid, &log_fd))
         return tine_error_set(TINE_EINVAL,
                               "TINE_LIFELINE=%s: not a lifeline; Tine sets this variable for the "
                               "workers that it starts: unset it",
                               text);
+    tine_error mapped = run_log_map(log_fd, log);
+    if (mapped != TINE_OK) return mapped;
     size_t size = strlen(endpoint) + 1;
     watchdog *w = malloc(sizeof *w + size);
     if (!w) return tine_error_set(TINE_ENOMEM, "no memory for the watchdog thread");
@@ -109,10 +126,11 @@ static void process_name_set(void) {
     prctl(PR_SET_NAME, slash ? slash + 1 : path);
 }
 
-tine_error tine_lifeline_start(const char *endpoint, int *crash_fd) {
+tine_error tine_lifeline_start(const char *endpoint, int *crash_fd, tine_run_log **log) {
     const char *given = getenv("TINE_LIFELINE");
     char *text = given ? strdup(given) : NULL;
     *crash_fd = -1;
+    *log = NULL;
     if (given && !text) return tine_error_set(TINE_ENOMEM, "no memory for the lifeline");
     interrupt_ignore();
     unsetenv("TINE_WORKER");
@@ -120,7 +138,7 @@ tine_error tine_lifeline_start(const char *endpoint, int *crash_fd) {
     unsetenv("TINE_LIFELINE");
     if (!text) return TINE_OK;
     process_name_set();
-    tine_error e = watchdog_start(text, endpoint, crash_fd);
+    tine_error e = watchdog_start(text, endpoint, crash_fd, log);
     free(text);
     return e;
 }

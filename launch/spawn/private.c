@@ -117,6 +117,30 @@ tine_error tine_private_open(tine_private *p) {
                           base, strerror(errno));
 }
 
+static bool private_lock_is_there(const tine_private *p) {
+    char path[96];
+    struct stat held, there;
+    snprintf(path, sizeof path, "%s/lock", p->dir);
+    return fstat(p->lock, &held) == 0 && lstat(path, &there) == 0 && held.st_dev == there.st_dev &&
+           held.st_ino == there.st_ino;
+}
+
+int tine_private_restore(tine_private *p) {
+    struct stat st;
+    if (mkdir(p->dir, 0700) != 0 && errno != EEXIST) return -1;
+    if (lstat(p->dir, &st) != 0) return -1;
+    if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 077) != 0) {
+        errno = EPERM;
+        return -1;
+    }
+    if (private_lock_is_there(p)) return 0;
+    int lock = private_lock(p->dir);
+    if (lock < 0) return -1;
+    close(p->lock);
+    p->lock = lock;
+    return 0;
+}
+
 void tine_private_close(tine_private *p) {
     if (p->lock <= 0) return;
     private_remove(AT_FDCWD, p->dir);

@@ -15,6 +15,9 @@ typedef struct tine_private {
 /* Creates one, after removing those of this user whose coordinator died. Errors: EIO with a
  * sentence. */
 tine_error tine_private_open(tine_private *p);
+/* Makes the directory and its lock again where somebody has removed them. 0; -1 with errno: that
+ * cannot be done, or the path is not this user's directory. */
+int tine_private_restore(tine_private *p);
 /* Removes it with everything in it. Accepts a zeroed one. */
 void tine_private_close(tine_private *p);
 /* Removes the private directory that this URL's path lies in, if it is one and this user's. */

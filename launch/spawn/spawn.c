@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -22,7 +23,8 @@
 #include "transport/base/log.h"
 #include "transport/base/thread.h"
 
-enum { MAX_WORKERS = 4096, DEFAULT_DEATHS = 5, DEFAULT_DEATH_SECONDS = 10 };
+enum { MAX_WORKERS = 4096 };
+enum { FIRST_WAIT_MS = 10 }; /* after the second failure in a row */
 /* Without pidfds (kernels before 5.3) the supervisor polls for deaths at this interval. */
 enum { NO_PIDFD_POLL_MS = 100 };
 
@@ -59,34 +61,61 @@ static bool spawn_reap(tine_spawn_slot_state *w, char *reason, size_t room) {
     return true;
 }
 
-static void spawn_give_up(tine_spawn *s, const char *last) {
-    char reason[512];
-    s->given_up = true;
-    snprintf(
-        reason, sizeof reason,
-        "%d workers died within %d seconds of their start and finished no task; the last one %s",
-        s->quick_deaths, (int)((s->death_ns + 999999999) / 1000000000), last);
-    tine_log(TINE_LOG_DEBUG, "%s", reason);
-    if (s->gone) s->gone(s->ctx, reason);
-}
-
-static void spawn_count_death(tine_spawn *s, const tine_spawn_slot_state *w, const char *reason) {
-    bool quick = tine_clock_ns() - w->started_at < s->death_ns &&
-                 atomic_load(&s->tasks_done) == w->tasks_at_start;
-    s->quick_deaths = quick ? s->quick_deaths + 1 : 0;
-    if (s->quick_deaths >= s->max_deaths && !s->given_up) spawn_give_up(s, reason);
-}
-
-static void spawn_replace(tine_spawn *s, int i) {
-    while (!s->given_up && !atomic_load(&s->stopping)) {
-        int e = tine_spawn_worker_start(s, i);
-        if (!e) return;
-        char reason[128];
-        snprintf(reason, sizeof reason, "could not be started: %s", strerror(e));
-        s->slots[i].started_at = tine_clock_ns();
-        s->slots[i].tasks_at_start = atomic_load(&s->tasks_done);
-        spawn_count_death(s, &s->slots[i], reason);
+/* Whether a worker that the last attempt started has finished a task. */
+static bool spawn_has_worked(const tine_spawn *s) {
+    for (int i = 0; i < s->workers; i++) {
+        const tine_run_log *log = s->slots[i].log;
+        if (log && s->slots[i].attempt == s->attempts && atomic_load(&log->ended) > 0) return true;
     }
+    return false;
+}
+
+/* When the empty slots are filled after a failure. `began`: a task had begun, so the number of
+ * failures is bounded by that of the tasks. */
+static int64_t spawn_wait_ms(const tine_spawn *s, bool began) {
+    int64_t most = began ? TINE_SPAWN_TASK_WAIT_MS : TINE_SPAWN_START_WAIT_MS;
+    unsigned doubled = s->failures - 2;
+    int64_t ms = s->failures < 2 ? 0 : doubled > 16 ? most : (int64_t)FIRST_WAIT_MS << doubled;
+    return ms < most ? ms : most;
+}
+
+static void spawn_failed(tine_spawn *s, int i, bool began, const char *reason) {
+    if (s->retry_at != INT64_MAX) return; /* it is replaced together with others */
+    s->failures++;
+    int64_t ms = spawn_wait_ms(s, began);
+    s->retry_at = tine_clock_ns() + ms * 1000000;
+    if (ms > 0)
+        tine_log(TINE_LOG_WARN, "worker %d %s; it is started again in %g s (failure %u in a row)",
+                 i, reason, (double)ms / 1e3, s->failures);
+    if (s->failed) s->failed(s->ctx, s->failures, reason);
+}
+
+/* Fills the empty slots, until one fails. */
+static void spawn_refill(tine_spawn *s) {
+    char reason[256];
+    int i = 0;
+    s->retry_at = INT64_MAX;
+    s->attempts++;
+    if (s->ready && !s->ready(s->ctx, reason, sizeof reason)) {
+        while (i < s->workers - 1 && s->slots[i].pid != 0) i++;
+        spawn_failed(s, i, false, reason);
+        return;
+    }
+    for (; i < s->workers && !atomic_load(&s->stopping); i++) {
+        int e = s->slots[i].pid == 0 ? tine_spawn_worker_start(s, i) : 0;
+        if (!e) continue;
+        snprintf(reason, sizeof reason, "could not be started: %s (errno %d)", strerror(e), e);
+        spawn_failed(s, i, false, reason);
+        return;
+    }
+}
+
+static void spawn_slot_clear(tine_spawn_slot_state *w) {
+    if (w->pidfd >= 0) close(w->pidfd);
+    if (w->lifeline >= 0) close(w->lifeline);
+    if (w->log) munmap(w->log, sizeof *w->log);
+    w->pidfd = w->lifeline = -1;
+    w->log = NULL;
 }
 
 static void spawn_slot_reap(tine_spawn *s, int i) {
@@ -94,14 +123,13 @@ static void spawn_slot_reap(tine_spawn *s, int i) {
     char reason[384];
     if (!spawn_reap(w, reason, sizeof reason)) return;
     pid_t pid = atomic_exchange(&w->pid, 0);
-    if (w->pidfd >= 0) close(w->pidfd);
-    close(w->lifeline);
-    w->pidfd = w->lifeline = -1;
     tine_log(TINE_LOG_DEBUG, "worker %d (pid %d) %s", i, (int)pid, reason);
-    if (atomic_load(&s->stopping)) return;
-    if (s->died) s->died(s->ctx, i, pid, reason);
-    spawn_count_death(s, w, reason);
-    spawn_replace(s, i);
+    if (!atomic_load(&s->stopping)) {
+        if (s->died) s->died(s->ctx, i, pid, reason, w->log);
+        if (atomic_load(&w->log->ended) > 0 || spawn_has_worked(s)) s->failures = 0;
+        spawn_failed(s, i, atomic_load(&w->log->begun) > 0, reason);
+    }
+    spawn_slot_clear(w);
 }
 
 /* ---- the supervisor ---- */
@@ -113,9 +141,11 @@ static int spawn_live_count(const tine_spawn *s) {
 }
 
 static int spawn_poll_timeout_ms(const tine_spawn *s) {
+    bool stopping = atomic_load(&s->stopping);
     int limit = s->no_pidfd ? NO_PIDFD_POLL_MS : -1;
-    if (!atomic_load(&s->stopping) || s->killed >= 0) return limit;
-    int64_t left = s->stop_at - tine_clock_ns();
+    int64_t until = !stopping ? s->retry_at : s->killed < 0 ? s->stop_at : INT64_MAX;
+    if (until == INT64_MAX) return limit;
+    int64_t left = until - tine_clock_ns();
     int ms = left <= 0                        ? 0
              : left > INT64_C(86400000000000) ? 86400000
                                               : (int)((left + 999999) / 1000000);
@@ -146,8 +176,9 @@ static void spawn_poll_once(tine_spawn *s) {
         const tine_spawn_slot_state *w = &s->slots[i];
         if (w->pid != 0 && (s->fds[i].revents || w->pidfd < 0)) spawn_slot_reap(s, i);
     }
-    if (atomic_load(&s->stopping) && s->killed < 0 && tine_clock_ns() >= s->stop_at)
-        spawn_kill_all(s);
+    bool stopping = atomic_load(&s->stopping);
+    if (!stopping && s->retry_at != INT64_MAX && tine_clock_ns() >= s->retry_at) spawn_refill(s);
+    if (stopping && s->killed < 0 && tine_clock_ns() >= s->stop_at) spawn_kill_all(s);
 }
 
 static int spawn_start_all(tine_spawn *s) {
@@ -180,11 +211,10 @@ static tine_error spawn_new(tine_spawn **out, const tine_spawn_config *config) {
     pthread_cond_init(&s->changed, NULL);
     s->workers = config->workers;
     s->threads = config->threads ? config->threads : 1;
-    s->max_deaths = config->max_deaths ? config->max_deaths : DEFAULT_DEATHS;
-    s->death_ns =
-        (int64_t)((config->death_seconds ? config->death_seconds : DEFAULT_DEATH_SECONDS) * 1e9);
+    s->retry_at = INT64_MAX;
     s->died = config->died;
-    s->gone = config->gone;
+    s->failed = config->failed;
+    s->ready = config->ready;
     s->ctx = config->ctx;
     s->killed = -1; /* the workers are not killed yet */
     s->wake_fd = eventfd(0, EFD_CLOEXEC);
@@ -235,10 +265,6 @@ pid_t tine_spawn_pid(tine_spawn *s, int i) {
     return i >= 0 && i < s->workers ? atomic_load(&s->slots[i].pid) : 0;
 }
 
-void tine_spawn_task_done(tine_spawn *s) {
-    atomic_fetch_add_explicit(&s->tasks_done, 1, memory_order_relaxed);
-}
-
 void tine_spawn_retire(tine_spawn *s, double seconds) {
     if (seconds > 86400) seconds = 86400;
     atomic_store(&s->stop_at, tine_clock_ns() + (int64_t)(seconds * 1e9));
@@ -260,6 +286,7 @@ void tine_spawn_free(tine_spawn *s) {
     if (!s) return;
     tine_spawn_stop(s, 0);
     if (s->wake_fd >= 0) close(s->wake_fd);
+    for (int i = 0; s->slots && i < s->workers; i++) spawn_slot_clear(&s->slots[i]);
     tine_strings_free(s->environment);
     tine_strings_free(s->argv);
     free(s->program);

@@ -1,6 +1,13 @@
 /* Local workers: starts them, detects their death at once, replaces them, and leaves nothing
  * behind.
  *
+ * A worker is always replaced. Each failure (a death before the worker has finished a task, or a
+ * start that fails) doubles the wait before the next attempt, up to TINE_SPAWN_TASK_WAIT_MS where
+ * a task had begun, else up to TINE_SPAWN_START_WAIT_MS; the first one is replaced at once. The
+ * failures are counted from zero again when a worker that was started after the last one has
+ * finished a task. A failure while others wait belongs to the same attempt, so that a step of the
+ * wait is one line of the log.
+ *
  * A thread of the coordinator, the supervisor, starts N copies of this executable (posix_spawn: a
  * coordinator's memory is not copied) and watches them through pidfds. It installs no SIGCHLD
  * handler and waits only for its own children, so the program's other children are not affected.
@@ -10,12 +17,12 @@
  * reports about the crash that ends it.
  *
  * A worker starts with standard input from /dev/null, standard output and error inherited, no other
- * descriptor but the lifeline, all signals at their defaults, SIGINT blocked until
+ * descriptors but the lifeline and its run log (transport/base/run_log.h), all signals at their defaults, SIGINT blocked until
  * tine_lifeline_start ignores it (Ctrl-C reaches the whole process group; the coordinator decides),
  * pinned to its own cores if workers x threads fit on the allowed cores, and these variables:
  *   TINE_WORKER=ENDPOINT
  *   TINE_TOKEN=32 HEX DIGITS.SLOT
- *   TINE_LIFELINE=DESCRIPTOR:COORDINATOR'S PID
+ *   TINE_LIFELINE=DESCRIPTOR:COORDINATOR'S PID:DESCRIPTOR OF THE RUN LOG
  *   and those of the config's `environment`. */
 #ifndef TINE_LAUNCH_SPAWN_SPAWN_H
 #define TINE_LAUNCH_SPAWN_SPAWN_H
@@ -25,8 +32,11 @@
 #include <sys/types.h>
 
 #include "runtime/tine.h"
+#include "transport/base/run_log.h"
 
 typedef struct tine_spawn tine_spawn;
+
+enum { TINE_SPAWN_TASK_WAIT_MS = 250, TINE_SPAWN_START_WAIT_MS = 5000 };
 
 typedef struct tine_spawn_config {
     const char *program;  /* NULL: /proc/self/exe */
@@ -37,19 +47,19 @@ typedef struct tine_spawn_config {
     char *const *environment;
     int workers; /* 1 to 4096 */
     int threads; /* cores that each worker needs, for placement; 0: 1 */
-    /* A death is quick if it comes within death_seconds (0: 10) of the worker's start and no worker
-     * has finished a task since that start. After max_deaths (0: 5) quick deaths in a row no worker
-     * is started any more. */
-    int max_deaths;
-    double death_seconds;
-    /* Both callbacks run on the supervisor's thread, which holds no lock; either may be NULL. No
+    /* The callbacks run on the supervisor's thread, which holds no lock; each may be NULL. No
      * call begins after tine_spawn_stop was called, but one may still be running then: do not hold
      * a lock that it takes. `reason` continues the sentence "worker …": "was killed by signal 9
-     * (SIGKILL)", "exited with status 3", "died of stack overflow in task fib (stack of …)". `died`
-     * is called before the replacement is started. `gone` is called once, after the last `died`,
-     * when max_deaths is reached; live workers stay. */
-    void (*died)(void *ctx, int slot, pid_t pid, const char *reason);
-    void (*gone)(void *ctx, const char *reason);
+     * (SIGKILL)", "exited with status 3", "died of stack overflow in task fib (stack of …)", "could
+     * not be started: Too many open files (errno 24)". */
+    /* A worker has died, and has not been replaced yet. `log` is valid during the call; NULL: it
+     * has none. */
+    void (*died)(void *ctx, int slot, pid_t pid, const char *reason, const tine_run_log *log);
+    /* So many attempts in a row have failed; the last one's worker `reason`. */
+    void (*failed)(void *ctx, unsigned failures, const char *reason);
+    /* Called before a worker is replaced: whether it can connect. False, with a reason: it is not
+     * started now, which counts as a failure. */
+    bool (*ready)(void *ctx, char *reason, size_t room);
     void *ctx;
 } tine_spawn_config;
 
@@ -62,8 +72,6 @@ tine_error tine_spawn_start(tine_spawn **out, const tine_spawn_config *config);
 int tine_spawn_slot(const tine_spawn *s, const char *token);
 /* The pid of the worker in this slot now; 0: none. Any thread. */
 pid_t tine_spawn_pid(tine_spawn *s, int slot);
-/* A worker has finished a task: the count of quick deaths starts again. Any thread, cheap. */
-void tine_spawn_task_done(tine_spawn *s);
 /* The first half of tine_spawn_stop, which does not block: no worker is started from now on, and
  * those that have not exited after `seconds` are killed. */
 void tine_spawn_retire(tine_spawn *s, double seconds);

@@ -5,15 +5,13 @@
 #include <spawn.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "launch/spawn/internal.h"
-#include "transport/base/clock.h"
-
-enum { LIFELINE_FD = 3 }; /* in the worker */
 
 int tine_pidfd_open(int pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
 
@@ -72,38 +70,68 @@ static int spawn_attributes_make(posix_spawnattr_t *attr) {
     return 0;
 }
 
-static int spawn_files_make(posix_spawn_file_actions_t *files, int lifeline) {
+static int spawn_files_make(posix_spawn_file_actions_t *files, int lifeline, int log) {
     int e = posix_spawn_file_actions_init(files);
     if (e) return e;
     e = posix_spawn_file_actions_addopen(files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    if (!e) e = posix_spawn_file_actions_adddup2(files, lifeline, LIFELINE_FD);
-    if (!e) e = posix_spawn_file_actions_addclosefrom_np(files, LIFELINE_FD + 1);
+    if (!e) e = posix_spawn_file_actions_adddup2(files, lifeline, TINE_SPAWN_LIFELINE_FD);
+    if (!e) e = posix_spawn_file_actions_adddup2(files, log, TINE_SPAWN_LOG_FD);
+    if (!e) e = posix_spawn_file_actions_addclosefrom_np(files, TINE_SPAWN_LOG_FD + 1);
     if (e) posix_spawn_file_actions_destroy(files);
     return e;
 }
 
-/* A socket pair whose ends lie above LIFELINE_FD: adddup2 onto itself would keep close-on-exec. */
+/* Moves a descriptor above those that the worker gets, where adddup2 does not overwrite it before it
+ * is used, nor copies it onto itself, which would keep close-on-exec. -1 with errno. */
+static int descriptor_raise(int low) {
+    int fd = fcntl(low, F_DUPFD_CLOEXEC, TINE_SPAWN_LOG_FD + 1);
+    int e = errno;
+    close(low);
+    errno = e;
+    return fd;
+}
+
+/* A socket pair. */
 static int lifeline_make(int pair[2]) {
     int low[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, low) != 0) return errno;
-    pair[0] = fcntl(low[0], F_DUPFD_CLOEXEC, LIFELINE_FD + 1);
-    pair[1] = pair[0] < 0 ? -1 : fcntl(low[1], F_DUPFD_CLOEXEC, LIFELINE_FD + 1);
-    int e = pair[1] < 0 ? errno : 0;
-    close(low[0]);
-    close(low[1]);
-    if (e && pair[0] >= 0) close(pair[0]);
+    pair[0] = descriptor_raise(low[0]);
+    int e = pair[0] < 0 ? errno : 0;
+    pair[1] = descriptor_raise(low[1]);
+    if (!e && pair[1] < 0) e = errno;
+    if (!e) return 0;
+    if (pair[0] >= 0) close(pair[0]);
+    if (pair[1] >= 0) close(pair[1]);
     return e;
 }
 
-static int spawn_process(tine_spawn *s, int i, int lifeline, pid_t *pid) {
+static int run_log_make(int *fd, tine_run_log **log) {
+    int low = memfd_create("tine-run-log", MFD_CLOEXEC);
+    if (low < 0) return errno;
+    *fd = descriptor_raise(low);
+    if (*fd < 0) return errno;
+    void *p = MAP_FAILED;
+    if (ftruncate(*fd, sizeof **log) == 0)
+        p = mmap(NULL, sizeof **log, PROT_READ | PROT_WRITE, MAP_SHARED, *fd, 0);
+    if (p == MAP_FAILED) {
+        int e = errno;
+        close(*fd);
+        return e;
+    }
+    *log = p;
+    return 0;
+}
+
+static int spawn_process(tine_spawn *s, int i, int lifeline, int log, pid_t *pid) {
     posix_spawnattr_t attr;
     posix_spawn_file_actions_t files;
     char token[64], variable[64];
     snprintf(token, sizeof token, "TINE_TOKEN=%s.%d", s->token, i);
-    snprintf(variable, sizeof variable, "TINE_LIFELINE=%d:%d", LIFELINE_FD, (int)getpid());
+    snprintf(variable, sizeof variable, "TINE_LIFELINE=%d:%d:%d", TINE_SPAWN_LIFELINE_FD,
+             (int)getpid(), TINE_SPAWN_LOG_FD);
     int e = spawn_attributes_make(&attr);
     if (e) return e;
-    e = spawn_files_make(&files, lifeline);
+    e = spawn_files_make(&files, lifeline, log);
     if (e) goto no_files;
     char **environment = s->environment;
     environment[s->n_environment] = token;
@@ -123,21 +151,27 @@ no_files:
 }
 
 int tine_spawn_worker_start(tine_spawn *s, int i) {
-    int pair[2] = {-1, -1};
+    int pair[2] = {-1, -1}, log_fd = -1;
     pid_t pid = 0;
+    tine_run_log *log = NULL;
     int e = lifeline_make(pair);
     if (e) return e;
-    e = spawn_process(s, i, pair[1], &pid);
+    e = run_log_make(&log_fd, &log);
+    if (!e) {
+        e = spawn_process(s, i, pair[1], log_fd, &pid);
+        close(log_fd);
+    }
     close(pair[1]);
     if (e) {
         close(pair[0]);
+        if (log) munmap(log, sizeof *log);
         return e;
     }
     tine_spawn_slot_state *w = &s->slots[i];
     w->pidfd = tine_pidfd_open(pid);
     w->lifeline = pair[0];
-    w->started_at = tine_clock_ns();
-    w->tasks_at_start = atomic_load(&s->tasks_done);
+    w->log = log;
+    w->attempt = s->attempts;
     atomic_store(&w->pid, pid);
     if (w->pidfd < 0) s->no_pidfd = true;
     return 0;

@@ -5,6 +5,7 @@
 #include "runtime/coordinator/internal.h"
 #include "runtime/trace/trace.h"
 #include "transport/base/clock.h"
+#include "transport/base/text.h"
 
 static void coordinator_lock(tine_context *c) { tine_coordinator_lock(coordinator_of(c)); }
 static void coordinator_unlock(tine_context *c) { tine_coordinator_unlock(coordinator_of(c)); }
@@ -88,8 +89,16 @@ static tine_error coordinator_wait(tine_context *context, tine_future *const *f,
     return e;
 }
 
-static char *coordinator_describe(tine_context *c, const tine_future *f) {
-    return tine_scheduler_describe(coordinator_of(c)->scheduler, f->ticket);
+static char *coordinator_describe(tine_context *context, const tine_future *f) {
+    tine_coordinator *c = coordinator_of(context);
+    char *text = tine_scheduler_describe(c->scheduler, f->ticket);
+    if (!text || c->start_failures == 0 || tine_scheduler_workers(c->scheduler, NULL, 0) > 0)
+        return text;
+    char *longer = tine_text_format("%s; there is no worker: the last one to be started %s", text,
+                                    c->start_reason);
+    if (!longer) return text;
+    free(text);
+    return longer;
 }
 
 /* ---- the rest of the table ---- */

@@ -69,6 +69,10 @@ tine_error tine_coordinator_new(tine_coordinator **out, const tine_settings *s,
 
 /* ---- while it runs ---- */
 
+/* So many failed attempts in a row, some 2 s, mean that the program's workers end at once. Only
+ * tine_init gives up then. */
+enum { OPEN_FAILURES = 9 };
+
 typedef struct joining {
     tine_coordinator *c;
     size_t n;
@@ -76,7 +80,9 @@ typedef struct joining {
 
 static bool have_joined(void *arg) {
     joining *j = arg;
-    return tine_scheduler_workers(j->c->scheduler, NULL, 0) >= j->n || j->c->no_workers;
+    tine_scheduler_stats s;
+    tine_scheduler_stats_get(j->c->scheduler, &s);
+    return s.workers >= j->n || (s.workers == 0 && j->c->start_failures >= OPEN_FAILURES);
 }
 
 tine_error tine_coordinator_open(tine_coordinator *c, int n, double seconds) {
@@ -89,10 +95,13 @@ tine_error tine_coordinator_open(tine_coordinator *c, int n, double seconds) {
     size_t joined = tine_scheduler_workers(c->scheduler, NULL, 0);
     tine_coordinator_unlock(c);
     if (joined >= j.n) return TINE_OK;
+    const char *last = c->start_failures > 0 ? "; the last one to be started " : "";
     if (e == TINE_OK)
-        return tine_error_set(TINE_ELOST, "the workers could not be started: each ended at once");
-    return tine_error_set(e, "%zu of %d workers have joined within %g s (TINE_CONNECT_TIMEOUT)",
-                          joined, n, seconds);
+        return tine_error_set(TINE_ELOST,
+                              "the workers could not be started: %u attempts in a row failed%s%s",
+                              c->start_failures, last, c->start_reason);
+    return tine_error_set(e, "%zu of %d workers have joined within %g s (TINE_CONNECT_TIMEOUT)%s%s",
+                          joined, n, seconds, last, c->start_reason);
 }
 
 int tine_coordinator_workers(tine_coordinator *c) {
@@ -102,12 +111,14 @@ int tine_coordinator_workers(tine_coordinator *c) {
     return (int)n;
 }
 
-uint64_t tine_coordinator_completed(tine_coordinator *c) {
-    tine_scheduler_stats s;
+int tine_coordinator_endpoint_restore(tine_coordinator *c, char *why, size_t why_size) {
+    int e = 0;
     tine_coordinator_lock(c);
-    tine_scheduler_stats_get(c->scheduler, &s);
+    tine_coordinator_enter(c);
+    if (!c->stopping) e = tine_link_restore(&c->link, why, why_size);
+    tine_coordinator_leave(c);
     tine_coordinator_unlock(c);
-    return s.completed;
+    return e;
 }
 
 /* ---- the end ---- */

@@ -13,6 +13,7 @@
 #define TINE_RUNTIME_COORDINATOR_COORDINATOR_H
 
 #include "runtime/settings/settings.h"
+#include "transport/base/run_log.h"
 #include "transport/transport.h"
 
 typedef struct tine_coordinator tine_coordinator;
@@ -26,7 +27,6 @@ tine_error tine_coordinator_new(tine_coordinator **out, const tine_settings *s,
  * sentence. */
 tine_error tine_coordinator_open(tine_coordinator *c, int n, double seconds);
 int tine_coordinator_workers(tine_coordinator *c);
-uint64_t tine_coordinator_completed(tine_coordinator *c); /* tasks */
 
 /* From here on all processes record, workers that join later too. */
 tine_error tine_coordinator_trace_start(tine_coordinator *c);
@@ -35,16 +35,21 @@ tine_error tine_coordinator_trace_start(tine_coordinator *c);
 tine_error tine_coordinator_trace_write(tine_coordinator *c, const char *path, double seconds);
 
 /* From any thread: the local worker of this pid has ended, and why ("was killed by signal 9
- * (SIGKILL)"). Its tasks fail or are run again once the transport has delivered what it had sent
- * before. */
-void tine_coordinator_worker_died(tine_coordinator *c, uint32_t pid, const char *reason);
+ * (SIGKILL)"). `log`: what it had begun; NULL: not known. Its tasks fail or are run again once the
+ * transport has delivered what it had sent before. */
+void tine_coordinator_worker_died(tine_coordinator *c, uint32_t pid, const char *reason,
+                                  const tine_run_log *log);
 /* fn(pid, token) is called, with the lock, when a local worker's connection is lost but nobody
  * has reported its end: it is stopped, or stuck, and has to be killed so that another can take
  * its place. Set before workers join. */
 void tine_coordinator_on_unreachable(tine_coordinator *c,
                                      void (*fn)(uint32_t pid, const char *token));
-/* From any thread: no further local worker will be started, and why. */
-void tine_coordinator_workers_gone(tine_coordinator *c, const char *reason);
+/* From any thread: so many attempts in a row to replace local workers have failed; the last one's
+ * worker `reason`. It is told with errors of calls that wait for a worker meanwhile. */
+void tine_coordinator_start_failed(tine_coordinator *c, unsigned failures, const char *reason);
+/* From any thread: makes the endpoint anew if its file has been removed. 0, or a negative errno
+ * value with a sentence in `why`. */
+int tine_coordinator_endpoint_restore(tine_coordinator *c, char *why, size_t why_size);
 
 /* Is the calling thread running a callback? Then it runs the event loop, and must not wait for
  * it. */

@@ -25,6 +25,7 @@ static coordinator_death *death_of(tine_coordinator *c, uint32_t pid) {
 static void death_free(coordinator_death *d) {
     LIST_REMOVE(d, entry);
     free(d->reason);
+    free(d->log);
     free(d);
 }
 
@@ -41,10 +42,20 @@ void tine_coordinator_peer_lost(tine_coordinator *c, tine_peer peer, const char 
     snprintf(d->transport_reason, sizeof d->transport_reason, "%s", reason);
 }
 
-void tine_coordinator_worker_died(tine_coordinator *c, uint32_t pid, const char *reason) {
+static tine_run_log *run_log_copy(const tine_run_log *log) {
+    tine_run_log *copy = log ? malloc(sizeof *copy) : NULL;
+    if (copy) memcpy((void *)copy, (const void *)log, sizeof *copy);
+    return copy;
+}
+
+void tine_coordinator_worker_died(tine_coordinator *c, uint32_t pid, const char *reason,
+                                  const tine_run_log *log) {
     tine_coordinator_lock(c);
     coordinator_death *d = death_of(c, pid);
-    if (d && !d->reason) d->reason = strdup(reason);
+    if (d && !d->reason) {
+        d->reason = strdup(reason);
+        d->log = run_log_copy(log);
+    }
     tine_link_wake(&c->link);
     tine_coordinator_unlock(c);
 }
@@ -74,7 +85,7 @@ static void settle_death(tine_coordinator *c, coordinator_death *d) {
     tine_worker_info info;
     if (!d->reason && c->unreachable && tine_scheduler_worker(c->scheduler, peer, &info))
         c->unreachable(info.pid, info.token);
-    if (peer != 0) tine_scheduler_peer_lost(c->scheduler, peer, reason);
+    if (peer != 0) tine_scheduler_worker_died(c->scheduler, peer, reason, d->log);
     if (peer != 0 && d->lost == 0) tine_link_drop(&c->link, peer, false, reason);
     death_free(d);
 }
@@ -105,11 +116,10 @@ void tine_coordinator_deaths_free(tine_coordinator *c) {
     while (!LIST_EMPTY(&c->deaths)) death_free(LIST_FIRST(&c->deaths));
 }
 
-void tine_coordinator_workers_gone(tine_coordinator *c, const char *reason) {
+void tine_coordinator_start_failed(tine_coordinator *c, unsigned failures, const char *reason) {
     tine_coordinator_lock(c);
-    c->no_workers = true;
-    tine_scheduler_workers_gone(c->scheduler, reason);
-    tine_coordinator_push(c);
+    c->start_failures = failures;
+    snprintf(c->start_reason, sizeof c->start_reason, "%s", reason);
     tine_link_wake(&c->link);
     tine_coordinator_unlock(c);
 }

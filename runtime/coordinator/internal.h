@@ -29,6 +29,7 @@ typedef struct coordinator_death {
     tine_peer lost; /* 0: not lost yet */
     int64_t due;    /* settled by then with what is known */
     char transport_reason[128];
+    tine_run_log *log; /* NULL: not known */
 } coordinator_death;
 
 struct tine_coordinator {
@@ -60,8 +61,9 @@ struct tine_coordinator {
     bool progress_long_tick; /* it sleeps long, and is to be woken when the loop becomes free */
 
     bool stopping;
-    bool stopped;    /* every future is done */
-    bool no_workers; /* no worker will be started any more */
+    bool stopped;            /* every future is done */
+    unsigned start_failures; /* attempts in a row to replace local workers that failed */
+    char start_reason[256];  /* what the last one's worker did */
     STAILQ_HEAD(, coordinator_callback) callbacks;
     LIST_HEAD(, coordinator_death) deaths;
     void (*unreachable)(uint32_t pid, const char *token);

@@ -207,6 +207,11 @@ void tine_link_drop(tine_link *l, tine_peer peer, bool bad, const char *reason) 
     l->transport->ops->drop(l->transport, peer, bad, reason);
 }
 
+int tine_link_restore(tine_link *l, char *why, size_t why_size) {
+    const tine_transport_ops *ops = l->transport->ops;
+    return ops->restore ? ops->restore(l->transport, why, why_size) : 0;
+}
+
 void tine_link_init(tine_link *l, tine_transport *t, const tine_link_handler *handler, void *ctx) {
     *l = (tine_link){
         .transport = t, .handler = handler, .ctx = ctx, .collected = TINE_RING(tine_event)};

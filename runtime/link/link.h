@@ -75,6 +75,8 @@ tine_link_collected tine_link_collect(tine_link *l);
 void tine_link_wait(tine_link *l, int64_t timeout_ns);
 /* From any thread. */
 void tine_link_wake(tine_link *l);
+/* As the transport's restore. */
+int tine_link_restore(tine_link *l, char *why, size_t why_size);
 /* Ends one connection: LOST follows with this reason. */
 void tine_link_drop(tine_link *l, tine_peer peer, bool bad, const char *reason);
 /* Sends nothing new, flushes what the transport has taken, for at most its linger time. Accepts a

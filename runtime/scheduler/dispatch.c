@@ -217,7 +217,8 @@ void tine_scheduler_uncharge(tine_scheduler *s, sched_task *t) {
 static tine_error sched_callable_serve_error(const tine_scheduler *s, const sched_callable *c) {
     uint32_t expected = s->config.expected_workers ? s->config.expected_workers : 1;
     if (sched_callable_is_served(s, c, false)) return TINE_OK;
-    if (s->n_joined < expected && !s->workers_gone) return TINE_OK;
+    /* one that comes back is not another one */
+    if ((s->config.workers_return ? s->most_workers : s->n_joined) < expected) return TINE_OK;
     if (!s->config.workers_return && TAILQ_EMPTY(&s->workers)) return TINE_ELOST;
     if (!sched_callable_is_served(s, c, true)) return TINE_EUNKNOWN;
     return s->config.workers_return ? TINE_OK : TINE_ELOST;
@@ -225,7 +226,7 @@ static tine_error sched_callable_serve_error(const tine_scheduler *s, const sche
 
 static void sched_task_end_unservable(tine_scheduler *s, sched_task *t, tine_error e) {
     char *text = e == TINE_EUNKNOWN ? tine_scheduler_text_unknown(s, t->callable)
-                                    : tine_scheduler_text_unserved(s, t);
+                                    : tine_scheduler_text_unserved(t);
     tine_scheduler_task_end(s, t, e, NULL, text);
 }
 

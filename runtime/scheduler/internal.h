@@ -32,6 +32,7 @@ enum {
     SCHED_ACTIONS_KEEP = 1 << 20, /* bytes; bench_scheduler: a turn makes up to 2,000 actions */
     SCHED_MAX_NAMES = 65536,      /* functions, and classes, served by one worker */
     SCHED_LOAD_ONE = 1 << 20,     /* a worker's load when it has no credit left */
+    SCHED_KEEP_BYTES = 1 << 16,   /* arguments kept for a task that may not have begun */
 };
 /* object id: epoch of the worker that put it (0: this process), counter, module bit */
 enum { SCHED_EPOCH_SHIFT = 40 };
@@ -110,12 +111,15 @@ struct sched_task {
     sched_done *done;                /* while deferred */
     /* objects held until it ends: put by it, or received in results of its forks */
     tine_object *holds;
+    uint64_t sent_number; /* it was the worker's task number so many */
     uint32_t n_holds, room_holds, attempt, flags, skips;
+    uint32_t uncounted; /* attempts that ended with a worker through no fault of this task */
     uint8_t state;
     bool windowed; /* counts against its owner's window until it starts for the first time */
     bool suspended;
     bool orphan;    /* its owner is lost: its result is dropped */
     bool cancelled; /* it descends from an orphan: its queued and later forks are cancelled */
+    bool blamed;    /* its worker died while it ran, or a fork of it there */
 };
 
 struct sched_worker {
@@ -124,7 +128,7 @@ struct sched_worker {
     int32_t rank;
     char *host, *token, *kernel;
     sched_group *group;
-    uint64_t tasks_done;
+    uint64_t tasks_sent, tasks_done;
     bool lost;
     bool flush_queued; /* in flush_queue: it has credit or drops to be sent */
     /* load: the largest share used of the three limits of credit */
@@ -195,10 +199,9 @@ typedef struct sched_action {
 struct tine_scheduler {
     tine_scheduler_config config;
     bool trace, stopped;
-    bool workers_gone; /* no more workers can join */
-    char *workers_gone_reason;
     double ns_to_load, bytes_to_load, tasks_to_load; /* see SCHED_LOAD_ONE */
     uint64_t last_order, last_object, n_joined;
+    uint32_t most_workers; /* that were there at a time */
     uint32_t last_epoch;
     tine_scheduler_stats stats;
 
@@ -246,7 +249,7 @@ char *tine_scheduler_text_failed(const tine_scheduler *s, const sched_task *t,
                                  const sched_worker *w, const char *cause);
 char *tine_scheduler_text_lost(const tine_scheduler *s, const sched_task *t, const sched_worker *w,
                                const char *reason);
-char *tine_scheduler_text_unserved(const tine_scheduler *s, const sched_task *t);
+char *tine_scheduler_text_unserved(const sched_task *t);
 char *tine_scheduler_text_unknown(const tine_scheduler *s, const sched_callable *c);
 
 /* tasks.c */
@@ -272,8 +275,15 @@ void tine_scheduler_task_started(tine_scheduler *s, sched_task *t, sched_worker 
 void tine_scheduler_task_stopped(tine_scheduler *s, sched_task *t);
 void tine_scheduler_task_suspend(tine_scheduler *s, sched_task *t);
 void tine_scheduler_task_orphan(tine_scheduler *s, sched_task *t); /* its owner is lost */
+/* Whether it counts for the task that its worker was lost. */
+typedef enum sched_part {
+    SCHED_PART_UNKNOWN, /* counts */
+    SCHED_PART_BLAMED,  /* counts */
+    SCHED_PART_BEGUN,   /* lost through no fault of its own */
+    SCHED_PART_QUEUED,  /* had not begun */
+} sched_part;
 void tine_scheduler_task_lost(tine_scheduler *s, sched_task *t, const sched_worker *w,
-                              const char *reason);
+                              sched_part part, const char *reason);
 /* Frees it without completing it. */
 void tine_scheduler_task_discard(tine_scheduler *s, sched_task *t);
 void tine_scheduler_task_done(tine_scheduler *s, sched_task *t, const tine_message *m);
@@ -322,7 +332,6 @@ void tine_scheduler_objects_free(tine_scheduler *s);
 void tine_scheduler_hello(tine_scheduler *s, sched_handshake *g, const tine_hello *hello,
                           int64_t now);
 void tine_scheduler_drop(tine_scheduler *s, tine_peer peer, bool bad, const char *why);
-void tine_scheduler_worker_lost(tine_scheduler *s, sched_worker *w, const char *reason);
 sched_peer *tine_scheduler_peer(const tine_scheduler *s, tine_peer peer);
 void tine_scheduler_handshake_free(tine_scheduler *s, sched_handshake *g);
 void tine_scheduler_worker_free(tine_scheduler *s, sched_worker *w);

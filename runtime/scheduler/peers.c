@@ -160,6 +160,7 @@ static void sched_worker_join(tine_scheduler *s, tine_peer peer, const tine_hell
     group->workers++;
     group->last_used = ++s->n_joined;
     s->stats.workers++;
+    if (s->stats.workers > s->most_workers) s->most_workers = s->stats.workers;
     tine_scheduler_worker_update(s, w);
     sched_action *a = tine_scheduler_send(s, peer, TINE_MSG_WELCOME);
     a->a.message.epoch = w->epoch;
@@ -225,9 +226,36 @@ void tine_scheduler_worker_free(tine_scheduler *s, sched_worker *w) {
     free(w);
 }
 
+/* The task that ran, and those above it on this worker: a task whose fork kills the worker would
+ * otherwise fork it again and again. False: it is not known which one ran. */
+static bool sched_worker_blame(tine_scheduler *s, const sched_worker *w, const tine_run_log *log) {
+    sched_task *t = tine_scheduler_task_find(s, atomic_load(&log->running));
+    if (!t || t->worker != w) return false;
+    for (; t; t = t->parent) t->blamed = t->worker == w;
+    return true;
+}
+
+/* The log holds the last TINE_RUN_LOG_RECENT tasks begun. A task that began and is no longer in it
+ * was followed by so many, of which at most max_credit were sent before it. */
+static bool sched_task_is_queued(const tine_scheduler *s, const sched_task *t,
+                                 const tine_run_log *log) {
+    uint64_t later = t->worker->tasks_sent - t->sent_number;
+    return !t->suspended && t->state == SCHED_RUNNING &&
+           later + s->config.max_credit < TINE_RUN_LOG_RECENT && !tine_run_log_has(log, t->id);
+}
+
+static sched_part sched_task_part(const tine_scheduler *s, const sched_task *t,
+                                  const tine_run_log *log, bool blame) {
+    if (!log) return SCHED_PART_UNKNOWN;
+    if (sched_task_is_queued(s, t, log)) return SCHED_PART_QUEUED;
+    return !blame ? SCHED_PART_UNKNOWN : t->blamed ? SCHED_PART_BLAMED : SCHED_PART_BEGUN;
+}
+
 /* The forks of its tasks become orphans first, so that their ends complete nothing; then its own
  * tasks are queued again or fail. */
-void tine_scheduler_worker_lost(tine_scheduler *s, sched_worker *w, const char *reason) {
+static void sched_worker_lost(tine_scheduler *s, sched_worker *w, const char *reason,
+                              const tine_run_log *log) {
+    bool blame = log && sched_worker_blame(s, w, log);
     w->lost = true;
     w->group->workers--;
     s->stats.workers--;
@@ -238,17 +266,19 @@ void tine_scheduler_worker_lost(tine_scheduler *s, sched_worker *w, const char *
             tine_scheduler_task_orphan(s, child);
     while ((t = LIST_FIRST(&w->detached))) tine_scheduler_task_orphan(s, t);
     tine_scheduler_objects_lost(s, w);
-    while ((t = TAILQ_FIRST(&w->running))) tine_scheduler_task_lost(s, t, w, reason);
+    while ((t = TAILQ_FIRST(&w->running)))
+        tine_scheduler_task_lost(s, t, w, sched_task_part(s, t, log, blame), reason);
     TINE_ASSERT(w->outstanding, ==, 0);
     tine_scheduler_worker_free(s, w);
     tine_scheduler_sweep(s);
 }
 
-static void sched_peer_forget(tine_scheduler *s, tine_peer peer, const char *reason) {
+static void sched_peer_forget(tine_scheduler *s, tine_peer peer, const char *reason,
+                              const tine_run_log *log) {
     sched_peer *p = tine_idmap_remove(&s->peers, peer);
     if (!p) return;
     if (p->handshake) tine_scheduler_handshake_free(s, p->handshake);
-    if (p->worker) tine_scheduler_worker_lost(s, p->worker, reason);
+    if (p->worker) sched_worker_lost(s, p->worker, reason, log);
     free(p);
 }
 
@@ -269,11 +299,12 @@ void tine_scheduler_drop(tine_scheduler *s, tine_peer peer, bool bad, const char
         tine_scheduler_log(s, 1,
                            tine_scheduler_text("peer %" PRIu64 " was dropped: %s", peer, why));
     char *reason = tine_scheduler_text("dropped: %s", why);
-    sched_peer_forget(s, peer, reason);
+    sched_peer_forget(s, peer, reason, NULL);
     free(reason);
 }
 
-void tine_scheduler_peer_lost(tine_scheduler *s, tine_peer peer, const char *reason) {
+void tine_scheduler_worker_died(tine_scheduler *s, tine_peer peer, const char *reason,
+                                const tine_run_log *log) {
     sched_peer *p = tine_scheduler_peer(s, peer);
     if (!p) return;
     if (!reason) reason = "the connection was closed";
@@ -281,8 +312,12 @@ void tine_scheduler_peer_lost(tine_scheduler *s, tine_peer peer, const char *rea
         tine_scheduler_log(s, 1,
                            tine_scheduler_text("worker pid %u (host %.64s) was lost: %s",
                                                p->worker->pid, p->worker->host, reason));
-    sched_peer_forget(s, peer, reason);
+    sched_peer_forget(s, peer, reason, log);
     tine_scheduler_dispatch(s);
+}
+
+void tine_scheduler_peer_lost(tine_scheduler *s, tine_peer peer, const char *reason) {
+    tine_scheduler_worker_died(s, peer, reason, NULL);
 }
 
 void tine_scheduler_garbage(tine_scheduler *s, tine_peer peer, const char *why) {

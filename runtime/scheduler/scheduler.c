@@ -60,7 +60,6 @@ void tine_scheduler_free(tine_scheduler *s) {
     tine_idmap_fini(&s->callables);
     for (size_t i = 0; i < s->n_groups; i++) tine_scheduler_group_fini(&s->groups[i]);
     tine_scheduler_tasks_free(s);
-    free(s->workers_gone_reason);
     free(s);
 }
 
@@ -88,15 +87,6 @@ void tine_scheduler_stop(tine_scheduler *s) {
     tine_scheduler_tasks_cancel(s);
     sched_worker *w;
     TAILQ_FOREACH (w, &s->workers, link) tine_scheduler_send(s, w->peer, TINE_MSG_STOP);
-}
-
-void tine_scheduler_workers_gone(tine_scheduler *s, const char *reason) {
-    s->workers_gone = true;
-    s->config.workers_return = false;
-    free(s->workers_gone_reason);
-    s->workers_gone_reason = tine_scheduler_copy(reason);
-    tine_scheduler_sweep(s);
-    tine_scheduler_dispatch(s);
 }
 
 /* ---- the clock ---- */

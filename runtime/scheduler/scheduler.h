@@ -12,6 +12,11 @@
  * left; otherwise they fail with ELOST. The nested forks of those tasks become orphans: ready ones
  * are discarded, and the results of running ones are dropped.
  *
+ * Where the worker's run log is known, the attempt counts for the task that ran when the worker
+ * died, and for those that wait for it there. The other ones that had begun are repeated without
+ * counting, if they are repeatable; those that had not begun are always queued again. Where it is
+ * not known, all of them count as begun and running.
+ *
  * Credit: an idle worker gets any task. It gets more while the time that its tasks are expected to
  * take together (a moving average per function and method of the run time that replies report)
  * stays under `prefetch_ns`, their number under max_credit and their bytes under max_credit_bytes.
@@ -30,12 +35,14 @@
 #define TINE_RUNTIME_SCHEDULER_SCHEDULER_H
 
 #include "runtime/wire/message.h"
+#include "transport/base/run_log.h"
 #include "transport/transport.h"
 
 typedef struct tine_scheduler tine_scheduler;
 
 typedef struct tine_scheduler_config {
-    /* a function that no worker serves counts as unknown once so many have joined */
+    /* a function that no worker serves counts as unknown once so many are there at a time or,
+     * without workers_return, have joined */
     uint32_t expected_workers;
     uint32_t max_attempts;     /* of a repeatable task: 1 + retries */
     uint32_t max_credit;       /* tasks outstanding at one worker; 0: 256 */
@@ -103,6 +110,9 @@ void tine_scheduler_peer_up(tine_scheduler *s, tine_peer peer, int64_t now);
 /* `reason` becomes a part of its tasks' error: "killed by signal 9 (SIGKILL)". Unknown peers are
  * ignored. */
 void tine_scheduler_peer_lost(tine_scheduler *s, tine_peer peer, const char *reason);
+/* The same for a worker process that has died, with its run log (NULL: not known). */
+void tine_scheduler_worker_died(tine_scheduler *s, tine_peer peer, const char *reason,
+                                const tine_run_log *log);
 /* A decoded message of a peer. One that breaks the protocol leads to DROP, never to an abort. */
 void tine_scheduler_message(tine_scheduler *s, tine_peer peer, const tine_message *m, int64_t now);
 /* The peer sent bytes that could not be decoded. */
@@ -110,9 +120,6 @@ void tine_scheduler_garbage(tine_scheduler *s, tine_peer peer, const char *why);
 void tine_scheduler_tick(tine_scheduler *s, int64_t now);
 /* when tick is wanted next; INT64_MAX: never */
 int64_t tine_scheduler_deadline(const tine_scheduler *s);
-/* No more workers can join: lost ones are not started again (see workers_return). Must also be
- * called when an expected worker died before its HELLO: the scheduler would wait for it. */
-void tine_scheduler_workers_gone(tine_scheduler *s, const char *reason);
 /* All open forks complete with ECANCELED, workers are told to STOP, later forks are refused. */
 void tine_scheduler_stop(tine_scheduler *s);
 

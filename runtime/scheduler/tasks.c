@@ -122,7 +122,8 @@ void tine_scheduler_task_started(tine_scheduler *s, sched_task *t, sched_worker 
     t->state = SCHED_RUNNING;
     t->worker = w;
     t->received = 0;
-    t->suspended = false;
+    t->suspended = t->blamed = false;
+    t->sent_number = ++w->tasks_sent;
     TAILQ_INSERT_TAIL(&w->running, t, run_link);
     s->stats.running++;
     sched_action *a = tine_scheduler_send(s, w->peer, TINE_MSG_TASK);
@@ -136,8 +137,9 @@ void tine_scheduler_task_started(tine_scheduler *s, sched_task *t, sched_worker 
     m->payload = a->owned.payload = tine_payload_ref(t->payload);
     a->owned.callable = t->callable;
     t->callable->uses++;
-    if (t->payload && !(t->flags & TINE_REPEATABLE))
-        sched_task_drop_arguments(s, t); /* it cannot run again */
+    /* It cannot run again once it has begun. One that is sent ahead is kept until then. */
+    if (!(t->flags & TINE_REPEATABLE) && w->outstanding == 1 && t->bytes > SCHED_KEEP_BYTES)
+        sched_task_drop_arguments(s, t);
 }
 
 static void sched_task_leave_credit(tine_scheduler *s, sched_task *t) {
@@ -164,6 +166,7 @@ void tine_scheduler_task_suspend(tine_scheduler *s, sched_task *t) {
     sched_task_leave_credit(s, t);
     t->suspended = true;
     s->stats.suspended++;
+    if (t->payload && !(t->flags & TINE_REPEATABLE)) sched_task_drop_arguments(s, t);
 }
 
 /* ---- ending ---- */
@@ -302,8 +305,11 @@ void tine_scheduler_task_orphan(tine_scheduler *s, sched_task *t) {
 }
 
 void tine_scheduler_task_lost(tine_scheduler *s, sched_task *t, const sched_worker *w,
-                              const char *reason) {
-    bool again = t->flags & TINE_REPEATABLE && t->attempt < s->config.max_attempts;
+                              sched_part part, const char *reason) {
+    bool counts = part == SCHED_PART_UNKNOWN || part == SCHED_PART_BLAMED;
+    bool again = t->flags & TINE_REPEATABLE
+                     ? !counts || t->attempt - t->uncounted < s->config.max_attempts
+                     : part == SCHED_PART_QUEUED && t->payload;
     if (t->orphan || t->cancelled || !again) {
         char *text = t->orphan ? NULL : tine_scheduler_text_lost(s, t, w, reason);
         if (t->orphan)
@@ -316,6 +322,7 @@ void tine_scheduler_task_lost(tine_scheduler *s, sched_task *t, const sched_work
     sched_task_drop_done(t);
     sched_task_drop_holds(s, t);
     t->state = SCHED_READY;
+    t->uncounted += !counts;
     t->attempt++;
     s->stats.retried++;
     tine_scheduler_enqueue(s, t);

@@ -30,7 +30,7 @@ static void sched_worker_name(char *out, size_t size, const sched_worker *w) {
 }
 
 static uint32_t sched_task_attempts(const tine_scheduler *s, const sched_task *t) {
-    return t->flags & TINE_REPEATABLE ? s->config.max_attempts : 1;
+    return t->uncounted + (t->flags & TINE_REPEATABLE ? s->config.max_attempts : 1);
 }
 
 char *tine_scheduler_text_failed(const tine_scheduler *s, const sched_task *t,
@@ -61,19 +61,18 @@ char *tine_scheduler_text_lost(const tine_scheduler *s, const sched_task *t, con
                                const char *reason) {
     char where[160];
     sched_worker_name(where, sizeof where, w);
-    const char *advice = t->flags & TINE_REPEATABLE
-                             ? ""
-                             : "; register the function with TINE_REPEATABLE_FUNCTION to have it "
-                               "run again";
+    char advice[96] = "; register the function with TINE_REPEATABLE_FUNCTION to have it run again";
+    if (t->flags & TINE_REPEATABLE)
+        snprintf(advice, sizeof advice, "; %u worker%s died while it ran (TINE_RETRIES)",
+                 t->attempt - t->uncounted, t->attempt - t->uncounted == 1 ? "" : "s have");
     return tine_scheduler_text("task \"%s\" was lost on %s, attempt %u of %u: %s%.160s%s",
                                t->callable->display, where, t->attempt, sched_task_attempts(s, t),
                                sched_reason_subject(reason), reason, advice);
 }
 
-char *tine_scheduler_text_unserved(const tine_scheduler *s, const sched_task *t) {
-    return tine_scheduler_text(
-        "task \"%s\" cannot run: no worker that serves it is left (%s)", t->callable->display,
-        s->workers_gone_reason ? s->workers_gone_reason : "the last one was lost");
+char *tine_scheduler_text_unserved(const sched_task *t) {
+    return tine_scheduler_text("task \"%s\" cannot run: no worker that serves it is left",
+                               t->callable->display);
 }
 
 char *tine_scheduler_describe(const tine_scheduler *s, uint64_t ticket) {

@@ -51,7 +51,7 @@ static int report(const sim_counts *c, uint64_t seeds, double seconds) {
                 {"forks cancelled", c->cancelled},
                 {"bad peers", c->bad_peers},
                 {"stops", c->stops},
-                {"no more workers", c->gone}};
+                {"run logs of dead workers", c->logs}};
     int missing = 0;
     printf("%llu seeds, %llu events, %.1f s\n", (unsigned long long)seeds,
            (unsigned long long)c->events, seconds);

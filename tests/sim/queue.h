@@ -15,7 +15,6 @@ typedef enum event_kind {
     EV_ROOT,
     EV_RELEASE,
     EV_STOP,
-    EV_GONE,
     EV_BAD_PEER,
     EV_REPLAY
 } event_kind;

@@ -110,7 +110,7 @@ typedef struct sim_worker sim_worker;
 typedef struct sim_counts {
     uint64_t events, tasks, objects, suspended, starved;
     uint64_t joins, kills, drops, duplicates, stale, overtaken;
-    uint64_t retried, lost, cancelled, bad_peers, stops, gone;
+    uint64_t retried, lost, cancelled, bad_peers, stops, logs;
 } sim_counts;
 
 /* Runs one seed; exits the process with a message when a check fails. */
@@ -133,6 +133,7 @@ sim_worker *sim_worker_new(sim_world *w, size_t index, uint32_t pid, bool foreig
 void sim_worker_free(sim_worker *s);
 size_t sim_worker_index(const sim_worker *s);
 uint32_t sim_worker_epoch(const sim_worker *s);
+const tine_run_log *sim_worker_log(const sim_worker *s);
 void sim_worker_message(sim_worker *s, const tine_message *m);
 void sim_worker_resume(sim_worker *s); /* its computation has ended */
 void sim_worker_pump(sim_worker *s);

@@ -29,6 +29,7 @@ struct sim_task {
 };
 
 struct sim_worker {
+    tine_run_log log;
     sim_world *world;
     size_t index;
     tine_executor *executor;
@@ -338,6 +339,7 @@ static sim_task *next_task(sim_worker *s) {
     if (!tine_executor_start(s->executor, &given)) return NULL;
     t = calloc(1, sizeof *t);
     t->id = given.task;
+    tine_run_log_begin(&s->log, t->id);
     t->given = given;
     t->all_next = s->all;
     if (s->all) s->all->all_prev = t;
@@ -351,8 +353,10 @@ void sim_worker_pump(sim_worker *s) {
         if (s->computing || s->killed) return;
         sim_task *t = next_task(s);
         if (t) {
+            tine_run_log_run(&s->log, t->id);
             while (step(s, t)) {
             }
+            if (!s->computing) tine_run_log_run(&s->log, 0);
             continue;
         }
         tine_executor_flush(s->executor);
@@ -401,6 +405,7 @@ void sim_worker_free(sim_worker *s) {
 }
 
 size_t sim_worker_index(const sim_worker *s) { return s->index; }
+const tine_run_log *sim_worker_log(const sim_worker *s) { return &s->log; }
 uint32_t sim_worker_epoch(const sim_worker *s) { return tine_executor_epoch(s->executor); }
 
 void sim_worker_check_idle(const sim_worker *s, uint32_t window) {

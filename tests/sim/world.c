@@ -40,7 +40,7 @@ typedef struct handle { /* of the coordinator's program */
 
 struct sim_world {
     uint64_t seed;
-    bool verbose, stopped, gone, workers_return, joins_done;
+    bool verbose, stopped, workers_return, joins_done;
     sim_rng random;
     sim_traits traits;
     sim_counts *counts;
@@ -203,8 +203,8 @@ static void on_complete(sim_world *w, tine_scheduler_action *a) {
     if (r->done) sim_fail("root %zu completed twice", i);
     r->done = true;
     sim_trace(w, "root %zu is done: %d %s", i, (int)a->status, a->text ? a->text : "");
-    bool lost = a->status == TINE_ELOST &&
-                (w->faults > r->faults || (w->faults && !w->workers_return) || w->gone);
+    bool lost =
+        a->status == TINE_ELOST && (w->faults > r->faults || (w->faults && !w->workers_return));
     bool cancelled = a->status == TINE_ECANCELED && w->stopped;
     w->counts->lost += lost;
     w->counts->cancelled += cancelled;
@@ -337,16 +337,19 @@ static void lost(sim_world *w, size_t index) {
     seat *s = &w->seats[index];
     w->losses++;
     s->up = false;
+    tine_run_log log = *sim_worker_log(s->worker);
+    bool known = sim_one_in(&w->random, 2); /* not of a worker on another host */
+    w->counts->logs += known;
     sim_worker_free(s->worker);
     s->worker = NULL;
     tine_worker_info info;
     bool joined = tine_scheduler_worker(w->scheduler, index + 1, &info);
-    tine_scheduler_peer_lost(w->scheduler, index + 1, "killed by signal 9 (SIGKILL)");
-    if (w->workers_return && !w->stopped)
+    tine_scheduler_worker_died(w->scheduler, index + 1, "killed by signal 9 (SIGKILL)",
+                               known ? &log : NULL);
+    /* the scheduler waits for one that has not joined yet, so it is always started again */
+    if ((w->workers_return || !joined) && !w->stopped)
         sim_push(&w->queue, w->now, w->now + (int64_t)sim_below(&w->random, 200000), EV_JOIN,
                  s->foreign);
-    /* The scheduler waits for a worker that will never join: its supervisor reports it. */
-    if (!w->workers_return && !joined) sim_push(&w->queue, w->now, w->now + 1000000, EV_GONE, 0);
 }
 
 static void bad_peer(sim_world *w) {
@@ -398,12 +401,6 @@ static void on_event(sim_world *w, event *e) {
         w->counts->stops++;
         tine_scheduler_stop(w->scheduler);
         break;
-    case EV_GONE:
-        w->gone = true;
-        w->workers_return = false;
-        w->counts->gone++;
-        tine_scheduler_workers_gone(w->scheduler, "they were not started again");
-        break;
     case EV_BAD_PEER: bad_peer(w); break;
     case EV_REPLAY: replay_old_done(w, e->seat); break;
     }
@@ -439,10 +436,7 @@ static void plan(sim_world *w) {
                  sim_below(r, expected));
     for (uint64_t n = sim_below(r, 3); n-- > 0;)
         sim_push(&w->queue, w->now, (int64_t)sim_below(r, 4000000), EV_BAD_PEER, 0);
-    if (sim_one_in(r, 8))
-        sim_push(&w->queue, w->now, (int64_t)sim_below(r, 4000000), EV_STOP, 0);
-    else if (sim_one_in(r, 8))
-        sim_push(&w->queue, w->now, 100001 + (int64_t)sim_below(r, 4000000), EV_GONE, 0);
+    if (sim_one_in(r, 8)) sim_push(&w->queue, w->now, (int64_t)sim_below(r, 4000000), EV_STOP, 0);
 }
 
 static void check_end(sim_world *w) {

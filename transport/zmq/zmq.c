@@ -138,6 +138,14 @@ fail:
     return rc;
 }
 
+/* The listener behind the removed file stays, unreachable: libzmq would remove the new file with
+ * it. */
+static int zmq_transport_restore(tine_transport *base, char *why, size_t why_size) {
+    tine_zmq *t = (tine_zmq *)base;
+    if (t->tcp || !t->socket || t->url[6] == '@' || access(t->url + 6, F_OK) == 0) return 0;
+    return zmq_bind(t->socket, t->url) == 0 ? 0 : bind_failed(t, why, why_size);
+}
+
 static int zmq_transport_connect(tine_transport **out, const char *url,
                                  const tine_transport_config *config, char *why, size_t why_size) {
     tine_zmq *t = NULL;
@@ -316,6 +324,7 @@ const tine_transport_ops tine_transport_zmq = {
     .listen = zmq_transport_listen,
     .connect = zmq_transport_connect,
     .url = zmq_transport_url,
+    .restore = zmq_transport_restore,
     .send = zmq_transport_send,
     .recv = zmq_transport_recv,
     .wait = zmq_transport_wait,

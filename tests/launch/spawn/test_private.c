@@ -91,17 +91,21 @@ Test(spawn_private, a_remote_worker_has_no_lifeline) {
     int words = 7;
     unsetenv("TINE_LIFELINE");
     setenv("TINE_WORKER", "tcp://host:1", 1);
-    cr_expect_eq(tine_lifeline_start("tcp://host:1", &words), TINE_OK);
+    tine_run_log *log;
+    cr_expect_eq(tine_lifeline_start("tcp://host:1", &words, &log), TINE_OK);
     cr_expect_eq(words, -1);
+    cr_expect_null(log);
     cr_expect_null(getenv("TINE_WORKER"));
 }
 
 Test(spawn_private, an_invalid_lifeline_is_refused) {
-    const char *wrong[] = {"", "3", "x", "3:x", "3:1x", "999:1", "0:1", "3:0"};
+    const char *wrong[] = {"",     "3",      "x",       "3:x",   "3:1x", "3:1",
+                           "3:1:", "3:1:4x", "999:1:4", "0:1:4", "3:0:4"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         int words;
+        tine_run_log *log;
         setenv("TINE_LIFELINE", wrong[i], 1);
-        cr_expect_eq(tine_lifeline_start("ipc:///x", &words), TINE_EINVAL, "%s", wrong[i]);
+        cr_expect_eq(tine_lifeline_start("ipc:///x", &words, &log), TINE_EINVAL, "%s", wrong[i]);
     }
-    cr_expect_not_null(strstr(tine_error_message(), "TINE_LIFELINE=3:0"));
+    cr_expect_not_null(strstr(tine_error_message(), "TINE_LIFELINE=3:0:4"));
 }

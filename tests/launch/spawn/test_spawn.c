@@ -71,6 +71,8 @@ static void read_comm(char *to, size_t room) {
     if (f) fclose(f);
 }
 
+static tine_run_log *run_log; /* in the worker */
+
 static report report_make(void) {
     report r = {.pid = getpid(), .descriptors = descriptors_open()};
     struct stat input, null;
@@ -89,7 +91,7 @@ static report report_make(void) {
         if (!fault && sigaction(sig, NULL, &now) == 0 && now.sa_handler != SIG_DFL)
             r.inherited_signals++;
     }
-    if (tine_lifeline_start(r.endpoint, &r.lifeline) != TINE_OK) _exit(71);
+    if (tine_lifeline_start(r.endpoint, &r.lifeline, &run_log) != TINE_OK) _exit(71);
     if (r.lifeline >= 0) r.cloexec = fcntl(r.lifeline, F_GETFD) & FD_CLOEXEC;
     struct sigaction interrupt;
     sigset_t blocked;
@@ -130,8 +132,17 @@ static void be_worker(const char *mode) {
     sigaddset(&orders, SIGUSR2);
     sigaddset(&orders, SIGTERM);
     pthread_sigmask(SIG_BLOCK, &orders, NULL);
-    if (strcmp(mode, "die") == 0) _exit(9);
+    const char *mark = getenv("TEST_MARK");
+    if (mark && access(mark, F_OK) == 0) _exit(9);
     report r = report_make();
+    if (strcmp(mode, "worked") == 0) {
+        tine_run_log_begin(run_log, 5);
+        tine_run_log_end(run_log);
+    }
+    if (strcmp(mode, "runs") == 0) {
+        for (uint64_t task = 7; task <= 8; task++) tine_run_log_begin(run_log, task);
+        tine_run_log_run(run_log, 7);
+    }
     send_report(&r);
     if (strcmp(mode, "compute") == 0)
         for (volatile uint64_t x = 1;; x = x * 5 + 1) continue;
@@ -174,37 +185,44 @@ __attribute__((constructor)) static void become(void) {
 typedef struct deaths { /* calls of the supervisor; guarded by lock */
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    int n, gone;
+    int n;
     int slot;
     pid_t pid;
-    char reason[512], last[512];
+    char reason[512];
+    uint64_t running; /* as in the run log */
+    bool has_8, has_9;
+    unsigned failures; /* the largest count */
+    char last[512];
 } deaths;
 static deaths seen = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
-static void on_died(void *ctx, int slot, pid_t pid, const char *reason) {
+static void on_died(void *ctx, int slot, pid_t pid, const char *reason, const tine_run_log *log) {
     deaths *d = ctx;
     pthread_mutex_lock(&d->lock);
     d->n++;
     d->slot = slot;
     d->pid = pid;
     snprintf(d->reason, sizeof d->reason, "%s", reason);
+    d->running = log->running;
+    d->has_8 = tine_run_log_has(log, 8);
+    d->has_9 = tine_run_log_has(log, 9);
     pthread_cond_broadcast(&d->changed);
     pthread_mutex_unlock(&d->lock);
 }
 
-static void on_gone(void *ctx, const char *reason) {
+static void on_failed(void *ctx, unsigned failures, const char *reason) {
     deaths *d = ctx;
     pthread_mutex_lock(&d->lock);
-    d->gone++;
+    if (failures > d->failures) d->failures = failures;
     snprintf(d->last, sizeof d->last, "%s", reason);
     pthread_cond_broadcast(&d->changed);
     pthread_mutex_unlock(&d->lock);
 }
 
-/* A copy of the record, once it has this many calls. */
-static deaths await_deaths(int n, int gone) {
+/* A copy of the record, once so many have died and so many attempts in a row have failed. */
+static deaths await_deaths(int n, unsigned failures) {
     pthread_mutex_lock(&seen.lock);
-    while (seen.n < n || seen.gone < gone) pthread_cond_wait(&seen.changed, &seen.lock);
+    while (seen.n < n || seen.failures < failures) pthread_cond_wait(&seen.changed, &seen.lock);
     deaths copy = seen;
     pthread_mutex_unlock(&seen.lock);
     return copy;
@@ -249,7 +267,7 @@ static tine_spawn *start(int workers, const char *endpoint, const tine_spawn_con
     config.argv = argv;
     config.environment = environment;
     config.died = on_died;
-    config.gone = on_gone;
+    config.failed = on_failed;
     config.ctx = &seen;
     tine_spawn *s = NULL;
     return tine_spawn_start(&s, &config) == TINE_OK ? s : NULL;
@@ -295,7 +313,8 @@ Test(spawn, a_worker_is_started_with_what_it_needs_and_nothing_else) {
         cr_expect_eq(tine_spawn_pid(s, slot), r.pid);
         cr_expect_str_eq(r.endpoint, "ipc:///nowhere/x");
         cr_expect_str_eq(r.extra, "128K");
-        cr_expect_eq(r.descriptors, 4, "standard streams and the lifeline, not %d", r.descriptors);
+        cr_expect_eq(r.descriptors, 5, "standard streams, lifeline and run log, not %d",
+                     r.descriptors);
         cr_expect(r.input_is_null);
         cr_expect_eq(r.lifeline, 3);
         cr_expect(r.cloexec);
@@ -370,30 +389,85 @@ Test(spawn, a_crash_report_arrives) {
     stop(s, 1);
 }
 
-Test(spawn, workers_that_die_at_once_are_given_up) {
-    setenv("TEST_MODE", "die", 1);
-    tine_spawn *s = start(2, "ipc:///x", NULL);
-    cr_assert_not_null(s);
-    deaths d = await_deaths(5, 1);
-    cr_expect_not_null(strstr(d.last, "5 workers died within 10 seconds of their start"));
-    cr_expect_not_null(strstr(d.last, "exited with status 9"));
-    stop(s, 2);
-    cr_expect_leq(seen.n, 6, "the fifth death ends it; the sixth had been started");
-    cr_expect_eq(seen.gone, 1);
+static double seconds_now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-Test(spawn, deaths_between_finished_tasks_are_not_the_end) {
+/* Workers end at once while the file is there. */
+static void make_mark(char *path, size_t size) {
+    snprintf(path, size, "%s/mark", fifo_dir);
+    int fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+    cr_assert(fd >= 0);
+    close(fd);
+    setenv("TEST_MARK", path, 1);
+}
+
+Test(spawn, workers_that_die_at_once_are_started_again_after_growing_waits) {
+    char mark[96];
+    make_mark(mark, sizeof mark);
+    double began = seconds_now();
+    tine_spawn *s = start(2, "ipc:///x", NULL);
+    cr_assert_not_null(s);
+    deaths d = await_deaths(7, 7);
+    /* before the seventh attempt: 0, 10, 20, 40, 80, 160 ms */
+    cr_expect_geq(seconds_now() - began, 0.3);
+    cr_expect_str_eq(d.last, "exited with status 9");
+    cr_expect_leq(d.n, 16, "two workers an attempt");
+    cr_assert_eq(unlink(mark), 0);
+    report a = next_report(), b = next_report();
+    cr_expect(tine_spawn_pid(s, 0) == a.pid || tine_spawn_pid(s, 0) == b.pid);
+    stop(s, 2);
+}
+
+/* A start that fails counts like a death, and its reason names the error. */
+Test(spawn, a_worker_that_cannot_be_started_is_started_when_it_can) {
+    char program[96];
+    snprintf(program, sizeof program, "%s/program", fifo_dir);
+    cr_assert_eq(symlink("/proc/self/exe", program), 0);
+    tine_spawn *s = start(1, "ipc:///x", &(tine_spawn_config){.program = program});
+    cr_assert_not_null(s, "%s", tine_error_message());
+    report r = next_report();
+    cr_assert_eq(unlink(program), 0);
+    cr_assert_eq(kill(r.pid, SIGKILL), 0);
+    deaths d = await_deaths(1, 4);
+    cr_expect_str_eq(d.last, "could not be started: No such file or directory (errno 2)");
+    cr_expect_eq(tine_spawn_pid(s, 0), 0);
+    cr_assert_eq(symlink("/proc/self/exe", program), 0);
+    r = next_report();
+    cr_expect_eq(tine_spawn_pid(s, 0), r.pid);
+    cr_assert_eq(unlink(program), 0);
+    stop(s, 1);
+}
+
+Test(spawn, a_finished_task_ends_a_row_of_failures) {
+    setenv("TEST_MODE", "worked", 1);
     tine_spawn *s = start(1, "ipc:///x", NULL);
     for (int round = 1; round <= 12; round++) {
         report r = next_report();
-        tine_spawn_task_done(s);
-        cr_assert_eq(kill(r.pid, SIGKILL), 0);
+        cr_assert_eq(kill(r.pid, SIGUSR1), 0); /* after it has worked */
         await_deaths(round, 0);
     }
     next_report();
     stop(s, 1);
-    cr_expect_eq(seen.gone, 0);
+    cr_expect_eq(seen.failures, 1, "each death is the first of a row, not number %u",
+                 seen.failures);
     cr_expect_eq(seen.n, 12);
+}
+
+Test(spawn, the_run_log_of_a_killed_worker_tells_what_it_ran) {
+    setenv("TEST_MODE", "runs", 1);
+    tine_spawn *s = start(1, "ipc:///x", NULL);
+    for (int round = 1; round <= 2; round++) {
+        next_report();
+        cr_assert_eq(kill(tine_spawn_pid(s, 0), SIGUSR1), 0);
+        deaths d = await_deaths(round, 0);
+        cr_expect_eq(d.running, 7);
+        cr_expect(d.has_8 && !d.has_9);
+    }
+    next_report();
+    stop(s, 1);
 }
 
 Test(spawn, stop_waits_for_those_that_end_by_themselves) {

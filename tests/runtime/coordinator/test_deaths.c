@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -60,6 +61,15 @@ TINE_FUNCTION(deaths_big, "fifo, bytes") {
     if (v) memset(data, 7, (size_t)n);
     tell(tine_arg_string(task, 0));
     return v;
+}
+TINE_REPEATABLE_FUNCTION(deaths_crash, "") {
+    (void)task;
+    kill(getpid(), SIGKILL);
+    return NULL;
+}
+TINE_FUNCTION(deaths_short, "i, crash") {
+    if (tine_as_bool(tine_arg(task, 1))) kill(getpid(), SIGKILL);
+    return tine_int(tine_arg_int(task, 0));
 }
 TINE_FUNCTION(deaths_exit, "status") { _exit((int)tine_arg_int(task, 0)); }
 TINE_REPEATABLE_FUNCTION(deaths_brief, "i") {
@@ -180,13 +190,98 @@ Test(deaths, a_stack_overflow_is_named, .timeout = 30) {
     cluster_stop();
 }
 
-Test(deaths, a_worker_that_always_dies_is_given_up, .timeout = 60) {
-    cluster_start(NULL, 1);
-    for (int i = 0; i < 8; i++) {
-        tine_future *f = tine_fork("deaths_exit", 1);
-        cr_assert_eq(tine_wait(f, NULL), TINE_ELOST);
-        tine_release(f);
+/* However many tasks end their workers, those that do not come back, and later ones too. */
+Test(deaths, crashing_tasks_fail_alone, .timeout = 60) {
+    enum { BAD = 12, GOOD = 40 };
+    tine_future *bad[BAD], *good[GOOD];
+    cluster_start(NULL, 2);
+    for (int i = 0; i < BAD; i++) bad[i] = tine_fork("deaths_exit", 1);
+    for (int i = 0; i < GOOD; i++) good[i] = tine_fork("deaths_brief", i);
+    for (int i = 0; i < GOOD; i++) cr_assert_eq(cluster_take_int(good[i]), 2 * i);
+    for (int i = 0; i < BAD; i++) {
+        cr_assert_eq(tine_wait(bad[i], NULL), TINE_ELOST);
+        tine_release(bad[i]);
     }
+    cr_assert_eq(cluster_take_int(tine_fork("deaths_brief", 4)), 8);
+    cluster_stop();
+}
+
+Test(deaths, a_repeatable_task_that_crashes_is_named_with_signal_and_count, .timeout = 60) {
+    tine_future *good[20];
+    setenv("TINE_RETRIES", "2", 1);
+    cluster_start(NULL, 2);
+    tine_future *bad = tine_fork("deaths_crash");
+    for (int i = 0; i < 20; i++) good[i] = tine_fork("deaths_brief", i);
+    for (int i = 0; i < 20; i++) cr_assert_eq(cluster_take_int(good[i]), 2 * i);
+    cr_assert_eq(tine_wait(bad, NULL), TINE_ELOST);
+    cr_expect(strstr(tine_error_message(), "SIGKILL"), "%s", tine_error_message());
+    cr_expect(strstr(tine_error_message(), "3 workers have died"), "%s", tine_error_message());
+    tine_release(bad);
+    cluster_stop();
+}
+
+/* Those behind it in the worker's queue had not begun. The replies of those before it may be lost
+ * with the worker. */
+Test(deaths, tasks_sent_ahead_of_a_crash_run_elsewhere, .timeout = 60) {
+    enum { ROUNDS = 5, N = 30 };
+    cluster_start(NULL, 1);
+    cr_assert_eq(cluster_take_int(tine_fork("deaths_short", 1, false)), 1); /* learn the time */
+    for (int round = 0; round < ROUNDS; round++) {
+        tine_future *f[N];
+        for (int i = 0; i < N; i++) f[i] = tine_fork("deaths_short", i, (bool)(i == 10));
+        for (int i = 0; i < N; i++) {
+            if (i > 10) {
+                cr_assert_eq(cluster_take_int(f[i]), i);
+                continue;
+            }
+            tine_error e = tine_wait(f[i], NULL);
+            cr_assert(e == TINE_ELOST || (e == TINE_OK && i < 10), "%d: %s", i,
+                      tine_error_message());
+            tine_release(f[i]);
+        }
+    }
+    cluster_stop();
+}
+
+/* A cleaner of /tmp removes the private directory; then every worker dies. */
+Test(deaths, an_endpoint_that_was_removed_is_made_anew, .timeout = 60) {
+    char command[200];
+    cluster_start(NULL, 2);
+    cr_assert_eq(strncmp(tine_endpoint(), "ipc://", 6), 0);
+    for (int round = 0; round < 2; round++) {
+        const char *path = tine_endpoint() + 6;
+        if (round == 0)
+            snprintf(command, sizeof command, "rm -r \"$(dirname %s)\"", path);
+        else
+            snprintf(command, sizeof command, "rm %s", path);
+        cr_assert_eq(system(command), 0);
+        for (int i = 0; i < 2; i++) {
+            tine_future *f = tine_fork("deaths_exit", 1);
+            cr_assert_eq(tine_wait(f, NULL), TINE_ELOST);
+            tine_release(f);
+        }
+        cr_assert_eq(cluster_take_int(tine_fork("deaths_brief", 4)), 8);
+        cr_assert_eq(access(path, F_OK), 0);
+    }
+    cluster_stop();
+}
+
+/* While no worker can be started, tasks wait, deadlines hold and the error says why. */
+Test(deaths, without_descriptors_tasks_wait, .timeout = 60) {
+    int taken[256], n = 0;
+    cluster_start(NULL, 1);
+    pid_t pid = (pid_t)cluster_take_int(tine_fork("deaths_pid"));
+    struct rlimit limit;
+    cr_assert_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    limit.rlim_cur = 200;
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    while ((taken[n] = dup(0)) >= 0) n++;
+    cr_assert_eq(kill(pid, SIGKILL), 0);
+    tine_future *f = tine_fork("deaths_brief", 4);
+    cr_assert_eq(tine_wait_for(f, 0.5, NULL), TINE_ETIMEDOUT);
+    cr_expect(strstr(tine_error_message(), "errno 24"), "%s", tine_error_message());
+    while (n > 0) close(taken[--n]);
+    cr_assert_eq(cluster_take_int(f), 8);
     cluster_stop();
 }
 
