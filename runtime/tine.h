@@ -721,7 +721,8 @@ TINE_API tine_error tine_trace_start(void);
 
 /** Gathers what all processes have recorded and writes it to a file. Blocks until the workers have
  * answered, or a few seconds have passed.
- * @param path The file, which is replaced.
+ * @param path The file. A regular file is replaced once the trace is complete; what is none (a
+ *     device, a pipe, a symbolic link) is written in place.
  * @return TINE_OK; ESTATE: Tine is not running; EIO: the file cannot be written; ENOMEM. */
 TINE_API tine_error tine_trace_write(const char *path);
 

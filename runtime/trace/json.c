@@ -5,10 +5,9 @@
  * "tid" recording threads. Ids are strings: a JSON number does not hold 64 bits. */
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "runtime/trace/file.h"
 #include "runtime/trace/gather.h"
 #include "runtime/value/error.h"
 #include "transport/base/log.h"
@@ -155,39 +154,23 @@ static void trace_json_write(FILE *f, const tine_trace_gathered *g) {
     fputs("\n]}\n", f);
 }
 
-/* ---- the file ---- */
-
-static tine_error trace_file_write(const char *path, const char *temporary,
-                                   const tine_trace_gathered *g) {
-    FILE *f = fopen(temporary, "we");
-    if (!f) return TINE_EIO;
-    trace_json_write(f, g);
-    bool good = fflush(f) == 0 && !ferror(f);
-    int saved = errno;
-    good = fclose(f) == 0 && good;
-    if (good && rename(temporary, path) == 0) return TINE_OK;
-    if (!good) errno = saved;
-    saved = errno;
-    unlink(temporary);
-    errno = saved;
-    return TINE_EIO;
-}
-
 tine_error tine_trace_json(const char *path, const tine_trace_process *processes, size_t n) {
     tine_trace_gathered g = {0};
-    char *temporary = NULL;
+    tine_trace_file f;
     tine_error e = tine_trace_gather(&g, processes, n);
-    if (!e && asprintf(&temporary, "%s.%d.part", path, (int)getpid()) < 0) {
-        temporary = NULL;
-        e = TINE_ENOMEM;
-    }
     if (e) {
         tine_error_set(e, "out of memory: the trace %s cannot be written", path);
-    } else {
-        e = trace_file_write(path, temporary, &g);
-        if (e) tine_error_set(e, "the trace %s cannot be written: %s", path, strerror(errno));
+        goto out;
     }
-    free(temporary);
+    bool good = tine_trace_file_open(&f, path);
+    if (good) {
+        trace_json_write(f.stream, &g);
+        good = tine_trace_file_close(&f, path);
+    }
+    if (!good)
+        e = tine_error_set(TINE_EIO, "the trace %s cannot be written: %s%s", path, strerror(errno),
+                           errno == ENXIO ? "; nothing reads from this pipe" : "");
+out:
     tine_trace_gathered_fini(&g);
     return e;
 }

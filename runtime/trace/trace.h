@@ -134,8 +134,7 @@ typedef struct tine_trace_process {
     size_t n_events;
     int64_t offset_ns, error_ns;
 } tine_trace_process;
-/* Writes the file (through a temporary one beside it, renamed at the end). Process 0 is shown
- * first. Errors: EIO with a sentence, ENOMEM. */
+/* Writes the file (see file.c). Process 0 is shown first. Errors: EIO with a sentence, ENOMEM. */
 tine_error tine_trace_json(const char *path, const tine_trace_process *processes, size_t n);
 
 /* Another process's clock, from the last 16 round trips: the shortest one is taken to be symmetric,
