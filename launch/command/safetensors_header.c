@@ -30,7 +30,8 @@ static const struct dtype_row {
     {"F32", 4, TINE_F32}, {"F64", 8, TINE_F64}, {"BF16", 2, TINE_BF16}, {"I64", 8, TINE_I64},
     {"I32", 4, TINE_I32}, {"U8", 1, TINE_U8},   {"F16", 2, 0},          {"BOOL", 1, 0},
     {"I8", 1, 0},         {"I16", 2, 0},        {"U16", 2, 0},          {"U32", 4, 0},
-    {"U64", 8, 0},        {"F8_E4M3", 1, 0},    {"F8_E5M2", 1, 0},
+    {"U64", 8, 0},        {"F8_E4M3", 1, 0},    {"F8_E5M2", 1, 0},      {"F8_E8M0", 1, 0},
+    {"C64", 8, 0},
 };
 
 static const struct dtype_row *dtype_find(const char *name) {

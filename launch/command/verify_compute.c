@@ -76,7 +76,10 @@ static void case_start_lstm(tine_verify_case *c, tine_value *input) {
     if (tine_verify_has(c, "", "h0")) hx = tine_list(h0, c0);
     for (size_t i = 0; i < c->n_futures; i++) {
         tine_value *module = case_module(c, "", &c->lstm, c->lstm.batch_first != (i == 1));
-        c->futures[i] = hx ? tine_fork(module, input, tine_kw("hx", hx)) : tine_fork(module, input);
+        if (hx)
+            c->futures[i] = tine_fork(module, input, tine_kw("hx", hx));
+        else
+            c->futures[i] = tine_fork(module, input);
         tine_release(module);
     }
     tine_release(hx);

@@ -14,7 +14,7 @@ double tine_number(const tine_value *v) {
 static int64_t int_at(const tine_value *x, int64_t i) {
     if (!tine_dtype_floating(x->tensor.dtype)) return tine_tensor_int_at(x, i);
     double d = tine_tensor_float_at(x, i);
-    return d >= -0x1p63 && d < 0x1p63 ? (int64_t)d : INT64_MIN;
+    return d >= -9223372036854775808.0 && d < 9223372036854775808.0 ? (int64_t)d : INT64_MIN;
 }
 
 /* An int64 is rounded once, not by way of a double. */
@@ -40,7 +40,8 @@ const tine_value *tine_converted(const tine_value *x, tine_dtype t) {
 
 const tine_value *tine_number_tensor(const tine_value *v) {
     if (v->kind == TINE_FLOAT) return tine_tensor(TINE_F64, 0, NULL, &v->d);
-    return tine_tensor(TINE_I64, 0, NULL, &(int64_t){v->kind == TINE_INT ? v->i : v->b});
+    int64_t i = v->kind == TINE_INT ? v->i : v->b;
+    return tine_tensor(TINE_I64, 0, NULL, &i);
 }
 
 tine_dtype tine_dtype_wider(tine_dtype a, tine_dtype b) {
