@@ -23,7 +23,7 @@ PKGS     := libzmq openblas
 HDR_PKGS := $(MSGPACK)
 CMD_PKGS := json-c
 # With stack clash protection a large stack frame touches every page, so an overflow hits a task's guard page.
-CLASH    := $(shell $(CC) -Werror -fstack-clash-protection -x c -c /dev/null -o /dev/null 2>/dev/null && \
+CLASH    := $(shell $(CC) -Werror -fstack-clash-protection -x c -S /dev/null -o - >/dev/null 2>&1 && \
               echo -fstack-clash-protection)
 CFLAGS   += -std=c11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -pthread $(CLASH) $(CONFIG_FLAGS) \
             -Wall -Wextra $(WERROR) -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla
