@@ -185,9 +185,9 @@ TINE_API const char *tine_endpoint(void);
  *
  * TARGET is the name of a registered function, or a module, whose `forward` is called. An ARG is an
  * int, a double, a bool, a string, a `tine_value *`, a `tine_future *`, or tine_kw(). A future,
- * also one inside a list or a dict, is replaced by its result before the task starts; if it fails,
- * the call fails with its error. At most 15 arguments. The macros are C11; C++ and bindings use
- * @ref arrays.
+ * also one inside a list or a dict, is replaced by its result before the task starts; as soon as
+ * one fails, the fork fails with its error. At most 15 arguments. The macros are C11; C++ and
+ * bindings use @ref arrays.
  * @{ */
 
 /** Starts a task on a worker: `tine_fork(TARGET, ARG…)`. Returns at once, unless `max_pending` or
@@ -237,7 +237,7 @@ TINE_API const char *tine_endpoint(void);
 
 /** Blocks until a future is done.
  * @param f A future.
- * @param[out] out The result, one reference to be released; written on success only. May be NULL.
+ * @param[out] out The result, one reference to be released; NULL on failure. May be NULL.
  * @return TINE_OK, or the error of the task. */
 TINE_API tine_error tine_wait(tine_future *f, tine_value **out);
 
@@ -251,15 +251,15 @@ TINE_API tine_error tine_wait_for(tine_future *f, double seconds, tine_value **o
 /** Blocks until one of several futures is done.
  * @param f The futures.
  * @param n How many; at least 1.
- * @param[out] index Which one is done: the first, if there are several.
+ * @param[out] index Which one is done: the first, if there are several; 0 on failure. May be NULL.
  * @return TINE_OK, also when that task failed: its error comes out at tine_wait(). */
 TINE_API tine_error tine_wait_any(tine_future *const *f, size_t n, size_t *index);
 
 /** Blocks until all of several futures are done, also when one fails.
  * @param f The futures.
  * @param n How many; may be 0.
- * @param[out] out n results in order, one reference each. May be NULL.
- * @return TINE_OK, or the first error in order; then `out` holds no reference. */
+ * @param[out] out n results in order, one reference each; all NULL on failure. May be NULL.
+ * @return TINE_OK, or the first error in order. */
 TINE_API tine_error tine_wait_all(tine_future *const *f, size_t n, tine_value **out);
 
 /** Whether a future is done. A task must not poll this in a loop without a wait in between: its
@@ -271,7 +271,8 @@ TINE_API bool tine_done(const tine_future *f);
 /** Calls a function once when a future is done: at once if it is, otherwise on the thread that
  * runs the event loop at that moment, which holds no lock.
  * @param f A future.
- * @param fn What to call; it may fork, but not wait.
+ * @param fn What to call; it may fork, but not wait. Its future is borrowed. What it makes belongs,
+ *     inside a task, to that task, as if the task had made it; in the program, to the program.
  * @param ctx Given to fn.
  * @return TINE_OK; EINVAL: f or fn is NULL, or f is of another process; ENOMEM. */
 TINE_API tine_error tine_then(tine_future *f, void (*fn)(tine_future *f, void *ctx), void *ctx);

@@ -35,6 +35,7 @@ static tine_error attempt_call(tine_attempt *a, tine_value **out) {
 static void attempt_main(void *arg) {
     tine_attempt *a = arg;
     tine_value *value = NULL;
+    tine_current.other = &a->callbacks;
     tine_error e = attempt_call(a, &value);
     if (e == TINE_OK) e = tine_value_settle(&value);
     if (e == TINE_OK) {
@@ -47,12 +48,14 @@ static void attempt_main(void *arg) {
     tine_value_unref(value);
     a->finishing = true;
     while (a->held > 0) tine_attempt_suspend(a);
+    tine_pool_drain(&a->callbacks);
     tine_failure_fini(&tine_current.failure);
 }
 
 void tine_attempt_suspend(tine_attempt *a) {
     TINE_ASSERT_TRUE(a->worker->current == a);
     a->suspended = true;
+    a->pool = tine_current.pool;
     tine_executor_suspend(a->worker->executor, a->task.task);
     tine_trace_suspend(a->task.task, a->task.target.name);
     tine_fiber_yield();
@@ -103,6 +106,7 @@ tine_error tine_attempt_start(tine_worker *w, const tine_executor_task *task) {
 
 void tine_attempt_drop(tine_attempt *a) {
     LIST_REMOVE(a, live);
+    tine_pool_drain(&a->callbacks);
     tine_fiber_free(a->fiber);
     tine_payload_unref(a->payload);
     tine_failure_fini(&a->object_failure);

@@ -33,6 +33,8 @@ struct tine_attempt {
     tine_object wants;           /* the object it waits for, or 0 */
     tine_failure object_failure; /* why it did not come */
     uint64_t run_ns;
+    tine_pool callbacks; /* owns what its callbacks make, until it ends */
+    tine_pool *pool;     /* while it is suspended: its innermost call's */
     /* the outcome */
     tine_error status;
     char *text;

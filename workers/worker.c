@@ -135,20 +135,21 @@ static int64_t worker_wake_timed_out(tine_worker *w) {
     return next;
 }
 
-/* What a callback forks or puts is its task's; what else it makes is released with it. */
+/* What a callback forks, puts or makes is its task's. */
 static bool worker_run_callback(tine_worker *w) {
     worker_callback *callback = STAILQ_FIRST(&w->callbacks);
     if (!callback) return false;
     STAILQ_REMOVE_HEAD(&w->callbacks, entry);
-    tine_task task = {.host = callback->attempt};
-    if (callback->attempt) {
+    tine_attempt *a = callback->attempt;
+    tine_task task = {.host = a};
+    if (a) {
         tine_current.task = &task;
-        tine_current.pool = &task.pool;
+        tine_current.pool = &a->callbacks;
+        tine_current.other = a->pool;
     }
     callback->fn(callback->arg);
     tine_current.task = NULL;
-    tine_current.pool = NULL;
-    tine_pool_drain(&task.pool);
+    tine_current.pool = tine_current.other = NULL;
     free(callback);
     return true;
 }

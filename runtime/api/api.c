@@ -57,6 +57,7 @@ static tine_error wait_locked(tine_future *const *f, size_t n, bool any, int64_t
                               tine_context **held) {
     size_t done = 0;
     *held = NULL;
+    if (n > 0 && !f) return tine_error_set(TINE_EINVAL, "the array of futures to wait for is NULL");
     for (size_t i = 0; i < n; i++) {
         if (!f[i]) return tine_error_set(TINE_EINVAL, "the future to wait for is NULL");
         done += tine_future_is_done(f[i]);
@@ -98,6 +99,7 @@ static int64_t deadline_in(double seconds) {
 
 tine_error tine_wait(tine_future *f, tine_value **out) {
     tine_context *held;
+    if (out) *out = NULL;
     tine_error e = wait_locked(&f, 1, false, INT64_MAX, &held);
     if (e == TINE_OK) e = take_result(f, out, &held);
     unlock_context(&held);
@@ -106,6 +108,7 @@ tine_error tine_wait(tine_future *f, tine_value **out) {
 
 tine_error tine_wait_for(tine_future *f, double seconds, tine_value **out) {
     tine_context *held;
+    if (out) *out = NULL;
     tine_error e = wait_locked(&f, 1, false, deadline_in(seconds), &held);
     if (e == TINE_OK)
         e = take_result(f, out, &held);
@@ -117,11 +120,12 @@ tine_error tine_wait_for(tine_future *f, double seconds, tine_value **out) {
 
 tine_error tine_wait_any(tine_future *const *f, size_t n, size_t *index) {
     tine_context *held;
+    if (index) *index = 0;
     if (n == 0)
         return tine_error_set(TINE_EINVAL, "tine_wait_any of no futures would wait for ever");
     tine_error e = wait_locked(f, n, true, INT64_MAX, &held);
     unlock_context(&held);
-    for (size_t i = 0; e == TINE_OK && i < n; i++)
+    for (size_t i = 0; e == TINE_OK && index && i < n; i++)
         if (tine_future_is_done(f[i])) {
             *index = i;
             break;
@@ -131,16 +135,15 @@ tine_error tine_wait_any(tine_future *const *f, size_t n, size_t *index) {
 
 tine_error tine_wait_all(tine_future *const *f, size_t n, tine_value **out) {
     tine_context *held;
+    for (size_t i = 0; out && i < n; i++) out[i] = NULL;
     tine_error e = wait_locked(f, n, false, INT64_MAX, &held);
-    for (size_t i = 0; i < n && e == TINE_OK; i++) {
+    for (size_t i = 0; i < n && e == TINE_OK; i++)
         e = take_result(f[i], out ? &out[i] : NULL, &held);
-        if (e == TINE_OK || !out) continue;
-        for (size_t k = 0; k < i; k++) {
-            tine_release_value_(out[k]);
-            out[k] = NULL;
-        }
-    }
     unlock_context(&held);
+    for (size_t i = 0; out && e != TINE_OK && i < n; i++) {
+        tine_release_value_(out[i]);
+        out[i] = NULL;
+    }
     return e;
 }
 

@@ -17,13 +17,15 @@ typedef struct fork_target {
     const tine_value *module; /* borrowed; NULL for a function */
 } fork_target;
 
-/* A fork that is held until `missing` futures in its arguments are done. */
+/* A fork that is held until `missing` futures in its arguments are done. When one of them fails,
+ * its result does at once; the record stays until the others are done, for they refer to it. */
 typedef struct held_fork {
     tine_future *result;
     tine_arguments arguments;
     fork_target to;
     char *name, *method; /* what to.target points to */
-    void *host;
+    void *host;          /* NULL once it has failed */
+    bool failed;
     size_t missing;
     size_t n; /* of dependencies */
     struct dependency {
@@ -129,10 +131,22 @@ static void held_fork_submit(held_fork *h) {
     held_fork_free(h);
 }
 
+static void held_fork_fail(held_fork *h, const tine_future *cause) {
+    tine_context *c = h->result->context;
+    h->failed = true;
+    if (h->host) c->ops->unhold(c, h->host);
+    h->host = NULL;
+    tine_future_complete(h->result, cause->status, NULL, cause->text);
+}
+
 static void dependency_done(tine_waiter *w, tine_future *f) {
-    (void)f;
     held_fork *h = ((struct dependency *)w)->fork;
-    if (--h->missing == 0) held_fork_submit(h);
+    if (f->status != TINE_OK && !h->failed) held_fork_fail(h, f);
+    if (--h->missing > 0) return;
+    if (h->failed)
+        held_fork_free(h);
+    else
+        held_fork_submit(h);
 }
 
 static void held_fork_await(held_fork *h, tine_future *f) {
@@ -186,11 +200,29 @@ static tine_error find_futures(tine_context *c, const tine_arguments *a, tine_fu
     return e;
 }
 
-/* With the lock. */
-static tine_error fork_locked(tine_context *c, tine_future *result, const fork_target *to,
-                              tine_arguments *arguments, const tine_future_list *futures) {
-    size_t missing = 0;
-    for (size_t i = 0; i < futures->n; i++) missing += !tine_future_is_done(futures->items[i]);
+/* How many are not done; with the lock. An error if one has failed. */
+static tine_error count_missing(const tine_future_list *futures, size_t *missing) {
+    const tine_value *ignored;
+    *missing = 0;
+    for (size_t i = 0; i < futures->n; i++) {
+        tine_future *f = futures->items[i];
+        if (!tine_future_is_done(f))
+            ++*missing;
+        else if (f->status != TINE_OK)
+            return tine_future_value_of(f, &ignored);
+    }
+    return TINE_OK;
+}
+
+/* With the lock, which admit may release meanwhile. */
+static tine_error fork_locked(tine_context *c, tine_future *result, bool may_wait,
+                              const fork_target *to, tine_arguments *arguments,
+                              const tine_future_list *futures) {
+    size_t missing;
+    tine_error failed = count_missing(futures, &missing);
+    if (failed == TINE_OK) failed = c->ops->admit(c, may_wait);
+    if (failed == TINE_OK && futures->n > 0) failed = count_missing(futures, &missing);
+    if (failed != TINE_OK) return failed;
     if (missing > 0) return hold_fork(c, result, to, arguments, futures, missing);
     tine_error e = futures->n > 0 ? resolve_all(arguments) : TINE_OK;
     return e != TINE_OK ? e : encode_and_submit(c, result, current_host(), to, arguments);
@@ -206,8 +238,7 @@ static tine_error fork_start(tine_context *c, tine_future *result, bool may_wait
     if (e == TINE_OK) e = find_futures(c, &arguments, &futures);
     if (e == TINE_OK) {
         c->ops->lock(c);
-        e = c->ops->admit(c, may_wait);
-        if (e == TINE_OK) e = fork_locked(c, result, &to, &arguments, &futures);
+        e = fork_locked(c, result, may_wait, &to, &arguments, &futures);
         c->ops->unlock(c);
     }
     tine_future_list_fini(&futures);

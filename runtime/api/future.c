@@ -28,7 +28,10 @@ void tine_release_future_(const tine_future *borrowed) {
     tine_future *f = (tine_future *)borrowed;
     if (!f) return;
     tine_pool_forget(&f->handle);
-    if (atomic_fetch_sub_explicit(&f->handle.refs, 1, memory_order_acq_rel) != 1) return;
+    tine_future_unref(f);
+}
+
+void tine_future_free(tine_future *f) {
     TINE_ASSERT_TRUE(!f->waiters);
     tine_object_owner *owner = f->context ? f->context->owner : NULL;
     for (uint32_t i = 0; owner && f->payload && i < f->payload->n_refs; i++)

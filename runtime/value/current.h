@@ -11,7 +11,10 @@ struct tine_context; /* runtime/api/context.h */
 
 typedef struct tine_state {
     tine_failure failure;
-    tine_pool *pool;              /* NULL outside tasks: references are the caller's */
+    tine_pool *pool; /* NULL outside tasks: references are the caller's */
+    /* Where a release looks next: in a task the pool of its callbacks, in a callback the pool of
+     * the task. NULL: nowhere. */
+    tine_pool *other;
     tine_task *task;              /* NULL outside tasks */
     struct tine_context *context; /* NULL: the process's own (coordinator) */
 } tine_state;

@@ -72,22 +72,26 @@ static void pool_clear(tine_pool *p, uint32_t slot) {
     while (p->n > 0 && !p->slots[p->n - 1].handle) p->n--;
 }
 
-/* The maker's reference is taken out before one that was noted: a value that is made here, kept in
- * a module with tine_ref and then released must stay. */
-void tine_pool_forget(tine_handle *h) {
-    tine_pool *p = tine_current.pool;
-    if (!p || h->kind == TINE_HANDLE_STATIC) return;
-    uint32_t slot = pool_find(p, h, false);
-    if (slot == 0) slot = pool_find(p, h, true);
+static bool pool_take(tine_pool *p, const tine_handle *h, bool noted) {
+    uint32_t slot = p ? pool_find(p, h, noted) : 0;
     if (slot > 0) pool_clear(p, slot);
+    return slot > 0;
+}
+
+/* The maker's reference is taken out before one that was noted: a value that is made here, kept in
+ * a module with tine_ref and then released must stay. In the other pool it is the reverse: what a
+ * callback took with tine_ref is released by its task, and its maker's reference at the end. */
+void tine_pool_forget(tine_handle *h) {
+    if (h->kind == TINE_HANDLE_STATIC) return;
+    tine_pool *p = tine_current.pool, *other = tine_current.other;
+    if (pool_take(p, h, false) || pool_take(p, h, true)) return;
+    if (!pool_take(other, h, true)) pool_take(other, h, false);
 }
 
 bool tine_pool_gives(tine_handle *h) {
     tine_pool *p = tine_current.pool;
     if (!p || h->kind == TINE_HANDLE_STATIC || pool_find(p, h, false) > 0) return false;
-    uint32_t slot = pool_find(p, h, true);
-    if (slot > 0) pool_clear(p, slot);
-    return slot > 0;
+    return pool_take(p, h, true);
 }
 
 void tine_pool_drain(tine_pool *p) {
@@ -103,14 +107,11 @@ void tine_pool_drain(tine_pool *p) {
 
 void tine_handle_unref(tine_handle *h) {
     if (!h || h->kind == TINE_HANDLE_STATIC) return;
-    if (h->kind == TINE_HANDLE_VALUE) {
-        uint32_t before = atomic_fetch_sub_explicit(&h->refs, 1, memory_order_acq_rel);
-        TINE_ASSERT(before, >, 0);
-        if (before == 1) tine_value_free((tine_value *)h);
-        return;
-    }
-    tine_pool *pool = tine_current.pool;
-    tine_current.pool = NULL; /* tine_release would take the maker's reference out of it */
-    tine_release_future_((const tine_future *)h);
-    tine_current.pool = pool;
+    uint32_t before = atomic_fetch_sub_explicit(&h->refs, 1, memory_order_acq_rel);
+    TINE_ASSERT(before, >, 0);
+    if (before > 1) return;
+    if (h->kind == TINE_HANDLE_VALUE)
+        tine_value_free((tine_value *)h);
+    else
+        tine_future_free((tine_future *)h);
 }

@@ -59,5 +59,7 @@ void tine_pool_drain(tine_pool *p); /* releases all that is left, frees the slot
 /* Drops a reference that a list, a task or a future held; unlike with tine_release the pool keeps
  * the maker's. Accepts NULL. */
 void tine_handle_unref(tine_handle *h);
+/* The last reference is dropped: for tine_handle_unref (runtime/api/future.c). */
+void tine_future_free(tine_future *f);
 
 #endif

@@ -66,6 +66,7 @@ static tine_value *tensor_new(tine_dtype t, int rank, const int64_t *shape, int6
 }
 
 tine_value *tine_tensor_new(tine_dtype t, int rank, const int64_t *shape, void **data) {
+    if (data) *data = NULL;
     int64_t elements;
     size_t bytes;
     if (check_shape(t, rank, shape, &elements, &bytes)) return NULL;

@@ -1,0 +1,179 @@
+/* Waits that fail or are given less than they may be given, forks whose arguments fail, and what a
+ * callback inside a task makes. */
+#include <criterion/criterion.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tests/support/cluster.h"
+
+TINE_FUNCTION(test_add, "a, b=1") {
+    return tine_int(tine_arg_int(task, 0) + tine_arg_int(task, 1));
+}
+TINE_FUNCTION(test_fail, "") { return tine_fail(task, "it broke"); }
+TINE_FUNCTION(test_length, "list") { return tine_int((int64_t)tine_length(tine_arg(task, 0))); }
+
+static tine_value *const garbage = (tine_value *)(uintptr_t)8;
+
+TRANSPORT_TEST(waits, one_that_fails_sets_its_results_to_null, 20) {
+    cluster_start(endpoint, 1);
+    tine_future *f[3] = {tine_fork("test_add", 1), tine_fork("test_fail"),
+                         tine_fork("test_add", 2)};
+    tine_value *out[3] = {garbage, garbage, garbage}, *one = garbage;
+    size_t index = 7;
+    cr_assert_eq(tine_wait_all(f, 3, out), TINE_EFAILED);
+    for (int i = 0; i < 3; i++) cr_assert_null(out[i]);
+    cr_assert_eq(tine_wait(f[1], &one), TINE_EFAILED);
+    cr_assert_null(one);
+    one = garbage;
+    cr_assert_eq(tine_wait_for(f[1], 1, &one), TINE_EFAILED);
+    cr_assert_null(one);
+    one = garbage;
+    cr_assert_eq(tine_wait(NULL, &one), TINE_EINVAL);
+    cr_assert_null(one);
+    cr_assert_eq(tine_wait_any(f, 0, &index), TINE_EINVAL);
+    cr_assert_eq(index, 0);
+    cr_assert_eq(tine_wait_all(NULL, 1, &one), TINE_EINVAL);
+    for (int i = 0; i < 3; i++) tine_release(f[i]);
+    cluster_stop();
+}
+
+TRANSPORT_TEST(waits, wait_any_without_an_index, 20) {
+    cluster_start(endpoint, 1);
+    tine_future *f = tine_fork("test_add", 1);
+    cr_assert_eq(tine_wait_any(&f, 1, NULL), TINE_OK);
+    cr_assert(tine_done(f));
+    tine_release(f);
+    cluster_stop();
+}
+
+static int gate[2];
+/* Blocks until the test closes the gate: workers are threads here. */
+TINE_FUNCTION(test_blocked, "") {
+    char byte;
+    return tine_int(read(gate[0], &byte, 1));
+}
+
+/* It waited for its other arguments first, which here never come: the test would time out. */
+static void fork_fails_at_once(bool failed_before) {
+    cr_assert_eq(pipe(gate), 0);
+    cluster_start("inproc://*", 2);
+    tine_future *slow = tine_fork("test_blocked"), *bad = tine_fork("test_fail");
+    if (failed_before) cr_assert_eq(tine_wait(bad, NULL), TINE_EFAILED);
+    tine_value *list = tine_list(slow, bad);
+    tine_future *f = tine_fork("test_length", list), *after = tine_fork("test_add", f, slow);
+    cr_assert_eq(tine_wait(after, NULL), TINE_EFAILED);
+    cr_assert(strstr(tine_error_message(), "it broke"), "%s", tine_error_message());
+    cr_assert(!tine_done(slow), "the other argument was to be pending");
+    close(gate[1]);
+    cr_assert_eq(tine_wait(slow, NULL), TINE_OK);
+    tine_release(slow);
+    tine_release(bad);
+    tine_release(list);
+    tine_release(f);
+    tine_release(after);
+    cluster_stop();
+    close(gate[0]);
+}
+Test(waits, a_fork_fails_as_soon_as_one_argument_fails, .timeout = 20) {
+    fork_fails_at_once(false);
+}
+Test(waits, a_fork_fails_at_once_with_an_argument_that_failed_before, .timeout = 20) {
+    fork_fails_at_once(true);
+}
+
+/* ---- callbacks inside a task ---- */
+
+typedef struct kept {
+    tine_future *future;
+    tine_value *value;
+} kept;
+
+static void keep_both(tine_future *f, void *ctx) {
+    kept *k = ctx;
+    tine_value *v = NULL;
+    if (tine_wait(f, &v) == TINE_OK) {
+        k->value = tine_int(1000 + tine_as_int(v));
+        k->future = tine_fork("test_add", v, 40);
+    }
+}
+
+/* Memory that was freed is given out again by these. */
+static void use_freed_memory(void) {
+    for (int i = 0; i < 64; i++) (void)tine_list(7, tine_int(7), tine_bytes("7", 1));
+}
+
+/* What the callback made was freed when the callback returned. */
+TINE_FUNCTION(test_callback_keeps, "release") {
+    kept k = {NULL, NULL};
+    tine_value *v = NULL;
+    tine_future *f = tine_fork("test_add", 1);
+    tine_then(f, keep_both, &k);
+    while (!k.future)
+        if (tine_wait(tine_fork("test_add", 1), NULL)) return NULL;
+    use_freed_memory();
+    if (tine_wait(k.future, &v)) return NULL;
+    int64_t sum = tine_as_int(v) + tine_as_int(k.value);
+    if (tine_arg_int(task, 0)) { /* as in the program: the task may also give it back */
+        tine_release(k.future);
+        tine_release(k.value);
+        use_freed_memory();
+    }
+    return tine_int(sum);
+}
+
+TRANSPORT_TEST(waits, what_a_callback_makes_lives_until_its_task_ends, 20) {
+    cluster_start(endpoint, 1);
+    for (int i = 0; i < 20; i++)
+        cr_assert_eq(cluster_take_int(tine_fork("test_callback_keeps", i % 2)), 42 + 1002);
+    cluster_stop();
+}
+
+static void release_argument(tine_future *f, void *ctx) {
+    tine_release(f);
+    ++*(int *)ctx;
+}
+
+/* The task's own reference was dropped a second time at its end. */
+TINE_FUNCTION(test_callback_releases, "") {
+    int called = 0;
+    tine_then(tine_fork("test_add", 1), release_argument, &called);
+    while (!called)
+        if (tine_wait(tine_fork("test_add", 1), NULL)) return NULL;
+    return tine_int(called);
+}
+
+TRANSPORT_TEST(waits, a_callback_may_release_its_tasks_future, 20) {
+    cluster_start(endpoint, 1);
+    for (int i = 0; i < 20; i++)
+        cr_assert_eq(cluster_take_int(tine_fork("test_callback_releases")), 1);
+    cluster_stop();
+}
+
+/* A callback whose task has returned already keeps what it makes for the next one. */
+static void last_of_all(tine_future *f, void *ctx) {
+    (void)f;
+    kept *k = ctx;
+    use_freed_memory();
+    cr_assert_eq(tine_as_int(k->value), 1002);
+    tine_release(k->value);
+    free(k);
+}
+static void after_return(tine_future *f, void *ctx) {
+    keep_both(f, ctx);
+    kept *k = ctx;
+    tine_then(k->future, last_of_all, k);
+}
+TINE_FUNCTION(test_callback_outlasts, "") {
+    kept *k = calloc(1, sizeof *k);
+    tine_then(tine_fork("test_add", 1), after_return, k);
+    return tine_int(1);
+}
+
+TRANSPORT_TEST(waits, callbacks_of_a_task_that_has_returned_keep_values, 20) {
+    cluster_start(endpoint, 1);
+    for (int i = 0; i < 20; i++)
+        cr_assert_eq(cluster_take_int(tine_fork("test_callback_outlasts")), 1);
+    cluster_stop();
+}
