@@ -2,8 +2,12 @@
  *
  * A coordinator holds a lock on a file in its directory. The kernel releases the lock when the
  * process ends, in whatever way and in whatever process namespace, so the lock says whether a
- * directory is in use. The pid in the name cannot: it is for people only. Only the user who owns a
- * directory sweeps it. */
+ * directory is in use. The pid in the name cannot: it is for people only.
+ *
+ * The lock file also holds the proof that Tine made the directory: it names the directory's device
+ * and inode. It is written when the lock is held, so a sweep never locks a directory that is under
+ * construction. Nothing but the endpoint's socket and the lock file is removed. A directory without
+ * the proof, or with anything else in it, belongs to somebody else and stays. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -12,15 +16,10 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "launch/spawn/private.h"
 #include "runtime/value/error.h"
-
-/* A directory without a lock file may be under construction. Past this age its coordinator died in
- * between. */
-enum { CONSTRUCTION_SECONDS = 60 };
 
 /* Whether a private directory may be created in `path`; `private`: nobody else may have access. */
 static bool base_usable(const char *path, bool private) {
@@ -38,80 +37,113 @@ static const char *base_directory(void) {
     return base_usable(path, false) ? path : "/tmp";
 }
 
-static bool private_is_ours(int base, const char *name, struct stat *st) {
-    char prefix[32];
-    snprintf(prefix, sizeof prefix, "tine-%u-", (unsigned)geteuid());
-    if (strncmp(name, prefix, strlen(prefix)) != 0) return false;
-    return fstatat(base, name, st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st->st_mode) &&
-           st->st_uid == geteuid();
-}
+/* ---- the proof ---- */
 
-/* The directory holds files only; links are removed, never followed. */
-static void private_remove(int base, const char *name) {
-    int fd = openat(base, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
-    if (!d && fd >= 0) close(fd);
-    for (struct dirent *e; d && (e = readdir(d));) unlinkat(fd, e->d_name, 0);
-    if (d) closedir(d);
-    unlinkat(base, name, AT_REMOVEDIR);
-}
+typedef struct private_proof {
+    char text[96];
+} private_proof;
 
-static void private_sweep_one(int base, const char *name) {
+static bool private_proof_make(private_proof *proof, int dir) {
     struct stat st;
-    char path[300];
-    if (!private_is_ours(base, name, &st)) return;
-    snprintf(path, sizeof path, "%s/lock", name);
-    int lock = openat(base, path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
-    bool dead = lock >= 0 ? flock(lock, LOCK_EX | LOCK_NB) == 0
-                          : errno == ENOENT && time(NULL) - st.st_mtime > CONSTRUCTION_SECONDS;
-    if (dead) private_remove(base, name);
-    if (lock >= 0) close(lock);
+    if (fstat(dir, &st) != 0 || st.st_uid != geteuid()) return false;
+    snprintf(proof->text, sizeof proof->text, "made by Tine: directory %llx on device %llx\n",
+             (unsigned long long)st.st_ino, (unsigned long long)st.st_dev);
+    return true;
 }
+
+/* The lock file of a directory that Tine made; -1: it is none. */
+static int private_lock_open(int dir) {
+    private_proof expected, found = {""};
+    struct stat st;
+    int lock = openat(dir, "lock", O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (lock < 0) return -1;
+    if (fstat(lock, &st) == 0 && S_ISREG(st.st_mode) && private_proof_make(&expected, dir) &&
+        pread(lock, found.text, sizeof found.text - 1, 0) > 0 &&
+        strcmp(found.text, expected.text) == 0)
+        return lock;
+    close(lock);
+    return -1;
+}
+
+static int private_directory_open(int base, const char *name) {
+    return openat(base, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
+/* Removes the directory if Tine made it; `dead`: and if nobody holds its lock. */
+static void private_remove(int base, const char *name, bool dead) {
+    struct stat st;
+    int dir = private_directory_open(base, name);
+    int lock = dir >= 0 ? private_lock_open(dir) : -1;
+    if (lock >= 0 && (!dead || flock(lock, LOCK_EX | LOCK_NB) == 0)) {
+        if (fstatat(dir, "socket", &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISSOCK(st.st_mode))
+            unlinkat(dir, "socket", 0);
+        unlinkat(dir, "lock", 0);
+        unlinkat(base, name, AT_REMOVEDIR);
+    }
+    if (lock >= 0) close(lock);
+    if (dir >= 0) close(dir);
+}
+
+/* ---- sweeping ---- */
 
 static void private_sweep(const char *base) {
+    char prefix[32];
     DIR *d = opendir(base);
     if (!d) return;
-    for (struct dirent *e; (e = readdir(d));) private_sweep_one(dirfd(d), e->d_name);
+    snprintf(prefix, sizeof prefix, "tine-%u-", (unsigned)geteuid());
+    for (struct dirent *e; (e = readdir(d));)
+        if (strncmp(e->d_name, prefix, strlen(prefix)) == 0)
+            private_remove(dirfd(d), e->d_name, true);
     closedir(d);
 }
 
-/* Creates and locks the lock file. -1 with errno; EAGAIN, ENOENT: another process's sweep locked
- * the new file first and removes the directory, so a new directory is needed. */
-static int private_lock(const char *dir) {
-    char path[96];
-    struct stat st;
-    snprintf(path, sizeof path, "%s/lock", dir);
-    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+/* ---- making ---- */
+
+/* Creates the lock file, locks it and writes the proof. -1 with errno. */
+static int private_lock_make(int dir) {
+    private_proof proof;
+    int fd = openat(dir, "lock", O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0) return -1;
     /* Not 0, which means none, and not a standard stream that the program has closed. */
     int up = fcntl(fd, F_DUPFD_CLOEXEC, 3);
     close(fd);
-    if (up < 0) return -1;
-    if (flock(up, LOCK_EX | LOCK_NB) == 0 && fstat(up, &st) == 0 && st.st_nlink > 0) return up;
-    close(up);
-    errno = EAGAIN;
+    if (up >= 0 && flock(up, LOCK_EX | LOCK_NB) == 0 && private_proof_make(&proof, dir)) {
+        ssize_t n = (ssize_t)strlen(proof.text), written = write(up, proof.text, (size_t)n);
+        if (written == n) return up;
+        if (written >= 0) errno = ENOSPC;
+    }
+    int saved = errno;
+    if (up >= 0) close(up);
+    unlinkat(dir, "lock", 0);
+    errno = saved;
     return -1;
+}
+
+static int private_lock(const char *name) {
+    int dir = private_directory_open(AT_FDCWD, name);
+    int lock = dir >= 0 ? private_lock_make(dir) : -1;
+    int saved = errno;
+    if (dir >= 0) close(dir);
+    errno = saved;
+    return lock;
 }
 
 tine_error tine_private_open(tine_private *p) {
     const char *base = base_directory();
     tine_private made = {0};
     private_sweep(base);
-    for (int attempt = 0; attempt < 16; attempt++) {
-        snprintf(made.dir, sizeof made.dir, "%s/tine-%u-%d-XXXXXX", base, (unsigned)geteuid(),
-                 (int)getpid());
-        if (!mkdtemp(made.dir)) break;
+    snprintf(made.dir, sizeof made.dir, "%s/tine-%u-%d-XXXXXX", base, (unsigned)geteuid(),
+             (int)getpid());
+    if (mkdtemp(made.dir)) {
         made.lock = private_lock(made.dir);
         if (made.lock > 0) {
             snprintf(made.url, sizeof made.url, "ipc://%s/socket", made.dir);
             *p = made;
             return TINE_OK;
         }
-        bool swept = errno == EAGAIN || errno == ENOENT;
         int saved = errno;
-        private_remove(AT_FDCWD, made.dir);
+        rmdir(made.dir);
         errno = saved;
-        if (!swept) break;
     }
     return tine_error_set(TINE_EIO, "cannot create a private directory for the endpoint in %s: %s",
                           base, strerror(errno));
@@ -143,25 +175,17 @@ int tine_private_restore(tine_private *p) {
 
 void tine_private_close(tine_private *p) {
     if (p->lock <= 0) return;
-    private_remove(AT_FDCWD, p->dir);
+    private_remove(AT_FDCWD, p->dir, false);
     close(p->lock);
     *p = (tine_private){0};
 }
 
 void tine_private_remove_of(const char *endpoint) {
     char dir[sizeof(((tine_private *)0)->dir)];
-    struct stat st;
-    const char *path = strstr(endpoint, "://");
-    path = path && path[3] == '/' ? path + 3 : "";
-    const char *end = strrchr(path, '/');
-    if (!end || end == path || (size_t)(end - path) >= sizeof dir) return;
-    memcpy(dir, path, (size_t)(end - path));
-    dir[end - path] = 0;
-    char *name = strrchr(dir, '/');
-    if (!name || name == dir) return;
-    *name++ = 0;
-    int base = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (base < 0) return;
-    if (private_is_ours(base, name, &st)) private_remove(base, name);
-    close(base);
+    size_t scheme = strlen("ipc://"), file = strlen("/socket"), n = strlen(endpoint);
+    if (n < scheme + file || strncmp(endpoint, "ipc:///", scheme + 1) != 0) return;
+    if (strcmp(endpoint + n - file, "/socket") != 0 || n - scheme - file >= sizeof dir) return;
+    memcpy(dir, endpoint + scheme, n - scheme - file);
+    dir[n - scheme - file] = 0;
+    private_remove(AT_FDCWD, dir, false);
 }

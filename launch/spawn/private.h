@@ -18,9 +18,10 @@ tine_error tine_private_open(tine_private *p);
 /* Makes the directory and its lock again where somebody has removed them. 0; -1 with errno: that
  * cannot be done, or the path is not this user's directory. */
 int tine_private_restore(tine_private *p);
-/* Removes it with everything in it. Accepts a zeroed one. */
+/* Removes it. Accepts a zeroed one. Here and below: a directory that Tine cannot prove it made, or
+ * in which others have put something, is left alone. */
 void tine_private_close(tine_private *p);
-/* Removes the private directory that this URL's path lies in, if it is one and this user's. */
+/* Removes the private directory of this URL, whose coordinator is known to have ended. */
 void tine_private_remove_of(const char *endpoint);
 
 #endif

@@ -4,6 +4,7 @@
  *   zmq.c      opening, closing, waiting; the operations table
  *   socket.c   the socket and its options, libzmq's monitor, a connector's attempts
  *   peer.c     peers: finding, adding, losing them
+ *   path.c     the socket file of an ipc:// endpoint
  *   send.c     queues, pacing, chunks out
  *   receive.c  messages in, frames put together from chunks
  *   framing.c  the bytes of the framing (FRAMING.md)
@@ -15,6 +16,7 @@
 #define TINE_TRANSPORT_ZMQ_INTERNAL_H
 
 #include <sys/queue.h>
+#include <sys/types.h>
 #include <zmq.h>
 
 #include "transport/base/assert.h"
@@ -138,6 +140,9 @@ struct tine_zmq {
     int8_t *silent;        /* by descriptor, see tine_zmq_silent */
     size_t n_silent;
     unsigned anonymous; /* peers whose descriptor is not known */
+    bool bound;         /* an ipc endpoint's socket file was made: this one */
+    dev_t bound_device;
+    ino_t bound_inode;
 
     struct tine_zmq_peer_list by_routing[TINE_ZMQ_BUCKETS], by_id[TINE_ZMQ_BUCKETS];
     tine_zmq_peer *last;                  /* the last message came from it */
@@ -181,6 +186,14 @@ void tine_zmq_disconnect(tine_zmq *t);
 bool tine_zmq_progress(tine_zmq *t, tine_event *ev);
 void tine_zmq_silent(tine_zmq *t, int fd, int change);
 void tine_zmq_joined(tine_zmq *t, tine_zmq_peer *p);
+
+/* path.c */
+/* The path of an endpoint that is a file; NULL: it is none. */
+const char *tine_zmq_path(const tine_zmq *t);
+/* True with errno: what is there must not be replaced. */
+bool tine_zmq_path_in_use(const tine_zmq *t);
+void tine_zmq_path_remember(tine_zmq *t); /* after the socket file was made */
+void tine_zmq_path_remove(tine_zmq *t);
 
 /* send.c */
 int tine_zmq_send_frame(tine_zmq *t, tine_zmq_peer *p, tine_frame *f);

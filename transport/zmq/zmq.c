@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -55,6 +54,7 @@ static int check_url(const char *url, char *why, size_t why_size) {
 
 static void zmq_transport_free(tine_zmq *t) {
     tine_zmq_peers_free(t);
+    tine_zmq_path_remove(t);
     tine_zmq_disconnect(t);
     if (t->context) zmq_ctx_term(t->context);
     tine_zmq_free_returned(t);
@@ -95,26 +95,13 @@ static int bind_failed(tine_zmq *t, char *why, size_t why_size) {
     int e = errno;
     const char *remedy = e == EADDRINUSE      ? "choose another, or end the program that uses it"
                          : e == EACCES        ? "choose a directory where this user may write"
+                         : e == EEXIST        ? "it is no socket; choose a path where no file is"
                          : e == ENODEV        ? "name an address or interface of this host"
                          : e == EADDRNOTAVAIL ? "name an address of this host"
                          : e == ENOENT        ? "make its directory first"
                                               : "check the address";
     snprintf(why, why_size, "cannot listen at %.80s: %s; %s", t->url, zmq_strerror(e), remedy);
     return e == EINVAL ? -EINVAL : -EIO;
-}
-
-/* libzmq unlinks an ipc path, also one that is in use, and makes its own socket there. A path where
- * a connection is accepted is left alone. */
-static bool ipc_in_use(const tine_zmq *t) {
-    if (t->tcp) return false;
-    struct sockaddr_un a = {.sun_family = AF_UNIX};
-    snprintf(a.sun_path, sizeof a.sun_path, "%s", t->url + 6);
-    if (a.sun_path[0] == '@') return false;
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0) return false;
-    bool in_use = connect(fd, (struct sockaddr *)&a, sizeof a) == 0;
-    close(fd);
-    return in_use;
 }
 
 static int zmq_transport_listen(tine_transport **out, const char *url,
@@ -124,11 +111,11 @@ static int zmq_transport_listen(tine_transport **out, const char *url,
     if (rc) return rc;
     rc = tine_zmq_open(t, why, why_size);
     if (rc) goto fail;
-    errno = EADDRINUSE;
-    if (ipc_in_use(t) || zmq_bind(t->socket, t->url)) {
+    if (tine_zmq_path_in_use(t) || zmq_bind(t->socket, t->url)) {
         rc = bind_failed(t, why, why_size);
         goto fail;
     }
+    tine_zmq_path_remember(t);
     size_t size = sizeof t->url;
     zmq_getsockopt(t->socket, ZMQ_LAST_ENDPOINT, t->url, &size);
     *out = &t->base;
@@ -142,8 +129,11 @@ fail:
  * it. */
 static int zmq_transport_restore(tine_transport *base, char *why, size_t why_size) {
     tine_zmq *t = (tine_zmq *)base;
-    if (t->tcp || !t->socket || t->url[6] == '@' || access(t->url + 6, F_OK) == 0) return 0;
-    return zmq_bind(t->socket, t->url) == 0 ? 0 : bind_failed(t, why, why_size);
+    const char *path = tine_zmq_path(t);
+    if (!path || !t->socket || access(path, F_OK) == 0) return 0;
+    if (zmq_bind(t->socket, t->url) != 0) return bind_failed(t, why, why_size);
+    tine_zmq_path_remember(t);
+    return 0;
 }
 
 static int zmq_transport_connect(tine_transport **out, const char *url,

@@ -5,8 +5,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "launch/spawn/lifeline.h"
@@ -28,6 +31,14 @@ static int entries(const char *dir) {
     return n;
 }
 
+static void endpoint_make(const char *in) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    snprintf(address.sun_path, sizeof address.sun_path, "%.80s/socket", in);
+    cr_assert_eq(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+    close(fd);
+}
+
 Test(spawn_private, the_endpoint_is_private_and_removed) {
     char base[] = "/tmp/tine-base-XXXXXX";
     fresh_base(base);
@@ -38,9 +49,7 @@ Test(spawn_private, the_endpoint_is_private_and_removed) {
     cr_expect_eq(entries(base), 2, "the one that is held is not swept");
     struct stat st;
     cr_expect(stat(a.dir, &st) == 0 && (st.st_mode & 07777) == 0700);
-    char socket[160];
-    snprintf(socket, sizeof socket, "%s/socket", a.dir);
-    close(open(socket, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+    endpoint_make(a.dir);
     tine_private_close(&a);
     tine_private_close(&b);
     tine_private_close(&b);
@@ -71,6 +80,100 @@ Test(spawn_private, directories_of_dead_coordinators_are_swept) {
     tine_private_close(&place);
     unlink(link);
     rmdir(foreign);
+    cr_expect_eq(rmdir(base), 0);
+}
+
+/* ---- what is the user's ---- */
+
+static char *text_at(char *text, size_t room, const char *format, const char *a) {
+    snprintf(text, room, format, a, (unsigned)geteuid());
+    return text;
+}
+
+static void file_make(const char *path) {
+    close(open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600));
+}
+
+/* A directory with our prefix that somebody else made, with whatever in it, and old. */
+static void directory_make(const char *path, const char *file) {
+    char inside[128];
+    struct timespec old[2] = {{.tv_sec = 1000000}, {.tv_sec = 1000000}};
+    cr_assert_eq(mkdir(path, 0700), 0);
+    snprintf(inside, sizeof inside, "%s/%s", path, file);
+    file_make(inside);
+    cr_assert_eq(utimensat(AT_FDCWD, path, old, 0), 0);
+}
+
+static void directory_check(const char *path, const char *file) {
+    char inside[128];
+    snprintf(inside, sizeof inside, "%s/%s", path, file);
+    cr_expect_eq(unlink(inside), 0, "%s was removed", inside);
+    cr_expect_eq(rmdir(path), 0, "%s was removed, or something is left in it", path);
+}
+
+Test(spawn_private, a_directory_of_the_user_with_our_prefix_is_not_swept) {
+    char base[] = "/tmp/tine-base-XXXXXX", notes[64], named[64], empty[64];
+    fresh_base(base);
+    directory_make(text_at(notes, sizeof notes, "%s/tine-%u-notes", base), "thesis.txt");
+    directory_make(text_at(named, sizeof named, "%s/tine-%u-1-abcdef", base), "lock");
+    cr_assert_eq(mkdir(text_at(empty, sizeof empty, "%s/tine-%u-empty", base), 0700), 0);
+    tine_private place;
+    cr_assert_eq(tine_private_open(&place), TINE_OK);
+    tine_private_close(&place);
+    directory_check(notes, "thesis.txt");
+    directory_check(named, "lock");
+    cr_expect_eq(rmdir(empty), 0);
+    cr_expect_eq(rmdir(base), 0);
+}
+
+/* A copy of a private directory, lock file and all, is the user's. */
+Test(spawn_private, a_copy_of_a_directory_is_not_swept) {
+    char base[] = "/tmp/tine-base-XXXXXX", copy[64], command[256];
+    fresh_base(base);
+    tine_private place;
+    cr_assert_eq(tine_private_open(&place), TINE_OK);
+    text_at(copy, sizeof copy, "%s/tine-%u-copy", base);
+    snprintf(command, sizeof command, "cp -a %s %s", place.dir, copy);
+    cr_assert_eq(system(command), 0);
+    tine_private_close(&place);
+    cr_assert_eq(tine_private_open(&place), TINE_OK);
+    tine_private_close(&place);
+    directory_check(copy, "lock");
+    cr_expect_eq(rmdir(base), 0);
+}
+
+Test(spawn_private, a_file_that_was_put_into_a_directory_stays) {
+    char base[] = "/tmp/tine-base-XXXXXX", file[128];
+    fresh_base(base);
+    tine_private place, before;
+    cr_assert_eq(tine_private_open(&place), TINE_OK);
+    before = place;
+    snprintf(file, sizeof file, "%s/core", place.dir);
+    file_make(file);
+    tine_private_close(&place);
+    cr_expect_eq(unlink(file), 0);
+    cr_expect_eq(rmdir(before.dir), 0, "nothing else is in it");
+    cr_expect_eq(rmdir(base), 0);
+}
+
+/* A worker removes the directory of its dead coordinator's endpoint; a named endpoint may lie in
+ * any directory. */
+Test(spawn_private, the_directory_of_a_named_endpoint_is_not_removed) {
+    char base[] = "/tmp/tine-base-XXXXXX", dir[64], url[96];
+    fresh_base(base);
+    text_at(dir, sizeof dir, "%s/tine-%u-notes", base);
+    directory_make(dir, "thesis.txt");
+    endpoint_make(dir);
+    snprintf(url, sizeof url, "ipc://%s/socket", dir);
+    tine_private_remove_of(url);
+    snprintf(url, sizeof url, "%s/socket", dir);
+    cr_expect_eq(unlink(url), 0);
+    directory_check(dir, "thesis.txt");
+    tine_private place;
+    cr_assert_eq(tine_private_open(&place), TINE_OK);
+    tine_private_remove_of(place.url);
+    cr_expect_eq(entries(base), 0, "a private one is removed");
+    tine_private_close(&place);
     cr_expect_eq(rmdir(base), 0);
 }
 

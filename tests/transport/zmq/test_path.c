@@ -1,0 +1,115 @@
+/* The socket file of an ipc:// endpoint: what the user has at a path is not replaced, and what was
+ * made there is removed. */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "transport/transport.h"
+
+TestSuite(zmq_path, .timeout = 20);
+
+static char dir[64];
+
+static void directory_enter(void) {
+    snprintf(dir, sizeof dir, "/tmp/tine-zmq-path-XXXXXX");
+    cr_assert_not_null(mkdtemp(dir));
+    cr_assert_eq(chdir(dir), 0);
+}
+
+static void directory_leave(void) { cr_expect_eq(rmdir(dir), 0, "something is left in %s", dir); }
+
+static const tine_transport_ops *ops(void) {
+    char why[200] = "";
+    return tine_transport_for("ipc://", why, sizeof why);
+}
+
+static int path_listen(const char *name, tine_transport **t, char why[300]) {
+    char url[128];
+    snprintf(url, sizeof url, "ipc://%s/%s", dir, name);
+    return ops()->listen(t, url, &(tine_transport_config){0}, why, 300);
+}
+
+static bool is_socket(const char *path) {
+    struct stat st;
+    return lstat(path, &st) == 0 && S_ISSOCK(st.st_mode);
+}
+
+static int socket_bind(const char *path, int type) {
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
+    snprintf(a.sun_path, sizeof a.sun_path, "%s", path);
+    cr_assert_eq(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
+    return fd;
+}
+
+Test(zmq_path, what_is_no_socket_is_refused_and_stays) {
+    char why[300], text[16] = "";
+    tine_transport *t;
+    directory_enter();
+    int fd = open("notes.txt", O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+    cr_assert_eq(write(fd, "notes", 5), 5);
+    cr_assert_eq(symlink("notes.txt", "link"), 0);
+    cr_assert_eq(symlink("nothing", "dangling"), 0);
+    cr_assert_eq(mkdir("directory", 0700), 0);
+    const char *const names[] = {"notes.txt", "link", "dangling", "directory"};
+    for (size_t i = 0; i < 4; i++) {
+        cr_expect_eq(path_listen(names[i], &t, why), -EIO, "%s", names[i]);
+        cr_expect_not_null(strstr(why, "it is no socket"), "%s", why);
+    }
+    cr_expect_eq(pread(fd, text, 15, 0), 5);
+    struct stat st;
+    cr_expect(fstat(fd, &st) == 0 && st.st_nlink == 1, "notes.txt is still there");
+    close(fd);
+    cr_expect(lstat("link", &st) == 0 && S_ISLNK(st.st_mode));
+    cr_expect_eq(unlink("notes.txt") | unlink("link") | unlink("dangling") | rmdir("directory"), 0);
+    directory_leave();
+}
+
+Test(zmq_path, a_socket_in_use_stays_and_a_stale_one_is_replaced) {
+    char why[300];
+    tine_transport *t;
+    directory_enter();
+    int stream = socket_bind("s", SOCK_STREAM), datagram = socket_bind("d", SOCK_DGRAM);
+    cr_assert_eq(listen(stream, 1), 0);
+    cr_expect_eq(path_listen("s", &t, why), -EIO);
+    cr_expect_not_null(strstr(why, "in use"), "%s", why);
+    cr_expect_eq(path_listen("d", &t, why), -EIO, "of another type");
+    cr_expect(is_socket("s") && is_socket("d"));
+    close(stream);
+    close(datagram);
+    cr_assert_eq(path_listen("s", &t, why), 0, "%s", why);
+    ops()->fini(t);
+    unlink("d");
+    directory_leave();
+}
+
+Test(zmq_path, the_socket_is_removed_at_the_end) {
+    char why[300];
+    tine_transport *t;
+    directory_enter();
+    cr_assert_eq(path_listen("s", &t, why), 0, "%s", why);
+    cr_expect(is_socket("s"));
+    ops()->stop(t);
+    ops()->fini(t);
+    directory_leave();
+}
+
+Test(zmq_path, what_took_its_place_is_not_removed) {
+    char why[300];
+    tine_transport *t;
+    directory_enter();
+    cr_assert_eq(path_listen("s", &t, why), 0, "%s", why);
+    cr_assert_eq(rename("s", "moved"), 0);
+    close(open("s", O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+    ops()->fini(t);
+    cr_expect_eq(unlink("s"), 0, "the user's file was removed");
+    cr_expect_eq(unlink("moved"), 0);
+    directory_leave();
+}

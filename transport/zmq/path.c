@@ -1,0 +1,50 @@
+/* The socket file of an ipc:// endpoint. Only a file that this transport made is removed: the one
+ * whose device and inode it noted after binding. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "transport/zmq/internal.h"
+
+const char *tine_zmq_path(const tine_zmq *t) {
+    return t->tcp || t->url[6] == '@' || strcmp(t->url + 6, "*") == 0 ? NULL : t->url + 6;
+}
+
+/* libzmq unlinks what is at an ipc path, whatever it is, and makes its own socket there. So only a
+ * path where nothing is, or a socket that no process has open, is left to it. */
+bool tine_zmq_path_in_use(const tine_zmq *t) {
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    struct stat st;
+    const char *path = tine_zmq_path(t);
+    if (!path || lstat(path, &st) != 0) return false;
+    errno = EEXIST;
+    if (!S_ISSOCK(st.st_mode)) return true;
+    snprintf(a.sun_path, sizeof a.sun_path, "%s", path);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool nobody = fd >= 0 && connect(fd, (struct sockaddr *)&a, sizeof a) != 0 &&
+                  (errno == ECONNREFUSED || errno == ENOENT);
+    if (fd >= 0) close(fd);
+    errno = EADDRINUSE;
+    return !nobody;
+}
+
+void tine_zmq_path_remember(tine_zmq *t) {
+    struct stat st;
+    const char *path = tine_zmq_path(t);
+    t->bound = path && lstat(path, &st) == 0 && S_ISSOCK(st.st_mode);
+    if (!t->bound) return;
+    t->bound_device = st.st_dev;
+    t->bound_inode = st.st_ino;
+}
+
+void tine_zmq_path_remove(tine_zmq *t) {
+    struct stat st;
+    const char *path = tine_zmq_path(t);
+    if (!t->bound || lstat(path, &st) != 0) return;
+    if (st.st_dev == t->bound_device && st.st_ino == t->bound_inode) unlink(path);
+    t->bound = false;
+}
