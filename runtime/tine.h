@@ -128,7 +128,8 @@ typedef struct tine_options {
     int threads;
     /** Bytes of a task's stack, which has a guard page below it. Default: 256 KiB. */
     size_t stack_size;
-    /** Tasks that have not started, past which tine_fork() waits. Default: 65536. */
+    /** Tasks that have not started, and forks that wait for the futures among their arguments,
+     * past which tine_fork() waits. Default: 131072. */
     size_t max_pending;
     /** Bytes of the arguments of tasks that have not started, past which tine_fork() waits; a
      * single task of any size passes. Default: 1 GiB. */

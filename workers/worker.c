@@ -95,6 +95,7 @@ static void worker_on_up(void *ctx, tine_peer peer) {
 static void worker_on_message(void *ctx, tine_peer peer, const tine_message *m) {
     tine_worker *w = ctx;
     (void)peer;
+    if (m->type == TINE_MSG_WELCOME && w->log) atomic_store(&w->log->joined, 1);
     /* the executor looks at the time of a PING alone */
     tine_executor_message(w->executor, m, m->type == TINE_MSG_PING ? tine_clock_ns() : 0);
 }

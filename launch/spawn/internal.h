@@ -40,6 +40,7 @@ struct tine_spawn {
     tine_spawn_slot_state *slots;
     struct pollfd *fds; /* one per worker, then the eventfd */
     bool no_pidfd;      /* some worker has none: poll for its death */
+    bool retired;       /* workers that had not joined were told to end */
     unsigned attempts;  /* times that empty slots were filled */
     unsigned failures;  /* attempts in a row that failed */
     int64_t retry_at;   /* when empty slots are filled; INT64_MAX: there is none */

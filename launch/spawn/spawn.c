@@ -161,7 +161,20 @@ static void spawn_kill_all(tine_spawn *s) {
     }
 }
 
+/* A worker that has not joined hears of no STOP. It ends at its lifeline's end or, if it has not
+ * reached tine_init yet, by the signal. */
+static void spawn_retire(tine_spawn *s) {
+    s->retired = true;
+    for (int i = 0; i < s->workers; i++) {
+        const tine_spawn_slot_state *w = &s->slots[i];
+        if (w->pid == 0 || atomic_load(&w->log->joined)) continue;
+        shutdown(w->lifeline, SHUT_WR);
+        kill(w->pid, SIGTERM);
+    }
+}
+
 static void spawn_poll_once(tine_spawn *s) {
+    if (atomic_load(&s->stopping) && !s->retired) spawn_retire(s);
     for (int i = 0; i < s->workers; i++)
         s->fds[i] =
             (struct pollfd){.fd = s->slots[i].pid ? s->slots[i].pidfd : -1, .events = POLLIN};

@@ -137,6 +137,7 @@ tine_error tine_wait_all(tine_future *const *f, size_t n, tine_value **out) {
     tine_context *held;
     for (size_t i = 0; out && i < n; i++) out[i] = NULL;
     tine_error e = wait_locked(f, n, false, INT64_MAX, &held);
+    for (size_t i = 0; i < n && e == TINE_OK; i++) tine_future_observe(f[i]);
     for (size_t i = 0; i < n && e == TINE_OK; i++)
         e = take_result(f[i], out ? &out[i] : NULL, &held);
     unlock_context(&held);

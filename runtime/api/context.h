@@ -80,6 +80,7 @@ struct tine_context {
     tine_decoder decoder;     /* used with the lock held */
     tine_object_owner *owner; /* NULL on workers */
     struct tine_instances *instances;
+    size_t n_held; /* forks that wait for their arguments; with the lock */
     /* its owner's, and one of each future: they may be asked after it has stopped */
     atomic_size_t refs;
 };

@@ -126,6 +126,7 @@ static void held_fork_submit(held_fork *h) {
     tine_context *c = h->result->context;
     tine_error e = resolve_all(&h->arguments);
     if (e == TINE_OK) e = encode_and_submit(c, h->result, h->host, &h->to, &h->arguments);
+    c->n_held--;
     if (e != TINE_OK) fork_fail(h->result, e);
     if (h->host) c->ops->unhold(c, h->host);
     held_fork_free(h);
@@ -134,6 +135,7 @@ static void held_fork_submit(held_fork *h) {
 static void held_fork_fail(held_fork *h, const tine_future *cause) {
     tine_context *c = h->result->context;
     h->failed = true;
+    c->n_held--;
     if (h->host) c->ops->unhold(c, h->host);
     h->host = NULL;
     tine_future_complete(h->result, cause->status, NULL, cause->text);
@@ -180,6 +182,7 @@ static tine_error hold_fork(tine_context *c, tine_future *result, const fork_tar
     h->host = current_host();
     tine_arguments_move(&h->arguments, arguments);
     h->missing = missing;
+    c->n_held++;
     if (h->host) c->ops->hold(c, h->host);
     for (size_t i = 0; i < futures->n; i++)
         if (!tine_future_is_done(futures->items[i])) held_fork_await(h, futures->items[i]);

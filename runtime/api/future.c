@@ -6,6 +6,7 @@
 
 #include "runtime/api/context.h"
 #include "transport/base/assert.h"
+#include "transport/base/log.h"
 #include "transport/base/vector.h"
 
 tine_future *tine_future_new(struct tine_context *c) {
@@ -15,6 +16,7 @@ tine_future *tine_future_new(struct tine_context *c) {
         return NULL;
     }
     *f = (tine_future){.handle = {.refs = 1, .kind = TINE_HANDLE_FUTURE}, .context = c};
+    TAILQ_INIT(&f->waiters);
     if (c) atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
     return f;
 }
@@ -22,6 +24,13 @@ tine_future *tine_future_new(struct tine_context *c) {
 tine_future *tine_ref_future_(tine_future *f) {
     if (f) atomic_fetch_add_explicit(&f->handle.refs, 1, memory_order_relaxed);
     return f;
+}
+
+/* Else nobody would hear of the failure. Those of a shutdown are no news. */
+static void log_unobserved(const tine_future *f) {
+    if (f->status == TINE_OK || f->status == TINE_ECANCELED || f->observed) return;
+    tine_log(TINE_LOG_WARN, "a future that failed was released before any call waited for it: %s",
+             f->text ? f->text : tine_error_name(f->status));
 }
 
 void tine_release_future_(const tine_future *borrowed) {
@@ -32,7 +41,8 @@ void tine_release_future_(const tine_future *borrowed) {
 }
 
 void tine_future_free(tine_future *f) {
-    TINE_ASSERT_TRUE(!f->waiters);
+    TINE_ASSERT_TRUE(TAILQ_EMPTY(&f->waiters));
+    log_unobserved(f);
     tine_object_owner *owner = f->context ? f->context->owner : NULL;
     for (uint32_t i = 0; owner && f->payload && i < f->payload->n_refs; i++)
         owner->released(owner, f->payload->refs[i]);
@@ -45,18 +55,15 @@ void tine_future_free(tine_future *f) {
 
 /* Waiters whose future is done and that have not been called yet. */
 static _Thread_local struct {
-    tine_waiter *head, **tail;
+    struct tine_waiter_list waiters;
     bool calling;
 } due;
 
 static void call_due(void) {
     due.calling = true;
-    while (due.head) {
-        tine_waiter *w = due.head;
-        due.head = w->next;
-        if (!due.head) due.tail = &due.head;
+    for (tine_waiter *w; (w = TAILQ_FIRST(&due.waiters));) {
+        TAILQ_REMOVE(&due.waiters, w, entry);
         tine_future *f = w->future; /* fn may free or reuse w */
-        w->next = NULL;
         w->future = NULL;
         w->fn(w, f);
         tine_future_unref(f);
@@ -71,34 +78,31 @@ void tine_future_complete(tine_future *f, tine_error status, tine_payload *paylo
     f->payload = payload;
     f->text = text ? strdup(text) : NULL;
     atomic_store_explicit(&f->done, 1, memory_order_release);
-    if (!f->waiters) return;
-    if (!due.head) due.tail = &due.head;
-    *due.tail = f->waiters;
-    for (tine_waiter *w = f->waiters; w; w = w->next) {
+    if (TAILQ_EMPTY(&f->waiters)) return;
+    tine_future_observe(f);
+    tine_waiter *w;
+    TAILQ_FOREACH (w, &f->waiters, entry) {
+        w->listed = false;
         w->future = tine_ref_future_(f);
-        due.tail = &w->next;
     }
-    f->waiters = NULL;
+    if (!due.calling) TAILQ_INIT(&due.waiters);
+    TAILQ_CONCAT(&due.waiters, &f->waiters, entry);
     if (!due.calling) call_due();
 }
 
 void tine_future_await(tine_future *f, tine_waiter *w) {
-    tine_waiter **at = &f->waiters;
-    while (*at) at = &(*at)->next;
-    w->next = NULL;
-    *at = w;
+    w->listed = true;
+    TAILQ_INSERT_TAIL(&f->waiters, w, entry);
 }
 
 void tine_future_forget(tine_future *f, tine_waiter *w) {
-    for (tine_waiter **at = &f->waiters; *at; at = &(*at)->next) {
-        if (*at != w) continue;
-        *at = w->next;
-        w->next = NULL;
-        return;
-    }
+    if (!w->listed) return;
+    w->listed = false;
+    TAILQ_REMOVE(&f->waiters, w, entry);
 }
 
 tine_error tine_future_value_of(tine_future *f, const tine_value **out) {
+    tine_future_observe(f);
     if (f->status != TINE_OK)
         return tine_error_set(f->status, "%s", f->text ? f->text : tine_error_name(f->status));
     if (!f->value) {

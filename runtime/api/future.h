@@ -5,6 +5,7 @@
 #define TINE_RUNTIME_API_FUTURE_H
 
 #include <stdatomic.h>
+#include <sys/queue.h>
 
 #include "runtime/wire/payload.h"
 #include "runtime/value/pool.h"
@@ -16,21 +17,25 @@ struct tine_context;
  * taken off the list. The waiters of a future that is completed inside fn are called after fn
  * has returned: chains of dependent futures of any length need no stack. */
 typedef struct tine_waiter {
-    struct tine_waiter *next;
+    TAILQ_ENTRY(tine_waiter) entry;
+    bool listed;         /* it is on a future's list */
     tine_future *future; /* while fn is due: holds a reference */
     void (*fn)(struct tine_waiter *w, tine_future *f);
 } tine_waiter;
 
+TAILQ_HEAD(tine_waiter_list, tine_waiter);
+
 struct tine_future {
     tine_handle handle;
     atomic_uchar done;
+    atomic_bool observed; /* some call has waited for it, or taken its result */
     tine_error status;
     struct tine_context *context;
     /* the result, until it is decoded; kept where it holds handles on objects (its refs) */
     tine_payload *payload;
     tine_value *value; /* decoded */
     char *text;        /* of a failure */
-    tine_waiter *waiters;
+    struct tine_waiter_list waiters;
     uint64_t ticket; /* its number in its context, once it is submitted */
     uint64_t flow;   /* arrow id in the trace */
 };
@@ -44,6 +49,10 @@ void tine_future_complete(tine_future *f, tine_error status, tine_payload *paylo
 /* Drops a reference of the library's own: tine_release would remove the maker's from a task's
  * pool. Accepts NULL. */
 static inline void tine_future_unref(tine_future *f) { tine_handle_unref((tine_handle *)f); }
+/* Its failure will not be logged when it is released. */
+static inline void tine_future_observe(tine_future *f) {
+    atomic_store_explicit(&f->observed, true, memory_order_relaxed);
+}
 static inline bool tine_future_is_done(const tine_future *f) {
     return atomic_load_explicit(&((tine_future *)f)->done, memory_order_acquire) != 0;
 }

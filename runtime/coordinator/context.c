@@ -16,13 +16,14 @@ static bool coordinator_has_room(void *arg) {
     tine_coordinator *c = arg;
     tine_scheduler_stats s;
     tine_scheduler_stats_get(c->scheduler, &s);
-    return s.ready < c->max_pending && s.ready_bytes < c->max_pending_bytes;
+    return s.ready + c->context.n_held < c->max_pending && s.ready_bytes < c->max_pending_bytes;
 }
 
 static tine_error coordinator_admit(tine_context *context, bool may_wait) {
     tine_coordinator *c = coordinator_of(context);
     tine_coordinator_preempt(c);
     if (c->stopping) return tine_coordinator_over();
+    tine_coordinator_receive_some(c);
     if (coordinator_has_room(c)) return TINE_OK;
     if (!may_wait) {
         tine_coordinator_poll(c); /* a program may try in a loop */

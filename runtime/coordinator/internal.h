@@ -43,15 +43,15 @@ struct tine_coordinator {
     size_t max_pending, max_pending_bytes;
 
     /* Who runs the event loop. */
-    bool running;          /* a thread does */
-    bool progress_running; /* it is the progress thread */
-    bool blocked;          /* it is in the transport's wait, without the lock */
-    unsigned n_preempting; /* threads that want the progress thread to stop */
-    unsigned n_entering;   /* threads in tine_coordinator_enter */
-    unsigned n_waiting;    /* threads in tine_coordinator_until */
-    unsigned n_sleeping;   /* threads asleep on `changed` */
-    uint64_t runs;         /* how often another thread than the progress thread began to run it */
-    unsigned pushes;
+    bool running;           /* a thread does */
+    bool progress_running;  /* it is the progress thread */
+    bool blocked;           /* it is in the transport's wait, without the lock */
+    unsigned n_preempting;  /* threads that want the progress thread to stop */
+    unsigned n_entering;    /* threads in tine_coordinator_enter */
+    unsigned n_waiting;     /* threads in tine_coordinator_until */
+    unsigned n_sleeping;    /* threads asleep on `changed` */
+    uint64_t runs;          /* how often another thread than the progress thread began to run it */
+    unsigned forks;         /* of the program: it receives once in so many */
     pthread_cond_t changed; /* to threads that wait while another runs the loop */
     pthread_cond_t instance_made;
 
@@ -100,6 +100,9 @@ void tine_coordinator_enter(tine_coordinator *c);
 void tine_coordinator_leave(tine_coordinator *c);
 /* Receives what has come, unless another thread runs the loop. Does not block. */
 void tine_coordinator_poll(tine_coordinator *c);
+/* At each fork: receives once in so many, so that answers do not wait for the end of a loop that
+ * forks; those that other forks wait for above all. */
+void tine_coordinator_receive_some(tine_coordinator *c);
 /* After calls to the scheduler: carries out its actions now, or leaves them to the thread that
  * runs the loop. */
 void tine_coordinator_push(tine_coordinator *c);

@@ -19,7 +19,7 @@ enum {
      * computes on the core (tine ensemble). */
     LONG_TICK_NS = 256000000,
     /* A program that forks without waiting receives once in so many forks. */
-    PUSHES_PER_RECEIVE = 32,
+    FORKS_PER_RECEIVE = 32,
 };
 
 static _Thread_local bool in_callback;
@@ -209,7 +209,10 @@ tine_error tine_coordinator_until(tine_coordinator *c, bool (*ready)(void *arg),
 /* Callbacks are left to the progress thread: the caller is inside a call that does not wait. */
 static void act_once(tine_coordinator *c, bool receive) {
     c->running = true;
-    if (receive) tine_link_receive(&c->link);
+    if (receive) {
+        tine_link_receive(&c->link);
+        deadlines_work(c);
+    }
     tine_coordinator_act(c);
     if (!STAILQ_EMPTY(&c->callbacks)) pthread_cond_signal(&c->progress_due);
 }
@@ -220,12 +223,16 @@ void tine_coordinator_poll(tine_coordinator *c) {
     loop_free(c);
 }
 
+void tine_coordinator_receive_some(tine_coordinator *c) {
+    if (++c->forks % FORKS_PER_RECEIVE == 0) tine_coordinator_poll(c);
+}
+
 void tine_coordinator_push(tine_coordinator *c) {
     if (c->running) {
         if (c->blocked) tine_link_wake(&c->link);
         return;
     }
-    act_once(c, ++c->pushes % PUSHES_PER_RECEIVE == 0);
+    act_once(c, false);
     c->running = false;
     changed_announce(c);
 }

@@ -47,7 +47,7 @@ static const setting settings[] = {
     {"stack-size", "TINE_STACK_SIZE", "bytes of a task's stack", TINE_SETTING_SIZE, true,
      FIELD(stack_size), 16 * KIB, TIB, 256 * KIB},
     {"max-pending", "TINE_MAX_PENDING", "tasks not yet started past which fork waits",
-     TINE_SETTING_SIZE, true, FIELD(max_pending), 1, TIB, 65536},
+     TINE_SETTING_SIZE, true, FIELD(max_pending), 1, TIB, 131072},
     {"max-pending-bytes", "TINE_MAX_PENDING_BYTES",
      "bytes of their arguments past which fork waits", TINE_SETTING_SIZE, true,
      FIELD(max_pending_bytes), 1, 1024 * TIB, GIB},

@@ -11,6 +11,7 @@
 enum { TINE_RUN_LOG_RECENT = 512 };
 
 typedef struct tine_run_log {
+    _Atomic uint64_t joined;       /* not 0: the coordinator has welcomed the worker */
     _Atomic uint64_t running;      /* the task that runs now; 0: none */
     _Atomic uint64_t begun, ended; /* tasks so far */
     /* the last ones begun, in a ring: task number i (from 0) at i % TINE_RUN_LOG_RECENT */

@@ -83,6 +83,15 @@ static int64_t deep(int64_t n) {
 }
 TINE_FUNCTION(deaths_overflow, "n") { return tine_int(deep(tine_arg_int(task, 0))); }
 
+/* A replacement that does not get to tine_init while the file is there. */
+__attribute__((constructor)) static void hang_as_worker(void) {
+    const char *path = getenv("DEATHS_HANG");
+    if (getenv("TINE_WORKER") && path && access(path, F_OK) == 0) {
+        tell(getenv("DEATHS_FIFO"));
+        for (;;) pause();
+    }
+}
+
 static char dir[64], fifo[80], mark[80];
 
 static void make_places(void) {
@@ -283,6 +292,23 @@ Test(deaths, without_descriptors_tasks_wait, .timeout = 60) {
     while (n > 0) close(taken[--n]);
     cr_assert_eq(cluster_take_int(f), 8);
     cluster_stop();
+}
+
+Test(deaths, a_shutdown_does_not_wait_for_a_worker_that_is_starting, .timeout = 60) {
+    make_places();
+    setenv("DEATHS_HANG", mark, 1);
+    setenv("DEATHS_FIFO", fifo, 1);
+    cluster_start(NULL, 2);
+    close(open(mark, O_CREAT | O_WRONLY, 0600));
+    tine_future *f = tine_fork("deaths_exit", 1);
+    cr_assert_eq(tine_wait(f, NULL), TINE_ELOST);
+    tine_release(f);
+    pid_t replacement = told();
+    double t0 = now();
+    cluster_stop();
+    cr_assert_lt(now() - t0, 1.5, "it waited %g s", now() - t0);
+    cr_assert(kill(replacement, 0) != 0 && errno == ESRCH);
+    remove_places();
 }
 
 /* ---- the coordinator's own death ---- */
