@@ -17,12 +17,12 @@
 
 enum { PLACES = 6 };
 
-/* `below` is relative to the library's directory. */
+/* `below` is relative to the directory of the file that this code was loaded from: the library, or
+ * a program that contains it. */
 static void place_beside_library(char *dir, const char *below) {
-    Dl_info info;
     char path[PATH_MAX];
-    if (!dladdr((void *)tine_transport_module_open, &info) || !info.dli_fname) return;
-    if (realpath(info.dli_fname, path)) snprintf(dir, PATH_MAX, "%s%s", dirname(path), below);
+    if (tine_process_file_of((const void *)tine_transport_module_open, path, sizeof path))
+        snprintf(dir, PATH_MAX, "%s%s", dirname(path), below);
 }
 
 static void place_beside_executable(char *dir, const char *below) {
@@ -33,7 +33,7 @@ static void place_beside_executable(char *dir, const char *below) {
 
 static size_t places_list(char places[PLACES][PATH_MAX]) {
     memset(places, 0, PLACES * (size_t)PATH_MAX);
-    const char *chosen = getenv("TINE_MODULE_DIR");
+    const char *chosen = secure_getenv("TINE_MODULE_DIR");
     if (chosen) snprintf(places[0], PATH_MAX, "%s", chosen);
     place_beside_library(places[1], "");
     place_beside_library(places[2], "/tine"); /* installed: PREFIX/lib and PREFIX/lib/tine, */

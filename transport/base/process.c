@@ -2,6 +2,8 @@
 #include "transport/base/process.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -51,4 +53,26 @@ bool tine_process_executable(char *path, size_t size) {
     if (n <= 0 || (size_t)n >= size - 1) return false;
     path[n] = 0;
     return true;
+}
+
+bool tine_process_file_of(const void *address, char *path, size_t size) {
+    FILE *f = fopen("/proc/self/maps", "re");
+    char *line = NULL;
+    size_t room = 0;
+    bool found = false;
+    ssize_t n;
+    while (f && !found && (n = getline(&line, &room, f)) > 0) {
+        uintptr_t from, to, at = (uintptr_t)address;
+        if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR, &from, &to) != 2 || at < from || at >= to)
+            continue;
+        char *name = strchr(line, '/');
+        if (!name) break;
+        name[strcspn(name, "\n")] = 0;
+        found = strlen(name) < size;
+        if (found) memcpy(path, name, strlen(name) + 1);
+        break;
+    }
+    free(line);
+    if (f) fclose(f);
+    return found;
 }

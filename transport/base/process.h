@@ -13,4 +13,10 @@ char **tine_process_arguments(void);
 /* The path of this process's executable. False: not readable, or longer than `size` - 1. */
 bool tine_process_executable(char *path, size_t size);
 
+/* The absolute path of the file that the memory at `address` was mapped from, as the kernel knows
+ * it. dladdr knows what the file was called when it was loaded: a path relative to the directory of
+ * that time, or, for a program found through PATH, a bare name. False: no file, not readable, or
+ * longer than `size` - 1. */
+bool tine_process_file_of(const void *address, char *path, size_t size);
+
 #endif
