@@ -134,7 +134,9 @@ typedef struct tine_options {
     /** Bytes of the arguments of tasks that have not started, past which tine_fork() waits; a
      * single task of any size passes. Default: 1 GiB. */
     size_t max_pending_bytes;
-    /** Bytes of one message past which its sender is disconnected. Default: 64 GiB. */
+    /** Bytes of one message: arguments, a result, a put value or a module's arguments that would
+     * take more are refused with EINVAL by the call that makes them, and a process that sends more
+     * is disconnected. The same in all processes. Default: 64 GiB. */
     size_t max_frame;
     /** Further attempts of a task that was declared safe to repeat (#TINE_REPEATABLE), after its
      * worker was lost: with 3, the default, the fourth worker that dies while the task runs

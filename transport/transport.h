@@ -6,10 +6,10 @@
  * call from another thread later, if a lock orders the two. Only `wake` may be called from any
  * thread at any time. Errors are negative errno values, 0 is success.
  *
- * Order: frames to one peer whose bytes all fit in one chunk arrive in the order they were sent; so
- * do the frames that do not, among themselves. A small frame may overtake a large one, never the
- * other way round, and waits for at most one chunk of it: a large frame travels in pieces of
- * `chunk` bytes, and small frames pass between two pieces.
+ * Order: frames to one peer whose bytes all fit in one chunk, in at most 4096 buffers, arrive in
+ * the order they were sent; so do the frames that do not, among themselves. A small frame may
+ * overtake a large one, never the other way round, and waits for at most one chunk of it: a large
+ * frame travels in pieces of `chunk` bytes, and small frames pass between two pieces.
  *
  * Delivery: a frame arrives once and whole, or its peer is reported lost. After TINE_EVENT_LOST
  * nothing more of that peer arrives. Peer ids are never used again.

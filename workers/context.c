@@ -318,7 +318,7 @@ static const tine_context_ops worker_ops = {
 
 void tine_worker_context_init(tine_worker *w) {
     w->context.ops = &worker_ops;
-    w->context.encoder = (tine_encoder){worker_by_reference, w};
+    w->context.encoder = (tine_encoder){.by_reference = worker_by_reference, .ctx = w};
     w->context.decoder = (tine_decoder){worker_put_value, NULL, w};
     LIST_INIT(&w->attempts);
     STAILQ_INIT(&w->runnable);

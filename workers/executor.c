@@ -223,18 +223,25 @@ void tine_executor_suspend(tine_executor *x, uint64_t task) {
 
 bool tine_executor_has_report(const tine_executor *x) { return x->n_suspended > 0; }
 
+static void executor_send_suspended(tine_executor *x, const uint64_t *ids, size_t n) {
+    executor_action *action = tine_executor_send(x, TINE_MSG_SUSPEND);
+    uint64_t *copy = tine_must_alloc(n * sizeof *copy);
+    memcpy(copy, ids, n * sizeof *copy);
+    action->owned.memory = copy;
+    action->a.message.ids = copy;
+    action->a.message.n_ids = n;
+}
+
 void tine_executor_flush(tine_executor *x) {
     size_t n = 0;
     for (size_t i = 0; i < x->n_suspended; i++) /* the others are over already */
         if (executor_task_find(x, x->suspended[i])) x->suspended[n++] = x->suspended[i];
     x->n_suspended = 0;
-    if (!n || x->stopped) return;
-    executor_action *action = tine_executor_send(x, TINE_MSG_SUSPEND);
-    action->owned.memory = x->suspended;
-    action->a.message.ids = x->suspended;
-    action->a.message.n_ids = n;
-    x->suspended = NULL;
-    x->room_suspended = 0;
+    if (x->stopped) return;
+    for (size_t at = 0, now; at < n; at += now) {
+        now = n - at < TINE_MESSAGE_IDS ? n - at : TINE_MESSAGE_IDS;
+        executor_send_suspended(x, x->suspended + at, now);
+    }
 }
 
 /* ---- forks ---- */

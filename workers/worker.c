@@ -59,6 +59,15 @@ static void worker_trace(tine_worker *w, uint32_t what) {
     }
     tine_message m = {.type = TINE_MSG_EVENTS};
     if (tine_trace_take(&m.payload) != TINE_OK) return;
+    size_t bytes = tine_payload_bytes(m.payload), most = w->context.encoder.max_frame;
+    if (bytes > most - TINE_WIRE_ALLOWANCE) {
+        tine_log(TINE_LOG_WARN,
+                 "the trace of pid %d is empty: its %zu bytes are more than one message of %zu "
+                 "holds (TINE_MAX_FRAME)",
+                 (int)getpid(), bytes, most);
+        tine_payload_unref(m.payload);
+        if (tine_trace_take(&m.payload) != TINE_OK) return; /* what has come meanwhile: nothing */
+    }
     worker_send(w, &m);
     tine_payload_unref(m.payload);
 }
@@ -273,6 +282,7 @@ static bool worker_connect(tine_worker *w, const tine_worker_config *config) {
         return false;
     }
     tine_link_init(&w->link, transport, &worker_events, w);
+    w->context.encoder.max_frame = transport->config.max_frame;
     tine_progress_init(&w->progress, &w->link);
     return true;
 }

@@ -314,6 +314,7 @@ tine_value *tine_module_args(const tine_argument *args, size_t n) {
         tine_error_set(TINE_EINVAL, "tine_module: the first argument is the class's name");
         return NULL;
     }
+    if (tine_name_check("class", args[0].s) != TINE_OK) return NULL;
     tine_arguments arguments;
     tine_payload *payload = NULL;
     tine_object id;

@@ -46,7 +46,7 @@ static tine_error target_of(const char *method, const tine_argument *a, fork_tar
         const tine_callable *c = tine_registry_function(a->s);
         out->flags = c ? (uint32_t)c->flags : 0;
         out->target = (tine_target){.name = a->s};
-        return TINE_OK;
+        return tine_name_check("function", a->s);
     }
     if (a->type == TINE_ARG_VALUE && !a->value) /* its maker failed: that error stands */
         return tine_last_error() != TINE_OK
@@ -62,7 +62,7 @@ static tine_error target_of(const char *method, const tine_argument *a, fork_tar
         (tine_target){a->value->bytes.data, method ? method : "forward", a->value->object};
     const tine_callable *c = class ? tine_class_method(class, out->target.method) : NULL;
     out->flags = c ? (uint32_t)c->flags : 0;
-    return TINE_OK;
+    return tine_name_check("method", method);
 }
 
 /* With the lock. */

@@ -59,6 +59,11 @@ void tine_arguments_add_named(tine_arguments *a, const char *key, size_t size, t
  * argument may follow a keyword. Sets *out to empty arguments on an error. */
 tine_error tine_arguments_make(tine_arguments *out, const tine_argument *args, size_t n);
 
+/* Longer names of functions, classes and methods do not fit a message's header. */
+enum { TINE_MAX_NAME = 1024 };
+/* TINE_OK, or EINVAL with a sentence. NULL is no name, and passes. `what`: "function". */
+tine_error tine_name_check(const char *what, const char *name);
+
 struct tine_task {
     const tine_callable *callable;
     void *self;

@@ -29,6 +29,13 @@ static __attribute__((noreturn)) void registry_abort(const char *kind, const cha
     abort();
 }
 
+tine_error tine_name_check(const char *what, const char *name) {
+    size_t n = name ? strnlen(name, TINE_MAX_NAME + 1) : 0;
+    if (n <= TINE_MAX_NAME) return TINE_OK;
+    return tine_error_set(TINE_EINVAL, "the name of the %s \"%.32s...\" has more than %d bytes",
+                          what, name, TINE_MAX_NAME);
+}
+
 /* Where `name` is, or where it would be inserted. */
 static size_t table_position(const table *t, const char *name, bool *found) {
     size_t low = 0, high = t->n;

@@ -124,7 +124,8 @@ void tine_coordinator_set_owner(tine_coordinator *c) {
 }
 
 void tine_coordinator_objects_init(tine_coordinator *c) {
-    c->context.encoder = (tine_encoder){coordinator_by_reference, c};
+    c->context.encoder =
+        (tine_encoder){coordinator_by_reference, c, c->link.transport->config.max_frame};
     c->context.owner = &the_owner.owner;
     c->context.decoder = (tine_decoder){coordinator_put_value, &the_owner.owner, c};
 }

@@ -87,20 +87,23 @@ static bool sched_worker_credit_due(const tine_scheduler *s, const sched_worker 
     return w->ungranted && (w->ungranted >= quarter || w->window_left <= quarter);
 }
 
+void tine_scheduler_flush_drops(tine_scheduler *s, sched_worker *w) {
+    if (!w->n_drops) return;
+    sched_action *a = tine_scheduler_send(s, w->peer, TINE_MSG_DROP);
+    a->owned.memory = w->drops;
+    a->a.message.ids = w->drops;
+    a->a.message.n_ids = w->n_drops;
+    w->drops = NULL;
+    w->n_drops = w->room_drops = 0;
+}
+
 static void sched_worker_flush(tine_scheduler *s, sched_worker *w) {
     if (sched_worker_credit_due(s, w)) {
         tine_scheduler_send(s, w->peer, TINE_MSG_CREDIT)->a.message.window = w->ungranted;
         w->window_left += w->ungranted;
         w->ungranted = 0;
     }
-    if (w->n_drops) {
-        sched_action *a = tine_scheduler_send(s, w->peer, TINE_MSG_DROP);
-        a->owned.memory = w->drops;
-        a->a.message.ids = w->drops;
-        a->a.message.n_ids = w->n_drops;
-        w->drops = NULL;
-        w->n_drops = w->room_drops = 0;
-    }
+    tine_scheduler_flush_drops(s, w);
 }
 
 static void sched_flush_all(tine_scheduler *s) {

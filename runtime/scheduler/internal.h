@@ -239,6 +239,7 @@ char *tine_scheduler_copy(const char *text); /* NULL gives "" */
 sched_action *tine_scheduler_push(tine_scheduler *s, tine_scheduler_action_kind kind);
 sched_action *tine_scheduler_send(tine_scheduler *s, tine_peer peer, tine_message_type type);
 void tine_scheduler_log(tine_scheduler *s, int level, char *text); /* takes text */
+void tine_scheduler_flush_drops(tine_scheduler *s, sched_worker *w);
 void tine_scheduler_flush_enqueue(tine_scheduler *s, sched_worker *w);
 void tine_scheduler_flush_dequeue(tine_scheduler *s, sched_worker *w);
 void tine_scheduler_actions_free(tine_scheduler *s);

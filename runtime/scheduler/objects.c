@@ -62,6 +62,7 @@ bool tine_scheduler_object_replica_at(const sched_object *o, const sched_worker 
 static void sched_worker_drop_object(tine_scheduler *s, sched_worker *w, tine_object id) {
     w->drops = tine_scheduler_grow(w->drops, &w->room_drops, w->n_drops + 1, sizeof *w->drops);
     w->drops[w->n_drops++] = id;
+    if (w->n_drops == TINE_MESSAGE_IDS) tine_scheduler_flush_drops(s, w);
     tine_scheduler_flush_enqueue(s, w);
 }
 

@@ -15,7 +15,11 @@
 #include "runtime/wire/payload.h"
 #include "runtime/tine.h"
 
-enum { TINE_PROTOCOL_VERSION = 2 };
+enum {
+    TINE_PROTOCOL_VERSION = 2,
+    /* ids that this library puts into one message, so that it fits the smallest max_frame */
+    TINE_MESSAGE_IDS = 4096,
+};
 
 typedef enum tine_message_type {
     /* worker to coordinator */

@@ -204,6 +204,19 @@ static bool encoding_begin(encoding *c, const tine_encoder *e) {
     return true;
 }
 
+/* The transport would refuse a larger frame, or the receiver would drop its sender. */
+static tine_error encoding_check_frame(const encoding *c, size_t size) {
+    size_t most = c->encoder ? c->encoder->max_frame : 0;
+    if (!most) return TINE_OK;
+    size_t bytes = size + TINE_WIRE_ALLOWANCE;
+    for (size_t i = 0; i < c->n_buffers; i++) bytes += c->buffers[i]->size;
+    if (bytes <= most) return TINE_OK;
+    return tine_error_set(TINE_EINVAL,
+                          "the values take %zu bytes, more than one message of %zu bytes holds "
+                          "(TINE_MAX_FRAME): raise it in every process, or send smaller parts",
+                          bytes - TINE_WIRE_ALLOWANCE, most);
+}
+
 static tine_error encoding_check_limits(encoding *c, size_t size) {
     if (c->w.failed) return encode_no_memory();
     if (c->refs.n > TINE_WIRE_MAX_LIST)
@@ -213,7 +226,7 @@ static tine_error encoding_check_limits(encoding *c, size_t size) {
         return tine_error_set(
             TINE_EINVAL, "values take %zu bytes beside tensors and bytes; one message holds %d",
             size, MOST_BODY);
-    return TINE_OK;
+    return encoding_check_frame(c, size);
 }
 
 /* The frame with its final sizes; buffers and refs move into it. */

@@ -28,10 +28,14 @@ typedef struct tine_decoded {
 tine_error tine_wire_decode(tine_frame *f, tine_decoded *out, char *why, size_t why_size);
 void tine_decoded_fini(tine_decoded *d); /* accepts a zeroed one */
 
+/* Bytes of max_frame that are left to the header: its names are bounded by TINE_MAX_NAME. */
+enum { TINE_WIRE_ALLOWANCE = 4096 };
+
 /* May object `id` be mentioned by reference (else its value is sent)? NULL: yes, always. */
 typedef struct tine_encoder {
     bool (*by_reference)(void *ctx, tine_object id);
     void *ctx;
+    size_t max_frame; /* of the transport that is to carry the payload; 0: unlimited */
 } tine_encoder;
 /* How references become values: `value` gives a new reference on the value of a put object or NULL
  * (then EINVAL); `owner` is put into module references. */
@@ -41,8 +45,8 @@ typedef struct tine_decoder {
     void *ctx;
 } tine_decoder;
 
-/* Errors: EINVAL with a sentence (a future not resolved, nesting past 64, more than 4096 tensors),
- * ENOMEM. */
+/* Errors: EINVAL with a sentence (a future that is not resolved, more than a frame holds: its
+ * receiver would have to drop this process), ENOMEM. */
 tine_error tine_payload_of_value(const tine_value *v, const tine_encoder *e, tine_payload **out);
 tine_error tine_payload_of_call(const tine_arguments *a, const tine_encoder *e, tine_payload **out);
 /* Values made are in no pool. Tensors share the payload's buffers, unless they lie unaligned: then

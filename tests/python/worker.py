@@ -74,6 +74,7 @@ class Connection:
         elif kind == 2:
             self.frames.append((rest, parts[1:]))
         elif kind == 3:
+            rest += b"".join(parts[1:])
             n, = struct.unpack(">I", rest[:4])
             self.sizes = struct.unpack(">%dQ" % (n + 1), rest[4:])
             self.large = bytearray()

@@ -21,7 +21,7 @@
 #include "transport/base/buffer.h"
 
 /* Limits that every transport enforces on what it receives and on what it is asked to send. */
-enum { TINE_FRAME_MAX_HEADER = 64 << 20, TINE_FRAME_MAX_BUFFERS = 4096 };
+enum { TINE_FRAME_MAX_HEADER = 64 << 20, TINE_FRAME_MAX_BUFFERS = 1 << 20 };
 
 enum {
     /* In front of a body, for the headers of messages that carry it: 11 numbers and a name of 90

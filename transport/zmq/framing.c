@@ -72,14 +72,21 @@ const char *tine_framing_read_chunk(const uint8_t *p, size_t n, uint64_t *offset
     return NULL;
 }
 
-const char *tine_framing_read_open(const uint8_t *p, size_t n, uint64_t max_frame,
-                                   uint32_t *n_buffers, uint64_t *total) {
+const char *tine_framing_read_open_length(const uint8_t *p, size_t n, size_t *bytes) {
     if (n < 5) return "an open message is cut short";
     uint64_t count = get_number(p + 1, 4);
     if (count > TINE_FRAME_MAX_BUFFERS) return "an open message claims too many buffers";
-    if (n != tine_framing_open_bytes((uint32_t)count))
-        return "an open message's length does not match its count";
-    uint64_t sum = 0;
+    *bytes = tine_framing_open_bytes((uint32_t)count);
+    return n <= *bytes ? NULL : "an open message's length does not match its count";
+}
+
+const char *tine_framing_read_open(const uint8_t *p, size_t n, uint64_t max_frame,
+                                   uint32_t *n_buffers, uint64_t *total) {
+    size_t bytes;
+    const char *wrong = tine_framing_read_open_length(p, n, &bytes);
+    if (wrong) return wrong;
+    if (n != bytes) return "an open message's length does not match its count";
+    uint64_t count = get_number(p + 1, 4), sum = 0;
     for (uint32_t i = 0; i <= count; i++) {
         uint64_t size = tine_framing_read_open_size(p, i);
         if (i == 0 && size > TINE_FRAME_MAX_HEADER) return "a frame's header is past the limit";

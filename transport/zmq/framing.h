@@ -21,7 +21,9 @@ enum {
     FRAMING_ACK_BYTES = 9,
     FRAMING_COST = 1024, /* what a message costs of the window beside its bytes */
     FRAMING_CHUNK_BYTES = 9,
-    FRAMING_MIN_CHUNK = 64 << 10,  /* so that OPEN with all its sizes always fits */
+    FRAMING_MIN_CHUNK = 64 << 10,
+    FRAMING_OPEN_PART = 64 << 10,  /* bytes of one part of OPEN */
+    FRAMING_WHOLE_BUFFERS = 4096,  /* of a frame that is sent as FRAME */
     FRAMING_MAX_CHUNK = 256 << 20, /* past it a chunk would hold up the rest, and the heartbeat */
     FRAMING_SLACK = 64,            /* MAXMSGSIZE = chunk + this: kind byte and header of one part */
 };
@@ -39,6 +41,8 @@ void tine_framing_open_size(uint8_t *out, uint32_t index, uint64_t size);
 const char *tine_framing_read_hello(const uint8_t *p, size_t n, uint32_t *chunk, uint32_t *window);
 const char *tine_framing_read_ack(const uint8_t *p, size_t n, uint64_t *read);
 const char *tine_framing_read_chunk(const uint8_t *p, size_t n, uint64_t *offset);
+/* How many bytes an OPEN takes whose first part is p. */
+const char *tine_framing_read_open_length(const uint8_t *p, size_t n, size_t *bytes);
 /* Checks the count and that all sizes together stay within max_frame; `total` is their sum. */
 const char *tine_framing_read_open(const uint8_t *p, size_t n, uint64_t max_frame,
                                    uint32_t *n_buffers, uint64_t *total);

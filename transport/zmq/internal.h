@@ -157,7 +157,7 @@ struct tine_zmq {
 
     tine_doorbell doorbell;
     tine_transport_stats stats;
-    tine_buffer *parts[TINE_FRAME_MAX_BUFFERS]; /* of the message being read */
+    tine_buffer *parts[FRAMING_WHOLE_BUFFERS]; /* of the message being read */
     char url[TINE_ZMQ_URL_MAX];
 };
 

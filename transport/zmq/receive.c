@@ -57,7 +57,7 @@ static const char *read_parts(tine_zmq *t, size_t room, uint32_t *n, bool *more)
     zmq_msg_t m;
     const char *wrong = NULL;
     while (*more && !wrong) {
-        if (*n == TINE_FRAME_MAX_BUFFERS) return "a frame has too many buffers";
+        if (*n == FRAMING_WHOLE_BUFFERS) return "a frame has too many buffers";
         zmq_msg_init(&m);
         if (zmq_msg_recv(&m, t->socket, ZMQ_DONTWAIT) < 0) return "a message broke off";
         *more = zmq_msg_more(&m);
@@ -98,16 +98,10 @@ static int read_frame(tine_zmq *t, tine_zmq_peer *p, zmq_msg_t *first, tine_even
     return deliver_frame(t, p, f, ev);
 }
 
-static int read_open(tine_zmq *t, tine_zmq_peer *p, zmq_msg_t *first) {
-    bool more = zmq_msg_more(first);
-    const uint8_t *bytes = zmq_msg_data(first);
+static int begin_incoming(tine_zmq *t, tine_zmq_peer *p, const uint8_t *bytes, size_t size) {
     uint32_t n;
     uint64_t total;
-    if (p->in)
-        return refuse_message(t, p, more, "it began a frame in pieces before the last one ended");
-    if (more) return refuse_message(t, p, more, "an open message has more than one part");
-    const char *wrong =
-        tine_framing_read_open(bytes, zmq_msg_size(first), t->base.config.max_frame, &n, &total);
+    const char *wrong = tine_framing_read_open(bytes, size, t->base.config.max_frame, &n, &total);
     if (wrong) return refuse_message(t, p, false, wrong);
     p->in_sizes = malloc(((size_t)n + 1) * sizeof *p->in_sizes);
     t->arriving += p->in_sizes != NULL;
@@ -122,6 +116,44 @@ static int read_open(tine_zmq *t, tine_zmq_peer *p, zmq_msg_t *first) {
     p->in_part = 0;
     p->in_offset = 0;
     return TINE_ZMQ_RECEIVED_OTHER;
+}
+
+/* The parts of an OPEN with more sizes than fit in the first, behind one another in `to`, which has
+ * room for `room` bytes. How many bytes; SIZE_MAX: more than there is room for, or it broke off. */
+static size_t read_open_parts(tine_zmq *t, zmq_msg_t *first, uint8_t *to, size_t room) {
+    size_t size = zmq_msg_size(first);
+    memcpy(to, zmq_msg_data(first), size);
+    for (bool more = true, good = true; more;) {
+        zmq_msg_t m;
+        zmq_msg_init(&m);
+        if (zmq_msg_recv(&m, t->socket, ZMQ_DONTWAIT) < 0) return SIZE_MAX;
+        more = zmq_msg_more(&m);
+        size_t n = zmq_msg_size(&m);
+        good = good && n <= room - size;
+        if (good && n) memcpy(to + size, zmq_msg_data(&m), n);
+        size = good ? size + n : SIZE_MAX;
+        zmq_msg_close(&m);
+    }
+    return size;
+}
+
+static int read_open(tine_zmq *t, tine_zmq_peer *p, zmq_msg_t *first) {
+    bool more = zmq_msg_more(first);
+    size_t size = zmq_msg_size(first), room;
+    if (p->in)
+        return refuse_message(t, p, more, "it began a frame in pieces before the last one ended");
+    if (!more) return begin_incoming(t, p, zmq_msg_data(first), size);
+    const char *wrong = tine_framing_read_open_length(zmq_msg_data(first), size, &room);
+    if (wrong) return refuse_message(t, p, true, wrong);
+    uint8_t *bytes = malloc(room);
+    if (!bytes) return lose_for_memory(t, p, true);
+    size = read_open_parts(t, first, bytes, room);
+    int what =
+        size == SIZE_MAX
+            ? refuse_message(t, p, false, "an open message's length does not match its count")
+            : begin_incoming(t, p, bytes, size);
+    free(bytes);
+    return what;
 }
 
 /* Where the next bytes go; NULL: no memory. A buffer is allocated when its first byte has come, so

@@ -241,7 +241,7 @@ static int send_now(tine_zmq *t, tine_zmq_peer *p, tine_frame *f, size_t bytes) 
 int tine_zmq_send_frame(tine_zmq *t, tine_zmq_peer *p, tine_frame *f) {
     if (p->is_waiting && atomic_load(&t->room)) tine_zmq_flush(t, false);
     size_t bytes = tine_frame_bytes(f), used = p->queued + in_flight(p);
-    bool small = bytes <= p->chunk,
+    bool small = bytes <= p->chunk && f->n_buffers <= FRAMING_WHOLE_BUFFERS,
          full = used && used + bytes + TINE_ZMQ_FRAME_COST > t->base.config.max_queued;
     int rc = full || !small ? -EAGAIN : send_now(t, p, f, bytes);
     if (!rc) count_out(t, bytes);
@@ -258,16 +258,25 @@ int tine_zmq_send_frame(tine_zmq *t, tine_zmq_peer *p, tine_frame *f) {
     return 0;
 }
 
-static int send_open(tine_zmq *t, tine_zmq_peer *p, const tine_frame *f) {
-    int rc = send_address(t, p->routing);
-    if (rc) return rc;
-    zmq_msg_t m;
-    uint8_t *to = part_new(&m, tine_framing_open_bytes(f->n_buffers));
+static uint8_t *open_write(const tine_frame *f, size_t size) {
+    uint8_t *to = malloc(size);
+    if (!to) return NULL;
     tine_framing_open(to, f->n_buffers);
     tine_framing_open_size(to, 0, f->header_size);
     for (uint32_t i = 0; i < f->n_buffers; i++)
         tine_framing_open_size(to, i + 1, f->buffers[i]->size);
-    rc = send_part(t, &m, false);
+    return to;
+}
+
+static int send_open(tine_zmq *t, tine_zmq_peer *p, const tine_frame *f) {
+    size_t size = tine_framing_open_bytes(f->n_buffers);
+    uint8_t *bytes = open_write(f, size);
+    int rc = bytes ? send_address(t, p->routing) : -EAGAIN;
+    for (size_t at = 0, n; at < size && !rc; at += n) {
+        n = size - at < FRAMING_OPEN_PART ? size - at : FRAMING_OPEN_PART;
+        rc = send_copy(t, bytes + at, n, at + n < size);
+    }
+    free(bytes);
     if (rc) return rc;
     p->out_open = true;
     p->out_part = 0;

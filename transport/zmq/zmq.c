@@ -158,7 +158,9 @@ static const char *zmq_transport_url(const tine_transport *base) {
 
 static int zmq_transport_send(tine_transport *base, tine_peer peer, tine_frame *f) {
     tine_zmq *t = (tine_zmq *)base;
-    if (!tine_transport_may_send(base, f, tine_frame_bytes(f))) return -EINVAL;
+    size_t bytes = tine_frame_bytes(f);
+    if (!tine_transport_may_send(base, f, bytes)) return -EINVAL;
+    if (!bytes && f->n_buffers > FRAMING_WHOLE_BUFFERS) return -EINVAL;
     tine_zmq_peer *p = t->closed ? NULL : tine_zmq_peer_by_id(t, peer);
     if (!p || p->state != TINE_ZMQ_PEER_UP || p->disconnected) return -EPIPE;
     return tine_zmq_send_frame(t, p, f);
