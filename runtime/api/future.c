@@ -9,38 +9,16 @@
 #include "transport/base/log.h"
 #include "transport/base/vector.h"
 
-tine_future *tine_future_new(struct tine_context *c) {
-    tine_future *f = malloc(sizeof *f); /* glibc's calloc bypasses the thread's cache */
-    if (!f) {
-        tine_error_set(TINE_ENOMEM, "no memory for a future");
-        return NULL;
-    }
-    *f = (tine_future){.handle = {.refs = 1, .kind = TINE_HANDLE_FUTURE}, .context = c};
-    TAILQ_INIT(&f->waiters);
-    if (c) atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
-    return f;
-}
-
-tine_future *tine_ref_future_(tine_future *f) {
-    if (f) atomic_fetch_add_explicit(&f->handle.refs, 1, memory_order_relaxed);
-    return f;
-}
-
-/* Else nobody would hear of the failure. Those of a shutdown are no news. */
+/* Without this log line nothing would tell of the failure. Cancellations by a shutdown are
+ * expected. */
 static void log_unobserved(const tine_future *f) {
     if (f->status == TINE_OK || f->status == TINE_ECANCELED || f->observed) return;
     tine_log(TINE_LOG_WARN, "a future that failed was released before any call waited for it: %s",
              f->text ? f->text : tine_error_name(f->status));
 }
 
-void tine_release_future_(const tine_future *borrowed) {
-    tine_future *f = (tine_future *)borrowed;
-    if (!f) return;
-    tine_pool_forget(&f->handle);
-    tine_future_unref(f);
-}
-
-void tine_future_free(tine_future *f) {
+static void future_free(tine_handle *h) {
+    tine_future *f = (tine_future *)h;
     TINE_ASSERT_TRUE(TAILQ_EMPTY(&f->waiters));
     log_unobserved(f);
     tine_object_owner *owner = f->context ? f->context->owner : NULL;
@@ -51,6 +29,33 @@ void tine_future_free(tine_future *f) {
     if (f->text) free(f->text);
     if (f->context) tine_context_unref(f->context);
     free(f);
+}
+
+tine_future *tine_future_new(struct tine_context *c) {
+    tine_future *f = malloc(sizeof *f); /* glibc's calloc bypasses the thread's cache */
+    if (!f) {
+        tine_error_set(TINE_ENOMEM, "no memory for a future");
+        return NULL;
+    }
+    *f = (tine_future){
+        .base = {{.refs = 1, .kind = TINE_HANDLE_FUTURE}, future_free},
+        .context = c,
+    };
+    TAILQ_INIT(&f->waiters);
+    if (c) atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
+    return f;
+}
+
+tine_future *tine_ref_future_(tine_future *f) {
+    tine_handle_ref((tine_handle *)f);
+    return f;
+}
+
+void tine_release_future_(const tine_future *borrowed) {
+    tine_future *f = (tine_future *)borrowed;
+    if (!f) return;
+    tine_pool_forget(&f->base.handle);
+    tine_future_unref(f);
 }
 
 /* Waiters whose future is done and that have not been called yet. */

@@ -21,9 +21,15 @@ typedef struct tine_handle {
 } tine_handle;      /* the first member of every value and future */
 enum {
     TINE_HANDLE_VALUE,
-    TINE_HANDLE_FUTURE,
-    TINE_HANDLE_STATIC /* never freed and never counted */
+    TINE_HANDLE_FUTURE, /* a tine_future_handle */
+    TINE_HANDLE_STATIC  /* never freed and never counted */
 };
+
+/* Futures are made by a folder above, which says how they are freed. */
+typedef struct tine_future_handle {
+    tine_handle handle;
+    void (*free)(tine_handle *h);
+} tine_future_handle;
 
 /* References that the task took with tine_ref are noted, but not dropped at its end: a module's
  * state may keep them. Only when the task returns a value of which it owns no other reference, as
@@ -56,10 +62,9 @@ bool tine_pool_gives(tine_handle *h);
 /* The maker's reference has another owner now: the pool forgets it. */
 void tine_pool_forget(tine_handle *h);
 void tine_pool_drain(tine_pool *p); /* releases all that is left, frees the slots */
-/* Drops a reference that a list, a task or a future held; unlike with tine_release the pool keeps
- * the maker's. Accepts NULL. */
+/* A reference for a list, a task or a future, which no pool notes; unlike with tine_release, the
+ * pool keeps the maker's when it is dropped. Both accept NULL. */
+void tine_handle_ref(tine_handle *h);
 void tine_handle_unref(tine_handle *h);
-/* The last reference is dropped: for tine_handle_unref (runtime/api/future.c). */
-void tine_future_free(tine_future *f);
 
 #endif

@@ -69,8 +69,7 @@ void tine_value_unref(const tine_value *v) {
 
 tine_value *tine_value_ref(const tine_value *v) {
     tine_value *w = (tine_value *)v; /* counting does not change the value */
-    if (w && w->handle.kind != TINE_HANDLE_STATIC)
-        atomic_fetch_add_explicit(&w->handle.refs, 1, memory_order_relaxed);
+    if (w) tine_handle_ref(&w->handle);
     return w;
 }
 
@@ -171,7 +170,9 @@ tine_value *tine_future_value(tine_future *f) {
         return NULL;
     }
     tine_value *v = tine_value_new(TINE_FUTURE, sizeof v->future);
-    if (v) v->future = tine_ref_future_(f);
+    if (!v) return NULL;
+    v->future = f;
+    tine_handle_ref((tine_handle *)f);
     return tine_value_adopted(v);
 }
 
@@ -201,7 +202,10 @@ tine_value *tine_value_as_object(const tine_value *v, tine_object id, tine_objec
         w->list = v->list;
         w->list.base = tine_value_ref(v);
         break;
-    case TINE_FUTURE: w->future = tine_ref_future_(v->future); break;
+    case TINE_FUTURE:
+        w->future = v->future;
+        tine_handle_ref((tine_handle *)w->future);
+        break;
     default: break;
     }
     return tine_value_adopted(w);
