@@ -437,7 +437,8 @@ TINE_API tine_value *tine_put(const tine_value *v);
 /** @} */
 /** @defgroup reading Reading values
  * What these functions return is borrowed from the value and valid as long as it is. For a value of
- * the wrong kind they return 0, false or NULL and set EINVAL.
+ * the wrong kind they return 0, false or NULL and set EINVAL; inside a task that also fails the
+ * task, whatever it returns. Where several kinds are right, ask tine_kind_of() first.
  * @{ */
 
 /** What a value is.
@@ -451,7 +452,7 @@ TINE_API tine_kind tine_kind_of(const tine_value *v);
 TINE_API const char *tine_kind_name(tine_kind k);
 
 /** The bool in a value.
- * @param v A bool.
+ * @param v A bool, or the int 0 or 1.
  * @return It. */
 TINE_API bool tine_as_bool(const tine_value *v);
 
@@ -574,7 +575,8 @@ TINE_API void tine_release_future_(const tine_future *f);
  *
  * PARAMETERS are written as in Python: "x, dim=0", "*tensors", "x, *, keep=false". A default is a
  * number, true, false, none or a 'string'. A parameter can have up to three other names for its
- * keyword: "input|x, dim|axis=0".
+ * keyword: "input|x, dim|axis=0". A parameter whose default is true or false takes a bool, also as
+ * 0 or 1, and nothing else; one whose default is a float gets an int as a float.
  * @{ */
 
 /** What is registered: computes the result of one call.
@@ -633,6 +635,12 @@ TINE_API const tine_value *tine_arg(tine_task *task, size_t i);
  * @param i The parameter's index, from 0.
  * @return The number; 0, and the task fails, if it is something else. */
 TINE_API int64_t tine_arg_int(tine_task *task, size_t i);
+
+/** An argument that must be a bool, or the int 0 or 1, which C11's false and true are.
+ * @param task The call.
+ * @param i The parameter's index, from 0.
+ * @return The bool; false, and the task fails, if it is something else. */
+TINE_API bool tine_arg_bool(tine_task *task, size_t i);
 
 /** An argument that must be a float, an int, or a tensor with one element.
  * @param task The call.

@@ -92,7 +92,46 @@ typedef struct outer {
     tine_failure failure;
     tine_pool *pool;
     tine_task *task;
+    void (*refuse)(tine_task *task, const tine_value *v, const char *wanted);
 } outer;
+
+/* The sentence is the error of the calling thread, and the first one the task's. */
+static void task_fail(tine_task *task, tine_error e, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static void task_fail_with_last(tine_task *task) {
+    if (atomic_exchange(&task->failed, true)) return;
+    task->failure = (tine_failure){tine_last_error(), strdup(tine_error_message())};
+}
+
+static void task_fail(tine_task *task, tine_error e, const char *format, ...) {
+    va_list ap;
+    va_start(ap, format);
+    tine_error_setv(e, format, ap);
+    va_end(ap);
+    task_fail_with_last(task);
+}
+
+static void wrong_argument(tine_task *task, size_t i, const char *wanted, const tine_value *v) {
+    task_fail(task, TINE_EINVAL, "%s(): argument '%s' must be %s, not %s", task->callable->name,
+              task->callable->signature->parameters[i].name, wanted, tine_kind_name(v->kind));
+}
+
+static void task_refuse(tine_task *task, const tine_value *v, const char *wanted) {
+    for (size_t i = 0; v && i < task->n_bound; i++)
+        if (task->bound[i] == v) {
+            wrong_argument(task, i, wanted, v);
+            return;
+        }
+    if (v)
+        task_fail(task, TINE_EINVAL, "%s(): a value must be %s, not %s", task->callable->name,
+                  wanted, tine_kind_name(v->kind));
+    else if (tine_last_error() == TINE_OK)
+        task_fail(task, TINE_EINVAL, "%s(): a value must be %s, not NULL", task->callable->name,
+                  wanted);
+    else
+        task_fail_with_last(task); /* of the maker of NULL */
+}
 
 static tine_error task_enter(tine_task *t, outer *o, const tine_callable *callable, void *self,
                              const tine_arguments *arguments, void *host) {
@@ -100,7 +139,8 @@ static tine_error task_enter(tine_task *t, outer *o, const tine_callable *callab
     t->self = self;
     t->host = host;
     t->outer = tine_current.task;
-    t->failed = false;
+    atomic_init(&t->failed, false);
+    t->failure = (tine_failure){0};
     tine_pool_init(&t->pool);
     t->n_bound = callable->signature->n;
     t->bound = t->few;
@@ -111,10 +151,11 @@ static tine_error task_enter(tine_task *t, outer *o, const tine_callable *callab
         if (t->bound != t->few) free(t->bound);
         return e;
     }
-    *o = (outer){tine_current.failure, tine_current.pool, tine_current.task};
+    *o = (outer){tine_current.failure, tine_current.pool, tine_current.task, tine_current.refuse};
     tine_current.failure = (tine_failure){0};
     tine_current.pool = &t->pool;
     tine_current.task = t;
+    tine_current.refuse = task_refuse;
     return TINE_OK;
 }
 
@@ -123,6 +164,7 @@ static tine_error task_leave(tine_task *t, outer *o, bool ok) {
     tine_pool_drain(&t->pool);
     tine_current.pool = o->pool;
     tine_current.task = o->task;
+    tine_current.refuse = o->refuse;
     for (size_t i = 0; i < t->n_bound; i++) tine_value_unref(t->bound[i]);
     if (t->bound != t->few) free(t->bound);
     if (ok) {
@@ -131,6 +173,10 @@ static tine_error task_leave(tine_task *t, outer *o, bool ok) {
         return TINE_OK;
     }
     tine_failure_fini(&o->failure);
+    if (t->failure.code != TINE_OK) {
+        tine_failure_fini(&tine_current.failure);
+        tine_current.failure = t->failure;
+    }
     if (tine_last_error() == TINE_OK)
         tine_error_set(TINE_EFAILED, "%s() returned NULL and did not say why", t->callable->name);
     return tine_last_error();
@@ -174,23 +220,30 @@ tine_value *tine_fail(tine_task *task, const char *format, ...) {
     va_start(ap, format);
     tine_error_setv(TINE_EFAILED, format, ap);
     va_end(ap);
-    task->failed = true;
+    task_fail_with_last(task);
     return NULL;
 }
 
 const tine_value *tine_arg(tine_task *task, size_t i) {
     if (i < task->n_bound) return task->bound[i];
-    tine_error_set(TINE_EINVAL,
-                   "%s() has %zu parameters; tine_arg was asked for number %zu, counted from 0",
-                   task->callable->name, task->n_bound, i);
-    task->failed = true;
+    task_fail(task, TINE_EINVAL,
+              "%s() has %zu parameters; tine_arg was asked for number %zu, counted from 0",
+              task->callable->name, task->n_bound, i);
     return NULL;
 }
 
-static void wrong_argument(tine_task *task, size_t i, const char *wanted, const tine_value *v) {
-    tine_error_set(TINE_EINVAL, "%s(): argument '%s' must be %s, not %s", task->callable->name,
-                   task->callable->signature->parameters[i].name, wanted, tine_kind_name(v->kind));
-    task->failed = true;
+bool tine_arg_bool(tine_task *task, size_t i) {
+    const tine_value *v = tine_arg(task, i);
+    if (!v) return false;
+    if (v->kind == TINE_BOOL) return v->b;
+    if (v->kind == TINE_INT && (v->i == 0 || v->i == 1)) return v->i; /* true in C11 */
+    if (v->kind == TINE_INT)
+        task_fail(task, TINE_EINVAL, "%s(): argument '%s' must be a bool, 0 or 1, not %lld",
+                  task->callable->name, task->callable->signature->parameters[i].name,
+                  (long long)v->i);
+    else
+        wrong_argument(task, i, "bool", v);
+    return false;
 }
 
 /* One-element tensors count as numbers, as in PyTorch. */
@@ -233,14 +286,13 @@ const tine_value *tine_arg_tensor(tine_task *task, size_t i, tine_dtype t, int r
     }
     const char *parameter = task->callable->signature->parameters[i].name;
     if (t != 0 && v->tensor.dtype != t)
-        tine_error_set(TINE_EINVAL, "%s(): argument '%s' must be a %s tensor, not %s",
-                       task->callable->name, parameter, tine_dtype_name(t),
-                       tine_dtype_name(v->tensor.dtype));
+        task_fail(task, TINE_EINVAL, "%s(): argument '%s' must be a %s tensor, not %s",
+                  task->callable->name, parameter, tine_dtype_name(t),
+                  tine_dtype_name(v->tensor.dtype));
     else if (rank >= 0 && v->tensor.rank != rank)
-        tine_error_set(TINE_EINVAL, "%s(): argument '%s' must be %d-D, not %d-D",
-                       task->callable->name, parameter, rank, v->tensor.rank);
+        task_fail(task, TINE_EINVAL, "%s(): argument '%s' must be %d-D, not %d-D",
+                  task->callable->name, parameter, rank, v->tensor.rank);
     else
         return v;
-    task->failed = true;
     return NULL;
 }

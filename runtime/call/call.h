@@ -3,6 +3,8 @@
 #ifndef TINE_RUNTIME_CALL_CALL_H
 #define TINE_RUNTIME_CALL_CALL_H
 
+#include <stdatomic.h>
+
 #include "runtime/value/pool.h"
 #include "runtime/value/value.h"
 
@@ -70,7 +72,10 @@ struct tine_task {
     tine_value **bound; /* in the order of the signature; `few`, or allocated */
     size_t n_bound;
     tine_value *few[TINE_BOUND_FEW];
-    bool failed; /* an argument accessor or tine_fail has failed it, whatever the body returns */
+    /* A reader or tine_fail has failed it, whatever the body returns, and why: the first reason,
+     * from any thread. */
+    atomic_bool failed;
+    tine_failure failure;
     tine_pool pool;
     struct tine_task *outer; /* the task that called this one with tine_call, or NULL */
     /* the worker's record of the task this runs in; NULL in the coordinator's program */

@@ -252,6 +252,28 @@ static tine_error bind_named(const tine_signature *s, const char *name, const ti
     return e;
 }
 
+/* To the kind that the default declares: C11's true is an int, and 1 may stand for 1.0. */
+static tine_error bind_convert(const tine_parameter *p, const char *name, tine_value **v) {
+    tine_kind wanted = p->fallback ? p->fallback->kind : TINE_NONE, kind = (*v)->kind;
+    tine_value *converted = NULL;
+    if (wanted == TINE_BOOL && kind == TINE_INT && (*v)->i >= 0 && (*v)->i <= 1)
+        converted = tine_bool((*v)->i);
+    else if (wanted == TINE_BOOL && kind == TINE_INT)
+        return tine_error_set(TINE_EINVAL, "%s(): argument '%s' must be a bool, 0 or 1, not %lld",
+                              name, p->name, (long long)(*v)->i);
+    else if (wanted == TINE_BOOL && kind != TINE_BOOL)
+        return tine_error_set(TINE_EINVAL, "%s(): argument '%s' must be bool, not %s", name,
+                              p->name, tine_kind_name(kind));
+    else if (wanted == TINE_FLOAT && kind == TINE_INT && llabs((*v)->i) <= 1LL << 53)
+        converted = tine_float((double)(*v)->i);
+    else
+        return TINE_OK;
+    if (!converted) return tine_last_error();
+    tine_value_unref(*v);
+    *v = converted;
+    return TINE_OK;
+}
+
 tine_error tine_signature_bind(const tine_signature *s, const char *name, const tine_arguments *a,
                                tine_value **bound) {
     tine_pool *pool = tine_current.pool;
@@ -261,7 +283,10 @@ tine_error tine_signature_bind(const tine_signature *s, const char *name, const 
     if (e == TINE_OK) e = bind_named(s, name, a, bound);
     size_t missed[2] = {0, 0};
     for (size_t i = 0; i < s->n && e == TINE_OK; i++) {
-        if (bound[i]) continue;
+        if (bound[i]) {
+            e = bind_convert(&s->parameters[i], name, &bound[i]);
+            continue;
+        }
         bound[i] = tine_value_ref(s->parameters[i].fallback);
         if (!bound[i]) missed[s->parameters[i].kind == TINE_PARAMETER_KEYWORD]++;
     }

@@ -122,17 +122,16 @@ tine_value *tine_dict_of(const char *const *keys, tine_value *const *items, size
 
 static bool expect_kind(const tine_value *v, tine_kind kind) {
     if (v && v->kind == kind) return true;
-    if (v || tine_last_error() == TINE_OK)
-        tine_error_set(TINE_EINVAL, "this value is %s, not a %s",
-                       v ? tine_kind_name(v->kind) : "NULL", tine_kind_name(kind));
+    tine_value_refuse(v, tine_kind_name(kind));
     return false;
 }
 
 const tine_value *tine_at(const tine_value *list, size_t i) {
-    if (list && list->kind == TINE_DICT && i < list->list.n) return list->list.items[i];
-    if (!expect_kind(list, TINE_LIST)) return NULL;
+    bool dict = list && list->kind == TINE_DICT;
+    if (!dict && !expect_kind(list, TINE_LIST)) return NULL;
     if (i < list->list.n) return list->list.items[i];
-    tine_error_set(TINE_EINVAL, "index %zu is past the end of a list of %zu", i, list->list.n);
+    tine_error_set(TINE_EINVAL, "index %zu is past the end of a %s of %zu", i,
+                   tine_kind_name(list->kind), list->list.n);
     return NULL;
 }
 

@@ -15,7 +15,9 @@ typedef struct tine_state {
     /* Where a release looks next: in a task the pool of its callbacks, in a callback the pool of
      * the task. NULL: nowhere. */
     tine_pool *other;
-    tine_task *task;              /* NULL outside tasks */
+    tine_task *task; /* NULL outside tasks */
+    /* A reader was given a value of another kind, or NULL: fails the task. NULL outside tasks. */
+    void (*refuse)(tine_task *task, const tine_value *v, const char *wanted);
     struct tine_context *context; /* NULL: the process's own (coordinator) */
 } tine_state;
 

@@ -185,9 +185,7 @@ tine_value *tine_full(tine_dtype t, int rank, const int64_t *shape, double x) {
 
 static const tine_value *expect_tensor(const tine_value *v) {
     if (v && v->kind == TINE_TENSOR) return v;
-    if (v || tine_last_error() == TINE_OK)
-        tine_error_set(TINE_EINVAL, "this value is %s, not a tensor",
-                       v ? tine_kind_name(v->kind) : "NULL");
+    tine_value_refuse(v, "tensor");
     return NULL;
 }
 

@@ -239,9 +239,10 @@ const char *tine_kind_name(tine_kind k) {
 
 tine_kind tine_kind_of(const tine_value *v) { return v ? v->kind : TINE_NONE; }
 
-/* NULL keeps the error of its maker. */
-static void refuse_kind(const tine_value *v, const char *wanted) {
-    if (v)
+void tine_value_refuse(const tine_value *v, const char *wanted) {
+    if (tine_current.refuse)
+        tine_current.refuse(tine_current.task, v, wanted);
+    else if (v)
         tine_error_set(TINE_EINVAL, "this value is a %s, not a %s", tine_kind_name(v->kind),
                        wanted);
     else if (tine_last_error() == TINE_OK)
@@ -254,21 +255,22 @@ static bool is_single_element(const tine_value *v) {
 
 bool tine_as_bool(const tine_value *v) {
     if (v && v->kind == TINE_BOOL) return v->b;
-    refuse_kind(v, "bool");
+    if (v && v->kind == TINE_INT && (v->i == 0 || v->i == 1)) return v->i;
+    tine_value_refuse(v, "bool");
     return false;
 }
 
 int64_t tine_as_int(const tine_value *v) {
     if (v && v->kind == TINE_INT) return v->i;
     if (!is_single_element(v)) {
-        refuse_kind(v, "int");
+        tine_value_refuse(v, "int");
         return 0;
     }
     tine_dtype t = v->tensor.dtype;
     if (t == TINE_I64 || t == TINE_I32 || t == TINE_U8) return tine_tensor_int_at(v, 0);
     double d = tine_tensor_float_at(v, 0);
     if (d == floor(d) && fabs(d) < 0x1p63) return (int64_t)d;
-    tine_error_set(TINE_EINVAL, "the tensor's element %g is not an int", d);
+    tine_value_refuse(v, "whole number");
     return 0;
 }
 
@@ -276,13 +278,13 @@ double tine_as_float(const tine_value *v) {
     if (v && v->kind == TINE_FLOAT) return v->d;
     if (v && v->kind == TINE_INT) return (double)v->i;
     if (is_single_element(v)) return tine_tensor_float_at(v, 0);
-    refuse_kind(v, "float");
+    tine_value_refuse(v, "float");
     return 0;
 }
 
 const char *tine_as_string(const tine_value *v) {
     if (v && v->kind == TINE_STRING) return v->bytes.data;
-    refuse_kind(v, "string");
+    tine_value_refuse(v, "string");
     return NULL;
 }
 
@@ -291,7 +293,7 @@ const void *tine_as_bytes(const tine_value *v, size_t *size) {
         if (size) *size = v->bytes.size;
         return v->bytes.data ? v->bytes.data : "";
     }
-    refuse_kind(v, "bytes");
+    tine_value_refuse(v, "bytes");
     if (size) *size = 0;
     return NULL;
 }
@@ -306,7 +308,7 @@ size_t tine_length(const tine_value *v) {
         if (v->tensor.rank > 0) return (size_t)v->tensor.shape[0];
         tine_error_set(TINE_EINVAL, "a tensor of rank 0 has no length");
         return 0;
-    default: refuse_kind(v, "list, dict, string, bytes or tensor"); return 0;
+    default: tine_value_refuse(v, "list, dict, string, bytes or tensor"); return 0;
     }
 }
 

@@ -100,6 +100,9 @@ int tine_value_futures(const tine_value *v, int (*fn)(tine_future *f, void *ctx)
  * referenced, when there is none. */
 tine_value *tine_value_resolve(const tine_value *v,
                                const tine_value *(*result)(tine_future *f, void *ctx), void *ctx);
+/* Sets the error of a reader whose value is not a `wanted`, and fails the task, if one runs. NULL
+ * keeps the error of its maker. */
+void tine_value_refuse(const tine_value *v, const char *wanted);
 /* An argument as a value: a new reference, in no pool. */
 tine_value *tine_argument_value(const tine_argument *a);
 

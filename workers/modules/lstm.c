@@ -42,27 +42,16 @@ static bool lstm_size_arg(tine_task *task, size_t i, const char *name, int64_t l
     return true;
 }
 
-static bool lstm_bool_arg(tine_task *task, size_t i, const char *name, bool *out) {
-    const tine_value *v = tine_arg(task, i);
-    if (v->kind != TINE_BOOL) {
-        tine_fail(task, "lstm(): argument '%s' must be bool, not %s", name,
-                  tine_kind_name(v->kind));
-        return false;
-    }
-    *out = v->b;
-    return true;
-}
-
 static bool lstm_read_config(tine_task *task, struct tine_lstm_config *c) {
     tine_dtype t = tine_arg_dtype(task, DTYPE);
     if (!t || !lstm_size_arg(task, INPUT_SIZE, "input_size", 1, &c->input_size) ||
         !lstm_size_arg(task, HIDDEN_SIZE, "hidden_size", 1, &c->hidden_size) ||
         !lstm_size_arg(task, NUM_LAYERS, "num_layers", 1, &c->num_layers) ||
-        !lstm_size_arg(task, PROJ_SIZE, "proj_size", 0, &c->proj_size) ||
-        !lstm_bool_arg(task, BIAS, "bias", &c->bias) ||
-        !lstm_bool_arg(task, BATCH_FIRST, "batch_first", &c->batch_first) ||
-        !lstm_bool_arg(task, BIDIRECTIONAL, "bidirectional", &c->bidirectional))
+        !lstm_size_arg(task, PROJ_SIZE, "proj_size", 0, &c->proj_size))
         return false;
+    c->bias = tine_arg_bool(task, BIAS);
+    c->batch_first = tine_arg_bool(task, BATCH_FIRST);
+    c->bidirectional = tine_arg_bool(task, BIDIRECTIONAL);
     if (t != TINE_F32 && t != TINE_BF16) {
         tine_fail(task, "lstm(): dtype must be f32 or bf16, not %s", tine_dtype_name(t));
         return false;

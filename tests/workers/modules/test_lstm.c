@@ -206,7 +206,7 @@ test(wrong_weights_are_refused_as_pytorch_does) {
     refuse("lstm(): argument 'state_dict' must be a dict of tensors, not int", 8, 16,
            tine_kw("state_dict", one));
     refuse("lstm(): hidden_size must be at least 1, got 0", 8, 0, tine_kw("state_dict", all));
-    refuse("lstm(): argument 'bias' must be bool, not int", 8, 16, 1, 1,
+    refuse("lstm(): argument 'bias' must be a bool, 0 or 1, not 2", 8, 16, 1, 2,
            tine_kw("state_dict", all));
     refuse("lstm(): dtype must be f32 or bf16, not float64", 8, 16, tine_kw("dtype", "f64"),
            tine_kw("state_dict", all));
