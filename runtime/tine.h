@@ -148,7 +148,10 @@ typedef struct tine_options {
     int retries;
     /** Seconds in which the workers started here must join. Default: 30. */
     double connect_timeout;
-    /** Seconds between two signs of life from a remote worker. Default: 1. */
+    /** Seconds between two signs of life from a worker on another host that joined over tcp://.
+     * After ten missed ones in a row it is lost; time in which the coordinator was stopped itself
+     * does not count. A worker on this host is lost when its process or connection ends, not
+     * when it is stopped. Default: 1. */
     double heartbeat;
     /** What is logged to standard error: error, warn (the default), info or debug. */
     const char *log_level;

@@ -6,6 +6,7 @@
  *   peer.c     peers: finding, adding, losing them
  *   path.c     the socket file of an ipc:// endpoint
  *   send.c     queues, pacing, chunks out
+ *   beat.c     heartbeats of peers on other hosts
  *   receive.c  messages in, frames put together from chunks
  *   framing.c  the bytes of the framing (FRAMING.md)
  *
@@ -65,6 +66,8 @@ typedef struct tine_zmq_peer {
     uint64_t routing; /* listener: ROUTER's id of the connection, see routing_of in receive.c */
     int fd;           /* of the connection, as libzmq names it; -1: unknown */
     tine_zmq_peer_state state;
+    bool remote;     /* on another host: it has a heartbeat */
+    unsigned missed; /* beats in a row */
     /* Its connection is closed: what it sent is read to the end, then it is lost. */
     bool disconnected;
 
@@ -140,7 +143,10 @@ struct tine_zmq {
     int8_t *silent;        /* by descriptor, see tine_zmq_silent */
     size_t n_silent;
     unsigned anonymous; /* peers whose descriptor is not known */
-    bool bound;         /* an ipc endpoint's socket file was made: this one */
+
+    bool beats;      /* there is, or was, a peer on another host */
+    int64_t beat_at; /* when the next look at their connections is due */
+    bool bound;      /* an ipc endpoint's socket file was made: this one */
     dev_t bound_device;
     ino_t bound_inode;
 
@@ -194,6 +200,12 @@ const char *tine_zmq_path(const tine_zmq *t);
 bool tine_zmq_path_in_use(const tine_zmq *t);
 void tine_zmq_path_remember(tine_zmq *t); /* after the socket file was made */
 void tine_zmq_path_remove(tine_zmq *t);
+
+/* beat.c */
+/* Whether the connection leads to another host. */
+bool tine_zmq_is_remote(const tine_zmq *t, int fd);
+/* Once a beat: loses the peers that have missed too many. */
+void tine_zmq_beat(tine_zmq *t, int64_t now);
 
 /* send.c */
 int tine_zmq_send_frame(tine_zmq *t, tine_zmq_peer *p, tine_frame *f);

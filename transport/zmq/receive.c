@@ -275,6 +275,8 @@ static int read_first(tine_zmq *t, uint64_t routing, zmq_msg_t *first, tine_even
         /* no memory: its next message is then its first */
         return TINE_ZMQ_RECEIVED_OTHER;
     }
+    p->remote = tine_zmq_is_remote(t, fd);
+    t->beats |= p->remote;
     if (t->listener) tine_zmq_silent(t, fd, -1);
     if (!t->listener) tine_zmq_joined(t, p);
     if (bye) return read_bye(t, p, first);

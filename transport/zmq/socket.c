@@ -20,11 +20,6 @@ static int socket_set(void *socket, int option, int value) {
     return zmq_setsockopt(socket, option, &value, sizeof value);
 }
 
-/* Heartbeats missed before a peer counts as dead. On one host the kernel reports every death at
- * once; silence means a stopped process or a machine short of memory, and five heartbeats were too
- * few for a worker on a loaded machine. */
-enum { BEATS_LOCAL = 30, BEATS_REMOTE = 10 };
-
 /* LINGER 0: closing must not block; `stop` sets what it may wait.
  * SNDHWM: what libzmq does not take waits in our queue, which is bounded by bytes. The rate of
  *   small frames does not gain from more than 1000 (bench_transport).
@@ -36,11 +31,9 @@ enum { BEATS_LOCAL = 30, BEATS_REMOTE = 10 };
  *   not exist, is served otherwise: a connector sends its hello and waits for the answer.
  * RECONNECT_IVL: an hour, longer than a socket is kept after its connection. -1 (never) discards
  *   unread frames as well.
- * HEARTBEAT: silence means death after TIMEOUT, also where no packet says so (SIGSTOP, a cable).
- *   The timer counts whole parts, so a part must pass within it; chunks are small enough. PONG
- *   comes from the peer's I/O thread: it proves that the process lives, not the task. TTL makes the
- *   peer, which may be another program, apply the same to us. TCP keepalive is not needed beside
- *   it.
+ * HEARTBEAT: over tcp libzmq's I/O threads exchange PING and PONG, which prove that the process
+ *   lives, not the task. TIMEOUT 0: what silence means is decided in beat.c. Over ipc the kernel
+ *   reports every death at once. TCP keepalive is not needed beside it.
  * HANDSHAKE_IVL: a connection without a handshake is closed.
  * ROUTER_MANDATORY: a message to a connection that is closed is an error instead of silence.
  * ROUTER_HANDOVER off: no peer can take over another's connection by its routing id. */
@@ -50,13 +43,11 @@ static int socket_set_options(tine_zmq *t) {
     int beat = (int)(t->base.config.heartbeat_ns / 1000000);
     if (beat < 1) beat = 1;
     if (beat > 60000) beat = 60000;
-    int patience = beat * (t->tcp ? BEATS_REMOTE : BEATS_LOCAL);
     int rc = socket_set(s, ZMQ_LINGER, 0) | socket_set(s, ZMQ_SNDHWM, 1000) |
              socket_set(s, ZMQ_RCVHWM, 65536) | socket_set(s, ZMQ_IMMEDIATE, 0) |
              zmq_setsockopt(s, ZMQ_MAXMSGSIZE, &max, sizeof max) |
-             socket_set(s, ZMQ_HEARTBEAT_IVL, beat) |
-             socket_set(s, ZMQ_HEARTBEAT_TIMEOUT, patience) |
-             socket_set(s, ZMQ_HEARTBEAT_TTL, patience) | socket_set(s, ZMQ_HANDSHAKE_IVL, 10000);
+             socket_set(s, ZMQ_HEARTBEAT_IVL, t->tcp ? beat : 0) |
+             socket_set(s, ZMQ_HEARTBEAT_TIMEOUT, 0) | socket_set(s, ZMQ_HANDSHAKE_IVL, 10000);
     if (t->listener)
         return rc | socket_set(s, ZMQ_ROUTER_MANDATORY, 1) | socket_set(s, ZMQ_ROUTER_HANDOVER, 0);
     return rc | socket_set(s, ZMQ_RECONNECT_IVL, 3600000);

@@ -170,6 +170,7 @@ static int zmq_transport_send(tine_transport *base, tine_peer peer, tine_frame *
  * the end. *again: the socket is to be read once more. */
 static bool housekeep(tine_zmq *t, bool dry, tine_event *ev, bool *again) {
     t->messages = 0;
+    if (t->beats) tine_zmq_beat(t, tine_clock_ns());
     if (!TAILQ_EMPTY(&t->waiting)) tine_zmq_flush(t, true);
     if (!LIST_EMPTY(&t->watched) && tine_zmq_check_watched(t)) *again = true;
     if ((t->monitor_ready || !dry || t->phase == TINE_ZMQ_CONNECTING) && tine_zmq_progress(t, ev))
@@ -205,8 +206,10 @@ static int64_t next_timeout(const tine_zmq *t) {
     int64_t timeout = -1, now;
     if (!LIST_EMPTY(&t->watched)) timeout = PROBE_NS;
     if (!TAILQ_EMPTY(&t->waiting)) timeout = tine_timeout_min(timeout, RETRY_NS);
-    if (t->phase != TINE_ZMQ_CONNECTING) return timeout;
+    if (t->phase != TINE_ZMQ_CONNECTING && !t->beats) return timeout;
     now = tine_clock_ns();
+    if (t->beats) timeout = tine_timeout_min(timeout, t->beat_at > now ? t->beat_at - now : 0);
+    if (t->phase != TINE_ZMQ_CONNECTING) return timeout;
     int64_t next = tine_timeout_min(t->attempt_until, t->deadline);
     return tine_timeout_min(timeout, next > now ? next - now : 0);
 }

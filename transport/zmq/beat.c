@@ -1,0 +1,83 @@
+/* Heartbeats: whether a peer on another host still lives where no packet says that it does not (a
+ * cable, a host that lost its power, a stopped process).
+ *
+ * The I/O threads of both libraries exchange ZMTP PING and PONG each beat, also while a task
+ * computes. libzmq's own timeout is off: it also counts time in which this process did not run
+ * (Ctrl-Z, a debugger, a paused virtual machine), and takes live peers for dead afterwards. Instead
+ * the transport asks the kernel once a beat when a connection last received anything. A look finds
+ * a beat missed or not; after a pause of any length the first look finds one, and the PONG arrives
+ * before the next. So only beats in which this process ran count.
+ *
+ * A peer on this host has no heartbeat: the kernel closes its connection when it ends, and as long
+ * as it is stopped it is not dead. */
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include "transport/zmq/internal.h"
+
+enum { BEATS_MISSED = 10 }; /* in a row: the peer is lost */
+
+typedef struct host_address {
+    uint8_t bytes[16];
+    bool known, loopback;
+} host_address;
+
+static host_address host_address_of(const struct sockaddr_storage *s) {
+    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+    host_address a = {.known = true};
+    if (s->ss_family == AF_INET) {
+        memcpy(a.bytes, mapped, sizeof mapped);
+        memcpy(a.bytes + 12, &((const struct sockaddr_in *)s)->sin_addr, 4);
+    } else if (s->ss_family == AF_INET6) {
+        memcpy(a.bytes, &((const struct sockaddr_in6 *)s)->sin6_addr, 16);
+    } else {
+        a.known = false;
+    }
+    a.loopback = memcmp(a.bytes, mapped, sizeof mapped) == 0
+                     ? a.bytes[12] == 127
+                     : memcmp(a.bytes, &in6addr_loopback, sizeof in6addr_loopback) == 0;
+    return a;
+}
+
+bool tine_zmq_is_remote(const tine_zmq *t, int fd) {
+    struct sockaddr_storage here = {0}, there = {0};
+    socklen_t n = sizeof here, m = sizeof there;
+    if (!t->tcp || fd < 0) return false;
+    if (getsockname(fd, (struct sockaddr *)&here, &n) != 0) return false;
+    if (getpeername(fd, (struct sockaddr *)&there, &m) != 0) return false;
+    host_address a = host_address_of(&here), b = host_address_of(&there);
+    return a.known && b.known && !b.loopback && memcmp(a.bytes, b.bytes, sizeof a.bytes) != 0;
+}
+
+/* Bytes that have arrived and are not read yet are a sign of life. */
+static bool beat_missed(const tine_zmq *t, int fd) {
+    struct tcp_info info;
+    socklen_t size = sizeof info;
+    int unread = 0;
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return false;
+    if (ioctl(fd, FIONREAD, &unread) == 0 && unread > 0) return false;
+    return info.tcpi_last_data_recv > t->base.config.heartbeat_ns * 3 / 2 / 1000000;
+}
+
+static void beat_check(tine_zmq *t, tine_zmq_peer *p) {
+    char reason[sizeof p->reason];
+    if (!p->remote || p->state != TINE_ZMQ_PEER_UP || p->disconnected) return;
+    p->missed = beat_missed(t, p->fd) ? p->missed + 1 : 0;
+    if (p->missed < BEATS_MISSED) return;
+    snprintf(reason, sizeof reason,
+             "it gave no sign of life for %g s (%d heartbeats were missed while this process ran)",
+             (double)t->base.config.heartbeat_ns * BEATS_MISSED / 1e9, BEATS_MISSED);
+    tine_zmq_peer_lose(t, p, false, reason);
+}
+
+void tine_zmq_beat(tine_zmq *t, int64_t now) {
+    if (now < t->beat_at) return;
+    t->beat_at = now + t->base.config.heartbeat_ns;
+    tine_zmq_peer *p;
+    for (size_t i = 0; i < TINE_ZMQ_BUCKETS; i++)
+        LIST_FOREACH (p, &t->by_id[i], by_id) beat_check(t, p);
+}
