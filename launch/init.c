@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "kernels/isa.h"
@@ -29,6 +30,7 @@
 #include "runtime/value/error.h"
 #include "transport/base/log.h"
 #include "transport/base/process.h"
+#include "transport/base/text.h"
 #include "transport/launcher.h"
 #include "transport/transport.h"
 #include "workers/blas.h"
@@ -179,7 +181,19 @@ static tine_error workers_start_threads(const tine_settings *s) {
 
 /* ---- as coordinator ---- */
 
-static tine_error transport_open(const tine_settings *s, const char *url, tine_transport **out) {
+/* The endpoint with an absolute path, so that it stays the same when the program changes its
+ * directory; NULL where the path would be too long, or is none. */
+static char *url_absolute(const char *url) {
+    const char *path = url + strlen("ipc://");
+    if (!(tine_transport_flags(url) & TINE_TRANSPORT_PATH) || strchr("/@*", *path)) return NULL;
+    char *whole = tine_process_absolute(path), *out = NULL;
+    if (whole && strlen(whole) < sizeof(((struct sockaddr_un *)0)->sun_path))
+        out = tine_text_format("ipc://%s", whole);
+    free(whole);
+    return out;
+}
+
+static tine_error transport_listen(const tine_settings *s, const char *url, tine_transport **out) {
     char why[256] = "";
     const tine_transport_ops *ops = tine_transport_for(url, why, sizeof why);
     if (!ops) return tine_error_set(TINE_EINVAL, "endpoint %s: %s", url, why);
@@ -190,6 +204,13 @@ static tine_error transport_open(const tine_settings *s, const char *url, tine_t
                               why);
     snprintf(state.url, sizeof state.url, "%s", ops->url(*out));
     return TINE_OK;
+}
+
+static tine_error transport_open(const tine_settings *s, const char *url, tine_transport **out) {
+    char *absolute = url_absolute(url);
+    tine_error e = transport_listen(s, absolute ? absolute : url, out);
+    free(absolute);
+    return e;
 }
 
 static tine_error coordinate(const tine_settings *s, const char *url, int remote) {
@@ -256,6 +277,14 @@ static tine_error init_role(void) {
     return coordinate(s, url, 0);
 }
 
+/* The program may change its directory before the trace is written. */
+static void trace_path_settle(tine_settings *s) {
+    char *absolute = s->trace ? tine_process_absolute(s->trace) : NULL;
+    if (!absolute) return;
+    free(s->trace);
+    s->trace = absolute;
+}
+
 tine_error tine_init(int *argc, char **argv, const tine_options *options) {
     if (state.running)
         return tine_error_set(
@@ -263,6 +292,7 @@ tine_error tine_init(int *argc, char **argv, const tine_options *options) {
             "tine_init: this process is initialised already; call tine_shutdown first");
     tine_error e = tine_settings_resolve(&state.settings, options, argc, argv);
     if (e != TINE_OK) return e;
+    trace_path_settle(&state.settings);
     tine_log_level_set(state.settings.log_level);
     tine_settings_warn_unknown();
     e = init_role();

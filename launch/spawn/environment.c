@@ -1,5 +1,5 @@
 /* The environment that a worker starts with: this process's, overridden by the settings that the
- * worker inherits, and TINE_WORKER. The caller adds the two variables that differ between
+ * worker inherits, and TINE_WORKER. The caller adds the variables that differ between
  * workers. */
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +15,8 @@ static bool variable_same(const char *a, const char *b) {
 }
 
 static bool variable_is_replaced(const char *variable, char *const *over) {
-    static const char *const own[] = {"TINE_WORKER", "TINE_TOKEN", "TINE_LIFELINE"};
+    static const char *const own[] = {"TINE_WORKER", "TINE_TOKEN", "TINE_LIFELINE",
+                                      TINE_DESCENDANTS_MARK};
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         if (variable_same(variable, own[i])) return true;
     for (; over && *over; over++)
@@ -47,7 +48,7 @@ char **tine_strings_copy(char *const *list) {
 
 char **tine_spawn_environment(const tine_spawn_config *config, size_t *n_out) {
     char *const *over = config->environment;
-    char **list = calloc(strings_count(environ) + strings_count(over) + 4, sizeof *list);
+    char **list = calloc(strings_count(environ) + strings_count(over) + 5, sizeof *list);
     size_t n = 0;
     if (!list) return NULL;
     for (char **v = environ; v && *v; v++)

@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "launch/spawn/descendants.h"
 #include "launch/spawn/spawn.h"
 
 enum { TINE_SPAWN_TOKEN_DIGITS = 32 };
@@ -16,6 +17,8 @@ typedef struct tine_spawn_slot_state {
     _Atomic pid_t pid; /* 0: empty; written by the supervisor */
     int pidfd;         /* -1: none */
     int lifeline;      /* our end; -1: none */
+    bool killed;       /* once it is reaped: by a signal */
+    char mark[96];     /* what its descendants have in their environment */
     tine_run_log *log; /* NULL: none */
     unsigned attempt;  /* s->attempts when it was started */
 } tine_spawn_slot_state;
@@ -24,8 +27,9 @@ struct tine_spawn {
     /* How workers are started (start.c). Written before the supervisor starts. */
     char *program;
     char **argv;
-    char **environment; /* with room for two entries behind n_environment: token and lifeline */
+    char **environment; /* with room for three entries behind n_environment, see start.c */
     size_t n_environment;
+    unsigned starts; /* of workers, so far */
     char token[TINE_SPAWN_TOKEN_DIGITS + 1];
     int workers, threads;
     cpu_set_t allowed;
@@ -71,8 +75,8 @@ int tine_spawn_worker_start(tine_spawn *s, int i);
 /* A copy of a list that ends with NULL, as the copy does. NULL: no memory. */
 char **tine_strings_copy(char *const *list);
 void tine_strings_free(char **list); /* accepts NULL */
-/* The environment of a worker: *n entries, and room for two more before its NULL (the token and the
- * lifeline differ from worker to worker). NULL: no memory. */
+/* The environment of a worker: *n entries, and room for three more before its NULL (the token, the
+ * lifeline and the mark differ from worker to worker). NULL: no memory. */
 char **tine_spawn_environment(const tine_spawn_config *config, size_t *n);
 
 /* pidfd_open by its number, which older C libraries do not wrap. -1 with errno: the kernel does not

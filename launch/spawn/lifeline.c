@@ -10,9 +10,11 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -23,14 +25,72 @@
 #include "launch/spawn/lifeline.h"
 #include "launch/spawn/private.h"
 #include "runtime/value/error.h"
+#include "transport/base/clock.h"
 #include "transport/base/process.h"
+#include "transport/base/text.h"
 #include "transport/base/thread.h"
+
+/* How long a signal to the whole process group may take to end the coordinator. */
+enum { GROUP_SIGNAL_NS = 1000000000 };
 
 typedef struct watchdog {
     int lifeline;
     int coordinator; /* a pidfd; -1: none */
+    char *mark;      /* "TINE_STARTED_BY=…"; NULL: none */
     char endpoint[];
 } watchdog;
+
+/* ---- signals to the process group ---- */
+
+static const int group_signals[] = {SIGHUP, SIGTERM, SIGQUIT};
+enum { GROUP_SIGNALS = sizeof group_signals / sizeof *group_signals };
+
+static _Atomic int group_signal;       /* that has come; 0: none */
+static _Atomic int group_wake_fd = -1; /* an eventfd of the watchdog */
+static pid_t group_pid;                /* this worker */
+
+void tine_lifeline_signals(sigset_t *out) {
+    sigemptyset(out);
+    for (int i = 0; i < GROUP_SIGNALS; i++) sigaddset(out, group_signals[i]);
+}
+
+static void group_signal_take(int sig) {
+    int saved = errno, fd = atomic_load(&group_wake_fd);
+    uint64_t one = 1;
+    if (getpid() != group_pid) { /* a task has called fork */
+        signal(sig, SIG_DFL);
+        raise(sig); /* comes when this handler returns */
+    } else {
+        atomic_store(&group_signal, sig);
+        if (fd >= 0 && write(fd, &one, sizeof one) < 0) _exit(1);
+    }
+    errno = saved;
+}
+
+/* Before main: from then on the program may do with its signals what it likes. */
+static void __attribute__((constructor(200))) group_signals_catch(void) {
+    struct sigaction now,
+        take = {.sa_handler = group_signal_take, .sa_flags = SA_RESTART | SA_ONSTACK};
+    sigset_t set;
+    if (!getenv("TINE_LIFELINE")) return;
+    group_pid = getpid();
+    for (int i = 0; i < GROUP_SIGNALS; i++)
+        if (sigaction(group_signals[i], NULL, &now) == 0 && now.sa_handler == SIG_DFL)
+            sigaction(group_signals[i], &take, NULL);
+    tine_lifeline_signals(&set);
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
+static void group_signal_die(int sig) {
+    sigset_t set;
+    signal(sig, SIG_DFL);
+    sigemptyset(&set);
+    sigaddset(&set, sig);
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+    raise(sig);
+}
+
+/* ---- the watchdog ---- */
 
 static bool lifeline_ended(int fd) {
     char byte;
@@ -38,15 +98,30 @@ static bool lifeline_ended(int fd) {
     return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
 }
 
+static int watchdog_timeout_ms(int64_t until) {
+    if (until == INT64_MAX) return -1;
+    int64_t left = until - tine_clock_ns();
+    return left > 0 ? (int)(left / 1000000) + 1 : 0;
+}
+
 static void *watchdog_main(void *arg) {
     watchdog *w = arg;
-    struct pollfd fds[2] = {{.fd = w->lifeline, .events = POLLIN},
-                            {.fd = w->coordinator, .events = POLLIN}};
+    int64_t until = INT64_MAX;
+    struct pollfd fds[3] = {{.fd = w->lifeline, .events = POLLIN},
+                            {.fd = w->coordinator, .events = POLLIN},
+                            {.fd = atomic_load(&group_wake_fd), .events = POLLIN}};
     for (;;) {
-        if (poll(fds, 2, -1) < 0) continue;
+        if (poll(fds, 3, watchdog_timeout_ms(until)) < 0) continue;
         if (fds[1].revents || (fds[0].revents && lifeline_ended(w->lifeline))) break;
+        int sig = atomic_load(&group_signal);
+        if (sig != 0 && until == INT64_MAX) {
+            until = tine_clock_ns() + GROUP_SIGNAL_NS;
+            fds[2].fd = -1;
+        }
+        if (tine_clock_ns() >= until) group_signal_die(sig);
     }
     tine_private_remove_of(w->endpoint);
+    if (w->mark) tine_descendants_kill(w->mark);
     _exit(1);
     return NULL;
 }
@@ -107,10 +182,15 @@ static tine_error watchdog_start(const char *text, const char *endpoint, int *cr
     memcpy(w->endpoint, endpoint, size);
     w->lifeline = fd;
     w->coordinator = coordinator_pidfd(pid);
+    const char *mark = getenv(TINE_DESCENDANTS_MARK);
+    w->mark = mark ? tine_text_format(TINE_DESCENDANTS_MARK "=%s", mark) : NULL;
+    atomic_store(&group_wake_fd, eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (atomic_load(&group_signal) && eventfd_write(atomic_load(&group_wake_fd), 1) != 0) _exit(1);
     fcntl(fd, F_SETFD, FD_CLOEXEC);
     int e = tine_thread_start_detached("tine-watchdog", watchdog_main, w);
     if (e) {
         if (w->coordinator >= 0) close(w->coordinator);
+        free(w->mark);
         free(w);
         return tine_error_set(TINE_EIO, "cannot start the watchdog thread: %s", strerror(e));
     }
@@ -132,7 +212,7 @@ tine_error tine_lifeline_start(const char *endpoint, int *crash_fd, tine_run_log
     *crash_fd = -1;
     *log = NULL;
     if (given && !text) return tine_error_set(TINE_ENOMEM, "no memory for the lifeline");
-    interrupt_ignore();
+    if (given) interrupt_ignore();
     unsetenv("TINE_WORKER");
     unsetenv("TINE_TOKEN");
     unsetenv("TINE_LIFELINE");

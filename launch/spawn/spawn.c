@@ -50,6 +50,7 @@ static bool spawn_reap(tine_spawn_slot_state *w, char *reason, size_t room) {
                 : waitid(P_PID, (id_t)w->pid, &info, WEXITED | WNOHANG);
     if (r != 0 && errno != ECHILD) return false;
     if (r == 0 && info.si_pid == 0) return false;
+    w->killed = r == 0 && info.si_code != CLD_EXITED;
     if (crash_report_read(w->lifeline, reason, room)) return true;
     if (r != 0)
         snprintf(reason, room, "ended; another wait in this program took its exit status");
@@ -124,6 +125,7 @@ static void spawn_slot_reap(tine_spawn *s, int i) {
     if (!spawn_reap(w, reason, sizeof reason)) return;
     pid_t pid = atomic_exchange(&w->pid, 0);
     tine_log(TINE_LOG_DEBUG, "worker %d (pid %d) %s", i, (int)pid, reason);
+    if (w->killed) tine_descendants_kill(w->mark);
     if (!atomic_load(&s->stopping)) {
         if (s->died) s->died(s->ctx, i, pid, reason, w->log);
         if (atomic_load(&w->log->ended) > 0 || spawn_has_worked(s)) s->failures = 0;

@@ -16,13 +16,17 @@
  * in the middle of a computation (lifeline.h). The other way the lifeline carries what a worker
  * reports about the crash that ends it.
  *
- * A worker starts with standard input from /dev/null, standard output and error inherited, no other
- * descriptors but the lifeline and its run log (transport/base/run_log.h), all signals at their defaults, SIGINT blocked until
- * tine_lifeline_start ignores it (Ctrl-C reaches the whole process group; the coordinator decides),
- * pinned to its own cores if workers x threads fit on the allowed cores, and these variables:
+ * A worker starts in the directory in which the program was started, with standard input from
+ * /dev/null, standard output and error inherited, no other descriptors but the lifeline and its run
+ * log (transport/base/run_log.h), the program's ignored signals ignored, all others at their
+ * defaults, SIGINT blocked until tine_lifeline_start ignores it (Ctrl-C reaches the whole process
+ * group; the coordinator decides), pinned to its own cores if workers x threads fit on the allowed
+ * cores, and these variables:
  *   TINE_WORKER=ENDPOINT
  *   TINE_TOKEN=32 HEX DIGITS.SLOT
  *   TINE_LIFELINE=DESCRIPTOR:COORDINATOR'S PID:DESCRIPTOR OF THE RUN LOG
+ *   TINE_STARTED_BY=MARK, which stays: when the worker is killed, or its coordinator ends, processes
+ *   that its tasks have started are found by it and killed
  *   and those of the config's `environment`. */
 #ifndef TINE_LAUNCH_SPAWN_SPAWN_H
 #define TINE_LAUNCH_SPAWN_SPAWN_H

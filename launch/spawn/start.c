@@ -12,6 +12,8 @@
 #include <unistd.h>
 
 #include "launch/spawn/internal.h"
+#include "launch/spawn/lifeline.h"
+#include "transport/base/process.h"
 
 int tine_pidfd_open(int pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
 
@@ -55,18 +57,16 @@ static void placement_of(const tine_spawn *s, int i, cpu_set_t *out) {
 
 /* ---- posix_spawn ---- */
 
+/* The program's ignored signals stay ignored (nohup). The blocked ones are those that a terminal
+ * sends to its whole process group: tine_lifeline_start and what runs before main take them. */
 static int spawn_attributes_make(posix_spawnattr_t *attr) {
-    sigset_t mask, defaults;
-    sigemptyset(&mask);
+    sigset_t mask;
+    tine_lifeline_signals(&mask);
     sigaddset(&mask, SIGINT);
-    sigfillset(&defaults);
-    sigdelset(&defaults, SIGKILL);
-    sigdelset(&defaults, SIGSTOP);
     int e = posix_spawnattr_init(attr);
     if (e) return e;
     posix_spawnattr_setsigmask(attr, &mask);
-    posix_spawnattr_setsigdefault(attr, &defaults);
-    posix_spawnattr_setflags(attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    posix_spawnattr_setflags(attr, POSIX_SPAWN_SETSIGMASK);
     return 0;
 }
 
@@ -74,6 +74,10 @@ static int spawn_files_make(posix_spawn_file_actions_t *files, int lifeline, int
     int e = posix_spawn_file_actions_init(files);
     if (e) return e;
     e = posix_spawn_file_actions_addopen(files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    /* A relative argument means what it meant at the program's start, and a program that changes
+     * the directory does so once. */
+    const char *directory = tine_process_start_directory();
+    if (!e && directory) e = posix_spawn_file_actions_addchdir_np(files, directory);
     if (!e) e = posix_spawn_file_actions_adddup2(files, lifeline, TINE_SPAWN_LIFELINE_FD);
     if (!e) e = posix_spawn_file_actions_adddup2(files, log, TINE_SPAWN_LOG_FD);
     if (!e) e = posix_spawn_file_actions_addclosefrom_np(files, TINE_SPAWN_LOG_FD + 1);
@@ -125,6 +129,7 @@ static int run_log_make(int *fd, tine_run_log **log) {
 static int spawn_process(tine_spawn *s, int i, int lifeline, int log, pid_t *pid) {
     posix_spawnattr_t attr;
     posix_spawn_file_actions_t files;
+    tine_spawn_slot_state *w = &s->slots[i];
     char token[64], variable[64];
     snprintf(token, sizeof token, "TINE_TOKEN=%s.%d", s->token, i);
     snprintf(variable, sizeof variable, "TINE_LIFELINE=%d:%d:%d", TINE_SPAWN_LIFELINE_FD,
@@ -136,6 +141,8 @@ static int spawn_process(tine_spawn *s, int i, int lifeline, int log, pid_t *pid
     char **environment = s->environment;
     environment[s->n_environment] = token;
     environment[s->n_environment + 1] = variable;
+    snprintf(w->mark, sizeof w->mark, TINE_DESCENDANTS_MARK "=%s.%d.%u", s->token, i, s->starts++);
+    environment[s->n_environment + 2] = w->mark;
     cpu_set_t cores;
     if (s->pinned) {
         placement_of(s, i, &cores);
@@ -143,7 +150,7 @@ static int spawn_process(tine_spawn *s, int i, int lifeline, int log, pid_t *pid
     }
     e = posix_spawn(pid, s->program, &files, &attr, s->argv, environment);
     if (s->pinned) sched_setaffinity(0, sizeof s->allowed, &s->allowed);
-    environment[s->n_environment] = environment[s->n_environment + 1] = NULL;
+    for (int k = 0; k < 3; k++) environment[s->n_environment + (size_t)k] = NULL;
     posix_spawn_file_actions_destroy(&files);
 no_files:
     posix_spawnattr_destroy(&attr);

@@ -70,6 +70,7 @@ _Static_assert((int)N_SETTINGS <= (int)TINE_SETTINGS_MAX,
 
 /* TINE_ variables that are not settings. */
 static const char *const internal_variables[] = {"TINE_WORKER", "TINE_TOKEN", "TINE_LIFELINE",
+                                                 "TINE_STARTED_BY", "TINE_MODULE_DIR",
                                                  "TINE_KERNEL"};
 
 static void *setting_field(const tine_settings *s, const setting *row) {

@@ -3,11 +3,13 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "transport/base/text.h"
 #include "transport/base/vector.h"
 
 /* The file's contents with a NUL behind them; *size does not count it. NULL: unreadable. */
@@ -52,6 +54,38 @@ bool tine_process_executable(char *path, size_t size) {
     ssize_t n = readlink("/proc/self/exe", path, size - 1);
     if (n <= 0 || (size_t)n >= size - 1) return false;
     path[n] = 0;
+    return true;
+}
+
+static char start_directory[PATH_MAX];
+
+static void __attribute__((constructor(200))) start_directory_note(void) {
+    if (!getcwd(start_directory, sizeof start_directory)) start_directory[0] = 0;
+}
+
+const char *tine_process_start_directory(void) {
+    return start_directory[0] && access(start_directory, X_OK) == 0 ? start_directory : NULL;
+}
+
+char *tine_process_absolute(const char *path) {
+    char here[PATH_MAX];
+    if (path[0] == '/') return strdup(path);
+    return getcwd(here, sizeof here) ? tine_text_format("%s/%s", here, path) : NULL;
+}
+
+bool tine_process_look_up(int pid, int *parent, char name[32]) {
+    char path[64], text[512];
+    snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return false;
+    ssize_t n = read(fd, text, sizeof text - 1);
+    close(fd);
+    if (n <= 0) return false;
+    text[n] = 0;
+    char *open_ = strchr(text, '('), *close_ = strrchr(text, ')');
+    if (!open_ || !close_ || sscanf(close_ + 1, " %*c %d", parent) != 1) return false;
+    *close_ = 0;
+    snprintf(name, 32, "%s", open_ + 1);
     return true;
 }
 

@@ -15,6 +15,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "transport/base/process.h"
 #include "transport/base/thread.h"
 #include "transport/mpi/internal.h"
 
@@ -27,35 +28,17 @@ static struct {
     int fd, rank;
 } watch;
 
-/* Parent and command name of a process. */
-static bool process_look_up(pid_t pid, pid_t *parent, char name[32]) {
-    char path[64], text[512];
-    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return false;
-    ssize_t n = read(fd, text, sizeof text - 1);
-    close(fd);
-    if (n <= 0) return false;
-    text[n] = 0;
-    char *open_ = strchr(text, '('), *close_ = strrchr(text, ')');
-    int up;
-    if (!open_ || !close_ || sscanf(close_ + 1, " %*c %d", &up) != 1) return false;
-    *close_ = 0;
-    snprintf(name, 32, "%s", open_ + 1);
-    *parent = up;
-    return true;
-}
-
 /* The nearest ancestor that is a launcher's daemon: there may be a shell or a debugger between. */
 static pid_t find_daemon(char name[32]) {
     static const char *const daemons[] = {"mpirun", "orterun", "mpiexec", "orted",
                                           "prted",  "prte",    "prterun", "slurmstepd"};
     pid_t at = getppid(), up;
-    for (int depth = 0; at > 1 && depth < 16 && process_look_up(at, &up, name); depth++, at = up)
+    for (int depth = 0; at > 1 && depth < 16 && tine_process_look_up(at, &up, name);
+         depth++, at = up)
         for (size_t i = 0; i < sizeof daemons / sizeof *daemons; i++)
             if (strncmp(name, daemons[i], strlen(daemons[i])) == 0) return at;
     at = getppid();
-    return at > 1 && process_look_up(at, &up, name) ? at : 0;
+    return at > 1 && tine_process_look_up(at, &up, name) ? at : 0;
 }
 
 static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw) {

@@ -1,0 +1,79 @@
+/* See descendants.h. A worker's death makes its children those of another process, so the parents
+ * do not tell who started a process; its environment does. */
+#include "launch/spawn/descendants.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "launch/spawn/internal.h"
+#include "transport/base/vector.h"
+
+/* A process that forks while it is looked for is found by the next round. */
+enum { ROUNDS_MAX = 8, ENVIRONMENT_MAX = 4 << 20 };
+
+typedef struct environment_text {
+    char *bytes;
+    size_t n, room;
+} environment_text;
+
+static bool environment_read(environment_text *t, int pid) {
+    char path[64];
+    struct stat st;
+    snprintf(path, sizeof path, "/proc/%d/environ", pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return false;
+    t->n = 0;
+    if (fstat(fd, &st) == 0 && st.st_uid == geteuid())
+        while (t->n < ENVIRONMENT_MAX) {
+            char *more = tine_grow(t->bytes, &t->room, t->n + 8192, 1);
+            if (!more) break;
+            t->bytes = more;
+            ssize_t n = read(fd, t->bytes + t->n, t->room - t->n - 1);
+            if (n <= 0) break;
+            t->n += (size_t)n;
+        }
+    close(fd);
+    return t->n > 0;
+}
+
+static bool environment_has(environment_text *t, int pid, const char *mark) {
+    if (!environment_read(t, pid)) return false;
+    t->bytes[t->n] = 0;
+    for (size_t at = 0; at < t->n; at += strlen(t->bytes + at) + 1)
+        if (strcmp(t->bytes + at, mark) == 0) return true;
+    return false;
+}
+
+/* The second look excludes that the pid has become another process's before the pidfd was made. */
+static bool descendant_kill(environment_text *t, int pid, const char *mark) {
+    if (!environment_has(t, pid, mark)) return false;
+    int fd = tine_pidfd_open(pid);
+    if (fd < 0) return kill(pid, SIGKILL) == 0; /* a kernel without pidfds */
+    bool killed =
+        environment_has(t, pid, mark) && syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0) == 0;
+    close(fd);
+    return killed;
+}
+
+void tine_descendants_kill(const char *mark) {
+    environment_text t = {0};
+    bool some = true;
+    for (int round = 0; some && round < ROUNDS_MAX; round++) {
+        DIR *d = opendir("/proc");
+        some = false;
+        for (struct dirent *e; d && (e = readdir(d));) {
+            int pid = atoi(e->d_name);
+            if (pid > 1 && pid != (int)getpid() && descendant_kill(&t, pid, mark)) some = true;
+        }
+        if (d) closedir(d);
+    }
+    free(t.bytes);
+}
