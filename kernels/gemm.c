@@ -23,11 +23,11 @@ const char *tine_gemm_defect(const struct tine_gemm_kernel *kernel) {
     if (kernel->nr < 1 || TINE_GEMM_NR_MAX % kernel->nr)
         return "nr does not divide TINE_GEMM_NR_MAX";
     if (kernel->kr != (kernel->type == TINE_GEMM_BF16 ? 2 : 1)) return "kr does not fit its type";
-    if (kernel->kc < 1 || kernel->kc % kernel->kr) return "kc is not a multiple of kr";
+    if (kernel->kc < 1 || kernel->kc % kernel->kr) return "kc is 0 or not a multiple of kr";
     if (kernel->mc < kernel->mr) return "mc is less than mr";
     if (kernel->micro && kernel->prefetch_every < 1) return "prefetch_every is 0";
     if (!kernel->pack) return "it has no packer";
-    if (!kernel->micro == !kernel->whole) return "it has not exactly one of micro and whole";
+    if (!kernel->micro == !kernel->whole) return "it does not have exactly one of micro and whole";
     return NULL;
 }
 

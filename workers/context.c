@@ -155,7 +155,7 @@ static tine_error worker_wait(tine_context *c, tine_future *const *f, size_t n, 
     tine_attempt *a = w->current;
     if (!a)
         return tine_error_set(
-            TINE_ESTATE, "a callback cannot wait: it runs on the thread that would have to answer");
+            TINE_ESTATE, "a callback cannot wait: it runs on the thread that receives the result");
     if (deadline != INT64_MAX && deadline <= tine_clock_ns()) return TINE_ETIMEDOUT;
     attempt_waiter few[8], *waiters = n <= 8 ? few : malloc(n * sizeof *waiters);
     if (!waiters) return tine_error_set(TINE_ENOMEM, "no memory to wait for %zu futures", n);
@@ -241,7 +241,8 @@ static tine_error worker_object_payload(tine_context *c, tine_object id, tine_pa
     tine_attempt *a = w->current;
     const char *class;
     if (!a)
-        return tine_error_set(TINE_ESTATE, "a callback cannot call a module that is not here yet");
+        return tine_error_set(
+            TINE_ESTATE, "a callback cannot call a module that this worker has not received yet");
     while (!tine_executor_fetch(w->executor, id, payload, &class)) {
         if (w->stopping) return tine_error_set(TINE_ECANCELED, "the coordinator has stopped");
         a->wants = id;

@@ -69,7 +69,7 @@ static void executor_object_deliver(tine_executor *x, executor_object *o) {
 static void executor_waiter_fail(executor_waiter *w, tine_error status, const char *text) {
     if (w->status) return;
     w->status = status;
-    w->text = tine_must_copy(text ? text : "an object that it needs does not exist any more");
+    w->text = tine_must_copy(text ? text : "an object that it references has been freed");
 }
 
 /* w waits for one thing less. An object that is settled by it is added to *work, for its own

@@ -54,7 +54,7 @@ void tine_worker_complete(tine_worker *w, uint64_t ticket, tine_error status, ti
 static void worker_trace(tine_worker *w, uint32_t what) {
     if (what < 2) {
         if (tine_trace_record(what == 1) != TINE_OK)
-            tine_log(TINE_LOG_WARN, "no trace: %s", tine_error_message());
+            tine_log(TINE_LOG_WARN, "cannot send the trace: %s", tine_error_message());
         return;
     }
     tine_message m = {.type = TINE_MSG_EVENTS};

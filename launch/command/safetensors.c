@@ -48,11 +48,11 @@ static tine_error header_check_names(const tine_header_reader *r, tine_safetenso
     for (size_t i = 1; i < s->n; i++) {
         const char *name = s->tensors[s->by_name[i]].name;
         if (strcmp(name, s->tensors[s->by_name[i - 1]].name) == 0)
-            return tine_header_refuse(r, "tensor \"%.64s\" is there twice", name);
+            return tine_header_refuse(r, "tensor \"%.64s\" occurs twice", name);
     }
     for (size_t i = 1; i < s->n_metadata; i++)
         if (text_compare(&s->metadata[i - 1], &s->metadata[i], s->text) == 0)
-            return tine_header_refuse(r, "__metadata__ \"%.64s\" is there twice",
+            return tine_header_refuse(r, "__metadata__ \"%.64s\" occurs twice",
                                       s->text + s->metadata[i]);
     return TINE_OK;
 }

@@ -166,7 +166,7 @@ static tine_error tensor_read(tine_header_reader *r, tine_safetensor *t) {
 static tine_error metadata_read(tine_header_reader *r) {
     size_t n = 0;
     uint32_t key, value;
-    if (r->metadata_seen) return tine_header_refuse(r, "__metadata__ is there twice");
+    if (r->metadata_seen) return tine_header_refuse(r, "__metadata__ occurs twice");
     r->metadata_seen = true;
     if (tine_json_is(&r->json, 'n')) {
         for (const char *p = "null"; *p; p++)

@@ -85,8 +85,8 @@ static tine_error take_result(tine_future *f, tine_value **out, tine_context **h
 
 static tine_error timed_out(tine_future *f, double seconds, tine_context *held) {
     char *state = held && held->ops->describe ? held->ops->describe(held, f) : NULL;
-    tine_error_set(TINE_ETIMEDOUT, "not done after %g s%s%s", seconds, state ? ": " : "",
-                   state ? state : "");
+    tine_error_set(TINE_ETIMEDOUT, "the future was not done within %g s%s%s", seconds,
+                   state ? ": " : "", state ? state : "");
     free(state);
     return TINE_ETIMEDOUT;
 }
@@ -121,8 +121,7 @@ tine_error tine_wait_for(tine_future *f, double seconds, tine_value **out) {
 tine_error tine_wait_any(tine_future *const *f, size_t n, size_t *index) {
     tine_context *held;
     if (index) *index = 0;
-    if (n == 0)
-        return tine_error_set(TINE_EINVAL, "tine_wait_any of no futures would wait for ever");
+    if (n == 0) return tine_error_set(TINE_EINVAL, "tine_wait_any needs at least one future");
     tine_error e = wait_locked(f, n, true, INT64_MAX, &held);
     unlock_context(&held);
     for (size_t i = 0; e == TINE_OK && index && i < n; i++)
@@ -250,12 +249,12 @@ static tine_error call_target(const char *method, const tine_argument *target,
     const tine_callable *callable;
     if (target->type == TINE_ARG_STRING) {
         if (!target->s)
-            return tine_error_set(TINE_EINVAL, "the name of the function to call is NULL");
+            return tine_error_set(TINE_EINVAL, "the target is NULL, not a function's name");
         tine_error e = find_function(target->s, &callable);
         return e != TINE_OK ? e : tine_call_run(callable, NULL, arguments, host, out);
     }
     if (target->type != TINE_ARG_VALUE || !target->value || target->value->kind != TINE_MODULE_REF)
-        return tine_error_set(TINE_EINVAL, "what is called must be a function's name or a module");
+        return tine_error_set(TINE_EINVAL, "the target must be a function's name or a module");
     tine_context *c = tine_context_current();
     if (!c) return TINE_ESTATE;
     return tine_instance_call(c, target->value->object, method, arguments, host, out);

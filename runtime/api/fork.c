@@ -42,7 +42,7 @@ static tine_error target_of(const char *method, const tine_argument *a, fork_tar
             TINE_EINVAL,
             "tine_fork: the first argument, the function's name or the module, has no keyword");
     if (a->type == TINE_ARG_STRING) {
-        if (!a->s) return tine_error_set(TINE_EINVAL, "the name of the function to call is NULL");
+        if (!a->s) return tine_error_set(TINE_EINVAL, "the target is NULL, not a function's name");
         const tine_callable *c = tine_registry_function(a->s);
         out->flags = c ? (uint32_t)c->flags : 0;
         out->target = (tine_target){.name = a->s};
@@ -51,10 +51,10 @@ static tine_error target_of(const char *method, const tine_argument *a, fork_tar
     if (a->type == TINE_ARG_VALUE && !a->value) /* its maker failed: that error stands */
         return tine_last_error() != TINE_OK
                    ? tine_last_error()
-                   : tine_error_set(TINE_EINVAL, "the module to call is NULL");
+                   : tine_error_set(TINE_EINVAL, "the target is NULL, not a module");
     if (a->type != TINE_ARG_VALUE || a->value->kind != TINE_MODULE_REF)
         return tine_error_set(
-            TINE_EINVAL, "what is called must be a function's name or a module, not %s",
+            TINE_EINVAL, "the target must be a function's name or a module, not %s",
             a->type == TINE_ARG_VALUE ? tine_kind_name(a->value->kind) : "a number or a future");
     const tine_class_entry *class = tine_registry_class(a->value->bytes.data);
     out->module = a->value;

@@ -115,8 +115,7 @@ static bool parse_parameter(struct parser *q, const char **p) {
         ++*p;
         skip_space(p);
         if (!(made->fallback = parse_default(p)))
-            return q->wrong = "a default is none of a number, true, false, none and 'string'",
-                   false;
+            return q->wrong = "a default is not a number, true, false, none or 'string'", false;
         q->after_default = true;
     } else if (q->after_default && !q->after_star) {
         return q->wrong = "a parameter without a default follows one with", false;

@@ -18,8 +18,8 @@ tine_error tine_coordinator_over(void) {
 
 tine_error tine_coordinator_refused(tine_error e, const char *what) {
     if (e == TINE_EINVAL)
-        return tine_error_set(
-            e, "it needs a module or a put value that is gone, as after tine_shutdown");
+        return tine_error_set(e, "an argument references a put value or module that has been "
+                                 "freed; tine_shutdown frees all");
     return e == TINE_ESTATE ? tine_coordinator_over() : tine_error_set(e, "no memory for %s", what);
 }
 

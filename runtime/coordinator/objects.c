@@ -28,7 +28,8 @@ tine_error tine_coordinator_object_payload(tine_context *context, tine_object id
     tine_coordinator_unlock(c);
     if (!name) {
         tine_payload_unref(p);
-        return tine_error_set(TINE_EINVAL, "the module is gone: its last handle was released");
+        return tine_error_set(TINE_EINVAL,
+                              "the module has been freed: its last handle was released");
     }
     *payload = p;
     *class_name = name;

@@ -159,7 +159,7 @@ tine_error tine_trace_json(const char *path, const tine_trace_process *processes
     tine_trace_file f;
     tine_error e = tine_trace_gather(&g, processes, n);
     if (e) {
-        tine_error_set(e, "out of memory: the trace %s cannot be written", path);
+        tine_error_set(e, "no memory to write the trace %s", path);
         goto out;
     }
     bool good = tine_trace_file_open(&f, path);

@@ -109,7 +109,7 @@ tine_error tine_trace_record(bool on) {
         mapped = trace_store_map();
     }
     pthread_mutex_unlock(&lock);
-    if (!mapped) return tine_error_set(TINE_ENOMEM, "out of memory: a trace cannot be recorded");
+    if (!mapped) return tine_error_set(TINE_ENOMEM, "no memory to record a trace");
     atomic_store(&tine_trace_on, on);
     return TINE_OK;
 }
@@ -126,5 +126,5 @@ tine_error tine_trace_take(tine_payload **out) {
         store.lost = 0;
     }
     pthread_mutex_unlock(&lock);
-    return e ? tine_error_set(e, "out of memory: the recorded trace cannot be encoded") : TINE_OK;
+    return e ? tine_error_set(e, "no memory to encode the recorded trace") : TINE_OK;
 }

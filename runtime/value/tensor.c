@@ -43,7 +43,7 @@ tine_error tine_shape_count(tine_dtype t, int rank, const int64_t *shape, int64_
 static tine_error check_shape(tine_dtype t, int rank, const int64_t *shape, int64_t *elements,
                               size_t *bytes) {
     if (tine_shape_count(t, rank, shape, elements, bytes) == TINE_OK) return TINE_OK;
-    if (tine_dtype_size(t) == 0) return tine_error_set(TINE_EINVAL, "%d is no dtype", (int)t);
+    if (tine_dtype_size(t) == 0) return tine_error_set(TINE_EINVAL, "%d is not a dtype", (int)t);
     if (rank < 0 || rank > TINE_MAX_RANK)
         return tine_error_set(TINE_EINVAL, "a tensor's rank is 0 to %d, not %d", TINE_MAX_RANK,
                               rank);

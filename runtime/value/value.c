@@ -243,10 +243,10 @@ void tine_value_refuse(const tine_value *v, const char *wanted) {
     if (tine_current.refuse)
         tine_current.refuse(tine_current.task, v, wanted);
     else if (v)
-        tine_error_set(TINE_EINVAL, "this value is a %s, not a %s", tine_kind_name(v->kind),
+        tine_error_set(TINE_EINVAL, "this value is of kind %s, not %s", tine_kind_name(v->kind),
                        wanted);
     else if (tine_last_error() == TINE_OK)
-        tine_error_set(TINE_EINVAL, "this value is NULL, not a %s", wanted);
+        tine_error_set(TINE_EINVAL, "this value is NULL, not of kind %s", wanted);
 }
 
 static bool is_single_element(const tine_value *v) {

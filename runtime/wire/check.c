@@ -56,7 +56,7 @@ static bool check_map(check *c, size_t n, int depth) {
     if (good && n > 1) qsort(keys, n, sizeof *keys, compare_keys);
     for (size_t i = 1; i < n && good; i++)
         if (compare_keys(&keys[i - 1], &keys[i]) == 0)
-            good = tine_walk_refuse(&c->w, "the key '%.*s' is there twice",
+            good = tine_walk_refuse(&c->w, "the key '%.*s' occurs twice",
                                     (int)(keys[i].n < 64 ? keys[i].n : 64), keys[i].data);
     if (keys != few) free(keys);
     return good;
@@ -138,13 +138,13 @@ static bool check_call(check *c) {
     tine_token t;
     size_t n;
     if (!tine_walk_array(&c->w, "a call", 2, &n) ||
-        (n != 2 && !tine_walk_refuse(&c->w, "a call has two parts")))
+        (n != 2 && !tine_walk_refuse(&c->w, "a call does not have two parts")))
         return false;
     if (!tine_walk_array(&c->w, "a call's arguments", TINE_WIRE_MAX_VALUES, &n) ||
         !check_items(c, n, 0))
         return false;
     if (!tine_walk_next(&c->w, &t)) return false;
-    if (t.kind != TINE_TOKEN_MAP) return tine_walk_refuse(&c->w, "a call's keywords are no map");
+    if (t.kind != TINE_TOKEN_MAP) return tine_walk_refuse(&c->w, "a call's keywords are not a map");
     return check_map(c, t.n, 0);
 }
 

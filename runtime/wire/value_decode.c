@@ -18,7 +18,7 @@ static tine_value *decode_value(decoding *c, int depth);
 
 /* The walk was refused: its reason becomes the error. */
 static tine_value *decode_refused(decoding *c) {
-    tine_error_set(TINE_EPROTO, "a payload is damaged: %s", c->why);
+    tine_error_set(TINE_EPROTO, "a payload is invalid: %s", c->why);
     return NULL;
 }
 
@@ -41,8 +41,7 @@ static tine_value *decode_object(decoding *c, const tine_token *t) {
     if (!tine_walk_object(&c->w, t, &id)) return decode_refused(c);
     tine_value *v = c->decoder && c->decoder->value ? c->decoder->value(c->decoder->ctx, id) : NULL;
     if (!v)
-        tine_error_set(TINE_EINVAL, "the put value %llu is not here any more",
-                       (unsigned long long)id);
+        tine_error_set(TINE_EINVAL, "the put value %llu has been freed", (unsigned long long)id);
     return v;
 }
 
@@ -107,7 +106,7 @@ static tine_value *decode_container(decoding *c, const tine_token *t, int depth)
     char **keys = map ? malloc((t->n + 1) * sizeof *keys) : NULL;
     tine_error e;
     if (depth >= TINE_MAX_DEPTH)
-        e = tine_error_set(TINE_EPROTO, "a payload nests too deep");
+        e = tine_error_set(TINE_EPROTO, "a payload nests more than 64 deep");
     else if (!items || (map && !keys))
         e = tine_error_set(TINE_ENOMEM, "no memory to decode a value");
     else

@@ -151,7 +151,8 @@ bool tine_walk_next(tine_walk *w, tine_token *t) {
 }
 
 static bool walk_refuse_uint(tine_walk *w, const char *what, uint64_t most, const tine_token *t) {
-    if (t->kind != TINE_TOKEN_UINT) return tine_walk_refuse(w, "%s is no unsigned integer", what);
+    if (t->kind != TINE_TOKEN_UINT)
+        return tine_walk_refuse(w, "%s is not an unsigned integer", what);
     return tine_walk_refuse(w, "%s is %llu, the most is %llu", what, (unsigned long long)t->u,
                             (unsigned long long)most);
 }
@@ -168,7 +169,7 @@ bool tine_walk_int(tine_walk *w, const char *what, int64_t *out) {
     tine_token t;
     if (!tine_walk_next(w, &t)) return false;
     if (t.kind != TINE_TOKEN_NEGATIVE && (t.kind != TINE_TOKEN_UINT || t.u > INT64_MAX))
-        return tine_walk_refuse(w, "%s is no 64-bit integer", what);
+        return tine_walk_refuse(w, "%s is not a 64-bit integer", what);
     *out = t.i;
     return true;
 }
@@ -176,7 +177,7 @@ bool tine_walk_int(tine_walk *w, const char *what, int64_t *out) {
 bool tine_walk_wide_array(tine_walk *w, const char *what, size_t most, size_t *n) {
     tine_token t;
     if (!tine_walk_next(w, &t)) return false;
-    if (t.kind != TINE_TOKEN_ARRAY) return tine_walk_refuse(w, "%s is no array", what);
+    if (t.kind != TINE_TOKEN_ARRAY) return tine_walk_refuse(w, "%s is not an array", what);
     if (t.n > most)
         return tine_walk_refuse(w, "%s has %zu items, the most is %zu", what, t.n, most);
     *n = t.n;
@@ -199,7 +200,7 @@ bool tine_walk_text(tine_walk *w, const char *what, bool may_be_nil, const char 
         *n = 0;
         return true;
     }
-    if (t.kind != TINE_TOKEN_STR) return tine_walk_refuse(w, "%s is no string", what);
+    if (t.kind != TINE_TOKEN_STR) return tine_walk_refuse(w, "%s is not a string", what);
     if (!text_is_plain(t.data, t.n) &&
         (memchr(t.data, 0, t.n) || !tine_utf8_valid((const char *)t.data, t.n)))
         return tine_walk_refuse(w, "%s is not UTF-8 or holds a NUL", what);
@@ -255,7 +256,7 @@ bool tine_walk_tensor(tine_walk *w, const tine_token *ext, tine_wire_tensor *out
 static bool ext_object(tine_walk *in, size_t n, size_t wanted, tine_object *out) {
     if (n != wanted) return tine_walk_refuse(in, "a reference has %zu items, not %zu", n, wanted);
     return tine_walk_uint(in, "an object", UINT64_MAX, out) &&
-           (*out || tine_walk_refuse(in, "an object is 0"));
+           (*out || tine_walk_refuse(in, "an object's id is 0"));
 }
 
 bool tine_walk_object(tine_walk *w, const tine_token *ext, tine_object *out) {

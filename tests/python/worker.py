@@ -166,7 +166,7 @@ def encode(value):
 
     def default(v):
         if not isinstance(v, Tensor):
-            raise TypeError("%s is no value" % type(v).__name__)
+            raise TypeError("%s is not a value" % type(v).__name__)
         buffers.append(v.data.tobytes())
         return msgpack.ExtType(EXT_TENSOR, msgpack.packb([1, len(buffers) - 1, *v.shape]))
     return msgpack.packb(value, default=default, use_bin_type=True), buffers

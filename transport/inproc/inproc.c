@@ -129,8 +129,8 @@ static int inproc_new(inproc_transport **out, const char *url, const tine_transp
     size_t scheme = sizeof SCHEME - 1, n = strlen(url);
     if (strncmp(url, SCHEME, scheme) != 0 || n == scheme || n > scheme + NAME_MAX_BYTES) {
         snprintf(why, why_size,
-                 "\"%.80s\" is no inproc address: give a name of 1 to %d bytes, inproc://NAME", url,
-                 NAME_MAX_BYTES);
+                 "\"%.80s\" is not an inproc address: give a name of 1 to %d bytes, inproc://NAME",
+                 url, NAME_MAX_BYTES);
         return -EINVAL;
     }
     inproc_transport *t = calloc(1, sizeof *t);
@@ -288,7 +288,7 @@ static void inproc_count_in(inproc_transport *t, inproc_connection *c, const tin
 static void inproc_report_lost(inproc_transport *t, inproc_connection *c, tine_event *ev) {
     t->stats.peers_lost++;
     if (!c) {
-        snprintf(ev->reason, sizeof ev->reason, "nobody listens at %.90s", t->url);
+        snprintf(ev->reason, sizeof ev->reason, "no listener exists at %.90s", t->url);
         return;
     }
     ev->bad = c->bad[t->side];

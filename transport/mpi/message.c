@@ -38,18 +38,18 @@ bool tine_mpi_head_ok(const tine_mpi_head *h, size_t got, size_t max_frame, char
     size_t most = least + (size_t)h->n_buffers * TINE_MPI_SLOT;
     const char *what = NULL;
     if (h->header_size > TINE_FRAME_MAX_HEADER)
-        what = "header too long";
+        what = "a frame's header is past the limit";
     else if (h->n_buffers > TINE_FRAME_MAX_BUFFERS)
-        what = "too many buffers";
+        what = "a frame has too many buffers";
     else if (h->lane >= TINE_MPI_LANES)
-        what = "no such lane";
+        what = "a frame's lane is unknown";
     else if (h->body < least || h->body > most || h->header_size > max_frame)
-        what = "impossible body size";
+        what = "a body's size does not match its frame";
     else if (h->inlined ? got != sizeof *h + h->body : got != sizeof *h)
-        what = "body does not fit its message";
+        what = "a body does not fit its message";
     else if (h->chunk == 0 || h->chunk > INT32_MAX)
-        what = "impossible chunk";
-    if (what) snprintf(why, why_size, "broken framing: %s", what);
+        what = "a chunk's size is out of range";
+    if (what) snprintf(why, why_size, "%s", what);
     return !what;
 }
 
@@ -60,20 +60,20 @@ static const char *sizes_wrong(const tine_mpi_head *h, const uint8_t *sizes, siz
     for (uint32_t i = 0; i < h->n_buffers; i++) {
         uint64_t size;
         memcpy(&size, sizes + i * sizeof size, sizeof size);
-        if (size > left) return "frame past the limit";
+        if (size > left) return "a frame is past max_frame";
         left -= size;
         if (!is_packed(size)) continue;
-        if (size > in_body) return "buffers past the body";
+        if (size > in_body) return "buffers run past the end of a body";
         in_body -= size;
     }
-    return in_body ? "bytes left over in the body" : NULL;
+    return in_body ? "a body has bytes that belong to no buffer" : NULL;
 }
 
 tine_frame *tine_mpi_body_read(const tine_mpi_head *h, const uint8_t *body, size_t max_frame,
                                char *why, size_t why_size) {
     const char *wrong = sizes_wrong(h, body, max_frame);
     if (wrong) {
-        snprintf(why, why_size, "broken framing: %s", wrong);
+        snprintf(why, why_size, "%s", wrong);
         return NULL;
     }
     tine_frame *f = tine_frame_new(h->header_size, h->n_buffers);
@@ -92,7 +92,7 @@ tine_frame *tine_mpi_body_read(const tine_mpi_head *h, const uint8_t *body, size
     return f;
 no_memory:
     tine_frame_free(f);
-    snprintf(why, why_size, "there is no memory for a frame it announced");
+    snprintf(why, why_size, "no memory for a frame that it announced");
     return NULL;
 }
 

@@ -76,7 +76,7 @@ static void peer_up(tine_mpi *t, tine_mpi_peer *p) {
 /* Rank 0's answer to HELLO. */
 static const char *peer_answered(tine_mpi *t, tine_mpi_peer *p, const uint8_t *extra, size_t size) {
     if (p->state != TINE_MPI_SILENT || size != sizeof p->identity)
-        return "broken framing: a HELLO of the wrong size, or a second one";
+        return "its hello has the wrong size, or is a second one";
     memcpy(&p->identity, extra, sizeof p->identity);
     t->n_met = 1;
     peer_up(t, p);
@@ -146,20 +146,20 @@ static void read_control(tine_mpi *t, tine_mpi_peer *p, tine_frame **message, si
     if (p->state == TINE_MPI_GONE || p->leaving) return;
     if (size >= sizeof h) memcpy(&h, msg, sizeof h);
     if (size < sizeof h || h.version != TINE_MPI_VERSION) {
-        tine_mpi_lose(t, p, true, "broken framing: not a message of this version");
+        tine_mpi_lose(t, p, true, "it sent a message of another framing version");
         return;
     }
     if (h.opening != (t->listener ? p->identity.opening : t->opening))
         return; /* of an earlier connection */
     if (h.taken - p->taken > p->sent - p->taken)
-        wrong = "broken framing: it took more messages than were sent";
+        wrong = "it acknowledges more than was sent";
     else
         p->taken = h.taken;
     if (!wrong) switch (h.kind) {
         case TINE_MPI_HELLO: wrong = peer_answered(t, p, msg + sizeof h, size - sizeof h); break;
         case TINE_MPI_FRAME:
             if (p->state != TINE_MPI_UP)
-                wrong = "broken framing: a frame before HELLO";
+                wrong = "it sent a frame before its hello";
             else if (!tine_mpi_receive_frame(t, p, message, size, text, sizeof text))
                 wrong = text;
             break;
@@ -169,7 +169,7 @@ static void read_control(tine_mpi *t, tine_mpi_peer *p, tine_frame **message, si
             p->clean = h.inlined;
             break;
         case TINE_MPI_OVERSUBSCRIBED: t->oversubscribed = h.inlined; break;
-        default: wrong = "broken framing: a message of an unknown kind";
+        default: wrong = "it sent a message of an unknown kind";
         }
     if (wrong) tine_mpi_lose(t, p, true, wrong);
     if (p->leaving) tine_mpi_mark_busy(t, p);

@@ -154,8 +154,7 @@ static int lane_arrived(tine_mpi_peer *p, tine_mpi_lane *lane, char *why, size_t
         moved = 1;
         if (p->doorbell) tine_mpi_doorbell_ring(p->doorbell);
         if (got == piece->bytes) continue;
-        snprintf(why, why_size, "broken framing: a piece of %d bytes where %d were announced", got,
-                 piece->bytes);
+        snprintf(why, why_size, "a chunk has %d bytes, %d were announced", got, piece->bytes);
         return -1;
     }
     return moved;

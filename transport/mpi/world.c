@@ -65,7 +65,7 @@ static int world_adopt(char *why, size_t why_size) {
     if (provided == MPI_THREAD_MULTIPLE) return 0;
     return world_refuse(
         why, why_size,
-        "MPI was initialised below MPI_THREAD_MULTIPLE, but Tine calls it beside you: use "
+        "MPI was initialised below MPI_THREAD_MULTIPLE, but both the program and Tine call it: use "
         "MPI_Init_thread(.., "
         "MPI_THREAD_MULTIPLE, ..), or start with OMPI_MPI_THREAD_LEVEL=3 in the environment");
 }

@@ -48,7 +48,7 @@ void tine_framing_open_size(uint8_t *out, uint32_t index, uint64_t size) {
 
 const char *tine_framing_read_hello(const uint8_t *p, size_t n, uint32_t *chunk, uint32_t *window) {
     if (n < 6 || p[0] != FRAMING_HELLO || memcmp(p + 1, magic, sizeof magic))
-        return "its first message is no hello";
+        return "its first message is not a hello";
     if (p[5] != FRAMING_VERSION) return "it speaks another framing version";
     if (n < FRAMING_HELLO_BYTES) return "its hello is cut short";
     uint64_t c = get_number(p + 6, 4), w = get_number(p + 10, 4);

@@ -36,7 +36,7 @@ static int refuse_message(tine_zmq *t, tine_zmq_peer *p, bool more, const char *
 
 static int lose_for_memory(tine_zmq *t, tine_zmq_peer *p, bool more) {
     skip_rest(t, more);
-    tine_zmq_peer_lose(t, p, false, "there is no memory for a frame it sent");
+    tine_zmq_peer_lose(t, p, false, "no memory for a frame that it sent");
     return TINE_ZMQ_RECEIVED_OTHER;
 }
 
@@ -245,7 +245,7 @@ static int read_ack(tine_zmq *t, tine_zmq_peer *p, zmq_msg_t *first) {
 
 static int read_message(tine_zmq *t, tine_zmq_peer *p, zmq_msg_t *first, tine_event *ev) {
     bool more = zmq_msg_more(first);
-    if (zmq_msg_size(first) == 0) return refuse_message(t, p, more, "an empty message");
+    if (zmq_msg_size(first) == 0) return refuse_message(t, p, more, "it sent an empty message");
     switch (*(const uint8_t *)zmq_msg_data(first)) {
     case FRAMING_FRAME: return read_frame(t, p, first, ev);
     case FRAMING_CHUNK: return read_chunk(t, p, first, ev);
@@ -253,8 +253,8 @@ static int read_message(tine_zmq *t, tine_zmq_peer *p, zmq_msg_t *first, tine_ev
     case FRAMING_BYE: return read_bye(t, p, first);
     case FRAMING_ACK: return read_ack(t, p, first);
     case FRAMING_NOOP: skip_rest(t, more); return TINE_ZMQ_RECEIVED_OTHER;
-    case FRAMING_HELLO: return refuse_message(t, p, more, "a second hello");
-    default: return refuse_message(t, p, more, "a message of an unknown kind");
+    case FRAMING_HELLO: return refuse_message(t, p, more, "it sent a second hello");
+    default: return refuse_message(t, p, more, "it sent a message of an unknown kind");
     }
 }
 
@@ -267,7 +267,7 @@ static int read_first(tine_zmq *t, uint64_t routing, zmq_msg_t *first, tine_even
     bool more = zmq_msg_more(first);
     bool bye = size && bytes[0] == FRAMING_BYE && !t->listener;
     const char *wrong = bye ? NULL : tine_framing_read_hello(bytes, size, &chunk, &window);
-    if (!wrong && routing >> 32) wrong = "it set a routing id of its own";
+    if (!wrong && routing >> 32) wrong = "it set its own routing id";
     int fd = zmq_msg_get(first, ZMQ_SRCFD);
     tine_zmq_peer *p = tine_zmq_peer_add(t, routing, fd, chunk, window);
     if (!p) {

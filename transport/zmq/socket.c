@@ -187,8 +187,9 @@ static bool connection_closed(tine_zmq *t, int fd, tine_event *ev) {
     }
     return report_unknown(
         t,
-        failed ? t->last_error
-               : "its connection ended, or it sent a part too large, before its first message",
+        failed
+            ? t->last_error
+            : "its connection ended before its first message, or it sent a part that was too large",
         ev);
 }
 
@@ -217,7 +218,7 @@ static void connector_event(tine_zmq *t, int event) {
         tine_zmq_peer *p = tine_zmq_peer_by_id(t, 1);
         if (p) tine_zmq_peer_disconnected(t, p);
     } else if (event == ZMQ_EVENT_CLOSED) {
-        attempt_failed(t, "nobody listens there");
+        attempt_failed(t, "no process listens there");
     } else if (event == ZMQ_EVENT_DISCONNECTED) {
         t->hung_up = true; /* a hello and more may still be readable */
     } else {

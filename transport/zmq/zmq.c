@@ -34,7 +34,7 @@ static const char *zmq_transport_version(void) {
 static int check_url(const char *url, char *why, size_t why_size) {
     bool ipc = !strncmp(url, "ipc://", 6), tcp = !strncmp(url, "tcp://", 6);
     if ((!ipc && !tcp) || !url[6] || strlen(url) >= TINE_ZMQ_URL_MAX) {
-        snprintf(why, why_size, "\"%.80s\" is no address: write ipc://PATH or tcp://HOST:PORT",
+        snprintf(why, why_size, "\"%.80s\" is not an address: write ipc://PATH or tcp://HOST:PORT",
                  url);
         return -EINVAL;
     }
@@ -95,7 +95,7 @@ static int bind_failed(tine_zmq *t, char *why, size_t why_size) {
     int e = errno;
     const char *remedy = e == EADDRINUSE      ? "choose another, or end the program that uses it"
                          : e == EACCES        ? "choose a directory where this user may write"
-                         : e == EEXIST        ? "it is no socket; choose a path where no file is"
+                         : e == EEXIST        ? "it is not a socket; choose a path where no file is"
                          : e == ENODEV        ? "name an address or interface of this host"
                          : e == EADDRNOTAVAIL ? "name an address of this host"
                          : e == ENOENT        ? "make its directory first"

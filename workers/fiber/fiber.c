@@ -171,7 +171,7 @@ tine_error tine_fiber_pool_new(tine_fiber_pool **out, size_t stack_size, size_t 
     if (stack_size == 0) stack_size = DEFAULT_STACK;
     if (stack_size < TINE_FIBER_STACK_MIN) stack_size = TINE_FIBER_STACK_MIN;
     if (stack_size > (size_t)1 << 40)
-        return tine_error_set(TINE_EINVAL, "a task's stack must have at most 1 TiB, not %zu bytes",
+        return tine_error_set(TINE_EINVAL, "the stack of a task has at most 1 TiB, not %zu bytes",
                               stack_size);
     tine_fiber_pool *p = calloc(1, sizeof *p);
     if (!p) goto no_memory;
@@ -220,11 +220,12 @@ tine_fiber *tine_fiber_new(tine_fiber_pool *p, void (*entry)(void *arg), void *a
                            const char *name) {
     char *map = p->live < p->max_live ? stack_map(p) : NULL;
     if (!map) {
-        tine_error_set(TINE_ENOMEM,
-                       "no room for the stack of another task: %zu tasks are live, with stacks of "
-                       "%zu KiB; set TINE_STACK_SIZE to smaller stacks, or raise vm.max_map_count "
-                       "(a task takes 2 mappings)",
-                       p->live, p->stack_size >> 10);
+        tine_error_set(
+            TINE_ENOMEM,
+            "no memory for the stack of another task: %zu tasks are live, with stacks of "
+            "%zu KiB; set TINE_STACK_SIZE to smaller stacks, or raise vm.max_map_count "
+            "(a task takes 2 mappings)",
+            p->live, p->stack_size >> 10);
         return NULL;
     }
     char *low = map + TINE_FIBER_GUARD, *top = low + p->stack_size;

@@ -162,7 +162,7 @@ static void *lstm_init(tine_task *task) {
     if (!lstm_read_config(task, &config)) return NULL;
     size_t n = tine_lstm_weight_count(&config);
     const float **weights = calloc(n, sizeof *weights);
-    if (!weights) return tine_fail(task, "lstm(): out of memory");
+    if (!weights) return tine_fail(task, "lstm(): no memory for the weights");
     if (lstm_read_weights(task, &config, weights, n)) {
         int64_t t = tine_trace_begin();
         enum tine_kernel_error e = tine_lstm_create(&config, weights, &packed);
@@ -312,7 +312,7 @@ static tine_value *lstm_forward(tine_task *task) {
     tine_value *c = result_tensor(l, &s, s.cells, (int64_t)l->config.hidden_size, true, &c_n);
     struct tine_lstm_workspace *w = out && h && c ? workspace_take(l) : NULL;
     if (!out || !h || !c) return NULL;
-    if (!w) return tine_fail(task, "lstm.forward(): out of memory");
+    if (!w) return tine_fail(task, "lstm.forward(): no memory for the computation");
     int64_t t = tine_trace_begin();
     enum tine_kernel_error e = tine_lstm_forward(l->packed, w, (size_t)s.steps, (size_t)s.batch,
                                                  input, h0, c0, output, h_n, c_n);

@@ -153,10 +153,10 @@ Test(safetensors, refuses_what_is_not_json, .timeout = 10) {
 
 /* The reference implementation keeps the last of them and warns nobody. */
 Test(safetensors, refuses_what_is_there_twice, .timeout = 10) {
-    refused("{\"a\":" T("[0]", 0, 0) ",\"a\":" T("[0]", 0, 0) "}", 0, "\"a\" is there twice");
-    refused("{\"a\":" T("[1]", 0, 4) ",\"\\u0061\":" T("[1]", 4, 8) "}", 8, "\"a\" is there twice");
-    refused("{\"__metadata__\":{\"k\":\"1\",\"l\":\"\",\"k\":\"1\"}}", 0, "\"k\" is there twice");
-    refused("{\"__metadata__\":{},\"__metadata__\":null}", 0, "__metadata__ is there twice");
+    refused("{\"a\":" T("[0]", 0, 0) ",\"a\":" T("[0]", 0, 0) "}", 0, "\"a\" occurs twice");
+    refused("{\"a\":" T("[1]", 0, 4) ",\"\\u0061\":" T("[1]", 4, 8) "}", 8, "\"a\" occurs twice");
+    refused("{\"__metadata__\":{\"k\":\"1\",\"l\":\"\",\"k\":\"1\"}}", 0, "\"k\" occurs twice");
+    refused("{\"__metadata__\":{},\"__metadata__\":null}", 0, "__metadata__ occurs twice");
     refused("{\"a\":{\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4,
             "\"dtype\" twice");
     refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"\\u0073hape\":[1],\"data_offsets\":[0,4]}}",

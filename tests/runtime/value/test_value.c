@@ -29,7 +29,7 @@ test(a_wrong_kind_gives_zero_and_says_so) {
     tine_value *i = tine_int(3);
     cr_assert_null(tine_as_string(i));
     cr_assert_eq(tine_last_error(), TINE_EINVAL);
-    cr_assert_str_eq(tine_error_message(), "this value is a int, not a string");
+    cr_assert_str_eq(tine_error_message(), "this value is of kind int, not string");
     cr_assert_eq(tine_as_float(tine_none()), 0.0);
     cr_assert_eq(tine_as_int(NULL), 0);
     cr_assert_null(tine_at(i, 0));

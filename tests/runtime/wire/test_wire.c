@@ -413,13 +413,13 @@ test(version_1_is_refused_with_one_sentence) {
 
 test(hostile_headers_are_refused_with_a_reason) {
     REFUSE("", "the bytes end where a value is due");
-    REFUSE("GET / HTTP/1.1\r\n\r\n", "the header is no array");
+    REFUSE("GET / HTTP/1.1\r\n\r\n", "the header is not an array");
     REFUSE("\xdd\xff\x00\x00\x00", "items are announced");
     REFUSE("\xdf\xff\xff\xff\xff", "items are announced");
     REFUSE("\x92\x63\x00", "message type 99 is unknown");
     REFUSE("\x92\x00\x00", "message type 0 is unknown");
     REFUSE("\x92\x0e\xcf\xff\xff", "the bytes end inside a value");
-    REFUSE("\x92\x0e\xd3\xff\xff\xff\xff\xff\xff\xff\xff", "a seq is no unsigned integer");
+    REFUSE("\x92\x0e\xd3\xff\xff\xff\xff\xff\xff\xff\xff", "a seq is not an unsigned integer");
     REFUSE("\x93\x0e\x01\x01", "has 2 entries, not 3");
     REFUSE("\x92\x0e\x01\x01", "1 bytes follow the end of the header");
     REFUSE("\x92\x09\xa2\xff\xff", "not UTF-8");
@@ -435,7 +435,7 @@ test(hostile_headers_are_refused_with_a_reason) {
     REFUSE("\x92\x07\x02", "the buffer of a body is missing");
     REFUSE("\x92\x07\x02\xc0", "1 bytes follow the end of the header");
     REFUSE("\x92\x07\x03\xc0", "the place of a body is 3, the most is 2");
-    REFUSE("\x92\x07\xc0\xc0", "the place of a body is no unsigned integer");
+    REFUSE("\x92\x07\xc0\xc0", "the place of a body is not an unsigned integer");
     REFUSE("\x95\x0b\x01\x01\xa1x\x00\xc0", "1 bytes follow the end of the header");
 }
 
@@ -459,15 +459,15 @@ test(hostile_bodies_are_refused_with_a_reason) {
     REFUSE_BODY("\x01\x01", NULL, "follow the end of a body");
     REFUSE_BODY("\xcf\xff\xff\xff\xff\xff\xff\xff\xff", NULL, "past 2^63 - 1");
     REFUSE_BODY("\xa1\xff", NULL, "a string is not UTF-8");
-    REFUSE_BODY("\x81\x01\x01", NULL, "a key is no string");
-    REFUSE_BODY("\x82\xa1k\x01\xa1k\x01", NULL, "the key 'k' is there twice");
+    REFUSE_BODY("\x81\x01\x01", NULL, "a key is not a string");
+    REFUSE_BODY("\x82\xa1k\x01\xa1k\x01", NULL, "the key 'k' occurs twice");
     REFUSE_BODY("\xd4\x09\x00", NULL, "ext type 9 is unknown");
     REFUSE_BODY("\xc7\x04\x01\x93\x01\x00\x03", NULL, "buffer 0 is mentioned, there are 0");
     REFUSE_BODY("\xc7\x04\x01\x93\x01\x01\x03", b, "buffer 1 is mentioned, there are 1");
     REFUSE_BODY("\xc7\x04\x01\x93\x01\x00\x04", b, "a tensor of 16 bytes lies in a buffer of 12");
     REFUSE_BODY("\xc7\x04\x01\x93\x09\x00\x03", b, "a dtype is 9");
     REFUSE_BODY("\xc7\x04\x01\x93\x00\x00\x03", b, "unknown dtype");
-    REFUSE_BODY("\xc7\x04\x01\x93\x01\x00\xff", b, "no unsigned integer");
+    REFUSE_BODY("\xc7\x04\x01\x93\x01\x00\xff", b, "not an unsigned integer");
     REFUSE_BODY("\xc7\x15\x01\x94\x01\x00\xcf\x40\x00\x00\x00\x00\x00\x00\x00\xcf\x40\x00\x00\x00"
                 "\x00\x00\x00\x00",
                 b, "too many elements");
@@ -475,7 +475,7 @@ test(hostile_bodies_are_refused_with_a_reason) {
                 "an ext has 11 items, the most is 10");
     REFUSE_BODY("\xc7\x05\x01\x93\x01\x00\x03\x00", b, "follow the end of an ext");
     REFUSE_BODY("\xc0", b, "buffer 0 is never mentioned");
-    REFUSE_BODY("\xc7\x02\x02\x91\x00", NULL, "an object is 0");
+    REFUSE_BODY("\xc7\x02\x02\x91\x00", NULL, "an object's id is 0");
     REFUSE_BODY("\xc7\x02\x02\x91\x05", NULL, "the odd id of a module");
     REFUSE_BODY("\xc7\x04\x03\x92\x04\xa1x", NULL, "the even id of a value");
     char deep[66];

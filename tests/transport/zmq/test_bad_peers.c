@@ -253,15 +253,15 @@ static void more_than_a_chunk(void *d) {
 }
 
 static const attack attacks[] = {
-    {"garbage", garbage, false, "no hello"},
-    {"nothing", nothing, false, "no hello"},
+    {"garbage", garbage, false, "not a hello"},
+    {"nothing", nothing, false, "not a hello"},
     {"short hello", short_hello, false, "cut short"},
     {"other version", other_version, false, "version"},
     {"chunk size", no_chunk, false, "chunk size"},
     {"window", no_window, false, "window"},
     {"acknowledges what was not sent", ack_too_much, true, "acknowledges more"},
     {"acknowledgement cut", ack_cut, true, "malformed"},
-    {"frame first", frame_first, false, "no hello"},
+    {"frame first", frame_first, false, "not a hello"},
     {"second hello", second_hello, true, "second hello"},
     {"unknown kind", unknown_kind, true, "unknown kind"},
     {"empty", empty, true, "empty message"},

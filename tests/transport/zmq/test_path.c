@@ -61,7 +61,7 @@ Test(zmq_path, what_is_no_socket_is_refused_and_stays) {
     const char *const names[] = {"notes.txt", "link", "dangling", "directory"};
     for (size_t i = 0; i < 4; i++) {
         cr_expect_eq(path_listen(names[i], &t, why), -EIO, "%s", names[i]);
-        cr_expect_not_null(strstr(why, "it is no socket"), "%s", why);
+        cr_expect_not_null(strstr(why, "it is not a socket"), "%s", why);
     }
     cr_expect_eq(pread(fd, text, 15, 0), 5);
     struct stat st;
