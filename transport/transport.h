@@ -83,6 +83,10 @@ typedef struct tine_transport_config {
     int64_t connect_ns;
     /* How often a peer is asked for a sign of life, where it can die unseen; default 1 s. */
     int64_t heartbeat_ns;
+    /* Whether messages carry checksums: positive, always; negative, only where the other side asks
+     * for them; default: where bytes may leave the machine and nothing beneath protects them
+     * (tcp). */
+    int checksums;
     /* How long `stop` may flush; default 1 s. */
     int64_t linger_ns;
 } tine_transport_config;

@@ -1,6 +1,6 @@
 /* The transports beside bare libzmq, in one run and between two threads of one process: round trip
  * of a small frame, rate of small frames with many under way, GB/s of a 10 MB buffer there and
- * back. Judge by the ratio of neighbours: the machine's load moves both.
+ * back; tcp without and with checksums. Judge by the ratio of neighbours: the machine's load moves both.
  *   bench_transport [seconds for each figure, 1] */
 #include <errno.h>
 #include <pthread.h>
@@ -211,13 +211,14 @@ static void bare(const char *url) {
     zmq_ctx_term(b);
 }
 
-static void ours(const char *url) {
+static void ours(const char *url, int checksums) {
     char why[200], name[32];
     pthread_t th;
     side s = {.ops = tine_transport_for(url, why, sizeof why)}, e = s;
     e.peer = 1;
-    if (s.ops->listen(&s.t, url, NULL, why, sizeof why) ||
-        s.ops->connect(&e.t, s.ops->url(s.t), NULL, why, sizeof why)) {
+    tine_transport_config config = {.checksums = checksums};
+    if (s.ops->listen(&s.t, url, &config, why, sizeof why) ||
+        s.ops->connect(&e.t, s.ops->url(s.t), &config, why, sizeof why)) {
         fprintf(stderr, "%s\n", why);
         exit(1);
     }
@@ -228,7 +229,8 @@ static void ours(const char *url) {
         if (ev.kind == TINE_EVENT_UP) s.peer = ev.peer;
         if (ev.kind == TINE_EVENT_NONE) s.ops->wait(s.t, -1);
     }
-    snprintf(name, sizeof name, "tine %.*s", (int)strcspn(url, ":"), url);
+    snprintf(name, sizeof name, "tine %.*s%s", (int)strcspn(url, ":"), url,
+             checksums > 0 ? "+crc" : "");
     measure(name, &s, ours_send, ours_recv);
     s.ops->drop(s.t, s.peer, false, "done");
     s.ops->close(s.t);
@@ -243,13 +245,14 @@ int main(int argc, char **argv) {
     if (!mkdtemp(dir)) return 1;
     printf("%-14s %12s %14s %9s %14s %14s %10s\n", "", "round trip", "small frames", "CPU each",
            "10 MB, one", "10 MB, four", "CPU each");
-    ours("inproc://bench");
+    ours("inproc://bench", -1);
     snprintf(ipc, sizeof ipc, "ipc://%s/s", dir);
     for (int i = 0; i < 2; i++) {
         bare(ipc);
-        ours(ipc);
+        ours(ipc, -1);
         bare("tcp://127.0.0.1:*");
-        ours("tcp://127.0.0.1:0");
+        ours("tcp://127.0.0.1:0", -1);
+        ours("tcp://127.0.0.1:0", 1);
     }
     unlink(ipc + 6);
     rmdir(dir);

@@ -29,6 +29,33 @@ BODY_NONE, BODY_INLINE, BODY_BESIDE = 0, 1, 2  # the last field of a header that
 
 # ---- framing ----
 
+def table():
+    for byte in range(256):
+        for _ in range(8):
+            byte = byte >> 1 ^ (0x82f63b78 if byte & 1 else 0)
+        yield byte
+
+
+TABLE = list(table())
+
+
+def crc32c(parts):
+    """Of each part's size, 8 bytes, and its bytes. Packages on PyPI do it faster."""
+    crc = 0xffffffff
+    for part in parts:
+        for byte in struct.pack(">Q", len(part)) + part:
+            crc = TABLE[(crc ^ byte) & 255] ^ crc >> 8
+    return crc ^ 0xffffffff
+
+
+def hello(chunk, window, flags):
+    fields = b"\x01TINE" + struct.pack(">BIIB", 2, chunk, window, flags)
+    crc = 0xffffffff
+    for byte in fields:
+        crc = TABLE[(crc ^ byte) & 255] ^ crc >> 8
+    return fields + struct.pack(">I", crc ^ 0xffffffff)
+
+
 class Connection:
     """Frames over one DEALER socket: whole, or in pieces where they are larger than the peer takes."""
 
@@ -40,7 +67,8 @@ class Connection:
         self.socket.setsockopt(zmq.LINGER, 1000)
         self.monitor = self.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
         self.socket.connect(endpoint)
-        self.socket.send(b"\x01TINE" + struct.pack(">BII", 1, CHUNK, WINDOW))
+        self.checked = False  # until the coordinator asks for checksums
+        self.socket.send(hello(CHUNK, WINDOW, 0))
         self.ended = False
         self.frames = []  # that came while a send waited for room
         self.read = self.told = self.sent = self.acked = 0  # costs
@@ -64,13 +92,18 @@ class Connection:
                 return
         parts = self.socket.recv_multipart()
         kind, rest = parts[0][0], parts[0][1:]
+        if self.checked and kind != 1:
+            expected, rest = struct.unpack(">I", rest[:4])[0], rest[4:]
+            if expected != crc32c([bytes([kind]) + rest, *parts[1:]]):
+                raise SystemExit("a message was damaged on its way")
         if kind in (2, 4):
             self.read += sum(map(len, parts[1:])) + COST + (len(rest) if kind == 2 else 0)
             if self.read - self.told > WINDOW // 8:
-                self.socket.send(b"\x06" + struct.pack(">Q", self.read))
+                self.message(b"\x06" + struct.pack(">Q", self.read))
                 self.told = self.read
         if kind == 1:
-            _version, self.peer_chunk, self.peer_window = struct.unpack(">BII", rest[4:13])
+            _version, self.peer_chunk, self.peer_window, flags = struct.unpack(">BIIB", rest[4:14])
+            self.checked = bool(flags & 1)
         elif kind == 2:
             self.frames.append((rest, parts[1:]))
         elif kind == 3:
@@ -95,11 +128,16 @@ class Connection:
             at += size
         self.frames.append((parts[0], parts[1:]))
 
+    def message(self, first, *others):
+        if self.checked:
+            first = first[:1] + struct.pack(">I", crc32c([first, *others])) + first[1:]
+        self.socket.send_multipart([first, *others])
+
     def put(self, message, cost):
         while self.sent > self.acked and self.sent - self.acked + cost > self.peer_window and not self.ended:
             self.take()
         self.sent += cost
-        self.socket.send_multipart(message)
+        self.message(*message)
 
     def send(self, header, buffers=()):
         parts = [header, *buffers]
@@ -107,7 +145,7 @@ class Connection:
         if total <= self.peer_chunk:
             self.put([b"\x02" + header, *buffers], total + COST)
             return
-        self.socket.send(b"\x03" + struct.pack(">I", len(buffers)) + struct.pack(">%dQ" % len(parts), *map(len, parts)))
+        self.message(b"\x03" + struct.pack(">I", len(buffers)) + struct.pack(">%dQ" % len(parts), *map(len, parts)))
         offset = 0
         for part in parts:
             for at in range(0, len(part), self.peer_chunk):
@@ -117,7 +155,7 @@ class Connection:
 
     def close(self):
         """Sends BYE last, and waits for the other side's BYE if that has not come."""
-        self.socket.send(b"\x05")
+        self.message(b"\x05")
         while not self.ended:
             self.take()
         self.socket.disable_monitor()

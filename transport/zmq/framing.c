@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "transport/base/crc32c.h"
 #include "transport/base/frame.h"
 
 static const uint8_t magic[4] = {'T', 'I', 'N', 'E'};
@@ -17,64 +18,75 @@ static uint64_t get_number(const uint8_t *p, int bytes) {
     return v;
 }
 
-void tine_framing_hello(uint8_t out[FRAMING_HELLO_BYTES], uint32_t chunk, uint32_t window) {
+void tine_framing_hello(uint8_t out[FRAMING_HELLO_BYTES], const tine_framing_peer *p) {
     out[0] = FRAMING_HELLO;
     memcpy(out + 1, magic, sizeof magic);
     out[5] = FRAMING_VERSION;
-    put_number(out + 6, chunk, 4);
-    put_number(out + 10, window, 4);
+    put_number(out + 6, p->chunk, 4);
+    put_number(out + 10, p->window, 4);
+    out[14] = p->flags;
+    put_number(out + 15, tine_crc32c(0, out, 15), 4);
 }
 
-void tine_framing_ack(uint8_t out[FRAMING_ACK_BYTES], uint64_t read) {
-    out[0] = FRAMING_ACK;
-    put_number(out + 1, read, 8);
+size_t tine_framing_head(uint8_t out[FRAMING_CHECKED_HEAD], uint8_t kind, bool checked,
+                         uint32_t crc) {
+    out[0] = kind;
+    if (!checked) return FRAMING_PLAIN_HEAD;
+    put_number(out + 1, crc, 4);
+    return FRAMING_CHECKED_HEAD;
 }
+
+uint32_t tine_framing_head_crc(const uint8_t *p) { return (uint32_t)get_number(p + 1, 4); }
+
+uint32_t tine_framing_crc_size(uint32_t crc, uint64_t size) {
+    uint8_t bytes[8];
+    put_number(bytes, size, 8);
+    return tine_crc32c(crc, bytes, sizeof bytes);
+}
+
+void tine_framing_ack(uint8_t out[FRAMING_ACK_BYTES], uint64_t read) { put_number(out, read, 8); }
 
 void tine_framing_chunk(uint8_t out[FRAMING_CHUNK_BYTES], uint64_t offset) {
-    out[0] = FRAMING_CHUNK;
-    put_number(out + 1, offset, 8);
+    put_number(out, offset, 8);
 }
 
-size_t tine_framing_open_bytes(uint32_t n_buffers) { return 5 + 8 * ((size_t)n_buffers + 1); }
+size_t tine_framing_open_bytes(uint32_t n_buffers) { return 4 + 8 * ((size_t)n_buffers + 1); }
 
-void tine_framing_open(uint8_t *out, uint32_t n_buffers) {
-    out[0] = FRAMING_OPEN;
-    put_number(out + 1, n_buffers, 4);
-}
+void tine_framing_open(uint8_t *out, uint32_t n_buffers) { put_number(out, n_buffers, 4); }
 
 void tine_framing_open_size(uint8_t *out, uint32_t index, uint64_t size) {
-    put_number(out + 5 + 8 * (size_t)index, size, 8);
+    put_number(out + 4 + 8 * (size_t)index, size, 8);
 }
 
-const char *tine_framing_read_hello(const uint8_t *p, size_t n, uint32_t *chunk, uint32_t *window) {
+const char *tine_framing_read_hello(const uint8_t *p, size_t n, tine_framing_peer *out) {
     if (n < 6 || p[0] != FRAMING_HELLO || memcmp(p + 1, magic, sizeof magic))
         return "its first message is not a hello";
-    if (p[5] != FRAMING_VERSION) return "it speaks another framing version";
+    if (p[5] != FRAMING_VERSION) return "it speaks another version of the framing, here it is 2";
     if (n < FRAMING_HELLO_BYTES) return "its hello is cut short";
+    if (get_number(p + 15, 4) != tine_crc32c(0, p, 15)) return FRAMING_DAMAGED;
     uint64_t c = get_number(p + 6, 4), w = get_number(p + 10, 4);
     if (c < FRAMING_MIN_CHUNK || c > FRAMING_MAX_CHUNK)
         return "its hello names a chunk size out of range";
     if (w < 4 * (c + FRAMING_COST)) return "its hello names a window of less than four chunks";
-    *chunk = (uint32_t)c;
-    *window = (uint32_t)w;
+    *out = (tine_framing_peer){(uint32_t)c, (uint32_t)w, p[14]};
     return NULL;
 }
 
 const char *tine_framing_read_ack(const uint8_t *p, size_t n, uint64_t *read) {
     if (n != FRAMING_ACK_BYTES) return "an acknowledgement is malformed";
-    *read = get_number(p + 1, 8);
+    *read = get_number(p, 8);
     return NULL;
 }
 
 const char *tine_framing_read_chunk(const uint8_t *p, size_t n, uint64_t *offset) {
     if (n != FRAMING_CHUNK_BYTES) return "a chunk message is malformed";
-    *offset = get_number(p + 1, 8);
+    *offset = get_number(p, 8);
     return NULL;
 }
 
 const char *tine_framing_read_open_length(const uint8_t *p, size_t n, size_t *bytes) {
-    if (n < 5) return "an open message is cut short";
-    uint64_t count = get_number(p + 1, 4);
+    if (n < 4) return "an open message is cut short";
+    uint64_t count = get_number(p, 4);
     if (count > TINE_FRAME_MAX_BUFFERS) return "an open message claims too many buffers";
     *bytes = tine_framing_open_bytes((uint32_t)count);
     return n <= *bytes ? NULL : "an open message's length does not match its count";
@@ -86,7 +98,7 @@ const char *tine_framing_read_open(const uint8_t *p, size_t n, uint64_t max_fram
     const char *wrong = tine_framing_read_open_length(p, n, &bytes);
     if (wrong) return wrong;
     if (n != bytes) return "an open message's length does not match its count";
-    uint64_t count = get_number(p + 1, 4), sum = 0;
+    uint64_t count = get_number(p, 4), sum = 0;
     for (uint32_t i = 0; i <= count; i++) {
         uint64_t size = tine_framing_read_open_size(p, i);
         if (i == 0 && size > TINE_FRAME_MAX_HEADER) return "a frame's header is past the limit";
@@ -100,5 +112,5 @@ const char *tine_framing_read_open(const uint8_t *p, size_t n, uint64_t max_fram
 }
 
 uint64_t tine_framing_read_open_size(const uint8_t *p, uint32_t index) {
-    return get_number(p + 5 + 8 * (size_t)index, 8);
+    return get_number(p + 4 + 8 * (size_t)index, 8);
 }

@@ -16,11 +16,15 @@ enum {
     FRAMING_BYE = 5,   /* the sender ends the connection: why, as text */
     FRAMING_ACK = 6,   /* how much of what the receiver sent has been read, in all */
 
-    FRAMING_VERSION = 1,
-    FRAMING_HELLO_BYTES = 14,
-    FRAMING_ACK_BYTES = 9,
+    FRAMING_VERSION = 2,
+    FRAMING_HELLO_BYTES = 19,
+    FRAMING_ASKS_CHECKS = 1, /* a flag of HELLO: messages are to carry checksums */
+    FRAMING_ACK_BYTES = 8,
+    /* in front of a message's fields: its kind, and its checksum if it has one */
+    FRAMING_PLAIN_HEAD = 1,
+    FRAMING_CHECKED_HEAD = 5,
     FRAMING_COST = 1024, /* what a message costs of the window beside its bytes */
-    FRAMING_CHUNK_BYTES = 9,
+    FRAMING_CHUNK_BYTES = 8,
     FRAMING_MIN_CHUNK = 64 << 10,
     FRAMING_OPEN_PART = 64 << 10,  /* bytes of one part of OPEN */
     FRAMING_WHOLE_BUFFERS = 4096,  /* of a frame that is sent as FRAME */
@@ -28,7 +32,22 @@ enum {
     FRAMING_SLACK = 64,            /* MAXMSGSIZE = chunk + this: kind byte and header of one part */
 };
 
-void tine_framing_hello(uint8_t out[FRAMING_HELLO_BYTES], uint32_t chunk, uint32_t window);
+/* What a HELLO says of its sender. */
+typedef struct tine_framing_peer {
+    uint32_t chunk, window;
+    uint8_t flags;
+} tine_framing_peer;
+
+/* A HELLO is written and read whole; of the other messages the fields, which follow the head. */
+void tine_framing_hello(uint8_t out[FRAMING_HELLO_BYTES], const tine_framing_peer *p);
+/* The head: `crc` is written if `checked`. Gives its size. */
+size_t tine_framing_head(uint8_t out[FRAMING_CHECKED_HEAD], uint8_t kind, bool checked,
+                         uint32_t crc);
+/* The checksum in a first part, of which there are at least FRAMING_CHECKED_HEAD bytes. */
+uint32_t tine_framing_head_crc(const uint8_t *p);
+/* Adds a part's size to a message's checksum; its bytes follow. Of the first part the checksum's
+ * own four bytes are left out. */
+uint32_t tine_framing_crc_size(uint32_t crc, uint64_t size);
 void tine_framing_ack(uint8_t out[FRAMING_ACK_BYTES], uint64_t read);
 void tine_framing_chunk(uint8_t out[FRAMING_CHUNK_BYTES], uint64_t offset);
 size_t tine_framing_open_bytes(uint32_t n_buffers);
@@ -37,8 +56,11 @@ void tine_framing_open(uint8_t *out, uint32_t n_buffers);
 /* index 0: header, i + 1: buffer i */
 void tine_framing_open_size(uint8_t *out, uint32_t index, uint64_t size);
 
+/* Why a peer is dropped whose checksum does not match. */
+#define FRAMING_DAMAGED "a message was damaged on its way: its checksum does not match"
+
 /* Each returns NULL when the bytes are good, else a few words that say what is wrong with them. */
-const char *tine_framing_read_hello(const uint8_t *p, size_t n, uint32_t *chunk, uint32_t *window);
+const char *tine_framing_read_hello(const uint8_t *p, size_t n, tine_framing_peer *out);
 const char *tine_framing_read_ack(const uint8_t *p, size_t n, uint64_t *read);
 const char *tine_framing_read_chunk(const uint8_t *p, size_t n, uint64_t *offset);
 /* How many bytes an OPEN takes whose first part is p. */

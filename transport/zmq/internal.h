@@ -6,6 +6,7 @@
  *   peer.c     peers: finding, adding, losing them
  *   path.c     the socket file of an ipc:// endpoint
  *   send.c     queues, pacing, chunks out
+ *   message.c  the parts of one message out, and its checksum
  *   beat.c     heartbeats of peers on other hosts
  *   receive.c  messages in, frames put together from chunks
  *   framing.c  the bytes of the framing (FRAMING.md)
@@ -83,6 +84,7 @@ typedef struct tine_zmq_peer {
     uint64_t spent;     /* cost of what was sent to it (FRAMING.md, window) */
     uint64_t acked;     /* of that, what it has read */
     uint32_t window;
+    bool checked; /* messages of both sides carry checksums */
     bool blocked; /* libzmq's own queue was full */
     bool want_writable;
     bool bye_sent; /* by stop */
@@ -124,6 +126,7 @@ struct tine_zmq {
     void *context, *socket, *monitor;
     int socket_fd, monitor_fd;
     bool listener, closed, tcp;
+    bool asks_checks; /* its hello asks for checksums */
     tine_zmq_phase phase;
     bool dirty;         /* the socket may be readable although its fd says nothing */
     bool monitor_ready; /* the monitor has something */
@@ -163,14 +166,16 @@ struct tine_zmq {
 
     tine_doorbell doorbell;
     tine_transport_stats stats;
+    bool checking;                             /* the message being read carries a checksum, */
+    uint32_t crc, crc_expected;                /* its parts so far, and what it says */
     tine_buffer *parts[FRAMING_WHOLE_BUFFERS]; /* of the message being read */
     char url[TINE_ZMQ_URL_MAX];
 };
 
 /* peer.c */
 /* NULL: no memory. */
-tine_zmq_peer *tine_zmq_peer_add(tine_zmq *t, uint64_t routing, int fd, uint32_t chunk,
-                                 uint32_t window);
+tine_zmq_peer *tine_zmq_peer_add(tine_zmq *t, uint64_t routing, int fd,
+                                 const tine_framing_peer *hello);
 tine_zmq_peer *tine_zmq_peer_by_routing(tine_zmq *t, uint64_t routing);
 tine_zmq_peer *tine_zmq_peer_by_id(tine_zmq *t, tine_peer id);
 /* LOST is to be reported, with this reason; its queues and a frame in part are discarded. */
@@ -218,9 +223,28 @@ uint32_t tine_zmq_window(const tine_zmq *t);
 bool tine_zmq_acked(tine_zmq *t, tine_zmq_peer *p, uint64_t read);
 /* Sends an ACK when enough was read since the last. */
 void tine_zmq_ack(tine_zmq *t, tine_zmq_peer *p);
-/* A message of one small part. 0, -EAGAIN, -EPIPE. */
-int tine_zmq_send_short(tine_zmq *t, uint64_t routing, const void *bytes, size_t size);
-void tine_zmq_send_bye(tine_zmq *t, uint64_t routing, const char *reason);
+/* message.c; 0, -EAGAIN or -EPIPE where they may fail. What follows the first part does not. */
+enum {
+    /* From this size on libzmq sends a buffer from where it is, instead of from a copy; measured by
+     * bench_transport. */
+    TINE_ZMQ_IN_PLACE_FROM = 32 << 10
+};
+int tine_zmq_send_hello(tine_zmq *t, uint64_t routing);
+/* A message of one part. */
+int tine_zmq_send_short(tine_zmq *t, tine_zmq_peer *p, uint8_t kind, const void *fields,
+                        size_t size);
+void tine_zmq_send_bye(tine_zmq *t, tine_zmq_peer *p, const char *reason);
+/* By the address ROUTER decides whether it takes the message. */
+int tine_zmq_send_address(tine_zmq *t, uint64_t routing);
+/* The first part; `crc`: of the whole message, if the peer's messages are checked. */
+int tine_zmq_send_first(tine_zmq *t, const tine_zmq_peer *p, uint8_t kind, uint32_t crc,
+                        const void *fields, size_t size, bool more);
+int tine_zmq_send_copy(tine_zmq *t, const void *bytes, size_t size, bool more);
+int tine_zmq_send_in_place(tine_zmq *t, tine_zmq_peer *p, tine_buffer *b, size_t offset,
+                           size_t size, bool more);
+/* The checksum of a message whose first part has these fields, up to its other parts. */
+uint32_t tine_zmq_crc_of_first(uint8_t kind, const void *fields, size_t size);
+uint32_t tine_zmq_crc_of_part(uint32_t crc, const void *bytes, size_t size);
 void tine_zmq_flight_unref(tine_zmq_flight *f);
 void tine_zmq_free_returned(tine_zmq *t);
 

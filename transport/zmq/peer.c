@@ -39,8 +39,8 @@ tine_zmq_peer *tine_zmq_peer_by_id(tine_zmq *t, tine_peer id) {
     return NULL;
 }
 
-tine_zmq_peer *tine_zmq_peer_add(tine_zmq *t, uint64_t routing, int fd, uint32_t chunk,
-                                 uint32_t window) {
+tine_zmq_peer *tine_zmq_peer_add(tine_zmq *t, uint64_t routing, int fd,
+                                 const tine_framing_peer *hello) {
     tine_zmq_peer *p = calloc(1, sizeof *p);
     tine_zmq_flight *f = malloc(sizeof *f);
     if (!p || !f) {
@@ -55,8 +55,9 @@ tine_zmq_peer *tine_zmq_peer_add(tine_zmq *t, uint64_t routing, int fd, uint32_t
     p->routing = routing;
     p->fd = fd;
     p->flight = f;
-    p->window = window;
-    p->chunk = chunk < t->base.config.chunk ? chunk : t->base.config.chunk;
+    p->window = hello->window;
+    p->chunk = hello->chunk < t->base.config.chunk ? hello->chunk : t->base.config.chunk;
+    p->checked = hello->window && ((hello->flags & FRAMING_ASKS_CHECKS) || t->asks_checks);
     p->small = p->large = TINE_RING(tine_frame *);
     LIST_INSERT_HEAD(routing_bucket(t, routing), p, by_routing);
     LIST_INSERT_HEAD(id_bucket(t, p->id), p, by_id);
@@ -113,7 +114,7 @@ void tine_zmq_peer_lose(tine_zmq *t, tine_zmq_peer *p, bool bad, const char *rea
     snprintf(p->reason, sizeof p->reason, "%s", reason);
     tine_zmq_queues_free(p);
     tine_zmq_incoming_free(t, p);
-    if (!p->disconnected) tine_zmq_send_bye(t, p->routing, p->reason);
+    if (!p->disconnected) tine_zmq_send_bye(t, p, p->reason);
     peer_report(t, p);
 }
 
@@ -141,8 +142,7 @@ static bool suspect_probe(tine_zmq *t, tine_zmq_peer *p) {
     /* The routing id it chose is not kept. It is lost already; if it is still connected, its next
      * message makes it known again. */
     if (p->routing >> 32) return true;
-    uint8_t noop = FRAMING_NOOP;
-    return tine_zmq_send_short(t, p->routing, &noop, 1) == -EPIPE;
+    return tine_zmq_send_short(t, p, FRAMING_NOOP, NULL, 0) == -EPIPE;
 }
 
 /* The connection with this descriptor that was closed is found: the other suspects are cleared. */

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "transport/base/crc32c.h"
 #include "transport/base/hash.h"
 #include "transport/zmq/internal.h"
 
@@ -18,19 +19,58 @@ void tine_zmq_incoming_free(tine_zmq *t, tine_zmq_peer *p) {
     p->in_sizes = NULL;
 }
 
+/* The fields of a message's first part, behind its head. */
+typedef struct first_part {
+    const uint8_t *fields;
+    size_t size;
+    bool more;
+} first_part;
+
+/* ---- checksums: t->crc grows with each part of the message being read ---- */
+
+static void crc_begin(tine_zmq *t, const uint8_t *bytes, size_t size) {
+    t->crc_expected = tine_framing_head_crc(bytes);
+    t->crc = tine_framing_crc_size(0, size - sizeof t->crc);
+    t->crc = tine_crc32c(t->crc, bytes, 1);
+    t->crc = tine_crc32c(t->crc, bytes + FRAMING_CHECKED_HEAD, size - (size_t)FRAMING_CHECKED_HEAD);
+}
+
+static void crc_part(tine_zmq *t, const void *bytes, size_t size) {
+    if (!t->checking) return;
+    t->crc = tine_framing_crc_size(t->crc, size);
+    if (size) t->crc = tine_crc32c(t->crc, bytes, size);
+}
+
+/* The same, and copies the part. */
+static void crc_copy_part(tine_zmq *t, void *to, const void *bytes, size_t size) {
+    if (t->checking) t->crc = tine_framing_crc_size(t->crc, size);
+    if (!size) return;
+    if (t->checking)
+        t->crc = tine_crc32c_copy(t->crc, to, bytes, size);
+    else
+        memcpy(to, bytes, size);
+}
+
+/* Once all parts are read. */
+static bool is_damaged(const tine_zmq *t) { return t->checking && t->crc != t->crc_expected; }
+
+/* ---- refusing ---- */
+
 static void skip_rest(tine_zmq *t, bool more) {
     zmq_msg_t m;
     while (more) {
         zmq_msg_init(&m);
         if (zmq_msg_recv(&m, t->socket, ZMQ_DONTWAIT) < 0) return;
         more = zmq_msg_more(&m);
+        crc_part(t, zmq_msg_data(&m), zmq_msg_size(&m));
         zmq_msg_close(&m);
     }
 }
 
+/* What is wrong with a damaged message is that it is damaged. */
 static int refuse_message(tine_zmq *t, tine_zmq_peer *p, bool more, const char *reason) {
     skip_rest(t, more);
-    tine_zmq_peer_lose(t, p, true, reason);
+    tine_zmq_peer_lose(t, p, true, is_damaged(t) ? FRAMING_DAMAGED : reason);
     return TINE_ZMQ_RECEIVED_OTHER;
 }
 
@@ -68,18 +108,20 @@ static const char *read_parts(tine_zmq *t, size_t room, uint32_t *n, bool *more)
         else if (!(b = tine_buffer_new(size)))
             wrong = "no memory";
         if (b) {
-            if (size) memcpy(b->data, zmq_msg_data(&m), size);
+            crc_copy_part(t, b->data, zmq_msg_data(&m), size);
             t->parts[(*n)++] = b;
             room -= size;
+        } else {
+            crc_part(t, zmq_msg_data(&m), size);
         }
         zmq_msg_close(&m);
     }
-    return wrong;
+    return !wrong && is_damaged(t) ? FRAMING_DAMAGED : wrong;
 }
 
-static int read_frame(tine_zmq *t, tine_zmq_peer *p, zmq_msg_t *first, tine_event *ev) {
-    bool more = zmq_msg_more(first);
-    size_t header = zmq_msg_size(first) - 1, room = t->base.config.chunk;
+static int read_frame(tine_zmq *t, tine_zmq_peer *p, const first_part *first, tine_event *ev) {
+    bool more = first->more;
+    size_t header = first->size, room = t->base.config.chunk;
     uint32_t n = 0;
     if (room > t->base.config.max_frame) room = t->base.config.max_frame;
     if (header > room)
@@ -91,7 +133,7 @@ static int read_frame(tine_zmq *t, tine_zmq_peer *p, zmq_msg_t *first, tine_even
         return wrong && strcmp(wrong, "no memory") ? refuse_message(t, p, more, wrong)
                                                    : lose_for_memory(t, p, more);
     }
-    if (header) memcpy(f->header, (uint8_t *)zmq_msg_data(first) + 1, header);
+    if (header) memcpy(f->header, first->fields, header);
     if (n) memcpy(f->buffers, t->parts, n * sizeof f->buffers[0]);
     p->read += tine_frame_bytes(f) + FRAMING_COST;
     tine_zmq_ack(t, p);
@@ -120,15 +162,16 @@ static int begin_incoming(tine_zmq *t, tine_zmq_peer *p, const uint8_t *bytes, s
 
 /* The parts of an OPEN with more sizes than fit in the first, behind one another in `to`, which has
  * room for `room` bytes. How many bytes; SIZE_MAX: more than there is room for, or it broke off. */
-static size_t read_open_parts(tine_zmq *t, zmq_msg_t *first, uint8_t *to, size_t room) {
-    size_t size = zmq_msg_size(first);
-    memcpy(to, zmq_msg_data(first), size);
+static size_t read_open_parts(tine_zmq *t, const first_part *first, uint8_t *to, size_t room) {
+    size_t size = first->size;
+    memcpy(to, first->fields, size);
     for (bool more = true, good = true; more;) {
         zmq_msg_t m;
         zmq_msg_init(&m);
         if (zmq_msg_recv(&m, t->socket, ZMQ_DONTWAIT) < 0) return SIZE_MAX;
         more = zmq_msg_more(&m);
         size_t n = zmq_msg_size(&m);
+        crc_part(t, zmq_msg_data(&m), n);
         good = good && n <= room - size;
         if (good && n) memcpy(to + size, zmq_msg_data(&m), n);
         size = good ? size + n : SIZE_MAX;
@@ -137,19 +180,19 @@ static size_t read_open_parts(tine_zmq *t, zmq_msg_t *first, uint8_t *to, size_t
     return size;
 }
 
-static int read_open(tine_zmq *t, tine_zmq_peer *p, zmq_msg_t *first) {
-    bool more = zmq_msg_more(first);
-    size_t size = zmq_msg_size(first), room;
+static int read_open(tine_zmq *t, tine_zmq_peer *p, const first_part *first) {
+    size_t size = first->size, room;
     if (p->in)
-        return refuse_message(t, p, more, "it began a frame in pieces before the last one ended");
-    if (!more) return begin_incoming(t, p, zmq_msg_data(first), size);
-    const char *wrong = tine_framing_read_open_length(zmq_msg_data(first), size, &room);
+        return refuse_message(t, p, first->more,
+                              "it began a frame in pieces before the last one ended");
+    if (!first->more) return begin_incoming(t, p, first->fields, size);
+    const char *wrong = tine_framing_read_open_length(first->fields, size, &room);
     if (wrong) return refuse_message(t, p, true, wrong);
     uint8_t *bytes = malloc(room);
     if (!bytes) return lose_for_memory(t, p, true);
     size = read_open_parts(t, first, bytes, room);
     int what =
-        size == SIZE_MAX
+        size == SIZE_MAX || is_damaged(t)
             ? refuse_message(t, p, false, "an open message's length does not match its count")
             : begin_incoming(t, p, bytes, size);
     free(bytes);
@@ -181,13 +224,19 @@ static bool incoming_fill_empty(tine_frame *f) {
 static int incoming_add(tine_zmq *t, tine_zmq_peer *p, const void *bytes, size_t size,
                         tine_event *ev) {
     incoming_next_part(p);
+    const char *wrong = NULL;
     if (size == 0 || size > t->base.config.chunk)
-        return refuse_message(t, p, false, "a chunk's size is out of range");
-    if (size > p->in_sizes[p->in_part] - p->in_offset)
-        return refuse_message(t, p, false, "a chunk runs past its buffer's end");
+        wrong = "a chunk's size is out of range";
+    else if (size > p->in_sizes[p->in_part] - p->in_offset)
+        wrong = "a chunk runs past its buffer's end";
+    if (wrong) {
+        crc_part(t, bytes, size);
+        return refuse_message(t, p, false, wrong);
+    }
     uint8_t *to = incoming_place(p);
     if (!to) return lose_for_memory(t, p, false);
-    memcpy(to, bytes, size);
+    crc_copy_part(t, to, bytes, size);
+    if (is_damaged(t)) return refuse_message(t, p, false, FRAMING_DAMAGED);
     p->read += size + FRAMING_COST;
     tine_zmq_ack(t, p);
     p->in_offset += size;
@@ -200,10 +249,10 @@ static int incoming_add(tine_zmq *t, tine_zmq_peer *p, const void *bytes, size_t
     return deliver_frame(t, p, f, ev);
 }
 
-static int read_chunk(tine_zmq *t, tine_zmq_peer *p, zmq_msg_t *first, tine_event *ev) {
-    bool more = zmq_msg_more(first);
+static int read_chunk(tine_zmq *t, tine_zmq_peer *p, const first_part *first, tine_event *ev) {
+    bool more = first->more;
     uint64_t offset;
-    const char *wrong = tine_framing_read_chunk(zmq_msg_data(first), zmq_msg_size(first), &offset);
+    const char *wrong = tine_framing_read_chunk(first->fields, first->size, &offset);
     if (!wrong && !more) wrong = "a chunk message has no bytes";
     if (!wrong && !p->in) wrong = "a chunk belongs to no open frame";
     if (!wrong && offset != p->in_total) wrong = "a chunk overlaps another or leaves a gap";
@@ -212,64 +261,81 @@ static int read_chunk(tine_zmq *t, tine_zmq_peer *p, zmq_msg_t *first, tine_even
     zmq_msg_init(&m);
     if (zmq_msg_recv(&m, t->socket, ZMQ_DONTWAIT) < 0)
         return refuse_message(t, p, false, "a message broke off");
-    int what = zmq_msg_more(&m)
-                   ? refuse_message(t, p, true, "a chunk message has more than two parts")
-                   : incoming_add(t, p, zmq_msg_data(&m), zmq_msg_size(&m), ev);
+    int what;
+    if (zmq_msg_more(&m)) {
+        crc_part(t, zmq_msg_data(&m), zmq_msg_size(&m));
+        what = refuse_message(t, p, true, "a chunk message has more than two parts");
+    } else {
+        what = incoming_add(t, p, zmq_msg_data(&m), zmq_msg_size(&m), ev);
+    }
     zmq_msg_close(&m);
     return what;
 }
 
 /* The reason is the peer's text: only printable characters are kept. */
-static int read_bye(tine_zmq *t, tine_zmq_peer *p, zmq_msg_t *first) {
+static int read_bye(tine_zmq *t, tine_zmq_peer *p, const first_part *first) {
     char reason[128];
-    const uint8_t *text = (const uint8_t *)zmq_msg_data(first) + 1;
-    size_t n = zmq_msg_size(first) - 1,
+    const uint8_t *text = first->fields;
+    size_t n = first->size,
            len = (size_t)snprintf(reason, sizeof reason, "it closed the connection: ");
     for (size_t i = 0; i < n && len < sizeof reason - 1; i++)
         reason[len++] = text[i] >= ' ' && text[i] < 127 ? (char)text[i] : '?';
     reason[len] = 0;
-    skip_rest(t, zmq_msg_more(first));
     tine_zmq_peer_lose(t, p, false, reason);
     return TINE_ZMQ_RECEIVED_OTHER;
 }
 
-static int read_ack(tine_zmq *t, tine_zmq_peer *p, zmq_msg_t *first) {
+static int read_ack(tine_zmq *t, tine_zmq_peer *p, const first_part *first) {
     uint64_t read;
-    const char *wrong = tine_framing_read_ack(zmq_msg_data(first), zmq_msg_size(first), &read);
+    const char *wrong = tine_framing_read_ack(first->fields, first->size, &read);
     if (!wrong && !tine_zmq_acked(t, p, read))
         wrong = "it acknowledges more than was sent, or less than before";
-    if (wrong) return refuse_message(t, p, zmq_msg_more(first), wrong);
-    skip_rest(t, zmq_msg_more(first));
-    return TINE_ZMQ_RECEIVED_OTHER;
+    return wrong ? refuse_message(t, p, false, wrong) : TINE_ZMQ_RECEIVED_OTHER;
 }
 
-static int read_message(tine_zmq *t, tine_zmq_peer *p, zmq_msg_t *first, tine_event *ev) {
-    bool more = zmq_msg_more(first);
-    if (zmq_msg_size(first) == 0) return refuse_message(t, p, more, "it sent an empty message");
-    switch (*(const uint8_t *)zmq_msg_data(first)) {
+static int read_kind(tine_zmq *t, tine_zmq_peer *p, uint8_t kind, const first_part *first,
+                     tine_event *ev) {
+    switch (kind) {
     case FRAMING_FRAME: return read_frame(t, p, first, ev);
     case FRAMING_CHUNK: return read_chunk(t, p, first, ev);
     case FRAMING_OPEN: return read_open(t, p, first);
     case FRAMING_BYE: return read_bye(t, p, first);
     case FRAMING_ACK: return read_ack(t, p, first);
-    case FRAMING_NOOP: skip_rest(t, more); return TINE_ZMQ_RECEIVED_OTHER;
-    case FRAMING_HELLO: return refuse_message(t, p, more, "it sent a second hello");
-    default: return refuse_message(t, p, more, "it sent a message of an unknown kind");
+    case FRAMING_NOOP: return TINE_ZMQ_RECEIVED_OTHER;
+    case FRAMING_HELLO: return refuse_message(t, p, false, "it sent a second hello");
+    default: return refuse_message(t, p, false, "it sent a message of an unknown kind");
     }
+}
+
+static int read_message(tine_zmq *t, tine_zmq_peer *p, zmq_msg_t *m, tine_event *ev) {
+    bool more = zmq_msg_more(m);
+    const uint8_t *bytes = zmq_msg_data(m);
+    size_t size = zmq_msg_size(m), head = p->checked ? FRAMING_CHECKED_HEAD : FRAMING_PLAIN_HEAD;
+    if (size == 0) return refuse_message(t, p, more, "it sent an empty message");
+    if (size < head) return refuse_message(t, p, more, "it sent a message without a checksum");
+    t->checking = p->checked;
+    if (t->checking) crc_begin(t, bytes, size);
+    uint8_t kind = bytes[0];
+    if (kind != FRAMING_FRAME && kind != FRAMING_OPEN && kind != FRAMING_CHUNK) {
+        skip_rest(t, more); /* is ignored */
+        more = false;
+    }
+    if (!more && is_damaged(t)) return refuse_message(t, p, false, FRAMING_DAMAGED);
+    return read_kind(t, p, kind, &(first_part){bytes + head, size - head, more}, ev);
 }
 
 /* A connection's first message decides whether it becomes a peer. One that does not is remembered
  * too, as lost, so that it is reported once and not for each message. */
 static int read_first(tine_zmq *t, uint64_t routing, zmq_msg_t *first, tine_event *ev) {
-    uint32_t chunk = FRAMING_MIN_CHUNK, window = 0;
+    tine_framing_peer hello = {.chunk = FRAMING_MIN_CHUNK};
     const uint8_t *bytes = zmq_msg_data(first);
     size_t size = zmq_msg_size(first);
     bool more = zmq_msg_more(first);
     bool bye = size && bytes[0] == FRAMING_BYE && !t->listener;
-    const char *wrong = bye ? NULL : tine_framing_read_hello(bytes, size, &chunk, &window);
+    const char *wrong = bye ? NULL : tine_framing_read_hello(bytes, size, &hello);
     if (!wrong && routing >> 32) wrong = "it set its own routing id";
     int fd = zmq_msg_get(first, ZMQ_SRCFD);
-    tine_zmq_peer *p = tine_zmq_peer_add(t, routing, fd, chunk, window);
+    tine_zmq_peer *p = tine_zmq_peer_add(t, routing, fd, &hello);
     if (!p) {
         skip_rest(t, more);
         /* no memory: its next message is then its first */
@@ -279,15 +345,11 @@ static int read_first(tine_zmq *t, uint64_t routing, zmq_msg_t *first, tine_even
     t->beats |= p->remote;
     if (t->listener) tine_zmq_silent(t, fd, -1);
     if (!t->listener) tine_zmq_joined(t, p);
-    if (bye) return read_bye(t, p, first);
-    if (wrong) return refuse_message(t, p, more, wrong);
     skip_rest(t, more);
-    if (t->listener) {
-        uint8_t hello[FRAMING_HELLO_BYTES];
-        tine_framing_hello(hello, (uint32_t)t->base.config.chunk, tine_zmq_window(t));
-        /* fails only where the connection is closed already */
-        (void)tine_zmq_send_short(t, routing, hello, sizeof hello);
-    }
+    if (bye) return read_bye(t, p, &(first_part){bytes + 1, size - 1, false});
+    if (wrong) return refuse_message(t, p, false, wrong);
+    /* fails only where the connection is closed already */
+    if (t->listener) (void)tine_zmq_send_hello(t, routing);
     *ev = (tine_event){.kind = TINE_EVENT_UP, .peer = p->id};
     return TINE_ZMQ_RECEIVED_EVENT;
 }
@@ -314,6 +376,7 @@ int tine_zmq_receive(tine_zmq *t, tine_event *ev) {
         return TINE_ZMQ_RECEIVED_NONE;
     }
     t->dirty = true;
+    t->checking = false;
     t->messages++;
     if (t->listener) {
         routing = routing_of(&m);

@@ -12,59 +12,7 @@
 enum {
     IN_FLIGHT = 2,
     WINDOW_CHUNKS = 32, /* what a peer may have sent that was not read here: this many chunks */
-    /* From this size on libzmq sends a buffer from where it is, instead of from a copy; measured by
-     * bench_transport. */
-    IN_PLACE_FROM = 32 << 10,
 };
-
-/* libzmq hands a message to its I/O thread in order, which ThreadSanitizer does not see: libzmq is
- * not built with it. */
-#ifdef __SANITIZE_THREAD__
-void __tsan_acquire(void *at);
-void __tsan_release(void *at);
-#else
-#define __tsan_acquire(at) ((void)(at))
-#define __tsan_release(at) ((void)(at))
-#endif
-
-void tine_zmq_flight_unref(tine_zmq_flight *f) {
-    if (f && atomic_fetch_sub_explicit(&f->refs, 1, memory_order_acq_rel) == 1) free(f);
-}
-
-/* Called by libzmq's I/O thread, or by the thread that closes the socket. The order matters: the
- * bytes first, then want_room is read. The event loop does the reverse, so one of the two sees the
- * other. The last reference to a buffer is left to the event loop: it may run a user's callback,
- * which must not hold up the I/O thread. */
-static void in_place_sent(void *data, void *hint) {
-    (void)data;
-    tine_zmq_in_place *s = hint;
-    __tsan_acquire(s);
-    tine_zmq *t = s->flight->transport;
-    atomic_fetch_sub(&s->flight->bytes, s->size);
-    atomic_store(&t->room, true);
-    bool dropped = tine_buffer_unref_unless_last(s->buffer);
-    if (dropped) {
-        tine_zmq_flight_unref(s->flight);
-        free(s);
-    } else {
-        s->next = atomic_load(&t->returned);
-        while (!atomic_compare_exchange_weak(&t->returned, &s->next, s)) {
-        }
-    }
-    if (!dropped || atomic_load(&t->want_room)) tine_doorbell_ring(&t->doorbell);
-}
-
-void tine_zmq_free_returned(tine_zmq *t) {
-    if (!atomic_load(&t->returned)) return;
-    tine_zmq_in_place *s = atomic_exchange(&t->returned, NULL);
-    while (s) {
-        tine_zmq_in_place *next = s->next;
-        tine_buffer_unref(s->buffer);
-        tine_zmq_flight_unref(s->flight);
-        free(s);
-        s = next;
-    }
-}
 
 static size_t in_flight(const tine_zmq_peer *p) { return atomic_load(&p->flight->bytes); }
 
@@ -95,93 +43,33 @@ bool tine_zmq_acked(tine_zmq *t, tine_zmq_peer *p, uint64_t read) {
     return true;
 }
 
-/* What the errno of a refused message means for send. */
-static int send_error(void) {
-    return errno == EHOSTUNREACH || errno == ENOTSOCK || errno == ETERM ? -EPIPE : -EAGAIN;
-}
-
-/* The first part of a message. By it ROUTER decides whether it takes the message: the rest then
- * cannot fail. */
-static int send_address(tine_zmq *t, uint64_t routing) {
-    t->dirty = true; /* sending may swallow the signal that something can be read */
-    if (!t->socket) return -EPIPE;
-    if (!t->listener) return 0;
-    uint8_t id[TINE_ZMQ_ROUTING_BYTES] = {0};
-    uint32_t number = (uint32_t)routing;
-    memcpy(id + 1, &number, sizeof number);
-    return zmq_send(t->socket, id, sizeof id, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0 ? send_error() : 0;
-}
-
-static int send_part(tine_zmq *t, zmq_msg_t *m, bool more) {
-    if (zmq_msg_send(m, t->socket, ZMQ_DONTWAIT | (more ? ZMQ_SNDMORE : 0)) >= 0) return 0;
-    int rc = send_error();
-    zmq_msg_close(m);
-    return rc;
-}
-
-/* libzmq asserts on its own allocations. A message that is sent in part cannot be taken back, so
- * these assert too. */
-static void *part_new(zmq_msg_t *m, size_t size) {
-    TINE_ASSERT(zmq_msg_init_size(m, size), ==, 0);
-    return zmq_msg_data(m);
-}
-
-static int send_copy(tine_zmq *t, const void *bytes, size_t size, bool more) {
-    zmq_msg_t m;
-    void *to = part_new(&m, size);
-    if (size) memcpy(to, bytes, size);
-    return send_part(t, &m, more);
-}
-
-static int send_in_place(tine_zmq *t, tine_zmq_peer *p, tine_buffer *b, size_t offset, size_t size,
-                         bool more) {
-    uint8_t *from = (uint8_t *)b->data + offset;
-    tine_zmq_in_place *s = size < IN_PLACE_FROM ? NULL : malloc(sizeof *s);
-    if (!s) return send_copy(t, from, size, more);
-    *s = (tine_zmq_in_place){.buffer = tine_buffer_ref(b), .flight = p->flight, .size = size};
-    atomic_fetch_add(&p->flight->refs, 1);
-    atomic_fetch_add(&p->flight->bytes, size);
-    __tsan_release(s);
-    zmq_msg_t m;
-    TINE_ASSERT(zmq_msg_init_data(&m, from, size, in_place_sent, s), ==, 0);
-    return send_part(t, &m, more);
-}
-
-int tine_zmq_send_short(tine_zmq *t, uint64_t routing, const void *bytes, size_t size) {
-    int rc = send_address(t, routing);
-    return rc ? rc : send_copy(t, bytes, size, false);
-}
-
-void tine_zmq_send_bye(tine_zmq *t, uint64_t routing, const char *reason) {
-    uint8_t bytes[1 + 128];
-    size_t len = strnlen(reason, sizeof bytes - 1);
-    bytes[0] = FRAMING_BYE;
-    memcpy(bytes + 1, reason, len);
-    /* best effort: the peer may be gone, or its queue full */
-    (void)tine_zmq_send_short(t, routing, bytes, 1 + len);
+static uint32_t crc_of_frame(const tine_frame *f) {
+    uint32_t crc = tine_zmq_crc_of_first(FRAMING_FRAME, f->header, f->header_size);
+    for (uint32_t i = 0; i < f->n_buffers; i++)
+        crc = tine_zmq_crc_of_part(crc, f->buffers[i]->data, f->buffers[i]->size);
+    return crc;
 }
 
 /* A whole frame as one message. Once the first part is taken the frame counts as sent: if the
  * connection breaks in between, the peer is reported lost. */
 static int send_whole(tine_zmq *t, tine_zmq_peer *p, const tine_frame *f, size_t bytes) {
-    int rc = send_address(t, p->routing);
-    if (rc) return rc;
-    zmq_msg_t m;
-    uint8_t *first = part_new(&m, 1 + (size_t)f->header_size);
-    first[0] = FRAMING_FRAME;
-    if (f->header_size) memcpy(first + 1, f->header, f->header_size);
-    rc = send_part(t, &m, f->n_buffers > 0);
+    uint32_t crc = p->checked ? crc_of_frame(f) : 0;
+    int rc = tine_zmq_send_address(t, p->routing);
+    if (!rc)
+        rc = tine_zmq_send_first(t, p, FRAMING_FRAME, crc, f->header, f->header_size,
+                                 f->n_buffers > 0);
     if (rc) return rc;
     p->spent += bytes + FRAMING_COST;
     for (uint32_t i = 0; i < f->n_buffers && !rc; i++)
-        rc = send_in_place(t, p, f->buffers[i], 0, f->buffers[i]->size, i + 1 < f->n_buffers);
+        rc = tine_zmq_send_in_place(t, p, f->buffers[i], 0, f->buffers[i]->size,
+                                    i + 1 < f->n_buffers);
     return 0;
 }
 
 static size_t in_place_bytes(const tine_frame *f) {
     size_t sum = 0;
     for (uint32_t i = 0; i < f->n_buffers; i++)
-        if (f->buffers[i]->size >= IN_PLACE_FROM) sum += f->buffers[i]->size;
+        if (f->buffers[i]->size >= TINE_ZMQ_IN_PLACE_FROM) sum += f->buffers[i]->size;
     return sum;
 }
 
@@ -217,7 +105,7 @@ void tine_zmq_ack(tine_zmq *t, tine_zmq_peer *p) {
     if (p->read - p->told < tine_zmq_window(t) / 8) return;
     uint8_t ack[FRAMING_ACK_BYTES];
     tine_framing_ack(ack, p->read);
-    p->ack_due = tine_zmq_send_short(t, p->routing, ack, sizeof ack) == -EAGAIN;
+    p->ack_due = tine_zmq_send_short(t, p, FRAMING_ACK, ack, sizeof ack) == -EAGAIN;
     if (!p->ack_due) p->told = p->read;
     if (p->ack_due) peer_wait(t, p);
 }
@@ -268,13 +156,26 @@ static uint8_t *open_write(const tine_frame *f, size_t size) {
     return to;
 }
 
+static uint32_t crc_of_open(const uint8_t *bytes, size_t size) {
+    size_t first = size < FRAMING_OPEN_PART ? size : FRAMING_OPEN_PART;
+    uint32_t crc = tine_zmq_crc_of_first(FRAMING_OPEN, bytes, first);
+    for (size_t at = first, n; at < size; at += n) {
+        n = size - at < FRAMING_OPEN_PART ? size - at : FRAMING_OPEN_PART;
+        crc = tine_zmq_crc_of_part(crc, bytes + at, n);
+    }
+    return crc;
+}
+
 static int send_open(tine_zmq *t, tine_zmq_peer *p, const tine_frame *f) {
     size_t size = tine_framing_open_bytes(f->n_buffers);
+    size_t first = size < FRAMING_OPEN_PART ? size : FRAMING_OPEN_PART;
     uint8_t *bytes = open_write(f, size);
-    int rc = bytes ? send_address(t, p->routing) : -EAGAIN;
-    for (size_t at = 0, n; at < size && !rc; at += n) {
+    uint32_t crc = bytes && p->checked ? crc_of_open(bytes, size) : 0;
+    int rc = bytes ? tine_zmq_send_address(t, p->routing) : -EAGAIN;
+    if (!rc) rc = tine_zmq_send_first(t, p, FRAMING_OPEN, crc, bytes, first, first < size);
+    for (size_t at = first, n; at < size && !rc; at += n) {
         n = size - at < FRAMING_OPEN_PART ? size - at : FRAMING_OPEN_PART;
-        rc = send_copy(t, bytes + at, n, at + n < size);
+        rc = tine_zmq_send_copy(t, bytes + at, n, at + n < size);
     }
     free(bytes);
     if (rc) return rc;
@@ -289,6 +190,11 @@ static size_t part_size(const tine_frame *f, uint32_t i) {
     return i == 0 ? f->header_size : f->buffers[i - 1]->size;
 }
 
+static uint32_t crc_of_chunk(const uint8_t *offset, const uint8_t *from, size_t size) {
+    return tine_zmq_crc_of_part(tine_zmq_crc_of_first(FRAMING_CHUNK, offset, FRAMING_CHUNK_BYTES),
+                                from, size);
+}
+
 static int send_chunk(tine_zmq *t, tine_zmq_peer *p, tine_frame *f) {
     while (p->out_offset == part_size(f, p->out_part)) {
         p->out_part++;
@@ -296,15 +202,18 @@ static int send_chunk(tine_zmq *t, tine_zmq_peer *p, tine_frame *f) {
     }
     size_t size = part_size(f, p->out_part) - p->out_offset;
     if (size > p->chunk) size = p->chunk;
-    uint8_t prefix[FRAMING_CHUNK_BYTES];
-    tine_framing_chunk(prefix, p->out_total);
-    int rc = send_address(t, p->routing);
-    if (!rc) rc = send_copy(t, prefix, sizeof prefix, true);
+    const uint8_t *from =
+        p->out_part == 0 ? f->header : (const uint8_t *)f->buffers[p->out_part - 1]->data;
+    uint8_t offset[FRAMING_CHUNK_BYTES];
+    tine_framing_chunk(offset, p->out_total);
+    uint32_t crc = p->checked ? crc_of_chunk(offset, from + p->out_offset, size) : 0;
+    int rc = tine_zmq_send_address(t, p->routing);
+    if (!rc) rc = tine_zmq_send_first(t, p, FRAMING_CHUNK, crc, offset, sizeof offset, true);
     if (rc) return rc;
     if (p->out_part == 0)
-        send_copy(t, f->header + p->out_offset, size, false);
+        tine_zmq_send_copy(t, from + p->out_offset, size, false);
     else
-        send_in_place(t, p, f->buffers[p->out_part - 1], p->out_offset, size, false);
+        tine_zmq_send_in_place(t, p, f->buffers[p->out_part - 1], p->out_offset, size, false);
     p->out_offset += size;
     p->out_total += size;
     p->spent += size + FRAMING_COST;

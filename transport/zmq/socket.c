@@ -108,11 +108,9 @@ int tine_zmq_attempt(tine_zmq *t, char *why, size_t why_size) {
         tine_zmq_disconnect(t);
         return rc;
     }
-    uint8_t hello[FRAMING_HELLO_BYTES];
-    tine_framing_hello(hello, (uint32_t)t->base.config.chunk, tine_zmq_window(t));
     t->attempt_until = tine_clock_ns() + ATTEMPT_NS;
     /* The queue of a new socket is empty. */
-    TINE_ASSERT(tine_zmq_send_short(t, 0, hello, sizeof hello), ==, 0);
+    TINE_ASSERT(tine_zmq_send_hello(t, 0), ==, 0);
     return 0;
 }
 

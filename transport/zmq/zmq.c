@@ -75,6 +75,7 @@ static int zmq_transport_new(tine_zmq **out, const char *url, const tine_transpo
     if (t->base.config.chunk > FRAMING_MAX_CHUNK) t->base.config.chunk = FRAMING_MAX_CHUNK;
     t->listener = listener;
     t->tcp = url[0] == 't';
+    t->asks_checks = t->base.config.checksums ? t->base.config.checksums > 0 : t->tcp;
     t->phase = listener ? TINE_ZMQ_LISTENING : TINE_ZMQ_CONNECTING;
     t->next_id = 1;
     TAILQ_INIT(&t->waiting);
@@ -276,7 +277,7 @@ static unsigned peers_part(tine_zmq *t, unsigned *unsent) {
                 ++*unsent;
             } else if (!p->bye_sent) {
                 p->bye_sent = true;
-                tine_zmq_send_bye(t, p->routing, "it was closed");
+                tine_zmq_send_bye(t, p, "it was closed");
             }
         }
     return present;
