@@ -694,7 +694,8 @@ typedef struct tine_class {
     const char *name;       /**< Unique in the program. */
     const char *parameters; /**< Of the constructor, as for TINE_FUNCTION(). */
     /** Makes the state of one instance from the constructor's arguments: in each process that calls
-     * a method, once. NULL fails the call that needed it. */
+     * a method, once. NULL fails the call that needed it. The state may hold values, put values and
+     * modules of its own (tine_ref() them, and tine_release() them in `fini`): they live as long. */
     void *(*init)(tine_task *task);
     void (*fini)(void *self);   /**< Frees the state. May be NULL. */
     const tine_method *methods; /**< Ends with a zeroed one. */
@@ -723,6 +724,12 @@ TINE_API void tine_register_class(const tine_class *c);
  * @param task The call of a method.
  * @return Its state; NULL in a call of a function. */
 TINE_API void *tine_self(tine_task *task);
+
+/** The module whose method runs, so that a method can fork another one:
+ * `tine_fork_method(tine_self_module(task), "other", x)`.
+ * @param task The call of a method.
+ * @return The module, one reference; NULL with ESTATE in a function and in `init`. */
+TINE_API tine_value *tine_self_module(tine_task *task);
 
 /** @} */
 /** @defgroup trace Trace

@@ -24,7 +24,7 @@ static tine_error attempt_call(tine_attempt *a, tine_value **out) {
     } else {
         const tine_callable *callable = tine_registry_function(t->name);
         if (callable)
-            e = tine_call_run(callable, NULL, &arguments, a, out);
+            e = tine_call_run(callable, NULL, 0, &arguments, a, out);
         else
             e = tine_error_set(TINE_EUNKNOWN, "this worker has no function \"%s\"", t->name);
     }
@@ -107,6 +107,7 @@ tine_error tine_attempt_start(tine_worker *w, const tine_executor_task *task) {
 void tine_attempt_drop(tine_attempt *a) {
     LIST_REMOVE(a, live);
     tine_pool_drain(&a->callbacks);
+    tine_handles_flush(a->worker->handles, &a->handles, a->worker->executor);
     tine_fiber_free(a->fiber);
     tine_payload_unref(a->payload);
     tine_failure_fini(&a->object_failure);
@@ -125,12 +126,14 @@ void tine_attempt_spare_free(tine_worker *w) {
 void tine_attempt_run(tine_attempt *a) {
     tine_worker *w = a->worker;
     w->current = a;
+    tine_handles_of_task(w->handles, &a->handles);
     if (w->log) tine_run_log_run(w->log, a->task.task);
     int64_t began = tine_clock_ns();
     tine_fiber_resume(a->fiber);
     int64_t ended = tine_clock_ns();
     if (w->log) tine_run_log_run(w->log, 0);
     w->current = NULL;
+    tine_handles_of_task(w->handles, NULL);
     a->run_ns += (uint64_t)(ended - began);
     if (tine_tracing()) {
         tine_trace_run(a->task.flow, a->task.target.name);
@@ -138,6 +141,7 @@ void tine_attempt_run(tine_attempt *a) {
     }
     if (!tine_fiber_ended(a->fiber)) return;
     if (w->log) tine_run_log_end(w->log);
+    tine_handles_flush(w->handles, &a->handles, w->executor);
     tine_executor_done(w->executor, a->task.task, a->status, a->payload, a->text, a->run_ns);
     tine_attempt_drop(a);
 }

@@ -178,7 +178,7 @@ static tine_error worker_wait(tine_context *c, tine_future *const *f, size_t n, 
 
 /* ---- objects ---- */
 
-static void value_keep(tine_worker *w, tine_object id, tine_value *value) {
+static void value_keep(tine_worker *w, tine_object id, const tine_value *value) {
     worker_value *k = calloc(1, sizeof *k);
     if (!k) return; /* it is decoded again the next time */
     k->id = id;
@@ -196,16 +196,18 @@ static void value_drop(worker_value *k) {
 static tine_value *worker_put_value(void *ctx, tine_object id) {
     tine_worker *w = ctx;
     worker_value *k = tine_idmap_get(&w->value_by_id, id);
-    if (k) return tine_value_ref(k->value);
+    tine_value *plain = k ? tine_value_ref(k->value) : NULL, *value;
     tine_payload *payload;
     const char *class_name;
-    if (!tine_executor_fetch(w->executor, id, &payload, &class_name)) return NULL;
-    tine_value *plain = NULL, *value;
-    if (tine_payload_value(payload, &w->context.decoder, &plain) != TINE_OK) return NULL;
-    value = tine_value_as_object(plain, id, NULL);
+    if (!plain) {
+        if (!tine_executor_fetch(w->executor, id, &payload, &class_name) ||
+            tine_payload_value(payload, &w->context.decoder, &plain) != TINE_OK)
+            return NULL;
+        value_keep(w, id, plain);
+    }
+    value = tine_value_as_object(plain, id, w->context.owner);
     if (value) tine_pool_forget(&value->handle);
     tine_value_unref(plain);
-    if (value) value_keep(w, id, value);
     return value;
 }
 
@@ -231,6 +233,7 @@ static tine_error worker_object(tine_context *c, void *host, const char *class_n
     tine_attempt *a = host;
     if (!a) return tine_error_set(TINE_ESTATE, "an object on a worker must come from a task");
     tine_error e = tine_executor_put(w->executor, a->task.task, class_name, payload, out);
+    if (e == TINE_OK) c->owner->retained(c->owner, *out);
     if (e == TINE_OK && w->current) tine_worker_act(w);
     return e;
 }
@@ -320,7 +323,9 @@ static const tine_context_ops worker_ops = {
 void tine_worker_context_init(tine_worker *w) {
     w->context.ops = &worker_ops;
     w->context.encoder = (tine_encoder){.by_reference = worker_by_reference, .ctx = w};
-    w->context.decoder = (tine_decoder){worker_put_value, NULL, w};
+    w->handles = tine_handles_new();
+    w->context.owner = tine_handles_owner(w->handles);
+    w->context.decoder = (tine_decoder){worker_put_value, w->context.owner, w};
     LIST_INIT(&w->attempts);
     STAILQ_INIT(&w->runnable);
     STAILQ_INIT(&w->awaiting_instance);
@@ -334,4 +339,5 @@ void tine_worker_context_fini(tine_worker *w) {
     while (!LIST_EMPTY(&w->values)) value_drop(LIST_FIRST(&w->values));
     tine_idmap_fini(&w->value_by_id);
     tine_instances_free(&w->context);
+    tine_handles_end(w->handles);
 }

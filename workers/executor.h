@@ -77,6 +77,10 @@ tine_error tine_executor_put(tine_executor *x, uint64_t task, const char *class_
  * else OBJECT follows. */
 bool tine_executor_fetch(tine_executor *x, tine_object id, tine_payload **payload,
                          const char **class_name);
+/* This side refers to n objects beyond the tasks that gave them to it, or does so no more: each id
+ * is held once, before the tine_executor_done of such a task, and released once. */
+void tine_executor_hold(tine_executor *x, const tine_object *ids, size_t n);
+void tine_executor_release(tine_executor *x, const tine_object *ids, size_t n);
 /* Sends the gathered SUSPEND reports; to be called before waiting for input. */
 void tine_executor_flush(tine_executor *x);
 bool tine_executor_has_report(const tine_executor *x); /* something for flush */

@@ -10,6 +10,7 @@
 #include "workers/executor_internal.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "transport/base/memory.h"
 
@@ -184,6 +185,29 @@ void tine_executor_objects_stop(tine_executor *x) {
         o->wanted = false;
         o->n_waiters = 0; /* tasks will not start, results were cancelled */
     }
+}
+
+/* HOLD must not be overtaken by the DONE that follows, so it is small (see WIRE.md). */
+enum { EXECUTOR_IDS_PER_MESSAGE = 256 };
+
+static void executor_send_ids(tine_executor *x, tine_message_type type, const tine_object *ids,
+                              size_t n) {
+    for (size_t i = 0, some; i < n && !x->stopped; i += some) {
+        some = n - i < EXECUTOR_IDS_PER_MESSAGE ? n - i : EXECUTOR_IDS_PER_MESSAGE;
+        executor_action *action = tine_executor_send(x, type);
+        tine_object *copy = action->owned.memory = tine_must_alloc(some * sizeof *ids);
+        memcpy(copy, ids + i, some * sizeof *ids);
+        action->a.message.ids = copy;
+        action->a.message.n_ids = some;
+    }
+}
+
+void tine_executor_hold(tine_executor *x, const tine_object *ids, size_t n) {
+    executor_send_ids(x, TINE_MSG_HOLD, ids, n);
+}
+
+void tine_executor_release(tine_executor *x, const tine_object *ids, size_t n) {
+    executor_send_ids(x, TINE_MSG_RELEASE, ids, n);
 }
 
 bool tine_executor_fetch(tine_executor *x, tine_object id, tine_payload **payload,

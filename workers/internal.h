@@ -9,6 +9,7 @@
 #include "transport/base/idmap.h"
 #include "workers/executor.h"
 #include "workers/fiber/fiber.h"
+#include "workers/handles.h"
 #include "workers/progress.h"
 #include "workers/worker.h"
 
@@ -33,8 +34,9 @@ struct tine_attempt {
     tine_object wants;           /* the object it waits for, or 0 */
     tine_failure object_failure; /* why it did not come */
     uint64_t run_ns;
-    tine_pool callbacks; /* owns what its callbacks make, until it ends */
-    tine_pool *pool;     /* while it is suspended: its innermost call's */
+    tine_pool callbacks;      /* owns what its callbacks make, until it ends */
+    tine_pool *pool;          /* while it is suspended: its innermost call's */
+    tine_handle_list handles; /* on objects that came through it */
     /* the outcome */
     tine_error status;
     char *text;
@@ -52,7 +54,7 @@ typedef struct worker_fork {
     tine_payload *payload;
 } worker_fork;
 
-/* A put value that is here, decoded. */
+/* A put value that is here, decoded. Handles share its contents. */
 typedef struct worker_value {
     LIST_ENTRY(worker_value) entry;
     tine_object id;
@@ -87,6 +89,7 @@ struct tine_worker {
     uint64_t last_ticket;
     STAILQ_HEAD(, worker_fork) forks; /* that wait for credit */
     STAILQ_HEAD(, worker_callback) callbacks;
+    tine_handles *handles;
     tine_idmap value_by_id;
     LIST_HEAD(, worker_value) values;
 

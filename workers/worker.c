@@ -47,6 +47,9 @@ void tine_worker_complete(tine_worker *w, uint64_t ticket, tine_error status, ti
                           const char *text) {
     tine_future *f = tine_idmap_remove(&w->tickets, ticket);
     TINE_ASSERT_TRUE(f);
+    /* the future has a handle on each object that its result mentions */
+    for (uint32_t i = 0; payload && i < payload->n_refs; i++)
+        w->context.owner->retained(w->context.owner, payload->refs[i]);
     tine_future_complete(f, status, payload, text);
     tine_future_unref(f);
 }
@@ -156,10 +159,12 @@ static bool worker_run_callback(tine_worker *w) {
         tine_current.task = &task;
         tine_current.pool = &a->callbacks;
         tine_current.other = a->pool;
+        tine_handles_of_task(w->handles, &a->handles);
     }
     callback->fn(callback->arg);
     tine_current.task = NULL;
     tine_current.pool = tine_current.other = NULL;
+    tine_handles_of_task(w->handles, NULL);
     free(callback);
     return true;
 }
@@ -212,6 +217,7 @@ static void worker_loop(tine_worker *w) {
         if (!worker_is_idle(w)) continue;
         /* an answer that has come meanwhile makes the report that a task waits for it needless */
         if (did && (tine_executor_has_report(w->executor) || w->n_timed > 0)) continue;
+        tine_handles_flush(w->handles, NULL, w->executor);
         tine_executor_flush(w->executor);
         tine_worker_act(w);
         if (worker_is_idle(w)) worker_sleep(w, deadline);

@@ -251,7 +251,7 @@ static tine_error call_target(const char *method, const tine_argument *target,
         if (!target->s)
             return tine_error_set(TINE_EINVAL, "the target is NULL, not a function's name");
         tine_error e = find_function(target->s, &callable);
-        return e != TINE_OK ? e : tine_call_run(callable, NULL, arguments, host, out);
+        return e != TINE_OK ? e : tine_call_run(callable, NULL, 0, arguments, host, out);
     }
     if (target->type != TINE_ARG_VALUE || !target->value || target->value->kind != TINE_MODULE_REF)
         return tine_error_set(TINE_EINVAL, "the target must be a function's name or a module");
@@ -299,8 +299,7 @@ tine_value *tine_put(const tine_value *v) {
     if (e == TINE_OK) e = object_make(c, NULL, payload, &id);
     c->ops->unlock(c);
     if (e == TINE_OK) out = tine_value_as_object(settled, id, c->owner);
-    if (e == TINE_OK && c->owner)
-        c->owner->released(c->owner, id); /* the value has a handle of its own */
+    if (e == TINE_OK) c->owner->released(c->owner, id); /* the value has a handle of its own */
     tine_payload_unref(payload);
     tine_value_unref(settled);
     return out;
@@ -325,7 +324,7 @@ tine_value *tine_module_args(const tine_argument *args, size_t n) {
     if (e == TINE_OK) e = object_make(c, args[0].s, payload, &id);
     c->ops->unlock(c);
     tine_value *out = e == TINE_OK ? tine_module_ref(id, args[0].s, c->owner) : NULL;
-    if (e == TINE_OK && c->owner) c->owner->released(c->owner, id);
+    if (e == TINE_OK) c->owner->released(c->owner, id);
     tine_payload_unref(payload);
     tine_arguments_fini(&arguments);
     return out;

@@ -78,7 +78,7 @@ struct tine_context {
     const tine_context_ops *ops;
     tine_encoder encoder;
     tine_decoder decoder;     /* used with the lock held */
-    tine_object_owner *owner; /* NULL on workers */
+    tine_object_owner *owner; /* counts the handles on objects */
     struct tine_instances *instances;
     size_t n_held; /* forks that wait for their arguments; with the lock */
     /* its owner's, and one of each future: they may be asked after it has stopped */

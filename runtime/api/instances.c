@@ -142,7 +142,7 @@ tine_error tine_instance_call(tine_context *c, tine_object id, const char *metho
     if (!method) method = "forward";
     const tine_callable *callable = tine_class_method(i->class, method);
     if (callable)
-        e = tine_call_run(callable, i->self, arguments, host, out);
+        e = tine_call_run(callable, i->self, id, arguments, host, out);
     else
         e = tine_error_set(TINE_EUNKNOWN, "class \"%s\" has no method \"%s\"",
                            i->class->class->name, method);
@@ -150,6 +150,20 @@ tine_error tine_instance_call(tine_context *c, tine_object id, const char *metho
     instance_leave(c, i);
     c->ops->unlock(c);
     return e;
+}
+
+tine_value *tine_self_module(tine_task *task) {
+    tine_context *c = tine_context_current();
+    const char *name = task->callable->name, *dot = strrchr(name, '.');
+    if (!task->module || !dot || !c) {
+        if (c) tine_error_set(TINE_ESTATE, "%s() is no method of a module", name);
+        return NULL;
+    }
+    char *class_name = strndup(name, (size_t)(dot - name));
+    tine_value *v = class_name ? tine_module_ref(task->module, class_name, c->owner) : NULL;
+    if (!class_name) tine_error_set(TINE_ENOMEM, "no memory for a module");
+    free(class_name);
+    return v;
 }
 
 void tine_instance_forget(tine_context *c, tine_object id) {

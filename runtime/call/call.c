@@ -134,9 +134,10 @@ static void task_refuse(tine_task *task, const tine_value *v, const char *wanted
 }
 
 static tine_error task_enter(tine_task *t, outer *o, const tine_callable *callable, void *self,
-                             const tine_arguments *arguments, void *host) {
+                             tine_object module, const tine_arguments *arguments, void *host) {
     t->callable = callable;
     t->self = self;
+    t->module = module;
     t->host = host;
     t->outer = tine_current.task;
     atomic_init(&t->failed, false);
@@ -182,11 +183,11 @@ static tine_error task_leave(tine_task *t, outer *o, bool ok) {
     return tine_last_error();
 }
 
-tine_error tine_call_run(const tine_callable *callable, void *self, const tine_arguments *arguments,
-                         void *host, tine_value **out) {
+tine_error tine_call_run(const tine_callable *callable, void *self, tine_object module,
+                         const tine_arguments *arguments, void *host, tine_value **out) {
     tine_task task;
     outer o;
-    tine_error e = task_enter(&task, &o, callable, self, arguments, host);
+    tine_error e = task_enter(&task, &o, callable, self, module, arguments, host);
     if (e) return e;
     tine_value *result = callable->call(&task);
     if (result && !tine_pool_gives(&result->handle)) tine_value_ref(result);
@@ -203,7 +204,7 @@ tine_error tine_call_init(const tine_class_entry *class, const tine_arguments *a
                           void *host, void **self) {
     tine_task task;
     outer o;
-    tine_error e = task_enter(&task, &o, &class->constructor, NULL, arguments, host);
+    tine_error e = task_enter(&task, &o, &class->constructor, NULL, 0, arguments, host);
     if (e) return e;
     void *made = class->class->init(&task);
     bool ok = made && !task.failed;

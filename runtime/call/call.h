@@ -69,6 +69,7 @@ tine_error tine_name_check(const char *what, const char *name);
 struct tine_task {
     const tine_callable *callable;
     void *self;
+    tine_object module; /* whose method this is; 0: a function, or a constructor */
     tine_value **bound; /* in the order of the signature; `few`, or allocated */
     size_t n_bound;
     tine_value *few[TINE_BOUND_FEW];
@@ -82,11 +83,11 @@ struct tine_task {
     void *host;
 };
 
-/* Binds and runs; the result is a new reference in no pool (it may be or hold a future). Errors:
+/* Binds and runs a function, or (self, module) a method; the result is a new reference in no pool (it may be or hold a future). Errors:
  * EINVAL (binding: "neg() got an unexpected keyword argument 'y'"), EFAILED (the body), or what the
  * body's last error was; the sentence is the current state's. */
-tine_error tine_call_run(const tine_callable *callable, void *self, const tine_arguments *arguments,
-                         void *host, tine_value **out);
+tine_error tine_call_run(const tine_callable *callable, void *self, tine_object module,
+                         const tine_arguments *arguments, void *host, tine_value **out);
 /* The same for a class's constructor: the state of a new instance. */
 tine_error tine_call_init(const tine_class_entry *class, const tine_arguments *arguments,
                           void *host, void **self);

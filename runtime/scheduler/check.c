@@ -49,6 +49,8 @@ static void sched_check_objects(const tine_scheduler *s) {
         for (uint32_t j = 0; j < t->n_holds; j++) sched_check_count(s, t->holds[j]);
     }
     TAILQ_FOREACH (o, &s->object_list, link) {
+        for (size_t i = 0; i < o->words; i++)
+            o->counted += (uint64_t)__builtin_popcountll(o->keepers[i]);
         TINE_ASSERT(o->holders, ==, o->counted);
         TINE_ASSERT_TRUE(o->holders > 0 || o->state == SCHED_OBJECT_EXPECTED);
     }

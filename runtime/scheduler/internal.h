@@ -175,10 +175,11 @@ struct sched_object {
     sched_object_state state;
     char *class_name;
     tine_payload *payload;
-    size_t bytes;                  /* of the payload */
-    uint64_t holders, handles;     /* handles: those of the holders that are this process's */
-    uint64_t *replicas, *fetchers; /* workers by slot: that have it, that wait for it */
-    size_t words;                  /* of each of the two */
+    size_t bytes;              /* of the payload */
+    uint64_t holders, handles; /* handles: those of the holders that are this process's */
+    /* workers by slot: that have it, that wait for it, that hold it */
+    uint64_t *replicas, *fetchers, *keepers;
+    size_t words; /* of each of the three */
     TAILQ_ENTRY(sched_object) link;
     SLIST_ENTRY(sched_object) stacked;
     uint64_t counted; /* by tine_scheduler_check */
@@ -326,6 +327,9 @@ void tine_scheduler_object_fetch(tine_scheduler *s, sched_worker *w, tine_object
 /* Why the message breaks the protocol, or NULL. */
 const char *tine_scheduler_object_arrived(tine_scheduler *s, sched_worker *w,
                                           const tine_message *m);
+/* The worker holds the object, or does so no more. */
+void tine_scheduler_object_keep(tine_scheduler *s, sched_worker *w, tine_object id, bool keep);
+void tine_scheduler_objects_unkeep(tine_scheduler *s, sched_worker *w); /* it holds none any more */
 void tine_scheduler_objects_lost(tine_scheduler *s, sched_worker *w);
 void tine_scheduler_objects_free(tine_scheduler *s);
 

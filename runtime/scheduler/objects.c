@@ -37,6 +37,7 @@ static void sched_object_free(tine_scheduler *s, sched_object *o) {
     free(o->class_name);
     free(o->replicas);
     free(o->fetchers);
+    free(o->keepers);
     free(o);
 }
 
@@ -47,9 +48,11 @@ static void sched_object_mark(sched_object *o, uint64_t **bits, const sched_work
     if (need > o->words) {
         o->replicas = realloc(o->replicas, need * sizeof *o->replicas);
         o->fetchers = realloc(o->fetchers, need * sizeof *o->fetchers);
-        TINE_ASSERT_TRUE(o->replicas && o->fetchers);
+        o->keepers = realloc(o->keepers, need * sizeof *o->keepers);
+        TINE_ASSERT_TRUE(o->replicas && o->fetchers && o->keepers);
         memset(o->replicas + o->words, 0, (need - o->words) * sizeof *o->replicas);
         memset(o->fetchers + o->words, 0, (need - o->words) * sizeof *o->fetchers);
+        memset(o->keepers + o->words, 0, (need - o->words) * sizeof *o->keepers);
         o->words = need;
     }
     (*bits)[w->slot / 64] |= UINT64_C(1) << (w->slot % 64);
@@ -242,6 +245,41 @@ const char *tine_scheduler_object_arrived(tine_scheduler *s, sched_worker *w,
     return NULL;
 }
 
+static bool sched_object_keeper(const sched_object *o, const sched_worker *w) {
+    return w->slot / 64 < o->words && o->keepers[w->slot / 64] >> (w->slot % 64) & 1;
+}
+
+static void sched_object_unkeep(tine_scheduler *s, const sched_worker *w, sched_object *o) {
+    o->keepers[w->slot / 64] &= ~(UINT64_C(1) << (w->slot % 64));
+    tine_scheduler_unhold(s, o->id);
+}
+
+void tine_scheduler_object_keep(tine_scheduler *s, sched_worker *w, tine_object id, bool keep) {
+    if (!id || s->stopped || !sched_object_known(s, keep ? w : NULL, id)) return;
+    sched_object *o = tine_scheduler_object_find(s, id);
+    if (sched_object_keeper(o, w) == keep) return;
+    if (keep) {
+        sched_object_mark(o, &o->keepers, w);
+        o->holders++;
+    } else {
+        sched_object_unkeep(s, w, o);
+    }
+}
+
+/* Freeing one object may free others, so their ids are gathered first. */
+void tine_scheduler_objects_unkeep(tine_scheduler *s, sched_worker *w) {
+    tine_object *ids = NULL;
+    size_t n = 0, room = 0;
+    sched_object *o;
+    TAILQ_FOREACH (o, &s->object_list, link) {
+        if (!sched_object_keeper(o, w)) continue;
+        ids = tine_scheduler_grow(ids, &room, n + 1, sizeof *ids);
+        ids[n++] = o->id;
+    }
+    for (size_t i = 0; i < n; i++) sched_object_unkeep(s, w, tine_scheduler_object_find(s, ids[i]));
+    free(ids);
+}
+
 void tine_scheduler_objects_lost(tine_scheduler *s, sched_worker *w) {
     for (sched_object *o = TAILQ_FIRST(&s->object_list), *next; o; o = next) {
         next = TAILQ_NEXT(o, link);
@@ -254,6 +292,7 @@ void tine_scheduler_objects_lost(tine_scheduler *s, sched_worker *w) {
         sched_object_answer_fetchers(s, o);
         if (!o->holders) sched_object_free(s, o);
     }
+    tine_scheduler_objects_unkeep(s, w);
 }
 
 void tine_scheduler_objects_free(tine_scheduler *s) {

@@ -86,7 +86,10 @@ void tine_scheduler_stop(tine_scheduler *s) {
     s->stopped = true;
     tine_scheduler_tasks_cancel(s);
     sched_worker *w;
-    TAILQ_FOREACH (w, &s->workers, link) tine_scheduler_send(s, w->peer, TINE_MSG_STOP);
+    TAILQ_FOREACH (w, &s->workers, link) {
+        tine_scheduler_objects_unkeep(s, w);
+        tine_scheduler_send(s, w->peer, TINE_MSG_STOP);
+    }
 }
 
 /* ---- the clock ---- */
@@ -187,6 +190,11 @@ static void sched_on_worker_message(tine_scheduler *s, sched_worker *w, const ti
     case TINE_MSG_SUBMIT: sched_on_submit(s, w, m); break;
     case TINE_MSG_FETCH: tine_scheduler_object_fetch(s, w, m->object); break;
     case TINE_MSG_OBJECT: sched_on_object(s, w, m); break;
+    case TINE_MSG_HOLD:
+    case TINE_MSG_RELEASE:
+        for (size_t i = 0; i < m->n_ids; i++)
+            tine_scheduler_object_keep(s, w, m->ids[i], m->type == TINE_MSG_HOLD);
+        break;
     case TINE_MSG_PONG:
     case TINE_MSG_EVENTS: break; /* handled by the event loop */
     case TINE_MSG_HELLO: tine_scheduler_drop(s, w->peer, true, "it sent HELLO twice"); break;

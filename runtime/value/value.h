@@ -14,8 +14,7 @@
 /* Lists and dicts nest at most so deep: every walk over values may recurse. */
 enum { TINE_MAX_DEPTH = 64 };
 
-/* Counts the handles on objects (for the coordinator's scheduler). Called under any lock; never
- * freed. */
+/* Counts the handles on objects. Called under any lock; lives as long as they do. */
 typedef struct tine_object_owner {
     void (*retained)(struct tine_object_owner *owner, tine_object id);
     void (*released)(struct tine_object_owner *owner, tine_object id);
@@ -26,7 +25,7 @@ struct tine_value {
     tine_kind kind;
     /* the id from tine_put (any kind), or of the module (MODULE_REF); 0: none */
     tine_object object;
-    tine_object_owner *owner; /* of object; NULL on workers */
+    tine_object_owner *owner; /* of object; may be NULL */
     union {
         bool b;
         int64_t i;

@@ -27,4 +27,6 @@ const tine_layout tine_layouts[TINE_MSG_LAST_] = {
     [TINE_MSG_TRACE] = FIELDS("f"),
     [TINE_MSG_STOP] = FIELDS(""),
     [TINE_MSG_OBJECT] = FIELDS_AND_BODY("otsx"),
+    [TINE_MSG_HOLD] = FIELDS("i"),
+    [TINE_MSG_RELEASE] = FIELDS("i"),
 };

@@ -11,7 +11,8 @@ const char *tine_message_name(const tine_message *m) {
         [TINE_MSG_RESULT] = "RESULT",   [TINE_MSG_CREDIT] = "CREDIT",
         [TINE_MSG_DROP] = "DROP",       [TINE_MSG_PING] = "PING",
         [TINE_MSG_TRACE] = "TRACE",     [TINE_MSG_STOP] = "STOP",
-        [TINE_MSG_OBJECT] = "OBJECT",
+        [TINE_MSG_OBJECT] = "OBJECT",   [TINE_MSG_HOLD] = "HOLD",
+        [TINE_MSG_RELEASE] = "RELEASE",
     };
     return m->type < TINE_MSG_LAST_ && names[m->type] ? names[m->type] : "unknown";
 }

@@ -61,7 +61,7 @@ int main(void) {
     const tine_callable *neg = tine_registry_function("neg");
     t = now();
     for (int i = 0; i < ROUNDS && neg; i++)
-        if (tine_call_run(neg, NULL, &a, NULL, &v) == TINE_OK) tine_release(v);
+        if (tine_call_run(neg, NULL, 0, &a, NULL, &v) == TINE_OK) tine_release(v);
     printf("bind and run neg(20)     %6.0f ns\n", (now() - t) / ROUNDS);
     tine_frame_free(f);
     tine_payload_unref(p);

@@ -6,6 +6,8 @@
 
 #include "sim.h"
 
+enum { SIM_MAX_KEPT = 4 };
+
 typedef struct sim_task sim_task;
 
 typedef struct sim_child {
@@ -38,6 +40,9 @@ struct sim_worker {
     sim_task *computing;
     tine_idmap tickets; /* to the task */
     bool stopped, killed;
+    /* held beyond the tasks that gave them: must stay, with the same value */
+    sim_object kept[SIM_MAX_KEPT];
+    size_t n_kept;
 };
 
 /* ---- payloads ---- */
@@ -110,6 +115,27 @@ static void block(sim_worker *s, sim_task *t) {
     tine_executor_suspend(s->executor, t->id);
 }
 
+static void release_oldest(sim_worker *s) {
+    sim_object oldest = s->kept[0];
+    if (!s->stopped && !oldest.module && object_value(s, oldest.id) != oldest.value)
+        sim_fail("worker %zu: a held object has changed", s->index);
+    if (!s->stopped) object_of(s, oldest.id);
+    tine_executor_release(s->executor, &oldest.id, 1);
+    memmove(s->kept, s->kept + 1, --s->n_kept * sizeof *s->kept);
+}
+
+/* Some tasks keep their newest object, as a module's state does. */
+static void keep(sim_worker *s, const sim_task *t) {
+    if (t->frame.n_objects == 0 || sim_mix(t->id, 77) % 3) return;
+    sim_object o = t->frame.objects[t->frame.n_objects - 1];
+    for (size_t i = 0; i < s->n_kept; i++)
+        if (s->kept[i].id == o.id) return;
+    if (s->stopped || (!o.module && !o.id)) return;
+    if (s->n_kept == SIM_MAX_KEPT) release_oldest(s);
+    tine_executor_hold(s->executor, &o.id, 1);
+    s->kept[s->n_kept++] = o;
+}
+
 static void finish(sim_worker *s, sim_task *t, tine_error status, const sim_op *op) {
     tine_payload *p = NULL;
     if (!status) {
@@ -117,6 +143,7 @@ static void finish(sim_worker *s, sim_task *t, tine_error status, const sim_op *
         p = sim_payload(op->value, 0, 0, op->large, &ref, op->ref >= 0);
     }
     sim_world_counts(s->world)->tasks++;
+    keep(s, t);
     tine_executor_done(s->executor, t->id, status, p, status ? "the program fails here" : NULL,
                        (uint64_t)t->ran + 100);
     tine_payload_unref(p);
@@ -359,6 +386,7 @@ void sim_worker_pump(sim_worker *s) {
             if (!s->computing) tine_run_log_run(&s->log, 0);
             continue;
         }
+        while (!s->all && s->n_kept > 0) release_oldest(s);
         tine_executor_flush(s->executor);
         if (!drain(s)) return;
     }

@@ -49,7 +49,7 @@ static tine_error run_args(const char *name, tine_value **out, const tine_argume
     const tine_callable *c = tine_registry_function(name);
     cr_assert_not_null(c);
     tine_error e = tine_arguments_make(&a, args, n);
-    if (e == TINE_OK) e = tine_call_run(c, NULL, &a, NULL, out);
+    if (e == TINE_OK) e = tine_call_run(c, NULL, 0, &a, NULL, out);
     tine_arguments_fini(&a);
     return e;
 }
@@ -192,7 +192,7 @@ test(a_class_has_state_and_methods) {
     cr_assert_str_eq(m->name, "call_counter.forward");
     cr_assert_null(tine_class_method(c, "backward"));
     tine_value *r;
-    cr_assert_eq(tine_call_run(m, self, &a, NULL, &r), TINE_OK);
+    cr_assert_eq(tine_call_run(m, self, 0, &a, NULL, &r), TINE_OK);
     cr_assert_eq(tine_as_int(r), 41);
     tine_release(r);
     cr_assert_eq(tine_arguments_make(&a, TINE_ARGS_(-1)), TINE_OK);

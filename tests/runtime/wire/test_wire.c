@@ -359,6 +359,8 @@ test(messages_come_back) {
             .payload = call_payload(tine_int(4)));
     MESSAGE(TINE_MSG_OBJECT, .object = 2, .payload = payload_of(tine_int(4)));
     MESSAGE(TINE_MSG_OBJECT, .object = 2, .status = TINE_EINVAL, .text = "no such object");
+    MESSAGE(TINE_MSG_HOLD, .ids = ids, .n_ids = 4);
+    MESSAGE(TINE_MSG_RELEASE, .ids = ids, .n_ids = 1);
 }
 
 test(hello_comes_back) {

@@ -15,7 +15,7 @@ static tine_value *run_args(const char *name, const tine_argument *args, size_t 
     tine_value *out = NULL;
     const tine_callable *c = tine_registry_function(name);
     cr_assert_not_null(c, "%s", name);
-    if (tine_arguments_make(&a, args, n) == TINE_OK) tine_call_run(c, NULL, &a, NULL, &out);
+    if (tine_arguments_make(&a, args, n) == TINE_OK) tine_call_run(c, NULL, 0, &a, NULL, &out);
     tine_arguments_fini(&a);
     return out;
 }

@@ -120,7 +120,7 @@ static void run_call(const char *line, reader *r) {
         args[n++] = end ? tine_keyword_(key, v) : v;
     }
     cr_assert_lt(r->at, r->n, "%s", line);
-    if (tine_arguments_make(&a, args, n) == TINE_OK) tine_call_run(c, NULL, &a, NULL, &out);
+    if (tine_arguments_make(&a, args, n) == TINE_OK) tine_call_run(c, NULL, 0, &a, NULL, &out);
     check_result(line, r->tokens[r->at], out, r->tokens[r->at + 1], function);
     tine_arguments_fini(&a);
     tine_value_unref(out);

@@ -64,7 +64,7 @@ static tine_value *forward_args(model *m, const tine_argument *args, size_t n) {
     tine_arguments a = {0};
     tine_value *out = NULL;
     if (tine_arguments_make(&a, args, n) == TINE_OK)
-        tine_call_run(tine_class_method(m->class, "forward"), m->self, &a, NULL, &out);
+        tine_call_run(tine_class_method(m->class, "forward"), m->self, 0, &a, NULL, &out);
     tine_arguments_fini(&a);
     if (out) tine_pool_adopt(&out->handle);
     return out;
