@@ -42,13 +42,13 @@ struct tine_spawn {
 
     /* The supervisor's own. */
     tine_spawn_slot_state *slots;
-    struct pollfd *fds; /* one per worker, then the eventfd */
-    bool no_pidfd;      /* some worker has none: poll for its death */
-    bool retired;       /* workers that had not joined were told to end */
-    unsigned attempts;  /* times that empty slots were filled */
-    unsigned failures;  /* attempts in a row that failed */
-    int64_t retry_at;   /* when empty slots are filled; INT64_MAX: there is none */
-    int killed;         /* -1: the deadline of stopping has not passed */
+    struct pollfd *fds;  /* one per worker, then the eventfd */
+    bool no_pidfd;       /* some worker has none: poll for its death */
+    int64_t unjoined_at; /* when workers that have not joined are killed; 0: not stopping yet */
+    unsigned attempts;   /* times that empty slots were filled */
+    unsigned failures;   /* attempts in a row that failed */
+    int64_t retry_at;    /* when empty slots are filled; INT64_MAX: there is none */
+    int killed;          /* -1: the deadline of stopping has not passed */
 
     pthread_t thread;
     bool running; /* the thread is to be joined */

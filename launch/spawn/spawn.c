@@ -24,6 +24,8 @@
 #include "transport/base/thread.h"
 
 enum { MAX_WORKERS = 4096 };
+/* How long a worker that has not joined may take to end at shutdown. */
+enum { UNJOINED_MS = 200 };
 enum { FIRST_WAIT_MS = 10 }; /* after the second failure in a row */
 /* Without pidfds (kernels before 5.3) the supervisor polls for deaths at this interval. */
 enum { NO_PIDFD_POLL_MS = 100 };
@@ -148,6 +150,7 @@ static int spawn_poll_timeout_ms(const tine_spawn *s) {
     bool stopping = atomic_load(&s->stopping);
     int limit = s->no_pidfd ? NO_PIDFD_POLL_MS : -1;
     int64_t until = !stopping ? s->retry_at : s->killed < 0 ? s->stop_at : INT64_MAX;
+    if (stopping && s->unjoined_at < until) until = s->unjoined_at;
     if (until == INT64_MAX) return limit;
     int64_t left = until - tine_clock_ns();
     int ms = left <= 0                        ? 0
@@ -165,20 +168,26 @@ static void spawn_kill_all(tine_spawn *s) {
     }
 }
 
+static bool spawn_slot_unjoined(const tine_spawn_slot_state *w) {
+    return w->pid != 0 && !atomic_load(&w->log->joined);
+}
+
 /* A worker that has not joined hears of no STOP. It ends at its lifeline's end or, if it has not
- * reached tine_init yet, by the signal. */
+ * reached tine_init soon, by a signal. */
 static void spawn_retire(tine_spawn *s) {
-    s->retired = true;
-    for (int i = 0; i < s->workers; i++) {
-        const tine_spawn_slot_state *w = &s->slots[i];
-        if (w->pid == 0 || atomic_load(&w->log->joined)) continue;
-        shutdown(w->lifeline, SHUT_WR);
-        kill(w->pid, SIGTERM);
-    }
+    s->unjoined_at = tine_clock_ns() + UNJOINED_MS * INT64_C(1000000);
+    for (int i = 0; i < s->workers; i++)
+        if (spawn_slot_unjoined(&s->slots[i])) shutdown(s->slots[i].lifeline, SHUT_WR);
+}
+
+static void spawn_kill_unjoined(tine_spawn *s) {
+    s->unjoined_at = INT64_MAX;
+    for (int i = 0; i < s->workers; i++)
+        if (spawn_slot_unjoined(&s->slots[i])) kill(s->slots[i].pid, SIGKILL);
 }
 
 static void spawn_poll_once(tine_spawn *s) {
-    if (atomic_load(&s->stopping) && !s->retired) spawn_retire(s);
+    if (atomic_load(&s->stopping) && s->unjoined_at == 0) spawn_retire(s);
     for (int i = 0; i < s->workers; i++)
         s->fds[i] =
             (struct pollfd){.fd = s->slots[i].pid ? s->slots[i].pidfd : -1, .events = POLLIN};
@@ -195,6 +204,8 @@ static void spawn_poll_once(tine_spawn *s) {
     }
     bool stopping = atomic_load(&s->stopping);
     if (!stopping && s->retry_at != INT64_MAX && tine_clock_ns() >= s->retry_at) spawn_refill(s);
+    if (stopping && s->unjoined_at != 0 && tine_clock_ns() >= s->unjoined_at)
+        spawn_kill_unjoined(s);
     if (stopping && s->killed < 0 && tine_clock_ns() >= s->stop_at) spawn_kill_all(s);
 }
 

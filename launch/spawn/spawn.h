@@ -77,7 +77,7 @@ int tine_spawn_slot(const tine_spawn *s, const char *token);
 /* The pid of the worker in this slot now; 0: none. Any thread. */
 pid_t tine_spawn_pid(tine_spawn *s, int slot);
 /* The first half of tine_spawn_stop, which does not block: no worker is started from now on, those
- * that have not joined end at once, and those that have not exited after `seconds` are killed. */
+ * that have not joined end soon, and those that have not exited after `seconds` are killed. */
 void tine_spawn_retire(tine_spawn *s, double seconds);
 /* Starts no more workers, waits at most `seconds` for all to exit, kills and reaps the rest, ends
  * the supervisor. Blocks. Returns how many were killed. Only tine_spawn_free may follow. Not from a

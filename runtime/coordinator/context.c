@@ -52,6 +52,12 @@ static tine_error coordinator_submit(tine_context *context, tine_future *f, void
         tine_future_unref(tine_idmap_remove(&c->tickets, ticket));
         return tine_coordinator_refused(e, "a fork");
     }
+    tine_scheduler_stats s;
+    tine_scheduler_stats_get(c->scheduler, &s);
+    if (s.workers > 0)
+        c->told = false;
+    else
+        tine_coordinator_expect(c);
     tine_trace_fork(f->flow, t->name);
     tine_trace_end(TINE_TRACE_FORK, began, t->name);
     tine_coordinator_push(c);

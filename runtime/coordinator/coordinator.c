@@ -53,6 +53,7 @@ tine_error tine_coordinator_new(tine_coordinator **out, const tine_settings *s,
     coordinator_init_locks(c);
     STAILQ_INIT(&c->callbacks);
     LIST_INIT(&c->deaths);
+    c->tell_at = INT64_MAX;
     c->max_pending = s->max_pending;
     c->max_pending_bytes = s->max_pending_bytes;
     c->context.ops = &tine_coordinator_ops;
@@ -90,9 +91,13 @@ tine_error tine_coordinator_open(tine_coordinator *c, int n, double seconds) {
     tine_context_install(&c->context);
     joining j = {c, n > 0 ? (size_t)n : 0};
     tine_coordinator_lock(c);
+    c->awaited = j.n;
+    tine_coordinator_expect(c);
     tine_error e =
         tine_coordinator_until(c, have_joined, &j, tine_clock_ns() + (int64_t)(seconds * 1e9));
     size_t joined = tine_scheduler_workers(c->scheduler, NULL, 0);
+    c->awaited = 0;
+    c->told = false;
     tine_coordinator_unlock(c);
     if (joined >= j.n) return TINE_OK;
     const char *last = c->start_failures > 0 ? "; the last one to be started " : "";

@@ -34,6 +34,7 @@ static void coordinator_on_lost(void *ctx, tine_peer peer, bool bad, const char 
         tine_log(TINE_LOG_WARN, "dropped a peer at %s: %s",
                  c->link.transport->ops->url(c->link.transport), reason);
     tine_coordinator_peer_lost(c, peer, reason);
+    tine_coordinator_expect(c);
 }
 
 const tine_link_handler tine_coordinator_events = {coordinator_on_up, coordinator_on_message,

@@ -64,6 +64,10 @@ struct tine_coordinator {
     bool stopped;            /* every future is done */
     unsigned start_failures; /* attempts in a row to replace local workers that failed */
     char start_reason[256];  /* what the last one's worker did */
+    size_t awaited;          /* workers that tine_init waits for; 0: it has returned */
+    int64_t
+        tell_at; /* when a line says what is waited for; INT64_MAX: nothing is, or it was said */
+    bool told;   /* since there was a worker last */
     STAILQ_HEAD(, coordinator_callback) callbacks;
     LIST_HEAD(, coordinator_death) deaths;
     void (*unreachable)(uint32_t pid, const char *token);
@@ -118,6 +122,9 @@ void tine_coordinator_sleep(tine_coordinator *c); /* until something changes */
 
 tine_error tine_coordinator_progress_start(tine_coordinator *c);
 void tine_coordinator_progress_join(tine_coordinator *c); /* without the lock, after `stopping` */
+
+/* Something waits for workers: unless they come within a second, a line says so. */
+void tine_coordinator_expect(tine_coordinator *c);
 
 /* ---- events.c; with the lock, by the thread that runs the loop ---- */
 

@@ -1,4 +1,5 @@
 /* Which thread runs the event loop, and when: see coordinator.h. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -6,8 +7,11 @@
 #include "runtime/value/release.h"
 #include "runtime/value/error.h"
 #include "transport/base/clock.h"
+#include "transport/base/log.h"
 #include "transport/base/thread.h"
 
+/* What waits for workers longer than this is told. */
+enum { TELL_NS = 1000000000 };
 enum {
     /* How long no thread must have run the loop before the progress thread does; while others
      * keep running it, four times as long. It bounds what a nested fork waits for when the
@@ -89,7 +93,33 @@ static bool callbacks_run(tine_coordinator *c) {
 static int64_t next_deadline(tine_coordinator *c) {
     int64_t deaths = tine_coordinator_deaths_due(c);
     int64_t scheduler = tine_scheduler_deadline(c->scheduler);
-    return deaths < scheduler ? deaths : scheduler;
+    int64_t first = deaths < scheduler ? deaths : scheduler;
+    return c->tell_at < first ? c->tell_at : first;
+}
+
+void tine_coordinator_expect(tine_coordinator *c) {
+    if (!c->told && c->tell_at == INT64_MAX) c->tell_at = tine_clock_ns() + TELL_NS;
+}
+
+/* Where local workers cannot be started, the supervisor tells why. */
+static void tell_what_is_awaited(tine_coordinator *c) {
+    tine_scheduler_stats s;
+    tine_scheduler_stats_get(c->scheduler, &s);
+    c->tell_at = INT64_MAX;
+    if (c->start_failures > 0 || s.workers >= (c->awaited > 0 ? c->awaited : 1)) return;
+    if (c->awaited == 0 && s.ready == 0) return;
+    char remedy[600] = "";
+    const char *url = c->link.transport->ops->url(c->link.transport);
+    if (!(tine_transport_flags(url) & (TINE_TRANSPORT_THREADS | TINE_TRANSPORT_RANKS)))
+        snprintf(remedy, sizeof remedy,
+                 "; start `tine worker %.250s`, or this program with TINE_WORKER=%.250s", url, url);
+    c->told = true;
+    if (c->awaited > 0)
+        tine_log(TINE_LOG_WARN, "tine_init waits for %zu workers; %u have joined%s", c->awaited,
+                 s.workers, remedy);
+    else
+        tine_log(TINE_LOG_WARN, "%llu task%s for a worker; none is connected%s",
+                 (unsigned long long)s.ready, s.ready == 1 ? " waits" : "s wait", remedy);
 }
 
 /* A settled death may complete what the caller waits for. */
@@ -97,6 +127,7 @@ static bool deadlines_work(tine_coordinator *c) {
     if (next_deadline(c) == INT64_MAX) return false;
     int64_t now = tine_clock_ns();
     tine_coordinator_settle_deaths(c, now);
+    if (c->tell_at <= now) tell_what_is_awaited(c);
     if (tine_scheduler_deadline(c->scheduler) > now) return false;
     tine_scheduler_tick(c->scheduler, now);
     return true;
