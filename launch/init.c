@@ -83,7 +83,7 @@ static void worker_serve_and_exit(const tine_settings *s, const char *endpoint, 
     int crash_fd = -1;
     tine_run_log *log;
     tine_error e = tine_lifeline_start(endpoint, &crash_fd, &log);
-    tine_fiber_last_words(crash_fd);
+    tine_fiber_report_to(crash_fd);
     tine_blas_threads(s->threads);
     if (e == TINE_OK) e = worker_serve(s, endpoint, rank, log);
     bool local = s->token[0] != 0;

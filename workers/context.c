@@ -15,14 +15,14 @@ static void worker_no_lock(tine_context *c) { (void)c; }
 
 /* ---- fork ---- */
 
-static void worker_hold(tine_context *c, void *host) {
+static void worker_hold(tine_context *c, void *parent) {
     (void)c;
-    ((tine_attempt *)host)->held++;
+    ((tine_attempt *)parent)->held++;
 }
 
-static void worker_unhold(tine_context *c, void *host) {
+static void worker_unhold(tine_context *c, void *parent) {
     (void)c;
-    tine_attempt *a = host;
+    tine_attempt *a = parent;
     if (--a->held == 0 && a->finishing) tine_attempt_wake(a);
 }
 
@@ -100,10 +100,10 @@ static tine_error worker_admit(tine_context *c, bool may_wait) {
     return TINE_OK;
 }
 
-static tine_error worker_submit(tine_context *c, tine_future *f, void *host, const tine_target *t,
+static tine_error worker_submit(tine_context *c, tine_future *f, void *parent, const tine_target *t,
                                 uint32_t flags, tine_payload *payload) {
     tine_worker *w = worker_of(c);
-    tine_attempt *a = host;
+    tine_attempt *a = parent;
     if (!a) return tine_error_set(TINE_ESTATE, "a fork on a worker must come from a task");
     if (w->stopping) return tine_error_set(TINE_ECANCELED, "the coordinator has stopped");
     int64_t began = tine_trace_begin();
@@ -119,7 +119,7 @@ static tine_error worker_submit(tine_context *c, tine_future *f, void *host, con
         return e;
     }
     tine_trace_fork(f->flow, t->name);
-    if (w->current) tine_worker_act(w); /* sends it now: this task may compute for long */
+    if (w->current) tine_worker_act(w); /* sends it now: this task may compute for a long time */
     tine_trace_end(TINE_TRACE_FORK, began, t->name);
     return TINE_OK;
 }
@@ -227,10 +227,10 @@ static bool worker_by_reference(void *ctx, tine_object id) {
            tine_executor_fetch(w->executor, id, &payload, &class_name);
 }
 
-static tine_error worker_object(tine_context *c, void *host, const char *class_name,
+static tine_error worker_object(tine_context *c, void *parent, const char *class_name,
                                 tine_payload *payload, tine_object *out) {
     tine_worker *w = worker_of(c);
-    tine_attempt *a = host;
+    tine_attempt *a = parent;
     if (!a) return tine_error_set(TINE_ESTATE, "an object on a worker must come from a task");
     tine_error e = tine_executor_put(w->executor, a->task.task, class_name, payload, out);
     if (e == TINE_OK) c->owner->retained(c->owner, *out);
@@ -274,7 +274,7 @@ void tine_worker_object_came(tine_worker *w, tine_object id, tine_error status, 
 
 /* ---- the rest of the table ---- */
 
-static void worker_defer(tine_context *c, void (*fn)(void *arg), void *arg, void *host) {
+static void worker_defer(tine_context *c, void (*fn)(void *arg), void *arg, void *parent) {
     tine_worker *w = worker_of(c);
     worker_callback *callback = malloc(sizeof *callback);
     if (!callback) {
@@ -283,7 +283,7 @@ static void worker_defer(tine_context *c, void (*fn)(void *arg), void *arg, void
     }
     callback->fn = fn;
     callback->arg = arg;
-    callback->attempt = host;
+    callback->attempt = parent;
     STAILQ_INSERT_TAIL(&w->callbacks, callback, entry);
 }
 

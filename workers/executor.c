@@ -234,7 +234,7 @@ static void executor_send_suspended(tine_executor *x, const uint64_t *ids, size_
 
 void tine_executor_flush(tine_executor *x) {
     size_t n = 0;
-    for (size_t i = 0; i < x->n_suspended; i++) /* the others are over already */
+    for (size_t i = 0; i < x->n_suspended; i++) /* the others have ended */
         if (executor_task_find(x, x->suspended[i])) x->suspended[n++] = x->suspended[i];
     x->n_suspended = 0;
     if (x->stopped) return;
@@ -274,7 +274,7 @@ tine_error tine_executor_fork(tine_executor *x, uint64_t parent, uint64_t ticket
     executor_task *t = executor_task_find(x, parent);
     TINE_ASSERT_TRUE(t && t->started && ticket);
     if (!x->window) {
-        x->starved = true;
+        x->refused_fork = true;
         return TINE_EAGAIN;
     }
     x->window--;
@@ -342,7 +342,7 @@ tine_error tine_executor_put(tine_executor *x, uint64_t task, const char *class_
 
 /* ---- messages ---- */
 
-/* Every open fork comes back, so that what runs can end; nothing is sent any more. */
+/* Completes every open fork, so that running tasks can end. Nothing is sent any more. */
 static void executor_stop(tine_executor *x, tine_error status, const char *text) {
     if (x->stopped) return;
     x->stopped = true;
@@ -379,8 +379,8 @@ static void on_welcome(tine_executor *x, const tine_message *m) {
 
 static void on_credit(tine_executor *x, uint32_t more) {
     x->window = more > UINT32_MAX - x->window ? UINT32_MAX : x->window + more;
-    if (x->starved && x->window) {
-        x->starved = false;
+    if (x->refused_fork && x->window) {
+        x->refused_fork = false;
         tine_executor_push(x, TINE_EXECUTOR_CREDIT);
     }
 }

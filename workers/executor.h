@@ -2,7 +2,7 @@
  * forks may be submitted; without any I/O, fibers or clock of its own (the scheduler's counterpart,
  * run beside it by the simulator).
  *
- * A task received is ready when every put value that its arguments mention is here (a module is
+ * A task is ready when this worker has every put value that its arguments mention (a module is
  * fetched by the call that needs it); missing ones are fetched, each once. Ready tasks start
  * deepest first, then oldest first. A task that waits is reported suspended, so that the scheduler
  * gives this worker other work; reports are gathered and sent together by tine_executor_flush. */

@@ -15,7 +15,7 @@
 typedef struct executor_task executor_task;
 typedef struct executor_object executor_object;
 
-/* What waits for objects: a task before it starts, a result before it completes its fork, an object
+/* A waiter for objects: a task before it starts, a result before it completes its fork, an object
  * whose value refers to others. */
 typedef struct executor_waiter {
     enum { WAITER_TASK, WAITER_RESULT, WAITER_OBJECT } kind;
@@ -85,7 +85,8 @@ struct tine_executor {
     char **hello_names;
     size_t n_hello_names;
     uint32_t epoch, window;
-    bool stopped, starved; /* starved: a fork was refused, so CREDIT is news */
+    bool stopped;
+    bool refused_fork; /* CREDIT has to be reported */
     uint64_t orders, puts;
     tine_idmap tasks, objects, open; /* open: ticket to slot + 1 in forks */
     tine_ready ready;

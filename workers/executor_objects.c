@@ -5,8 +5,8 @@
  * the reason) when its own message and all that it refers to are settled. Settling uses a list of
  * work instead of recursion, because chains may be long.
  *
- * DROP is small and may overtake the large OBJECT that it is about: then the object is forgotten
- * when it has come. */
+ * DROP is small and may overtake the large OBJECT that it is about: then the object is freed on
+ * arrival. */
 #include "workers/executor_internal.h"
 
 #include <stdlib.h>
@@ -73,7 +73,7 @@ static void executor_waiter_fail(executor_waiter *w, tine_error status, const ch
     w->text = tine_must_copy(text ? text : "an object that it references has been freed");
 }
 
-/* w waits for one thing less. An object that is settled by it is added to *work, for its own
+/* w has one object less to wait for. An object that is settled by it is added to *work, for its own
  * waiters. */
 static void executor_waiter_settle(tine_executor *x, executor_waiter *w, executor_object **work) {
     TINE_ASSERT(w->missing, >, 0);
@@ -147,7 +147,7 @@ void tine_executor_object_put(tine_executor *x, tine_object id, const char *clas
     tine_executor_await(x, &o->waiter, payload);
 }
 
-/* An object that is not being fetched is ignored: it does no harm. */
+/* An object that is not being fetched is ignored. */
 void tine_executor_object_arrived(tine_executor *x, const tine_message *m) {
     executor_object *o = executor_object_find(x, m->object);
     if (!o || o->state != EXECUTOR_FETCHING) return;

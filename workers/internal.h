@@ -17,8 +17,8 @@ typedef struct tine_worker tine_worker;
 typedef struct tine_attempt tine_attempt;
 typedef STAILQ_HEAD(tine_attempt_queue, tine_attempt) tine_attempt_queue;
 
-/* One run of a task. It is in exactly one place: on its fiber, in `runnable`, or suspended and
- * known to what will make it runnable. */
+/* One run of a task. It is either on its fiber, or in `runnable`, or suspended and referenced by
+ * the record that will make it runnable. */
 struct tine_attempt {
     STAILQ_ENTRY(tine_attempt) queue; /* runnable, awaiting an instance, or spare */
     LIST_ENTRY(tine_attempt) live;
@@ -32,7 +32,7 @@ struct tine_attempt {
     bool waits_for_credit;
     bool finishing;              /* it has its result and waits for `held` alone */
     tine_object wants;           /* the object it waits for, or 0 */
-    tine_failure object_failure; /* why it did not come */
+    tine_failure object_failure; /* why it was not received */
     uint64_t run_ns;
     tine_pool callbacks;      /* owns what its callbacks make, until it ends */
     tine_pool *pool;          /* while it is suspended: its innermost call's */
@@ -107,7 +107,7 @@ void tine_attempt_run(tine_attempt *a);     /* until it suspends or ends */
 void tine_attempt_suspend(tine_attempt *a); /* from its fiber: until tine_attempt_wake */
 /* Makes a suspended one runnable; does nothing to one that is not suspended. */
 void tine_attempt_wake(tine_attempt *a);
-/* Frees one that is not running; what its stack owns is lost unless it has ended. */
+/* Frees one that is not running; what its stack owns leaks unless it has ended. */
 void tine_attempt_drop(tine_attempt *a);
 void tine_attempt_spare_free(tine_worker *w);
 

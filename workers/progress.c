@@ -66,7 +66,7 @@ static bool sleep_until_due(tine_progress *p, unsigned seen, bool idle, int64_t 
 
 static void *worker_progress_main(void *arg) {
     tine_progress *p = arg;
-    unsigned seen = atomic_load(&p->offers) - 1; /* the offer that it is started for is new to it */
+    unsigned seen = atomic_load(&p->offers) - 1; /* differs from the offer that started it */
     int64_t tick = TICK_NS, without_offer = 0, since_accept = 0;
     tine_releases_hold();
     while (sleep_until_due(p, seen, without_offer >= IDLE_NS, tick)) {
@@ -75,7 +75,7 @@ static void *worker_progress_main(void *arg) {
         without_offer = !same || atomic_load(&p->user) == OFFERED ? 0 : without_offer + tick;
         tick = was_idle ? TICK_NS : 2 * tick < TICK_MAX_NS ? 2 * tick : TICK_MAX_NS;
         since_accept += tick;
-        /* A task that forks all the time is never found in the same stretch twice. */
+        /* A task that forks often makes a new offer before each tick: it is accepted by time. */
         if (atomic_exchange(&p->urgent, false) || same || since_accept > TICK_MAX_NS) {
             accept_offer(p);
             since_accept = 0;

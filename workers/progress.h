@@ -2,14 +2,14 @@
  *
  * A large frame moves only by its sender's calls (transport.h): without them a result of 20 MB
  * would not leave until the worker's next task has ended, nor a nested fork's argument until its
- * task waits. The link is still used by one thread at a time. The worker's thread offers it for
- * each stretch of a task and reclaims it afterwards, which is two atomic operations unless the
- * progress thread has accepted. That thread accepts at once when something large is under way, else
- * when it finds the same stretch running after a tick of some milliseconds. What it receives waits
- * in the link's queue; backlogs are sent as soon as there is room.
+ * task waits. The link is still used by one thread at a time. The worker's thread offers it
+ * whenever it runs a task and reclaims it when the task suspends or ends, which is two atomic
+ * operations unless the progress thread has accepted. That thread accepts at once when something
+ * large is under way, else when the same offer still stands after a tick of some milliseconds. What
+ * it receives waits in the link's queue; backlogs are sent as soon as there is room.
  *
- * Users' release callbacks are left to the worker's thread: the running task may hold a lock
- * that they want for as long as it computes. */
+ * Users' release callbacks are left to the worker's thread: they may need a lock that the running
+ * task holds. */
 #ifndef TINE_WORKERS_PROGRESS_H
 #define TINE_WORKERS_PROGRESS_H
 
@@ -31,8 +31,8 @@ typedef struct tine_progress {
     atomic_bool reclaiming;   /* the worker's thread wants the link back */
     atomic_bool in_transport; /* the thread is in the transport's wait */
     atomic_bool urgent;       /* to be accepted without another tick */
-    atomic_bool idle;     /* nothing was offered for a while: the next offer must wake the thread */
-    pthread_mutex_t lock; /* a leaf, for the condition */
+    atomic_bool idle;         /* no offer came for a while: the next one must wake the thread */
+    pthread_mutex_t lock;     /* a leaf, for the condition */
     pthread_cond_t changed;
     bool ending; /* under the lock */
 

@@ -1,10 +1,9 @@
 /* The worker's loop: receive, run, reply. See worker.h.
  *
- * Between two stretches of tasks it receives what has come; with nothing to run it blocks in the
- * transport. Attempts that can go on come before tasks that have not started, so that what has
- * begun is finished first. A task that computes is not interrupted: meanwhile the transport's
- * own thread or library keeps the connection alive, and the progress thread (progress.h) moves
- * what is large. */
+ * After each run of a fiber it receives without blocking; with nothing to run it blocks in the
+ * transport. Attempts that can resume run before tasks that have not started, so that begun work is
+ * finished first. A task that computes is not interrupted: meanwhile the transport's own thread or
+ * library keeps the connection alive, and the progress thread (progress.h) moves what is large. */
 #include "workers/worker.h"
 
 #include <errno.h>
@@ -24,7 +23,7 @@ static void worker_stop(tine_worker *w, tine_error status, const char *why) {
     w->stopping = true;
     w->status = status;
     snprintf(w->why, sizeof w->why, "%s", why ? why : "");
-    /* no answer will come: what waits for one goes on */
+    /* no reply will come: attempts that wait for one resume */
     tine_attempt *a;
     LIST_FOREACH (a, &w->attempts, live) {
         if (a->wants != 0)
@@ -69,14 +68,14 @@ static void worker_trace(tine_worker *w, uint32_t what) {
                  "holds (TINE_MAX_FRAME)",
                  (int)getpid(), bytes, most);
         tine_payload_unref(m.payload);
-        if (tine_trace_take(&m.payload) != TINE_OK) return; /* what has come meanwhile: nothing */
+        if (tine_trace_take(&m.payload) != TINE_OK) return;
     }
     worker_send(w, &m);
     tine_payload_unref(m.payload);
 }
 
 void tine_worker_act(tine_worker *w) {
-    if (w->acting) return; /* the call that is under way goes on */
+    if (w->acting) return; /* the outer call carries them out */
     w->acting = true;
     tine_progress_reclaim(&w->progress);
     tine_executor_action a;
@@ -94,7 +93,7 @@ void tine_worker_act(tine_worker *w) {
         }
     }
     w->acting = false;
-    if (w->current) tine_progress_offer(&w->progress); /* its stretch goes on */
+    if (w->current) tine_progress_offer(&w->progress); /* the task continues after its call */
 }
 
 /* ---- from the link ---- */
@@ -119,7 +118,7 @@ static void worker_on_invalid(void *ctx, tine_peer peer, tine_error e, const cha
 
 static void worker_on_lost(void *ctx, tine_peer peer, bool bad, const char *reason) {
     (void)peer, (void)bad;
-    tine_worker_act(ctx); /* what came before counts: most often STOP */
+    tine_worker_act(ctx); /* handles what arrived before the loss, above all STOP */
     worker_stop(ctx, TINE_ELOST, reason);
 }
 
@@ -154,7 +153,7 @@ static bool worker_run_callback(tine_worker *w) {
     if (!callback) return false;
     STAILQ_REMOVE_HEAD(&w->callbacks, entry);
     tine_attempt *a = callback->attempt;
-    tine_task task = {.host = a};
+    tine_task task = {.attempt = a};
     if (a) {
         tine_current.task = &task;
         tine_current.pool = &a->callbacks;
@@ -179,7 +178,7 @@ static bool worker_start_task(tine_worker *w) {
     return true;
 }
 
-/* Runs one stretch of one attempt; false when there is none. */
+/* Runs one attempt until it suspends or ends; false when none can run. */
 static bool worker_run_attempt(tine_worker *w) {
     tine_attempt *a = STAILQ_FIRST(&w->runnable);
     if (!a) return false;
@@ -215,7 +214,7 @@ static void worker_loop(tine_worker *w) {
         did |= worker_run_attempt(w);
         tine_worker_act(w);
         if (!worker_is_idle(w)) continue;
-        /* an answer that has come meanwhile makes the report that a task waits for it needless */
+        /* a reply received by now saves the report that its task is suspended */
         if (did && (tine_executor_has_report(w->executor) || w->n_timed > 0)) continue;
         tine_handles_flush(w->handles, NULL, w->executor);
         tine_executor_flush(w->executor);

@@ -20,7 +20,8 @@ static tine_value *example(tine_value *x) {
         tine_release(futures[i]);
     }
 
-    /* A NULL among the arguments means that its maker failed: the error is passed on to the end. */
+    /* A NULL among the arguments means that the call that made it failed: its error is passed
+     * on. */
     tine_value *list = tine_list_of(results, TASKS);
     tine_value *stacked = tine_call("stack", list);
     tine_value *sum = tine_call("sum", stacked);

@@ -13,7 +13,7 @@
  * that is all. Else it ignores and unblocks SIGINT, marks the lifeline close-on-exec and starts the
  * watchdog thread, which at the coordinator's end removes the private directory of `endpoint`, if
  * that still exists, kills what tasks have started, and ends this process with status 1. *crash_fd
- * is the descriptor for tine_fiber_last_words (-1: none), *log the run log (NULL: none), mapped for
+ * is the descriptor for tine_fiber_report_to (-1: none), *log the run log (NULL: none), mapped for
  * the life of the process. Errors: EINVAL (TINE_LIFELINE is not valid), EIO, ENOMEM. */
 tine_error tine_lifeline_start(const char *endpoint, int *crash_fd, tine_run_log **log);
 

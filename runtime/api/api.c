@@ -31,7 +31,7 @@ static tine_error foreign_future(void) {
                           "a future can be used only in the process or worker that forked it");
 }
 
-/* The ends of the arrows, where nothing had to be waited for. */
+/* Records the ends of the flows where no wait was needed. */
 static void trace_no_wait(tine_future *const *f, size_t n) {
     int64_t began = tine_trace_begin();
     if (began == 0) return;
@@ -156,16 +156,16 @@ typedef struct callback {
     tine_future *future; /* a reference */
     void (*fn)(tine_future *f, void *ctx);
     void *ctx;
-    void *host;
+    void *parent;
 } callback;
 
 static void callback_run(void *arg) {
     callback *cb = arg;
     tine_context *c = cb->future->context;
     cb->fn(cb->future, cb->ctx);
-    if (cb->host) {
+    if (cb->parent) {
         c->ops->lock(c);
-        c->ops->unhold(c, cb->host);
+        c->ops->unhold(c, cb->parent);
         c->ops->unlock(c);
     }
     tine_future_unref(cb->future);
@@ -174,7 +174,7 @@ static void callback_run(void *arg) {
 
 static void callback_due(tine_waiter *w, tine_future *f) {
     callback *cb = (callback *)w;
-    f->context->ops->defer(f->context, callback_run, cb, cb->host);
+    f->context->ops->defer(f->context, callback_run, cb, cb->parent);
 }
 
 tine_error tine_then(tine_future *f, void (*fn)(tine_future *f, void *ctx), void *ctx) {
@@ -189,8 +189,8 @@ tine_error tine_then(tine_future *f, void (*fn)(tine_future *f, void *ctx), void
         if (cb) {
             *cb = (callback){
                 .waiter.fn = callback_due, .future = tine_ref_future_(f), .fn = fn, .ctx = ctx};
-            cb->host = tine_current.task ? tine_current.task->host : NULL;
-            if (cb->host) c->ops->hold(c, cb->host);
+            cb->parent = tine_context_parent();
+            if (cb->parent) c->ops->hold(c, cb->parent);
             tine_future_await(f, &cb->waiter);
         }
     }
@@ -245,19 +245,19 @@ static tine_error find_function(const char *name, const tine_callable **out) {
 
 static tine_error call_target(const char *method, const tine_argument *target,
                               const tine_arguments *arguments, tine_value **out) {
-    void *host = tine_current.task ? tine_current.task->host : NULL;
+    void *parent = tine_context_parent();
     const tine_callable *callable;
     if (target->type == TINE_ARG_STRING) {
         if (!target->s)
             return tine_error_set(TINE_EINVAL, "the target is NULL, not a function's name");
         tine_error e = find_function(target->s, &callable);
-        return e != TINE_OK ? e : tine_call_run(callable, NULL, 0, arguments, host, out);
+        return e != TINE_OK ? e : tine_call_run(callable, NULL, 0, arguments, parent, out);
     }
     if (target->type != TINE_ARG_VALUE || !target->value || target->value->kind != TINE_MODULE_REF)
         return tine_error_set(TINE_EINVAL, "the target must be a function's name or a module");
     tine_context *c = tine_context_current();
     if (!c) return TINE_ESTATE;
-    return tine_instance_call(c, target->value->object, method, arguments, host, out);
+    return tine_instance_call(c, target->value->object, method, arguments, parent, out);
 }
 
 tine_value *tine_call_args(const char *method, const tine_argument *args, size_t n) {
@@ -282,8 +282,7 @@ tine_value *tine_call_args(const char *method, const tine_argument *args, size_t
 /* With the lock, which the encoder needs too. */
 static tine_error object_make(tine_context *c, const char *class_name, tine_payload *payload,
                               tine_object *id) {
-    void *host = tine_current.task ? tine_current.task->host : NULL;
-    return c->ops->object(c, host, class_name, payload, id);
+    return c->ops->object(c, tine_context_parent(), class_name, payload, id);
 }
 
 tine_value *tine_put(const tine_value *v) {

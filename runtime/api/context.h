@@ -1,5 +1,5 @@
 /* Where the public calls go: the coordinator (coordinator/context.c) or the worker
- * (workers/worker_context.c) that the calling thread belongs to.
+ * (workers/context.c) that the calling thread belongs to.
  *
  * The public functions in api.c and fork.c know only this table, so `fork` and `wait` mean the
  * same in the program and inside a task. A context's futures are touched only under its lock (on
@@ -26,14 +26,15 @@ typedef struct tine_context_ops {
     /* Before submit: waits while too much is pending. EAGAIN at once if !may_wait; ESTATE. */
     tine_error (*admit)(tine_context *c, bool may_wait);
     /* Submits a fork. On TINE_OK `f` will be completed exactly once, and the context holds a
-     * reference until then. Errors: ENOMEM, ESTATE, ECANCELED, EINVAL (an object that is gone). */
-    tine_error (*submit)(tine_context *c, tine_future *f, void *host, const tine_target *target,
+     * reference until then. Errors: ENOMEM, ESTATE, ECANCELED, EINVAL (an object that has been
+     * freed). */
+    tine_error (*submit)(tine_context *c, tine_future *f, void *parent, const tine_target *target,
                          uint32_t flags, tine_payload *payload);
-    /* The task `host` has one more (less) fork that is kept back for its arguments, or callback
-     * to come; it does not end before none is left. Never called with a NULL host; NULL where
-     * there are no tasks. */
-    void (*hold)(tine_context *c, void *host);
-    void (*unhold)(tine_context *c, void *host);
+    /* Counts the forks of task `parent` that wait for their arguments, and its callbacks that are
+     * still to run: it does not end while there are any. Never called with a NULL parent; NULL
+     * where there are no tasks. */
+    void (*hold)(tine_context *c, void *parent);
+    void (*unhold)(tine_context *c, void *parent);
 
     /* ---- waiting; with the lock ---- */
 
@@ -42,18 +43,18 @@ typedef struct tine_context_ops {
      * ENOMEM. */
     tine_error (*wait)(tine_context *c, tine_future *const *f, size_t n, bool any,
                        int64_t deadline);
-    /* What has become of a future that is not done, malloc'ed; NULL where it is not known. May
+    /* The state of a future that is not done, a malloc'ed text; NULL where it is not known. May
      * be NULL. */
     char *(*describe)(tine_context *c, const tine_future *f);
     /* fn(arg) is called soon, by the thread that runs this context's event loop, without the
-     * lock; what it forks is forked by `host`. */
-    void (*defer)(tine_context *c, void (*fn)(void *arg), void *arg, void *host);
+     * lock; what it forks is forked by `parent`. */
+    void (*defer)(tine_context *c, void (*fn)(void *arg), void *arg, void *parent);
 
     /* ---- objects ---- */
 
     /* With the lock: makes an object. class_name NULL: a put value. */
-    tine_error (*object)(tine_context *c, void *host, const char *class_name, tine_payload *payload,
-                         tine_object *out);
+    tine_error (*object)(tine_context *c, void *parent, const char *class_name,
+                         tine_payload *payload, tine_object *out);
     /* Without the lock: the class and the payload (a new reference) of an object; a worker may
      * wait for it to arrive. */
     tine_error (*object_payload)(tine_context *c, tine_object id, tine_payload **payload,
@@ -69,7 +70,7 @@ typedef struct tine_context_ops {
     bool (*instance_may_await)(tine_context *c);
     void (*instance_made)(tine_context *c);
 
-    /* The owner has let go and the last future is gone: frees the context. NULL: no future
+    /* Frees the context once its owner and the last future have released it. NULL: no future
      * outlives it. */
     void (*free)(tine_context *c);
 } tine_context_ops;
@@ -88,6 +89,12 @@ struct tine_context {
 static inline void tine_context_unref(tine_context *c) {
     if (!c->ops->free) return;
     if (atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) == 1) c->ops->free(c);
+}
+
+/* The record of the running task, to which its forks, puts and callbacks belong; NULL outside
+ * tasks. */
+static inline void *tine_context_parent(void) {
+    return tine_current.task ? tine_current.task->attempt : NULL;
 }
 
 /* Waits for every future inside *v and puts the results in their places. With no lock held. */

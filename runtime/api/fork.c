@@ -24,7 +24,7 @@ typedef struct held_fork {
     tine_arguments arguments;
     fork_target to;
     char *name, *method; /* what to.target points to */
-    void *host;          /* NULL once it has failed */
+    void *parent;        /* NULL once it has failed */
     bool failed;
     size_t missing;
     size_t n; /* of dependencies */
@@ -33,8 +33,6 @@ typedef struct held_fork {
         struct held_fork *fork;
     } * dependencies;
 } held_fork;
-
-static void *current_host(void) { return tine_current.task ? tine_current.task->host : NULL; }
 
 static tine_error target_of(const char *method, const tine_argument *a, fork_target *out) {
     if (a->key)
@@ -48,7 +46,7 @@ static tine_error target_of(const char *method, const tine_argument *a, fork_tar
         out->target = (tine_target){.name = a->s};
         return tine_name_check("function", a->s);
     }
-    if (a->type == TINE_ARG_VALUE && !a->value) /* its maker failed: that error stands */
+    if (a->type == TINE_ARG_VALUE && !a->value) /* the call that made it has failed */
         return tine_last_error() != TINE_OK
                    ? tine_last_error()
                    : tine_error_set(TINE_EINVAL, "the target is NULL, not a module");
@@ -66,12 +64,12 @@ static tine_error target_of(const char *method, const tine_argument *a, fork_tar
 }
 
 /* With the lock. */
-static tine_error encode_and_submit(tine_context *c, tine_future *result, void *host,
+static tine_error encode_and_submit(tine_context *c, tine_future *result, void *parent,
                                     const fork_target *to, const tine_arguments *arguments) {
     tine_payload *payload;
     tine_error e = tine_payload_of_call(arguments, &c->encoder, &payload);
     if (e != TINE_OK) return e;
-    e = c->ops->submit(c, result, host, &to->target, to->flags, payload);
+    e = c->ops->submit(c, result, parent, &to->target, to->flags, payload);
     tine_payload_unref(payload);
     return e;
 }
@@ -125,10 +123,10 @@ static tine_error resolve_all(tine_arguments *a) {
 static void held_fork_submit(held_fork *h) {
     tine_context *c = h->result->context;
     tine_error e = resolve_all(&h->arguments);
-    if (e == TINE_OK) e = encode_and_submit(c, h->result, h->host, &h->to, &h->arguments);
+    if (e == TINE_OK) e = encode_and_submit(c, h->result, h->parent, &h->to, &h->arguments);
     c->n_held--;
     if (e != TINE_OK) fork_fail(h->result, e);
-    if (h->host) c->ops->unhold(c, h->host);
+    if (h->parent) c->ops->unhold(c, h->parent);
     held_fork_free(h);
 }
 
@@ -136,8 +134,8 @@ static void held_fork_fail(held_fork *h, const tine_future *cause) {
     tine_context *c = h->result->context;
     h->failed = true;
     c->n_held--;
-    if (h->host) c->ops->unhold(c, h->host);
-    h->host = NULL;
+    if (h->parent) c->ops->unhold(c, h->parent);
+    h->parent = NULL;
     tine_future_complete(h->result, cause->status, NULL, cause->text);
 }
 
@@ -179,11 +177,11 @@ static tine_error hold_fork(tine_context *c, tine_future *result, const fork_tar
         return tine_error_set(TINE_ENOMEM, "no memory for a fork");
     }
     h->result = tine_ref_future_(result);
-    h->host = current_host();
+    h->parent = tine_context_parent();
     tine_arguments_move(&h->arguments, arguments);
     h->missing = missing;
     c->n_held++;
-    if (h->host) c->ops->hold(c, h->host);
+    if (h->parent) c->ops->hold(c, h->parent);
     for (size_t i = 0; i < futures->n; i++)
         if (!tine_future_is_done(futures->items[i])) held_fork_await(h, futures->items[i]);
     return TINE_OK;
@@ -228,7 +226,7 @@ static tine_error fork_locked(tine_context *c, tine_future *result, bool may_wai
     if (failed != TINE_OK) return failed;
     if (missing > 0) return hold_fork(c, result, to, arguments, futures, missing);
     tine_error e = futures->n > 0 ? resolve_all(arguments) : TINE_OK;
-    return e != TINE_OK ? e : encode_and_submit(c, result, current_host(), to, arguments);
+    return e != TINE_OK ? e : encode_and_submit(c, result, tine_context_parent(), to, arguments);
 }
 
 static tine_error fork_start(tine_context *c, tine_future *result, bool may_wait,

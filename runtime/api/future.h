@@ -13,9 +13,9 @@
 
 struct tine_context;
 
-/* Embedded in what waits. fn is called once, with the context's lock held, after the waiter was
- * taken off the list. The waiters of a future that is completed inside fn are called after fn
- * has returned: chains of dependent futures of any length need no stack. */
+/* Embedded in the record that waits. fn is called once, with the context's lock held, after the
+ * waiter was taken off the list. The waiters of a future that is completed inside fn are called
+ * after fn has returned: chains of dependent futures of any length need no stack. */
 typedef struct tine_waiter {
     TAILQ_ENTRY(tine_waiter) entry;
     bool listed;         /* it is on a future's list */
@@ -37,7 +37,7 @@ struct tine_future {
     char *text;        /* of a failure */
     struct tine_waiter_list waiters;
     uint64_t ticket; /* its number in its context, once it is submitted */
-    uint64_t flow;   /* arrow id in the trace */
+    uint64_t flow;   /* id of its flow in the trace */
 };
 
 /* A pending future of context c; one reference, in no pool. NULL: no memory. */
@@ -46,8 +46,8 @@ tine_future *tine_future_new(struct tine_context *c);
  * its own. */
 void tine_future_complete(tine_future *f, tine_error status, tine_payload *payload,
                           const char *text);
-/* Drops a reference of the library's own: tine_release would remove the maker's from a task's
- * pool. Accepts NULL. */
+/* Drops a reference of the library's own: tine_release would remove the reference of a task's pool.
+ * Accepts NULL. */
 static inline void tine_future_unref(tine_future *f) { tine_handle_unref((tine_handle *)f); }
 /* Its failure will not be logged when it is released. */
 static inline void tine_future_observe(tine_future *f) {

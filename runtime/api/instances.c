@@ -34,7 +34,7 @@ static void instance_destroy(instance *i) {
     free(i);
 }
 
-static tine_error instance_make(tine_context *c, instance *i, void *host) {
+static tine_error instance_make(tine_context *c, instance *i, void *parent) {
     tine_payload *payload = NULL;
     tine_arguments arguments = {0};
     char *class_name = NULL;
@@ -49,7 +49,7 @@ static tine_error instance_make(tine_context *c, instance *i, void *host) {
         e = tine_payload_call(payload, &c->decoder, &arguments);
         c->ops->unlock(c);
     }
-    if (e == TINE_OK) e = tine_call_init(i->class, &arguments, host, &i->self);
+    if (e == TINE_OK) e = tine_call_init(i->class, &arguments, parent, &i->self);
     tine_arguments_fini(&arguments);
     tine_payload_unref(payload);
     free(class_name);
@@ -92,7 +92,7 @@ static void instances_destroy(instance *i) {
 }
 
 /* With the lock, which it releases meanwhile: adds the instance to the list and makes it. */
-static tine_error instance_add(tine_context *c, tine_object id, void *host, instance **out) {
+static tine_error instance_add(tine_context *c, tine_object id, void *parent, instance **out) {
     instance *i = calloc(1, sizeof *i);
     if (!i) return tine_error_set(TINE_ENOMEM, "no memory for a module");
     instance *old = instances_take_gone(c);
@@ -100,7 +100,7 @@ static tine_error instance_add(tine_context *c, tine_object id, void *host, inst
     c->instances->first = i;
     c->ops->unlock(c);
     instances_destroy(old); /* fini is the user's */
-    tine_error e = instance_make(c, i, host);
+    tine_error e = instance_make(c, i, parent);
     c->ops->lock(c);
     i->state = e == TINE_OK ? READY : BROKEN;
     c->ops->instance_made(c);
@@ -111,9 +111,9 @@ static tine_error instance_add(tine_context *c, tine_object id, void *host, inst
 
 /* With the lock, which it releases meanwhile: one use of the instance, which is made if need be.
  * On an error the use has ended. */
-static tine_error instance_enter(tine_context *c, tine_object id, void *host, instance **out) {
+static tine_error instance_enter(tine_context *c, tine_object id, void *parent, instance **out) {
     instance **at = instance_place(c->instances, id), *i = *at;
-    if (!i) return instance_add(c, id, host, out);
+    if (!i) return instance_add(c, id, parent, out);
     *at = i->next;
     i->next = c->instances->first;
     c->instances->first = i;
@@ -131,18 +131,18 @@ static tine_error instance_enter(tine_context *c, tine_object id, void *host, in
 }
 
 tine_error tine_instance_call(tine_context *c, tine_object id, const char *method,
-                              const tine_arguments *arguments, void *host, tine_value **out) {
+                              const tine_arguments *arguments, void *parent, tine_value **out) {
     instance *i = NULL;
     c->ops->lock(c);
     if (!c->instances) c->instances = calloc(1, sizeof *c->instances);
-    tine_error e = c->instances ? instance_enter(c, id, host, &i)
+    tine_error e = c->instances ? instance_enter(c, id, parent, &i)
                                 : tine_error_set(TINE_ENOMEM, "no memory for a module");
     c->ops->unlock(c);
     if (e != TINE_OK) return e;
     if (!method) method = "forward";
     const tine_callable *callable = tine_class_method(i->class, method);
     if (callable)
-        e = tine_call_run(callable, i->self, id, arguments, host, out);
+        e = tine_call_run(callable, i->self, id, arguments, parent, out);
     else
         e = tine_error_set(TINE_EUNKNOWN, "class \"%s\" has no method \"%s\"",
                            i->class->class->name, method);

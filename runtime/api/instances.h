@@ -11,7 +11,7 @@ typedef struct tine_instances tine_instances;
 /* Calls a method (NULL: "forward") of module `id` here, making the instance first if need be. No
  * lock held. */
 tine_error tine_instance_call(tine_context *c, tine_object id, const char *method,
-                              const tine_arguments *arguments, void *host, tine_value **out);
+                              const tine_arguments *arguments, void *parent, tine_value **out);
 /* The object is gone: its instance is freed, when the last call in it has returned. With the
  * lock. */
 void tine_instance_forget(tine_context *c, tine_object id);

@@ -130,15 +130,15 @@ static void task_refuse(tine_task *task, const tine_value *v, const char *wanted
         task_fail(task, TINE_EINVAL, "%s(): a value must be %s, not NULL", task->callable->name,
                   wanted);
     else
-        task_fail_with_last(task); /* of the maker of NULL */
+        task_fail_with_last(task); /* the call that returned NULL has set it */
 }
 
 static tine_error task_enter(tine_task *t, outer *o, const tine_callable *callable, void *self,
-                             tine_object module, const tine_arguments *arguments, void *host) {
+                             tine_object module, const tine_arguments *arguments, void *attempt) {
     t->callable = callable;
     t->self = self;
     t->module = module;
-    t->host = host;
+    t->attempt = attempt;
     t->outer = tine_current.task;
     atomic_init(&t->failed, false);
     t->failure = (tine_failure){0};
@@ -184,10 +184,10 @@ static tine_error task_leave(tine_task *t, outer *o, bool ok) {
 }
 
 tine_error tine_call_run(const tine_callable *callable, void *self, tine_object module,
-                         const tine_arguments *arguments, void *host, tine_value **out) {
+                         const tine_arguments *arguments, void *attempt, tine_value **out) {
     tine_task task;
     outer o;
-    tine_error e = task_enter(&task, &o, callable, self, module, arguments, host);
+    tine_error e = task_enter(&task, &o, callable, self, module, arguments, attempt);
     if (e) return e;
     tine_value *result = callable->call(&task);
     if (result && !tine_pool_gives(&result->handle)) tine_value_ref(result);
@@ -201,10 +201,10 @@ tine_error tine_call_run(const tine_callable *callable, void *self, tine_object 
 }
 
 tine_error tine_call_init(const tine_class_entry *class, const tine_arguments *arguments,
-                          void *host, void **self) {
+                          void *attempt, void **self) {
     tine_task task;
     outer o;
-    tine_error e = task_enter(&task, &o, &class->constructor, NULL, 0, arguments, host);
+    tine_error e = task_enter(&task, &o, &class->constructor, NULL, 0, arguments, attempt);
     if (e) return e;
     void *made = class->class->init(&task);
     bool ok = made && !task.failed;

@@ -80,16 +80,17 @@ struct tine_task {
     tine_pool pool;
     struct tine_task *outer; /* the task that called this one with tine_call, or NULL */
     /* the worker's record of the task this runs in; NULL in the coordinator's program */
-    void *host;
+    void *attempt;
 };
 
-/* Binds and runs a function, or (self, module) a method; the result is a new reference in no pool (it may be or hold a future). Errors:
- * EINVAL (binding: "neg() got an unexpected keyword argument 'y'"), EFAILED (the body), or what the
- * body's last error was; the sentence is the current state's. */
+/* Binds and runs a function, or (self, module) a method; the result is a new reference in no pool
+ * (it may be or hold a future). Errors: EINVAL (binding: "neg() got an unexpected keyword argument
+ * 'y'"), EFAILED (the body), or what the body's last error was; the sentence is the current
+ * state's. */
 tine_error tine_call_run(const tine_callable *callable, void *self, tine_object module,
-                         const tine_arguments *arguments, void *host, tine_value **out);
+                         const tine_arguments *arguments, void *attempt, tine_value **out);
 /* The same for a class's constructor: the state of a new instance. */
 tine_error tine_call_init(const tine_class_entry *class, const tine_arguments *arguments,
-                          void *host, void **self);
+                          void *attempt, void **self);
 
 #endif

@@ -34,12 +34,13 @@ static tine_error coordinator_admit(tine_context *context, bool may_wait) {
                                     c->max_pending);
     }
     tine_error e = tine_coordinator_until(c, coordinator_has_room, c, INT64_MAX);
-    return e == TINE_ESTATE ? TINE_OK : e; /* a callback cannot wait: the limit gives way */
+    /* a callback cannot wait, so the limit does not apply to it */
+    return e == TINE_ESTATE ? TINE_OK : e;
 }
 
-static tine_error coordinator_submit(tine_context *context, tine_future *f, void *host,
+static tine_error coordinator_submit(tine_context *context, tine_future *f, void *parent,
                                      const tine_target *t, uint32_t flags, tine_payload *payload) {
-    (void)host;
+    (void)parent;
     tine_coordinator *c = coordinator_of(context);
     if (c->stopping) return tine_coordinator_over();
     uint64_t ticket = ++c->last_ticket;
@@ -110,8 +111,8 @@ static char *coordinator_describe(tine_context *context, const tine_future *f) {
 
 /* ---- the rest of the table ---- */
 
-static void coordinator_defer(tine_context *c, void (*fn)(void *arg), void *arg, void *host) {
-    (void)host;
+static void coordinator_defer(tine_context *c, void (*fn)(void *arg), void *arg, void *parent) {
+    (void)parent;
     tine_coordinator_defer(coordinator_of(c), fn, arg);
 }
 

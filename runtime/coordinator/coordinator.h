@@ -44,8 +44,9 @@ void tine_coordinator_worker_died(tine_coordinator *c, uint32_t pid, const char 
  * its place. Set before workers join. */
 void tine_coordinator_on_unreachable(tine_coordinator *c,
                                      void (*fn)(uint32_t pid, const char *token));
-/* From any thread: so many attempts in a row to replace local workers have failed; the last one's
- * worker `reason`. It is told with errors of calls that wait for a worker meanwhile. */
+/* From any thread: `failures` attempts in a row to replace local workers have failed; `reason` says
+ * what happened to the last worker. Both become a part of the errors of calls that wait for a
+ * worker meanwhile. */
 void tine_coordinator_start_failed(tine_coordinator *c, unsigned failures, const char *reason);
 /* From any thread: makes the endpoint anew if its file has been removed. 0, or a negative errno
  * value with a sentence in `why`. */

@@ -51,7 +51,7 @@ struct tine_coordinator {
     unsigned n_waiting;     /* threads in tine_coordinator_until */
     unsigned n_sleeping;    /* threads asleep on `changed` */
     uint64_t runs;          /* how often another thread than the progress thread began to run it */
-    unsigned forks;         /* of the program: it receives once in so many */
+    unsigned forks;         /* of the program, see tine_coordinator_receive_some */
     pthread_cond_t changed; /* to threads that wait while another runs the loop */
     pthread_cond_t instance_made;
 
@@ -104,8 +104,8 @@ void tine_coordinator_enter(tine_coordinator *c);
 void tine_coordinator_leave(tine_coordinator *c);
 /* Receives what has come, unless another thread runs the loop. Does not block. */
 void tine_coordinator_poll(tine_coordinator *c);
-/* At each fork: receives once in so many, so that answers do not wait for the end of a loop that
- * forks; those that other forks wait for above all. */
+/* At each fork: receives at every n-th fork, so that a loop that forks does not delay results,
+ * above all those that other forks need. */
 void tine_coordinator_receive_some(tine_coordinator *c);
 /* After calls to the scheduler: carries out its actions now, or leaves them to the thread that
  * runs the loop. */
@@ -139,7 +139,7 @@ void tine_coordinator_send(tine_coordinator *c, tine_peer peer, const tine_messa
 extern const tine_context_ops tine_coordinator_ops;
 /* Sets encoder, decoder and owner of the context. */
 void tine_coordinator_objects_init(tine_coordinator *c);
-tine_error tine_coordinator_object(tine_context *context, void *host, const char *class_name,
+tine_error tine_coordinator_object(tine_context *context, void *parent, const char *class_name,
                                    tine_payload *payload, tine_object *out);
 tine_error tine_coordinator_object_payload(tine_context *context, tine_object id,
                                            tine_payload **payload, char **class_name);

@@ -22,7 +22,7 @@ enum {
      * most and is woken when that thread leaves: a wake-up takes some 40 us from the task that
      * computes on the core (tine ensemble). */
     LONG_TICK_NS = 256000000,
-    /* A program that forks without waiting receives once in so many forks. */
+    /* A program that forks without waiting receives after this many forks. */
     FORKS_PER_RECEIVE = 32,
 };
 

@@ -5,9 +5,9 @@
 #include "runtime/coordinator/internal.h"
 #include "transport/base/vector.h"
 
-tine_error tine_coordinator_object(tine_context *context, void *host, const char *class_name,
+tine_error tine_coordinator_object(tine_context *context, void *parent, const char *class_name,
                                    tine_payload *payload, tine_object *out) {
-    (void)host;
+    (void)parent;
     tine_coordinator *c = coordinator_of(context);
     if (c->stopping) return tine_coordinator_over();
     /* so that a loop of puts and releases needs no more memory than one put */

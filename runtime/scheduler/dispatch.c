@@ -62,7 +62,7 @@ static sched_callable *sched_callable_new(tine_scheduler *s, const char *name, c
     tine_idmap_put(&s->callables, hash, c);
     TAILQ_INSERT_TAIL(&s->all, c, all_link);
     TAILQ_INSERT_TAIL(&s->idle, c, link);
-    if (++s->n_idle > SCHED_IDLE_CALLABLES) { /* never c: it is the last */
+    if (++s->n_idle > SCHED_IDLE_CALLABLES) { /* c itself is the newest, and stays */
         sched_callable *oldest = TAILQ_FIRST(&s->idle);
         TAILQ_REMOVE(&s->idle, oldest, link);
         s->n_idle--;

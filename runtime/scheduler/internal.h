@@ -5,8 +5,8 @@
  *
  * Whatever is iterated is on a list or in an array, in the order of events; hash maps are only
  * looked up. So the same events lead to the same decisions. Small records come from
- * tine_scheduler_alloc, which aborts without memory: a scheduler that lost a record could not
- * complete the fork behind it. */
+ * tine_scheduler_alloc, which aborts without memory: without its record a fork could never be
+ * completed. */
 #ifndef TINE_RUNTIME_SCHEDULER_INTERNAL_H
 #define TINE_RUNTIME_SCHEDULER_INTERNAL_H
 
@@ -19,7 +19,7 @@
 #include "transport/base/ring.h"
 
 enum {
-    SCHED_TASK_CHUNK = 256, /* tasks are allocated by so many, and never move */
+    SCHED_TASK_CHUNK = 256, /* tasks are allocated in chunks, and never move */
     SCHED_GROUPS = 256,     /* different sets of names served at a time */
     SCHED_GROUP_WORDS = SCHED_GROUPS / 64,
     /* callables without tasks whose mean is kept; past it the oldest are freed */
@@ -111,7 +111,7 @@ struct sched_task {
     sched_done *done;                /* while deferred */
     /* objects held until it ends: put by it, or received in results of its forks */
     tine_object *holds;
-    uint64_t sent_number; /* it was the worker's task number so many */
+    uint64_t sent_number; /* its number among the tasks sent to the worker */
     uint32_t n_holds, room_holds, attempt, flags, skips;
     uint32_t uncounted; /* attempts that ended with a worker through no fault of this task */
     uint8_t state;

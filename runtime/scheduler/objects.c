@@ -1,4 +1,4 @@
-/* Objects: put values and modules, what holds them, and which workers have a replica.
+/* Objects: put values and modules, their holders, and which workers have a copy.
  *
  * A worker's OBJECT may be a large message, and a small one that references it may overtake it. The
  * scheduler then records the object as EXPECTED; it can be held like any other, and a FETCH is
@@ -41,7 +41,7 @@ static void sched_object_free(tine_scheduler *s, sched_object *o) {
     free(o);
 }
 
-/* ---- replicas ---- */
+/* ---- copies at workers ---- */
 
 static void sched_object_mark(sched_object *o, uint64_t **bits, const sched_worker *w) {
     size_t need = w->slot / 64 + 1;
@@ -99,7 +99,7 @@ static void sched_object_free_unheld(tine_scheduler *s, sched_object *o) {
     }
 }
 
-/* One that is expected stays on record until it arrives: its worker then gets a DROP. */
+/* An expected object stays on record until it arrives; its worker then gets a DROP. */
 void tine_scheduler_unhold(tine_scheduler *s, tine_object id) {
     sched_object *o = tine_scheduler_object_find(s, id);
     TINE_ASSERT(o && o->holders, >, 0);

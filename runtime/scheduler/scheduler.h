@@ -41,8 +41,8 @@
 typedef struct tine_scheduler tine_scheduler;
 
 typedef struct tine_scheduler_config {
-    /* a function that no worker serves counts as unknown once so many are there at a time or,
-     * without workers_return, have joined */
+    /* a function that no worker serves is unknown once this many workers are present or, without
+     * workers_return, have joined */
     uint32_t expected_workers;
     uint32_t max_attempts;     /* of a repeatable task: 1 + retries */
     uint32_t max_credit;       /* tasks outstanding at one worker; 0: 256 */

@@ -15,7 +15,7 @@ enum { TINE_SETTINGS_MAX = 16 };
 typedef struct tine_settings {
     char *endpoint;    /* NULL: a private ipc path, or mpi:// under a launcher */
     int workers;       /* to start here; 0: none. Default: cores / threads, at least 1 */
-    int await_workers; /* wait at start until so many have joined; default: `workers` */
+    int await_workers; /* workers that tine_init waits for; default: `workers` */
     int threads;
     size_t stack_size, max_pending, max_pending_bytes, max_frame;
     int retries;

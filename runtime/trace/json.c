@@ -124,7 +124,7 @@ static void trace_json_process(trace_writer *w, const tine_trace_gathered *g, ui
                       (unsigned long long)g->lost[i]);
     if (i > 0 || g->lost[i])
         trace_json_metadata(w, "process_labels", i + 1, 0, "labels", label, (size_t)n);
-    const tine_trace_batch *last = NULL; /* the last payload has all threads */
+    const tine_trace_batch *last = NULL; /* the last payload names all threads */
     for (size_t k = 0; k < p->n_events; k++)
         if (!last || g->batches[i][k].n_threads >= last->n_threads) last = &g->batches[i][k];
     for (uint32_t k = 0; last && k < last->n_threads && k < TINE_TRACE_THREADS; k++)

@@ -6,9 +6,9 @@
  * recording is off, every call is one relaxed load.
  *
  * A process and each of its recording threads have a track with nested slices. A fiber's run is one
- * TINE_TRACE_RUN slice for each stretch between resume and yield: slices of one thread must not
- * overlap in part. A suspended wait is an async event, which may overlap others. Flow events with a
- * common id join a fork, the first slice of its run, and the end of its wait.
+ * TINE_TRACE_RUN slice from each resume to the next yield: slices of one thread must not overlap in
+ * part. A suspended wait is an async event, which may overlap others. Flow events with a common id
+ * join a fork, the first slice of its run, and the end of its wait.
  *
  * A slice is recorded when it ends; no slice may be open across a yield:
  *     int64_t t = tine_trace_begin();

@@ -35,7 +35,7 @@ static bool pool_grow(tine_pool *p) {
     return true;
 }
 
-/* Without memory the reference is the caller's alone: at worst it leaks. */
+/* Without memory the reference stays the caller's, and leaks if the caller relies on the pool. */
 static void pool_push(tine_pool *p, tine_handle *h, bool noted) {
     if (h->kind == TINE_HANDLE_STATIC || (p->n == p->room && !pool_grow(p))) return;
     p->slots[p->n++] = (tine_pool_slot){h, noted};

@@ -1,8 +1,8 @@
 /* Pools: who owns what a task makes.
  *
- * Inside a task every maker gives its reference to the task's pool, tine_release takes it back out,
- * and the rest is dropped when the task returns. So code inside tasks may ignore ownership and
- * cannot leak. */
+ * Inside a task every function that makes a value gives its reference to the task's pool,
+ * tine_release takes it back out, and the rest is dropped when the task returns. So code inside
+ * tasks may ignore ownership and cannot leak. */
 #ifndef TINE_RUNTIME_VALUE_POOL_H
 #define TINE_RUNTIME_VALUE_POOL_H
 
@@ -25,7 +25,7 @@ enum {
     TINE_HANDLE_STATIC  /* never freed and never counted */
 };
 
-/* Futures are made by a folder above, which says how they are freed. */
+/* A future. The folder above that makes it sets `free`. */
 typedef struct tine_future_handle {
     tine_handle handle;
     void (*free)(tine_handle *h);
@@ -53,13 +53,13 @@ static inline void tine_pool_init(tine_pool *p) {
 }
 /* These act on the running task's pool, and do nothing where there is none. */
 
-/* Takes over the maker's reference on a new handle. */
+/* Takes over the reference on a new handle. */
 void tine_pool_adopt(tine_handle *h);
 void tine_pool_note(tine_handle *h); /* a reference was taken with tine_ref */
 /* A task's result: true when the reference that goes with it is one that the task took with
  * tine_ref, and false when the caller has to take one. */
 bool tine_pool_gives(tine_handle *h);
-/* The maker's reference has another owner now: the pool forgets it. */
+/* The reference on a handle has another owner now: the pool forgets it. */
 void tine_pool_forget(tine_handle *h);
 void tine_pool_drain(tine_pool *p); /* releases all that is left, frees the slots */
 /* A reference for a list, a task or a future, which no pool notes; unlike with tine_release, the

@@ -336,7 +336,7 @@ bool tine_equal(const tine_value *a, const tine_value *b) {
     case TINE_NONE: return true;
     case TINE_BOOL: return a->b == b->b;
     case TINE_INT: return a->i == b->i;
-    /* The same bits are asked for: a NaN equals itself, 0 not -0.
+    /* Equality is of bits: a NaN equals itself, 0 does not equal -0.
      * NOLINTNEXTLINE(bugprone-suspicious-memory-comparison) */
     case TINE_FLOAT: return memcmp(&a->d, &b->d, sizeof a->d) == 0;
     case TINE_STRING:

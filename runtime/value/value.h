@@ -11,7 +11,7 @@
 #include "transport/base/buffer.h"
 #include "runtime/value/current.h"
 
-/* Lists and dicts nest at most so deep: every walk over values may recurse. */
+/* The deepest nesting of lists and dicts, so that every walk over values may recurse. */
 enum { TINE_MAX_DEPTH = 64 };
 
 /* Counts the handles on objects. Called under any lock; lives as long as they do. */
@@ -57,7 +57,7 @@ struct tine_value {
 /* One reference, in no pool; sets ENOMEM. Only as much of the union as the kind needs is allocated:
  * an int costs 40 bytes, not 160. */
 tine_value *tine_value_new(tine_kind kind, size_t union_size);
-/* v, its maker's reference now in the current pool; accepts NULL. */
+/* Gives the reference on v to the current pool and returns v; accepts NULL. */
 tine_value *tine_value_adopted(tine_value *v);
 /* For the library; tine_ref is for users, and notes the reference in the pool. Accept NULL. */
 tine_value *tine_value_ref(const tine_value *v);
@@ -100,7 +100,7 @@ int tine_value_futures(const tine_value *v, int (*fn)(tine_future *f, void *ctx)
 tine_value *tine_value_resolve(const tine_value *v,
                                const tine_value *(*result)(tine_future *f, void *ctx), void *ctx);
 /* Sets the error of a reader whose value is not a `wanted`, and fails the task, if one runs. NULL
- * keeps the error of its maker. */
+ * keeps the error of the call that returned it. */
 void tine_value_refuse(const tine_value *v, const char *wanted);
 /* An argument as a value: a new reference, in no pool. */
 tine_value *tine_argument_value(const tine_argument *a);

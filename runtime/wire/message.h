@@ -42,7 +42,7 @@ typedef enum tine_message_type {
     TINE_MSG_REJECT, /* text: why; the connection ends */
     TINE_MSG_TASK,   /* task, attempt, epoch, depth, flow, target, payload (arguments) */
     TINE_MSG_RESULT, /* seq, status, payload | text: answers TINE_MSG_SUBMIT */
-    TINE_MSG_CREDIT, /* window: so many more nested forks may be submitted */
+    TINE_MSG_CREDIT, /* window: number of further nested forks that may be submitted */
     TINE_MSG_DROP,   /* ids: objects without references */
     TINE_MSG_PING,   /* seq */
     TINE_MSG_TRACE,  /* flags: 0 stop recording, 1 start, 2 send what was recorded */

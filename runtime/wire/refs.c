@@ -5,7 +5,7 @@
 
 #include "transport/base/vector.h"
 
-/* Repetitions are found at once among the last so many ids, else when the set is sorted: a longer
+/* A repetition is found at once among the last LOOK_BACK ids, else when the set is sorted: a longer
  * search would be quadratic. */
 enum { LOOK_BACK = 16 };
 

@@ -17,7 +17,7 @@ enum { BYTES_BESIDE = 64 << 10 };
 enum { FIRST_ROOM = 128 };
 /* A body leaves room in the header for the message's other fields. */
 enum { MOST_BODY = TINE_FRAME_MAX_HEADER - (1 << 20) };
-/* A tensor that occurs twice in one body is one buffer, if it is among the last so many: a longer
+/* A tensor that occurs twice in one body is one buffer if it is among the last LOOK_BACK: a longer
  * search would be quadratic. */
 enum { LOOK_BACK = 16 };
 

@@ -1,5 +1,5 @@
 /* Buffers: immutable, reference-counted runs of bytes, each usually of one tensor. The reference
- * count is atomic; everything else is written by the maker alone, before it shares the buffer. */
+ * count is atomic; everything else is written before the buffer is shared. */
 #ifndef TINE_TRANSPORT_BASE_BUFFER_H
 #define TINE_TRANSPORT_BASE_BUFFER_H
 

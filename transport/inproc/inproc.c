@@ -178,8 +178,8 @@ static int inproc_connect(tine_transport **out, const char *url,
     inproc_transport *t;
     int rc = inproc_new(&t, url, config, CONNECTOR, why, why_size);
     if (rc) return rc;
-    int64_t patience = t->base.config.connect_ns;
-    t->deadline = patience < 0 ? -1 : tine_clock_ns() + patience;
+    int64_t limit = t->base.config.connect_ns;
+    t->deadline = limit < 0 ? -1 : tine_clock_ns() + limit;
     t->connections[t->n_connections++] = NULL;
     t->searching = true;
     pthread_mutex_lock(&lock);

@@ -233,7 +233,9 @@ typedef struct tine_mpi {
     bool closed, broken, listener;
     int64_t give_up; /* when the listener counts as unreachable; 0: never */
     tine_mpi_peer *peers;
-    int n_peers, n_met, n_far; /* met: they sent HELLO; far: their doorbell is not mapped */
+    int n_peers;
+    int n_joined; /* have sent HELLO */
+    int n_silent; /* their doorbell cannot be mapped */
     tine_mpi_peer *busy;
     /* Control messages to come, a ring in the order of posting. Each is received into the memory of
      * a frame, so that its header lies where a frame's header does. */
@@ -263,7 +265,7 @@ bool tine_mpi_send_push(tine_mpi *t, tine_mpi_peer *p);
 /* A control message without a frame. `extra` bytes follow the head. */
 int tine_mpi_send_control(tine_mpi *t, tine_mpi_peer *p, tine_mpi_head h, const void *extra,
                           size_t extra_size);
-/* HELLO to rank 0, or BYE to take it back. */
+/* HELLO to rank 0, or the BYE that withdraws it. */
 int tine_mpi_send_hello(tine_mpi *t, tine_mpi_peer *p, tine_mpi_kind kind);
 int tine_mpi_data_tag(const tine_mpi *t, const tine_mpi_peer *p, unsigned lane);
 void tine_mpi_send_reap_slots(tine_mpi *t);

@@ -173,7 +173,7 @@ static bool mpi_busy(tine_transport *base) {
 static void mpi_wake(tine_transport *base) { tine_mpi_wake(mpi_of(base)); }
 
 static void mpi_send_bye(tine_mpi *t, tine_mpi_peer *p, bool clean) {
-    if (!t->listener && p->state == TINE_MPI_SILENT && t->n_met == 0 && t->receives[0].frame)
+    if (!t->listener && p->state == TINE_MPI_SILENT && t->n_joined == 0 && t->receives[0].frame)
         tine_mpi_send_hello(t, p, TINE_MPI_BYE);
     if (p->state == TINE_MPI_UP && !p->leaving)
         tine_mpi_send_control(t, p, (tine_mpi_head){.kind = TINE_MPI_BYE, .inlined = clean}, NULL,

@@ -31,7 +31,7 @@ void tine_mpi_lose(tine_mpi *t, tine_mpi_peer *p, bool bad, const char *reason) 
     p->blocked = false;
     tine_mpi_send_clear(p);
     tine_mpi_receive_clear(p);
-    if (!p->doorbell && p->state == TINE_MPI_UP) t->n_far--;
+    if (!p->doorbell && p->state == TINE_MPI_UP) t->n_silent--;
     p->state = TINE_MPI_GONE;
     tine_mpi_doorbell_close(p->doorbell, -1);
     p->doorbell = NULL;
@@ -69,7 +69,7 @@ static void send_oversubscribed(tine_mpi *t) {
 static void peer_up(tine_mpi *t, tine_mpi_peer *p) {
     p->doorbell = tine_mpi_doorbell_of(&t->identity, &p->identity);
     p->state = TINE_MPI_UP;
-    t->n_far += !p->doorbell;
+    t->n_silent += !p->doorbell;
     tine_mpi_event_add(t, (tine_mpi_event){.kind = TINE_EVENT_UP, .peer = p, .id = p->id});
 }
 
@@ -78,15 +78,15 @@ static const char *peer_answered(tine_mpi *t, tine_mpi_peer *p, const uint8_t *e
     if (p->state != TINE_MPI_SILENT || size != sizeof p->identity)
         return "its hello has the wrong size, or is a second one";
     memcpy(&p->identity, extra, sizeof p->identity);
-    t->n_met = 1;
+    t->n_joined = 1;
     peer_up(t, p);
     return NULL;
 }
 
-/* A rank that sends HELLO is a new peer, whatever was before. */
+/* A rank that sends HELLO is a new peer, even if an earlier connection of it is still open. */
 static void peer_greeted(tine_mpi *t, tine_mpi_peer *p) {
     p->greeted = false;
-    t->n_met += p->id == 0;
+    t->n_joined += p->id == 0;
     tine_mpi_peer fresh = {
         .rank = p->rank, .identity = p->identity, .busy = p->busy, .next_busy = p->next_busy};
     fresh.id = p->id ? p->id + (tine_peer)t->size : (tine_peer)p->rank + 1;
@@ -95,7 +95,7 @@ static void peer_greeted(tine_mpi *t, tine_mpi_peer *p) {
                               sizeof t->identity))
         return;
     peer_up(t, p);
-    if (t->n_met == t->n_peers) send_oversubscribed(t);
+    if (t->n_joined == t->n_peers) send_oversubscribed(t);
 }
 
 static void read_hello(tine_mpi *t, tine_mpi_peer *p, const tine_mpi_slot *s, size_t size) {
@@ -117,7 +117,7 @@ static void read_hello(tine_mpi *t, tine_mpi_peer *p, const tine_mpi_slot *s, si
     }
 }
 
-/* HELLOs are answered after all that have come were read: a later BYE may take one back. */
+/* HELLOs are answered once all of them were read, because a BYE behind one may withdraw it. */
 static bool poll_hellos(tine_mpi *t) {
     tine_mpi_slot *s = t->world->hello;
     bool moved = false;
@@ -240,12 +240,12 @@ static bool progress_busy_peers(tine_mpi *t) {
 bool tine_mpi_progress(tine_mpi *t) {
     if (t->broken) return false;
     bool moved = poll_controls(t);
-    /* Once all ranks are met, HELLOs are rare, and polling for them costs a fifth of a round trip
-     * (bench_mpi). */
-    if (t->listener && (t->n_met < t->n_peers || t->polls++ % 64 == 0)) moved |= poll_hellos(t);
+    /* Once all ranks have joined, HELLOs are rare, and polling for them costs a fifth of a round
+     * trip (bench_mpi). */
+    if (t->listener && (t->n_joined < t->n_peers || t->polls++ % 64 == 0)) moved |= poll_hellos(t);
     if (t->flying_slots) tine_mpi_send_reap_slots(t);
     if (t->busy) moved |= progress_busy_peers(t);
-    if (t->give_up && t->n_met == 0 && tine_clock_ns() > t->give_up) {
+    if (t->give_up && t->n_joined == 0 && tine_clock_ns() > t->give_up) {
         t->give_up = 0;
         tine_mpi_lose(t, &t->peers[0], false, "rank 0 did not listen in time");
         moved = true;

@@ -60,9 +60,9 @@ void tine_mpi_wait(tine_mpi *t, int64_t timeout_ns) {
                 cpu_relax();
             continue;
         }
-        /* A rank that is not met cannot ring. The answer to a connector's HELLO rings. */
-        bool rung =
-            (!t->listener || t->n_met == t->n_peers) && !t->n_far && !t->busy && !t->flying_slots;
+        /* A rank that has not sent HELLO cannot ring. The answer to a connector's HELLO rings. */
+        bool rung = (!t->listener || t->n_joined == t->n_peers) && !t->n_silent && !t->busy &&
+                    !t->flying_slots;
         int64_t ns = rung ? SLEEP_RUNG_NS : next;
         rank_sleep(t, ns < end - now ? ns : end - now);
         next = 2 * next < SLEEP_LONGEST_NS ? 2 * next : SLEEP_LONGEST_NS;

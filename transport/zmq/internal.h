@@ -33,7 +33,7 @@ enum {
     TINE_ZMQ_FRAME_COST = 64, /* what an empty frame counts for in max_queued */
     TINE_ZMQ_URL_MAX = 512,
     TINE_ZMQ_ROUTING_BYTES = 5, /* ROUTER's own ids: a zero byte, then a number */
-    /* messages after which a loop that always finds another one does its other work */
+    /* messages after which a loop that keeps finding more does its other work */
     TINE_ZMQ_HOUSEKEEP_EVERY = 2048
 };
 

@@ -6,8 +6,8 @@
  * How a death is seen: libzmq's monitor reports at once that a connection with some file descriptor
  * was closed. ROUTER tells which: it refuses a message to a closed connection with EHOSTUNREACH.
  * The monitor may report a moment before ROUTER knows, and the descriptor may be another
- * connection's by then. So the peers that had it are suspects: they are probed each millisecond,
- * until one is found or SUSPECT_NS has passed. */
+ * connection's by then. So all peers with that descriptor are suspected: each is probed every
+ * millisecond, until ROUTER refuses one or SUSPECT_NS has passed. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -139,13 +139,14 @@ void tine_zmq_suspect(tine_zmq *t, int fd) {
 
 /* True: ROUTER says that the suspect's connection is closed. */
 static bool suspect_probe(tine_zmq *t, tine_zmq_peer *p) {
-    /* The routing id it chose is not kept. It is lost already; if it is still connected, its next
-     * message makes it known again. */
+    /* The routing id it chose is not kept. The peer is already lost; if it is still connected, its
+     * next message adds it again. */
     if (p->routing >> 32) return true;
     return tine_zmq_send_short(t, p, FRAMING_NOOP, NULL, 0) == -EPIPE;
 }
 
-/* The connection with this descriptor that was closed is found: the other suspects are cleared. */
+/* The closed connection is known, so the other peers with this descriptor are not suspects any
+ * more. */
 static void clear_suspects(tine_zmq *t, int fd) {
     tine_zmq_peer *p;
     LIST_FOREACH (p, &t->watched, watched)

@@ -12,7 +12,7 @@
  * ucontext (-DTINE_FIBER_UCONTEXT forces that). ASan and TSan are told of every switch.
  *
  * On overflow the guard faults, and a handler on an alternate stack names the task (see
- * tine_fiber_last_words). A frame larger than the guard could pass over it, unless the code was
+ * tine_fiber_report_to). A frame larger than the guard could pass over it, unless the code was
  * compiled with -fstack-clash-protection, as all of Tine is. */
 #ifndef TINE_WORKERS_FIBER_FIBER_H
 #define TINE_WORKERS_FIBER_FIBER_H
@@ -57,6 +57,6 @@ tine_fiber *tine_fiber_running(void); /* the one the caller runs in, or NULL */
  * TINE_STACK_SIZE)" to stderr, and the same without "tine: " and newline to this file descriptor
  * (-1: none, the default); then the signal ends the process. Other faults go to the handler that
  * was installed before, or to the default action. */
-void tine_fiber_last_words(int fd);
+void tine_fiber_report_to(int fd);
 
 #endif

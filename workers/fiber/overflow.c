@@ -24,10 +24,10 @@ static _Thread_local struct {
     unsigned users;
 } alternate;
 
-static atomic_int last_words_fd = -1;
+static atomic_int report_fd = -1;
 static struct sigaction previous_segv, previous_bus;
 
-void tine_fiber_last_words(int fd) { atomic_store(&last_words_fd, fd); }
+void tine_fiber_report_to(int fd) { atomic_store(&report_fd, fd); }
 
 /* ---- text without stdio ---- */
 
@@ -57,7 +57,7 @@ static void overflow_report(const tine_fiber_spot *spot) {
     words_add(&w, " (stack of ");
     words_add_number(&w, spot->stack_kib);
     words_add(&w, " KiB; set TINE_STACK_SIZE)");
-    int fd = atomic_load(&last_words_fd);
+    int fd = atomic_load(&report_fd);
     if (fd >= 0) {
         const char *text = w.text + prefix;
         ssize_t sent = send(fd, text, w.n - prefix, MSG_NOSIGNAL | MSG_DONTWAIT);

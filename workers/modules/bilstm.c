@@ -39,7 +39,8 @@ static const tine_value *output_of(tine_task *task, const tine_value *result) {
                      task->callable->name);
 }
 
-/* In the calls below a NULL argument means that its maker failed; the error is passed on. */
+/* In the calls below a NULL argument means that the call that made it failed; its error is passed
+ * on. */
 
 static tine_value *flip_time(const tine_value *x) {
     return tine_call("flip", x, tine_kw("dims", 0));

@@ -120,7 +120,7 @@ static void overflow(void *arg) {
 
 static void die_of_overflow(int last_words) {
     tine_fiber_pool *p;
-    tine_fiber_last_words(last_words);
+    tine_fiber_report_to(last_words);
     if (tine_fiber_pool_new(&p, 64 << 10, 0)) _exit(72);
     tine_fiber_resume(tine_fiber_new(p, overflow, NULL, "bottomless"));
 }

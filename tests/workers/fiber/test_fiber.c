@@ -339,7 +339,7 @@ static int in_child(void (*fn)(void), char *said, size_t said_size, char *words,
     if (pid == 0) {
         dup2(err[1], STDERR_FILENO);
         close(last[0]);
-        tine_fiber_last_words(last[1]);
+        tine_fiber_report_to(last[1]);
         fn();
         _exit(99);
     }
