@@ -10,6 +10,10 @@
 #include "transport/base/clock.h"
 #include "workers/internal.h"
 
+/* Forks that one task may have waiting for their arguments, and callbacks to come, before its next
+ * fork waits. It is counted for each task: a limit for all could have tasks wait for each other. */
+enum { HELD_MAX = 65536 };
+
 static tine_worker *worker_of(tine_context *c) { return (tine_worker *)c; }
 static void worker_no_lock(tine_context *c) { (void)c; }
 
@@ -23,7 +27,9 @@ static void worker_hold(tine_context *c, void *parent) {
 static void worker_unhold(tine_context *c, void *parent) {
     (void)c;
     tine_attempt *a = parent;
-    if (--a->held == 0 && a->finishing) tine_attempt_wake(a);
+    a->held--;
+    if (a->finishing ? a->held == 0 : a->waits_for_credit && a->held < HELD_MAX)
+        tine_attempt_wake(a);
 }
 
 /* ---- forks that wait for credit ---- */
@@ -88,14 +94,18 @@ void tine_worker_forks_drop(tine_worker *w) {
 
 /* ---- fork ---- */
 
+static bool worker_is_full(const tine_worker *w, const tine_attempt *a) {
+    return !STAILQ_EMPTY(&w->forks) || a->held >= HELD_MAX;
+}
+
 static tine_error worker_admit(tine_context *c, bool may_wait) {
     tine_worker *w = worker_of(c);
     tine_attempt *a = w->current;
-    if (STAILQ_EMPTY(&w->forks) || !a) return TINE_OK;
+    if (!a || !worker_is_full(w, a)) return TINE_OK;
     if (!may_wait)
         return tine_error_set(TINE_EAGAIN, "too many forks of this worker have not started yet");
     a->waits_for_credit = true;
-    while (!STAILQ_EMPTY(&w->forks) && !w->stopping) tine_attempt_suspend(a);
+    while (worker_is_full(w, a) && !w->stopping) tine_attempt_suspend(a);
     a->waits_for_credit = false;
     return TINE_OK;
 }

@@ -18,6 +18,7 @@ static void coordinator_on_message(void *ctx, tine_peer peer, const tine_message
         if (c->listener) c->listener(c->listener_arg, peer, m);
         return;
     }
+    if (m->type == TINE_MSG_HELLO) c->start_failures = 0;
     /* the scheduler looks at the time of a HELLO alone */
     tine_scheduler_message(c->scheduler, peer, m, m->type == TINE_MSG_HELLO ? tine_clock_ns() : 0);
 }

@@ -308,7 +308,8 @@ void tine_scheduler_worker_died(tine_scheduler *s, tine_peer peer, const char *r
     sched_peer *p = tine_scheduler_peer(s, peer);
     if (!p) return;
     if (!reason) reason = "the connection was closed";
-    if (p->worker && !s->stopped)
+    /* with a log its supervisor has told of its death */
+    if (p->worker && !s->stopped && !log)
         tine_scheduler_log(s, 1,
                            tine_scheduler_text("worker pid %u (host %.64s) was lost: %s",
                                                p->worker->pid, p->worker->host, reason));

@@ -1,8 +1,13 @@
 /* Forks inside tasks: waits that never hold a worker, progress without the program's help, and the
  * same bits however many workers. */
 #include <criterion/criterion.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "tests/support/cluster.h"
 
@@ -48,6 +53,31 @@ TINE_FUNCTION(nesting_leave, "") {
     tine_future *f = tine_fork("nesting_fib", 6);
     tine_fork("nesting_fib", tine_fork("nesting_fib", f));
     return tine_string("left");
+}
+
+TINE_FUNCTION(nesting_gate, "fifo") {
+    char byte = 0;
+    int fd = open(tine_arg_string(task, 0), O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || read(fd, &byte, 1) != 1) return tine_fail(task, "the gate does not open");
+    close(fd);
+    return tine_int(1);
+}
+
+/* Forks on a pending future until there is no room, then opens the gate and forks once more, which
+ * waits for room. */
+TINE_FUNCTION(nesting_crowd, "fifo") {
+    tine_future *gate = tine_fork("nesting_gate", tine_arg_string(task, 0)), *f;
+    int64_t n = 0;
+    while (n < 100000 && (f = tine_try_fork("nesting_fib", gate))) {
+        tine_release(f);
+        n++;
+    }
+    int fd = open(tine_arg_string(task, 0), O_WRONLY | O_CLOEXEC);
+    if (fd < 0 || write(fd, "x", 1) != 1) return tine_fail(task, "the gate has no other side");
+    close(fd);
+    tine_value *v;
+    if (tine_wait(tine_fork("nesting_fib", gate), &v)) return NULL;
+    return tine_int(n);
 }
 
 /* ThreadSanitizer makes each of the 21,891 forks about 50 times as expensive; a seventh of them
@@ -105,4 +135,17 @@ TRANSPORT_TEST(nesting, forks_kept_back_outlive_their_task, 30) {
     cr_assert_str_eq(tine_as_string(v), "left");
     tine_release(v);
     cluster_stop();
+}
+
+TRANSPORT_TEST_REMOTE(nesting, forks_of_a_task_that_wait_for_arguments_are_bounded, 60) {
+    char dir[64] = "/tmp/tine-test-XXXXXX", fifo[80];
+    cr_assert(mkdtemp(dir) != NULL);
+    snprintf(fifo, sizeof fifo, "%s/gate", dir);
+    cr_assert_eq(mkfifo(fifo, 0600), 0);
+    cluster_start(endpoint, 2);
+    int64_t n = cluster_take_int(tine_fork("nesting_crowd", fifo));
+    cr_expect_eq(n, 65536, "%d forks", (int)n);
+    cluster_stop();
+    unlink(fifo);
+    cr_assert_eq(rmdir(dir), 0);
 }
