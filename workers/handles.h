@@ -10,7 +10,7 @@
 #include <sys/queue.h>
 
 #include "runtime/value/value.h"
-#include "workers/executor.h"
+#include "workers/executor/executor.h"
 
 typedef struct tine_handles tine_handles;
 typedef LIST_HEAD(tine_handle_list, worker_handle) tine_handle_list;

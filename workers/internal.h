@@ -7,7 +7,7 @@
 
 #include "runtime/api/context.h"
 #include "transport/base/idmap.h"
-#include "workers/executor.h"
+#include "workers/executor/executor.h"
 #include "workers/fiber/fiber.h"
 #include "workers/handles.h"
 #include "workers/progress.h"

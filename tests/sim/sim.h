@@ -10,7 +10,7 @@
 
 #include "runtime/scheduler/scheduler.h"
 #include "transport/base/idmap.h"
-#include "workers/executor.h"
+#include "workers/executor/executor.h"
 
 /* ---- random numbers ---- */
 

@@ -1,11 +1,11 @@
-/* The executor: see executor.h for the contract, executor_internal.h for the structures,
- * executor_objects.c for objects.
+/* The executor: see executor.h for the contract, internal.h for the structures,
+ * objects.c for objects.
  *
  * Frames of the coordinator arrive in order except that small ones overtake large ones; WELCOME is
  * small and first, so a message before it breaks the protocol. What this side sends may be
  * overtaken likewise: DONE says how many SUBMIT and OBJECT messages were sent before it, and the
  * coordinator waits for them. */
-#include "workers/executor_internal.h"
+#include "workers/executor/internal.h"
 
 #include <stdlib.h>
 #include <string.h>

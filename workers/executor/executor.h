@@ -6,8 +6,8 @@
  * fetched by the call that needs it); missing ones are fetched, each once. Ready tasks start
  * deepest first, then oldest first. A task that waits is reported suspended, so that the scheduler
  * gives this worker other work; reports are gathered and sent together by tine_executor_flush. */
-#ifndef TINE_WORKERS_EXECUTOR_H
-#define TINE_WORKERS_EXECUTOR_H
+#ifndef TINE_WORKERS_EXECUTOR_EXECUTOR_H
+#define TINE_WORKERS_EXECUTOR_EXECUTOR_H
 
 #include "runtime/wire/message.h"
 

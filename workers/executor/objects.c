@@ -7,7 +7,7 @@
  *
  * DROP is small and may overtake the large OBJECT that it is about: then the object is freed on
  * arrival. */
-#include "workers/executor_internal.h"
+#include "workers/executor/internal.h"
 
 #include <stdlib.h>
 #include <string.h>

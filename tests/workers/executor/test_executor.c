@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "workers/executor.h"
+#include "workers/executor/executor.h"
 
 TestSuite(executor, .timeout = 20);
 

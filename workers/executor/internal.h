@@ -1,5 +1,5 @@
 /* The executor's structures, shared by executor.c (tasks, forks, messages) and
- * executor_objects.c (objects and what waits for them). Small records come from tine_must_alloc,
+ * objects.c (objects and what waits for them). Small records come from tine_must_alloc,
  * which ends the process without memory: the coordinator then runs the tasks elsewhere. */
 #ifndef TINE_WORKERS_EXECUTOR_INTERNAL_H
 #define TINE_WORKERS_EXECUTOR_INTERNAL_H
@@ -10,7 +10,7 @@
 #include "transport/base/ready.h"
 #include "transport/base/assert.h"
 #include "transport/base/ring.h"
-#include "workers/executor.h"
+#include "workers/executor/executor.h"
 
 typedef struct executor_task executor_task;
 typedef struct executor_object executor_object;
@@ -110,7 +110,7 @@ void tine_executor_task_settled(tine_executor *x, executor_task *t);
 void tine_executor_result_settled(tine_executor *x, executor_result *r);
 void tine_executor_task_free(tine_executor *x, executor_task *t);
 
-/* executor_objects.c */
+/* objects.c */
 /* Lets w wait for the objects of p; it is settled by these calls at once when none is missing. */
 void tine_executor_await(tine_executor *x, executor_waiter *w, const tine_payload *p);
 void tine_executor_object_put(tine_executor *x, tine_object id, const char *class_name,
