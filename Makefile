@@ -18,7 +18,7 @@ SEEDS   ?= 20000
 FUZZ_SECONDS ?= 60
 
 MSGPACK  := $(if $(shell pkg-config --exists msgpack 2>/dev/null || echo no),msgpack-c,msgpack)
-# What the library links, what it needs only headers of, and what only launch/command needs.
+# What the library links, what it needs only headers of, and what only the command needs.
 PKGS     := libzmq openblas
 HDR_PKGS := $(MSGPACK)
 CMD_PKGS := json-c
@@ -38,9 +38,11 @@ ROOMS    := kernels transport runtime workers launch
 files     = $(sort $(wildcard $(foreach p,$(2),$(addsuffix /$(p),$(1)) $(addsuffix /*/$(p),$(1)))))
 PRODUCT  := $(call files,$(ROOMS),*.c)
 HEADERS  := $(call files,$(ROOMS),*.h)
-LIB_SRC  := $(filter-out transport/mpi/% launch/command/% launch/examples/%,$(PRODUCT))
+
 MAIN_SRC := launch/command/main.c
-CMD_SRC  := $(filter-out $(MAIN_SRC),$(wildcard launch/command/*.c))
+CMD_ROOMS := launch/cli launch/bench launch/safetensors launch/command
+CMD_SRC  := $(filter-out $(MAIN_SRC),$(wildcard $(addsuffix /*.c,$(CMD_ROOMS))))
+LIB_SRC  := $(filter-out transport/mpi/% $(addsuffix /%,$(CMD_ROOMS)) launch/examples/%,$(PRODUCT))
 EXAMPLES := $(patsubst launch/examples/%.c,$(BUILD)/%,$(wildcard launch/examples/*.c))
 BENCHES  := $(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/bench/bench_*.c))
 TESTS    := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/*/test_*.c tests/*/*/test_*.c)) \

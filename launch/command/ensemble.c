@@ -6,11 +6,11 @@
 #include <string.h>
 
 #include "kernels/gemm.h"
-#include "launch/command/arguments.h"
-#include "launch/command/commands.h"
+#include "launch/cli/arguments.h"
+#include "launch/cli/commands.h"
 #include "launch/command/cores_peak.h"
 #include "launch/command/ensemble_model.h"
-#include "launch/command/report.h"
+#include "launch/cli/report.h"
 #include "runtime/settings/cores.h"
 
 enum { VARIANTS = 3, REPEAT_MAX = 1000 };

@@ -7,8 +7,8 @@
 
 #include "kernels/isa.h"
 #include "kernels/gemm.h"
-#include "launch/command/arguments.h"
-#include "launch/command/commands.h"
+#include "launch/cli/arguments.h"
+#include "launch/cli/commands.h"
 #include "runtime/settings/cores.h"
 #include "runtime/settings/settings.h"
 #include "transport/transport.h"

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "launch/command/arguments.h"
-#include "launch/command/commands.h"
+#include "launch/cli/arguments.h"
+#include "launch/cli/commands.h"
 #include "runtime/tine.h"
 
 typedef struct command {

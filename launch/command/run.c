@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "launch/command/commands.h"
+#include "launch/cli/commands.h"
 #include "runtime/settings/cores.h"
 #include "transport/launcher.h"
 #include "transport/transport.h"

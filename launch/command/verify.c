@@ -13,9 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "launch/command/arguments.h"
-#include "launch/command/commands.h"
-#include "launch/command/report.h"
+#include "launch/cli/arguments.h"
+#include "launch/cli/commands.h"
+#include "launch/cli/report.h"
 #include "launch/command/verify_case.h"
 
 enum { UNUSED_NAMED = 8 };

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "launch/command/report.h"
+#include "launch/cli/report.h"
 
 const char *const tine_verify_answer_names[TINE_VERIFY_ANSWERS] = {"output", "h_n", "c_n"};
 

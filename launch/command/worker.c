@@ -3,8 +3,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "launch/command/arguments.h"
-#include "launch/command/commands.h"
+#include "launch/cli/arguments.h"
+#include "launch/cli/commands.h"
 #include "runtime/tine.h"
 
 int tine_command_worker(int argc, char **argv) {

@@ -1,7 +1,7 @@
 /* The LSTM of other libraries beside Tine's, in one run on one thread: PyTorch (lstm_pytorch.py)
  * and oneDNN 2, each where it is installed.   usage: bench_lstm_peers [T B C], by default 50 50
  * 1024, in the project's folder */
-#include "launch/command/bench_lstm_rows.h"
+#include "launch/bench/rows.h"
 
 #include <stdio.h>
 #include <stdlib.h>

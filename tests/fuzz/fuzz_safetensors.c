@@ -1,5 +1,5 @@
 /* Fuzz target: the safetensors reader takes any bytes, and what it accepts lies inside them. */
-#include "launch/command/safetensors.h"
+#include "launch/safetensors/safetensors.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "launch/command/arguments.h"
-#include "launch/command/report.h"
+#include "launch/cli/arguments.h"
+#include "launch/cli/report.h"
 #include "tests/support/program.h"
 
 #define SMALL "--models 2 --time 5 --batch 3 --channels 24 --repeat 2"

@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "launch/command/commands.h"
+#include "launch/cli/commands.h"
 #include "runtime/settings/cores.h"
 
 #define CALL(...) call((char *[]){"run", __VA_ARGS__, NULL})

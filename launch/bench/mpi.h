@@ -1,6 +1,6 @@
 /* Ping-pong over MPI itself, which `tine bench fork` shows under mpirun. */
-#ifndef TINE_LAUNCH_COMMAND_BENCH_MPI_H
-#define TINE_LAUNCH_COMMAND_BENCH_MPI_H
+#ifndef TINE_LAUNCH_BENCH_MPI_H
+#define TINE_LAUNCH_BENCH_MPI_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -3,8 +3,8 @@
  * An option that is a setting of the library (--workers, --endpoint, --trace) becomes
  * --tine-NAME=VALUE, which tine_init checks. So it overrides TINE_NAME and is refused with the same
  * message. */
-#ifndef TINE_LAUNCH_COMMAND_ARGUMENTS_H
-#define TINE_LAUNCH_COMMAND_ARGUMENTS_H
+#ifndef TINE_LAUNCH_CLI_ARGUMENTS_H
+#define TINE_LAUNCH_CLI_ARGUMENTS_H
 
 #include <stdbool.h>
 

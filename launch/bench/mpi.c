@@ -1,6 +1,6 @@
-/* See bench_mpi.h. The command is not linked with MPI; the mpi transport's module is, and exports
+/* See mpi.h. The command is not linked with MPI; the mpi transport's module is, and exports
  * the measurement. */
-#include "launch/command/bench_mpi.h"
+#include "launch/bench/mpi.h"
 
 #include <dlfcn.h>
 #include <stdio.h>

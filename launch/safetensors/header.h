@@ -1,9 +1,9 @@
 /* Reading the JSON header of a safetensors file into tables; see safetensors.h. */
-#ifndef TINE_LAUNCH_COMMAND_SAFETENSORS_HEADER_H
-#define TINE_LAUNCH_COMMAND_SAFETENSORS_HEADER_H
+#ifndef TINE_LAUNCH_SAFETENSORS_HEADER_H
+#define TINE_LAUNCH_SAFETENSORS_HEADER_H
 
-#include "launch/command/json_reader.h"
-#include "launch/command/safetensors.h"
+#include "launch/safetensors/json.h"
+#include "launch/safetensors/safetensors.h"
 
 struct tine_safetensors {
     char *text; /* names, dtypes and metadata, decoded */

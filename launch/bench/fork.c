@@ -7,11 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "launch/command/arguments.h"
-#include "launch/command/bench_bare.h"
-#include "launch/command/bench_mpi.h"
-#include "launch/command/commands.h"
-#include "launch/command/report.h"
+#include "launch/cli/arguments.h"
+#include "launch/bench/bare.h"
+#include "launch/bench/mpi.h"
+#include "launch/cli/commands.h"
+#include "launch/cli/report.h"
 #include "launch/spawn/private.h"
 #include "runtime/settings/settings.h"
 #include "runtime/value/error.h"

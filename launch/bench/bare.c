@@ -1,6 +1,6 @@
-/* See bench_bare.h. Each end is one thread that uses nothing but the transport's operations
+/* See bare.h. Each end is one thread that uses nothing but the transport's operations
  * table. */
-#include "launch/command/bench_bare.h"
+#include "launch/bench/bare.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "launch/command/report.h"
+#include "launch/cli/report.h"
 #include "transport/transport.h"
 
 enum { IN_FLIGHT = 256, SILENCE_SECONDS = 20 };

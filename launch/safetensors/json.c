@@ -1,5 +1,5 @@
-/* See json_reader.h. */
-#include "launch/command/json_reader.h"
+/* See json.h. */
+#include "launch/safetensors/json.h"
 
 #include <string.h>
 

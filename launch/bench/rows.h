@@ -4,8 +4,8 @@
  * load on the machine then disturbs all of them alike, and the best of several rounds least. The
  * clock is the CPU time of the one thread that computes, which stands still while another process
  * has the core. */
-#ifndef TINE_LAUNCH_COMMAND_BENCH_LSTM_ROWS_H
-#define TINE_LAUNCH_COMMAND_BENCH_LSTM_ROWS_H
+#ifndef TINE_LAUNCH_BENCH_ROWS_H
+#define TINE_LAUNCH_BENCH_ROWS_H
 
 #include <stdbool.h>
 

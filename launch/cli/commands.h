@@ -1,7 +1,7 @@
 /* The subcommands of `tine`, one file each. argv[0] is "tine"; the result is the exit code: 0, or 1
  * if what was asked for failed, or 2 if an argument, a setting or a file is not valid. */
-#ifndef TINE_LAUNCH_COMMAND_COMMANDS_H
-#define TINE_LAUNCH_COMMAND_COMMANDS_H
+#ifndef TINE_LAUNCH_CLI_COMMANDS_H
+#define TINE_LAUNCH_CLI_COMMANDS_H
 
 int tine_command_ensemble(int argc, char **argv);
 int tine_command_verify(int argc, char **argv);

@@ -1,5 +1,5 @@
-/* Running kernels against each other; see bench_lstm_rows.h. */
-#include "launch/command/bench_lstm_rows.h"
+/* Running kernels against each other; see rows.h. */
+#include "launch/bench/rows.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -9,7 +9,7 @@
 
 #include "kernels/gemm.h"
 #include "kernels/peak.h"
-#include "launch/command/report.h"
+#include "launch/cli/report.h"
 
 /* ROUNDS_LIMIT: of rounds in all, as a multiple of those asked for. */
 enum { BATCH1_STEPS = 4, BATCH1_TRIES = 10, ROUNDS_LIMIT = 5 };

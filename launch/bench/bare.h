@@ -1,6 +1,6 @@
 /* Ping-pong over the bare transport: `tine bench fork` shows it beside each of its figures. */
-#ifndef TINE_LAUNCH_COMMAND_BENCH_BARE_H
-#define TINE_LAUNCH_COMMAND_BENCH_BARE_H
+#ifndef TINE_LAUNCH_BENCH_BARE_H
+#define TINE_LAUNCH_BENCH_BARE_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,11 +1,11 @@
-/* See safetensors_header.h. Every number is checked in 64 bits before it is used. */
-#include "launch/command/safetensors_header.h"
+/* See header.h. Every number is checked in 64 bits before it is used. */
+#include "launch/safetensors/header.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "launch/command/report.h"
+#include "launch/cli/report.h"
 
 tine_error tine_header_refuse(const tine_header_reader *r, const char *format, ...) {
     va_list ap;

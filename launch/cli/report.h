@@ -1,7 +1,7 @@
 /* What subcommands share for their results: a clock, quantiles, progress on a terminal, and JSON on
  * standard output. */
-#ifndef TINE_LAUNCH_COMMAND_REPORT_H
-#define TINE_LAUNCH_COMMAND_REPORT_H
+#ifndef TINE_LAUNCH_CLI_REPORT_H
+#define TINE_LAUNCH_CLI_REPORT_H
 
 #include <json-c/json.h>
 #include <stdbool.h>

@@ -1,5 +1,5 @@
 /* See arguments.h. */
-#include "launch/command/arguments.h"
+#include "launch/cli/arguments.h"
 
 #include <errno.h>
 #include <stdio.h>

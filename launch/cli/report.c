@@ -1,5 +1,5 @@
 /* See report.h. */
-#include "launch/command/report.h"
+#include "launch/cli/report.h"
 
 #include <math.h>
 #include <stdarg.h>

@@ -4,7 +4,7 @@
  * wrong choice (the type of an older core, or a CPU that it does not know) costs half its speed. To
  * compare with OpenBLAS at its best, this command first runs itself once for each core type, and
  * then again with the fastest. */
-#include "launch/command/commands.h"
+#include "launch/cli/commands.h"
 
 #include <cblas.h>
 #include <stdio.h>
@@ -14,9 +14,9 @@
 #include <unistd.h>
 
 #include "kernels/peak.h"
-#include "launch/command/arguments.h"
-#include "launch/command/bench_lstm_rows.h"
-#include "launch/command/report.h"
+#include "launch/cli/arguments.h"
+#include "launch/bench/rows.h"
+#include "launch/cli/report.h"
 #include "transport/base/process.h"
 
 #define CHOSEN_VARIABLE "TINE_BENCH_CORETYPE"
