@@ -249,9 +249,10 @@ TINE_API tine_error tine_wait(tine_future *f, tine_value **out);
 
 /** The same with a deadline.
  * @param f A future.
- * @param seconds For how long to block at most; 0 or less: not at all.
+ * @param seconds For how long to block at most; 0 or less: not at all; INFINITY: no deadline.
  * @param[out] out As for tine_wait().
- * @return As tine_wait(); ETIMEDOUT: the deadline passed, and the task goes on. */
+ * @return As tine_wait(); ETIMEDOUT: the deadline passed, and the task goes on; EINVAL: the seconds
+ * are NaN. */
 TINE_API tine_error tine_wait_for(tine_future *f, double seconds, tine_value **out);
 
 /** Blocks until one of several futures is done.

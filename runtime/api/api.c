@@ -2,6 +2,7 @@
  * calling thread. Forking is in fork.c, values are in value/value.c, starting and stopping in
  * launch/init.c. */
 #include <limits.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -109,6 +110,7 @@ tine_error tine_wait(tine_future *f, tine_value **out) {
 tine_error tine_wait_for(tine_future *f, double seconds, tine_value **out) {
     tine_context *held;
     if (out) *out = NULL;
+    if (isnan(seconds)) return tine_error_set(TINE_EINVAL, "tine_wait_for: the seconds are NaN");
     tine_error e = wait_locked(&f, 1, false, deadline_in(seconds), &held);
     if (e == TINE_OK)
         e = take_result(f, out, &held);

@@ -34,7 +34,9 @@ enum {
     TINE_ZMQ_URL_MAX = 512,
     TINE_ZMQ_ROUTING_BYTES = 5, /* ROUTER's own ids: a zero byte, then a number */
     /* messages after which a loop that keeps finding more does its other work */
-    TINE_ZMQ_HOUSEKEEP_EVERY = 2048
+    TINE_ZMQ_HOUSEKEEP_EVERY = 2048,
+    /* bytes read after which recv says that there is nothing now; a few milliseconds */
+    TINE_ZMQ_TURN_BYTES = 8 << 20
 };
 
 typedef struct tine_zmq tine_zmq;
@@ -131,6 +133,7 @@ struct tine_zmq {
     bool dirty;         /* the socket may be readable although its fd says nothing */
     bool monitor_ready; /* the monitor has something */
     unsigned messages;  /* since the last housekeeping */
+    size_t turn_bytes;  /* since recv gave NONE */
     unsigned monitors;  /* how many were made: each needs a name */
 
     /* connector */

@@ -135,7 +135,9 @@ static int read_frame(tine_zmq *t, tine_zmq_peer *p, const first_part *first, ti
     }
     if (header) memcpy(f->header, first->fields, header);
     if (n) memcpy(f->buffers, t->parts, n * sizeof f->buffers[0]);
-    p->read += tine_frame_bytes(f) + FRAMING_COST;
+    size_t cost = tine_frame_bytes(f) + FRAMING_COST;
+    p->read += cost;
+    t->turn_bytes += cost;
     tine_zmq_ack(t, p);
     return deliver_frame(t, p, f, ev);
 }
@@ -238,6 +240,7 @@ static int incoming_add(tine_zmq *t, tine_zmq_peer *p, const void *bytes, size_t
     crc_copy_part(t, to, bytes, size);
     if (is_damaged(t)) return refuse_message(t, p, false, FRAMING_DAMAGED);
     p->read += size + FRAMING_COST;
+    t->turn_bytes += size + FRAMING_COST;
     tine_zmq_ack(t, p);
     p->in_offset += size;
     p->in_total += size;

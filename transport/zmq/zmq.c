@@ -180,6 +180,16 @@ static bool housekeep(tine_zmq *t, bool dry, tine_event *ev, bool *again) {
     return tine_zmq_next_report(t, ev);
 }
 
+/* After so many bytes the caller has a turn even if more can be read: it has deadlines to keep, and
+ * pieces of a large frame are no events. Its wait returns at once. */
+static bool turn_is_over(tine_zmq *t, tine_event *ev) {
+    bool again = false;
+    if (t->turn_bytes < TINE_ZMQ_TURN_BYTES) return false;
+    t->turn_bytes = 0;
+    housekeep(t, false, ev, &again);
+    return true;
+}
+
 static int zmq_transport_recv(tine_transport *base, tine_event *ev) {
     tine_zmq *t = (tine_zmq *)base;
     *ev = (tine_event){.kind = TINE_EVENT_NONE};
@@ -189,10 +199,12 @@ static int zmq_transport_recv(tine_transport *base, tine_event *ev) {
      * sent last. */
     for (int dry = 0; dry < 3;) {
         if (!TAILQ_EMPTY(&t->reporting) && tine_zmq_next_report(t, ev)) return 0;
+        if (turn_is_over(t, ev)) return 0;
         bool again = false;
         int what = tine_zmq_receive(t, ev);
         if (what == TINE_ZMQ_RECEIVED_EVENT) return 0;
         if (what == TINE_ZMQ_RECEIVED_NONE) {
+            t->turn_bytes = 0;
             if (housekeep(t, true, ev, &again)) return 0;
             if (!again) return 0;
             dry++;

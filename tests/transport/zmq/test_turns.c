@@ -1,0 +1,62 @@
+/* One call of recv handles a bounded number of bytes, so that its caller keeps its deadlines. */
+#include <criterion/criterion.h>
+
+#include "tests/support/conformance.h"
+#include "transport/base/clock.h"
+#include "transport/zmq/internal.h"
+
+enum { LARGE = 12 << 20, MOST = TINE_ZMQ_TURN_BYTES + (2 << 20) };
+
+static uint64_t read_of(tine_transport *t) {
+    const tine_zmq_peer *p = tine_zmq_peer_by_id((tine_zmq *)t, 1);
+    return p ? p->read : 0;
+}
+
+/* Until libzmq has written what it was given. */
+static void send_all(const tine_transport_ops *ops, tine_transport *c) {
+    const tine_zmq_peer *p = tine_zmq_peer_by_id((tine_zmq *)c, 1);
+    tine_event ev;
+    cr_assert_eq(ops->send(c, 1, tine_conf_frame(10, LARGE, 3)), 0);
+    while (ops->busy(c) || atomic_load(&p->flight->bytes)) {
+        cr_assert_eq(ops->recv(c, &ev), 0);
+        ops->wait(c, 1000000);
+    }
+}
+
+/* How many bytes one call of recv has read at most, until the frame is there. */
+static uint64_t receive_all(const tine_transport_ops *ops, tine_transport *t) {
+    uint64_t most = 0;
+    for (tine_event ev;;) {
+        uint64_t before = read_of(t);
+        cr_assert_eq(ops->recv(t, &ev), 0);
+        uint64_t now = read_of(t) - before;
+        if (now > most) most = now;
+        if (ev.kind == TINE_EVENT_NONE) ops->wait(t, -1); /* returns where more has come */
+        if (ev.kind != TINE_EVENT_FRAME) continue;
+        cr_assert(tine_conf_check(ev.frame, 10, LARGE, 3));
+        tine_frame_free(ev.frame);
+        return most;
+    }
+}
+
+/* A frame of 12 MiB lies there whole: it takes more than one call. Repeated until one call has met
+ * as much as it handles. */
+Test(turns, bytes_of_one_call_are_bounded, .timeout = 60) {
+    char why[200] = "";
+    const tine_transport_ops *ops = tine_transport_for("tcp://", why, sizeof why);
+    tine_transport *t, *c;
+    tine_event ev;
+    cr_assert_eq(ops->listen(&t, "tcp://127.0.0.1:0", NULL, why, sizeof why), 0, "%s", why);
+    cr_assert_eq(ops->connect(&c, ops->url(t), NULL, why, sizeof why), 0, "%s", why);
+    do {
+        cr_assert_eq(ops->recv(t, &ev), 0);
+        cr_assert_eq(ops->recv(c, &ev), 0);
+    } while (ev.kind != TINE_EVENT_UP);
+    for (uint64_t most = 0; most < TINE_ZMQ_TURN_BYTES;) {
+        send_all(ops, c);
+        most = receive_all(ops, t);
+        cr_assert_leq(most, MOST, "one call of recv read %llu bytes", (unsigned long long)most);
+    }
+    ops->fini(c);
+    ops->fini(t);
+}
