@@ -108,6 +108,15 @@ static void worker_died(void *ctx, int slot, pid_t pid, const char *reason,
     tine_coordinator_worker_died(state.coordinator, (uint32_t)pid, reason, log);
 }
 
+/* Whether this process has started such a worker. While the first ones are started, the supervisor
+ * cannot be asked yet. */
+static bool worker_is_local(uint32_t pid, const char *token) {
+    if (!state.spawn) return true;
+    int slot = tine_spawn_slot(state.spawn, token);
+    pid_t now = slot >= 0 ? tine_spawn_pid(state.spawn, slot) : 0;
+    return slot >= 0 && (now == 0 || now == (pid_t)pid);
+}
+
 /* The worker has lost its connection but lives (it may be stopped): kill it to free its slot. */
 static void worker_disconnected(uint32_t pid, const char *token) {
     int slot = state.spawn && !atomic_load(&stopping) ? tine_spawn_slot(state.spawn, token) : -1;
@@ -198,6 +207,7 @@ static tine_error transport_listen(const tine_settings *s, const char *url, tine
     const tine_transport_ops *ops = tine_transport_for(url, why, sizeof why);
     if (!ops) return tine_error_set(TINE_EINVAL, "endpoint %s: %s", url, why);
     tine_transport_config config = transport_config_of(s);
+    config.max_first_frame = TINE_MAX_HELLO;
     int failed = ops->listen(out, url, &config, why, sizeof why);
     if (failed != 0)
         return tine_error_set(failed == -EINVAL ? TINE_EINVAL : TINE_EIO, "endpoint %s: %s", url,
@@ -223,6 +233,7 @@ static tine_error coordinate(const tine_settings *s, const char *url, int remote
     e = tine_coordinator_new(&state.coordinator, s, transport, await, remote == 0 && !threads);
     if (e != TINE_OK) return e;
     tine_coordinator_on_unreachable(state.coordinator, worker_disconnected);
+    if (local > 0 && !threads) tine_coordinator_know_local(state.coordinator, worker_is_local);
     if (s->trace) e = tine_coordinator_trace_start(state.coordinator);
     if (e == TINE_OK && local > 0) e = threads ? workers_start_threads(s) : workers_spawn(s);
     return e != TINE_OK ? e : tine_coordinator_open(state.coordinator, await, s->connect_timeout);

@@ -13,6 +13,7 @@ static inline tine_transport_config tine_transport_defaults(const tine_transport
     tine_transport_config c = given ? *given : (tine_transport_config){0};
     if (!c.chunk) c.chunk = (size_t)1 << 20;
     if (!c.max_frame) c.max_frame = (size_t)64 << 30;
+    if (!c.max_first_frame || c.max_first_frame > c.max_frame) c.max_first_frame = c.max_frame;
     if (!c.max_queued) c.max_queued = (size_t)256 << 20;
     if (!c.connect_ns) c.connect_ns = INT64_C(10000000000);
     if (!c.heartbeat_ns) c.heartbeat_ns = INT64_C(1000000000);

@@ -75,6 +75,10 @@ typedef struct tine_transport_config {
     /* A larger frame is refused by send, and breaks the framing when it is received; default
      * 64 GiB. */
     size_t max_frame;
+    /* Listener: bytes of the first frame of a peer, which says who it is; a larger one breaks the
+     * framing. Default: max_frame. Where all peers are of this program (threads, ranks) it is
+     * not enforced. */
+    size_t max_first_frame;
     /* Bytes queued to one peer before send answers -EAGAIN; default 256 MiB. An empty queue takes
      * one frame of any size. */
     size_t max_queued;

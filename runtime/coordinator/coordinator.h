@@ -42,6 +42,10 @@ void tine_coordinator_worker_died(tine_coordinator *c, uint32_t pid, const char 
 /* fn(pid, token) is called, with the lock, when a local worker's connection is lost but nobody
  * has reported its end: it is stopped, or stuck, and has to be killed so that another can take
  * its place. Set before workers join. */
+/* known(pid, token): whether this process has started the worker that a HELLO claims to be, called
+ * with the lock. Set before workers join; without it every token counts. */
+void tine_coordinator_know_local(tine_coordinator *c,
+                                 bool (*known)(uint32_t pid, const char *token));
 void tine_coordinator_on_unreachable(tine_coordinator *c,
                                      void (*fn)(uint32_t pid, const char *token));
 /* From any thread: `failures` attempts in a row to replace local workers have failed; `reason` says

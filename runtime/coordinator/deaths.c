@@ -29,12 +29,42 @@ static void death_free(coordinator_death *d) {
     free(d);
 }
 
+/* The local worker of this process id; 0: none has joined. */
+static tine_peer peer_of_pid(tine_coordinator *c, uint32_t pid) {
+    tine_worker_info info[64];
+    tine_worker_info *all = info;
+    size_t n = tine_scheduler_workers(c->scheduler, info, 64);
+    tine_peer found = 0;
+    if (n > 64) {
+        all = calloc(n, sizeof *all);
+        if (!all) return 0;
+        n = tine_scheduler_workers(c->scheduler, all, n);
+    }
+    for (size_t i = 0; i < n && found == 0; i++)
+        if (all[i].token && all[i].token[0] != 0 && all[i].pid == pid) found = all[i].peer;
+    if (all != info) free(all);
+    return found;
+}
+
+/* What a HELLO says of its sender is a claim. A peer counts as a local worker, whose death is waited
+ * for and who is killed when it is disconnected, only if this process has started such a worker and
+ * no other connection is it already. */
+bool tine_coordinator_is_local(tine_coordinator *c, const tine_hello *h) {
+    if (!h || !h->token[0]) return false;
+    return (!c->known_local || c->known_local(h->pid, h->token)) && peer_of_pid(c, h->pid) == 0;
+}
+
+void tine_coordinator_know_local(tine_coordinator *c,
+                                 bool (*known)(uint32_t pid, const char *token)) {
+    c->known_local = known;
+}
+
 void tine_coordinator_peer_lost(tine_coordinator *c, tine_peer peer, const char *reason) {
     tine_worker_info info;
     coordinator_death *d = NULL;
     if (tine_scheduler_worker(c->scheduler, peer, &info) && info.token && info.token[0] != 0)
         d = death_of(c, info.pid);
-    if (!d) {
+    if (!d || d->lost != 0) {
         tine_scheduler_peer_lost(c->scheduler, peer, reason);
         return;
     }
@@ -58,23 +88,6 @@ void tine_coordinator_worker_died(tine_coordinator *c, uint32_t pid, const char 
     }
     tine_link_wake(&c->link);
     tine_coordinator_unlock(c);
-}
-
-/* The local worker of this process id; 0: none has joined. */
-static tine_peer peer_of_pid(tine_coordinator *c, uint32_t pid) {
-    tine_worker_info info[64];
-    tine_worker_info *all = info;
-    size_t n = tine_scheduler_workers(c->scheduler, info, 64);
-    tine_peer found = 0;
-    if (n > 64) {
-        all = calloc(n, sizeof *all);
-        if (!all) return 0;
-        n = tine_scheduler_workers(c->scheduler, all, n);
-    }
-    for (size_t i = 0; i < n && found == 0; i++)
-        if (all[i].token && all[i].token[0] != 0 && all[i].pid == pid) found = all[i].peer;
-    if (all != info) free(all);
-    return found;
 }
 
 static bool is_complete(const coordinator_death *d) { return d->reason && d->lost != 0; }

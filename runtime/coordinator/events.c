@@ -12,15 +12,28 @@ static void coordinator_on_up(void *ctx, tine_peer peer) {
     tine_scheduler_peer_up(c->scheduler, peer, tine_clock_ns());
 }
 
+/* A token that is not the peer's own is not passed on. */
+static void coordinator_on_hello(tine_coordinator *c, tine_peer peer, const tine_message *m) {
+    tine_hello hello = *m->hello;
+    tine_message copy = *m;
+    copy.hello = &hello;
+    if (tine_coordinator_is_local(c, &hello))
+        c->start_failures = 0;
+    else
+        hello.token = "";
+    tine_scheduler_message(c->scheduler, peer, &copy, tine_clock_ns());
+}
+
 static void coordinator_on_message(void *ctx, tine_peer peer, const tine_message *m) {
     tine_coordinator *c = ctx;
     if (m->type == TINE_MSG_PONG || m->type == TINE_MSG_EVENTS) {
         if (c->listener) c->listener(c->listener_arg, peer, m);
         return;
     }
-    if (m->type == TINE_MSG_HELLO) c->start_failures = 0;
-    /* the scheduler looks at the time of a HELLO alone */
-    tine_scheduler_message(c->scheduler, peer, m, m->type == TINE_MSG_HELLO ? tine_clock_ns() : 0);
+    if (m->type == TINE_MSG_HELLO)
+        coordinator_on_hello(c, peer, m);
+    else
+        tine_scheduler_message(c->scheduler, peer, m, 0); /* the time of a HELLO alone counts */
 }
 
 static void coordinator_on_invalid(void *ctx, tine_peer peer, tine_error e, const char *why) {

@@ -71,6 +71,7 @@ struct tine_coordinator {
     STAILQ_HEAD(, coordinator_callback) callbacks;
     LIST_HEAD(, coordinator_death) deaths;
     void (*unreachable)(uint32_t pid, const char *token);
+    bool (*known_local)(uint32_t pid, const char *token);
     /* where PONG and EVENTS go; NULL: they are dropped */
     void (*listener)(void *arg, tine_peer peer, const tine_message *m);
     void *listener_arg;
@@ -158,6 +159,8 @@ void tine_coordinator_delete(tine_coordinator *c); /* when the last future is go
 
 /* ---- deaths.c; with the lock ---- */
 
+/* Whether the peer is the local worker that its HELLO claims to be. */
+bool tine_coordinator_is_local(tine_coordinator *c, const tine_hello *h);
 void tine_coordinator_peer_lost(tine_coordinator *c, tine_peer peer, const char *reason);
 int64_t tine_coordinator_deaths_due(const tine_coordinator *c); /* INT64_MAX: none is under way */
 void tine_coordinator_settle_deaths(tine_coordinator *c, int64_t now);

@@ -22,6 +22,7 @@ enum {
     SCHED_TASK_CHUNK = 256, /* tasks are allocated in chunks, and never move */
     SCHED_GROUPS = 256,     /* different sets of names served at a time */
     SCHED_GROUP_WORDS = SCHED_GROUPS / 64,
+    SCHED_IDLE_GROUPS = 16, /* sets of names kept that no worker serves now */
     /* callables without tasks whose mean is kept; past it the oldest are freed */
     SCHED_IDLE_CALLABLES = 1024,
     SCHED_LOOK_AHEAD = 16, /* ready tasks of one callable compared by the objects they need */

@@ -214,6 +214,21 @@ void tine_scheduler_hello(tine_scheduler *s, sched_handshake *g, const tine_hell
     }
 }
 
+/* Groups without workers are kept for a while, so that their functions stay known while a worker is
+ * replaced; of too many the oldest is freed. */
+static void sched_groups_trim(tine_scheduler *s) {
+    size_t idle = 0, oldest = SCHED_GROUPS;
+    for (size_t i = 0; i < s->n_groups; i++) {
+        const sched_group *g = &s->groups[i];
+        if (g->workers || !g->last_used) continue;
+        idle++;
+        if (oldest == SCHED_GROUPS || g->last_used < s->groups[oldest].last_used) oldest = i;
+    }
+    if (idle <= SCHED_IDLE_GROUPS) return;
+    tine_scheduler_group_fini(&s->groups[oldest]);
+    sched_group_register(s, oldest);
+}
+
 void tine_scheduler_worker_free(tine_scheduler *s, sched_worker *w) {
     TAILQ_REMOVE(&s->workers, w, link);
     tine_scheduler_flush_dequeue(s, w);
@@ -270,6 +285,7 @@ static void sched_worker_lost(tine_scheduler *s, sched_worker *w, const char *re
         tine_scheduler_task_lost(s, t, w, sched_task_part(s, t, log, blame), reason);
     TINE_ASSERT(w->outstanding, ==, 0);
     tine_scheduler_worker_free(s, w);
+    sched_groups_trim(s);
     tine_scheduler_sweep(s);
 }
 

@@ -19,6 +19,8 @@ enum {
     TINE_PROTOCOL_VERSION = 2,
     /* ids that this library puts into one message, so that it fits the smallest max_frame */
     TINE_MESSAGE_IDS = 4096,
+    /* bytes of a HELLO: what a peer that nobody knows may make the coordinator hold */
+    TINE_MAX_HELLO = 64 << 10,
 };
 
 typedef enum tine_message_type {

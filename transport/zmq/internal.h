@@ -92,6 +92,7 @@ typedef struct tine_zmq_peer {
     bool bye_sent; /* by stop */
 
     /* receiving */
+    bool heard;    /* its first frame has arrived */
     uint64_t read; /* cost of what was read of it */
     uint64_t told; /* of that, what it has been told */
     bool ack_due;

@@ -19,6 +19,8 @@ void tine_zmq_incoming_free(tine_zmq *t, tine_zmq_peer *p) {
     p->in_sizes = NULL;
 }
 
+enum { FIRST_FRAME_BUFFERS = 64 };
+
 /* The fields of a message's first part, behind its head. */
 typedef struct first_part {
     const uint8_t *fields;
@@ -80,7 +82,18 @@ static int lose_for_memory(tine_zmq *t, tine_zmq_peer *p, bool more) {
     return TINE_ZMQ_RECEIVED_OTHER;
 }
 
+/* The first frame of a peer says who it is; until then it may not make this process hold much. */
+static size_t frame_limit(const tine_zmq *t, const tine_zmq_peer *p) {
+    return p->heard ? t->base.config.max_frame : t->base.config.max_first_frame;
+}
+
+static size_t buffers_limit(const tine_zmq *t, const tine_zmq_peer *p) {
+    bool bounded = t->base.config.max_first_frame < t->base.config.max_frame;
+    return p->heard || !bounded ? TINE_FRAME_MAX_BUFFERS : FIRST_FRAME_BUFFERS;
+}
+
 static int deliver_frame(tine_zmq *t, tine_zmq_peer *p, tine_frame *f, tine_event *ev) {
+    p->heard = true;
     t->stats.frames_in++;
     t->stats.bytes_in += tine_frame_bytes(f);
     *ev = (tine_event){.kind = TINE_EVENT_FRAME, .peer = p->id, .frame = f};
@@ -123,7 +136,7 @@ static int read_frame(tine_zmq *t, tine_zmq_peer *p, const first_part *first, ti
     bool more = first->more;
     size_t header = first->size, room = t->base.config.chunk;
     uint32_t n = 0;
-    if (room > t->base.config.max_frame) room = t->base.config.max_frame;
+    if (room > frame_limit(t, p)) room = frame_limit(t, p);
     if (header > room)
         return refuse_message(t, p, more, "a message is larger than one chunk or max_frame");
     const char *wrong = more ? read_parts(t, room - header, &n, &more) : NULL;
@@ -146,6 +159,8 @@ static int begin_incoming(tine_zmq *t, tine_zmq_peer *p, const uint8_t *bytes, s
     uint32_t n;
     uint64_t total;
     const char *wrong = tine_framing_read_open(bytes, size, t->base.config.max_frame, &n, &total);
+    if (!wrong && (total > frame_limit(t, p) || n > buffers_limit(t, p)))
+        wrong = "its first frame is larger than a hello may be";
     if (wrong) return refuse_message(t, p, false, wrong);
     p->in_sizes = malloc(((size_t)n + 1) * sizeof *p->in_sizes);
     t->arriving += p->in_sizes != NULL;

@@ -15,6 +15,7 @@
 
 #include "runtime/wire/wire.h"
 #include "tests/support/cluster.h"
+#include "transport/base/clock.h"
 #include "transport/transport.h"
 
 TINE_REPEATABLE_FUNCTION(intruders_double, "i") { return tine_int(2 * tine_arg_int(task, 0)); }
@@ -170,5 +171,98 @@ Test(intruders, a_job_goes_on_beside_them, .timeout = 120) {
     (void)before;
 #endif
     cr_assert_eq(tine_worker_count(), 2);
+    cluster_stop();
+}
+
+/* ---- claims ---- */
+
+TINE_REPEATABLE_FUNCTION(intruders_pid, "") {
+    (void)task;
+    return tine_int(getpid());
+}
+TINE_REPEATABLE_FUNCTION(intruders_token, "") {
+    (void)task;
+    char environment[1 << 16], *at = environment;
+    FILE *f = fopen("/proc/self/environ", "r");
+    size_t n = f ? fread(environment, 1, sizeof environment - 1, f) : 0;
+    if (f) fclose(f);
+    environment[n] = 0;
+    for (; at < environment + n; at += strlen(at) + 1)
+        if (!strncmp(at, "TINE_TOKEN=", 11)) return tine_string(at + 11);
+    return tine_fail(task, "no token");
+}
+
+/* Says HELLO, waits for WELCOME, and goes. */
+static void ghost_visit(const tine_hello *hello) {
+    char why[128];
+    tine_transport_config config = {0};
+    const tine_transport_ops *ops = tine_transport_for(url, why, sizeof why);
+    tine_transport *t = NULL;
+    tine_event ev = {0};
+    cr_assert_eq(ops->connect(&t, url, &config, why, sizeof why), 0, "%s", why);
+    while (ev.kind != TINE_EVENT_FRAME && ev.kind != TINE_EVENT_LOST) {
+        cr_assert_eq(ops->recv(t, &ev), 0);
+        if (ev.kind == TINE_EVENT_UP) {
+            tine_frame *f =
+                tine_wire_encode(&(tine_message){.type = TINE_MSG_HELLO, .hello = hello});
+            cr_assert_eq(ops->send(t, 1, f), 0);
+        }
+        if (ev.kind == TINE_EVENT_NONE) ops->wait(t, 100000000);
+    }
+    cr_assert_eq(ev.kind, TINE_EVENT_FRAME, "%s", ev.reason);
+    tine_frame_free(ev.frame);
+    ops->fini(t);
+}
+
+/* The HELLO of a local worker, replayed from another connection, which then ends: the worker is not
+ * killed for it. A death that is taken for its own would be settled within a second. */
+Test(intruders, a_replayed_hello_kills_nobody, .timeout = 60) {
+    cluster_start("tcp://127.0.0.1:0", 1);
+    snprintf(url, sizeof url, "%s", tine_endpoint());
+    int64_t pid = cluster_take_int(tine_fork("intruders_pid"));
+    tine_value *token = cluster_take(tine_fork("intruders_token"));
+    tine_hello hello = worker_hello(TINE_PROTOCOL_VERSION);
+    hello.pid = (uint32_t)pid;
+    hello.token = tine_as_string(token);
+    ghost_visit(&hello);
+    for (int64_t end = tine_clock_ns() + 2 * INT64_C(1000000000); tine_clock_ns() < end;)
+        cr_assert_eq(cluster_take_int(tine_fork("intruders_pid")), pid);
+    tine_release(token);
+    cluster_stop();
+}
+
+/* Two strangers with one pid and token: their tasks do not stall when both have gone. */
+Test(intruders, two_strangers_claim_one_pid, .timeout = 60) {
+    cluster_start("tcp://127.0.0.1:0", 1);
+    snprintf(url, sizeof url, "%s", tine_endpoint());
+    tine_hello hello = worker_hello(TINE_PROTOCOL_VERSION);
+    hello.pid = 7;
+    hello.token = "abc";
+    for (int i = 0; i < 4; i++) ghost_visit(&hello);
+    while (tine_worker_count() > 1) cluster_take_int(tine_fork("intruders_pid"));
+    cluster_stop();
+}
+
+/* A HELLO past 64 KiB is refused before it is held. */
+Test(intruders, a_large_hello_is_refused, .timeout = 60) {
+    cluster_start("tcp://127.0.0.1:0", 1);
+    snprintf(url, sizeof url, "%s", tine_endpoint());
+    enum { N = 20000 };
+    static char names[N][80];
+    static const char *pointers[N];
+    for (int i = 0; i < N; i++)
+        snprintf(names[i], sizeof names[i], "%070d", i), pointers[i] = names[i];
+    tine_hello hello = worker_hello(TINE_PROTOCOL_VERSION);
+    hello.functions = pointers;
+    hello.n_functions = N;
+    long before = resident_kib();
+    for (int i = 0; i < 30; i++)
+        lying_worker(&(tine_message){.type = TINE_MSG_HELLO, .hello = &hello}, 1);
+#if !defined __SANITIZE_ADDRESS__ && !defined __SANITIZE_THREAD__
+    cr_assert_lt(resident_kib() - before, 16 << 10);
+#else
+    (void)before;
+#endif
+    cr_assert_eq(tine_worker_count(), 1);
     cluster_stop();
 }
