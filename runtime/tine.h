@@ -24,7 +24,9 @@
  *   end. tine_fork() reports every error at tine_wait().
  * - **Blocking.** A function returns without waiting for another process.
  * - **Threads.** Any thread of the program may call any function; tine_init() and tine_shutdown()
- *   are for one thread. A future belongs to the process that forked it. */
+ *   are for one thread. A future belongs to the process that forked it. A thread that a task starts
+ *   may make and read values and use tine_call(); it releases what it makes, and gets ESTATE from
+ *   calls that fork, wait, put or make modules: these are the task's own. */
 #ifndef TINE_H
 #define TINE_H
 /** @file
@@ -94,7 +96,8 @@ typedef enum tine_error {
 
 /** The sentence behind the last error of this thread; inside a task, of this task. It says what
  * happened, to what, and what to do; for a task that ran elsewhere it names the function, the
- * worker (process, host, rank), the attempt and the cause.
+ * worker (process, host, rank), the attempt and the cause. A long cause is cut in the middle;
+ * control characters of a cause other than newline and tab are written as \\x1b.
  * @return Never NULL. Valid until the next call of this thread that fails. */
 TINE_API const char *tine_error_message(void);
 

@@ -7,6 +7,7 @@
 #include "runtime/trace/trace.h"
 #include "transport/base/assert.h"
 #include "transport/base/clock.h"
+#include "transport/base/text.h"
 #include "workers/internal.h"
 
 /* ---- on the fiber ---- */
@@ -32,6 +33,9 @@ static tine_error attempt_call(tine_attempt *a, tine_value **out) {
     return e;
 }
 
+/* The sentence of a failure travels to every task above. */
+enum { ATTEMPT_TEXT_MAX = 8192 };
+
 static void attempt_main(void *arg) {
     tine_attempt *a = arg;
     tine_value *value = NULL;
@@ -44,7 +48,7 @@ static void attempt_main(void *arg) {
         tine_trace_end(TINE_TRACE_ENCODE, began, "result");
     }
     a->status = e;
-    if (e != TINE_OK) a->text = strdup(tine_error_message());
+    if (e != TINE_OK) a->text = tine_text_cut(tine_error_text(), ATTEMPT_TEXT_MAX);
     tine_value_unref(value);
     a->finishing = true;
     while (a->held > 0) tine_attempt_suspend(a);

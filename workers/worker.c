@@ -304,6 +304,7 @@ tine_error tine_worker_run(const tine_worker_config *config) {
     if (!w) return tine_error_set(TINE_ENOMEM, "no memory for a worker");
     w->log = config->log;
     tine_worker_context_init(w);
+    tine_context_count_worker(1);
     tine_current.context = &w->context;
     if (worker_connect(w, config)) {
         tine_error e = tine_fiber_pool_new(&w->fibers, config->stack_size, 0);
@@ -313,5 +314,6 @@ tine_error tine_worker_run(const tine_worker_config *config) {
         worker_loop(w);
     }
     tine_current.context = NULL;
+    tine_context_count_worker(-1);
     return worker_finish(w);
 }

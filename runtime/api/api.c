@@ -14,6 +14,10 @@
 
 static tine_context *process_context;
 
+static atomic_int workers; /* that run in this process */
+
+void tine_context_count_worker(int change) { atomic_fetch_add(&workers, change); }
+
 void tine_context_install(tine_context *c) {
     __atomic_store_n(&process_context, c, __ATOMIC_RELEASE);
 }
@@ -21,7 +25,11 @@ void tine_context_install(tine_context *c) {
 tine_context *tine_context_current(void) {
     if (tine_current.context) return tine_current.context;
     tine_context *c = __atomic_load_n(&process_context, __ATOMIC_ACQUIRE);
-    if (!c) tine_error_set(TINE_ESTATE, "Tine is not running: call tine_init first");
+    if (!c && atomic_load(&workers) > 0)
+        tine_error_set(TINE_ESTATE, "a thread that a task has started cannot fork, wait or make "
+                                    "objects: do that in the task");
+    else if (!c)
+        tine_error_set(TINE_ESTATE, "Tine is not running: call tine_init first");
     return c;
 }
 
@@ -98,13 +106,19 @@ static int64_t deadline_in(double seconds) {
     return seconds <= 0 ? now : now + (int64_t)(seconds * 1e9);
 }
 
+/* A program that goes on to wait has dealt with an earlier error. */
+static tine_error wait_ended(tine_error e) {
+    if (e == TINE_OK) tine_current.failure.seen = true;
+    return e;
+}
+
 tine_error tine_wait(tine_future *f, tine_value **out) {
     tine_context *held;
     if (out) *out = NULL;
     tine_error e = wait_locked(&f, 1, false, INT64_MAX, &held);
     if (e == TINE_OK) e = take_result(f, out, &held);
     unlock_context(&held);
-    return e;
+    return wait_ended(e);
 }
 
 tine_error tine_wait_for(tine_future *f, double seconds, tine_value **out) {
@@ -117,7 +131,7 @@ tine_error tine_wait_for(tine_future *f, double seconds, tine_value **out) {
     else if (e == TINE_ETIMEDOUT)
         e = timed_out(f, seconds, held);
     unlock_context(&held);
-    return e;
+    return wait_ended(e);
 }
 
 tine_error tine_wait_any(tine_future *const *f, size_t n, size_t *index) {
@@ -146,7 +160,7 @@ tine_error tine_wait_all(tine_future *const *f, size_t n, tine_value **out) {
         tine_release_value_(out[i]);
         out[i] = NULL;
     }
-    return e;
+    return wait_ended(e);
 }
 
 bool tine_done(const tine_future *f) { return f && tine_future_is_done(f); }
@@ -255,7 +269,9 @@ static tine_error call_target(const char *method, const tine_argument *target,
         tine_error e = find_function(target->s, &callable);
         return e != TINE_OK ? e : tine_call_run(callable, NULL, 0, arguments, parent, out);
     }
-    if (target->type != TINE_ARG_VALUE || !target->value || target->value->kind != TINE_MODULE_REF)
+    if (target->type == TINE_ARG_VALUE && !target->value)
+        return tine_error_null("the target is NULL, not a module");
+    if (target->type != TINE_ARG_VALUE || target->value->kind != TINE_MODULE_REF)
         return tine_error_set(TINE_EINVAL, "the target must be a function's name or a module");
     tine_context *c = tine_context_current();
     if (!c) return TINE_ESTATE;
@@ -289,6 +305,7 @@ static tine_error object_make(tine_context *c, const char *class_name, tine_payl
 
 tine_value *tine_put(const tine_value *v) {
     tine_context *c = tine_context_current();
+    if (!v) tine_error_null("tine_put: the value is NULL");
     if (!v || !c) return NULL;
     if (v->object != 0) return tine_value_adopted(tine_value_ref(v));
     tine_value *settled = tine_value_ref(v), *out = NULL;

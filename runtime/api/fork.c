@@ -46,10 +46,8 @@ static tine_error target_of(const char *method, const tine_argument *a, fork_tar
         out->target = (tine_target){.name = a->s};
         return tine_name_check("function", a->s);
     }
-    if (a->type == TINE_ARG_VALUE && !a->value) /* the call that made it has failed */
-        return tine_last_error() != TINE_OK
-                   ? tine_last_error()
-                   : tine_error_set(TINE_EINVAL, "the target is NULL, not a module");
+    if (a->type == TINE_ARG_VALUE && !a->value) /* its maker failed: that error stands */
+        return tine_error_null("the target is NULL, not a module");
     if (a->type != TINE_ARG_VALUE || a->value->kind != TINE_MODULE_REF)
         return tine_error_set(
             TINE_EINVAL, "the target must be a function's name or a module, not %s",
@@ -75,7 +73,7 @@ static tine_error encode_and_submit(tine_context *c, tine_future *result, void *
 }
 
 static void fork_fail(tine_future *f, tine_error e) {
-    tine_future_complete(f, e, NULL, tine_error_message());
+    tine_future_complete(f, e, NULL, tine_error_text());
 }
 
 static void held_fork_free(held_fork *h) {

@@ -101,7 +101,7 @@ static void task_fail(tine_task *task, tine_error e, const char *format, ...)
 
 static void task_fail_with_last(tine_task *task) {
     if (atomic_exchange(&task->failed, true)) return;
-    task->failure = (tine_failure){tine_last_error(), strdup(tine_error_message())};
+    task->failure = (tine_failure){tine_last_error(), strdup(tine_error_text()), false};
 }
 
 static void task_fail(tine_task *task, tine_error e, const char *format, ...) {
@@ -123,14 +123,13 @@ static void task_refuse(tine_task *task, const tine_value *v, const char *wanted
             wrong_argument(task, i, wanted, v);
             return;
         }
-    if (v)
+    if (v) {
         task_fail(task, TINE_EINVAL, "%s(): a value must be %s, not %s", task->callable->name,
                   wanted, tine_kind_name(v->kind));
-    else if (tine_last_error() == TINE_OK)
-        task_fail(task, TINE_EINVAL, "%s(): a value must be %s, not NULL", task->callable->name,
-                  wanted);
-    else
-        task_fail_with_last(task); /* the call that returned NULL has set it */
+    } else {
+        tine_error_null("%s(): a value must be %s, not NULL", task->callable->name, wanted);
+        task_fail_with_last(task);
+    }
 }
 
 static tine_error task_enter(tine_task *t, outer *o, const tine_callable *callable, void *self,

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "transport/base/text.h"
+
 enum { REJECT_GRACE_NS = 1000000000 };
 
 /* ---- groups ---- */
@@ -146,7 +148,8 @@ static void sched_worker_join(tine_scheduler *s, tine_peer peer, const tine_hell
     w->epoch = ++s->last_epoch;
     w->pid = hello->pid;
     w->rank = hello->rank;
-    w->host = tine_scheduler_copy(hello->host);
+    w->host = tine_text_printable(hello->host, false);
+    TINE_ASSERT_TRUE(w->host);
     w->token = tine_scheduler_copy(hello->token);
     w->kernel = tine_scheduler_copy(hello->kernel);
     w->group = group;

@@ -18,7 +18,10 @@ char *tine_scheduler_text(const char *format, ...) {
     char *text = tine_text_formatv(format, ap);
     va_end(ap);
     TINE_ASSERT_TRUE(text);
-    return text;
+    char *shown = tine_text_printable(text, true); /* names and reasons come from peers */
+    TINE_ASSERT_TRUE(shown);
+    free(text);
+    return shown;
 }
 
 /* "worker pid 12 (host a, rank 1)" */
@@ -37,9 +40,13 @@ char *tine_scheduler_text_failed(const tine_scheduler *s, const sched_task *t,
                                  const sched_worker *w, const char *cause) {
     char where[160];
     sched_worker_name(where, sizeof where, w);
-    return tine_scheduler_text("task \"%s\" failed on %s, attempt %u of %u: %.*s",
-                               t->callable->display, where, t->attempt, sched_task_attempts(s, t),
-                               MAX_CAUSE, cause && *cause ? cause : "no reason given");
+    char *reason = tine_text_cut(cause && *cause ? cause : "no reason given", MAX_CAUSE);
+    TINE_ASSERT_TRUE(reason);
+    char *text =
+        tine_scheduler_text("task \"%s\" failed on %s, attempt %u of %u: %s", t->callable->display,
+                            where, t->attempt, sched_task_attempts(s, t), reason);
+    free(reason);
+    return text;
 }
 
 /* What makes a clause of a reason that has no subject: "killed by signal 9 (SIGKILL)", "exited with

@@ -45,8 +45,7 @@ static tine_value *container_make(tine_kind kind, const char *const *keys, tine_
                                   size_t n) {
     for (size_t i = 0; i < n; i++) {
         if (items[i]) continue;
-        if (tine_last_error() == TINE_OK)
-            tine_error_set(TINE_EINVAL, "item %zu of the %s is NULL", i, tine_kind_name(kind));
+        tine_error_null("item %zu of the %s is NULL", i, tine_kind_name(kind));
         return NULL;
     }
     tine_value *v = tine_container_new(kind, n, keys, (tine_value **)items);

@@ -34,7 +34,7 @@ tine_error tine_error_setv(tine_error e, const char *format, va_list ap) {
     char *text = NULL;
     if (vasprintf(&text, format, ap) < 0) text = NULL;
     tine_failure_fini(&tine_current.failure);
-    tine_current.failure = (tine_failure){e, text};
+    tine_current.failure = (tine_failure){e, text, false};
     return e;
 }
 
@@ -44,6 +44,16 @@ tine_error tine_error_set(tine_error e, const char *format, ...) {
     tine_error_setv(e, format, ap);
     va_end(ap);
     return e;
+}
+
+tine_error tine_error_null(const char *format, ...) {
+    const tine_failure *f = &tine_current.failure;
+    if (f->code != TINE_OK && !f->seen) return f->code;
+    va_list ap;
+    va_start(ap, format);
+    tine_error_setv(TINE_EINVAL, format, ap);
+    va_end(ap);
+    return TINE_EINVAL;
 }
 
 void tine_failure_fini(tine_failure *f) {
@@ -56,6 +66,11 @@ void tine_error_clear(void) { tine_failure_fini(&tine_current.failure); }
 tine_error tine_last_error(void) { return tine_current.failure.code; }
 
 const char *tine_error_message(void) {
+    tine_current.failure.seen = true;
+    return tine_error_text();
+}
+
+const char *tine_error_text(void) {
     const tine_failure *f = &tine_current.failure;
     if (f->text) return f->text;
     return f->code == TINE_OK       ? "no error"

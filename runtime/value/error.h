@@ -3,12 +3,14 @@
 #define TINE_RUNTIME_VALUE_ERROR_H
 
 #include <stdarg.h>
+#include <stdbool.h>
 
 #include "runtime/tine.h"
 
 typedef struct tine_failure {
     tine_error code;
     char *text; /* malloc'ed, or NULL */
+    bool seen;  /* its sentence was read, or a wait has succeeded since: no NULL comes from it */
 } tine_failure;
 
 /* Sets the last error, printf-like; returns `e` so that `return tine_error_set(…)` reads well. The
@@ -16,6 +18,11 @@ typedef struct tine_failure {
 tine_error tine_error_set(tine_error e, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 tine_error tine_error_setv(tine_error e, const char *format, va_list ap);
+/* Something is NULL, as the format says. The error of its maker stands, if that can be the last
+ * call that failed; else EINVAL. */
+tine_error tine_error_null(const char *format, ...) __attribute__((format(printf, 1, 2)));
+const char *
+tine_error_text(void); /* tine_error_message for the library: it does not count as read */
 void tine_error_clear(void);
 void tine_failure_fini(tine_failure *f);
 

@@ -165,8 +165,7 @@ tine_value *tine_module_ref(tine_object id, const char *class_name, tine_object_
 
 tine_value *tine_future_value(tine_future *f) {
     if (!f) {
-        if (tine_last_error() == TINE_OK)
-            tine_error_set(TINE_EINVAL, "tine_future_value: the future is NULL");
+        tine_error_null("tine_future_value: the future is NULL");
         return NULL;
     }
     tine_value *v = tine_value_new(TINE_FUTURE, sizeof v->future);
@@ -211,6 +210,11 @@ tine_value *tine_value_as_object(const tine_value *v, tine_object id, tine_objec
     return tine_value_adopted(w);
 }
 
+static void refuse_null_argument(const tine_argument *a, const char *what) {
+    tine_error_null(a->key ? "argument '%s' is a NULL %s" : "%san argument is a NULL %s",
+                    a->key ? a->key : "", what);
+}
+
 tine_value *tine_argument_value(const tine_argument *a) {
     tine_pool *pool = tine_current.pool;
     tine_value *v = NULL;
@@ -218,9 +222,12 @@ tine_value *tine_argument_value(const tine_argument *a) {
     switch (a->type) {
     case TINE_ARG_VALUE:
         v = tine_value_ref(a->value);
-        if (!v && tine_last_error() == TINE_OK) tine_error_set(TINE_EINVAL, "an argument is NULL");
+        if (!v) refuse_null_argument(a, "value");
         break;
-    case TINE_ARG_FUTURE: v = tine_future_value(a->future); break;
+    case TINE_ARG_FUTURE:
+        v = a->future ? tine_future_value(a->future) : NULL;
+        if (!a->future) refuse_null_argument(a, "future");
+        break;
     case TINE_ARG_INT: v = tine_int(a->i); break;
     case TINE_ARG_FLOAT: v = tine_float(a->d); break;
     case TINE_ARG_BOOL: v = tine_bool(a->b); break;
@@ -245,8 +252,8 @@ void tine_value_refuse(const tine_value *v, const char *wanted) {
     else if (v)
         tine_error_set(TINE_EINVAL, "this value is of kind %s, not %s", tine_kind_name(v->kind),
                        wanted);
-    else if (tine_last_error() == TINE_OK)
-        tine_error_set(TINE_EINVAL, "this value is NULL, not of kind %s", wanted);
+    else
+        tine_error_null("this value is NULL, not of kind %s", wanted);
 }
 
 static bool is_single_element(const tine_value *v) {

@@ -51,8 +51,11 @@ static void put_text(tine_writer *w, const char *s) {
     size_t n = strlen(s);
     tine_pack_text(w, s, n);
     if (tine_utf8_valid(s, n)) return;
-    for (uint8_t *p = w->p - n; p < w->p; p++)
-        if (*p >= 0x80) *p = '?';
+    for (uint8_t *p = w->p - n; p < w->p;) {
+        size_t size = tine_utf8_sequence((const char *)p, (size_t)(w->p - p));
+        if (size == 0) *p = '?';
+        p += size ? size : 1;
+    }
 }
 
 static void put_required_text(tine_writer *w, const char *s) { put_text(w, s ? s : ""); }

@@ -11,10 +11,12 @@
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "transport/base/clock.h"
+#include "transport/base/text.h"
 
 enum { LINE_MAX_BYTES = 1024, REMEMBERED = 8, QUIET_NS = 1000000000 };
 
@@ -103,6 +105,9 @@ void tine_log(int level, const char *format, ...) {
     va_start(ap, format);
     vsnprintf(text, sizeof text, format, ap);
     va_end(ap);
+    char *shown = tine_text_printable(text, false);
+    snprintf(text, sizeof text, "%s", shown ? shown : "no memory for a line");
+    free(shown);
     pthread_mutex_lock(&lock);
     line_write(text, tine_clock_ns());
     pthread_mutex_unlock(&lock);

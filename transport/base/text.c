@@ -3,6 +3,7 @@
 
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 char *tine_text_formatv(const char *format, va_list ap) {
@@ -50,6 +51,56 @@ bool tine_utf8_valid(const char *s, size_t n) {
         n -= size;
     }
     return true;
+}
+
+/* ---- what is shown ---- */
+
+/* Where a character begins, at or before byte n. */
+static size_t text_boundary(const char *text, size_t n) {
+    size_t back = n;
+    while (back > 0 && n - back < 3 && ((uint8_t)text[back] & 0xc0) == 0x80) back--;
+    return back;
+}
+
+char *tine_text_cut(const char *text, size_t most) {
+    enum { NOTE = 48 }; /* the sentence in the middle */
+    size_t size = strlen(text);
+    if (size <= most) return strdup(text);
+    size_t keep = (most - NOTE) / 2, head = text_boundary(text, keep), tail = size - keep;
+    while (tail < size && ((uint8_t)text[tail] & 0xc0) == 0x80) tail++;
+    return tine_text_format("%.*s ... [%zu bytes left out] ... %s", (int)head, text, tail - head,
+                            text + tail);
+}
+
+/* Its code point, if the character must not be shown; else 0. */
+static unsigned text_hidden(const char *s, size_t size, bool lines) {
+    const uint8_t *p = (const uint8_t *)s;
+    if (size == 1)
+        return (p[0] < 0x20 && !(lines && strchr("\n\t", p[0]))) || p[0] == 0x7f ? p[0] : 0;
+    unsigned code = size == 2   ? (p[0] & 0x1fu) << 6 | (p[1] & 0x3fu)
+                    : size == 3 ? (p[0] & 0xfu) << 12 | (p[1] & 0x3fu) << 6 | (p[2] & 0x3fu)
+                                : 0;
+    bool hidden = (code >= 0x80 && code < 0xa0) || (code >= 0x200e && code <= 0x200f) ||
+                  (code >= 0x2028 && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069);
+    return hidden ? code : 0;
+}
+
+char *tine_text_printable(const char *text, bool lines) {
+    size_t left = strlen(text);
+    char *out = malloc(4 * left + 1), *to = out; /* one byte becomes at most four */
+    while (out && left > 0) {
+        size_t size = tine_utf8_sequence(text, left);
+        unsigned hidden = size ? text_hidden(text, size, lines) : (uint8_t)*text;
+        if (size == 0) size = 1;
+        if (hidden)
+            to += sprintf(to, size == 1 ? "\\x%02x" : "\\u%04x", hidden);
+        else
+            to = mempcpy(to, text, size);
+        text += size;
+        left -= size;
+    }
+    if (out) *to = 0;
+    return out;
 }
 
 /* ---- the nearest name ---- */

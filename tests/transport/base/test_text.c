@@ -79,3 +79,33 @@ Test(text, hash_is_fnv_1a) {
     cr_assert_eq(tine_hash(tine_hash(TINE_HASH_START, "foo", 3), "bar", 3),
                  UINT64_C(0x85944171f73967e8));
 }
+
+Test(text, long_ones_are_cut_in_the_middle_between_characters) {
+    char text[6001] = "", *cut;
+    for (int i = 0; i < 2000; i++) strcat(text, "\xe8\xaa\x9e");
+    for (size_t most = 64; most < 300; most++) {
+        cut = tine_text_cut(text, most);
+        cr_assert_leq(strlen(cut), most);
+        cr_assert(tine_utf8_valid(cut, strlen(cut)), "%s", cut);
+        cr_assert(strstr(cut, " bytes left out] "));
+        free(cut);
+    }
+    cut =
+        tine_text_cut("begins with this, goes on and on and on and on and on and on, ends so", 64);
+    cr_assert_eq(strncmp(cut, "begins", 6), 0);
+    cr_assert_str_eq(cut + strlen(cut) - 2, "so");
+    free(cut);
+    cut = tine_text_cut("short", 64);
+    cr_assert_str_eq(cut, "short");
+    free(cut);
+}
+
+Test(text, what_acts_on_a_terminal_is_shown_as_a_number) {
+    char *shown =
+        tine_text_printable("a\x1b[31m\r\n\t\x07\xc2\x9b\xe2\x80\xae\xff\x7f\xc3\xa4", false);
+    cr_assert_str_eq(shown, "a\\x1b[31m\\x0d\\x0a\\x09\\x07\\u009b\\u202e\\xff\\x7f\xc3\xa4");
+    free(shown);
+    shown = tine_text_printable("two\nlines\tand a \x1b", true);
+    cr_assert_str_eq(shown, "two\nlines\tand a \\x1b");
+    free(shown);
+}
