@@ -92,17 +92,9 @@ static const tine_value *result_value(tine_future *f, void *ctx) {
     return tine_future_value_of(f, &v) == TINE_OK ? v : NULL;
 }
 
-static int first_failure(tine_future *f, void *ctx) {
-    const tine_value *ignored;
-    tine_error e = tine_future_value_of(f, &ignored);
-    if (e != TINE_OK) *(tine_error *)ctx = e;
-    return e != TINE_OK;
-}
-
-/* Puts the results of the futures in *v in their places. */
+/* Puts the results of the futures in *v in their places. The error is that of the first one that
+ * failed. */
 static tine_error resolve(tine_value **v) {
-    tine_error e = TINE_OK;
-    if (tine_value_futures(*v, first_failure, &e) != 0) return e;
     tine_value *resolved = tine_value_resolve(*v, result_value, NULL);
     if (!resolved) return tine_last_error();
     tine_value_unref(*v);

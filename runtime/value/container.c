@@ -7,8 +7,14 @@
 #include "runtime/value/value.h"
 #include "transport/base/text.h"
 
-static int depth_of(const tine_value *v) {
-    return v->kind == TINE_LIST || v->kind == TINE_DICT ? v->list.depth : 0;
+static bool is_container(const tine_value *v) {
+    return v->kind == TINE_LIST || v->kind == TINE_DICT;
+}
+
+static int depth_of(const tine_value *v) { return is_container(v) ? v->list.depth : 0; }
+
+static bool holds_futures(const tine_value *v) {
+    return v->kind == TINE_FUTURE || (is_container(v) && v->list.futures);
 }
 
 tine_value *tine_container_new(tine_kind kind, size_t n, const char *const *keys,
@@ -16,8 +22,10 @@ tine_value *tine_container_new(tine_kind kind, size_t n, const char *const *keys
     const size_t head = sizeof((tine_value *)0)->list;
     size_t text = 0, each = keys ? sizeof(tine_value *) + sizeof(char *) : sizeof(tine_value *);
     int depth = 0;
+    bool futures = false;
     for (size_t i = 0; i < n; i++) {
         if (depth_of(items[i]) > depth) depth = depth_of(items[i]);
+        futures |= holds_futures(items[i]);
         if (keys) text += strlen(keys[i]) + 1;
     }
     if (depth >= TINE_MAX_DEPTH) {
@@ -31,6 +39,7 @@ tine_value *tine_container_new(tine_kind kind, size_t n, const char *const *keys
     v->list.keys = keys ? (char **)(v->list.items + n) : NULL;
     v->list.base = NULL;
     v->list.depth = depth + 1;
+    v->list.futures = futures;
     if (n) memcpy(v->list.items, items, n * sizeof *items);
     if (!keys) return v;
     char *to = (char *)(v->list.keys + n);
@@ -151,7 +160,7 @@ const char *tine_key_at(const tine_value *dict, size_t i) {
 
 int tine_value_futures(const tine_value *v, int (*fn)(tine_future *f, void *ctx), void *ctx) {
     if (v->kind == TINE_FUTURE) return fn(v->future, ctx);
-    if (v->kind != TINE_LIST && v->kind != TINE_DICT) return 0;
+    if (!holds_futures(v)) return 0;
     for (size_t i = 0; i < v->list.n; i++) {
         int answer = tine_value_futures(v->list.items[i], fn, ctx);
         if (answer) return answer;
@@ -159,15 +168,10 @@ int tine_value_futures(const tine_value *v, int (*fn)(tine_future *f, void *ctx)
     return 0;
 }
 
-static int stop_at_first(tine_future *f, void *ctx) {
-    (void)f, (void)ctx;
-    return 1;
-}
-
 tine_value *tine_value_resolve(const tine_value *v,
                                const tine_value *(*result)(tine_future *f, void *ctx), void *ctx) {
     if (v->kind == TINE_FUTURE) return tine_value_ref(result(v->future, ctx));
-    if (!tine_value_futures(v, stop_at_first, NULL)) return tine_value_ref(v);
+    if (!holds_futures(v)) return tine_value_ref(v);
     tine_value **items = calloc(v->list.n, sizeof *items), *out = NULL;
     size_t made = 0;
     if (!items) {

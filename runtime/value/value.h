@@ -49,6 +49,7 @@ struct tine_value {
             char **keys;      /* DICT only */
             tine_value *base; /* as above */
             int depth;        /* 1: holds no list or dict */
+            bool futures;     /* a future is in it, at any depth */
         } list;
         tine_future *future;
     };
@@ -95,8 +96,8 @@ tine_value *tine_value_as_object(const tine_value *v, tine_object id, tine_objec
 /* Calls fn for every future inside v, at any depth, in order. Stops when fn returns other than 0,
  * and returns that. */
 int tine_value_futures(const tine_value *v, int (*fn)(tine_future *f, void *ctx), void *ctx);
-/* v with every future in it replaced by result(f, ctx) (borrowed, never NULL); v itself,
- * referenced, when there is none. */
+/* v with every future in it replaced by result(f, ctx) (borrowed); v itself, referenced, when there
+ * is none. NULL when a result is NULL, or without memory. */
 tine_value *tine_value_resolve(const tine_value *v,
                                const tine_value *(*result)(tine_future *f, void *ctx), void *ctx);
 /* Sets the error of a reader whose value is not a `wanted`, and fails the task, if one runs. NULL
