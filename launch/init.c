@@ -225,12 +225,14 @@ static tine_error transport_open(const tine_settings *s, const char *url, tine_t
 
 static tine_error coordinate(const tine_settings *s, const char *url, int remote) {
     tine_transport *transport;
-    bool threads = tine_transport_flags(url) & TINE_TRANSPORT_THREADS;
+    unsigned flags = tine_transport_flags(url);
+    bool threads = flags & TINE_TRANSPORT_THREADS;
+    bool replaced = !threads && !(flags & TINE_TRANSPORT_KILLS_JOB);
     int local = remote > 0 ? 0 : s->workers;
     int await = remote > 0 ? remote : s->await_workers;
     tine_error e = transport_open(s, url, &transport);
     if (e != TINE_OK) return e;
-    e = tine_coordinator_new(&state.coordinator, s, transport, await, remote == 0 && !threads);
+    e = tine_coordinator_new(&state.coordinator, s, transport, await, replaced);
     if (e != TINE_OK) return e;
     tine_coordinator_on_unreachable(state.coordinator, worker_disconnected);
     if (local > 0 && !threads) tine_coordinator_know_local(state.coordinator, worker_is_local);

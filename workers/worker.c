@@ -251,7 +251,8 @@ static tine_error worker_make_executor(tine_worker *w, const tine_worker_config 
  * their ends; those that still wait are dropped. */
 static void worker_end_attempts(tine_worker *w) {
     tine_worker_forks_drop(w);
-    for (uint64_t ticket = 1; ticket <= w->last_ticket && w->tickets.n > 0; ticket++)
+    /* from the last one: the open ones are among the latest */
+    for (uint64_t ticket = w->last_ticket; w->tickets.n > 0; ticket--)
         if (tine_idmap_get(&w->tickets, ticket))
             tine_worker_complete(w, ticket, TINE_ECANCELED, NULL, "the coordinator has stopped");
     while (worker_run_callback(w) || worker_run_attempt(w)) {

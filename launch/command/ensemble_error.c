@@ -72,10 +72,8 @@ static double largest_error(const check *c, const float *output, size_t columns)
                 for (long m = 0; m < k->models; m++)
                     sum += c->cells[2 * m + (j >= channels)]
                                    [(t * channels + j % channels) * COLUMNS + i];
-                double error = fabs(
-                    sum -
-                    (double)
-                        output[(t * batch + column_place(i, columns, batch)) * 2 * channels + j]);
+                size_t row = t * batch + column_place(i, columns, batch);
+                double error = fabs(sum - (double)output[row * 2 * channels + j]);
                 if (isnan(error)) return error;
                 if (error > worst) worst = error;
             }

@@ -109,9 +109,11 @@ static int verify_read_all(tine_verify_case *cases, int n, char **paths) {
     return code;
 }
 
-static int operands_count(int argc, char **argv) {
+/* The operands: what is not a setting. Returns how many. */
+static int operands_of(int argc, char **argv, char **paths) {
     int n = 0;
-    for (int i = 1; i < argc; i++) n += strncmp(argv[i], "--tine-", 7) != 0;
+    for (int i = 1; i < argc; i++)
+        if (strncmp(argv[i], "--tine-", 7) != 0) paths[n++] = argv[i];
     return n;
 }
 
@@ -138,16 +140,15 @@ int tine_command_verify(int argc, char **argv) {
         -1};
     int code = tine_arguments_parse(&usage, &argc, argv);
     if (code >= 0) return code;
-    int n = operands_count(argc, argv);
-    tine_verify_case *cases = calloc((size_t)n, sizeof *cases);
-    char **paths = calloc((size_t)n + 1, sizeof *paths);
+    int n = 0;
+    tine_verify_case *cases = calloc((size_t)argc, sizeof *cases);
+    char **paths = calloc((size_t)argc, sizeof *paths);
     if (!cases || !paths) {
         fprintf(stderr, "tine verify: no memory\n");
         code = 1;
         goto out;
     }
-    for (int i = 1, k = 0; i < argc; i++)
-        if (strncmp(argv[i], "--tine-", 7) != 0) paths[k++] = argv[i];
+    n = operands_of(argc, argv, paths);
     code = verify_read_all(cases, n, paths);
     if (code) goto out;
     if (tine_init(&argc, argv, NULL)) {

@@ -69,6 +69,8 @@ static bool gather_complete(void *arg) {
 static tine_error list_workers(gathering *g) {
     char host[256] = "";
     gethostname(host, sizeof host - 1);
+    tine_transport *t = g->c->link.transport;
+    bool remote = tine_transport_flags(t->ops->url(t)) & TINE_TRANSPORT_REMOTE;
     size_t n = tine_scheduler_workers(g->c->scheduler, NULL, 0);
     tine_worker_info *info = calloc(n + 1, sizeof *info);
     g->sources = calloc(n + 1, sizeof *g->sources);
@@ -80,7 +82,7 @@ static tine_error list_workers(gathering *g) {
     for (size_t i = 0; i < g->n; i++) {
         source *s = &g->sources[i];
         s->peer = info[i].peer;
-        s->remote = strcmp(info[i].host, host) != 0;
+        s->remote = remote && strcmp(info[i].host, host) != 0;
         if (info[i].rank >= 0)
             snprintf(s->name, sizeof s->name, "rank %d (pid %u, host %s)", info[i].rank,
                      info[i].pid, info[i].host);

@@ -193,7 +193,7 @@ void tine_scheduler_worker_update(tine_scheduler *s, sched_worker *w) {
         sched_heap_remove(g, w);
 }
 
-void tine_scheduler_charge(tine_scheduler *s, sched_task *t, sched_worker *w) {
+static void sched_task_charge(tine_scheduler *s, sched_task *t, sched_worker *w) {
     t->charge_ns = sched_callable_expected_ns(s, t->callable);
     w->load_ns += t->charge_ns;
     w->load_bytes += t->bytes;
@@ -359,7 +359,7 @@ static sched_callable *sched_choose_callable(const tine_scheduler *s, size_t gro
 static void sched_task_start(tine_scheduler *s, sched_task *t, sched_worker *w) {
     tine_scheduler_dequeue(s, t);
     tine_scheduler_leave_window(s, t);
-    tine_scheduler_charge(s, t, w);
+    sched_task_charge(s, t, w);
     tine_scheduler_task_started(s, t, w);
 }
 

@@ -208,7 +208,7 @@ struct tine_scheduler {
     tine_scheduler_stats stats;
 
     sched_task **chunks; /* of SCHED_TASK_CHUNK tasks each */
-    size_t n_chunks;
+    size_t n_chunks, room_chunks;
     struct sched_task_stack free_tasks;
 
     tine_idmap callables; /* by hash of name and method */
@@ -274,8 +274,6 @@ void tine_scheduler_task_hold(tine_scheduler *s, sched_task *t, tine_object id);
 void tine_scheduler_task_end(tine_scheduler *s, sched_task *t, tine_error status,
                              tine_payload *payload, char *text);
 void tine_scheduler_task_started(tine_scheduler *s, sched_task *t, sched_worker *w);
-/* Takes it off its worker's list and credit. */
-void tine_scheduler_task_stopped(tine_scheduler *s, sched_task *t);
 void tine_scheduler_task_suspend(tine_scheduler *s, sched_task *t);
 void tine_scheduler_task_orphan(tine_scheduler *s, sched_task *t); /* its owner is lost */
 /* Whether it counts for the task that its worker was lost. */
@@ -287,8 +285,6 @@ typedef enum sched_part {
 } sched_part;
 void tine_scheduler_task_lost(tine_scheduler *s, sched_task *t, const sched_worker *w,
                               sched_part part, const char *reason);
-/* Frees it without completing it. */
-void tine_scheduler_task_discard(tine_scheduler *s, sched_task *t);
 void tine_scheduler_task_done(tine_scheduler *s, sched_task *t, const tine_message *m);
 /* Counts a SUBMIT or OBJECT of its attempt; the last one releases a deferred DONE. */
 void tine_scheduler_task_received(tine_scheduler *s, sched_task *t);
@@ -306,7 +302,6 @@ void tine_scheduler_enqueue(tine_scheduler *s, sched_task *t);
 void tine_scheduler_dequeue(tine_scheduler *s, sched_task *t);
 /* The task no longer counts against its owner's window. */
 void tine_scheduler_leave_window(tine_scheduler *s, sched_task *t);
-void tine_scheduler_charge(tine_scheduler *s, sched_task *t, sched_worker *w);
 void tine_scheduler_uncharge(tine_scheduler *s, sched_task *t);
 /* Its load has changed: updates its place in its group's heap. */
 void tine_scheduler_worker_update(tine_scheduler *s, sched_worker *w);

@@ -43,16 +43,19 @@ static void sched_object_free(tine_scheduler *s, sched_object *o) {
 
 /* ---- copies at workers ---- */
 
+static uint64_t *sched_words_grow(uint64_t *words, size_t n, size_t need) {
+    size_t room = n;
+    words = tine_scheduler_grow(words, &room, need, sizeof *words);
+    memset(words + n, 0, (need - n) * sizeof *words);
+    return words;
+}
+
 static void sched_object_mark(sched_object *o, uint64_t **bits, const sched_worker *w) {
     size_t need = w->slot / 64 + 1;
     if (need > o->words) {
-        o->replicas = realloc(o->replicas, need * sizeof *o->replicas);
-        o->fetchers = realloc(o->fetchers, need * sizeof *o->fetchers);
-        o->keepers = realloc(o->keepers, need * sizeof *o->keepers);
-        TINE_ASSERT_TRUE(o->replicas && o->fetchers && o->keepers);
-        memset(o->replicas + o->words, 0, (need - o->words) * sizeof *o->replicas);
-        memset(o->fetchers + o->words, 0, (need - o->words) * sizeof *o->fetchers);
-        memset(o->keepers + o->words, 0, (need - o->words) * sizeof *o->keepers);
+        o->replicas = sched_words_grow(o->replicas, o->words, need);
+        o->fetchers = sched_words_grow(o->fetchers, o->words, need);
+        o->keepers = sched_words_grow(o->keepers, o->words, need);
         o->words = need;
     }
     (*bits)[w->slot / 64] |= UINT64_C(1) << (w->slot % 64);

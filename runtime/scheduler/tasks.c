@@ -1,7 +1,7 @@
 /* The life of a task in the scheduler: made, started, suspended, deferred, ended; or lost and
  * queued again.
  *
- * Every task ends in tine_scheduler_task_end, or in tine_scheduler_task_discard when nothing waits
+ * Every task ends in tine_scheduler_task_end, or in sched_task_discard when nothing waits
  * for its result: so it is completed once. A task's id holds its slot and the slot's generation: a
  * late reply names an older generation. */
 #include "runtime/scheduler/internal.h"
@@ -19,8 +19,8 @@ sched_task *tine_scheduler_task_find(const tine_scheduler *s, uint64_t id) {
 
 static void sched_tasks_grow(tine_scheduler *s) {
     sched_task *chunk = tine_scheduler_alloc(SCHED_TASK_CHUNK * sizeof *chunk);
-    s->chunks = realloc(s->chunks, (s->n_chunks + 1) * sizeof(sched_task *));
-    TINE_ASSERT_TRUE(s->chunks);
+    s->chunks =
+        tine_scheduler_grow(s->chunks, &s->room_chunks, s->n_chunks + 1, sizeof(sched_task *));
     for (size_t i = SCHED_TASK_CHUNK; i-- > 0;) {
         chunk[i].id = s->n_chunks * SCHED_TASK_CHUNK + i + 1;
         SLIST_INSERT_HEAD(&s->free_tasks, &chunk[i], stacked);
@@ -153,7 +153,8 @@ static void sched_task_leave_credit(tine_scheduler *s, sched_task *t) {
     }
 }
 
-void tine_scheduler_task_stopped(tine_scheduler *s, sched_task *t) {
+/* Takes it off its worker's list and credit. */
+static void sched_task_stopped(tine_scheduler *s, sched_task *t) {
     sched_worker *w = t->worker;
     if (t->state == SCHED_RUNNING) sched_task_leave_credit(s, t);
     TAILQ_REMOVE(&w->running, t, run_link);
@@ -214,14 +215,15 @@ void tine_scheduler_task_end(tine_scheduler *s, sched_task *t, tine_error status
         sched_task_complete(s, t, status, payload, text);
     if (t->worker) {
         sched_task_detach_children(t);
-        tine_scheduler_task_stopped(s, t);
+        sched_task_stopped(s, t);
     }
     sched_task_free(s, t);
 }
 
-void tine_scheduler_task_discard(tine_scheduler *s, sched_task *t) {
+/* Frees it without completing it. */
+static void sched_task_discard(tine_scheduler *s, sched_task *t) {
     sched_task_leave_queue(s, t);
-    if (t->worker) tine_scheduler_task_stopped(s, t);
+    if (t->worker) sched_task_stopped(s, t);
     /* they are orphans, or are cancelled too */
     for (sched_task *child; (child = LIST_FIRST(&t->children));) sched_task_leave_parent(child);
     sched_task_free(s, t);
@@ -299,7 +301,7 @@ void tine_scheduler_task_orphan(tine_scheduler *s, sched_task *t) {
     t->owner = NULL;
     t->orphan = true;
     if (t->state == SCHED_READY)
-        tine_scheduler_task_discard(s, t);
+        sched_task_discard(s, t);
     else
         sched_task_cancel_descendants(s, t);
 }
@@ -313,12 +315,12 @@ void tine_scheduler_task_lost(tine_scheduler *s, sched_task *t, const sched_work
     if (t->orphan || t->cancelled || !again) {
         char *text = t->orphan ? NULL : tine_scheduler_text_lost(s, t, w, reason);
         if (t->orphan)
-            tine_scheduler_task_discard(s, t);
+            sched_task_discard(s, t);
         else
             tine_scheduler_task_end(s, t, TINE_ELOST, NULL, text);
         return;
     }
-    tine_scheduler_task_stopped(s, t);
+    sched_task_stopped(s, t);
     sched_task_drop_done(t);
     sched_task_drop_holds(s, t);
     t->state = SCHED_READY;
@@ -342,7 +344,7 @@ void tine_scheduler_tasks_cancel(tine_scheduler *s) {
         sched_task *t = sched_task_used_at(s, i);
         if (!t) continue;
         if (t->owner || t->orphan)
-            tine_scheduler_task_discard(s, t);
+            sched_task_discard(s, t);
         else
             tine_scheduler_task_end(
                 s, t, TINE_ECANCELED, NULL,

@@ -37,7 +37,7 @@ void tine_log_level_set(int level) {
     atomic_store_explicit(&level_now, level, memory_order_relaxed);
 }
 
-bool tine_log_enabled(int level) {
+static bool log_enabled(int level) {
     return level <= atomic_load_explicit(&level_now, memory_order_relaxed);
 }
 
@@ -98,7 +98,7 @@ static void line_write(const char *text, int64_t now) {
 }
 
 void tine_log(int level, const char *format, ...) {
-    if (!tine_log_enabled(level)) return;
+    if (!log_enabled(level)) return;
     int saved = errno;
     char text[LINE_MAX_BYTES];
     va_list ap;

@@ -9,8 +9,7 @@
 enum { TINE_LOG_ERROR, TINE_LOG_WARN, TINE_LOG_INFO, TINE_LOG_DEBUG };
 
 void tine_log(int level, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void tine_log_level_set(int level); /* more detailed lines are not written; default WARN */
-bool tine_log_enabled(int level);
+void tine_log_level_set(int level);         /* more detailed lines are not written; default WARN */
 const char *tine_log_level_name(int level); /* "warn" */
 int tine_log_level_parse(const char *name); /* -1: none of that name */
 void tine_log_flush(void);                  /* writes what was counted; at exit */

@@ -92,7 +92,7 @@ tine_error tine_executor_new(tine_executor **out, const tine_hello *hello) {
     return TINE_OK;
 }
 
-void tine_executor_task_free(tine_executor *x, executor_task *t) {
+static void executor_task_free(tine_executor *x, executor_task *t) {
     tine_idmap_remove(&x->tasks, t->id);
     LIST_REMOVE(t, entry);
     tine_payload_unref(t->payload);
@@ -110,7 +110,7 @@ static void executor_result_free(executor_result *r) {
 void tine_executor_free(tine_executor *x) {
     if (!x) return;
     executor_actions_free(x);
-    while (!LIST_EMPTY(&x->task_list)) tine_executor_task_free(x, LIST_FIRST(&x->task_list));
+    while (!LIST_EMPTY(&x->task_list)) executor_task_free(x, LIST_FIRST(&x->task_list));
     while (!LIST_EMPTY(&x->results)) executor_result_free(LIST_FIRST(&x->results));
     tine_executor_objects_free(x);
     tine_ready_fini(&x->ready);
@@ -149,7 +149,7 @@ static void executor_send_done(tine_executor *x, const executor_task *t, tine_er
 void tine_executor_task_settled(tine_executor *x, executor_task *t) {
     if (t->waiter.status) {
         executor_send_done(x, t, t->waiter.status, NULL, t->waiter.text, 0);
-        tine_executor_task_free(x, t);
+        executor_task_free(x, t);
     } else {
         tine_ready_push(&x->ready, &t->link);
     }
@@ -208,7 +208,7 @@ void tine_executor_done(tine_executor *x, uint64_t task, tine_error status, tine
     executor_task *t = executor_task_find(x, task);
     TINE_ASSERT_TRUE(t && t->started);
     if (!x->stopped) executor_send_done(x, t, status, payload, text, run_ns);
-    tine_executor_task_free(x, t);
+    executor_task_free(x, t);
 }
 
 void tine_executor_suspend(tine_executor *x, uint64_t task) {

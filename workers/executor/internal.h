@@ -108,7 +108,6 @@ executor_action *tine_executor_send(tine_executor *x, tine_message_type type);
 /* The objects of t, or r, are here, or one cannot be had. */
 void tine_executor_task_settled(tine_executor *x, executor_task *t);
 void tine_executor_result_settled(tine_executor *x, executor_result *r);
-void tine_executor_task_free(tine_executor *x, executor_task *t);
 
 /* objects.c */
 /* Lets w wait for the objects of p; it is settled by these calls at once when none is missing. */
