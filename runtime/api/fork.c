@@ -248,7 +248,7 @@ static tine_future *fork_call(bool may_wait, const char *method, const tine_argu
         return NULL;
     }
     if (e != TINE_OK) fork_fail(f, e);
-    tine_pool_adopt(&f->base.handle);
+    tine_pool_adopt(&f->handle);
     return f;
 }
 

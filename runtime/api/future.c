@@ -31,16 +31,15 @@ static void future_free(tine_handle *h) {
     free(f);
 }
 
+__attribute__((constructor)) static void future_register(void) { tine_future_free = future_free; }
+
 tine_future *tine_future_new(struct tine_context *c) {
     tine_future *f = malloc(sizeof *f); /* glibc's calloc bypasses the thread's cache */
     if (!f) {
         tine_error_set(TINE_ENOMEM, "no memory for a future");
         return NULL;
     }
-    *f = (tine_future){
-        .base = {{.refs = 1, .kind = TINE_HANDLE_FUTURE}, future_free},
-        .context = c,
-    };
+    *f = (tine_future){.handle = {.refs = 1, .kind = TINE_HANDLE_FUTURE}, .context = c};
     TAILQ_INIT(&f->waiters);
     if (c) atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
     return f;
@@ -54,7 +53,7 @@ tine_future *tine_ref_future_(tine_future *f) {
 void tine_release_future_(const tine_future *borrowed) {
     tine_future *f = (tine_future *)borrowed;
     if (!f) return;
-    tine_pool_forget(&f->base.handle);
+    tine_pool_forget(&f->handle);
     tine_future_unref(f);
 }
 

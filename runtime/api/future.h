@@ -26,7 +26,7 @@ typedef struct tine_waiter {
 TAILQ_HEAD(tine_waiter_list, tine_waiter);
 
 struct tine_future {
-    tine_future_handle base;
+    tine_handle handle;
     atomic_uchar done;
     atomic_bool observed; /* some call has waited for it, or taken its result */
     tine_error status;

@@ -105,6 +105,8 @@ void tine_pool_drain(tine_pool *p) {
     tine_pool_init(p);
 }
 
+void (*tine_future_free)(tine_handle *h);
+
 void tine_handle_ref(tine_handle *h) {
     if (h && h->kind != TINE_HANDLE_STATIC)
         atomic_fetch_add_explicit(&h->refs, 1, memory_order_relaxed);
@@ -118,5 +120,5 @@ void tine_handle_unref(tine_handle *h) {
     if (h->kind == TINE_HANDLE_VALUE)
         tine_value_free((tine_value *)h);
     else
-        ((tine_future_handle *)h)->free(h);
+        tine_future_free(h);
 }

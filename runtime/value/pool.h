@@ -21,15 +21,9 @@ typedef struct tine_handle {
 } tine_handle;      /* the first member of every value and future */
 enum {
     TINE_HANDLE_VALUE,
-    TINE_HANDLE_FUTURE, /* a tine_future_handle */
-    TINE_HANDLE_STATIC  /* never freed and never counted */
+    TINE_HANDLE_FUTURE,
+    TINE_HANDLE_STATIC /* never freed and never counted */
 };
-
-/* A future. The folder above that makes it sets `free`. */
-typedef struct tine_future_handle {
-    tine_handle handle;
-    void (*free)(tine_handle *h);
-} tine_future_handle;
 
 /* References that the task took with tine_ref are noted, but not dropped at its end: a module's
  * state may keep them. Only when the task returns a value of which it owns no other reference, as
@@ -66,5 +60,8 @@ void tine_pool_drain(tine_pool *p); /* releases all that is left, frees the slot
  * pool keeps the maker's when it is dropped. Both accept NULL. */
 void tine_handle_ref(tine_handle *h);
 void tine_handle_unref(tine_handle *h);
+/* Frees a future whose last reference was dropped: set by a constructor of the folder above that
+ * makes futures. A pointer in each of them would cost 16 bytes. */
+extern void (*tine_future_free)(tine_handle *h);
 
 #endif

@@ -248,7 +248,7 @@ static void make_futures(void) {
 }
 static void release_futures(void) {
     for (int i = 0; i < 3; i++) {
-        cr_assert_eq(futures[i]->base.handle.refs, 1, "future %d", i);
+        cr_assert_eq(futures[i]->handle.refs, 1, "future %d", i);
         tine_release(futures[i]);
     }
 }
@@ -286,10 +286,10 @@ test(a_list_that_goes_leaves_its_future_in_the_pool) {
     tine_pool pool = {0};
     make_futures();
     tine_current.pool = &pool;
-    tine_pool_adopt(&tine_ref(futures[0])->base.handle);
+    tine_pool_adopt(&tine_ref(futures[0])->handle);
     tine_value *l = tine_list(futures[0]);
     tine_release(l);
-    cr_assert_eq(futures[0]->base.handle.refs, 2);
+    cr_assert_eq(futures[0]->handle.refs, 2);
     tine_current.pool = NULL;
     tine_pool_drain(&pool);
     release_futures();
