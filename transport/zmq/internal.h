@@ -4,6 +4,7 @@
  *   zmq.c      opening, closing, waiting; the operations table
  *   socket.c   the socket and its options, libzmq's monitor, a connector's attempts
  *   peer.c     peers: finding, adding, losing them
+ *   address.c  what tcp://HOST:PORT names
  *   path.c     the socket file of an ipc:// endpoint
  *   send.c     queues, pacing, chunks out
  *   message.c  the parts of one message out, and its checksum
@@ -32,6 +33,7 @@ enum {
     TINE_ZMQ_BUCKETS = 1024,
     TINE_ZMQ_FRAME_COST = 64, /* what an empty frame counts for in max_queued */
     TINE_ZMQ_URL_MAX = 512,
+    TINE_ZMQ_ADDRESSES = 4,     /* of one host that are tried in turn */
     TINE_ZMQ_ROUTING_BYTES = 5, /* ROUTER's own ids: a zero byte, then a number */
     /* messages after which a loop that keeps finding more does its other work */
     TINE_ZMQ_HOUSEKEEP_EVERY = 2048,
@@ -174,6 +176,8 @@ struct tine_zmq {
     uint32_t crc, crc_expected;                /* its parts so far, and what it says */
     tine_buffer *parts[FRAMING_WHOLE_BUFFERS]; /* of the message being read */
     char url[TINE_ZMQ_URL_MAX];
+    char addresses[TINE_ZMQ_ADDRESSES][192]; /* tcp: what libzmq is asked for, in numbers */
+    unsigned n_addresses;
 };
 
 /* peer.c */
@@ -215,6 +219,13 @@ void tine_zmq_path_remove(tine_zmq *t);
 bool tine_zmq_is_remote(const tine_zmq *t, int fd);
 /* Once a beat: loses the peers that have missed too many. */
 void tine_zmq_beat(tine_zmq *t, int64_t now);
+
+/* address.c */
+/* Reads t->url and resolves its host, if it is tcp://. 0, -EINVAL, -EIO with a sentence. Blocks as
+ * the resolver does. */
+int tine_zmq_addresses(tine_zmq *t, char *why, size_t why_size);
+/* What libzmq is given in this attempt, from 0. */
+const char *tine_zmq_address(const tine_zmq *t, int attempt);
 
 /* send.c */
 int tine_zmq_send_frame(tine_zmq *t, tine_zmq_peer *p, tine_frame *f);

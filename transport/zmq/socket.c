@@ -36,6 +36,7 @@ static int socket_set(void *socket, int option, int value) {
  *   reports every death at once. TCP keepalive is not needed beside it.
  * HANDSHAKE_IVL: a connection without a handshake is closed.
  * ROUTER_MANDATORY: a message to a connection that is closed is an error instead of silence.
+ * IPV6: only for an address that is one; with it `*` would mean both kinds.
  * ROUTER_HANDOVER off: no peer can take over another's connection by its routing id. */
 static int socket_set_options(tine_zmq *t) {
     void *s = t->socket;
@@ -48,6 +49,8 @@ static int socket_set_options(tine_zmq *t) {
              zmq_setsockopt(s, ZMQ_MAXMSGSIZE, &max, sizeof max) |
              socket_set(s, ZMQ_HEARTBEAT_IVL, t->tcp ? beat : 0) |
              socket_set(s, ZMQ_HEARTBEAT_TIMEOUT, 0) | socket_set(s, ZMQ_HANDSHAKE_IVL, 10000);
+    if (t->n_addresses && strchr(tine_zmq_address(t, t->failures), '['))
+        rc |= socket_set(s, ZMQ_IPV6, 1);
     if (t->listener)
         return rc | socket_set(s, ZMQ_ROUTER_MANDATORY, 1) | socket_set(s, ZMQ_ROUTER_HANDOVER, 0);
     return rc | socket_set(s, ZMQ_RECONNECT_IVL, 3600000);
@@ -102,7 +105,7 @@ void tine_zmq_disconnect(tine_zmq *t) {
 int tine_zmq_attempt(tine_zmq *t, char *why, size_t why_size) {
     int rc = tine_zmq_open(t, why, why_size);
     if (rc) return rc;
-    if (zmq_connect(t->socket, t->url)) {
+    if (zmq_connect(t->socket, tine_zmq_address(t, t->failures))) {
         rc = errno == EINVAL ? -EINVAL : -EIO;
         snprintf(why, why_size, "cannot connect to %.80s: %s", t->url, zmq_strerror(errno));
         tine_zmq_disconnect(t);

@@ -45,10 +45,6 @@ static int check_url(const char *url, char *why, size_t why_size) {
                  url + 6, strlen(url + 6), IPC_PATH_MAX);
         return -EINVAL;
     }
-    if (tcp && !strrchr(url + 6, ':')) {
-        snprintf(why, why_size, "\"%.80s\" has no port: write tcp://HOST:PORT", url);
-        return -EINVAL;
-    }
     return 0;
 }
 
@@ -83,6 +79,11 @@ static int zmq_transport_new(tine_zmq **out, const char *url, const tine_transpo
     t->doorbell.fd = -1;
     t->closed_fd = -1;
     snprintf(t->url, sizeof t->url, "%s", url);
+    rc = tine_zmq_addresses(t, why, why_size);
+    if (rc) {
+        zmq_transport_free(t);
+        return rc;
+    }
     if (tine_doorbell_init(&t->doorbell) || !(t->context = zmq_ctx_new())) goto no_memory;
     *out = t;
     return 0;
@@ -112,7 +113,7 @@ static int zmq_transport_listen(tine_transport **out, const char *url,
     if (rc) return rc;
     rc = tine_zmq_open(t, why, why_size);
     if (rc) goto fail;
-    if (tine_zmq_path_in_use(t) || zmq_bind(t->socket, t->url)) {
+    if (tine_zmq_path_in_use(t) || zmq_bind(t->socket, tine_zmq_address(t, 0))) {
         rc = bind_failed(t, why, why_size);
         goto fail;
     }

@@ -1,0 +1,88 @@
+/* What tcp://HOST:PORT may be: names and IPv6 addresses listen and connect; what is wrong is said at
+ * once. */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "transport/base/clock.h"
+#include "transport/transport.h"
+
+TestSuite(address, .timeout = 30);
+
+static char why[300];
+
+static const tine_transport_ops *tcp(void) { return tine_transport_for("tcp://", why, sizeof why); }
+
+static void joins(const char *listen, const char *host) {
+    const tine_transport_ops *ops = tcp();
+    tine_transport *t, *c;
+    tine_event ev;
+    char url[100];
+    cr_assert_eq(ops->listen(&t, listen, NULL, why, sizeof why), 0, "%s", why);
+    snprintf(url, sizeof url, "%s", ops->url(t));
+    if (host) snprintf(url, sizeof url, "tcp://%s%s", host, strrchr(ops->url(t), ':'));
+    cr_assert_eq(ops->connect(&c, url, NULL, why, sizeof why), 0, "%s", why);
+    do {
+        cr_assert_eq(ops->recv(t, &ev), 0);
+        cr_assert_eq(ops->recv(c, &ev), 0);
+        cr_assert_neq(ev.kind, TINE_EVENT_LOST, "%s: %s", url, ev.reason);
+        if (ev.kind == TINE_EVENT_NONE) ops->wait(c, 1000000);
+    } while (ev.kind != TINE_EVENT_UP);
+    ops->fini(c);
+    ops->fini(t);
+}
+
+static bool host_has_ipv6(void) {
+    struct sockaddr_in6 a = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    int fd = socket(AF_INET6, SOCK_STREAM, 0);
+    bool has = fd >= 0 && bind(fd, (struct sockaddr *)&a, sizeof a) == 0;
+    if (fd >= 0) close(fd);
+    return has;
+}
+
+Test(address, names_and_numbers) {
+    joins("tcp://127.0.0.1:0", NULL);
+    joins("tcp://127.0.0.1:*", "localhost");
+    joins("tcp://localhost:0", NULL);
+    joins("tcp://lo:0", NULL);
+    joins("tcp://*:0", "localhost");
+}
+
+Test(address, ipv6) {
+    if (!host_has_ipv6()) cr_skip_test("SKIP: this host has no IPv6");
+    joins("tcp://[::1]:0", NULL);
+    joins("tcp://[::1]:*", NULL);
+    joins("tcp://[::]:0", "[::1]");
+    joins("tcp://[::]:0", "localhost");
+}
+
+static void refused(const char *url, bool listener, int error, const char *words) {
+    const tine_transport_ops *ops = tcp();
+    tine_transport *t = NULL;
+    why[0] = 0;
+    int rc = (listener ? ops->listen : ops->connect)(&t, url, NULL, why, sizeof why);
+    cr_assert_eq(rc, error, "%s: %d %s", url, rc, why);
+    cr_assert(strstr(why, words), "%s: %s", url, why);
+}
+
+Test(address, what_is_wrong_is_said_at_once) {
+    static const char *const ports[] = {"99999", "65536", "70000", "-1", "-70", "4294967297",
+                                        " 47",   "47.5",  "47x",   "x",  "",    "0x10"};
+    for (size_t i = 0; i < sizeof ports / sizeof *ports; i++) {
+        char url[64];
+        snprintf(url, sizeof url, "tcp://127.0.0.1:%s", ports[i]);
+        refused(url, true, -EINVAL, "a number from 0 to 65535");
+        refused(url, false, -EINVAL, "a number from 1 to 65535");
+    }
+    refused("tcp://127.0.0.1:0", false, -EINVAL, "a number from 1 to 65535");
+    refused("tcp://127.0.0.1:*", false, -EINVAL, "a number from 1 to 65535");
+    refused("tcp://::1:0", true, -EINVAL, "write tcp://[ADDRESS]:PORT");
+    refused("tcp://:47", true, -EINVAL, "has no host");
+    refused("tcp://host", true, -EINVAL, "has no port");
+    refused("tcp://no-such-host.invalid:47", true, -EIO, "cannot be found");
+    refused("tcp://no-such-host.invalid:47", false, -EIO, "cannot be found");
+}

@@ -1,0 +1,94 @@
+/* tcp://HOST:PORT: HOST is a name, an IPv4 address, an IPv6 address in brackets or, where a listener
+ * is opened, `*` or a network interface. Names are resolved here, before libzmq is asked: it would
+ * report a name that does not resolve only to its own thread, and does not look for IPv6 addresses
+ * unless told to. */
+#include <errno.h>
+#include <net/if.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "transport/zmq/internal.h"
+
+typedef struct tcp_address {
+    char host[256], port[16];
+} tcp_address;
+
+static int address_refuse(char *why, size_t why_size, const char *url, const char *what) {
+    snprintf(why, why_size, "\"%.80s\" %s", url, what);
+    return -EINVAL;
+}
+
+static bool port_is_good(const tine_zmq *t, const char *port) {
+    size_t n = strspn(port, "0123456789");
+    if (t->listener && !strcmp(port, "*")) return true;
+    if (!n || n > 5 || port[n]) return false;
+    long number = strtol(port, NULL, 10);
+    return number <= 65535 && (number > 0 || t->listener);
+}
+
+static int address_split(const tine_zmq *t, tcp_address *a, char *why, size_t why_size) {
+    const char *text = t->url + strlen("tcp://"), *colon = strrchr(text, ':'), *end = colon;
+    if (!colon) return address_refuse(why, why_size, t->url, "has no port: write tcp://HOST:PORT");
+    if (!port_is_good(t, colon + 1))
+        return address_refuse(why, why_size, t->url,
+                              t->listener ? "has a port that is not a number from 0 to 65535"
+                                          : "has a port that is not a number from 1 to 65535");
+    bool brackets = text[0] == '[' && colon > text && colon[-1] == ']';
+    if (brackets) text++, end--;
+    if (!brackets && memchr(text, ':', (size_t)(end - text)))
+        return address_refuse(why, why_size, t->url,
+                              "has an IPv6 address without brackets: write tcp://[ADDRESS]:PORT");
+    size_t n = (size_t)(end - text);
+    if (!n || n >= sizeof a->host)
+        return address_refuse(why, why_size, t->url, "has no host: write tcp://HOST:PORT");
+    memcpy(a->host, text, n);
+    a->host[n] = 0;
+    snprintf(a->port, sizeof a->port, "%.8s", colon + 1);
+    return 0;
+}
+
+static void address_add(tine_zmq *t, const struct addrinfo *i, const char *port) {
+    char host[128];
+    bool six = i->ai_family == AF_INET6;
+    if (t->n_addresses == TINE_ZMQ_ADDRESSES || (!six && i->ai_family != AF_INET)) return;
+    if (getnameinfo(i->ai_addr, i->ai_addrlen, host, sizeof host, NULL, 0, NI_NUMERICHOST)) return;
+    snprintf(t->addresses[t->n_addresses++], sizeof t->addresses[0],
+             six ? "tcp://[%.128s]:%.8s" : "tcp://%.128s:%.8s", host, port);
+}
+
+/* IPv4 first, as a listener at a name takes one. */
+static int address_resolve(tine_zmq *t, const tcp_address *a, char *why, size_t why_size) {
+    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM}, *all = NULL;
+    int failed = getaddrinfo(a->host, NULL, &hints, &all);
+    if (failed) {
+        snprintf(why, why_size, "the host \"%.80s\" of %.80s cannot be found: %s; check the name",
+                 a->host, t->url, failed == EAI_SYSTEM ? strerror(errno) : gai_strerror(failed));
+        return -EIO;
+    }
+    for (const struct addrinfo *i = all; i; i = i->ai_next)
+        if (i->ai_family == AF_INET) address_add(t, i, a->port);
+    for (const struct addrinfo *i = all; i; i = i->ai_next)
+        if (i->ai_family != AF_INET) address_add(t, i, a->port);
+    freeaddrinfo(all);
+    if (t->n_addresses) return 0;
+    snprintf(why, why_size, "the host \"%.80s\" of %.80s has no address", a->host, t->url);
+    return -EIO;
+}
+
+int tine_zmq_addresses(tine_zmq *t, char *why, size_t why_size) {
+    tcp_address a;
+    if (!t->tcp) return 0;
+    int rc = address_split(t, &a, why, why_size);
+    if (rc) return rc;
+    if (!t->listener || (strcmp(a.host, "*") != 0 && !if_nametoindex(a.host)))
+        return address_resolve(t, &a, why, why_size);
+    snprintf(t->addresses[t->n_addresses++], sizeof t->addresses[0], "tcp://%.128s:%.8s", a.host,
+             a.port);
+    return 0;
+}
+
+const char *tine_zmq_address(const tine_zmq *t, int attempt) {
+    return t->n_addresses ? t->addresses[(unsigned)attempt % t->n_addresses] : t->url;
+}
