@@ -126,6 +126,7 @@ $(BUILD)/libtine.so: $(LIB_OBJ) $(BUILD)/.sources
 	@echo "  LD $@"
 	$(Q)$(CC) -shared -Wl,-soname,libtine.so.0 $(if $(findstring -fsanitize,$(CFLAGS)),,-Wl,-z,defs) $(CFLAGS) $(LDFLAGS) \
 	  $(LIB_OBJ) $(LIBS) -o $@
+	@ln -sf libtine.so $(BUILD)/libtine.so.0
 
 $(call obj,$(wildcard transport/mpi/*.c)): CPPFLAGS += $(shell pkg-config --cflags ompi-c 2>/dev/null)
 $(BUILD)/libtine-mpi.so: $(call obj,$(MPI_SRC)) $(BUILD)/.sources

@@ -264,7 +264,7 @@ static tine_error init_role(void) {
     if (kernels->error[0] != 0) return tine_error_set(TINE_EINVAL, "%s", kernels->error);
     if (s->worker) worker_serve_and_exit(s, s->worker, -1);
     tine_launcher launcher;
-    bool launched = tine_launcher_detect(&launcher);
+    bool launched = tine_launcher_rank(&launcher);
     const char *url = s->endpoint;
     if (launched && launcher.size == 1 && !url)
         tine_log(TINE_LOG_WARN, "%s started one process only: workers are started on this host",

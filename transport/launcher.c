@@ -5,7 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "transport/base/process.h"
 #include "transport/launcher.h"
 
 /* A non-negative number in the environment, or `otherwise`. */
@@ -21,7 +23,8 @@ static void launcher_refuse(tine_launcher *l, const char *who) {
     l->usable = false;
     snprintf(l->why, sizeof l->why,
              "%s started this program, and Tine's mpi:// uses Open MPI, which would see %d jobs of "
-             "one rank: use `tine run -n %d PROGRAM` or mpirun.openmpi",
+             "one rank: use `tine run -n %d PROGRAM` or mpirun.openmpi; if none did, unset "
+             "PMI_RANK and PMI_SIZE",
              who, l->size, l->size);
 }
 
@@ -78,6 +81,56 @@ static bool detect_hydra(tine_launcher *l) {
     l->local_size = environment_number("MPI_LOCALNRANKS", 0);
     launcher_refuse(l, l->name);
     return true;
+}
+
+/* ---- variables without their process ---- */
+
+extern char **environ;
+
+static bool environment_has_prefix(const char *prefix) {
+    for (char **v = environ; v && *v; v++)
+        if (strncmp(*v, prefix, strlen(prefix)) == 0) return true;
+    return false;
+}
+
+/* Open MPI's and PMIx's variables name a server that answers the rank; copied by hand, or left of a
+ * job, some of them do not. */
+static bool server_named(const tine_launcher *l) {
+    return !l->usable || environment_has_prefix("PMIX_SERVER_URI") ||
+           environment_has_prefix("OMPI_MCA_orte_hnp_uri=");
+}
+
+static bool process_uses_mpi(int pid) {
+    char path[64], *line = NULL;
+    size_t room = 0;
+    bool uses = false;
+    snprintf(path, sizeof path, "/proc/%d/maps", pid);
+    FILE *f = fopen(path, "re");
+    while (f && !uses && getline(&line, &room, f) > 0)
+        uses = strstr(line, "/libmpi.so") || strstr(line, "/libmpich.so");
+    free(line);
+    if (f) fclose(f);
+    return uses;
+}
+
+/* A process between this one and the launcher is an MPI program: it is the rank, and has started
+ * this one, whose MPI_Init would take part in the rank's job a second time. */
+static bool rank_is_ancestor(void) {
+    static const char *const launchers[] = {"mpirun", "orterun", "mpiexec", "orted",     "prted",
+                                            "prte",   "prterun", "srun",    "slurmstepd"};
+    char name[32];
+    int at = getppid(), up;
+    for (int depth = 0; at > 1 && depth < 64 && tine_process_look_up(at, &up, name); depth++) {
+        for (size_t i = 0; i < sizeof launchers / sizeof *launchers; i++)
+            if (strncmp(name, launchers[i], strlen(launchers[i])) == 0) return false;
+        if (process_uses_mpi(at)) return true;
+        at = up;
+    }
+    return false;
+}
+
+bool tine_launcher_rank(tine_launcher *out) {
+    return tine_launcher_detect(out) && server_named(out) && !rank_is_ancestor();
 }
 
 bool tine_launcher_detect(tine_launcher *out) {

@@ -1,5 +1,5 @@
-/* Whether a parallel launcher started this process, and as which rank: from the environment alone,
- * so that it needs no MPI. */
+/* Whether a parallel launcher started this process, and as which rank: from the environment and
+ * /proc, so that it needs no MPI. */
 #ifndef TINE_TRANSPORT_LAUNCHER_H
 #define TINE_TRANSPORT_LAUNCHER_H
 
@@ -16,5 +16,9 @@ typedef struct tine_launcher {
 /* True if a launcher started this process, also as the only rank: then *out is filled. A shell
  * inside an allocation (salloc, sbatch) is no launcher. */
 bool tine_launcher_detect(tine_launcher *out);
+
+/* The same for this process itself: false also where the variables came from a rank that started
+ * this process (a program that a task runs, say), or name no server of a job. */
+bool tine_launcher_rank(tine_launcher *out);
 
 #endif

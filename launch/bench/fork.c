@@ -158,7 +158,7 @@ static void fork_print_json(const fork_figures *t, const tine_bare *b) {
 static bool bare_url(const tine_settings *s, tine_private *place, const char **out) {
     tine_launcher l;
     const tine_transport_info *info = tine_transport_info_of(s->endpoint);
-    if (!s->endpoint && tine_launcher_detect(&l) && l.usable && l.size > 1)
+    if (!s->endpoint && tine_launcher_rank(&l) && l.usable && l.size > 1)
         info = tine_transport_info_with(TINE_TRANSPORT_RANKS);
     if (info && info->any) {
         *out = info->any;

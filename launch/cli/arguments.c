@@ -6,13 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "transport/launcher.h"
+
 bool tine_first_rank(void) {
-    static const char *const names[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        const char *rank = getenv(names[i]);
-        if (rank) return strcmp(rank, "0") == 0;
-    }
-    return true;
+    tine_launcher l;
+    return !tine_launcher_rank(&l) || l.rank == 0;
 }
 
 static int usage_error(const tine_usage *u, const char *format, const char *a, const char *b) {

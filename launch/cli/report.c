@@ -58,7 +58,9 @@ void tine_progress_end(void) {
 json_object *tine_json_number(double x, int digits) {
     if (!isfinite(x)) return NULL;
     char text[40];
+    locale_t before = tine_text_locale_enter();
     snprintf(text, sizeof text, "%.*g", digits, x);
+    tine_text_locale_leave(before);
     return json_object_new_double_s(x, text);
 }
 

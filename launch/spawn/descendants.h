@@ -1,13 +1,13 @@
-/* What the tasks of a worker have started: processes that must not outlive a worker that is killed. A
- * worker has a mark in its environment, which everything that it starts inherits. */
+/* What the tasks of a worker have started: processes that must not outlive a worker that is
+ * killed. A worker has a mark in its environment, which everything that it starts inherits. */
 #ifndef TINE_LAUNCH_SPAWN_DESCENDANTS_H
 #define TINE_LAUNCH_SPAWN_DESCENDANTS_H
 
 /* The variable; its value is unique to a start of a worker, and cannot be guessed. */
 #define TINE_DESCENDANTS_MARK "TINE_STARTED_BY"
 
-/* Kills the processes of this user that have the entry `mark` ("NAME=VALUE") in the environment with
- * which they were started, but for this one. Any thread; takes some milliseconds. */
+/* Kills the processes of this user that have the entry `mark` ("NAME=VALUE") in the environment
+ * with which they were started, but for this one. Any thread; takes some milliseconds. */
 void tine_descendants_kill(const char *mark);
 
 #endif

@@ -45,19 +45,26 @@ typedef struct watchdog {
 static const int group_signals[] = {SIGHUP, SIGTERM, SIGQUIT};
 enum { GROUP_SIGNALS = sizeof group_signals / sizeof *group_signals };
 
-static _Atomic int group_signal;       /* that has come; 0: none */
-static _Atomic int group_wake_fd = -1; /* an eventfd of the watchdog */
-static pid_t group_pid;                /* this worker */
+static _Atomic int group_signal;           /* that has come; 0: none */
+static _Atomic int group_wake_fd = -1;     /* an eventfd of the watchdog */
+static pid_t group_pid, group_coordinator; /* this worker and its parent */
 
 void tine_lifeline_signals(sigset_t *out) {
     sigemptyset(out);
     for (int i = 0; i < GROUP_SIGNALS; i++) sigaddset(out, group_signals[i]);
 }
 
+/* The coordinator lives and lets go of a worker that has not reached tine_init. */
+static bool group_dismissed(void) {
+    char byte;
+    return atomic_load(&group_wake_fd) < 0 && getppid() == group_coordinator &&
+           recv(TINE_SPAWN_LIFELINE_FD, &byte, 1, MSG_DONTWAIT | MSG_PEEK) == 0;
+}
+
 static void group_signal_take(int sig) {
     int saved = errno, fd = atomic_load(&group_wake_fd);
     uint64_t one = 1;
-    if (getpid() != group_pid) { /* a task has called fork */
+    if (getpid() != group_pid || group_dismissed()) { /* the former: a task has called fork */
         signal(sig, SIG_DFL);
         raise(sig); /* comes when this handler returns */
     } else {
@@ -74,6 +81,7 @@ static void __attribute__((constructor(200))) group_signals_catch(void) {
     sigset_t set;
     if (!getenv("TINE_LIFELINE")) return;
     group_pid = getpid();
+    group_coordinator = getppid();
     for (int i = 0; i < GROUP_SIGNALS; i++)
         if (sigaction(group_signals[i], NULL, &now) == 0 && now.sa_handler == SIG_DFL)
             sigaction(group_signals[i], &take, NULL);

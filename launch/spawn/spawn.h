@@ -25,8 +25,8 @@
  *   TINE_WORKER=ENDPOINT
  *   TINE_TOKEN=32 HEX DIGITS.SLOT
  *   TINE_LIFELINE=DESCRIPTOR:COORDINATOR'S PID:DESCRIPTOR OF THE RUN LOG
- *   TINE_STARTED_BY=MARK, which stays: when the worker is killed, or its coordinator ends, processes
- *   that its tasks have started are found by it and killed
+ *   TINE_STARTED_BY=MARK, which stays: when the worker is killed, or its coordinator ends, what its
+ *   tasks have started is found by it and killed
  *   and those of the config's `environment`. */
 #ifndef TINE_LAUNCH_SPAWN_SPAWN_H
 #define TINE_LAUNCH_SPAWN_SPAWN_H

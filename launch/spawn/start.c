@@ -85,8 +85,8 @@ static int spawn_files_make(posix_spawn_file_actions_t *files, int lifeline, int
     return e;
 }
 
-/* Moves a descriptor above those that the worker gets, where adddup2 does not overwrite it before it
- * is used, nor copies it onto itself, which would keep close-on-exec. -1 with errno. */
+/* Moves a descriptor above those that the worker gets, where adddup2 does not overwrite it before
+ * it is used, nor copies it onto itself, which would keep close-on-exec. -1 with errno. */
 static int descriptor_raise(int low) {
     int fd = fcntl(low, F_DUPFD_CLOEXEC, TINE_SPAWN_LOG_FD + 1);
     int e = errno;

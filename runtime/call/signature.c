@@ -33,7 +33,7 @@ static tine_value *parse_number(const char *text) {
     errno = 0;
     long long i = strtoll(text, &end, 0);
     if (*end == 0 && errno == 0 && end != text) return tine_int(i);
-    double d = strtod(text, &end);
+    double d = tine_text_double(text, &end);
     return *end == 0 && end != text ? tine_float(d) : NULL;
 }
 

@@ -69,9 +69,9 @@ _Static_assert((int)N_SETTINGS <= (int)TINE_SETTINGS_MAX,
                "tine_settings.origin has a place for every row");
 
 /* TINE_ variables that are not settings. */
-static const char *const internal_variables[] = {"TINE_WORKER", "TINE_TOKEN", "TINE_LIFELINE",
-                                                 "TINE_STARTED_BY", "TINE_MODULE_DIR",
-                                                 "TINE_KERNEL"};
+static const char *const internal_variables[] = {"TINE_WORKER",     "TINE_TOKEN",
+                                                 "TINE_LIFELINE",   "TINE_STARTED_BY",
+                                                 "TINE_MODULE_DIR", "TINE_KERNEL"};
 
 static void *setting_field(const tine_settings *s, const setting *row) {
     return (char *)s + row->in_settings;
@@ -166,7 +166,9 @@ static tine_error setting_put_option(tine_settings *s, const setting *row,
     if (x == 0) return TINE_OK;
     if (x == -1 && row->type == TINE_SETTING_INT && row->least == 0) x = 0;
     if (!(x >= row->least && x <= row->most)) {
+        locale_t before = tine_text_locale_enter();
         snprintf(text, sizeof text, "%.15g", x);
+        tine_text_locale_leave(before);
         return setting_refuse(row, source, text);
     }
     setting_number_put(s, row, x);

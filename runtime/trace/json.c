@@ -146,12 +146,14 @@ static void trace_json_header(FILE *f, const tine_trace_gathered *g) {
 }
 
 static void trace_json_write(FILE *f, const tine_trace_gathered *g) {
+    locale_t before = tine_text_locale_enter();
     int64_t start = g->n ? g->items[0].ts : 0;
     trace_json_header(f, g);
     trace_writer w = {.f = f};
     for (uint32_t i = 0; i < g->n_processes; i++) trace_json_process(&w, g, i);
     for (size_t i = 0; i < g->n; i++) trace_json_event(&w, &g->items[i], start);
     fputs("\n]}\n", f);
+    tine_text_locale_leave(before);
 }
 
 tine_error tine_trace_json(const char *path, const tine_trace_process *processes, size_t n) {

@@ -5,6 +5,7 @@
 
 #include "runtime/value/current.h"
 #include "transport/base/assert.h"
+#include "transport/base/text.h"
 
 _Thread_local tine_state tine_current;
 
@@ -31,8 +32,7 @@ static void thread_exit_watch(void) {
 tine_error tine_error_setv(tine_error e, const char *format, va_list ap) {
     thread_exit_watch();
     /* the old sentence may be among the arguments: it is freed last */
-    char *text = NULL;
-    if (vasprintf(&text, format, ap) < 0) text = NULL;
+    char *text = tine_text_formatv(format, ap);
     tine_failure_fini(&tine_current.failure);
     tine_current.failure = (tine_failure){e, text, false};
     return e;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "runtime/value/value.h"
+#include "transport/base/text.h"
 
 enum { PRECISION = 4, LINE_WIDTH = 80, EDGE = 3, THRESHOLD = 1000 };
 
@@ -253,10 +254,12 @@ static void print_value(FILE *to, const tine_value *v) {
 }
 
 void tine_value_write(FILE *to, const tine_value *v) {
+    locale_t before = tine_text_locale_enter();
     if (v && v->kind == TINE_STRING)
         fwrite(v->bytes.data, 1, v->bytes.size, to);
     else
         print_value(to, v);
+    tine_text_locale_leave(before);
 }
 
 void tine_print(const tine_value *v) {

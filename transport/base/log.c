@@ -103,7 +103,9 @@ void tine_log(int level, const char *format, ...) {
     char text[LINE_MAX_BYTES];
     va_list ap;
     va_start(ap, format);
+    locale_t locale = tine_text_locale_enter();
     vsnprintf(text, sizeof text, format, ap);
+    tine_text_locale_leave(locale);
     va_end(ap);
     char *shown = tine_text_printable(text, false);
     snprintf(text, sizeof text, "%s", shown ? shown : "no memory for a line");

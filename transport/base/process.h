@@ -13,12 +13,12 @@ char **tine_process_arguments(void);
 /* The path of this process's executable. False: not readable, or longer than `size` - 1. */
 bool tine_process_executable(char *path, size_t size);
 
-/* The directory in which this process was started, or, for a library that was loaded later, in which
- * it was loaded. NULL: unknown, or this process cannot enter it now. */
+/* The directory in which this process was started, or, for a library that was loaded later, in
+ * which it was loaded. NULL: unknown, or this process cannot enter it now. */
 const char *tine_process_start_directory(void);
 
-/* The absolute form of a path that is relative to the current directory, malloc'ed. NULL: no memory,
- * or the current directory has no name. */
+/* The absolute form of a path that is relative to the current directory, malloc'ed. NULL: no
+ * memory, or the current directory has no name. */
 char *tine_process_absolute(const char *path);
 
 /* The parent and the name (at most 15 characters) of a process. False: there is none. */

@@ -1,6 +1,7 @@
 /* See text.h. */
 #include "transport/base/text.h"
 
+#include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,7 +9,10 @@
 
 char *tine_text_formatv(const char *format, va_list ap) {
     char *text = NULL;
-    return vasprintf(&text, format, ap) < 0 ? NULL : text;
+    locale_t before = tine_text_locale_enter();
+    int n = vasprintf(&text, format, ap);
+    tine_text_locale_leave(before);
+    return n < 0 ? NULL : text;
 }
 
 char *tine_text_format(const char *format, ...) {
@@ -17,6 +21,30 @@ char *tine_text_format(const char *format, ...) {
     char *text = tine_text_formatv(format, ap);
     va_end(ap);
     return text;
+}
+
+/* ---- the C locale ---- */
+
+static locale_t c_locale;
+
+static void c_locale_make(void) { c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0); }
+
+/* (locale_t)0, which changes nothing, without memory. */
+static locale_t c_locale_get(void) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, c_locale_make);
+    return c_locale;
+}
+
+locale_t tine_text_locale_enter(void) { return uselocale(c_locale_get()); }
+
+void tine_text_locale_leave(locale_t before) { uselocale(before); }
+
+double tine_text_double(const char *text, char **end) {
+    locale_t before = tine_text_locale_enter();
+    double x = strtod(text, end);
+    tine_text_locale_leave(before);
+    return x;
 }
 
 /* ---- UTF-8 ---- */

@@ -1,7 +1,9 @@
-/* Texts: formatting into memory, UTF-8, and the nearest of several names. */
+/* Texts: formatting into memory, numbers as in the C locale, UTF-8, and the nearest of several
+ * names. */
 #ifndef TINE_TRANSPORT_BASE_TEXT_H
 #define TINE_TRANSPORT_BASE_TEXT_H
 
+#include <locale.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -18,6 +20,13 @@ char *tine_text_cut(const char *text, size_t most);
  * ones that change the direction of text, and bytes that are no UTF-8 become \x1b or \u202e. With
  * `lines`, newlines and tabs stay. NULL: no memory. */
 char *tine_text_printable(const char *text, bool lines);
+
+/* Between enter and leave this thread's numbers have a decimal point, whatever locale the program
+ * has set: for what machines read, and for what is to look the same everywhere. */
+locale_t tine_text_locale_enter(void);
+void tine_text_locale_leave(locale_t before);
+/* strtod in the C locale. */
+double tine_text_double(const char *text, char **end);
 
 /* The bytes of the UTF-8 sequence at s (n > 0 bytes are there), or 0: it is none. RFC 3629: no
  * surrogates, no overlong forms, nothing past U+10FFFF. */

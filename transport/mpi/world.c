@@ -1,5 +1,6 @@
 /* MPI itself. It can be initialised once in a process, and the side that initialised it has to
- * finalise it: Tine does both, on first use and at exit, unless the user does. A rank that exits
+ * finalise it: Tine does both, on first use and at exit, unless the user does. In a rank that serves
+ * it finalises in any case. A rank that exits
  * while a transport is open leaves in the middle of the job, and the other ranks would wait for it
  * for ever: that ends the job, with a message that names the rank. */
 #include <errno.h>
@@ -31,7 +32,8 @@ static void world_at_exit(int status, void *unused) {
     MPI_Finalized(&finalised);
     if (finalised) return;
     if (world.open) tine_mpi_end_job(world.shared.rank, status);
-    if (world.ours) MPI_Finalize();
+    /* A rank that served cannot finalise what its program initialised: tine_init did not return. */
+    if (world.ours || world.shared.rank > 0) MPI_Finalize();
 }
 
 static int world_refuse(char *why, size_t why_size, const char *text) {
@@ -41,7 +43,7 @@ static int world_refuse(char *why, size_t why_size, const char *text) {
 
 static int world_initialise(char *why, size_t why_size) {
     tine_launcher l;
-    if (!tine_launcher_detect(&l))
+    if (!tine_launcher_rank(&l))
         return world_refuse(
             why, why_size,
             "mpi:// needs a launcher: start the program with `tine run -n N PROGRAM` or mpirun");
