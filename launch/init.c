@@ -24,9 +24,11 @@
 #include "launch/spawn/lifeline.h"
 #include "launch/spawn/private.h"
 #include "launch/spawn/spawn.h"
+#include "runtime/api/forked.h"
 #include "runtime/coordinator/coordinator.h"
 #include "runtime/settings/settings.h"
 #include "runtime/trace/trace.h"
+#include "runtime/value/current.h"
 #include "runtime/value/error.h"
 #include "transport/base/log.h"
 #include "transport/base/process.h"
@@ -46,6 +48,7 @@ enum { WATCHDOG_MS = 2000 };
 
 static struct {
     bool running;
+    bool serving; /* this process is a worker */
     tine_settings settings;
     tine_coordinator *coordinator;
     tine_spawn *spawn;
@@ -81,6 +84,7 @@ static tine_error worker_serve(const tine_settings *s, const char *endpoint, int
 /* Serves and ends the process: in a worker tine_init does not return. */
 static void worker_serve_and_exit(const tine_settings *s, const char *endpoint, int rank) {
     int crash_fd = -1;
+    state.serving = true;
     tine_run_log *log;
     tine_error e = tine_lifeline_start(endpoint, &crash_fd, &log);
     tine_fiber_report_to(crash_fd);
@@ -299,6 +303,11 @@ static void trace_path_settle(tine_settings *s) {
 }
 
 tine_error tine_init(int *argc, char **argv, const tine_options *options) {
+    if (tine_forked()) return tine_forked_refuse();
+    if (state.serving)
+        return tine_error_set(TINE_ESTATE,
+                              "tine_init: this process is a worker, in which tasks call, fork and "
+                              "wait without it");
     if (state.running)
         return tine_error_set(
             TINE_ESTATE,
@@ -322,6 +331,16 @@ tine_error tine_init(int *argc, char **argv, const tine_options *options) {
 
 int tine_shutdown(void) {
     int status = 0;
+    if (tine_forked()) {
+        tine_forked_refuse();
+        return 1;
+    }
+    if (state.serving || tine_current.task) {
+        tine_log(TINE_LOG_ERROR,
+                 "tine_shutdown was called in a task, which would end with it: nothing is shut "
+                 "down; call it in the program");
+        return 1;
+    }
     if (!state.running) return 0;
     if (tine_coordinator_in_callback()) {
         tine_log(
@@ -340,18 +359,22 @@ int tine_shutdown(void) {
     return status;
 }
 
+static bool tine_runs(void) { return state.running && !tine_forked(); }
+
 int tine_worker_count(void) {
-    return state.running ? tine_coordinator_workers(state.coordinator) : 0;
+    return tine_runs() ? tine_coordinator_workers(state.coordinator) : 0;
 }
-const char *tine_endpoint(void) { return state.running ? state.url : NULL; }
+const char *tine_endpoint(void) { return tine_runs() ? state.url : NULL; }
 
 tine_error tine_trace_start(void) {
+    if (tine_forked()) return tine_forked_refuse();
     if (!state.running)
         return tine_error_set(TINE_ESTATE, "tine_trace_start: call tine_init first");
     return tine_coordinator_trace_start(state.coordinator);
 }
 
 tine_error tine_trace_write(const char *path) {
+    if (tine_forked()) return tine_forked_refuse();
     if (!state.running)
         return tine_error_set(TINE_ESTATE, "tine_trace_write: call tine_init first");
     return tine_coordinator_trace_write(state.coordinator, path, TRACE_SECONDS);

@@ -170,14 +170,16 @@ typedef struct tine_options {
  * @param argv The arguments of main; `--tine-…` are removed. May be NULL.
  * @param options Settings, read during the call only. NULL: the defaults.
  * @return TINE_OK; EINVAL: a setting is wrong, and named; EIO: the endpoint or a worker cannot be
- *     started; ETIMEDOUT: too few workers joined; ESTATE: Tine is running already. */
+ *     started; ETIMEDOUT: too few workers joined; ESTATE: Tine is running already,
+ *     or this was called in a task, or in a process that was forked from one in which Tine runs. In
+ *     such a process every call that needs Tine fails with ESTATE. */
 TINE_API tine_error tine_init(int *argc, char **argv, const tine_options *options);
 
 /** Stops Tine: ends the workers, waits for them, and frees everything. Futures that are not done
  * complete with ECANCELED. Not to be called in a callback, nor while another thread is about to
  * fork. May be called again, and without tine_init().
  * @return The exit code for main: 0, or 1 when the trace could not be written, or when this was
- *     called in a callback and did nothing. */
+ *     called in a callback, in a task or in a forked process, and did nothing. */
 TINE_API int tine_shutdown(void);
 
 /** How many workers are connected now.

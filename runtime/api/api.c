@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "runtime/api/context.h"
+#include "runtime/api/forked.h"
 #include "runtime/api/instances.h"
 #include "runtime/trace/trace.h"
 #include "transport/base/clock.h"
@@ -22,9 +23,17 @@ void tine_context_install(tine_context *c) {
     __atomic_store_n(&process_context, c, __ATOMIC_RELEASE);
 }
 
+tine_context *tine_context_installed(void) {
+    return __atomic_load_n(&process_context, __ATOMIC_ACQUIRE);
+}
+
 tine_context *tine_context_current(void) {
+    if (tine_forked()) {
+        tine_forked_refuse();
+        return NULL;
+    }
     if (tine_current.context) return tine_current.context;
-    tine_context *c = __atomic_load_n(&process_context, __ATOMIC_ACQUIRE);
+    tine_context *c = tine_context_installed();
     if (!c && atomic_load(&workers) > 0)
         tine_error_set(TINE_ESTATE, "a thread that a task has started cannot fork, wait or make "
                                     "objects: do that in the task");
@@ -66,6 +75,7 @@ static tine_error wait_locked(tine_future *const *f, size_t n, bool any, int64_t
                               tine_context **held) {
     size_t done = 0;
     *held = NULL;
+    if (tine_forked()) return tine_forked_refuse();
     if (n > 0 && !f) return tine_error_set(TINE_EINVAL, "the array of futures to wait for is NULL");
     for (size_t i = 0; i < n; i++) {
         if (!f[i]) return tine_error_set(TINE_EINVAL, "the future to wait for is NULL");
@@ -194,6 +204,7 @@ static void callback_due(tine_waiter *w, tine_future *f) {
 }
 
 tine_error tine_then(tine_future *f, void (*fn)(tine_future *f, void *ctx), void *ctx) {
+    if (tine_forked()) return tine_forked_refuse();
     if (!f || !fn) return tine_error_set(TINE_EINVAL, "tine_then needs a future and a function");
     tine_context *c = f->context;
     if (!tine_future_is_done(f) && tine_context_current() != c) return foreign_future();
@@ -283,7 +294,7 @@ tine_value *tine_call_args(const char *method, const tine_argument *args, size_t
     tine_value *out = NULL;
     tine_error e = tine_arguments_make(&arguments, args + 1, n - 1);
     if (e != TINE_OK) return NULL;
-    e = settle_arguments(&arguments);
+    e = tine_forked() ? tine_forked_refuse() : settle_arguments(&arguments);
     if (e == TINE_OK) e = call_target(method, &args[0], &arguments, &out);
     tine_arguments_fini(&arguments);
     if (e == TINE_OK) e = tine_value_settle(&out);

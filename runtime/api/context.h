@@ -105,6 +105,7 @@ tine_context *tine_context_current(void);
 /* The process's own (the coordinator's), for threads that belong to no worker. NULL takes it
  * away. */
 void tine_context_install(tine_context *c);
+tine_context *tine_context_installed(void);
 /* A worker starts (1) or ends (-1) in this process. */
 void tine_context_count_worker(int change);
 

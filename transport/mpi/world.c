@@ -1,12 +1,13 @@
 /* MPI itself. It can be initialised once in a process, and the side that initialised it has to
- * finalise it: Tine does both, on first use and at exit, unless the user does. In a rank that serves
- * it finalises in any case. A rank that exits
- * while a transport is open leaves in the middle of the job, and the other ranks would wait for it
- * for ever: that ends the job, with a message that names the rank. */
+ * finalise it: Tine does both, on first use and at exit, unless the user does. In a rank that
+ * serves it finalises in any case. A rank that exits while a transport is open leaves in the
+ * middle of the job, and the other ranks would wait for it for ever: that ends the job, with a
+ * message that names the rank. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "transport/launcher.h"
 #include "transport/mpi/internal.h"
@@ -22,6 +23,7 @@ typedef struct kept {
 static struct {
     tine_mpi_world shared;
     bool ready, ours;
+    pid_t pid;
     int open;
     kept *kept;
 } world;
@@ -29,6 +31,7 @@ static struct {
 static void world_at_exit(int status, void *unused) {
     (void)unused;
     int finalised = 0;
+    if (getpid() != world.pid) return; /* a child that the program has forked */
     MPI_Finalized(&finalised);
     if (finalised) return;
     if (world.open) tine_mpi_end_job(world.shared.rank, status);
@@ -90,6 +93,7 @@ static int world_join(tine_mpi_world *w, char *why, size_t why_size) {
         if (!w->hello || !tine_mpi_world_post_hello(w))
             return world_refuse(why, why_size, "mpi://: no memory");
     }
+    world.pid = getpid();
     on_exit(world_at_exit, NULL);
     tine_mpi_watchdog_start(w->rank);
     return 0;

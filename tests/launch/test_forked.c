@@ -1,0 +1,153 @@
+/* fork() in a program in which Tine runs: the child can do nothing with Tine, and nothing that it
+ * does reaches the parent. And tine_init and tine_shutdown in a task. */
+#include <criterion/criterion.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "runtime/tine.h"
+#include "tests/support/cluster.h"
+
+enum { LIMIT_MS = 20000 };
+
+static tine_future *pending, *done;
+static tine_value *object;
+
+static bool refused(tine_error e) { return e == TINE_ESTATE && tine_last_error() == TINE_ESTATE; }
+static bool nothing(const void *p) { return !p && tine_last_error() == TINE_ESTATE; }
+
+static bool fork_child(void) {
+    tine_future *f = tine_fork("neg", 1);
+    return f ? refused(tine_wait(f, NULL)) : tine_last_error() == TINE_ESTATE;
+}
+static bool try_fork_child(void) {
+    tine_future *f = tine_try_fork("neg", 1);
+    return f ? refused(tine_wait(f, NULL)) : tine_last_error() == TINE_ESTATE;
+}
+static bool wait_child(void) { return refused(tine_wait(pending, NULL)); }
+static bool wait_done_child(void) { return refused(tine_wait(done, NULL)); }
+static bool wait_for_child(void) { return refused(tine_wait_for(pending, 5, NULL)); }
+static bool wait_any_child(void) { return refused(tine_wait_any(&pending, 1, NULL)); }
+static bool wait_all_child(void) { return refused(tine_wait_all(&pending, 1, NULL)); }
+static void never(tine_future *f, void *ctx) {
+    (void)f, (void)ctx;
+    _exit(3);
+}
+static bool then_child(void) {
+    return refused(tine_then(pending, never, NULL)) && refused(tine_then(done, never, NULL));
+}
+static bool call_child(void) { return nothing(tine_call("neg", 1)); }
+static bool put_child(void) { return nothing(tine_put(tine_int(3))); }
+static bool module_child(void) { return nothing(tine_module("lstm", 2, 2)); }
+static bool init_child(void) { return refused(tine_init(NULL, NULL, NULL)); }
+static bool shutdown_child(void) {
+    return tine_shutdown() != 0 && tine_last_error() == TINE_ESTATE;
+}
+static bool trace_child(void) {
+    return refused(tine_trace_start()) && refused(tine_trace_write("/nonexistent/trace.json"));
+}
+static bool count_child(void) { return tine_worker_count() == 0 && !tine_endpoint(); }
+static bool release_child(void) {
+    tine_release(object);
+    tine_release(pending);
+    tine_release(done);
+    return true;
+}
+static bool exit_child(void) { exit(0); }
+
+static const struct {
+    const char *name;
+    bool (*run)(void);
+} children[] = {
+    {"fork", fork_child},         {"try_fork", try_fork_child},
+    {"wait", wait_child},         {"wait done", wait_done_child},
+    {"wait_for", wait_for_child}, {"wait_any", wait_any_child},
+    {"wait_all", wait_all_child}, {"then", then_child},
+    {"call", call_child},         {"put", put_child},
+    {"module", module_child},     {"init", init_child},
+    {"shutdown", shutdown_child}, {"trace", trace_child},
+    {"count", count_child},       {"release", release_child},
+    {"exit", exit_child},
+};
+
+TINE_FUNCTION(forked_slow, "ms") {
+    poll(NULL, 0, (int)tine_arg_int(task, 0));
+    return tine_int(1);
+}
+
+static void child_check(pid_t pid, const char *name) {
+    int status, fd = (int)syscall(SYS_pidfd_open, pid, 0);
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    if (poll(&p, 1, LIMIT_MS) != 1) {
+        cr_expect_fail("%s hangs", name);
+        kill(pid, SIGKILL);
+    }
+    close(fd);
+    cr_assert_eq(waitpid(pid, &status, 0), pid);
+    cr_expect_eq(status, 0, "%s: status 0x%x", name, status);
+}
+
+TRANSPORT_TEST(forked, the_child_gets_estate_and_the_parent_goes_on, 120) {
+    cluster_start(endpoint, 2);
+    done = tine_fork("neg", 1);
+    cr_assert_eq(tine_wait(done, NULL), TINE_OK);
+    object = tine_put(tine_int(5));
+    for (size_t i = 0; i < sizeof children / sizeof *children; i++) {
+        pending = tine_fork("forked_slow", 20);
+        pid_t pid = fork();
+        if (pid == 0) _exit(children[i].run() ? 0 : 1);
+        child_check(pid, children[i].name);
+        cr_expect_eq(cluster_take_int(pending), 1);
+        for (int k = 0; k < 20; k++) cr_assert_eq(cluster_take_int(tine_fork("neg", k)), -k);
+    }
+    cr_expect_eq(cluster_take_int(tine_fork("neg", object)), -5, "the child released its own");
+    tine_release(object);
+    tine_release(done);
+    cluster_stop();
+}
+
+Test(forked, a_child_forked_before_tine_runs_may_use_it, .timeout = 60) {
+    pid_t pid = fork();
+    if (pid == 0) {
+        unsetenv("BXFI_MAP");
+        tine_options o = {.workers = 1, .log_level = "error"};
+        _exit(tine_init(NULL, NULL, &o) == TINE_OK ? tine_shutdown() : 2);
+    }
+    child_check(pid, "the child");
+}
+
+/* ---- in a task ---- */
+
+TINE_FUNCTION(forked_init, "") {
+    (void)task;
+    tine_error e = tine_init(NULL, NULL, NULL);
+    return tine_int(e == TINE_ESTATE);
+}
+
+TINE_FUNCTION(forked_shutdown, "") {
+    (void)task;
+    return tine_int(tine_shutdown());
+}
+
+TINE_FUNCTION(forked_fork, "") {
+    (void)task;
+    pid_t pid = fork();
+    if (pid == 0) _exit(fork_child() && init_child() && call_child() ? 0 : 1);
+    int status = -1;
+    waitpid(pid, &status, 0);
+    return tine_int(status);
+}
+
+TRANSPORT_TEST(forked, in_a_task, 60) {
+    cluster_start(endpoint, 1);
+    cr_expect_eq(cluster_take_int(tine_fork("forked_init")), 1);
+    cr_expect_eq(cluster_take_int(tine_fork("forked_shutdown")), 1);
+    cr_expect_eq(cluster_take_int(tine_fork("forked_fork")), 0);
+    cr_expect_eq(cluster_take_int(tine_fork("neg", 4)), -4, "and Tine still runs");
+    cluster_stop();
+}
