@@ -252,6 +252,9 @@ $(BUILD)/tidy/%.c.done: %.c .clang-tidy $(HEADERS)
 format: # lay out every source as format-check expects
 	clang-format -i $(LAID_OUT)
 
+# Where the loader looks, if its cache knows what is there.
+SYSTEM_PREFIXES := / /usr /usr/local
+LDCONFIG ?= /sbin/ldconfig
 install: all ## install to PREFIX (/usr/local), under DESTDIR
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/lib/tine $(DESTDIR)$(PREFIX)/include
 	install -m 755 $(BUILD)/tine $(DESTDIR)$(PREFIX)/bin/tine
@@ -263,6 +266,7 @@ install: all ## install to PREFIX (/usr/local), under DESTDIR
 	for m in $(wildcard $(BUILD)/libtine-*.so); do install -m 755 $$m $(DESTDIR)$(PREFIX)/lib/tine/; done
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@LIBS@|$(PKG_LIBS)|' launch/tine.pc.in \
 	  > $(DESTDIR)$(PREFIX)/lib/pkgconfig/tine.pc
+	$(if $(DESTDIR),,case " $(SYSTEM_PREFIXES) " in *" $(PREFIX) "*) if [ "$$(id -u)" = 0 ]; then $(LDCONFIG); fi;; esac)
 
 deps: ## install the packages that `make test` needs, where they are missing
 	@.ci/deps test

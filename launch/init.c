@@ -316,7 +316,7 @@ tine_error tine_init(int *argc, char **argv, const tine_options *options) {
     if (e != TINE_OK) return e;
     trace_path_settle(&state.settings);
     tine_log_level_set(state.settings.log_level);
-    tine_settings_warn_unknown();
+    if (!state.settings.worker) tine_settings_warn_unknown();
     e = init_role();
     if (e == TINE_OK) {
         state.running = true;
@@ -356,6 +356,10 @@ int tine_shutdown(void) {
         status = 1;
     }
     tear_down();
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        tine_log(TINE_LOG_ERROR, "standard output could not be written: %s", strerror(errno));
+        status = 1;
+    }
     return status;
 }
 

@@ -178,7 +178,8 @@ TINE_API tine_error tine_init(int *argc, char **argv, const tine_options *option
 /** Stops Tine: ends the workers, waits for them, and frees everything. Futures that are not done
  * complete with ECANCELED. Not to be called in a callback, nor while another thread is about to
  * fork. May be called again, and without tine_init().
- * @return The exit code for main: 0, or 1 when the trace could not be written, or when this was
+ * @return The exit code for main: 0, or 1 when the trace or what was printed to standard output
+ *     could not be written, or when this was
  *     called in a callback, in a task or in a forked process, and did nothing. */
 TINE_API int tine_shutdown(void);
 

@@ -1,5 +1,7 @@
 /* One run of a task: its fiber, from the decoded arguments to the encoded result, and how it
  * suspends and goes on. */
+#include <stdio.h>
+#include <stdio_ext.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -47,6 +49,8 @@ static void attempt_main(void *arg) {
         e = tine_payload_of_value(value, &a->worker->context.encoder, &a->payload);
         tine_trace_end(TINE_TRACE_ENCODE, began, "result");
     }
+    /* What the task has printed must not be lost with this process. */
+    if (__fpending(stdout) > 0) fflush(stdout);
     a->status = e;
     if (e != TINE_OK) a->text = tine_text_cut(tine_error_text(), ATTEMPT_TEXT_MAX);
     tine_value_unref(value);

@@ -2,6 +2,8 @@
  *
  * Local workers are copies of this executable. So main first asks whether this process was started
  * as a worker, before it reads any argument; tine_init does not return then. */
+#include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,10 +74,19 @@ static int command_bench(int argc, char **argv) {
     return command_dispatch("bench ", benches, argc, argv);
 }
 
+/* What the command has printed is its result: without it the command has failed. */
+static int output_close(int code) {
+    bool failed = ferror(stdout);
+    if (fflush(stdout) != 0) failed = true;
+    if (!failed || code != 0) return code;
+    fprintf(stderr, "tine: standard output could not be written: %s\n", strerror(errno));
+    return 1;
+}
+
 int main(int argc, char **argv) {
     if (getenv("TINE_WORKER")) {
         if (tine_init(&argc, argv, NULL)) fprintf(stderr, "tine: %s\n", tine_error_message());
         return 1;
     }
-    return command_dispatch("", commands, argc, argv);
+    return output_close(command_dispatch("", commands, argc, argv));
 }

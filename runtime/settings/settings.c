@@ -294,12 +294,23 @@ static bool variable_is_known(const char *variable, size_t n) {
     return false;
 }
 
+/* Few enough edits for a mistake in writing; others may be variables of the program's own. */
+enum { MISSPELT = 3 };
+
+static void variable_warn(const char *variable, size_t n) {
+    tine_nearest nearest = {.name = variable, .size = n, .limit = SIZE_MAX};
+    for (const setting *row = settings; row < settings + N_SETTINGS; row++)
+        tine_nearest_try(&nearest, row->variable);
+    tine_log(nearest.limit <= MISSPELT ? TINE_LOG_WARN : TINE_LOG_INFO,
+             "environment variable %.*s: no such setting; it is ignored; the nearest is %s", (int)n,
+             variable, nearest.found);
+}
+
 void tine_settings_warn_unknown(void) {
     for (char **v = environ; v && *v; v++) {
         size_t n = strcspn(*v, "=");
         if (strncmp(*v, "TINE_", strlen("TINE_")) == 0 && !variable_is_known(*v, n))
-            tine_log(TINE_LOG_INFO, "environment variable %.*s: no such setting; it is ignored",
-                     (int)n, *v);
+            variable_warn(*v, n);
     }
 }
 

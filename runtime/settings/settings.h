@@ -36,8 +36,8 @@ typedef struct tine_settings {
 tine_error tine_settings_resolve(tine_settings *out, const tine_options *options, int *argc,
                                  char **argv);
 void tine_settings_fini(tine_settings *s); /* accepts a zeroed one */
-/* Logs, at level info, TINE_… variables that are not settings. Call it after the log level is
- * set. */
+/* Logs TINE_… variables that are not settings, each with the nearest setting: at level warn where
+ * the name looks misspelt, else at level info. Call it after the log level is set. */
 void tine_settings_warn_unknown(void);
 
 /* What `tine info` lists: one row per setting. */

@@ -23,12 +23,17 @@ static void *thread_main(void *memory) {
     return start.run(start.arg);
 }
 
+/* What the thread's own instructions raise. Blocked, they would end the process at once, without
+ * the program's handler. */
+static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP};
+
 static int thread_create(pthread_t *out, const pthread_attr_t *attr, thread_start what) {
     sigset_t all, before;
     thread_start *start = malloc(sizeof *start);
     if (!start) return ENOMEM;
     *start = what;
     sigfillset(&all);
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) sigdelset(&all, faults[i]);
     pthread_sigmask(SIG_SETMASK, &all, &before); /* a new thread inherits the mask */
     int e = pthread_create(out, attr, thread_main, start);
     pthread_sigmask(SIG_SETMASK, &before, NULL);

@@ -1,7 +1,7 @@
 /* Threads of the library, and condition variables on the monotonic clock.
  *
- * A thread of the library blocks all signals: the program's handlers run on the program's own
- * threads. */
+ * A thread of the library blocks all signals but those of its own faults (SIGSEGV, SIGBUS, SIGFPE,
+ * SIGILL, SIGTRAP): the program's handlers run on the program's own threads. */
 #ifndef TINE_TRANSPORT_BASE_THREAD_H
 #define TINE_TRANSPORT_BASE_THREAD_H
 

@@ -35,6 +35,19 @@ Test(command, help_of_every_subcommand, .timeout = 60) {
     }
 }
 
+Test(command, output_that_cannot_be_written_is_a_failure, .timeout = 90) {
+    static const char *const lines[] = {
+        "tine info",    "tine version",       "tine --help",      "tine run --dry-run -n 2 true",
+        "01_fork_wait", "tine worker --help", "tine bench --help"};
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        tine_program p = tine_program_run(30, "$B/%s >/dev/full", lines[i]);
+        cr_expect(p.code == 1 || strstr(lines[i], "run "), "%s: exit code %d: %s", lines[i], p.code,
+                  p.error);
+        cr_expect_neq(p.code, 0, "%s", lines[i]);
+        tine_program_fini(&p);
+    }
+}
+
 Test(command, wrong_arguments_are_refused_by_name, .timeout = 60) {
     expect("$B/tine nonsense", 2, "", "no command `nonsense`");
     expect("$B/tine ensemble --nonsense", 2, "", "unknown option --nonsense");

@@ -2,6 +2,7 @@
 #include <criterion/criterion.h>
 #include <dirent.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -194,11 +195,15 @@ Test(spawn_private, a_remote_worker_has_no_lifeline) {
     int words = 7;
     unsetenv("TINE_LIFELINE");
     setenv("TINE_WORKER", "tcp://host:1", 1);
+    signal(SIGINT, SIG_DFL);
     tine_run_log *log;
     cr_expect_eq(tine_lifeline_start("tcp://host:1", &words, &log), TINE_OK);
     cr_expect_eq(words, -1);
     cr_expect_null(log);
     cr_expect_null(getenv("TINE_WORKER"));
+    struct sigaction interrupt;
+    cr_assert_eq(sigaction(SIGINT, NULL, &interrupt), 0);
+    cr_expect_eq(interrupt.sa_handler, SIG_DFL, "Ctrl-C ends it");
 }
 
 Test(spawn_private, an_invalid_lifeline_is_refused) {

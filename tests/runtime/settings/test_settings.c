@@ -269,6 +269,22 @@ static void warn_unknown(void) {
     tine_settings_warn_unknown();
 }
 
+static void warn_misspelt(void) {
+    tine_log_level_set(TINE_LOG_WARN);
+    tine_settings_warn_unknown();
+}
+
+Test(settings, a_misspelt_variable_is_a_warning_with_the_nearest_name, .timeout = 20) {
+    setenv("TINE_THRAEDS", "3", 1);
+    setenv("TINE_OF_THE_PROGRAMS_OWN", "3", 1);
+    char *text = standard_error_of(warn_misspelt);
+    cr_expect_eq(occurrences(text, "TINE_THRAEDS: no such setting; it is ignored; the nearest is "
+                                   "TINE_THREADS"),
+                 1, "%s", text);
+    cr_expect_eq(occurrences(text, "TINE_OF_THE_PROGRAMS_OWN"), 0, "%s", text);
+    free(text);
+}
+
 Test(settings, unknown_variables_are_logged_at_level_info, .timeout = 20) {
     setenv("TINE_WROKERS", "3", 1);
     setenv("TINE_WORKERS", "3", 1);
@@ -276,7 +292,7 @@ Test(settings, unknown_variables_are_logged_at_level_info, .timeout = 20) {
     char *text = standard_error_of(warn_unknown);
     cr_expect_eq(occurrences(text, "environment variable TINE_WROKERS: no such setting"), 1, "%s",
                  text);
-    cr_expect_eq(occurrences(text, "TINE_WORKERS"), 0);
+    cr_expect_eq(occurrences(text, "variable TINE_WORKERS"), 0);
     cr_expect_eq(occurrences(text, "TINE_KERNEL"), 0);
     free(text);
 }

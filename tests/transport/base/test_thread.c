@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "transport/base/clock.h"
@@ -36,6 +37,9 @@ static void check(const seen *s, const char *name) {
     cr_assert_str_eq(s->name, name);
     for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
         cr_assert(s->blocked[signals[i]], "signal %d", signals[i]);
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP};
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
+        cr_assert_not(s->blocked[faults[i]], "signal %d", faults[i]);
 }
 
 Test(thread, has_a_name_and_no_signals) {
@@ -50,6 +54,25 @@ Test(thread, has_a_name_and_no_signals) {
     check(&s, "tine-test");
     pthread_sigmask(SIG_SETMASK, NULL, &mask);
     cr_assert_eq(sigismember(&mask, SIGTERM), 0, "the starter's own mask is as before");
+}
+
+static void crash_handled(int sig) {
+    (void)sig;
+    _exit(42);
+}
+
+static void *crash(void *arg) {
+    *(volatile int *)arg = 1;
+    return NULL;
+}
+
+/* The program's crash handler runs for a fault in a thread of the library. */
+Test(thread, a_fault_reaches_the_programs_handler, .exit_code = 42) {
+    pthread_t thread;
+    void *nowhere = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    signal(SIGSEGV, crash_handled);
+    cr_assert_eq(tine_thread_start(&thread, "tine-test", crash, nowhere), 0);
+    pthread_join(thread, NULL);
 }
 
 Test(thread, detached) {
