@@ -1,7 +1,7 @@
 /* tcp://HOST:PORT: HOST is a name, an IPv4 address, an IPv6 address in brackets or, where a
- * listener is opened, `*` or a network interface. Names are resolved here, before libzmq is asked: it would
- * report a name that does not resolve only to its own thread, and does not look for IPv6 addresses
- * unless told to. */
+ * listener is opened, `*` or a network interface. Names are resolved here, before libzmq is asked:
+ * it would report a name that does not resolve only to its own thread, and does not look for IPv6
+ * addresses unless told to. */
 #include <errno.h>
 #include <net/if.h>
 #include <netdb.h>

@@ -1,5 +1,5 @@
-/* What tcp://HOST:PORT may be: names and IPv6 addresses listen and connect; what is wrong is said at
- * once. */
+/* What tcp://HOST:PORT may be: names and IPv6 addresses listen and connect; what is wrong is said
+ * at once. */
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <netinet/in.h>
