@@ -195,11 +195,13 @@ TINE_API const char *tine_endpoint(void);
 /** @defgroup calling Forking and calling
  * A call names its target, then its arguments, positional ones before keywords.
  *
- * TARGET is the name of a registered function, or a module, whose `forward` is called. An ARG is an
- * int, a double, a bool, a string, a `tine_value *`, a `tine_future *`, or tine_kw(). A future,
+ * TARGET is the name of a registered function, or a module, whose `forward` is called. An ARG is
+ * an int, a double, a bool, a string, a `tine_value *`, a `tine_future *`, or tine_kw(). A future,
  * also one inside a list or a dict, is replaced by its result before the task starts; as soon as
- * one fails, the fork fails with its error. At most 15 arguments. The macros are C11; C++ and
- * bindings use @ref arrays.
+ * one fails, the fork fails with its error. An ARG of another type, such as a long double or
+ * another pointer, does not compile. At most 15 arguments; more, or as many as are known at run
+ * time, and calls from C++ and bindings: @ref arrays. A function of the program wins over a
+ * built-in one of the same name, which "tine.NAME" always names: `tine_fork("tine.add", x, y)`.
  * @{ */
 
 /** Starts a task on a worker: `tine_fork(TARGET, ARG…)`. Returns at once, unless `max_pending` or
@@ -358,6 +360,12 @@ TINE_API tine_value *tine_string(const char *utf8);
  * @return The value, or NULL. */
 TINE_API tine_value *tine_bytes(const void *data, size_t size);
 
+/** Bytes whose memory the caller fills before it passes the value on.
+ * @param size How many.
+ * @param[out] data Where they lie, not initialised; the value owns them. NULL on failure.
+ * @return The value, or NULL. */
+TINE_API tine_value *tine_bytes_new(size_t size, void **data);
+
 /** A tensor with a copy of an array.
  * @param t The type of its elements.
  * @param rank How many dimensions, at most #TINE_MAX_RANK.
@@ -410,10 +418,11 @@ TINE_API tine_value *tine_full(tine_dtype t, int rank, const int64_t *shape, dou
  * @return The value, or NULL. */
 #define tine_zeros(t, rank, ...) tine_full(t, rank, __VA_ARGS__, 0.0)
 
-/** A list of 1 to 16 items: `tine_list(ARG…)`, each as in tine_fork(), without keywords.
+/** A list of up to 16 items: `tine_list(ARG…)`, each as in tine_fork(), without keywords. More:
+ * tine_list_of().
  * @param ... The items.
  * @return The value, or NULL. */
-#define tine_list(...) tine_list_args_(TINE_ARGS_(__VA_ARGS__))
+#define tine_list(...) TINE_JOIN_(TINE_LIST, TINE_EMPTY_(__VA_ARGS__))(__VA_ARGS__)
 
 /** What Python returns as a tuple, `return a, b`: a list.
  * @param ... The items, as for tine_list().
@@ -425,6 +434,12 @@ TINE_API tine_value *tine_full(tine_dtype t, int rank, const int64_t *shape, dou
  * @param n How many; may be 0.
  * @return The value, or NULL. */
 TINE_API tine_value *tine_list_of(tine_value *const *items, size_t n);
+
+/** A list of futures: in a call's arguments, the list of their results.
+ * @param f The futures; the list takes references of its own.
+ * @param n How many; may be 0.
+ * @return The value, or NULL. */
+TINE_API tine_value *tine_list_of_futures(tine_future *const *f, size_t n);
 
 /** A dict from arrays. It keeps the order given.
  * @param keys n different strings, copied. EINVAL if one is there twice, or is not UTF-8.
@@ -568,7 +583,8 @@ TINE_API void tine_release_future_(const tine_future *f);
         tine_value *: tine_ref_value_,                                                             \
         const tine_value *: tine_ref_value_)(x)
 
-/** Gives one reference back. A task whose future is released runs on, and its result is dropped.
+/** Gives one reference back. Releasing a future that is pending does not cancel its task, which
+ * runs on; its result is dropped.
  * @param x A `tine_value *` or a `tine_future *`; NULL is allowed. */
 #define tine_release(x)                                                                            \
     _Generic((x),                                                                                  \
@@ -583,13 +599,17 @@ TINE_API void tine_release_future_(const tine_future *f);
  * A function is registered under its name when the program is loaded, in every process alike, so
  * that a task is sent as a name and its arguments.
  *
- * PARAMETERS are written as in Python: "x, dim=0", "*tensors", "x, *, keep=false". A default is a
+ * PARAMETERS are written as in Python: "x, dim=0", "*tensors", "x, *, keep=false". The argument of
+ * "*tensors" is a list of all further positional ones, that of "**options" a dict. A default is a
  * number, true, false, none or a 'string'. A parameter can have up to three other names for its
  * keyword: "input|x, dim|axis=0". A parameter whose default is true or false takes a bool, also as
  * 0 or 1, and nothing else; one whose default is a float gets an int as a float.
  * @{ */
 
-/** What is registered: computes the result of one call.
+/** What is registered: computes the result of one call. A worker runs one task at a time, and
+ * others while it waits; it is a process (with inproc://, a thread). So memory that a worker uses
+ * in call after call, such as scratch space, is a `static _Thread_local` variable, whose contents
+ * do not outlast a wait.
  * @param task The call, with its arguments.
  * @return The result: a reference that the function was given in this call, or borrowed from an
  *     argument. NULL fails the task with tine_error_message(). */
@@ -701,8 +721,8 @@ typedef struct tine_class {
     const char *name;       /**< Unique in the program. */
     const char *parameters; /**< Of the constructor, as for TINE_FUNCTION(). */
     /** Makes the state of one instance from the constructor's arguments: in each process that calls
-     * a method, once. NULL fails the call that needed it. The state may hold values, put values and
-     * modules of its own (tine_ref() them, and tine_release() them in `fini`): they live as long. */
+     * a method, once. NULL fails the call that needed it. The state may hold values, put values
+     * and modules (tine_ref() them, and tine_release() them in `fini`): they live as long. */
     void *(*init)(tine_task *task);
     void (*fini)(void *self);   /**< Frees the state. May be NULL. */
     const tine_method *methods; /**< Ends with a zeroed one. */
@@ -771,7 +791,8 @@ typedef struct tine_argument {
         TINE_ARG_INT,    /**< i */
         TINE_ARG_FLOAT,  /**< d */
         TINE_ARG_BOOL,   /**< b */
-        TINE_ARG_STRING  /**< s */
+        TINE_ARG_STRING, /**< s */
+        TINE_ARG_UINT    /**< u */
     } type;
     union {
         const tine_value *value; /**< Borrowed. */
@@ -780,8 +801,14 @@ typedef struct tine_argument {
         double d;                /**< A float. */
         bool b;                  /**< A bool. */
         const char *s;           /**< A string, borrowed. */
+        uint64_t u;              /**< An int; EINVAL if it is past INT64_MAX. */
     };
 } tine_argument;
+
+/** An argument for an array, `tine_argument args[] = {TINE_ARGUMENT("sum"), TINE_ARGUMENT(x),
+ * tine_kw("dim", 0)};`, with any number of them. C only.
+ * @param x As in tine_fork(). */
+#define TINE_ARGUMENT(x) TINE_ARG_(x)
 
 /** tine_fork() and tine_fork_method().
  * @param method The method's name; NULL: "forward". Ignored where the target is a function.
@@ -825,6 +852,9 @@ static inline tine_argument tine_arg_future_(tine_future *f) {
 static inline tine_argument tine_arg_int_(int64_t i) {
     return (tine_argument){NULL, TINE_ARG_INT, {.i = i}};
 }
+static inline tine_argument tine_arg_uint_(uint64_t u) {
+    return (tine_argument){NULL, TINE_ARG_UINT, {.u = u}};
+}
 static inline tine_argument tine_arg_float_(double d) {
     return (tine_argument){NULL, TINE_ARG_FLOAT, {.d = d}};
 }
@@ -852,12 +882,22 @@ static inline tine_argument tine_keyword_(const char *key, tine_argument a) {
         float: tine_arg_float_,                                                                    \
         double: tine_arg_float_,                                                                   \
         tine_argument: tine_arg_self_,                                                             \
-        default: tine_arg_int_)(x)
+        char: tine_arg_int_,                                                                       \
+        signed char: tine_arg_int_,                                                                \
+        unsigned char: tine_arg_int_,                                                              \
+        short: tine_arg_int_,                                                                      \
+        unsigned short: tine_arg_int_,                                                             \
+        int: tine_arg_int_,                                                                        \
+        unsigned: tine_arg_int_,                                                                   \
+        long: tine_arg_int_,                                                                       \
+        long long: tine_arg_int_,                                                                  \
+        unsigned long: tine_arg_uint_,                                                             \
+        unsigned long long: tine_arg_uint_)(x)
 /* clang-format on */
 #define TINE_ARGS_(...) ((const tine_argument[]){TINE_MAP_(__VA_ARGS__)}), TINE_COUNT_(__VA_ARGS__)
 #define TINE_COUNT_(...)                                                                           \
-    TINE_16TH_(__VA_ARGS__, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0)
-#define TINE_16TH_(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, N, ...) N
+    TINE_17TH_(__VA_ARGS__, 17, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0)
+#define TINE_17TH_(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, N, ...) N
 #define TINE_MAP_(...) TINE_JOIN_(TINE_MAP, TINE_COUNT_(__VA_ARGS__))(__VA_ARGS__)
 #define TINE_JOIN_(a, b) TINE_JOIN2_(a, b)
 #define TINE_JOIN2_(a, b) a##b
@@ -877,6 +917,21 @@ static inline tine_argument tine_keyword_(const char *key, tine_argument a) {
 #define TINE_MAP14(x, ...) TINE_ARG_(x), TINE_MAP13(__VA_ARGS__)
 #define TINE_MAP15(x, ...) TINE_ARG_(x), TINE_MAP14(__VA_ARGS__)
 #define TINE_MAP16(x, ...) TINE_ARG_(x), TINE_MAP15(__VA_ARGS__)
+#define TINE_LIST0(...) tine_list_args_(TINE_ARGS_(__VA_ARGS__))
+#define TINE_LIST1(...) tine_list_args_(NULL, 0)
+/* 1 for no arguments, in C11: alone, before () and behind a macro they make no comma, between the
+ * two they do. */
+#define TINE_EMPTY_(...)                                                                           \
+    TINE_HAS_COMMA_(TINE_JOIN5_(TINE_EMPTY, TINE_HAS_COMMA_(__VA_ARGS__),                          \
+                                TINE_HAS_COMMA_(TINE_COMMA_ __VA_ARGS__),                          \
+                                TINE_HAS_COMMA_(__VA_ARGS__()),                                    \
+                                TINE_HAS_COMMA_(TINE_COMMA_ __VA_ARGS__())))
+#define TINE_EMPTY0001 ,
+#define TINE_COMMA_(...) ,
+#define TINE_HAS_COMMA_(...)                                                                       \
+    TINE_17TH_(__VA_ARGS__, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0)
+#define TINE_JOIN5_(a, b, c, d, e) TINE_JOIN6_(a, b, c, d, e)
+#define TINE_JOIN6_(a, b, c, d, e) a##b##c##d##e
 #endif
 /** @endcond */
 

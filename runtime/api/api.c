@@ -292,6 +292,10 @@ static tine_error call_target(const char *method, const tine_argument *target,
 tine_value *tine_call_args(const char *method, const tine_argument *args, size_t n) {
     tine_arguments arguments;
     tine_value *out = NULL;
+    if (!args || n == 0) {
+        tine_error_set(TINE_EINVAL, "tine_call_args: there is no target among the arguments");
+        return NULL;
+    }
     tine_error e = tine_arguments_make(&arguments, args + 1, n - 1);
     if (e != TINE_OK) return NULL;
     e = tine_forked() ? tine_forked_refuse() : settle_arguments(&arguments);
@@ -337,7 +341,7 @@ tine_value *tine_put(const tine_value *v) {
 tine_value *tine_module_args(const tine_argument *args, size_t n) {
     tine_context *c = tine_context_current();
     if (!c) return NULL;
-    if (args[0].type != TINE_ARG_STRING || !args[0].s) {
+    if (!args || n == 0 || args[0].type != TINE_ARG_STRING || !args[0].s) {
         tine_error_set(TINE_EINVAL, "tine_module: the first argument is the class's name");
         return NULL;
     }

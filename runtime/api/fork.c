@@ -237,12 +237,20 @@ static tine_error fork_start(tine_context *c, tine_future *result, bool may_wait
     return e;
 }
 
+static tine_error fork_checked(tine_context *c, tine_future *f, bool may_wait, const char *method,
+                               const tine_argument *args, size_t n) {
+    if (!args || n == 0)
+        return tine_error_set(TINE_EINVAL,
+                              "tine_fork_args: there is no target among the arguments");
+    return fork_start(c, f, may_wait, method, args, n);
+}
+
 static tine_future *fork_call(bool may_wait, const char *method, const tine_argument *args,
                               size_t n) {
     tine_context *c = tine_context_current();
     tine_future *f = tine_future_new(c);
     if (!f) return NULL;
-    tine_error e = c ? fork_start(c, f, may_wait, method, args, n) : tine_last_error();
+    tine_error e = c ? fork_checked(c, f, may_wait, method, args, n) : tine_last_error();
     if (e == TINE_EAGAIN && !may_wait) {
         tine_future_unref(f);
         return NULL;

@@ -15,6 +15,7 @@ typedef struct tine_callable {
     tine_signature *signature;
     tine_function call; /* NULL for a class's constructor */
     int flags;
+    bool builtin;
 } tine_callable;
 
 typedef struct tine_class_entry {
@@ -27,6 +28,9 @@ typedef struct tine_class_entry {
 /* The registry: filled by constructors before main, or later by a plug-in; what it returns is never
  * freed. */
 const tine_callable *tine_registry_function(const char *name);
+/* Registered as NAME, unless the program has one of that name, and as "tine.NAME". */
+void tine_register_builtin(const char *name, const char *parameters, tine_function fn);
+void tine_register_builtin_class(const tine_class *c);
 const tine_class_entry *tine_registry_class(const char *name);
 const tine_callable *tine_class_method(const tine_class_entry *c, const char *method);
 /* names, sorted; returns how many there are */

@@ -15,6 +15,7 @@ typedef struct table {
     struct entry {
         const char *name;
         void *what;
+        bool builtin; /* gives way to one of the program */
     } * entries;
     size_t n, room;
 } table;
@@ -53,15 +54,22 @@ static size_t table_position(const table *t, const char *name, bool *found) {
     return low;
 }
 
-static void table_add(table *t, const char *kind, const char *name, void *what) {
+/* The program's constructors may run before or after those of the library. */
+static void table_add(table *t, const char *kind, const char *name, void *what, bool builtin) {
     bool taken;
     pthread_rwlock_wrlock(&table_lock);
     size_t at = table_position(t, name, &taken);
-    if (taken) registry_abort(kind, name, "the name is registered already");
+    if (taken && t->entries[at].builtin == builtin)
+        registry_abort(kind, name, "the name is registered already");
+    if (taken) {
+        if (!builtin) t->entries[at] = (struct entry){name, what, false};
+        pthread_rwlock_unlock(&table_lock);
+        return;
+    }
     t->entries = tine_grow(t->entries, &t->room, t->n + 1, sizeof *t->entries);
     if (!t->entries) registry_abort(kind, name, "no memory");
     memmove(t->entries + at + 1, t->entries + at, (t->n - at) * sizeof *t->entries);
-    t->entries[at] = (struct entry){name, what};
+    t->entries[at] = (struct entry){name, what, builtin};
     t->n++;
     pthread_rwlock_unlock(&table_lock);
 }
@@ -91,13 +99,30 @@ static tine_signature *parse_parameters(const char *kind, const char *name,
     return s;
 }
 
-void tine_register_function(const char *name, const char *parameters, tine_function fn, int flags) {
+static void function_add(const char *name, const char *parameters, tine_function fn, int flags,
+                         bool builtin) {
     if (!name || !*name || !fn)
         registry_abort("function", name, "a name and a function are needed");
     tine_callable *c = calloc(1, sizeof *c);
     if (!c) registry_abort("function", name, "no memory");
-    *c = (tine_callable){name, parse_parameters("function", name, parameters), fn, flags};
-    table_add(&functions, "function", name, c);
+    *c = (tine_callable){name, parse_parameters("function", name, parameters), fn, flags, builtin};
+    table_add(&functions, "function", name, c, builtin);
+}
+
+void tine_register_function(const char *name, const char *parameters, tine_function fn, int flags) {
+    function_add(name, parameters, fn, flags, false);
+}
+
+/* "tine.NAME"; it is never freed. */
+static const char *name_with_prefix(const char *kind, const char *name) {
+    char *full;
+    if (asprintf(&full, "tine.%s", name) < 0) registry_abort(kind, name, "no memory");
+    return full;
+}
+
+void tine_register_builtin(const char *name, const char *parameters, tine_function fn) {
+    function_add(name, parameters, fn, TINE_REPEATABLE, true);
+    function_add(name_with_prefix("function", name), parameters, fn, TINE_REPEATABLE, true);
 }
 
 static void class_add_method(tine_class_entry *e, const tine_method *m) {
@@ -107,11 +132,11 @@ static void class_add_method(tine_class_entry *e, const tine_method *m) {
     for (size_t i = 0; i < e->n_methods; i++)
         if (strcmp(e->methods[i].name, full) == 0)
             registry_abort("method", full, "the class has it already");
-    e->methods[e->n_methods++] =
-        (tine_callable){full, parse_parameters("method", full, m->parameters), m->call, m->flags};
+    e->methods[e->n_methods++] = (tine_callable){
+        full, parse_parameters("method", full, m->parameters), m->call, m->flags, false};
 }
 
-void tine_register_class(const tine_class *c) {
+static void class_add(const tine_class *c, bool builtin) {
     if (!c || !c->name || !*c->name || !c->init)
         registry_abort("class", c ? c->name : NULL, "a name and init are needed");
     size_t n = 0;
@@ -120,10 +145,21 @@ void tine_register_class(const tine_class *c) {
     if (!e || !(e->methods = calloc(n + 1, sizeof *e->methods)))
         registry_abort("class", c->name, "no memory");
     e->class = c;
-    e->constructor =
-        (tine_callable){c->name, parse_parameters("class", c->name, c->parameters), NULL, 0};
+    e->constructor = (tine_callable){c->name, parse_parameters("class", c->name, c->parameters),
+                                     NULL, 0, builtin};
     for (size_t i = 0; i < n; i++) class_add_method(e, &c->methods[i]);
-    table_add(&classes, "class", c->name, e);
+    table_add(&classes, "class", c->name, e, builtin);
+}
+
+void tine_register_class(const tine_class *c) { class_add(c, false); }
+
+void tine_register_builtin_class(const tine_class *c) {
+    tine_class *prefixed = malloc(sizeof *prefixed);
+    if (!prefixed) registry_abort("class", c->name, "no memory");
+    *prefixed = *c;
+    prefixed->name = name_with_prefix("class", c->name);
+    class_add(c, true);
+    class_add(prefixed, true);
 }
 
 /* A program tends to fork one function many times. */
@@ -131,7 +167,7 @@ const tine_callable *tine_registry_function(const char *name) {
     static _Thread_local const tine_callable *last;
     if (last && strcmp(last->name, name) == 0) return last;
     const tine_callable *c = table_find(&functions, name);
-    if (c) last = c;
+    if (c && !c->builtin) last = c; /* a built-in may give way to a plug-in's */
     return c;
 }
 const tine_class_entry *tine_registry_class(const char *name) { return table_find(&classes, name); }

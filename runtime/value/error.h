@@ -21,8 +21,8 @@ tine_error tine_error_setv(tine_error e, const char *format, va_list ap);
 /* Something is NULL, as the format says. The error of its maker stands, if that can be the last
  * call that failed; else EINVAL. */
 tine_error tine_error_null(const char *format, ...) __attribute__((format(printf, 1, 2)));
-const char *
-tine_error_text(void); /* tine_error_message for the library: it does not count as read */
+/* tine_error_message for the library: it does not count as read. */
+const char *tine_error_text(void);
 void tine_error_clear(void);
 void tine_failure_fini(tine_failure *f);
 

@@ -177,6 +177,11 @@ tine_value *tine_full(tine_dtype t, int rank, const int64_t *shape, double x) {
         tine_error_set(TINE_EINVAL, "tine_full: %g does not fit %s", x, tine_dtype_name(t));
         return NULL;
     }
+    if ((t == TINE_U8 || t == TINE_I32 || t == TINE_I64) && x != floor(x)) {
+        tine_error_set(TINE_EINVAL, "tine_full: %g is no whole number, as %s needs", x,
+                       tine_dtype_name(t));
+        return NULL;
+    }
     void *data;
     tine_value *v = tine_tensor_new(t, rank, shape, &data);
     if (v) fill_elements(t, data, v->tensor.elements, x);

@@ -113,7 +113,7 @@ static tine_value *text_new(tine_kind kind, const void *data, size_t size) {
     v->bytes.data = (char *)&v->bytes + head;
     v->bytes.base = NULL;
     v->bytes.buffer = NULL;
-    if (size) memcpy(v->bytes.data, data, size);
+    if (data && size) memcpy(v->bytes.data, data, size);
     v->bytes.data[size] = 0;
     return v;
 }
@@ -142,6 +142,12 @@ tine_value *tine_bytes(const void *data, size_t size) {
         return NULL;
     }
     return tine_value_adopted(text_new(TINE_BYTES, data, size));
+}
+
+tine_value *tine_bytes_new(size_t size, void **data) {
+    tine_value *v = text_new(TINE_BYTES, NULL, size);
+    if (data) *data = v ? v->bytes.data : NULL;
+    return tine_value_adopted(v);
 }
 
 tine_value *tine_bytes_over(tine_buffer *buffer) {
@@ -229,6 +235,13 @@ tine_value *tine_argument_value(const tine_argument *a) {
         if (!a->future) refuse_null_argument(a, "future");
         break;
     case TINE_ARG_INT: v = tine_int(a->i); break;
+    case TINE_ARG_UINT:
+        if (a->u <= INT64_MAX)
+            v = tine_int((int64_t)a->u);
+        else
+            tine_error_set(TINE_EINVAL, "%llu does not fit an int, which has 64 bits and a sign",
+                           (unsigned long long)a->u);
+        break;
     case TINE_ARG_FLOAT: v = tine_float(a->d); break;
     case TINE_ARG_BOOL: v = tine_bool(a->b); break;
     case TINE_ARG_STRING: v = tine_string(a->s); break;

@@ -56,9 +56,9 @@ typedef enum tine_message_type {
      * text is the reason */
     TINE_MSG_OBJECT,
     /* worker to coordinator */
-    /* ids: objects that stay while this connection lasts, whatever else holds them: a module's state
-     * or another handle at the worker refers to them. Sent before the DONE of the task through which
-     * the worker may refer to them. */
+    /* ids: objects that stay while this connection lasts, whatever else holds them: a module's
+     * state or another handle at the worker refers to them. Sent before the DONE of the task
+     * through which the worker may refer to them. */
     TINE_MSG_HOLD,
     TINE_MSG_RELEASE, /* ids: objects of HOLD to which the worker does not refer any more */
     TINE_MSG_LAST_

@@ -302,13 +302,7 @@ static tine_value *divide(tine_task *task) {
     return tine_arg_fail(task, 2, "be none, 'trunc' or 'floor', not '%s'", text);
 }
 
-TINE_REPEATABLE_FUNCTION(add, TINE_INPUT ", " TINE_OTHER ", *, alpha=1") {
-    return binary(task, ADD, true);
-}
-TINE_REPEATABLE_FUNCTION(sub, TINE_INPUT ", " TINE_OTHER ", *, alpha=1") {
-    return binary(task, SUB, true);
-}
-TINE_REPEATABLE_FUNCTION(mul, TINE_INPUT ", " TINE_OTHER) { return binary(task, MUL, false); }
-TINE_REPEATABLE_FUNCTION(div, TINE_INPUT ", " TINE_OTHER ", *, rounding_mode=none") {
-    return divide(task);
-}
+TINE_BUILTIN(add, TINE_INPUT ", " TINE_OTHER ", *, alpha=1") { return binary(task, ADD, true); }
+TINE_BUILTIN(sub, TINE_INPUT ", " TINE_OTHER ", *, alpha=1") { return binary(task, SUB, true); }
+TINE_BUILTIN(mul, TINE_INPUT ", " TINE_OTHER) { return binary(task, MUL, false); }
+TINE_BUILTIN(div, TINE_INPUT ", " TINE_OTHER ", *, rounding_mode=none") { return divide(task); }

@@ -14,6 +14,19 @@
 #define TINE_OTHER "other|x2|b"
 #define TINE_DIM "dim|axis"
 
+/* Like TINE_REPEATABLE_FUNCTION and TINE_CLASS. A program's own of the same name win; these are
+ * also called "tine.NAME", which is what the library itself calls. */
+#define TINE_BUILTIN(name, parameters)                                                             \
+    static tine_value *builtin_##name(tine_task *task);                                            \
+    __attribute__((constructor)) static void register_builtin_##name(void) {                       \
+        tine_register_builtin(#name, parameters, builtin_##name);                                  \
+    }                                                                                              \
+    static tine_value *builtin_##name(__attribute__((unused)) tine_task *task)
+#define TINE_BUILTIN_CLASS(c)                                                                      \
+    __attribute__((constructor)) static void register_builtin_##c(void) {                          \
+        tine_register_builtin_class(&c);                                                           \
+    }
+
 /* Splitmix64 at a counter (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators,
  * OOPSLA 2014): number i of a seed depends on nothing before it, so any part of a sequence can be
  * computed anywhere. */

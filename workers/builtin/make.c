@@ -48,11 +48,11 @@ static tine_value *filled(tine_task *task, double x) {
     return rank < 0 || !t ? NULL : tine_full(t, rank, shape, x);
 }
 
-TINE_REPEATABLE_FUNCTION(ones, "*sizes, size=none, dtype=none") { return filled(task, 1); }
-TINE_REPEATABLE_FUNCTION(zeros, "*sizes, size=none, dtype=none") { return filled(task, 0); }
+TINE_BUILTIN(ones, "*sizes, size=none, dtype=none") { return filled(task, 1); }
+TINE_BUILTIN(zeros, "*sizes, size=none, dtype=none") { return filled(task, 0); }
 
 /* As torch.rand, with a seed and a range, which are keywords: rand(2, 3) has the shape [2, 3]. */
-TINE_REPEATABLE_FUNCTION(rand, "*sizes, size|shape=none, dtype=none, seed=0, low=0.0, high=1.0") {
+TINE_BUILTIN(rand, "*sizes, size|shape=none, dtype=none, seed=0, low=0.0, high=1.0") {
     int64_t shape[TINE_MAX_RANK];
     int rank = shape_of(task, shape);
     tine_dtype t = tine_arg_dtype_or(task, 2, TINE_F32);
@@ -67,7 +67,5 @@ TINE_REPEATABLE_FUNCTION(rand, "*sizes, size|shape=none, dtype=none, seed=0, low
     return v ? (tine_value *)tine_converted(v, t) : NULL;
 }
 
-TINE_REPEATABLE_FUNCTION(identity, "x") { return (tine_value *)tine_arg(task, 0); }
-TINE_REPEATABLE_FUNCTION(echo, "*args, **kwargs") {
-    return tine_list(tine_arg(task, 0), tine_arg(task, 1));
-}
+TINE_BUILTIN(identity, "x") { return (tine_value *)tine_arg(task, 0); }
+TINE_BUILTIN(echo, "*args, **kwargs") { return tine_list(tine_arg(task, 0), tine_arg(task, 1)); }

@@ -115,7 +115,7 @@ static void multiply_batch(const product *p, tine_dtype t, const void *a, const 
     }
 }
 
-TINE_REPEATABLE_FUNCTION(matmul, TINE_INPUT ", " TINE_OTHER) {
+TINE_BUILTIN(matmul, TINE_INPUT ", " TINE_OTHER) {
     const tine_value *a = tine_arg_tensor(task, 0, 0, -1), *b = tine_arg_tensor(task, 1, 0, -1);
     product p = {0};
     void *data;

@@ -169,5 +169,5 @@ static tine_value *reduce_task(tine_task *task, bool mean) {
 }
 
 #define REDUCED TINE_INPUT ", " TINE_DIM "=none, keepdim|keepdims=false, *, dtype=none"
-TINE_REPEATABLE_FUNCTION(sum, REDUCED) { return reduce_task(task, false); }
-TINE_REPEATABLE_FUNCTION(mean, REDUCED) { return reduce_task(task, true); }
+TINE_BUILTIN(sum, REDUCED) { return reduce_task(task, false); }
+TINE_BUILTIN(mean, REDUCED) { return reduce_task(task, true); }

@@ -76,7 +76,7 @@ static tine_value *stack_tensors(tine_task *task, const tine_value *list, int64_
 }
 
 /* torch.stack(tensors, dim=0), and stack(a, b, …, dim=0) beside it. */
-TINE_REPEATABLE_FUNCTION(stack, "*inputs, tensors=none, " TINE_DIM "=0") {
+TINE_BUILTIN(stack, "*inputs, tensors=none, " TINE_DIM "=0") {
     const tine_value *v = tine_arg(task, 0), *tensors = tine_arg(task, 1);
     int64_t dim = tine_arg_int(task, 2);
     bool listed = v->list.n > 0 && v->list.items[0]->kind == TINE_LIST;
@@ -157,7 +157,7 @@ static tine_value *cat_tensors(tine_task *task, const tine_value *list, int64_t 
     return out;
 }
 
-TINE_REPEATABLE_FUNCTION(cat, "tensors, " TINE_DIM "=0") {
+TINE_BUILTIN(cat, "tensors, " TINE_DIM "=0") {
     const tine_value *v = tine_arg(task, 0);
     int64_t dim = tine_arg_int(task, 1);
     if (v->kind != TINE_LIST)
@@ -221,7 +221,7 @@ static tine_value *flip_tensor(tine_task *task, const tine_value *x, const int64
     return out;
 }
 
-TINE_REPEATABLE_FUNCTION(flip, TINE_INPUT ", dims") {
+TINE_BUILTIN(flip, TINE_INPUT ", dims") {
     int64_t dims[TINE_MAX_RANK];
     const tine_value *x = tine_arg_tensor(task, 0, 0, -1);
     int n = tine_arg_ints(task, 1, dims, TINE_MAX_RANK);

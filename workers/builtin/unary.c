@@ -71,7 +71,7 @@ static tine_value *unary(tine_task *task, enum op op) {
     return x ? (tine_value *)unary_tensor(op, x) : NULL;
 }
 
-TINE_REPEATABLE_FUNCTION(neg, TINE_INPUT) { return unary(task, NEG); }
-TINE_REPEATABLE_FUNCTION(relu, TINE_INPUT) { return unary(task, RELU); }
-TINE_REPEATABLE_FUNCTION(tanh, TINE_INPUT) { return unary(task, TANH); }
-TINE_REPEATABLE_FUNCTION(sigmoid, TINE_INPUT) { return unary(task, SIGMOID); }
+TINE_BUILTIN(neg, TINE_INPUT) { return unary(task, NEG); }
+TINE_BUILTIN(relu, TINE_INPUT) { return unary(task, RELU); }
+TINE_BUILTIN(tanh, TINE_INPUT) { return unary(task, TANH); }
+TINE_BUILTIN(sigmoid, TINE_INPUT) { return unary(task, SIGMOID); }

@@ -43,7 +43,7 @@ static const tine_value *output_of(tine_task *task, const tine_value *result) {
  * on. */
 
 static tine_value *flip_time(const tine_value *x) {
-    return tine_call("flip", x, tine_kw("dims", 0));
+    return tine_call("tine.flip", x, tine_kw("dims", 0));
 }
 
 static tine_value *backward_output(tine_task *task, const bilstm *m, const tine_value *x) {
@@ -51,7 +51,7 @@ static tine_value *backward_output(tine_task *task, const bilstm *m, const tine_
 }
 
 static tine_value *join_outputs(const tine_value *output_f, const tine_value *output_b_rev) {
-    return tine_call("cat", tine_list(output_f, output_b_rev), tine_kw("dim", -1));
+    return tine_call("tine.cat", tine_list(output_f, output_b_rev), tine_kw("dim", -1));
 }
 
 static tine_value *bilstm_forward(tine_task *task) {
@@ -82,4 +82,4 @@ static const tine_class bilstm_class = {
                                      {"forward_serial", "x", bilstm_serial, TINE_REPEATABLE},
                                      {0}},
 };
-TINE_CLASS(bilstm_class)
+TINE_BUILTIN_CLASS(bilstm_class)

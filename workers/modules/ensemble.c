@@ -27,7 +27,8 @@ static void ensemble_fini(void *self) { tine_value_unref(self); }
 
 /* torch.stack(results).sum(dim=0) */
 static tine_value *sum_results(tine_value *const *results, size_t n) {
-    return tine_call("sum", tine_call("stack", tine_list_of(results, n)), tine_kw("dim", 0));
+    return tine_call("tine.sum", tine_call("tine.stack", tine_list_of(results, n)),
+                     tine_kw("dim", 0));
 }
 
 static tine_value *call_each(tine_task *task, const char *method) {
@@ -75,4 +76,4 @@ static const tine_class ensemble_class = {
                               {"forward_serial", "x", ensemble_serial, TINE_REPEATABLE},
                               {0}},
 };
-TINE_CLASS(ensemble_class)
+TINE_BUILTIN_CLASS(ensemble_class)

@@ -334,4 +334,4 @@ static const tine_class lstm_class = {
     .methods =
         (const tine_method[]){{"forward", "input, hx=none", lstm_forward, TINE_REPEATABLE}, {0}},
 };
-TINE_CLASS(lstm_class)
+TINE_BUILTIN_CLASS(lstm_class)
