@@ -266,7 +266,7 @@ install: all ## install to PREFIX (/usr/local), under DESTDIR
 	for m in $(wildcard $(BUILD)/libtine-*.so); do install -m 755 $$m $(DESTDIR)$(PREFIX)/lib/tine/; done
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@LIBS@|$(PKG_LIBS)|' launch/tine.pc.in \
 	  > $(DESTDIR)$(PREFIX)/lib/pkgconfig/tine.pc
-	$(if $(DESTDIR),,case " $(SYSTEM_PREFIXES) " in *" $(PREFIX) "*) if [ "$$(id -u)" = 0 ]; then $(LDCONFIG); fi;; esac)
+	$(if $(DESTDIR),,$(if $(filter $(PREFIX),$(SYSTEM_PREFIXES)),[ "$$(id -u)" != 0 ] || $(LDCONFIG)))
 
 deps: ## install the packages that `make test` needs, where they are missing
 	@.ci/deps test
