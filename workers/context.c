@@ -277,7 +277,8 @@ void tine_worker_object_came(tine_worker *w, tine_object id, tine_error status, 
     LIST_FOREACH (a, &w->attempts, live) {
         if (a->wants != id) continue;
         a->wants = 0;
-        if (status != TINE_OK) a->object_failure = (tine_failure){.code = status, .text = strdup(text ? text : "")};
+        if (status != TINE_OK)
+            a->object_failure = (tine_failure){.code = status, .text = strdup(text ? text : "")};
         tine_attempt_wake(a);
     }
 }

@@ -1,5 +1,5 @@
-/* Handles on objects: see handles.h. An object with handles is in one list: that of the task through
- * which it came, or `held`, or without handles any more `unused`. */
+/* Handles on objects: see handles.h. An object with handles is in one list: that of the task
+ * through which it came, or `held`, or without handles any more `unused`. */
 #include "workers/handles.h"
 
 #include <pthread.h>

@@ -65,9 +65,9 @@ struct tine_coordinator {
     unsigned start_failures; /* attempts in a row to replace local workers that failed */
     char start_reason[256];  /* what the last one's worker did */
     size_t awaited;          /* workers that tine_init waits for; 0: it has returned */
-    int64_t
-        tell_at; /* when a line says what is waited for; INT64_MAX: nothing is, or it was said */
-    bool told;   /* since there was a worker last */
+    /* when the log says what is awaited; INT64_MAX: nothing is, or it was said */
+    int64_t tell_at;
+    bool told; /* since a worker was last connected */
     STAILQ_HEAD(, coordinator_callback) callbacks;
     LIST_HEAD(, coordinator_death) deaths;
     void (*unreachable)(uint32_t pid, const char *token);

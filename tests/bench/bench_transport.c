@@ -1,6 +1,6 @@
 /* The transports beside bare libzmq, in one run and between two threads of one process: round trip
  * of a small frame, rate of small frames with many under way, GB/s of a 10 MB buffer there and
- * back; tcp without and with checksums. Judge by the ratio of neighbours: the machine's load moves both.
+ * back; tcp without and with checksums. Judge by the ratio of neighbours: the load moves both.
  *   bench_transport [seconds for each figure, 1] */
 #include <errno.h>
 #include <pthread.h>

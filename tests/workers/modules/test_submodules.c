@@ -1,5 +1,5 @@
-/* Modules that hold values, put values and modules of their own, as every nn.Module does, and methods
- * that fork other methods of their module. */
+/* Modules that hold values, put values and modules of their own, as every nn.Module does, and
+ * methods that fork other methods of their module. */
 #include <criterion/criterion.h>
 #include <stdatomic.h>
 #include <stdlib.h>
