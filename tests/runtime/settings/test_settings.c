@@ -44,7 +44,7 @@ Test(settings, defaults, .timeout = 20) {
     cr_expect_eq(s.await_workers, s.workers);
     cr_expect_eq(s.threads, 1);
     cr_expect_eq(s.stack_size, 256 << 10);
-    cr_expect_eq(s.max_pending, 65536);
+    cr_expect_eq(s.max_pending, 131072);
     cr_expect_eq(s.max_pending_bytes, (size_t)1 << 30);
     cr_expect_eq(s.max_frame, (size_t)64 << 30);
     cr_expect_eq(s.retries, 3);
