@@ -2,6 +2,7 @@
  * calling thread. Forking is in fork.c, values are in value/value.c, starting and stopping in
  * launch/init.c. */
 #include <limits.h>
+#include <pthread.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,13 +15,17 @@
 #include "transport/base/clock.h"
 
 static tine_context *process_context;
+/* A leaf: between reading process_context and taking a reference it must not be freed. */
+static pthread_mutex_t process_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static atomic_int workers; /* that run in this process */
 
 void tine_context_count_worker(int change) { atomic_fetch_add(&workers, change); }
 
 void tine_context_install(tine_context *c) {
+    pthread_mutex_lock(&process_lock);
     __atomic_store_n(&process_context, c, __ATOMIC_RELEASE);
+    pthread_mutex_unlock(&process_lock);
 }
 
 tine_context *tine_context_installed(void) {
@@ -40,6 +45,20 @@ tine_context *tine_context_current(void) {
     else if (!c)
         tine_error_set(TINE_ESTATE, "Tine is not running: call tine_init first");
     return c;
+}
+
+tine_context *tine_context_acquire(void) {
+    if (tine_current.context) return tine_current.context;
+    pthread_mutex_lock(&process_lock);
+    tine_context *c = tine_context_current();
+    if (c) atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
+    pthread_mutex_unlock(&process_lock);
+    return c;
+}
+
+/* Of a worker's context, which lives as long as its tasks, tine_context_acquire took none. */
+void tine_context_release(tine_context *c) {
+    if (c && c != tine_current.context) tine_context_unref(c);
 }
 
 /* ---- waiting ---- */
@@ -284,9 +303,11 @@ static tine_error call_target(const char *method, const tine_argument *target,
         return tine_error_null("the target is NULL, not a module");
     if (target->type != TINE_ARG_VALUE || target->value->kind != TINE_MODULE_REF)
         return tine_error_set(TINE_EINVAL, "the target must be a function's name or a module");
-    tine_context *c = tine_context_current();
+    tine_context *c = tine_context_acquire();
     if (!c) return TINE_ESTATE;
-    return tine_instance_call(c, target->value->object, method, arguments, parent, out);
+    tine_error e = tine_instance_call(c, target->value->object, method, arguments, parent, out);
+    tine_context_release(c);
+    return e;
 }
 
 tine_value *tine_call_args(const char *method, const tine_argument *args, size_t n) {
@@ -318,10 +339,7 @@ static tine_error object_make(tine_context *c, const char *class_name, tine_payl
     return c->ops->object(c, tine_context_parent(), class_name, payload, id);
 }
 
-tine_value *tine_put(const tine_value *v) {
-    tine_context *c = tine_context_current();
-    if (!v) tine_error_null("tine_put: the value is NULL");
-    if (!v || !c) return NULL;
+static tine_value *put_make(tine_context *c, const tine_value *v) {
     if (v->object != 0) return tine_value_adopted(tine_value_ref(v));
     tine_value *settled = tine_value_ref(v), *out = NULL;
     tine_payload *payload = NULL;
@@ -338,9 +356,15 @@ tine_value *tine_put(const tine_value *v) {
     return out;
 }
 
-tine_value *tine_module_args(const tine_argument *args, size_t n) {
-    tine_context *c = tine_context_current();
-    if (!c) return NULL;
+tine_value *tine_put(const tine_value *v) {
+    tine_context *c = tine_context_acquire();
+    if (!v) tine_error_null("tine_put: the value is NULL");
+    tine_value *out = v && c ? put_make(c, v) : NULL;
+    tine_context_release(c);
+    return out;
+}
+
+static tine_value *module_make(tine_context *c, const tine_argument *args, size_t n) {
     if (!args || n == 0 || args[0].type != TINE_ARG_STRING || !args[0].s) {
         tine_error_set(TINE_EINVAL, "tine_module: the first argument is the class's name");
         return NULL;
@@ -360,5 +384,12 @@ tine_value *tine_module_args(const tine_argument *args, size_t n) {
     if (e == TINE_OK) c->owner->released(c->owner, id);
     tine_payload_unref(payload);
     tine_arguments_fini(&arguments);
+    return out;
+}
+
+tine_value *tine_module_args(const tine_argument *args, size_t n) {
+    tine_context *c = tine_context_acquire();
+    tine_value *out = c ? module_make(c, args, n) : NULL;
+    tine_context_release(c);
     return out;
 }

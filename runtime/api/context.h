@@ -102,6 +102,9 @@ tine_error tine_value_settle(tine_value **v);
 
 /* The calling thread's context, or NULL with ESTATE set when Tine is not running. */
 tine_context *tine_context_current(void);
+/* The same with a reference, so that another thread may shut Tine down meanwhile. */
+tine_context *tine_context_acquire(void);
+void tine_context_release(tine_context *c); /* on the same thread; accepts NULL */
 /* The process's own (the coordinator's), for threads that belong to no worker. NULL takes it
  * away. */
 void tine_context_install(tine_context *c);

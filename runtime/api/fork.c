@@ -247,8 +247,9 @@ static tine_error fork_checked(tine_context *c, tine_future *f, bool may_wait, c
 
 static tine_future *fork_call(bool may_wait, const char *method, const tine_argument *args,
                               size_t n) {
-    tine_context *c = tine_context_current();
+    tine_context *c = tine_context_acquire();
     tine_future *f = tine_future_new(c);
+    tine_context_release(c); /* the future has a reference of its own */
     if (!f) return NULL;
     tine_error e = c ? fork_checked(c, f, may_wait, method, args, n) : tine_last_error();
     if (e == TINE_EAGAIN && !may_wait) {

@@ -170,7 +170,9 @@ void tine_coordinator_free(tine_coordinator *c) {
     tine_scheduler_stats s;
     tine_scheduler_stats_get(c->scheduler, &s);
     objects_made = s.objects_made;
+    tine_coordinator_lock(c); /* another thread may be inside a call, which will fail */
     coordinator_clear(c);
+    tine_coordinator_unlock(c);
     tine_context_unref(&c->context);
 }
 

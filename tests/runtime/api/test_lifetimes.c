@@ -2,6 +2,7 @@
  * futures, values and threads that outlive Tine itself. */
 #include <criterion/criterion.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <time.h>
@@ -153,6 +154,42 @@ TRANSPORT_TEST(lifetimes, shutdown_while_threads_wait, 20) {
     for (int i = 0; i < 4; i++) pthread_join(threads[i], NULL);
     tine_release(f);
     cr_assert_eq(canceled, 4);
+}
+
+static atomic_bool forking_ends;
+static atomic_int forked, refused;
+
+static void *fork_until_shutdown(void *arg) {
+    while (!forking_ends) {
+        tine_future *f = tine_fork("test_add", 1);
+        tine_value *x = tine_int(1), *put = tine_put(x), *module = tine_module("test_nothing");
+        tine_error e = tine_wait(f, NULL);
+        cr_assert(e == TINE_OK || e == TINE_ECANCELED || e == TINE_ESTATE, "%s",
+                  tine_error_message());
+        e == TINE_OK ? forked++ : refused++;
+        tine_release(f);
+        tine_release(x);
+        tine_release(put);
+        tine_release(module);
+    }
+    return arg;
+}
+
+/* A call that had found the coordinator used it after it was freed. */
+TRANSPORT_TEST(lifetimes, threads_fork_while_another_shuts_down, 60) {
+    for (int round = 0; round < 5; round++) {
+        pthread_t threads[3];
+        forking_ends = false;
+        forked = refused = 0;
+        cluster_start(endpoint, 1);
+        for (int i = 0; i < 3; i++)
+            cr_assert_eq(pthread_create(&threads[i], NULL, fork_until_shutdown, NULL), 0);
+        while (forked < 20) sched_yield();
+        cluster_stop();
+        while (refused < 20) sched_yield();
+        forking_ends = true;
+        for (int i = 0; i < 3; i++) pthread_join(threads[i], NULL);
+    }
 }
 
 /* The second Tine numbered its objects as the first had: an old handle stood for new data. */
