@@ -923,10 +923,9 @@ static inline tine_argument tine_keyword_(const char *key, tine_argument a) {
 /* 1 for no arguments, in C11: alone, before () and behind a macro they make no comma, between the
  * two they do. */
 #define TINE_EMPTY_(...)                                                                           \
-    TINE_HAS_COMMA_(TINE_JOIN5_(TINE_EMPTY, TINE_HAS_COMMA_(__VA_ARGS__),                          \
-                                TINE_HAS_COMMA_(TINE_COMMA_ __VA_ARGS__),                          \
-                                TINE_HAS_COMMA_(__VA_ARGS__()),                                    \
-                                TINE_HAS_COMMA_(TINE_COMMA_ __VA_ARGS__())))
+    TINE_HAS_COMMA_(TINE_JOIN5_(                                                                   \
+        TINE_EMPTY, TINE_HAS_COMMA_(__VA_ARGS__), TINE_HAS_COMMA_(TINE_COMMA_ __VA_ARGS__),        \
+        TINE_HAS_COMMA_(__VA_ARGS__()), TINE_HAS_COMMA_(TINE_COMMA_ __VA_ARGS__())))
 #define TINE_EMPTY0001 ,
 #define TINE_COMMA_(...) ,
 #define TINE_HAS_COMMA_(...)                                                                       \

@@ -47,8 +47,8 @@ void tine_scheduler_group_fini(sched_group *g) {
 
 bool tine_scheduler_group_serves(const sched_group *g, const sched_callable *c) {
     char **names = c->method ? g->classes : g->functions;
-    return bsearch(&c->name, names, c->method ? g->n_classes : g->n_functions, sizeof *names,
-                   sched_name_compare);
+    size_t n = c->method ? g->n_classes : g->n_functions;
+    return n > 0 && bsearch(&c->name, names, n, sizeof *names, sched_name_compare);
 }
 
 static void sched_group_register(tine_scheduler *s, size_t i) {

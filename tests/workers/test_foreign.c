@@ -18,14 +18,14 @@ typedef struct foreign {
 static foreign foreign_start(void) {
     int fd[2];
     cr_assert_eq(pipe(fd), 0);
+    const char *endpoint = tine_endpoint(); /* a forked process gets none */
     foreign f = {fork(), fd[0]};
     cr_assert_geq(f.pid, 0);
     if (f.pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         dup2(fd[1], STDOUT_FILENO);
         close(fd[0]);
-        execl("/usr/bin/python3", "python3", "tests/python/worker.py", tine_endpoint(),
-              (char *)NULL);
+        execl("/usr/bin/python3", "python3", "tests/python/worker.py", endpoint, (char *)NULL);
         _exit(127);
     }
     close(fd[1]);
