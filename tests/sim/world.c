@@ -131,9 +131,11 @@ static void transmit(sim_world *w, size_t index, channel *c, event_kind kind,
 
 /* ---- faults ---- */
 
+static bool is_alive(const seat *s) { return s->worker && !s->in.broken; }
+
+/* Only of one that is alive: a worker is lost once, however many faults meet. */
 static void break_worker(sim_world *w, size_t index, const char *how) {
     seat *s = &w->seats[index];
-    if (!s->worker) return;
     sim_trace(w, "worker %zu %s", index, how);
     w->faults++;
     s->in.broken = s->out.broken = true;
@@ -141,7 +143,7 @@ static void break_worker(sim_world *w, size_t index, const char *how) {
 }
 
 static void kill_worker(sim_world *w, size_t index) {
-    if (w->seats[index].in.broken || w->stopped) return;
+    if (!is_alive(&w->seats[index]) || w->stopped) return;
     w->counts->kills++;
     break_worker(w, index, "is killed");
 }
@@ -246,7 +248,7 @@ static void drain(sim_world *w) {
         switch (a.kind) {
         case TINE_SCHEDULER_SEND: {
             size_t i = seat_of(w, a.peer);
-            if (w->seats[i].worker && !drops(w, i))
+            if (is_alive(&w->seats[i]) && !drops(w, i))
                 transmit(w, i, &w->seats[i].in, EV_TO_WORKER, &a.message);
             break;
         }
@@ -335,6 +337,7 @@ static void join(sim_world *w, bool foreign) {
 
 static void lost(sim_world *w, size_t index) {
     seat *s = &w->seats[index];
+    if (!s->worker) sim_fail("worker %zu is lost twice", index);
     w->losses++;
     s->up = false;
     tine_run_log log = *sim_worker_log(s->worker);
@@ -386,10 +389,10 @@ static void on_event(sim_world *w, event *e) {
         if (s->up) tine_scheduler_message(w->scheduler, e->seat + 1, e->message, w->now);
         break;
     case EV_TO_WORKER:
-        if (s->worker && !s->in.broken) sim_worker_message(s->worker, e->message);
+        if (is_alive(s)) sim_worker_message(s->worker, e->message);
         break;
     case EV_RESUME:
-        if (s->worker && !s->in.broken) sim_worker_resume(s->worker);
+        if (is_alive(s)) sim_worker_resume(s->worker);
         break;
     case EV_KILL: kill_worker(w, e->seat); break;
     case EV_LOST: lost(w, e->seat); break;
