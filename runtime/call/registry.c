@@ -15,7 +15,8 @@ typedef struct table {
     struct entry {
         const char *name;
         void *what;
-        bool builtin; /* gives way to one of the program */
+        void *replaced; /* the built-in that gave way; kept, for who has found it already */
+        bool builtin;   /* gives way to one of the program */
     } * entries;
     size_t n, room;
 } table;
@@ -62,14 +63,18 @@ static void table_add(table *t, const char *kind, const char *name, void *what, 
     if (taken && t->entries[at].builtin == builtin)
         registry_abort(kind, name, "the name is registered already");
     if (taken) {
-        if (!builtin) t->entries[at] = (struct entry){name, what, false};
+        struct entry *e = &t->entries[at];
+        if (builtin)
+            e->replaced = what;
+        else
+            *e = (struct entry){name, what, e->what, false};
         pthread_rwlock_unlock(&table_lock);
         return;
     }
     t->entries = tine_grow(t->entries, &t->room, t->n + 1, sizeof *t->entries);
     if (!t->entries) registry_abort(kind, name, "no memory");
     memmove(t->entries + at + 1, t->entries + at, (t->n - at) * sizeof *t->entries);
-    t->entries[at] = (struct entry){name, what, builtin};
+    t->entries[at] = (struct entry){name, what, NULL, builtin};
     t->n++;
     pthread_rwlock_unlock(&table_lock);
 }
