@@ -242,7 +242,7 @@ static void monitor_read(tine_zmq *t) {
         else
             handshake_failed(t, event, value);
     }
-    if (t->closed_fd < 0) t->monitor_ready = false;
+    t->monitor_ready = t->closed_fd >= 0; /* then it is not read to the end: do not wait for it */
 }
 
 static bool give_up(tine_zmq *t, tine_event *ev) {

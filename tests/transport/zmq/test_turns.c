@@ -1,5 +1,6 @@
 /* One call of recv handles a bounded number of bytes, so that its caller keeps its deadlines. */
 #include <criterion/criterion.h>
+#include <poll.h>
 
 #include "tests/support/conformance.h"
 #include "transport/base/clock.h"
@@ -39,24 +40,52 @@ static uint64_t receive_all(const tine_transport_ops *ops, tine_transport *t) {
     }
 }
 
+/* A listener and a connector that have met. */
+static const tine_transport_ops *join(tine_transport **t, tine_transport **c) {
+    char why[200] = "";
+    const tine_transport_ops *ops = tine_transport_for("tcp://", why, sizeof why);
+    tine_event ev;
+    cr_assert_eq(ops->listen(t, "tcp://127.0.0.1:0", NULL, why, sizeof why), 0, "%s", why);
+    cr_assert_eq(ops->connect(c, ops->url(*t), NULL, why, sizeof why), 0, "%s", why);
+    do {
+        cr_assert_eq(ops->recv(*t, &ev), 0);
+        cr_assert_eq(ops->recv(*c, &ev), 0);
+    } while (ev.kind != TINE_EVENT_UP);
+    return ops;
+}
+
 /* A frame of 12 MiB lies there whole: it takes more than one call. Repeated until one call has met
  * as much as it handles. */
 Test(turns, bytes_of_one_call_are_bounded, .timeout = 60) {
-    char why[200] = "";
-    const tine_transport_ops *ops = tine_transport_for("tcp://", why, sizeof why);
     tine_transport *t, *c;
-    tine_event ev;
-    cr_assert_eq(ops->listen(&t, "tcp://127.0.0.1:0", NULL, why, sizeof why), 0, "%s", why);
-    cr_assert_eq(ops->connect(&c, ops->url(t), NULL, why, sizeof why), 0, "%s", why);
-    do {
-        cr_assert_eq(ops->recv(t, &ev), 0);
-        cr_assert_eq(ops->recv(c, &ev), 0);
-    } while (ev.kind != TINE_EVENT_UP);
+    const tine_transport_ops *ops = join(&t, &c);
     for (uint64_t most = 0; most < TINE_ZMQ_TURN_BYTES;) {
         send_all(ops, c);
         most = receive_all(ops, t);
         cr_assert_leq(most, MOST, "one call of recv read %llu bytes", (unsigned long long)most);
     }
     ops->fini(c);
+    ops->fini(t);
+}
+
+/* The call that ends a turn learns that the connection is closed, while nothing is left to read and
+ * the monitor will not become readable again: the wait after it has to return. */
+Test(turns, a_connection_closed_at_the_end_of_a_turn_is_reported, .timeout = 60) {
+    tine_transport *t, *c;
+    tine_event ev;
+    const tine_transport_ops *ops = join(&t, &c);
+    tine_zmq *z = (tine_zmq *)t;
+    ops->fini(c);
+    while (z->closed_fd < 0) {
+        struct pollfd p = {.fd = z->monitor_fd, .events = POLLIN};
+        cr_assert_geq(poll(&p, 1, 100), 0);
+        z->turn_bytes = TINE_ZMQ_TURN_BYTES;
+        cr_assert_eq(ops->recv(t, &ev), 0);
+        cr_assert_eq(ev.kind, TINE_EVENT_NONE);
+    }
+    while (ev.kind != TINE_EVENT_LOST) {
+        ops->wait(t, -1);
+        cr_assert_eq(ops->recv(t, &ev), 0);
+    }
     ops->fini(t);
 }
