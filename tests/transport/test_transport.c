@@ -14,10 +14,6 @@ static void conform(const char *scheme, const char *name) {
     snprintf(url, sizeof url, "%s://", scheme);
     const tine_transport_info *info = tine_transport_info_of(url);
     cr_assert_not_null(info);
-#ifdef __SANITIZE_THREAD__ /* connectors are threads there, see conformance.c */
-    if (strcmp(name, "death_in_mid_send") == 0 && strcmp(scheme, "tcp") == 0)
-        cr_skip_test("a thread that ends does not close its connection as a dead process does");
-#endif
     if ((c->flags & TINE_CONF_OVERTAKES) && (info->flags & TINE_TRANSPORT_WHOLE)) return;
     cr_assert(tine_conf_run(scheme, name, why, sizeof why), "%s over %s: %s", name, scheme, why);
 }
