@@ -49,7 +49,7 @@ static bool many_buffers(tine_conf_end *e) {
     tine_peer p;
     if (!start_one(e, &p)) return false;
     /* within a chunk; beyond it, with more sizes than one part holds; each too large to copy */
-    static const size_t each[] = {1, 37, 2000};
+    static const size_t each[] = {1, 3, 2000};
     for (int i = 0; i < 3; i++) {
         tine_event ev;
         uint32_t n = i == 0 ? 4096 : i == 1 ? 20000 : 64;
