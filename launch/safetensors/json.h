@@ -24,7 +24,7 @@ bool tine_json_end(tine_json_reader *r);
 /* One step in a list or an object whose opening bracket has been read: whether there is another
  * item, whose index becomes *n. Begin with 0. `close` is read. */
 bool tine_json_next(tine_json_reader *r, char close, size_t *n);
-/* A string, decoded: *size bytes, of which as many as fit are put in out[0..room), and a NUL behind
+/* A string, decoded: *size bytes; those that fit are put in out[0..room), with a NUL behind
  * them. \u0000 becomes U+FFFD, with `nul` set. A decoded string is not longer than its text. */
 bool tine_json_string(tine_json_reader *r, char *out, size_t room, size_t *size);
 /* A whole number up to 2^64 - 1, without sign, point and exponent. False and no error: the value is

@@ -20,8 +20,8 @@ typedef struct coordinator_callback {
     void *arg;
 } coordinator_callback;
 
-/* The two halves of a local worker's death, of which either may come first: the supervisor's
- * report (reason) and the transport's LOST (peer), after which nothing it sent can be under way. */
+/* A local worker's death is reported twice, in either order: by the supervisor (reason) and by the
+ * transport's LOST (peer), after which nothing that the worker sent is still to arrive. */
 typedef struct coordinator_death {
     LIST_ENTRY(coordinator_death) entry;
     uint32_t pid;

@@ -254,7 +254,7 @@ static bool sched_worker_blame(tine_scheduler *s, const sched_worker *w, const t
 }
 
 /* The log holds the last TINE_RUN_LOG_RECENT tasks begun. A task that began and is no longer in it
- * was followed by that many, of which at most max_credit were sent before it. */
+ * was followed by as many others, and at most max_credit of these were sent before it. */
 static bool sched_task_is_queued(const tine_scheduler *s, const sched_task *t,
                                  const tine_run_log *log) {
     uint64_t later = t->worker->tasks_sent - t->sent_number;

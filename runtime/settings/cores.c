@@ -45,7 +45,7 @@ static long long number_read(const char *path) {
     return n == 1 ? x : 0;
 }
 
-/* The smaller of two limits of which 0 means none. */
+/* The smaller of two limits; 0 means no limit. */
 static int limit_min(int a, int b) { return a == 0 || (b != 0 && b < a) ? b : a; }
 
 static int cores_by_quota(void) {

@@ -26,8 +26,8 @@ enum {
 };
 
 /* References that the task took with tine_ref are noted, but not dropped at its end: a module's
- * state may keep them. Only when the task returns a value of which it owns no other reference, as
- * in `return tine_ref(tine_arg(task, 0))`, is such a one passed to its caller. */
+ * state may keep them. A noted reference is passed to the caller only when the task returns the
+ * value and owns no other reference to it, as in `return tine_ref(tine_arg(task, 0))`. */
 typedef struct tine_pool_slot {
     tine_handle *handle; /* NULL: taken back */
     bool noted;

@@ -43,7 +43,7 @@ TINE_FUNCTION(die, "") {
     return tine_none();
 }
 
-/* A process in a session of its own that does not end by itself; "exec": another program. */
+/* A process that setsid has detached and that does not end by itself; "exec": another program. */
 TINE_FUNCTION(start_process, "how") {
     pid_t pid = fork();
     if (pid == 0) {

@@ -1,4 +1,4 @@
-/* A simulated worker process: an executor and the programs of its tasks, of which one computes at a
+/* A simulated worker process: an executor and the programs of its tasks; one of them computes at a
  * time. The executor's contract is checked here: objects that arguments and results reference are
  * present, each fork completes once, nothing is left over. */
 #include <stdlib.h>

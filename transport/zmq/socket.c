@@ -242,7 +242,7 @@ static void monitor_read(tine_zmq *t) {
         else
             handshake_failed(t, event, value);
     }
-    t->monitor_ready = t->closed_fd >= 0; /* then it is not read to the end: do not wait for it */
+    t->monitor_ready = t->closed_fd >= 0; /* not read to the end: wait returns at once */
 }
 
 static bool give_up(tine_zmq *t, tine_event *ev) {

@@ -56,7 +56,7 @@ Test(command, wrong_arguments_are_refused_by_name, .timeout = 60) {
     expect("$B/tine ensemble --repeat 1x", 2, "", "--repeat=1x");
     expect("$B/tine ensemble --json=1", 2, "", "--json takes no value");
     expect("$B/tine ensemble --dtype f64", 2, "", "--dtype=f64: expected f32 or bf16");
-    expect("$B/tine ensemble stray", 2, "", "unexpected argument stray");
+    expect("$B/tine ensemble extra", 2, "", "unexpected argument extra");
     expect("$B/tine ensemble --workers many", 2, "", "many");
     expect("TINE_WORKERS=many $B/tine ensemble", 2, "", "TINE_WORKERS=many");
     expect("$B/tine verify", 2, "", "expected FILE");

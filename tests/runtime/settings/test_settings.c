@@ -9,6 +9,7 @@
 
 #include "runtime/settings/cores.h"
 #include "runtime/settings/settings.h"
+#include "tests/support/capture.h"
 #include "transport/base/log.h"
 
 #define N(a) (sizeof(a) / sizeof *(a))
@@ -241,29 +242,6 @@ Test(settings, a_worker_inherits_what_its_coordinator_was_given, .timeout = 20) 
 
 /* ---- unknown variables ---- */
 
-/* What fn writes to standard error; to be freed. */
-static char *standard_error_of(void (*fn)(void)) {
-    char path[] = "/tmp/tine-test-log-XXXXXX";
-    int fd = mkstemp(path), before = dup(STDERR_FILENO);
-    cr_assert(fd >= 0 && before >= 0);
-    unlink(path);
-    dup2(fd, STDERR_FILENO);
-    fn();
-    dup2(before, STDERR_FILENO);
-    close(before);
-    off_t size = lseek(fd, 0, SEEK_END);
-    char *text = calloc(1, (size_t)size + 1);
-    cr_assert_eq(pread(fd, text, (size_t)size, 0), size);
-    close(fd);
-    return text;
-}
-
-static size_t occurrences(const char *text, const char *part) {
-    size_t n = 0;
-    for (; (text = strstr(text, part)); text++) n++;
-    return n;
-}
-
 static void warn_unknown(void) {
     tine_log_level_set(TINE_LOG_INFO);
     tine_settings_warn_unknown();
@@ -277,11 +255,11 @@ static void warn_misspelt(void) {
 Test(settings, a_misspelt_variable_is_a_warning_with_the_nearest_name, .timeout = 20) {
     setenv("TINE_THRAEDS", "3", 1);
     setenv("TINE_OF_THE_PROGRAMS_OWN", "3", 1);
-    char *text = standard_error_of(warn_misspelt);
-    cr_expect_eq(occurrences(text, "TINE_THRAEDS: no such setting; it is ignored; the nearest is "
-                                   "TINE_THREADS"),
+    char *text = capture_standard_error(warn_misspelt);
+    cr_expect_eq(capture_count(text, "TINE_THRAEDS: no such setting; it is ignored; the nearest is "
+                                     "TINE_THREADS"),
                  1, "%s", text);
-    cr_expect_eq(occurrences(text, "TINE_OF_THE_PROGRAMS_OWN"), 0, "%s", text);
+    cr_expect_eq(capture_count(text, "TINE_OF_THE_PROGRAMS_OWN"), 0, "%s", text);
     free(text);
 }
 
@@ -289,10 +267,10 @@ Test(settings, unknown_variables_are_logged_at_level_info, .timeout = 20) {
     setenv("TINE_WROKERS", "3", 1);
     setenv("TINE_WORKERS", "3", 1);
     setenv("TINE_KERNEL", "avx2", 1);
-    char *text = standard_error_of(warn_unknown);
-    cr_expect_eq(occurrences(text, "environment variable TINE_WROKERS: no such setting"), 1, "%s",
+    char *text = capture_standard_error(warn_unknown);
+    cr_expect_eq(capture_count(text, "environment variable TINE_WROKERS: no such setting"), 1, "%s",
                  text);
-    cr_expect_eq(occurrences(text, "variable TINE_WORKERS"), 0);
-    cr_expect_eq(occurrences(text, "TINE_KERNEL"), 0);
+    cr_expect_eq(capture_count(text, "variable TINE_WORKERS"), 0);
+    cr_expect_eq(capture_count(text, "TINE_KERNEL"), 0);
     free(text);
 }

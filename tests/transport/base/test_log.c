@@ -6,30 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tests/support/capture.h"
 #include "transport/base/log.h"
-
-/* What fn writes to standard error; to be freed. */
-static char *standard_error_of(void (*fn)(void)) {
-    char path[] = "/tmp/tine-test-log-XXXXXX";
-    int fd = mkstemp(path), before = dup(STDERR_FILENO);
-    cr_assert(fd >= 0 && before >= 0);
-    unlink(path);
-    dup2(fd, STDERR_FILENO);
-    fn();
-    dup2(before, STDERR_FILENO);
-    close(before);
-    off_t size = lseek(fd, 0, SEEK_END);
-    char *text = calloc(1, (size_t)size + 1);
-    cr_assert_eq(pread(fd, text, (size_t)size, 0), size);
-    close(fd);
-    return text;
-}
-
-static size_t occurrences(const char *text, const char *part) {
-    size_t n = 0;
-    for (; (text = strstr(text, part)); text++) n++;
-    return n;
-}
 
 static void log_repeatedly(void) {
     for (int i = 0; i < 50; i++) {
@@ -43,15 +21,15 @@ static void log_repeatedly(void) {
 }
 
 Test(log, repeated_messages_are_counted, .timeout = 20) {
-    char *text = standard_error_of(log_repeatedly);
+    char *text = capture_standard_error(log_repeatedly);
     char line[64];
     snprintf(line, sizeof line, "tine[%d]: again\n", (int)getpid());
-    cr_expect_eq(occurrences(text, line), 1, "%s", text);
-    cr_expect_eq(occurrences(text, ": again (49 more like this)\n"), 1, "%s", text);
-    cr_expect_eq(occurrences(text, ": and again (49 more like this)\n"), 1);
-    cr_expect_eq(occurrences(text, "number 7\n"), 1);
-    cr_expect_eq(occurrences(text, "not wanted"), 0);
-    cr_expect_eq(occurrences(text, "\n"), 5);
+    cr_expect_eq(capture_count(text, line), 1, "%s", text);
+    cr_expect_eq(capture_count(text, ": again (49 more like this)\n"), 1, "%s", text);
+    cr_expect_eq(capture_count(text, ": and again (49 more like this)\n"), 1);
+    cr_expect_eq(capture_count(text, "number 7\n"), 1);
+    cr_expect_eq(capture_count(text, "not wanted"), 0);
+    cr_expect_eq(capture_count(text, "\n"), 5);
     free(text);
 }
 
@@ -70,10 +48,10 @@ static void log_from_threads(void) {
 }
 
 Test(log, messages_of_threads_do_not_mix, .timeout = 20) {
-    char *text = standard_error_of(log_from_threads);
-    cr_expect_eq(occurrences(text, "\n"), 400);
-    cr_expect_eq(occurrences(text, "]: one thread, line "), 200);
-    cr_expect_eq(occurrences(text, "]: other thread, line "), 200);
+    char *text = capture_standard_error(log_from_threads);
+    cr_expect_eq(capture_count(text, "\n"), 400);
+    cr_expect_eq(capture_count(text, "]: one thread, line "), 200);
+    cr_expect_eq(capture_count(text, "]: other thread, line "), 200);
     free(text);
 }
 

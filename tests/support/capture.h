@@ -1,0 +1,11 @@
+/* What a function writes to standard error. */
+#ifndef TINE_TESTS_SUPPORT_CAPTURE_H
+#define TINE_TESTS_SUPPORT_CAPTURE_H
+
+#include <stddef.h>
+
+/* To be freed. */
+char *capture_standard_error(void (*fn)(void));
+size_t capture_count(const char *text, const char *part); /* how often `part` is in it */
+
+#endif
