@@ -36,8 +36,6 @@ static void worker_unhold(tine_context *c, void *parent) {
 
 static void worker_fork_free(worker_fork *f) {
     tine_payload_unref(f->payload);
-    free(f->name);
-    free(f->method);
     free(f);
 }
 
@@ -51,26 +49,20 @@ static void worker_fork_drop(tine_worker *w) {
 
 static tine_error worker_fork_queue(tine_worker *w, uint64_t ticket, tine_attempt *parent,
                                     const tine_target *t, uint32_t flags, tine_payload *payload) {
-    worker_fork *f = calloc(1, sizeof *f);
-    if (f) f->name = strdup(t->name);
-    if (f && t->method) f->method = strdup(t->method);
-    if (!f || !f->name || (t->method && !f->method)) {
-        if (f) worker_fork_free(f);
-        return tine_error_set(TINE_ENOMEM, "no memory for a fork");
-    }
-    f->ticket = ticket;
-    f->parent = parent;
-    f->object = t->object;
-    f->flags = flags;
-    f->payload = tine_payload_ref(payload);
+    worker_fork *f = malloc(sizeof *f + tine_target_size(t));
+    if (!f) return tine_error_set(TINE_ENOMEM, "no memory for a fork");
+    *f = (worker_fork){.ticket = ticket,
+                       .parent = parent,
+                       .target = tine_target_copy((char *)(f + 1), t),
+                       .flags = flags,
+                       .payload = tine_payload_ref(payload)};
     worker_hold(&w->context, parent);
     STAILQ_INSERT_TAIL(&w->forks, f, entry);
     return TINE_OK;
 }
 
 static tine_error worker_fork_submit(tine_worker *w, const worker_fork *f) {
-    tine_target t = {f->name, f->method, f->object};
-    return tine_executor_fork(w->executor, f->parent->task.task, f->ticket, &t, f->flags,
+    return tine_executor_fork(w->executor, f->parent->task.task, f->ticket, &f->target, f->flags,
                               f->payload);
 }
 

@@ -48,8 +48,7 @@ typedef struct worker_fork {
     STAILQ_ENTRY(worker_fork) entry;
     uint64_t ticket;
     tine_attempt *parent; /* held: it does not end before the fork is submitted */
-    char *name, *method;
-    tine_object object;
+    tine_target target;   /* its texts lie behind the struct */
     uint32_t flags;
     tine_payload *payload;
 } worker_fork;

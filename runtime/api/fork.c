@@ -22,16 +22,15 @@ typedef struct fork_target {
 typedef struct held_fork {
     tine_future *result;
     tine_arguments arguments;
-    fork_target to;
-    char *name, *method; /* what to.target points to */
-    void *parent;        /* NULL once it has failed */
+    fork_target to; /* its texts lie behind the dependencies */
+    void *parent;   /* NULL once it has failed */
     bool failed;
     size_t missing;
     size_t n; /* of dependencies */
     struct dependency {
         tine_waiter waiter;
         struct held_fork *fork;
-    } * dependencies;
+    } dependencies[];
 } held_fork;
 
 static tine_error target_of(const char *method, const tine_argument *a, fork_target *out) {
@@ -80,9 +79,6 @@ static void held_fork_free(held_fork *h) {
     tine_arguments_fini(&h->arguments);
     tine_future_unref(h->result);
     tine_value_unref(h->to.module);
-    free(h->name);
-    free(h->method);
-    free(h->dependencies);
     free(h);
 }
 
@@ -145,31 +141,20 @@ static void held_fork_await(held_fork *h, tine_future *f) {
     tine_future_await(f, &d->waiter);
 }
 
-/* A copy of the target that outlives the call. */
-static tine_error held_fork_target(held_fork *h, const fork_target *to) {
-    h->to = *to;
-    h->to.module = tine_value_ref(to->module);
-    h->name = strdup(to->target.name);
-    h->method = to->target.method ? strdup(to->target.method) : NULL;
-    h->to.target.name = h->name;
-    h->to.target.method = h->method;
-    return !h->name || (to->target.method && !h->method) ? TINE_ENOMEM : TINE_OK;
-}
-
 /* With the lock. Takes over `arguments` on success. */
 static tine_error hold_fork(tine_context *c, tine_future *result, const fork_target *to,
                             tine_arguments *arguments, const tine_future_list *futures,
                             size_t missing) {
-    held_fork *h = calloc(1, sizeof *h);
-    if (h) h->dependencies = calloc(missing, sizeof *h->dependencies);
-    if (!h || !h->dependencies || held_fork_target(h, to) != TINE_OK) {
-        if (h) held_fork_free(h);
-        return tine_error_set(TINE_ENOMEM, "no memory for a fork");
-    }
-    h->result = tine_ref_future_(result);
-    h->parent = tine_context_parent();
+    held_fork *h =
+        malloc(sizeof *h + missing * sizeof *h->dependencies + tine_target_size(&to->target));
+    if (!h) return tine_error_set(TINE_ENOMEM, "no memory for a fork");
+    *h = (held_fork){.result = tine_ref_future_(result),
+                     .to = *to,
+                     .parent = tine_context_parent(),
+                     .missing = missing};
+    h->to.module = tine_value_ref(to->module);
+    h->to.target = tine_target_copy((char *)&h->dependencies[missing], &to->target);
     tine_arguments_move(&h->arguments, arguments);
-    h->missing = missing;
     c->n_held++;
     if (h->parent) c->ops->hold(c, h->parent);
     for (size_t i = 0; i < futures->n; i++)

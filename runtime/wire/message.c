@@ -1,6 +1,8 @@
 /* Names of messages, for logs and the trace. */
 #include "runtime/wire/message.h"
 
+#include <string.h>
+
 const char *tine_message_name(const tine_message *m) {
     static const char *const names[TINE_MSG_LAST_] = {
         [TINE_MSG_HELLO] = "HELLO",     [TINE_MSG_DONE] = "DONE",
@@ -15,4 +17,15 @@ const char *tine_message_name(const tine_message *m) {
         [TINE_MSG_RELEASE] = "RELEASE",
     };
     return m->type < TINE_MSG_LAST_ && names[m->type] ? names[m->type] : "unknown";
+}
+
+size_t tine_target_size(const tine_target *t) {
+    return strlen(t->name) + 1 + (t->method ? strlen(t->method) + 1 : 0);
+}
+
+tine_target tine_target_copy(char *texts, const tine_target *t) {
+    char *method = texts + strlen(t->name) + 1;
+    strcpy(texts, t->name);
+    if (t->method) strcpy(method, t->method);
+    return (tine_target){texts, t->method ? method : NULL, t->object};
 }

@@ -71,6 +71,10 @@ typedef struct tine_target {
     tine_object object; /* the module; 0 for a function */
 } tine_target;
 
+/* A copy of a target that lives as long as `texts`, which has room for tine_target_size bytes. */
+size_t tine_target_size(const tine_target *t);
+tine_target tine_target_copy(char *texts, const tine_target *t);
+
 typedef struct tine_hello {
     uint32_t version; /* TINE_PROTOCOL_VERSION */
     uint32_t pid;

@@ -12,8 +12,6 @@
 
 #include "transport/base/memory.h"
 
-enum { EXECUTOR_EPOCH_SHIFT = 40 }; /* object id: see TINE_MSG_OBJECT */
-
 /* ---- actions ---- */
 
 executor_action *tine_executor_push(tine_executor *x, tine_executor_action_kind kind) {
@@ -100,35 +98,22 @@ static void executor_task_free(tine_executor *x, executor_task *t) {
     free(t);
 }
 
-static void executor_result_free(executor_result *r) {
-    LIST_REMOVE(r, entry);
-    tine_payload_unref(r->payload);
-    free(r->waiter.text);
-    free(r);
-}
-
 void tine_executor_free(tine_executor *x) {
     if (!x) return;
     executor_actions_free(x);
     while (!LIST_EMPTY(&x->task_list)) executor_task_free(x, LIST_FIRST(&x->task_list));
-    while (!LIST_EMPTY(&x->results)) executor_result_free(LIST_FIRST(&x->results));
+    tine_executor_forks_free(x);
     tine_executor_objects_free(x);
     tine_ready_fini(&x->ready);
     tine_idmap_fini(&x->tasks);
     tine_idmap_fini(&x->objects);
-    tine_idmap_fini(&x->open);
     for (size_t i = 0; i < x->n_hello_names; i++) free(x->hello_names[i]);
     free(x->hello_names);
-    free(x->forks);
     free(x->suspended);
     free(x);
 }
 
 /* ---- tasks ---- */
-
-static executor_task *executor_task_find(const tine_executor *x, uint64_t id) {
-    return tine_idmap_get(&x->tasks, id);
-}
 
 static void executor_send_done(tine_executor *x, const executor_task *t, tine_error status,
                                tine_payload *payload, const char *text, uint64_t run_ns) {
@@ -155,22 +140,10 @@ void tine_executor_task_settled(tine_executor *x, executor_task *t) {
     }
 }
 
-/* A copy of the target, whose texts lie behind `at`. */
-static tine_target target_copy(char *at, const tine_target *t) {
-    size_t name = strlen(t->name) + 1;
-    memcpy(at, t->name, name);
-    if (t->method) strcpy(at + name, t->method);
-    return (tine_target){at, t->method ? at + name : NULL, t->object};
-}
-
-static size_t target_size(const tine_target *t) {
-    return strlen(t->name) + 1 + (t->method ? strlen(t->method) + 1 : 0);
-}
-
 static executor_task *executor_task_new(const tine_target *target) {
-    executor_task *t = tine_must_alloc(sizeof *t + target_size(target));
+    executor_task *t = tine_must_alloc(sizeof *t + tine_target_size(target));
     t->waiter.kind = WAITER_TASK;
-    t->target = target_copy((char *)(t + 1), target);
+    t->target = tine_target_copy((char *)(t + 1), target);
     return t;
 }
 
@@ -244,118 +217,13 @@ void tine_executor_flush(tine_executor *x) {
     }
 }
 
-/* ---- forks ---- */
-
-static void executor_fork_open(tine_executor *x, uint64_t ticket) {
-    if (!x->free_fork) {
-        x->forks = tine_must_grow(x->forks, &x->room_forks, x->n_forks + 1, sizeof *x->forks);
-        x->forks[x->n_forks] = (executor_fork){0};
-        x->free_fork = (uint32_t)++x->n_forks;
-    }
-    uint32_t slot = x->free_fork;
-    executor_fork *f = &x->forks[slot - 1];
-    x->free_fork = f->free_next;
-    f->ticket = ticket;
-    tine_idmap_put(&x->open, ticket, (void *)(uintptr_t)slot);
-}
-
-/* Whether the ticket was open; it is not any more. */
-static bool executor_fork_close(tine_executor *x, uint64_t ticket) {
-    uint32_t slot = (uint32_t)(uintptr_t)tine_idmap_remove(&x->open, ticket);
-    if (!slot) return false;
-    x->forks[slot - 1] = (executor_fork){.free_next = x->free_fork};
-    x->free_fork = slot;
-    return true;
-}
-
-tine_error tine_executor_fork(tine_executor *x, uint64_t parent, uint64_t ticket,
-                              const tine_target *target, uint32_t flags, tine_payload *payload) {
-    if (x->stopped) return TINE_ECANCELED;
-    executor_task *t = executor_task_find(x, parent);
-    TINE_ASSERT_TRUE(t && t->started && ticket);
-    if (!x->window) {
-        x->refused_fork = true;
-        return TINE_EAGAIN;
-    }
-    x->window--;
-    t->sent++;
-    executor_action *action = tine_executor_send(x, TINE_MSG_SUBMIT);
-    tine_message *m = &action->a.message;
-    action->owned.memory = tine_must_alloc(target_size(target));
-    m->target = target_copy(action->owned.memory, target);
-    m->task = parent;
-    m->flags = flags;
-    m->payload = action->owned.payload = tine_payload_ref(payload);
-    m->seq = ticket;
-    executor_fork_open(x, ticket);
-    return TINE_OK;
-}
-
-static void executor_complete(tine_executor *x, uint64_t ticket, tine_error status,
-                              tine_payload *payload, const char *text) {
-    executor_action *action = tine_executor_push(x, TINE_EXECUTOR_COMPLETE);
-    action->a.ticket = ticket;
-    action->a.status = status;
-    if (status == TINE_OK)
-        action->a.payload = tine_payload_ref(payload);
-    else
-        action->a.text = action->owned.memory = tine_must_copy(text ? text : "");
-}
-
-void tine_executor_result_settled(tine_executor *x, executor_result *r) {
-    executor_complete(x, r->ticket, r->waiter.status, r->payload, r->waiter.text);
-    executor_result_free(r);
-}
-
-static void on_result(tine_executor *x, const tine_message *m) {
-    uint64_t ticket = m->seq;
-    if (!executor_fork_close(x, ticket)) return; /* a duplicate */
-    if (m->status || !m->payload) {
-        executor_complete(x, ticket, m->status ? m->status : TINE_EPROTO, NULL, m->text);
-        return;
-    }
-    executor_result *r = tine_must_alloc(sizeof *r);
-    r->waiter.kind = WAITER_RESULT;
-    r->ticket = ticket;
-    r->payload = tine_payload_ref(m->payload);
-    LIST_INSERT_HEAD(&x->results, r, entry);
-    tine_executor_await(x, &r->waiter, r->payload);
-}
-
-tine_error tine_executor_put(tine_executor *x, uint64_t task, const char *class_name,
-                             tine_payload *payload, tine_object *out) {
-    if (x->stopped) return TINE_ECANCELED;
-    executor_task *t = executor_task_find(x, task);
-    TINE_ASSERT_TRUE(t && t->started);
-    tine_object id =
-        (uint64_t)x->epoch << EXECUTOR_EPOCH_SHIFT | ++x->puts << 1 | (class_name ? 1 : 0);
-    executor_action *action = tine_executor_send(x, TINE_MSG_OBJECT);
-    action->a.message.object = id;
-    action->a.message.task = task;
-    action->a.message.text = action->owned.memory = tine_must_copy(class_name);
-    action->a.message.payload = action->owned.payload = tine_payload_ref(payload);
-    t->sent++;
-    tine_executor_object_put(x, id, class_name, payload);
-    *out = id;
-    return TINE_OK;
-}
-
 /* ---- messages ---- */
 
 /* Completes every open fork, so that running tasks can end. Nothing is sent any more. */
 static void executor_stop(tine_executor *x, tine_error status, const char *text) {
     if (x->stopped) return;
     x->stopped = true;
-    for (size_t i = 0; i < x->n_forks; i++) {
-        uint64_t ticket = x->forks[i].ticket;
-        if (executor_fork_close(x, ticket))
-            executor_complete(x, ticket, TINE_ECANCELED, NULL, "the coordinator has ended");
-    }
-    while (!LIST_EMPTY(&x->results)) {
-        executor_complete(x, LIST_FIRST(&x->results)->ticket, TINE_ECANCELED, NULL,
-                          "the coordinator has ended");
-        executor_result_free(LIST_FIRST(&x->results));
-    }
+    tine_executor_forks_stop(x);
     tine_executor_objects_stop(x);
     executor_action *action = tine_executor_push(x, TINE_EXECUTOR_STOP);
     action->a.status = status;
@@ -394,7 +262,7 @@ static void on_ping(tine_executor *x, uint64_t seq, int64_t now) {
 static void on_welcomed(tine_executor *x, const tine_message *m, int64_t now) {
     switch (m->type) {
     case TINE_MSG_TASK: on_task(x, m); break;
-    case TINE_MSG_RESULT: on_result(x, m); break;
+    case TINE_MSG_RESULT: tine_executor_fork_answered(x, m); break;
     case TINE_MSG_OBJECT: tine_executor_object_arrived(x, m); break;
     case TINE_MSG_CREDIT: on_credit(x, m->window); break;
     case TINE_MSG_DROP:

@@ -1,5 +1,5 @@
-/* The executor's structures, shared by executor.c (tasks, forks, messages) and
- * objects.c (objects and what waits for them). Small records come from tine_must_alloc,
+/* The executor's structures, shared by executor.c (tasks, messages), forks.c (what tasks fork and
+ * put) and objects.c (objects and what waits for them). Small records come from tine_must_alloc,
  * which ends the process without memory: the coordinator then runs the tasks elsewhere. */
 #ifndef TINE_WORKERS_EXECUTOR_INTERNAL_H
 #define TINE_WORKERS_EXECUTOR_INTERNAL_H
@@ -105,9 +105,19 @@ struct tine_executor {
 /* executor.c */
 executor_action *tine_executor_push(tine_executor *x, tine_executor_action_kind kind);
 executor_action *tine_executor_send(tine_executor *x, tine_message_type type);
-/* The objects of t, or r, are here, or one cannot be had. */
+/* The objects of t are here, or one cannot be had. */
 void tine_executor_task_settled(tine_executor *x, executor_task *t);
+static inline executor_task *executor_task_find(const tine_executor *x, uint64_t id) {
+    return tine_idmap_get(&x->tasks, id);
+}
+
+/* forks.c */
+void tine_executor_fork_answered(tine_executor *x, const tine_message *m);
+/* As tine_executor_task_settled. */
 void tine_executor_result_settled(tine_executor *x, executor_result *r);
+/* Completes every open fork as cancelled. */
+void tine_executor_forks_stop(tine_executor *x);
+void tine_executor_forks_free(tine_executor *x);
 
 /* objects.c */
 /* Lets w wait for the objects of p; it is settled by these calls at once when none is missing. */
