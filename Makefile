@@ -40,7 +40,7 @@ PRODUCT  := $(call files,$(ROOMS),*.c)
 HEADERS  := $(call files,$(ROOMS),*.h)
 
 MAIN_SRC := launch/command/main.c
-CMD_ROOMS := launch/cli launch/bench launch/safetensors launch/command
+CMD_ROOMS := launch/cli launch/bench launch/command
 CMD_SRC  := $(filter-out $(MAIN_SRC),$(wildcard $(addsuffix /*.c,$(CMD_ROOMS))))
 LIB_SRC  := $(filter-out transport/mpi/% $(addsuffix /%,$(CMD_ROOMS)) launch/examples/%,$(PRODUCT))
 EXAMPLES := $(patsubst launch/examples/%.c,$(BUILD)/%,$(wildcard launch/examples/*.c))

@@ -461,6 +461,32 @@ TINE_API tine_value *tine_future_value(tine_future *f);
 TINE_API tine_value *tine_put(const tine_value *v);
 
 /** @} */
+/** @defgroup files Files
+ * Tensors in safetensors files (https://github.com/huggingface/safetensors), which PyTorch, JAX and
+ * NumPy write with `save_file`.
+ * @{ */
+
+/** The tensors of a file by name: what `tine_module("lstm", …)` takes as `state_dict`. The file is
+ * mapped, and its tensors lie in the mapping as long as they live: the file may be replaced or
+ * removed meanwhile, but not changed or truncated. A tensor that is not aligned is copied; f16
+ * becomes float32, bool uint8, i8, i16 and u16 int32, u32 int64.
+ * @param path A safetensors file. One that is not valid in every detail is refused as a whole.
+ * @param prefix "models.0.cell_f", with or without a point at its end: only the tensors whose
+ *     names begin so, and without it. NULL or "": all.
+ * @return A dict, or NULL. EIO: the file cannot be read; EINVAL: it is no safetensors file, has a
+ *     dtype that Tine lacks, or no tensor with that prefix; ENOMEM. */
+TINE_API tine_value *tine_load(const char *path, const char *prefix);
+
+/** Writes a dict of tensors to a safetensors file. A file that is at the path is replaced once the
+ * new one is complete, so that tensors loaded from it stay valid; what is none (a device, a pipe, a
+ * symbolic link) is written in place.
+ * @param path The file.
+ * @param tensors A dict of tensors.
+ * @return TINE_OK; EINVAL: there is another kind of value, or a key "__metadata__"; EIO: the file
+ *     cannot be written; ENOMEM. */
+TINE_API tine_error tine_save(const char *path, const tine_value *tensors);
+
+/** @} */
 /** @defgroup reading Reading values
  * What these functions return is borrowed from the value and valid as long as it is. For a value of
  * the wrong kind they return 0, false or NULL and set EINVAL; inside a task that also fails the

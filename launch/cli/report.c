@@ -27,18 +27,6 @@ double tine_quantile(double *samples, size_t n, double p) {
     return samples[low] + (at - (double)low) * (samples[high] - samples[low]);
 }
 
-void tine_printable(char *text) {
-    for (size_t left = strlen(text); left > 0;) {
-        size_t n = tine_utf8_sequence(text, left);
-        bool control = (uint8_t)*text < 0x20 || *text == 0x7f ||
-                       (n == 2 && (uint8_t)text[0] == 0xc2 && (uint8_t)text[1] < 0xa0);
-        size_t step = n ? n : 1;
-        if (n == 0 || control) memset(text, '?', step);
-        text += step;
-        left -= step;
-    }
-}
-
 static bool progress_on_terminal(void) { return isatty(STDOUT_FILENO) && isatty(STDERR_FILENO); }
 
 void tine_progress(const char *format, ...) {

@@ -13,10 +13,6 @@ double tine_seconds(void); /* monotonic */
  * mean of the middle two. */
 double tine_quantile(double *samples, size_t n, double p);
 
-/* Replaces control characters and what is not UTF-8, such as the rest of a name that was cut, by
- * '?'. Names in files may hold anything. */
-void tine_printable(char *text);
-
 /* Replaces the progress line on the terminal. Does nothing where output is piped. */
 void tine_progress(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void tine_progress_end(void); /* removes the line */

@@ -17,6 +17,7 @@
 #include "launch/cli/commands.h"
 #include "launch/cli/report.h"
 #include "launch/command/verify_case.h"
+#include "transport/base/text.h"
 
 enum { UNUSED_NAMED = 8 };
 
@@ -41,7 +42,7 @@ static void verify_print_unused(const tine_verify_case *c) {
         if (tine_verify_uses(c, t) || ++n > UNUSED_NAMED) continue;
         char name[80];
         snprintf(name, sizeof name, "%s", t->name);
-        tine_printable(name);
+        tine_text_mask(name);
         if (n == 1) fprintf(stderr, "tine verify: %s: not used:", c->path);
         fprintf(stderr, "%s %s (%s)", n == 1 ? "" : ",", name, t->dtype_name);
     }

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "launch/cli/report.h"
+#include "transport/base/text.h"
 
 const char *const tine_verify_answer_names[TINE_VERIFY_ANSWERS] = {"output", "h_n", "c_n"};
 
@@ -26,7 +26,7 @@ static tine_error case_refuse(const case_reader *r, const char *format, ...) {
     va_start(ap, format);
     vsnprintf(r->why, r->why_size, format, ap);
     va_end(ap);
-    tine_printable(r->why);
+    tine_text_mask(r->why);
     return TINE_EINVAL;
 }
 

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "launch/safetensors/safetensors.h"
+#include "runtime/safetensors/safetensors.h"
 #include "runtime/tine.h"
 
 enum { TINE_VERIFY_ANSWERS = 3 };

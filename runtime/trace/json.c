@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "runtime/trace/file.h"
+#include "transport/base/output.h"
 #include "runtime/trace/gather.h"
 #include "runtime/value/error.h"
 #include "transport/base/log.h"
@@ -158,16 +158,16 @@ static void trace_json_write(FILE *f, const tine_trace_gathered *g) {
 
 tine_error tine_trace_json(const char *path, const tine_trace_process *processes, size_t n) {
     tine_trace_gathered g = {0};
-    tine_trace_file f;
+    tine_output f;
     tine_error e = tine_trace_gather(&g, processes, n);
     if (e) {
         tine_error_set(e, "no memory to write the trace %s", path);
         goto out;
     }
-    bool good = tine_trace_file_open(&f, path);
+    bool good = tine_output_open(&f, path);
     if (good) {
         trace_json_write(f.stream, &g);
-        good = tine_trace_file_close(&f, path);
+        good = tine_output_close(&f, path);
     }
     if (!good)
         e = tine_error_set(TINE_EIO, "the trace %s cannot be written: %s%s", path, strerror(errno),

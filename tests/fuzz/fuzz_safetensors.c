@@ -1,5 +1,5 @@
 /* Fuzz target: the safetensors reader takes any bytes, and what it accepts lies inside them. */
-#include "launch/safetensors/safetensors.h"
+#include "runtime/safetensors/safetensors.h"
 
 #include <stdlib.h>
 #include <string.h>

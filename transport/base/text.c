@@ -131,6 +131,18 @@ char *tine_text_printable(const char *text, bool lines) {
     return out;
 }
 
+void tine_text_mask(char *text) {
+    for (size_t left = strlen(text); left > 0;) {
+        size_t n = tine_utf8_sequence(text, left);
+        bool control = (uint8_t)*text < 0x20 || *text == 0x7f ||
+                       (n == 2 && (uint8_t)text[0] == 0xc2 && (uint8_t)text[1] < 0xa0);
+        size_t step = n ? n : 1;
+        if (n == 0 || control) memset(text, '?', step);
+        text += step;
+        left -= step;
+    }
+}
+
 /* ---- the nearest name ---- */
 
 enum { COMPARED = 63 };

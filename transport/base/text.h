@@ -21,6 +21,10 @@ char *tine_text_cut(const char *text, size_t most);
  * `lines`, newlines and tabs stay. NULL: no memory. */
 char *tine_text_printable(const char *text, bool lines);
 
+/* Replaces control characters and what is not UTF-8, such as the rest of a name that was cut, by
+ * '?', in place. */
+void tine_text_mask(char *text);
+
 /* Between enter and leave this thread's numbers have a decimal point, whatever locale the program
  * has set: for what machines read, and for what is to look the same everywhere. */
 locale_t tine_text_locale_enter(void);

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "launch/safetensors/safetensors.h"
+#include "runtime/safetensors/safetensors.h"
 
 /* A file's bytes: length, header, and `data` bytes counting up. */
 static uint8_t *file_of(const char *header, size_t data, size_t *size) {

@@ -6,8 +6,8 @@
  * shape, a product that overflows, a rank past TINE_MAX_RANK, a key that is there twice or holds
  * \u0000, and a header that is not JSON. A tensor of a dtype that is not known here is accepted;
  * its size is not checked. The tables made of a header take at most twice its size. */
-#ifndef TINE_LAUNCH_SAFETENSORS_SAFETENSORS_H
-#define TINE_LAUNCH_SAFETENSORS_SAFETENSORS_H
+#ifndef TINE_RUNTIME_SAFETENSORS_SAFETENSORS_H
+#define TINE_RUNTIME_SAFETENSORS_SAFETENSORS_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,11 +1,11 @@
-/* The file that a trace is written to. See file.h.
+/* See output.h.
  *
- * A path that names nothing, or a regular file of this user's with this name alone, gets the
- * complete trace or keeps what it has: the trace is written to a new file beside it, which is
+ * A path that names nothing, or a regular file of this user's with this name alone, gets
+ * all that is written or keeps what it has: it is written to a new file beside it, which is
  * renamed at the end. Everything else is written in place, because a rename would replace it: a
  * device, a pipe, a symbolic link, a file with several names or of another user, a file in a
  * directory that takes no new one. */
-#include "runtime/trace/file.h"
+#include "transport/base/output.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,12 +19,12 @@
 
 #include "transport/base/text.h"
 
-static bool trace_file_replaceable(const struct stat *st) {
+static bool output_replaceable(const struct stat *st) {
     return S_ISREG(st->st_mode) && st->st_nlink == 1 && st->st_uid == geteuid();
 }
 
 /* The new file beside `path`: -1 with errno. Nobody can have put anything at its name before. */
-static int trace_file_create(tine_trace_file *f, const char *path) {
+static int output_create(tine_output *f, const char *path) {
     uint64_t random;
     if (getrandom(&random, sizeof random, 0) != (ssize_t)sizeof random) return -1;
     f->temporary = tine_text_format("%s.%016llx.part", path, (unsigned long long)random);
@@ -41,7 +41,7 @@ static int trace_file_create(tine_trace_file *f, const char *path) {
 
 /* `fd` is a regular file, opened again through a name like /dev/stdout: continue behind what the
  * program has written there. */
-static int trace_file_standard(const struct stat *st) {
+static int output_standard(const struct stat *st) {
     struct stat stream;
     for (int fd = STDOUT_FILENO; fd <= STDERR_FILENO; fd++) {
         if (fstat(fd, &stream) || stream.st_dev != st->st_dev || stream.st_ino != st->st_ino)
@@ -54,12 +54,12 @@ static int trace_file_standard(const struct stat *st) {
 
 /* Opens what stands at `path`. O_NONBLOCK: a pipe without a reader is an error (ENXIO), where an
  * open would wait for one. */
-static int trace_file_in_place(const char *path) {
+static int output_in_place(const char *path) {
     struct stat st;
     int fd = open(path, O_WRONLY | O_CREAT | O_NOCTTY | O_NONBLOCK | O_CLOEXEC, 0666);
     if (fd < 0) return -1;
     if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) {
-        int standard = trace_file_standard(&st);
+        int standard = output_standard(&st);
         if (standard >= 0) {
             close(fd);
             return standard;
@@ -74,12 +74,12 @@ fail:;
     return -1;
 }
 
-static int trace_file_descriptor(tine_trace_file *f, const char *path) {
+static int output_descriptor(tine_output *f, const char *path) {
     struct stat st;
     bool there = lstat(path, &st) == 0;
-    if (there && !trace_file_replaceable(&st)) return trace_file_in_place(path);
-    int fd = trace_file_create(f, path);
-    if (fd < 0 && there) return trace_file_in_place(path);
+    if (there && !output_replaceable(&st)) return output_in_place(path);
+    int fd = output_create(f, path);
+    if (fd < 0 && there) return output_in_place(path);
     if (fd >= 0 && there) fchmod(fd, st.st_mode & 07777);
     return fd;
 }
@@ -91,7 +91,7 @@ static bool broken_pipe_pending(void) {
     return sigpending(&pending) == 0 && sigismember(&pending, SIGPIPE) == 1;
 }
 
-static void broken_pipe_block(tine_trace_file *f) {
+static void broken_pipe_block(tine_output *f) {
     sigset_t broken;
     sigemptyset(&broken);
     sigaddset(&broken, SIGPIPE);
@@ -99,7 +99,7 @@ static void broken_pipe_block(tine_trace_file *f) {
     pthread_sigmask(SIG_BLOCK, &broken, &f->before);
 }
 
-static void broken_pipe_unblock(tine_trace_file *f) {
+static void broken_pipe_unblock(tine_output *f) {
     static const struct timespec now = {0};
     sigset_t broken;
     sigemptyset(&broken);
@@ -108,9 +108,9 @@ static void broken_pipe_unblock(tine_trace_file *f) {
     pthread_sigmask(SIG_SETMASK, &f->before, NULL);
 }
 
-bool tine_trace_file_open(tine_trace_file *f, const char *path) {
-    *f = (tine_trace_file){0};
-    int fd = trace_file_descriptor(f, path);
+bool tine_output_open(tine_output *f, const char *path) {
+    *f = (tine_output){0};
+    int fd = output_descriptor(f, path);
     f->stream = fd >= 0 ? fdopen(fd, "w") : NULL;
     if (f->stream) {
         broken_pipe_block(f);
@@ -125,7 +125,7 @@ bool tine_trace_file_open(tine_trace_file *f, const char *path) {
     return false;
 }
 
-bool tine_trace_file_close(tine_trace_file *f, const char *path) {
+bool tine_output_close(tine_output *f, const char *path) {
     int saved = ferror(f->stream) && errno ? errno : EIO; /* of the write that failed first */
     bool good = !ferror(f->stream);
     if (good && fflush(f->stream)) {

@@ -1,8 +1,8 @@
 /* A strict reader of JSON (RFC 8259), token by token and without a tree, for files whose grammar is
  * known. The caller sees every key, also one that is there twice. After the first error every call
  * returns false, so that callers need to look at `wrong` at the end only. */
-#ifndef TINE_LAUNCH_SAFETENSORS_JSON_H
-#define TINE_LAUNCH_SAFETENSORS_JSON_H
+#ifndef TINE_RUNTIME_SAFETENSORS_JSON_H
+#define TINE_RUNTIME_SAFETENSORS_JSON_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,9 +1,9 @@
 /* Reading the JSON header of a safetensors file into tables; see safetensors.h. */
-#ifndef TINE_LAUNCH_SAFETENSORS_HEADER_H
-#define TINE_LAUNCH_SAFETENSORS_HEADER_H
+#ifndef TINE_RUNTIME_SAFETENSORS_HEADER_H
+#define TINE_RUNTIME_SAFETENSORS_HEADER_H
 
-#include "launch/safetensors/json.h"
-#include "launch/safetensors/safetensors.h"
+#include "runtime/safetensors/json.h"
+#include "runtime/safetensors/safetensors.h"
 
 struct tine_safetensors {
     char *text; /* names, dtypes and metadata, decoded */

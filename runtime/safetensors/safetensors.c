@@ -4,7 +4,7 @@
  * tables of the right size. Names and metadata are decoded into one block of memory. Tables sorted
  * by name show keys that are there twice; the tensors, sorted by offset, must cover the data
  * section without gaps or overlaps. */
-#include "launch/safetensors/safetensors.h"
+#include "runtime/safetensors/safetensors.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "launch/safetensors/header.h"
+#include "runtime/safetensors/header.h"
 
 enum { HEADER_MAX = 100000000 /* the reference implementation's limit */ };
 

@@ -17,7 +17,7 @@
 #include "runtime/tine.h"
 #include "runtime/trace/trace.h"
 
-TestSuite(trace_file, .timeout = 20);
+TestSuite(output, .timeout = 20);
 
 static char dir[64];
 
@@ -68,7 +68,7 @@ static void check_trace(const char *path) {
 
 static tine_error trace_write(const char *path) { return tine_trace_json(path, NULL, 0); }
 
-Test(trace_file, a_file_is_replaced_and_keeps_its_permissions) {
+Test(output, a_file_is_replaced_and_keeps_its_permissions) {
     struct stat st, before;
     directory_enter();
     file_make("t.json", "an older trace");
@@ -82,7 +82,7 @@ Test(trace_file, a_file_is_replaced_and_keeps_its_permissions) {
     directory_leave();
 }
 
-Test(trace_file, a_new_file_follows_the_umask) {
+Test(output, a_new_file_follows_the_umask) {
     struct stat st;
     directory_enter();
     umask(027);
@@ -92,7 +92,7 @@ Test(trace_file, a_new_file_follows_the_umask) {
     directory_leave();
 }
 
-Test(trace_file, a_symbolic_link_is_written_through) {
+Test(output, a_symbolic_link_is_written_through) {
     struct stat st;
     directory_enter();
     file_make("real.json",
@@ -110,7 +110,7 @@ Test(trace_file, a_symbolic_link_is_written_through) {
     directory_leave();
 }
 
-Test(trace_file, a_file_with_two_names_keeps_both) {
+Test(output, a_file_with_two_names_keeps_both) {
     directory_enter();
     file_make("a.json", "");
     cr_assert_eq(link("a.json", "b.json"), 0);
@@ -119,7 +119,7 @@ Test(trace_file, a_file_with_two_names_keeps_both) {
     directory_leave();
 }
 
-Test(trace_file, a_device_stays_a_device) {
+Test(output, a_device_stays_a_device) {
     struct stat st;
     directory_enter();
     if (mknod("null", S_IFCHR | 0666, makedev(1, 3)) != 0) {
@@ -145,7 +145,7 @@ static void *pipe_read(void *out) {
     return NULL;
 }
 
-Test(trace_file, a_pipe_gets_the_trace) {
+Test(output, a_pipe_gets_the_trace) {
     static char text[4096];
     struct stat st;
     pthread_t reader;
@@ -161,7 +161,7 @@ Test(trace_file, a_pipe_gets_the_trace) {
 }
 
 /* A reader that goes away is an error of the call, and no signal for the program. */
-Test(trace_file, a_pipe_whose_reader_leaves_is_an_error) {
+Test(output, a_pipe_whose_reader_leaves_is_an_error) {
     enum { MANY = 4096 };
     static char name[1024];
     tine_trace_process processes[MANY];
@@ -185,7 +185,7 @@ Test(trace_file, a_pipe_whose_reader_leaves_is_an_error) {
     directory_leave();
 }
 
-Test(trace_file, standard_output_in_a_file_is_not_truncated) {
+Test(output, standard_output_in_a_file_is_not_truncated) {
     char text[4096];
     directory_enter();
     pid_t child = fork();
@@ -206,7 +206,7 @@ Test(trace_file, standard_output_in_a_file_is_not_truncated) {
 }
 
 /* A symbolic link at the name that the temporary file had: "PATH.PID.part". */
-Test(trace_file, the_temporary_name_cannot_be_taken_in_advance) {
+Test(output, the_temporary_name_cannot_be_taken_in_advance) {
     char name[64], text[64];
     directory_enter();
     file_make("precious", "precious");

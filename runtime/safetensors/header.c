@@ -1,18 +1,18 @@
 /* See header.h. Every number is checked in 64 bits before it is used. */
-#include "launch/safetensors/header.h"
+#include "runtime/safetensors/header.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "launch/cli/report.h"
+#include "transport/base/text.h"
 
 tine_error tine_header_refuse(const tine_header_reader *r, const char *format, ...) {
     va_list ap;
     va_start(ap, format);
     vsnprintf(r->why, r->why_size, format, ap);
     va_end(ap);
-    tine_printable(r->why);
+    tine_text_mask(r->why);
     return TINE_EINVAL;
 }
 

@@ -1,5 +1,5 @@
 /* See json.h. */
-#include "launch/safetensors/json.h"
+#include "runtime/safetensors/json.h"
 
 #include <string.h>
 
