@@ -240,7 +240,7 @@ static tine_error coordinate(const tine_settings *s, const char *url, int remote
     if (e != TINE_OK) return e;
     tine_coordinator_on_unreachable(state.coordinator, worker_disconnected);
     if (local > 0 && !threads) tine_coordinator_know_local(state.coordinator, worker_is_local);
-    if (s->trace) e = tine_coordinator_trace_start(state.coordinator);
+    if (s->trace) e = tine_coordinator_trace_record(state.coordinator, true);
     if (e == TINE_OK && local > 0) e = threads ? workers_start_threads(s) : workers_spawn(s);
     return e != TINE_OK ? e : tine_coordinator_open(state.coordinator, await, s->connect_timeout);
 }
@@ -316,6 +316,7 @@ tine_error tine_init(int *argc, char **argv, const tine_options *options) {
     if (e != TINE_OK) return e;
     trace_path_settle(&state.settings);
     tine_log_level_set(state.settings.log_level);
+    tine_trace_capacity(state.settings.trace_events);
     if (!state.settings.worker) tine_settings_warn_unknown();
     e = init_role();
     if (e == TINE_OK) {
@@ -350,8 +351,8 @@ int tine_shutdown(void) {
         return 1;
     }
     if (state.settings.trace &&
-        tine_coordinator_trace_write(state.coordinator, state.settings.trace, TRACE_SECONDS) !=
-            TINE_OK) {
+        tine_coordinator_trace_write(state.coordinator, state.settings.trace, TRACE_SECONDS,
+                                     state.settings.trace_seconds) != TINE_OK) {
         tine_log(TINE_LOG_ERROR, "%s", tine_error_message());
         status = 1;
     }
@@ -370,16 +371,19 @@ int tine_worker_count(void) {
 }
 const char *tine_endpoint(void) { return tine_runs() ? state.url : NULL; }
 
-tine_error tine_trace_start(void) {
+static tine_error trace_switch(const char *call, bool on) {
     if (tine_forked()) return tine_forked_refuse();
-    if (!state.running)
-        return tine_error_set(TINE_ESTATE, "tine_trace_start: call tine_init first");
-    return tine_coordinator_trace_start(state.coordinator);
+    if (!state.running) return tine_error_set(TINE_ESTATE, "%s: call tine_init first", call);
+    return tine_coordinator_trace_record(state.coordinator, on);
 }
+
+tine_error tine_trace_start(void) { return trace_switch("tine_trace_start", true); }
+tine_error tine_trace_stop(void) { return trace_switch("tine_trace_stop", false); }
 
 tine_error tine_trace_write(const char *path) {
     if (tine_forked()) return tine_forked_refuse();
     if (!state.running)
         return tine_error_set(TINE_ESTATE, "tine_trace_write: call tine_init first");
-    return tine_coordinator_trace_write(state.coordinator, path, TRACE_SECONDS);
+    return tine_coordinator_trace_write(state.coordinator, path, TRACE_SECONDS,
+                                        state.settings.trace_seconds);
 }

@@ -160,6 +160,12 @@ typedef struct tine_options {
     const char *log_level;
     /** A file: tine_shutdown() writes a trace of all processes to it (see @ref trace). */
     const char *trace;
+    /** How many events each process keeps for a trace, at 72 bytes each; older ones make way for
+     * newer ones, and the file says how many. A task takes about 20 in all. Default: 256 Ki. */
+    size_t trace_events;
+    /** Only the last so many seconds are written: a program of days is traced to its end.
+     * Default: 0, all that is kept. */
+    double trace_seconds;
 } tine_options;
 
 /** Starts Tine. In the program it reads the settings, starts the workers and returns: this process
@@ -787,18 +793,24 @@ TINE_API tine_value *tine_self_module(tine_task *task);
 
 /** @} */
 /** @defgroup trace Trace
- * What every process did and when, on one clock, in the Trace Event Format of Chrome
- * (chrome://tracing, ui.perfetto.dev).
+ * What every process did and when, on one clock, for `tine trace`, ui.perfetto.dev and
+ * chrome://tracing.
  * @{ */
 
-/** Starts recording, in every process.
+/** Starts recording, in every process; what was recorded before is forgotten.
  * @return TINE_OK; ESTATE: Tine is not running; ENOMEM. */
 TINE_API tine_error tine_trace_start(void);
 
+/** Stops recording, in every process. What is recorded stays until it is written or recording is
+ * started again.
+ * @return TINE_OK; ESTATE: Tine is not running. */
+TINE_API tine_error tine_trace_stop(void);
+
 /** Gathers what all processes have recorded and writes it to a file. Blocks until the workers have
  * answered, or a few seconds have passed.
- * @param path The file. A regular file is replaced once the trace is complete; what is none (a
- *     device, a pipe, a symbolic link) is written in place.
+ * @param path The file: in Perfetto's binary format (its perfetto_trace.proto) if its name ends in
+ *     `.pftrace`, else in the Trace Event Format. A regular file is replaced once the trace is
+ *     complete; what is none (a device, a pipe, a symbolic link) is written in place.
  * @return TINE_OK; ESTATE: Tine is not running; EIO: the file cannot be written; ENOMEM. */
 TINE_API tine_error tine_trace_write(const char *path);
 

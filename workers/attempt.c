@@ -20,7 +20,8 @@ static tine_error attempt_call(tine_attempt *a, tine_value **out) {
     tine_arguments arguments;
     int64_t began = tine_trace_begin();
     tine_error e = tine_payload_call(a->task.payload, &w->context.decoder, &arguments);
-    tine_trace_end(TINE_TRACE_DECODE, began, t->name);
+    tine_trace_end_bytes(TINE_TRACE_DECODE, began, t->name,
+                         began ? tine_payload_bytes(a->task.payload) : 0);
     if (e != TINE_OK) return e;
     if (t->object != 0) {
         e = tine_instance_call(&w->context, t->object, t->method, &arguments, a, out);
@@ -47,7 +48,8 @@ static void attempt_main(void *arg) {
     if (e == TINE_OK) {
         int64_t began = tine_trace_begin();
         e = tine_payload_of_value(value, &a->worker->context.encoder, &a->payload);
-        tine_trace_end(TINE_TRACE_ENCODE, began, "result");
+        tine_trace_end_bytes(TINE_TRACE_ENCODE, began, "result",
+                             began && !e ? tine_payload_bytes(a->payload) : 0);
     }
     /* What the task has printed must not be lost with this process. */
     if (__fpending(stdout) > 0) fflush(stdout);

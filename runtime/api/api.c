@@ -292,12 +292,17 @@ static tine_error find_function(const char *name, const tine_callable **out) {
 static tine_error call_target(const char *method, const tine_argument *target,
                               const tine_arguments *arguments, tine_value **out) {
     void *parent = tine_context_parent();
+    /* A task may be suspended in the call, and no slice may be open then. */
+    int64_t began = parent ? 0 : tine_trace_begin();
     const tine_callable *callable;
+    tine_error e;
     if (target->type == TINE_ARG_STRING) {
         if (!target->s)
             return tine_error_set(TINE_EINVAL, "the target is NULL, not a function's name");
-        tine_error e = find_function(target->s, &callable);
-        return e != TINE_OK ? e : tine_call_run(callable, NULL, 0, arguments, parent, out);
+        e = find_function(target->s, &callable);
+        if (e == TINE_OK) e = tine_call_run(callable, NULL, 0, arguments, parent, out);
+        tine_trace_end(TINE_TRACE_CALL, began, target->s);
+        return e;
     }
     if (target->type == TINE_ARG_VALUE && !target->value)
         return tine_error_null("the target is NULL, not a module");
@@ -305,8 +310,9 @@ static tine_error call_target(const char *method, const tine_argument *target,
         return tine_error_set(TINE_EINVAL, "the target must be a function's name or a module");
     tine_context *c = tine_context_acquire();
     if (!c) return TINE_ESTATE;
-    tine_error e = tine_instance_call(c, target->value->object, method, arguments, parent, out);
+    e = tine_instance_call(c, target->value->object, method, arguments, parent, out);
     tine_context_release(c);
+    tine_trace_end(TINE_TRACE_CALL, began, target->value->bytes.data);
     return e;
 }
 

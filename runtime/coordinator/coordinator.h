@@ -29,10 +29,11 @@ tine_error tine_coordinator_open(tine_coordinator *c, int n, double seconds);
 int tine_coordinator_workers(tine_coordinator *c);
 
 /* From here on all processes record, workers that join later too. */
-tine_error tine_coordinator_trace_start(tine_coordinator *c);
+tine_error tine_coordinator_trace_record(tine_coordinator *c, bool on);
 /* Gathers what was recorded (waits at most `seconds` for workers that compute) and writes the
  * file. */
-tine_error tine_coordinator_trace_write(tine_coordinator *c, const char *path, double seconds);
+tine_error tine_coordinator_trace_write(tine_coordinator *c, const char *path, double seconds,
+                                        double keep);
 
 /* From any thread: the local worker of this pid has ended, and why ("was killed by signal 9
  * (SIGKILL)"). `log`: what it had begun; NULL: not known. Its tasks fail or are run again once the

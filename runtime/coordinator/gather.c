@@ -105,15 +105,15 @@ static void tell_all(tine_coordinator *c, gathering *g, uint32_t what) {
     for (size_t i = 0; i < g->n; i++) tine_coordinator_send(c, g->sources[i].peer, &m);
 }
 
-tine_error tine_coordinator_trace_start(tine_coordinator *c) {
+tine_error tine_coordinator_trace_record(tine_coordinator *c, bool on) {
     gathering g = {.c = c};
-    tine_error e = tine_trace_record(true);
+    tine_error e = tine_trace_record(on);
     if (e != TINE_OK) return e;
     tine_coordinator_lock(c);
     tine_coordinator_enter(c);
-    tine_scheduler_trace(c->scheduler, true);
+    tine_scheduler_trace(c->scheduler, on);
     e = list_workers(&g);
-    if (e == TINE_OK) tell_all(c, &g, 1);
+    if (e == TINE_OK) tell_all(c, &g, on);
     tine_coordinator_leave(c);
     tine_coordinator_unlock(c);
     free(g.sources);
@@ -134,7 +134,7 @@ static void gather(gathering *g, int64_t deadline) {
             tine_log(TINE_LOG_WARN, "the trace lacks %s: it did not answer", g->sources[i].name);
 }
 
-static tine_error write_file(gathering *g, const char *path) {
+static tine_error write_file(gathering *g, const char *path, int64_t keep_ns) {
     tine_payload *mine = NULL;
     tine_trace_process *all = calloc(g->n + 1, sizeof *all);
     char own[64];
@@ -150,14 +150,15 @@ static tine_error write_file(gathering *g, const char *path) {
                 .name = s->name, .events = &s->events, .n_events = s->events != NULL};
             tine_clock_estimate(&s->clock, tine_clock_ns(), &p->offset_ns, &p->error_ns);
         }
-        e = tine_trace_json(path, all, g->n + 1);
+        e = tine_trace_export(path, all, g->n + 1, keep_ns);
     }
     tine_payload_unref(mine);
     free(all);
     return e;
 }
 
-tine_error tine_coordinator_trace_write(tine_coordinator *c, const char *path, double seconds) {
+tine_error tine_coordinator_trace_write(tine_coordinator *c, const char *path, double seconds,
+                                        double keep) {
     gathering g = {.c = c};
     tine_coordinator_lock(c);
     tine_coordinator_enter(c);
@@ -168,7 +169,7 @@ tine_error tine_coordinator_trace_write(tine_coordinator *c, const char *path, d
         tine_coordinator_leave(c);
     listen_to(c, NULL, NULL);
     tine_coordinator_unlock(c);
-    if (e == TINE_OK) e = write_file(&g, path);
+    if (e == TINE_OK) e = write_file(&g, path, (int64_t)(keep * 1e9));
     for (size_t i = 0; i < g.n; i++) tine_payload_unref(g.sources[i].events);
     free(g.sources);
     return e;

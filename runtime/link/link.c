@@ -115,8 +115,9 @@ tine_error tine_link_send(tine_link *l, tine_peer peer, const tine_message *m) {
     if (began) tine_trace_end(TINE_TRACE_ENCODE, began, tine_message_name(m));
     if (!f) return TINE_ENOMEM;
     began = tine_trace_begin();
+    size_t bytes = began ? tine_frame_bytes(f) : 0;
     tine_error e = link_send_frame(l, peer, f);
-    if (began) tine_trace_end(TINE_TRACE_SEND, began, tine_message_name(m));
+    if (began) tine_trace_end_bytes(TINE_TRACE_SEND, began, tine_message_name(m), bytes);
     return e;
 }
 
@@ -126,14 +127,15 @@ static void link_frame_received(tine_link *l, tine_peer peer, tine_frame *f) {
     tine_decoded d = {0};
     char why[160];
     int64_t began = tine_trace_begin();
+    size_t bytes = began ? tine_frame_bytes(f) : 0;
     tine_error e = tine_wire_decode(f, &d, why, sizeof why);
     if (e == TINE_OK)
         l->handler->message(l->ctx, peer, &d.message);
     else
         l->handler->invalid(l->ctx, peer, e, e == TINE_EPROTO ? why : "no memory for a message");
     if (began)
-        tine_trace_end(TINE_TRACE_RECEIVE, began,
-                       e == TINE_OK ? tine_message_name(&d.message) : "invalid");
+        tine_trace_end_bytes(TINE_TRACE_RECEIVE, began,
+                             e == TINE_OK ? tine_message_name(&d.message) : "invalid", bytes);
     tine_decoded_fini(&d);
     tine_frame_free(f);
 }

@@ -61,8 +61,12 @@ static const setting settings[] = {
      TINE_SETTING_SECONDS, true, FIELD(heartbeat), 0.01, 3600, 1},
     {"log-level", "TINE_LOG_LEVEL", "error, warn, info or debug", TINE_SETTING_LEVEL, true,
      FIELD(log_level), TINE_LOG_ERROR, TINE_LOG_DEBUG, TINE_LOG_WARN},
-    {"trace", "TINE_TRACE", "write a Chrome trace here at shutdown", TINE_SETTING_TEXT, false,
+    {"trace", "TINE_TRACE", "write a trace here at shutdown", TINE_SETTING_TEXT, false,
      FIELD(trace), 0, 0, 0},
+    {"trace-events", "TINE_TRACE_EVENTS", "newest events that a process keeps for the trace",
+     TINE_SETTING_SIZE, true, FIELD(trace_events), 1024, 64 * GIB, 256 * KIB},
+    {"trace-seconds", "TINE_TRACE_SECONDS", "seconds before its end that a trace shows; 0: all",
+     TINE_SETTING_SECONDS, false, FIELD(trace_seconds), 0, 1e9, 0},
 };
 enum { N_SETTINGS = sizeof settings / sizeof *settings };
 _Static_assert((int)N_SETTINGS <= (int)TINE_SETTINGS_MAX,

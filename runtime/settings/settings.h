@@ -10,7 +10,7 @@
 
 #include "runtime/tine.h"
 
-enum { TINE_SETTINGS_MAX = 16 };
+enum { TINE_SETTINGS_MAX = 32 };
 
 typedef struct tine_settings {
     char *endpoint;    /* NULL: a private ipc path, or mpi:// under a launcher */
@@ -22,6 +22,8 @@ typedef struct tine_settings {
     double connect_timeout, heartbeat; /* seconds */
     int log_level;                     /* TINE_LOG_… (log.h) */
     char *trace;                       /* NULL: none */
+    size_t trace_events;               /* that a process keeps */
+    double trace_seconds;              /* before the end that are written; 0: all */
     /* Set by the process that starts a worker, not by users. */
     char *worker; /* TINE_WORKER: the endpoint that this worker joins. NULL: not a worker */
     char *token;  /* TINE_TOKEN, or "" */

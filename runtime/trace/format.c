@@ -73,7 +73,8 @@ static uint8_t *trace_put_event(uint8_t *p, const tine_trace_stored *r, uint32_t
     *p++ = r->thread;
     p = trace_put(p, name, 4);
     p = trace_put(p, r->a, 8);
-    return trace_put(p, r->b, 8);
+    p = trace_put(p, r->b, 8);
+    return trace_put(p, r->bytes, 8);
 }
 
 tine_error tine_trace_batch_write(tine_payload **out, const tine_trace_stored *records, size_t n,
@@ -89,7 +90,7 @@ tine_error tine_trace_batch_write(tine_payload **out, const tine_trace_stored *r
     payload = tine_payload_new(BIN_HEAD + size, 0, 0);
     if (!payload) goto out;
     uint8_t *p = trace_put_bin_head(payload->body, size);
-    memcpy(p, "TTR1", 4);
+    memcpy(p, "TTR2", 4);
     p = trace_put(p + 4, lost, 8);
     p = trace_put(p, n_threads, 4);
     for (size_t i = 0; i < n_threads; i++) p = trace_put_name(p, threads[i]);
@@ -157,7 +158,7 @@ static tine_trace_text *trace_reader_take_names(trace_reader *r, uint32_t *n_out
 tine_error tine_trace_batch_read(tine_trace_batch *out, const tine_payload *p) {
     tine_trace_batch b = {0};
     trace_reader r = trace_reader_open(p);
-    if (r.left < 4 || memcmp(r.p, "TTR1", 4) != 0) r.bad = true;
+    if (r.left < 4 || memcmp(r.p, "TTR2", 4) != 0) r.bad = true;
     trace_reader_take(&r, 4);
     b.lost = trace_reader_take(&r, 8);
     if (!r.bad && !(b.threads = trace_reader_take_names(&r, &b.n_threads)) && !r.bad)
@@ -185,8 +186,12 @@ void tine_trace_batch_fini(tine_trace_batch *b) {
 
 bool tine_trace_batch_event(const tine_trace_batch *b, uint32_t i, tine_trace_event *out) {
     const uint8_t *p = b->events + (size_t)i * TINE_TRACE_EVENT_BYTES;
-    tine_trace_event e = {p[0], p[1], (uint32_t)trace_get(p + 2, 4), trace_get(p + 6, 8),
-                          trace_get(p + 14, 8)};
+    tine_trace_event e = {p[0],
+                          p[1],
+                          (uint32_t)trace_get(p + 2, 4),
+                          trace_get(p + 6, 8),
+                          trace_get(p + 14, 8),
+                          trace_get(p + 22, 8)};
     if (!tine_trace_is_slice(e.type) && !tine_trace_is_marker(e.type)) return false;
     if (e.thread >= b->n_threads || e.name >= b->n_names) return false;
     *out = e;

@@ -1,7 +1,8 @@
 /* Recorded events as a process sends them to the coordinator: the bytes in an EVENTS payload.
  *
- *   magic "TTR1" | u64 lost | u32 n, n thread names | u32 n, n names | u32 n, n events
- *   name: u8 length, bytes      event: u8 type, u8 thread, u32 index of its name, u64 a, u64 b
+ *   magic "TTR2" | u64 lost | u32 n, n thread names | u32 n, n names | u32 n, n events
+ *   name: u8 length, bytes
+ *   event: u8 type, u8 thread, u32 index of its name, u64 a, u64 b, u64 bytes (of a slice, or 0)
  *
  * Numbers are little-endian. Type: a tine_trace_kind (a slice: a = begin, b = end), or a
  * tine_trace_marker (a = time, b = id). Times are ns of the recorder's clock. The decoder checks
@@ -11,12 +12,12 @@
 
 #include "runtime/trace/trace.h"
 
-enum { TINE_TRACE_THREADS = 64, TINE_TRACE_EVENT_BYTES = 22 };
+enum { TINE_TRACE_THREADS = 64, TINE_TRACE_EVENT_BYTES = 30 };
 
 typedef struct tine_trace_event {
     uint8_t type, thread;
     uint32_t name; /* index into the names of its batch */
-    uint64_t a, b;
+    uint64_t a, b, bytes;
 } tine_trace_event;
 
 typedef struct tine_trace_text { /* borrowed from the payload; no NUL at its end */
@@ -46,7 +47,7 @@ static inline bool tine_trace_is_marker(uint8_t type) {
 }
 
 typedef struct tine_trace_stored {
-    uint64_t a, b;
+    uint64_t a, b, bytes;
     uint8_t type, thread;
     char name[TINE_TRACE_NAME_MAX + 3];
 } tine_trace_stored;

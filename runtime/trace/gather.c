@@ -40,6 +40,7 @@ static bool trace_event_add(tine_trace_gathered *g, uint32_t process, const tine
     if (tine_trace_is_slice(e->type)) {
         good = good && trace_time_convert(e->b, offset, &end) && end >= item.ts;
         if (good) item.dur = end - item.ts;
+        item.bytes = e->bytes;
     } else {
         item.id = e->b;
     }
@@ -82,6 +83,17 @@ static tine_error trace_process_add(tine_trace_gathered *g, uint32_t process) {
 
 static bool trace_is_flow(uint8_t type) {
     return type >= TINE_TRACE_FLOW_START && type <= TINE_TRACE_FLOW_END;
+}
+
+/* Only the last `ns` before the last event. */
+static void trace_items_drop_early(tine_trace_gathered *g, int64_t ns) {
+    int64_t last = INT64_MIN;
+    size_t kept = 0;
+    for (size_t i = 0; i < g->n; i++)
+        if (g->items[i].ts + g->items[i].dur > last) last = g->items[i].ts + g->items[i].dur;
+    for (size_t i = 0; i < g->n; i++)
+        if (g->items[i].ts + g->items[i].dur >= last - ns) g->items[kept++] = g->items[i];
+    g->n = kept;
 }
 
 /* ---- slices and the markers in them ---- */
@@ -252,7 +264,7 @@ static void trace_items_drop_unshaped(tine_trace_gathered *g) {
 }
 
 tine_error tine_trace_gather(tine_trace_gathered *out, const tine_trace_process *processes,
-                             size_t n) {
+                             size_t n, int64_t last_ns) {
     tine_trace_gathered g = {.processes = processes, .n_processes = n};
     tine_error e = TINE_ENOMEM;
     g.batches = calloc(n ? n : 1, sizeof *g.batches);
@@ -260,6 +272,7 @@ tine_error tine_trace_gather(tine_trace_gathered *out, const tine_trace_process 
     if (!g.batches || !g.lost) goto out;
     for (uint32_t i = 0; i < n; i++)
         if (trace_process_add(&g, i)) goto out;
+    if (last_ns > 0) trace_items_drop_early(&g, last_ns);
     trace_nest_all(&g);
     if (!trace_flows_shape(&g) || !trace_async_shape(&g)) goto out;
     trace_items_drop_unshaped(&g);

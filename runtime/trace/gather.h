@@ -7,7 +7,7 @@
 
 typedef struct tine_trace_item {
     int64_t ts, dur; /* ns on our clock */
-    uint64_t id;
+    uint64_t id, bytes;
     tine_trace_text name;
     uint32_t process;
     uint8_t thread, type; /* type: tine_trace_kind or tine_trace_marker */
@@ -26,9 +26,10 @@ typedef struct tine_trace_gathered {
     uint64_t flows;
 } tine_trace_gathered;
 
-/* `processes` is borrowed until fini. Errors: ENOMEM. */
+/* `processes` is borrowed until fini. `last_ns`: what ended earlier than that before the last event
+ * is left out; 0: nothing. Errors: ENOMEM. */
 tine_error tine_trace_gather(tine_trace_gathered *out, const tine_trace_process *processes,
-                             size_t n);
+                             size_t n, int64_t last_ns);
 void tine_trace_gathered_fini(tine_trace_gathered *g); /* accepts a zeroed one */
 
 #endif

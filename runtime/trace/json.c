@@ -1,16 +1,12 @@
-/* Writes the trace file: the JSON object form of Chrome's Trace Event Format, which
+/* The JSON object form of Chrome's Trace Event Format, which
  * chrome://tracing and ui.perfetto.dev read. Source: "Trace Event Format", the Chromium project.
  *
  * "pid" counts processes from 1 (pids of two hosts may be equal; the real one is in the name),
  * "tid" recording threads. Ids are strings: a JSON number does not hold 64 bits. */
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "transport/base/output.h"
-#include "runtime/trace/gather.h"
-#include "runtime/value/error.h"
-#include "transport/base/log.h"
+#include "runtime/trace/export.h"
 #include "transport/base/text.h"
 
 /* ---- JSON ---- */
@@ -46,28 +42,11 @@ static FILE *trace_json_next(trace_writer *w) {
     return w->f;
 }
 
-static const char *const kinds[] = {
-    [TINE_TRACE_RUN] = "run",         [TINE_TRACE_FORK] = "fork",     [TINE_TRACE_WAIT] = "wait",
-    [TINE_TRACE_ENCODE] = "encode",   [TINE_TRACE_DECODE] = "decode", [TINE_TRACE_SEND] = "send",
-    [TINE_TRACE_RECEIVE] = "receive", [TINE_TRACE_KERNEL] = "kernel", [TINE_TRACE_LOOP] = "loop"};
-
-/* "fib" for a run or a kernel, "encode fib" for another slice, "wait_all" for a wait of that
- * name. */
-static void trace_json_name(FILE *f, const tine_trace_item *item) {
-    const char *kind = tine_trace_is_slice(item->type) ? kinds[item->type] : "";
-    size_t n = strlen(kind);
-    bool own = item->type == TINE_TRACE_RUN || item->type == TINE_TRACE_KERNEL ||
-               (item->name.size >= n && memcmp(item->name.data, kind, n) == 0);
-    if (!own || !item->name.size) fputs(kind, f);
-    if (!own && item->name.size) fputc(' ', f);
-    trace_json_text(f, item->name.data, item->name.size);
-}
-
-static const char *trace_json_category(const tine_trace_item *item) {
-    if (tine_trace_is_slice(item->type)) return kinds[item->type];
-    return item->phase == 'i'                         ? "mark"
-           : item->phase == 'b' || item->phase == 'e' ? "suspended"
-                                                      : "task";
+/* Names come from users and peers. */
+static void trace_json_label(FILE *f, const tine_trace_item *item) {
+    char name[TINE_TRACE_LABEL_MAX];
+    size_t n = tine_trace_label(item, name);
+    trace_json_text(f, name, n);
 }
 
 static void trace_json_event(trace_writer *w, const tine_trace_item *item, int64_t start) {
@@ -77,13 +56,14 @@ static void trace_json_event(trace_writer *w, const tine_trace_item *item, int64
     if (item->phase == 's' || item->phase == 't' || item->phase == 'f')
         fputs("task", f); /* the events of a flow have one name */
     else
-        trace_json_name(f, item);
+        trace_json_label(f, item);
     fprintf(f, "\",\"cat\":\"%s\",\"ph\":\"%c\",\"ts\":%lld.%03d,\"pid\":%u,\"tid\":%u",
-            trace_json_category(item), item->phase, (long long)(ts / 1000), (int)(ts % 1000),
+            tine_trace_category(item), item->phase, (long long)(ts / 1000), (int)(ts % 1000),
             item->process + 1, item->thread + 1u);
     switch (item->phase) {
     case 'X':
         fprintf(f, ",\"dur\":%lld.%03d", (long long)(item->dur / 1000), (int)(item->dur % 1000));
+        if (item->bytes) fprintf(f, ",\"args\":{\"bytes\":%llu}", (unsigned long long)item->bytes);
         break;
     case 'b':
     case 'e':
@@ -110,10 +90,7 @@ static void trace_json_metadata(trace_writer *w, const char *what, uint32_t pid,
 static void trace_json_process(trace_writer *w, const tine_trace_gathered *g, uint32_t i) {
     const tine_trace_process *p = &g->processes[i];
     char label[128];
-    uint32_t threads = 0;
-    for (size_t k = 0; k < p->n_events; k++) threads |= g->batches[i][k].n_threads;
-    if (i > 0 && p->n_events > 0 && threads == 0 && !g->lost[i])
-        return; /* its events are in process 0 */
+    if (tine_trace_inproc(g, i)) return;
     trace_json_metadata(w, "process_name", i + 1, 0, "name", p->name, strlen(p->name));
     fprintf(trace_json_next(w),
             "{\"name\":\"process_sort_index\",\"ph\":\"M\",\"ts\":0,\"pid\":%u,\"tid\":0,", i + 1);
@@ -124,9 +101,7 @@ static void trace_json_process(trace_writer *w, const tine_trace_gathered *g, ui
                       (unsigned long long)g->lost[i]);
     if (i > 0 || g->lost[i])
         trace_json_metadata(w, "process_labels", i + 1, 0, "labels", label, (size_t)n);
-    const tine_trace_batch *last = NULL; /* the last payload names all threads */
-    for (size_t k = 0; k < p->n_events; k++)
-        if (!last || g->batches[i][k].n_threads >= last->n_threads) last = &g->batches[i][k];
+    const tine_trace_batch *last = tine_trace_threads(g, i);
     for (uint32_t k = 0; last && k < last->n_threads && k < TINE_TRACE_THREADS; k++)
         trace_json_metadata(w, "thread_name", i + 1, k + 1, "name", last->threads[k].data,
                             last->threads[k].size);
@@ -142,10 +117,9 @@ static void trace_json_header(FILE *f, const tine_trace_gathered *g) {
             TINE_VERSION, (unsigned long long)g->flows, lost);
     fprintf(f, "\"slices clipped\":\"%llu\"},\n\"traceEvents\":[\n",
             (unsigned long long)g->clipped);
-    if (lost) tine_log(TINE_LOG_WARN, "the trace is incomplete: %llu events were lost", lost);
 }
 
-static void trace_json_write(FILE *f, const tine_trace_gathered *g) {
+void tine_trace_json(FILE *f, const tine_trace_gathered *g) {
     locale_t before = tine_text_locale_enter();
     int64_t start = g->n ? g->items[0].ts : 0;
     trace_json_header(f, g);
@@ -154,25 +128,4 @@ static void trace_json_write(FILE *f, const tine_trace_gathered *g) {
     for (size_t i = 0; i < g->n; i++) trace_json_event(&w, &g->items[i], start);
     fputs("\n]}\n", f);
     tine_text_locale_leave(before);
-}
-
-tine_error tine_trace_json(const char *path, const tine_trace_process *processes, size_t n) {
-    tine_trace_gathered g = {0};
-    tine_output f;
-    tine_error e = tine_trace_gather(&g, processes, n);
-    if (e) {
-        tine_error_set(e, "no memory to write the trace %s", path);
-        goto out;
-    }
-    bool good = tine_output_open(&f, path);
-    if (good) {
-        trace_json_write(f.stream, &g);
-        good = tine_output_close(&f, path);
-    }
-    if (!good)
-        e = tine_error_set(TINE_EIO, "the trace %s cannot be written: %s%s", path, strerror(errno),
-                           errno == ENXIO ? "; nothing reads from this pipe" : "");
-out:
-    tine_trace_gathered_fini(&g);
-    return e;
 }

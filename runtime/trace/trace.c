@@ -19,12 +19,13 @@ atomic_bool tine_trace_on;
 /* Guards everything in `store`. Nothing else is locked while it is held. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct {
-    tine_trace_stored *records; /* TINE_TRACE_EVENTS; mapped at the first start, kept */
-    size_t n;
-    uint64_t lost;
+    tine_trace_stored *records; /* `room` of them, used as a ring */
+    size_t room, n;             /* n: recorded since the start or the last take */
     char threads[TINE_TRACE_THREADS][TINE_TRACE_NAME_MAX + 3];
     size_t n_threads;
 } store;
+
+static size_t capacity = TINE_TRACE_EVENTS; /* under the lock */
 
 static _Thread_local unsigned thread_index; /* + 1; 0: none yet */
 static _Thread_local bool inproc_worker;
@@ -52,27 +53,27 @@ static unsigned trace_thread(void) {
     return thread_index - 1;
 }
 
-static void trace_record_add(uint8_t type, uint64_t a, uint64_t b, const char *name) {
+static void trace_record_add(uint8_t type, uint64_t a, uint64_t b, const char *name,
+                             uint64_t bytes) {
     pthread_mutex_lock(&lock);
-    if (!store.records || store.n >= TINE_TRACE_EVENTS) {
-        store.lost++;
-    } else {
-        tine_trace_stored *r = &store.records[store.n++];
+    if (store.records) {
+        tine_trace_stored *r = &store.records[store.n++ % store.room];
         r->type = type;
         r->thread = (uint8_t)trace_thread();
         r->a = a;
         r->b = b;
+        r->bytes = bytes;
         trace_name_copy(r->name, name);
     }
     pthread_mutex_unlock(&lock);
 }
 
-void tine_trace_slice_(tine_trace_kind kind, int64_t begin, const char *name) {
-    trace_record_add((uint8_t)kind, (uint64_t)begin, (uint64_t)tine_clock_ns(), name);
+void tine_trace_slice_(tine_trace_kind kind, int64_t begin, const char *name, uint64_t bytes) {
+    trace_record_add((uint8_t)kind, (uint64_t)begin, (uint64_t)tine_clock_ns(), name, bytes);
 }
 
 void tine_trace_marker_(tine_trace_marker marker, uint64_t id, const char *name) {
-    trace_record_add((uint8_t)marker, (uint64_t)tine_clock_ns(), id, name);
+    trace_record_add((uint8_t)marker, (uint64_t)tine_clock_ns(), id, name, 0);
 }
 
 void tine_trace_thread_name(const char *name) {
@@ -89,14 +90,24 @@ void tine_trace_inproc_worker(void) {
     inproc_worker = true;
 }
 
+/* Under the lock. The mapping is kept from start to start unless its size changes. */
 static bool trace_store_map(void) {
-    if (store.records) return true;
-    size_t size = TINE_TRACE_EVENTS * sizeof *store.records;
+    size_t room = capacity, size = room * sizeof *store.records;
+    if (store.records && store.room == room) return true;
+    if (store.records) munmap(store.records, store.room * sizeof *store.records);
+    store.records = NULL;
     void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
                    -1, 0);
     if (p == MAP_FAILED) return false;
     store.records = p;
+    store.room = room;
     return true;
+}
+
+void tine_trace_capacity(size_t events) {
+    pthread_mutex_lock(&lock);
+    capacity = events;
+    pthread_mutex_unlock(&lock);
 }
 
 tine_error tine_trace_record(bool on) {
@@ -105,7 +116,6 @@ tine_error tine_trace_record(bool on) {
     pthread_mutex_lock(&lock);
     if (on) {
         store.n = 0;
-        store.lost = 0;
         mapped = trace_store_map();
     }
     pthread_mutex_unlock(&lock);
@@ -116,14 +126,13 @@ tine_error tine_trace_record(bool on) {
 
 tine_error tine_trace_take(tine_payload **out) {
     pthread_mutex_lock(&lock);
+    size_t held = store.n < store.room ? store.n : store.room;
     tine_error e = inproc_worker ? tine_trace_batch_write(out, NULL, 0, 0, NULL, 0)
-                                 : tine_trace_batch_write(out, store.records, store.n, store.lost,
+                                 : tine_trace_batch_write(out, store.records, held, store.n - held,
                                                           store.threads, store.n_threads);
     if (!e && !inproc_worker) {
-        if (store.n > 0)
-            madvise(store.records, TINE_TRACE_EVENTS * sizeof *store.records, MADV_DONTNEED);
+        if (held > 0) madvise(store.records, held * sizeof *store.records, MADV_DONTNEED);
         store.n = 0;
-        store.lost = 0;
     }
     pthread_mutex_unlock(&lock);
     return e ? tine_error_set(e, "no memory to encode the recorded trace") : TINE_OK;

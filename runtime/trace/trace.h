@@ -1,9 +1,10 @@
 /* The profile: what each process did when, gathered at the coordinator into one file in Chrome's
  * Trace Event Format, on one clock. The terms are that format's.
  *
- * A process records into a fixed store (TINE_TRACE_EVENTS records of 64 bytes, mapped and touched
- * as they are used), from any thread. Events past its end are counted, and the file says so. While
- * recording is off, every call is one relaxed load.
+ * A process records into a ring (of TINE_TRACE_EVENTS records of 72 bytes unless set otherwise,
+ * mapped and touched as they are used), from any thread. When it is full, the oldest event makes
+ * way for the newest; those lost are counted, and the file says so. While recording is off, every
+ * call is one relaxed load.
  *
  * A process and each of its recording threads have a track with nested slices. A fiber's run is one
  * TINE_TRACE_RUN slice from each resume to the next yield: slices of one thread must not overlap in
@@ -26,7 +27,9 @@
  *                                tine_trace_resume(task id, name) after it
  *   tine_wait of the coordinator a WAIT slice; inside it, tine_trace_wait(F, name). In a task only
  *                                tine_trace_wait, once it has resumed
+ *   a call outside of tasks      a CALL slice named after the function or method
  *   kernels, user code           KERNEL slices
+ * Slices of messages, arguments and results have their bytes: tine_trace_end_bytes.
  *   WELCOME's flag, TRACE 0 or 1, tine_trace_start   tine_trace_record(false or true)
  *   TRACE 2                      tine_trace_take, answered with EVENTS
  *   PONG                         tine_clock_add; at the end tine_clock_estimate gives the offset of
@@ -55,6 +58,7 @@ typedef enum tine_trace_kind {
     TINE_TRACE_RECEIVE,
     TINE_TRACE_KERNEL,
     TINE_TRACE_LOOP, /* the rest: scheduling, completing */
+    TINE_TRACE_CALL, /* a call that the program makes itself */
     TINE_TRACE_KIND_LAST_
 } tine_trace_kind;
 
@@ -68,6 +72,8 @@ static inline uint64_t tine_trace_flow(uint32_t epoch, uint64_t ticket) {
     return (uint64_t)epoch << 40 ^ (ticket & (UINT64_MAX >> 24));
 }
 
+/* How many events the next start has room for. */
+void tine_trace_capacity(size_t events);
 /* Starts (from an empty store) or stops recording. Starting: ENOMEM. */
 tine_error tine_trace_record(bool on);
 /* The name of this thread's track; at first "main" or "thread N". */
@@ -80,9 +86,13 @@ void tine_trace_inproc_worker(void);
 /* 0 when off, and then tine_trace_end does nothing. Names are copied, up to
  * TINE_TRACE_NAME_MAX. */
 static inline int64_t tine_trace_begin(void) { return tine_tracing() ? tine_clock_ns() : 0; }
-void tine_trace_slice_(tine_trace_kind kind, int64_t begin, const char *name);
+void tine_trace_slice_(tine_trace_kind kind, int64_t begin, const char *name, uint64_t bytes);
+static inline void tine_trace_end_bytes(tine_trace_kind kind, int64_t begin, const char *name,
+                                        uint64_t bytes) {
+    if (begin != 0) tine_trace_slice_(kind, begin, name, bytes);
+}
 static inline void tine_trace_end(tine_trace_kind kind, int64_t begin, const char *name) {
-    if (begin != 0) tine_trace_slice_(kind, begin, name);
+    tine_trace_end_bytes(kind, begin, name, 0);
 }
 
 /* Flow, async and instant events: they have a time and no duration. */
@@ -134,8 +144,11 @@ typedef struct tine_trace_process {
     size_t n_events;
     int64_t offset_ns, error_ns;
 } tine_trace_process;
-/* Writes the file (see file.c). Process 0 is shown first. Errors: EIO with a sentence, ENOMEM. */
-tine_error tine_trace_json(const char *path, const tine_trace_process *processes, size_t n);
+/* Writes the file (see file.c), in Perfetto's binary format if its name ends in ".pftrace". Process
+ * 0 is shown first. `last_ns`: leaves out what ended earlier than that before the last event; 0:
+ * nothing. Errors: EIO with a sentence, ENOMEM. */
+tine_error tine_trace_export(const char *path, const tine_trace_process *processes, size_t n,
+                             int64_t last_ns);
 
 /* Another process's clock, from the last 16 round trips: the shortest one is taken to be symmetric,
  * which is wrong by half of it at most. */

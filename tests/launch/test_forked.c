@@ -49,7 +49,8 @@ static bool shutdown_child(void) {
     return tine_shutdown() != 0 && tine_last_error() == TINE_ESTATE;
 }
 static bool trace_child(void) {
-    return refused(tine_trace_start()) && refused(tine_trace_write("/nonexistent/trace.json"));
+    return refused(tine_trace_start()) && refused(tine_trace_stop()) &&
+           refused(tine_trace_write("/nonexistent/trace.json"));
 }
 static bool count_child(void) { return tine_worker_count() == 0 && !tine_endpoint(); }
 static bool release_child(void) {

@@ -83,7 +83,7 @@ static void a_trace_is_json(void) {
     size_t room = 0;
     tine_trace_process both[2] = {{.name = "a"}, {.name = "b", .error_ns = 1500}};
     snprintf(path, sizeof path, "%s/t.json", dir);
-    cr_assert_eq(tine_trace_json(path, both, 2), TINE_OK, "%s", tine_error_message());
+    cr_assert_eq(tine_trace_export(path, both, 2, 0), TINE_OK, "%s", tine_error_message());
     FILE *f = fopen(path, "re");
     cr_assert_gt(getdelim(&text, &room, 0, f), 0);
     fclose(f);

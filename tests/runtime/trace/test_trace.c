@@ -137,7 +137,7 @@ static trace write_and_check(const tine_trace_process *processes, size_t n) {
     int fd = mkstemp(path);
     cr_assert(fd >= 0);
     close(fd);
-    cr_assert_eq(tine_trace_json(path, processes, n), TINE_OK, "%s", tine_error_message());
+    cr_assert_eq(tine_trace_export(path, processes, n, 0), TINE_OK, "%s", tine_error_message());
     trace t = trace_read(path);
     unlink(path);
     check_nesting(&t);
@@ -205,9 +205,10 @@ Test(trace, nothing_is_recorded_when_off, .timeout = 20) {
     tine_payload_unref(events);
 }
 
-Test(trace, events_past_the_store_are_counted, .timeout = 60) {
+Test(trace, the_newest_events_are_kept_and_the_lost_ones_counted, .timeout = 60) {
     cr_assert_eq(tine_trace_record(true), TINE_OK);
-    for (int i = 0; i < TINE_TRACE_EVENTS + 1000; i++) tine_trace_instant("mark");
+    for (int i = 0; i < TINE_TRACE_EVENTS + 1000; i++)
+        tine_trace_instant(i < 1000 ? "lost" : "mark");
     tine_payload *events = take();
     tine_trace_batch b;
     cr_assert_eq(tine_trace_batch_read(&b, events), TINE_OK);
@@ -361,9 +362,9 @@ Test(trace, invalid_payloads_of_a_peer_are_left_out, .timeout = 60) {
 }
 
 Test(trace, a_file_that_cannot_be_written_is_an_error, .timeout = 20) {
-    cr_expect_eq(tine_trace_json("/no/such/directory/trace.json", NULL, 0), TINE_EIO);
+    cr_expect_eq(tine_trace_export("/no/such/directory/trace.json", NULL, 0, 0), TINE_EIO);
     cr_expect_not_null(strstr(tine_error_message(), "/no/such/directory/trace.json"));
-    cr_expect_eq(tine_trace_json("/dev/full/x", NULL, 0), TINE_EIO);
+    cr_expect_eq(tine_trace_export("/dev/full/x", NULL, 0, 0), TINE_EIO);
 }
 
 Test(trace, no_process_is_an_empty_trace, .timeout = 20) {

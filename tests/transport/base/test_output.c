@@ -66,7 +66,7 @@ static void check_trace(const char *path) {
     cr_expect_eq(strcmp(text + strlen(text) - 3, "]}\n"), 0, "%s ends otherwise", path);
 }
 
-static tine_error trace_write(const char *path) { return tine_trace_json(path, NULL, 0); }
+static tine_error trace_write(const char *path) { return tine_trace_export(path, NULL, 0, 0); }
 
 Test(output, a_file_is_replaced_and_keeps_its_permissions) {
     struct stat st, before;
@@ -173,7 +173,7 @@ Test(output, a_pipe_whose_reader_leaves_is_an_error) {
     pid_t writer = fork();
     if (writer == 0) {
         close(fd);
-        bool failed = tine_trace_json("pipe", processes, MANY) == TINE_EIO;
+        bool failed = tine_trace_export("pipe", processes, MANY, 0) == TINE_EIO;
         _exit(failed && strstr(tine_error_message(), "Broken pipe") ? 0 : 1);
     }
     char byte;
