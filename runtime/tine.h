@@ -5,7 +5,7 @@
  *
  *     int main(int argc, char **argv) {
  *         if (tine_init(&argc, argv, NULL)) return 1; // starts the workers, or becomes one
- *         tine_value *x = tine_ones(TINE_F32, 1, (int64_t[]){1}), *y;
+ *         tine_value *x = tine_ones(TINE_F32, 1, TINE_SHAPE(1)), *y;
  *         tine_future *future = tine_fork("foo", x); // returns at once
  *         if (tine_wait(future, &y) == TINE_OK) tine_print(y);
  *         return tine_shutdown();
@@ -206,9 +206,9 @@ TINE_API const char *tine_endpoint(void);
  * an int, a double, a bool, a string, a `tine_value *`, a `tine_future *`, or tine_kw(). A future,
  * also one inside a list or a dict, is replaced by its result before the task starts; as soon as
  * one fails, the fork fails with its error. An ARG of another type, such as a long double or
- * another pointer, does not compile. At most 15 arguments; more, or as many as are known at run
- * time, and calls from C++ and bindings: @ref arrays. A function of the program wins over a
- * built-in one of the same name, which "tine.NAME" always names: `tine_fork("tine.add", x, y)`.
+ * another pointer, does not compile. At most 15 arguments (in C++ any number); more, or as many as
+ * are known at run time, and calls from bindings: @ref arrays. A function of the program wins over
+ * a built-in one of the same name, which "tine.NAME" always names: `tine_fork("tine.add", x, y)`.
  * @{ */
 
 /** Starts a task on a worker: `tine_fork(TARGET, ARG…)`. Returns at once, unless `max_pending` or
@@ -337,6 +337,10 @@ enum {
     TINE_MAX_RANK = 8 /**< The most dimensions of a tensor. */
 };
 
+/** An array of sizes for one call, in C and C++: `tine_ones(TINE_F32, 2, TINE_SHAPE(2, 3))`.
+ * @param ... The sizes. */
+#define TINE_SHAPE(...) TINE_SHAPE_(__VA_ARGS__)
+
 /** None.
  * @return The value; never NULL. */
 TINE_API tine_value *tine_none(void);
@@ -411,7 +415,7 @@ TINE_API tine_value *tine_tensor_wrap(tine_dtype t, int rank, const int64_t *sha
  * @return The value, or NULL. */
 TINE_API tine_value *tine_full(tine_dtype t, int rank, const int64_t *shape, double x);
 
-/** A tensor of ones: `tine_ones(TINE_F32, 2, (int64_t[]){2, 3})`.
+/** A tensor of ones: `tine_ones(TINE_F32, 2, TINE_SHAPE(2, 3))`.
  * @param t The type of its elements.
  * @param rank How many dimensions.
  * @param ... The shape.
@@ -429,7 +433,7 @@ TINE_API tine_value *tine_full(tine_dtype t, int rank, const int64_t *shape, dou
  * tine_list_of().
  * @param ... The items.
  * @return The value, or NULL. */
-#define tine_list(...) TINE_JOIN_(TINE_LIST, TINE_EMPTY_(__VA_ARGS__))(__VA_ARGS__)
+#define tine_list(...) TINE_LIST_(__VA_ARGS__)
 
 /** What Python returns as a tuple, `return a, b`: a list.
  * @param ... The items, as for tine_list().
@@ -606,26 +610,15 @@ TINE_API void tine_release_value_(const tine_value *v);
 TINE_API void tine_release_future_(const tine_future *f);
 /** @endcond */
 
-/* clang-format off: it does not know _Generic */
 /** Takes one more reference.
  * @param x A `tine_value *` or a `tine_future *`; NULL is allowed.
  * @return x. */
-#define tine_ref(x)                                                                                \
-    _Generic((x),                                                                                  \
-        tine_future *: tine_ref_future_,                                                           \
-        tine_value *: tine_ref_value_,                                                             \
-        const tine_value *: tine_ref_value_)(x)
+#define tine_ref(x) TINE_REF_(x)
 
 /** Gives one reference back. Releasing a future that is pending does not cancel its task, which
  * runs on; its result is dropped.
  * @param x A `tine_value *` or a `tine_future *`; NULL is allowed. */
-#define tine_release(x)                                                                            \
-    _Generic((x),                                                                                  \
-        tine_future *: tine_release_future_,                                                       \
-        const tine_future *: tine_release_future_,                                                 \
-        tine_value *: tine_release_value_,                                                         \
-        const tine_value *: tine_release_value_)(x)
-/* clang-format on */
+#define tine_release(x) TINE_RELEASE_(x)
 
 /** @} */
 /** @defgroup functions Functions
@@ -673,9 +666,15 @@ enum {
 #define TINE_FUNCTION_FLAGS(name, parameters, flags)                                               \
     static tine_value *tine_fn_##name(tine_task *task);                                            \
     __attribute__((constructor)) static void tine_register_fn_##name(void) {                       \
-        tine_register_function(#name, parameters, tine_fn_##name, flags);                          \
+        tine_register_function(#name, parameters, TINE_CATCH(tine_fn_##name), flags);              \
     }                                                                                              \
     static tine_value *tine_fn_##name(__attribute__((unused)) tine_task *task)
+
+/** A function whose C++ exceptions become the error of its task, EFAILED with what(). For
+ * tine_register_function(), tine_method::call and tine_class::init of C++ programs; TINE_FUNCTION()
+ * uses it. In C it is the function itself.
+ * @param fn A function with a #tine_task as its only parameter. */
+#define TINE_CATCH(fn) TINE_CATCH_(fn)
 
 /** Registers a function. A name that is registered twice, or parameters that cannot be read, end
  * the program with a message.
@@ -816,8 +815,8 @@ TINE_API tine_error tine_trace_write(const char *path);
 
 /** @} */
 /** @defgroup arrays Calls from arrays
- * What the macros of @ref calling call, for C++, for bindings, and for calls whose arguments are
- * counted at run time.
+ * What the macros of @ref calling call, for bindings, and for calls whose arguments are counted at
+ * run time.
  * @{ */
 
 /** One argument of a call. */
@@ -845,7 +844,7 @@ typedef struct tine_argument {
 } tine_argument;
 
 /** An argument for an array, `tine_argument args[] = {TINE_ARGUMENT("sum"), TINE_ARGUMENT(x),
- * tine_kw("dim", 0)};`, with any number of them. C only.
+ * tine_kw("dim", 0)};`, with any number of them.
  * @param x As in tine_fork(). */
 #define TINE_ARGUMENT(x) TINE_ARG_(x)
 
@@ -881,7 +880,7 @@ TINE_API tine_value *tine_module_args(const tine_argument *args, size_t n);
 
 TINE_API tine_value *tine_list_args_(const tine_argument *args, size_t n);
 
-#ifndef __cplusplus /* C++ has no _Generic and makes calls from arrays */
+#ifndef __cplusplus
 static inline tine_argument tine_arg_value_(const tine_value *v) {
     return (tine_argument){NULL, TINE_ARG_VALUE, {.value = v}};
 }
@@ -932,7 +931,20 @@ static inline tine_argument tine_keyword_(const char *key, tine_argument a) {
         long long: tine_arg_int_,                                                                  \
         unsigned long: tine_arg_uint_,                                                             \
         unsigned long long: tine_arg_uint_)(x)
+#define TINE_REF_(x)                                                                               \
+    _Generic((x),                                                                                  \
+        tine_future *: tine_ref_future_,                                                           \
+        tine_value *: tine_ref_value_,                                                             \
+        const tine_value *: tine_ref_value_)(x)
+#define TINE_RELEASE_(x)                                                                           \
+    _Generic((x),                                                                                  \
+        tine_future *: tine_release_future_,                                                       \
+        const tine_future *: tine_release_future_,                                                 \
+        tine_value *: tine_release_value_,                                                         \
+        const tine_value *: tine_release_value_)(x)
 /* clang-format on */
+#define TINE_CATCH_(fn) fn
+#define TINE_SHAPE_(...) ((const int64_t[]){__VA_ARGS__})
 #define TINE_ARGS_(...) ((const tine_argument[]){TINE_MAP_(__VA_ARGS__)}), TINE_COUNT_(__VA_ARGS__)
 #define TINE_COUNT_(...)                                                                           \
     TINE_17TH_(__VA_ARGS__, 17, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0)
@@ -956,6 +968,7 @@ static inline tine_argument tine_keyword_(const char *key, tine_argument a) {
 #define TINE_MAP14(x, ...) TINE_ARG_(x), TINE_MAP13(__VA_ARGS__)
 #define TINE_MAP15(x, ...) TINE_ARG_(x), TINE_MAP14(__VA_ARGS__)
 #define TINE_MAP16(x, ...) TINE_ARG_(x), TINE_MAP15(__VA_ARGS__)
+#define TINE_LIST_(...) TINE_JOIN_(TINE_LIST, TINE_EMPTY_(__VA_ARGS__))(__VA_ARGS__)
 #define TINE_LIST0(...) tine_list_args_(TINE_ARGS_(__VA_ARGS__))
 #define TINE_LIST1(...) tine_list_args_(NULL, 0)
 /* 1 for no arguments, in C11: alone, before () and behind a macro they make no comma, between the
@@ -975,5 +988,142 @@ static inline tine_argument tine_keyword_(const char *key, tine_argument a) {
 
 #ifdef __cplusplus
 }
+#include <exception>
+#include <string>
+#include <type_traits>
+#include <utility>
+
+/** @cond internal */
+static inline tine_value *tine_ref_any_(const tine_value *v) { return tine_ref_value_(v); }
+static inline tine_future *tine_ref_any_(tine_future *f) { return tine_ref_future_(f); }
+static inline void tine_release_any_(const tine_value *v) { tine_release_value_(v); }
+static inline void tine_release_any_(const tine_future *f) { tine_release_future_(f); }
+#define TINE_REF_(x) tine_ref_any_(x)
+#define TINE_RELEASE_(x) tine_release_any_(x)
+/** @endcond */
+
+/** @defgroup cpp C++
+ * In C++17 the macros and functions are the same. Arguments may be `std::string`s and handles too,
+ * and an exception that leaves a function of TINE_FUNCTION() or TINE_CATCH() becomes the error of
+ * its task, EFAILED with what().
+ * @{ */
+
+namespace tine {
+
+/** Owns one reference on a value or a future, or none. It is optional: functions and macros take
+ * and give pointers as in C. */
+template <class T> class handle {
+    T *p_ = nullptr;
+
+  public:
+    handle() = default;
+    /** Takes over the caller's reference: `tine::value y(tine_call("neg", x));`. */
+    explicit handle(T *p) : p_(p) {}
+    handle(const handle &other) : p_(TINE_REF_(other.p_)) {}
+    handle(handle &&other) noexcept : p_(std::exchange(other.p_, nullptr)) {}
+    handle &operator=(handle other) noexcept {
+        std::swap(p_, other.p_);
+        return *this;
+    }
+    ~handle() { TINE_RELEASE_(p_); }
+
+    /** The pointer, borrowed; NULL: none. */
+    T *get() const { return p_; }
+    /** Gives the reference to the caller, for the result of a task: `return y.detach();`. */
+    T *detach() { return std::exchange(p_, nullptr); }
+    /** Releases the reference; where a function writes another: `tine_wait(f.get(), y.out())`. */
+    T **out() {
+        *this = handle();
+        return &p_;
+    }
+    /** Whether it holds one: NULL is the result of a call that failed. */
+    explicit operator bool() const { return p_ != nullptr; }
+};
+
+using value = handle<tine_value>;   /**< A `tine_value *` that is released. */
+using future = handle<tine_future>; /**< A `tine_future *` that is released. */
+
+} // namespace tine
+
+/** @} */
+/** @cond internal */
+
+struct tine_shape_ {
+    int64_t sizes[TINE_MAX_RANK];
+    const int64_t *data() const { return sizes; }
+};
+#define TINE_SHAPE_(...) (tine_shape_{{__VA_ARGS__}}.data())
+
+template <class T> tine_argument tine_argument_of_(const T &x) {
+    tine_argument a = {};
+    if constexpr (std::is_same_v<T, tine_argument>) {
+        a = x;
+    } else if constexpr (std::is_same_v<T, bool>) {
+        a.type = tine_argument::TINE_ARG_BOOL;
+        a.b = x;
+    } else if constexpr (std::is_same_v<T, float> || std::is_same_v<T, double>) {
+        a.type = tine_argument::TINE_ARG_FLOAT;
+        a.d = x;
+    } else if constexpr (std::is_integral_v<T> && std::is_unsigned_v<T> && sizeof(T) == 8) {
+        a.type = tine_argument::TINE_ARG_UINT;
+        a.u = x;
+    } else if constexpr (std::is_integral_v<T> || std::is_enum_v<T>) {
+        a.type = tine_argument::TINE_ARG_INT;
+        a.i = static_cast<int64_t>(x);
+    } else if constexpr (std::is_convertible_v<T, const char *>) {
+        a.type = tine_argument::TINE_ARG_STRING;
+        a.s = x;
+    } else if constexpr (std::is_same_v<T, std::string>) {
+        a.type = tine_argument::TINE_ARG_STRING;
+        a.s = x.c_str();
+    } else if constexpr (std::is_convertible_v<T, const tine_value *>) {
+        a.type = tine_argument::TINE_ARG_VALUE;
+        a.value = x;
+    } else if constexpr (std::is_convertible_v<T, tine_future *>) {
+        a.type = tine_argument::TINE_ARG_FUTURE;
+        a.future = x;
+    } else if constexpr (std::is_same_v<T, tine::value> || std::is_same_v<T, tine::future>) {
+        a = tine_argument_of_(x.get());
+    } else {
+        static_assert(std::is_same_v<T, bool>, "not an argument of a call: see tine_fork()");
+    }
+    return a;
+}
+template <class T> tine_argument tine_keyword_(const char *key, const T &x) {
+    tine_argument a = tine_argument_of_(x);
+    a.key = key;
+    return a;
+}
+#define TINE_ARG_(x) tine_argument_of_(x)
+
+/* The arguments of one call. */
+template <size_t N> struct tine_pack_ {
+    static constexpr size_t count = N;
+    tine_argument at[N > 0 ? N : 1];
+    const tine_argument *data() const { return at; }
+};
+template <class... A> tine_pack_<sizeof...(A)> tine_pack_of_(const A &...a) {
+    return {{tine_argument_of_(a)...}};
+}
+#define TINE_ARGS_(...)                                                                            \
+    tine_pack_of_(__VA_ARGS__).data(), decltype(tine_pack_of_(__VA_ARGS__))::count
+#define TINE_LIST_(...) tine_list_args_(TINE_ARGS_(__VA_ARGS__))
+
+#ifdef __cpp_exceptions
+template <auto F> auto tine_catch_(tine_task *task) -> decltype(F(task)) {
+    try {
+        return F(task);
+    } catch (const std::exception &e) {
+        tine_fail(task, "%s", e.what());
+    } catch (...) {
+        tine_fail(task, "an exception that is no std::exception");
+    }
+    return nullptr;
+}
+#define TINE_CATCH_(fn) tine_catch_<fn>
+#else
+#define TINE_CATCH_(fn) fn
+#endif
+/** @endcond */
 #endif
 #endif

@@ -33,7 +33,7 @@ int main(int argc, char **argv) {
         fprintf(stderr, "%s\n", tine_error_message());
         return 1;
     }
-    tine_value *x = tine_ones(TINE_F32, 1, (int64_t[]){1});
+    tine_value *x = tine_ones(TINE_F32, 1, TINE_SHAPE(1));
     tine_value *both = example(x);
     tine_print(both);
     tine_release(both);

@@ -24,8 +24,8 @@ static tine_value *numbers(int rank, const int64_t *shape) {
 /* A module: its weights travel to a worker once, with the first call there. */
 static tine_value *lstm(void) {
     const char *names[] = {"weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"};
-    tine_value *weights[] = {numbers(2, (int64_t[]){4 * C, C}), numbers(2, (int64_t[]){4 * C, C}),
-                             numbers(1, (int64_t[]){4 * C}), numbers(1, (int64_t[]){4 * C})};
+    tine_value *weights[] = {numbers(2, TINE_SHAPE(4 * C, C)), numbers(2, TINE_SHAPE(4 * C, C)),
+                             numbers(1, TINE_SHAPE(4 * C)), numbers(1, TINE_SHAPE(4 * C))};
     tine_value *state = tine_dict_of(names, weights, 4);
     tine_value *module = tine_module("lstm", C, C, tine_kw("state_dict", state));
     tine_release(state);
@@ -71,7 +71,7 @@ int main(int argc, char **argv) {
         tine_release(backward);
         tine_release(forward);
     }
-    tine_value *x = numbers(3, (int64_t[]){T, B, C});
+    tine_value *x = numbers(3, TINE_SHAPE(T, B, C));
     tine_value *a = forked(models, x), *b = one_by_one(models, x);
     if (a && b) {
         const int64_t *shape = tine_shape(a);

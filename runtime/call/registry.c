@@ -115,7 +115,9 @@ static void function_add(const char *name, const char *parameters, tine_function
 }
 
 void tine_register_function(const char *name, const char *parameters, tine_function fn, int flags) {
-    function_add(name, parameters, fn, flags, false);
+    char *copy = name ? strdup(name) : NULL;
+    if (name && !copy) registry_abort("function", name, "no memory");
+    function_add(copy, parameters, fn, flags, false);
 }
 
 /* "tine.NAME"; it is never freed. */

@@ -53,9 +53,19 @@ struct tine_fiber_pool {
     bool armed;    /* this pool is a user of the thread's alternate signal stack */
 };
 
+/* What the Itanium C++ ABI calls __cxa_eh_globals: the exceptions that handlers are busy with, per
+ * thread. A task may wait inside a handler, so each fiber has its own. Absent in a process without
+ * a C++ library. */
+typedef struct fiber_exceptions {
+    void *caught;
+    unsigned uncaught;
+} fiber_exceptions;
+extern fiber_exceptions *__cxa_get_globals(void) __attribute__((weak));
+
 struct tine_fiber {
     tine_switch_point self, back;
-    tine_state state; /* its tine_current while it does not run */
+    fiber_exceptions exceptions; /* while it does not run */
+    tine_state state;            /* its tine_current while it does not run */
     tine_fiber_pool *pool;
     tine_fiber *outer; /* the fiber that resumed it, or NULL */
     char *map;
@@ -126,6 +136,14 @@ static inline void sanitizer_left(tine_fiber *f) {
     __sanitizer_finish_switch_fiber(f->back_fake_stack, NULL, NULL);
 #endif
     (void)f;
+}
+
+/* Exchanges the thread's exceptions with those of f. */
+static inline void exceptions_exchange(tine_fiber *f) {
+    if (!__cxa_get_globals) return;
+    fiber_exceptions *now = __cxa_get_globals(), before = *now;
+    *now = f->exceptions;
+    f->exceptions = before;
 }
 
 /* ---- stacks ---- */
@@ -254,9 +272,11 @@ void tine_fiber_resume(tine_fiber *f) {
     f->running = true;
     tine_current = f->state;
     tine_fiber_spot_running = &f->spot;
+    exceptions_exchange(f);
     sanitizer_enters(f);
     tine_switch(&f->back, &f->self);
     sanitizer_left(f);
+    exceptions_exchange(f);
     tine_fiber_spot_running = f->outer ? &f->outer->spot : NULL;
     f->state = tine_current;
     f->running = false;

@@ -6,10 +6,11 @@
  * nothing (MAP_NORESERVE). Each fiber takes two of the process's mappings (vm.max_map_count, 65530
  * by default: about 32,000 fibers); past that tine_fiber_new fails.
  *
- * A switch exchanges the callee-saved registers, the rounding modes and tine_current
- * (runtime/value/current.h), and nothing else: the signal mask belongs to the thread. It is
- * assembly on x86-64 and aarch64, since swapcontext makes two system calls; elsewhere it is
- * ucontext (-DTINE_FIBER_UCONTEXT forces that). ASan and TSan are told of every switch.
+ * A switch exchanges the callee-saved registers, the rounding modes, tine_current
+ * (runtime/value/current.h) and the C++ library's record of caught exceptions, and nothing else:
+ * the signal mask belongs to the thread. It is assembly on x86-64 and aarch64, since swapcontext
+ * makes two system calls; elsewhere it is ucontext (-DTINE_FIBER_UCONTEXT forces that). ASan and
+ * TSan are told of every switch.
  *
  * On overflow the guard faults, and a handler on an alternate stack names the task (see
  * tine_fiber_report_to). A frame larger than the guard could pass over it, unless the code was
