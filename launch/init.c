@@ -145,14 +145,17 @@ static bool worker_can_connect(void *ctx, char *reason, size_t room) {
     return false;
 }
 
-/* A worker gets this process's own command line, so that it reaches tine_init in the same way. */
-static tine_error workers_spawn(const tine_settings *s) {
-    char **argv = tine_process_arguments(), **environment = tine_settings_forward(s);
+/* By default a worker gets this process's own command line, so that it reaches tine_init in the
+ * same way. */
+static tine_error workers_spawn(const tine_settings *s, const char *const *command) {
+    char **own = command ? NULL : tine_process_arguments();
+    char **argv = command ? (char **)command : own, **environment = tine_settings_forward(s);
     tine_error e = TINE_EIO;
     if (!argv || !environment) {
         tine_error_set(e, "cannot start workers: the command line of this program cannot be read");
     } else {
-        tine_spawn_config config = {.argv = argv,
+        tine_spawn_config config = {.program = command ? command[0] : NULL,
+                                    .argv = argv,
                                     .endpoint = state.url,
                                     .environment = environment,
                                     .workers = s->workers,
@@ -163,7 +166,7 @@ static tine_error workers_spawn(const tine_settings *s) {
         e = tine_spawn_start(&state.spawn, &config);
     }
     tine_settings_forward_free(environment);
-    free(argv);
+    free(own);
     return e;
 }
 
@@ -227,7 +230,8 @@ static tine_error transport_open(const tine_settings *s, const char *url, tine_t
     return e;
 }
 
-static tine_error coordinate(const tine_settings *s, const char *url, int remote) {
+static tine_error coordinate(const tine_settings *s, const char *const *command, const char *url,
+                             int remote) {
     tine_transport *transport;
     unsigned flags = tine_transport_flags(url);
     bool threads = flags & TINE_TRANSPORT_THREADS;
@@ -241,7 +245,8 @@ static tine_error coordinate(const tine_settings *s, const char *url, int remote
     tine_coordinator_on_unreachable(state.coordinator, worker_disconnected);
     if (local > 0 && !threads) tine_coordinator_know_local(state.coordinator, worker_is_local);
     if (s->trace) e = tine_coordinator_trace_record(state.coordinator, true);
-    if (e == TINE_OK && local > 0) e = threads ? workers_start_threads(s) : workers_spawn(s);
+    if (e == TINE_OK && local > 0)
+        e = threads ? workers_start_threads(s) : workers_spawn(s, command);
     return e != TINE_OK ? e : tine_coordinator_open(state.coordinator, await, s->connect_timeout);
 }
 
@@ -262,7 +267,7 @@ static void tear_down(void) {
     tine_log_flush();
 }
 
-static tine_error init_role(void) {
+static tine_error init_role(const char *const *command) {
     const tine_settings *s = &state.settings;
     const struct tine_kernel_choice *kernels = tine_kernel_choice();
     if (kernels->error[0] != 0) return tine_error_set(TINE_EINVAL, "%s", kernels->error);
@@ -284,14 +289,14 @@ static tine_error init_role(void) {
                                   "`tine run -n 3 PROGRAM`",
                                   url);
         if (launcher.rank > 0) worker_serve_and_exit(s, url, launcher.rank);
-        return coordinate(s, url, launcher.size - 1);
+        return coordinate(s, command, url, launcher.size - 1);
     }
     if (!url) {
         tine_error e = tine_private_open(&state.place);
         if (e != TINE_OK) return e;
         url = state.place.url;
     }
-    return coordinate(s, url, 0);
+    return coordinate(s, command, url, 0);
 }
 
 /* The program may change its directory before the trace is written. */
@@ -318,7 +323,7 @@ tine_error tine_init(int *argc, char **argv, const tine_options *options) {
     tine_log_level_set(state.settings.log_level);
     tine_trace_capacity(state.settings.trace_events);
     if (!state.settings.worker) tine_settings_warn_unknown();
-    e = init_role();
+    e = init_role(options ? options->worker_command : NULL);
     if (e == TINE_OK) {
         state.running = true;
     } else { /* tearing down may overwrite the message */

@@ -43,6 +43,7 @@ static void attempt_main(void *arg) {
     tine_attempt *a = arg;
     tine_value *value = NULL;
     tine_current.other = &a->callbacks;
+    tine_current.on_thread = tine_fiber_call_on_thread;
     tine_error e = attempt_call(a, &value);
     if (e == TINE_OK) e = tine_value_settle(&value);
     if (e == TINE_OK) {

@@ -41,7 +41,7 @@ static tine_error target_of(const char *method, const tine_argument *a, fork_tar
     if (a->type == TINE_ARG_STRING) {
         if (!a->s) return tine_error_set(TINE_EINVAL, "the target is NULL, not a function's name");
         const tine_callable *c = tine_registry_function(a->s);
-        out->flags = c ? (uint32_t)c->flags : 0;
+        out->flags = c ? (uint32_t)c->flags & TINE_REPEATABLE : 0;
         out->target = (tine_target){.name = a->s};
         return tine_name_check("function", a->s);
     }
@@ -56,7 +56,7 @@ static tine_error target_of(const char *method, const tine_argument *a, fork_tar
     out->target =
         (tine_target){a->value->bytes.data, method ? method : "forward", a->value->object};
     const tine_callable *c = class ? tine_class_method(class, out->target.method) : NULL;
-    out->flags = c ? (uint32_t)c->flags : 0;
+    out->flags = c ? (uint32_t)c->flags & TINE_REPEATABLE : 0;
     return tine_name_check("method", method);
 }
 

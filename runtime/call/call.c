@@ -182,13 +182,33 @@ static tine_error task_leave(tine_task *t, outer *o, bool ok) {
     return tine_last_error();
 }
 
+/* One run of a body, perhaps on another thread. */
+typedef struct body {
+    tine_task *task;
+    tine_value *result;
+} body;
+
+static void body_call(void *arg) {
+    body *b = arg;
+    b->result = b->task->callable->call(b->task);
+}
+
+static tine_value *body_run(tine_task *task) {
+    body b = {task, NULL};
+    if (!(task->callable->flags & TINE_THREAD) || !tine_current.on_thread)
+        body_call(&b);
+    else if (!tine_current.on_thread(body_call, &b))
+        task_fail_with_last(task);
+    return b.result;
+}
+
 tine_error tine_call_run(const tine_callable *callable, void *self, tine_object module,
                          const tine_arguments *arguments, void *attempt, tine_value **out) {
     tine_task task;
     outer o;
     tine_error e = task_enter(&task, &o, callable, self, module, arguments, attempt);
     if (e) return e;
-    tine_value *result = callable->call(&task);
+    tine_value *result = body_run(&task);
     if (result && !tine_pool_gives(&result->handle)) tine_value_ref(result);
     bool ok = result && !task.failed;
     e = task_leave(&task, &o, ok);

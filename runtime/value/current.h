@@ -18,6 +18,9 @@ typedef struct tine_state {
     tine_task *task; /* NULL outside tasks */
     /* A reader was given a value of another kind, or NULL: fails the task. NULL outside tasks. */
     void (*refuse)(tine_task *task, const tine_value *v, const char *wanted);
+    /* Calls fn(arg) on a thread of its own while this task waits for it; false: it cannot, and the
+     * error is set. NULL outside a worker's tasks. */
+    bool (*on_thread)(void (*fn)(void *arg), void *arg);
     struct tine_context *context; /* NULL: the process's own (coordinator) */
 } tine_state;
 

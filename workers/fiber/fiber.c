@@ -15,6 +15,7 @@
 #include "transport/base/assert.h"
 #include "workers/fiber/overflow.h"
 #include "workers/fiber/switch.h"
+#include "workers/fiber/thread.h"
 
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer)
@@ -51,6 +52,7 @@ struct tine_fiber_pool {
     size_t max_cached, n_cached, live, max_live;
     char **cached; /* mappings without a fiber */
     bool armed;    /* this pool is a user of the thread's alternate signal stack */
+    tine_fiber_threads threads;
 };
 
 /* What the Itanium C++ ABI calls __cxa_eh_globals: the exceptions that handlers are busy with, per
@@ -67,7 +69,8 @@ struct tine_fiber {
     fiber_exceptions exceptions; /* while it does not run */
     tine_state state;            /* its tine_current while it does not run */
     tine_fiber_pool *pool;
-    tine_fiber *outer; /* the fiber that resumed it, or NULL */
+    tine_fiber *outer;         /* the fiber that resumed it, or NULL */
+    tine_fiber_thread *thread; /* which runs in its place, or NULL */
     char *map;
     void (*entry)(void *arg);
     void *arg;
@@ -210,6 +213,7 @@ no_memory:
 void tine_fiber_pool_free(tine_fiber_pool *p) {
     if (!p) return;
     TINE_ASSERT(p->live, ==, 0);
+    tine_fiber_threads_fini(&p->threads);
     while (p->n_cached > 0) munmap(p->cached[--p->n_cached], p->map_size);
     if (p->armed) tine_fiber_overflow_disarm();
     free(p->cached);
@@ -283,12 +287,38 @@ void tine_fiber_resume(tine_fiber *f) {
     tine_current = saved;
 }
 
-void tine_fiber_yield(void) {
-    tine_fiber *f = tine_fiber_running();
-    TINE_ASSERT_TRUE(f);
+static void fiber_leave(tine_fiber *f) {
     sanitizer_leaves(f);
     tine_switch(&f->self, &f->back);
     sanitizer_entered(f);
+}
+
+void tine_fiber_yield(void) {
+    tine_fiber *f = tine_fiber_running();
+    TINE_ASSERT_TRUE(f);
+    if (f->thread)
+        tine_fiber_thread_pause(f->thread); /* tine_fiber_call_on_thread yields in its place */
+    else
+        fiber_leave(f);
+}
+
+bool tine_fiber_call_on_thread(void (*fn)(void *arg), void *arg) {
+    tine_fiber *f = tine_fiber_running();
+    if (f->thread) {
+        fn(arg);
+        return true;
+    }
+    tine_fiber_thread *t = tine_fiber_thread_take(&f->pool->threads);
+    if (!t) return false;
+    f->thread = t;
+    bool ended = tine_fiber_thread_run(t, fn, arg);
+    while (!ended) {
+        fiber_leave(f);
+        ended = tine_fiber_thread_continue(t);
+    }
+    f->thread = NULL;
+    tine_fiber_thread_give(&f->pool->threads, t);
+    return true;
 }
 
 bool tine_fiber_ended(const tine_fiber *f) { return f->ended; }

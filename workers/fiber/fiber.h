@@ -1,10 +1,11 @@
 /* Fibers: a task's own stack, so that a wait inside a task suspends the task and not the worker.
  *
  * A fiber runs on the thread that made its pool, from tine_fiber_resume until it yields or its
- * entry returns; it never changes threads. A stack is one mapping: TINE_FIBER_GUARD bytes that
- * fault, then the stack, with the fiber's record at its top. Pages that were not touched cost
- * nothing (MAP_NORESERVE). Each fiber takes two of the process's mappings (vm.max_map_count, 65530
- * by default: about 32,000 fibers); past that tine_fiber_new fails.
+ * entry returns; it never changes threads, but another one can call functions in its place. A stack
+ * is one mapping: TINE_FIBER_GUARD bytes that fault, then the stack, with the fiber's record at its
+ * top. Pages that were not touched cost nothing (MAP_NORESERVE). Each fiber takes two of the
+ * process's mappings (vm.max_map_count, 65530 by default: about 32,000 fibers); past that
+ * tine_fiber_new fails.
  *
  * A switch exchanges the callee-saved registers, the rounding modes, tine_current
  * (runtime/value/current.h) and the C++ library's record of caught exceptions, and nothing else:
@@ -48,8 +49,12 @@ tine_fiber *tine_fiber_new(tine_fiber_pool *p, void (*entry)(void *arg), void *a
 void tine_fiber_resume(tine_fiber *f);
 void tine_fiber_yield(void); /* inside a fiber: returns to where it was resumed */
 bool tine_fiber_ended(const tine_fiber *f);
+/* Inside a fiber: calls fn(arg) on a thread of its own, with the system's default stack, while the
+ * fiber waits; tine_fiber_yield on that thread yields the fiber. On such a thread it calls fn
+ * there. False: no thread can be started (ENOMEM). */
+bool tine_fiber_call_on_thread(void (*fn)(void *arg), void *arg);
 /* Gives the stack back. The frames of a fiber that has not ended are dropped, and nothing in
- * them is cleaned up. Accepts NULL. */
+ * them is cleaned up; a thread that runs in its place waits forever. Accepts NULL. */
 void tine_fiber_free(tine_fiber *f);
 
 tine_fiber *tine_fiber_running(void); /* the one the caller runs in, or NULL */
