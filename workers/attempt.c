@@ -154,5 +154,6 @@ void tine_attempt_run(tine_attempt *a) {
     if (w->log) tine_run_log_end(w->log);
     tine_handles_flush(w->handles, &a->handles, w->executor);
     tine_executor_done(w->executor, a->task.task, a->status, a->payload, a->text, a->run_ns);
+    tine_worker_act(w); /* the answer is on its way while this frees the attempt */
     tine_attempt_drop(a);
 }

@@ -1,8 +1,10 @@
 /* Handles on objects: see handles.h. An object with handles is in one list: that of the task
- * through which it came, or `held`, or without handles any more `unused`. */
+ * through which it came, or `held`, or without handles any more `unused`. What is in another list
+ * than `held` is to be told to the coordinator and is counted, since most tasks have no handles. */
 #include "workers/handles.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "transport/base/assert.h"
@@ -23,6 +25,7 @@ struct tine_handles {
     tine_handle_list held, unused, no_task;
     tine_handle_list *task;
     size_t total; /* handles */
+    atomic_size_t untold;
     bool ended;
 };
 
@@ -37,15 +40,23 @@ static void handles_move(worker_handle *handle, tine_handle_list *to) {
     LIST_INSERT_HEAD(to, handle, entry);
 }
 
+static void handles_move_held(tine_handles *h, worker_handle *handle) {
+    atomic_fetch_sub(&h->untold, 1);
+    handles_move(handle, &h->held);
+}
+
 static worker_handle *handle_make(tine_handles *h, tine_object id) {
     worker_handle *handle = tine_must_alloc(sizeof *handle);
     handle->id = id;
     tine_idmap_put(&h->by_id, id, handle);
+    atomic_fetch_add(&h->untold, 1);
     LIST_INSERT_HEAD(h->task ? h->task : &h->no_task, handle, entry);
     return handle;
 }
 
+/* One that is not in `held`. */
 static void handle_free(tine_handles *h, worker_handle *handle) {
+    atomic_fetch_sub(&h->untold, 1);
     tine_idmap_remove(&h->by_id, handle->id);
     LIST_REMOVE(handle, entry);
     free(handle);
@@ -58,7 +69,7 @@ static void handles_retained(tine_object_owner *owner, tine_object id) {
     if (!h->ended) {
         worker_handle *handle = tine_idmap_get(&h->by_id, id);
         if (!handle) handle = handle_make(h, id);
-        if (handle->count++ == 0 && handle->held) handles_move(handle, &h->held);
+        if (handle->count++ == 0 && handle->held) handles_move_held(h, handle);
     }
     pthread_mutex_unlock(&h->lock);
 }
@@ -69,10 +80,12 @@ static void handles_released(tine_object_owner *owner, tine_object id) {
     bool last = --h->total == 0 && h->ended;
     worker_handle *handle = h->ended ? NULL : tine_idmap_get(&h->by_id, id);
     if (handle && --handle->count == 0) {
-        if (handle->held)
+        if (handle->held) {
+            atomic_fetch_add(&h->untold, 1);
             handles_move(handle, &h->unused);
-        else
+        } else {
             handle_free(h, handle);
+        }
     }
     pthread_mutex_unlock(&h->lock);
     if (last) handles_free(h);
@@ -107,7 +120,7 @@ static void handles_hold(tine_handles *h, tine_handle_list *list, tine_executor 
     tine_object *ids = handles_ids(list, &n);
     for (worker_handle *handle; (handle = LIST_FIRST(list));) {
         handle->held = true;
-        handles_move(handle, &h->held);
+        handles_move_held(h, handle);
     }
     tine_executor_hold(x, ids, n);
     free(ids);
@@ -122,6 +135,7 @@ static void handles_release_unused(tine_handles *h, tine_executor *x) {
 }
 
 void tine_handles_flush(tine_handles *h, tine_handle_list *list, tine_executor *x) {
+    if (!atomic_load(&h->untold)) return;
     pthread_mutex_lock(&h->lock);
     if (list) handles_hold(h, list, x);
     handles_hold(h, &h->no_task, x);
@@ -135,6 +149,7 @@ static void handles_drop_list(tine_handles *h, tine_handle_list *list) {
 
 void tine_handles_end(tine_handles *h) {
     pthread_mutex_lock(&h->lock);
+    atomic_fetch_add(&h->untold, h->by_id.n); /* all are dropped alike from here on */
     handles_drop_list(h, &h->held);
     handles_drop_list(h, &h->unused);
     handles_drop_list(h, &h->no_task);

@@ -36,8 +36,7 @@ struct tine_future {
     tine_value *value; /* decoded */
     char *text;        /* of a failure */
     struct tine_waiter_list waiters;
-    uint64_t ticket; /* its number in its context, once it is submitted */
-    uint64_t flow;   /* id of its flow in the trace */
+    uint64_t flow; /* id of its flow in the trace */
 };
 
 /* A pending future of context c; one reference, in no pool. NULL: no memory. */

@@ -14,9 +14,8 @@ static void coordinator_unlock(tine_context *c) { tine_coordinator_unlock(coordi
 
 static bool coordinator_has_room(void *arg) {
     tine_coordinator *c = arg;
-    tine_scheduler_stats s;
-    tine_scheduler_stats_get(c->scheduler, &s);
-    return s.ready + c->context.n_held < c->max_pending && s.ready_bytes < c->max_pending_bytes;
+    const tine_scheduler_stats *s = tine_scheduler_stats_get(c->scheduler);
+    return s->ready + c->context.n_held < c->max_pending && s->ready_bytes < c->max_pending_bytes;
 }
 
 static tine_error coordinator_admit(tine_context *context, bool may_wait) {
@@ -43,19 +42,12 @@ static tine_error coordinator_submit(tine_context *context, tine_future *f, void
     (void)parent;
     tine_coordinator *c = coordinator_of(context);
     if (c->stopping) return tine_coordinator_over();
-    uint64_t ticket = ++c->last_ticket;
-    f->ticket = ticket;
-    f->flow = tine_trace_flow(0, ticket);
+    f->flow = tine_trace_flow(0, ++c->last_flow);
     int64_t began = tine_trace_begin();
-    tine_idmap_put(&c->tickets, ticket, tine_ref_future_(f));
-    tine_error e = tine_scheduler_fork(c->scheduler, ticket, t, flags, payload);
-    if (e != TINE_OK) {
-        tine_future_unref(tine_idmap_remove(&c->tickets, ticket));
-        return tine_coordinator_refused(e, "a fork");
-    }
-    tine_scheduler_stats s;
-    tine_scheduler_stats_get(c->scheduler, &s);
-    if (s.workers > 0)
+    tine_error e = tine_scheduler_fork(c->scheduler, (uintptr_t)f, f->flow, t, flags, payload);
+    if (e != TINE_OK) return tine_coordinator_refused(e, "a fork");
+    tine_ref_future_(f); /* until COMPLETE */
+    if (tine_scheduler_stats_get(c->scheduler)->workers > 0)
         c->told = false;
     else
         tine_coordinator_expect(c);
@@ -99,7 +91,7 @@ static tine_error coordinator_wait(tine_context *context, tine_future *const *f,
 
 static char *coordinator_describe(tine_context *context, const tine_future *f) {
     tine_coordinator *c = coordinator_of(context);
-    char *text = tine_scheduler_describe(c->scheduler, f->ticket);
+    char *text = tine_scheduler_describe(c->scheduler, (uintptr_t)f);
     if (!text || c->start_failures == 0 || tine_scheduler_workers(c->scheduler, NULL, 0) > 0)
         return text;
     char *longer = tine_text_format("%s; there is no worker: the last one to be started %s", text,

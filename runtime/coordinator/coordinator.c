@@ -81,8 +81,7 @@ typedef struct joining {
 
 static bool have_joined(void *arg) {
     joining *j = arg;
-    tine_scheduler_stats s;
-    tine_scheduler_stats_get(j->c->scheduler, &s);
+    tine_scheduler_stats s = *tine_scheduler_stats_get(j->c->scheduler);
     return s.workers >= j->n || (s.workers == 0 && j->c->start_failures >= OPEN_FAILURES);
 }
 
@@ -160,15 +159,13 @@ static void coordinator_clear(tine_coordinator *c) {
     tine_scheduler_free(c->scheduler);
     c->scheduler = NULL;
     tine_coordinator_deaths_free(c);
-    tine_idmap_fini(&c->tickets); /* empty: tine_scheduler_stop has completed every fork */
 }
 
 void tine_coordinator_free(tine_coordinator *c) {
     if (!c) return;
     tine_instances_free(&c->context);
     tine_coordinator_set_owner(NULL);
-    tine_scheduler_stats s;
-    tine_scheduler_stats_get(c->scheduler, &s);
+    tine_scheduler_stats s = *tine_scheduler_stats_get(c->scheduler);
     objects_made = s.objects_made;
     tine_coordinator_lock(c); /* another thread may be inside a call, which will fail */
     coordinator_clear(c);

@@ -1,7 +1,6 @@
 /* What the event loop moves: events of the link to the scheduler, actions of the scheduler to
  * the link and to futures. */
 #include "runtime/coordinator/internal.h"
-#include "transport/base/assert.h"
 #include "transport/base/clock.h"
 #include "transport/base/log.h"
 
@@ -65,9 +64,8 @@ void tine_coordinator_send(tine_coordinator *c, tine_peer peer, const tine_messa
     tine_link_drop(&c->link, peer, false, why);
 }
 
-static void complete_future(tine_coordinator *c, const tine_scheduler_action *a) {
-    tine_future *f = tine_idmap_remove(&c->tickets, a->ticket);
-    TINE_ASSERT_TRUE(f);
+static void complete_future(const tine_scheduler_action *a) {
+    tine_future *f = (tine_future *)(uintptr_t)a->ticket;
     tine_future_complete(f, a->status, a->payload, a->text);
     tine_future_unref(f);
 }
@@ -79,7 +77,7 @@ bool tine_coordinator_act(tine_coordinator *c) {
         did = true;
         switch (a.kind) {
         case TINE_SCHEDULER_SEND: tine_coordinator_send(c, a.peer, &a.message); break;
-        case TINE_SCHEDULER_COMPLETE: complete_future(c, &a); break;
+        case TINE_SCHEDULER_COMPLETE: complete_future(&a); break;
         case TINE_SCHEDULER_DROP: tine_link_drop(&c->link, a.peer, a.bad, a.text); break;
         case TINE_SCHEDULER_LOG: tine_log(a.level, "%s", a.text); break;
         }

@@ -38,8 +38,7 @@ struct tine_coordinator {
     pthread_mutex_t lock; /* of all below, except the list of changed handles */
     tine_scheduler *scheduler;
     tine_link link;
-    tine_idmap tickets; /* forks under way: ticket to future, a reference on each */
-    uint64_t last_ticket;
+    uint64_t last_flow;
     size_t max_pending, max_pending_bytes;
 
     /* Who runs the event loop. */

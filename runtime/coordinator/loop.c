@@ -103,8 +103,7 @@ void tine_coordinator_expect(tine_coordinator *c) {
 
 /* Where local workers cannot be started, the supervisor tells why. */
 static void tell_what_is_awaited(tine_coordinator *c) {
-    tine_scheduler_stats s;
-    tine_scheduler_stats_get(c->scheduler, &s);
+    tine_scheduler_stats s = *tine_scheduler_stats_get(c->scheduler);
     c->tell_at = INT64_MAX;
     if (c->start_failures > 0 || s.workers >= (c->awaited > 0 ? c->awaited : 1)) return;
     if (c->awaited == 0 && s.ready == 0) return;

@@ -95,6 +95,7 @@ struct sched_task {
     tine_ready_link link; /* first; has order and depth, too */
     uint64_t id;          /* generation << 32 | slot + 1 */
     uint64_t ticket;      /* or the seq of the worker that forked it */
+    uint64_t flow;
     uint64_t charge_ns, bytes;
     uint64_t received; /* SUBMIT and OBJECT messages of this attempt */
     sched_callable *callable;

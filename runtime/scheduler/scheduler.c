@@ -4,6 +4,7 @@
  * Every event ends with a dispatch. So between events no worker has credit for a ready task that it
  * serves. */
 #include "runtime/scheduler/internal.h"
+#include "runtime/trace/trace.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -69,13 +70,14 @@ static bool sched_target_complete(const tine_target *t) {
     return t->name && !t->method == !t->object;
 }
 
-tine_error tine_scheduler_fork(tine_scheduler *s, uint64_t ticket, const tine_target *target,
-                               uint32_t flags, tine_payload *payload) {
+tine_error tine_scheduler_fork(tine_scheduler *s, uint64_t ticket, uint64_t flow,
+                               const tine_target *target, uint32_t flags, tine_payload *payload) {
     if (s->stopped) return TINE_ESTATE;
     if (!ticket || !payload || !sched_target_complete(target)) return TINE_EINVAL;
     if (!tine_scheduler_refs_known(s, NULL, payload, target->object)) return TINE_EINVAL;
     sched_task *t = tine_scheduler_task_new(s, target, flags, payload);
     t->ticket = ticket;
+    t->flow = flow;
     tine_scheduler_enqueue(s, t);
     tine_scheduler_dispatch(s);
     return TINE_OK;
@@ -145,6 +147,7 @@ static void sched_fork_submit(tine_scheduler *s, sched_worker *w, sched_task *pa
                               const tine_message *m) {
     sched_task *t = tine_scheduler_task_new(s, &m->target, m->flags, m->payload);
     t->ticket = m->seq;
+    t->flow = tine_trace_flow(w->epoch, m->seq);
     t->owner = w;
     t->link.depth = parent->link.depth + 1;
     t->windowed = true;
@@ -217,6 +220,4 @@ void tine_scheduler_message(tine_scheduler *s, tine_peer peer, const tine_messag
 
 void tine_scheduler_trace(tine_scheduler *s, bool on) { s->trace = on; }
 
-void tine_scheduler_stats_get(const tine_scheduler *s, tine_scheduler_stats *out) {
-    *out = s->stats;
-}
+const tine_scheduler_stats *tine_scheduler_stats_get(const tine_scheduler *s) { return &s->stats; }

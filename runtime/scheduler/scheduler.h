@@ -101,11 +101,11 @@ tine_error tine_scheduler_new(tine_scheduler **out, const tine_scheduler_config 
 /* After tine_scheduler_stop, whose actions have been taken. Accepts NULL. */
 void tine_scheduler_free(tine_scheduler *s);
 
-/* A fork of this process. `ticket` (not 0) comes back in exactly one COMPLETE. `payload`: the
- * arguments; a reference is taken. Errors: ENOMEM, ESTATE after stop. An unknown function is a
- * COMPLETE with EUNKNOWN, later. */
-tine_error tine_scheduler_fork(tine_scheduler *s, uint64_t ticket, const tine_target *target,
-                               uint32_t flags, tine_payload *payload);
+/* A fork of this process. `ticket` (not 0) comes back in exactly one COMPLETE. `flow`: of TASK.
+ * `payload`: the arguments; a reference is taken. Errors: ENOMEM, ESTATE after stop. An unknown
+ * function is a COMPLETE with EUNKNOWN, later. */
+tine_error tine_scheduler_fork(tine_scheduler *s, uint64_t ticket, uint64_t flow,
+                               const tine_target *target, uint32_t flags, tine_payload *payload);
 void tine_scheduler_peer_up(tine_scheduler *s, tine_peer peer, int64_t now);
 /* `reason` becomes a part of its tasks' error: "killed by signal 9 (SIGKILL)". Unknown peers are
  * ignored. */
@@ -143,7 +143,7 @@ void tine_scheduler_trace(tine_scheduler *s, bool on);
 /* The next action, oldest first; false when there is none. What it points to is valid until the
  * next call. */
 bool tine_scheduler_next(tine_scheduler *s, tine_scheduler_action *out);
-void tine_scheduler_stats_get(const tine_scheduler *s, tine_scheduler_stats *out);
+const tine_scheduler_stats *tine_scheduler_stats_get(const tine_scheduler *s);
 /* Gives their number, and fills in the first `room`. */
 size_t tine_scheduler_workers(const tine_scheduler *s, tine_worker_info *out, size_t room);
 bool tine_scheduler_worker(const tine_scheduler *s, tine_peer peer, tine_worker_info *out);

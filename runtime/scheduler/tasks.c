@@ -5,7 +5,6 @@
  * for its result: so it is completed once. A task's id holds its slot and the slot's generation: a
  * late reply names an older generation. */
 #include "runtime/scheduler/internal.h"
-#include "runtime/trace/trace.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -132,7 +131,7 @@ void tine_scheduler_task_started(tine_scheduler *s, sched_task *t, sched_worker 
     m->attempt = t->attempt;
     m->epoch = w->epoch;
     m->depth = t->link.depth;
-    m->flow = tine_trace_flow(t->owner ? t->owner->epoch : 0, t->ticket);
+    m->flow = t->flow;
     m->target = (tine_target){t->callable->name, t->callable->method, t->object};
     m->payload = a->owned.payload = tine_payload_ref(t->payload);
     a->owned.callable = t->callable;

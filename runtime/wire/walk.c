@@ -159,7 +159,13 @@ static bool walk_refuse_uint(tine_walk *w, const char *what, uint64_t most, cons
 
 bool tine_walk_wide_uint(tine_walk *w, const char *what, uint64_t most, uint64_t *out) {
     tine_token t;
-    if (!tine_walk_next(w, &t)) return false;
+    size_t n = walk_left(w) && *w->p >= 0xcc && *w->p <= 0xcf ? (size_t)1 << (*w->p - 0xcc) : 0;
+    if (n && n < walk_left(w)) { /* most are: without a token it takes half the instructions */
+        w->p++;
+        walk_unsigned(w, &t, n);
+    } else if (!tine_walk_next(w, &t)) {
+        return false;
+    }
     if (t.kind != TINE_TOKEN_UINT || t.u > most) return walk_refuse_uint(w, what, most, &t);
     *out = t.u;
     return true;

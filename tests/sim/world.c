@@ -302,7 +302,7 @@ static void fork_root(sim_world *w) {
     tine_target target = {call.name, call.method, call.module >= 0 ? f.objects[call.module].id : 0};
     tine_payload *p = sim_payload(0, call.seed, call.depth, call.large, refs, (size_t)call.n_args);
     sim_trace(w, "root %zu: fork of %s", w->n_roots, call.name);
-    tine_error e = tine_scheduler_fork(w->scheduler, r->ticket, &target, call.flags, p);
+    tine_error e = tine_scheduler_fork(w->scheduler, r->ticket, 0, &target, call.flags, p);
     tine_payload_unref(p);
     if (e != (w->stopped ? TINE_ESTATE : TINE_OK)) sim_fail("fork gave %d", (int)e);
     if (!e) w->n_roots++;
@@ -447,8 +447,7 @@ static void check_end(sim_world *w) {
     for (size_t i = 0; i < w->n_roots; i++)
         if (!w->roots[i].done) sim_fail("stalled: root %zu never completed", i);
     for (size_t i = 0; i < w->n_handles; i++) release(w, i);
-    tine_scheduler_stats stats;
-    tine_scheduler_stats_get(w->scheduler, &stats);
+    tine_scheduler_stats stats = *tine_scheduler_stats_get(w->scheduler);
     w->counts->stale += stats.stale;
     w->counts->retried += stats.retried;
     if (stats.ready || stats.running || stats.suspended || stats.ready_bytes || stats.objects)

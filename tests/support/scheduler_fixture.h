@@ -86,8 +86,7 @@ static inline void fixture_open(tine_scheduler_config c) {
 static inline void fixture_close(void) {
     tine_scheduler_stop(F.scheduler);
     take();
-    tine_scheduler_stats s;
-    tine_scheduler_stats_get(F.scheduler, &s);
+    tine_scheduler_stats s = *tine_scheduler_stats_get(F.scheduler);
     cr_assert_eq(s.ready + s.running + s.suspended + s.ready_bytes, 0);
     tine_scheduler_free(F.scheduler);
     F.scheduler = NULL;
@@ -125,7 +124,7 @@ static inline tine_payload *payload_with(size_t size, const tine_object *refs, s
 static inline void fork_with(uint64_t ticket, tine_target target, uint32_t flags, size_t size,
                              const tine_object *refs, size_t n) {
     tine_payload *p = payload_with(size, refs, n);
-    cr_assert_eq(tine_scheduler_fork(F.scheduler, ticket, &target, flags, p), TINE_OK);
+    cr_assert_eq(tine_scheduler_fork(F.scheduler, ticket, 0, &target, flags, p), TINE_OK);
     tine_payload_unref(p);
 }
 static inline void fork_f(uint64_t ticket, const char *name) {
@@ -179,11 +178,7 @@ static inline void put(tine_peer peer, uint64_t task, tine_object id, const char
 static inline void fetch(tine_peer peer, tine_object id) {
     receive(peer, (tine_message){.type = TINE_MSG_FETCH, .object = id});
 }
-static inline tine_scheduler_stats stats(void) {
-    tine_scheduler_stats s;
-    tine_scheduler_stats_get(F.scheduler, &s);
-    return s;
-}
+static inline tine_scheduler_stats stats(void) { return *tine_scheduler_stats_get(F.scheduler); }
 /* Teaches the scheduler how long `name` takes: one run on an idle worker. */
 static inline void teach(tine_peer peer, const char *name, uint64_t run_ns) {
     fork_f(900, name);

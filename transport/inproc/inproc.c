@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,6 +64,9 @@ struct inproc_transport {
     inproc_connection **connections;
     size_t n_connections, room;
     tine_ring inbox; /* of inproc_event */
+    /* events added to the inbox so far: recv takes no lock while none follows those it took */
+    atomic_size_t added;
+    size_t taken;
     tine_doorbell doorbell;
     tine_transport_stats stats;
     LIST_ENTRY(inproc_transport) entry; /* of listeners, or of searchers while it searches */
@@ -92,6 +96,7 @@ static bool inbox_add(inproc_transport *t, inproc_event e) {
     inproc_event *slot = tine_ring_push(&t->inbox);
     if (!slot) return false;
     *slot = e;
+    atomic_fetch_add(&t->added, 1);
     if (e.connection) e.connection->refs++;
     tine_doorbell_ring(&t->doorbell);
     return true;
@@ -287,11 +292,11 @@ static void inproc_count_in(inproc_transport *t, inproc_connection *c, const tin
 
 static void inproc_report_lost(inproc_transport *t, inproc_connection *c, tine_event *ev) {
     t->stats.peers_lost++;
+    ev->bad = c && c->bad[t->side];
     if (!c) {
         snprintf(ev->reason, sizeof ev->reason, "no listener exists at %.90s", t->url);
         return;
     }
-    ev->bad = c->bad[t->side];
     memcpy(ev->reason, c->reason[t->side], sizeof ev->reason);
     t->stats.peers_bad += ev->bad;
     t->connections[ev->peer - 1] = NULL;
@@ -315,13 +320,15 @@ static bool inproc_report(inproc_transport *t, const inproc_event *e, tine_event
 static int inproc_recv(tine_transport *base, tine_event *ev) {
     inproc_transport *t = (inproc_transport *)base;
     bool any, reported = false;
-    *ev = (tine_event){.kind = TINE_EVENT_NONE};
+    ev->kind = TINE_EVENT_NONE;
+    if (atomic_load(&t->added) == t->taken && !t->searching) return 0;
     do {
         inproc_event e = {.frame = NULL};
         pthread_mutex_lock(&lock);
         if (t->searching) inproc_search(t);
         any = tine_ring_pop(&t->inbox, &e);
         if (any) {
+            t->taken++;
             reported = inproc_report(t, &e, ev);
             connection_unref(e.connection);
         }

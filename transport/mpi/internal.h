@@ -243,7 +243,9 @@ typedef struct tine_mpi {
         MPI_Request req;
         tine_frame *frame;
     } receives[TINE_MPI_SLOTS];
+    struct tine_mpi_receive *unposted; /* the one before the next; NULL: it is posted */
     unsigned next_receive;
+    bool ran_dry; /* the last poll found none */
     tine_mpi_slot *idle_slots, *flying_slots;
     tine_ring events; /* of tine_mpi_event */
     bool drained;     /* recv has just given the last of them */
