@@ -133,9 +133,15 @@ static uint64_t sched_load_share(uint64_t used, uint64_t limit, double to_load) 
     return share < SCHED_LOAD_ONE ? share : SCHED_LOAD_ONE - 1;
 }
 
+/* A worker died while it ran, or may have run. */
+static bool sched_task_runs_alone(const sched_task *t) {
+    return t->attempt - 1 > t->uncounted - t->suspected;
+}
+
 /* For a worker with credit left: max_credit is a part of its load. */
 static bool sched_worker_fits(const tine_scheduler *s, const sched_worker *w, const sched_task *t) {
     if (!w->outstanding) return true;
+    if (sched_task_runs_alone(t)) return false;
     const tine_scheduler_config *c = &s->config;
     return w->load_ns + sched_callable_expected_ns(s, t->callable) <= c->prefetch_ns &&
            w->load_bytes < c->max_credit_bytes && t->bytes <= c->max_credit_bytes - w->load_bytes;
@@ -194,7 +200,8 @@ void tine_scheduler_worker_update(tine_scheduler *s, sched_worker *w) {
 }
 
 static void sched_task_charge(tine_scheduler *s, sched_task *t, sched_worker *w) {
-    t->charge_ns = sched_callable_expected_ns(s, t->callable);
+    t->charge_ns = sched_task_runs_alone(t) ? s->config.prefetch_ns
+                                            : sched_callable_expected_ns(s, t->callable);
     w->load_ns += t->charge_ns;
     w->load_bytes += t->bytes;
     w->outstanding++;

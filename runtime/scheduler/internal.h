@@ -116,6 +116,7 @@ struct sched_task {
     uint64_t sent_number; /* its number among the tasks sent to the worker */
     uint32_t n_holds, room_holds, attempt, flags, skips;
     uint32_t uncounted; /* attempts that ended with a worker through no fault of this task */
+    uint32_t suspected; /* of these, those of which it may have been the cause */
     uint8_t state;
     bool windowed; /* counts against its owner's window until it starts for the first time */
     bool suspended;
@@ -279,7 +280,7 @@ void tine_scheduler_task_suspend(tine_scheduler *s, sched_task *t);
 void tine_scheduler_task_orphan(tine_scheduler *s, sched_task *t); /* its owner is lost */
 /* Whether it counts for the task that its worker was lost. */
 typedef enum sched_part {
-    SCHED_PART_UNKNOWN, /* counts */
+    SCHED_PART_SUSPECT, /* one of several that may have been the cause */
     SCHED_PART_BLAMED,  /* counts */
     SCHED_PART_BEGUN,   /* lost through no fault of its own */
     SCHED_PART_QUEUED,  /* had not begun */

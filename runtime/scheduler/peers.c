@@ -245,12 +245,19 @@ void tine_scheduler_worker_free(tine_scheduler *s, sched_worker *w) {
 }
 
 /* The task that ran, and those above it on this worker: a task whose fork kills the worker would
- * otherwise fork it again and again. False: it is not known which one ran. */
-static bool sched_worker_blame(tine_scheduler *s, const sched_worker *w, const tine_run_log *log) {
-    sched_task *t = tine_scheduler_task_find(s, atomic_load(&log->running));
-    if (!t || t->worker != w) return false;
-    for (; t; t = t->parent) t->blamed = t->worker == w;
-    return true;
+ * otherwise fork it again and again. Without a log the deepest one is taken to have run. Returns
+ * how many that are. */
+static size_t sched_worker_blame(tine_scheduler *s, const sched_worker *w,
+                                 const tine_run_log *log) {
+    sched_task *ran = log ? tine_scheduler_task_find(s, atomic_load(&log->running)) : NULL, *t;
+    if (!log) {
+        TAILQ_FOREACH (t, &w->running, run_link)
+            if (!ran || t->link.depth > ran->link.depth) ran = t;
+    }
+    size_t n = 0;
+    if (!ran || ran->worker != w) return 0;
+    for (t = ran; t; t = t->parent) n += t->blamed = t->worker == w;
+    return n;
 }
 
 /* The log holds the last TINE_RUN_LOG_RECENT tasks begun. A task that began and is no longer in it
@@ -262,18 +269,26 @@ static bool sched_task_is_queued(const tine_scheduler *s, const sched_task *t,
            later + s->config.max_credit < TINE_RUN_LOG_RECENT && !tine_run_log_has(log, t->id);
 }
 
+/* `certain`: the blamed ones are the cause. */
 static sched_part sched_task_part(const tine_scheduler *s, const sched_task *t,
-                                  const tine_run_log *log, bool blame) {
-    if (!log) return SCHED_PART_UNKNOWN;
-    if (sched_task_is_queued(s, t, log)) return SCHED_PART_QUEUED;
-    return !blame ? SCHED_PART_UNKNOWN : t->blamed ? SCHED_PART_BLAMED : SCHED_PART_BEGUN;
+                                  const tine_run_log *log, bool certain) {
+    if (log && sched_task_is_queued(s, t, log)) return SCHED_PART_QUEUED;
+    return !certain ? SCHED_PART_SUSPECT : t->blamed ? SCHED_PART_BLAMED : SCHED_PART_BEGUN;
+}
+
+/* Without a log the cause is certain where no other task could have run. */
+static bool sched_worker_cause(tine_scheduler *s, const sched_worker *w, const tine_run_log *log) {
+    size_t blamed = sched_worker_blame(s, w, log), tasks = 0;
+    const sched_task *t;
+    TAILQ_FOREACH (t, &w->running, run_link) tasks++;
+    return log ? blamed > 0 : blamed == tasks;
 }
 
 /* The forks of its tasks become orphans first, so that their ends complete nothing; then its own
  * tasks are queued again or fail. */
 static void sched_worker_lost(tine_scheduler *s, sched_worker *w, const char *reason,
                               const tine_run_log *log) {
-    bool blame = log && sched_worker_blame(s, w, log);
+    bool certain = sched_worker_cause(s, w, log);
     w->lost = true;
     w->group->workers--;
     s->stats.workers--;
@@ -285,7 +300,7 @@ static void sched_worker_lost(tine_scheduler *s, sched_worker *w, const char *re
     while ((t = LIST_FIRST(&w->detached))) tine_scheduler_task_orphan(s, t);
     tine_scheduler_objects_lost(s, w);
     while ((t = TAILQ_FIRST(&w->running)))
-        tine_scheduler_task_lost(s, t, w, sched_task_part(s, t, log, blame), reason);
+        tine_scheduler_task_lost(s, t, w, sched_task_part(s, t, log, certain), reason);
     TINE_ASSERT(w->outstanding, ==, 0);
     tine_scheduler_worker_free(s, w);
     sched_groups_trim(s);

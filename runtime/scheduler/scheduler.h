@@ -15,7 +15,9 @@
  * Where the worker's run log is known, the attempt counts for the task that ran when the worker
  * died, and for those that wait for it there. The other ones that had begun are repeated without
  * counting, if they are repeatable; those that had not begun are always queued again. Where it is
- * not known, all of them count as begun and running.
+ * not known (a worker of another host), all of them count as begun and any may be the cause. A task
+ * that was, or may have been, the cause runs alone on a worker from then on, and the attempt counts
+ * if that is lost as well: so the neighbours of a task that crashes do not run out of attempts.
  *
  * Credit: an idle worker gets any task. It gets more while the time that its tasks are expected to
  * take together (a moving average per function and method of the run time that replies report)
