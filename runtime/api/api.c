@@ -247,41 +247,6 @@ tine_error tine_then(tine_future *f, void (*fn)(tine_future *f, void *ctx), void
 
 /* ---- calling here ---- */
 
-/* Takes the lock: the caller holds none. */
-static const tine_value *result_unlocked(tine_future *f, void *ctx) {
-    (void)ctx;
-    const tine_value *v = NULL;
-    if (f->context) f->context->ops->lock(f->context);
-    tine_error e = tine_future_value_of(f, &v);
-    if (f->context) f->context->ops->unlock(f->context);
-    return e == TINE_OK ? v : NULL;
-}
-
-tine_error tine_value_settle(tine_value **v) {
-    tine_future_list futures = {0};
-    tine_error e = tine_future_list_add(&futures, *v);
-    if (e == TINE_OK && futures.n > 0) {
-        e = tine_wait_all(futures.items, futures.n, NULL);
-        tine_value *settled = e == TINE_OK ? tine_value_resolve(*v, result_unlocked, NULL) : NULL;
-        if (settled) {
-            tine_value_unref(*v);
-            *v = settled;
-        } else if (e == TINE_OK) {
-            e = tine_last_error();
-        }
-    }
-    tine_future_list_fini(&futures);
-    return e;
-}
-
-static tine_error settle_arguments(tine_arguments *a) {
-    tine_error e = TINE_OK;
-    for (size_t i = 0; i < a->n_positional && e == TINE_OK; i++)
-        e = tine_value_settle(&a->positional[i]);
-    for (size_t i = 0; i < a->n_named && e == TINE_OK; i++) e = tine_value_settle(&a->named[i]);
-    return e;
-}
-
 static tine_error find_function(const char *name, const tine_callable **out) {
     *out = tine_registry_function(name);
     return *out ? TINE_OK
@@ -325,7 +290,7 @@ tine_value *tine_call_args(const char *method, const tine_argument *args, size_t
     }
     tine_error e = tine_arguments_make(&arguments, args + 1, n - 1);
     if (e != TINE_OK) return NULL;
-    e = tine_forked() ? tine_forked_refuse() : settle_arguments(&arguments);
+    e = tine_forked() ? tine_forked_refuse() : tine_arguments_settle(&arguments);
     if (e == TINE_OK) e = call_target(method, &args[0], &arguments, &out);
     tine_arguments_fini(&arguments);
     if (e == TINE_OK) e = tine_value_settle(&out);
@@ -381,7 +346,7 @@ static tine_value *module_make(tine_context *c, const tine_argument *args, size_
     tine_object id;
     tine_error e = tine_arguments_make(&arguments, args + 1, n - 1);
     if (e != TINE_OK) return NULL;
-    e = settle_arguments(&arguments);
+    e = tine_arguments_settle(&arguments);
     c->ops->lock(c);
     if (e == TINE_OK) e = tine_payload_of_call(&arguments, &c->encoder, &payload);
     if (e == TINE_OK) e = object_make(c, args[0].s, payload, &id);

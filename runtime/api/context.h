@@ -97,8 +97,15 @@ static inline void *tine_context_parent(void) {
     return tine_current.task ? tine_current.task->attempt : NULL;
 }
 
-/* Waits for every future inside *v and puts the results in their places. With no lock held. */
+/* Waits for every future inside and puts the results in their places; fails as soon as one of them
+ * has failed. With no lock held. */
 tine_error tine_value_settle(tine_value **v);
+tine_error tine_arguments_settle(tine_arguments *a);
+/* The steps of that: appends the futures inside; puts their results, which must all be there, in
+ * their places. The error is that of the first one that failed. */
+typedef const tine_value *tine_result_of(tine_future *f, void *ctx);
+tine_error tine_arguments_futures(const tine_arguments *a, tine_future_list *out);
+tine_error tine_arguments_resolve(tine_arguments *a, tine_result_of *result);
 
 /* The calling thread's context, or NULL with ESTATE set when Tine is not running. */
 tine_context *tine_context_current(void);

@@ -88,27 +88,10 @@ static const tine_value *result_value(tine_future *f, void *ctx) {
     return tine_future_value_of(f, &v) == TINE_OK ? v : NULL;
 }
 
-/* Puts the results of the futures in *v in their places. The error is that of the first one that
- * failed. */
-static tine_error resolve(tine_value **v) {
-    tine_value *resolved = tine_value_resolve(*v, result_value, NULL);
-    if (!resolved) return tine_last_error();
-    tine_value_unref(*v);
-    *v = resolved;
-    return TINE_OK;
-}
-
-static tine_error resolve_all(tine_arguments *a) {
-    tine_error e = TINE_OK;
-    for (size_t i = 0; i < a->n_positional && e == TINE_OK; i++) e = resolve(&a->positional[i]);
-    for (size_t i = 0; i < a->n_named && e == TINE_OK; i++) e = resolve(&a->named[i]);
-    return e;
-}
-
 /* All arguments are there, or one has failed. */
 static void held_fork_submit(held_fork *h) {
     tine_context *c = h->result->context;
-    tine_error e = resolve_all(&h->arguments);
+    tine_error e = tine_arguments_resolve(&h->arguments, result_value);
     if (e == TINE_OK) e = encode_and_submit(c, h->result, h->parent, &h->to, &h->arguments);
     c->n_held--;
     if (e != TINE_OK) fork_fail(h->result, e);
@@ -164,11 +147,7 @@ static tine_error hold_fork(tine_context *c, tine_future *result, const fork_tar
 
 /* The futures of all arguments. Each must belong to c. */
 static tine_error find_futures(tine_context *c, const tine_arguments *a, tine_future_list *out) {
-    tine_error e = TINE_OK;
-    for (size_t i = 0; i < a->n_positional && e == TINE_OK; i++)
-        e = tine_future_list_add(out, a->positional[i]);
-    for (size_t i = 0; i < a->n_named && e == TINE_OK; i++)
-        e = tine_future_list_add(out, a->named[i]);
+    tine_error e = tine_arguments_futures(a, out);
     for (size_t i = 0; i < out->n && e == TINE_OK; i++)
         if (out->items[i]->context != c)
             e = tine_error_set(TINE_EINVAL,
@@ -200,7 +179,7 @@ static tine_error fork_locked(tine_context *c, tine_future *result, bool may_wai
     if (failed == TINE_OK && futures->n > 0) failed = count_missing(futures, &missing);
     if (failed != TINE_OK) return failed;
     if (missing > 0) return hold_fork(c, result, to, arguments, futures, missing);
-    tine_error e = futures->n > 0 ? resolve_all(arguments) : TINE_OK;
+    tine_error e = futures->n > 0 ? tine_arguments_resolve(arguments, result_value) : TINE_OK;
     return e != TINE_OK ? e : encode_and_submit(c, result, tine_context_parent(), to, arguments);
 }
 

@@ -83,6 +83,60 @@ Test(waits, a_fork_fails_at_once_with_an_argument_that_failed_before, .timeout =
     fork_fails_at_once(true);
 }
 
+/* ---- values that hold futures ---- */
+
+/* What needs the results of `list`, here or in a task: a call, a put value, a module, or the task's
+ * own result. The value, which is NULL where it failed. */
+static tine_value *settle(int64_t how, tine_value *list) {
+    switch (how) {
+    case 0: return tine_call("test_length", list);
+    case 1: return tine_call("test_add", 1, tine_kw("b", list));
+    case 2: return tine_put(list);
+    case 3: return tine_module("lstm", list);
+    default: return list;
+    }
+}
+
+TINE_FUNCTION(test_settle, "how") {
+    tine_future *slow = tine_fork("test_blocked"), *bad = tine_fork("test_fail");
+    return settle(tine_arg_int(task, 0), tine_list(slow, bad));
+}
+
+static void settle_fails_at_once(int64_t how, bool in_a_task) {
+    cr_assert_eq(pipe(gate), 0);
+    cluster_start("inproc://*", 3);
+    tine_future *slow = NULL, *bad = NULL, *f = NULL;
+    tine_value *list = NULL;
+    if (in_a_task) {
+        f = tine_fork("test_settle", how);
+        cr_assert_eq(tine_wait(f, NULL), TINE_EFAILED);
+    } else {
+        slow = tine_fork("test_blocked");
+        bad = tine_fork("test_fail");
+        list = tine_list(slow, bad);
+        cr_assert_null(settle(how, list));
+        cr_assert_eq(tine_last_error(), TINE_EFAILED);
+        cr_assert(!tine_done(slow), "the other future was to be pending");
+    }
+    cr_assert(strstr(tine_error_message(), "it broke"), "%s", tine_error_message());
+    close(gate[1]);
+    if (slow) cr_assert_eq(tine_wait(slow, NULL), TINE_OK);
+    tine_release(f);
+    tine_release(slow);
+    tine_release(bad);
+    tine_release(list);
+    cluster_stop();
+    close(gate[0]);
+}
+
+/* They waited for the other futures first, which here never come: the test would time out. */
+Test(waits, calls_puts_and_modules_fail_as_soon_as_one_future_fails, .timeout = 30) {
+    for (int how = 0; how < 4; how++) settle_fails_at_once(how, false);
+}
+Test(waits, a_task_fails_as_soon_as_a_future_that_it_needs_fails, .timeout = 30) {
+    for (int how = 0; how < 5; how++) settle_fails_at_once(how, true);
+}
+
 /* ---- callbacks inside a task ---- */
 
 typedef struct kept {
