@@ -10,25 +10,33 @@
 #include "transport/base/clock.h"
 #include "workers/internal.h"
 
-/* Forks that one task may have waiting for their arguments, and callbacks to come, before its next
- * fork waits. It is counted for each task: a limit for all could have tasks wait for each other. */
-enum { HELD_MAX = 65536 };
+/* Forks that one task may have waiting for their arguments, and callbacks to come, and bytes of these
+ * arguments, before its next fork waits. Counted for each task: a limit for all could have tasks wait
+ * for each other. */
+enum { HELD_MAX = 65536, HELD_MAX_BYTES = 1 << 30 };
 
 static tine_worker *worker_of(tine_context *c) { return (tine_worker *)c; }
 static void worker_no_lock(tine_context *c) { (void)c; }
 
 /* ---- fork ---- */
 
-static void worker_hold(tine_context *c, void *parent) {
+static void worker_hold(tine_context *c, void *parent, size_t bytes) {
     (void)c;
-    ((tine_attempt *)parent)->held++;
+    tine_attempt *a = parent;
+    a->held++;
+    a->held_bytes += bytes;
 }
 
-static void worker_unhold(tine_context *c, void *parent) {
+static bool attempt_is_full(const tine_attempt *a) {
+    return a->held >= HELD_MAX || a->held_bytes >= HELD_MAX_BYTES;
+}
+
+static void worker_unhold(tine_context *c, void *parent, size_t bytes) {
     (void)c;
     tine_attempt *a = parent;
     a->held--;
-    if (a->finishing ? a->held == 0 : a->waits_for_credit && a->held < HELD_MAX)
+    a->held_bytes -= bytes;
+    if (a->finishing ? a->held == 0 : a->waits_for_credit && !attempt_is_full(a))
         tine_attempt_wake(a);
 }
 
@@ -43,7 +51,7 @@ static void worker_fork_free(worker_fork *f) {
 static void worker_fork_drop(tine_worker *w) {
     worker_fork *f = STAILQ_FIRST(&w->forks);
     STAILQ_REMOVE_HEAD(&w->forks, entry);
-    worker_unhold(&w->context, f->parent);
+    worker_unhold(&w->context, f->parent, tine_payload_bytes(f->payload));
     worker_fork_free(f);
 }
 
@@ -56,7 +64,7 @@ static tine_error worker_fork_queue(tine_worker *w, uint64_t ticket, tine_attemp
                        .target = tine_target_copy((char *)(f + 1), t),
                        .flags = flags,
                        .payload = tine_payload_ref(payload)};
-    worker_hold(&w->context, parent);
+    worker_hold(&w->context, parent, tine_payload_bytes(payload));
     STAILQ_INSERT_TAIL(&w->forks, f, entry);
     return TINE_OK;
 }
@@ -87,7 +95,7 @@ void tine_worker_forks_drop(tine_worker *w) {
 /* ---- fork ---- */
 
 static bool worker_is_full(const tine_worker *w, const tine_attempt *a) {
-    return !STAILQ_EMPTY(&w->forks) || a->held >= HELD_MAX;
+    return !STAILQ_EMPTY(&w->forks) || attempt_is_full(a);
 }
 
 static tine_error worker_admit(tine_context *c, bool may_wait) {

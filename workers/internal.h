@@ -26,7 +26,8 @@ struct tine_attempt {
     tine_executor_task task;
     tine_fiber *fiber;
     size_t missing;   /* futures that it still waits for */
-    size_t held;      /* forks held for their arguments, and callbacks to come */
+    /* forks held for their arguments, and callbacks to come; bytes of these arguments */
+    size_t held, held_bytes;
     int64_t deadline; /* of the wait; INT64_MAX: none */
     bool suspended, timed_out;
     bool waits_for_credit;

@@ -210,7 +210,7 @@ static void callback_run(void *arg) {
     cb->fn(cb->future, cb->ctx);
     if (cb->parent) {
         c->ops->lock(c);
-        c->ops->unhold(c, cb->parent);
+        c->ops->unhold(c, cb->parent, 0);
         c->ops->unlock(c);
     }
     tine_future_unref(cb->future);
@@ -236,7 +236,7 @@ tine_error tine_then(tine_future *f, void (*fn)(tine_future *f, void *ctx), void
             *cb = (callback){
                 .waiter.fn = callback_due, .future = tine_ref_future_(f), .fn = fn, .ctx = ctx};
             cb->parent = tine_context_parent();
-            if (cb->parent) c->ops->hold(c, cb->parent);
+            if (cb->parent) c->ops->hold(c, cb->parent, 0);
             tine_future_await(f, &cb->waiter);
         }
     }

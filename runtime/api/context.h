@@ -30,11 +30,11 @@ typedef struct tine_context_ops {
      * freed). */
     tine_error (*submit)(tine_context *c, tine_future *f, void *parent, const tine_target *target,
                          uint32_t flags, tine_payload *payload);
-    /* Counts the forks of task `parent` that wait for their arguments, and its callbacks that are
-     * still to run: it does not end while there are any. Never called with a NULL parent; NULL
-     * where there are no tasks. */
-    void (*hold)(tine_context *c, void *parent);
-    void (*unhold)(tine_context *c, void *parent);
+    /* Counts the forks of task `parent` that wait for their arguments, with the bytes of these, and
+     * its callbacks that are still to run: it does not end while there are any. Never called with a
+     * NULL parent; NULL where there are no tasks. */
+    void (*hold)(tine_context *c, void *parent, size_t bytes);
+    void (*unhold)(tine_context *c, void *parent, size_t bytes);
 
     /* ---- waiting; with the lock ---- */
 
@@ -81,7 +81,8 @@ struct tine_context {
     tine_decoder decoder;     /* used with the lock held */
     tine_object_owner *owner; /* counts the handles on objects */
     struct tine_instances *instances;
-    size_t n_held; /* forks that wait for their arguments; with the lock */
+    /* forks that wait for their arguments, and the bytes of those that are there; with the lock */
+    size_t n_held, held_bytes;
     /* its owner's, and one of each future: they may be asked after it has stopped */
     atomic_size_t refs;
 };

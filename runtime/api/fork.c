@@ -25,6 +25,7 @@ typedef struct held_fork {
     fork_target to; /* its texts lie behind the dependencies */
     void *parent;   /* NULL once it has failed */
     bool failed;
+    size_t bytes; /* of the arguments, without what the futures will be */
     size_t missing;
     size_t n; /* of dependencies */
     struct dependency {
@@ -88,23 +89,41 @@ static const tine_value *result_value(tine_future *f, void *ctx) {
     return tine_future_value_of(f, &v) == TINE_OK ? v : NULL;
 }
 
+static void held_fork_count(held_fork *h) {
+    tine_context *c = h->result->context;
+    c->n_held++;
+    c->held_bytes += h->bytes;
+    if (h->parent) c->ops->hold(c, h->parent, h->bytes);
+}
+
+static void held_fork_uncount(held_fork *h) {
+    tine_context *c = h->result->context;
+    c->n_held--;
+    c->held_bytes -= h->bytes;
+    if (h->parent) c->ops->unhold(c, h->parent, h->bytes);
+    h->parent = NULL;
+}
+
+static size_t arguments_bytes(const tine_arguments *a) {
+    size_t bytes = 0;
+    for (size_t i = 0; i < a->n_positional; i++) bytes += tine_value_bytes(a->positional[i]);
+    for (size_t i = 0; i < a->n_named; i++) bytes += tine_value_bytes(a->named[i]);
+    return bytes;
+}
+
 /* All arguments are there, or one has failed. */
 static void held_fork_submit(held_fork *h) {
     tine_context *c = h->result->context;
     tine_error e = tine_arguments_resolve(&h->arguments, result_value);
     if (e == TINE_OK) e = encode_and_submit(c, h->result, h->parent, &h->to, &h->arguments);
-    c->n_held--;
     if (e != TINE_OK) fork_fail(h->result, e);
-    if (h->parent) c->ops->unhold(c, h->parent);
+    held_fork_uncount(h);
     held_fork_free(h);
 }
 
 static void held_fork_fail(held_fork *h, const tine_future *cause) {
-    tine_context *c = h->result->context;
     h->failed = true;
-    c->n_held--;
-    if (h->parent) c->ops->unhold(c, h->parent);
-    h->parent = NULL;
+    held_fork_uncount(h);
     tine_future_complete(h->result, cause->status, NULL, cause->text);
 }
 
@@ -125,9 +144,8 @@ static void held_fork_await(held_fork *h, tine_future *f) {
 }
 
 /* With the lock. Takes over `arguments` on success. */
-static tine_error hold_fork(tine_context *c, tine_future *result, const fork_target *to,
-                            tine_arguments *arguments, const tine_future_list *futures,
-                            size_t missing) {
+static tine_error hold_fork(tine_future *result, const fork_target *to, tine_arguments *arguments,
+                            const tine_future_list *futures, size_t missing) {
     held_fork *h =
         malloc(sizeof *h + missing * sizeof *h->dependencies + tine_target_size(&to->target));
     if (!h) return tine_error_set(TINE_ENOMEM, "no memory for a fork");
@@ -138,8 +156,8 @@ static tine_error hold_fork(tine_context *c, tine_future *result, const fork_tar
     h->to.module = tine_value_ref(to->module);
     h->to.target = tine_target_copy((char *)&h->dependencies[missing], &to->target);
     tine_arguments_move(&h->arguments, arguments);
-    c->n_held++;
-    if (h->parent) c->ops->hold(c, h->parent);
+    h->bytes = arguments_bytes(&h->arguments);
+    held_fork_count(h);
     for (size_t i = 0; i < futures->n; i++)
         if (!tine_future_is_done(futures->items[i])) held_fork_await(h, futures->items[i]);
     return TINE_OK;
@@ -178,7 +196,7 @@ static tine_error fork_locked(tine_context *c, tine_future *result, bool may_wai
     if (failed == TINE_OK) failed = c->ops->admit(c, may_wait);
     if (failed == TINE_OK && futures->n > 0) failed = count_missing(futures, &missing);
     if (failed != TINE_OK) return failed;
-    if (missing > 0) return hold_fork(c, result, to, arguments, futures, missing);
+    if (missing > 0) return hold_fork(result, to, arguments, futures, missing);
     tine_error e = futures->n > 0 ? tine_arguments_resolve(arguments, result_value) : TINE_OK;
     return e != TINE_OK ? e : encode_and_submit(c, result, tine_context_parent(), to, arguments);
 }

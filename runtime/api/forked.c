@@ -24,7 +24,9 @@ static tine_error forked_wait(tine_context *c, tine_future *const *f, size_t n, 
     return tine_forked_refuse();
 }
 
-static void forked_hold(tine_context *c, void *host) { (void)c, (void)host; }
+static void forked_hold(tine_context *c, void *host, size_t bytes) {
+    (void)c, (void)host, (void)bytes;
+}
 
 static void forked_defer(tine_context *c, void (*fn)(void *arg), void *arg, void *host) {
     (void)c, (void)fn, (void)arg, (void)host;

@@ -12,10 +12,27 @@ static void coordinator_unlock(tine_context *c) { tine_coordinator_unlock(coordi
 
 /* ---- fork ---- */
 
-static bool coordinator_has_room(void *arg) {
-    tine_coordinator *c = arg;
+/* Of ready tasks, and of forks that wait for their arguments. */
+static size_t coordinator_pending(const tine_coordinator *c, size_t *bytes) {
     const tine_scheduler_stats *s = tine_scheduler_stats_get(c->scheduler);
-    return s->ready + c->context.n_held < c->max_pending && s->ready_bytes < c->max_pending_bytes;
+    *bytes = s->ready_bytes + c->context.held_bytes;
+    return s->ready + c->context.n_held;
+}
+
+static bool coordinator_has_room(void *arg) {
+    const tine_coordinator *c = arg;
+    size_t bytes;
+    return coordinator_pending(c, &bytes) < c->max_pending && bytes < c->max_pending_bytes;
+}
+
+static tine_error coordinator_is_full(const tine_coordinator *c) {
+    size_t bytes, n = coordinator_pending(c, &bytes);
+    if (n >= c->max_pending)
+        return tine_error_set(TINE_EAGAIN, "%zu tasks have not started yet (TINE_MAX_PENDING)", n);
+    return tine_error_set(TINE_EAGAIN,
+                          "%zu tasks with %zu bytes of arguments have not started yet "
+                          "(TINE_MAX_PENDING_BYTES)",
+                          n, bytes);
 }
 
 static tine_error coordinator_admit(tine_context *context, bool may_wait) {
@@ -26,11 +43,7 @@ static tine_error coordinator_admit(tine_context *context, bool may_wait) {
     if (coordinator_has_room(c)) return TINE_OK;
     if (!may_wait) {
         tine_coordinator_poll(c); /* a program may try in a loop */
-        return coordinator_has_room(c)
-                   ? TINE_OK
-                   : tine_error_set(TINE_EAGAIN,
-                                    "%zu tasks have not started yet (TINE_MAX_PENDING)",
-                                    c->max_pending);
+        return coordinator_has_room(c) ? TINE_OK : coordinator_is_full(c);
     }
     tine_error e = tine_coordinator_until(c, coordinator_has_room, c, INT64_MAX);
     /* a callback cannot wait, so the limit does not apply to it */

@@ -114,10 +114,10 @@ struct sched_task {
     /* objects held until it ends: put by it, or received in results of its forks */
     tine_object *holds;
     uint64_t sent_number; /* its number among the tasks sent to the worker */
-    uint32_t n_holds, room_holds, attempt, flags, skips;
+    uint32_t n_holds, room_holds, attempt, flags;
     uint32_t uncounted; /* attempts that ended with a worker through no fault of this task */
     uint32_t suspected; /* of these, those of which it may have been the cause */
-    uint8_t state;
+    uint8_t state, skips;
     bool windowed; /* counts against its owner's window until it starts for the first time */
     bool suspended;
     bool orphan;    /* its owner is lost: its result is dropped */

@@ -117,11 +117,18 @@ void tine_scheduler_tick(tine_scheduler *s, int64_t now) {
 
 /* ---- messages ---- */
 
+/* The most SUBMIT and OBJECT messages that may be on their way from w. */
+static uint64_t sched_messages_left(const sched_worker *w) {
+    return (uint64_t)w->window_left + SCHED_MAX_EARLY;
+}
+
 static void sched_on_done(tine_scheduler *s, sched_worker *w, const tine_message *m) {
     sched_task *t = tine_scheduler_task_find(s, m->task);
     if (!t || t->worker != w || t->state != SCHED_RUNNING || t->attempt != m->attempt ||
         w->epoch != m->epoch)
         s->stats.stale++;
+    else if (m->seq > t->received && m->seq - t->received > sched_messages_left(w))
+        tine_scheduler_drop(s, w->peer, true, "its DONE counts messages that it cannot have sent");
     else
         tine_scheduler_task_done(s, t, m);
 }

@@ -202,3 +202,18 @@ out:
     free(items);
     return out;
 }
+
+size_t tine_value_bytes(const tine_value *v) {
+    size_t bytes = 0;
+    if (v->object != 0) return 0;
+    switch (v->kind) {
+    case TINE_TENSOR: return (size_t)v->tensor.elements * tine_dtype_size(v->tensor.dtype);
+    case TINE_STRING:
+    case TINE_BYTES: return v->bytes.size;
+    case TINE_LIST:
+    case TINE_DICT:
+        for (size_t i = 0; i < v->list.n; i++) bytes += tine_value_bytes(v->list.items[i]);
+        return bytes;
+    default: return 0;
+    }
+}

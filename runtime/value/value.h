@@ -100,6 +100,8 @@ int tine_value_futures(const tine_value *v, int (*fn)(tine_future *f, void *ctx)
  * is none. NULL when a result is NULL, or without memory. */
 tine_value *tine_value_resolve(const tine_value *v,
                                const tine_value *(*result)(tine_future *f, void *ctx), void *ctx);
+/* Of its tensors, strings and bytes; put values and what futures will be do not count. */
+size_t tine_value_bytes(const tine_value *v);
 /* Sets the error of a reader whose value is not a `wanted`, and fails the task, if one runs. NULL
  * keeps the error of the call that returned it. */
 void tine_value_refuse(const tine_value *v, const char *wanted);

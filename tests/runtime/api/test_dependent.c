@@ -94,6 +94,31 @@ Test(dependent, a_fork_that_waits_for_its_arguments_counts_as_pending, .timeout 
     cluster_stop();
 }
 
+TINE_FUNCTION(dependent_size, "gate, bytes") {
+    return tine_int((int64_t)tine_length(tine_arg(task, 1)));
+}
+
+Test(dependent, the_arguments_of_a_fork_that_waits_for_others_count_as_pending_bytes,
+     .timeout = 60) {
+    enum { LIMIT = 10, SIZE = 10000 };
+    tine_future *held[2 * LIMIT];
+    tine_options o = {.workers = 1, .max_pending_bytes = (size_t)LIMIT * SIZE};
+    make_gate();
+    cluster_start_with(&o);
+    tine_value *x = tine_ones(TINE_U8, 1, (int64_t[]){SIZE});
+    tine_future *gate = tine_fork("dependent_gate", fifo);
+    int n = 0;
+    while (n < 2 * LIMIT && (held[n] = tine_try_fork("dependent_size", gate, tine_list(x)))) n++;
+    cr_expect_eq(n, LIMIT, "%d forks are held", n);
+    cr_expect_eq(tine_last_error(), TINE_EAGAIN);
+    cr_expect(strstr(tine_error_message(), "TINE_MAX_PENDING_BYTES"), "%s", tine_error_message());
+    open_gate(1);
+    for (int i = 0; i < n; i++) cr_assert_eq(cluster_take_int(held[i]), 1);
+    tine_release(gate);
+    tine_release(x);
+    cluster_stop();
+}
+
 /* Seconds of n forks on one pending future, the least of three. */
 static double seconds_of(int n, tine_future *gate, tine_future **forks) {
     double least = 1e9;

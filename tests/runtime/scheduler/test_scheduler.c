@@ -391,6 +391,24 @@ Test(scheduler, a_done_is_deferred_until_the_large_frames_that_it_overtook_arriv
     fixture_close();
 }
 
+/* Else the task would be deferred until the peer is lost. */
+Test(scheduler, a_done_that_counts_messages_past_the_window_is_refused) {
+    fixture_open((tine_scheduler_config){.window = 4});
+    for (tine_peer p = 1; p <= 2; p++) {
+        join(p);
+        fork_f(p, "f");
+        take();
+        action t = *sent(p, TINE_MSG_TASK, 0);
+        done_with(p, &t, TINE_OK, NULL, 1, p == 1 ? 4 : UINT64_MAX, NULL, 0);
+        take();
+        cr_assert_eq(found(TINE_SCHEDULER_DROP, 0) != NULL, p == 2);
+        if (p == 1) tine_scheduler_peer_lost(F.scheduler, p, "killed");
+    }
+    cr_assert_eq(completed(2)->a.status, TINE_ELOST);
+    cr_assert_eq(stats().peers_bad, 1);
+    fixture_close();
+}
+
 Test(scheduler, stop_completes_every_fork_once_and_refuses_later_ones) {
     fixture_open((tine_scheduler_config){0});
     join(1);
