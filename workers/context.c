@@ -10,9 +10,9 @@
 #include "transport/base/clock.h"
 #include "workers/internal.h"
 
-/* Forks that one task may have waiting for their arguments, and callbacks to come, and bytes of these
- * arguments, before its next fork waits. Counted for each task: a limit for all could have tasks wait
- * for each other. */
+/* Forks that one task may have waiting for their arguments, and callbacks to come, and bytes of
+ * these arguments, before its next fork waits. Counted for each task: a limit for all could have
+ * tasks wait for each other. */
 enum { HELD_MAX = 65536, HELD_MAX_BYTES = 1 << 30 };
 
 static tine_worker *worker_of(tine_context *c) { return (tine_worker *)c; }

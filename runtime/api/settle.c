@@ -1,6 +1,6 @@
 /* Values that hold futures, where they are needed whole: arguments of a call in this process, of a
- * module or of a put value, and the result of a task. Waits for every future and puts the results in
- * their places, or fails as soon as one has failed, as a fork does. */
+ * module or of a put value, and the result of a task. Waits for every future and puts the results
+ * in their places, or fails as soon as one has failed, as a fork does. */
 #include <stdlib.h>
 
 #include "runtime/api/context.h"

@@ -305,8 +305,8 @@ void tine_scheduler_task_orphan(tine_scheduler *s, sched_task *t) {
         sched_task_cancel_descendants(s, t);
 }
 
-/* A suspect runs alone from now on, so that the next loss shows whether it is the cause; one that is
- * never alone, since it waits for forks, has as many attempts as others. */
+/* A suspect runs alone from now on, so that the next loss shows whether it is the cause; one that
+ * is never alone, since it waits for forks, has as many attempts as others. */
 static bool sched_task_counts(const tine_scheduler *s, sched_task *t, sched_part part) {
     if (part == SCHED_PART_BEGUN || part == SCHED_PART_QUEUED) return false;
     if (part == SCHED_PART_SUSPECT && t->suspected + 1 < s->config.max_attempts) {

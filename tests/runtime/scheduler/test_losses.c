@@ -136,8 +136,8 @@ Test(losses, a_crash_counts_for_the_task_that_ran) {
     fixture_close();
 }
 
-/* A worker of another host has no log: of several tasks any may be the cause, until one is lost that
- * ran alone. */
+/* A worker of another host has no log: of several tasks any may be the cause, until one is lost
+ * that ran alone. */
 Test(losses, without_a_log_the_neighbours_of_a_crashing_task_do_not_run_out_of_attempts) {
     enum { TASKS = 8, ATTEMPTS = 2 };
     uint64_t ids[TASKS];
