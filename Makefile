@@ -40,7 +40,7 @@ PRODUCT  := $(call files,$(ROOMS),*.c)
 HEADERS  := $(call files,$(ROOMS),*.h)
 
 MAIN_SRC := launch/command/main.c
-CMD_ROOMS := launch/cli launch/bench launch/command
+CMD_ROOMS := launch/cli launch/profile launch/bench launch/command
 CMD_SRC  := $(filter-out $(MAIN_SRC),$(wildcard $(addsuffix /*.c,$(CMD_ROOMS))))
 LIB_SRC  := $(filter-out transport/mpi/% $(addsuffix /%,$(CMD_ROOMS)) launch/examples/%,$(PRODUCT))
 EXAMPLES := $(patsubst launch/examples/%.c,$(BUILD)/%,$(wildcard launch/examples/*.c))
@@ -108,6 +108,8 @@ $(BUILD)/%.o: %.c $(BUILD)/.flags
 	@mkdir -p $(@D)
 	@echo "  CC $@"
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(ISA) -c $< -o $@
+
+$(BUILD)/launch/profile/html.o: launch/profile/viewer.html
 
 # private: $(BUILD)/.flags, a prerequisite, keeps its own.
 $(BUILD)/kernels/%.o:             private CONFIG_FLAGS := $(subst -O2,-O3,$(CONFIG_FLAGS))

@@ -9,6 +9,7 @@ int tine_command_worker(int argc, char **argv);
 /* Returns only after --help and --dry-run, or on failure: else this process becomes mpirun. */
 int tine_command_run(int argc, char **argv);
 int tine_command_info(int argc, char **argv);
+int tine_command_trace(int argc, char **argv);
 int tine_command_bench_fork(int argc, char **argv);
 int tine_command_bench_lstm(int argc, char **argv);
 

@@ -27,6 +27,8 @@ static const command commands[] = {
     {"worker", "join a coordinator from another shell or host", tine_command_worker},
     {"run", "start a program under mpirun with the right options", tine_command_run},
     {"bench", "measure fork and wait, or the LSTM kernels", command_bench},
+    {"trace", "say what a trace file shows: functions, workers, the critical path",
+     tine_command_trace},
     {"info", "show CPU, kernels, BLAS, transports and settings", tine_command_info},
     {"version", "print the version", command_version},
     {0},
