@@ -31,6 +31,13 @@ const char *tine_gemm_defect(const struct tine_gemm_kernel *kernel) {
     return NULL;
 }
 
+const struct tine_gemm_kernel *tine_gemm_choose(enum tine_isa isa, bool bf16) {
+    if (isa == TINE_ISA_AUTO) isa = bf16 ? tine_kernel_choice()->bf16 : tine_kernel_choice()->f32;
+    if (isa == TINE_ISA_AUTO) return NULL;
+    const struct tine_gemm_kernel *kernel = bf16 ? tine_gemm_find(isa, TINE_GEMM_BF16) : NULL;
+    return kernel ? kernel : tine_gemm_find(isa, TINE_GEMM_F32);
+}
+
 const struct tine_gemm_kernel *tine_gemm_at(size_t i) {
     for (enum tine_isa isa = TINE_ISA_PORTABLE; isa < TINE_ISA_COUNT; isa++) {
         const struct tine_isa_row *row = tine_isa_row(isa);

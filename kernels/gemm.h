@@ -71,6 +71,10 @@ struct tine_gemm_kernel {
 /* The record for an instruction set (AUTO: the one chosen) and type: its own, else its base's. NULL
  * if there is none or the instruction set cannot run here. */
 const struct tine_gemm_kernel *tine_gemm_find(enum tine_isa isa, enum tine_gemm_type type);
+/* The record for a computation in float32, or for one whose operands are rounded to bf16: the
+ * float32 record where there is none for bf16; then the caller rounds (vecmath.h). AUTO: the choice
+ * of tine_kernel_choice(). NULL if the instruction set cannot run here. */
+const struct tine_gemm_kernel *tine_gemm_choose(enum tine_isa isa, bool bf16);
 /* The i-th record of the table, whether or not it can run; NULL past the end. */
 const struct tine_gemm_kernel *tine_gemm_at(size_t i);
 /* Why a record is defective, a constant clause; NULL if it is sound. */

@@ -17,6 +17,8 @@ static size_t width_of(const struct tine_lstm_config *config) {
     return config->proj_size ? config->proj_size : config->hidden_size;
 }
 
+static size_t gates_of(const struct tine_lstm_config *config) { return config->gru ? 3 : 4; }
+
 static size_t per_cell(const struct tine_lstm_config *config) {
     return 2 + (config->bias ? 2 : 0) + (config->proj_size ? 1 : 0);
 }
@@ -39,7 +41,7 @@ bool tine_lstm_weight_info(const struct tine_lstm_config *config, size_t i, char
     if (kind == 2 && !config->bias) kind = 4;
     snprintf(name, 40, "%s_l%zu%s", kinds[kind], layer,
              cell % directions_of(config) ? "_reverse" : "");
-    *rows = kind == 4 ? config->proj_size : 4 * config->hidden_size;
+    *rows = kind == 4 ? config->proj_size : gates_of(config) * config->hidden_size;
     switch (kind) {
     case 0: *columns = layer ? tine_lstm_output_size(config) : config->input_size; break;
     case 1: *columns = width_of(config); break;
@@ -58,6 +60,7 @@ const char *tine_lstm_config_defect(const struct tine_lstm_config *config) {
     if (config->num_layers > 1 << 20) return "num_layers must be at most 2^20";
     if (config->proj_size && config->proj_size >= config->hidden_size)
         return "proj_size must be less than hidden_size";
+    if (config->gru && config->proj_size) return "a GRU has no projection";
     if (config->reverse && config->bidirectional)
         return "reverse and bidirectional cannot both be set";
     if (config->type != TINE_LSTM_F32 && config->type != TINE_LSTM_BF16)
@@ -68,7 +71,8 @@ const char *tine_lstm_config_defect(const struct tine_lstm_config *config) {
 
 double tine_lstm_flops(const struct tine_lstm_config *config, size_t steps, size_t batch) {
     double a_step = 0;
-    const double gates = 4.0 * (double)config->hidden_size, width = (double)width_of(config);
+    const double gates = (double)gates_of(config) * (double)config->hidden_size,
+                 width = (double)width_of(config);
     for (size_t layer = 0; layer < layers_of(config); layer++) {
         double in = (double)(layer ? tine_lstm_output_size(config) : config->input_size);
         a_step +=
@@ -86,16 +90,24 @@ static void round_packed(const struct tine_lstm *lstm, struct tine_packed *packe
                                packed->data);
 }
 
+/* The gate of the weights that is sum `s`, of the input or the recurrent product; GATE_NONE: the
+ * sum has no part of this product. */
+enum { GATE_NONE = 4 };
+static size_t gate_of_sum(const struct tine_lstm *lstm, size_t s, bool recurrent) {
+    if (!lstm->config.gru || s < 2) return s;
+    return (s == 3) == recurrent ? 2 : GATE_NONE;
+}
+
 /* Packs a (4*hidden x k) weight; the order is that of lstm_internal.h. */
 static enum tine_kernel_error pack_gates(const struct tine_lstm *lstm, const float *weight,
-                                         size_t k, struct tine_packed *out) {
+                                         bool recurrent, size_t k, struct tine_packed *out) {
     const size_t hidden = lstm->config.hidden_size, columns = lstm->groups * TINE_GROUP_COLUMNS;
     const float **rows = calloc(columns, sizeof *rows);
     if (!rows) return TINE_KERNEL_MEMORY;
     for (size_t j = 0; j < columns; j++) {
-        size_t gate = j % TINE_GROUP_COLUMNS / TINE_GATE_UNITS;
+        size_t gate = gate_of_sum(lstm, j % TINE_GROUP_COLUMNS / TINE_GATE_UNITS, recurrent);
         size_t unit = j / TINE_GROUP_COLUMNS * TINE_GATE_UNITS + j % TINE_GATE_UNITS;
-        if (unit < hidden) rows[j] = weight + (gate * hidden + unit) * k;
+        if (unit < hidden && gate != GATE_NONE) rows[j] = weight + (gate * hidden + unit) * k;
     }
     enum tine_kernel_error error = tine_gemm_pack_columns(lstm->kernel, k, columns, rows, 1, out);
     free(rows);
@@ -109,18 +121,21 @@ static enum tine_kernel_error pack_bias(const struct tine_lstm *lstm, const floa
     if (!tine_mem_alloc(out, lstm->groups * TINE_GROUP_COLUMNS * sizeof(float)))
         return TINE_KERNEL_MEMORY;
     float *bias = out->data;
-    for (size_t gate = 0; ih && gate < 4; gate++)
+    for (size_t s = 0; ih && s < 4; s++) {
+        size_t x = gate_of_sum(lstm, s, false), h = gate_of_sum(lstm, s, true);
         for (size_t unit = 0; unit < hidden; unit++)
-            bias[unit / TINE_GATE_UNITS * TINE_GROUP_COLUMNS + gate * TINE_GATE_UNITS +
-                 unit % TINE_GATE_UNITS] = ih[gate * hidden + unit] + hh[gate * hidden + unit];
+            bias[unit / TINE_GATE_UNITS * TINE_GROUP_COLUMNS + s * TINE_GATE_UNITS +
+                 unit % TINE_GATE_UNITS] = (x == GATE_NONE ? 0 : ih[x * hidden + unit]) +
+                                           (h == GATE_NONE ? 0 : hh[h * hidden + unit]);
+    }
     return TINE_KERNEL_OK;
 }
 
 static enum tine_kernel_error pack_cell(const struct tine_lstm *lstm, const float *const *weights,
                                         struct tine_lstm_cell *cell) {
     const struct tine_lstm_config *config = &lstm->config;
-    enum tine_kernel_error error = pack_gates(lstm, weights[0], cell->input, &cell->w_ih);
-    if (!error) error = pack_gates(lstm, weights[1], lstm->out, &cell->w_hh);
+    enum tine_kernel_error error = pack_gates(lstm, weights[0], false, cell->input, &cell->w_ih);
+    if (!error) error = pack_gates(lstm, weights[1], true, lstm->out, &cell->w_hh);
     if (!error)
         error = pack_bias(lstm, config->bias ? weights[2] : NULL, config->bias ? weights[3] : NULL,
                           &cell->bias);
@@ -136,16 +151,13 @@ static enum tine_kernel_error pack_cell(const struct tine_lstm *lstm, const floa
 static enum tine_kernel_error lstm_choose_kernel(struct tine_lstm *lstm) {
     struct tine_lstm_config *config = &lstm->config;
     const bool bf16 = config->type == TINE_LSTM_BF16;
-    if (config->isa == TINE_ISA_AUTO)
-        config->isa = bf16 ? tine_kernel_choice()->bf16 : tine_kernel_choice()->f32;
-    if (config->isa == TINE_ISA_AUTO) return TINE_KERNEL_UNSUPPORTED;
-    if (bf16) lstm->kernel = tine_gemm_find(config->isa, TINE_GEMM_BF16);
-    lstm->bf16 = lstm->kernel;
-    lstm->round = bf16 && !lstm->bf16;
-    if (!lstm->kernel) lstm->kernel = tine_gemm_find(config->isa, TINE_GEMM_F32);
+    lstm->kernel = tine_gemm_choose(config->isa, bf16);
     if (!lstm->kernel) return TINE_KERNEL_UNSUPPORTED;
+    lstm->bf16 = lstm->kernel->type == TINE_GEMM_BF16;
+    lstm->round = bf16 && !lstm->bf16;
     config->isa = lstm->kernel->isa;
     lstm->math = tine_vecmath(config->isa);
+    lstm->gates = config->gru ? lstm->math->gru_gates : lstm->math->gates;
     return TINE_KERNEL_OK;
 }
 

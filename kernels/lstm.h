@@ -1,10 +1,11 @@
-/* torch.nn.LSTM (all options but dropout) on weights packed once.
+/* torch.nn.LSTM and torch.nn.GRU (all options but dropout) on weights packed once.
  *
  *   i, f, g, o = x W_ih' + b_ih + h W_hh' + b_hh        (four gates of hidden_size values, in this
  *     order)
  *   c = sigmoid(f) c + sigmoid(i) tanh(g);  h = sigmoid(o) tanh(c);  with a projection h = h W_hr'
  *
- * (pytorch.org/docs/stable/generated/torch.nn.LSTM.html). The input product is computed for many
+ * (pytorch.org/docs/stable/generated/torch.nn.LSTM.html, torch.nn.GRU.html).
+ * The input product is computed for many
  * time steps at once; then, step by step, the recurrent product of a group of 16 hidden units
  * (whose four gates are adjacent in the packed weights) is followed by their gates, while the sums
  * are in the level-1 cache.
@@ -35,6 +36,7 @@ struct tine_lstm_config {
     size_t num_layers;              /* 0 counts as 1 */
     size_t proj_size;               /* 0: no projection; else less than hidden_size */
     bool bias, batch_first, bidirectional;
+    bool gru; /* torch.nn.GRU: three gates, no cell state, no projection */
     /* a single direction, from the last step to the first; the output has the order of x. Not
      * together with bidirectional */
     bool reverse;
@@ -48,7 +50,7 @@ struct tine_lstm_workspace;
 /* Weights are named, ordered and shaped as in torch.nn.LSTM's state_dict: for each layer, for each
  * direction, weight_ih_lK (4*hidden, in), weight_hh_lK (4*hidden, out), with bias bias_ih_lK and
  * bias_hh_lK (4*hidden), with a projection weight_hr_lK (proj, hidden); the second direction's
- * names end in _reverse. */
+ * names end in _reverse. A GRU has 3*hidden rows where an LSTM has 4*hidden. */
 size_t tine_lstm_weight_count(const struct tine_lstm_config *config);
 /* Name (at most 40 bytes with the final 0) and shape of the i-th; columns is 0 for a bias. False
  * past the end. */
@@ -85,11 +87,20 @@ void tine_lstm_workspace_free(struct tine_lstm_workspace *workspace);
  *     likewise;
  *   h0, h_n (L*D, batch, P); c0, c_n (L*D, batch, hidden). h0 and c0 may be NULL (zeros), h_n and
  *     c_n NULL (not wanted).
+ * A GRU has no c: c0 and c_n are not used.
  * output must not overlap an input. steps or batch may be 0. workspace NULL: a temporary one. Only
  * OVERFLOW and MEMORY can happen, before anything is written. */
 enum tine_kernel_error tine_lstm_forward(const struct tine_lstm *lstm,
                                          struct tine_lstm_workspace *workspace, size_t steps,
                                          size_t batch, const float *x, const float *h0,
                                          const float *c0, float *output, float *h_n, float *c_n);
+/* The same for rows that end early, as in PyTorch's packed sequences: lengths[b] steps, from 1 to
+ * `steps` and falling from row to row. What follows in x is not used and in output zero, the row's
+ * last state is that of its last step, and a reverse direction begins there. */
+enum tine_kernel_error tine_lstm_forward_lengths(const struct tine_lstm *lstm,
+                                                 struct tine_lstm_workspace *workspace,
+                                                 size_t steps, size_t batch, const size_t *lengths,
+                                                 const float *x, const float *h0, const float *c0,
+                                                 float *output, float *h_n, float *c_n);
 
 #endif

@@ -38,6 +38,7 @@ struct run {
     const struct tine_lstm *lstm;
     const struct plan *plan;
     size_t steps, batch;
+    const size_t *lengths; /* falling; NULL: all rows have all steps */
     char *base;
     /* the h that a step computes, and the h of the step before as the operand of the product; in
      * float32 without a projection the two swap roles */
@@ -136,10 +137,24 @@ static void input_product(const struct run *run, const struct tine_lstm_cell *ce
                          pre, columns);
 }
 
-/* Computes h_new and c from step t of the chunk and the h before: for each block of units the
- * product, then the gates. */
+/* How many rows have step t: the first ones. */
+static size_t rows_at(const struct run *run, size_t t) {
+    size_t low = 0, high = run->batch;
+    if (!run->lengths) return high;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (run->lengths[middle] > t)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* Computes h_new and c of the first `active` rows from step t of the chunk and the h before: for
+ * each block of units the product, then the gates. */
 static void recurrent_step(const struct run *run, const struct tine_lstm_cell *cell, size_t count,
-                           size_t t) {
+                           size_t t, size_t active) {
     const struct plan *plan = run->plan;
     const size_t columns = plan->block * TINE_GROUP_COLUMNS,
                  per_group = TINE_GROUP_COLUMNS / run->lstm->kernel->nr;
@@ -150,34 +165,35 @@ static void recurrent_step(const struct run *run, const struct tine_lstm_cell *c
     for (size_t g = 0; g < run->lstm->groups; g += plan->block, pre += count * batch * columns) {
         const size_t block =
             run->lstm->groups - g < plan->block ? run->lstm->groups - g : plan->block;
-        for (size_t b = 0; b < batch; b += plan->rows) {
-            const size_t rows = batch - b < plan->rows ? batch - b : plan->rows;
+        for (size_t b = 0; b < active; b += plan->rows) {
+            const size_t rows = active - b < plan->rows ? active - b : plan->rows;
             tine_gemm_panels(&cell->w_hh, g * per_group, block * per_group, rows,
                              run->h_a + b * plan->ldh * elem, plan->ldh, pre + b * columns, columns,
                              z, columns);
             for (size_t i = 0; i < block; i++)
-                run->lstm->math->gates(rows, z + i * TINE_GROUP_COLUMNS, columns,
-                                       c + ((g + i) * batch + b) * TINE_GATE_UNITS, TINE_GATE_UNITS,
-                                       h + b * plan->ldh + (g + i) * TINE_GATE_UNITS, plan->ldh);
+                run->lstm->gates(rows, z + i * TINE_GROUP_COLUMNS, columns,
+                                 c + ((g + i) * batch + b) * TINE_GATE_UNITS, TINE_GATE_UNITS,
+                                 h + b * plan->ldh + (g + i) * TINE_GATE_UNITS, plan->ldh);
         }
     }
 }
 
 /* Projects h if there is a projection, writes it to the output, and makes it the operand of the
- * next step. */
-static void finish_step(struct run *run, const struct tine_lstm_cell *cell, float *out,
-                        size_t row) {
+ * next step. Rows past `active` have zeros in the output and keep their operand. */
+static void finish_step(struct run *run, const struct tine_lstm_cell *cell, size_t active,
+                        float *out, size_t row) {
     const struct tine_lstm *lstm = run->lstm;
     const size_t elem = lstm->bf16 ? sizeof(uint16_t) : sizeof(float), ld = run->plan->ldh;
     float *h = (float *)run->h_new;
     if (cell->w_hr.kernel) {
-        for (size_t b = 0; b < run->batch; b++)
+        for (size_t b = 0; b < active; b++)
             to_operand(lstm, lstm->config.hidden_size, h + b * ld, run->h_a + b * ld * elem);
         h = (float *)(run->base + run->plan->h_out);
-        tine_gemm(&cell->w_hr, run->batch, run->h_a, ld, NULL, 0, h, ld);
+        tine_gemm(&cell->w_hr, active, run->h_a, ld, NULL, 0, h, ld);
     }
-    const bool swap = !cell->w_hr.kernel && !lstm->bf16 && !lstm->round;
-    for (size_t b = 0; b < run->batch; b++) {
+    const bool swap = !cell->w_hr.kernel && !lstm->bf16 && !lstm->round && !run->lengths;
+    for (size_t b = active; b < run->batch; b++) memset(out + b * row, 0, lstm->out * sizeof *out);
+    for (size_t b = 0; b < active; b++) {
         memcpy(out + b * row, h + b * ld, lstm->out * sizeof *out);
         if (!swap) to_operand(lstm, lstm->out, h + b * ld, run->h_a + b * ld * elem);
     }
@@ -216,15 +232,18 @@ static void begin_state(struct run *run, const float *h0, const float *c0) {
     }
 }
 
-/* The last state: c from the workspace, h from the last output (or h0 if there was no step). */
-static void end_state(const struct run *run, const float *last, size_t row, const float *h0,
-                      float *h_n, float *c_n) {
+/* The last state: c from the workspace, h from the row's last output (or h0 if there was no
+ * step). */
+static void end_state(const struct run *run, const struct tine_lstm_cell *cell, struct sequence out,
+                      const float *h0, float *h_n, float *c_n) {
     const size_t width = run->lstm->out;
     for (size_t b = 0; b < run->batch; b++) {
         if (c_n) gather_c(run, b, c_n + b * run->lstm->config.hidden_size);
         if (!h_n) continue;
-        if (last)
-            memcpy(h_n + b * width, last + b * row, width * sizeof *h_n);
+        size_t steps = run->lengths ? run->lengths[b] : run->steps;
+        const float *last = out.data + (cell->reverse || !steps ? 0 : steps - 1) * out.step;
+        if (steps)
+            memcpy(h_n + b * width, last + b * out.row, width * sizeof *h_n);
         else if (h0)
             memcpy(h_n + b * width, h0 + b * width, width * sizeof *h_n);
         else
@@ -241,8 +260,9 @@ static void run_cell(struct run *run, const struct tine_lstm_cell *cell, struct 
         input_product(run, cell, in, first, count);
         for (size_t i = 0; i < count; i++) {
             size_t t = cell->reverse ? count - 1 - i : i;
-            recurrent_step(run, cell, count, t);
-            finish_step(run, cell, out.data + (first + t) * out.step, out.row);
+            size_t active = rows_at(run, first + t);
+            recurrent_step(run, cell, count, t, active);
+            finish_step(run, cell, active, out.data + (first + t) * out.step, out.row);
         }
     }
 }
@@ -266,9 +286,7 @@ static void run_layer(struct run *run, size_t layer, struct sequence in, struct 
         struct sequence own = {out.data + d * lstm->out, out.step, out.row};
         begin_state(run, h0, all->c0 ? all->c0 + c_at : NULL);
         run_cell(run, cell, in, own);
-        const float *last =
-            run->steps ? own.data + (cell->reverse ? 0 : run->steps - 1) * own.step : NULL;
-        end_state(run, last, own.row, h0, all->h_n ? all->h_n + h_at : NULL,
+        end_state(run, cell, own, h0, all->h_n ? all->h_n + h_at : NULL,
                   all->c_n ? all->c_n + c_at : NULL);
     }
 }
@@ -303,10 +321,11 @@ void tine_lstm_workspace_free(struct tine_lstm_workspace *workspace) {
     free(workspace);
 }
 
-enum tine_kernel_error tine_lstm_forward(const struct tine_lstm *lstm,
-                                         struct tine_lstm_workspace *workspace, size_t steps,
-                                         size_t batch, const float *x, const float *h0,
-                                         const float *c0, float *output, float *h_n, float *c_n) {
+enum tine_kernel_error tine_lstm_forward_lengths(const struct tine_lstm *lstm,
+                                                 struct tine_lstm_workspace *workspace,
+                                                 size_t steps, size_t batch, const size_t *lengths,
+                                                 const float *x, const float *h0, const float *c0,
+                                                 float *output, float *h_n, float *c_n) {
     struct plan plan;
     struct tine_lstm_workspace own = {{0}}, *space = workspace ? workspace : &own;
     if (!plan_make(lstm, steps, batch, &plan)) return TINE_KERNEL_OVERFLOW;
@@ -314,10 +333,23 @@ enum tine_kernel_error tine_lstm_forward(const struct tine_lstm *lstm,
         tine_mem_free(&space->mem);
         if (!tine_mem_alloc(&space->mem, plan.bytes)) return TINE_KERNEL_MEMORY;
     }
-    struct run run = {
-        .lstm = lstm, .plan = &plan, .steps = steps, .batch = batch, .base = space->mem.data};
+    struct run run = {.lstm = lstm,
+                      .plan = &plan,
+                      .steps = steps,
+                      .batch = batch,
+                      .lengths = lengths,
+                      .base = space->mem.data};
     struct states states = {h0, c0, h_n, c_n};
+    if (lstm->config.gru) states.c0 = h0, states.c_n = NULL; /* the state in float32 is its h */
     if (batch) run_layers(&run, x, output, &states);
     tine_mem_free(&own.mem);
     return TINE_KERNEL_OK;
+}
+
+enum tine_kernel_error tine_lstm_forward(const struct tine_lstm *lstm,
+                                         struct tine_lstm_workspace *workspace, size_t steps,
+                                         size_t batch, const float *x, const float *h0,
+                                         const float *c0, float *output, float *h_n, float *c_n) {
+    return tine_lstm_forward_lengths(lstm, workspace, steps, batch, NULL, x, h0, c0, output, h_n,
+                                     c_n);
 }

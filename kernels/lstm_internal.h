@@ -7,7 +7,10 @@
 #include "kernels/mem.h"
 #include "kernels/vecmath.h"
 
-/* Hidden units are packed in groups of 16: columns 64*u … 64*u+63 of the gates are i, f, g, o of
+/* A GRU has four sums too, see vecmath.h: those of its third gate from x and from h, which packed
+ * weights of zeros keep apart, cost a quarter of the products.
+ *
+ * Hidden units are packed in groups of 16: columns 64*u … 64*u+63 of the gates are i, f, g, o of
  * the units 16*u … 16*u+15, so that the gates of a group follow its product while the sums are
  * cached. The last group is padded with units of zero weights. */
 enum { TINE_GROUP_COLUMNS = 4 * TINE_GATE_UNITS };
@@ -25,6 +28,8 @@ struct tine_lstm {
     const struct tine_vecmath *math;
     bool bf16;  /* operands are stored as bf16 */
     bool round; /* operands are float32, rounded to bf16 values */
+    void (*gates)(size_t rows, const float *z, size_t ldz, float *c, size_t ldc, float *h,
+                  size_t ldh);
     size_t directions, out, groups;
     struct tine_lstm_cell *cells; /* layer by layer, its directions side by side */
 };

@@ -27,6 +27,11 @@ struct tine_vecmath {
      * (the equations of torch.nn.LSTM). */
     void (*gates)(size_t rows, const float *z, size_t ldz, float *c, size_t ldc, float *h,
                   size_t ldh);
+    /* The same for a GRU; z holds the sums of r, z, and of n its parts from x and from h:
+     *   h = (1 - z) n + z c,  n = tanh(n_x + sigmoid(r) n_h);   c = h
+     * where c is the h of the step before (the equations of torch.nn.GRU). */
+    void (*gru_gates)(size_t rows, const float *z, size_t ldz, float *c, size_t ldc, float *h,
+                      size_t ldh);
     /* Conversion to bf16, and rounding to values that bf16 can represent; both to nearest even, and
      * a NaN stays a NaN. */
     void (*to_bf16)(size_t n, const float *x, uint16_t *y);

@@ -127,10 +127,24 @@ static void gates_rows(size_t rows, const float *z, size_t ldz, float *c, size_t
         }
 }
 
+static void gru_gates_rows(size_t rows, const float *z, size_t ldz, float *c, size_t ldc, float *h,
+                           size_t ldh) {
+    for (size_t r = 0; r < rows; r++, z += ldz, c += ldc, h += ldh)
+        for (int u = 0; u < TINE_GATE_UNITS; u += W) {
+            V reset = sigmoid_v(v_load(z + u)), update = sigmoid_v(v_load(z + TINE_GATE_UNITS + u));
+            V n = tanh_v(v_fma(reset, v_load(z + 3 * TINE_GATE_UNITS + u),
+                               v_load(z + 2 * TINE_GATE_UNITS + u)));
+            V state = v_fma(update, v_sub(v_load(c + u), n), n);
+            v_store(c + u, state);
+            v_store(h + u, state);
+        }
+}
+
 #define VECMATH_TABLE(ISA)                                                                         \
     {                                                                                              \
         .isa = ISA, .exp = exp_array, .sigmoid = sigmoid_array, .tanh = tanh_array,                \
-        .gates = gates_rows, .to_bf16 = to_bf16_array, .round_bf16 = round_bf16_array              \
+        .gates = gates_rows, .gru_gates = gru_gates_rows, .to_bf16 = to_bf16_array,                \
+        .round_bf16 = round_bf16_array                                                             \
     }
 
 #endif

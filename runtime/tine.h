@@ -746,7 +746,11 @@ TINE_API tine_value *tine_fail(tine_task *task, const char *format, ...)
 /** @} */
 /** @defgroup modules Modules
  * A module is an instance of a class: state that lives on workers, with methods that are called on
- * it.
+ * it. Built in are "lstm", "gru", "linear", "embedding", "layer_norm", "dropout" and "sequential",
+ * with the parameters and results of torch.nn's classes, and "bilstm" and "ensemble", the
+ * tutorial's. Their last parameters are `state_dict` (a dict of tensors, from tine_load() say),
+ * `prefix` (which of its items are this module's; by itself where there is one place for them) and
+ * `seed` (of initial weights, where there is no state_dict); launch/MODELS.md has the details.
  * @{ */
 
 /** A method of a class. */

@@ -335,6 +335,27 @@ tine_value *tine_put(const tine_value *v) {
     return out;
 }
 
+/* The arguments that `class_name` wants to travel, in place of these. */
+static tine_error rewrite_arguments(const char *class_name, tine_arguments *a) {
+    const tine_class_entry *class = tine_registry_class(class_name);
+    tine_value *dict = NULL;
+    if (!class || !class->rewrite.call) return TINE_OK;
+    tine_error e = tine_call_run(&class->rewrite, NULL, 0, a, tine_context_parent(), &dict);
+    if (e == TINE_OK && dict->kind == TINE_DICT) {
+        size_t bytes = 0, n = dict->list.n;
+        for (size_t i = 0; i < n; i++) bytes += strlen(dict->list.keys[i]) + 1;
+        tine_arguments_fini(a);
+        *a = (tine_arguments){0};
+        if (n > 0 && !tine_arguments_reserve_named(a, n, bytes))
+            e = tine_error_set(TINE_ENOMEM, "no memory for a module's arguments");
+        for (size_t i = 0; i < n && e == TINE_OK; i++)
+            tine_arguments_add_named(a, dict->list.keys[i], strlen(dict->list.keys[i]),
+                                     tine_value_ref(dict->list.items[i]));
+    }
+    tine_value_unref(dict);
+    return e;
+}
+
 static tine_value *module_make(tine_context *c, const tine_argument *args, size_t n) {
     if (!args || n == 0 || args[0].type != TINE_ARG_STRING || !args[0].s) {
         tine_error_set(TINE_EINVAL, "tine_module: the first argument is the class's name");
@@ -347,6 +368,7 @@ static tine_value *module_make(tine_context *c, const tine_argument *args, size_
     tine_error e = tine_arguments_make(&arguments, args + 1, n - 1);
     if (e != TINE_OK) return NULL;
     e = tine_arguments_settle(&arguments);
+    if (e == TINE_OK) e = rewrite_arguments(args[0].s, &arguments);
     c->ops->lock(c);
     if (e == TINE_OK) e = tine_payload_of_call(&arguments, &c->encoder, &payload);
     if (e == TINE_OK) e = object_make(c, args[0].s, payload, &id);

@@ -21,6 +21,9 @@ typedef struct tine_callable {
 typedef struct tine_class_entry {
     const tine_class *class;
     tine_callable constructor;
+    /* Called with the constructor's arguments where a module is made, before they travel: gives a
+     * dict of others that take their place, or none to keep them. call is NULL for most classes. */
+    tine_callable rewrite;
     tine_callable *methods;
     size_t n_methods;
 } tine_class_entry;
@@ -30,7 +33,7 @@ typedef struct tine_class_entry {
 const tine_callable *tine_registry_function(const char *name);
 /* Registered as NAME, unless the program has one of that name, and as "tine.NAME". */
 void tine_register_builtin(const char *name, const char *parameters, tine_function fn);
-void tine_register_builtin_class(const tine_class *c);
+void tine_register_builtin_class(const tine_class *c, tine_function rewrite);
 const tine_class_entry *tine_registry_class(const char *name);
 const tine_callable *tine_class_method(const tine_class_entry *c, const char *method);
 /* names, sorted; returns how many there are */

@@ -143,7 +143,7 @@ static void class_add_method(tine_class_entry *e, const tine_method *m) {
         full, parse_parameters("method", full, m->parameters), m->call, m->flags, false};
 }
 
-static void class_add(const tine_class *c, bool builtin) {
+static void class_add(const tine_class *c, tine_function rewrite, bool builtin) {
     if (!c || !c->name || !*c->name || !c->init)
         registry_abort("class", c ? c->name : NULL, "a name and init are needed");
     size_t n = 0;
@@ -154,19 +154,21 @@ static void class_add(const tine_class *c, bool builtin) {
     e->class = c;
     e->constructor = (tine_callable){c->name, parse_parameters("class", c->name, c->parameters),
                                      NULL, 0, builtin};
+    e->rewrite = e->constructor;
+    e->rewrite.call = rewrite;
     for (size_t i = 0; i < n; i++) class_add_method(e, &c->methods[i]);
     table_add(&classes, "class", c->name, e, builtin);
 }
 
-void tine_register_class(const tine_class *c) { class_add(c, false); }
+void tine_register_class(const tine_class *c) { class_add(c, NULL, false); }
 
-void tine_register_builtin_class(const tine_class *c) {
+void tine_register_builtin_class(const tine_class *c, tine_function rewrite) {
     tine_class *prefixed = malloc(sizeof *prefixed);
     if (!prefixed) registry_abort("class", c->name, "no memory");
     *prefixed = *c;
     prefixed->name = name_with_prefix("class", c->name);
-    class_add(c, true);
-    class_add(prefixed, true);
+    class_add(c, rewrite, true);
+    class_add(prefixed, rewrite, true);
 }
 
 /* A program tends to fork one function many times. */

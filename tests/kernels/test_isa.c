@@ -122,6 +122,8 @@ Test(isa, a_defective_row_is_found, .timeout = 10) {
     math.gates = NULL;
     row = sound, row.vecmath = &math;
     cr_expect_str_eq(defect(row), "its vecmath lacks a function");
+    math = *sound.vecmath, math.gru_gates = NULL;
+    cr_expect_str_eq(defect(row), "its vecmath lacks a function");
     struct tine_peak_loops peak = *sound.peak;
     peak.flops = 0;
     row = sound, row.peak = &peak;

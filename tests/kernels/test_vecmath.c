@@ -112,6 +112,25 @@ static void check_gates(const struct tine_vecmath *math) {
         cr_expect_eq(c[r * 20 + G], c0[r * 20 + G], "a unit beyond the 16 was touched");
 }
 
+static void check_gru_gates(const struct tine_vecmath *math) {
+    enum { ROWS = 3, G = TINE_GATE_UNITS };
+    float z[ROWS * 70], c[ROWS * 20], h[ROWS * 18], c0[ROWS * 20];
+    for (int i = 0; i < ROWS * 70; i++) z[i] = sinf((float)i) * 5;
+    for (int i = 0; i < ROWS * 20; i++) c0[i] = c[i] = cosf((float)i) * 3;
+    math->gru_gates(ROWS, z, 70, c, 20, h, 18);
+    for (int r = 0; r < ROWS; r++)
+        for (int u = 0; u < G; u++) {
+            const float *row = z + r * 70 + u;
+            double n = tanh(row[2 * G] + exact_sigmoid(row[0]) * row[3 * G]),
+                   update = exact_sigmoid(row[G]);
+            double state = (1 - update) * n + update * (double)c0[r * 20 + u];
+            cr_expect_float_eq(h[r * 18 + u], state, 2e-6);
+            cr_expect_eq(c[r * 20 + u], h[r * 18 + u]);
+        }
+    for (int r = 0; r < ROWS; r++)
+        cr_expect_eq(c[r * 20 + G], c0[r * 20 + G], "a unit beyond the 16 was touched");
+}
+
 static void check_bf16(const struct tine_vecmath *math) {
     enum { N = 37 };
     float x[N], rounded[N];
@@ -147,6 +166,7 @@ static void check_set(enum tine_isa isa) {
     check_special(math);
     check_places(math);
     check_gates(math);
+    check_gru_gates(math);
     check_bf16(math);
 }
 

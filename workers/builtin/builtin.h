@@ -22,9 +22,10 @@
         tine_register_builtin(#name, parameters, builtin_##name);                                  \
     }                                                                                              \
     static tine_value *builtin_##name(__attribute__((unused)) tine_task *task)
-#define TINE_BUILTIN_CLASS(c)                                                                      \
+/* rewrite: see tine_class_entry; or NULL. */
+#define TINE_BUILTIN_CLASS(c, rewrite)                                                             \
     __attribute__((constructor)) static void register_builtin_##c(void) {                          \
-        tine_register_builtin_class(&c);                                                           \
+        tine_register_builtin_class(&c, rewrite);                                                  \
     }
 
 /* Splitmix64 at a counter (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators,

@@ -5,10 +5,14 @@
  *   forward          the forward cell is forked, and the backward one called meanwhile
  *   forward_serial   nothing is forked
  *
- * Both compute the same operations on the same numbers: the results are bit-identical. */
+ * Both compute the same operations on the same numbers: the results are bit-identical.
+ *
+ * A module made of sizes or a state_dict makes its cells where it is made. */
 #include <stdlib.h>
 
 #include "workers/builtin/builtin.h"
+#include "workers/modules/cells.h"
+#include "workers/modules/weights.h"
 
 typedef struct bilstm {
     tine_value *cell_f, *cell_b;
@@ -73,13 +77,26 @@ static tine_value *bilstm_serial(tine_task *task) {
     return output_f ? join_outputs(output_f, backward_output(task, m, x)) : NULL;
 }
 
+static tine_value *bilstm_rewrite(tine_task *task) {
+    const tine_value *dict;
+    tine_cells c;
+    tine_value *f, *b;
+    if (!tine_cells_sized(task, 0)) return tine_none();
+    int64_t seed = tine_arg_int(task, tine_arg_index(task, "seed"));
+    if (task->failed || !tine_cells_arguments(task, false, &c, &dict) ||
+        !tine_cells_pair(&c, dict, seed, &f, &b))
+        return NULL;
+    return tine_dict_of((const char *[]){"cell_f", "cell_b"}, (tine_value *[]){f, b}, 2);
+}
+
 static const tine_class bilstm_class = {
     .name = "bilstm",
-    .parameters = "cell_f, cell_b",
+    .parameters =
+        "cell_f|input_size=none, cell_b|hidden_size=none, *, dtype='f32', " TINE_WEIGHTS_PARAMETERS,
     .init = bilstm_init,
     .fini = bilstm_fini,
     .methods = (const tine_method[]){{"forward", "x", bilstm_forward, TINE_REPEATABLE},
                                      {"forward_serial", "x", bilstm_serial, TINE_REPEATABLE},
                                      {0}},
 };
-TINE_BUILTIN_CLASS(bilstm_class)
+TINE_BUILTIN_CLASS(bilstm_class, bilstm_rewrite)

@@ -193,16 +193,21 @@ test(wrong_weights_are_refused_as_pytorch_does) {
     model m;
 #define refuse(text, ...) refuse_init(init(&m, __VA_ARGS__), text)
     refuse(
-        "Error(s) in loading state_dict for LSTM: Missing key(s) in state_dict: \"weight_hh_l0\".",
+        "Error(s) in loading state_dict for LSTM: Missing key(s) in state_dict: \"weight_hh_l0\". "
+        "Its keys are \"weight_ih_l0\", \"bias_ih_l0\", \"bias_hh_l0\".",
         8, 16, tine_kw("state_dict", missing));
-    refuse("Error(s) in loading state_dict for LSTM: Unexpected key(s) in state_dict: \"x\".", 8,
-           16, tine_kw("state_dict", odd));
+    refuse(
+        "Error(s) in loading state_dict for LSTM: Unexpected key(s) in state_dict: \"x\". "
+        "Its keys are \"weight_ih_l0\", \"weight_hh_l0\", \"bias_ih_l0\", \"bias_hh_l0\", \"x\".",
+        8, 16, tine_kw("state_dict", odd));
     refuse("Error(s) in loading state_dict for LSTM: size mismatch for weight_ih_l0: copying a "
            "param with "
            "shape torch.Size([64, 8]) "
            "from checkpoint, the shape in current model is torch.Size([64, 9]).",
            9, 16, tine_kw("state_dict", all));
-    refuse("lstm() missing 1 required keyword-only argument: 'state_dict'", 8, 16);
+    refuse("dropout should be a number in range [0, 1] representing the probability of an element "
+           "being zeroed",
+           8, 16, tine_kw("dropout", 1.5));
     refuse("lstm(): argument 'state_dict' must be a dict of tensors, not int", 8, 16,
            tine_kw("state_dict", one));
     refuse("lstm(): hidden_size must be at least 1, got 0", 8, 0, tine_kw("state_dict", all));

@@ -1,0 +1,21 @@
+/* What the classes "lstm" and "gru" share. */
+#ifndef TINE_WORKERS_MODULES_RNN_H
+#define TINE_WORKERS_MODULES_RNN_H
+
+#include <pthread.h>
+
+#include "kernels/lstm.h"
+#include "runtime/call/call.h"
+
+typedef struct tine_rnn {
+    struct tine_lstm *packed;
+    struct tine_lstm_config config;
+    pthread_mutex_t lock;              /* protects spare; no other lock is taken under it */
+    struct tine_lstm_workspace *spare; /* left by the last forward for the next; or NULL */
+} tine_rnn;
+
+/* The method forward, "input, hx=none, lengths=none": torch.nn.LSTM.forward: [output, [h_n, c_n]];
+ * torch.nn.GRU.forward: [output, h_n]. */
+tine_value *tine_rnn_forward(tine_task *task);
+
+#endif
