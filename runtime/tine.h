@@ -70,6 +70,10 @@ TINE_API const char *tine_version(void);
 typedef struct tine_value tine_value;
 /** A handle on one result to come, completed exactly once. */
 typedef struct tine_future tine_future;
+/** The side of a future that the program completes (@ref promises). */
+typedef struct tine_promise tine_promise;
+/** Futures in the order in which they are done (tine_as_completed()). */
+typedef struct tine_completer tine_completer;
 /** One running call, as the function that is called sees it. Valid until that function returns. */
 typedef struct tine_task tine_task;
 
@@ -87,11 +91,13 @@ typedef enum tine_error {
     TINE_EFAILED,   /**< The task itself failed. */
     TINE_ELOST,     /**< The worker, or the coordinator, was lost. */
     TINE_ETIMEDOUT, /**< A deadline passed. */
-    TINE_ECANCELED, /**< tine_shutdown() was called first. */
-    TINE_EAGAIN,    /**< A limit is reached: try later. */
-    TINE_EPROTO,    /**< A peer broke the wire format. */
-    TINE_EIO,       /**< The transport or the operating system failed. */
-    TINE_ESTATE,    /**< Called at the wrong time: before tine_init(), or in a callback. */
+    /** It was cancelled, tine_shutdown() was called first, or its promise was released. */
+    TINE_ECANCELED,
+    TINE_EAGAIN, /**< A limit is reached: try later. */
+    TINE_EPROTO, /**< A peer broke the wire format. */
+    TINE_EIO,    /**< The transport or the operating system failed. */
+    TINE_ESTATE, /**< Called at the wrong time: before tine_init(), or in a callback. */
+    TINE_ENDED,  /**< Nothing is left to be taken. */
 } tine_error;
 
 /** The sentence behind the last error of this thread; inside a task, of this task. It says what
@@ -257,7 +263,10 @@ TINE_API const char *tine_endpoint(void);
 /** @defgroup waiting Waiting
  * A future may be waited for any number of times, by any thread. A wait inside a task suspends the
  * task; its worker runs others meanwhile. A wait fails with EINVAL for a future that is NULL or was
- * forked in another process, and with ESTATE in a callback of tine_then().
+ * forked in another process, and with ESTATE in a callback where it would block.
+ *
+ * Where a wait takes seconds, it blocks for so long at most; 0 or less: not at all; INFINITY: no
+ * deadline; NaN: EINVAL. When the deadline passes it fails with ETIMEDOUT, and the tasks go on.
  * @{ */
 
 /** Blocks until a future is done.
@@ -268,10 +277,9 @@ TINE_API tine_error tine_wait(tine_future *f, tine_value **out);
 
 /** The same with a deadline.
  * @param f A future.
- * @param seconds For how long to block at most; 0 or less: not at all; INFINITY: no deadline.
+ * @param seconds For how long to block at most.
  * @param[out] out As for tine_wait().
- * @return As tine_wait(); ETIMEDOUT: the deadline passed, and the task goes on; EINVAL: the seconds
- * are NaN. */
+ * @return As tine_wait(); ETIMEDOUT: the deadline passed. */
 TINE_API tine_error tine_wait_for(tine_future *f, double seconds, tine_value **out);
 
 /** Blocks until one of several futures is done.
@@ -281,6 +289,15 @@ TINE_API tine_error tine_wait_for(tine_future *f, double seconds, tine_value **o
  * @return TINE_OK, also when that task failed: its error comes out at tine_wait(). */
 TINE_API tine_error tine_wait_any(tine_future *const *f, size_t n, size_t *index);
 
+/** The same with a deadline.
+ * @param f The futures.
+ * @param n How many; at least 1.
+ * @param seconds For how long to block at most.
+ * @param[out] index As for tine_wait_any().
+ * @return As tine_wait_any(); ETIMEDOUT: the deadline passed. */
+TINE_API tine_error tine_wait_any_for(tine_future *const *f, size_t n, double seconds,
+                                      size_t *index);
+
 /** Blocks until all of several futures are done, also when one fails.
  * @param f The futures.
  * @param n How many; may be 0.
@@ -288,20 +305,138 @@ TINE_API tine_error tine_wait_any(tine_future *const *f, size_t n, size_t *index
  * @return TINE_OK, or the first error in order. */
 TINE_API tine_error tine_wait_all(tine_future *const *f, size_t n, tine_value **out);
 
+/** The same with a deadline for all of them together.
+ * @param f The futures.
+ * @param n How many; may be 0.
+ * @param seconds For how long to block at most.
+ * @param[out] out As for tine_wait_all().
+ * @return As tine_wait_all(); ETIMEDOUT: the deadline passed. */
+TINE_API tine_error tine_wait_all_for(tine_future *const *f, size_t n, double seconds,
+                                      tine_value **out);
+
+/** Blocks until one of several futures has failed, or all are done.
+ * @param f The futures.
+ * @param n How many; may be 0.
+ * @param seconds For how long to block at most.
+ * @param[out] index Which one has failed: the first, if there are several; n if none has. May be
+ *     NULL.
+ * @return TINE_OK: all are done and none has failed; the error of the one that has; ETIMEDOUT with
+ *     index n: the deadline passed. */
+TINE_API tine_error tine_wait_failure(tine_future *const *f, size_t n, double seconds,
+                                      size_t *index);
+
 /** Whether a future is done. A task must not poll this in a loop without a wait in between: its
  * worker receives replies while the task waits.
  * @param f A future, or NULL.
  * @return True when tine_wait() would not block; false for NULL. */
 TINE_API bool tine_done(const tine_future *f);
 
-/** Calls a function once when a future is done: at once if it is, otherwise on the thread that
- * runs the event loop at that moment, which holds no lock.
- * @param f A future.
- * @param fn What to call; it may fork, but not wait. Its future is borrowed. What it makes belongs,
- *     inside a task, to that task, as if the task had made it; in the program, to the program.
+/** Which of several futures are done.
+ * @param f The futures; NULL is not done.
+ * @param n How many; may be 0.
+ * @param[out] done n answers, as from tine_done(). May be NULL.
+ * @return How many are done. */
+TINE_API size_t tine_which_done(tine_future *const *f, size_t n, bool *done);
+
+/** Gives futures one after the other in the order in which they are done; each costs the same,
+ * however many there are: `while (tine_completer_next(c, INFINITY, &i) == TINE_OK) use(f[i]);`
+ * @param f The futures; the completer takes references of its own.
+ * @param n How many; may be 0.
+ * @return A completer, one reference to be released; NULL on failure. Inside a task it belongs to
+ *     that task. */
+TINE_API tine_completer *tine_as_completed(tine_future *const *f, size_t n);
+
+/** Adds one more future.
+ * @param c A completer.
+ * @param f The future; the completer takes a reference of its own.
+ * @return TINE_OK; EINVAL: c or f is NULL, or f is of another process; ENOMEM. */
+TINE_API tine_error tine_completer_add(tine_completer *c, tine_future *f);
+
+/** Blocks until one more future is done. Each is given once, to one thread.
+ * @param c A completer.
+ * @param seconds For how long to block at most.
+ * @param[out] index Which one it is, counted in the order in which they were added, from 0; 0 on
+ *     failure. May be NULL.
+ * @return TINE_OK, also when that task failed: its error comes out at tine_wait(); ENDED: every
+ *     future has been given; ETIMEDOUT: the deadline passed. */
+TINE_API tine_error tine_completer_next(tine_completer *c, double seconds, size_t *index);
+
+/** A file descriptor for the program's own event loop (poll, epoll, libuv, …). It is readable while
+ * a future is done and not given yet: then call tine_completer_next() with 0 seconds, and do not
+ * read it.
+ * @param c A completer.
+ * @return An eventfd, owned by the completer; -1: EIO, or ESTATE inside a task. */
+TINE_API int tine_completer_fd(tine_completer *c);
+
+/** @} */
+/** @defgroup promises Promises and continuations
+ * Futures that the program completes, or that follow from others. Each is a future like any other:
+ * it is waited for, and used as an argument of forks.
+ *
+ * The value of a promise, and what a callback of tine_then() returns, may hold futures: they are
+ * replaced by their results, as in a call's arguments, and the future is done when they are.
+ * @{ */
+
+/** A promise: whoever holds it completes its future, once, from any thread, also one that a task
+ * has started. When the last reference is released before that, the future fails with ECANCELED.
+ * Inside a task it is released when the task returns: another thread needs a reference of its own,
+ * from tine_ref().
+ * @param[out] future Its future, one reference to be released; NULL on failure.
+ * @return The promise, one reference to be released; NULL with ESTATE (Tine is not running), EINVAL
+ *     or ENOMEM. */
+TINE_API tine_promise *tine_promise_new(tine_future **future);
+
+/** Completes a promise with a value.
+ * @param p A promise.
+ * @param v The value. NULL: its maker failed, and the future fails with that error.
+ * @return TINE_OK; ESTATE: it was completed before; ECANCELED: its future was, by tine_shutdown();
+ *     EINVAL: p is NULL, or v holds a pending future of another process. */
+TINE_API tine_error tine_promise_set(tine_promise *p, const tine_value *v);
+
+/** Completes a promise with a failure.
+ * @param p A promise.
+ * @param code What kind of failure; not TINE_OK or TINE_ENDED.
+ * @param format The sentence, as for printf.
+ * @param ... What format needs.
+ * @return As tine_promise_set(). */
+TINE_API tine_error tine_promise_fail(tine_promise *p, tine_error code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/** A future of what a callback returns, which is called once when another future is done: at once
+ * if it is, otherwise on the thread that runs the event loop at that moment, which holds no lock.
+ * @param f A future, done or not.
+ * @param fn What to call; it may fork, but not block. Its future is borrowed, and is done, also
+ *     when it failed: `if (tine_wait(f, &v)) return NULL;` passes the failure on. It returns a
+ *     reference, which it gives away, or NULL, which fails the new future with
+ *     tine_error_message(). What else it makes belongs, inside a task, to that task, as if the task
+ *     had made it; in the program, to the program.
+ * @param ctx Given to fn.
+ * @return A future, one reference to be released; NULL: EINVAL (f or fn is NULL, or f is of another
+ *     process) or ENOMEM. */
+TINE_API tine_future *tine_then(tine_future *f, tine_value *(*fn)(tine_future *f, void *ctx),
+                                void *ctx);
+
+/** Calls a function once when a future is done, as tine_then() does, for its effect alone.
+ * @param f A future, done or not.
+ * @param fn What to call, as for tine_then().
  * @param ctx Given to fn.
  * @return TINE_OK; EINVAL: f or fn is NULL, or f is of another process; ENOMEM. */
-TINE_API tine_error tine_then(tine_future *f, void (*fn)(tine_future *f, void *ctx), void *ctx);
+TINE_API tine_error tine_on_done(tine_future *f, void (*fn)(tine_future *f, void *ctx), void *ctx);
+
+/** A future of all results.
+ * @param f The futures; references are taken.
+ * @param n How many; may be 0.
+ * @return A future of a list of the results in order, one reference to be released. It fails with
+ *     the error of the first one that fails, as soon as that does. NULL: EINVAL (one is NULL or of
+ *     another process), ESTATE or ENOMEM. */
+TINE_API tine_future *tine_when_all(tine_future *const *f, size_t n);
+
+/** A future of the first result.
+ * @param f The futures; references are taken.
+ * @param n How many; at least 1.
+ * @return A future of the result, or the failure, of the first one that is done; one reference to
+ *     be released. NULL as for tine_when_all(). */
+TINE_API tine_future *tine_when_any(tine_future *const *f, size_t n);
 
 /** @} */
 /** @defgroup making Making values
@@ -604,24 +739,30 @@ TINE_API void tine_print(const tine_value *v);
 
 /** @} */
 /** @defgroup references References
- * Values and futures are reference-counted; counting is safe from any thread.
+ * Values, futures, promises and completers are reference-counted; counting is safe from any thread.
  * @{ */
 
 /** @cond internal */
 TINE_API tine_value *tine_ref_value_(const tine_value *v);
 TINE_API tine_future *tine_ref_future_(tine_future *f);
+TINE_API tine_promise *tine_ref_promise_(tine_promise *p);
+TINE_API tine_completer *tine_ref_completer_(tine_completer *c);
 TINE_API void tine_release_value_(const tine_value *v);
 TINE_API void tine_release_future_(const tine_future *f);
+TINE_API void tine_release_promise_(tine_promise *p);
+TINE_API void tine_release_completer_(tine_completer *c);
 /** @endcond */
 
 /** Takes one more reference.
- * @param x A `tine_value *` or a `tine_future *`; NULL is allowed.
+ * @param x A `tine_value *`, `tine_future *`, `tine_promise *` or `tine_completer *`; NULL is
+ *     allowed.
  * @return x. */
 #define tine_ref(x) TINE_REF_(x)
 
 /** Gives one reference back. Releasing a future that is pending does not cancel its task, which
  * runs on; its result is dropped.
- * @param x A `tine_value *` or a `tine_future *`; NULL is allowed. */
+ * @param x A `tine_value *`, `tine_future *`, `tine_promise *` or `tine_completer *`; NULL is
+ *     allowed. */
 #define tine_release(x) TINE_RELEASE_(x)
 
 /** @} */
@@ -947,12 +1088,16 @@ static inline tine_argument tine_keyword_(const char *key, tine_argument a) {
 #define TINE_REF_(x)                                                                               \
     _Generic((x),                                                                                  \
         tine_future *: tine_ref_future_,                                                           \
+        tine_promise *: tine_ref_promise_,                                                         \
+        tine_completer *: tine_ref_completer_,                                                     \
         tine_value *: tine_ref_value_,                                                             \
         const tine_value *: tine_ref_value_)(x)
 #define TINE_RELEASE_(x)                                                                           \
     _Generic((x),                                                                                  \
         tine_future *: tine_release_future_,                                                       \
         const tine_future *: tine_release_future_,                                                 \
+        tine_promise *: tine_release_promise_,                                                     \
+        tine_completer *: tine_release_completer_,                                                 \
         tine_value *: tine_release_value_,                                                         \
         const tine_value *: tine_release_value_)(x)
 /* clang-format on */
@@ -1009,8 +1154,12 @@ static inline tine_argument tine_keyword_(const char *key, tine_argument a) {
 /** @cond internal */
 static inline tine_value *tine_ref_any_(const tine_value *v) { return tine_ref_value_(v); }
 static inline tine_future *tine_ref_any_(tine_future *f) { return tine_ref_future_(f); }
+static inline tine_promise *tine_ref_any_(tine_promise *p) { return tine_ref_promise_(p); }
+static inline tine_completer *tine_ref_any_(tine_completer *c) { return tine_ref_completer_(c); }
 static inline void tine_release_any_(const tine_value *v) { tine_release_value_(v); }
 static inline void tine_release_any_(const tine_future *f) { tine_release_future_(f); }
+static inline void tine_release_any_(tine_promise *p) { tine_release_promise_(p); }
+static inline void tine_release_any_(tine_completer *c) { tine_release_completer_(c); }
 #define TINE_REF_(x) tine_ref_any_(x)
 #define TINE_RELEASE_(x) tine_release_any_(x)
 /** @endcond */
@@ -1023,8 +1172,8 @@ static inline void tine_release_any_(const tine_future *f) { tine_release_future
 
 namespace tine {
 
-/** Owns one reference on a value or a future, or none. It is optional: functions and macros take
- * and give pointers as in C. */
+/** Owns one reference on a value, a future, a promise or a completer, or none. It is optional:
+ * functions and macros take and give pointers as in C. */
 template <class T> class handle {
     T *p_ = nullptr;
 
@@ -1053,8 +1202,10 @@ template <class T> class handle {
     explicit operator bool() const { return p_ != nullptr; }
 };
 
-using value = handle<tine_value>;   /**< A `tine_value *` that is released. */
-using future = handle<tine_future>; /**< A `tine_future *` that is released. */
+using value = handle<tine_value>;         /**< A `tine_value *` that is released. */
+using future = handle<tine_future>;       /**< A `tine_future *` that is released. */
+using promise = handle<tine_promise>;     /**< A `tine_promise *` that is released. */
+using completer = handle<tine_completer>; /**< A `tine_completer *` that is released. */
 
 } // namespace tine
 

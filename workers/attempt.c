@@ -54,7 +54,7 @@ static void attempt_main(void *arg) {
     }
     /* What the task has printed must not be lost with this process. */
     if (__fpending(stdout) > 0) fflush(stdout);
-    a->status = e;
+    a->status = e == TINE_ENDED ? TINE_EFAILED : e; /* it is no error on the wire */
     if (e != TINE_OK) a->text = tine_text_cut(tine_error_text(), ATTEMPT_TEXT_MAX);
     tine_value_unref(value);
     a->finishing = true;

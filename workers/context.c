@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "runtime/api/instances.h"
+#include "runtime/api/promise.h"
 #include "runtime/trace/trace.h"
 #include "transport/base/assert.h"
 #include "transport/base/clock.h"
@@ -136,30 +137,9 @@ static tine_error worker_submit(tine_context *c, tine_future *f, void *parent, c
 
 /* ---- wait ---- */
 
-typedef struct attempt_waiter {
-    tine_waiter waiter;
-    tine_attempt *attempt;
-} attempt_waiter;
+static void awaited_are_done(void *attempt) { tine_attempt_wake(attempt); }
 
-static void awaited_future_done(tine_waiter *w, tine_future *f) {
-    (void)f;
-    tine_attempt *a = ((attempt_waiter *)w)->attempt;
-    if (a->missing > 0 && --a->missing == 0) tine_attempt_wake(a);
-}
-
-static void await_futures(tine_attempt *a, tine_future *const *f, size_t n, bool any,
-                          attempt_waiter *waiters) {
-    size_t pending = 0;
-    for (size_t i = 0; i < n; i++) {
-        waiters[i] = (attempt_waiter){.waiter.fn = awaited_future_done, .attempt = a};
-        if (tine_future_is_done(f[i])) continue;
-        tine_future_await(f[i], &waiters[i].waiter);
-        pending++;
-    }
-    a->missing = any ? 1 : pending;
-}
-
-static tine_error worker_wait(tine_context *c, tine_future *const *f, size_t n, bool any,
+static tine_error worker_wait(tine_context *c, tine_future *const *f, size_t n, tine_wait_mode mode,
                               int64_t deadline) {
     tine_worker *w = worker_of(c);
     tine_attempt *a = w->current;
@@ -167,22 +147,19 @@ static tine_error worker_wait(tine_context *c, tine_future *const *f, size_t n, 
         return tine_error_set(
             TINE_ESTATE, "a callback cannot wait: it runs on the thread that receives the result");
     if (deadline != INT64_MAX && deadline <= tine_clock_ns()) return TINE_ETIMEDOUT;
-    attempt_waiter few[8], *waiters = n <= 8 ? few : malloc(n * sizeof *waiters);
-    if (!waiters) return tine_error_set(TINE_ENOMEM, "no memory to wait for %zu futures", n);
-    await_futures(a, f, n, any, waiters);
+    tine_wait_set set;
+    tine_error e = tine_wait_begin(&set, f, n, mode, awaited_are_done, a);
+    if (e != TINE_OK) return e;
     a->deadline = deadline;
     a->timed_out = false;
     w->n_timed += deadline != INT64_MAX;
-    while (a->missing > 0 && !a->timed_out) tine_attempt_suspend(a);
+    while (set.missing > 0 && !a->timed_out) tine_attempt_suspend(a);
     w->n_timed -= deadline != INT64_MAX;
     a->deadline = INT64_MAX;
-    bool timed_out = a->missing > 0;
-    a->missing = 0;
-    for (size_t i = 0; i < n; i++) {
-        tine_future_forget(f[i], &waiters[i].waiter);
-        if (tine_tracing() && tine_future_is_done(f[i])) tine_trace_wait(f[i]->flow, "");
-    }
-    if (waiters != few) free(waiters);
+    bool timed_out = set.missing > 0;
+    tine_wait_end(&set, f, n);
+    for (size_t i = 0; tine_tracing() && i < n; i++)
+        if (tine_future_is_done(f[i])) tine_trace_wait(f[i]->flow, "");
     return timed_out ? TINE_ETIMEDOUT : TINE_OK;
 }
 
@@ -331,8 +308,11 @@ static const tine_context_ops worker_ops = {
     .instance_made = worker_instance_made,
 };
 
+static void worker_wake(void *link) { tine_link_wake(link); }
+
 void tine_worker_context_init(tine_worker *w) {
     w->context.ops = &worker_ops;
+    w->context.mailbox = tine_mailbox_new(worker_wake, &w->link);
     w->context.encoder = (tine_encoder){.by_reference = worker_by_reference, .ctx = w};
     w->handles = tine_handles_new();
     w->context.owner = tine_handles_owner(w->handles);
@@ -347,6 +327,7 @@ void tine_worker_context_init(tine_worker *w) {
 }
 
 void tine_worker_context_fini(tine_worker *w) {
+    tine_mailbox_close(&w->context);
     while (!LIST_EMPTY(&w->values)) value_drop(LIST_FIRST(&w->values));
     tine_idmap_fini(&w->value_by_id);
     tine_instances_free(&w->context);

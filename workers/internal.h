@@ -25,7 +25,6 @@ struct tine_attempt {
     tine_worker *worker;
     tine_executor_task task;
     tine_fiber *fiber;
-    size_t missing;   /* futures that it still waits for */
     /* forks held for their arguments, and callbacks to come; bytes of these arguments */
     size_t held, held_bytes;
     int64_t deadline; /* of the wait; INT64_MAX: none */

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "kernels/isa.h"
+#include "runtime/api/promise.h"
 #include "runtime/trace/trace.h"
 #include "transport/base/assert.h"
 #include "transport/base/clock.h"
@@ -23,6 +24,7 @@ static void worker_stop(tine_worker *w, tine_error status, const char *why) {
     w->stopping = true;
     w->status = status;
     snprintf(w->why, sizeof w->why, "%s", why ? why : "");
+    tine_promises_cancel(&w->context, "the coordinator has stopped");
     /* no reply will come: attempts that wait for one resume */
     tine_attempt *a;
     LIST_FOREACH (a, &w->attempts, live) {
@@ -208,6 +210,7 @@ static void worker_loop(tine_worker *w) {
     while (!w->stopping || !STAILQ_EMPTY(&w->runnable)) {
         worker_receive(w);
         tine_worker_act(w);
+        tine_mailbox_run(w->context.mailbox);
         int64_t deadline = worker_wake_timed_out(w);
         bool did = worker_run_callback(w);
         if (STAILQ_EMPTY(&w->runnable)) did |= worker_start_task(w);

@@ -63,7 +63,7 @@ void tine_context_release(tine_context *c) {
 
 /* ---- waiting ---- */
 
-static tine_error foreign_future(void) {
+tine_error tine_future_foreign(void) {
     return tine_error_set(TINE_EINVAL,
                           "a future can be used only in the process or worker that forked it");
 }
@@ -87,29 +87,31 @@ static void lock_context(tine_context **held, tine_context *c) {
 
 static void unlock_context(tine_context **held) { lock_context(held, NULL); }
 
-/* Waits for all (or any) of n futures. *held: the context whose lock the caller holds
- * afterwards, or NULL; the futures' own unless they were done before, which may be futures of
- * several. */
-static tine_error wait_locked(tine_future *const *f, size_t n, bool any, int64_t deadline,
-                              tine_context **held) {
-    size_t done = 0;
-    *held = NULL;
+static tine_error check_futures(tine_future *const *f, size_t n) {
     if (tine_forked()) return tine_forked_refuse();
     if (n > 0 && !f) return tine_error_set(TINE_EINVAL, "the array of futures to wait for is NULL");
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
         if (!f[i]) return tine_error_set(TINE_EINVAL, "the future to wait for is NULL");
-        done += tine_future_is_done(f[i]);
-    }
-    if (any ? done > 0 : done == n) {
+    return TINE_OK;
+}
+
+/* Waits for n futures. *held: the context whose lock the caller holds afterwards, or NULL; the
+ * futures' own unless they were done before, which may be futures of several. */
+static tine_error wait_locked(tine_future *const *f, size_t n, tine_wait_mode mode,
+                              int64_t deadline, tine_context **held) {
+    *held = NULL;
+    tine_error e = check_futures(f, n);
+    if (e != TINE_OK) return e;
+    if (tine_wait_is_over(f, n, mode)) {
         trace_no_wait(f, n);
         return TINE_OK;
     }
     tine_context *c = tine_context_current();
     if (!c) return TINE_ESTATE;
     for (size_t i = 0; i < n; i++)
-        if (f[i]->context != c && !tine_future_is_done(f[i])) return foreign_future();
+        if (f[i]->context != c && !tine_future_is_done(f[i])) return tine_future_foreign();
     lock_context(held, c);
-    return c->ops->wait(c, f, n, any, deadline);
+    return c->ops->wait(c, f, n, mode, deadline);
 }
 
 /* The result of a future that is done. */
@@ -121,7 +123,7 @@ static tine_error take_result(tine_future *f, tine_value **out, tine_context **h
     return e;
 }
 
-static tine_error timed_out(tine_future *f, double seconds, tine_context *held) {
+static tine_error timed_out(const tine_future *f, double seconds, tine_context *held) {
     char *state = held && held->ops->describe ? held->ops->describe(held, f) : NULL;
     tine_error_set(TINE_ETIMEDOUT, "the future was not done within %g s%s%s", seconds,
                    state ? ": " : "", state ? state : "");
@@ -129,10 +131,25 @@ static tine_error timed_out(tine_future *f, double seconds, tine_context *held) 
     return TINE_ETIMEDOUT;
 }
 
-static int64_t deadline_in(double seconds) {
-    int64_t now = tine_clock_ns();
-    if (!(seconds < 9e9)) return INT64_MAX;
-    return seconds <= 0 ? now : now + (int64_t)(seconds * 1e9);
+static tine_error several_timed_out(tine_future *const *f, size_t n, double seconds,
+                                    tine_context *held) {
+    size_t done = 0, first = n;
+    for (size_t i = 0; i < n; i++) {
+        if (tine_future_is_done(f[i]))
+            done++;
+        else if (first == n)
+            first = i;
+    }
+    char *state =
+        held && held->ops->describe && first < n ? held->ops->describe(held, f[first]) : NULL;
+    tine_error_set(TINE_ETIMEDOUT, "%zu of %zu futures were done within %g s%s%s", done, n, seconds,
+                   state ? "; " : "", state ? state : "");
+    free(state);
+    return TINE_ETIMEDOUT;
+}
+
+static tine_error check_seconds(double seconds) {
+    return isnan(seconds) ? tine_error_set(TINE_EINVAL, "the seconds to wait are NaN") : TINE_OK;
 }
 
 /* A program that goes on to wait has dealt with an earlier error. */
@@ -141,20 +158,15 @@ static tine_error wait_ended(tine_error e) {
     return e;
 }
 
-tine_error tine_wait(tine_future *f, tine_value **out) {
-    tine_context *held;
-    if (out) *out = NULL;
-    tine_error e = wait_locked(&f, 1, false, INT64_MAX, &held);
-    if (e == TINE_OK) e = take_result(f, out, &held);
-    unlock_context(&held);
-    return wait_ended(e);
-}
+tine_error tine_wait(tine_future *f, tine_value **out) { return tine_wait_for(f, INFINITY, out); }
 
 tine_error tine_wait_for(tine_future *f, double seconds, tine_value **out) {
     tine_context *held;
     if (out) *out = NULL;
-    if (isnan(seconds)) return tine_error_set(TINE_EINVAL, "tine_wait_for: the seconds are NaN");
-    tine_error e = wait_locked(&f, 1, false, deadline_in(seconds), &held);
+    tine_error e = check_seconds(seconds);
+    if (e != TINE_OK) return e;
+    int64_t deadline = seconds < INFINITY ? tine_wait_deadline(seconds) : INT64_MAX;
+    e = wait_locked(&f, 1, TINE_WAIT_ALL, deadline, &held);
     if (e == TINE_OK)
         e = take_result(f, out, &held);
     else if (e == TINE_ETIMEDOUT)
@@ -163,24 +175,39 @@ tine_error tine_wait_for(tine_future *f, double seconds, tine_value **out) {
     return wait_ended(e);
 }
 
+/* For several; the caller unlocks *held. */
+static tine_error wait_several(tine_future *const *f, size_t n, tine_wait_mode mode, double seconds,
+                               tine_context **held) {
+    *held = NULL;
+    tine_error e = check_seconds(seconds);
+    if (e == TINE_OK) e = wait_locked(f, n, mode, tine_wait_deadline(seconds), held);
+    return e == TINE_ETIMEDOUT ? several_timed_out(f, n, seconds, *held) : e;
+}
+
 tine_error tine_wait_any(tine_future *const *f, size_t n, size_t *index) {
+    return tine_wait_any_for(f, n, INFINITY, index);
+}
+
+tine_error tine_wait_any_for(tine_future *const *f, size_t n, double seconds, size_t *index) {
     tine_context *held;
+    size_t at = 0;
     if (index) *index = 0;
     if (n == 0) return tine_error_set(TINE_EINVAL, "tine_wait_any needs at least one future");
-    tine_error e = wait_locked(f, n, true, INT64_MAX, &held);
+    tine_error e = wait_several(f, n, TINE_WAIT_ANY, seconds, &held);
     unlock_context(&held);
-    for (size_t i = 0; e == TINE_OK && index && i < n; i++)
-        if (tine_future_is_done(f[i])) {
-            *index = i;
-            break;
-        }
+    while (e == TINE_OK && !tine_future_is_done(f[at])) at++;
+    if (index) *index = at;
     return e;
 }
 
 tine_error tine_wait_all(tine_future *const *f, size_t n, tine_value **out) {
+    return tine_wait_all_for(f, n, INFINITY, out);
+}
+
+tine_error tine_wait_all_for(tine_future *const *f, size_t n, double seconds, tine_value **out) {
     tine_context *held;
     for (size_t i = 0; out && i < n; i++) out[i] = NULL;
-    tine_error e = wait_locked(f, n, false, INT64_MAX, &held);
+    tine_error e = wait_several(f, n, TINE_WAIT_ALL, seconds, &held);
     for (size_t i = 0; i < n && e == TINE_OK; i++) tine_future_observe(f[i]);
     for (size_t i = 0; i < n && e == TINE_OK; i++)
         e = take_result(f[i], out ? &out[i] : NULL, &held);
@@ -192,57 +219,29 @@ tine_error tine_wait_all(tine_future *const *f, size_t n, tine_value **out) {
     return wait_ended(e);
 }
 
+tine_error tine_wait_failure(tine_future *const *f, size_t n, double seconds, size_t *index) {
+    tine_context *held;
+    if (index) *index = n;
+    tine_error e = wait_several(f, n, TINE_WAIT_FAILURE, seconds, &held);
+    for (size_t i = 0; i < n && e == TINE_OK; i++) {
+        if (!tine_future_is_done(f[i]) || f[i]->status == TINE_OK) continue;
+        if (index) *index = i;
+        e = take_result(f[i], NULL, &held);
+    }
+    unlock_context(&held);
+    return wait_ended(e);
+}
+
 bool tine_done(const tine_future *f) { return f && tine_future_is_done(f); }
 
-/* ---- callbacks ---- */
-
-typedef struct callback {
-    tine_waiter waiter;
-    tine_future *future; /* a reference */
-    void (*fn)(tine_future *f, void *ctx);
-    void *ctx;
-    void *parent;
-} callback;
-
-static void callback_run(void *arg) {
-    callback *cb = arg;
-    tine_context *c = cb->future->context;
-    cb->fn(cb->future, cb->ctx);
-    if (cb->parent) {
-        c->ops->lock(c);
-        c->ops->unhold(c, cb->parent, 0);
-        c->ops->unlock(c);
+size_t tine_which_done(tine_future *const *f, size_t n, bool *done) {
+    size_t count = 0;
+    for (size_t i = 0; f && i < n; i++) {
+        bool is = tine_done(f[i]);
+        if (done) done[i] = is;
+        count += is;
     }
-    tine_future_unref(cb->future);
-    free(cb);
-}
-
-static void callback_due(tine_waiter *w, tine_future *f) {
-    callback *cb = (callback *)w;
-    f->context->ops->defer(f->context, callback_run, cb, cb->parent);
-}
-
-tine_error tine_then(tine_future *f, void (*fn)(tine_future *f, void *ctx), void *ctx) {
-    if (tine_forked()) return tine_forked_refuse();
-    if (!f || !fn) return tine_error_set(TINE_EINVAL, "tine_then needs a future and a function");
-    tine_context *c = f->context;
-    if (!tine_future_is_done(f) && tine_context_current() != c) return foreign_future();
-    callback *cb = NULL;
-    if (c) c->ops->lock(c);
-    bool done = tine_future_is_done(f);
-    if (!done) {
-        cb = malloc(sizeof *cb);
-        if (cb) {
-            *cb = (callback){
-                .waiter.fn = callback_due, .future = tine_ref_future_(f), .fn = fn, .ctx = ctx};
-            cb->parent = tine_context_parent();
-            if (cb->parent) c->ops->hold(c, cb->parent, 0);
-            tine_future_await(f, &cb->waiter);
-        }
-    }
-    if (c) c->ops->unlock(c);
-    if (done) fn(f, ctx);
-    return done || cb ? TINE_OK : tine_error_set(TINE_ENOMEM, "no memory for a callback");
+    return count;
 }
 
 /* ---- calling here ---- */

@@ -9,6 +9,7 @@
 #define TINE_RUNTIME_API_CONTEXT_H
 
 #include <stdatomic.h>
+#include <sys/queue.h>
 
 #include "runtime/call/call.h"
 #include "runtime/api/future.h"
@@ -38,11 +39,14 @@ typedef struct tine_context_ops {
 
     /* ---- waiting; with the lock ---- */
 
-    /* Blocks until all (or any) of n futures are done, or `deadline` (monotonic ns; INT64_MAX:
-     * none) has passed. Errors: ETIMEDOUT, ESTATE (in a callback, which cannot wait), ECANCELED,
-     * ENOMEM. */
-    tine_error (*wait)(tine_context *c, tine_future *const *f, size_t n, bool any,
+    /* Blocks until all of n futures are done, or any, or one has failed, or `deadline` (monotonic
+     * ns; INT64_MAX: none) has passed. Errors: ETIMEDOUT, ESTATE (in a callback, which cannot
+     * wait), ECANCELED, ENOMEM. */
+    tine_error (*wait)(tine_context *c, tine_future *const *f, size_t n, tine_wait_mode mode,
                        int64_t deadline);
+    /* A future was completed by this thread and not by the event loop: wakes the threads that may
+     * wait for it. NULL: its waiters are all there is to wake. */
+    void (*completed)(tine_context *c);
     /* The state of a future that is not done, a malloc'ed text; NULL where it is not known. May
      * be NULL. */
     char *(*describe)(tine_context *c, const tine_future *f);
@@ -83,6 +87,10 @@ struct tine_context {
     struct tine_instances *instances;
     /* forks that wait for their arguments, and the bytes of those that are there; with the lock */
     size_t n_held, held_bytes;
+    LIST_HEAD(, tine_promise) promises;
+    bool promises_ended; /* no more are made: the context stops */
+    /* through which other threads reach a context without a lock; NULL: it has one */
+    struct tine_mailbox *mailbox;
     /* its owner's, and one of each future: they may be asked after it has stopped */
     atomic_size_t refs;
 };
@@ -98,6 +106,8 @@ static inline void *tine_context_parent(void) {
     return tine_current.task ? tine_current.task->attempt : NULL;
 }
 
+/* EINVAL: the future is of another process or worker. */
+tine_error tine_future_foreign(void);
 /* Waits for every future inside and puts the results in their places; fails as soon as one of them
  * has failed. With no lock held. */
 tine_error tine_value_settle(tine_value **v);

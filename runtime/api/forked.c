@@ -18,9 +18,9 @@ static tine_error forked_admit(tine_context *c, bool may_wait) {
     return tine_forked_refuse();
 }
 
-static tine_error forked_wait(tine_context *c, tine_future *const *f, size_t n, bool any,
+static tine_error forked_wait(tine_context *c, tine_future *const *f, size_t n, tine_wait_mode mode,
                               int64_t deadline) {
-    (void)c, (void)f, (void)n, (void)any, (void)deadline;
+    (void)c, (void)f, (void)n, (void)mode, (void)deadline;
     return tine_forked_refuse();
 }
 

@@ -4,8 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/api/completer.h"
 #include "runtime/api/context.h"
+#include "runtime/api/promise.h"
 #include "transport/base/assert.h"
+#include "transport/base/clock.h"
 #include "transport/base/log.h"
 #include "transport/base/vector.h"
 
@@ -17,8 +20,7 @@ static void log_unobserved(const tine_future *f) {
              f->text ? f->text : tine_error_name(f->status));
 }
 
-static void future_free(tine_handle *h) {
-    tine_future *f = (tine_future *)h;
+static void future_free(tine_future *f) {
     TINE_ASSERT_TRUE(TAILQ_EMPTY(&f->waiters));
     log_unobserved(f);
     tine_object_owner *owner = f->context ? f->context->owner : NULL;
@@ -31,7 +33,17 @@ static void future_free(tine_handle *h) {
     free(f);
 }
 
-__attribute__((constructor)) static void future_register(void) { tine_future_free = future_free; }
+static void shared_handle_free(tine_handle *h) {
+    switch (h->kind) {
+    case TINE_HANDLE_PROMISE: tine_promise_free((tine_promise *)h); break;
+    case TINE_HANDLE_COMPLETER: tine_completer_free((tine_completer *)h); break;
+    default: future_free((tine_future *)h);
+    }
+}
+
+__attribute__((constructor)) static void future_register(void) {
+    tine_future_free = shared_handle_free;
+}
 
 tine_future *tine_future_new(struct tine_context *c) {
     tine_future *f = malloc(sizeof *f); /* glibc's calloc bypasses the thread's cache */
@@ -94,6 +106,21 @@ void tine_future_complete(tine_future *f, tine_error status, tine_payload *paylo
     if (!due.calling) call_due();
 }
 
+void tine_future_complete_value(tine_future *f, const tine_value *v) {
+    f->value = tine_value_ref(v);
+    tine_future_complete(f, TINE_OK, NULL, NULL);
+}
+
+void tine_future_complete_as(tine_future *f, tine_future *from) {
+    const tine_value *v;
+    if (from->status != TINE_OK)
+        tine_future_complete(f, from->status, NULL, from->text);
+    else if (tine_future_value_of(from, &v) == TINE_OK)
+        tine_future_complete_value(f, v);
+    else
+        tine_future_complete(f, tine_last_error(), NULL, tine_error_text());
+}
+
 void tine_future_await(tine_future *f, tine_waiter *w) {
     w->listed = true;
     TAILQ_INSERT_TAIL(&f->waiters, w, entry);
@@ -120,6 +147,61 @@ tine_error tine_future_value_of(tine_future *f, const tine_value **out) {
     *out = f->value;
     return TINE_OK;
 }
+
+/* ---- waiting for several ---- */
+
+static void wait_entry_done(tine_waiter *w, tine_future *f) {
+    tine_wait_set *set = ((struct tine_wait_entry *)w)->set;
+    if (set->missing == 0) return;
+    set->missing = set->mode == TINE_WAIT_FAILURE && f->status != TINE_OK ? 0 : set->missing - 1;
+    if (set->missing == 0 && set->over) set->over(set->ctx);
+}
+
+bool tine_wait_is_over(tine_future *const *f, size_t n, tine_wait_mode mode) {
+    size_t done = 0;
+    bool failed = false;
+    for (size_t i = 0; i < n; i++) {
+        if (!tine_future_is_done(f[i])) continue;
+        done++;
+        failed |= f[i]->status != TINE_OK;
+    }
+    return mode == TINE_WAIT_ANY ? done > 0 : done == n || (mode == TINE_WAIT_FAILURE && failed);
+}
+
+tine_error tine_wait_begin(tine_wait_set *set, tine_future *const *f, size_t n, tine_wait_mode mode,
+                           void (*over)(void *ctx), void *ctx) {
+    bool few = n <= sizeof set->few / sizeof *set->few;
+    size_t pending = 0;
+    set->mode = mode;
+    set->missing = 0;
+    set->over = over;
+    set->ctx = ctx;
+    set->entries = few ? set->few : malloc(n * sizeof *set->entries);
+    if (!set->entries) return tine_error_set(TINE_ENOMEM, "no memory to wait for %zu futures", n);
+    for (size_t i = 0; i < n; i++) {
+        set->entries[i] = (struct tine_wait_entry){.waiter.fn = wait_entry_done, .set = set};
+        if (tine_future_is_done(f[i])) continue;
+        tine_future_await(f[i], &set->entries[i].waiter);
+        pending++;
+    }
+    if (!tine_wait_is_over(f, n, mode)) set->missing = mode == TINE_WAIT_ANY ? 1 : pending;
+    return TINE_OK;
+}
+
+void tine_wait_end(tine_wait_set *set, tine_future *const *f, size_t n) {
+    if (!set->entries) return;
+    for (size_t i = 0; i < n; i++) tine_future_forget(f[i], &set->entries[i].waiter);
+    if (set->entries != set->few) free(set->entries);
+    set->entries = NULL;
+}
+
+int64_t tine_wait_deadline(double seconds) {
+    int64_t now = tine_clock_ns();
+    if (!(seconds < 9e9)) return INT64_MAX;
+    return seconds <= 0 ? now : now + (int64_t)(seconds * 1e9);
+}
+
+/* ---- lists of futures ---- */
 
 static int list_append(tine_future *f, void *ctx) {
     tine_future_list *l = ctx;

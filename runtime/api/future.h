@@ -5,6 +5,7 @@
 #define TINE_RUNTIME_API_FUTURE_H
 
 #include <stdatomic.h>
+#include <stdint.h>
 #include <sys/queue.h>
 
 #include "runtime/wire/payload.h"
@@ -62,6 +63,40 @@ void tine_future_forget(tine_future *f, tine_waiter *w);
 /* With the lock, when done: decodes at the first call. `out` is borrowed from f. Sets the error
  * sentence on failure. */
 tine_error tine_future_value_of(tine_future *f, const tine_value **out);
+
+/* With the lock: completes f with a value (a reference is taken), or as `from`, which is done. */
+void tine_future_complete_value(tine_future *f, const tine_value *v);
+void tine_future_complete_as(tine_future *f, tine_future *from);
+
+/* ---- waiting for several ---- */
+
+typedef enum tine_wait_mode {
+    TINE_WAIT_ALL,
+    TINE_WAIT_ANY,
+    TINE_WAIT_FAILURE /* one has failed, or all are done */
+} tine_wait_mode;
+
+/* Counts what a wait still misses, so that each completion costs the same however many futures
+ * there are. The context's lock is held by all calls. */
+typedef struct tine_wait_set {
+    tine_wait_mode mode;
+    size_t missing;          /* 0: the wait is over */
+    void (*over)(void *ctx); /* called once when it becomes so; may be NULL */
+    void *ctx;
+    struct tine_wait_entry {
+        tine_waiter waiter;
+        struct tine_wait_set *set;
+    } * entries, few[8];
+} tine_wait_set;
+
+/* Whether a wait for these is over without waiting. */
+bool tine_wait_is_over(tine_future *const *f, size_t n, tine_wait_mode mode);
+/* ENOMEM with a sentence. */
+tine_error tine_wait_begin(tine_wait_set *set, tine_future *const *f, size_t n, tine_wait_mode mode,
+                           void (*over)(void *ctx), void *ctx);
+void tine_wait_end(tine_wait_set *set, tine_future *const *f, size_t n);
+/* When a wait of so many seconds ends (monotonic ns); INT64_MAX: never. */
+int64_t tine_wait_deadline(double seconds);
 
 /* The futures in values, in the order of one walk; borrowed from the values. Zeroed is empty. */
 typedef struct tine_future_list {

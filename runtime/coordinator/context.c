@@ -75,31 +75,46 @@ static tine_error coordinator_submit(tine_context *context, tine_future *f, void
 typedef struct awaited {
     tine_future *const *futures;
     size_t n, at; /* all before `at` are done */
-    bool any;
 } awaited;
 
 static bool are_done(void *arg) {
     awaited *a = arg;
-    if (a->any) {
-        for (size_t i = 0; i < a->n; i++)
-            if (tine_future_is_done(a->futures[i])) return true;
-        return false;
-    }
     while (a->at < a->n && tine_future_is_done(a->futures[a->at])) a->at++;
     return a->at == a->n;
 }
 
-static tine_error coordinator_wait(tine_context *context, tine_future *const *f, size_t n, bool any,
-                                   int64_t deadline) {
-    awaited a = {f, n, 0, any};
+static bool is_over(void *arg) { return ((tine_wait_set *)arg)->missing == 0; }
+
+static const char *const wait_names[] = {"wait_all", "wait_any", "wait_failure"};
+
+/* For all, looking at each once is cheaper than a waiter on each. */
+static tine_error wait_until_over(tine_coordinator *c, tine_future *const *f, size_t n,
+                                  tine_wait_mode mode, int64_t deadline) {
+    if (mode == TINE_WAIT_ALL) {
+        awaited a = {f, n, 0};
+        return tine_coordinator_until(c, are_done, &a, deadline);
+    }
+    tine_wait_set set;
+    tine_error e = tine_wait_begin(&set, f, n, mode, NULL, NULL);
+    if (e == TINE_OK) e = tine_coordinator_until(c, is_over, &set, deadline);
+    tine_wait_end(&set, f, n);
+    return e;
+}
+
+static tine_error coordinator_wait(tine_context *context, tine_future *const *f, size_t n,
+                                   tine_wait_mode mode, int64_t deadline) {
     int64_t began = tine_trace_begin();
-    tine_error e = tine_coordinator_until(coordinator_of(context), are_done, &a, deadline);
+    tine_error e = wait_until_over(coordinator_of(context), f, n, mode, deadline);
     if (tine_tracing()) {
         for (size_t i = 0; i < n; i++)
             if (tine_future_is_done(f[i])) tine_trace_wait(f[i]->flow, "");
-        tine_trace_end(TINE_TRACE_WAIT, began, n == 1 ? "wait" : any ? "wait_any" : "wait_all");
+        tine_trace_end(TINE_TRACE_WAIT, began, n == 1 ? "wait" : wait_names[mode]);
     }
     return e;
+}
+
+static void coordinator_completed(tine_context *context) {
+    tine_coordinator_announce(coordinator_of(context));
 }
 
 static char *coordinator_describe(tine_context *context, const tine_future *f) {
@@ -143,6 +158,7 @@ const tine_context_ops tine_coordinator_ops = {
     .admit = coordinator_admit,
     .submit = coordinator_submit,
     .wait = coordinator_wait,
+    .completed = coordinator_completed,
     .describe = coordinator_describe,
     .object = tine_coordinator_object,
     .object_payload = tine_coordinator_object_payload,

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "runtime/api/instances.h"
+#include "runtime/api/promise.h"
 #include "runtime/coordinator/internal.h"
 #include "transport/base/clock.h"
 #include "transport/base/thread.h"
@@ -141,7 +142,9 @@ void tine_coordinator_stop(tine_coordinator *c, double seconds) {
     int64_t deadline = tine_clock_ns() + (int64_t)(seconds * 1e9), next;
     coordinator_stop_progress(c);
     tine_scheduler_stop(c->scheduler);
-    tine_coordinator_work(c, &next);
+    tine_promises_cancel(&c->context, "Tine was shut down before the promise was completed");
+    do tine_coordinator_work(c, &next);
+    while (!STAILQ_EMPTY(&c->callbacks)); /* a callback's value may be due to another one */
     while (tine_link_has_backlog(&c->link) && tine_clock_ns() < deadline)
         tine_coordinator_turn(c, deadline);
     c->stopped = true;

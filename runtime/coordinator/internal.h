@@ -118,7 +118,8 @@ void tine_coordinator_defer(tine_coordinator *c, void (*fn)(void *arg), void *ar
 bool tine_coordinator_work(tine_coordinator *c, int64_t *next);
 /* One run through the loop: works, or blocks until there is work or `deadline` passes. */
 void tine_coordinator_turn(tine_coordinator *c, int64_t deadline);
-void tine_coordinator_sleep(tine_coordinator *c); /* until something changes */
+void tine_coordinator_sleep(tine_coordinator *c);    /* until something changes */
+void tine_coordinator_announce(tine_coordinator *c); /* something has changed, outside the loop */
 
 tine_error tine_coordinator_progress_start(tine_coordinator *c);
 void tine_coordinator_progress_join(tine_coordinator *c); /* without the lock, after `stopping` */

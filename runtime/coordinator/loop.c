@@ -52,6 +52,12 @@ static void changed_announce(tine_coordinator *c) {
     if (c->n_sleeping > 0) pthread_cond_broadcast(&c->changed);
 }
 
+void tine_coordinator_announce(tine_coordinator *c) {
+    if (c->running && c->blocked) tine_link_wake(&c->link);
+    if (!c->running && !STAILQ_EMPTY(&c->callbacks)) pthread_cond_signal(&c->progress_due);
+    changed_announce(c);
+}
+
 void tine_coordinator_sleep(tine_coordinator *c) { changed_wait(c, INT64_MAX); }
 
 /* ---- callbacks ---- */

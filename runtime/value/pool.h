@@ -18,10 +18,12 @@ typedef struct tine_handle {
     uint32_t slot;
     uint16_t pools; /* how many slots of pools it is in; stays at its maximum once there */
     uint8_t kind;   /* TINE_HANDLE_… */
-} tine_handle;      /* the first member of every value and future */
+} tine_handle;      /* the first member of every value, future, promise and completer */
 enum {
     TINE_HANDLE_VALUE,
     TINE_HANDLE_FUTURE,
+    TINE_HANDLE_PROMISE,
+    TINE_HANDLE_COMPLETER,
     TINE_HANDLE_STATIC /* never freed and never counted */
 };
 
@@ -60,8 +62,8 @@ void tine_pool_drain(tine_pool *p); /* releases all that is left, frees the slot
  * pool keeps the maker's when it is dropped. Both accept NULL. */
 void tine_handle_ref(tine_handle *h);
 void tine_handle_unref(tine_handle *h);
-/* Frees a future whose last reference was dropped: set by a constructor of the folder above that
- * makes futures. A pointer in each of them would cost 16 bytes. */
+/* Frees what is no value when its last reference was dropped: set by a constructor of the folder
+ * above that makes futures. A pointer in each of them would cost 16 bytes. */
 extern void (*tine_future_free)(tine_handle *h);
 
 #endif

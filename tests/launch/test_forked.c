@@ -1,6 +1,7 @@
 /* fork() in a program in which Tine runs: the child can do nothing with Tine, and nothing that it
  * does reaches the parent. And tine_init and tine_shutdown in a task. */
 #include <criterion/criterion.h>
+#include <math.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -15,7 +16,9 @@
 
 enum { LIMIT_MS = 20000 };
 
-static tine_future *pending, *done;
+static tine_future *pending, *done, *promised;
+static tine_promise *promise;
+static tine_completer *completer;
 static tine_value *object;
 
 static bool refused(tine_error e) { return e == TINE_ESTATE && tine_last_error() == TINE_ESTATE; }
@@ -38,8 +41,27 @@ static void never(tine_future *f, void *ctx) {
     (void)f, (void)ctx;
     _exit(3);
 }
+static tine_value *never_then(tine_future *f, void *ctx) {
+    never(f, ctx);
+    return NULL;
+}
 static bool then_child(void) {
-    return refused(tine_then(pending, never, NULL)) && refused(tine_then(done, never, NULL));
+    return refused(tine_on_done(pending, never, NULL)) &&
+           refused(tine_on_done(done, never, NULL)) && nothing(tine_then(done, never_then, NULL));
+}
+static bool wait_failure_child(void) {
+    return refused(tine_wait_failure(&pending, 1, INFINITY, NULL));
+}
+static bool combine_child(void) {
+    return nothing(tine_when_all(&pending, 1)) && nothing(tine_when_any(&done, 1));
+}
+static bool promise_child(void) {
+    tine_future *f;
+    return nothing(tine_promise_new(&f)) && refused(tine_promise_set(promise, tine_none()));
+}
+static bool completer_child(void) {
+    return nothing(tine_as_completed(&done, 1)) &&
+           refused(tine_completer_next(completer, 0, NULL)) && tine_completer_fd(completer) == -1;
 }
 static bool call_child(void) { return nothing(tine_call("neg", 1)); }
 static bool put_child(void) { return nothing(tine_put(tine_int(3))); }
@@ -57,6 +79,8 @@ static bool release_child(void) {
     tine_release(object);
     tine_release(pending);
     tine_release(done);
+    tine_release(promise);
+    tine_release(completer);
     return true;
 }
 
@@ -80,14 +104,26 @@ static const struct {
     const char *name;
     bool (*run)(void);
 } children[] = {
-    {"fork", fork_child},         {"try_fork", try_fork_child},
-    {"wait", wait_child},         {"wait done", wait_done_child},
-    {"wait_for", wait_for_child}, {"wait_any", wait_any_child},
-    {"wait_all", wait_all_child}, {"then", then_child},
-    {"call", call_child},         {"put", put_child},
-    {"module", module_child},     {"init", init_child},
-    {"shutdown", shutdown_child}, {"trace", trace_child},
-    {"count", count_child},       {"release", release_child},
+    {"fork", fork_child},
+    {"try_fork", try_fork_child},
+    {"wait", wait_child},
+    {"wait done", wait_done_child},
+    {"wait_for", wait_for_child},
+    {"wait_any", wait_any_child},
+    {"wait_all", wait_all_child},
+    {"then", then_child},
+    {"wait_failure", wait_failure_child},
+    {"combine", combine_child},
+    {"promise", promise_child},
+    {"completer", completer_child},
+    {"call", call_child},
+    {"put", put_child},
+    {"module", module_child},
+    {"init", init_child},
+    {"shutdown", shutdown_child},
+    {"trace", trace_child},
+    {"count", count_child},
+    {"release", release_child},
     {"exit", exit_child},
 };
 
@@ -113,6 +149,9 @@ TRANSPORT_TEST(forked, the_child_gets_estate_and_the_parent_goes_on, 120) {
     done = tine_fork("neg", 1);
     cr_assert_eq(tine_wait(done, NULL), TINE_OK);
     object = tine_put(tine_int(5));
+    promise = tine_promise_new(&promised);
+    completer = tine_as_completed(&done, 1);
+    tine_future *after = tine_fork("neg", promised);
     for (size_t i = 0; i < sizeof children / sizeof *children; i++) {
         pending = tine_fork("forked_slow", 20);
         pid_t pid = fork();
@@ -122,8 +161,14 @@ TRANSPORT_TEST(forked, the_child_gets_estate_and_the_parent_goes_on, 120) {
         for (int k = 0; k < 20; k++) cr_assert_eq(cluster_take_int(tine_fork("neg", k)), -k);
     }
     cr_expect_eq(cluster_take_int(tine_fork("neg", object)), -5, "the child released its own");
+    cr_assert_eq(tine_promise_set(promise, tine_int(8)), TINE_OK);
+    cr_expect_eq(cluster_take_int(after), -8, "the child released its own");
+    cr_expect_eq(tine_completer_next(completer, 0, NULL), TINE_OK);
     tine_release(object);
     tine_release(done);
+    tine_release(promise);
+    tine_release(promised);
+    tine_release(completer);
     cluster_stop();
 }
 

@@ -155,7 +155,7 @@ static void fork_again(tine_future *f, void *ctx) {
 TRANSPORT_TEST(fork, a_callback_may_fork, 20) {
     cluster_start(endpoint, 1);
     tine_future *next = NULL, *f = tine_fork("test_add", 1, 1);
-    cr_assert_eq(tine_then(f, fork_again, &next), TINE_OK);
+    cr_assert_eq(tine_on_done(f, fork_again, &next), TINE_OK);
     cr_assert_eq(tine_wait(f, NULL), TINE_OK);
     while (!__atomic_load_n(&next, __ATOMIC_ACQUIRE)) cluster_take_int(tine_fork("test_add", 1, 1));
     cr_assert_eq(cluster_take_int(next), 23);

@@ -40,7 +40,7 @@ static void third(tine_future *f, void *ctx) {
 static void second(tine_future *f, void *ctx) {
     (void)ctx;
     tine_future *pending = tine_fork("test_add", f);
-    tine_then(tine_fork("test_length", tine_list(pending, pending)), third, NULL);
+    tine_on_done(tine_fork("test_length", tine_list(pending, pending)), third, NULL);
 }
 
 /* The fork of a future that is pending, and the callback of a callback, belonged to no task:
@@ -48,7 +48,7 @@ static void second(tine_future *f, void *ctx) {
 TINE_FUNCTION(test_callbacks, "") {
     tine_value *v;
     last = NULL;
-    tine_then(tine_fork("test_add", 1), second, NULL);
+    tine_on_done(tine_fork("test_add", 1), second, NULL);
     while (!last)
         if (tine_wait(tine_fork("test_add", 1), NULL)) return NULL;
     tine_error e = tine_wait(last, &v);

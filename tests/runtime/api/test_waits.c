@@ -163,7 +163,7 @@ TINE_FUNCTION(test_callback_keeps, "release") {
     kept k = {NULL, NULL};
     tine_value *v = NULL;
     tine_future *f = tine_fork("test_add", 1);
-    tine_then(f, keep_both, &k);
+    tine_on_done(f, keep_both, &k);
     while (!k.future)
         if (tine_wait(tine_fork("test_add", 1), NULL)) return NULL;
     use_freed_memory();
@@ -192,7 +192,7 @@ static void release_argument(tine_future *f, void *ctx) {
 /* The task's own reference was dropped a second time at its end. */
 TINE_FUNCTION(test_callback_releases, "") {
     int called = 0;
-    tine_then(tine_fork("test_add", 1), release_argument, &called);
+    tine_on_done(tine_fork("test_add", 1), release_argument, &called);
     while (!called)
         if (tine_wait(tine_fork("test_add", 1), NULL)) return NULL;
     return tine_int(called);
@@ -217,11 +217,11 @@ static void last_of_all(tine_future *f, void *ctx) {
 static void after_return(tine_future *f, void *ctx) {
     keep_both(f, ctx);
     kept *k = ctx;
-    tine_then(k->future, last_of_all, k);
+    tine_on_done(k->future, last_of_all, k);
 }
 TINE_FUNCTION(test_callback_outlasts, "") {
     kept *k = calloc(1, sizeof *k);
-    tine_then(tine_fork("test_add", 1), after_return, k);
+    tine_on_done(tine_fork("test_add", 1), after_return, k);
     return tine_int(1);
 }
 

@@ -100,6 +100,21 @@ static void handles() {
     CHECK(!b && c);
 }
 
+static void promises() {
+    tine::future f;
+    tine::promise p(tine_promise_new(f.out())), q = p;
+    tine::future all[] = {f, tine::future(tine_fork("neg", f))};
+    tine_future *both[] = {all[0].get(), all[1].get()};
+    tine::completer c(tine_as_completed(both, 2)), d = c;
+    tine::value v(tine_int(5)), list;
+    size_t index = 9;
+    CHECK(tine_promise_set(p.get(), v.get()) == TINE_OK);
+    CHECK(tine_completer_next(d.get(), 10, &index) == TINE_OK && index == 0);
+    tine::future every(tine_when_all(both, 2));
+    CHECK(tine_wait(every.get(), list.out()) == TINE_OK);
+    CHECK(tine_as_int(tine_at(list.get(), 1)) == -5);
+}
+
 static void exceptions() {
     CHECK(fails_with(tine_fork("thrower", "the reason, 100 %s"), TINE_EFAILED, "the reason, 100 %s"));
     CHECK(fails_with(tine_fork("number_thrower"), TINE_EFAILED, "no std::exception"));
@@ -127,6 +142,7 @@ int main(int argc, char **argv) {
     }
     arguments();
     handles();
+    promises();
     exceptions();
     modules();
     std::printf("%d checks, %d failed\n", checks, failures);

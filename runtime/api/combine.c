@@ -1,0 +1,148 @@
+/* Futures that follow from others: all of several, the first of several, and a value that has
+ * futures inside. The same record serves the three. */
+#include <stdlib.h>
+
+#include "runtime/api/context.h"
+#include "runtime/api/promise.h"
+
+/* When the result is completed early, the other futures are forgotten. Those whose waiters are due
+ * at that moment still refer to the record: the last of them frees it. */
+typedef struct gather {
+    tine_future *result; /* a reference */
+    tine_value *value;   /* holds the futures */
+    bool any;            /* the result is that of the first; else the value with all results */
+    size_t missing, n;
+    struct gather_part {
+        tine_waiter waiter;
+        struct gather *gather;
+        tine_future *future; /* held by the value */
+    } parts[];
+} gather;
+
+static void gather_free(gather *g) {
+    tine_future_unref(g->result);
+    tine_value_unref(g->value);
+    free(g);
+}
+
+static const tine_value *gathered_result(tine_future *f, void *ctx) {
+    (void)ctx;
+    const tine_value *v = NULL;
+    return tine_future_value_of(f, &v) == TINE_OK ? v : NULL;
+}
+
+static void complete_resolved(tine_future *result, const tine_value *value) {
+    tine_value *v = tine_value_resolve(value, gathered_result, NULL);
+    if (v)
+        tine_future_complete_value(result, v);
+    else
+        tine_future_complete(result, tine_last_error(), NULL, tine_error_text());
+    tine_value_unref(v);
+}
+
+static void gather_forget(gather *g) {
+    for (size_t i = 0; i < g->n; i++) {
+        if (!g->parts[i].waiter.listed) continue;
+        tine_future_forget(g->parts[i].future, &g->parts[i].waiter);
+        g->missing--;
+    }
+}
+
+static void gather_part_done(tine_waiter *w, tine_future *f) {
+    gather *g = ((struct gather_part *)w)->gather;
+    g->missing--;
+    if (!tine_future_is_done(g->result)) {
+        if (g->any || f->status != TINE_OK)
+            tine_future_complete_as(g->result, f);
+        else if (g->missing == 0)
+            complete_resolved(g->result, g->value);
+    }
+    if (g->missing > 0 && tine_future_is_done(g->result)) gather_forget(g);
+    if (g->missing == 0) gather_free(g);
+}
+
+/* The first that decides the result already; NULL: none. */
+static tine_future *decided_by(const tine_future_list *l, bool any) {
+    for (size_t i = 0; i < l->n; i++)
+        if (tine_future_is_done(l->items[i]) && (any || l->items[i]->status != TINE_OK))
+            return l->items[i];
+    return NULL;
+}
+
+static tine_error gather_begin(tine_future *result, tine_value *value, const tine_future_list *l,
+                               size_t missing, bool any) {
+    gather *g = malloc(sizeof *g + missing * sizeof *g->parts);
+    if (!g) return tine_error_set(TINE_ENOMEM, "no memory to wait for %zu futures", missing);
+    g->result = tine_ref_future_(result);
+    g->value = tine_value_ref(value);
+    g->any = any;
+    g->n = 0;
+    g->missing = missing;
+    for (size_t i = 0; i < l->n; i++) {
+        if (tine_future_is_done(l->items[i])) continue;
+        struct gather_part *part = &g->parts[g->n++];
+        *part = (struct gather_part){{.fn = gather_part_done}, g, l->items[i]};
+        tine_future_await(l->items[i], &part->waiter);
+    }
+    return TINE_OK;
+}
+
+/* With the lock. Each future in value is of this context, or done. */
+static void complete_by(tine_future *result, tine_value *value, bool any) {
+    tine_future_list l = {0};
+    size_t missing = 0;
+    tine_error e = tine_future_list_add(&l, value);
+    for (size_t i = 0; i < l.n; i++) missing += !tine_future_is_done(l.items[i]);
+    tine_future *first = decided_by(&l, any);
+    if (e == TINE_OK && first)
+        tine_future_complete_as(result, first);
+    else if (e == TINE_OK && missing == 0)
+        complete_resolved(result, value);
+    else if (e == TINE_OK)
+        e = gather_begin(result, value, &l, missing, any);
+    if (e != TINE_OK) tine_future_complete(result, e, NULL, tine_error_text());
+    tine_future_list_fini(&l);
+}
+
+void tine_future_settle(tine_context *c, tine_future *f, tine_value *v) {
+    (void)c;
+    complete_by(f, v, false);
+}
+
+static tine_future *combine(tine_context *c, tine_future *const *f, size_t n, bool any) {
+    for (size_t i = 0; i < n; i++)
+        if (f[i] && f[i]->context && f[i]->context != c) {
+            tine_future_foreign();
+            return NULL;
+        }
+    tine_value *list = tine_list_of_futures(f, n);
+    if (!list) return NULL;
+    tine_future *result = tine_future_new(c);
+    if (result) {
+        c->ops->lock(c);
+        complete_by(result, list, any);
+        c->ops->unlock(c);
+        tine_pool_adopt(&result->handle);
+    }
+    tine_release_value_(list);
+    return result;
+}
+
+static tine_future *combine_checked(const char *name, tine_future *const *f, size_t n, bool any) {
+    if ((n > 0 && !f) || (n == 0 && any)) {
+        tine_error_set(TINE_EINVAL, "%s needs %s", name, f ? "at least one future" : "futures");
+        return NULL;
+    }
+    tine_context *c = tine_context_acquire();
+    tine_future *result = c ? combine(c, f, n, any) : NULL;
+    tine_context_release(c);
+    return result;
+}
+
+tine_future *tine_when_all(tine_future *const *f, size_t n) {
+    return combine_checked("tine_when_all", f, n, false);
+}
+
+tine_future *tine_when_any(tine_future *const *f, size_t n) {
+    return combine_checked("tine_when_any", f, n, true);
+}

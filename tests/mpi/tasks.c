@@ -1,0 +1,65 @@
+/* Promises, continuations, combinations and completers over mpi://:
+ *   mpirun -n 3 build/mpi/tasks   (tests/runtime/api/test_promises.c) */
+#include <math.h>
+#include <stdio.h>
+
+#include "runtime/tine.h"
+
+TINE_FUNCTION(add, "a, b=1") { return tine_int(tine_arg_int(task, 0) + tine_arg_int(task, 1)); }
+
+static tine_value *twice(tine_future *f, void *ctx) {
+    (void)ctx;
+    tine_value *v = NULL;
+    if (tine_wait(f, &v)) return NULL;
+    int64_t i = tine_as_int(v);
+    tine_release(v);
+    return tine_int(2 * i);
+}
+
+static int64_t take(tine_future *f) {
+    tine_value *v = NULL;
+    if (tine_wait(f, &v)) fprintf(stderr, "%s\n", tine_error_message());
+    int64_t i = v ? tine_as_int(v) : -1;
+    tine_release(v);
+    tine_release(f);
+    return i;
+}
+
+/* (5 + 1) * 2 twice over: 6 -> 12, and 12 + 30 */
+static int64_t promises(void) {
+    tine_future *f;
+    tine_promise *p = tine_promise_new(&f);
+    tine_future *a = tine_fork("add", f), *b = tine_then(a, twice, NULL), *two[] = {b, a},
+                *all = tine_when_all(two, 2), *any = tine_when_any(&b, 1),
+                *sum = tine_fork("add", any, 30);
+    tine_value *five = tine_int(5);
+    tine_promise_set(p, five);
+    int64_t i = tine_wait(all, NULL) ? -1 : take(sum);
+    tine_future *held[] = {f, a, b, all, any};
+    for (int k = 0; k < 5; k++) tine_release(held[k]);
+    tine_release(five);
+    tine_release(p);
+    return i;
+}
+
+static int completed(void) {
+    tine_future *f[100];
+    size_t index;
+    int n = 0;
+    for (int i = 0; i < 100; i++) f[i] = tine_fork("add", i);
+    tine_completer *c = tine_as_completed(f, 100);
+    while (tine_completer_next(c, INFINITY, &index) == TINE_OK)
+        n += tine_done(f[index]) && take(f[index]) == (int64_t)index + 1;
+    tine_release(c);
+    return n;
+}
+
+int main(int argc, char **argv) {
+    if (tine_init(&argc, argv, NULL)) {
+        fprintf(stderr, "%s\n", tine_error_message());
+        return 1;
+    }
+    printf("promises: %d\n", (int)promises());
+    printf("completed: %d\n", completed());
+    return tine_shutdown();
+}
