@@ -21,26 +21,105 @@ static int usage_error(const tine_usage *u, const char *format, const char *a, c
     return 2;
 }
 
+static bool usage_of_program(const tine_usage *u) {
+    return u->operands_max == TINE_OPERANDS_PROGRAM;
+}
+
+/* The help is wrapped beside the option. */
+static void option_print(const char *option, const char *help) {
+    enum { INDENT = 23, COLUMNS = 79 - INDENT };
+    printf("  %-*s ", INDENT - 3, option);
+    while (strlen(help) > COLUMNS) {
+        int n = COLUMNS;
+        while (n > 0 && help[n] != ' ') n--;
+        if (n == 0) break;
+        printf("%.*s\n%*s", n, help, INDENT, "");
+        help += n + 1;
+    }
+    puts(help);
+}
+
 static int usage_print(const tine_usage *u) {
-    if (!tine_first_rank()) return 0;
     printf("usage: tine %s [options]%s%s\n\n%s\n\noptions:\n", u->name, *u->operands ? " " : "",
            u->operands, u->text);
     for (const tine_option *o = u->options; o->name; o++) {
         char left[64];
         snprintf(left, sizeof left, "%s %s", o->name, o->value ? o->value : "");
-        printf("  %-20s %s\n", left, o->help);
+        option_print(left, o->help);
     }
-    printf("  %-20s %s\n", "--help", "print this text");
-    printf("\nAll settings that tine info lists are accepted as --tine-NAME=VALUE.\n");
+    option_print("--help", "print this text");
+    if (!usage_of_program(u))
+        printf("\nAll settings that tine info lists are accepted as --tine-NAME=VALUE.\n");
     return 0;
 }
 
+/* What follows the name in a page of man(1). */
+static int usage_man(const tine_usage *u) {
+    printf(".SH SYNOPSIS\n.B tine %s\n[options]", u->name);
+    printf(*u->operands ? "\n.I " : "");
+    tine_man_text(u->operands);
+    printf("\n.SH DESCRIPTION\n");
+    tine_man_text(u->text);
+    printf("\n.SH OPTIONS\n");
+    for (const tine_option *o = u->options; o->name; o++) {
+        printf(".TP\n.B ");
+        tine_man_text(o->name);
+        if (o->value) {
+            printf(" \\fI");
+            tine_man_text(o->value);
+            printf("\\fR");
+        }
+        putchar('\n');
+        tine_man_text(o->help);
+        putchar('\n');
+    }
+    printf(".TP\n.B \\-\\-help\nprint a short help\n");
+    if (!usage_of_program(u))
+        printf(".PP\nAll settings that\n.BR tine-info (1)\nlists are accepted as\n"
+               ".BR \\-\\-tine\\-NAME=VALUE .\n");
+    return 0;
+}
+
+void tine_man_text(const char *text) {
+    bool begins = true; /* a line; a dot or an apostrophe there would be a command */
+    for (; *text; text++) {
+        if (begins && strchr(".'", *text)) fputs("\\&", stdout);
+        begins = *text == '\n';
+        if (*text == '-')
+            fputs("\\-", stdout);
+        else if (*text == '\\')
+            fputs("\\e", stdout);
+        else
+            putchar(*text);
+    }
+}
+
+static int usage_words(const tine_usage *u) {
+    for (const tine_option *o = u->options; o->name; o++) puts(o->name);
+    puts("--help");
+    return 0;
+}
+
+/* -1: this argument does not ask for help. */
+static int usage_help(const tine_usage *u, const char *argument) {
+    int (*form)(const tine_usage *) = strcmp(argument, "--help") == 0         ? usage_print
+                                      : strcmp(argument, "-h") == 0           ? usage_print
+                                      : strcmp(argument, "--help=man") == 0   ? usage_man
+                                      : strcmp(argument, "--help=words") == 0 ? usage_words
+                                                                              : NULL;
+    if (!form) return -1;
+    return tine_first_rank() ? form(u) : 0;
+}
+
+/* The value: behind `=`, or behind the letter of a short option ("-n4"); NULL: not in this
+ * argument. */
 static const tine_option *option_find(const tine_usage *u, const char *argument,
                                       const char **value) {
-    size_t n = strcspn(argument, "=");
+    bool brief = argument[1] != '-';
+    size_t n = brief ? 2 : strcspn(argument, "=");
     for (const tine_option *o = u->options; o->name; o++) {
         if (strlen(o->name) != n || strncmp(o->name, argument, n) != 0) continue;
-        *value = argument[n] ? argument + n + 1 : NULL;
+        *value = argument[n] ? argument + n + !brief : NULL;
         return o;
     }
     return NULL;
@@ -108,13 +187,12 @@ int tine_arguments_parse(const tine_usage *u, int *argc, char **argv) {
         if (only_operands || argv[i][0] != '-' || argv[i][1] == '\0') {
             keep = argv[i];
             operands++;
+            only_operands = only_operands || usage_of_program(u);
         } else if (strcmp(argv[i], "--") == 0) {
             only_operands = true;
-        } else if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            return usage_print(u);
-        } else if (strncmp(argv[i], "--tine-", 7) == 0) {
+        } else if (strncmp(argv[i], "--tine-", 7) == 0 && !usage_of_program(u)) {
             keep = argv[i];
-        } else {
+        } else if ((code = usage_help(u, argv[i])) < 0) {
             code = option_take(u, *argc, argv, &i, &keep);
         }
         if (code >= 0) return code;

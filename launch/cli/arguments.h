@@ -1,4 +1,5 @@
-/* Options of the subcommands: one table per subcommand drives parsing and --help.
+/* Options of the subcommands: one table per subcommand drives parsing, --help, the manual pages
+ * (`--help=man`) and the completion of shells (`--help=words`).
  *
  * An option that is a setting of the library (--workers, --endpoint, --trace) becomes
  * --tine-NAME=VALUE, which tine_init checks. So it overrides TINE_NAME and is refused with the same
@@ -31,17 +32,23 @@ typedef struct tine_option {
 #define TINE_OPTION_TRACE                                                                          \
     { "--trace", "FILE", "write a Chrome trace of all processes", TINE_OPTION_SETTING, NULL, 0, 0 }
 
+/* The first operand is a program: what follows is its own. Settings are not for such a command. */
+enum { TINE_OPERANDS_PROGRAM = -2 };
+
 typedef struct tine_usage {
     const char *name;               /* "ensemble" */
     const char *operands;           /* "FILE.safetensors…"; "" for none */
     const char *text;               /* what it does, a few lines */
     const tine_option *options;     /* ends with a zeroed one */
-    int operands_min, operands_max; /* -1: any number */
+    int operands_min, operands_max; /* -1: any number; or TINE_OPERANDS_PROGRAM */
 } tine_usage;
 
 /* Parses argv[1…] and leaves argv[0], the operands, and the --tine-… arguments, which tine_init
  * removes. Returns -1 to continue, else the exit code: 0 after --help, 2 after an error message. */
 int tine_arguments_parse(const tine_usage *usage, int *argc, char **argv);
+
+/* Text in the source of a manual page: nothing in it is a command of roff. */
+void tine_man_text(const char *text);
 
 /* Under a launcher every rank runs the same command line: only the first one prints. */
 bool tine_first_rank(void);

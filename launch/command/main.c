@@ -55,14 +55,55 @@ static int commands_list(const char *prefix, const command *table, FILE *to, int
     return code;
 }
 
-static int command_dispatch(const char *prefix, const command *table, int argc, char **argv) {
+static int commands_words(const command *table) {
+    for (const command *c = table; c->name; c++) puts(c->name);
+    return 0;
+}
+
+/* The first lines of a manual page: "tine-bench-fork - fork and wait: …". */
+static void man_name(const char *prefix, const char *name, const char *summary) {
+    char page[64];
+    snprintf(page, sizeof page, "tine%s%s%s", *prefix || *name ? "-" : "", prefix, name);
+    for (char *c = page; *c; c++)
+        if (*c == ' ') *c = '-';
+    if (!*name && *prefix) page[strlen(page) - 1] = 0;
+    printf(".TH %s 1 \"\" \"tine " TINE_VERSION "\" \"Tine\"\n.SH NAME\n", page);
+    tine_man_text(page);
+    printf(" \\- ");
+    tine_man_text(summary);
+    putchar('\n');
+}
+
+static int commands_man(const char *prefix, const command *table, const char *summary) {
+    man_name(prefix, "", summary);
+    printf(".SH SYNOPSIS\n.B tine %sCOMMAND\n[options]\n.SH COMMANDS\n", prefix);
+    for (const command *c = table; c->name; c++) {
+        printf(".TP\n.B %s\n", c->name);
+        tine_man_text(c->summary);
+        putchar('\n');
+    }
+    printf(".SH SEE ALSO\n");
+    for (const command *c = table; c->name; c++)
+        if (c->run != command_version)
+            printf(".BR tine\\-%.*s%s%s (1)%s\n", (int)strcspn(prefix, " "), prefix,
+                   *prefix ? "\\-" : "", c->name,
+                   c[1].name && c[1].run != command_version ? "," : "");
+    return 0;
+}
+
+static int command_dispatch(const char *prefix, const char *summary, const command *table, int argc,
+                            char **argv) {
     if (argc < 2) return commands_list(prefix, table, stderr, 2);
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
         strcmp(argv[1], "help") == 0)
         return commands_list(prefix, table, stdout, 0);
+    if (strcmp(argv[1], "--help=words") == 0) return commands_words(table);
+    if (strcmp(argv[1], "--help=man") == 0) return commands_man(prefix, table, summary);
     if (strcmp(argv[1], "--version") == 0) return command_version(argc, argv);
     for (const command *c = table; c->name; c++) {
         if (strcmp(c->name, argv[1]) != 0) continue;
+        bool page = argc > 2 && strcmp(argv[2], "--help=man") == 0 && c->run != command_bench;
+        if (page) man_name(prefix, c->name, c->summary);
         argv[1] = argv[0];
         return c->run(argc - 1, argv + 1);
     }
@@ -73,7 +114,8 @@ static int command_dispatch(const char *prefix, const command *table, int argc, 
 }
 
 static int command_bench(int argc, char **argv) {
-    return command_dispatch("bench ", benches, argc, argv);
+    return command_dispatch("bench ", "measure fork and wait, or the LSTM kernels", benches, argc,
+                            argv);
 }
 
 /* What the command has printed is its result: without it the command has failed. */
@@ -90,5 +132,6 @@ int main(int argc, char **argv) {
         if (tine_init(&argc, argv, NULL)) fprintf(stderr, "tine: %s\n", tine_error_message());
         return 1;
     }
-    return output_close(command_dispatch("", commands, argc, argv));
+    return output_close(
+        command_dispatch("", "fork and wait across processes", commands, argc, argv));
 }

@@ -8,12 +8,12 @@
  * than cores needs --oversubscribe. */
 #include <ctype.h>
 #include <errno.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "launch/cli/arguments.h"
 #include "launch/cli/commands.h"
 #include "runtime/settings/cores.h"
 #include "transport/launcher.h"
@@ -21,10 +21,10 @@
 
 extern char **environ;
 
-enum { MAX_RANKS = 1 << 16, MAX_FIXED_ARGUMENTS = 24 };
+enum { MAX_RANKS = 1 << 16, MAX_THREADS = 4096, MAX_FIXED_ARGUMENTS = 24 };
 
 typedef struct run_plan {
-    int ranks, threads;
+    long ranks, threads;
     int slots; /* cores on all hosts; 0: not known here */
     const char *hosts;
     bool dry, as_root, oversubscribe;
@@ -35,33 +35,9 @@ typedef struct run_plan {
     size_t n_owned;
 } run_plan;
 
-static const char run_usage[] =
-    "usage: tine run -n N [options] PROGRAM [ARGUMENT...]\n"
-    "\n"
-    "Starts N ranks of PROGRAM under Open MPI's mpirun: rank 0 coordinates, the others are\n"
-    "workers. Prints the mpirun line on standard error, then runs it.\n"
-    "\n"
-    "  -n N                 ranks: one coordinator and N-1 workers\n"
-    "  --hosts A:4,B:4      run on these hosts, with this many cores of each (without a number:\n"
-    "                       all, which mpirun finds out; not with --dry-run)\n"
-    "  --threads T          threads of each worker (default: TINE_THREADS, else 1)\n"
-    "  --oversubscribe      allow more workers x threads than cores\n"
-    "  --allow-run-as-root  pass this to mpirun, which refuses to run as root without it\n"
-    "  --dry-run            print the mpirun line on standard output and stop\n"
-    "  --help               print this text\n";
-
 static int run_fail(int code, const char *text) {
     fprintf(stderr, "tine run: %s\n", text);
     return code;
-}
-
-static bool count_parse(const char *text, int most, int *out) {
-    char *end;
-    errno = 0;
-    long v = strtol(text, &end, 10);
-    if (errno || end == text || *end || v < 1 || v > most) return false;
-    *out = (int)v;
-    return true;
 }
 
 /* Sums the numbers of cores in a list of hosts; 0 if a host has no number. False: not a list of
@@ -91,44 +67,45 @@ static bool hosts_parse(const char *hosts, int *out) {
     return true;
 }
 
-/* -1: continue. */
-static int plan_parse(run_plan *p, int argc, char **argv) {
-    static const struct option options[] = {
-        {"hosts", required_argument, NULL, 'H'},
-        {"dry-run", no_argument, NULL, 'd'},
-        {"threads", required_argument, NULL, 't'},
-        {"allow-run-as-root", no_argument, NULL, 'r'},
-        {"oversubscribe", no_argument, NULL, 'o'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
+/* Leaves the program and its arguments in argv[1…]. -1: continue. */
+static int plan_parse(run_plan *p, int *argc, char **argv) {
+    const tine_option options[] = {
+        {"-n", "N", "ranks: one coordinator and N-1 workers", TINE_OPTION_NUMBER, &p->ranks, 1,
+         MAX_RANKS},
+        {"--hosts", "A:4,B:4",
+         "run on these hosts, with this many cores of each (without a number: all, which mpirun "
+         "finds out; not with --dry-run)",
+         TINE_OPTION_TEXT, &p->hosts, 0, 0},
+        {"--threads", "T", "threads of each worker (default: TINE_THREADS, else 1)",
+         TINE_OPTION_NUMBER, &p->threads, 1, MAX_THREADS},
+        {"--oversubscribe", NULL, "allow more workers x threads than cores", TINE_OPTION_FLAG,
+         &p->oversubscribe, 0, 0},
+        {"--allow-run-as-root", NULL,
+         "pass this to mpirun, which refuses to run as root without it", TINE_OPTION_FLAG,
+         &p->as_root, 0, 0},
+        {"--dry-run", NULL, "print the mpirun line on standard output and stop", TINE_OPTION_FLAG,
+         &p->dry, 0, 0},
+        {0},
     };
+    const tine_usage usage = {
+        .name = "run",
+        .operands = "PROGRAM [ARGUMENT...]",
+        .text = "Starts N ranks of PROGRAM under Open MPI's mpirun: rank 0 coordinates, the others "
+                "are\nworkers. Prints the mpirun line on standard error, then runs it.",
+        .options = options,
+        .operands_max = TINE_OPERANDS_PROGRAM};
     const char *threads = getenv("TINE_THREADS");
-    int c;
-    optind = 1;
-    opterr = 0;
-    while ((c = getopt_long(argc, argv, "+:n:h", options, NULL)) != -1) {
-        switch (c) {
-        case 'n':
-            if (!count_parse(optarg, MAX_RANKS, &p->ranks))
-                return run_fail(2, "-n: expected a number of ranks from 1 to 65536");
-            break;
-        case 'H': p->hosts = optarg; break;
-        case 't': threads = optarg; break;
-        case 'd': p->dry = true; break;
-        case 'r': p->as_root = true; break;
-        case 'o': p->oversubscribe = true; break;
-        case 'h': fputs(run_usage, stdout); return 0;
-        default:
-            fprintf(stderr, "tine run: %s: %s; see tine run --help\n", argv[optind - 1],
-                    c == ':' ? "a value is missing" : "unknown option");
-            return 2;
-        }
+    int code = tine_arguments_parse(&usage, argc, argv);
+    if (code >= 0) return code;
+    if (!p->threads && threads) {
+        char *end;
+        p->threads = strtol(threads, &end, 10);
+        if (end == threads || *end || p->threads < 1 || p->threads > MAX_THREADS)
+            return run_fail(2, "TINE_THREADS: expected a number of threads from 1 to 4096");
     }
-    if (threads && !count_parse(threads, 4096, &p->threads))
-        return run_fail(2,
-                        "threads: expected a number from 1 to 4096 in --threads or TINE_THREADS");
+    if (!p->threads) p->threads = 1;
     if (!p->ranks) return run_fail(2, "the number of ranks is missing: tine run -n N PROGRAM");
-    if (optind >= argc) return run_fail(2, "the program is missing: tine run -n N PROGRAM");
+    if (*argc < 2) return run_fail(2, "the program is missing: tine run -n N PROGRAM");
     if (p->hosts && !hosts_parse(p->hosts, &p->slots))
         return run_fail(
             2, "--hosts: expected host names with optional numbers of cores: --hosts a:4,b:4");
@@ -229,13 +206,14 @@ static int slots_check(run_plan *p) {
         p->slots = tine_cores_available();
     if (p->hosts && !p->slots && !p->dry) p->slots = slots_query(p);
     if (!p->slots || p->oversubscribe) return -1;
-    int need = (p->ranks - 1) * p->threads, most = p->slots / p->threads + 1;
+    long need = (p->ranks - 1) * p->threads, most = p->slots / p->threads + 1;
     if (need <= p->slots) return -1;
-    fprintf(stderr,
-            "tine run: %d ranks are %d workers of %d thread%s, but there %s %d core%s: use -n %d, "
-            "or add --oversubscribe, which is slower\n",
-            p->ranks, p->ranks - 1, p->threads, p->threads > 1 ? "s" : "",
-            p->slots > 1 ? "are" : "is", p->slots, p->slots > 1 ? "s" : "", most);
+    fprintf(
+        stderr,
+        "tine run: %ld ranks are %ld workers of %ld thread%s, but there %s %d core%s: use -n %ld, "
+        "or add --oversubscribe, which is slower\n",
+        p->ranks, p->ranks - 1, p->threads, p->threads > 1 ? "s" : "", p->slots > 1 ? "are" : "is",
+        p->slots, p->slots > 1 ? "s" : "", most);
     return 1;
 }
 
@@ -259,7 +237,7 @@ static void line_add(run_plan *p, const char *arg) {
     if (p->n + 1 < p->room) p->line[p->n++] = (char *)arg;
 }
 
-static const char *line_number(run_plan *p, const char *format, int value) {
+static const char *line_number(run_plan *p, const char *format, long value) {
     char *out = NULL;
     if (asprintf(&out, format, value) < 0) return "";
     return p->owned[p->n_owned++] = out;
@@ -269,7 +247,7 @@ static void line_add_placement(run_plan *p) {
     bool core_each = p->slots && p->ranks * p->threads <= p->slots;
     if (core_each) {
         line_add(p, "--map-by");
-        line_add(p, line_number(p, "slot:PE=%d", p->threads));
+        line_add(p, line_number(p, "slot:PE=%ld", p->threads));
         line_add(p, "--bind-to");
         line_add(p, "core");
         return;
@@ -281,7 +259,7 @@ static void line_add_placement(run_plan *p) {
 
 static bool line_compose(run_plan *p, char **program) {
     size_t n_program = 0, n_forward = 0;
-    if (p->threads > 1) setenv("TINE_THREADS", line_number(p, "%d", p->threads), 1);
+    if (p->threads > 1) setenv("TINE_THREADS", line_number(p, "%ld", p->threads), 1);
     while (program[n_program]) n_program++;
     for (char **e = environ; *e; e++) n_forward += strncmp(*e, "TINE_", 5) == 0;
     p->room = MAX_FIXED_ARGUMENTS + n_program + 2 * n_forward + 1;
@@ -289,7 +267,7 @@ static bool line_compose(run_plan *p, char **program) {
     line_add(p, p->mpirun);
     if (p->as_root) line_add(p, "--allow-run-as-root");
     line_add(p, "-n");
-    line_add(p, line_number(p, "%d", p->ranks));
+    line_add(p, line_number(p, "%ld", p->ranks));
     if (p->hosts) {
         line_add(p, "--host");
         line_add(p, hosts_argument(p));
@@ -326,15 +304,15 @@ static void line_print(const run_plan *p, FILE *to) {
 }
 
 int tine_command_run(int argc, char **argv) {
-    run_plan p = {.threads = 1};
-    int code = plan_parse(&p, argc, argv);
-    if (code < 0) code = plan_check(&p, argv[optind]);
+    run_plan p = {0};
+    int code = plan_parse(&p, &argc, argv);
+    if (code < 0) code = plan_check(&p, argv[1]);
     if (code >= 0) return code;
-    if (!line_compose(&p, argv + optind)) return run_fail(1, "no memory");
+    if (!line_compose(&p, argv + 1)) return run_fail(1, "no memory");
     line_print(&p, p.dry ? stdout : stderr);
     if (p.slots && p.ranks > p.slots && p.ranks - 1 <= p.slots / p.threads)
         fprintf(stderr,
-                "tine run: %d ranks on %d cores: the coordinator shares a core with a worker, and "
+                "tine run: %ld ranks on %d cores: the coordinator shares a core with a worker, and "
                 "sleeps while it waits\n",
                 p.ranks, p.slots);
     code = 0;
