@@ -4,6 +4,7 @@
 #define TINE_LAUNCH_CLI_COMMANDS_H
 
 int tine_command_ensemble(int argc, char **argv);
+int tine_command_predict(int argc, char **argv);
 int tine_command_verify(int argc, char **argv);
 int tine_command_worker(int argc, char **argv);
 /* Returns only after --help and --dry-run, or on failure: else this process becomes mpirun. */

@@ -23,6 +23,7 @@ static int command_version(int argc, char **argv);
 static const command commands[] = {
     {"ensemble", "time the tutorial's ensemble of LSTMs: sequential, directions, models",
      tine_command_ensemble},
+    {"predict", "compute a model exported from PyTorch on workers", tine_command_predict},
     {"verify", "compute models exported from PyTorch on workers and compare", tine_command_verify},
     {"worker", "join a coordinator from another shell or host", tine_command_worker},
     {"run", "start a program under mpirun with the right options", tine_command_run},

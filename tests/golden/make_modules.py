@@ -6,7 +6,7 @@ In modules.safetensors __metadata__ "K" is the constructor of case K as a line: 
 of a sequential are CLASS:ARG:ARG. Its tensors are K.state.NAME (the state_dict), K.in.NAME (the arguments of forward; hx0 and hx1 are
 h_0 and c_0) and K.out.I (the results in order).
 
-usage: make_modules.py OUT_DIR      needs: torch 2.13.0, numpy, safetensors, onnx, onnxscript
+usage: make_modules.py tests/golden/models      needs: torch 2.13.0, numpy, safetensors, onnx, onnxscript
 """
 import itertools, sys
 import numpy, torch

@@ -142,20 +142,11 @@ tine_value *tine_cells_models(const tine_cells *c, const tine_value *dict, int64
     return list;
 }
 
-tine_value *tine_cells_module(const tine_cells *c, const tine_value *dict, int64_t seed) {
-    tine_value *f, *b, *module;
-    if (c->models) {
-        tine_value *models = tine_cells_models(c, dict, seed);
-        module = models ? tine_module("tine.ensemble", models) : NULL;
-        tine_release(models);
-        return module;
-    }
-    if (!c->paired) return cell_module(&c->config, dict, seed);
-    if (!tine_cells_pair(c, dict, seed, &f, &b)) return NULL;
-    module = tine_module("tine.bilstm", f, b);
-    tine_release(f);
-    tine_release(b);
-    return module;
+tine_value *tine_cells_module(const tine_cells *c, const tine_value *dict) {
+    const char *dtype = c->config.type == TINE_LSTM_BF16 ? "bf16" : "f32";
+    if (!c->models && !c->paired) return cell_module(&c->config, dict, 0);
+    return tine_module(c->models ? "tine.ensemble" : "tine.bilstm", tine_kw("state_dict", dict),
+                       tine_kw("dtype", dtype));
 }
 
 /* ---- arguments ---- */

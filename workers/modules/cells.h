@@ -21,12 +21,12 @@ tine_error tine_cells_detect(const tine_value *dict, tine_cells *out);
 
 /* "lstm", "gru", "bilstm" or "ensemble": the class of the whole. */
 const char *tine_cells_class(const tine_cells *c);
-/* The whole as a module. Weights are those of `dict`, exactly, or, where it is NULL, drawn from the
- * seed. NULL on failure. */
-tine_value *tine_cells_module(const tine_cells *c, const tine_value *dict, int64_t seed);
-/* The list of an ensemble's models. */
+/* The whole as a module, with the weights of a dict. NULL on failure. */
+tine_value *tine_cells_module(const tine_cells *c, const tine_value *dict);
+/* The list of an ensemble's models. Weights are those of `dict`, exactly, or, where it is NULL,
+ * drawn from the seed. NULL on failure. */
 tine_value *tine_cells_models(const tine_cells *c, const tine_value *dict, int64_t seed);
-/* The cells of one model, f and for a pair b. False on failure. */
+/* The same for the cells of a pair. False on failure. */
 bool tine_cells_pair(const tine_cells *c, const tine_value *dict, int64_t seed, tine_value **f,
                      tine_value **b);
 

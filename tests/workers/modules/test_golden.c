@@ -12,7 +12,7 @@
 
 TestSuite(modules_golden, .timeout = 60);
 
-static const char path[] = "tests/golden/modules.safetensors";
+static const char path[] = "tests/golden/models/modules.safetensors";
 enum { MOST = 15 };
 
 typedef struct spec {

@@ -13,7 +13,7 @@
 TestSuite(state_dict, .timeout = 60);
 
 /* PyTorch's ensemble of 3 pairs, 6 channels; see tests/golden/make_modules.py. */
-static const char path[] = "tests/golden/tutorial.safetensors";
+static const char path[] = "tests/golden/models/tutorial.safetensors";
 
 static tine_value *load(const char *prefix) {
     tine_value *dict = tine_load(path, prefix);
@@ -33,11 +33,12 @@ static tine_value *npy(const char *name, int rank, const int64_t *shape) {
 }
 
 static tine_value *input(void) {
-    return npy("tests/golden/tutorial_x.npy", 3, (int64_t[]){5, 4, 6});
+    return npy("tests/golden/models/tutorial_x.npy", 3, (int64_t[]){5, 4, 6});
 }
 
 static void check_answer(tine_value *module) {
-    tine_value *x = input(), *y = npy("tests/golden/tutorial_y.npy", 3, (int64_t[]){5, 4, 12});
+    tine_value *x = input(),
+               *y = npy("tests/golden/models/tutorial_y.npy", 3, (int64_t[]){5, 4, 12});
     cr_assert_not_null(module, "%s", tine_error_message());
     tine_value *got = cluster_take(tine_fork(module, x));
     cr_assert_eq(tine_elements(got), tine_elements(y));
@@ -276,7 +277,7 @@ Test(state_dict, which_model_a_dict_holds_is_found) {
     cr_expect_str_eq(tine_cells_class(&c), "lstm");
     tine_release(all), tine_release(cell), tine_release(one);
     /* 31: an lstm with two layers, directions, a projection, no bias; 34: a gru; 59: neither */
-    const char *const path_modules = "tests/golden/modules.safetensors";
+    const char *const path_modules = "tests/golden/models/modules.safetensors";
     cell = tine_load(path_modules, "31.state");
     cr_expect_eq(tine_cells_detect(cell, &c), TINE_OK);
     cr_expect(c.config.num_layers == 2 && c.config.proj_size == 2 && c.config.bidirectional &&
