@@ -71,11 +71,11 @@ Q := $(if $(V),,@) # V=1 shows the commands
 AGAIN = $(MAKE) --no-print-directory $(if $(findstring j,$(filter -j% --jobserver% j%,$(MAKEFLAGS))),,-j$(shell nproc))
 
 .PHONY: help run test check all lib tests asan tsan fuzz sim bench lint format-check source-check cppcheck tidy \
-        header-check reference docs format install clean deps FORCE
+        header-check reference docs format clean deps FORCE
 all: lib $(MPI_MODULE) $(if $(MAIN_SRC),$(BUILD)/tine) $(EXAMPLES) ## build the library, the command and the examples (the default)
 
 help: ## this list
-	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(filter-out %.d,$(MAKEFILE_LIST)) | expand -t 20
 
 run: ## install what is missing, build, and run the tutorial's ensemble on local workers
 	@.ci/deps build
@@ -211,7 +211,7 @@ bench: ## the benchmarks: fork, lstm and those of tests/bench
 	$(BUILD)/tine bench fork
 	$(BUILD)/tine bench lstm
 
-# ---- lint, installation ----
+# ---- lint ----
 
 LAID_OUT := $(PRODUCT) $(HEADERS) $(wildcard tests/*/*.[ch] tests/*/*/*.[ch])
 TIDY_FLAGS = -I. -std=c11 -D_GNU_SOURCE -pthread $(PKG_CFLAGS) $(shell pkg-config --cflags ompi-c 2>/dev/null)
@@ -255,21 +255,7 @@ $(BUILD)/tidy/%.c.done: %.c .clang-tidy $(HEADERS)
 format: # lay out every source as format-check expects
 	clang-format -i $(LAID_OUT)
 
-# Where the loader looks, if its cache knows what is there.
-SYSTEM_PREFIXES := / /usr /usr/local
-LDCONFIG ?= /sbin/ldconfig
-install: all ## install to PREFIX (/usr/local), under DESTDIR
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/lib/tine $(DESTDIR)$(PREFIX)/include
-	install -m 755 $(BUILD)/tine $(DESTDIR)$(PREFIX)/bin/tine
-	install -m 644 runtime/tine.h $(DESTDIR)$(PREFIX)/include/tine.h
-	install -m 644 $(BUILD)/libtine.a $(DESTDIR)$(PREFIX)/lib/libtine.a
-	install -m 755 $(BUILD)/libtine.so $(DESTDIR)$(PREFIX)/lib/libtine.so.$(VERSION)
-	ln -sf libtine.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/libtine.so.0
-	ln -sf libtine.so.0 $(DESTDIR)$(PREFIX)/lib/libtine.so
-	for m in $(wildcard $(BUILD)/libtine-*.so); do install -m 755 $$m $(DESTDIR)$(PREFIX)/lib/tine/; done
-	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@LIBS@|$(PKG_LIBS)|' launch/tine.pc.in \
-	  > $(DESTDIR)$(PREFIX)/lib/pkgconfig/tine.pc
-	$(if $(DESTDIR),,$(if $(filter $(PREFIX),$(SYSTEM_PREFIXES)),[ "$$(id -u)" != 0 ] || $(LDCONFIG)))
+include launch/install/install.mk
 
 deps: ## install the packages that `make test` needs, where they are missing
 	@.ci/deps test
