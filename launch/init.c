@@ -46,6 +46,12 @@ enum { WATCHDOG_MS = 2000 };
 /* How long writing a trace waits for the events of workers that compute. */
 #define TRACE_SECONDS 5.0
 
+/* How long a connection may take to say HELLO. */
+static const int64_t FIRST_FRAME_NS = 10000000000;
+/* File descriptors: of a transport and the supervisor; of one local worker (its connection, pidfd
+ * and lifeline); for workers that come from elsewhere, if the hard limit allows. */
+enum { DESCRIPTORS = 32, DESCRIPTORS_OF_WORKER = 3, DESCRIPTORS_OF_OTHERS = 1024 };
+
 static struct {
     bool running;
     bool serving; /* this process is a worker */
@@ -215,6 +221,7 @@ static tine_error transport_listen(const tine_settings *s, const char *url, tine
     if (!ops) return tine_error_set(TINE_EINVAL, "endpoint %s: %s", url, why);
     tine_transport_config config = transport_config_of(s);
     config.max_first_frame = TINE_MAX_HELLO;
+    config.first_frame_ns = FIRST_FRAME_NS;
     int failed = ops->listen(out, url, &config, why, sizeof why);
     if (failed != 0)
         return tine_error_set(failed == -EINVAL ? TINE_EINVAL : TINE_EIO, "endpoint %s: %s", url,
@@ -230,6 +237,16 @@ static tine_error transport_open(const tine_settings *s, const char *url, tine_t
     return e;
 }
 
+static tine_error descriptors_check(int workers) {
+    size_t limit, needed = DESCRIPTORS + DESCRIPTORS_OF_WORKER * (size_t)workers;
+    size_t left = tine_process_descriptors(needed + DESCRIPTORS_OF_OTHERS, &limit);
+    if (left >= needed) return TINE_OK;
+    return tine_error_set(TINE_EIO,
+                          "%zu file descriptors are needed for %d workers, and %zu are left of the "
+                          "limit of %zu: raise the limit (ulimit -n) or start fewer workers",
+                          needed, workers, left, limit);
+}
+
 static tine_error coordinate(const tine_settings *s, const char *const *command, const char *url,
                              int remote) {
     tine_transport *transport;
@@ -238,7 +255,8 @@ static tine_error coordinate(const tine_settings *s, const char *const *command,
     bool replaced = !threads && !(flags & TINE_TRANSPORT_KILLS_JOB);
     int local = remote > 0 ? 0 : s->workers;
     int await = remote > 0 ? remote : s->await_workers;
-    tine_error e = transport_open(s, url, &transport);
+    tine_error e = descriptors_check(threads ? 0 : local);
+    if (e == TINE_OK) e = transport_open(s, url, &transport);
     if (e != TINE_OK) return e;
     e = tine_coordinator_new(&state.coordinator, s, transport, await, replaced);
     if (e != TINE_OK) return e;

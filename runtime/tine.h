@@ -181,7 +181,8 @@ typedef struct tine_options {
 /** Starts Tine. In the program it reads the settings, starts the workers and returns: this process
  * is the coordinator. In a process that was started as a worker it serves until the coordinator
  * ends it, then exits; there it does not return. Blocks until the workers have joined, for at most
- * `connect_timeout`.
+ * `connect_timeout`. Raises the soft limit of file descriptors (RLIMIT_NOFILE) by what workers
+ * need, as far as the hard limit allows.
  * @param argc The number of arguments; reduced by those that were removed. May be NULL.
  * @param argv The arguments of main; `--tine-…` are removed. May be NULL.
  * @param options Settings, read during the call only. NULL: the defaults.

@@ -79,6 +79,10 @@ typedef struct tine_transport_config {
      * framing. Default: max_frame. Where all peers are of this program (threads, ranks) it is
      * not enforced. */
     size_t max_first_frame;
+    /* Listener: a peer whose first frame has not come after so long breaks the framing. Default:
+     * never; but a connection that does not become a peer is closed after 10 s. Where all peers are
+     * of this program it is not enforced. */
+    int64_t first_frame_ns;
     /* Bytes queued to one peer before send answers -EAGAIN; default 256 MiB. An empty queue takes
      * one frame of any size. */
     size_t max_queued;
@@ -174,7 +178,7 @@ typedef struct tine_transport_ops {
 /* Each transport's own struct begins with this one. */
 struct tine_transport {
     const tine_transport_ops *ops;
-    tine_transport_config config; /* in force: no field is 0 */
+    tine_transport_config config; /* in force: only first_frame_ns and checksums may be 0 */
 };
 
 /* The table that serves `url`'s scheme, or NULL with a sentence in `why`. A transport in a module

@@ -119,6 +119,24 @@ static int program_descendants(const char *how) {
     return tine_shutdown();
 }
 
+/* The soft limit, that of 40 workers within a hard limit of 128, and of one. */
+static int program_descriptors(void) {
+    struct rlimit r = {100, 1000};
+    tine_options o = {.workers = 1, .log_level = "error"}, many = {.workers = 40};
+    if (setrlimit(RLIMIT_NOFILE, &r)) return 1;
+    for (int i = 0; i < 2; i++) {
+        if (tine_init(NULL, NULL, &o) || getrlimit(RLIMIT_NOFILE, &r)) return 1;
+        say("limit", (int64_t)r.rlim_cur);
+        if (ask("pid_of_worker", NULL) <= 0 || tine_shutdown()) return 1;
+    }
+    r = (struct rlimit){128, 128};
+    if (setrlimit(RLIMIT_NOFILE, &r)) return 1;
+    say("many", tine_init(NULL, NULL, &many));
+    say("sentence", strstr(tine_error_message(), "ulimit -n") != NULL);
+    if (tine_init(NULL, NULL, &o) || ask("pid_of_worker", NULL) <= 0) return 1;
+    return tine_shutdown();
+}
+
 int test_program(void) {
     static const struct rlimit no_core = {0};
     const char *name = getenv("TEST_CASE");
@@ -129,6 +147,7 @@ int test_program(void) {
     if (strcmp(name, "group") == 0) return program_group();
     if (strcmp(name, "directory") == 0) return program_directory();
     if (strcmp(name, "relative") == 0) return program_relative();
+    if (strcmp(name, "descriptors") == 0) return program_descriptors();
     return program_descendants(name);
 }
 
@@ -276,4 +295,18 @@ Test(surroundings, what_a_task_forked_ends_with_the_coordinator) {
 }
 Test(surroundings, what_a_task_started_ends_with_the_coordinator) {
     check_descendants("exec", false);
+}
+
+/* The program keeps what it had: the limit is raised by what Tine needs, once, and more workers
+ * than there are descriptors for are refused at once. */
+Test(surroundings, descriptors) {
+    directory_enter();
+    pid_t pid = program_start("descriptors");
+    int64_t limit = answer("limit");
+    cr_expect(limit > 100 && limit <= 1000, "%d", (int)limit);
+    cr_expect_eq(answer("limit"), limit);
+    cr_expect_eq(answer("many"), TINE_EIO);
+    cr_expect_eq(answer("sentence"), 1);
+    cr_expect_eq(program_end(pid), 0);
+    cr_expect_eq(rmdir(base), 0);
 }

@@ -1,12 +1,15 @@
 /* See process.h. */
 #include "transport/base/process.h"
 
+#include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "transport/base/text.h"
@@ -109,4 +112,25 @@ bool tine_process_file_of(const void *address, char *path, size_t size) {
     free(line);
     if (f) fclose(f);
     return found;
+}
+
+/* Above what the program had, also when it is raised again. */
+static void descriptors_raise(struct rlimit *r, size_t n) {
+    static rlim_t before, raised;
+    if (r->rlim_cur == RLIM_INFINITY) return;
+    if (r->rlim_cur != raised) before = r->rlim_cur;
+    struct rlimit more = {r->rlim_max - before < n ? r->rlim_max : before + n, r->rlim_max};
+    if (setrlimit(RLIMIT_NOFILE, &more) == 0) r->rlim_cur = raised = more.rlim_cur;
+}
+
+size_t tine_process_descriptors(size_t n, size_t *limit) {
+    struct rlimit r = {RLIM_INFINITY, RLIM_INFINITY};
+    if (getrlimit(RLIMIT_NOFILE, &r) == 0) descriptors_raise(&r, n);
+    *limit = r.rlim_cur < SIZE_MAX ? (size_t)r.rlim_cur : SIZE_MAX;
+    DIR *d = opendir("/proc/self/fd");
+    if (!d) return errno == EMFILE ? 0 : SIZE_MAX;
+    size_t names = 0; /* beside the open ones: "." and "..", and the directory itself */
+    while (readdir(d)) names++;
+    closedir(d);
+    return *limit > names - 3 ? *limit - (names - 3) : 0;
 }

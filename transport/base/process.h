@@ -24,6 +24,10 @@ char *tine_process_absolute(const char *path);
 /* The parent and the name (at most 15 characters) of a process. False: there is none. */
 bool tine_process_look_up(int pid, int *parent, char name[32]);
 
+/* Raises the soft limit of file descriptors by n, at most to the hard one, so that the program
+ * still has as many of its own. How many can be opened now; *limit: the soft limit. */
+size_t tine_process_descriptors(size_t n, size_t *limit);
+
 /* The absolute path of the file that the memory at `address` was mapped from, as the kernel knows
  * it. dladdr knows what the file was called when it was loaded: a path relative to the directory of
  * that time, or, for a program found through PATH, a bare name. False: no file, not readable, or

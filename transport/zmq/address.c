@@ -3,8 +3,10 @@
  * it would report a name that does not resolve only to its own thread, and does not look for IPv6
  * addresses unless told to. */
 #include <errno.h>
+#include <ifaddrs.h>
 #include <net/if.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,11 +51,21 @@ static int address_split(const tine_zmq *t, tcp_address *a, char *why, size_t wh
     return 0;
 }
 
+static void local_set(tine_zmq *t, const struct sockaddr *a, const char *port) {
+    uint16_t number = htons((uint16_t)strtol(port, NULL, 10)); /* "*": 0 */
+    t->local_size =
+        a->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
+    memcpy(&t->local, a, t->local_size);
+    /* at the same place in both */
+    ((struct sockaddr_in *)&t->local)->sin_port = number;
+}
+
 static void address_add(tine_zmq *t, const struct addrinfo *i, const char *port) {
     char host[128];
     bool six = i->ai_family == AF_INET6;
     if (t->n_addresses == TINE_ZMQ_ADDRESSES || (!six && i->ai_family != AF_INET)) return;
     if (getnameinfo(i->ai_addr, i->ai_addrlen, host, sizeof host, NULL, 0, NI_NUMERICHOST)) return;
+    if (!t->n_addresses && t->listener) local_set(t, i->ai_addr, port);
     snprintf(t->addresses[t->n_addresses++], sizeof t->addresses[0],
              six ? "tcp://[%.128s]:%.8s" : "tcp://%.128s:%.8s", host, port);
 }
@@ -77,16 +89,36 @@ static int address_resolve(tine_zmq *t, const tcp_address *a, char *why, size_t 
     return -EIO;
 }
 
+/* Its IPv4 address, else an IPv6 one. */
+static int address_of_interface(tine_zmq *t, const tcp_address *a, char *why, size_t why_size) {
+    struct ifaddrs *all = NULL;
+    const struct sockaddr *found = NULL;
+    if (getifaddrs(&all) != 0) all = NULL;
+    for (const struct ifaddrs *i = all; i; i = i->ifa_next) {
+        int family = i->ifa_addr ? i->ifa_addr->sa_family : AF_UNSPEC;
+        if (strcmp(i->ifa_name, a->host) != 0) continue;
+        if (family == AF_INET || (family == AF_INET6 && !found)) found = i->ifa_addr;
+        if (family == AF_INET) break;
+    }
+    if (found) local_set(t, found, a->port);
+    if (all) freeifaddrs(all);
+    if (t->local_size) return 0;
+    snprintf(why, why_size, "the network interface \"%.80s\" of %.80s has no address", a->host,
+             t->url);
+    return -EIO;
+}
+
 int tine_zmq_addresses(tine_zmq *t, char *why, size_t why_size) {
     tcp_address a;
     if (!t->tcp) return 0;
     int rc = address_split(t, &a, why, why_size);
     if (rc) return rc;
-    if (!t->listener || (strcmp(a.host, "*") != 0 && !if_nametoindex(a.host)))
-        return address_resolve(t, &a, why, why_size);
-    snprintf(t->addresses[t->n_addresses++], sizeof t->addresses[0], "tcp://%.128s:%.8s", a.host,
-             a.port);
-    return 0;
+    if (t->listener && strcmp(a.host, "*") == 0) {
+        local_set(t, (const struct sockaddr *)&(struct sockaddr_in){.sin_family = AF_INET}, a.port);
+        return 0;
+    }
+    if (t->listener && if_nametoindex(a.host)) return address_of_interface(t, &a, why, why_size);
+    return address_resolve(t, &a, why, why_size);
 }
 
 const char *tine_zmq_address(const tine_zmq *t, int attempt) {

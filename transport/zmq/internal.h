@@ -5,6 +5,8 @@
  *   socket.c   the socket and its options, libzmq's monitor, a connector's attempts
  *   peer.c     peers: finding, adding, losing them
  *   address.c  what tcp://HOST:PORT names
+ *   listen.c   the listening socket, and when libzmq accepts at it
+ *   strangers.c  connections that have not said who they are
  *   path.c     the socket file of an ipc:// endpoint
  *   send.c     queues, pacing, chunks out
  *   message.c  the parts of one message out, and its checksum
@@ -19,6 +21,7 @@
 #define TINE_TRANSPORT_ZMQ_INTERNAL_H
 
 #include <sys/queue.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 #include <zmq.h>
 
@@ -38,7 +41,10 @@ enum {
     /* messages after which a loop that keeps finding more does its other work */
     TINE_ZMQ_HOUSEKEEP_EVERY = 2048,
     /* bytes read after which recv says that there is nothing now; a few milliseconds */
-    TINE_ZMQ_TURN_BYTES = 8 << 20
+    TINE_ZMQ_TURN_BYTES = 8 << 20,
+    TINE_ZMQ_RESERVE = 8, /* descriptors kept for refusing peers, and cutting them off */
+    TINE_ZMQ_STRANGERS_AT_A_TIME = 64, /* more are not accepted */
+    TINE_ZMQ_STRANGERS = 256,          /* room for those that came at once, and for the dropped */
 };
 
 typedef struct tine_zmq tine_zmq;
@@ -70,6 +76,7 @@ typedef struct tine_zmq_peer {
     tine_peer id;
     uint64_t routing; /* listener: ROUTER's id of the connection, see routing_of in receive.c */
     int fd;           /* of the connection, as libzmq names it; -1: unknown */
+    uint64_t cookie;  /* listener: the kernel's name of that connection; 0: unknown */
     tine_zmq_peer_state state;
     bool remote;     /* on another host: it has a heartbeat */
     unsigned missed; /* beats in a row */
@@ -119,6 +126,14 @@ typedef struct tine_zmq_peer {
 LIST_HEAD(tine_zmq_peer_list, tine_zmq_peer);
 TAILQ_HEAD(tine_zmq_peer_queue, tine_zmq_peer);
 
+/* A connection that has not said who it is, or whose peer was dropped. */
+typedef struct tine_zmq_stranger {
+    int fd;
+    uint64_t cookie;
+    int64_t since, until; /* accepted; cut off. INT64_MAX: it was cut off */
+    const char *why;      /* it is cut off; NULL: it is not yet */
+} tine_zmq_stranger;
+
 typedef enum tine_zmq_phase {
     TINE_ZMQ_LISTENING,
     TINE_ZMQ_CONNECTING, /* connector: until the listener's hello */
@@ -147,17 +162,36 @@ struct tine_zmq {
     char last_error[96];   /* how the last attempt ended; listener: the last failed handshake */
 
     /* listener */
-    int closed_fd;         /* of a connection that was closed and is not dealt with; -1: none */
-    bool failed_handshake; /* that connection did not finish its handshake, see last_error */
+    bool failed_handshake; /* of the connection that ends next, see last_error */
     int8_t *silent;        /* by descriptor, see tine_zmq_silent */
     size_t n_silent;
-    unsigned anonymous; /* peers whose descriptor is not known */
+    tine_ring silent_ends; /* of those that did not send a message */
+    unsigned anonymous;    /* peers whose descriptor is not known */
+
+    int gate_fd;       /* the eventfd that libzmq watches; -1: none */
+    int door_fd;       /* the listening socket, under the number that libzmq accepts at; -1: none */
+    bool door_is_zmqs; /* libzmq closes that number */
+    struct sockaddr_storage local;
+    socklen_t local_size;
+    bool knock;        /* the listening socket may be readable */
+    int64_t look_at;   /* when it is looked at without a knock */
+    uint64_t accepted; /* connections, so far */
+    int backlog;
+    bool scarce; /* peers are refused for want of descriptors */
+    int64_t settled_at;
+    int reserve[TINE_ZMQ_RESERVE];
+    unsigned n_reserve;
+    tine_zmq_stranger strangers[TINE_ZMQ_STRANGERS]; /* the oldest first */
+    unsigned n_strangers;
+    bool strangers_full;
+    int64_t strangers_at; /* when they are checked */
 
     bool beats;      /* there is, or was, a peer on another host */
     int64_t beat_at; /* when the next look at their connections is due */
     bool bound;      /* an ipc endpoint's socket file was made: this one */
     dev_t bound_device;
     ino_t bound_inode;
+    bool bound_alone; /* in a directory that was made for it */
 
     struct tine_zmq_peer_list by_routing[TINE_ZMQ_BUCKETS], by_id[TINE_ZMQ_BUCKETS];
     tine_zmq_peer *last;                  /* the last message came from it */
@@ -204,9 +238,39 @@ void tine_zmq_disconnect(tine_zmq *t);
 /* Reads the monitor and goes on connecting; true: `ev` is an event. */
 bool tine_zmq_progress(tine_zmq *t, tine_event *ev);
 void tine_zmq_silent(tine_zmq *t, int fd, int change);
+/* The monitor's next event; false: there is none. */
+bool tine_zmq_monitor_next(tine_zmq *t, int *event, uint32_t *value);
+void tine_zmq_monitor_read(tine_zmq *t);
+void tine_zmq_silent_ends_init(tine_zmq *t);
 void tine_zmq_joined(tine_zmq *t, tine_zmq_peer *p);
 
+/* listen.c */
+/* Listens at t->url (tcp: t->local), which is completed, and has libzmq accept there. -1 with
+ * errno. */
+int tine_zmq_listen(tine_zmq *t);
+/* The same, when the socket's file has been removed. */
+int tine_zmq_listen_again(tine_zmq *t);
+void tine_zmq_listen_end(tine_zmq *t); /* before the socket is closed */
+/* Lets a peer in that waits, if there is one and there are descriptors for it. */
+void tine_zmq_admit(tine_zmq *t);
+bool tine_zmq_watches_door(const tine_zmq *t); /* whether wait is to return when a peer comes */
+/* A copy of a descriptor, made of the reserve if necessary. -1 with errno. */
+int tine_zmq_descriptor_copy(tine_zmq *t, int fd);
+
+/* strangers.c */
+uint64_t tine_zmq_cookie(const tine_zmq *t, int fd); /* 0: no connection that was accepted here */
+void tine_zmq_stranger_accepted(tine_zmq *t, int fd);
+bool tine_zmq_is_heard(const tine_zmq *t, const tine_zmq_peer *p); /* it is no stranger */
+void tine_zmq_stranger_heard(tine_zmq *t, const tine_zmq_peer *p); /* ... any more */
+void tine_zmq_stranger_parts(tine_zmq *t, const tine_zmq_peer *p); /* it was dropped */
+/* Why it was cut off; NULL: it was not. */
+const char *tine_zmq_stranger_closed(tine_zmq *t, int fd);
+/* Cuts off those whose time is over. When the next check is due. */
+int64_t tine_zmq_strangers_check(tine_zmq *t, int64_t now);
+bool tine_zmq_strangers_room(tine_zmq *t, int64_t now); /* whether one more may be accepted */
+
 /* path.c */
+int tine_zmq_path_make(tine_zmq *t); /* where the URL leaves it open. -1 with errno */
 /* The path of an endpoint that is a file; NULL: it is none. */
 const char *tine_zmq_path(const tine_zmq *t);
 /* True with errno: what is there must not be replaced. */
@@ -221,8 +285,8 @@ bool tine_zmq_is_remote(const tine_zmq *t, int fd);
 void tine_zmq_beat(tine_zmq *t, int64_t now);
 
 /* address.c */
-/* Reads t->url and resolves its host, if it is tcp://. 0, -EINVAL, -EIO with a sentence. Blocks as
- * the resolver does. */
+/* Reads t->url and resolves its host, if it is tcp://; listener: into t->local. 0, -EINVAL, -EIO
+ * with a sentence. Blocks as the resolver does. */
 int tine_zmq_addresses(tine_zmq *t, char *why, size_t why_size);
 /* What libzmq is given in this attempt, from 0. */
 const char *tine_zmq_address(const tine_zmq *t, int attempt);

@@ -2,6 +2,7 @@
  * whose device and inode it noted after binding. */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -14,8 +15,20 @@ const char *tine_zmq_path(const tine_zmq *t) {
     return t->tcp || t->url[6] == '@' || strcmp(t->url + 6, "*") == 0 ? NULL : t->url + 6;
 }
 
-/* libzmq unlinks what is at an ipc path, whatever it is, and makes its own socket there. So only a
- * path where nothing is, or a socket that no process has open, is left to it. */
+int tine_zmq_path_make(tine_zmq *t) {
+    if (t->tcp || strcmp(t->url + 6, "*") != 0) return 0;
+    const char *at = getenv("TMPDIR");
+    char dir[64];
+    if (!at || at[0] != '/' || strlen(at) > 40) at = "/tmp";
+    snprintf(dir, sizeof dir, "%s/tine-ipc-XXXXXX", at);
+    if (!mkdtemp(dir)) return -1;
+    snprintf(t->url, sizeof t->url, "ipc://%s/socket", dir);
+    t->bound_alone = true;
+    return 0;
+}
+
+/* Where nothing is, or a socket that no process has open, a socket may be made. The latter is
+ * removed. */
 bool tine_zmq_path_in_use(const tine_zmq *t) {
     struct sockaddr_un a = {.sun_family = AF_UNIX};
     struct stat st;
@@ -29,7 +42,7 @@ bool tine_zmq_path_in_use(const tine_zmq *t) {
                   (errno == ECONNREFUSED || errno == ENOENT);
     if (fd >= 0) close(fd);
     errno = EADDRINUSE;
-    return !nobody;
+    return !nobody || (unlink(path) != 0 && errno != ENOENT);
 }
 
 void tine_zmq_path_remember(tine_zmq *t) {
@@ -46,5 +59,11 @@ void tine_zmq_path_remove(tine_zmq *t) {
     const char *path = tine_zmq_path(t);
     if (!t->bound || lstat(path, &st) != 0) return;
     if (st.st_dev == t->bound_device && st.st_ino == t->bound_inode) unlink(path);
+    if (t->bound_alone) {
+        char *end = strrchr(t->url, '/');
+        *end = 0;
+        rmdir(path);
+        *end = '/';
+    }
     t->bound = false;
 }

@@ -115,6 +115,7 @@ void tine_zmq_peer_lose(tine_zmq *t, tine_zmq_peer *p, bool bad, const char *rea
     tine_zmq_queues_free(p);
     tine_zmq_incoming_free(t, p);
     if (!p->disconnected) tine_zmq_send_bye(t, p, p->reason);
+    if (!p->disconnected) tine_zmq_stranger_parts(t, p);
     peer_report(t, p);
 }
 

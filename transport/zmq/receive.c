@@ -93,6 +93,7 @@ static size_t buffers_limit(const tine_zmq *t, const tine_zmq_peer *p) {
 }
 
 static int deliver_frame(tine_zmq *t, tine_zmq_peer *p, tine_frame *f, tine_event *ev) {
+    if (!p->heard) tine_zmq_stranger_heard(t, p);
     p->heard = true;
     t->stats.frames_in++;
     t->stats.bytes_in += tine_frame_bytes(f);
@@ -360,12 +361,14 @@ static int read_first(tine_zmq *t, uint64_t routing, zmq_msg_t *first, tine_even
         return TINE_ZMQ_RECEIVED_OTHER;
     }
     p->remote = tine_zmq_is_remote(t, fd);
+    p->cookie = tine_zmq_cookie(t, fd);
     t->beats |= p->remote;
     if (t->listener) tine_zmq_silent(t, fd, -1);
     if (!t->listener) tine_zmq_joined(t, p);
     skip_rest(t, more);
     if (bye) return read_bye(t, p, &(first_part){bytes + 1, size - 1, false});
     if (wrong) return refuse_message(t, p, false, wrong);
+    if (tine_zmq_is_heard(t, p)) tine_zmq_stranger_heard(t, p);
     /* fails only where the connection is closed already */
     if (t->listener) (void)tine_zmq_send_hello(t, routing);
     *ev = (tine_event){.kind = TINE_EVENT_UP, .peer = p->id};

@@ -16,6 +16,8 @@
 static const int64_t ATTEMPT_NS = 3000000000; /* an attempt without an answer is replaced */
 static const int64_t BACKOFF_NS = 20000000;   /* after a failed one; doubles up to 16 times that */
 
+static const int64_t SILENT_NS = 2000000; /* see connection_closed */
+
 static int socket_set(void *socket, int option, int value) {
     return zmq_setsockopt(socket, option, &value, sizeof value);
 }
@@ -64,9 +66,9 @@ static int socket_fd_of(void *socket) {
 
 static int monitor_open(tine_zmq *t) {
     char name[64];
-    int events = ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
+    int events = ZMQ_EVENT_CLOSED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
                  ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
-    events |= t->listener ? ZMQ_EVENT_ACCEPTED : ZMQ_EVENT_CLOSED;
+    if (t->listener) events |= ZMQ_EVENT_ACCEPTED;
     snprintf(name, sizeof name, "inproc://monitor-%u", t->monitors++);
     if (zmq_socket_monitor(t->socket, name, events)) return -1;
     t->monitor = zmq_socket(t->context, ZMQ_PAIR);
@@ -91,6 +93,7 @@ int tine_zmq_open(tine_zmq *t, char *why, size_t why_size) {
 }
 
 void tine_zmq_disconnect(tine_zmq *t) {
+    tine_zmq_listen_end(t);
     /* Stopped before its PAIR socket is closed: libzmq 4.3 leaks the second part of an event that
      * it is about to send there. */
     if (t->monitor && t->socket) zmq_socket_monitor(t->socket, NULL, 0);
@@ -172,29 +175,52 @@ void tine_zmq_silent(tine_zmq *t, int fd, int change) {
     t->silent[fd] = (int8_t)(t->silent[fd] + change);
 }
 
-/* A connection was closed, and what it sent before has been read. True: `ev` reports it. */
-static bool connection_closed(tine_zmq *t, int fd, tine_event *ev) {
-    bool silent = fd >= 0 && (size_t)fd < t->n_silent && t->silent[fd] > 0,
-         failed = t->failed_handshake;
+static void connection_accepted(tine_zmq *t, int fd) {
+    tine_zmq_silent(t, fd, 1);
+    tine_zmq_stranger_accepted(t, fd);
+}
+
+typedef struct silent_end {
+    int fd;
+    int64_t due;
+    char why[96];
+} silent_end;
+
+/* libzmq reports the end of a connection before it hands over the last of what came on it. So one
+ * that has not sent a message is reported a little later, if it still has not. */
+static void connection_closed(tine_zmq *t, int fd) {
+    bool silent = fd >= 0 && (size_t)fd < t->n_silent && t->silent[fd] > 0;
+    const char *cut = tine_zmq_stranger_closed(t, fd), *why = cut;
+    if (!why && t->failed_handshake) why = t->last_error;
+    if (!why)
+        why = "its connection ended before its first message, or it sent a part that was too large";
     t->failed_handshake = false;
-    if (silent) tine_zmq_silent(t, fd, -1);
+    silent_end *e = silent ? tine_ring_push(&t->silent_ends) : NULL;
+    if (!e) {
+        tine_zmq_suspect(t, fd);
+        return;
+    }
+    e->fd = fd;
+    e->due = tine_clock_ns() + SILENT_NS;
+    snprintf(e->why, sizeof e->why, "%s", why);
+}
+
+/* True: `ev` reports one. */
+static bool silent_end_report(tine_zmq *t, tine_event *ev) {
+    silent_end e, *first = tine_ring_first(&t->silent_ends);
+    if (!first || tine_clock_ns() < first->due) return false;
+    tine_ring_pop(&t->silent_ends, &e);
+    bool silent = t->silent[e.fd] > 0;
+    if (silent) tine_zmq_silent(t, e.fd, -1);
     if (silent && t->anonymous) {
         t->anonymous--;
         silent = false;
     }
-    if (!silent) {
-        tine_zmq_suspect(t, fd);
-        return false;
-    }
-    return report_unknown(
-        t,
-        failed
-            ? t->last_error
-            : "its connection ended before its first message, or it sent a part that was too large",
-        ev);
+    tine_zmq_suspect(t, e.fd); /* the descriptor may have been another's meanwhile */
+    return silent && report_unknown(t, e.why, ev);
 }
 
-static bool monitor_next(tine_zmq *t, int *event, uint32_t *value) {
+bool tine_zmq_monitor_next(tine_zmq *t, int *event, uint32_t *value) {
     zmq_msg_t m;
     uint16_t number = 0;
     zmq_msg_init(&m);
@@ -220,6 +246,8 @@ static void connector_event(tine_zmq *t, int event) {
         if (p) tine_zmq_peer_disconnected(t, p);
     } else if (event == ZMQ_EVENT_CLOSED) {
         attempt_failed(t, "no process listens there");
+    } else if (event == ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL) {
+        attempt_failed(t, "it closed the connection at once: see the coordinator's log");
     } else if (event == ZMQ_EVENT_DISCONNECTED) {
         t->hung_up = true; /* a hello and more may still be readable */
     } else {
@@ -227,22 +255,20 @@ static void connector_event(tine_zmq *t, int event) {
     }
 }
 
-/* Stops at each closed connection: it counts only when the messages before it have been read (see
- * tine_zmq_progress). */
-static void monitor_read(tine_zmq *t) {
+void tine_zmq_monitor_read(tine_zmq *t) {
     int event;
     uint32_t value = 0;
-    while (t->monitor && t->closed_fd < 0 && monitor_next(t, &event, &value)) {
+    while (t->monitor && tine_zmq_monitor_next(t, &event, &value)) {
         if (!t->listener)
             connector_event(t, event);
         else if (event == ZMQ_EVENT_DISCONNECTED)
-            t->closed_fd = (int)value;
+            connection_closed(t, (int)value);
         else if (event == ZMQ_EVENT_ACCEPTED)
-            tine_zmq_silent(t, (int)value, 1);
-        else
+            connection_accepted(t, (int)value);
+        else if (event != ZMQ_EVENT_CLOSED)
             handshake_failed(t, event, value);
     }
-    t->monitor_ready = t->closed_fd >= 0; /* not read to the end: wait returns at once */
+    t->monitor_ready = false;
 }
 
 static bool give_up(tine_zmq *t, tine_event *ev) {
@@ -254,15 +280,13 @@ static bool give_up(tine_zmq *t, tine_event *ev) {
     return true;
 }
 
+void tine_zmq_silent_ends_init(tine_zmq *t) { t->silent_ends = TINE_RING(silent_end); }
+
 bool tine_zmq_progress(tine_zmq *t, tine_event *ev) {
-    if (t->closed_fd >= 0) {
-        int fd = t->closed_fd;
-        t->closed_fd = -1;
-        if (connection_closed(t, fd, ev)) return true;
-    }
+    if (t->silent_ends.n && silent_end_report(t, ev)) return true;
     if (t->hung_up && t->phase == TINE_ZMQ_CONNECTING)
         attempt_failed(t, "the connection was closed before a hello came");
-    if (t->monitor) monitor_read(t);
+    if (t->monitor) tine_zmq_monitor_read(t);
     if (t->phase != TINE_ZMQ_CONNECTING) return false;
     int64_t now = tine_clock_ns();
     if (t->deadline >= 0 && now >= t->deadline) return give_up(t, ev);

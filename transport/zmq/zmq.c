@@ -55,7 +55,9 @@ static void zmq_transport_free(tine_zmq *t) {
     if (t->context) zmq_ctx_term(t->context);
     tine_zmq_free_returned(t);
     tine_doorbell_fini(&t->doorbell);
+    if (t->gate_fd >= 0) close(t->gate_fd);
     free(t->silent);
+    tine_ring_fini(&t->silent_ends);
     free(t);
 }
 
@@ -77,7 +79,8 @@ static int zmq_transport_new(tine_zmq **out, const char *url, const tine_transpo
     TAILQ_INIT(&t->waiting);
     TAILQ_INIT(&t->reporting);
     t->doorbell.fd = -1;
-    t->closed_fd = -1;
+    t->gate_fd = t->door_fd = -1;
+    tine_zmq_silent_ends_init(t);
     snprintf(t->url, sizeof t->url, "%s", url);
     rc = tine_zmq_addresses(t, why, why_size);
     if (rc) {
@@ -113,13 +116,10 @@ static int zmq_transport_listen(tine_transport **out, const char *url,
     if (rc) return rc;
     rc = tine_zmq_open(t, why, why_size);
     if (rc) goto fail;
-    if (tine_zmq_path_in_use(t) || zmq_bind(t->socket, tine_zmq_address(t, 0))) {
+    if (tine_zmq_path_make(t) || tine_zmq_path_in_use(t) || tine_zmq_listen(t)) {
         rc = bind_failed(t, why, why_size);
         goto fail;
     }
-    tine_zmq_path_remember(t);
-    size_t size = sizeof t->url;
-    zmq_getsockopt(t->socket, ZMQ_LAST_ENDPOINT, t->url, &size);
     *out = &t->base;
     return 0;
 fail:
@@ -127,15 +127,11 @@ fail:
     return rc;
 }
 
-/* The listener behind the removed file stays, unreachable: libzmq would remove the new file with
- * it. */
 static int zmq_transport_restore(tine_transport *base, char *why, size_t why_size) {
     tine_zmq *t = (tine_zmq *)base;
     const char *path = tine_zmq_path(t);
     if (!path || !t->socket || access(path, F_OK) == 0) return 0;
-    if (zmq_bind(t->socket, t->url) != 0) return bind_failed(t, why, why_size);
-    tine_zmq_path_remember(t);
-    return 0;
+    return tine_zmq_listen_again(t) ? bind_failed(t, why, why_size) : 0;
 }
 
 static int zmq_transport_connect(tine_transport **out, const char *url,
@@ -172,12 +168,15 @@ static int zmq_transport_send(tine_transport *base, tine_peer peer, tine_frame *
  * the end. *again: the socket is to be read once more. */
 static bool housekeep(tine_zmq *t, bool dry, tine_event *ev, bool *again) {
     t->messages = 0;
+    if (t->n_strangers) tine_zmq_strangers_check(t, tine_clock_ns());
     if (t->beats) tine_zmq_beat(t, tine_clock_ns());
     if (!TAILQ_EMPTY(&t->waiting)) tine_zmq_flush(t, true);
     if (!LIST_EMPTY(&t->watched) && tine_zmq_check_watched(t)) *again = true;
-    if ((t->monitor_ready || !dry || t->phase == TINE_ZMQ_CONNECTING) && tine_zmq_progress(t, ev))
+    if ((t->monitor_ready || t->silent_ends.n || !dry || t->phase == TINE_ZMQ_CONNECTING) &&
+        tine_zmq_progress(t, ev))
         return true;
-    if (!LIST_EMPTY(&t->watched) || t->hung_up || t->closed_fd >= 0) *again = true;
+    tine_zmq_admit(t);
+    if (!LIST_EMPTY(&t->watched) || t->hung_up) *again = true;
     return tine_zmq_next_report(t, ev);
 }
 
@@ -218,10 +217,14 @@ static int zmq_transport_recv(tine_transport *base, tine_event *ev) {
 
 static int64_t next_timeout(const tine_zmq *t) {
     int64_t timeout = -1, now;
-    if (!LIST_EMPTY(&t->watched)) timeout = PROBE_NS;
+    if (!LIST_EMPTY(&t->watched) || t->silent_ends.n) timeout = PROBE_NS;
     if (!TAILQ_EMPTY(&t->waiting)) timeout = tine_timeout_min(timeout, RETRY_NS);
-    if (t->phase != TINE_ZMQ_CONNECTING && !t->beats) return timeout;
+    bool looks = t->scarce || t->strangers_full;
+    if (t->phase != TINE_ZMQ_CONNECTING && !t->beats && !t->n_strangers && !looks) return timeout;
     now = tine_clock_ns();
+    if (looks) timeout = tine_timeout_min(timeout, t->look_at > now ? t->look_at - now : 0);
+    if (t->n_strangers && t->strangers_at < INT64_MAX)
+        timeout = tine_timeout_min(timeout, t->strangers_at > now ? t->strangers_at - now : 0);
     if (t->beats) timeout = tine_timeout_min(timeout, t->beat_at > now ? t->beat_at - now : 0);
     if (t->phase != TINE_ZMQ_CONNECTING) return timeout;
     int64_t next = tine_timeout_min(t->attempt_until, t->deadline);
@@ -242,20 +245,22 @@ static bool socket_readable(tine_zmq *t) {
 
 static void zmq_transport_wait(tine_transport *base, int64_t timeout_ns) {
     tine_zmq *t = (tine_zmq *)base;
-    if (!TAILQ_EMPTY(&t->reporting) || t->monitor_ready || socket_readable(t)) return;
+    if (!TAILQ_EMPTY(&t->reporting) || t->monitor_ready || t->knock || socket_readable(t)) return;
     if (!TAILQ_EMPTY(&t->waiting)) {
         tine_zmq_flush(t, true);
         if (!TAILQ_EMPTY(&t->reporting) || socket_readable(t)) return;
     }
     timeout_ns = tine_timeout_min(timeout_ns, next_timeout(t));
     struct timespec ts = tine_timespec(timeout_ns < 0 ? 0 : timeout_ns);
-    struct pollfd p[3] = {{.fd = t->doorbell.fd, .events = POLLIN},
+    struct pollfd p[4] = {{.fd = t->doorbell.fd, .events = POLLIN},
                           {.fd = t->socket ? t->socket_fd : -1, .events = POLLIN},
-                          {.fd = t->monitor ? t->monitor_fd : -1, .events = POLLIN}};
-    if (ppoll(p, 3, timeout_ns < 0 ? NULL : &ts, NULL) <= 0) return;
+                          {.fd = t->monitor ? t->monitor_fd : -1, .events = POLLIN},
+                          {.fd = tine_zmq_watches_door(t) ? t->door_fd : -1, .events = POLLIN}};
+    if (ppoll(p, 4, timeout_ns < 0 ? NULL : &ts, NULL) <= 0) return;
     if (p[0].revents) tine_doorbell_clear(&t->doorbell);
     if (p[1].revents) t->dirty = true;
     if (p[2].revents) t->monitor_ready = true;
+    if (p[3].revents) t->knock = true;
 }
 
 static bool zmq_transport_busy(tine_transport *base) {

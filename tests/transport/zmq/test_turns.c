@@ -76,7 +76,7 @@ Test(turns, a_connection_closed_at_the_end_of_a_turn_is_reported, .timeout = 60)
     const tine_transport_ops *ops = join(&t, &c);
     tine_zmq *z = (tine_zmq *)t;
     ops->fini(c);
-    while (z->closed_fd < 0) {
+    while (LIST_EMPTY(&z->watched)) {
         struct pollfd p = {.fd = z->monitor_fd, .events = POLLIN};
         cr_assert_geq(poll(&p, 1, 100), 0);
         z->turn_bytes = TINE_ZMQ_TURN_BYTES;

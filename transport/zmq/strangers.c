@@ -1,0 +1,170 @@
+/* Strangers: connections whose first frame, which says who they are, has not come. One is cut off
+ * when its time is over (first_frame_ns) or when it has sent more than a first frame may have; so
+ * is, a second later, a connection whose peer was lost and does not close it. A few are accepted at
+ * a time: the others wait in the kernel's queue.
+ *
+ * libzmq has no call that closes one connection of a socket. But its descriptor is known: a copy of
+ * it is shut down, and libzmq closes it then. The descriptor may meanwhile be a file of the
+ * program's. So a connection is known by the cookie that the kernel gives a socket, and it is the
+ * copy, which nobody else can close, whose cookie is compared. */
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "transport/zmq/internal.h"
+
+/* A peer that goes on after it was dropped has so long to read why. */
+static const int64_t PARTING_NS = 1000000000;
+/* When there is no room, the oldest makes way after so long. */
+static const int64_t MAKE_WAY_NS = 1000000000;
+/* A hello has to come by then, also where a first frame may take any time. */
+static const int64_t HELLO_NS = 10000000000;
+static const int64_t COUNT_NS = 10000000; /* between two counts of what they have sent */
+/* What a connection carries beside its first frame: handshakes, heads of messages. */
+enum { FIRST_FRAME_EXTRA = 64 << 10 };
+
+/* Whether the descriptor is a connection that was accepted here; then *cookie is set. */
+static bool accepted_here(const tine_zmq *t, int fd, uint64_t *cookie) {
+    struct sockaddr_storage at = {0};
+    socklen_t size = sizeof at, cookie_size = sizeof *cookie;
+    if (fd < 0 || getsockname(fd, (struct sockaddr *)&at, &size) != 0) return false;
+    if (at.ss_family != t->local.ss_family) return false;
+    if (at.ss_family == AF_UNIX
+            ? size != t->local_size || memcmp(&at, &t->local, size) != 0
+            : ((struct sockaddr_in *)&at)->sin_port != ((struct sockaddr_in *)&t->local)->sin_port)
+        return false;
+    return getsockopt(fd, SOL_SOCKET, SO_COOKIE, cookie, &cookie_size) == 0;
+}
+
+uint64_t tine_zmq_cookie(const tine_zmq *t, int fd) {
+    uint64_t cookie;
+    return accepted_here(t, fd, &cookie) ? cookie : 0;
+}
+
+static void stranger_forget(tine_zmq *t, unsigned i) {
+    memmove(t->strangers + i, t->strangers + i + 1,
+            (--t->n_strangers - i) * sizeof t->strangers[0]);
+}
+
+/* The connection ends: libzmq reads its end, and reports it as closed. */
+static void connection_cut(tine_zmq *t, int fd, uint64_t cookie) {
+    uint64_t now = 0;
+    int copy = tine_zmq_descriptor_copy(t, fd);
+    if (accepted_here(t, copy, &now) && now == cookie) shutdown(copy, SHUT_RDWR);
+    if (copy >= 0) close(copy);
+}
+
+static tine_zmq_peer *peer_of_cookie(tine_zmq *t, uint64_t cookie) {
+    tine_zmq_peer *p;
+    for (size_t i = 0; i < TINE_ZMQ_BUCKETS; i++)
+        LIST_FOREACH (p, &t->by_id[i], by_id)
+            if (p->cookie == cookie) return p;
+    return NULL;
+}
+
+/* A peer is told why first, and the entry replaced by one for its parting. */
+static void stranger_cut(tine_zmq *t, tine_zmq_stranger *s, const char *why) {
+    tine_zmq_peer *p = s->why ? NULL : peer_of_cookie(t, s->cookie);
+    if (p && p->state == TINE_ZMQ_PEER_UP) {
+        tine_zmq_peer_lose(t, p, true, why);
+        return;
+    }
+    connection_cut(t, s->fd, s->cookie);
+    s->why = why;
+    s->until = INT64_MAX;
+}
+
+static void stranger_add(tine_zmq *t, int fd, uint64_t cookie, int64_t until, const char *why) {
+    if (t->n_strangers == TINE_ZMQ_STRANGERS) {
+        connection_cut(t, t->strangers[0].fd, t->strangers[0].cookie);
+        stranger_forget(t, 0);
+    }
+    t->strangers[t->n_strangers++] = (tine_zmq_stranger){
+        .fd = fd, .cookie = cookie, .since = tine_clock_ns(), .until = until, .why = why};
+    t->strangers_at = 0;
+}
+
+/* Its first frame may have been read before. */
+void tine_zmq_stranger_accepted(tine_zmq *t, int fd) {
+    uint64_t cookie = tine_zmq_cookie(t, fd);
+    const tine_zmq_peer *p = cookie ? peer_of_cookie(t, cookie) : NULL;
+    int64_t wait = t->base.config.first_frame_ns;
+    t->accepted++;
+    if (!cookie || (p && tine_zmq_is_heard(t, p))) return;
+    stranger_add(t, fd, cookie, tine_clock_ns() + (wait ? wait : HELLO_NS), NULL);
+}
+
+bool tine_zmq_is_heard(const tine_zmq *t, const tine_zmq_peer *p) {
+    return p->heard || !t->base.config.first_frame_ns;
+}
+
+void tine_zmq_stranger_parts(tine_zmq *t, const tine_zmq_peer *p) {
+    if (!p->cookie) return;
+    tine_zmq_stranger_heard(t, p);
+    stranger_add(t, p->fd, p->cookie, tine_clock_ns() + PARTING_NS, "it was dropped");
+}
+
+void tine_zmq_stranger_heard(tine_zmq *t, const tine_zmq_peer *p) {
+    for (unsigned i = 0; i < t->n_strangers; i++)
+        if (t->strangers[i].cookie == p->cookie) return stranger_forget(t, i);
+}
+
+const char *tine_zmq_stranger_closed(tine_zmq *t, int fd) {
+    for (unsigned i = 0; i < t->n_strangers; i++) {
+        if (t->strangers[i].fd != fd) continue;
+        const char *why = t->strangers[i].why;
+        stranger_forget(t, i);
+        return why;
+    }
+    return NULL;
+}
+
+/* What it has sent, as the kernel has counted. Over ipc it does not count. */
+static uint64_t bytes_sent(const tine_zmq *t, int fd) {
+    struct tcp_info info = {0};
+    socklen_t size = sizeof info;
+    if (!t->tcp || getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return 0;
+    return info.tcpi_bytes_received;
+}
+
+static void stranger_check(tine_zmq *t, tine_zmq_stranger *s, int64_t now) {
+    const tine_transport_config *c = &t->base.config;
+    if (s->until == INT64_MAX) return;
+    if (now >= s->until)
+        stranger_cut(t, s, s->why ? s->why : "it did not say who it is in time");
+    else if (!s->why && c->max_first_frame < c->max_frame &&
+             bytes_sent(t, s->fd) > c->max_first_frame + FIRST_FRAME_EXTRA)
+        stranger_cut(t, s, "it sent more than a first frame may have");
+}
+
+int64_t tine_zmq_strangers_check(tine_zmq *t, int64_t now) {
+    if (!t->n_strangers) return INT64_MAX;
+    if (now < t->strangers_at) return t->strangers_at;
+    t->strangers_at = INT64_MAX;
+    for (unsigned i = t->n_strangers; i-- > 0;) /* an entry is replaced by one behind it */
+        stranger_check(t, &t->strangers[i], now);
+    for (unsigned i = 0; i < t->n_strangers; i++) {
+        const tine_zmq_stranger *s = &t->strangers[i];
+        int64_t next = s->why || !t->tcp ? s->until : tine_timeout_min(s->until, now + COUNT_NS);
+        if (next < t->strangers_at) t->strangers_at = next;
+    }
+    return t->strangers_at;
+}
+
+bool tine_zmq_strangers_room(tine_zmq *t, int64_t now) {
+    unsigned n = 0;
+    tine_zmq_stranger *oldest = NULL;
+    for (unsigned i = 0; i < t->n_strangers; i++) {
+        tine_zmq_stranger *s = &t->strangers[i];
+        if (s->why) continue;
+        if (!oldest) oldest = s;
+        n++;
+    }
+    t->strangers_full = n >= TINE_ZMQ_STRANGERS_AT_A_TIME;
+    if (t->strangers_full && now - oldest->since >= MAKE_WAY_NS)
+        stranger_cut(t, oldest, "it did not say who it is, and others waited");
+    return !t->strangers_full;
+}
