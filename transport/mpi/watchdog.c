@@ -47,40 +47,53 @@ static int remove_entry(const char *path, const struct stat *st, int type, struc
     return 0;
 }
 
-/* Removes `dir` only if it is named like a session directory of Open MPI, .../ompi.HOST.UID/pid.N,
- * and belongs to this user. */
+/* The job's number, 0: not known. Its upper half is that of the job's family: all that one mpirun
+ * has started. */
+static unsigned long job_number(void) {
+    const char *space = getenv("PMIX_NAMESPACE");
+    char *end;
+    unsigned long id = space ? strtoul(space, &end, 10) : 0;
+    return id && !*end ? id : 0;
+}
+
+/* Removes `dir` only if it is the session directory of this job: .../ompi.HOST.UID/pid.N, N being
+ * the process that is gone, or on other hosts .../jf.F, F being the job's family. The variable that
+ * names it may have been changed since. */
 static void remove_session(const char *dir) {
     struct stat st;
-    char path[4096];
+    char path[4096], user[32], by_pid[32], by_family[32];
     if (!dir || snprintf(path, sizeof path, "%s", dir) >= (int)sizeof path) return;
+    snprintf(user, sizeof user, ".%u", (unsigned)geteuid());
+    snprintf(by_pid, sizeof by_pid, "pid.%d", (int)watch.daemon);
+    snprintf(by_family, sizeof by_family, "jf.%lu", job_number() >> 16);
     char *last = strrchr(path, '/');
-    if (!last || last == path || (strncmp(last, "/pid.", 5) && strncmp(last, "/jf.", 4))) return;
+    if (!last || last == path || (strcmp(last + 1, by_pid) && strcmp(last + 1, by_family))) return;
     if (lstat(path, &st) || !S_ISDIR(st.st_mode) || st.st_uid != geteuid()) return;
     *last = 0;
-    char *top = strrchr(path, '/');
-    if (!top || strncmp(top, "/ompi.", 6)) return;
-    nftw(dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    const char *top = strrchr(path, '/'), *owner = strrchr(path, '.');
+    if (!top || strncmp(top, "/ompi.", 6) || strcmp(owner, user)) return;
+    nftw(dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
     rmdir(path);
 }
 
-/* Shared memory of every rank of this job: KIND_segment.HOST.UID.JOBID.RANK, the job in
- * hexadecimal. */
+/* Whether it is shared memory of a rank of this job: KIND_segment.HOST.UID.JOB.RANK, the job in
+ * hexadecimal. Another user's job may have the same number. */
+static bool is_segment(int shm, const char *name) {
+    struct stat st;
+    char job[64];
+    if (strncmp(name, "vader_segment.", 14) && strncmp(name, "sm_segment.", 11)) return false;
+    snprintf(job, sizeof job, ".%u.%lx.", (unsigned)geteuid(), job_number());
+    const char *at = strstr(name, job), *rank = at ? at + strlen(job) : "";
+    if (!*rank || strspn(rank, "0123456789") != strlen(rank)) return false;
+    return !fstatat(shm, name, &st, AT_SYMLINK_NOFOLLOW) && S_ISREG(st.st_mode) &&
+           st.st_uid == geteuid();
+}
+
 static void remove_segments(void) {
-    const char *space = getenv("PMIX_NAMESPACE");
-    char *end, job[32];
-    unsigned long id = space ? strtoul(space, &end, 10) : 0;
-    if (!id || *end) return;
-    snprintf(job, sizeof job, ".%lx.", id);
-    DIR *d = opendir("/dev/shm");
+    DIR *d = job_number() ? opendir("/dev/shm") : NULL;
     if (!d) return;
-    for (struct dirent *e; (e = readdir(d));) {
-        const char *at = strstr(e->d_name, job);
-        bool kind =
-            !strncmp(e->d_name, "vader_segment.", 14) || !strncmp(e->d_name, "sm_segment.", 11);
-        if (!kind || !at) continue;
-        const char *rank = at + strlen(job);
-        if (*rank && strspn(rank, "0123456789") == strlen(rank)) unlinkat(dirfd(d), e->d_name, 0);
-    }
+    for (struct dirent *e; (e = readdir(d));)
+        if (is_segment(dirfd(d), e->d_name)) unlinkat(dirfd(d), e->d_name, 0);
     closedir(d);
 }
 

@@ -4,12 +4,14 @@
 #include <criterion/criterion.h>
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -234,6 +236,33 @@ Test(mpi_deaths, mpirun, .timeout = 120) {
     until_held(j, RANKS - 1);
     strike(j, j->mpirun, SIGKILL);
     over(j);
+}
+
+/* Named like the files of a job, but of another user's or of one that has ended before. */
+Test(mpi_deaths, files_of_other_jobs_stay, .timeout = 120) {
+    char top[] = "/tmp/tine-decoy-XXXXXX", ompi[64], session[80], kept[96], segment[96];
+    cr_assert(mkdtemp(top));
+    snprintf(ompi, sizeof ompi, "%s/ompi.decoy.%u", top, (unsigned)geteuid());
+    snprintf(session, sizeof session, "%s/pid.1", ompi);
+    snprintf(kept, sizeof kept, "%s/kept", session);
+    cr_assert(mkdir(ompi, 0700) == 0 && mkdir(session, 0700) == 0 && mkdir(kept, 0700) == 0);
+    setenv("DEATH_DECOY", session, 1);
+    job *j = START("hold");
+    until_held(j, RANKS - 1);
+    snprintf(segment, sizeof segment, "/dev/shm/vader_segment.decoy.%u.%s.0",
+             (unsigned)geteuid() + 1, j->id);
+    int fd = open(segment, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
+    cr_assert_geq(fd, 0, "%s", strerror(errno));
+    close(fd);
+    strike(j, j->mpirun, SIGKILL);
+    read_to_the_end(j);
+    while (any_alive(j) && now() < j->killed + END_SECONDS) poll(NULL, 0, 10);
+    cr_expect_eq(unlink(segment), 0, "shared memory of another user's job was removed");
+    cr_expect_eq(rmdir(kept), 0, "the directory of another job was removed");
+    over(j);
+    rmdir(session);
+    rmdir(ompi);
+    rmdir(top);
 }
 
 Test(mpi_deaths, interrupt, .timeout = 120) {
