@@ -3,8 +3,8 @@
  *
  *   TINE_WORKER is set           a worker that a coordinator or `tine worker` started: it serves,
  *                                then exits
- *   one of several copies that   rank 0 coordinates over mpi://, the other ranks serve
- *   mpirun or srun started
+ *   one of several copies that   rank 0 coordinates over mpi://, or at the endpoint that is set if
+ *   mpirun or srun started       all can know it, and the other ranks serve
  *   else                         a coordinator: it listens and starts local workers (processes;
  *                                threads where the transport stays within one process)
  *
@@ -285,6 +285,27 @@ static void tear_down(void) {
     tine_log_flush();
 }
 
+/* Whether other processes can know the endpoint from its URL: it has a path, or a port. Else each
+ * rank is a program of its own. */
+static bool url_is_common(const char *url) {
+    unsigned flags = tine_transport_flags(url);
+    const char *port = url ? strrchr(url, ':') : NULL;
+    if (flags & TINE_TRANSPORT_REMOTE) return port && strcmp(port, ":0") && strcmp(port, ":*");
+    return flags & TINE_TRANSPORT_PATH && !strchr(url, '*');
+}
+
+/* A rank of a job whose endpoint is set: over ZeroMQ, so that its workers may die. */
+static tine_error init_rank_at(const char *url, const char *const *command,
+                               const tine_launcher *launcher) {
+    if (strchr(url, '*'))
+        return tine_error_set(TINE_EINVAL,
+                              "endpoint %s: the other %d ranks of this job cannot connect to it: "
+                              "name the host of rank 0",
+                              url, launcher->size - 1);
+    if (launcher->rank > 0) worker_serve_and_exit(&state.settings, url, launcher->rank);
+    return coordinate(&state.settings, command, url, launcher->size - 1);
+}
+
 static tine_error init_role(const char *const *command) {
     const tine_settings *s = &state.settings;
     const struct tine_kernel_choice *kernels = tine_kernel_choice();
@@ -309,6 +330,8 @@ static tine_error init_role(const char *const *command) {
         if (launcher.rank > 0) worker_serve_and_exit(s, url, launcher.rank);
         return coordinate(s, command, url, launcher.size - 1);
     }
+    if (launched && launcher.size > 1 && url_is_common(url))
+        return init_rank_at(url, command, &launcher);
     if (!url) {
         tine_error e = tine_private_open(&state.place);
         if (e != TINE_OK) return e;

@@ -126,7 +126,8 @@ TINE_API const char *tine_error_name(tine_error e);
  * the command line given to tine_init(). `tine info` prints what is in force. */
 typedef struct tine_options {
     /** `ipc://PATH`, `tcp://HOST:PORT`, `inproc://NAME` or `mpi://`. Default: a private ipc path,
-     * or `mpi://` when started by mpirun or srun. */
+     * or `mpi://` when started by mpirun or srun. Where the ranks of a job are given a path or a
+     * port, rank 0 listens there and the others join it. */
     const char *endpoint;
     /** Workers to start on this host. Default: one a core. -1: none; they join with
      * `tine worker`. */

@@ -36,6 +36,27 @@ Test(mpi_children, variables_of_a_rank_without_a_server_make_none, .timeout = 60
           "fib(9) = 34");
 }
 
+/* They were coordinators all, the second of which found the address in use. */
+Test(mpi_children, ranks_share_an_endpoint_that_is_set, .timeout = 90) {
+    tine_need_mpirun();
+    check(tine_program_run(60,
+                           "d=$(mktemp -d); TINE_LOG_LEVEL=info TINE_ENDPOINT=ipc://$d/s mpirun %s "
+                           "--oversubscribe -n 3 $B/04_fibonacci 9 2>$d/log; s=$?; "
+                           "grep -c 'joined$' $d/log; rm -r $d; exit $s",
+                           tine_mpirun_root()),
+          "fib(9) = 34\n2\n");
+    tine_program p = tine_program_run(
+        60, "TINE_ENDPOINT='tcp://*:4747' exec mpirun %s --oversubscribe -n 2 $B/04_fibonacci 9",
+        tine_mpirun_root());
+    cr_expect(strstr(p.error, "name the host of rank 0"), "%s%s", p.out, p.error);
+    tine_program_fini(&p);
+    check(tine_program_run(60,
+                           "TINE_WORKERS=1 TINE_ENDPOINT='ipc://*' exec mpirun %s --oversubscribe "
+                           "-n 2 $B/04_fibonacci 9",
+                           tine_mpirun_root()),
+          "fib(9) = 34\nfib(9) = 34\n");
+}
+
 Test(mpi_children, a_program_that_finalises_mpi_itself_ends_well, .timeout = 90) {
     tine_need_mpirun();
     tine_ranks_check_leaks_themselves();
