@@ -665,7 +665,8 @@ TINE_API bool tine_as_bool(const tine_value *v);
 TINE_API int64_t tine_as_int(const tine_value *v);
 
 /** The float in a value.
- * @param v A float, an int, or a tensor with one element.
+ * @param v A float, an int, or a tensor with one element. An int that a double does not hold exactly
+ *     (some past 2^53 in magnitude) is refused with EINVAL.
  * @return It. */
 TINE_API double tine_as_float(const tine_value *v);
 
@@ -856,7 +857,8 @@ TINE_API int64_t tine_arg_int(tine_task *task, size_t i);
  * @return The bool; false, and the task fails, if it is something else. */
 TINE_API bool tine_arg_bool(tine_task *task, size_t i);
 
-/** An argument that must be a float, an int, or a tensor with one element.
+/** An argument that must be a float, an int that a double holds exactly, or a tensor with one
+ * element of these.
  * @param task The call.
  * @param i The parameter's index, from 0.
  * @return The number; 0, and the task fails, if it is something else. */

@@ -330,6 +330,7 @@ void tine_worker_context_fini(tine_worker *w) {
     tine_mailbox_close(&w->context);
     while (!LIST_EMPTY(&w->values)) value_drop(LIST_FIRST(&w->values));
     tine_idmap_fini(&w->value_by_id);
+    tine_instances_end(&w->context);
     tine_instances_free(&w->context);
     tine_handles_end(w->handles);
 }

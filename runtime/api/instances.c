@@ -175,14 +175,26 @@ void tine_instance_forget(tine_context *c, tine_object id) {
     instance_leave(c, i);
 }
 
-void tine_instances_free(tine_context *c) {
-    tine_instances *all = c->instances;
-    while (all && all->first) {
-        instance *i = all->first;
-        TINE_ASSERT(i->users, ==, 0);
-        all->first = i->next;
-        instance_destroy(i);
+void tine_instances_end(tine_context *c) {
+    instance *unused = NULL;
+    c->ops->lock(c);
+    for (instance **at = c->instances ? &c->instances->first : NULL; at && *at;) {
+        instance *i = *at;
+        i->forgotten = true;
+        if (i->users > 0) {
+            at = &i->next;
+            continue;
+        }
+        *at = i->next;
+        i->next = unused;
+        unused = i;
     }
-    free(all);
+    c->ops->unlock(c);
+    instances_destroy(unused);
+}
+
+void tine_instances_free(tine_context *c) {
+    if (c->instances) TINE_ASSERT_TRUE(!c->instances->first);
+    free(c->instances);
     c->instances = NULL;
 }

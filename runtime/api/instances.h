@@ -15,7 +15,9 @@ tine_error tine_instance_call(tine_context *c, tine_object id, const char *metho
 /* The object is gone: its instance is freed, when the last call in it has returned. With the
  * lock. */
 void tine_instance_forget(tine_context *c, tine_object id);
-/* Frees all; no call may be under way. */
+/* Frees those that no call uses; the last call in one of the others frees it. No lock held. */
+void tine_instances_end(tine_context *c);
+/* After that, when no call is under way. */
 void tine_instances_free(tine_context *c);
 
 #endif

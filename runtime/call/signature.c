@@ -33,6 +33,7 @@ static tine_value *parse_number(const char *text) {
     errno = 0;
     long long i = strtoll(text, &end, 0);
     if (*end == 0 && errno == 0 && end != text) return tine_int(i);
+    if (*end == 0 && errno == ERANGE) return NULL;
     double d = tine_text_double(text, &end);
     return *end == 0 && end != text ? tine_float(d) : NULL;
 }
@@ -115,7 +116,9 @@ static bool parse_parameter(struct parser *q, const char **p) {
         ++*p;
         skip_space(p);
         if (!(made->fallback = parse_default(p)))
-            return q->wrong = "a default is not a number, true, false, none or 'string'", false;
+            return q->wrong = "a default is not a number, true, false, none or 'string' (an int "
+                              "has 64 bits)",
+                   false;
         q->after_default = true;
     } else if (q->after_default && !q->after_star) {
         return q->wrong = "a parameter without a default follows one with", false;
@@ -263,7 +266,7 @@ static tine_error bind_convert(const tine_parameter *p, const char *name, tine_v
     else if (wanted == TINE_BOOL && kind != TINE_BOOL)
         return tine_error_set(TINE_EINVAL, "%s(): argument '%s' must be bool, not %s", name,
                               p->name, tine_kind_name(kind));
-    else if (wanted == TINE_FLOAT && kind == TINE_INT && llabs((*v)->i) <= 1LL << 53)
+    else if (wanted == TINE_FLOAT && kind == TINE_INT && tine_int_is_double((*v)->i))
         converted = tine_float((double)(*v)->i);
     else
         return TINE_OK;

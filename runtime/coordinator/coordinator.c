@@ -166,7 +166,7 @@ static void coordinator_clear(tine_coordinator *c) {
 
 void tine_coordinator_free(tine_coordinator *c) {
     if (!c) return;
-    tine_instances_free(&c->context);
+    tine_instances_end(&c->context);
     tine_coordinator_set_owner(NULL);
     tine_scheduler_stats s = *tine_scheduler_stats_get(c->scheduler);
     objects_made = s.objects_made;
@@ -178,6 +178,7 @@ void tine_coordinator_free(tine_coordinator *c) {
 
 void tine_coordinator_delete(tine_coordinator *c) {
     coordinator_clear(c);
+    tine_instances_free(&c->context);
     free(c->handles);
     pthread_cond_destroy(&c->instance_made);
     pthread_cond_destroy(&c->changed);

@@ -25,7 +25,9 @@ tine_error tine_coordinator_object_payload(tine_context *context, tine_object id
     tine_coordinator_lock(c);
     if (!c->stopping) p = tine_payload_ref(tine_scheduler_object_payload(c->scheduler, id, &class));
     char *name = p ? strdup(class ? class : "") : NULL;
+    bool over = c->stopping;
     tine_coordinator_unlock(c);
+    if (over) return tine_coordinator_over();
     if (!name) {
         tine_payload_unref(p);
         return tine_error_set(TINE_EINVAL,

@@ -280,14 +280,18 @@ bool tine_as_bool(const tine_value *v) {
     return false;
 }
 
+static bool holds_ints(const tine_value *tensor) {
+    tine_dtype t = tensor->tensor.dtype;
+    return t == TINE_I64 || t == TINE_I32 || t == TINE_U8;
+}
+
 int64_t tine_as_int(const tine_value *v) {
     if (v && v->kind == TINE_INT) return v->i;
     if (!is_single_element(v)) {
         tine_value_refuse(v, "int");
         return 0;
     }
-    tine_dtype t = v->tensor.dtype;
-    if (t == TINE_I64 || t == TINE_I32 || t == TINE_U8) return tine_tensor_int_at(v, 0);
+    if (holds_ints(v)) return tine_tensor_int_at(v, 0);
     double d = tine_tensor_float_at(v, 0);
     if (d == floor(d) && fabs(d) < 0x1p63) return (int64_t)d;
     tine_value_refuse(v, "whole number");
@@ -295,10 +299,18 @@ int64_t tine_as_int(const tine_value *v) {
 }
 
 double tine_as_float(const tine_value *v) {
+    bool single = is_single_element(v);
     if (v && v->kind == TINE_FLOAT) return v->d;
-    if (v && v->kind == TINE_INT) return (double)v->i;
-    if (is_single_element(v)) return tine_tensor_float_at(v, 0);
-    tine_value_refuse(v, "float");
+    if (!single && (!v || v->kind != TINE_INT)) {
+        tine_value_refuse(v, "float");
+        return 0;
+    }
+    if (single && !holds_ints(v)) return tine_tensor_float_at(v, 0);
+    int64_t i = single ? tine_tensor_int_at(v, 0) : v->i;
+    if (tine_int_is_double(i)) return (double)i;
+    tine_error_set(TINE_EINVAL, "the int %lld would be rounded as a float: read it as an int",
+                   (long long)i);
+    tine_value_refuse(NULL, "float");
     return 0;
 }
 

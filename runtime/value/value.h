@@ -89,6 +89,11 @@ tine_value *tine_string_of(const char *utf8, size_t size);
 /* Element `i` as a number, exact for what a double can hold. */
 double tine_tensor_float_at(const tine_value *tensor, int64_t i);
 int64_t tine_tensor_int_at(const tine_value *tensor, int64_t i); /* integer dtypes */
+/* Whether a double holds the int exactly: all up to 2^53 are, and some that are larger. */
+static inline bool tine_int_is_double(int64_t i) {
+    double d = (double)i;
+    return d < 0x1p63 && (int64_t)d == i;
+}
 tine_value *tine_module_ref(tine_object id, const char *class_name, tine_object_owner *owner);
 /* A new handle on the same contents, marked as object `id` (what tine_put gives back). */
 tine_value *tine_value_as_object(const tine_value *v, tine_object id, tine_object_owner *owner);

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <time.h>
 #include <unistd.h>
@@ -190,6 +191,49 @@ TRANSPORT_TEST(lifetimes, threads_fork_while_another_shuts_down, 60) {
         forking_ends = true;
         for (int i = 0; i < 3; i++) pthread_join(threads[i], NULL);
     }
+}
+
+static sem_t in_method, leave_method;
+static tine_value *latch_forward(tine_task *task) {
+    (void)task;
+    sem_post(&in_method);
+    sem_wait(&leave_method);
+    tine_value *v = tine_call("test_add", 1); /* needs no worker */
+    return tine_list(tine_error_name(tine_wait(tine_fork("test_add", 1), NULL)), v);
+}
+static const tine_method latch_methods[] = {{"forward", "", latch_forward, 0}, {0}};
+static const tine_class latch = {"test_latch", "", nothing_new, nothing_free, latch_methods};
+TINE_CLASS(latch)
+
+static void *call_latch(void *module) {
+    tine_value *v = tine_call((tine_value *)module);
+    cr_assert(v, "%s", tine_error_message());
+    cr_assert_str_eq(tine_as_string(tine_at(v, 0)), "ESTATE");
+    tine_release(v);
+    cr_assert_null(tine_call((tine_value *)module));
+    cr_assert_eq(tine_last_error(), TINE_ESTATE, "%s", tine_error_message());
+    return NULL;
+}
+
+/* An assertion failed: the instance was in use. It is freed by the call that leaves it last. */
+TRANSPORT_TEST(lifetimes, a_method_runs_here_while_another_thread_shuts_down, 20) {
+    pthread_t threads[2];
+    sem_init(&in_method, 0, 0);
+    sem_init(&leave_method, 0, 0);
+    cluster_start(endpoint, 1);
+    int before = instances;
+    tine_value *module = tine_module("test_latch");
+    for (int i = 0; i < 2; i++) {
+        cr_assert_eq(pthread_create(&threads[i], NULL, call_latch, module), 0);
+        sem_wait(&in_method);
+    }
+    cr_assert_eq(instances, before + 1);
+    cluster_stop();
+    cr_assert_eq(instances, before + 1, "it is in use");
+    for (int i = 0; i < 2; i++) sem_post(&leave_method);
+    for (int i = 0; i < 2; i++) pthread_join(threads[i], NULL);
+    cr_assert_eq(instances, before);
+    tine_release(module);
 }
 
 /* The second Tine numbered its objects as the first had: an old handle stood for new data. */

@@ -215,10 +215,28 @@ test(names_come_sorted) {
 }
 
 test(bad_parameter_texts_are_refused) {
-    const char *const bad[] = {"x,",     "x y",    "1x",         "x=",        "x=foo",
-                               "*a, *b", "**o, x", "x, x",       "a=1, b",    "x='open",
-                               "***x",   "x,,y",   "*, **o, *r", "x=1e",      "x|",
-                               "x|1",    "x|a, a", "a, x|a",     "x|a|b|c|d", "x |a"};
+    const char *const bad[] = {"x,",
+                               "x y",
+                               "1x",
+                               "x=",
+                               "x=foo",
+                               "*a, *b",
+                               "**o, x",
+                               "x, x",
+                               "a=1, b",
+                               "x='open",
+                               "***x",
+                               "x,,y",
+                               "*, **o, *r",
+                               "x=1e",
+                               "x|",
+                               "x|1",
+                               "x|a, a",
+                               "a, x|a",
+                               "x|a|b|c|d",
+                               "x |a",
+                               "x=9223372036854775808",
+                               "x=-0x8000000000000001"};
     char why[200];
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         cr_expect_null(tine_signature_parse(bad[i], why, sizeof why), "\"%s\" was taken", bad[i]);
@@ -228,7 +246,8 @@ test(bad_parameter_texts_are_refused) {
                                 "x='a, b', *, k",
                                 "*tensors",
                                 "a=1, *, b, c=none, **rest",
-                                "x|a|b|c, y|d=1"};
+                                "x|a|b|c, y|d=1",
+                                "x=9223372036854775807, y=-9223372036854775808, z=1e300"};
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         tine_signature *s = tine_signature_parse(good[i], why, sizeof why);
         cr_expect_not_null(s, "\"%s\": %s", good[i], why);

@@ -14,6 +14,7 @@ TINE_FUNCTION(kinds_show, "keep=false, scale=1.5, n=1, name='x'") {
     return tine_list(kind_of(task, 0), kind_of(task, 1), kind_of(task, 2), kind_of(task, 3));
 }
 TINE_FUNCTION(kinds_bool, "x") { return tine_int(tine_arg_bool(task, 0) ? 7 : 8); }
+TINE_FUNCTION(kinds_float, "x=1.5") { return tine_float(tine_arg_float(task, 0)); }
 TINE_FUNCTION(kinds_sum, "x") {
     int64_t sum = 0;
     for (size_t i = 0; i < tine_length(tine_arg(task, 0)); i++)
@@ -114,6 +115,23 @@ Test(kinds, no_reader_fails_in_silence_inside_a_task, .timeout = 20) {
     cr_assert_not_null(v, "a key that is not there is no wrong kind: %s", tine_error_message());
     cr_assert_not(tine_as_bool(v));
     tine_release(d);
+    cluster_stop();
+}
+
+/* It was rounded in silence. */
+Test(kinds, an_int_that_a_float_would_round_is_refused, .timeout = 20) {
+    const int64_t exact[] = {1LL << 53, -(1LL << 62), INT64_MIN}, *n = (int64_t[]){1};
+    const int64_t rounded[] = {(1LL << 53) + 1, -(1LL << 53) - 1, INT64_MAX};
+    cluster_start("inproc://*", 1);
+    for (int i = 0; i < 3; i++) {
+        tine_value *v = tine_int(exact[i]), *x = tine_tensor(TINE_I64, 1, n, &rounded[i]);
+        cr_expect_eq(tine_as_float(v), (double)exact[i]);
+        refused(tine_fork("kinds_read", 2, rounded[i]), "would be rounded as a float");
+        refused(tine_fork("kinds_read", 2, x), "would be rounded as a float");
+        refused(tine_fork("kinds_float", rounded[i]), "would be rounded as a float");
+        tine_release(v);
+        tine_release(x);
+    }
     cluster_stop();
 }
 
