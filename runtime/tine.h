@@ -665,8 +665,8 @@ TINE_API bool tine_as_bool(const tine_value *v);
 TINE_API int64_t tine_as_int(const tine_value *v);
 
 /** The float in a value.
- * @param v A float, an int, or a tensor with one element. An int that a double does not hold exactly
- *     (some past 2^53 in magnitude) is refused with EINVAL.
+ * @param v A float, an int, or a tensor with one element. An int that a double does not hold
+ *     exactly (some past 2^53 in magnitude) is refused with EINVAL.
  * @return It. */
 TINE_API double tine_as_float(const tine_value *v);
 
