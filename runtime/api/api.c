@@ -96,8 +96,9 @@ static tine_error check_futures(tine_future *const *f, size_t n) {
 }
 
 /* Waits for n futures. *held: the context whose lock the caller holds afterwards, or NULL; the
- * futures' own unless they were done before, which may be futures of several. */
-static tine_error wait_locked(tine_future *const *f, size_t n, tine_wait_mode mode,
+ * futures' own unless they were done before, which may be futures of several. `values`: they will
+ * be taken. */
+static tine_error wait_locked(tine_future *const *f, size_t n, tine_wait_mode mode, bool values,
                               int64_t deadline, tine_context **held) {
     *held = NULL;
     tine_error e = check_futures(f, n);
@@ -111,15 +112,24 @@ static tine_error wait_locked(tine_future *const *f, size_t n, tine_wait_mode mo
     for (size_t i = 0; i < n; i++)
         if (f[i]->context != c && !tine_future_is_done(f[i])) return tine_future_foreign();
     lock_context(held, c);
+    for (size_t i = 0; values && c->ops->want && i < n; i++) c->ops->want(c, f[i]);
     return c->ops->wait(c, f, n, mode, deadline);
 }
 
-/* The result of a future that is done. */
+/* The result of a future that is done. Nobody needs to decode, or to have, one that is not
+ * taken. */
 static tine_error take_result(tine_future *f, tine_value **out, tine_context **held) {
     const tine_value *v = NULL;
     lock_context(held, f->context);
+    if (!out) return tine_future_status(f);
+    if (tine_future_has_stayed(f)) {
+        unlock_context(held);
+        tine_error e = tine_future_fetch(f);
+        if (e != TINE_OK) return e;
+        lock_context(held, f->context);
+    }
     tine_error e = tine_future_value_of(f, &v);
-    if (e == TINE_OK && out) *out = tine_value_adopted(tine_value_ref(v));
+    if (e == TINE_OK) *out = tine_value_adopted(tine_value_ref(v));
     return e;
 }
 
@@ -166,7 +176,7 @@ tine_error tine_wait_for(tine_future *f, double seconds, tine_value **out) {
     tine_error e = check_seconds(seconds);
     if (e != TINE_OK) return e;
     int64_t deadline = seconds < INFINITY ? tine_wait_deadline(seconds) : INT64_MAX;
-    e = wait_locked(&f, 1, TINE_WAIT_ALL, deadline, &held);
+    e = wait_locked(&f, 1, TINE_WAIT_ALL, out, deadline, &held);
     if (e == TINE_OK)
         e = take_result(f, out, &held);
     else if (e == TINE_ETIMEDOUT)
@@ -176,11 +186,11 @@ tine_error tine_wait_for(tine_future *f, double seconds, tine_value **out) {
 }
 
 /* For several; the caller unlocks *held. */
-static tine_error wait_several(tine_future *const *f, size_t n, tine_wait_mode mode, double seconds,
-                               tine_context **held) {
+static tine_error wait_several(tine_future *const *f, size_t n, tine_wait_mode mode, bool values,
+                               double seconds, tine_context **held) {
     *held = NULL;
     tine_error e = check_seconds(seconds);
-    if (e == TINE_OK) e = wait_locked(f, n, mode, tine_wait_deadline(seconds), held);
+    if (e == TINE_OK) e = wait_locked(f, n, mode, values, tine_wait_deadline(seconds), held);
     return e == TINE_ETIMEDOUT ? several_timed_out(f, n, seconds, *held) : e;
 }
 
@@ -193,7 +203,7 @@ tine_error tine_wait_any_for(tine_future *const *f, size_t n, double seconds, si
     size_t at = 0;
     if (index) *index = 0;
     if (n == 0) return tine_error_set(TINE_EINVAL, "tine_wait_any needs at least one future");
-    tine_error e = wait_several(f, n, TINE_WAIT_ANY, seconds, &held);
+    tine_error e = wait_several(f, n, TINE_WAIT_ANY, false, seconds, &held);
     unlock_context(&held);
     while (e == TINE_OK && !tine_future_is_done(f[at])) at++;
     if (index) *index = at;
@@ -207,7 +217,7 @@ tine_error tine_wait_all(tine_future *const *f, size_t n, tine_value **out) {
 tine_error tine_wait_all_for(tine_future *const *f, size_t n, double seconds, tine_value **out) {
     tine_context *held;
     for (size_t i = 0; out && i < n; i++) out[i] = NULL;
-    tine_error e = wait_several(f, n, TINE_WAIT_ALL, seconds, &held);
+    tine_error e = wait_several(f, n, TINE_WAIT_ALL, out, seconds, &held);
     for (size_t i = 0; i < n && e == TINE_OK; i++) tine_future_observe(f[i]);
     for (size_t i = 0; i < n && e == TINE_OK; i++)
         e = take_result(f[i], out ? &out[i] : NULL, &held);
@@ -222,7 +232,7 @@ tine_error tine_wait_all_for(tine_future *const *f, size_t n, double seconds, ti
 tine_error tine_wait_failure(tine_future *const *f, size_t n, double seconds, size_t *index) {
     tine_context *held;
     if (index) *index = n;
-    tine_error e = wait_several(f, n, TINE_WAIT_FAILURE, seconds, &held);
+    tine_error e = wait_several(f, n, TINE_WAIT_FAILURE, false, seconds, &held);
     for (size_t i = 0; i < n && e == TINE_OK; i++) {
         if (!tine_future_is_done(f[i]) || f[i]->status == TINE_OK) continue;
         if (index) *index = i;

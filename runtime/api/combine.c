@@ -31,7 +31,17 @@ static const tine_value *gathered_result(tine_future *f, void *ctx) {
     return tine_future_value_of(f, &v) == TINE_OK ? v : NULL;
 }
 
+static int has_stayed(tine_future *f, void *ctx) {
+    (void)ctx;
+    return tine_future_has_stayed(f);
+}
+
 static void complete_resolved(tine_future *result, const tine_value *value) {
+    if (tine_value_futures(value, has_stayed, NULL)) {
+        result->unresolved = tine_value_ref(value);
+        tine_future_complete(result, TINE_OK, NULL, NULL);
+        return;
+    }
     tine_value *v = tine_value_resolve(value, gathered_result, NULL);
     if (v)
         tine_future_complete_value(result, v);

@@ -37,7 +37,16 @@ typedef struct tine_context_ops {
     void (*hold)(tine_context *c, void *parent, size_t bytes);
     void (*unhold)(tine_context *c, void *parent, size_t bytes);
 
+    /* The value that stands for f's result as an argument (f->reference); NULL: the result itself
+     * is to be its argument, when it is done. It is an object, so that the result need not be here,
+     * nor be there yet. NULL where there are no such objects. */
+    const tine_value *(*reference)(tine_context *c, tine_future *f);
+
     /* ---- waiting; with the lock ---- */
+
+    /* The result will be taken: if it stays at a worker, it is sent for as soon as it is there.
+     * NULL where results do not stay. */
+    void (*want)(tine_context *c, tine_future *f);
 
     /* Blocks until all of n futures are done, or any, or one has failed, or `deadline` (monotonic
      * ns; INT64_MAX: none) has passed. Errors: ETIMEDOUT, ESTATE (in a callback, which cannot

@@ -1,9 +1,10 @@
 /* tine_fork: from a call's arguments to a task that is submitted to its context.
  *
- * Futures among the arguments, or inside them, are resolved here: the fork is held until they
- * are done, then their values take their places and the call is encoded. So no future ever
- * travels, and a task's arguments are complete when it starts. Arguments are walked once to find
- * futures, before the lock is taken; the lock is taken once. */
+ * Futures among the arguments, or inside them, are resolved here: the objects that stand for their
+ * results take their places (context.h, reference), or, where that cannot be, the fork is held
+ * until they are done, and their values do. So no future ever travels, and a task's arguments are
+ * complete when it starts. Arguments are walked once to find futures, before the lock is taken; the
+ * lock is taken once. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -83,9 +84,19 @@ static void held_fork_free(held_fork *h) {
     free(h);
 }
 
+static const tine_value *result_value(tine_future *f, void *ctx);
+
+/* With the lock. */
+static const tine_value *result_reference(tine_context *c, tine_future *f) {
+    if (!f->reference && f->unresolved && !f->value)
+        f->reference = tine_value_resolve(f->unresolved, result_value, NULL);
+    return f->reference || !c->ops->reference ? f->reference : c->ops->reference(c, f);
+}
+
 static const tine_value *result_value(tine_future *f, void *ctx) {
     (void)ctx;
-    const tine_value *v = NULL;
+    const tine_value *v = result_reference(f->context, f);
+    if (v) return v;
     return tine_future_value_of(f, &v) == TINE_OK ? v : NULL;
 }
 
@@ -159,7 +170,8 @@ static tine_error hold_fork(tine_future *result, const fork_target *to, tine_arg
     h->bytes = arguments_bytes(&h->arguments);
     held_fork_count(h);
     for (size_t i = 0; i < futures->n; i++)
-        if (!tine_future_is_done(futures->items[i])) held_fork_await(h, futures->items[i]);
+        if (!tine_future_is_done(futures->items[i]) && !futures->items[i]->reference)
+            held_fork_await(h, futures->items[i]);
     return TINE_OK;
 }
 
@@ -173,16 +185,16 @@ static tine_error find_futures(tine_context *c, const tine_arguments *a, tine_fu
     return e;
 }
 
-/* How many are not done; with the lock. An error if one has failed. */
-static tine_error count_missing(const tine_future_list *futures, size_t *missing) {
-    const tine_value *ignored;
+/* How many have no result that can be an argument yet; with the lock. An error if one has
+ * failed. */
+static tine_error count_missing(tine_context *c, const tine_future_list *futures, size_t *missing) {
     *missing = 0;
     for (size_t i = 0; i < futures->n; i++) {
         tine_future *f = futures->items[i];
         if (!tine_future_is_done(f))
-            ++*missing;
+            *missing += !result_reference(c, f);
         else if (f->status != TINE_OK)
-            return tine_future_value_of(f, &ignored);
+            return tine_future_status(f);
     }
     return TINE_OK;
 }
@@ -192,9 +204,9 @@ static tine_error fork_locked(tine_context *c, tine_future *result, bool may_wai
                               const fork_target *to, tine_arguments *arguments,
                               const tine_future_list *futures) {
     size_t missing;
-    tine_error failed = count_missing(futures, &missing);
+    tine_error failed = count_missing(c, futures, &missing);
     if (failed == TINE_OK) failed = c->ops->admit(c, may_wait);
-    if (failed == TINE_OK && futures->n > 0) failed = count_missing(futures, &missing);
+    if (failed == TINE_OK && futures->n > 0) failed = count_missing(c, futures, &missing);
     if (failed != TINE_OK) return failed;
     if (missing > 0) return hold_fork(result, to, arguments, futures, missing);
     tine_error e = futures->n > 0 ? tine_arguments_resolve(arguments, result_value) : TINE_OK;

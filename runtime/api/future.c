@@ -28,6 +28,8 @@ static void future_free(tine_future *f) {
         owner->released(owner, f->payload->refs[i]);
     tine_payload_unref(f->payload);
     tine_value_unref(f->value);
+    tine_value_unref(f->reference);
+    tine_value_unref(f->unresolved);
     if (f->text) free(f->text);
     if (f->context) tine_context_unref(f->context);
     free(f);
@@ -111,10 +113,20 @@ void tine_future_complete_value(tine_future *f, const tine_value *v) {
     tine_future_complete(f, TINE_OK, NULL, NULL);
 }
 
+bool tine_future_has_stayed(const tine_future *f) {
+    return f->status == TINE_OK && !f->value && (!f->payload || f->payload->n_refs > 0);
+}
+
 void tine_future_complete_as(tine_future *f, tine_future *from) {
     const tine_value *v;
+    if (from->status == TINE_OK && !from->value && !from->payload) {
+        f->reference = tine_value_ref(from->reference);
+        f->unresolved = tine_value_ref(from->unresolved);
+    }
     if (from->status != TINE_OK)
         tine_future_complete(f, from->status, NULL, from->text);
+    else if (f->reference || f->unresolved)
+        tine_future_complete(f, TINE_OK, NULL, NULL);
     else if (tine_future_value_of(from, &v) == TINE_OK)
         tine_future_complete_value(f, v);
     else
@@ -132,10 +144,78 @@ void tine_future_forget(tine_future *f, tine_waiter *w) {
     TAILQ_REMOVE(&f->waiters, w, entry);
 }
 
-tine_error tine_future_value_of(tine_future *f, const tine_value **out) {
+tine_error tine_future_status(tine_future *f) {
     tine_future_observe(f);
-    if (f->status != TINE_OK)
-        return tine_error_set(f->status, "%s", f->text ? f->text : tine_error_name(f->status));
+    if (f->status == TINE_OK) return TINE_OK;
+    return tine_error_set(f->status, "%s", f->text ? f->text : tine_error_name(f->status));
+}
+
+/* Puts may mention results in turn. */
+static tine_error fetch_mentioned(tine_context *c, const tine_payload *p, int depth) {
+    tine_error e = TINE_OK;
+    for (uint32_t i = 0; i < p->n_refs && e == TINE_OK && depth < TINE_MAX_DEPTH; i++) {
+        tine_payload *mentioned;
+        char *class_name;
+        if (tine_object_is_module(p->refs[i])) continue;
+        e = c->ops->object_payload(c, p->refs[i], &mentioned, &class_name);
+        if (e != TINE_OK) break;
+        free(class_name);
+        e = fetch_mentioned(c, mentioned, depth + 1);
+        tine_payload_unref(mentioned);
+    }
+    return e;
+}
+
+static tine_error fetch_result(tine_context *c, tine_future *f) {
+    tine_payload *payload;
+    char *class_name;
+    tine_error e = c->ops->object_payload(c, f->reference->object, &payload, &class_name);
+    if (e != TINE_OK) return e;
+    free(class_name);
+    c->ops->lock(c);
+    if (!f->value) e = tine_payload_value(payload, &c->decoder, &f->value);
+    c->ops->unlock(c);
+    tine_payload_unref(payload);
+    return e;
+}
+
+static const tine_value *resolved_result(tine_future *f, void *ctx) {
+    (void)ctx;
+    const tine_value *v = NULL;
+    return tine_future_value_of(f, &v) == TINE_OK ? v : NULL;
+}
+
+static tine_error fetch_unresolved(tine_context *c, tine_future *f) {
+    tine_future_list inside = {0};
+    tine_error e = tine_future_list_add(&inside, f->unresolved);
+    for (size_t i = 0; i < inside.n && e == TINE_OK; i++) e = tine_future_fetch(inside.items[i]);
+    tine_future_list_fini(&inside);
+    if (e != TINE_OK) return e;
+    c->ops->lock(c);
+    if (!f->value) f->value = tine_value_resolve(f->unresolved, resolved_result, NULL);
+    if (!f->value) e = tine_last_error();
+    c->ops->unlock(c);
+    return e;
+}
+
+/* A payload stays while the value is not decoded, which only those who wait for it do. */
+tine_error tine_future_fetch(tine_future *f) {
+    tine_context *c = f->context;
+    if (!c || !c->ops->reference || f->status != TINE_OK) return TINE_OK;
+    c->ops->lock(c);
+    bool there = !tine_future_has_stayed(f);
+    tine_payload *payload = there ? NULL : tine_payload_ref(f->payload);
+    c->ops->unlock(c);
+    if (there) return TINE_OK;
+    if (!payload) return f->unresolved ? fetch_unresolved(c, f) : fetch_result(c, f);
+    tine_error e = fetch_mentioned(c, payload, 0);
+    tine_payload_unref(payload);
+    return e;
+}
+
+tine_error tine_future_value_of(tine_future *f, const tine_value **out) {
+    tine_error failed = tine_future_status(f);
+    if (failed != TINE_OK) return failed;
     if (!f->value) {
         tine_error e = tine_payload_value(f->payload, &f->context->decoder, &f->value);
         if (e != TINE_OK) return e;

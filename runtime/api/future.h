@@ -32,11 +32,19 @@ struct tine_future {
     atomic_bool observed; /* some call has waited for it, or taken its result */
     tine_error status;
     struct tine_context *context;
-    /* the result, until it is decoded; kept where it holds handles on objects (its refs) */
+    /* Stands for the result in the arguments of forks, or is where it can be had; NULL: it is not
+     * needed, or cannot be referred to. */
+    tine_value *reference;
+    /* The result with futures in it, which are done: their results take their places when it is
+     * taken, because some have stayed at workers. NULL otherwise. */
+    tine_value *unresolved;
+    /* the result, until it is decoded; NULL if it has stayed at a worker; kept where it holds
+     * handles on objects (its refs) */
     tine_payload *payload;
     tine_value *value; /* decoded */
     char *text;        /* of a failure */
     struct tine_waiter_list waiters;
+    uint64_t task; /* in the coordinator: the scheduler's id; 0: not submitted */
     uint64_t flow; /* id of its flow in the trace */
 };
 
@@ -60,8 +68,15 @@ static inline bool tine_future_is_done(const tine_future *f) {
 void tine_future_await(tine_future *f, tine_waiter *w);
 /* Takes a waiter off the list; accepts one that is not on it. */
 void tine_future_forget(tine_future *f, tine_waiter *w);
-/* With the lock, when done: decodes at the first call. `out` is borrowed from f. Sets the error
- * sentence on failure. */
+/* With the lock, when done: its status; sets the error sentence on failure. */
+tine_error tine_future_status(tine_future *f);
+/* With the lock, when done: whether its value is to be fetched before it can be decoded. */
+bool tine_future_has_stayed(const tine_future *f);
+/* Without the lock, when done: gets the result, and the results that it mentions, from the workers
+ * at which they have stayed. May block. */
+tine_error tine_future_fetch(tine_future *f);
+/* With the lock, when done and fetched: decodes at the first call. `out` is borrowed from f. Sets
+ * the error sentence on failure. */
 tine_error tine_future_value_of(tine_future *f, const tine_value **out);
 
 /* With the lock: completes f with a value (a reference is taken), or as `from`, which is done. */

@@ -9,8 +9,10 @@
 static const tine_value *settled_result(tine_future *f, void *ctx) {
     (void)ctx;
     const tine_value *v = NULL;
+    tine_error e = tine_future_fetch(f);
+    if (e != TINE_OK) return NULL;
     if (f->context) f->context->ops->lock(f->context);
-    tine_error e = tine_future_value_of(f, &v);
+    e = tine_future_value_of(f, &v);
     if (f->context) f->context->ops->unlock(f->context);
     return e == TINE_OK ? v : NULL;
 }

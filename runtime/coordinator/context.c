@@ -16,7 +16,7 @@ static void coordinator_unlock(tine_context *c) { tine_coordinator_unlock(coordi
 static size_t coordinator_pending(const tine_coordinator *c, size_t *bytes) {
     const tine_scheduler_stats *s = tine_scheduler_stats_get(c->scheduler);
     *bytes = s->ready_bytes + c->context.held_bytes;
-    return s->ready + c->context.n_held;
+    return s->waiting + s->ready + c->context.n_held;
 }
 
 static bool coordinator_has_room(void *arg) {
@@ -57,7 +57,8 @@ static tine_error coordinator_submit(tine_context *context, tine_future *f, void
     if (c->stopping) return tine_coordinator_over();
     f->flow = tine_trace_flow(0, ++c->last_flow);
     int64_t began = tine_trace_begin();
-    tine_error e = tine_scheduler_fork(c->scheduler, (uintptr_t)f, f->flow, t, flags, payload);
+    tine_error e =
+        tine_scheduler_fork(c->scheduler, (uintptr_t)f, f->flow, t, flags, payload, &f->task);
     if (e != TINE_OK) return tine_coordinator_refused(e, "a fork");
     tine_ref_future_(f); /* until COMPLETE */
     if (tine_scheduler_stats_get(c->scheduler)->workers > 0)
@@ -68,6 +69,52 @@ static tine_error coordinator_submit(tine_context *context, tine_future *f, void
     tine_trace_end(TINE_TRACE_FORK, began, t->name);
     tine_coordinator_push(c);
     return TINE_OK;
+}
+
+/* ---- results as arguments ---- */
+
+/* A smaller result that is done is copied into the call: it costs less than an object's
+ * messages. */
+enum { REFERENCE_MIN = 4096 };
+
+/* An object of a result that is here. */
+static tine_object object_of_result(tine_coordinator *c, const tine_future *f) {
+    tine_object id = 0;
+    tine_payload *p = tine_payload_ref(f->payload);
+    if (!p && !f->value) return 0;
+    if (!p && f->value->kind >= TINE_STRING &&
+        tine_payload_of_value(f->value, &c->context.encoder, &p) != TINE_OK)
+        return 0;
+    if (tine_payload_bytes(p) > REFERENCE_MIN && tine_scheduler_object(c->scheduler, &id, NULL, p))
+        id = 0;
+    tine_payload_unref(p);
+    return id;
+}
+
+static const tine_value *coordinator_reference(tine_context *context, tine_future *f) {
+    tine_coordinator *c = coordinator_of(context);
+    if (f->reference || c->stopping) return f->reference;
+    bool done = tine_future_is_done(f);
+    tine_object id = !done                  ? tine_scheduler_result(c->scheduler, f->task)
+                     : f->status == TINE_OK ? object_of_result(c, f)
+                                            : 0;
+    if (!id) return NULL;
+    f->reference = tine_value_of_object(id, c->context.owner);
+    if (!f->reference) tine_scheduler_object_release(c->scheduler, id);
+    tine_future_observe(f); /* what depends on it tells of its failure */
+    return f->reference;
+}
+
+static void coordinator_want(tine_context *context, tine_future *f) {
+    tine_coordinator *c = coordinator_of(context);
+    if (c->stopping) return;
+    if (!tine_future_is_done(f))
+        tine_scheduler_result_want(c->scheduler, f->task);
+    else if (f->reference && f->reference->object && !f->payload && !f->value)
+        tine_scheduler_object_want(c->scheduler, f->reference->object);
+    else
+        return;
+    tine_coordinator_push(c);
 }
 
 /* ---- wait ---- */
@@ -157,6 +204,8 @@ const tine_context_ops tine_coordinator_ops = {
     .unlock = coordinator_unlock,
     .admit = coordinator_admit,
     .submit = coordinator_submit,
+    .reference = coordinator_reference,
+    .want = coordinator_want,
     .wait = coordinator_wait,
     .completed = coordinator_completed,
     .describe = coordinator_describe,

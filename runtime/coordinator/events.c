@@ -64,9 +64,15 @@ void tine_coordinator_send(tine_coordinator *c, tine_peer peer, const tine_messa
     tine_link_drop(&c->link, peer, false, why);
 }
 
-static void complete_future(const tine_scheduler_action *a) {
+static void complete_future(tine_coordinator *c, const tine_scheduler_action *a) {
     tine_future *f = (tine_future *)(uintptr_t)a->ticket;
-    tine_future_complete(f, a->status, a->payload, a->text);
+    if (a->object && f->reference)
+        tine_scheduler_object_release(c->scheduler, a->object); /* it has a handle */
+    else if (a->object)
+        f->reference = tine_value_of_object(a->object, c->context.owner);
+    bool lost = a->object && !f->reference;
+    if (lost) tine_scheduler_object_release(c->scheduler, a->object);
+    tine_future_complete(f, lost ? TINE_ENOMEM : a->status, a->payload, a->text);
     tine_future_unref(f);
 }
 
@@ -77,7 +83,7 @@ bool tine_coordinator_act(tine_coordinator *c) {
         did = true;
         switch (a.kind) {
         case TINE_SCHEDULER_SEND: tine_coordinator_send(c, a.peer, &a.message); break;
-        case TINE_SCHEDULER_COMPLETE: complete_future(&a); break;
+        case TINE_SCHEDULER_COMPLETE: complete_future(c, &a); break;
         case TINE_SCHEDULER_DROP: tine_link_drop(&c->link, a.peer, a.bad, a.text); break;
         case TINE_SCHEDULER_LOG: tine_log(a.level, "%s", a.text); break;
         }

@@ -95,6 +95,9 @@ void tine_coordinator_unlock(tine_coordinator *c); /* runs release callbacks tha
  * itself; ECANCELED when stopped. */
 tine_error tine_coordinator_until(tine_coordinator *c, bool (*ready)(void *arg), void *arg,
                                   int64_t deadline);
+/* The same without a deadline, also inside a callback: then other callbacks wait. For what needs no
+ * thread of the program. */
+tine_error tine_coordinator_until_fetched(tine_coordinator *c, bool (*ready)(void *arg), void *arg);
 /* Stops the progress thread if it runs the loop, so that what follows is sent by this thread.
  * Releases the lock meanwhile. In a callback it does nothing. */
 void tine_coordinator_preempt(tine_coordinator *c);

@@ -138,11 +138,15 @@ static bool deadlines_work(tine_coordinator *c) {
     return true;
 }
 
-bool tine_coordinator_work(tine_coordinator *c, int64_t *next) {
+static bool work_without_callbacks(tine_coordinator *c) {
     tine_coordinator_count_handles(c);
     bool did = tine_link_receive(&c->link) > 0;
     did |= deadlines_work(c);
-    did |= tine_coordinator_act(c);
+    return did | tine_coordinator_act(c);
+}
+
+bool tine_coordinator_work(tine_coordinator *c, int64_t *next) {
+    bool did = work_without_callbacks(c);
     did |= callbacks_run(c);
     *next = next_deadline(c);
     return did;
@@ -152,10 +156,8 @@ static void wake_for_release(void *link) { tine_link_wake(link); }
 
 /* Release callbacks stay held: they may want a lock of a thread that waits for the loop. One
  * that becomes due while this thread is inside the transport wakes it. */
-void tine_coordinator_turn(tine_coordinator *c, int64_t deadline) {
-    int64_t next, timeout = -1;
-    if (tine_coordinator_work(c, &next)) return;
-    if (deadline < next) next = deadline;
+static void loop_block(tine_coordinator *c, int64_t next) {
+    int64_t timeout = -1;
     if (next != INT64_MAX) {
         int64_t left = next - tine_clock_ns();
         timeout = left > 0 ? left : 0;
@@ -167,6 +169,12 @@ void tine_coordinator_turn(tine_coordinator *c, int64_t deadline) {
     tine_releases_notify(NULL, NULL);
     pthread_mutex_lock(&c->lock);
     c->blocked = false;
+}
+
+void tine_coordinator_turn(tine_coordinator *c, int64_t deadline) {
+    int64_t next;
+    if (tine_coordinator_work(c, &next)) return;
+    loop_block(c, deadline < next ? deadline : next);
 }
 
 /* ---- who runs it ---- */
@@ -240,6 +248,21 @@ tine_error tine_coordinator_until(tine_coordinator *c, bool (*ready)(void *arg),
     c->n_waiting--;
     if (c->stopped) changed_announce(c);
     return e;
+}
+
+/* A callback runs in the thread that runs the loop, so this is that thread. */
+static tine_error callback_until(tine_coordinator *c, bool (*ready)(void *arg), void *arg) {
+    while (!ready(arg)) {
+        if (c->stopping) return tine_error_set(TINE_ECANCELED, "Tine has been shut down");
+        if (!work_without_callbacks(c)) loop_block(c, next_deadline(c));
+    }
+    return TINE_OK;
+}
+
+tine_error tine_coordinator_until_fetched(tine_coordinator *c, bool (*ready)(void *arg),
+                                          void *arg) {
+    return in_callback ? callback_until(c, ready, arg)
+                       : tine_coordinator_until(c, ready, arg, INT64_MAX);
 }
 
 /* Callbacks are left to the progress thread: the caller is inside a call that does not wait. */

@@ -17,12 +17,49 @@ tine_error tine_coordinator_object(tine_context *context, void *parent, const ch
     return e == TINE_OK ? e : tine_coordinator_refused(e, "an object");
 }
 
+typedef struct coming {
+    tine_coordinator *c;
+    tine_object id;
+} coming;
+
+static bool object_is_here(void *arg) {
+    const coming *o = arg;
+    const char *text;
+    return tine_scheduler_object_payload(o->c->scheduler, o->id, NULL) ||
+           tine_scheduler_object_error(o->c->scheduler, o->id, &text) != TINE_EAGAIN;
+}
+
+/* With the lock: until the object is here, or cannot be had. */
+static tine_error await_object(tine_coordinator *c, tine_object id) {
+    coming o = {c, id};
+    const char *text;
+    if (c->stopping && !tine_object_is_module(id))
+        return tine_error_set(TINE_ESTATE, "the result has stayed at its worker, and Tine has been "
+                                           "shut down: take results before tine_shutdown");
+    if (c->stopping) return TINE_OK;
+    if (!object_is_here(&o)) {
+        tine_scheduler_object_want(c->scheduler, id);
+        tine_coordinator_push(c);
+        tine_error waited = tine_coordinator_until_fetched(c, object_is_here, &o);
+        if (waited != TINE_OK) return waited;
+    }
+    if (tine_object_is_module(id) || tine_scheduler_object_payload(c->scheduler, id, NULL))
+        return TINE_OK;
+    tine_error e = tine_scheduler_object_error(c->scheduler, id, &text);
+    return tine_error_set(e, "%s", text);
+}
+
 tine_error tine_coordinator_object_payload(tine_context *context, tine_object id,
                                            tine_payload **payload, char **class_name) {
     tine_coordinator *c = coordinator_of(context);
     const char *class = NULL;
     tine_payload *p = NULL;
     tine_coordinator_lock(c);
+    tine_error e = await_object(c, id);
+    if (e != TINE_OK) {
+        tine_coordinator_unlock(c);
+        return e;
+    }
     if (!c->stopping) p = tine_payload_ref(tine_scheduler_object_payload(c->scheduler, id, &class));
     char *name = p ? strdup(class ? class : "") : NULL;
     bool over = c->stopping;
@@ -53,7 +90,10 @@ static tine_payload *payload_of(tine_coordinator *c, tine_object id) {
 
 /* A put value that was made before Tine was shut down and started again is sent itself. */
 static bool coordinator_by_reference(void *ctx, tine_object id) {
-    return tine_object_is_module(id) || payload_of(ctx, id) != NULL;
+    tine_coordinator *c = ctx;
+    const char *text;
+    return tine_object_is_module(id) ||
+           (c->scheduler && tine_scheduler_object_error(c->scheduler, id, &text) != TINE_EINVAL);
 }
 
 static tine_value *coordinator_put_value(void *ctx, tine_object id) {

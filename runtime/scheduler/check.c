@@ -3,13 +3,16 @@
 #include "runtime/scheduler/internal.h"
 
 static void sched_check_worker(const tine_scheduler *s, const sched_worker *w) {
-    uint64_t ns = 0, bytes = 0, n = 0, suspended = 0, unstarted = 0;
+    uint64_t ns = 0, bytes = 0, n = 0, suspended = 0, unstarted = 0, ahead = 0;
     const sched_task *t;
     TAILQ_FOREACH (t, &w->running, run_link) {
         TINE_ASSERT_TRUE(t->worker == w &&
                          (t->state == SCHED_RUNNING || t->state == SCHED_DEFERRED));
         suspended += t->state == SCHED_RUNNING && t->suspended;
-        if (t->state == SCHED_DEFERRED || t->suspended) continue;
+        ahead += t->ahead;
+        TINE_ASSERT_TRUE(!t->ahead || (t->state == SCHED_RUNNING && !t->suspended));
+        TINE_ASSERT(t->ahead, ==, t->n_missing > 0);
+        if (t->state == SCHED_DEFERRED || t->suspended || t->ahead) continue;
         ns += t->charge_ns;
         bytes += t->bytes;
         n++;
@@ -18,6 +21,9 @@ static void sched_check_worker(const tine_scheduler *s, const sched_worker *w) {
     TINE_ASSERT(w->load_bytes, ==, bytes);
     TINE_ASSERT(w->outstanding, ==, n);
     TINE_ASSERT(w->suspended, ==, suspended);
+    TINE_ASSERT(w->n_ahead, ==, ahead);
+    TAILQ_FOREACH (t, &w->aims, run_link)
+        TINE_ASSERT_TRUE(t->aimed == w && t->state == SCHED_WAITING);
     for (size_t i = 0; i < tine_scheduler_task_slots(s); i++) {
         t = tine_scheduler_task_at(s, i);
         if (t->state != SCHED_FREE && t->owner == w && t->windowed) unstarted++;
@@ -37,13 +43,34 @@ static void sched_check_count_refs(const tine_scheduler *s, const tine_payload *
     for (uint32_t i = 0; p && i < p->n_refs; i++) sched_check_count(s, p->refs[i]);
 }
 
+/* A result is settled exactly when its task has ended, and its inputs wait for it. */
+static void sched_check_result(const sched_object *o) {
+    const sched_input *i;
+    uint64_t tasks = 0;
+    TAILQ_FOREACH (i, &o->inputs, link) {
+        TINE_ASSERT_TRUE(i->object == o && i->task->n_missing > 0);
+        TINE_ASSERT_TRUE(i->task->state == SCHED_WAITING || i->task->ahead);
+        tasks++;
+    }
+    TINE_ASSERT_TRUE(!tasks || o->state == SCHED_OBJECT_PENDING);
+    const sched_task *t = o->producer;
+    TINE_ASSERT_TRUE(!t || (t->result == o && t->result_id == o->id));
+    TINE_ASSERT(o->state == SCHED_OBJECT_PENDING, ==, t && t->state != SCHED_KEPT);
+    TINE_ASSERT_TRUE(!t || t->state != SCHED_KEPT || o->state == SCHED_OBJECT_REMOTE);
+    TINE_ASSERT_TRUE(o->state != SCHED_OBJECT_REMOTE || tine_scheduler_object_anywhere(o));
+    for (size_t k = 0; k < o->words; k++)
+        TINE_ASSERT_TRUE(!o->fetchers[k] || o->state == SCHED_OBJECT_EXPECTED ||
+                         o->state == SCHED_OBJECT_PENDING ||
+                         (o->state == SCHED_OBJECT_REMOTE && o->asked));
+}
+
 static void sched_check_objects(const tine_scheduler *s) {
     sched_object *o;
     TAILQ_FOREACH (o, &s->object_list, link) o->counted = o->handles;
     TAILQ_FOREACH (o, &s->object_list, link) sched_check_count_refs(s, o->payload);
     for (size_t i = 0; i < tine_scheduler_task_slots(s); i++) {
         const sched_task *t = tine_scheduler_task_at(s, i);
-        if (t->state == SCHED_FREE) continue;
+        if (t->state == SCHED_FREE || t->state == SCHED_KEPT) continue;
         sched_check_count_refs(s, t->payload);
         if (t->object) sched_check_count(s, t->object);
         for (uint32_t j = 0; j < t->n_holds; j++) sched_check_count(s, t->holds[j]);
@@ -52,17 +79,20 @@ static void sched_check_objects(const tine_scheduler *s) {
         for (size_t i = 0; i < o->words; i++)
             o->counted += (uint64_t)__builtin_popcountll(o->keepers[i]);
         TINE_ASSERT(o->holders, ==, o->counted);
+        sched_check_result(o);
         TINE_ASSERT_TRUE(o->holders > 0 || o->state == SCHED_OBJECT_EXPECTED);
     }
 }
 
 void tine_scheduler_check(const tine_scheduler *s) {
-    uint64_t ready = 0, running = 0, suspended = 0, queued = 0;
+    uint64_t waiting = 0, ready = 0, running = 0, suspended = 0, queued = 0;
     for (size_t i = 0; i < tine_scheduler_task_slots(s); i++) {
         const sched_task *t = tine_scheduler_task_at(s, i);
         TINE_ASSERT(t->link.queued, ==, t->state == SCHED_READY);
         ready += t->state == SCHED_READY;
-        running += t->state == SCHED_RUNNING && !t->suspended;
+        waiting += t->state == SCHED_WAITING || t->ahead;
+        TINE_ASSERT_TRUE(t->state != SCHED_WAITING || t->n_missing > 0);
+        running += t->state == SCHED_RUNNING && !t->suspended && !t->ahead;
         suspended += t->state == SCHED_RUNNING && t->suspended;
         TINE_ASSERT_TRUE(t->state == SCHED_FREE || !t->parent || t->parent->worker == t->owner);
     }
@@ -73,6 +103,7 @@ void tine_scheduler_check(const tine_scheduler *s) {
     }
     TINE_ASSERT(queued, ==, ready);
     TINE_ASSERT(s->stats.ready, ==, ready);
+    TINE_ASSERT(s->stats.waiting, ==, waiting);
     TINE_ASSERT(s->stats.running, ==, running);
     TINE_ASSERT(s->stats.suspended, ==, suspended);
     const sched_worker *w;

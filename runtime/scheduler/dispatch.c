@@ -96,9 +96,9 @@ void tine_scheduler_callable_unuse(tine_scheduler *s, sched_callable *c) {
     s->n_idle++;
 }
 
-static bool sched_group_has(const tine_scheduler *s, const sched_group *g,
-                            const sched_callable *c) {
-    size_t i = (size_t)(g - s->groups);
+bool tine_scheduler_serves(const tine_scheduler *s, const sched_worker *w,
+                           const sched_callable *c) {
+    size_t i = (size_t)(w->group - s->groups);
     return c->serves[i / 64] >> (i % 64) & 1;
 }
 
@@ -121,7 +121,7 @@ void tine_scheduler_callable_measure(sched_callable *c, uint64_t run_ns) {
 
 /* ---- credit ---- */
 
-static uint64_t sched_callable_expected_ns(const tine_scheduler *s, const sched_callable *c) {
+uint64_t tine_scheduler_expected_ns(const tine_scheduler *s, const sched_callable *c) {
     uint64_t ns = c->mean_ns ? c->mean_ns : s->config.prefetch_ns;
     return ns < s->config.prefetch_ns ? ns : s->config.prefetch_ns;
 }
@@ -143,7 +143,7 @@ static bool sched_worker_fits(const tine_scheduler *s, const sched_worker *w, co
     if (!w->outstanding) return true;
     if (sched_task_runs_alone(t)) return false;
     const tine_scheduler_config *c = &s->config;
-    return w->load_ns + sched_callable_expected_ns(s, t->callable) <= c->prefetch_ns &&
+    return w->load_ns + tine_scheduler_expected_ns(s, t->callable) <= c->prefetch_ns &&
            w->load_bytes < c->max_credit_bytes && t->bytes <= c->max_credit_bytes - w->load_bytes;
 }
 
@@ -197,11 +197,12 @@ void tine_scheduler_worker_update(tine_scheduler *s, sched_worker *w) {
         sched_heap_sift(g, w);
     else if (w->heap_at)
         sched_heap_remove(g, w);
+    tine_scheduler_aim_enqueue(s, w);
 }
 
-static void sched_task_charge(tine_scheduler *s, sched_task *t, sched_worker *w) {
+void tine_scheduler_charge(tine_scheduler *s, sched_task *t, sched_worker *w) {
     t->charge_ns = sched_task_runs_alone(t) ? s->config.prefetch_ns
-                                            : sched_callable_expected_ns(s, t->callable);
+                                            : tine_scheduler_expected_ns(s, t->callable);
     w->load_ns += t->charge_ns;
     w->load_bytes += t->bytes;
     w->outstanding++;
@@ -237,17 +238,55 @@ static void sched_task_end_unservable(tine_scheduler *s, sched_task *t, tine_err
     tine_scheduler_task_end(s, t, e, NULL, text);
 }
 
-void tine_scheduler_enqueue(tine_scheduler *s, sched_task *t) {
+static bool sched_task_needs_objects(const sched_task *t) {
+    return t->object || (t->payload && t->payload->n_refs);
+}
+
+/* The arguments of a task that is not sent yet. */
+void tine_scheduler_pending_bytes(tine_scheduler *s, const sched_task *t, bool more) {
+    if (t->owner || t->orphan) return;
+    s->stats.ready_bytes += more ? t->bytes : -t->bytes;
+}
+
+void tine_scheduler_waiting_end(tine_scheduler *s, sched_task *t) {
+    tine_scheduler_aim_drop(t);
+    s->stats.waiting--;
+    tine_scheduler_pending_bytes(s, t, false);
+    t->state = SCHED_READY;
+}
+
+/* False: it waits for its inputs, or has ended with one of them. */
+static bool sched_task_inputs_there(tine_scheduler *s, sched_task *t) {
+    if (!sched_task_needs_objects(t)) return true;
+    const sched_object *failed = tine_scheduler_inputs_await(s, t);
+    if (failed) {
+        tine_scheduler_task_end(s, t, failed->status, NULL, tine_scheduler_copy(failed->text));
+        return false;
+    }
+    if (!t->n_missing) return true;
+    t->state = SCHED_WAITING;
+    s->stats.waiting++;
+    tine_scheduler_pending_bytes(s, t, true);
+    tine_scheduler_aim(s, t);
+    return false;
+}
+
+static void sched_task_queue(tine_scheduler *s, sched_task *t) {
     sched_callable *c = t->callable;
-    tine_error e = sched_callable_serve_error(s, c);
+    t->lost_results = s->lost_results;
+    if (!c->ready.n) TAILQ_INSERT_TAIL(&s->active, c, link);
+    tine_ready_push(&c->ready, &t->link);
+    s->stats.ready++;
+    tine_scheduler_pending_bytes(s, t, true);
+}
+
+void tine_scheduler_enqueue(tine_scheduler *s, sched_task *t) {
+    tine_error e = sched_callable_serve_error(s, t->callable);
     if (e) {
         sched_task_end_unservable(s, t, e);
         return;
     }
-    if (!c->ready.n) TAILQ_INSERT_TAIL(&s->active, c, link);
-    tine_ready_push(&c->ready, &t->link);
-    s->stats.ready++;
-    if (!t->owner && !t->orphan) s->stats.ready_bytes += t->bytes;
+    if (sched_task_inputs_there(s, t)) sched_task_queue(s, t);
 }
 
 void tine_scheduler_leave_window(tine_scheduler *s, sched_task *t) {
@@ -264,7 +303,7 @@ void tine_scheduler_dequeue(tine_scheduler *s, sched_task *t) {
     tine_ready_remove(&c->ready, &t->link);
     if (!c->ready.n) TAILQ_REMOVE(&s->active, c, link);
     s->stats.ready--;
-    if (!t->owner && !t->orphan) s->stats.ready_bytes -= t->bytes;
+    tine_scheduler_pending_bytes(s, t, false);
 }
 
 void tine_scheduler_sweep(tine_scheduler *s) {
@@ -294,10 +333,6 @@ static uint64_t sched_task_affinity(tine_scheduler *s, const sched_task *t, cons
     for (uint32_t i = 0; t->payload && i < t->payload->n_refs && i < SCHED_LOOK_REFS; i++)
         bytes += sched_object_bytes_at(s, w, t->payload->refs[i], anywhere);
     return bytes;
-}
-
-static bool sched_task_needs_objects(const sched_task *t) {
-    return t->object || (t->payload && t->payload->n_refs);
 }
 
 /* Among the first few of the deepest: the one of whose objects w has most bytes, then one whose
@@ -334,7 +369,7 @@ static sched_worker *sched_choose_worker(tine_scheduler *s, const sched_task *t,
     for (size_t i = 0; anywhere && o && i < o->words; i++) {
         for (uint64_t bits = o->replicas[i]; bits; bits &= bits - 1) {
             sched_worker *other = s->slots[i * 64 + (size_t)__builtin_ctzll(bits)];
-            if (!other->heap_at || !sched_group_has(s, other->group, t->callable) ||
+            if (!other->heap_at || !tine_scheduler_serves(s, other, t->callable) ||
                 !sched_worker_fits(s, other, t))
                 continue;
             uint64_t bytes = sched_task_affinity(s, t, other, &anywhere);
@@ -363,11 +398,26 @@ static sched_callable *sched_choose_callable(const tine_scheduler *s, size_t gro
     return best;
 }
 
-static void sched_task_start(tine_scheduler *s, sched_task *t, sched_worker *w) {
-    tine_scheduler_dequeue(s, t);
+void tine_scheduler_start(tine_scheduler *s, sched_task *t, sched_worker *w) {
+    if (t->state == SCHED_WAITING)
+        tine_scheduler_waiting_end(s, t);
+    else
+        tine_scheduler_dequeue(s, t);
     tine_scheduler_leave_window(s, t);
-    sched_task_charge(s, t, w);
+    if (t->n_missing)
+        tine_scheduler_ahead_begin(s, t, w);
+    else
+        tine_scheduler_charge(s, t, w);
     tine_scheduler_task_started(s, t, w);
+}
+
+/* A result that it needs was there when it was queued, and has been lost. */
+static bool sched_task_unready(tine_scheduler *s, sched_task *t) {
+    if (s->lost_results == t->lost_results) return false;
+    tine_scheduler_dequeue(s, t);
+    if (!sched_task_inputs_there(s, t)) return true;
+    sched_task_queue(s, t);
+    return false;
 }
 
 /* The least loaded worker over all groups that has a task to run and credit for it. */
@@ -385,12 +435,17 @@ static bool sched_dispatch_one(tine_scheduler *s) {
         task = t;
     }
     if (!worker) return false;
-    if (sched_task_needs_objects(task)) worker = sched_choose_worker(s, task, worker);
-    sched_task_start(s, task, worker);
+    if (sched_task_needs_objects(task)) {
+        if (sched_task_unready(s, task)) return true;
+        worker = sched_choose_worker(s, task, worker);
+    }
+    tine_scheduler_start(s, task, worker);
     return true;
 }
 
 void tine_scheduler_dispatch(tine_scheduler *s) {
-    while (!TAILQ_EMPTY(&s->active) && sched_dispatch_one(s)) {
-    }
+    do {
+        while (!TAILQ_EMPTY(&s->active) && sched_dispatch_one(s)) {
+        }
+    } while (tine_scheduler_aim_send(s));
 }

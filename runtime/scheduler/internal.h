@@ -1,5 +1,6 @@
 /* The scheduler's structures, shared by its files: scheduler.c (events in), tasks.c (a task's
- * life), dispatch.c (ready queues, credit, choice), objects.c (objects and their holders), peers.c
+ * life), inputs.c (tasks whose arguments are results of others), dispatch.c (ready queues, credit,
+ * choice), objects.c (objects and their holders), results.c (results as objects), peers.c
  * (connections, workers and what they serve), actions.c (actions out), text.c (sentences for users)
  * and check.c (invariants).
  *
@@ -34,6 +35,7 @@ enum {
     SCHED_MAX_NAMES = 65536,      /* functions, and classes, served by one worker */
     SCHED_LOAD_ONE = 1 << 20,     /* a worker's load when it has no credit left */
     SCHED_KEEP_BYTES = 1 << 16,   /* arguments kept for a task that may not have begun */
+    SCHED_MAX_AHEAD = 64,         /* tasks at one worker whose inputs are not there yet */
 };
 /* object id: epoch of the worker that put it (0: this process), counter, module bit */
 enum { SCHED_EPOCH_SHIFT = 40 };
@@ -71,6 +73,7 @@ struct sched_callable {
     uint64_t hash, uses;
     sched_callable *hash_next;          /* with the same hash */
     uint64_t serves[SCHED_GROUP_WORDS]; /* groups that serve it, also those without workers */
+    bool stays;                         /* a result of it stayed at its worker */
     uint64_t mean_ns;                   /* moving average of its run time; 0: not known yet */
     tine_ready ready;
     TAILQ_ENTRY(sched_callable) link; /* in active while ready.n > 0, in idle while uses == 0 */
@@ -79,16 +82,27 @@ struct sched_callable {
 
 typedef enum sched_state {
     SCHED_FREE,
+    SCHED_WAITING, /* for results of other tasks among its arguments */
     SCHED_READY,
     SCHED_RUNNING,
     SCHED_DEFERRED, /* its DONE has arrived before larger messages that it sent earlier */
+    SCHED_KEPT,     /* it has ended; it is run again if its result is lost */
 } sched_state;
+
+/* A task's wait for an object that is the result of another one. */
+typedef struct sched_input {
+    TAILQ_ENTRY(sched_input) link;     /* of the object's inputs */
+    LIST_ENTRY(sched_input) task_link; /* of the task's */
+    sched_task *task;
+    sched_object *object;
+} sched_input;
 
 typedef struct sched_done { /* the content of a deferred DONE */
     tine_error status;
     tine_payload *payload;
     char *text;
-    uint64_t expects; /* SUBMIT and OBJECT messages that the attempt has sent */
+    uint64_t expects;  /* SUBMIT and OBJECT messages that the attempt has sent */
+    tine_object keeps; /* the result's id, if the worker keeps it */
 } sched_done;
 
 struct sched_task {
@@ -104,7 +118,14 @@ struct sched_task {
     /* the worker that forked it; NULL: this process, or an orphan */
     sched_worker *owner;
     sched_worker *worker; /* where it runs */
-    TAILQ_ENTRY(sched_task) run_link;
+    /* where it is to run before its inputs are there; NULL: not known, or it has been sent */
+    sched_worker *aimed;
+    TAILQ_ENTRY(sched_task) run_link; /* of worker->running, or of aimed->aims */
+    tine_object result_id;            /* of its result; 0: a fork of a worker */
+    sched_object *result;             /* NULL: nothing refers to it */
+    LIST_HEAD(, sched_input) inputs;  /* that are not settled yet */
+    uint32_t n_missing;               /* their number */
+    uint64_t lost_results;            /* s->lost_results when it was queued */
     /* NULL: forked by this process, or its parent has ended (then it is in owner->detached) */
     sched_task *parent;
     struct sched_task_list children;
@@ -120,6 +141,11 @@ struct sched_task {
     uint8_t state, skips;
     bool windowed; /* counts against its owner's window until it starts for the first time */
     bool suspended;
+    bool ahead;     /* it runs, and has missing inputs: it does not count against credit */
+    bool wanted;    /* its result, by this process */
+    bool keeps;     /* its worker has its result */
+    bool reported;  /* to its owner: it runs again for its result alone, or is abandoned */
+    bool abandoned; /* an input has failed after it was sent */
     bool orphan;    /* its owner is lost: its result is dropped */
     bool cancelled; /* it descends from an orphan: its queued and later forks are cancelled */
     bool blamed;    /* its worker died while it ran, or a fork of it there */
@@ -134,12 +160,16 @@ struct sched_worker {
     uint64_t tasks_sent, tasks_done;
     bool lost;
     bool flush_queued; /* in flush_queue: it has credit or drops to be sent */
+    bool aim_queued;   /* in aim_queue: one of its aims may be sent */
     /* load: the largest share used of the three limits of credit */
     uint64_t load, load_ns, load_bytes;
     uint32_t outstanding; /* running tasks, which count against its credit */
     uint32_t suspended;   /* tasks that do not count, and resume when what they wait for arrives */
     size_t heap_at;       /* in group->open, from 1; 0: no credit */
     struct sched_task_queue running;
+    struct sched_task_queue aims;
+    uint32_t n_ahead; /* running tasks with missing inputs, and their load if they had none */
+    uint64_t ahead_ns, ahead_bytes;
     struct sched_task_list detached; /* forks whose parents have ended */
     /* the window is the sum: what it may still fork, forks not yet started, and what the next
      * CREDIT grants */
@@ -152,6 +182,7 @@ struct sched_worker {
     size_t n_expected; /* objects on record that have not arrived */
     TAILQ_ENTRY(sched_worker) link;
     TAILQ_ENTRY(sched_worker) flush_link;
+    TAILQ_ENTRY(sched_worker) aim_link;
 };
 
 /* A connection whose HELLO has not been accepted. */
@@ -169,8 +200,10 @@ typedef struct sched_peer { /* in s->peers: one of the two */
 
 typedef enum sched_object_state {
     SCHED_OBJECT_PRESENT,
-    SCHED_OBJECT_EXPECTED,    /* referenced by its worker, whose OBJECT has not arrived */
-    SCHED_OBJECT_UNAVAILABLE, /* its worker was lost first, or it references a freed object */
+    SCHED_OBJECT_EXPECTED, /* referenced by its worker, whose OBJECT has not arrived */
+    SCHED_OBJECT_PENDING,  /* the result of a task that has not ended */
+    SCHED_OBJECT_REMOTE,   /* a result that only workers have */
+    SCHED_OBJECT_FAILED,   /* status, text: there is none */
 } sched_object_state;
 
 struct sched_object {
@@ -183,8 +216,18 @@ struct sched_object {
     /* workers by slot: that have it, that wait for it, that hold it */
     uint64_t *replicas, *fetchers, *keepers;
     size_t words; /* of each of the three */
+    tine_error status;
+    char *text;
+    char *name;           /* of the task whose result it is, once it stays at a worker */
+    sched_task *producer; /* that makes, or made it; NULL: none, or it cannot run again */
+    TAILQ_HEAD(, sched_input) inputs; /* of tasks that wait for it */
+    uint32_t asked;                   /* epoch of the worker that was sent a FETCH; 0: none */
+    bool wanted;                      /* by this process */
+    bool settling;                    /* in s->settled */
+    uint64_t walked;                  /* the last walk that has met it */
     TAILQ_ENTRY(sched_object) link;
     SLIST_ENTRY(sched_object) stacked;
+    STAILQ_ENTRY(sched_object) settle_link;
     uint64_t counted; /* by tine_scheduler_check */
 };
 
@@ -222,13 +265,16 @@ struct tine_scheduler {
     size_t n_groups;
     tine_idmap peers;
     struct sched_handshake_queue handshakes;
-    struct sched_worker_queue workers, flush_queue;
+    struct sched_worker_queue workers, flush_queue, aim_queue;
     sched_worker **slots;
     size_t n_slots;
 
     tine_idmap objects;
     struct sched_object_queue object_list;
-    sched_object *found; /* by the last lookup; may be NULL */
+    sched_object *found;                 /* by the last lookup; may be NULL */
+    STAILQ_HEAD(, sched_object) settled; /* whose inputs are to be told */
+    uint64_t walks;
+    uint64_t lost_results; /* how often a result was lost: ready tasks may need it */
 
     tine_ring actions;
     sched_owned taken; /* of the last action taken */
@@ -254,6 +300,8 @@ char *tine_scheduler_text_failed(const tine_scheduler *s, const sched_task *t,
                                  const sched_worker *w, const char *cause);
 char *tine_scheduler_text_lost(const tine_scheduler *s, const sched_task *t, const sched_worker *w,
                                const char *reason);
+char *tine_scheduler_text_result_lost(const sched_object *o, const sched_worker *w,
+                                      const char *reason);
 char *tine_scheduler_text_unserved(const sched_task *t);
 char *tine_scheduler_text_unknown(const tine_scheduler *s, const sched_callable *c);
 
@@ -271,10 +319,15 @@ sched_task *tine_scheduler_task_new(tine_scheduler *s, const tine_target *target
 /* Makes the child a fork of parent, or, with NULL, a detached one of its owner. */
 void tine_scheduler_task_adopt(sched_task *parent, sched_task *child);
 void tine_scheduler_task_hold(tine_scheduler *s, sched_task *t, tine_object id);
-/* Completes t towards its owner, exactly once, and frees it. Takes text; payload stays the
- * caller's. */
+/* Completes t towards its owner, exactly once, and frees it, or keeps it to be run again. Takes
+ * text; payload stays the caller's: NULL with TINE_OK where its worker keeps the result. */
 void tine_scheduler_task_end(tine_scheduler *s, sched_task *t, tine_error status,
                              tine_payload *payload, char *text);
+/* Completes a task that was sent, and has not begun, before its DONE. Takes text. */
+void tine_scheduler_task_abandon(tine_scheduler *s, sched_task *t, tine_error status, char *text);
+/* A kept task is queued again. False: its arguments are gone. */
+bool tine_scheduler_task_repeat(tine_scheduler *s, sched_task *t);
+void tine_scheduler_task_forget(tine_scheduler *s, sched_task *t); /* a kept one */
 void tine_scheduler_task_started(tine_scheduler *s, sched_task *t, sched_worker *w);
 void tine_scheduler_task_suspend(tine_scheduler *s, sched_task *t);
 void tine_scheduler_task_orphan(tine_scheduler *s, sched_task *t); /* its owner is lost */
@@ -293,7 +346,40 @@ void tine_scheduler_task_received(tine_scheduler *s, sched_task *t);
 void tine_scheduler_tasks_cancel(tine_scheduler *s); /* all of them, with ECANCELED */
 void tine_scheduler_tasks_free(tine_scheduler *s);
 
+/* inputs.c */
+/* The objects that the arguments mention, also where they were freed. */
+uint32_t tine_scheduler_task_refs(const sched_task *t, const tine_object **refs);
+/* Begins to wait for the results among its arguments. The object is one that has failed: the task
+ * is to end with its error. NULL: n_missing says how many are to come. */
+const sched_object *tine_scheduler_inputs_await(tine_scheduler *s, sched_task *t);
+void tine_scheduler_inputs_forget(tine_scheduler *s, sched_task *t);
+/* The object is not pending any more, or has failed: its inputs are told. */
+void tine_scheduler_inputs_settle(tine_scheduler *s, sched_object *o);
+/* Its arguments, or a result that it holds, have failed: which one. */
+const sched_object *tine_scheduler_inputs_failed(tine_scheduler *s, const sched_task *t);
+/* Chooses a worker for a waiting task, if each of its missing inputs is being made. */
+void tine_scheduler_aim(tine_scheduler *s, sched_task *t);
+void tine_scheduler_aim_drop(sched_task *t);
+void tine_scheduler_aim_lost(tine_scheduler *s, sched_worker *w);
+void tine_scheduler_aim_enqueue(tine_scheduler *s, sched_worker *w);
+void tine_scheduler_aim_dequeue(tine_scheduler *s, sched_worker *w);
+bool tine_scheduler_aim_send(tine_scheduler *s); /* false: no aimed task can be sent */
+/* A task that is about to be sent to w, with inputs missing; it stops, or its inputs are there and
+ * it counts from now on. */
+void tine_scheduler_ahead_begin(tine_scheduler *s, sched_task *t, sched_worker *w);
+void tine_scheduler_ahead_leave(tine_scheduler *s, sched_task *t);
+void tine_scheduler_ahead_end(tine_scheduler *s, sched_task *t);
+/* A result that was there is pending again. */
+void tine_scheduler_inputs_pend(tine_scheduler *s, sched_object *o);
+
 /* dispatch.c */
+bool tine_scheduler_serves(const tine_scheduler *s, const sched_worker *w, const sched_callable *c);
+uint64_t tine_scheduler_expected_ns(const tine_scheduler *s, const sched_callable *c);
+void tine_scheduler_charge(tine_scheduler *s, sched_task *t, sched_worker *w);
+void tine_scheduler_start(tine_scheduler *s, sched_task *t, sched_worker *w);
+/* Counts, or no longer counts, the arguments of a task that has not started. */
+void tine_scheduler_pending_bytes(tine_scheduler *s, const sched_task *t, bool more);
+void tine_scheduler_waiting_end(tine_scheduler *s, sched_task *t);
 sched_callable *tine_scheduler_callable_get(tine_scheduler *s, const char *name,
                                             const char *method);
 void tine_scheduler_callable_unuse(tine_scheduler *s, sched_callable *c);
@@ -311,6 +397,17 @@ void tine_scheduler_sweep(tine_scheduler *s); /* ends ready tasks that no worker
 void tine_scheduler_dispatch(tine_scheduler *s);
 
 /* objects.c */
+sched_object *tine_scheduler_object_new(tine_scheduler *s, tine_object id,
+                                        sched_object_state state);
+void tine_scheduler_object_replica(sched_object *o, const sched_worker *w); /* w has it */
+void tine_scheduler_object_unreplica(sched_object *o, const sched_worker *w);
+bool tine_scheduler_object_anywhere(const sched_object *o);
+void tine_scheduler_object_wait(sched_object *o, const sched_worker *w); /* it is sent once there */
+void tine_scheduler_object_fail(sched_object *o, tine_error status, const char *text);
+void tine_scheduler_object_answer(tine_scheduler *s, sched_object *o); /* those that wait */
+void tine_scheduler_object_drop_at(tine_scheduler *s, sched_worker *w, tine_object id);
+/* Sends w the values that the task mentions and w does not have, now or once they are there. */
+void tine_scheduler_objects_push(tine_scheduler *s, const sched_task *t, sched_worker *w);
 sched_object *tine_scheduler_object_find(tine_scheduler *s, tine_object id);
 /* Are all objects that the payload and the target reference present or, when w is not NULL,
  * expected from it? */
@@ -328,8 +425,23 @@ const char *tine_scheduler_object_arrived(tine_scheduler *s, sched_worker *w,
 /* The worker holds the object, or does so no more. */
 void tine_scheduler_object_keep(tine_scheduler *s, sched_worker *w, tine_object id, bool keep);
 void tine_scheduler_objects_unkeep(tine_scheduler *s, sched_worker *w); /* it holds none any more */
-void tine_scheduler_objects_lost(tine_scheduler *s, sched_worker *w);
+void tine_scheduler_objects_lost(tine_scheduler *s, sched_worker *w, const char *reason);
 void tine_scheduler_objects_free(tine_scheduler *s);
+
+/* results.c */
+/* The task has ended: its result as an object, with a hold, whose inputs are to be settled; NULL:
+ * nothing refers to it. `payload` NULL with TINE_OK: it stays at the worker. */
+sched_object *tine_scheduler_result_made(tine_scheduler *s, sched_task *t, tine_error status,
+                                         tine_payload *payload, const char *text);
+/* Tells the worker that runs the task that its result is wanted. */
+void tine_scheduler_result_ask(tine_scheduler *s, const sched_task *t);
+void tine_scheduler_result_request(tine_scheduler *s, sched_object *o); /* from a worker */
+/* Why the message breaks the protocol, or NULL. */
+const char *tine_scheduler_result_arrived(tine_scheduler *s, sched_worker *w,
+                                          const tine_message *m);
+/* w is lost, or does not have the result: it is fetched elsewhere, or made again, or has failed. */
+void tine_scheduler_result_lost(tine_scheduler *s, sched_object *o, const sched_worker *w,
+                                const char *reason);
 
 /* peers.c */
 void tine_scheduler_hello(tine_scheduler *s, sched_handshake *g, const tine_hello *hello,

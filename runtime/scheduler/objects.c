@@ -18,10 +18,12 @@ sched_object *tine_scheduler_object_find(tine_scheduler *s, tine_object id) {
     return s->found;
 }
 
-static sched_object *sched_object_new(tine_scheduler *s, tine_object id, sched_object_state state) {
+sched_object *tine_scheduler_object_new(tine_scheduler *s, tine_object id,
+                                        sched_object_state state) {
     sched_object *o = tine_scheduler_alloc(sizeof *o);
     o->id = id;
     o->state = state;
+    TAILQ_INIT(&o->inputs);
     tine_idmap_put(&s->objects, id, o);
     TAILQ_INSERT_TAIL(&s->object_list, o, link);
     s->stats.objects++;
@@ -29,12 +31,16 @@ static sched_object *sched_object_new(tine_scheduler *s, tine_object id, sched_o
 }
 
 static void sched_object_free(tine_scheduler *s, sched_object *o) {
+    TINE_ASSERT_TRUE(TAILQ_EMPTY(&o->inputs) && !o->settling);
+    if (o->producer) tine_scheduler_task_forget(s, o->producer);
     tine_idmap_remove(&s->objects, o->id);
     if (s->found == o) s->found = NULL;
     TAILQ_REMOVE(&s->object_list, o, link);
     s->stats.objects--;
     tine_payload_unref(o->payload);
     free(o->class_name);
+    free(o->text);
+    free(o->name);
     free(o->replicas);
     free(o->fetchers);
     free(o->keepers);
@@ -61,21 +67,54 @@ static void sched_object_mark(sched_object *o, uint64_t **bits, const sched_work
     (*bits)[w->slot / 64] |= UINT64_C(1) << (w->slot % 64);
 }
 
+void tine_scheduler_object_replica(sched_object *o, const sched_worker *w) {
+    sched_object_mark(o, &o->replicas, w);
+    o->fetchers[w->slot / 64] &= ~(UINT64_C(1) << (w->slot % 64));
+}
+
+void tine_scheduler_object_unreplica(sched_object *o, const sched_worker *w) {
+    if (w->slot / 64 < o->words) o->replicas[w->slot / 64] &= ~(UINT64_C(1) << (w->slot % 64));
+}
+
+bool tine_scheduler_object_anywhere(const sched_object *o) {
+    for (size_t i = 0; i < o->words; i++)
+        if (o->replicas[i]) return true;
+    return false;
+}
+
+void tine_scheduler_object_wait(sched_object *o, const sched_worker *w) {
+    sched_object_mark(o, &o->fetchers, w);
+}
+
 bool tine_scheduler_object_replica_at(const sched_object *o, const sched_worker *w) {
     return w->slot / 64 < o->words && o->replicas[w->slot / 64] >> (w->slot % 64) & 1;
 }
 
-static void sched_worker_drop_object(tine_scheduler *s, sched_worker *w, tine_object id) {
+void tine_scheduler_object_drop_at(tine_scheduler *s, sched_worker *w, tine_object id) {
     w->drops = tine_scheduler_grow(w->drops, &w->room_drops, w->n_drops + 1, sizeof *w->drops);
     w->drops[w->n_drops++] = id;
     if (w->n_drops == TINE_MESSAGE_IDS) tine_scheduler_flush_drops(s, w);
     tine_scheduler_flush_enqueue(s, w);
 }
 
+/* A task that waited for it has failed for another reason, and its worker does not wait any
+ * more. */
+static void sched_object_withhold(tine_scheduler *s, sched_worker *w, const sched_object *o) {
+    sched_action *a = tine_scheduler_send(s, w->peer, TINE_MSG_OBJECT);
+    a->a.message.object = o->id;
+    a->a.message.status = TINE_ECANCELED;
+    a->a.message.text = a->owned.memory = tine_scheduler_copy("nothing needs the object any more");
+    tine_scheduler_object_drop_at(s, w, o->id);
+}
+
 static void sched_object_drop_replicas(tine_scheduler *s, const sched_object *o) {
     for (size_t i = 0; i < o->words; i++)
+        for (uint64_t bits = o->fetchers[i]; bits; bits &= bits - 1)
+            sched_object_withhold(s, s->slots[i * 64 + (size_t)__builtin_ctzll(bits)], o);
+    for (size_t i = 0; i < o->words; i++)
         for (uint64_t bits = o->replicas[i]; bits; bits &= bits - 1)
-            sched_worker_drop_object(s, s->slots[i * 64 + (size_t)__builtin_ctzll(bits)], o->id);
+            tine_scheduler_object_drop_at(s, s->slots[i * 64 + (size_t)__builtin_ctzll(bits)],
+                                          o->id);
 }
 
 /* ---- holders ---- */
@@ -166,7 +205,7 @@ static const char *sched_object_mark_arrived(sched_worker *w, tine_object id) {
 static bool sched_object_known(tine_scheduler *s, sched_worker *w, tine_object id) {
     if (tine_scheduler_object_find(s, id)) return true;
     if (!w || !sched_object_is_expected(w, id) || w->n_expected >= SCHED_MAX_EARLY) return false;
-    sched_object_new(s, id, SCHED_OBJECT_EXPECTED);
+    tine_scheduler_object_new(s, id, SCHED_OBJECT_EXPECTED);
     w->n_expected++;
     return true;
 }
@@ -183,24 +222,57 @@ bool tine_scheduler_refs_known(tine_scheduler *s, sched_worker *w, const tine_pa
 static void sched_object_send(tine_scheduler *s, sched_worker *w, sched_object *o) {
     sched_action *a = tine_scheduler_send(s, w->peer, TINE_MSG_OBJECT);
     a->a.message.object = o->id;
-    if (o->state == SCHED_OBJECT_UNAVAILABLE) {
-        a->a.message.status = TINE_ELOST;
-        a->a.message.text = a->owned.memory =
-            tine_scheduler_copy("the object is lost: its worker was lost, or an object that it "
-                                "references has been freed");
+    if (o->state == SCHED_OBJECT_FAILED) {
+        a->a.message.status = o->status;
+        a->a.message.text = a->owned.memory = tine_scheduler_copy(o->text);
+        tine_scheduler_object_replica(o, w); /* it may keep the reason */
         return;
     }
     a->a.message.payload = a->owned.payload = tine_payload_ref(o->payload);
     if (o->class_name) a->a.message.text = a->owned.memory = tine_scheduler_copy(o->class_name);
-    sched_object_mark(o, &o->replicas, w);
+    tine_scheduler_object_replica(o, w);
+}
+
+void tine_scheduler_object_fail(sched_object *o, tine_error status, const char *text) {
+    o->state = SCHED_OBJECT_FAILED;
+    o->status = status;
+    o->text = tine_scheduler_copy(text);
+}
+
+static void sched_object_fail_lost(sched_object *o) {
+    tine_scheduler_object_fail(o, TINE_ELOST,
+                               "the object is lost: its worker was lost, or an object that it "
+                               "references has been freed");
+}
+
+static bool sched_object_is_here(const sched_object *o) {
+    return o->state == SCHED_OBJECT_PRESENT || o->state == SCHED_OBJECT_FAILED;
+}
+
+/* Now, or once it is here. One that w has may still be on its way there. */
+static void sched_object_provide(tine_scheduler *s, sched_worker *w, sched_object *o) {
+    if (tine_scheduler_object_replica_at(o, w)) return;
+    if (sched_object_is_here(o)) {
+        sched_object_send(s, w, o);
+        return;
+    }
+    tine_scheduler_object_wait(o, w);
+    if (o->state == SCHED_OBJECT_REMOTE) tine_scheduler_result_request(s, o);
+}
+
+void tine_scheduler_objects_push(tine_scheduler *s, const sched_task *t, sched_worker *w) {
+    for (uint32_t i = 0; i < t->payload->n_refs; i++) {
+        if (tine_object_is_module(t->payload->refs[i])) continue;
+        sched_object *o = tine_scheduler_object_find(s, t->payload->refs[i]);
+        bool own = o->state == SCHED_OBJECT_EXPECTED && o->id >> SCHED_EPOCH_SHIFT == w->epoch;
+        if (!own) sched_object_provide(s, w, o);
+    }
 }
 
 void tine_scheduler_object_fetch(tine_scheduler *s, sched_worker *w, tine_object id) {
     sched_object *o = tine_scheduler_object_find(s, id);
-    if (o && o->state != SCHED_OBJECT_EXPECTED) {
-        sched_object_send(s, w, o);
-    } else if (o) {
-        sched_object_mark(o, &o->fetchers, w);
+    if (o) {
+        sched_object_provide(s, w, o);
     } else {
         sched_action *a = tine_scheduler_send(s, w->peer, TINE_MSG_OBJECT);
         a->a.message.object = id;
@@ -208,12 +280,20 @@ void tine_scheduler_object_fetch(tine_scheduler *s, sched_worker *w, tine_object
         a->a.message.text = a->owned.memory =
             tine_scheduler_text("there is no put value or module %#llx; it may have been released",
                                 (unsigned long long)id);
+        tine_scheduler_object_drop_at(s, w, id); /* the reason */
     }
 }
 
-static void sched_object_answer_fetchers(tine_scheduler *s, sched_object *o) {
+void tine_scheduler_object_answer(tine_scheduler *s, sched_object *o) {
+    if (o->state == SCHED_OBJECT_REMOTE) {
+        bool asked = o->wanted;
+        for (size_t i = 0; i < o->words; i++) asked |= o->fetchers[i] != 0;
+        if (asked) tine_scheduler_result_request(s, o);
+        return;
+    }
+    if (!sched_object_is_here(o)) return;
     for (size_t i = 0; i < o->words; i++)
-        for (; o->fetchers[i]; o->fetchers[i] &= o->fetchers[i] - 1)
+        while (o->fetchers[i]) /* each is cleared as it is sent to */
             sched_object_send(s, s->slots[i * 64 + (size_t)__builtin_ctzll(o->fetchers[i])], o);
 }
 
@@ -226,7 +306,7 @@ const char *tine_scheduler_object_arrived(tine_scheduler *s, sched_worker *w,
     if (o)
         w->n_expected--;
     else
-        o = sched_object_new(s, m->object, SCHED_OBJECT_EXPECTED);
+        o = tine_scheduler_object_new(s, m->object, SCHED_OBJECT_EXPECTED);
     if (tine_scheduler_refs_known(s, w, m->payload, 0)) {
         o->state = SCHED_OBJECT_PRESENT;
         o->payload = tine_payload_ref(m->payload);
@@ -234,11 +314,11 @@ const char *tine_scheduler_object_arrived(tine_scheduler *s, sched_worker *w,
         o->class_name = m->text && *m->text ? tine_scheduler_copy(m->text) : NULL;
         tine_scheduler_hold_refs(s, o->payload);
     } else {
-        o->state = SCHED_OBJECT_UNAVAILABLE;
+        sched_object_fail_lost(o);
     }
-    sched_object_mark(o, &o->replicas, w);
+    tine_scheduler_object_replica(o, w);
     o->holders++; /* until its task holds it */
-    sched_object_answer_fetchers(s, o);
+    tine_scheduler_object_answer(s, o);
     sched_task *t = tine_scheduler_task_find(s, m->task);
     if (t && t->worker == w) {
         tine_scheduler_task_hold(s, t, m->object);
@@ -283,23 +363,43 @@ void tine_scheduler_objects_unkeep(tine_scheduler *s, sched_worker *w) {
     free(ids);
 }
 
-void tine_scheduler_objects_lost(tine_scheduler *s, sched_worker *w) {
-    for (sched_object *o = TAILQ_FIRST(&s->object_list), *next; o; o = next) {
-        next = TAILQ_NEXT(o, link);
-        if (w->slot / 64 < o->words) {
-            o->replicas[w->slot / 64] &= ~(UINT64_C(1) << (w->slot % 64));
-            o->fetchers[w->slot / 64] &= ~(UINT64_C(1) << (w->slot % 64));
-        }
-        if (o->state != SCHED_OBJECT_EXPECTED || o->id >> SCHED_EPOCH_SHIFT != w->epoch) continue;
-        o->state = SCHED_OBJECT_UNAVAILABLE;
-        sched_object_answer_fetchers(s, o);
+static void sched_object_lost(tine_scheduler *s, sched_object *o, const sched_worker *w,
+                              const char *reason) {
+    if (o->state == SCHED_OBJECT_EXPECTED && o->id >> SCHED_EPOCH_SHIFT == w->epoch) {
+        sched_object_fail_lost(o);
+        tine_scheduler_object_answer(s, o);
         if (!o->holders) sched_object_free(s, o);
+    } else {
+        tine_scheduler_result_lost(s, o, w, reason);
     }
+}
+
+/* Losing one object may free others, so the ids of those that need more are gathered first. */
+void tine_scheduler_objects_lost(tine_scheduler *s, sched_worker *w, const char *reason) {
+    tine_object *ids = NULL;
+    size_t n = 0, room = 0;
+    sched_object *o;
+    TAILQ_FOREACH (o, &s->object_list, link) {
+        bool has = tine_scheduler_object_replica_at(o, w);
+        if (w->slot / 64 < o->words) o->fetchers[w->slot / 64] &= ~(UINT64_C(1) << (w->slot % 64));
+        tine_scheduler_object_unreplica(o, w);
+        bool own = o->state == SCHED_OBJECT_EXPECTED && o->id >> SCHED_EPOCH_SHIFT == w->epoch;
+        if (!own && !(has && o->state == SCHED_OBJECT_REMOTE)) continue;
+        ids = tine_scheduler_grow(ids, &room, n + 1, sizeof *ids);
+        ids[n++] = o->id;
+    }
+    for (size_t i = 0; i < n; i++)
+        if ((o = tine_scheduler_object_find(s, ids[i]))) sched_object_lost(s, o, w, reason);
+    free(ids);
     tine_scheduler_objects_unkeep(s, w);
 }
 
 void tine_scheduler_objects_free(tine_scheduler *s) {
-    for (sched_object *o; (o = TAILQ_FIRST(&s->object_list));) sched_object_free(s, o);
+    sched_object *o;
+    TAILQ_FOREACH (o, &s->object_list, link)
+        while (!TAILQ_EMPTY(&o->inputs))
+            tine_scheduler_inputs_forget(s, TAILQ_FIRST(&o->inputs)->task);
+    while ((o = TAILQ_FIRST(&s->object_list))) sched_object_free(s, o);
     tine_idmap_fini(&s->objects);
 }
 
@@ -310,7 +410,7 @@ tine_error tine_scheduler_object(tine_scheduler *s, tine_object *out, const char
     if (!payload) return TINE_EINVAL;
     if (!tine_scheduler_refs_known(s, NULL, payload, 0)) return TINE_EINVAL;
     tine_object id = ++s->last_object << 1 | (class_name ? 1 : 0);
-    sched_object *o = sched_object_new(s, id, SCHED_OBJECT_PRESENT);
+    sched_object *o = tine_scheduler_object_new(s, id, SCHED_OBJECT_PRESENT);
     o->payload = tine_payload_ref(payload);
     o->bytes = tine_payload_bytes(payload);
     o->class_name = class_name ? tine_scheduler_copy(class_name) : NULL;
@@ -341,4 +441,11 @@ tine_payload *tine_scheduler_object_payload(tine_scheduler *s, tine_object id,
     if (!o || o->state != SCHED_OBJECT_PRESENT) return NULL;
     if (class_name) *class_name = o->class_name;
     return o->payload;
+}
+
+tine_error tine_scheduler_object_error(tine_scheduler *s, tine_object id, const char **text) {
+    const sched_object *o = tine_scheduler_object_find(s, id);
+    *text = o && o->text ? o->text : "the value has been freed: its last handle was released";
+    if (!o) return TINE_EINVAL;
+    return o->state == SCHED_OBJECT_FAILED ? o->status : TINE_EAGAIN;
 }

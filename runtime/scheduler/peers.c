@@ -157,6 +157,7 @@ static void sched_worker_join(tine_scheduler *s, tine_peer peer, const tine_hell
     w->slot = sched_worker_slot(s);
     s->slots[w->slot] = w;
     TAILQ_INIT(&w->running);
+    TAILQ_INIT(&w->aims);
     LIST_INIT(&w->detached);
     TAILQ_INSERT_TAIL(&s->workers, w, link);
     tine_scheduler_peer(s, peer)->worker = w;
@@ -235,6 +236,7 @@ static void sched_groups_trim(tine_scheduler *s) {
 void tine_scheduler_worker_free(tine_scheduler *s, sched_worker *w) {
     TAILQ_REMOVE(&s->workers, w, link);
     tine_scheduler_flush_dequeue(s, w);
+    tine_scheduler_aim_dequeue(s, w);
     s->slots[w->slot] = NULL;
     free(w->host);
     free(w->token);
@@ -261,12 +263,14 @@ static size_t sched_worker_blame(tine_scheduler *s, const sched_worker *w,
 }
 
 /* The log holds the last TINE_RUN_LOG_RECENT tasks begun. A task that began and is no longer in it
- * was followed by as many others, and at most max_credit of these were sent before it. */
+ * was followed by as many others, and at most max_credit of these were sent before it, and those
+ * that were sent ahead. */
 static bool sched_task_is_queued(const tine_scheduler *s, const sched_task *t,
                                  const tine_run_log *log) {
     uint64_t later = t->worker->tasks_sent - t->sent_number;
     return !t->suspended && t->state == SCHED_RUNNING &&
-           later + s->config.max_credit < TINE_RUN_LOG_RECENT && !tine_run_log_has(log, t->id);
+           later + s->config.max_credit + 2 * SCHED_MAX_AHEAD < TINE_RUN_LOG_RECENT &&
+           !tine_run_log_has(log, t->id);
 }
 
 /* `certain`: the blamed ones are the cause. */
@@ -293,15 +297,16 @@ static void sched_worker_lost(tine_scheduler *s, sched_worker *w, const char *re
     w->group->workers--;
     s->stats.workers--;
     tine_scheduler_worker_update(s, w);
+    tine_scheduler_aim_lost(s, w);
     sched_task *t;
     TAILQ_FOREACH (t, &w->running, run_link)
         for (sched_task *child; (child = LIST_FIRST(&t->children));)
             tine_scheduler_task_orphan(s, child);
     while ((t = LIST_FIRST(&w->detached))) tine_scheduler_task_orphan(s, t);
-    tine_scheduler_objects_lost(s, w);
+    tine_scheduler_objects_lost(s, w, reason);
     while ((t = TAILQ_FIRST(&w->running)))
         tine_scheduler_task_lost(s, t, w, sched_task_part(s, t, log, certain), reason);
-    TINE_ASSERT(w->outstanding, ==, 0);
+    TINE_ASSERT(w->outstanding + w->n_ahead, ==, 0);
     tine_scheduler_worker_free(s, w);
     sched_groups_trim(s);
     tine_scheduler_sweep(s);

@@ -34,6 +34,8 @@ tine_error tine_scheduler_new(tine_scheduler **out, const tine_scheduler_config 
     TAILQ_INIT(&s->workers);
     TAILQ_INIT(&s->flush_queue);
     TAILQ_INIT(&s->object_list);
+    TAILQ_INIT(&s->aim_queue);
+    STAILQ_INIT(&s->settled);
     *out = s;
     return TINE_OK;
 }
@@ -71,13 +73,17 @@ static bool sched_target_complete(const tine_target *t) {
 }
 
 tine_error tine_scheduler_fork(tine_scheduler *s, uint64_t ticket, uint64_t flow,
-                               const tine_target *target, uint32_t flags, tine_payload *payload) {
+                               const tine_target *target, uint32_t flags, tine_payload *payload,
+                               uint64_t *task) {
     if (s->stopped) return TINE_ESTATE;
     if (!ticket || !payload || !sched_target_complete(target)) return TINE_EINVAL;
     if (!tine_scheduler_refs_known(s, NULL, payload, target->object)) return TINE_EINVAL;
     sched_task *t = tine_scheduler_task_new(s, target, flags, payload);
     t->ticket = ticket;
     t->flow = flow;
+    t->result_id = ++s->last_object << 1;
+    s->stats.objects_made = s->last_object;
+    if (task) *task = t->id;
     tine_scheduler_enqueue(s, t);
     tine_scheduler_dispatch(s);
     return TINE_OK;
@@ -122,15 +128,24 @@ static uint64_t sched_messages_left(const sched_worker *w) {
     return (uint64_t)w->window_left + SCHED_MAX_EARLY;
 }
 
+/* The worker keeps a result that nothing refers to. */
+static void sched_drop_unknown(tine_scheduler *s, sched_worker *w, tine_object id) {
+    const sched_object *o = tine_scheduler_object_find(s, id);
+    if (id && !o) /* one that is there may be on its way to w */
+        tine_scheduler_object_drop_at(s, w, id);
+}
+
 static void sched_on_done(tine_scheduler *s, sched_worker *w, const tine_message *m) {
     sched_task *t = tine_scheduler_task_find(s, m->task);
     if (!t || t->worker != w || t->state != SCHED_RUNNING || t->attempt != m->attempt ||
-        w->epoch != m->epoch)
+        w->epoch != m->epoch) {
         s->stats.stale++;
-    else if (m->seq > t->received && m->seq - t->received > sched_messages_left(w))
+        if (!t || t->worker != w) sched_drop_unknown(s, w, m->object);
+    } else if (m->seq > t->received && m->seq - t->received > sched_messages_left(w)) {
         tine_scheduler_drop(s, w->peer, true, "its DONE counts messages that it cannot have sent");
-    else
+    } else {
         tine_scheduler_task_done(s, t, m);
+    }
 }
 
 static void sched_on_suspend(tine_scheduler *s, sched_worker *w, const tine_message *m) {
@@ -188,8 +203,8 @@ static void sched_on_submit(tine_scheduler *s, sched_worker *w, const tine_messa
 }
 
 static void sched_on_object(tine_scheduler *s, sched_worker *w, const tine_message *m) {
-    if (m->status) return; /* answers a FETCH, which no coordinator sends */
-    const char *bad = tine_scheduler_object_arrived(s, w, m);
+    const char *bad =
+        m->task ? tine_scheduler_object_arrived(s, w, m) : tine_scheduler_result_arrived(s, w, m);
     if (bad) tine_scheduler_drop(s, w->peer, true, bad);
 }
 

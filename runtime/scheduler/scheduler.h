@@ -6,11 +6,12 @@
  * the same way for the same events, so that a simulator can run it from a seed. One thread at a
  * time.
  *
- * Life of a task: ready (queued per function, deepest first, then oldest) -> running on one worker
- * (counts against its credit) -> perhaps suspended (waits for nested forks; does not count) ->
- * ended. When a worker is lost, its tasks are queued again if they are repeatable and have attempts
- * left; otherwise they fail with ELOST. The nested forks of those tasks become orphans: ready ones
- * are discarded, and the results of running ones are dropped.
+ * Life of a task: perhaps waiting (for results of other tasks among its arguments) -> ready (queued
+ * per function, deepest first, then oldest) -> running on one worker (counts against its credit) ->
+ * perhaps suspended (waits for nested forks; does not count) -> ended. When a worker is lost, its
+ * tasks are queued again if they are repeatable and have attempts left; otherwise they fail with
+ * ELOST. The nested forks of those tasks become orphans: ready ones are discarded, and the results
+ * of running ones are dropped.
  *
  * Where the worker's run log is known, the attempt counts for the task that ran when the worker
  * died, and for those that wait for it there. The other ones that had begun are repeated without
@@ -28,7 +29,14 @@
  * objects (modules, put values) it already has most bytes; then one whose objects no worker has;
  * then the oldest.
  *
- * Objects are kept here as payloads and sent to a worker that asks (FETCH). An object is held by
+ * A result is an object, too, once something refers to it: as an argument of another task, which
+ * then waits for it. A task whose inputs are being made is sent ahead to the worker that makes most
+ * of them; it does not count against the credit until they are there. A large result stays at its
+ * worker until it is asked for. When the last worker that has it is lost, its task is run again if
+ * it is repeatable and its arguments are still there; otherwise what needs it fails.
+ *
+ * Objects are kept here as payloads. Those that a task's arguments mention are sent before it;
+ * others to a worker that asks (FETCH). An object is held by
  * handles in the coordinator's program, by ready and running tasks whose arguments reference it, by
  * running tasks that put it or received it in a result of a nested fork, by modules whose
  * constructor arguments reference it, and by results not yet taken. When nothing holds it, workers
@@ -62,7 +70,8 @@ typedef struct tine_scheduler_config {
 typedef enum tine_scheduler_action_kind {
     TINE_SCHEDULER_SEND, /* message to peer */
     /* a fork of this process has ended: ticket, status, payload (now the caller's, with a handle on
-     * each of payload->refs, to be released with tine_scheduler_object_release) | text */
+     * each of payload->refs, to be released with tine_scheduler_object_release) | object, with a
+     * handle: a result that stays at its worker | text */
     TINE_SCHEDULER_COMPLETE,
     TINE_SCHEDULER_DROP, /* drop the peer: text says why; bad: it broke the protocol */
     TINE_SCHEDULER_LOG,  /* level, text */
@@ -77,6 +86,7 @@ typedef struct tine_scheduler_action {
     int level; /* of a log line: 0 error, 1 warn, 2 info, 3 debug */
     const char *text;
     tine_payload *payload;
+    tine_object object;
     tine_message message;
 } tine_scheduler_action;
 
@@ -84,8 +94,9 @@ typedef struct tine_scheduler_stats {
     uint64_t forked, completed, failed, retried;
     uint64_t stale; /* replies dropped for their (task, attempt, epoch) */
     uint64_t peers_bad;
-    uint64_t ready, running, suspended, objects; /* now */
-    uint64_t ready_bytes;                        /* arguments of ready tasks of this process */
+    uint64_t waiting, ready, running, suspended, objects; /* now */
+    /* arguments of waiting and ready tasks of this process: those that have not started */
+    uint64_t ready_bytes;
     uint32_t workers;
     uint64_t objects_made; /* of this process, ever */
 } tine_scheduler_stats;
@@ -104,10 +115,15 @@ tine_error tine_scheduler_new(tine_scheduler **out, const tine_scheduler_config 
 void tine_scheduler_free(tine_scheduler *s);
 
 /* A fork of this process. `ticket` (not 0) comes back in exactly one COMPLETE. `flow`: of TASK.
- * `payload`: the arguments; a reference is taken. Errors: ENOMEM, ESTATE after stop. An unknown
- * function is a COMPLETE with EUNKNOWN, later. */
+ * `payload`: the arguments; a reference is taken. `task` (may be NULL): its id, for
+ * tine_scheduler_result. Errors: ENOMEM, ESTATE after stop. An unknown function is a COMPLETE with
+ * EUNKNOWN, later. */
 tine_error tine_scheduler_fork(tine_scheduler *s, uint64_t ticket, uint64_t flow,
-                               const tine_target *target, uint32_t flags, tine_payload *payload);
+                               const tine_target *target, uint32_t flags, tine_payload *payload,
+                               uint64_t *task);
+/* The object that the result of an open fork becomes: with it the arguments of other tasks refer to
+ * the result. One handle more is held on it. 0: the task has ended. */
+tine_object tine_scheduler_result(tine_scheduler *s, uint64_t task);
 void tine_scheduler_peer_up(tine_scheduler *s, tine_peer peer, int64_t now);
 /* `reason` becomes a part of its tasks' error: "killed by signal 9 (SIGKILL)". Unknown peers are
  * ignored. */
@@ -131,7 +147,16 @@ tine_error tine_scheduler_object(tine_scheduler *s, tine_object *out, const char
                                  tine_payload *payload);
 void tine_scheduler_object_retain(tine_scheduler *s, tine_object id);
 void tine_scheduler_object_release(tine_scheduler *s, tine_object id);
-/* The payload (borrowed) and class of an object, or NULL when there is none. */
+/* The result of an open fork will be taken: if it is of a function whose results stay, its worker
+ * sends it with DONE. */
+void tine_scheduler_result_want(tine_scheduler *s, uint64_t task);
+/* Has an object that only workers have sent to this process; one that is still to be made is sent
+ * when it is. */
+void tine_scheduler_object_want(tine_scheduler *s, tine_object id);
+/* What there is instead of its payload: TINE_EAGAIN while it is to come, else why there is none,
+ * with a sentence (borrowed). */
+tine_error tine_scheduler_object_error(tine_scheduler *s, tine_object id, const char **text);
+/* The payload (borrowed) and class of an object, or NULL when it is not here. */
 tine_payload *tine_scheduler_object_payload(tine_scheduler *s, tine_object id,
                                             const char **class_name);
 

@@ -90,14 +90,18 @@ static void sched_task_detach_children(sched_task *t) {
     }
 }
 
+static void sched_task_unhold_arguments(tine_scheduler *s, sched_task *t) {
+    tine_scheduler_unhold_refs(s, t->payload);
+    if (t->object) tine_scheduler_unhold(s, t->object);
+}
+
 static void sched_task_free(tine_scheduler *s, sched_task *t) {
     TINE_ASSERT_TRUE(t->state != SCHED_FREE && LIST_EMPTY(&t->children) && !t->worker &&
-                     !t->link.queued);
+                     !t->link.queued && !t->result && !t->n_missing && !t->aimed);
     sched_task_leave_parent(t);
     sched_task_drop_done(t);
     sched_task_drop_holds(s, t);
-    tine_scheduler_unhold_refs(s, t->payload);
-    if (t->object) tine_scheduler_unhold(s, t->object);
+    if (t->state != SCHED_KEPT) sched_task_unhold_arguments(s, t);
     tine_payload_unref(t->payload);
     tine_scheduler_callable_unuse(s, t->callable);
     t->payload = NULL;
@@ -121,10 +125,14 @@ void tine_scheduler_task_started(tine_scheduler *s, sched_task *t, sched_worker 
     t->state = SCHED_RUNNING;
     t->worker = w;
     t->received = 0;
-    t->suspended = t->blamed = false;
+    t->suspended = t->blamed = t->keeps = false;
     t->sent_number = ++w->tasks_sent;
     TAILQ_INSERT_TAIL(&w->running, t, run_link);
-    s->stats.running++;
+    if (t->ahead)
+        s->stats.waiting++;
+    else
+        s->stats.running++;
+    tine_scheduler_objects_push(s, t, w);
     sched_action *a = tine_scheduler_send(s, w->peer, TINE_MSG_TASK);
     tine_message *m = &a->a.message;
     m->task = t->id;
@@ -133,12 +141,18 @@ void tine_scheduler_task_started(tine_scheduler *s, sched_task *t, sched_worker 
     m->depth = t->link.depth;
     m->flow = t->flow;
     m->target = (tine_target){t->callable->name, t->callable->method, t->object};
+    m->object = t->result_id;
     m->payload = a->owned.payload = tine_payload_ref(t->payload);
     a->owned.callable = t->callable;
     t->callable->uses++;
     /* It cannot run again once it has begun. One that is sent ahead is kept until then. */
-    if (!(t->flags & TINE_REPEATABLE) && w->outstanding == 1 && t->bytes > SCHED_KEEP_BYTES)
+    if (!(t->flags & TINE_REPEATABLE) && w->outstanding == 1 && !t->ahead &&
+        t->bytes > SCHED_KEEP_BYTES)
         sched_task_drop_arguments(s, t);
+    if (t->wanted) tine_scheduler_result_ask(s, t);
+    if (!t->result) return;
+    sched_input *i;
+    TAILQ_FOREACH (i, &t->result->inputs, link) tine_scheduler_aim(s, i->task);
 }
 
 static void sched_task_leave_credit(tine_scheduler *s, sched_task *t) {
@@ -162,6 +176,7 @@ static void sched_task_stopped(tine_scheduler *s, sched_task *t) {
 
 void tine_scheduler_task_suspend(tine_scheduler *s, sched_task *t) {
     if (t->state != SCHED_RUNNING || t->suspended) return;
+    tine_scheduler_inputs_forget(s, t); /* it has begun */
     t->worker->suspended++;
     sched_task_leave_credit(s, t);
     t->suspended = true;
@@ -178,6 +193,10 @@ static void sched_task_complete(tine_scheduler *s, const sched_task *t, tine_err
     a->a.status = status;
     a->a.payload = tine_payload_ref(payload);
     a->a.text = a->owned.memory = text;
+    if (status == TINE_OK && !payload) {
+        a->a.object = t->result_id;
+        tine_scheduler_object_retain(s, t->result_id);
+    }
     for (uint32_t i = 0; payload && i < payload->n_refs; i++)
         tine_scheduler_object_retain(s, payload->refs[i]);
 }
@@ -196,12 +215,32 @@ static void sched_task_answer(tine_scheduler *s, sched_task *t, tine_error statu
 /* For a task that may end before it has started. */
 static void sched_task_leave_queue(tine_scheduler *s, sched_task *t) {
     if (t->link.queued) tine_scheduler_dequeue(s, t);
+    if (t->state == SCHED_WAITING) tine_scheduler_waiting_end(s, t);
+    tine_scheduler_inputs_forget(s, t);
     tine_scheduler_leave_window(s, t);
 }
 
-void tine_scheduler_task_end(tine_scheduler *s, sched_task *t, tine_error status,
-                             tine_payload *payload, char *text) {
-    sched_task_leave_queue(s, t);
+/* Its arguments hold nothing any more. */
+static void sched_task_keep(tine_scheduler *s, sched_task *t) {
+    sched_task_leave_parent(t);
+    sched_task_drop_holds(s, t);
+    sched_task_unhold_arguments(s, t);
+    t->state = SCHED_KEPT;
+}
+
+void tine_scheduler_task_forget(tine_scheduler *s, sched_task *t) {
+    t->result = NULL;
+    if (t->state == SCHED_KEPT) sched_task_free(s, t);
+}
+
+/* Tells its owner, at most once. Takes text. */
+static void sched_task_report(tine_scheduler *s, sched_task *t, tine_error status,
+                              tine_payload *payload, char *text) {
+    if (t->reported) {
+        free(text);
+        return;
+    }
+    t->reported = true;
     if (status == TINE_OK)
         s->stats.completed++;
     else
@@ -212,35 +251,86 @@ void tine_scheduler_task_end(tine_scheduler *s, sched_task *t, tine_error status
         sched_task_answer(s, t, status, payload, text);
     else
         sched_task_complete(s, t, status, payload, text);
+}
+
+static void sched_result_settle(tine_scheduler *s, sched_object *result) {
+    if (!result) return;
+    tine_scheduler_inputs_settle(s, result);
+    tine_scheduler_unhold(s, result->id);
+}
+
+void tine_scheduler_task_end(tine_scheduler *s, sched_task *t, tine_error status,
+                             tine_payload *payload, char *text) {
+    sched_task_leave_queue(s, t);
+    sched_object *result = tine_scheduler_result_made(s, t, status, payload, text);
+    sched_task_report(s, t, status, payload, text);
     if (t->worker) {
         sched_task_detach_children(t);
         sched_task_stopped(s, t);
     }
-    sched_task_free(s, t);
+    if (result && result->state == SCHED_OBJECT_REMOTE && t->payload &&
+        (t->flags & TINE_REPEATABLE)) {
+        sched_task_keep(s, t);
+    } else {
+        if (result) result->producer = NULL;
+        t->result = NULL;
+        sched_task_free(s, t);
+    }
+    sched_result_settle(s, result);
+}
+
+/* It stays at its worker, which may be busy, until DONE. */
+void tine_scheduler_task_abandon(tine_scheduler *s, sched_task *t, tine_error status, char *text) {
+    sched_object *result = tine_scheduler_result_made(s, t, status, NULL, text);
+    sched_task_report(s, t, status, NULL, text);
+    if (result) result->producer = NULL;
+    t->result = NULL;
+    t->result_id = 0;
+    t->abandoned = true;
+    sched_result_settle(s, result);
+}
+
+bool tine_scheduler_task_repeat(tine_scheduler *s, sched_task *t) {
+    TINE_ASSERT(t->state, ==, SCHED_KEPT);
+    if (s->stopped || !tine_scheduler_refs_known(s, NULL, t->payload, t->object)) return false;
+    tine_scheduler_hold_refs(s, t->payload);
+    if (t->object) tine_scheduler_hold(s, t->object);
+    t->keeps = false;
+    t->state = SCHED_READY;
+    t->attempt++;
+    t->uncounted++;
+    s->stats.retried++;
+    tine_scheduler_enqueue(s, t);
+    return true;
 }
 
 /* Frees it without completing it. */
 static void sched_task_discard(tine_scheduler *s, sched_task *t) {
     sched_task_leave_queue(s, t);
     if (t->worker) sched_task_stopped(s, t);
+    TINE_ASSERT_TRUE(!t->result);
     /* they are orphans, or are cancelled too */
     for (sched_task *child; (child = LIST_FIRST(&t->children));) sched_task_leave_parent(child);
     sched_task_free(s, t);
 }
 
 static void sched_task_finish(tine_scheduler *s, sched_task *t, tine_error status,
-                              tine_payload *payload, const char *cause) {
+                              tine_payload *payload, const char *cause, tine_object keeps) {
     sched_worker *w = t->worker;
-    if (status == TINE_OK && !payload) {
+    t->keeps = keeps && keeps == t->result_id;
+    if (status == TINE_OK && !payload && !t->keeps) {
         status = TINE_EPROTO;
         cause = "the worker's reply has no value";
-    } else if (status == TINE_OK && !tine_scheduler_refs_known(s, NULL, payload, 0)) {
+    } else if (status == TINE_OK && payload && !tine_scheduler_refs_known(s, NULL, payload, 0)) {
         status = TINE_EINVAL;
         cause = "the result references a put value or module that has been freed";
     }
     w->tasks_done++;
+    const sched_object *failed = status ? tine_scheduler_inputs_failed(s, t) : NULL;
     if (status == TINE_OK)
         tine_scheduler_task_end(s, t, TINE_OK, payload, NULL);
+    else if (failed)
+        tine_scheduler_task_end(s, t, failed->status, NULL, tine_scheduler_copy(failed->text));
     else
         tine_scheduler_task_end(s, t, status, NULL, tine_scheduler_text_failed(s, t, w, cause));
 }
@@ -248,8 +338,9 @@ static void sched_task_finish(tine_scheduler *s, sched_task *t, tine_error statu
 void tine_scheduler_task_done(tine_scheduler *s, sched_task *t, const tine_message *m) {
     tine_error status = m->status > TINE_ESTATE ? TINE_EPROTO : m->status;
     tine_scheduler_callable_measure(t->callable, m->run_ns);
+    tine_scheduler_inputs_forget(s, t);
     if (m->seq <= t->received) {
-        sched_task_finish(s, t, status, m->payload, m->text);
+        sched_task_finish(s, t, status, m->payload, m->text, m->object);
         return;
     }
     sched_task_leave_credit(s, t);
@@ -259,6 +350,7 @@ void tine_scheduler_task_done(tine_scheduler *s, sched_task *t, const tine_messa
     t->done->payload = tine_payload_ref(m->payload);
     t->done->text = m->text ? tine_scheduler_copy(m->text) : NULL;
     t->done->expects = m->seq;
+    t->done->keeps = m->object;
 }
 
 void tine_scheduler_task_received(tine_scheduler *s, sched_task *t) {
@@ -266,7 +358,7 @@ void tine_scheduler_task_received(tine_scheduler *s, sched_task *t) {
     if (t->state != SCHED_DEFERRED || t->received < t->done->expects) return;
     sched_done done = *t->done;
     *t->done = (sched_done){0};
-    sched_task_finish(s, t, done.status, done.payload, done.text);
+    sched_task_finish(s, t, done.status, done.payload, done.text, done.keeps);
     tine_payload_unref(done.payload);
     free(done.text);
 }
@@ -324,14 +416,16 @@ void tine_scheduler_task_lost(tine_scheduler *s, sched_task *t, const sched_work
     bool again = t->flags & TINE_REPEATABLE
                      ? !counts || t->attempt - t->uncounted < s->config.max_attempts
                      : part == SCHED_PART_QUEUED && t->payload;
-    if (t->orphan || t->cancelled || !again) {
-        char *text = t->orphan ? NULL : tine_scheduler_text_lost(s, t, w, reason);
-        if (t->orphan)
-            sched_task_discard(s, t);
-        else
-            tine_scheduler_task_end(s, t, TINE_ELOST, NULL, text);
+    if (t->orphan || t->abandoned) {
+        sched_task_discard(s, t);
         return;
     }
+    if (t->cancelled || !again) {
+        char *text = tine_scheduler_text_lost(s, t, w, reason);
+        tine_scheduler_task_end(s, t, TINE_ELOST, NULL, text);
+        return;
+    }
+    tine_scheduler_inputs_forget(s, t);
     sched_task_stopped(s, t);
     sched_task_drop_done(t);
     sched_task_drop_holds(s, t);
@@ -346,7 +440,7 @@ void tine_scheduler_task_lost(tine_scheduler *s, sched_task *t, const sched_work
 
 static sched_task *sched_task_used_at(const tine_scheduler *s, size_t i) {
     sched_task *t = tine_scheduler_task_at(s, i);
-    return t->state == SCHED_FREE ? NULL : t;
+    return t->state == SCHED_FREE || t->state == SCHED_KEPT ? NULL : t;
 }
 
 void tine_scheduler_tasks_cancel(tine_scheduler *s) {

@@ -77,6 +77,18 @@ char *tine_scheduler_text_lost(const tine_scheduler *s, const sched_task *t, con
                                sched_reason_subject(reason), reason, advice);
 }
 
+char *tine_scheduler_text_result_lost(const sched_object *o, const sched_worker *w,
+                                      const char *reason) {
+    char where[160];
+    sched_worker_name(where, sizeof where, w);
+    const char *advice =
+        o->producer ? "it cannot be made again: a value among its arguments has been freed"
+                    : "register the function with TINE_REPEATABLE_FUNCTION to have it made again";
+    return tine_scheduler_text("the result of task \"%s\" was lost on %s: %s%.160s; %s",
+                               o->name ? o->name : "", where, sched_reason_subject(reason), reason,
+                               advice);
+}
+
 char *tine_scheduler_text_unserved(const sched_task *t) {
     return tine_scheduler_text("task \"%s\" cannot run: no worker that serves it is left",
                                t->callable->display);
@@ -87,9 +99,14 @@ char *tine_scheduler_describe(const tine_scheduler *s, uint64_t ticket) {
     const sched_task *t = NULL;
     for (size_t i = 0; i < tine_scheduler_task_slots(s) && !t; i++) {
         const sched_task *u = tine_scheduler_task_at(s, i);
-        if (u->state != SCHED_FREE && !u->owner && !u->orphan && u->ticket == ticket) t = u;
+        if (u->state != SCHED_FREE && u->state != SCHED_KEPT && !u->owner && !u->orphan &&
+            u->ticket == ticket)
+            t = u;
     }
     if (!t) return NULL;
+    if (t->state == SCHED_WAITING || t->ahead)
+        return tine_scheduler_text("task \"%s\" waits for the results of other tasks",
+                                   t->callable->display);
     if (!t->worker) return tine_scheduler_text("task \"%s\" has not started", t->callable->display);
     sched_worker_name(where, sizeof where, t->worker);
     return tine_scheduler_text("task \"%s\" %s %s, attempt %u of %u", t->callable->display,

@@ -181,6 +181,14 @@ tine_value *tine_future_value(tine_future *f) {
     return tine_value_adopted(v);
 }
 
+tine_value *tine_value_of_object(tine_object id, tine_object_owner *owner) {
+    tine_value *v = tine_value_new(TINE_NONE, 0);
+    if (!v) return NULL;
+    v->object = id;
+    v->owner = owner;
+    return v;
+}
+
 tine_value *tine_value_as_object(const tine_value *v, tine_object id, tine_object_owner *owner) {
     tine_value *w = tine_value_new(v->kind, sizeof *w - offsetof(tine_value, i));
     if (!w) return NULL;

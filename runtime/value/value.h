@@ -95,6 +95,9 @@ static inline bool tine_int_is_double(int64_t i) {
     return d < 0x1p63 && (int64_t)d == i;
 }
 tine_value *tine_module_ref(tine_object id, const char *class_name, tine_object_owner *owner);
+/* Stands for an object whose contents are not here, where it is encoded. Takes over a handle. In no
+ * pool. */
+tine_value *tine_value_of_object(tine_object id, tine_object_owner *owner);
 /* A new handle on the same contents, marked as object `id` (what tine_put gives back). */
 tine_value *tine_value_as_object(const tine_value *v, tine_object id, tine_object_owner *owner);
 

@@ -199,6 +199,10 @@ static bool check_sense(header *h, bool *call) {
         *call = true;
         return body || tine_walk_refuse(&h->w, "a call has no arguments");
     case TINE_MSG_DONE:
+        if (m->object && !failed && !body) return true; /* the result stays at the worker */
+        if (m->object && failed)
+            return tine_walk_refuse(&h->w, "a result that failed cannot be kept");
+        __attribute__((fallthrough));
     case TINE_MSG_RESULT:
         return (body != failed && (m->text != NULL) == failed) ||
                tine_walk_refuse(&h->w, "a result needs either a value or a status and its reason");

@@ -11,7 +11,7 @@ const char tine_wire_magic[4] = {'t', 'i', 'n', 'e'};
 
 const tine_layout tine_layouts[TINE_MSG_LAST_] = {
     [TINE_MSG_HELLO] = FIELDS("MvpRhkKNC"),
-    [TINE_MSG_DONE] = FIELDS_AND_BODY("taesrqx"),
+    [TINE_MSG_DONE] = FIELDS_AND_BODY("taesrqxo"),
     [TINE_MSG_SUSPEND] = FIELDS("i"),
     [TINE_MSG_SUBMIT] = FIELDS_AND_BODY("qtnmOf"),
     [TINE_MSG_FETCH] = FIELDS("o"),
@@ -19,7 +19,7 @@ const tine_layout tine_layouts[TINE_MSG_LAST_] = {
     [TINE_MSG_EVENTS] = FIELDS_AND_BODY(""),
     [TINE_MSG_WELCOME] = FIELDS("ewf"),
     [TINE_MSG_REJECT] = FIELDS("x"),
-    [TINE_MSG_TASK] = FIELDS_AND_BODY("taedFnmO"),
+    [TINE_MSG_TASK] = FIELDS_AND_BODY("taedFnmOo"),
     [TINE_MSG_RESULT] = FIELDS_AND_BODY("qsx"),
     [TINE_MSG_CREDIT] = FIELDS("w"),
     [TINE_MSG_DROP] = FIELDS("i"),

@@ -16,7 +16,7 @@
 #include "runtime/tine.h"
 
 enum {
-    TINE_PROTOCOL_VERSION = 2,
+    TINE_PROTOCOL_VERSION = 3,
     /* ids that this library puts into one message, so that it fits the smallest max_frame */
     TINE_MESSAGE_IDS = 4096,
     /* bytes of a HELLO: what a peer that nobody knows may make the coordinator hold */
@@ -26,23 +26,27 @@ enum {
 typedef enum tine_message_type {
     /* worker to coordinator */
     TINE_MSG_HELLO = 1, /* hello: first message of a worker */
-    /* task, attempt, epoch, status, run_ns, seq, payload (the result) | text (status != 0). seq:
-     * how many SUBMIT and OBJECT messages this attempt of the task has sent; a small DONE may
+    /* task, attempt, epoch, status, run_ns, seq, object, payload (the result) | text (status != 0).
+     * seq: how many SUBMIT and OBJECT messages this attempt of the task has sent; a small DONE may
      * overtake large ones of these, and then waits for them at the coordinator. A worker that never
-     * forks or puts sends 0 */
+     * forks or puts sends 0. object: that of TASK when the worker keeps the result under this id; a
+     * large one then stays there and payload is NULL. Otherwise 0 */
     TINE_MSG_DONE,
     /* ids: tasks that wait for futures now and do not count against the worker's credit any more */
     TINE_MSG_SUSPEND,
     /* seq, task (the parent), target, flags, payload (arguments): a fork made inside a task */
     TINE_MSG_SUBMIT,
-    TINE_MSG_FETCH,  /* object: the worker needs it */
+    TINE_MSG_FETCH,  /* object: the sender needs it; both ways */
     TINE_MSG_PONG,   /* seq, clock (worker's monotonic ns when answering) */
     TINE_MSG_EVENTS, /* payload: recorded trace events (see trace.h); answers TINE_MSG_TRACE */
     /* coordinator to worker */
     /* epoch, window (nested forks it may have unstarted), flags bit 0: record a trace */
     TINE_MSG_WELCOME,
     TINE_MSG_REJECT, /* text: why; the connection ends */
-    TINE_MSG_TASK,   /* task, attempt, epoch, depth, flow, target, payload (arguments) */
+    /* task, attempt, epoch, depth, flow, target, object, payload (arguments). object: the id under
+     * which the worker may keep the result; 0: it is to be sent. Values that the arguments mention
+     * and that the worker does not have are sent to it without a FETCH */
+    TINE_MSG_TASK,
     TINE_MSG_RESULT, /* seq, status, payload | text: answers TINE_MSG_SUBMIT */
     TINE_MSG_CREDIT, /* window: number of further nested forks that may be submitted */
     TINE_MSG_DROP,   /* ids: objects without references */
@@ -51,9 +55,9 @@ typedef enum tine_message_type {
     TINE_MSG_STOP,   /* end after the tasks that run */
     /* both ways */
     /* object (from a worker: epoch << 40 | n << 1 | 1 for a module, n counting its puts from 1),
-     * task (from a worker: the task that made it), text (class, for a module), payload (the value,
-     * or the constructor's arguments), status: != 0 answers a FETCH of an object that is not there,
-     * text is the reason */
+     * task (from a worker: the task that put it; 0: it answers a FETCH), text (class, for a
+     * module), payload (the value, or the constructor's arguments), status: != 0 answers a FETCH of
+     * an object that is not there, text is the reason */
     TINE_MSG_OBJECT,
     /* worker to coordinator */
     /* ids: objects that stay while this connection lasts, whatever else holds them: a module's

@@ -21,9 +21,9 @@ import zmq
 
 CHUNK, WINDOW, COST = 1 << 20, 32 << 20, 1024
 HELLO, DONE, PONG, EVENTS = 1, 2, 6, 7
-WELCOME, REJECT, TASK, PING, TRACE, STOP = 8, 9, 10, 14, 15, 16
+WELCOME, REJECT, TASK, DROP, PING, TRACE, STOP, OBJECT = 8, 9, 10, 13, 14, 15, 16, 17
 EINVAL, EUNKNOWN, EFAILED = 1, 3, 4
-EXT_TENSOR, EXT_BYTES = 1, 4
+EXT_TENSOR, EXT_OBJECT, EXT_BYTES = 1, 2, 4
 BODY_NONE, BODY_INLINE, BODY_BESIDE = 0, 1, 2  # the last field of a header that may have a body
 
 
@@ -173,13 +173,26 @@ class Tensor:
         self.shape, self.data = list(shape), data
 
 
-def decode(body, buffers):
+def mentioned(body):
+    """The put values and results that a body mentions."""
+    ids = []
+
+    def ext(code, data):
+        if code == EXT_OBJECT:
+            ids.append(msgpack.unpackb(data)[0])
+    msgpack.unpackb(body, ext_hook=ext, raw=False)
+    return ids
+
+
+def decode(body, buffers, objects):
     def ext(code, data):
         items = msgpack.unpackb(data)
         if code == EXT_BYTES:
             return buffers[items[0]]
+        if code == EXT_OBJECT:
+            return objects[items[0]]
         if code != EXT_TENSOR:
-            raise ValueError("put values and modules are not known to this worker")
+            raise ValueError("modules are not known to this worker")
         if items[0] != 1:
             raise ValueError("this worker computes with float32 only")
         return Tensor(items[2:], array.array("f", buffers[items[1]]))
@@ -191,7 +204,7 @@ def split(header, buffers):
     unpacker = msgpack.Unpacker(raw=False)
     unpacker.feed(header)
     kind, *fields = unpacker.unpack()
-    if kind != TASK or fields[-1] == BODY_NONE:
+    if kind not in (TASK, OBJECT) or fields[-1] == BODY_NONE:
         return kind, fields, None, buffers
     if fields[-1] == BODY_BESIDE:
         return kind, fields, buffers[-1], buffers[:-1]
@@ -230,15 +243,22 @@ def fail(why):
     raise Failure(why)
 
 
+class Missing:
+    """Instead of a value: why there is none."""
+
+    def __init__(self, status, text):
+        self.answer = status, text, None, []
+
+
 FUNCTIONS = {"py.outer": outer, "py.echo": echo, "py.fail": fail}
 
 
-def run(name, body, buffers):
+def run(name, body, buffers, objects):
     """status, text, body, buffers"""
     if name not in FUNCTIONS:
         return EUNKNOWN, "this worker does not serve " + name, None, []
     try:
-        args, kw = decode(body, buffers)
+        args, kw = decode(body, buffers, objects)
         return (0, None, *encode(FUNCTIONS[name](*args, **kw)))
     except Failure as e:
         return EFAILED, str(e), None, []
@@ -248,8 +268,26 @@ def run(name, body, buffers):
 
 def main():
     c = Connection(sys.argv[1])
-    c.send(msgpack.packb([HELLO, "tine", 2, os.getpid(), -1, socket.gethostname(), os.environ.get("TINE_TOKEN", ""), "",
+    c.send(msgpack.packb([HELLO, "tine", 3, os.getpid(), -1, socket.gethostname(), os.environ.get("TINE_TOKEN", ""), "",
                           sorted(FUNCTIONS), []]))
+    objects = {}  # values that tasks mention, by their ids
+    tasks = []  # that have not run: fields, body, buffers
+
+    def run_tasks():
+        """Those whose values are all here. A value whose object has failed fails its task."""
+        for item in tasks[:]:
+            (task, attempt, epoch, _depth, _flow, name, _method, _object, _result, _place), body, buffers = item
+            ids = mentioned(body)
+            if not all(i in objects for i in ids):
+                continue
+            tasks.remove(item)
+            begin = time.monotonic_ns()
+            failed = [objects[i] for i in ids if isinstance(objects[i], Missing)]
+            status, text, result, out = failed[0].answer if failed else run(name, body, buffers, objects)
+            ran = time.monotonic_ns() - begin
+            place = BODY_NONE if result is None else BODY_INLINE
+            c.send(msgpack.packb([DONE, task, attempt, epoch, status, ran, 0, text, 0, place]) + (result or b""), out)
+
     while (frame := c.receive()) is not None:
         kind, fields, body, buffers = split(*frame)
         if kind == WELCOME:
@@ -257,12 +295,18 @@ def main():
         elif kind == REJECT:
             raise SystemExit("rejected: " + fields[0])
         elif kind == TASK:
-            task, attempt, epoch, _depth, _flow, name, _method, _object, _place = fields
-            begin = time.monotonic_ns()
-            status, text, result, out = run(name, body, buffers)
-            ran = time.monotonic_ns() - begin
-            place = BODY_NONE if result is None else BODY_INLINE
-            c.send(msgpack.packb([DONE, task, attempt, epoch, status, ran, 0, text, place]) + (result or b""), out)
+            tasks.append((fields, body, buffers))
+            run_tasks()
+        elif kind == OBJECT:
+            ident, _task, status, text, _place = fields
+            try:
+                objects[ident] = decode(body, buffers, objects) if status == 0 else Missing(status, text)
+            except (KeyError, ValueError) as e:
+                objects[ident] = Missing(EINVAL, "this worker does not read values inside put values: %s" % e)
+            run_tasks()
+        elif kind == DROP:
+            for ident in fields[0]:
+                objects.pop(ident, None)
         elif kind == PING:
             c.send(msgpack.packb([PONG, fields[0], time.monotonic_ns()]))
         elif kind == TRACE and fields[0] == 2:

@@ -51,7 +51,12 @@ static int report(const sim_counts *c, uint64_t seeds, double seconds) {
                 {"forks cancelled", c->cancelled},
                 {"bad peers", c->bad_peers},
                 {"stops", c->stops},
-                {"run logs of dead workers", c->logs}};
+                {"run logs of dead workers", c->logs},
+                {"results as arguments", c->dependents},
+                {"tasks sent ahead", c->ahead},
+                {"results that stayed", c->stayed},
+                {"of these fetched", c->fetched},
+                {"made again", c->again}};
     int missing = 0;
     printf("%llu seeds, %llu events, %.1f s\n", (unsigned long long)seeds,
            (unsigned long long)c->events, seconds);

@@ -123,7 +123,12 @@ sim_answer sim_expect(const sim_traits *traits, const sim_call *call, const sim_
     sim_object args[2];
     sim_answer children[SIM_MAX_CHILDREN];
     if (call->name[0] == 'f' && call->name[1] == '9') return (sim_answer){.status = TINE_EUNKNOWN};
-    for (int i = 0; i < call->n_args; i++) args[i] = objects[call->args[i]];
+    if (call->module >= 0 && objects[call->module].status)
+        return (sim_answer){.status = objects[call->module].status};
+    for (int i = 0; i < call->n_args; i++) {
+        args[i] = objects[call->args[i]];
+        if (args[i].status && !args[i].module) return (sim_answer){.status = args[i].status};
+    }
     sim_frame_start(&f, call->seed, call->depth, args, call->n_args,
                     call->module >= 0 ? &objects[call->module] : NULL);
     for (;;) {

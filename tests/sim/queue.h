@@ -14,6 +14,7 @@ typedef enum event_kind {
     EV_JOIN,
     EV_ROOT,
     EV_RELEASE,
+    EV_TAKE,
     EV_STOP,
     EV_BAD_PEER,
     EV_REPLAY

@@ -35,6 +35,7 @@ typedef struct sim_object { /* id: 0 in the expected run; value: what it stands 
     tine_object id;
     uint64_t value;
     bool module;
+    tine_error status; /* of a root's result: it has failed */
 } sim_object;
 
 /* The content of a payload's body; a larger body is sent as a large frame. */
@@ -111,6 +112,7 @@ typedef struct sim_counts {
     uint64_t events, tasks, objects, suspended, starved;
     uint64_t joins, kills, drops, duplicates, stale, overtaken;
     uint64_t retried, lost, cancelled, bad_peers, stops, logs;
+    uint64_t dependents, ahead, stayed, fetched, again;
 } sim_counts;
 
 /* Runs one seed; exits the process with a message when a check fails. */
@@ -129,7 +131,7 @@ void sim_wake_at(sim_world *w, sim_worker *s, int64_t when); /* calls sim_worker
 
 /* ---- workers (worker.c) ---- */
 
-sim_worker *sim_worker_new(sim_world *w, size_t index, uint32_t pid, bool foreign);
+sim_worker *sim_worker_new(sim_world *w, size_t index, uint32_t pid, bool foreign, size_t stays);
 void sim_worker_free(sim_worker *s);
 size_t sim_worker_index(const sim_worker *s);
 uint32_t sim_worker_epoch(const sim_worker *s);

@@ -136,7 +136,8 @@ static void keep(sim_worker *s, const sim_task *t) {
     s->kept[s->n_kept++] = o;
 }
 
-static void finish(sim_worker *s, sim_task *t, tine_error status, const sim_op *op) {
+static void finish(sim_worker *s, sim_task *t, tine_error status, const sim_op *op,
+                   const char *text) {
     tine_payload *p = NULL;
     if (!status) {
         tine_object ref = op->ref >= 0 ? t->frame.objects[op->ref].id : 0;
@@ -144,8 +145,7 @@ static void finish(sim_worker *s, sim_task *t, tine_error status, const sim_op *
     }
     sim_world_counts(s->world)->tasks++;
     keep(s, t);
-    tine_executor_done(s->executor, t->id, status, p, status ? "the program fails here" : NULL,
-                       (uint64_t)t->ran + 100);
+    tine_executor_done(s->executor, t->id, status, p, text, (uint64_t)t->ran + 100);
     tine_payload_unref(p);
     task_free(s, t);
 }
@@ -228,7 +228,8 @@ static bool begin(sim_worker *s, sim_task *t) {
             return false;
         }
         t->have_self = true;
-        t->self = (sim_object){g->target.object, object_value(s, g->target.object), true};
+        t->self = (sim_object){
+            .id = g->target.object, .value = object_value(s, g->target.object), .module = true};
     }
     sim_body body = sim_body_of(g->payload);
     sim_object args[2];
@@ -266,10 +267,10 @@ static bool step(sim_worker *s, sim_task *t) {
         put_one(s, t, &op);
         if (s->stopped) waited = LOST;
         break;
-    case SIM_FAIL: finish(s, t, TINE_EFAILED, NULL); return false;
-    case SIM_RETURN: finish(s, t, TINE_OK, &op); return false;
+    case SIM_FAIL: finish(s, t, TINE_EFAILED, NULL, "the program fails here"); return false;
+    case SIM_RETURN: finish(s, t, TINE_OK, &op, NULL); return false;
     }
-    if (waited == LOST) finish(s, t, TINE_ELOST, NULL);
+    if (waited == LOST) finish(s, t, TINE_ELOST, NULL, "a fork is lost");
     if (waited == WAITED) t->frame.step++;
     return waited == WAITED;
 }
@@ -313,7 +314,7 @@ static void on_object(sim_worker *s, const tine_executor_action *a) {
         if (!t->fetching || t->given.target.object != a->object) continue;
         t->fetching = false;
         if (a->status)
-            finish(s, t, TINE_ELOST, NULL);
+            finish(s, t, a->status, NULL, a->text);
         else
             unblock(s, t);
     }
@@ -406,7 +407,7 @@ void sim_worker_resume(sim_worker *s) {
 
 /* ---- life ---- */
 
-sim_worker *sim_worker_new(sim_world *w, size_t index, uint32_t pid, bool foreign) {
+sim_worker *sim_worker_new(sim_world *w, size_t index, uint32_t pid, bool foreign, size_t stays) {
     static const char *const functions[] = {"f3", "f0", "f1"}, *const other[] = {"f2"},
                              *const classes[] = {"C"};
     tine_hello hello = {.version = TINE_PROTOCOL_VERSION,
@@ -420,7 +421,7 @@ sim_worker *sim_worker_new(sim_world *w, size_t index, uint32_t pid, bool foreig
     sim_worker *s = calloc(1, sizeof *s);
     s->world = w;
     s->index = index;
-    if (tine_executor_new(&s->executor, &hello)) sim_fail("no executor");
+    if (tine_executor_new(&s->executor, &hello, stays)) sim_fail("no executor");
     return s;
 }
 

@@ -12,7 +12,7 @@
 #include "queue.h"
 #include "sim.h"
 
-enum { MAX_WORKERS = 8, MAX_SEATS = 64, MAX_ROOTS = 8, MAX_HANDLES = 16, MAX_EVENTS = 400000 };
+enum { MAX_WORKERS = 8, MAX_SEATS = 64, MAX_ROOTS = 8, MAX_HANDLES = 32, MAX_EVENTS = 400000 };
 
 typedef struct channel {  /* one direction of a connection */
     int64_t small, large; /* when the last of each arrives */
@@ -30,12 +30,16 @@ typedef struct root {
     uint64_t ticket;
     sim_answer expected;
     bool done;
-    uint64_t faults; /* known to the scheduler when it was forked */
+    uint64_t faults; /* known to the scheduler when it was forked, or what it depends on */
+    uint64_t task;
+    tine_object result; /* what stayed at a worker, and a handle on it; 0: nothing */
+    bool wanted;
 } root;
 
 typedef struct handle { /* of the coordinator's program */
     sim_object object;
     bool released;
+    uint64_t faults; /* of the root whose result it is; else UINT64_MAX */
 } handle;
 
 struct sim_world {
@@ -46,6 +50,7 @@ struct sim_world {
     sim_counts *counts;
     tine_scheduler *scheduler;
     uint32_t window, n_workers;
+    size_t stays; /* results of more bytes stay at their workers */
     int64_t now, ticked;
     uint64_t tickets, faults, losses; /* losses: faults that the scheduler knows of */
     sim_queue queue;
@@ -115,12 +120,12 @@ static void transmit(sim_world *w, size_t index, channel *c, event_kind kind,
     event *e = sim_push(&w->queue, w->now, arrival(w, c, large), kind, index);
     e->message = sim_copy_message(m);
     e->large = large;
-    sim_trace(w, "%s %zu: %s%s task %llx seq %llu object %llx status %d, arrives %.3f",
+    sim_trace(w, "%s %zu: %s%s task %llx seq %llu object %llx%s%llx status %d, arrives %.3f",
               kind == EV_TO_SCHEDULER ? "worker" : "scheduler to", index, tine_message_name(m),
               large ? " (large)" : "", (unsigned long long)m->task, (unsigned long long)m->seq,
-              (unsigned long long)m->object, (int)m->status, (double)e->at / 1000);
-    bool harmless = m->type == TINE_MSG_DONE || m->type == TINE_MSG_RESULT ||
-                    (m->type == TINE_MSG_OBJECT && kind == EV_TO_WORKER);
+              (unsigned long long)m->object, m->n_ids ? " first id " : " ids ",
+              (unsigned long long)(m->n_ids ? m->ids[0] : 0), (int)m->status, (double)e->at / 1000);
+    bool harmless = m->type == TINE_MSG_DONE || m->type == TINE_MSG_RESULT;
     if (harmless && sim_one_in(&w->random, 24)) {
         event *twice = sim_push(&w->queue, w->now, arrival(w, c, large), kind, index);
         twice->message = sim_copy_message(m);
@@ -186,8 +191,8 @@ static void replay_old_done(sim_world *w, size_t index) {
     tine_message lie = *w->old_done;
     if (sim_one_in(&w->random, 2)) lie.epoch = sim_worker_epoch(s->worker);
     lie.seq = 0;
-    lie.payload =
-        lie.payload ? sim_payload(sim_body_of(lie.payload).value + 1, 0, 0, false, NULL, 0) : NULL;
+    lie.object = 0;
+    lie.payload = lie.status ? NULL : sim_payload(1, 0, 0, false, NULL, 0);
     sim_trace(w, "worker %zu repeats a reply, epoch %u", index, lie.epoch);
     w->counts->duplicates++;
     transmit(w, index, &s->out, EV_TO_SCHEDULER, &lie);
@@ -212,21 +217,30 @@ static void on_complete(sim_world *w, tine_scheduler_action *a) {
     w->counts->cancelled += cancelled;
     if (a->status && (!a->text || strlen(a->text) < 20))
         sim_fail("root %zu: an error without a text", i);
-    if (lost && w->traits.all_repeatable && w->workers_return)
+    bool result_lost = a->text && strstr(a->text, "the result of task");
+    if (lost && w->traits.all_repeatable && w->workers_return && !result_lost)
         sim_fail("root %zu was lost, though every task is repeatable: %s", i, a->text);
     if (!lost && !cancelled && a->status != r->expected.status)
         sim_fail("root %zu: status %d (%s), not %d", i, (int)a->status, a->text ? a->text : "",
                  (int)r->expected.status);
-    if (!a->status && sim_body_of(a->payload).value != r->expected.value)
+    if (!a->status && !a->payload != !!a->object)
+        sim_fail("root %zu: needs either a value or an object", i);
+    if (a->payload && sim_body_of(a->payload).value != r->expected.value)
         sim_fail("root %zu: a wrong value", i);
+    if (a->object) {
+        w->counts->stayed++;
+        r->result = a->object;
+        sim_push(&w->queue, w->now, w->now + (int64_t)sim_below(&w->random, 1000000), EV_TAKE, i);
+    }
     for (uint32_t j = 0; a->payload && j < a->payload->n_refs; j++) {
         tine_object id = a->payload->refs[j];
-        if (!tine_scheduler_object_payload(w->scheduler, id, NULL))
+        const char *text;
+        if (tine_scheduler_object_error(w->scheduler, id, &text) == TINE_EINVAL)
             sim_fail("root %zu: the object in its result is missing", i);
         sim_object o = r->expected.object;
         o.id = id;
         if (w->n_handles < MAX_HANDLES && sim_one_in(&w->random, 2)) {
-            w->handles[w->n_handles] = (handle){o, false};
+            w->handles[w->n_handles] = (handle){o, false, r->faults};
             sim_push(&w->queue, w->now, w->now + (int64_t)sim_below(&w->random, 3000000),
                      EV_RELEASE, w->n_handles++);
         } else {
@@ -242,12 +256,54 @@ static size_t seat_of(const sim_world *w, tine_peer peer) {
     return (size_t)peer - 1;
 }
 
+/* The program takes a result that stayed, or gives it up. */
+static void take_result(sim_world *w, size_t i) {
+    root *r = &w->roots[i];
+    if (sim_one_in(&w->random, 4)) {
+        tine_scheduler_object_release(w->scheduler, r->result);
+        r->result = 0;
+        return;
+    }
+    r->wanted = true;
+    tine_scheduler_object_want(w->scheduler, r->result);
+}
+
+static void check_taken(sim_world *w, size_t i) {
+    root *r = &w->roots[i];
+    const char *text;
+    if (!r->wanted || !r->result || w->stopped) return;
+    const tine_payload *p = tine_scheduler_object_payload(w->scheduler, r->result, NULL);
+    tine_error e = tine_scheduler_object_error(w->scheduler, r->result, &text);
+    if (!p && e == TINE_EAGAIN) return;
+    if (p && sim_body_of(p).value != r->expected.value)
+        sim_fail("root %zu: a wrong value was fetched", i);
+    if (!p && (e != TINE_ELOST || w->faults <= r->faults))
+        sim_fail("root %zu: its result was not fetched: %d %s", i, (int)e, text);
+    w->counts->fetched += p != NULL;
+    tine_scheduler_object_release(w->scheduler, r->result);
+    r->result = 0;
+}
+
+static void count_task(sim_world *w, const tine_message *m) {
+    const char *text;
+    for (uint32_t i = 0; i < m->payload->n_refs; i++) {
+        if (tine_scheduler_object_payload(w->scheduler, m->payload->refs[i], NULL)) continue;
+        w->counts->ahead +=
+            tine_scheduler_object_error(w->scheduler, m->payload->refs[i], &text) == TINE_EAGAIN;
+        break;
+    }
+    for (size_t i = 0; i < w->n_roots; i++)
+        w->counts->again += w->roots[i].result && w->roots[i].result == m->object;
+}
+
 static void drain(sim_world *w) {
     tine_scheduler_action a;
+    for (size_t i = 0; i < w->n_roots; i++) check_taken(w, i);
     while (tine_scheduler_next(w->scheduler, &a)) {
         switch (a.kind) {
         case TINE_SCHEDULER_SEND: {
             size_t i = seat_of(w, a.peer);
+            if (a.message.type == TINE_MSG_TASK) count_task(w, &a.message);
             if (is_alive(&w->seats[i]) && !drops(w, i))
                 transmit(w, i, &w->seats[i].in, EV_TO_WORKER, &a.message);
             break;
@@ -279,8 +335,29 @@ static void put_one(sim_world *w) {
     if (references && !w->handles[ref].object.module)
         value = sim_mix(value, w->handles[ref].object.value);
     w->counts->objects++;
-    w->handles[w->n_handles] = (handle){{id, value, module}, false};
+    bool uses = references && !w->handles[ref].object.module; /* a module is fetched by a call */
+    tine_error status = uses ? w->handles[ref].object.status : TINE_OK;
+    uint64_t faults = references ? w->handles[ref].faults : UINT64_MAX;
+    w->handles[w->n_handles] = (handle){{id, value, module, status}, false, faults};
     sim_push(&w->queue, w->now, w->now + (int64_t)sim_below(&w->random, 2000000), EV_RELEASE,
+             w->n_handles++);
+}
+
+static const handle *handle_of(const sim_world *w, tine_object id) {
+    for (size_t i = 0; i < w->n_handles; i++)
+        if (w->handles[i].object.id == id && !w->handles[i].released) return &w->handles[i];
+    sim_fail("no handle on %#llx", (unsigned long long)id);
+}
+
+/* Later roots may have the result among their arguments. */
+static void refer_to(sim_world *w, const root *r) {
+    tine_object id = w->n_handles < MAX_HANDLES ? tine_scheduler_result(w->scheduler, r->task) : 0;
+    if (!id) return;
+    const sim_answer *a = &r->expected;
+    bool mixes = a->has_object && !a->object.module;
+    sim_object o = {id, mixes ? sim_mix(a->value, a->object.value) : a->value, false, a->status};
+    w->handles[w->n_handles] = (handle){o, false, r->faults};
+    sim_push(&w->queue, w->now, w->now + (int64_t)sim_below(&w->random, 3000000), EV_RELEASE,
              w->n_handles++);
 }
 
@@ -294,18 +371,35 @@ static void fork_root(sim_world *w) {
     sim_call call;
     sim_frame_call(&f, &w->traits, 0, &call);
     root *r = &w->roots[w->n_roots];
-    *r = (root){.ticket = sim_ticket(w),
-                .faults = w->losses,
-                .expected = sim_expect(&w->traits, &call, f.objects)};
     tine_object refs[2];
-    for (int i = 0; i < call.n_args; i++) refs[i] = f.objects[call.args[i]].id;
+    uint64_t faults = w->losses;
+    for (int i = 0; i < call.n_args; i++) {
+        const handle *h = handle_of(w, f.objects[call.args[i]].id);
+        refs[i] = h->object.id;
+        if (h->faults == UINT64_MAX) continue;
+        w->counts->dependents++;
+        if (h->faults < faults) faults = h->faults;
+        /* whether its argument or its name fails it first is left open */
+        if (h->object.status && call.name[1] == '9') call.name = "f0";
+    }
+    if (call.module >= 0) {
+        uint64_t of_module = handle_of(w, f.objects[call.module].id)->faults;
+        if (of_module < faults) faults = of_module;
+    }
+    *r = (root){.ticket = sim_ticket(w),
+                .faults = faults,
+                .expected = sim_expect(&w->traits, &call, f.objects)};
     tine_target target = {call.name, call.method, call.module >= 0 ? f.objects[call.module].id : 0};
     tine_payload *p = sim_payload(0, call.seed, call.depth, call.large, refs, (size_t)call.n_args);
     sim_trace(w, "root %zu: fork of %s", w->n_roots, call.name);
-    tine_error e = tine_scheduler_fork(w->scheduler, r->ticket, 0, &target, call.flags, p);
+    tine_error e =
+        tine_scheduler_fork(w->scheduler, r->ticket, 0, &target, call.flags, p, &r->task);
     tine_payload_unref(p);
     if (e != (w->stopped ? TINE_ESTATE : TINE_OK)) sim_fail("fork gave %d", (int)e);
-    if (!e) w->n_roots++;
+    if (e) return;
+    w->n_roots++;
+    if (!sim_one_in(&w->random, 4)) refer_to(w, r);
+    if (sim_one_in(&w->random, 4)) tine_scheduler_result_want(w->scheduler, r->task);
 }
 
 static void release(sim_world *w, size_t i) {
@@ -328,7 +422,7 @@ static void join(sim_world *w, bool foreign) {
     size_t i = take_seat(w);
     seat *s = &w->seats[i];
     s->foreign = foreign;
-    s->worker = sim_worker_new(w, i, 100 + (uint32_t)i, foreign);
+    s->worker = sim_worker_new(w, i, 100 + (uint32_t)i, foreign, w->stays);
     if (w->faults < 5 && sim_one_in(&w->random, 4))
         s->sends_left = (int64_t)sim_below(&w->random, 60) + 1;
     w->counts->joins++;
@@ -399,6 +493,7 @@ static void on_event(sim_world *w, event *e) {
     case EV_JOIN: join(w, e->seat); break;
     case EV_ROOT: fork_root(w); break;
     case EV_RELEASE: release(w, e->seat); break;
+    case EV_TAKE: take_result(w, e->seat); break;
     case EV_STOP:
         w->stopped = true;
         w->counts->stops++;
@@ -419,6 +514,7 @@ static void plan(sim_world *w) {
                              .detached = sim_one_in(r, 2)};
     w->workers_return = !sim_one_in(r, 4);
     w->n_workers = 1 + (uint32_t)sim_below(r, w->traits.foreign ? MAX_WORKERS - 1 : MAX_WORKERS);
+    w->stays = (size_t[]){0, SIM_SMALL_BODY, SIZE_MAX}[sim_below(r, 3)];
     w->window = 1 + (uint32_t)sim_below(r, sim_one_in(r, 2) ? 4 : 64);
     uint32_t expected = w->n_workers + w->traits.foreign;
     tine_scheduler_config config = {
@@ -446,11 +542,18 @@ static void check_end(sim_world *w) {
     tine_scheduler_check(w->scheduler);
     for (size_t i = 0; i < w->n_roots; i++)
         if (!w->roots[i].done) sim_fail("stalled: root %zu never completed", i);
+    for (size_t i = 0; i < w->n_roots; i++) {
+        check_taken(w, i);
+        if (w->roots[i].wanted && w->roots[i].result && !w->stopped)
+            sim_fail("stalled: the result of root %zu was never fetched", i);
+        if (w->roots[i].result) tine_scheduler_object_release(w->scheduler, w->roots[i].result);
+    }
     for (size_t i = 0; i < w->n_handles; i++) release(w, i);
     tine_scheduler_stats stats = *tine_scheduler_stats_get(w->scheduler);
     w->counts->stale += stats.stale;
     w->counts->retried += stats.retried;
-    if (stats.ready || stats.running || stats.suspended || stats.ready_bytes || stats.objects)
+    if (stats.waiting || stats.ready || stats.running || stats.suspended || stats.ready_bytes ||
+        stats.objects)
         sim_fail("left over in the scheduler: %llu ready, %llu running, %llu suspended, %llu "
                  "bytes, %llu objects",
                  (unsigned long long)stats.ready, (unsigned long long)stats.running,

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { TINE_RUN_LOG_RECENT = 512 };
+enum { TINE_RUN_LOG_RECENT = 1024 };
 
 typedef struct tine_run_log {
     _Atomic uint64_t joined;       /* not 0: the coordinator has welcomed the worker */

@@ -70,10 +70,11 @@ static const char *const *hello_keep_list(tine_executor *x, const char *const *n
     return start;
 }
 
-tine_error tine_executor_new(tine_executor **out, const tine_hello *hello) {
+tine_error tine_executor_new(tine_executor **out, const tine_hello *hello, size_t stays) {
     tine_executor *x = calloc(1, sizeof *x);
     if (!x) return TINE_ENOMEM;
     x->actions = TINE_RING(executor_action);
+    x->stays = stays;
     x->hello_names = calloc((size_t)hello->n_functions + hello->n_classes + 3, sizeof(char *));
     if (!x->hello_names) {
         free(x);
@@ -91,7 +92,7 @@ tine_error tine_executor_new(tine_executor **out, const tine_hello *hello) {
 }
 
 static void executor_task_free(tine_executor *x, executor_task *t) {
-    tine_idmap_remove(&x->tasks, t->id);
+    if (!t->failed) tine_idmap_remove(&x->tasks, t->id);
     LIST_REMOVE(t, entry);
     tine_payload_unref(t->payload);
     if (t->waiter.text) free(t->waiter.text);
@@ -115,8 +116,13 @@ void tine_executor_free(tine_executor *x) {
 
 /* ---- tasks ---- */
 
+/* Keeping the result may make other tasks ready, and comes before the message: what it does may
+ * move the queue of actions. */
 static void executor_send_done(tine_executor *x, const executor_task *t, tine_error status,
                                tine_payload *payload, const char *text, uint64_t run_ns) {
+    bool ok = status == TINE_OK, send = ok;
+    bool keep = ok && tine_executor_result_keep(x, t, payload, &send);
+    if (!keep && t->result) tine_executor_result_unkept(x, t->result);
     executor_action *action = tine_executor_send(x, TINE_MSG_DONE);
     tine_message *m = &action->a.message;
     m->task = t->id;
@@ -125,19 +131,33 @@ static void executor_send_done(tine_executor *x, const executor_task *t, tine_er
     m->seq = t->sent;
     m->status = status;
     m->run_ns = run_ns;
-    if (status == TINE_OK)
-        m->payload = action->owned.payload = tine_payload_ref(payload);
-    else
-        m->text = action->owned.memory = tine_must_copy(text ? text : "");
+    if (keep) m->object = t->result;
+    if (send) m->payload = action->owned.payload = tine_payload_ref(payload);
+    if (!ok) m->text = action->owned.memory = tine_must_copy(text ? text : "");
+}
+
+/* Sends DONE, unless the coordinator has stopped, and frees the task. */
+static void executor_task_end(tine_executor *x, executor_task *t, tine_error status,
+                              tine_payload *payload, const char *text, uint64_t run_ns) {
+    if (!x->stopped) executor_send_done(x, t, status, payload, text, run_ns);
+    executor_task_free(x, t);
+}
+
+void tine_executor_task_failed(tine_executor *x, executor_task *t) {
+    if (t->failed) return;
+    if (!x->stopped) executor_send_done(x, t, t->waiter.status, NULL, t->waiter.text, 0);
+    t->failed = true;
+    t->result = 0;
+    tine_idmap_remove(&x->tasks, t->id);
 }
 
 void tine_executor_task_settled(tine_executor *x, executor_task *t) {
-    if (t->waiter.status) {
-        executor_send_done(x, t, t->waiter.status, NULL, t->waiter.text, 0);
+    if (t->failed)
         executor_task_free(x, t);
-    } else {
+    else if (t->waiter.status)
+        executor_task_end(x, t, t->waiter.status, NULL, t->waiter.text, 0);
+    else
         tine_ready_push(&x->ready, &t->link);
-    }
 }
 
 static executor_task *executor_task_new(const tine_target *target) {
@@ -157,6 +177,7 @@ static void on_task(tine_executor *x, const tine_message *m) {
     t->id = m->task;
     t->flow = m->flow;
     t->attempt = m->attempt;
+    t->result = m->object;
     t->link.depth = m->depth;
     t->link.order = ++x->orders;
     t->payload = tine_payload_ref(m->payload);
@@ -180,8 +201,7 @@ void tine_executor_done(tine_executor *x, uint64_t task, tine_error status, tine
                         const char *text, uint64_t run_ns) {
     executor_task *t = executor_task_find(x, task);
     TINE_ASSERT_TRUE(t && t->started);
-    if (!x->stopped) executor_send_done(x, t, status, payload, text, run_ns);
-    executor_task_free(x, t);
+    executor_task_end(x, t, status, payload, text, run_ns);
 }
 
 void tine_executor_suspend(tine_executor *x, uint64_t task) {
@@ -263,6 +283,7 @@ static void on_welcomed(tine_executor *x, const tine_message *m, int64_t now) {
     switch (m->type) {
     case TINE_MSG_TASK: on_task(x, m); break;
     case TINE_MSG_RESULT: tine_executor_fork_answered(x, m); break;
+    case TINE_MSG_FETCH: tine_executor_result_fetch(x, m->object); break;
     case TINE_MSG_OBJECT: tine_executor_object_arrived(x, m); break;
     case TINE_MSG_CREDIT: on_credit(x, m->window); break;
     case TINE_MSG_DROP:

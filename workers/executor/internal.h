@@ -28,8 +28,11 @@ struct executor_task {
     tine_ready_link link; /* first */
     executor_waiter waiter;
     uint64_t id, flow, sent; /* sent: SUBMIT and OBJECT messages */
+    tine_object result;      /* the id under which its result may be kept; 0: none */
     uint32_t attempt;
     bool started, suspended;
+    /* it has failed, and stays while an object refers to its waiter: it is in no map */
+    bool failed;
     tine_target target; /* its texts lie behind the struct */
     tine_payload *payload;
     LIST_ENTRY(executor_task) entry;
@@ -53,8 +56,9 @@ struct executor_object {
     executor_waiter waiter; /* for what its value mentions */
     tine_object id;
     executor_object_state state;
-    /* wanted: by tine_executor_fetch; dropped: forget it as soon as it is settled */
-    bool wanted, dropped;
+    /* wanted: by tine_executor_fetch; asked: the coordinator wants the result; dropped: forget it
+     * as soon as it is settled */
+    bool wanted, asked, dropped;
     char *class_name;
     tine_payload *payload;
     executor_waiter **waiters;
@@ -85,6 +89,7 @@ struct tine_executor {
     char **hello_names;
     size_t n_hello_names;
     uint32_t epoch, window;
+    size_t stays; /* results of more bytes do */
     bool stopped;
     bool refused_fork; /* CREDIT has to be reported */
     uint64_t orders, puts;
@@ -105,6 +110,8 @@ struct tine_executor {
 /* executor.c */
 executor_action *tine_executor_push(tine_executor *x, tine_executor_action_kind kind);
 executor_action *tine_executor_send(tine_executor *x, tine_message_type type);
+/* One of the objects of t cannot be had; others may be to come. */
+void tine_executor_task_failed(tine_executor *x, executor_task *t);
 /* The objects of t are here, or one cannot be had. */
 void tine_executor_task_settled(tine_executor *x, executor_task *t);
 static inline executor_task *executor_task_find(const tine_executor *x, uint64_t id) {
@@ -120,10 +127,17 @@ void tine_executor_forks_stop(tine_executor *x);
 void tine_executor_forks_free(tine_executor *x);
 
 /* objects.c */
-/* Lets w wait for the objects of p; it is settled by these calls at once when none is missing. */
+/* Lets w wait for the objects of p; it is settled by these calls at once when none is missing.
+ * Those of a task come by themselves. */
 void tine_executor_await(tine_executor *x, executor_waiter *w, const tine_payload *p);
 void tine_executor_object_put(tine_executor *x, tine_object id, const char *class_name,
                               tine_payload *payload);
+/* Keeps a result, if it is large or is waited for; true: it is kept, and to be sent only if
+ * *send. */
+bool tine_executor_result_keep(tine_executor *x, const executor_task *t, tine_payload *payload,
+                               bool *send);
+void tine_executor_result_unkept(tine_executor *x, tine_object id);
+void tine_executor_result_fetch(tine_executor *x, tine_object id); /* the coordinator asks for it */
 void tine_executor_object_arrived(tine_executor *x, const tine_message *m);
 void tine_executor_object_dropped(tine_executor *x, tine_object id);
 /* Reports every fetch that is under way as cancelled. */

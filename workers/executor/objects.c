@@ -1,4 +1,9 @@
-/* Objects at a worker: fetched once, kept until the coordinator sends DROP.
+/* Objects at a worker: received once, kept until the coordinator sends DROP.
+ *
+ * Those that a task mentions come without being asked for, before the TASK or behind it: a small
+ * message overtakes a large one. So what comes unasked is kept as well, also the reason why there
+ * is none. A result that is made here becomes an object when its task ends, if it stays or is
+ * waited for.
  *
  * A put value may refer to further put values, and is usable when all of them are here; modules
  * inside are fetched by the call that needs them. So an object is settled (READY, or FAILED with
@@ -92,7 +97,16 @@ static void executor_waiter_settle(tine_executor *x, executor_waiter *w, executo
     }
 }
 
-/* A failed object is not kept: what needs it next fetches it again. */
+/* A task fails at once, whatever it waits for as well. */
+static void executor_object_missed(tine_executor *x, const executor_object *o, executor_waiter *w) {
+    executor_waiter_fail(w, o->waiter.status, o->waiter.text);
+    if (w->kind == WAITER_TASK)
+        tine_executor_task_failed(x,
+                                  (executor_task *)((char *)w - offsetof(executor_task, waiter)));
+}
+
+/* A failed object is kept with the reason, until DROP: a task that mentions it may be on its
+ * way. */
 static void executor_settle(tine_executor *x, executor_waiter *w) {
     executor_object *work = NULL;
     executor_waiter_settle(x, w, &work);
@@ -100,19 +114,24 @@ static void executor_settle(tine_executor *x, executor_waiter *w) {
         executor_object *o = work;
         work = o->work;
         for (size_t i = 0; i < o->n_waiters; i++) {
-            if (o->state == EXECUTOR_FAILED)
-                executor_waiter_fail(o->waiters[i], o->waiter.status, o->waiter.text);
+            if (o->state == EXECUTOR_FAILED) executor_object_missed(x, o, o->waiters[i]);
             executor_waiter_settle(x, o->waiters[i], &work);
         }
         o->n_waiters = 0;
         executor_object_deliver(x, o);
-        if (o->dropped || o->state == EXECUTOR_FAILED) executor_object_forget(x, o);
+        if (o->dropped) executor_object_forget(x, o);
     }
 }
 
-static executor_object *executor_object_fetch(tine_executor *x, tine_object id) {
+/* It comes by itself, or is the result of a task that runs here. */
+static executor_object *executor_object_expect(tine_executor *x, tine_object id) {
     executor_object *o = executor_object_new(x, id, EXECUTOR_FETCHING);
-    o->waiter.missing = 1; /* its frame */
+    o->waiter.missing = 1; /* its frame, or its task */
+    return o;
+}
+
+static executor_object *executor_object_fetch(tine_executor *x, tine_object id) {
+    executor_object *o = executor_object_expect(x, id);
     tine_executor_send(x, TINE_MSG_FETCH)->a.message.object = id;
     return o;
 }
@@ -128,8 +147,12 @@ static void executor_await_refs(tine_executor *x, executor_waiter *w, const tine
     for (uint32_t i = 0; p && i < p->n_refs; i++) {
         if (tine_object_is_module(p->refs[i])) continue;
         executor_object *o = executor_object_find(x, p->refs[i]);
+        if (!o && w->kind == WAITER_TASK) o = executor_object_expect(x, p->refs[i]);
         if (!o) o = executor_object_fetch(x, p->refs[i]);
-        if (o->state != EXECUTOR_READY) executor_object_await(o, w);
+        if (o->state == EXECUTOR_FAILED)
+            executor_object_missed(x, o, w);
+        else if (o->state != EXECUTOR_READY)
+            executor_object_await(o, w);
     }
 }
 
@@ -147,9 +170,9 @@ void tine_executor_object_put(tine_executor *x, tine_object id, const char *clas
     tine_executor_await(x, &o->waiter, payload);
 }
 
-/* An object that is not being fetched is ignored. */
 void tine_executor_object_arrived(tine_executor *x, const tine_message *m) {
     executor_object *o = executor_object_find(x, m->object);
+    if (!o && !tine_object_is_module(m->object)) o = executor_object_expect(x, m->object);
     if (!o || o->state != EXECUTOR_FETCHING) return;
     o->state = EXECUTOR_INCOMPLETE;
     if (m->status || !m->payload) {
@@ -165,10 +188,62 @@ void tine_executor_object_arrived(tine_executor *x, const tine_message *m) {
 void tine_executor_object_dropped(tine_executor *x, tine_object id) {
     executor_object *o = executor_object_find(x, id);
     if (!o) return;
-    if (o->state == EXECUTOR_READY)
+    if (o->state == EXECUTOR_READY || o->state == EXECUTOR_FAILED)
         executor_object_forget(x, o);
     else
         o->dropped = true;
+}
+
+/* ---- results ---- */
+
+bool tine_executor_result_keep(tine_executor *x, const executor_task *t, tine_payload *payload,
+                               bool *send) {
+    executor_object *o = t->result ? executor_object_find(x, t->result) : NULL;
+    bool stays = tine_payload_bytes(payload) > x->stays;
+    if (!t->result || payload->n_refs > 0 || (!o && !stays)) return false;
+    if (!o) o = executor_object_expect(x, t->result);
+    *send = !stays || o->asked;
+    if (o->state != EXECUTOR_FETCHING) return true; /* the coordinator had sent it, too */
+    o->state = EXECUTOR_INCOMPLETE;
+    o->payload = tine_payload_ref(payload);
+    executor_settle(x, &o->waiter);
+    return true;
+}
+
+/* The coordinator sends it, or why there is none, to tasks that wait for it here; it does not know
+ * of what else does. */
+void tine_executor_result_unkept(tine_executor *x, tine_object id) {
+    executor_object *o = executor_object_find(x, id);
+    if (!o || o->state != EXECUTOR_FETCHING) return;
+    if (o->n_waiters > 0 || o->wanted)
+        tine_executor_send(x, TINE_MSG_FETCH)->a.message.object = id;
+    else
+        executor_object_forget(x, o);
+}
+
+static bool executor_makes(const tine_executor *x, tine_object id) {
+    const executor_task *t;
+    LIST_FOREACH (t, &x->task_list, entry)
+        if (t->result == id) return true;
+    return false;
+}
+
+void tine_executor_result_fetch(tine_executor *x, tine_object id) {
+    executor_object *o = executor_object_find(x, id);
+    if ((!o || o->state == EXECUTOR_FETCHING) && executor_makes(x, id)) {
+        if (!o) o = executor_object_expect(x, id);
+        o->asked = true;
+        return;
+    }
+    executor_action *action = tine_executor_send(x, TINE_MSG_OBJECT);
+    tine_message *m = &action->a.message;
+    m->object = id;
+    if (o && o->state == EXECUTOR_READY) {
+        m->payload = action->owned.payload = tine_payload_ref(o->payload);
+        return;
+    }
+    m->status = TINE_EINVAL;
+    m->text = action->owned.memory = tine_must_copy("this worker does not keep that result");
 }
 
 static void executor_object_refuse(tine_executor *x, tine_object id) {
@@ -224,5 +299,6 @@ bool tine_executor_fetch(tine_executor *x, tine_object id, tine_payload **payloa
     }
     if (!o) o = executor_object_fetch(x, id);
     o->wanted = true;
+    if (o->state == EXECUTOR_FAILED) executor_object_deliver(x, o);
     return false;
 }

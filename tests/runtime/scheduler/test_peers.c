@@ -11,7 +11,7 @@ Test(sched_peers, a_wrong_version_is_rejected_and_then_dropped) {
     receive(5, (tine_message){.type = TINE_MSG_HELLO, .hello = &hello});
     take();
     cr_assert_str_eq(sent(5, TINE_MSG_REJECT, 0)->message_text,
-                     "the worker speaks version 7 of the protocol and the coordinator version 2; "
+                     "the worker speaks version 7 of the protocol and the coordinator version 3; "
                      "install the same Tine on both sides");
     cr_assert(!found(TINE_SCHEDULER_DROP, 0), "there is a grace period for the REJECT");
     cr_assert_eq(stats().peers_bad, 1);
@@ -205,7 +205,7 @@ Test(sched_peers, a_fork_that_references_an_unknown_object_is_refused) {
     join(1);
     tine_object gone = 4444;
     tine_payload *p = payload_with(8, &gone, 1);
-    cr_assert_eq(tine_scheduler_fork(F.scheduler, 1, 0, &(tine_target){.name = "f"}, 0, p),
+    cr_assert_eq(tine_scheduler_fork(F.scheduler, 1, 0, &(tine_target){.name = "f"}, 0, p, NULL),
                  TINE_EINVAL);
     tine_payload_unref(p);
     fork_f(2, "f");

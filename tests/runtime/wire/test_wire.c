@@ -397,7 +397,7 @@ static void refuse_bytes(const void *data, size_t n, const char *reason) {
 #define REFUSE(bytes, reason) refuse_bytes(bytes, sizeof(bytes) - 1, reason)
 
 test(a_wrong_version_names_both) {
-    REFUSE("\x93\x01\xa4tine\x07", "the peer uses protocol version 7, this process version 2");
+    REFUSE("\x93\x01\xa4tine\x07", "the peer uses protocol version 7, this process version 3");
 }
 
 /* The HELLO of version 1, whole. */
@@ -409,7 +409,7 @@ test(version_1_is_refused_with_one_sentence) {
     tine_frame *f = tine_frame_new(sizeof hello - 1, 0);
     memcpy(f->header, hello, sizeof hello - 1);
     cr_expect_eq(tine_wire_decode(f, &d, why, sizeof why), TINE_EPROTO);
-    cr_expect_str_eq(why, "the peer uses protocol version 1, this process version 2");
+    cr_expect_str_eq(why, "the peer uses protocol version 1, this process version 3");
     tine_frame_free(f);
 }
 
@@ -772,8 +772,8 @@ test(the_example_of_the_text_is_true) {
     tine_value *x = tine_ones(TINE_F32, 2, ((int64_t[]){2, 3}));
     expect_bytes(&(tine_message){TINE_MSG_TASK, .task = 7, .attempt = 1, .epoch = 1,
                                  .target = {.name = "neg"}, .payload = call_payload(tine_ref(x))},
-                 "9a 0a 07 01 01 00 00 a3 6e 65 67 c0 00 01 92 91 c7 05 01 94 01 00 02 03 80");
+                 "9b 0a 07 01 01 00 00 a3 6e 65 67 c0 00 00 01 92 91 c7 05 01 94 01 00 02 03 80");
     expect_bytes(&(tine_message){TINE_MSG_DONE, .task = 7, .attempt = 1, .epoch = 1,
                                  .run_ns = 1000000, .payload = payload_of(x)},
-                 "99 02 07 01 01 00 ce 00 0f 42 40 00 c0 01 c7 05 01 94 01 00 02 03");
+                 "9a 02 07 01 01 00 ce 00 0f 42 40 00 c0 00 01 c7 05 01 94 01 00 02 03");
 }

@@ -1,0 +1,280 @@
+/* Tasks whose arguments are results of other tasks.
+ *
+ * Such a task waits here until its inputs are settled, or is sent ahead to the worker that makes
+ * most of them, once each is being made: then it starts there as soon as they are, and the
+ * coordinator is not in the latency of a chain. A task sent ahead does not count against its
+ * worker's credit before that. At most SCHED_MAX_AHEAD tasks, and about prefetch_ns of work, are
+ * sent ahead to a worker, so that a fan-out is spread once its input is there.
+ *
+ * A settled result tells its inputs through a queue, not by recursion: chains may be long. */
+#include "runtime/scheduler/internal.h"
+
+#include <stdlib.h>
+
+enum { AIM_LOOK = 8 }; /* arguments of one task that are looked at to choose its worker */
+
+uint32_t tine_scheduler_task_refs(const sched_task *t, const tine_object **refs) {
+    *refs = t->payload ? t->payload->refs : t->holds;
+    return t->payload ? t->payload->n_refs : t->n_holds;
+}
+
+/* ---- waiting ---- */
+
+static void sched_input_add(sched_task *t, sched_object *o) {
+    sched_input *i = tine_scheduler_alloc(sizeof *i);
+    *i = (sched_input){.task = t, .object = o};
+    TAILQ_INSERT_TAIL(&o->inputs, i, link);
+    LIST_INSERT_HEAD(&t->inputs, i, task_link);
+    t->n_missing++;
+}
+
+static void sched_input_drop(sched_input *i) {
+    TAILQ_REMOVE(&i->object->inputs, i, link);
+    LIST_REMOVE(i, task_link);
+    i->task->n_missing--;
+    free(i);
+}
+
+static void sched_walk_push(tine_scheduler *s, struct sched_object_stack *stack,
+                            const tine_object *refs, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++) {
+        sched_object *o =
+            tine_object_is_module(refs[i]) ? NULL : tine_scheduler_object_find(s, refs[i]);
+        if (!o || o->walked == s->walks) continue;
+        o->walked = s->walks;
+        SLIST_INSERT_HEAD(stack, o, stacked);
+    }
+}
+
+/* The values that the task's worker has to have before it begins, one by one: those that its
+ * arguments mention, and those that these mention. NULL: there are no more. */
+static sched_object *sched_walk_next(tine_scheduler *s, struct sched_object_stack *stack) {
+    sched_object *o = SLIST_FIRST(stack);
+    if (!o) return NULL;
+    SLIST_REMOVE_HEAD(stack, stacked);
+    if (o->payload) sched_walk_push(s, stack, o->payload->refs, o->payload->n_refs);
+    return o;
+}
+
+static struct sched_object_stack sched_walk(tine_scheduler *s, const sched_task *t) {
+    struct sched_object_stack stack = SLIST_HEAD_INITIALIZER(stack);
+    const tine_object *refs;
+    uint32_t n = tine_scheduler_task_refs(t, &refs);
+    s->walks++;
+    sched_walk_push(s, &stack, refs, n);
+    return stack;
+}
+
+const sched_object *tine_scheduler_inputs_await(tine_scheduler *s, sched_task *t) {
+    const sched_object *failed = tine_scheduler_inputs_failed(s, t);
+    TINE_ASSERT(t->n_missing, ==, 0);
+    if (failed) return failed;
+    struct sched_object_stack stack = sched_walk(s, t);
+    for (sched_object *o; (o = sched_walk_next(s, &stack));)
+        if (o->state == SCHED_OBJECT_PENDING) sched_input_add(t, o);
+    return NULL;
+}
+
+void tine_scheduler_inputs_forget(tine_scheduler *s, sched_task *t) {
+    while (!LIST_EMPTY(&t->inputs)) sched_input_drop(LIST_FIRST(&t->inputs));
+    if (t->ahead) tine_scheduler_ahead_end(s, t);
+}
+
+const sched_object *tine_scheduler_inputs_failed(tine_scheduler *s, const sched_task *t) {
+    const tine_object *refs;
+    uint32_t n = tine_scheduler_task_refs(t, &refs);
+    for (uint32_t i = 0; i < n; i++) {
+        const sched_object *o = tine_scheduler_object_find(s, refs[i]);
+        if (o && o->state == SCHED_OBJECT_FAILED) return o;
+    }
+    return NULL;
+}
+
+/* A task at a worker fails there, too: the worker is told of the object. */
+static void sched_input_failed(tine_scheduler *s, sched_task *t, const sched_object *o) {
+    char *text = tine_scheduler_copy(o->text);
+    if (t->state == SCHED_WAITING) {
+        tine_scheduler_task_end(s, t, o->status, NULL, text);
+        return;
+    }
+    tine_scheduler_task_abandon(s, t, o->status, text);
+    if (t->n_missing == 0) tine_scheduler_inputs_forget(s, t);
+}
+
+static void sched_inputs_there(tine_scheduler *s, sched_task *t) {
+    tine_scheduler_inputs_forget(s, t);
+    if (t->state != SCHED_WAITING) return;
+    tine_scheduler_waiting_end(s, t);
+    tine_scheduler_enqueue(s, t);
+}
+
+static void sched_settle_one(tine_scheduler *s, sched_object *o) {
+    tine_scheduler_object_answer(s, o);
+    while (o->state != SCHED_OBJECT_PENDING && !TAILQ_EMPTY(&o->inputs)) {
+        sched_task *t = TAILQ_FIRST(&o->inputs)->task;
+        sched_input_drop(TAILQ_FIRST(&o->inputs));
+        if (o->state == SCHED_OBJECT_FAILED)
+            sched_input_failed(s, t, o);
+        else if (t->n_missing == 0)
+            sched_inputs_there(s, t);
+    }
+}
+
+void tine_scheduler_inputs_settle(tine_scheduler *s, sched_object *o) {
+    if (o->settling) return;
+    bool outermost = STAILQ_EMPTY(&s->settled);
+    o->settling = true;
+    o->holders++;
+    STAILQ_INSERT_TAIL(&s->settled, o, settle_link);
+    while (outermost && (o = STAILQ_FIRST(&s->settled))) {
+        sched_settle_one(s, o);
+        STAILQ_REMOVE_HEAD(&s->settled, settle_link);
+        o->settling = false;
+        tine_scheduler_unhold(s, o->id);
+    }
+}
+
+/* ---- sent ahead ---- */
+
+void tine_scheduler_ahead_begin(tine_scheduler *s, sched_task *t, sched_worker *w) {
+    t->ahead = true;
+    t->charge_ns = tine_scheduler_expected_ns(s, t->callable);
+    w->n_ahead++;
+    w->ahead_ns += t->charge_ns;
+    w->ahead_bytes += t->bytes;
+    tine_scheduler_pending_bytes(s, t, true);
+}
+
+void tine_scheduler_ahead_leave(tine_scheduler *s, sched_task *t) {
+    sched_worker *w = t->worker;
+    t->ahead = false;
+    w->n_ahead--;
+    w->ahead_ns -= t->charge_ns;
+    w->ahead_bytes -= t->bytes;
+    tine_scheduler_pending_bytes(s, t, false);
+    s->stats.waiting--;
+    tine_scheduler_aim_enqueue(s, w);
+}
+
+void tine_scheduler_ahead_end(tine_scheduler *s, sched_task *t) {
+    tine_scheduler_ahead_leave(s, t);
+    tine_scheduler_charge(s, t, t->worker);
+    s->stats.running++;
+}
+
+static bool sched_task_needs(tine_scheduler *s, const sched_task *t, const sched_object *needed) {
+    struct sched_object_stack stack = sched_walk(s, t);
+    for (const sched_object *o; (o = sched_walk_next(s, &stack));)
+        if (o == needed) return true;
+    return false;
+}
+
+/* Tasks at w that have not begun because o was on its way wait for it again, and do not count:
+ * what makes it may need this worker. */
+static void sched_running_wait_again(tine_scheduler *s, sched_object *o, sched_worker *w) {
+    sched_task *t;
+    TAILQ_FOREACH (t, &w->running, run_link) {
+        if (t->state != SCHED_RUNNING || t->suspended || !sched_task_needs(s, t, o)) continue;
+        if (!t->ahead) {
+            s->stats.running--;
+            tine_scheduler_uncharge(s, t);
+            tine_scheduler_ahead_begin(s, t, w);
+            s->stats.waiting++;
+        }
+        sched_input_add(t, o);
+    }
+}
+
+void tine_scheduler_inputs_pend(tine_scheduler *s, sched_object *o) {
+    sched_worker *w;
+    TAILQ_FOREACH (w, &s->workers, link) sched_running_wait_again(s, o, w);
+}
+
+/* ---- choosing the worker ---- */
+
+static sched_worker *sched_input_worker(const sched_object *o) {
+    const sched_task *p = o->producer;
+    return o->state == SCHED_OBJECT_PENDING && p && p->state == SCHED_RUNNING ? p->worker : NULL;
+}
+
+/* How many of the first arguments w has, or makes. */
+static uint32_t sched_inputs_at(tine_scheduler *s, const sched_task *t, const sched_worker *w) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < t->payload->n_refs && i < AIM_LOOK; i++) {
+        const sched_object *o = tine_scheduler_object_find(s, t->payload->refs[i]);
+        n += sched_input_worker(o) == w || tine_scheduler_object_replica_at(o, w);
+    }
+    return n;
+}
+
+static bool sched_aim_better(const sched_worker *a, uint32_t n_a, const sched_worker *b,
+                             uint32_t n_b) {
+    if (!b || n_a != n_b) return !b || n_a > n_b;
+    return a->n_ahead + a->outstanding < b->n_ahead + b->outstanding;
+}
+
+void tine_scheduler_aim(tine_scheduler *s, sched_task *t) {
+    sched_worker *best = NULL;
+    uint32_t best_n = 0;
+    int looked = 0;
+    if (t->state != SCHED_WAITING || t->aimed) return;
+    const sched_input *i;
+    LIST_FOREACH (i, &t->inputs, task_link)
+        if (!sched_input_worker(i->object)) return;
+    LIST_FOREACH (i, &t->inputs, task_link) {
+        sched_worker *w = sched_input_worker(i->object);
+        if (looked++ == AIM_LOOK) break;
+        if (w == best || w->lost || !tine_scheduler_serves(s, w, t->callable)) continue;
+        uint32_t n = sched_inputs_at(s, t, w);
+        if (!sched_aim_better(w, n, best, best_n)) continue;
+        best = w;
+        best_n = n;
+    }
+    if (!best) return;
+    t->aimed = best;
+    TAILQ_INSERT_TAIL(&best->aims, t, run_link);
+    tine_scheduler_aim_enqueue(s, best);
+}
+
+void tine_scheduler_aim_drop(sched_task *t) {
+    if (!t->aimed) return;
+    TAILQ_REMOVE(&t->aimed->aims, t, run_link);
+    t->aimed = NULL;
+}
+
+void tine_scheduler_aim_lost(tine_scheduler *s, sched_worker *w) {
+    tine_scheduler_aim_dequeue(s, w);
+    while (!TAILQ_EMPTY(&w->aims)) tine_scheduler_aim_drop(TAILQ_FIRST(&w->aims));
+}
+
+void tine_scheduler_aim_enqueue(tine_scheduler *s, sched_worker *w) {
+    if (w->aim_queued || w->lost || TAILQ_EMPTY(&w->aims)) return;
+    w->aim_queued = true;
+    TAILQ_INSERT_TAIL(&s->aim_queue, w, aim_link);
+}
+
+void tine_scheduler_aim_dequeue(tine_scheduler *s, sched_worker *w) {
+    if (!w->aim_queued) return;
+    w->aim_queued = false;
+    TAILQ_REMOVE(&s->aim_queue, w, aim_link);
+}
+
+/* One always does, or a chain of long tasks would wait for the coordinator between two. */
+static bool sched_aim_fits(const tine_scheduler *s, const sched_worker *w, const sched_task *t) {
+    const tine_scheduler_config *c = &s->config;
+    if (w->n_ahead == 0) return true;
+    return w->n_ahead < SCHED_MAX_AHEAD && w->ahead_bytes + t->bytes <= c->max_credit_bytes &&
+           w->load_ns + w->ahead_ns + tine_scheduler_expected_ns(s, t->callable) <= c->prefetch_ns;
+}
+
+bool tine_scheduler_aim_send(tine_scheduler *s) {
+    for (sched_worker *w; (w = TAILQ_FIRST(&s->aim_queue));) {
+        sched_task *t = TAILQ_FIRST(&w->aims);
+        if (t && sched_aim_fits(s, w, t)) {
+            tine_scheduler_start(s, t, w);
+            return true;
+        }
+        tine_scheduler_aim_dequeue(s, w);
+    }
+    return false;
+}

@@ -1,0 +1,237 @@
+/* Results as objects: tasks whose arguments are results of others, sent ahead or not, results that
+ * stay at their workers, and what becomes of them when a worker is lost. */
+#include "tests/support/scheduler_fixture.h"
+
+static uint64_t fork_of(uint64_t ticket, const char *name, uint32_t flags, const tine_object *refs,
+                        size_t n) {
+    uint64_t task;
+    tine_payload *p = payload_with(8, refs, n);
+    cr_assert_eq(
+        tine_scheduler_fork(F.scheduler, ticket, 0, &(tine_target){.name = name}, flags, p, &task),
+        TINE_OK);
+    tine_payload_unref(p);
+    return task;
+}
+
+/* A fork, and a handle on the object that its result becomes. */
+static tine_object fork_result(uint64_t ticket, const char *name, uint32_t flags,
+                               const tine_object *refs, size_t n) {
+    tine_object id = tine_scheduler_result(F.scheduler, fork_of(ticket, name, flags, refs, n));
+    cr_assert(id);
+    return id;
+}
+
+static void done_keeping(tine_peer peer, const action *task, bool body) {
+    tine_payload *p = body ? payload_with(8, NULL, 0) : NULL;
+    receive(peer, (tine_message){.type = TINE_MSG_DONE,
+                                 .task = task->a.message.task,
+                                 .attempt = task->a.message.attempt,
+                                 .epoch = task->a.message.epoch,
+                                 .object = task->a.message.object,
+                                 .run_ns = 1000,
+                                 .payload = p});
+    tine_payload_unref(p);
+}
+
+static void give_result(tine_peer peer, tine_object id) {
+    tine_payload *p = payload_with(8, NULL, 0);
+    receive(peer, (tine_message){.type = TINE_MSG_OBJECT, .object = id, .payload = p});
+    tine_payload_unref(p);
+}
+
+static void release(tine_object id) { tine_scheduler_object_release(F.scheduler, id); }
+
+static void lose(tine_peer peer) {
+    tine_scheduler_peer_lost(F.scheduler, peer, "killed by signal 9 (SIGKILL)");
+}
+
+Test(results, a_dependent_task_is_sent_to_the_worker_before_its_input_is_there) {
+    fixture_open((tine_scheduler_config){0});
+    join(1);
+    join(2);
+    tine_object first = fork_result(1, "f", 0, NULL, 0);
+    fork_of(2, "g", 0, &first, 1);
+    take();
+    action f = *sent(1, TINE_MSG_TASK, 0), *g = sent(1, TINE_MSG_TASK, 1);
+    cr_assert(g, "it goes where its input is made");
+    cr_assert_str_eq(g->name, "g");
+    cr_assert_eq(stats().running, 1);
+    cr_assert_eq(stats().waiting, 1);
+    action task = *g;
+    done_keeping(1, &f, true);
+    take();
+    cr_assert_eq(count_sent(0, TINE_MSG_OBJECT), 0, "the worker has it");
+    cr_assert_eq(stats().running, 1);
+    done(1, &task, 10);
+    take();
+    release(first);
+    take();
+    cr_assert_eq(sent(1, TINE_MSG_DROP, 0)->ids[0], first);
+    fixture_close();
+}
+
+Test(results, a_result_that_its_worker_did_not_keep_is_sent_to_a_dependent_there) {
+    fixture_open((tine_scheduler_config){0});
+    join(1);
+    tine_object first = fork_result(1, "f", 0, NULL, 0);
+    fork_of(2, "g", 0, &first, 1);
+    take();
+    done(1, sent(1, TINE_MSG_TASK, 0), 10);
+    take();
+    cr_assert_eq(sent(1, TINE_MSG_OBJECT, 0)->a.message.object, first);
+    cr_assert_eq(count_sent(1, TINE_MSG_OBJECT), 1);
+    release(first);
+    fixture_close();
+}
+
+Test(results, a_large_result_stays_and_is_fetched_once) {
+    fixture_open((tine_scheduler_config){0});
+    join(1);
+    tine_object id = fork_result(1, "f", 0, NULL, 0);
+    take();
+    action f = *sent(1, TINE_MSG_TASK, 0);
+    done_keeping(1, &f, false);
+    take();
+    cr_assert_eq(completed(1)->a.status, TINE_OK);
+    cr_assert_null(completed(1)->a.payload);
+    cr_assert_eq(completed(1)->a.object, id);
+    release(id); /* the handle of COMPLETE */
+    cr_assert_null(tine_scheduler_object_payload(F.scheduler, id, NULL));
+    tine_scheduler_object_want(F.scheduler, id);
+    tine_scheduler_object_want(F.scheduler, id);
+    take();
+    cr_assert_eq(count_sent(1, TINE_MSG_FETCH), 1);
+    give_result(1, id);
+    cr_assert(tine_scheduler_object_payload(F.scheduler, id, NULL));
+    release(id);
+    take();
+    cr_assert_eq(sent(1, TINE_MSG_DROP, 0)->ids[0], id);
+    cr_assert_eq(stats().objects, 0);
+    fixture_close();
+}
+
+Test(results, a_large_result_goes_to_another_worker_once_for_all_its_tasks) {
+    fixture_open((tine_scheduler_config){0});
+    join(1);
+    tine_object id = fork_result(1, "f", 0, NULL, 0);
+    take();
+    action f = *sent(1, TINE_MSG_TASK, 0);
+    done_keeping(1, &f, false);
+    take();
+    release(id);
+    fork_f(2, "f"); /* occupies worker 1 */
+    take();
+    join(2);
+    fork_of(3, "g", 0, &id, 1);
+    take();
+    cr_assert(sent(2, TINE_MSG_TASK, 0));
+    cr_assert_eq(sent(1, TINE_MSG_FETCH, 0)->a.message.object, id);
+    action g = *sent(2, TINE_MSG_TASK, 0);
+    cr_assert_eq(count_sent(2, TINE_MSG_OBJECT), 0);
+    give_result(1, id);
+    take();
+    cr_assert_eq(sent(2, TINE_MSG_OBJECT, 0)->a.message.object, id);
+    done(2, &g, 10);
+    fork_of(4, "g", 0, &id, 1);
+    take();
+    cr_assert(sent(2, TINE_MSG_TASK, 0));
+    cr_assert_eq(count_sent(2, TINE_MSG_OBJECT) + count_sent(1, TINE_MSG_FETCH), 0);
+    release(id);
+    fixture_close();
+}
+
+Test(results, a_failed_input_fails_a_chain_at_once_with_its_own_sentence) {
+    enum { LENGTH = 20000 };
+    fixture_open((tine_scheduler_config){0});
+    join(1);
+    tine_object id = fork_result(1, "f", 0, NULL, 0);
+    take();
+    action f = *sent(1, TINE_MSG_TASK, 0);
+    for (uint64_t i = 2; i <= LENGTH; i++) {
+        tine_object next = fork_result(i, "g", 0, &id, 1);
+        release(id);
+        id = next;
+    }
+    take();
+    done_with(1, &f, TINE_EFAILED, "it broke", 10, 0, NULL, 0);
+    size_t n = 0;
+    for (; take() > 0 && F.n == MAX_ACTIONS;) n += F.n;
+    cr_assert_geq(n + F.n, LENGTH);
+    cr_assert_eq(stats().failed, LENGTH);
+    const char *text;
+    cr_assert_eq(tine_scheduler_object_error(F.scheduler, id, &text), TINE_EFAILED);
+    cr_assert(strstr(text, "task \"f\" failed on") && strstr(text, "it broke"), "%s", text);
+    release(id);
+    fixture_close();
+}
+
+Test(results, a_lost_result_of_a_repeatable_task_is_made_again) {
+    fixture_open((tine_scheduler_config){.max_attempts = 1, .workers_return = true});
+    join(1);
+    tine_object id = fork_result(1, "f", TINE_REPEATABLE, NULL, 0);
+    take();
+    action f = *sent(1, TINE_MSG_TASK, 0);
+    done_keeping(1, &f, false);
+    take();
+    release(id);
+    lose(1);
+    take();
+    cr_assert_null(completed(1), "it was completed before");
+    join(2);
+    take();
+    action again = *sent(2, TINE_MSG_TASK, 0);
+    cr_assert_eq(again.a.message.object, id);
+    cr_assert_eq(again.a.message.attempt, 2);
+    tine_scheduler_object_want(F.scheduler, id);
+    done_keeping(2, &again, false);
+    take();
+    cr_assert_null(completed(1));
+    cr_assert(sent(2, TINE_MSG_FETCH, 0));
+    give_result(2, id);
+    cr_assert(tine_scheduler_object_payload(F.scheduler, id, NULL));
+    release(id);
+    fixture_close();
+}
+
+Test(results, a_lost_result_that_cannot_be_made_again_fails_by_name) {
+    fixture_open((tine_scheduler_config){.workers_return = true});
+    join(1);
+    tine_object id = fork_result(1, "f", 0, NULL, 0);
+    take();
+    action f = *sent(1, TINE_MSG_TASK, 0);
+    done_keeping(1, &f, false);
+    take();
+    release(id);
+    lose(1);
+    fork_of(2, "g", 0, &id, 1);
+    take();
+    const char *text;
+    cr_assert_eq(tine_scheduler_object_error(F.scheduler, id, &text), TINE_ELOST);
+    cr_assert(strstr(text, "the result of task \"f\" was lost on worker pid 11 (host a): the "
+                           "worker was killed by signal 9 (SIGKILL); register the function with "
+                           "TINE_REPEATABLE_FUNCTION"),
+              "%s", text);
+    cr_assert_eq(completed(2)->a.status, TINE_ELOST);
+    cr_assert_str_eq(completed(2)->text, text);
+    release(id);
+    fixture_close();
+}
+
+Test(results, what_waits_for_inputs_does_not_take_a_worker_s_credit) {
+    fixture_open((tine_scheduler_config){0});
+    join(1);
+    teach(1, "f", 100000);
+    teach(1, "g", 100000);
+    tine_object id = fork_result(1, "f", 0, NULL, 0);
+    for (uint64_t i = 2; i < 8; i++) fork_of(i, "g", 0, &id, 1);
+    take();
+    cr_assert_gt(count_sent(1, TINE_MSG_TASK), 2);
+    size_t ahead = count_sent(1, TINE_MSG_TASK) - 1;
+    cr_assert_eq(stats().running, 1);
+    for (uint64_t i = 10; i < 19; i++) fork_f(i, "f");
+    take();
+    cr_assert_eq(count_sent(1, TINE_MSG_TASK), 9, "its credit of 1 ms is not used by %zu tasks",
+                 ahead);
+    release(id);
+    fixture_close();
+}
