@@ -68,6 +68,7 @@ static atomic_bool stopping; /* the end of a worker is expected */
 
 static tine_transport_config transport_config_of(const tine_settings *s) {
     return (tine_transport_config){.max_frame = s->max_frame,
+                                   .lane = s->lane ? 0 : -1,
                                    .connect_ns = (int64_t)(s->connect_timeout * 1e9),
                                    .heartbeat_ns = (int64_t)(s->heartbeat * 1e9)};
 }

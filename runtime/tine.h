@@ -163,6 +163,10 @@ typedef struct tine_options {
      * does not count. A worker on this host is lost when its process or connection ends, not
      * when it is stopped. Default: 1. */
     double heartbeat;
+    /** Whether workers on this host exchange messages with the program through shared memory where
+     * they have joined over ipc:// or tcp://: on (the default) or off. Where it cannot be used,
+     * messages take the endpoint's way, and a line of the log at level info says why. */
+    const char *lane;
     /** What is logged to standard error: error, warn (the default), info or debug. */
     const char *log_level;
     /** A file: tine_shutdown() writes a trace of all processes to it (see @ref trace). */

@@ -95,6 +95,8 @@ typedef struct tine_transport_config {
      * for them; default: where bytes may leave the machine and nothing beneath protects them
      * (tcp). */
     int checksums;
+    /* Negative: no shared memory with peers on this host, where a transport could use it. */
+    int lane;
     /* How long `stop` may flush; default 1 s. */
     int64_t linger_ns;
 } tine_transport_config;
@@ -117,6 +119,7 @@ typedef struct tine_event {
 
 typedef struct tine_transport_stats {
     uint64_t frames_in, frames_out, bytes_in, bytes_out;
+    uint64_t lanes;                 /* peers with which shared memory has been used so far */
     uint64_t peers_lost, peers_bad; /* bad: dropped for breaking the framing */
 } tine_transport_stats;
 
@@ -173,6 +176,8 @@ typedef struct tine_transport_ops {
     /* Frees everything, sent or not. Accepts NULL. Does not block longer than a system call. */
     void (*fini)(tine_transport *t);
     void (*stats)(const tine_transport *t, tine_transport_stats *out);
+    /* Whether small frames to this peer go through shared memory now; NULL: never. */
+    bool (*uses_lane)(const tine_transport *t, tine_peer peer);
 } tine_transport_ops;
 
 /* Each transport's own struct begins with this one. */

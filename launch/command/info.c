@@ -11,6 +11,7 @@
 #include "launch/cli/commands.h"
 #include "runtime/settings/cores.h"
 #include "runtime/settings/settings.h"
+#include "transport/shm/lane.h"
 #include "transport/transport.h"
 
 static void info_kernels(void) {
@@ -52,6 +53,11 @@ static void info_transports(void) {
         const tine_transport_ops *ops = tine_transport_for(url, why, sizeof why);
         printf("  %-12s%s\n", info->scheme, ops ? ops->version() : why);
     }
+    const char *obstacle = tine_shm_obstacle();
+    printf("  %-12s%s%s\n", "lane",
+           obstacle ? "not usable: "
+                    : "usable: shared memory with peers on this host, over ipc and tcp",
+           obstacle ? obstacle : "");
 }
 
 int tine_command_info(int argc, char **argv) {

@@ -83,12 +83,14 @@ static tine_error list_workers(gathering *g) {
         source *s = &g->sources[i];
         s->peer = info[i].peer;
         s->remote = remote && strcmp(info[i].host, host) != 0;
+        const char *lane =
+            t->ops->uses_lane && t->ops->uses_lane(t, s->peer) ? ", shared memory" : "";
         if (info[i].rank >= 0)
             snprintf(s->name, sizeof s->name, "rank %d (pid %u, host %s)", info[i].rank,
                      info[i].pid, info[i].host);
         else
-            snprintf(s->name, sizeof s->name, "worker %zu (pid %u, host %s)", i + 1, info[i].pid,
-                     info[i].host);
+            snprintf(s->name, sizeof s->name, "worker %zu (pid %u, host %s%s)", i + 1, info[i].pid,
+                     info[i].host, lane);
     }
     free(info);
     return TINE_OK;

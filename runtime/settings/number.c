@@ -54,6 +54,7 @@ bool tine_setting_number_parse(tine_setting_type type, const char *text, double 
     switch (type) {
     case TINE_SETTING_SIZE: return size_parse(text, out);
     case TINE_SETTING_SECONDS: return seconds_parse(text, out);
+    case TINE_SETTING_SWITCH: *out = !strcmp(text, "on"); return *out || !strcmp(text, "off");
     case TINE_SETTING_LEVEL: *out = tine_log_level_parse(text); return *out >= 0;
     default:
         if (!digits_parse(&text, &whole) || *text || whole > INT32_MAX) return false;
@@ -88,6 +89,7 @@ void tine_setting_number_format(tine_setting_type type, double x, char *out, siz
     switch (type) {
     case TINE_SETTING_SIZE: size_format(x, out, room); break;
     case TINE_SETTING_SECONDS: seconds_format(x, out, room); break;
+    case TINE_SETTING_SWITCH: snprintf(out, room, "%s", x ? "on" : "off"); break;
     case TINE_SETTING_LEVEL: snprintf(out, room, "%s", tine_log_level_name((int)x)); break;
     default: snprintf(out, room, "%d", (int)x); break;
     }

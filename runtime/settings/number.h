@@ -10,6 +10,7 @@ typedef enum tine_setting_type {
     TINE_SETTING_INT,
     TINE_SETTING_SIZE,    /* a whole number with an optional K, M, G or T (powers of 1024) */
     TINE_SETTING_SECONDS, /* digits, and optionally a point and digits; kept to microseconds */
+    TINE_SETTING_SWITCH,  /* on, off: 1, 0 */
     TINE_SETTING_LEVEL,   /* error, warn, info, debug: TINE_LOG_… (log.h) */
 } tine_setting_type;
 

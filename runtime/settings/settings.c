@@ -59,6 +59,8 @@ static const setting settings[] = {
      TINE_SETTING_SECONDS, true, FIELD(connect_timeout), 0.001, 86400, 30},
     {"heartbeat", "TINE_HEARTBEAT", "seconds between signs of life of remote workers",
      TINE_SETTING_SECONDS, true, FIELD(heartbeat), 0.01, 3600, 1},
+    {"lane", "TINE_LANE", "shared memory with workers on this host: on or off", TINE_SETTING_SWITCH,
+     true, FIELD(lane), 0, 1, 1},
     {"log-level", "TINE_LOG_LEVEL", "error, warn, info or debug", TINE_SETTING_LEVEL, true,
      FIELD(log_level), TINE_LOG_ERROR, TINE_LOG_DEBUG, TINE_LOG_WARN},
     {"trace", "TINE_TRACE", "write a trace here at shutdown", TINE_SETTING_TEXT, false,
@@ -109,6 +111,8 @@ static tine_error setting_refuse(const setting *row, const char *source, const c
     case TINE_SETTING_TEXT:
         return tine_error_set(TINE_EINVAL, "%s: the value has %zu bytes; expected fewer than %d",
                               source, strlen(text), MAX_TEXT);
+    case TINE_SETTING_SWITCH:
+        return tine_error_set(TINE_EINVAL, "%s=%s: expected on or off", source, text);
     case TINE_SETTING_LEVEL:
         return tine_error_set(TINE_EINVAL, "%s=%s: expected error, warn, info or debug", source,
                               text);
@@ -160,7 +164,8 @@ static tine_error setting_put_option(tine_settings *s, const setting *row,
     snprintf(source, sizeof source, "tine_options.%s", row->variable + strlen("TINE_"));
     for (char *c = source + strlen("tine_options."); *c; c++)
         if (*c >= 'A' && *c <= 'Z') *c = (char)(*c | 0x20);
-    if (row->type == TINE_SETTING_TEXT || row->type == TINE_SETTING_LEVEL) {
+    if (row->type == TINE_SETTING_TEXT || row->type == TINE_SETTING_SWITCH ||
+        row->type == TINE_SETTING_LEVEL) {
         const char *given = *(const char *const *)p;
         return given && *given ? setting_put_text(s, row, given, source, "program") : TINE_OK;
     }

@@ -20,6 +20,7 @@ typedef struct tine_settings {
     size_t stack_size, max_pending, max_pending_bytes, max_frame;
     int retries;
     double connect_timeout, heartbeat; /* seconds */
+    int lane;                          /* shared memory with workers on this host: 1 or 0 */
     int log_level;                     /* TINE_LOG_… (log.h) */
     char *trace;                       /* NULL: none */
     size_t trace_events;               /* that a process keeps */

@@ -26,11 +26,29 @@ void tine_conf_go(tine_conf_end *e, int index) { e->host->go(e->host, index); }
 
 void tine_conf_await(tine_conf_end *e) { e->host->await(e->host, e->index); }
 
+/* What arrives before the peer has learnt that the lane is in use here is kept. */
+static void lane_await(tine_conf_end *e, tine_peer peer) {
+    int64_t until = tine_clock_ns() + PATIENCE_NS;
+    tine_event ev;
+    if (!e->early.item_size) e->early = TINE_RING(tine_event);
+    while (!e->ops->uses_lane(e->t, peer)) {
+        TINE_ASSERT(tine_clock_ns(), <, until);
+        TINE_ASSERT(e->ops->recv(e->t, &ev), ==, 0);
+        if (ev.kind != TINE_EVENT_NONE)
+            *(tine_event *)tine_ring_push(&e->early) = ev;
+        else if (!e->ops->uses_lane(e->t, peer))
+            e->ops->wait(e->t, 100000000);
+        if (ev.kind == TINE_EVENT_LOST && ev.peer == peer) break;
+    }
+}
+
 tine_event tine_conf_next(tine_conf_end *e) {
     tine_event ev;
+    if (e->early.n && tine_ring_pop(&e->early, &ev)) return ev;
     int64_t until = tine_clock_ns() + PATIENCE_NS;
     for (;;) {
         TINE_ASSERT(e->ops->recv(e->t, &ev), ==, 0);
+        if (ev.kind == TINE_EVENT_UP && e->host->lane) lane_await(e, ev.peer);
         if (ev.kind != TINE_EVENT_NONE) return ev;
         int64_t left = until - tine_clock_ns();
         if (left <= 0) return ev;
@@ -107,6 +125,7 @@ static bool end_done(tine_conf_end *e, bool right, char *why, size_t why_size) {
         if (right) e->ops->stop(e->t);
         e->ops->fini(e->t);
     }
+    tine_ring_fini(&e->early);
     if (!right)
         snprintf(why, why_size, "%s", e->why[0] ? e->why : "a role failed and gave no reason");
     return right;
@@ -119,16 +138,20 @@ bool tine_conf_connect(const tine_conf_case *c, const char *scheme, const char *
     e.index = index;
     h->await(h, index);
     e.url = url;
-    right = right && e.ops->connect(&e.t, url, &c->connect, e.why, sizeof e.why) == 0 &&
-            c->connector(&e);
+    tine_transport_config config = c->connect;
+    config.lane = h->lane ? 0 : -1;
+    right =
+        right && e.ops->connect(&e.t, url, &config, e.why, sizeof e.why) == 0 && c->connector(&e);
     return end_done(&e, right, why, why_size);
 }
 
 bool tine_conf_listen(const tine_conf_case *c, const char *scheme, const char *url, char *actual,
                       size_t actual_size, tine_conf_host *h, char *why, size_t why_size) {
     tine_conf_end e;
+    tine_transport_config config = c->listen;
+    config.lane = h->lane ? 0 : -1;
     bool right =
-        end_open(&e, scheme, h) && e.ops->listen(&e.t, url, &c->listen, e.why, sizeof e.why) == 0;
+        end_open(&e, scheme, h) && e.ops->listen(&e.t, url, &config, e.why, sizeof e.why) == 0;
     if (right) {
         snprintf(actual, actual_size, "%s", e.ops->url(e.t));
         e.url = actual;
@@ -255,8 +278,11 @@ static void remove_dir(const char *url, const char *dir) {
 }
 
 bool tine_conf_run(const char *scheme, const char *name, char *why, size_t why_size) {
-    local_host h = {.base = {local_go, local_await, local_die}, .scheme = scheme};
-    char url[256], dir[64] = "";
+    local_host h = {.base = {.go = local_go, .await = local_await, .die = local_die}};
+    char url[256], dir[64] = "", plain[16];
+    snprintf(plain, sizeof plain, "%.*s", (int)strcspn(scheme, "+"), scheme);
+    h.base.lane = strchr(scheme, '+');
+    h.scheme = scheme = plain;
     snprintf(url, sizeof url, "%s://", scheme);
     const tine_transport_info *info = tine_transport_info_of(url);
     TINE_ASSERT_TRUE(info);

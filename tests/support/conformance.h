@@ -13,6 +13,7 @@
 #ifndef TINE_TESTS_SUPPORT_CONFORMANCE_H
 #define TINE_TESTS_SUPPORT_CONFORMANCE_H
 
+#include "transport/base/ring.h"
 #include "transport/transport.h"
 
 /* All cases, X(name), for the files that make tests of them. */
@@ -44,10 +45,14 @@ typedef struct tine_conf_end {
     const char *scheme;
     int index; /* connector: 0, 1, … */
     tine_conf_host *host;
+    tine_ring early; /* of tine_event: what came while a lane was opened */
     char why[256]; /* a role that returns false says why */
 } tine_conf_end;
 
 struct tine_conf_host {
+    /* After UP both ends go on only when their small frames go through shared memory; without it
+     * they never do. */
+    bool lane;
     /* Opens a gate of a connector; the first starts it. */
     void (*go)(tine_conf_host *h, int index);
     /* Connector: waits for its next gate. */
@@ -76,7 +81,8 @@ bool tine_conf_connect(const tine_conf_case *c, const char *scheme, const char *
 bool tine_conf_listen(const tine_conf_case *c, const char *scheme, const char *url, char *actual,
                       size_t actual_size, tine_conf_host *h, char *why, size_t why_size);
 
-/* Runs a case over a scheme: "inproc" in threads, "ipc" and "tcp" in child processes. False with a
+/* Runs a case over a scheme: "inproc" in threads, "ipc" and "tcp" in child processes without a
+ * lane, "ipc+lane" and "tcp+lane" with one. False with a
  * sentence in `why`. */
 bool tine_conf_run(const char *scheme, const char *name, char *why, size_t why_size);
 

@@ -11,7 +11,7 @@ static void conform(const char *scheme, const char *name) {
     const tine_conf_case *c = tine_conf_find(name);
     cr_assert_not_null(c);
     char url[32];
-    snprintf(url, sizeof url, "%s://", scheme);
+    snprintf(url, sizeof url, "%.*s://", (int)strcspn(scheme, "+"), scheme);
     const tine_transport_info *info = tine_transport_info_of(url);
     cr_assert_not_null(info);
     if ((c->flags & TINE_CONF_OVERTAKES) && (info->flags & TINE_TRANSPORT_WHOLE)) return;
@@ -25,9 +25,18 @@ static void conform(const char *scheme, const char *name) {
 #define TCP(name)                                                                                  \
     Test(tcp, name, .timeout = 60) { conform("tcp", #name); }
 
+#define LANE(name)                                                                                 \
+    Test(lane, name, .timeout = 60) { conform("ipc+lane", #name); }
+
 TINE_CONF_CASES(INPROC)
 TINE_CONF_CASES(IPC)
 TINE_CONF_CASES(TCP)
+TINE_CONF_CASES(LANE)
+
+Test(lane, over_tcp, .timeout = 60) {
+    static const char *const names[] = {"order", "overtaking", "listener_close_pending"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) conform("tcp+lane", names[i]);
+}
 
 /* ---- the table ---- */
 

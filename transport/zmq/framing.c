@@ -46,6 +46,25 @@ uint32_t tine_framing_crc_size(uint32_t crc, uint64_t size) {
 
 void tine_framing_ack(uint8_t out[FRAMING_ACK_BYTES], uint64_t read) { put_number(out, read, 8); }
 
+void tine_framing_lane_offer(uint8_t out[FRAMING_LANE_OFFER_BYTES], const tine_shm_offer *offer) {
+    const uint32_t numbers[] = {offer->pid, offer->segment, offer->bell, offer->other_bell};
+    out[0] = FRAMING_LANE_OFFER;
+    for (int i = 0; i < 4; i++) put_number(out + 1 + 4 * i, numbers[i], 4);
+    put_number(out + 17, offer->capacity, 8);
+    memcpy(out + 25, offer->token, sizeof offer->token);
+}
+
+bool tine_framing_read_lane_offer(const uint8_t *p, size_t n, tine_shm_offer *out) {
+    if (n != FRAMING_LANE_OFFER_BYTES) return false;
+    *out = (tine_shm_offer){.pid = (uint32_t)get_number(p + 1, 4),
+                            .segment = (uint32_t)get_number(p + 5, 4),
+                            .bell = (uint32_t)get_number(p + 9, 4),
+                            .other_bell = (uint32_t)get_number(p + 13, 4),
+                            .capacity = get_number(p + 17, 8)};
+    memcpy(out->token, p + 25, sizeof out->token);
+    return true;
+}
+
 void tine_framing_chunk(uint8_t out[FRAMING_CHUNK_BYTES], uint64_t offset) {
     put_number(out, offset, 8);
 }

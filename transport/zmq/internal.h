@@ -10,6 +10,7 @@
  *   path.c     the socket file of an ipc:// endpoint
  *   send.c     queues, pacing, chunks out
  *   message.c  the parts of one message out, and its checksum
+ *   lane.c     shared memory with peers on this host
  *   beat.c     heartbeats of peers on other hosts
  *   receive.c  messages in, frames put together from chunks
  *   framing.c  the bytes of the framing (FRAMING.md)
@@ -30,6 +31,7 @@
 #include "transport/base/doorbell.h"
 #include "transport/base/ring.h"
 #include "transport/internal.h"
+#include "transport/shm/spin.h"
 #include "transport/zmq/framing.h"
 
 enum {
@@ -48,6 +50,7 @@ enum {
 };
 
 typedef struct tine_zmq tine_zmq;
+typedef struct tine_zmq_lane tine_zmq_lane; /* lane.c */
 
 /* Bytes of one peer that libzmq sends from in place. Outlives the peer: the last reference frees
  * it. `transport` stays valid, because a transport is freed only after libzmq has returned every
@@ -99,6 +102,7 @@ typedef struct tine_zmq_peer {
     bool blocked; /* libzmq's own queue was full */
     bool want_writable;
     bool bye_sent; /* by stop */
+    tine_zmq_lane *lane;
 
     /* receiving */
     bool heard;    /* its first frame has arrived */
@@ -198,7 +202,15 @@ struct tine_zmq {
     struct tine_zmq_peer_queue waiting;   /* peers with something to send */
     struct tine_zmq_peer_queue reporting; /* peers with an event to report */
     struct tine_zmq_peer_list watched;    /* suspects, and those that are disconnected */
-    unsigned arriving;                    /* peers of which a large frame has arrived in part */
+    TAILQ_HEAD(, tine_zmq_lane) lanes;    /* that both sides have opened */
+    unsigned n_lanes;
+    unsigned n_held;        /* of them that hold what the socket brought (lane.h) */
+    unsigned lane_frames;   /* read of them so far */
+    int bell;               /* on which peers' lanes wake this process; -1: none */
+    int64_t lanes_look_at;  /* with lanes: when the sockets are looked at unasked */
+    bool told_without_lane; /* the log has the reason why a peer has none */
+    tine_shm_spin spin;
+    unsigned arriving; /* peers of which a large frame has arrived in part */
     tine_peer next_id;
     atomic_bool want_room;                 /* returned messages are to wake the loop */
     atomic_bool room;                      /* a message was returned since the last flush */
@@ -331,5 +343,8 @@ void tine_zmq_free_returned(tine_zmq *t);
 enum { TINE_ZMQ_RECEIVED_NONE, TINE_ZMQ_RECEIVED_EVENT, TINE_ZMQ_RECEIVED_OTHER };
 int tine_zmq_receive(tine_zmq *t, tine_event *ev);
 void tine_zmq_incoming_free(tine_zmq *t, tine_zmq_peer *p);
+/* The most bytes that the peer's next frame may have. */
+size_t tine_zmq_frame_limit(const tine_zmq *t, const tine_zmq_peer *p);
+int tine_zmq_deliver(tine_zmq *t, tine_zmq_peer *p, tine_frame *f, tine_event *ev);
 
 #endif

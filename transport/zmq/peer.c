@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "transport/zmq/internal.h"
+#include "transport/zmq/lane.h"
 
 static const int64_t SUSPECT_NS = 2000000000;
 
@@ -84,6 +84,7 @@ static void peer_free(tine_zmq *t, tine_zmq_peer *p) {
     if (p->is_reporting) TAILQ_REMOVE(&t->reporting, p, reporting);
     tine_zmq_queues_free(p);
     tine_zmq_incoming_free(t, p);
+    tine_zmq_lane_close(t, p);
     tine_zmq_flight_unref(p->flight);
     free(p);
 }
@@ -114,6 +115,7 @@ void tine_zmq_peer_lose(tine_zmq *t, tine_zmq_peer *p, bool bad, const char *rea
     snprintf(p->reason, sizeof p->reason, "%s", reason);
     tine_zmq_queues_free(p);
     tine_zmq_incoming_free(t, p);
+    tine_zmq_lane_close(t, p);
     if (!p->disconnected) tine_zmq_send_bye(t, p, p->reason);
     if (!p->disconnected) tine_zmq_stranger_parts(t, p);
     peer_report(t, p);
@@ -154,14 +156,17 @@ static void clear_suspects(tine_zmq *t, int fd) {
         if (p->fd == fd) p->suspect = false;
 }
 
-/* Called when the socket has been read to the end. So the disconnected are lost now, and suspects
- * found to be disconnected are lost at the next call, after what they have sent meanwhile. */
+/* Called when the socket has been read to the end. So the disconnected whose lanes are empty are
+ * lost now, and suspects found to be disconnected are lost at the next call, after what they have
+ * sent meanwhile. */
 bool tine_zmq_check_watched(tine_zmq *t) {
     bool again = false;
     tine_zmq_peer *p = LIST_FIRST(&t->watched), *next;
     for (; p; p = next) {
         next = LIST_NEXT(p, watched);
-        if (p->disconnected) {
+        if (p->disconnected && tine_zmq_lane_pending(p)) {
+            again = true;
+        } else if (p->disconnected) {
             peer_unwatch(p);
             if (p->state == TINE_ZMQ_PEER_UP)
                 tine_zmq_peer_lose(

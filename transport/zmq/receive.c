@@ -9,7 +9,7 @@
 
 #include "transport/base/crc32c.h"
 #include "transport/base/hash.h"
-#include "transport/zmq/internal.h"
+#include "transport/zmq/lane.h"
 
 void tine_zmq_incoming_free(tine_zmq *t, tine_zmq_peer *p) {
     t->arriving -= p->in_sizes != NULL;
@@ -83,7 +83,7 @@ static int lose_for_memory(tine_zmq *t, tine_zmq_peer *p, bool more) {
 }
 
 /* The first frame of a peer says who it is; until then it may not make this process hold much. */
-static size_t frame_limit(const tine_zmq *t, const tine_zmq_peer *p) {
+size_t tine_zmq_frame_limit(const tine_zmq *t, const tine_zmq_peer *p) {
     return p->heard ? t->base.config.max_frame : t->base.config.max_first_frame;
 }
 
@@ -92,7 +92,7 @@ static size_t buffers_limit(const tine_zmq *t, const tine_zmq_peer *p) {
     return p->heard || !bounded ? TINE_FRAME_MAX_BUFFERS : FIRST_FRAME_BUFFERS;
 }
 
-static int deliver_frame(tine_zmq *t, tine_zmq_peer *p, tine_frame *f, tine_event *ev) {
+int tine_zmq_deliver(tine_zmq *t, tine_zmq_peer *p, tine_frame *f, tine_event *ev) {
     if (!p->heard) tine_zmq_stranger_heard(t, p);
     p->heard = true;
     t->stats.frames_in++;
@@ -137,7 +137,7 @@ static int read_frame(tine_zmq *t, tine_zmq_peer *p, const first_part *first, ti
     bool more = first->more;
     size_t header = first->size, room = t->base.config.chunk;
     uint32_t n = 0;
-    if (room > frame_limit(t, p)) room = frame_limit(t, p);
+    if (room > tine_zmq_frame_limit(t, p)) room = tine_zmq_frame_limit(t, p);
     if (header > room)
         return refuse_message(t, p, more, "a message is larger than one chunk or max_frame");
     const char *wrong = more ? read_parts(t, room - header, &n, &more) : NULL;
@@ -153,14 +153,14 @@ static int read_frame(tine_zmq *t, tine_zmq_peer *p, const first_part *first, ti
     p->read += cost;
     t->turn_bytes += cost;
     tine_zmq_ack(t, p);
-    return deliver_frame(t, p, f, ev);
+    return tine_zmq_deliver(t, p, f, ev);
 }
 
 static int begin_incoming(tine_zmq *t, tine_zmq_peer *p, const uint8_t *bytes, size_t size) {
     uint32_t n;
     uint64_t total;
     const char *wrong = tine_framing_read_open(bytes, size, t->base.config.max_frame, &n, &total);
-    if (!wrong && (total > frame_limit(t, p) || n > buffers_limit(t, p)))
+    if (!wrong && (total > tine_zmq_frame_limit(t, p) || n > buffers_limit(t, p)))
         wrong = "its first frame is larger than a hello may be";
     if (wrong) return refuse_message(t, p, false, wrong);
     p->in_sizes = malloc(((size_t)n + 1) * sizeof *p->in_sizes);
@@ -265,7 +265,9 @@ static int incoming_add(tine_zmq *t, tine_zmq_peer *p, const void *bytes, size_t
     tine_frame *f = p->in;
     p->in = NULL;
     tine_zmq_incoming_free(t, p);
-    return deliver_frame(t, p, f, ev);
+    if (!tine_zmq_lane_pending(p)) return tine_zmq_deliver(t, p, f, ev);
+    tine_zmq_lane_hold(t, p, f, NULL);
+    return TINE_ZMQ_RECEIVED_OTHER;
 }
 
 static int read_chunk(tine_zmq *t, tine_zmq_peer *p, const first_part *first, tine_event *ev) {
@@ -300,7 +302,10 @@ static int read_bye(tine_zmq *t, tine_zmq_peer *p, const first_part *first) {
     for (size_t i = 0; i < n && len < sizeof reason - 1; i++)
         reason[len++] = text[i] >= ' ' && text[i] < 127 ? (char)text[i] : '?';
     reason[len] = 0;
-    tine_zmq_peer_lose(t, p, false, reason);
+    if (tine_zmq_lane_pending(p))
+        tine_zmq_lane_hold(t, p, NULL, reason);
+    else
+        tine_zmq_peer_lose(t, p, false, reason);
     return TINE_ZMQ_RECEIVED_OTHER;
 }
 
@@ -312,6 +317,11 @@ static int read_ack(tine_zmq *t, tine_zmq_peer *p, const first_part *first) {
     return wrong ? refuse_message(t, p, false, wrong) : TINE_ZMQ_RECEIVED_OTHER;
 }
 
+static int read_lane(tine_zmq *t, tine_zmq_peer *p, const first_part *first) {
+    const char *wrong = tine_zmq_lane_message(t, p, first->fields, first->size);
+    return wrong ? refuse_message(t, p, false, wrong) : TINE_ZMQ_RECEIVED_OTHER;
+}
+
 static int read_kind(tine_zmq *t, tine_zmq_peer *p, uint8_t kind, const first_part *first,
                      tine_event *ev) {
     switch (kind) {
@@ -320,6 +330,7 @@ static int read_kind(tine_zmq *t, tine_zmq_peer *p, uint8_t kind, const first_pa
     case FRAMING_OPEN: return read_open(t, p, first);
     case FRAMING_BYE: return read_bye(t, p, first);
     case FRAMING_ACK: return read_ack(t, p, first);
+    case FRAMING_LANE: return read_lane(t, p, first);
     case FRAMING_NOOP: return TINE_ZMQ_RECEIVED_OTHER;
     case FRAMING_HELLO: return refuse_message(t, p, false, "it sent a second hello");
     default: return refuse_message(t, p, false, "it sent a message of an unknown kind");
@@ -371,6 +382,8 @@ static int read_first(tine_zmq *t, uint64_t routing, zmq_msg_t *first, tine_even
     if (tine_zmq_is_heard(t, p)) tine_zmq_stranger_heard(t, p);
     /* fails only where the connection is closed already */
     if (t->listener) (void)tine_zmq_send_hello(t, routing);
+    if (t->listener && !p->remote && (hello.flags & FRAMING_ASKS_LANE) && t->base.config.lane >= 0)
+        tine_zmq_lane_offer(t, p);
     *ev = (tine_event){.kind = TINE_EVENT_UP, .peer = p->id};
     return TINE_ZMQ_RECEIVED_EVENT;
 }

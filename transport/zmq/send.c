@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "transport/zmq/internal.h"
+#include "transport/zmq/lane.h"
 
 enum {
     IN_FLIGHT = 2,
@@ -115,13 +115,20 @@ static void count_out(tine_zmq *t, size_t bytes) {
     t->stats.bytes_out += bytes;
 }
 
+/* A small frame, which stays the caller's. -EAGAIN: it has to wait. */
+static int send_by_lane_or_whole(tine_zmq *t, tine_zmq_peer *p, const tine_frame *f, size_t bytes) {
+    if (tine_zmq_lane_sends(t, p)) return tine_zmq_lane_send(t, p, f, bytes);
+    if (!peer_window_open(p, bytes, false) || !may_fly(p, in_place_bytes(f))) return -EAGAIN;
+    int rc = send_whole(t, p, f, bytes);
+    p->blocked |= rc == -EAGAIN;
+    return rc;
+}
+
 /* Sends a small frame past the empty queue. 0: sent, -EAGAIN: it has to be queued. */
 static int send_now(tine_zmq *t, tine_zmq_peer *p, tine_frame *f, size_t bytes) {
-    if (p->small.n || !peer_window_open(p, bytes, false) || !may_fly(p, in_place_bytes(f)))
-        return -EAGAIN;
-    int rc = send_whole(t, p, f, bytes);
-    if (rc == -EAGAIN) p->blocked = true;
-    if (rc == -EPIPE) tine_zmq_peer_disconnected(t, p);
+    if (p->small.n) return -EAGAIN;
+    int rc = send_by_lane_or_whole(t, p, f, bytes);
+    if (rc == -EPIPE && p->state == TINE_ZMQ_PEER_UP) tine_zmq_peer_disconnected(t, p);
     if (!rc) tine_frame_free(f);
     return rc;
 }
@@ -244,12 +251,8 @@ static int send_small(tine_zmq *t, tine_zmq_peer *p) {
     tine_frame *f;
     while ((f = queue_first(&p->small))) {
         size_t bytes = tine_frame_bytes(f);
-        if (!peer_window_open(p, bytes, false) || !may_fly(p, in_place_bytes(f))) return -EAGAIN;
-        int rc = send_whole(t, p, f, bytes);
-        if (rc) {
-            p->blocked = rc == -EAGAIN;
-            return rc;
-        }
+        int rc = send_by_lane_or_whole(t, p, f, bytes);
+        if (rc) return rc;
         p->queued -= bytes + TINE_ZMQ_FRAME_COST;
         tine_ring_pop(&p->small, NULL);
         tine_frame_free(f);
@@ -265,7 +268,7 @@ static bool peer_send(tine_zmq *t, tine_zmq_peer *p, bool retry_blocked) {
     if (p->ack_due) tine_zmq_ack(t, p);
     int rc = send_small(t, p);
     if (!rc) rc = send_large(t, p);
-    if (rc == -EPIPE) tine_zmq_peer_disconnected(t, p);
+    if (rc == -EPIPE && p->state == TINE_ZMQ_PEER_UP) tine_zmq_peer_disconnected(t, p);
     return rc == 0;
 }
 

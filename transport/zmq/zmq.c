@@ -12,7 +12,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "transport/zmq/internal.h"
+#include "transport/zmq/lane.h"
 
 enum { IPC_PATH_MAX = sizeof(((struct sockaddr_un *)0)->sun_path) - 1 };
 
@@ -50,6 +50,7 @@ static int check_url(const char *url, char *why, size_t why_size) {
 
 static void zmq_transport_free(tine_zmq *t) {
     tine_zmq_peers_free(t);
+    tine_zmq_lanes_fini(t);
     tine_zmq_path_remove(t);
     tine_zmq_disconnect(t);
     if (t->context) zmq_ctx_term(t->context);
@@ -78,6 +79,8 @@ static int zmq_transport_new(tine_zmq **out, const char *url, const tine_transpo
     t->next_id = 1;
     TAILQ_INIT(&t->waiting);
     TAILQ_INIT(&t->reporting);
+    TAILQ_INIT(&t->lanes);
+    t->bell = -1;
     t->doorbell.fd = -1;
     t->gate_fd = t->door_fd = -1;
     tine_zmq_silent_ends_init(t);
@@ -194,13 +197,19 @@ static int zmq_transport_recv(tine_transport *base, tine_event *ev) {
     tine_zmq *t = (tine_zmq *)base;
     *ev = (tine_event){.kind = TINE_EVENT_NONE};
     tine_zmq_free_returned(t);
-    if (!TAILQ_EMPTY(&t->waiting) && atomic_load(&t->room)) tine_zmq_flush(t, false);
+    if (!TAILQ_EMPTY(&t->waiting) && (atomic_load(&t->room) || tine_zmq_lanes_have_room(t)))
+        tine_zmq_flush(t, false);
     /* Poll twice more to drain the socket: to find which peer is disconnected, and to read what it
      * sent last. */
     for (int dry = 0; dry < 3;) {
         if (!TAILQ_EMPTY(&t->reporting) && tine_zmq_next_report(t, ev)) return 0;
         if (turn_is_over(t, ev)) return 0;
-        bool again = false;
+        bool again = false, look = !t->n_lanes;
+        if (!look && tine_zmq_lanes_receive(t, ev, &look)) return 0;
+        if (!look) {
+            tine_zmq_next_report(t, ev);
+            return 0;
+        }
         int what = tine_zmq_receive(t, ev);
         if (what == TINE_ZMQ_RECEIVED_EVENT) return 0;
         if (what == TINE_ZMQ_RECEIVED_NONE) {
@@ -251,12 +260,17 @@ static void zmq_transport_wait(tine_transport *base, int64_t timeout_ns) {
         if (!TAILQ_EMPTY(&t->reporting) || socket_readable(t)) return;
     }
     timeout_ns = tine_timeout_min(timeout_ns, next_timeout(t));
+    if (t->n_lanes && tine_zmq_lanes_wait(t, timeout_ns)) return;
     struct timespec ts = tine_timespec(timeout_ns < 0 ? 0 : timeout_ns);
-    struct pollfd p[4] = {{.fd = t->doorbell.fd, .events = POLLIN},
+    struct pollfd p[5] = {{.fd = t->doorbell.fd, .events = POLLIN},
                           {.fd = t->socket ? t->socket_fd : -1, .events = POLLIN},
                           {.fd = t->monitor ? t->monitor_fd : -1, .events = POLLIN},
-                          {.fd = tine_zmq_watches_door(t) ? t->door_fd : -1, .events = POLLIN}};
-    if (ppoll(p, 4, timeout_ns < 0 ? NULL : &ts, NULL) <= 0) return;
+                          {.fd = tine_zmq_watches_door(t) ? t->door_fd : -1, .events = POLLIN},
+                          {.fd = t->bell, .events = POLLIN}};
+    int ready = ppoll(p, 5, timeout_ns < 0 ? NULL : &ts, NULL);
+    if (t->n_lanes) tine_zmq_lanes_awake(t);
+    if (ready <= 0) return;
+    if (p[4].revents) tine_shm_bell_clear(t->bell);
     if (p[0].revents) tine_doorbell_clear(&t->doorbell);
     if (p[1].revents) t->dirty = true;
     if (p[2].revents) t->monitor_ready = true;
@@ -333,6 +347,11 @@ static void zmq_transport_stats(const tine_transport *base, tine_transport_stats
     *out = ((const tine_zmq *)base)->stats;
 }
 
+static bool zmq_transport_uses_lane(const tine_transport *base, tine_peer peer) {
+    const tine_zmq_peer *p = tine_zmq_peer_by_id((tine_zmq *)base, peer);
+    return p && tine_zmq_lane_is_used(p);
+}
+
 const tine_transport_ops tine_transport_zmq = {
     .version = zmq_transport_version,
     .listen = zmq_transport_listen,
@@ -349,4 +368,5 @@ const tine_transport_ops tine_transport_zmq = {
     .stop = zmq_transport_stop,
     .fini = zmq_transport_fini,
     .stats = zmq_transport_stats,
+    .uses_lane = zmq_transport_uses_lane,
 };

@@ -282,7 +282,8 @@ Test(deaths, without_descriptors_tasks_wait, .timeout = 60) {
     pid_t pid = (pid_t)cluster_take_int(tine_fork("deaths_pid"));
     struct rlimit limit;
     cr_assert_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
-    limit.rlim_cur = 200;
+    rlim_t before = limit.rlim_cur;
+    limit.rlim_cur = 8; /* below those that the connection has, and frees when it ends */
     cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
     while ((taken[n] = dup(0)) >= 0) n++;
     cr_assert_eq(kill(pid, SIGKILL), 0);
@@ -290,6 +291,8 @@ Test(deaths, without_descriptors_tasks_wait, .timeout = 60) {
     cr_assert_eq(tine_wait_for(f, 0.5, NULL), TINE_ETIMEDOUT);
     cr_expect(strstr(tine_error_message(), "errno 24"), "%s", tine_error_message());
     while (n > 0) close(taken[--n]);
+    limit.rlim_cur = before;
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
     cr_assert_eq(cluster_take_int(f), 8);
     cluster_stop();
 }

@@ -51,13 +51,14 @@ Test(settings, defaults, .timeout = 20) {
     cr_expect_eq(s.retries, 3);
     cr_expect_eq(s.connect_timeout, 30);
     cr_expect_eq(s.heartbeat, 1);
+    cr_expect_eq(s.lane, 1);
     cr_expect_eq(s.log_level, TINE_LOG_WARN);
     cr_expect_null(s.trace);
     cr_expect_null(s.worker);
     cr_expect_str_eq(s.token, "");
     tine_setting_row rows[TINE_SETTINGS_MAX];
     size_t n = tine_settings_rows(&s, rows, N(rows));
-    cr_expect_eq(n, 15);
+    cr_expect_eq(n, 16);
     for (size_t i = 0; i < n; i++) cr_expect_str_eq(rows[i].origin, "default");
     tine_settings_fini(&s);
     tine_settings_fini(&s);
@@ -168,6 +169,7 @@ Test(settings, what_is_wrong_is_refused_by_name, .timeout = 20) {
     refused("TINE_HEARTBEAT", "1e3", "TINE_HEARTBEAT=1e3: expected seconds from 0.01 to 3600");
     refused("TINE_HEARTBEAT", "0", "TINE_HEARTBEAT=0: expected seconds from 0.01 to 3600");
     refused("TINE_LOG_LEVEL", "loud", "TINE_LOG_LEVEL=loud: expected error, warn, info or debug");
+    refused("TINE_LANE", "0", "TINE_LANE=0: expected on or off");
     refused("TINE_RETRIES", "-1", "TINE_RETRIES=-1: expected a whole number from 0 to 1000");
 }
 
@@ -191,7 +193,7 @@ Test(settings, arguments_that_are_wrong, .timeout = 20) {
                      "--tine-log=3: no such setting; the nearest is --tine-log-level=VALUE");
     refused_argument("--tine-max_frame=3",
                      "--tine-max_frame=3: no such setting; the nearest is --tine-max-frame=VALUE");
-    refused_argument("--tine-", "--tine-: no such setting; the nearest is --tine-trace=VALUE");
+    refused_argument("--tine-", "--tine-: no such setting; the nearest is --tine-lane=VALUE");
 }
 
 Test(settings, a_struct_that_is_wrong, .timeout = 20) {
@@ -214,6 +216,7 @@ Test(settings, a_worker_inherits_what_its_coordinator_was_given, .timeout = 20) 
     char *argv[] = {"program",
                     "--tine-stack-size=1M",
                     "--tine-heartbeat=0.5",
+                    "--tine-lane=off",
                     "--tine-log-level=debug",
                     "--tine-trace=x.json",
                     NULL};
@@ -227,6 +230,7 @@ Test(settings, a_worker_inherits_what_its_coordinator_was_given, .timeout = 20) 
     tine_settings worker = resolved(NULL, NULL, NULL);
     cr_expect_eq(worker.stack_size, 1 << 20);
     cr_expect_eq(worker.heartbeat, 0.5);
+    cr_expect_eq(worker.lane, 0);
     cr_expect_eq(worker.log_level, TINE_LOG_DEBUG);
     cr_expect_null(worker.trace, "the coordinator writes it");
     cr_expect_str_eq(worker.worker, "ipc:///x");

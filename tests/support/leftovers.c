@@ -1,0 +1,25 @@
+/* See leftovers.h. */
+#include "tests/support/leftovers.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <string.h>
+
+unsigned leftover_files(const char *directory) {
+    DIR *d = opendir(directory);
+    unsigned n = 0;
+    while (d && readdir(d)) n++;
+    if (d) closedir(d);
+    return n;
+}
+
+unsigned leftover_descriptors(void) { return leftover_files("/proc/self/fd"); }
+
+unsigned leftover_mappings(const char *name) {
+    char line[512];
+    unsigned n = 0;
+    FILE *f = fopen("/proc/self/maps", "re");
+    while (f && fgets(line, sizeof line, f)) n += strstr(line, name) != NULL;
+    if (f) fclose(f);
+    return n;
+}

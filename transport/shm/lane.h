@@ -1,0 +1,63 @@
+/* A lane: two rings (ring.h), one each way, in a segment of memory that two processes of one host
+ * share, and the bells that wake them.
+ *
+ * The segment is a memfd: it has no name in any file system, and the kernel frees it when both have
+ * ended, however they end. Its size is sealed, so that neither can truncate it under the other. One
+ * side makes it and tells the other its own pid, the numbers of its descriptors and a random token.
+ * The other opens them in /proc, which the kernel allows only to a process of the same user, or
+ * root, that sees the first under this pid. It checks that what it has opened is such a segment and
+ * holds the token, and writes an answer that proves that it has mapped it. Nothing that a process
+ * without these rights could use is told, and descriptors are not passed: no permission beyond
+ * that of opening a file is needed, no path, and no socket.
+ *
+ * A bell is a pipe, which an event loop can poll beside its sockets: a byte in it wakes its owner.
+ * Both sides have it open for reading and writing, so that a write never raises SIGPIPE. */
+#ifndef TINE_TRANSPORT_SHM_LANE_H
+#define TINE_TRANSPORT_SHM_LANE_H
+
+#include "transport/shm/ring.h"
+
+enum {
+    TINE_SHM_TOKEN = 16,
+    TINE_SHM_MIN_CAPACITY = 1 << 16,
+    /* of a ring; a larger one is refused: its memory is used in turn, all of it */
+    TINE_SHM_MAX_CAPACITY = 64 << 20,
+};
+
+typedef struct tine_shm_lane {
+    uint8_t *memory; /* NULL: no lane */
+    size_t mapped;
+    int fd; /* of the segment, until the other side has it; -1: none */
+    tine_shm_writer out;
+    tine_shm_reader in;
+} tine_shm_lane;
+
+/* What the side that makes a lane tells the other. */
+typedef struct tine_shm_offer {
+    uint32_t pid, segment, bell, other_bell; /* descriptors: of the maker's bell and the other's */
+    uint64_t capacity;                       /* of each ring: a power of two */
+    uint8_t token[TINE_SHM_TOKEN];
+} tine_shm_offer;
+
+/* Makes a lane; offer->bell and other_bell are the caller's. 0, or a negative errno with a few
+ * words in *why that say what failed. */
+int tine_shm_lane_make(tine_shm_lane *l, uint64_t capacity, tine_shm_offer *offer,
+                       const char **why);
+/* Opens the lane that is offered, and writes the answer. Errors as above. */
+int tine_shm_lane_open(tine_shm_lane *l, const tine_shm_offer *offer, const char **why);
+/* The maker: whether the other side has answered in the segment. */
+bool tine_shm_lane_answered(const tine_shm_lane *l, const tine_shm_offer *offer);
+/* The maker: the other side needs the segment's descriptor no more. */
+void tine_shm_lane_offered_end(tine_shm_lane *l);
+void tine_shm_lane_fini(tine_shm_lane *l); /* accepts a zeroed object */
+
+/* A descriptor, or a negative errno. */
+int tine_shm_bell_make(void);
+int tine_shm_bell_open(uint32_t pid, uint32_t fd);
+void tine_shm_bell_ring(int fd);
+void tine_shm_bell_clear(int fd);
+
+/* Whether this process can make and open lanes: NULL, or what it lacks, in a few words. */
+const char *tine_shm_obstacle(void);
+
+#endif

@@ -1,0 +1,78 @@
+/* See spin.h. The numbers are from `tine bench fork` on two cores, idle and with three busy
+ * processes. */
+#include "transport/shm/spin.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+enum {
+    SPIN_MAX_NS = 50000,     /* about what a sleep and a wake-up cost at worst */
+    TYPICAL_MAX_NS = 200000, /* what one long wait counts for */
+    LOOK_NS = 10000000,      /* between two looks at the load */
+    PENALTY_NS = 10000000,   /* of the first time that the core was taken; doubles up to */
+    PENALTY_MAX_NS = 320000000,
+};
+
+/* How many threads of the machine are runnable now, this one included; 0: unknown. */
+static int runnable(void) {
+    char text[64], *at = text;
+    int fd = open("/proc/loadavg", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    if (fd >= 0) close(fd);
+    if (n <= 0) return 0;
+    text[n] = 0;
+    for (int i = 0; i < 3; i++)
+        if ((at = strchr(at, ' ')))
+            at++;
+        else
+            return 0;
+    return atoi(at);
+}
+
+static long involuntary_switches(void) {
+    struct rusage u;
+    return getrusage(RUSAGE_THREAD, &u) == 0 ? u.ru_nivcsw : 0;
+}
+
+static int cores_allowed(void) {
+    cpu_set_t set;
+    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+}
+
+static void spin_off(tine_shm_spin *s, int64_t now) {
+    s->penalty = s->penalty ? 2 * s->penalty : PENALTY_NS;
+    if (s->penalty > PENALTY_MAX_NS) s->penalty = PENALTY_MAX_NS;
+    s->off_until = now + s->penalty;
+}
+
+static bool is_oversubscribed(void) {
+    int cores = cores_allowed();
+    return cores < 2 || (runnable() > cores && sysconf(_SC_NPROCESSORS_ONLN) <= cores);
+}
+
+int64_t tine_shm_spin_begin(tine_shm_spin *s, int64_t now) {
+    s->began = now;
+    if (now < s->off_until || s->typical > SPIN_MAX_NS) return 0;
+    if (now - s->looked > LOOK_NS) {
+        s->looked = now;
+        if (is_oversubscribed()) {
+            spin_off(s, now);
+            return 0;
+        }
+        s->penalty /= 2;
+        s->switches = involuntary_switches();
+    }
+    return 2 * s->typical + 1000;
+}
+
+void tine_shm_spin_end(tine_shm_spin *s, int64_t now, bool polled) {
+    int64_t took = now - s->began;
+    if (took > TYPICAL_MAX_NS) took = TYPICAL_MAX_NS;
+    s->typical += (took - s->typical) / 8;
+    if (polled || now < s->off_until) return;
+    if (involuntary_switches() != s->switches) spin_off(s, now);
+}

@@ -1,0 +1,45 @@
+/* The lane of a peer on the same host: frames that fit go through shared memory (transport/shm)
+ * instead of the socket.
+ *
+ * The listener offers a lane behind its hello, the connector opens it and answers (FRAMING.md,
+ * LANE), and each side says once on the socket that from there on its small frames are in the lane.
+ * What was sent before that on the socket is read before. Large frames stay on the socket; so does
+ * everything where no lane can be made or opened.
+ *
+ * Order: a frame in pieces, and BYE, are on the socket, and small frames that were sent earlier in
+ * the ring. So what ends a message of the socket is held until the ring has been read up to where
+ * it stood. A closed connection counts when the ring is empty, too. */
+#ifndef TINE_TRANSPORT_ZMQ_LANE_H
+#define TINE_TRANSPORT_ZMQ_LANE_H
+
+#include "transport/zmq/internal.h"
+
+/* Listener: offers a lane to a peer whose hello asks for one. */
+void tine_zmq_lane_offer(tine_zmq *t, tine_zmq_peer *p);
+/* A LANE message's fields. NULL, or what is wrong with it. */
+const char *tine_zmq_lane_message(tine_zmq *t, tine_zmq_peer *p, const uint8_t *bytes, size_t size);
+void tine_zmq_lane_close(tine_zmq *t, tine_zmq_peer *p);
+
+bool tine_zmq_lane_is_used(const tine_zmq_peer *p); /* both ways */
+/* Whether small frames to this peer go through its lane from here on. */
+bool tine_zmq_lane_sends(tine_zmq *t, tine_zmq_peer *p);
+/* 0: sent, the frame is still the caller's; -EAGAIN: no room now; -EPIPE: the peer is lost now. */
+int tine_zmq_lane_send(tine_zmq *t, tine_zmq_peer *p, const tine_frame *f, size_t bytes);
+/* Whether a lane that had no room has some. */
+bool tine_zmq_lanes_have_room(const tine_zmq *t);
+
+/* Reads one frame of the lanes; true: `ev` is an event. *look: the socket is to be read next. */
+bool tine_zmq_lanes_receive(tine_zmq *t, tine_event *ev, bool *look);
+/* Whether the peer's lane has something that was sent before what comes from the socket now. */
+bool tine_zmq_lane_pending(const tine_zmq_peer *p);
+/* Holds what has come from the socket until that has been read: a frame, or, if NULL, a BYE with
+ * this reason. The sockets are not read meanwhile. */
+void tine_zmq_lane_hold(tine_zmq *t, tine_zmq_peer *p, tine_frame *f, const char *reason);
+
+/* Waits for the lanes before the sockets are waited for: true: something has come. False: the
+ * caller sleeps, for at most timeout_ns, also on t->bell, and then calls tine_zmq_lanes_awake. */
+bool tine_zmq_lanes_wait(tine_zmq *t, int64_t timeout_ns);
+void tine_zmq_lanes_awake(tine_zmq *t);
+void tine_zmq_lanes_fini(tine_zmq *t);
+
+#endif
