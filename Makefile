@@ -21,14 +21,16 @@ MSGPACK  := $(if $(shell pkg-config --exists msgpack 2>/dev/null || echo no),msg
 # What the library links, what it needs only headers of, and what only the command needs.
 PKGS     := libzmq openblas
 HDR_PKGS := $(MSGPACK)
-CMD_PKGS := json-c
+# ONNX models need protobuf-c; without it `tine predict` refuses them.
+ONNX     := $(if $(shell pkg-config --exists libprotobuf-c 2>/dev/null && command -v protoc-c),launch/onnx)
+CMD_PKGS := json-c $(if $(ONNX),libprotobuf-c)
 # With stack clash protection a large stack frame touches every page, so an overflow hits a task's guard page.
 CLASH    := $(shell $(CC) -Werror -fstack-clash-protection -x c -S /dev/null -o - >/dev/null 2>&1 && \
               echo -fstack-clash-protection)
 CFLAGS   += -std=c11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -pthread $(CLASH) $(CONFIG_FLAGS) \
             -Wall -Wextra $(WERROR) -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) $(HDR_PKGS) $(CMD_PKGS) 2>/dev/null)
-CPPFLAGS += -I. -MMD -MP $(PKG_CFLAGS)
+CPPFLAGS += -I. -MMD -MP $(PKG_CFLAGS) $(if $(ONNX),-DTINE_ONNX -I$(BUILD)/generated)
 PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 LIBS      = $(PKG_LIBS) -pthread -ldl -lm
 CMD_LIBS := $(shell pkg-config --libs $(CMD_PKGS) 2>/dev/null)
@@ -40,13 +42,14 @@ PRODUCT  := $(call files,$(ROOMS),*.c)
 HEADERS  := $(call files,$(ROOMS),*.h)
 
 MAIN_SRC := launch/command/main.c
-CMD_ROOMS := launch/cli launch/profile launch/bench launch/command
+CMD_ROOMS := launch/cli launch/profile launch/bench $(ONNX) launch/command
 CMD_SRC  := $(filter-out $(MAIN_SRC),$(wildcard $(addsuffix /*.c,$(CMD_ROOMS))))
-LIB_SRC  := $(filter-out transport/mpi/% $(addsuffix /%,$(CMD_ROOMS)) launch/examples/%,$(PRODUCT))
+LIB_SRC  := $(filter-out transport/mpi/% $(addsuffix /%,$(CMD_ROOMS)) launch/onnx/% launch/examples/%,$(PRODUCT))
 EXAMPLES := $(patsubst launch/examples/%.c,$(BUILD)/%,$(wildcard launch/examples/*.c))
 BENCHES  := $(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/bench/bench_*.c))
+FUZZERS  := $(filter-out $(if $(ONNX),,onnx),$(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c)))
 TESTS    := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/*/test_*.c tests/*/*/test_*.c)) \
-            $(patsubst tests/fuzz/%.c,$(BUILD)/tests/%,$(wildcard tests/fuzz/fuzz_*.c))
+            $(FUZZERS:%=$(BUILD)/tests/fuzz_%)
 SIM_SRC  := $(wildcard tests/sim/*.c)
 # The mpi transport is a module, loaded on first use: programs start where Open MPI is missing. It carries its own copies
 # of what it needs of the library, whose symbols are hidden; the log, which has a state, is not for modules.
@@ -54,7 +57,7 @@ MPI_SRC  := $(wildcard transport/mpi/*.c) transport/launcher.c $(filter-out %/lo
 MPI_MODULE := $(if $(shell pkg-config --exists ompi-c 2>/dev/null && echo yes),$(BUILD)/libtine-mpi.so)
 obj       = $(patsubst %.c,$(BUILD)/%.o,$(1))
 LIB_OBJ  := $(call obj,$(LIB_SRC))
-CMD_OBJ  := $(call obj,$(CMD_SRC))
+CMD_OBJ  := $(call obj,$(CMD_SRC)) $(if $(ONNX),$(BUILD)/generated/onnx.pb-c.o)
 MPI_TESTS := $(if $(MPI_MODULE),$(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/mpi/*.c)))
 TEST_SUPPORT := $(call obj,$(wildcard tests/support/*.c))
 
@@ -135,6 +138,14 @@ $(BUILD)/libtine-mpi.so: $(call obj,$(MPI_SRC)) $(BUILD)/.sources
 	@echo "  LD $@"
 	$(Q)$(CC) -shared -Wl,-z,nodelete $(CFLAGS) $(LDFLAGS) $(filter %.o,$^) $(shell pkg-config --libs ompi-c) -pthread -o $@
 
+# The reader of ONNX's messages, from their schema.
+$(BUILD)/generated/onnx.pb-c.c $(BUILD)/generated/onnx.pb-c.h &: launch/onnx/onnx.proto
+	@mkdir -p $(@D)
+	$(Q)protoc-c --proto_path=launch/onnx --c_out=$(BUILD)/generated onnx.proto
+$(BUILD)/generated/onnx.pb-c.o: $(BUILD)/generated/onnx.pb-c.c $(BUILD)/.flags
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -c $< -o $@
+$(call obj,$(wildcard launch/onnx/*.c)): $(BUILD)/generated/onnx.pb-c.h
+
 # The command without its main, for the tests of its parts.
 $(BUILD)/libcommand.a: $(CMD_OBJ) $(BUILD)/.sources
 	@rm -f $@
@@ -187,7 +198,6 @@ tsan: ## the tests under ThreadSanitizer
 	@TSAN_OPTIONS=$(TSAN_OPTS) TEST_NO_CHECKS=1 TEST_LIMIT=300 \
 	  $(AGAIN) BUILD=build/tsan WERROR= CONFIG_FLAGS="$(SAN_COMMON) -fsanitize=thread" check
 
-FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 fuzz: ## fuzz every target of tests/fuzz for FUZZ_SECONDS (60) each
 	@.ci/deps fuzz
 	@$(AGAIN) BUILD=build/fuzz CC=clang \
@@ -214,7 +224,7 @@ bench: ## the benchmarks: fork, lstm and those of tests/bench
 # ---- lint ----
 
 LAID_OUT := $(PRODUCT) $(HEADERS) $(wildcard tests/*/*.[ch] tests/*/*/*.[ch])
-TIDY_FLAGS = -I. -std=c11 -D_GNU_SOURCE -pthread $(PKG_CFLAGS) $(shell pkg-config --cflags ompi-c 2>/dev/null)
+TIDY_FLAGS = -I. $(if $(ONNX),-DTINE_ONNX -I$(BUILD)/generated) -std=c11 -D_GNU_SOURCE -pthread $(PKG_CFLAGS) $(shell pkg-config --cflags ompi-c 2>/dev/null)
 lint: ## clang-format, include order, names, columns, cppcheck, clang-tidy, tine.h under four compilers, its documentation
 	@.ci/deps lint
 	@$(MAKE) --no-print-directory -k format-check source-check cppcheck tidy header-check reference
@@ -245,8 +255,8 @@ reference:
 	@mkdir -p build/docs
 	$(Q)(cat .github/Doxyfile; echo "PROJECT_NUMBER=$(VERSION)"; echo OUTPUT_DIRECTORY=build/docs) | doxygen -
 # A file is checked again when it, a header, or the rules changed.
-tidy: $(PRODUCT:%=$(BUILD)/tidy/%.done)
-$(BUILD)/tidy/%.c.done: %.c .clang-tidy $(HEADERS)
+tidy: $(patsubst %,$(BUILD)/tidy/%.done,$(filter-out $(if $(ONNX),,launch/onnx/%),$(PRODUCT)))
+$(BUILD)/tidy/%.c.done: %.c .clang-tidy $(HEADERS) $(if $(ONNX),$(BUILD)/generated/onnx.pb-c.h)
 	@mkdir -p $(@D)
 	@echo "  TIDY $<"
 	$(Q)clang-tidy --quiet $< -- $(TIDY_FLAGS) $(ISA) 2>/dev/null

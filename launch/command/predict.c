@@ -1,6 +1,6 @@
 /* `tine predict MODEL --input X`: computes a model that was exported from PyTorch through fork and
- * wait. Which model a file holds is found from its tensors; see launch/MODELS.md. Both files are
- * read before the first worker starts. */
+ * wait. Which model a safetensors file holds is found from its tensors; see launch/MODELS.md. Both
+ * files are read before the first worker starts. */
 #include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,16 +10,20 @@
 #include "launch/cli/commands.h"
 #include "launch/cli/report.h"
 #include "launch/command/predict_model.h"
+#include "launch/command/predict_onnx.h"
 #include "runtime/value/value.h"
+#include "transport/base/text.h"
 
 typedef struct predict {
     tine_prediction_options options;
     const char *output;
     long repeat;
     bool json;
+    bool is_onnx;
     tine_prediction p;
-    tine_value *results; /* of the last run */
-    double *seconds;     /* of each run */
+    tine_onnx_prediction *onnx; /* instead of p */
+    tine_value *results;        /* of the last run */
+    double *seconds;            /* of each run */
 } predict;
 
 static void predict_shape(const tine_value *v, char out[128]) {
@@ -36,7 +40,7 @@ static bool predict_runs(predict *c) {
         tine_progress("run %ld of %ld", i + 1, c->repeat);
         tine_release(c->results);
         double start = tine_seconds();
-        c->results = tine_prediction_run(&c->p);
+        c->results = c->is_onnx ? tine_onnx_prediction_run(c->onnx) : tine_prediction_run(&c->p);
         c->seconds[i] = tine_seconds() - start;
         if (!c->results) break;
     }
@@ -51,21 +55,42 @@ static double predict_median(const predict *c, double *first) {
     return tine_quantile(c->seconds + 1, (size_t)c->repeat - 1, 0.5);
 }
 
-static void predict_print(const predict *c) {
-    char name[64], shape[128];
-    double first, median = predict_median(c, &first);
+static void predict_name(const predict *c, char *out, size_t room) {
+    if (c->is_onnx)
+        tine_onnx_prediction_name(c->onnx, out, room);
+    else
+        tine_prediction_name(&c->p, out, room);
+}
+
+/* What the model is and how it is cut. */
+static void predict_print_model(const predict *c) {
+    char name[80], shape[128];
     const struct tine_lstm_config *k = &c->p.cells.config;
-    tine_prediction_name(&c->p, name, sizeof name);
+    predict_name(c, name, sizeof name);
+    if (c->is_onnx) {
+        printf("%s: %s, %s; %d workers\n", c->options.model, name, c->options.dtype,
+               tine_worker_count());
+        return;
+    }
     predict_shape(c->p.x, shape);
     printf("%s: %s, %zu -> %zu, %s\n", c->options.model, name, k->input_size, k->hidden_size,
            c->options.dtype);
     printf("input       %s from %s\n", shape, c->options.input);
     printf("slices      %lld, of at most %lld rows; %d workers\n",
            (long long)tine_prediction_slices(&c->p), (long long)c->p.slice, tine_worker_count());
+}
+
+static void predict_print(const predict *c) {
+    char shape[128];
+    double first, median = predict_median(c, &first);
+    predict_print_model(c);
     printf("first run   %.6f s, with the weights' way to the workers\n", first);
     if (c->repeat > 1) printf("latency     %.6f s, median of %ld\n", median, c->repeat - 1);
-    printf("throughput  %.1f sequences/s, %.2f GFLOP/s\n", (double)c->p.batch / median,
-           1e-9 * tine_prediction_flops(&c->p) / median);
+    if (c->is_onnx)
+        printf("throughput  %.1f runs/s\n", 1 / median);
+    else
+        printf("throughput  %.1f sequences/s, %.2f GFLOP/s\n", (double)c->p.batch / median,
+               1e-9 * tine_prediction_flops(&c->p) / median);
     for (size_t i = 0; i < c->results->list.n; i++) {
         predict_shape(c->results->list.items[i], shape);
         printf("%-11s %s%s%s\n", c->results->list.keys[i], shape,
@@ -75,37 +100,52 @@ static void predict_print(const predict *c) {
 }
 
 static void predict_print_json(const predict *c) {
-    char name[64];
+    char name[80];
     double first, median = predict_median(c, &first);
     json_object *o = json_object_new_object(), *shape = json_object_new_array();
     const tine_value *y = c->results->list.items[0];
-    tine_prediction_name(&c->p, name, sizeof name);
+    predict_name(c, name, sizeof name);
     for (int i = 0; i < y->tensor.rank; i++)
         json_object_array_add(shape, json_object_new_int64(y->tensor.shape[i]));
     json_object_object_add(o, "model", json_object_new_string(c->options.model));
     json_object_object_add(o, "kind", json_object_new_string(name));
     json_object_object_add(o, "workers", json_object_new_int(tine_worker_count()));
-    json_object_object_add(o, "slices", json_object_new_int64(tine_prediction_slices(&c->p)));
     json_object_object_add(o, "first_seconds", tine_json_number(first, 6));
     json_object_object_add(o, "median_seconds", tine_json_number(median, 6));
+    json_object_object_add(o, "output", shape);
+    if (c->is_onnx) goto print;
+    json_object_object_add(o, "slices", json_object_new_int64(tine_prediction_slices(&c->p)));
     json_object_object_add(o, "sequences_per_second",
                            tine_json_number((double)c->p.batch / median, 6));
     json_object_object_add(o, "gflops",
                            tine_json_number(1e-9 * tine_prediction_flops(&c->p) / median, 6));
-    json_object_object_add(o, "output", shape);
+print:
     tine_json_print(o);
 }
 
+/* Names in files may hold anything. */
 static int predict_fail(int code) {
-    if (tine_first_rank()) fprintf(stderr, "tine predict: %s\n", tine_error_message());
+    char *text = tine_text_printable(tine_error_message(), true);
+    if (tine_first_rank()) fprintf(stderr, "tine predict: %s\n", text ? text : "no memory");
+    free(text);
     return code;
 }
 
+static bool predict_open(predict *c) {
+    if (!c->is_onnx) return tine_prediction_open(&c->p, &c->options);
+    return (c->onnx = tine_onnx_prediction_open(&c->options));
+}
+
+static bool predict_prepare(predict *c) {
+    if (!c->is_onnx) return tine_prediction_prepare(&c->p, &c->options);
+    return tine_onnx_prediction_prepare(c->onnx, &c->options);
+}
+
 static int predict_all(predict *c, int *argc, char **argv) {
-    if (!tine_prediction_open(&c->p, &c->options)) return predict_fail(2);
+    if (!predict_open(c)) return predict_fail(2);
     if (tine_init(argc, argv, NULL)) return predict_fail(tine_last_error() == TINE_EINVAL ? 2 : 1);
     int code = 0;
-    if (!tine_prediction_prepare(&c->p, &c->options) || !predict_runs(c) ||
+    if (!predict_prepare(c) || !predict_runs(c) ||
         (c->output && !tine_predict_write(c->output, c->results)))
         code = predict_fail(1);
     else if (c->json)
@@ -124,6 +164,9 @@ static int predict_check(const predict *c) {
     else if (c->output && !tine_ends_with(c->output, ".npy") &&
              !tine_ends_with(c->output, ".safetensors"))
         wrong = "--output must end in .npy or .safetensors";
+    else if (c->is_onnx && (c->options.batch_size || c->options.prefix || c->options.batch_first))
+        wrong = "an ONNX model takes no --batch-size, --prefix and --batch-first: its graph "
+                "says them";
     if (wrong && tine_first_rank()) fprintf(stderr, "tine predict: %s\n", wrong);
     return wrong ? 2 : -1;
 }
@@ -159,18 +202,20 @@ int tine_command_predict(int argc, char **argv) {
     };
     const tine_usage usage = {
         "predict",
-        "MODEL.safetensors --input X",
-        "Computes a model exported from PyTorch (an lstm or gru, the tutorial's pair of them, or\n"
-        "an ensemble) for an input, through fork and wait: slices of the batch, an ensemble's\n"
-        "models and a pair's cells run side by side. Which model it is is found from the names\n"
-        "and shapes of its tensors. Exit code 2 for an invalid argument or file, 1 for failure.",
+        "MODEL --input X",
+        "Computes a model exported from PyTorch for an input, through fork and wait.\n"
+        "MODEL.safetensors holds an lstm or gru, the tutorial's pair of them, or an ensemble;\n"
+        "which one is found from the names and shapes of its tensors. Slices of the batch, an\n"
+        "ensemble's models and a pair's cells run side by side. Of MODEL.onnx the LSTM, GRU and\n"
+        "Gemm nodes do. Exit code 2 for an invalid argument or file, 1 for failure.",
         options,
         1,
         1};
     int code = tine_arguments_parse(&usage, &argc, argv);
-    if (code < 0) code = predict_check(&c);
     if (code >= 0) return code;
     c.options.model = predict_operand(argc, argv);
+    c.is_onnx = tine_ends_with(c.options.model, ".onnx");
+    if ((code = predict_check(&c)) >= 0) return code;
     c.seconds = calloc((size_t)c.repeat, sizeof *c.seconds);
     if (c.seconds) {
         code = predict_all(&c, &argc, argv);
@@ -180,6 +225,7 @@ int tine_command_predict(int argc, char **argv) {
     }
     tine_release(c.results);
     tine_prediction_close(&c.p);
+    tine_onnx_prediction_close(c.onnx);
     free(c.seconds);
     int ended = tine_shutdown();
     return code ? code : ended;

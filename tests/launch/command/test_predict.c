@@ -89,8 +89,31 @@ test(single_cells_write_their_states) {
     cr_assert_eq(unlink(out), 0);
 }
 
+/* PyTorch's own export of the tutorial's ensemble. */
+test(an_onnx_model_has_pytorchs_answer) {
+#ifdef TINE_ONNX
+    const char *line =
+        "$B/tine predict " GOLDEN "tutorial.onnx --input " GOLDEN "tutorial_x.npy --workers 2";
+    tine_value *wanted = tine_npy_load(GOLDEN "tutorial_y.npy"), *got = result_of(line);
+    cr_expect_leq(largest_error(got, wanted), 1e-5);
+    tine_release(wanted), tine_release(got);
+    expect(line, 0, "ONNX graph of 30 nodes, 6 of them LSTM or GRU, f32; 2 workers", "");
+    expect("$B/tine predict --workers 1 " GOLDEN "onnx/softmax.onnx --input " GOLDEN
+           "tutorial_x.npy",
+           2, "", "node \"last\" (Softmax): this operator is not supported");
+    expect("$B/tine predict --workers 1 " GOLDEN "onnx/stateful.onnx --input " GOLDEN
+           "tutorial_x.npy",
+           1, "", "the model has 3 inputs");
+    expect("$B/tine predict " GOLDEN "tutorial.onnx --batch-size 2 --input " GOLDEN
+           "tutorial_x.npy",
+           2, "", "an ONNX model takes no --batch-size");
+#else
+    fprintf(stderr, "SKIP onnx: built without protobuf-c\n");
+#endif
+}
+
 test(what_is_wrong_is_one_sentence) {
-    expect("$B/tine predict", 2, "", "expected MODEL.safetensors");
+    expect("$B/tine predict", 2, "", "expected MODEL --input X");
     expect("$B/tine predict " GOLDEN "tutorial.safetensors", 2, "", "--input names no file");
     expect(TUTORIAL "--dtype f64", 2, "", "--dtype must be f32 or bf16");
     expect(TUTORIAL "--output x.txt", 2, "", "--output must end in .npy or .safetensors");
