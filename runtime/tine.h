@@ -806,7 +806,10 @@ enum {
      * one of `stack_size` bytes: for code that needs a deep stack or keeps state for each thread,
      * such as another language's interpreter. The worker still runs one task at a time. A fork and
      * wait takes some 10 us longer. */
-    TINE_THREAD = 2
+    TINE_THREAD = 2,
+    /** It owns the references that it is given, as the program does, and gives its result's to the
+     * caller: for a binding whose objects release what they hold, perhaps after the task. */
+    TINE_OWNS = 4
 };
 
 /** Defines and registers a function: `TINE_FUNCTION(foo, "x") { … return value; }`. In the body the
@@ -824,7 +827,7 @@ enum {
 /** The same with any flags.
  * @param name An identifier, unique in the program.
  * @param parameters A string.
- * @param flags 0, #TINE_REPEATABLE, #TINE_THREAD, or both. */
+ * @param flags 0, or #TINE_REPEATABLE, #TINE_THREAD, #TINE_OWNS, joined with |. */
 #define TINE_FUNCTION_FLAGS(name, parameters, flags)                                               \
     static tine_value *tine_fn_##name(tine_task *task);                                            \
     __attribute__((constructor)) static void tine_register_fn_##name(void) {                       \
@@ -843,7 +846,7 @@ enum {
  * @param name Its name, copied.
  * @param parameters Its parameters.
  * @param fn What to call.
- * @param flags 0, #TINE_REPEATABLE, #TINE_THREAD, or both. */
+ * @param flags 0, or #TINE_REPEATABLE, #TINE_THREAD, #TINE_OWNS, joined with |. */
 TINE_API void tine_register_function(const char *name, const char *parameters, tine_function fn,
                                      int flags);
 
@@ -912,7 +915,7 @@ typedef struct tine_method {
     const char *name;       /**< "forward" is what `tine_fork(module, …)` calls. */
     const char *parameters; /**< As for TINE_FUNCTION(). */
     tine_function call;     /**< Finds the state with tine_self(). */
-    int flags;              /**< 0, #TINE_REPEATABLE, #TINE_THREAD, or both. */
+    int flags;              /**< 0, or #TINE_REPEATABLE, #TINE_THREAD, #TINE_OWNS, joined with |. */
 } tine_method;
 
 /** A class of modules. */

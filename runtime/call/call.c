@@ -153,7 +153,7 @@ static tine_error task_enter(tine_task *t, outer *o, const tine_callable *callab
     }
     *o = (outer){tine_current.failure, tine_current.pool, tine_current.task, tine_current.refuse};
     tine_current.failure = (tine_failure){0};
-    tine_current.pool = &t->pool;
+    tine_current.pool = callable->flags & TINE_OWNS ? NULL : &t->pool;
     tine_current.task = t;
     tine_current.refuse = task_refuse;
     return TINE_OK;
@@ -209,7 +209,8 @@ tine_error tine_call_run(const tine_callable *callable, void *self, tine_object 
     tine_error e = task_enter(&task, &o, callable, self, module, arguments, attempt);
     if (e) return e;
     tine_value *result = body_run(&task);
-    if (result && !tine_pool_gives(&result->handle)) tine_value_ref(result);
+    bool given = callable->flags & TINE_OWNS || !result || tine_pool_gives(&result->handle);
+    if (!given) tine_value_ref(result);
     bool ok = result && !task.failed;
     e = task_leave(&task, &o, ok);
     if (e)

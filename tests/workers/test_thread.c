@@ -90,6 +90,39 @@ Test(thread, a_call_in_the_program_stays_there, .timeout = 20) {
     cluster_stop();
 }
 
+/* What a task made outlives it, until another one releases it. */
+static tine_value *kept;
+static tine_future *kept_future;
+
+TINE_FUNCTION_FLAGS(thread_keep, "x", TINE_THREAD | TINE_OWNS) {
+    kept = tine_call("neg", tine_arg(task, 0));
+    kept_future = tine_fork("neg", kept);
+    tine_value *both = tine_list(kept, 1), *inner = tine_ref(tine_at(both, 0));
+    tine_release(both);
+    return inner;
+}
+
+TINE_FUNCTION_FLAGS(thread_kept, "", TINE_THREAD | TINE_OWNS) {
+    (void)task;
+    tine_value *y, *both;
+    if (tine_wait(kept_future, &y)) return NULL;
+    both = tine_list(kept, y);
+    tine_release(y);
+    tine_release(kept);
+    tine_release(kept_future);
+    return both;
+}
+
+TRANSPORT_TEST(thread, references_are_its_own, 30) {
+    cluster_start(endpoint, 1);
+    cr_assert_eq(cluster_take_int(tine_fork("thread_keep", 5)), -5);
+    tine_value *both = cluster_take(tine_fork("thread_kept"));
+    cr_assert_eq(tine_as_int(tine_at(both, 0)), -5);
+    cr_assert_eq(tine_as_int(tine_at(both, 1)), 5);
+    tine_release(both);
+    cluster_stop();
+}
+
 /* More suspended tasks than threads are kept. */
 TINE_FUNCTION_FLAGS(thread_chain, "n", TINE_THREAD) {
     int64_t n = tine_arg_int(task, 0);
