@@ -74,7 +74,7 @@ Q := $(if $(V),,@) # V=1 shows the commands
 AGAIN = $(MAKE) --no-print-directory $(if $(findstring j,$(filter -j% --jobserver% j%,$(MAKEFLAGS))),,-j$(shell nproc))
 
 .PHONY: help run test check all lib tests asan tsan fuzz sim bench lint format-check source-check cppcheck tidy \
-        header-check reference docs format clean deps FORCE
+        header-check reference docs format python clean deps FORCE
 all: lib $(MPI_MODULE) $(if $(MAIN_SRC),$(BUILD)/tine) $(EXAMPLES) ## build the library, the command and the examples (the default)
 
 help: ## this list
@@ -264,6 +264,10 @@ $(BUILD)/tidy/%.c.done: %.c .clang-tidy $(HEADERS) $(if $(ONNX),$(BUILD)/generat
 
 format: # lay out every source as format-check expects
 	clang-format -i $(LAID_OUT)
+
+python: ## the Python package as a wheel, in build/python
+	@mkdir -p $(BUILD)/python
+	@python3 launch/python/backend.py $(BUILD)/python
 
 include launch/install/install.mk
 

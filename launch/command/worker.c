@@ -1,15 +1,40 @@
 /* `tine worker ENDPOINT`: a worker in another shell or on another host. It runs until its
- * coordinator ends or is lost. */
+ * coordinator ends or is lost. With --python it becomes an interpreter that serves the functions of
+ * a module (launch/python/tine/__main__.py). */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "launch/cli/arguments.h"
 #include "launch/cli/commands.h"
 #include "runtime/tine.h"
 
+/* Replaces this process; returns where there is no interpreter. --tine-… arguments go along. */
+static int worker_become_python(const char *modules, int argc, char **argv) {
+    const char **command = calloc((size_t)argc + 6, sizeof *command);
+    int n = 0;
+    if (!command) {
+        perror("tine worker");
+        return 1;
+    }
+    const char *first[] = {"python3", "-m", "tine", "worker", argv[1], modules};
+    for (; n < 6; n++) command[n] = first[n];
+    for (int i = 2; i < argc; i++) command[n++] = argv[i];
+    execvp(command[0], (char **)command);
+    fprintf(stderr, "tine worker: cannot start python3: %s\n", strerror(errno));
+    free(command);
+    return 1;
+}
+
 int tine_command_worker(int argc, char **argv) {
-    static const tine_option options[] = {{0}};
-    static const tine_usage usage = {
+    const char *modules = NULL;
+    const tine_option options[] = {{"--python", "MODULE",
+                                    "serve the functions of a Python module too; several: A,B",
+                                    TINE_OPTION_TEXT, &modules, 0, 0},
+                                   {0}};
+    const tine_usage usage = {
         "worker",
         "ENDPOINT",
         "Joins the coordinator at ENDPOINT (tcp://HOST:PORT or ipc://PATH) and runs tasks until "
@@ -22,6 +47,7 @@ int tine_command_worker(int argc, char **argv) {
         1};
     int code = tine_arguments_parse(&usage, &argc, argv);
     if (code >= 0) return code;
+    if (modules) return worker_become_python(modules, argc, argv);
     if (setenv("TINE_WORKER", argv[1], 1) != 0) {
         perror("tine worker");
         return 1;

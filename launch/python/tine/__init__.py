@@ -1,0 +1,22 @@
+"""Tine: TorchScript's fork and wait, across processes.
+
+    import numpy as np, tine
+
+    tine.init(workers=2)
+    future = tine.fork("neg", np.ones(3, np.float32))
+    print(tine.wait(future))  # [-1. -1. -1.]
+
+Workers run the same script up to init(), and then serve. Functions of @tine.function run as tasks; so
+do the built-in functions and modules. Every failure is a tine.Error, with its code, task, worker and
+cause. Threads may call everything; a future belongs to the process that forked it."""
+from ._calls import Future, Module, Promise, as_completed, call, call_method, fork, fork_method, module, put, wait, wait_all, wait_any
+from ._calls import when_all, when_any
+from ._executor import Executor
+from ._functions import function
+from ._library import ArgumentError, CanceledError, Error, LostError, TaskError, TimeoutError, UnknownError, version
+from ._modules import bilstm, dropout, embedding, ensemble, from_torch, gru, layer_norm, linear, load, lstm, save, sequential
+from ._pool import endpoint, init, pool, shutdown, trace_start, trace_write, worker_count
+from ._values import Value
+
+__version__ = version
+__all__ = [name for name in dir() if not name.startswith("_")]

@@ -1,0 +1,425 @@
+"""fork, call and wait: futures, and the waits on several of them.
+
+A wait of the main thread is cut into slices, between which Python handles signals, so Ctrl-C ends it.
+Inside a task the wait goes to the library in one piece: it suspends the task, and the worker goes on
+with others."""
+import ctypes
+import math
+import struct
+import threading
+import time
+import weakref
+from typing import Any, Callable, Generator, Iterable, Iterator, Optional, Sequence, Union
+
+from . import _abi, _values
+from ._library import free, held, last_error
+from ._values import Value, checked, modules, pointers, reap, release_all, seen, taken, to_value
+
+SLICE = 0.1
+_main_thread = threading.main_thread().ident
+state = threading.local()  # .task: the thread runs a task
+
+
+def in_task() -> bool:
+    return getattr(state, "task", None) is not None
+
+
+def _blocking(wait: Callable[[float], int], timeout: Optional[float], done: Callable[[], bool]) -> int:
+    """wait(seconds) gives a code of the library: ETIMEDOUT when they have passed, unless it is done, as a task may fail with that."""
+    if threading.get_ident() != _main_thread or in_task():
+        return wait(math.inf if timeout is None else timeout)
+    deadline = math.inf if timeout is None else time.monotonic() + timeout
+    left = SLICE if timeout is None else min(timeout, SLICE)
+    while True:
+        code = wait(left)
+        if code != _abi.TINE_ETIMEDOUT:
+            return code
+        if done():
+            return wait(0)
+        left = min(deadline - time.monotonic(), SLICE)
+        if left <= 0:
+            return code
+
+
+# ---- arguments ----
+
+_ARGUMENT = "QQq"  # tine_argument: key, type and what fills the type up, the union
+_arguments = [struct.Struct(_ARGUMENT * n) for n in range(17)]
+_as_float = struct.Struct("d")
+_as_bits = struct.Struct("q")
+_names: dict = {}  # text: a buffer that holds it
+_MAX_NAMES = 4096
+
+
+def _name(text: str) -> int:
+    """The address of a name, which stays valid: programs use few."""
+    found = _names.get(text)
+    if found is None:
+        if "\0" in text:
+            raise ValueError(f"tine: a name with a NUL character: {text!r}")
+        if len(_names) >= _MAX_NAMES:
+            _names.clear()
+        buffer = ctypes.create_string_buffer(text.encode())
+        found = _names[text] = (ctypes.addressof(buffer), buffer)
+    return found
+
+
+def _add(flat: list, keep: list, key: int, x: Any) -> None:
+    """One argument."""
+    kind = type(x)
+    if kind is float:
+        flat += (key, _abi.TINE_ARG_FLOAT, _as_bits.unpack(_as_float.pack(x))[0])
+    elif kind is bool:
+        flat += (key, _abi.TINE_ARG_BOOL, x)
+    elif kind is int and -(1 << 63) <= x < 1 << 63:
+        flat += (key, _abi.TINE_ARG_INT, x)
+    elif kind is Future:
+        flat += (key, _abi.TINE_ARG_FUTURE, x._handle)
+        if x._torch:
+            seen.torch = True
+    else:
+        value = to_value(x)
+        keep.append(value)
+        flat += (key, _abi.TINE_ARG_VALUE, value)
+
+
+def _call(function: Callable, method: Optional[str], target: Any, args: tuple, kwargs: dict) -> tuple:
+    """Calls one of the library's functions on an array of arguments: its result, and whether torch tensors were among them."""
+    flat: list = []
+    keep: list = []
+    names: list = []
+    seen.torch = False
+    try:
+        if isinstance(target, str):
+            names.append(_name(target))
+            flat += (0, _abi.TINE_ARG_STRING, names[0][0])
+        elif isinstance(target, Value):
+            flat += (0, _abi.TINE_ARG_VALUE, target._handle)
+            seen.torch = target._torch
+        elif isinstance(getattr(target, "tine_name", None), str):
+            names.append(_name(target.tine_name))
+            flat += (0, _abi.TINE_ARG_STRING, names[0][0])
+        else:
+            raise TypeError(f"tine: the target must be a function's name, a module or a function of @tine.function, not {target!r}")
+        for x in args:
+            _add(flat, keep, 0, x)
+        for key, x in kwargs.items():
+            names.append(_name(key))
+            _add(flat, keep, names[-1][0], x)
+        n = len(flat) // 3
+        packed = (_arguments[n] if n < 17 else struct.Struct(_ARGUMENT * n)).pack(*flat)
+        torch = seen.torch  # tine_call_args may run Python functions
+        if function is free.tine_module_args:
+            return function(packed, n), torch
+        return function(method.encode() if method else None, packed, n), torch
+    finally:
+        release_all(keep)
+
+
+# ---- futures ----
+
+
+class Future:
+    """The handle on one result to come. It can be an argument of a call, which then gets the result.
+
+    `await future` gives the result in asyncio."""
+
+    __slots__ = ("_handle", "_torch", "__weakref__")
+
+    def __init__(self, handle: int, torch: bool):
+        self._handle = handle
+        self._torch = torch
+
+    def __del__(self, release=held.tine_release_future_):
+        release(self._handle)
+
+    def __repr__(self) -> str:
+        return f"<tine.Future {'done' if self.done() else 'pending'} at {self._handle:#x}>"
+
+    def done(self) -> bool:
+        """Whether `result()` would not block."""
+        return held.tine_done(self._handle)
+
+    def result(self, timeout: Optional[float] = None) -> Any:
+        """Blocks until the task is done, for at most `timeout` seconds (None: without limit).
+
+        Returns its result: arrays are read-only. Raises tine.Error, what the task failed with, or
+        tine.TimeoutError: the task goes on. Inside a task it suspends the task, not the worker."""
+        out = ctypes.c_void_p()
+        code = self._wait(timeout, out)
+        if code:
+            raise last_error(code)
+        if _values._lent:
+            reap(64)
+        return taken(out.value, self._torch)
+
+    def exception(self, timeout: Optional[float] = None) -> Optional[BaseException]:
+        """What the task failed with, or None. Blocks as result() does."""
+        code = self._wait(timeout, ctypes.c_void_p(), False)
+        if code and not self.done():
+            raise last_error(code)
+        return last_error(code) if code else None
+
+    def _wait(self, timeout: Optional[float], out: ctypes.c_void_p, wanted: bool = True) -> int:
+        handle, to = self._handle, ctypes.byref(out) if wanted else None
+        return _blocking(lambda seconds: free.tine_wait_for(handle, seconds, to), timeout, self.done)
+
+    def __await__(self) -> Generator:
+        if not in_task() and not self.done():
+            import asyncio
+
+            yield from _watcher(asyncio.get_running_loop()).future(self)
+        return self.result()
+
+
+def _from_future(future: Future) -> int:
+    if future._torch:
+        seen.torch = True
+    return checked(held.tine_future_value(future._handle))
+
+
+_values._from[Future] = _from_future
+
+
+# ---- the calls ----
+
+Target = Union[str, "Module", Callable]
+
+
+def _fork(method: Optional[str], target: Target, args: tuple, kwargs: dict) -> Future:
+    handle, torch = _call(free.tine_fork_args, method, target, args, kwargs)
+    return Future(checked(handle), torch)
+
+
+def fork(target: Target, /, *args: Any, **kwargs: Any) -> Future:
+    """Starts a task on a worker: `fork("neg", x)`, `fork(module, x)`, `fork(function, x, dim=0)`.
+
+    target  the name of a function, a module (its `forward` is called), or a function of @tine.function
+    args    None, numbers, strings, bytes, arrays and torch tensors of any shape (up to 8 dimensions),
+            lists and dicts of them, modules, and futures, also inside lists and dicts: the task
+            starts when they are done, with their results
+
+    Returns at once with a Future, unless max_pending is reached. Every error of the task comes out at
+    wait(); TypeError: an argument cannot be passed. An array must not be changed until the future is
+    done: large ones are passed by reference."""
+    return _fork(None, target, args, kwargs)
+
+
+def fork_method(target: "Module", method: str, /, *args: Any, **kwargs: Any) -> Future:
+    """fork() for a module's method other than `forward`."""
+    return _fork(method, target, args, kwargs)
+
+
+def call(target: Target, /, *args: Any, **kwargs: Any) -> Any:
+    """The same call made here, by the calling thread. Blocks while it runs; raises tine.Error."""
+    return _call_here(None, target, args, kwargs)
+
+
+def call_method(target: "Module", method: str, /, *args: Any, **kwargs: Any) -> Any:
+    """call() for a module's method other than `forward`."""
+    return _call_here(method, target, args, kwargs)
+
+
+def _call_here(method: Optional[str], target: Target, args: tuple, kwargs: dict) -> Any:
+    value, torch = _call(free.tine_call_args, method, target, args, kwargs)
+    return taken(checked(value), torch)
+
+
+def wait(future: Future, timeout: Optional[float] = None) -> Any:
+    """Blocks until a future is done; its result, as Future.result()."""
+    return future.result(timeout)
+
+
+def _handles(futures: Sequence[Future]) -> tuple:
+    return pointers([future._handle for future in futures]), len(futures)
+
+
+def wait_all(futures: Iterable[Future], timeout: Optional[float] = None) -> list:
+    """Blocks until all are done, also when one fails. Their results in order, or the first error in order."""
+    futures = list(futures)
+    handles, n = _handles(futures)
+    code = _blocking(
+        lambda seconds: free.tine_wait_all_for(handles, n, seconds, None), timeout, lambda: held.tine_which_done(handles, n, None) == n
+    )
+    if code:
+        raise last_error(code)
+    return [future.result() for future in futures]
+
+
+def wait_any(futures: Sequence[Future], timeout: Optional[float] = None) -> int:
+    """Blocks until one is done, also when it failed: its index, the first if there are several.
+
+    ValueError: there are none; tine.TimeoutError: none was done within `timeout` seconds."""
+    if not futures:
+        raise ValueError("tine.wait_any: no futures")
+    handles, n = _handles(futures)
+    index = ctypes.c_size_t()
+    code = _blocking(lambda seconds: free.tine_wait_any_for(handles, n, seconds, ctypes.byref(index)), timeout, lambda: False)
+    if code:
+        raise last_error(code)
+    return index.value
+
+
+class Completer:
+    """Futures in the order in which they are done, each once."""
+
+    def __init__(self, futures: Sequence[Future] = ()):
+        self._handle = checked(held.tine_as_completed(*_handles(futures)))
+        self._count = len(futures)
+
+    def __del__(self, release=held.tine_release_completer_):
+        if hasattr(self, "_handle"):
+            release(self._handle)
+
+    def add(self, future: Future) -> int:
+        """Its index. The caller has a lock, or is one thread."""
+        code = held.tine_completer_add(self._handle, future._handle)
+        if code:
+            raise last_error(code)
+        self._count += 1
+        return self._count - 1
+
+    def next(self, timeout: Optional[float]) -> Optional[int]:
+        """The index of the next one; None when all were given. Raises TimeoutError."""
+        index = ctypes.c_size_t()
+        to = ctypes.byref(index)
+        code = _blocking(lambda seconds: free.tine_completer_next(self._handle, seconds, to), timeout, lambda: False)
+        if code == _abi.TINE_ENDED:
+            return None
+        if code:
+            raise last_error(code)
+        return index.value
+
+    def ready(self) -> Iterator[int]:
+        """The indexes of those that are done now."""
+        index = ctypes.c_size_t()
+        while held.tine_completer_next(self._handle, 0, ctypes.byref(index)) == 0:
+            yield index.value
+
+    def fileno(self) -> int:
+        """A descriptor that is readable while one is ready."""
+        fd = held.tine_completer_fd(self._handle)
+        if fd < 0:
+            raise last_error()
+        return fd
+
+
+def as_completed(futures: Iterable[Future], timeout: Optional[float] = None) -> Iterator[Future]:
+    """The futures in the order in which they are done. tine.TimeoutError: not all within `timeout` seconds."""
+    futures = list(dict.fromkeys(futures))
+    deadline = None if timeout is None else time.monotonic() + timeout
+    completer = Completer(futures)
+    while True:
+        index = completer.next(None if deadline is None else max(deadline - time.monotonic(), 0))
+        if index is None:
+            return
+        yield futures[index]
+
+
+class _Watcher:
+    """Wakes the tasks of one asyncio loop whose futures are done, through the completer's descriptor."""
+
+    def __init__(self, loop: Any):
+        self._completer = Completer()
+        self._waiters: dict = {}
+        self._loop = weakref.ref(loop)
+        loop.add_reader(self._completer.fileno(), self._wake)
+
+    def future(self, future: Future) -> Any:
+        waiter = self._loop().create_future()
+        self._waiters[self._completer.add(future)] = waiter
+        return waiter
+
+    def _wake(self) -> None:
+        for index in self._completer.ready():
+            waiter = self._waiters.pop(index)
+            if not waiter.done():  # cancelled
+                waiter.set_result(None)
+
+
+_watchers: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+
+
+def _watcher(loop: Any) -> _Watcher:
+    watcher = _watchers.get(loop)
+    if watcher is None:
+        watcher = _watchers[loop] = _Watcher(loop)
+    return watcher
+
+
+def when_all(futures: Sequence[Future]) -> Future:
+    """A future of the list of all results; it fails as soon as one of them does."""
+    return Future(checked(held.tine_when_all(*_handles(futures))), any(future._torch for future in futures))
+
+
+def when_any(futures: Sequence[Future]) -> Future:
+    """A future of the result, or the failure, of the first one that is done."""
+    return Future(checked(held.tine_when_any(*_handles(futures))), any(future._torch for future in futures))
+
+
+class Promise:
+    """Completes its `future` once, from any thread. Released before that, the future fails (ECANCELED)."""
+
+    __slots__ = ("_handle", "future", "__weakref__")
+
+    def __init__(self) -> None:
+        future = ctypes.c_void_p()
+        self._handle = checked(held.tine_promise_new(ctypes.byref(future)))
+        self.future = Future(future.value, False)
+
+    def __del__(self, release=held.tine_release_promise_):
+        if hasattr(self, "_handle"):
+            release(self._handle)
+
+    def set(self, result: Any) -> None:
+        """Completes the future with a result, which may hold futures. tine.Error (ESTATE): it was completed before."""
+        seen.torch = False
+        value = to_value(result)
+        self.future._torch = seen.torch
+        try:
+            code = free.tine_promise_set(self._handle, value)
+        finally:
+            held.tine_release_value_(value)
+        if code:
+            raise last_error(code)
+
+    def fail(self, message: str) -> None:
+        """Completes the future with a failure: a tine.TaskError."""
+        code = held.tine_promise_fail(self._handle, _abi.TINE_EFAILED, b"%s", message.replace("\0", "\\0").encode())
+        if code:
+            raise last_error(code)
+
+
+def put(x: Any) -> Value:
+    """Ships a value once: passed to calls, the result stands for it. Blocks for futures inside it."""
+    seen.torch = False
+    value = to_value(x)
+    try:
+        return Value(checked(free.tine_put(value)), seen.torch)
+    finally:
+        held.tine_release_value_(value)
+
+
+# ---- modules ----
+
+
+class Module(Value):
+    """A module: its weights travel to a worker once, are packed once, and stay.
+
+    `fork(module, x)` and `module(x)` call its `forward`, on a worker and here."""
+
+    __slots__ = ()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return call(self, *args, **kwargs)
+
+
+modules.append(Module)
+
+
+def module(name: str, /, *args: Any, **kwargs: Any) -> Module:
+    """A module of a class by its name: `module("lstm", 8, 16, state_dict=weights)`.
+
+    Blocks for futures among the arguments. What is wrong with them comes out at the calls."""
+    handle, torch = _call(free.tine_module_args, None, name, args, kwargs)
+    return Module(checked(handle), torch)

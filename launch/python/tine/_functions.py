@@ -1,0 +1,86 @@
+"""Python functions as tasks.
+
+A function is registered with the library under its name, in the program and in its workers alike. A
+worker runs each task on a thread of its own (TINE_THREAD): the interpreter keeps its state by thread,
+and its stack is deep. ctypes takes the GIL for the call and releases it in waits, so a suspended task
+holds nothing. Its objects own what they refer to (TINE_OWNS), because they may outlive the task."""
+import functools
+import sys
+import traceback
+from typing import Any, Callable, Optional
+
+from . import _abi
+from ._calls import state
+from ._library import FUNCTION, held
+from ._values import from_value, to_value
+
+registered: dict = {}  # name: the function
+_kept: list = []  # what the library holds pointers to
+
+
+def _run(name: str, torch: bool, task: int) -> Optional[int]:
+    """One task: its result, or None, and then the task has failed."""
+    outer, state.task = getattr(state, "task", None), task
+    try:
+        args = from_value(held.tine_arg(task, 0), torch)
+        kwargs = from_value(held.tine_arg(task, 1), torch)
+        return to_value(registered[name](*args, **kwargs))
+    except BaseException as error:  # also SystemExit: a task does not end its worker
+        trace = error.__traceback__
+        text = "".join(traceback.format_exception(type(error), error, trace and trace.tb_next)).strip()
+        held.tine_fail(task, b"%s", text.replace("\0", "\\0").encode(errors="backslashreplace"))
+        return None
+    finally:
+        state.task = outer
+        if outer is None:
+            _flush()
+
+
+def _flush() -> None:
+    """What a task has printed: its worker may end without Python's knowledge."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
+            pass
+
+
+def _register(fn: Callable, name: str, repeatable: bool, torch: bool) -> None:
+    before = registered.get(name)
+    if before is not None and (before.__module__, before.__qualname__) != (fn.__module__, fn.__qualname__):
+        raise ValueError(
+            f"tine.function: {fn.__module__}.{fn.__qualname__} and {before.__module__}.{before.__qualname__} have one name, "
+            f'"{name}": give one another, @tine.function(name="…")'
+        )
+    registered[name] = fn
+    if before is not None:  # defined anew, as notebooks do
+        return
+    run = FUNCTION(functools.partial(_run, name, torch))
+    flags = _abi.TINE_THREAD | _abi.TINE_OWNS | (_abi.TINE_REPEATABLE if repeatable else 0)
+    _kept.append(run)
+    held.tine_register_function(name.encode(), b"*args, **kwargs", run, flags)
+
+
+def function(fn: Optional[Callable] = None, *, name: Optional[str] = None, repeatable: bool = False, torch: bool = False) -> Any:
+    """Makes a function one that can be forked: `@tine.function`, or `@tine.function(repeatable=True)`.
+
+    It stays the function that it is: called, it runs here.
+
+    name        what it is registered as; default: the function's own name. A built-in of that name is
+                replaced, and still called "tine.NAME"
+    repeatable  safe to run again when its worker is lost
+    torch       tensors come as torch tensors; default: numpy arrays, which are read-only
+
+    Workers have to define it before they reach tine.init(): they run the same script, or import the
+    module. An exception fails the task; its traceback is the cause of the caller's tine.TaskError."""
+    if fn is None:
+        return functools.partial(function, name=name, repeatable=repeatable, torch=torch)
+    if not callable(fn):
+        raise TypeError(f"tine.function: {fn!r} is not callable")
+    name = fn.__name__ if name is None else name
+    if not name or "\0" in name:
+        raise ValueError(f"tine.function: {name!r} cannot be a name")
+    _register(fn, name, repeatable, torch)
+    fn.tine_name = name  # type: ignore[attr-defined]
+    return fn

@@ -1,0 +1,170 @@
+"""fork, wait and what can be waited for."""
+import asyncio
+import threading
+
+import functions
+import numpy as np
+import pytest
+import tine
+
+
+def test_tutorial():
+    x = np.ones(1, np.float32)
+    future = tine.fork("neg", x)
+    normal = tine.call("neg", x)
+    assert normal == tine.wait(future) == -1 and future.done()
+    futures = [tine.fork("neg", x) for _ in range(100)]
+    assert tine.call("sum", tine.call("stack", [tine.wait(f) for f in futures])) == -100
+
+
+def test_futures_are_arguments():
+    x = tine.fork("neg", 1.0)
+    assert tine.wait(tine.fork("add", x, other=x, alpha=2)) == -3
+    assert tine.wait(tine.fork("identity", {"a": [x, {"b": x}], "c": 7})) == {"a": [-1, {"b": -1}], "c": 7}
+    assert tine.call("identity", [x, x]) == [-1, -1]
+
+
+def test_errors_name_task_worker_and_cause():
+    with pytest.raises(tine.TaskError) as failed:
+        tine.wait(tine.fork(functions.raises, "ValueError", "the reason"))
+    error = failed.value
+    assert error.code == "EFAILED" and error.task == "raises" and error.worker.startswith("pid ")
+    assert error.cause.startswith("Traceback") and error.cause.endswith("ValueError: the reason")
+    assert 'functions.py", line' in error.cause and "_functions.py" not in error.cause
+    with pytest.raises(tine.ArgumentError, match="'dimension'") as failed:
+        tine.wait(tine.fork("sum", np.ones(2), dimension=0))
+    assert failed.value.code == "EINVAL" and isinstance(failed.value, ValueError)
+    with pytest.raises(tine.UnknownError, match='did you mean "fib"'):
+        tine.wait(tine.fork("fob"))
+    with pytest.raises(TypeError, match="target"):
+        tine.fork(3)
+    with pytest.raises(tine.ArgumentError):
+        tine.call("neg")
+    future = tine.fork("neg", "text")
+    assert isinstance(future.exception(), tine.ArgumentError) and tine.fork("neg", 1).exception() is None
+
+
+def test_deadlines(tmp_path):
+    lock = tmp_path / "lock"
+    lock.touch()
+    slow = tine.fork(functions.sleep_while_exists, str(lock))
+    quick = tine.fork("neg", 1)
+    try:
+        with pytest.raises(TimeoutError) as failed:
+            tine.wait(slow, timeout=0.05)
+        assert isinstance(failed.value, tine.TimeoutError) and failed.value.code == "ETIMEDOUT"
+        with pytest.raises(tine.TimeoutError):
+            tine.wait_any([slow], timeout=0.05)
+        with pytest.raises(tine.TimeoutError):
+            tine.wait_all([quick, slow], timeout=0.05)
+        with pytest.raises(tine.TimeoutError):
+            list(tine.as_completed([slow, quick], timeout=0.05))
+        assert tine.wait_any([slow, quick]) == 1 and quick.result() == -1
+        assert not slow.done() and "pending" in repr(slow)
+    finally:
+        lock.unlink()
+    assert slow.result() == str(lock)
+
+
+def test_any_and_all():
+    futures = [tine.fork(functions.fib, n) for n in (6, 1, 3)]
+    done = list(tine.as_completed(futures + futures))
+    assert len(done) == 3 and sorted(f.result() for f in done) == [1, 2, 8]
+    assert tine.wait_any(futures) == 0 and tine.wait_all(futures) == [8, 1, 2] and tine.wait_all([]) == []
+    with pytest.raises(ValueError):
+        tine.wait_any([])
+    bad = tine.fork("neg", "text")
+    assert tine.wait_any([bad]) == 0
+    with pytest.raises(tine.ArgumentError):
+        tine.wait_all([futures[0], bad, tine.fork("fob")])
+
+
+def test_many_waits_leave_nothing_behind():
+    futures = [tine.fork("neg", i) for i in range(300)]
+    left = list(futures)
+    while left:
+        left.pop(tine.wait_any(left))
+    assert sum(f.result() for f in futures) == -sum(range(300))
+
+
+def test_futures_of_futures():
+    futures = [tine.fork("neg", i) for i in range(3)]
+    assert tine.wait(tine.when_all(futures)) == [0, -1, -2] and tine.wait(tine.when_any(futures)) in (0, -1, -2)
+    promise = tine.Promise()
+    sum_ = tine.fork("add", promise.future, 1)
+    threading.Thread(target=promise.set, args=(4,)).start()
+    assert sum_.result() == 5
+    with pytest.raises(tine.Error, match="before|already"):
+        promise.set(5)
+    failed, released = tine.Promise(), tine.Promise()
+    failed.fail("100 % wrong")
+    with pytest.raises(tine.TaskError, match="100 % wrong"):
+        failed.future.result()
+    future = released.future
+    del released
+    with pytest.raises(tine.CanceledError):
+        future.result()
+
+
+def test_await():
+    async def one(n):
+        return await tine.fork(functions.fib, n)
+
+    async def main():
+        results = await asyncio.gather(*[one(n) for n in range(8)])
+        waiting = asyncio.ensure_future(one(3))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        with pytest.raises(tine.TaskError):
+            await tine.fork(functions.raises, "ValueError", "awaited")
+        return results
+
+    for _ in range(2):  # each loop has a descriptor of its own
+        assert asyncio.run(main()) == [0, 1, 1, 2, 3, 5, 8, 13]
+
+
+def test_threads():
+    results = {}
+
+    def work(k):
+        results[k] = [tine.wait(tine.fork("add", k, i)) for i in range(50)]
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    [t.start() for t in threads], [t.join() for t in threads]
+    assert results == {k: [k + i for i in range(50)] for k in range(4)}
+
+
+def test_lost_worker():
+    with pytest.raises(tine.LostError) as failed:
+        tine.wait(tine.fork(functions.die))
+    assert failed.value.task == "die" and "SIGKILL" in failed.value.cause
+    while tine.worker_count() < 2:  # it is replaced
+        assert tine.wait(tine.fork(functions.fib, 5)) == 5
+
+
+def test_put():
+    x = np.arange(1000.0)
+    put = tine.put(x)
+    assert np.array_equal(put.get(), x)
+    futures = [tine.fork("sum", put) for _ in range(10)]
+    assert tine.wait_all(futures) == [499500] * 10
+
+
+def test_state():
+    assert tine.worker_count() == 2 and tine.endpoint().startswith("ipc://") and tine.__version__.count(".") == 2
+    with pytest.raises(tine.Error) as failed:
+        tine.init()
+    assert failed.value.code == "ESTATE"
+    with pytest.raises(TypeError, match="wrokers"):
+        tine.init(wrokers=2)
+
+
+def test_trace(tmp_path):
+    tine.trace_start()
+    tine.wait(tine.fork(functions.fib, 4))
+    tine.trace_write(tmp_path / "trace.json")
+    assert '"fib"' in (tmp_path / "trace.json").read_text()
+    with pytest.raises(tine.Error):
+        tine.trace_write(tmp_path / "missing" / "trace.json")
