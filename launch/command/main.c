@@ -27,7 +27,7 @@ static const command commands[] = {
     {"verify", "compute models exported from PyTorch on workers and compare", tine_command_verify},
     {"worker", "join a coordinator from another shell or host", tine_command_worker},
     {"run", "start a program under mpirun with the right options", tine_command_run},
-    {"bench", "measure fork and wait, or the LSTM kernels", command_bench},
+    {"bench", "measure fork and wait, small tasks, or the LSTM kernels", command_bench},
     {"trace", "say what a trace file shows: functions, workers, the critical path",
      tine_command_trace},
     {"info", "show CPU, kernels, BLAS, transports and settings", tine_command_info},
@@ -37,6 +37,8 @@ static const command commands[] = {
 static const command benches[] = {
     {"fork", "fork and wait: latency, rate and throughput beside the bare transport",
      tine_command_bench_fork},
+    {"grain", "the smallest efficient tasks, chains of tasks, nested forks",
+     tine_command_bench_grain},
     {"lstm", "LSTM kernels beside the machine's peak and OpenBLAS", tine_command_bench_lstm},
     {0},
 };
@@ -115,8 +117,8 @@ static int command_dispatch(const char *prefix, const char *summary, const comma
 }
 
 static int command_bench(int argc, char **argv) {
-    return command_dispatch("bench ", "measure fork and wait, or the LSTM kernels", benches, argc,
-                            argv);
+    return command_dispatch("bench ", "measure fork and wait, small tasks, or the LSTM kernels",
+                            benches, argc, argv);
 }
 
 /* What the command has printed is its result: without it the command has failed. */

@@ -23,8 +23,9 @@ static void expect(const char *line, int code, const char *out, const char *erro
 }
 
 Test(command, help_of_every_subcommand, .timeout = 60) {
-    static const char *const names[] = {"ensemble", "predict", "verify",     "worker",
-                                        "info",     "run",     "bench fork", "bench lstm"};
+    static const char *const names[] = {"ensemble",   "predict",     "verify",
+                                        "worker",     "info",        "run",
+                                        "bench fork", "bench grain", "bench lstm"};
     expect("$B/tine --help", 0, "ensemble", "");
     expect("$B/tine bench --help", 0, "lstm", "");
     expect("$B/tine --version", 0, "tine 0.1.0", "");
@@ -182,6 +183,26 @@ Test(command, bench_fork_prints_both_columns, .timeout = 100) {
         cr_expect_gt(number(side, "round_trip_p50_us"), 0);
         cr_expect_gt(number(side, "pipelined_per_second"), 0);
         cr_expect_gt(number(side, "gigabytes_per_second"), 0);
+    }
+    json_object_put(o);
+    tine_program_fini(&p);
+}
+
+Test(command, bench_grain_measures_each_transport, .timeout = 100) {
+    tine_program p = tine_program_run(
+        90, "$B/tine bench grain --json --workers 1 --milliseconds 1 --chain 100 --fib 6");
+    cr_assert_eq(p.code, 0, "%s", p.error);
+    json_object *o = json_tokener_parse(p.out), *rows = NULL;
+    cr_assert(o && json_object_object_get_ex(o, "transports", &rows), "not JSON: %s", p.out);
+    static const char *const names[] = {"inproc", "ipc", "tcp"};
+    cr_assert_eq(json_object_array_length(rows), 3);
+    for (size_t i = 0; i < 3; i++) {
+        json_object *row = json_object_array_get_idx(rows, i), *name = NULL;
+        cr_assert(json_object_object_get_ex(row, "transport", &name));
+        cr_expect_str_eq(json_object_get_string(name), names[i]);
+        cr_expect_geq(number(row, "metg_us"), 0);
+        cr_expect_gt(number(row, "chain_per_second"), 0);
+        cr_expect_gt(number(row, "nested_per_second"), 0);
     }
     json_object_put(o);
     tine_program_fini(&p);
