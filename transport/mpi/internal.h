@@ -269,7 +269,14 @@ int tine_mpi_send_control(tine_mpi *t, tine_mpi_peer *p, tine_mpi_head h, const 
                           size_t extra_size);
 /* HELLO to rank 0, or the BYE that withdraws it. */
 int tine_mpi_send_hello(tine_mpi *t, tine_mpi_peer *p, tine_mpi_kind kind);
-int tine_mpi_data_tag(const tine_mpi *t, const tine_mpi_peer *p, unsigned lane);
+/* Starts to send, or to receive, the next piece of `it`. False: none is left, or as many as may be
+ * are in flight. */
+bool tine_mpi_piece_start(tine_mpi *t, tine_mpi_peer *p, tine_mpi_lane *lane, tine_mpi_item *it,
+                          bool receive);
+/* The same for the item at the cursor while it can; *moved: any was started. True: all of them
+ * are, and the cursor is at the next item. */
+bool tine_mpi_lane_start(tine_mpi *t, tine_mpi_peer *p, tine_mpi_lane *lane, bool receive,
+                         bool *moved);
 void tine_mpi_send_reap_slots(tine_mpi *t);
 void tine_mpi_slot_free(void *slot);
 void tine_mpi_send_clear(tine_mpi_peer *p);

@@ -73,24 +73,6 @@ bool tine_mpi_receive_frame(tine_mpi *t, tine_mpi_peer *p, tine_frame **message,
     return true;
 }
 
-static bool piece_receive(tine_mpi *t, tine_mpi_peer *p, tine_mpi_lane *lane, tine_mpi_item *it) {
-    void *at;
-    int n = tine_mpi_item_piece(it, &at);
-    if (!n) return false;
-    tine_mpi_piece *piece = &lane->pieces[(lane->first + lane->n) % TINE_MPI_PIECES];
-    if (MPI_Irecv(at, n, MPI_BYTE, p->rank, tine_mpi_data_tag(t, p, it->head.lane), t->comm,
-                  &piece->req) != MPI_SUCCESS) {
-        t->broken = true;
-        return false;
-    }
-    *piece = (tine_mpi_piece){piece->req, it, n};
-    it->flying++;
-    lane->n++;
-    if (p->doorbell)
-        tine_mpi_doorbell_ring(p->doorbell); /* the sender has to poll MPI to send it */
-    return true;
-}
-
 /* Makes the frame when its body has arrived. 1: made, 0: not yet, -1: the body is wrong. */
 static int item_open(tine_mpi *t, tine_mpi_item *it, char *why, size_t why_size) {
     if (it->frame) return 1;
@@ -110,14 +92,13 @@ static int item_open(tine_mpi *t, tine_mpi_item *it, char *why, size_t why_size)
  * known. */
 static bool body_receive(tine_mpi *t, tine_mpi_peer *p, tine_mpi_lane *lane, tine_mpi_item *it) {
     bool moved = false;
-    while (it->offset < it->head.body && lane->n < TINE_MPI_PIECES && piece_receive(t, p, lane, it))
-        moved = true;
+    while (it->offset < it->head.body && tine_mpi_piece_start(t, p, lane, it, true)) moved = true;
     return moved;
 }
 
 static int lane_post(tine_mpi *t, tine_mpi_peer *p, tine_mpi_lane *lane, char *why,
                      size_t why_size) {
-    int moved = 0;
+    bool moved = false;
     while (lane->cursor && !t->broken) {
         tine_mpi_item *it = lane->cursor;
         int open = item_open(t, it, why, why_size);
@@ -126,12 +107,7 @@ static int lane_post(tine_mpi *t, tine_mpi_peer *p, tine_mpi_lane *lane, char *w
             moved |= body_receive(t, p, lane, it);
             break;
         }
-        while (lane->n < TINE_MPI_PIECES && piece_receive(t, p, lane, it)) moved = 1;
-        void *at;
-        tine_mpi_item rest = *it;
-        if (tine_mpi_item_piece(&rest, &at)) break;
-        it->posted = true;
-        lane->cursor = it->next;
+        if (!tine_mpi_lane_start(t, p, lane, true, &moved)) break;
     }
     return moved;
 }

@@ -46,10 +46,6 @@ static uint32_t connection_opening(const tine_mpi *t, const tine_mpi_peer *p) {
     return t->listener ? p->identity.opening : t->opening;
 }
 
-int tine_mpi_data_tag(const tine_mpi *t, const tine_mpi_peer *p, unsigned lane) {
-    return (int)(TINE_MPI_TAGS * connection_opening(t, p) + TINE_MPI_TAG_DATA + lane);
-}
-
 static int control_tag(const tine_mpi_peer *p) {
     return (int)(TINE_MPI_TAGS * p->identity.opening + TINE_MPI_TAG_CONTROL);
 }
@@ -219,21 +215,35 @@ int tine_mpi_send_queue(tine_mpi *t, tine_mpi_peer *p, tine_frame *f) {
     return 0;
 }
 
-/* Starts to send the next piece of `it`. False: there is none left. */
-static bool piece_send(tine_mpi *t, tine_mpi_peer *p, tine_mpi_lane *lane, tine_mpi_item *it) {
+bool tine_mpi_piece_start(tine_mpi *t, tine_mpi_peer *p, tine_mpi_lane *lane, tine_mpi_item *it,
+                          bool receive) {
     void *at;
-    int n = tine_mpi_item_piece(it, &at);
+    int n = lane->n < TINE_MPI_PIECES ? tine_mpi_item_piece(it, &at) : 0;
     if (!n) return false;
     tine_mpi_piece *piece = &lane->pieces[(lane->first + lane->n) % TINE_MPI_PIECES];
-    if (MPI_Isend(at, n, MPI_BYTE, p->rank, tine_mpi_data_tag(t, p, it->head.lane), t->comm,
-                  &piece->req) != MPI_SUCCESS) {
+    int tag = (int)(TINE_MPI_TAGS * connection_opening(t, p) + TINE_MPI_TAG_DATA + it->head.lane);
+    int err = receive ? MPI_Irecv(at, n, MPI_BYTE, p->rank, tag, t->comm, &piece->req)
+                      : MPI_Isend(at, n, MPI_BYTE, p->rank, tag, t->comm, &piece->req);
+    if (err != MPI_SUCCESS) {
         t->broken = true;
         return false;
     }
     *piece = (tine_mpi_piece){piece->req, it, n};
     it->flying++;
     lane->n++;
-    peer_ring(t, p->rank);
+    peer_ring(t, p->rank); /* a peer that sleeps has to poll MPI for either */
+    return true;
+}
+
+bool tine_mpi_lane_start(tine_mpi *t, tine_mpi_peer *p, tine_mpi_lane *lane, bool receive,
+                         bool *moved) {
+    tine_mpi_item *it = lane->cursor;
+    while (tine_mpi_piece_start(t, p, lane, it, receive)) *moved = true;
+    void *at;
+    tine_mpi_item rest = *it;
+    if (tine_mpi_item_piece(&rest, &at)) return false;
+    it->posted = true;
+    lane->cursor = it->next;
     return true;
 }
 
@@ -246,12 +256,7 @@ static bool lane_start(tine_mpi *t, tine_mpi_peer *p, tine_mpi_lane *lane) {
                 break;
             it->announced = moved = true;
         }
-        while (lane->n < TINE_MPI_PIECES && piece_send(t, p, lane, it)) moved = true;
-        void *at;
-        tine_mpi_item rest = *it;
-        if (tine_mpi_item_piece(&rest, &at)) break;
-        it->posted = true;
-        lane->cursor = it->next;
+        if (!tine_mpi_lane_start(t, p, lane, false, &moved)) break;
     }
     return moved;
 }
