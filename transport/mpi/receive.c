@@ -31,7 +31,10 @@ tine_frame *tine_mpi_message_new(void) {
 
 /* The frame of a message with its body inside. A header that fills most of the message's memory
  * stays there: the frame is the message, and *message another. A shorter one is copied into a frame
- * of its size, so that small frames do not hold TINE_MPI_SLOT bytes each while they are queued. */
+ * of its size, so that small frames do not hold TINE_MPI_SLOT bytes each while they are queued.
+ * Receiving it into an exact allocation (MPI_Improbe, MPI_Mrecv) takes 0.15 us more in a round trip
+ * of 160 bytes than this copy, since MPI then keeps a copy of its own; keeping each message's
+ * memory takes as long as copying, and 4 KiB. */
 static tine_frame *frame_of(tine_mpi *t, const tine_mpi_head *h, tine_frame **message, char *why,
                             size_t why_size) {
     const uint8_t *body = (*message)->header;
