@@ -133,7 +133,8 @@ $(BUILD)/libtine.so: $(LIB_OBJ) $(BUILD)/.sources
 	  $(LIB_OBJ) $(LIBS) -o $@
 	@ln -sf libtine.so $(BUILD)/libtine.so.0
 
-$(call obj,$(wildcard transport/mpi/*.c)): CPPFLAGS += $(shell pkg-config --cflags ompi-c 2>/dev/null)
+$(call obj,$(wildcard transport/mpi/*.c)): CPPFLAGS += $(shell pkg-config --cflags ompi-c 2>/dev/null) \
+  $(shell pkg-config --cflags-only-I pmix 2>/dev/null)
 $(BUILD)/libtine-mpi.so: $(call obj,$(MPI_SRC)) $(BUILD)/.sources
 	@echo "  LD $@"
 	$(Q)$(CC) -shared -Wl,-z,nodelete $(CFLAGS) $(LDFLAGS) $(filter %.o,$^) $(shell pkg-config --libs ompi-c) -pthread -o $@
@@ -224,7 +225,8 @@ bench: ## the benchmarks: fork, lstm and those of tests/bench
 # ---- lint ----
 
 LAID_OUT := $(PRODUCT) $(HEADERS) $(wildcard tests/*/*.[ch] tests/*/*/*.[ch])
-TIDY_FLAGS = -I. $(if $(ONNX),-DTINE_ONNX -I$(BUILD)/generated) -std=c11 -D_GNU_SOURCE -pthread $(PKG_CFLAGS) $(shell pkg-config --cflags ompi-c 2>/dev/null)
+TIDY_FLAGS = -I. $(if $(ONNX),-DTINE_ONNX -I$(BUILD)/generated) -std=c11 -D_GNU_SOURCE -pthread $(PKG_CFLAGS) $(shell pkg-config --cflags ompi-c 2>/dev/null) \
+  $(shell pkg-config --cflags-only-I pmix 2>/dev/null)
 lint: ## clang-format, include order, names, columns, cppcheck, clang-tidy, tine.h under four compilers, its documentation
 	@.ci/deps lint
 	@$(MAKE) --no-print-directory -k format-check source-check cppcheck tidy header-check reference

@@ -37,7 +37,7 @@ enum {
     TINE_TRANSPORT_REMOTE = 1 << 1,
     /* peers are the ranks of an MPI job: its launcher has started them, rank 0 listens */
     TINE_TRANSPORT_RANKS = 1 << 2,
-    /* a peer that dies ends the whole job: it cannot be replaced, and needs no heartbeat */
+    /* a peer that dies ends the whole job, at once or when the listener ends: none is replaced */
     TINE_TRANSPORT_KILLS_JOB = 1 << 3,
     /* behind scheme:// stands the path of a file, which listening makes */
     TINE_TRANSPORT_PATH = 1 << 4,

@@ -3,6 +3,7 @@
  * containers see). */
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "runtime/settings/cores.h"
@@ -70,4 +71,18 @@ static int cores_by_quota(void) {
     return least;
 }
 
-int tine_cores_available(void) { return limit_min(cores_by_affinity(), cores_by_quota()); }
+/* What Slurm gave to this process, which it does not enforce on every cluster; 0: nothing. */
+static int cores_by_slurm(void) {
+    static const char *const names[] = {"SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"};
+    int least = 0;
+    for (size_t i = 0; getenv("SLURM_JOB_ID") && i < 2; i++) {
+        const char *text = getenv(names[i]);
+        long n = text ? strtol(text, NULL, 10) : 0;
+        if (n > 0 && n < 1 << 16) least = limit_min(least, (int)n);
+    }
+    return least;
+}
+
+int tine_cores_available(void) {
+    return limit_min(limit_min(cores_by_affinity(), cores_by_quota()), cores_by_slurm());
+}

@@ -1,8 +1,9 @@
 /* A job to be killed. Run by tests/transport/mpi/test_deaths.c:   mpirun -n N build/mpi/death
- * hold|idle|reply|exit STATUS|_exit
+ * hold|lost|idle|reply|exit STATUS|_exit
  *
  * Every rank says who it is ("rank R PID JOB"), every worker's task that it runs ("held R"). The
- * job as such never ends by itself: rank 0 ends it with status 9 after a minute. */
+ * job as such never ends by itself: rank 0 ends it with status 9 after a minute, with "lost" when a
+ * task has failed. */
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -14,7 +15,7 @@
 
 static void say(const char *what) {
     const char *rank = getenv("OMPI_COMM_WORLD_RANK"), *job = getenv("PMIX_NAMESPACE");
-    char line[128];
+    char line[512];
     int n = snprintf(line, sizeof line, "%s %s %d %lx\n", what, rank ? rank : "?", (int)getpid(),
                      job ? strtoul(job, NULL, 10) : 0);
     if (write(STDOUT_FILENO, line, (size_t)n) != n) _exit(8);
@@ -46,6 +47,12 @@ static void play(const char *mode, int status) {
     int workers = tine_worker_count();
     if (!strcmp(mode, "idle")) say("held");
     for (int i = 0; i < workers && !strcmp(mode, "hold"); i++) tine_fork("hold", i);
+    tine_future *held[16];
+    for (int i = 0; i < workers && !strcmp(mode, "lost"); i++) held[i] = tine_fork("hold", i);
+    if (!strcmp(mode, "lost") && !tine_wait_any(held, (size_t)workers, NULL))
+        for (int i = 0; i < workers; i++)
+            if (tine_done(held[i]) && tine_wait(held[i], NULL)) say(tine_error_message());
+    if (!strcmp(mode, "lost")) return;
     if (!strcmp(mode, "reply")) tine_wait(tine_fork("reply", 1 << 30), NULL);
     if (!strcmp(mode, "exit")) tine_wait(tine_fork("leave", status), NULL);
     if (!strcmp(mode, "_exit")) tine_wait(tine_fork("drop_dead"), NULL);

@@ -3,11 +3,13 @@
  *
  *   world.c     MPI itself: initialising, thread support, finalising, requests that outlive a
  *               transport
+ *   barrier.c   all ranks together: none sends to one that is inside MPI_Init or MPI_Finalize
  *   doorbell.c  waking a rank that sleeps: a futex in memory shared with its peers
  *   message.c   the layout of a message, and its checks
  *   send.c      one peer's outgoing frames
  *   receive.c   one peer's incoming frames
  *   progress.c  polling everything once: control messages, peers that come and go
+ *   beat.c      heartbeats between hosts
  *   wait.c      when to poll, when to sleep
  *   watchdog.c  the end of the job when its daemon is gone, or when a rank leaves in the middle
  *   mpi.c       the operations table: opening, events, closing
@@ -29,6 +31,7 @@
 
 #include <mpi.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 
 #include "transport/base/clock.h"
@@ -152,10 +155,27 @@ void tine_mpi_world_keep(MPI_Request req, void *thing, void (*free_thing)(void *
 void tine_mpi_world_sweep(void); /* frees what is done by now */
 const char *tine_mpi_world_version(void);
 
+/* ---- barrier.c ---- */
+
+/* Waits until every rank has left MPI_Init. */
+void tine_mpi_started(void);
+/* From here on MPI_Finalize, whoever calls it, first waits until every rank does. False: MPI
+ * refused. */
+bool tine_mpi_finalise_together(MPI_Comm comm);
+/* A rank is lost while the job goes on: MPI_Finalize ends the job instead. */
+void tine_mpi_end_together_never(void);
+bool tine_mpi_ends_together(void);
+/* Holds SIGPIPE back from this thread, and from threads that it starts: MPI writes to the sockets
+ * of peers that may have ended. */
+void tine_mpi_sigpipe_block(sigset_t *before);
+void tine_mpi_sigpipe_restore(const sigset_t *before);
+
 /* ---- watchdog.c ---- */
 
 void tine_mpi_watchdog_start(int rank); /* starts the watchdog, once */
-void tine_mpi_end_job(int rank, int status);
+/* Ends all ranks, and says why; host_lost: some of them on a host that cannot be reached. Does not
+ * return. */
+void tine_mpi_end_job(int rank, const char *why, int status, bool host_lost);
 
 /* ---- a peer ---- */
 
@@ -205,6 +225,8 @@ typedef struct tine_mpi_peer {
     bool leaving; /* it sent BYE: LOST follows what is still in flight */
     bool clean;   /* its BYE followed everything it sent */
     bool busy;    /* is in the list of peers with something to do */
+    bool heard;   /* something has arrived since the last beat */
+    int missed;   /* beats in a row in which nothing had */
     struct tine_mpi_peer *next_busy;
     tine_mpi_doorbell *doorbell;
     tine_mpi_identity identity;
@@ -253,6 +275,7 @@ typedef struct tine_mpi {
     tine_mpi_identity identity;
     int doorbell_fd;
     bool oversubscribed;
+    int64_t beat_at;   /* the next heartbeat */
     unsigned polls;    /* since HELLOs were last polled for */
     bool woke;         /* a peer slept when a message was sent to it, and nothing has come since */
     atomic_bool woken; /* wake was called */
@@ -306,6 +329,11 @@ bool tine_mpi_progress(tine_mpi *t);
 void tine_mpi_lose(tine_mpi *t, tine_mpi_peer *p, bool bad, const char *reason);
 void tine_mpi_post_receive(tine_mpi *t, struct tine_mpi_receive *r);
 void tine_mpi_mark_busy(tine_mpi *t, tine_mpi_peer *p);
+
+/* ---- beat.c ---- */
+
+/* Sends heartbeats and looks for those of peers, when they are due. True: a peer is lost. */
+bool tine_mpi_beat(tine_mpi *t);
 
 /* ---- wait.c ---- */
 

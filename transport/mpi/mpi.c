@@ -2,11 +2,11 @@
  * list of files.
  *
  * A launcher starts all ranks of a job at once, and this is what differs from sockets: the first
- * listen or connect in a process initialises MPI and waits until every rank does the same; there
- * are no heartbeats, since a rank that dies ends the job. All transports of a process share one
- * duplicate of the communicator, in which each has tags of its own, so that no message of an
- * earlier one is taken for one of this. A connector sends HELLO to rank 0 on a tag that is always
- * received; the answer makes the connection. */
+ * listen or connect in a process initialises MPI and waits until every rank does the same; between
+ * ranks of one host there are no heartbeats, since a rank that dies ends the job. All transports of
+ * a process share one duplicate of the communicator, in which each has tags of its own, so that no
+ * message of an earlier one is taken for one of this. A connector sends HELLO to rank 0 on a tag
+ * that is always received; the answer makes the connection. */
 #include <errno.h>
 #include <sched.h>
 #include <stdio.h>

@@ -69,6 +69,7 @@ static void send_oversubscribed(tine_mpi *t) {
 static void peer_up(tine_mpi *t, tine_mpi_peer *p) {
     p->doorbell = tine_mpi_doorbell_of(&t->identity, &p->identity);
     p->state = TINE_MPI_UP;
+    p->heard = true;
     t->n_silent += !p->doorbell;
     tine_mpi_event_add(t, (tine_mpi_event){.kind = TINE_EVENT_UP, .peer = p, .id = p->id});
 }
@@ -143,6 +144,7 @@ static void read_control(tine_mpi *t, tine_mpi_peer *p, tine_frame **message, si
     tine_mpi_head h = {0};
     char text[96];
     const char *wrong = NULL;
+    p->heard = true;
     if (p->state == TINE_MPI_GONE || p->leaving) return;
     if (size >= sizeof h) memcpy(&h, msg, sizeof h);
     if (size < sizeof h || h.version != TINE_MPI_VERSION) {
@@ -220,6 +222,7 @@ static bool progress_peer(tine_mpi *t, tine_mpi_peer *p) {
     char why[96];
     bool moved = tine_mpi_send_push(t, p);
     int pulled = tine_mpi_receive_pull(t, p, why, sizeof why);
+    p->heard |= pulled > 0;
     if (pulled < 0) {
         tine_mpi_lose(t, p, true, why);
     } else if (p->leaving && !(p->clean && lanes_busy(p->in))) {
@@ -253,6 +256,7 @@ bool tine_mpi_progress(tine_mpi *t) {
     if (t->listener && (t->n_joined < t->n_peers || t->polls++ % 64 == 0)) moved |= poll_hellos(t);
     if (t->flying_slots) tine_mpi_send_reap_slots(t);
     if (t->busy) moved |= progress_busy_peers(t);
+    if (t->n_silent) moved |= tine_mpi_beat(t);
     if (t->give_up && t->n_joined == 0 && tine_clock_ns() > t->give_up) {
         t->give_up = 0;
         tine_mpi_lose(t, &t->peers[0], false, "rank 0 did not listen in time");

@@ -21,10 +21,14 @@
 
 /* Without pidfd_open (before Linux 5.3) the daemon is polled this often. */
 enum { POLL_MS = 500 };
+enum {
+    FORWARD_MS = 300, /* in which the daemon forwards what this rank has printed */
+    KILLED_MS = 5000, /* in which the watchdog ends a rank whose daemon was killed */
+};
 
 static struct {
     pid_t daemon;
-    char name[32];
+    char name[32]; /* "": the parent, which is not known to be a launcher */
     int fd, rank;
 } watch;
 
@@ -38,7 +42,8 @@ static pid_t find_daemon(char name[32]) {
         for (size_t i = 0; i < sizeof daemons / sizeof *daemons; i++)
             if (strncmp(name, daemons[i], strlen(daemons[i])) == 0) return at;
     at = getppid();
-    return at > 1 && tine_process_look_up(at, &up, name) ? at : 0;
+    name[0] = 0;
+    return at > 1 ? at : 0;
 }
 
 static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw) {
@@ -76,24 +81,42 @@ static void remove_session(const char *dir) {
     rmdir(path);
 }
 
-/* Whether it is shared memory of a rank of this job: KIND_segment.HOST.UID.JOB.RANK, the job in
- * hexadecimal. Another user's job may have the same number. */
-static bool is_segment(int shm, const char *name) {
+/* The name of shared memory of this job up to the rank's number, KIND_segment.HOST.UID.JOBID., as
+ * this process has mapped it: the job's id is PMIX_NAMESPACE under mpirun, but not under srun. */
+static bool segment_prefix(char *out, size_t size) {
+    static const char *const kinds[] = {"/dev/shm/vader_segment.", "/dev/shm/sm_segment."};
+    char *line = NULL;
+    size_t room = 0;
+    bool found = false;
+    FILE *maps = fopen("/proc/self/maps", "re");
+    while (maps && !found && getline(&line, &room, maps) > 0)
+        for (size_t i = 0; i < 2 && !found; i++) {
+            const char *name = strstr(line, kinds[i]), *rank = name ? strrchr(name, '.') : NULL;
+            found = name && (size_t)(rank - name) < size - 1;
+            if (found) snprintf(out, size, "%.*s", (int)(rank + 1 - name), name);
+        }
+    free(line);
+    if (maps) fclose(maps);
+    return found;
+}
+
+/* Whether it is shared memory of a rank of this job on this host. */
+static bool is_segment(int shm, const char *name, const char *prefix) {
     struct stat st;
-    char job[64];
-    if (strncmp(name, "vader_segment.", 14) && strncmp(name, "sm_segment.", 11)) return false;
-    snprintf(job, sizeof job, ".%u.%lx.", (unsigned)geteuid(), job_number());
-    const char *at = strstr(name, job), *rank = at ? at + strlen(job) : "";
+    if (strncmp(name, prefix, strlen(prefix))) return false;
+    const char *rank = name + strlen(prefix);
     if (!*rank || strspn(rank, "0123456789") != strlen(rank)) return false;
     return !fstatat(shm, name, &st, AT_SYMLINK_NOFOLLOW) && S_ISREG(st.st_mode) &&
            st.st_uid == geteuid();
 }
 
 static void remove_segments(void) {
-    DIR *d = job_number() ? opendir("/dev/shm") : NULL;
+    char path[512];
+    DIR *d = segment_prefix(path, sizeof path) ? opendir("/dev/shm") : NULL;
     if (!d) return;
     for (struct dirent *e; (e = readdir(d));)
-        if (is_segment(dirfd(d), e->d_name)) unlinkat(dirfd(d), e->d_name, 0);
+        if (is_segment(dirfd(d), e->d_name, strrchr(path, '/') + 1))
+            unlinkat(dirfd(d), e->d_name, 0);
     closedir(d);
 }
 
@@ -116,7 +139,8 @@ static void *watchdog(void *unused) {
     remove_session(getenv("OMPI_MCA_orte_jobfam_session_dir"));
     dprintf(STDERR_FILENO,
             "tine: rank %d (pid %d): %s (pid %d), which started it, is gone; the rank ends\n",
-            watch.rank, (int)getpid(), watch.name, (int)watch.daemon);
+            watch.rank, (int)getpid(), watch.name[0] ? watch.name : "the process",
+            (int)watch.daemon);
     _exit(1);
 }
 
@@ -133,14 +157,22 @@ void tine_mpi_watchdog_start(int rank) {
                 rank);
 }
 
-void tine_mpi_end_job(int rank, int status) {
+/* mpirun that aborts a job waits for the daemon of a host that it does not reach, for ever. When it
+ * is killed instead, the daemons that are left end their ranks, as the watchdog does with this one.
+ * The descriptor stands for the same process even if its pid is used again. */
+static bool daemon_kill(void) {
+    return watch.name[0] && watch.fd >= 0 &&
+           !syscall(SYS_pidfd_send_signal, watch.fd, SIGKILL, NULL, 0);
+}
+
+void tine_mpi_end_job(int rank, const char *why, int status, bool host_lost) {
     char host[256] = "?";
     gethostname(host, sizeof host - 1);
-    fprintf(stderr,
-            "tine: rank %d (pid %d on %s) was lost: it called exit(%d) in the middle of the job, "
-            "which ends now\n",
-            rank, (int)getpid(), host, status);
+    fprintf(stderr, "tine: rank %d (pid %d on %s) ends the job: %s\n", rank, (int)getpid(), host,
+            why);
     fflush(NULL);
+    if (host_lost) poll(NULL, 0, FORWARD_MS);
+    if (host_lost && daemon_kill()) poll(NULL, 0, KILLED_MS);
     MPI_Abort(MPI_COMM_WORLD, status ? status : 1);
     _exit(status ? status : 1);
 }

@@ -34,9 +34,16 @@ static void world_at_exit(int status, void *unused) {
     if (getpid() != world.pid) return; /* a child that the program has forked */
     MPI_Finalized(&finalised);
     if (finalised) return;
-    if (world.open) tine_mpi_end_job(world.shared.rank, status);
+    if (world.open) {
+        char why[96];
+        snprintf(why, sizeof why, "it called exit(%d) in the middle of the job", status);
+        tine_mpi_end_job(world.shared.rank, why, status, !tine_mpi_ends_together());
+    }
     /* A rank that served cannot finalise what its program initialised: tine_init did not return. */
-    if (world.ours || world.shared.rank > 0) MPI_Finalize();
+    if (!world.ours && world.shared.rank == 0) return;
+    sigset_t before;
+    tine_mpi_sigpipe_block(&before);
+    MPI_Finalize();
 }
 
 static int world_refuse(char *why, size_t why_size, const char *text) {
@@ -52,8 +59,11 @@ static int world_initialise(char *why, size_t why_size) {
             "mpi:// needs a launcher: start the program with `tine run -n N PROGRAM` or mpirun");
     if (!l.usable) return world_refuse(why, why_size, l.why);
     int provided = MPI_THREAD_SINGLE;
-    if (MPI_Init_thread(NULL, NULL, MPI_THREAD_MULTIPLE, &provided) != MPI_SUCCESS)
-        return world_refuse(why, why_size, "MPI_Init_thread failed");
+    sigset_t before;
+    tine_mpi_sigpipe_block(&before);
+    int err = MPI_Init_thread(NULL, NULL, MPI_THREAD_MULTIPLE, &provided);
+    tine_mpi_sigpipe_restore(&before);
+    if (err != MPI_SUCCESS) return world_refuse(why, why_size, "MPI_Init_thread failed");
     world.ours = true;
     if (provided < MPI_THREAD_SERIALIZED)
         return world_refuse(
@@ -83,7 +93,9 @@ bool tine_mpi_world_post_hello(tine_mpi_world *w) {
 
 /* Once in a process, by all ranks together. */
 static int world_join(tine_mpi_world *w, char *why, size_t why_size) {
-    if (MPI_Comm_dup(MPI_COMM_WORLD, &w->comm) != MPI_SUCCESS)
+    tine_mpi_started();
+    if (MPI_Comm_dup(MPI_COMM_WORLD, &w->comm) != MPI_SUCCESS ||
+        !tine_mpi_finalise_together(w->comm))
         return world_refuse(why, why_size, "MPI_Comm_dup failed");
     MPI_Comm_set_errhandler(w->comm, MPI_ERRORS_RETURN);
     MPI_Comm_rank(w->comm, &w->rank);

@@ -110,6 +110,14 @@ Test(settings, workers_times_threads_fit_the_cores, .timeout = 20) {
     tine_settings s = resolved(NULL, NULL, NULL);
     cr_expect_eq(s.workers, 1);
     tine_settings_fini(&s);
+    setenv("SLURM_CPUS_ON_NODE", "1", 1);
+    if (tine_cores_available() > 1) setenv("SLURM_JOB_ID", "7", 1);
+    cr_expect_eq(tine_cores_available(), 1);
+    setenv("SLURM_CPUS_ON_NODE", "100000", 1);
+    setenv("SLURM_CPUS_PER_TASK", "1", 1);
+    cr_expect_eq(tine_cores_available(), 1);
+    setenv("SLURM_CPUS_PER_TASK", "none", 1);
+    unsetenv("SLURM_CPUS_ON_NODE");
     cpu_set_t one;
     CPU_ZERO(&one);
     CPU_SET(sched_getcpu(), &one);
