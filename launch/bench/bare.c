@@ -42,10 +42,11 @@ static bool bare_next(bare_end *b, tine_event *ev) {
     }
 }
 
-bool tine_bare_echo(const char *url, char *why, size_t why_size) {
+bool tine_bare_echo(const char *url, int lane, char *why, size_t why_size) {
+    const tine_transport_config config = {.lane = lane};
     bare_end b = {.ops = tine_transport_for(url, why, why_size), .why = why, .why_size = why_size};
     tine_event ev;
-    if (!b.ops || b.ops->connect(&b.transport, url, NULL, why, why_size)) return false;
+    if (!b.ops || b.ops->connect(&b.transport, url, &config, why, why_size)) return false;
     while (bare_next(&b, &ev) && ev.kind != TINE_EVENT_LOST) {
         if (ev.kind != TINE_EVENT_FRAME) continue;
         if (b.ops->send(b.transport, ev.peer, ev.frame)) tine_frame_free(ev.frame);
@@ -145,6 +146,7 @@ static bool bare_measure(bare_end *b, const tine_bare_config *c, tine_bare *out)
 
 typedef struct echo {
     char url[256];
+    int lane;
     pid_t child;
     int pipe; /* the child reads the address from it */
     pthread_t thread;
@@ -152,8 +154,9 @@ typedef struct echo {
 } echo;
 
 static void *echo_thread(void *arg) {
+    const echo *e = arg;
     char why[200];
-    tine_bare_echo(((echo *)arg)->url, why, sizeof why);
+    tine_bare_echo(e->url, e->lane, why, sizeof why);
     return NULL;
 }
 
@@ -194,12 +197,13 @@ bool tine_bare_measure(const tine_bare_config *c, tine_bare *out, char *why, siz
     bare_end b = {
         .ops = tine_transport_for(c->url, why, why_size), .why = why, .why_size = why_size};
     unsigned flags = tine_transport_flags(c->url);
-    echo e = {.threaded = flags & TINE_TRANSPORT_THREADS};
+    echo e = {.threaded = flags & TINE_TRANSPORT_THREADS, .lane = c->lane};
+    const tine_transport_config config = {.lane = c->lane};
     bool good = false;
     if (!b.ops) return false;
     /* Threads are started later; under a launcher the other ranks run already. */
     if (!e.threaded && !(flags & TINE_TRANSPORT_RANKS) && !echo_fork(&e)) goto out;
-    if (b.ops->listen(&b.transport, c->url, NULL, why, why_size)) goto out;
+    if (b.ops->listen(&b.transport, c->url, &config, why, why_size)) goto out;
     good = echo_go(&e, b.ops->url(b.transport)) && bare_measure(&b, c, out);
 out:
     if (b.transport) {

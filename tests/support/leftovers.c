@@ -5,15 +5,15 @@
 #include <stdio.h>
 #include <string.h>
 
-unsigned leftover_files(const char *directory) {
+unsigned leftover_files(const char *directory, const char *name) {
     DIR *d = opendir(directory);
     unsigned n = 0;
-    while (d && readdir(d)) n++;
+    for (struct dirent *e; d && (e = readdir(d));) n += strstr(e->d_name, name) != NULL;
     if (d) closedir(d);
     return n;
 }
 
-unsigned leftover_descriptors(void) { return leftover_files("/proc/self/fd"); }
+unsigned leftover_descriptors(void) { return leftover_files("/proc/self/fd", ""); }
 
 unsigned leftover_mappings(const char *name) {
     char line[512];

@@ -2,8 +2,8 @@
 #ifndef TINE_TESTS_SUPPORT_LEFTOVERS_H
 #define TINE_TESTS_SUPPORT_LEFTOVERS_H
 
-unsigned leftover_descriptors(void);            /* open in this process */
-unsigned leftover_mappings(const char *name);   /* of files whose name holds this */
-unsigned leftover_files(const char *directory); /* entries */
+unsigned leftover_descriptors(void);          /* open in this process */
+unsigned leftover_mappings(const char *name); /* of files whose name holds this */
+unsigned leftover_files(const char *directory, const char *name); /* whose name holds this */
 
 #endif

@@ -6,15 +6,17 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 enum {
-    SPIN_MAX_NS = 50000,     /* about what a sleep and a wake-up cost at worst */
-    TYPICAL_MAX_NS = 200000, /* what one long wait counts for */
-    LOOK_NS = 10000000,      /* between two looks at the load */
-    PENALTY_NS = 10000000,   /* of the first time that the core was taken; doubles up to */
-    PENALTY_MAX_NS = 320000000,
+    SPIN_LEAST_NS = 1000,
+    SPIN_MOST_NS = 50000,     /* about what a sleep and a wake-up cost at worst */
+    WORTH_NS = 150000,        /* waits of this length may be short ones with two wake-ups */
+    TYPICAL_MOST_NS = 500000, /* what one long wait counts for */
+    JUMP_NS = 30000,          /* of the clock: the thread did not run */
+    LOOK_NS = 10000000,       /* between two looks at the load */
+    PENALTY_NS = 1000000,     /* how long it is off the first time; doubles up to */
+    PENALTY_MOST_NS = 160000000,
 };
 
 /* How many threads of the machine are runnable now, this one included; 0: unknown. */
@@ -33,11 +35,6 @@ static int runnable(void) {
     return atoi(at);
 }
 
-static long involuntary_switches(void) {
-    struct rusage u;
-    return getrusage(RUSAGE_THREAD, &u) == 0 ? u.ru_nivcsw : 0;
-}
-
 static int cores_allowed(void) {
     cpu_set_t set;
     return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
@@ -45,7 +42,7 @@ static int cores_allowed(void) {
 
 static void spin_off(tine_shm_spin *s, int64_t now) {
     s->penalty = s->penalty ? 2 * s->penalty : PENALTY_NS;
-    if (s->penalty > PENALTY_MAX_NS) s->penalty = PENALTY_MAX_NS;
+    if (s->penalty > PENALTY_MOST_NS) s->penalty = PENALTY_MOST_NS;
     s->off_until = now + s->penalty;
 }
 
@@ -56,23 +53,27 @@ static bool is_oversubscribed(void) {
 
 int64_t tine_shm_spin_begin(tine_shm_spin *s, int64_t now) {
     s->began = now;
-    if (now < s->off_until || s->typical > SPIN_MAX_NS) return 0;
+    s->budget = 0;
+    if (now < s->off_until || s->typical > WORTH_NS) return 0;
     if (now - s->looked > LOOK_NS) {
         s->looked = now;
+        s->penalty /= 2;
         if (is_oversubscribed()) {
             spin_off(s, now);
             return 0;
         }
-        s->penalty /= 2;
-        s->switches = involuntary_switches();
     }
-    return 2 * s->typical + 1000;
+    s->budget = 2 * s->typical + SPIN_LEAST_NS;
+    if (s->budget > SPIN_MOST_NS) s->budget = SPIN_MOST_NS;
+    return s->budget;
 }
 
-void tine_shm_spin_end(tine_shm_spin *s, int64_t now, bool polled) {
+void tine_shm_spin_polled(tine_shm_spin *s, int64_t now) {
+    if (s->budget && now - s->began > s->budget + JUMP_NS) spin_off(s, now);
+}
+
+void tine_shm_spin_end(tine_shm_spin *s, int64_t now) {
     int64_t took = now - s->began;
-    if (took > TYPICAL_MAX_NS) took = TYPICAL_MAX_NS;
+    if (took > TYPICAL_MOST_NS) took = TYPICAL_MOST_NS;
     s->typical += (took - s->typical) / 8;
-    if (polled || now < s->off_until) return;
-    if (involuntary_switches() != s->switches) spin_off(s, now);
 }

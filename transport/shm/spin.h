@@ -3,8 +3,8 @@
  * Polling saves a sleep and a wake-up, some 5 us to 50 us, and costs a core meanwhile. It pays
  * while an answer is likely to come soon and no other process wants the core. So a loop polls for
  * at most twice as long as recent waits took, and not at all if that is long, if more threads are
- * runnable on the machine than it has cores, or after the kernel has taken the core from the
- * polling thread to give it to another. */
+ * runnable on the machine than it has cores, or for a while after the core was taken from a thread
+ * that polled, which a jump of its clock tells. */
 #ifndef TINE_TRANSPORT_SHM_SPIN_H
 #define TINE_TRANSPORT_SHM_SPIN_H
 
@@ -18,13 +18,15 @@ typedef struct tine_shm_spin {
     int64_t penalty;   /* how long it is off next time */
     int64_t looked;    /* at the load, last */
     int64_t began;     /* this wait */
-    long switches;     /* involuntary ones of this thread, when it began */
+    int64_t budget;    /* of it */
 } tine_shm_spin;
 
 /* A wait begins: how many ns it may poll. */
 int64_t tine_shm_spin_begin(tine_shm_spin *s, int64_t now);
-/* It has ended; `polled`: what ended it came while it polled. */
-void tine_shm_spin_end(tine_shm_spin *s, int64_t now, bool polled);
+/* The polling has ended, with or without success. */
+void tine_shm_spin_polled(tine_shm_spin *s, int64_t now);
+/* The wait has ended. */
+void tine_shm_spin_end(tine_shm_spin *s, int64_t now);
 /* One turn of a loop that polls. */
 static inline void tine_shm_relax(void) {
 #if defined(__x86_64__)

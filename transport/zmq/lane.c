@@ -414,10 +414,13 @@ bool tine_zmq_lanes_wait(tine_zmq *t, int64_t timeout_ns) {
     int64_t now = tine_clock_ns();
     int64_t budget = tine_shm_spin_begin(&t->spin, now);
     budget = tine_timeout_min(timeout_ns, budget);
-    if (lanes_poll(t, now + budget)) {
-        tine_shm_spin_end(&t->spin, tine_clock_ns(), true);
-        return true;
+    bool came = budget > 0 ? lanes_poll(t, now + budget) : lanes_ready(t);
+    if (budget > 0 || came) {
+        now = tine_clock_ns();
+        tine_shm_spin_polled(&t->spin, now);
     }
+    if (came) tine_shm_spin_end(&t->spin, now);
+    if (came) return true;
     tine_zmq_lane *l;
     bool ready = false;
     TAILQ_FOREACH (l, &t->lanes, entry) ready |= tine_shm_sleep(&l->shm.in) && l->receives;
@@ -431,5 +434,5 @@ bool tine_zmq_lanes_wait(tine_zmq *t, int64_t timeout_ns) {
 void tine_zmq_lanes_awake(tine_zmq *t) {
     tine_zmq_lane *l;
     TAILQ_FOREACH (l, &t->lanes, entry) tine_shm_awake(&l->shm.in);
-    tine_shm_spin_end(&t->spin, tine_clock_ns(), false);
+    tine_shm_spin_end(&t->spin, tine_clock_ns());
 }

@@ -170,7 +170,7 @@ Test(command, worker_says_when_no_coordinator_answers, .timeout = 60) {
     tine_program_fini(&p);
 }
 
-Test(command, bench_fork_prints_both_columns, .timeout = 100) {
+Test(command, bench_fork_measures_every_way_beside_its_transport, .timeout = 100) {
     tine_program p = tine_program_run(
         60, "$B/tine bench fork --json --workers 1 --rounds 200 --tasks 2000 --large 2");
     cr_assert_eq(p.code, 0, "%s", p.error);
@@ -183,6 +183,15 @@ Test(command, bench_fork_prints_both_columns, .timeout = 100) {
         cr_expect_gt(number(side, "round_trip_p50_us"), 0);
         cr_expect_gt(number(side, "pipelined_per_second"), 0);
         cr_expect_gt(number(side, "gigabytes_per_second"), 0);
+    }
+    static const char *const ways[] = {"lane", "ipc", "tcp"}, *const floors[] = {"flag", "futex"};
+    json_object *all = NULL, *one = NULL;
+    cr_assert(json_object_object_get_ex(o, "ways", &all));
+    for (int i = 0; i < 3; i++)
+        cr_expect(json_object_object_get_ex(all, ways[i], &one), "%s", ways[i]);
+    for (int i = 0; i < 2; i++) {
+        cr_assert(json_object_object_get_ex(o, floors[i], &one));
+        cr_expect_gt(number(one, "round_trip_p50_us"), 0);
     }
     json_object_put(o);
     tine_program_fini(&p);

@@ -452,7 +452,7 @@ static void connector_dies_in(int first, int last) {
     actors a = actors_new(connector_dies);
     scene s;
     scene_open(&s, "ipc", true);
-    unsigned files = leftover_files("/dev/shm"), fds = 0, maps = 0;
+    unsigned files = leftover_files("/dev/shm", "tine"), fds = 0, maps = 0;
     for (int i = 0; i < rounds(); i++) {
         for (int phase = first; phase <= last; phase++) {
             actors_order(&a, s.ops->url(s.listener), phase, 0);
@@ -471,7 +471,7 @@ static void connector_dies_in(int first, int last) {
         cr_assert_lt(tine_clock_ns(), end, "%u descriptors, %u before", leftover_descriptors(),
                      fds);
     cr_expect_eq(leftover_mappings("tine-lane"), maps);
-    cr_expect_eq(leftover_files("/dev/shm"), files);
+    cr_expect_eq(leftover_files("/dev/shm", "tine"), files);
     scene_close(&s);
     cr_expect_eq(leftover_mappings("tine-lane"), 0);
     actors_fini(&a);
