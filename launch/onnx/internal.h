@@ -74,6 +74,8 @@ bool tine_onnx_string_is(const onnx_node *node, const char *name, const char *te
 const Onnx__AttributeProto *tine_onnx_attribute(const onnx_node *node, const char *name);
 /* The constant that is input i, or NULL. */
 const tine_value *tine_onnx_constant(const tine_onnx *g, const onnx_node *node, size_t i);
+/* The dtype of a TensorProto.DataType; 0: one that Tine lacks. */
+tine_dtype tine_onnx_dtype(int64_t type);
 /* A tensor of the file as a value; NULL with a sentence. */
 tine_value *tine_onnx_tensor(const char *file, const Onnx__TensorProto *t);
 
@@ -118,6 +120,8 @@ bool tine_onnx_shape(onnx_call *call);
 bool tine_onnx_gather(onnx_call *call);
 bool tine_onnx_expand(onnx_call *call);
 bool tine_onnx_concat(onnx_call *call);
+bool tine_onnx_cast(onnx_call *call);
+bool tine_onnx_constant_of_shape(onnx_call *call);
 
 bool tine_onnx_rnn_check(const tine_onnx *g, const onnx_node *node);
 tine_value *tine_onnx_rnn_module(const tine_onnx *g, const onnx_node *node, bool bf16);

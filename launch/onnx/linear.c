@@ -44,8 +44,8 @@ tine_value *tine_onnx_linear_module(const tine_onnx *g, const onnx_node *node, b
 
 tine_future *tine_onnx_linear_start(onnx_call *call) {
     const tine_value *x = call->in[0], *b = tine_onnx_constant(call->graph, call->node, 1);
-    int64_t shape[2] = {1, b->tensor.elements};
     bool gemm = strcmp(call->node->op->name, "Gemm") == 0;
+    int64_t shape[2] = {1, b->tensor.shape[gemm && tine_onnx_int(call->node, "transB", 0) ? 0 : 1]};
     if (x->tensor.rank < 1 || (gemm && x->tensor.rank != 2)) {
         tine_onnx_refuse(call->graph, call->node, "its input has %d dimensions", x->tensor.rank);
         return NULL;

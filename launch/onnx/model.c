@@ -58,11 +58,14 @@ static bool tensor_fill(const Onnx__TensorProto *t, tine_dtype d, int64_t n, siz
     return true;
 }
 
-tine_value *tine_onnx_tensor(const char *file, const Onnx__TensorProto *t) {
+tine_dtype tine_onnx_dtype(int64_t type) {
     static const tine_dtype dtypes[] = {[1] = TINE_F32, [2] = TINE_U8, [6] = TINE_I32,
                                         [7] = TINE_I64, [9] = TINE_U8, [11] = TINE_F64};
-    int type = t->data_type;
-    tine_dtype d = type > 0 && type < (int)(sizeof dtypes / sizeof *dtypes) ? dtypes[type] : 0;
+    return type > 0 && type < (int64_t)(sizeof dtypes / sizeof *dtypes) ? dtypes[type] : 0;
+}
+
+tine_value *tine_onnx_tensor(const char *file, const Onnx__TensorProto *t) {
+    tine_dtype d = tine_onnx_dtype(t->data_type);
     int64_t elements;
     size_t bytes;
     void *data;

@@ -16,7 +16,9 @@
 
 static const onnx_operator operators[] = {
     {"Add", 2, 2, PLAIN(tine_onnx_add)},
+    {"Cast", 1, 1, PLAIN(tine_onnx_cast)},
     {"Concat", 1, ONNX_INPUTS, PLAIN(tine_onnx_concat)},
+    {"ConstantOfShape", 1, 1, PLAIN(tine_onnx_constant_of_shape)},
     {"Div", 2, 2, PLAIN(tine_onnx_div)},
     {"Dropout", 1, 3, PLAIN(tine_onnx_identity)},
     {"Expand", 2, 2, PLAIN(tine_onnx_expand)},

@@ -32,7 +32,7 @@ static bool rnn_weights_check(const tine_onnx *g, const onnx_node *node, int64_t
     if (b && (b->tensor.rank != 2 || b->tensor.dtype != TINE_F32 ||
               b->tensor.shape[0] != directions || b->tensor.shape[1] != 2 * gates * hidden))
         return tine_onnx_refuse(g, node, "B must be a float32 tensor of %lld x %lld",
-                                (long long)directions, (long long)(2 * gates * hidden));
+                                (long long)directions, 2LL * gates * hidden);
     return true;
 }
 

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "launch/onnx/internal.h"
+#include "workers/builtin/builtin.h"
 
 /* Copies elements of `size` bytes to an array of this shape; element (i, j …) is at
  * from + i strides[0] + j strides[1] …, in bytes. */
@@ -277,4 +278,29 @@ bool tine_onnx_concat(onnx_call *call) {
             if (size > 0) to = mempcpy(to, call->in[i]->tensor.data + o * size, (size_t)size);
         }
     return call->out[0];
+}
+
+bool tine_onnx_cast(onnx_call *call) {
+    const tine_value *x = call->in[0];
+    tine_dtype t = tine_onnx_dtype(tine_onnx_int(call->node, "to", 0));
+    if (!t) return tine_onnx_refuse(call->graph, call->node, "it casts to a type that Tine lacks");
+    if (!tine_onnx_room(call, x->tensor.rank, x->tensor.shape, t)) return false;
+    tine_value *v = (tine_value *)tine_converted(x, t);
+    return tine_onnx_give(call, 0, v == x ? tine_ref(v) : v);
+}
+
+/* A tensor of this shape of the one element of attribute value, or of zeros. */
+bool tine_onnx_constant_of_shape(onnx_call *call) {
+    const Onnx__AttributeProto *a = tine_onnx_attribute(call->node, "value");
+    int64_t shape[TINE_MAX_RANK], zeros[TINE_MAX_RANK] = {0};
+    int rank = tine_onnx_ints_of(call, call->in[0], shape, TINE_MAX_RANK);
+    if (rank < 0) return false;
+    tine_value *v =
+        a && a->t ? tine_onnx_tensor(call->graph->name, a->t) : tine_full(TINE_F32, 0, NULL, 0);
+    bool good = v &&
+                (v->tensor.elements == 1 ||
+                 tine_onnx_refuse(call->graph, call->node, "its value is not one element")) &&
+                strided_output(call, v, rank, shape, zeros, 0);
+    tine_release(v);
+    return good;
 }

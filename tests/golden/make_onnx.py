@@ -27,7 +27,7 @@ def strip(path):
 def exported(name, module, args, inputs, outputs, dynamo=True):
     path = f"{out}/{name}.onnx"
     module = module.eval()
-    kw = dict(external_data=False) if dynamo else {}
+    kw = dict(external_data=False) if dynamo else dict(dynamic_axes={"x": {0: "steps", 1: "batch"}})
     torch.onnx.export(module, args, path, input_names=inputs, output_names=outputs, dynamo=dynamo, **kw)
     strip(path)
     y = module(*args)
@@ -78,11 +78,11 @@ def by_hand():
         N("Add", ["a", "b"], ["add"]), N("Sub", ["a", "b"], ["sub"]), N("Mul", ["a", "b"], ["mul"]), N("Div", ["a", "b"], ["div"]),
         N("Sum", ["a", "b", "a"], ["sum"]), N("Mean", ["a", "b", "a"], ["mean"]), N("ReduceSum", ["a", "axes"], ["rs"], keepdims=0),
         N("ReduceMean", ["a", "axes"], ["rm"]), N("ReduceSum", ["a"], ["all"]), N("Tanh", ["a"], ["tanh"]), N("Sigmoid", ["a"], ["sigmoid"]),
-        N("Relu", ["a"], ["relu"]), N("Neg", ["a"], ["neg"]), N("Identity", ["a"], ["same"]), N("MatMul", ["a", "w"], ["matmul"]),
+        N("Relu", ["a"], ["relu"]), N("Neg", ["a"], ["neg"]), N("Identity", ["a"], ["same"]), N("Cast", ["a"], ["whole"], to=I), N("MatMul", ["a", "w"], ["matmul"]),
         N("MatMul", ["m", "n"], ["both"]), N("Gemm", ["m", "n", "c"], ["gemm"], alpha=0.5, beta=2.0),
         N("Gemm", ["m", "wt", "bias"], ["linear"], transB=1)],
         {"a": a, "b": b, "m": m, "n": n}, {k: F for k in ["add", "sub", "mul", "div", "sum", "mean", "rs", "rm", "all", "tanh", "sigmoid",
-        "relu", "neg", "same", "matmul", "both", "gemm", "linear"]},
+        "relu", "neg", "same", "matmul", "both", "gemm", "linear"]} | {"whole": I},
         {"axes": np.array([0, -1], i64), "w": rng.standard_normal((4, 5)).astype(f), "c": rng.standard_normal(2).astype(f),
          "wt": rng.standard_normal((6, 4)).astype(f), "bias": rng.standard_normal(6).astype(f)})
     x = rng.standard_normal((5, 3, 2)).astype(f)

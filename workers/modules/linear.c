@@ -48,22 +48,21 @@ static bool linear_read(tine_task *task, linear *l) {
 }
 
 static void *linear_init(tine_task *task) {
-    linear config = {0}, *l = NULL;
+    linear config = {0};
     const tine_value *weights[2] = {NULL, NULL};
     if (!linear_read(task, &config)) return NULL;
     const tine_weight_set set = {"Linear", config.bias ? 2 : 1, &config, linear_describe};
     if (!tine_weights_get(task, &set, weights)) return NULL;
+    linear *l = malloc(sizeof *l);
+    if (!l) return tine_fail(task, "linear(): no memory");
     enum tine_kernel_error e = tine_linear_create(
         (size_t)config.in, (size_t)config.out, (const float *)weights[0]->tensor.data,
         weights[1] ? (const float *)weights[1]->tensor.data : NULL, config.bf16, TINE_ISA_AUTO,
         &config.packed);
-    if (!e && !(l = malloc(sizeof *l))) {
-        tine_linear_free(config.packed);
-        e = TINE_KERNEL_MEMORY;
-    }
-    if (e) return tine_fail(task, "linear(): %s", tine_kernel_strerror(e));
     *l = config;
-    return l;
+    if (!e) return l;
+    free(l);
+    return tine_fail(task, "linear(): %s", tine_kernel_strerror(e));
 }
 
 static tine_value *linear_forward(tine_task *task) {
