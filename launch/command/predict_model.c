@@ -111,13 +111,30 @@ static tine_value *model_weights(const tine_value *all, const tine_cells *c) {
     return out;
 }
 
+/* Why a file holds no model that is known here, and what to do instead. */
+static void refuse_model(const tine_prediction_options *o, const tine_value *all) {
+    static const char name[] = ".weight_ih_l0";
+    for (size_t i = 0; i < all->list.n; i++) {
+        size_t n = strlen(all->list.keys[i]), m = sizeof name - 1;
+        if (n <= m || strcmp(all->list.keys[i] + n - m, name) != 0) continue;
+        tine_error_set(TINE_EINVAL,
+                       "%s: it holds a model of several layers: export the whole as ONNX, or "
+                       "compute a part of it, with --prefix %s%s%.*s say",
+                       o->model, o->prefix ? o->prefix : "",
+                       o->prefix && !tine_ends_with(o->prefix, ".") ? "." : "", (int)(n - m),
+                       all->list.keys[i]);
+        return;
+    }
+    tine_error_set(TINE_EINVAL, "%s: %s", o->model, tine_error_text());
+}
+
 static bool read_model(tine_prediction *p, const tine_prediction_options *o) {
     tine_value *all = tine_load(o->model, o->prefix);
     if (!all) return false;
     if (tine_cells_detect(all, &p->cells) == TINE_OK)
         p->weights = model_weights(all, &p->cells);
     else
-        tine_error_set(TINE_EINVAL, "%s: %s", o->model, tine_error_text());
+        refuse_model(o, all);
     tine_release(all);
     int said = p->weights ? metadata_batch_first(o->model) : -1;
     bool sequence_only = p->cells.models || p->cells.paired;

@@ -181,6 +181,17 @@ static bool cells_size(tine_task *task, size_t i, size_t most, size_t *out) {
     return true;
 }
 
+static const tine_value *cells_under_prefix(tine_task *task, const tine_value *dict,
+                                            const char *prefix) {
+    const tine_value *under = tine_dict_under(dict, prefix);
+    if (!under || under->list.n > 0 || dict->list.n == 0) return under;
+    tine_fail(task,
+              "%s(): no key of the state_dict begins with \"%.64s\"; it has %zu, such as "
+              "\"%.64s\"",
+              task->callable->name, prefix, dict->list.n, dict->list.keys[0]);
+    return NULL;
+}
+
 /* The items under `prefix`, or under the one prefix where a model of this kind begins; the
  * state_dict itself if there is none. */
 static const tine_value *cells_under(tine_task *task, bool ensemble, const tine_value *dict,
@@ -189,7 +200,7 @@ static const tine_value *cells_under(tine_task *task, bool ensemble, const tine_
                                  "models.0.weight_ih_l0"};
     const char *found = NULL;
     size_t length = 0, n = 0;
-    if (prefix) return tine_dict_under(dict, prefix);
+    if (prefix) return cells_under_prefix(task, dict, prefix);
     for (size_t k = ensemble; k < (ensemble ? 3 : 1); k++)
         for (size_t i = 0; i < dict->list.n; i++) {
             const char *key = dict->list.keys[i];
@@ -229,7 +240,7 @@ bool tine_cells_arguments(tine_task *task, bool ensemble, tine_cells *out,
     if (t != TINE_F32 && t != TINE_BF16)
         return tine_fail(task, "%s(): dtype must be f32 or bf16, not %s", task->callable->name,
                          tine_dtype_name(t));
-    *out = (tine_cells){.models = models, .paired = true};
+    *out = (tine_cells){.models = models, .paired = true, .config = {.bias = true}};
     if (given->kind == TINE_DICT) {
         *dict = cells_under(task, ensemble, given,
                             prefix->kind == TINE_STRING ? tine_as_string(prefix) : NULL);
@@ -245,7 +256,6 @@ bool tine_cells_arguments(tine_task *task, bool ensemble, tine_cells *out,
     }
     if (input) out->config.input_size = input;
     if (hidden) out->config.hidden_size = hidden;
-    if (!*dict) out->config.bias = true;
     if (out->config.num_layers == 0) out->config.num_layers = 1;
     out->config.type = t == TINE_BF16 ? TINE_LSTM_BF16 : TINE_LSTM_F32;
     if (!*dict &&

@@ -121,7 +121,9 @@ test(what_is_wrong_is_one_sentence) {
     expect(TUTORIAL "--prefix models.9", 2, "", "no tensor's name begins with \"models.9\"");
     expect(TUTORIAL "--batch-size 0", 2, "", "--batch-size");
     expect("$B/tine predict " GOLDEN "modules.safetensors --input " GOLDEN "tutorial_x.npy", 2, "",
-           "it holds no model that its tensors tell: there is no \"weight_ih_l0\"");
+           "export the whole as ONNX, or compute a part of it, with --prefix ");
+    expect("$B/tine predict " GOLDEN "onnx/cases.safetensors --input " GOLDEN "tutorial_x.npy", 2,
+           "", "it holds no model that its tensors tell: there is no \"weight_ih_l0\"");
     expect(
         "$B/tine predict " GOLDEN "tutorial.safetensors --input " GOLDEN "tutorial_y.npy", 2, "",
         "the last dimension of the input is 12; the model tests/golden/models/tutorial.safetensors "

@@ -133,6 +133,10 @@ Test(state_dict, keys_that_are_missing_or_unexpected_are_named_with_those_that_e
     refused(tine_module("linear", 6, 6, tine_kw("state_dict", cell)),
             "state_dict for Linear: Missing key(s) in state_dict: \"weight\", \"bias\". Unexpected "
             "key(s) in state_dict: \"bias_hh_l0\"");
+    refused(tine_module("ensemble", tine_kw("state_dict", all), tine_kw("prefix", "net")),
+            "ensemble(): no key of the state_dict begins with \"net\"; it has 24, such as");
+    refused(tine_module("bilstm", tine_kw("state_dict", cell)),
+            "Missing key(s) in state_dict: \"cell_f.weight_ih_l0\"");
     refused(tine_module("ensemble"),
             "ensemble(): it needs modules, or sizes (n_models, input_size, "
             "hidden_size), or a state_dict");
