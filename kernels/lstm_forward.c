@@ -39,6 +39,7 @@ struct run {
     const struct plan *plan;
     size_t steps, batch;
     const size_t *lengths; /* falling; NULL: all rows have all steps */
+    bool reversed;         /* each cell runs the other way */
     char *base;
     /* the h that a step computes, and the h of the step before as the operand of the product; in
      * float32 without a projection the two swap roles */
@@ -232,6 +233,10 @@ static void begin_state(struct run *run, const float *h0, const float *c0) {
     }
 }
 
+static bool runs_back(const struct run *run, const struct tine_lstm_cell *cell) {
+    return cell->reverse != run->reversed;
+}
+
 /* The last state: c from the workspace, h from the row's last output (or h0 if there was no
  * step). */
 static void end_state(const struct run *run, const struct tine_lstm_cell *cell, struct sequence out,
@@ -241,7 +246,7 @@ static void end_state(const struct run *run, const struct tine_lstm_cell *cell, 
         if (c_n) gather_c(run, b, c_n + b * run->lstm->config.hidden_size);
         if (!h_n) continue;
         size_t steps = run->lengths ? run->lengths[b] : run->steps;
-        const float *last = out.data + (cell->reverse || !steps ? 0 : steps - 1) * out.step;
+        const float *last = out.data + (runs_back(run, cell) || !steps ? 0 : steps - 1) * out.step;
         if (steps)
             memcpy(h_n + b * width, last + b * out.row, width * sizeof *h_n);
         else if (h0)
@@ -254,12 +259,13 @@ static void end_state(const struct run *run, const struct tine_lstm_cell *cell, 
 static void run_cell(struct run *run, const struct tine_lstm_cell *cell, struct sequence in,
                      struct sequence out) {
     const size_t chunk = run->plan->chunk;
+    const bool back = runs_back(run, cell);
     for (size_t done = 0; done < run->steps; done += chunk) {
         size_t count = run->steps - done < chunk ? run->steps - done : chunk;
-        size_t first = cell->reverse ? run->steps - done - count : done;
+        size_t first = back ? run->steps - done - count : done;
         input_product(run, cell, in, first, count);
         for (size_t i = 0; i < count; i++) {
-            size_t t = cell->reverse ? count - 1 - i : i;
+            size_t t = back ? count - 1 - i : i;
             size_t active = rows_at(run, first + t);
             recurrent_step(run, cell, count, t, active);
             finish_step(run, cell, active, out.data + (first + t) * out.step, out.row);
@@ -321,11 +327,10 @@ void tine_lstm_workspace_free(struct tine_lstm_workspace *workspace) {
     free(workspace);
 }
 
-enum tine_kernel_error tine_lstm_forward_lengths(const struct tine_lstm *lstm,
-                                                 struct tine_lstm_workspace *workspace,
-                                                 size_t steps, size_t batch, const size_t *lengths,
-                                                 const float *x, const float *h0, const float *c0,
-                                                 float *output, float *h_n, float *c_n) {
+static enum tine_kernel_error lstm_run(const struct tine_lstm *lstm,
+                                       struct tine_lstm_workspace *workspace, size_t steps,
+                                       size_t batch, const size_t *lengths, bool reversed,
+                                       const float *x, float *output, struct states states) {
     struct plan plan;
     struct tine_lstm_workspace own = {{0}}, *space = workspace ? workspace : &own;
     if (!plan_make(lstm, steps, batch, &plan)) return TINE_KERNEL_OVERFLOW;
@@ -338,12 +343,29 @@ enum tine_kernel_error tine_lstm_forward_lengths(const struct tine_lstm *lstm,
                       .steps = steps,
                       .batch = batch,
                       .lengths = lengths,
+                      .reversed = reversed,
                       .base = space->mem.data};
-    struct states states = {h0, c0, h_n, c_n};
-    if (lstm->config.gru) states.c0 = h0, states.c_n = NULL; /* the state in float32 is its h */
+    if (lstm->config.gru)
+        states.c0 = states.h0, states.c_n = NULL; /* the state in float32 is its h */
     if (batch) run_layers(&run, x, output, &states);
     tine_mem_free(&own.mem);
     return TINE_KERNEL_OK;
+}
+
+enum tine_kernel_error tine_lstm_forward_lengths(const struct tine_lstm *lstm,
+                                                 struct tine_lstm_workspace *workspace,
+                                                 size_t steps, size_t batch, const size_t *lengths,
+                                                 const float *x, const float *h0, const float *c0,
+                                                 float *output, float *h_n, float *c_n) {
+    return lstm_run(lstm, workspace, steps, batch, lengths, false, x, output,
+                    (struct states){h0, c0, h_n, c_n});
+}
+
+enum tine_kernel_error tine_lstm_forward_reversed(const struct tine_lstm *lstm,
+                                                  struct tine_lstm_workspace *workspace,
+                                                  size_t steps, size_t batch, const float *x,
+                                                  float *output) {
+    return lstm_run(lstm, workspace, steps, batch, NULL, true, x, output, (struct states){0});
 }
 
 enum tine_kernel_error tine_lstm_forward(const struct tine_lstm *lstm,

@@ -355,6 +355,36 @@ Test(lstm, reverse_is_a_flip, .timeout = 60) {
     free_model(&m);
 }
 
+/* So is a forward that is told to run the other way, of layers and directions too. */
+Test(lstm, a_reversed_forward_is_a_flip, .timeout = 60) {
+    enum { T = 30, B = 9, I = 12, H = 20 };
+    for (int kind = 0; kind < 4; kind++) {
+        struct tine_lstm_config config = {.input_size = I,
+                                          .hidden_size = H,
+                                          .bias = true,
+                                          .num_layers = kind == 1 ? 2 : 1,
+                                          .bidirectional = kind == 2,
+                                          .reverse = kind == 3};
+        struct model m = make_model(config);
+        struct tine_lstm *lstm = create(&m, TINE_ISA_AUTO, TINE_LSTM_F32);
+        struct data a = make_data(&m, T, B, true), b = make_data(&m, T, B, false);
+        const size_t width = tine_lstm_output_size(&m.config);
+        for (size_t t = 0; t < T; t++)
+            memcpy(b.x + t * B * I, a.x + (T - 1 - t) * B * I, B * I * sizeof(float));
+        free(a.h0), free(a.c0);
+        a.h0 = a.c0 = NULL;
+        forward(lstm, &a);
+        cr_assert_eq(tine_lstm_forward_reversed(lstm, NULL, T, B, b.x, b.y), TINE_KERNEL_OK);
+        for (size_t t = 0; t < T; t++)
+            cr_assert(!memcmp(b.y + t * B * width, a.y + (T - 1 - t) * B * width,
+                              B * width * sizeof(float)),
+                      "kind %d, step %zu", kind, t);
+        tine_lstm_free(lstm);
+        free_data(&a), free_data(&b);
+        free_model(&m);
+    }
+}
+
 /* ---- sharing ---- */
 
 struct share {

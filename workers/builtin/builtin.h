@@ -67,6 +67,10 @@ void tine_split_at(const tine_value *t, int dim, int64_t *outer, int64_t *n, int
  * belongs to the current pool. NULL: no memory. */
 const tine_value *tine_converted(const tine_value *x, tine_dtype t);
 
+/* torch.stack(items).sum(dim=0) of n floating-point tensors, bit for bit and without the copy; NULL
+ * with *fits false where dtypes or shapes differ. */
+tine_value *tine_sum_of(tine_value *const *items, size_t n, bool *fits);
+
 /* int, float or bool */
 bool tine_is_number(const tine_value *v);
 double tine_number(const tine_value *v);

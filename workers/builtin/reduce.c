@@ -133,6 +133,38 @@ static int reduced_dims(tine_task *task, const tine_value *x, bool *gone, int64_
     return count;
 }
 
+static bool sum_fits(tine_value *const *items, size_t n) {
+    const tine_value *first = items[0];
+    if (first->kind != TINE_TENSOR || !tine_dtype_floating(first->tensor.dtype)) return false;
+    if (first->tensor.elements < 2) return false; /* a run: see reduce_floats */
+    for (size_t i = 1; i < n; i++) {
+        const tine_value *x = items[i];
+        if (x->kind != TINE_TENSOR || x->tensor.dtype != first->tensor.dtype ||
+            x->tensor.rank != first->tensor.rank ||
+            memcmp(x->tensor.shape, first->tensor.shape,
+                   (size_t)first->tensor.rank * sizeof *first->tensor.shape) != 0)
+            return false;
+    }
+    return true;
+}
+
+tine_value *tine_sum_of(tine_value *const *items, size_t n, bool *fits) {
+    void *data;
+    *fits = n > 0 && sum_fits(items, n);
+    if (!*fits) return NULL;
+    const tine_value *first = items[0];
+    int64_t elements = first->tensor.elements;
+    tine_value *out =
+        tine_tensor_new(first->tensor.dtype, first->tensor.rank, first->tensor.shape, &data);
+    for (int64_t j = 0; out && j < elements; j += BLOCK) {
+        double sums[BLOCK] = {0};
+        int64_t width = elements - j < BLOCK ? elements - j : BLOCK;
+        for (size_t i = 0; i < n; i++) add_rows(items[i], j, 1, width, 0, sums);
+        store(first->tensor.dtype, data, j, width, sums, 1);
+    }
+    return out;
+}
+
 /* The dimensions one by one, in double precision until the last. */
 static const tine_value *reduce_dims(const tine_value *x, const bool *gone, int count, double scale,
                                      tine_dtype t) {

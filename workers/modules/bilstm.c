@@ -12,6 +12,7 @@
 
 #include "workers/builtin/builtin.h"
 #include "workers/modules/cells.h"
+#include "workers/modules/rnn.h"
 #include "workers/modules/weights.h"
 
 typedef struct bilstm {
@@ -50,7 +51,9 @@ static tine_value *flip_time(const tine_value *x) {
     return tine_call("tine.flip", x, tine_kw("dims", 0));
 }
 
+/* A built-in cell reads and writes the steps in reverse; others are given a flipped copy. */
 static tine_value *backward_output(tine_task *task, const bilstm *m, const tine_value *x) {
+    if (tine_rnn_is(m->cell_b)) return tine_call_method(m->cell_b, "forward_flipped", x);
     return flip_time(output_of(task, tine_call(m->cell_b, flip_time(x))));
 }
 

@@ -32,6 +32,9 @@ static void ensemble_fini(void *self) { tine_value_unref(self); }
 
 /* torch.stack(results).sum(dim=0) */
 static tine_value *sum_results(tine_value *const *results, size_t n) {
+    bool fits;
+    tine_value *sum = tine_sum_of(results, n, &fits);
+    if (fits) return sum;
     return tine_call("tine.sum", tine_call("tine.stack", tine_list_of(results, n)),
                      tine_kw("dim", 0));
 }

@@ -104,6 +104,12 @@ static void *rnn_init(tine_task *task, bool gru) {
 static void *lstm_init(tine_task *task) { return rnn_init(task, false); }
 static void *gru_init(tine_task *task) { return rnn_init(task, true); }
 
+bool tine_rnn_is(const tine_value *module) {
+    const tine_class_entry *class = tine_registry_class(module->bytes.data);
+    const tine_callable *c = class ? tine_class_method(class, "forward_flipped") : NULL;
+    return c && c->call == tine_rnn_forward_flipped;
+}
+
 static void rnn_fini(void *self) {
     tine_rnn *l = self;
     tine_lstm_free(l->packed);
@@ -114,7 +120,10 @@ static void rnn_fini(void *self) {
 
 #define RNN_METHODS                                                                                \
     (const tine_method[]) {                                                                        \
-        {"forward", "input, hx=none, lengths=none", tine_rnn_forward, TINE_REPEATABLE}, { 0 }      \
+        {"forward", "input, hx=none, lengths=none", tine_rnn_forward, TINE_REPEATABLE},            \
+            {"forward_flipped", "input", tine_rnn_forward_flipped, TINE_REPEATABLE}, {             \
+            0                                                                                      \
+        }                                                                                          \
     }
 
 static const tine_class lstm_class = {

@@ -249,13 +249,15 @@ static tine_value *result_tensor(const tine_rnn *l, const sizes *s, int64_t firs
 }
 
 static bool rnn_compute(tine_task *task, tine_rnn *l, const sizes *s, const rnn_inputs *in,
-                        void *output, void *h_n, void *c_n) {
+                        bool reversed, void *output, void *h_n, void *c_n) {
     struct tine_lstm_workspace *w = workspace_take(l);
     if (!w) return tine_fail(task, "%s(): no memory", task->callable->name);
     int64_t t = tine_trace_begin();
+    size_t steps = (size_t)s->steps, batch = (size_t)s->batch;
     enum tine_kernel_error e =
-        tine_lstm_forward_lengths(l->packed, w, (size_t)s->steps, (size_t)s->batch, in->lengths,
-                                  in->input, in->h0, in->c0, output, h_n, c_n);
+        reversed ? tine_lstm_forward_reversed(l->packed, w, steps, batch, in->input, output)
+                 : tine_lstm_forward_lengths(l->packed, w, steps, batch, in->lengths, in->input,
+                                             in->h0, in->c0, output, h_n, c_n);
     tine_trace_end(TINE_TRACE_KERNEL, t, l->config.gru ? "gru" : "lstm");
     workspace_give_back(l, w);
     if (e) tine_fail(task, "%s(): %s", task->callable->name, tine_kernel_strerror(e));
@@ -277,7 +279,8 @@ tine_value *tine_rnn_forward(tine_task *task) {
     tine_value *h = result_tensor(l, &s, s.cells, s.state, true, &h_n);
     if (!l->config.gru)
         c = result_tensor(l, &s, s.cells, (int64_t)l->config.hidden_size, true, &c_n);
-    if (!out || !h || (!c && !l->config.gru) || !rnn_compute(task, l, &s, &in, output, h_n, c_n))
+    if (!out || !h || (!c && !l->config.gru) ||
+        !rnn_compute(task, l, &s, &in, false, output, h_n, c_n))
         return NULL;
     out = result_unsorted(&in, out, &s, l->config.batch_first);
     h = result_unsorted(&in, h, &s, false);
@@ -287,4 +290,20 @@ tine_value *tine_rnn_forward(tine_task *task) {
         if (c) c = tine_bf16_tensor(c);
     }
     return l->config.gru ? tine_list(out, h) : tine_list(out, tine_list(h, c));
+}
+
+/* Where the first dimension is the batch, two flips of it change nothing. */
+tine_value *tine_rnn_forward_flipped(tine_task *task) {
+    tine_rnn *l = tine_self(task);
+    const tine_value *x = tine_arg_tensor(task, 0, 0, -1), *floats;
+    rnn_inputs in = {0};
+    void *output;
+    sizes s;
+    if (!x || !rnn_check_input(task, l, x, &s) || !(floats = tine_floats_of(task, x, "input")))
+        return NULL;
+    in.input = (const float *)floats->tensor.data;
+    bool reversed = !s.batched || !l->config.batch_first;
+    tine_value *out = result_tensor(l, &s, s.steps, s.out, false, &output);
+    if (!out || !rnn_compute(task, l, &s, &in, reversed, output, NULL, NULL)) return NULL;
+    return x->tensor.dtype == TINE_BF16 ? tine_bf16_tensor(out) : out;
 }

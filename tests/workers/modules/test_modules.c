@@ -92,3 +92,50 @@ Test(modules, what_is_no_module_is_refused, .timeout = 60) {
     tine_release(f), tine_release(m), tine_release(list);
     cluster_stop();
 }
+
+/* The first item of what an lstm returns. */
+static const tine_value *first_output(const tine_value *result) {
+    cr_assert_not_null(result, "%s", tine_error_message());
+    return tine_at(result, 0);
+}
+
+static void expect_composition(const char *class, const char *dtype, bool batch_first) {
+    int64_t shape[] = {7, 3, 12};
+    tine_value *x = tine_call("tine.rand", tine_list(7, 3, 12));
+    tine_value *cells[2], *models[3];
+    for (int i = 0; i < 2; i++) {
+        cells[i] = tine_module(class, 12, 20, tine_kw("batch_first", batch_first),
+                               tine_kw("dtype", dtype), tine_kw("seed", i + 1));
+        cr_assert_not_null(cells[i], "%s", tine_error_message());
+    }
+    tine_value *forward = tine_call(cells[0], x);
+    tine_value *flipped = tine_call("tine.flip", x, tine_kw("dims", 0));
+    tine_value *backward = tine_call(cells[1], flipped);
+    tine_value *back =
+        tine_call("tine.flip", (tine_value *)first_output(backward), tine_kw("dims", 0));
+    tine_value *pair = tine_list((tine_value *)first_output(forward), back);
+    tine_value *wanted = tine_call("tine.cat", pair, tine_kw("dim", -1));
+    tine_value *bilstm = tine_module("bilstm", cells[0], cells[1]);
+    tine_value *got = tine_call(bilstm, x);
+    cr_assert(got && tine_equal(got, wanted), "%s %s %d", class, dtype, batch_first);
+    cr_assert_eq(tine_shape(got)[0], shape[0]);
+    for (int i = 0; i < 3; i++) models[i] = bilstm;
+    tine_value *list = tine_list_of(models, 3), *outputs[] = {wanted, wanted, wanted};
+    tine_value *ensemble = tine_module("ensemble", list), *all = tine_list_of(outputs, 3);
+    tine_value *stacked = tine_call("tine.stack", all);
+    tine_value *sum = tine_call("tine.sum", stacked, tine_kw("dim", 0));
+    tine_value *summed = tine_call(ensemble, x);
+    cr_assert(summed && tine_equal(summed, sum), "%s %s %d", class, dtype, batch_first);
+    tine_value *const made[] = {x,        cells[0], cells[1], forward, flipped, backward,
+                                back,     pair,     wanted,   bilstm,  got,     list,
+                                ensemble, all,      stacked,  sum,     summed};
+    for (size_t i = 0; i < sizeof made / sizeof *made; i++) tine_release(made[i]);
+}
+
+/* The modules spare copies: the bits are those of the tutorial's own operations. */
+Test(modules, are_the_tutorials_operations_bit_for_bit, .timeout = 60) {
+    cluster_start(NULL, 1);
+    static const char *const classes[] = {"lstm", "gru"}, *const dtypes[] = {"f32", "bf16"};
+    for (int i = 0; i < 8; i++) expect_composition(classes[i & 1], dtypes[i >> 1 & 1], i >> 2);
+    cluster_stop();
+}
