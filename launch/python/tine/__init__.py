@@ -11,7 +11,7 @@ do the built-in functions and modules. Every failure is a tine.Error, with its c
 cause. Threads may call everything; a future belongs to the process that forked it."""
 from ._calls import Future, Module, Promise, as_completed, call, call_method, fork, fork_method, module, put, wait, wait_all, wait_any
 from ._calls import when_all, when_any
-from ._executor import Executor
+from ._executor import Executor, allow_pickle
 from ._functions import function
 from ._library import ArgumentError, CanceledError, Error, LostError, TaskError, TimeoutError, UnknownError, version
 from ._modules import bilstm, dropout, embedding, ensemble, from_torch, gru, layer_norm, linear, load, lstm, save, sequential

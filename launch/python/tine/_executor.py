@@ -4,6 +4,7 @@ A call is one task, python.call(call, buffers): the pickled function and argumen
 travel beside it as tensors (pickle protocol 5)."""
 import concurrent.futures
 import itertools
+import os
 import pickle
 import threading
 import traceback
@@ -13,9 +14,28 @@ import numpy as np
 
 from ._calls import Completer, Future, Module, fork
 from ._functions import function
-from ._pool import init, shutdown, worker_count
+from ._pool import endpoint, init, shutdown, worker_count
 
 _initialized: set = set()
+_allowed = False
+
+
+def allow_pickle() -> None:
+    """Lets Executor work over tcp://, where whoever reaches the port can have this process run code.
+
+    For a network that you trust. Called before init(), so in the program and in its workers."""
+    global _allowed
+    _allowed = True
+
+
+def _check(url: str) -> None:
+    if url.startswith("tcp:") and not _allowed:
+        raise PermissionError(
+            "tine.Executor unpickles what its peers send, and over tcp:// anyone may be one: on a network that you trust call "
+            "tine.allow_pickle() before tine.init()"
+        )
+
+
 _numbers = itertools.count(1)
 
 
@@ -36,6 +56,7 @@ class _RemoteTraceback(Exception):
 
 @function(name="python.call")
 def _run(setup: Optional[bytes], text: bytes, buffers: list) -> list:
+    _check(os.environ.get("TINE_WORKER", ""))
     try:
         if setup and setup not in _initialized:
             _, initializer, initargs = pickle.loads(setup)
@@ -67,6 +88,12 @@ class Executor(concurrent.futures.Executor):
         self._owner = worker_count() == 0
         if self._owner:
             init(max_workers, **settings)
+        try:
+            _check(endpoint() or "")
+        except PermissionError:
+            if self._owner:
+                shutdown()
+            raise
         self._changed = threading.Condition()
         self._closed = False
         self._open: dict = {}  # index in the completer: concurrent's future, Tine's, whether it is not pickled
@@ -97,6 +124,8 @@ class Executor(concurrent.futures.Executor):
                 if not self._open:
                     return
             index = self._completer.next(None)
+            if index is None:
+                continue
             with self._changed:
                 theirs, task, plain = self._open.pop(index)
             if theirs.set_running_or_notify_cancel():

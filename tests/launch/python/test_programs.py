@@ -41,6 +41,25 @@ def test_threads_and_remote_workers(program):
         assert program(TUTORIAL.replace("workers=2", f"workers=2, endpoint='{endpoint}'")) == FIRST
 
 
+def test_an_executor_over_tcp_has_to_be_allowed(program):
+    text = """
+        import tine
+        ALLOW
+        tine.init(1, endpoint="tcp://127.0.0.1:0")
+        try:
+            with tine.Executor() as executor:
+                print(executor.submit(pow, 2, 5).result())
+        except PermissionError as error:
+            print("refused")
+        try:
+            tine.wait(tine.fork("python.call", None, b"", []))
+        except tine.TaskError as error:
+            print(error.cause.splitlines()[-1][:15])
+        """
+    assert program(text.replace("ALLOW", "")) == "refused\nPermissionError\n"
+    assert program(text.replace("ALLOW", "tine.allow_pickle()")) == "32\n"
+
+
 def test_command_lines(program, tmp_path):
     text = textwrap.dedent(TUTORIAL)
     assert program("", command=[sys.executable, "-c", text]) == FIRST
