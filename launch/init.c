@@ -134,6 +134,11 @@ static void worker_disconnected(uint32_t pid, const char *token) {
     if (slot >= 0 && tine_spawn_pid(state.spawn, slot) == (pid_t)pid) kill((pid_t)pid, SIGKILL);
 }
 
+static void worker_end_task(const char *token, uint64_t task) {
+    int slot = state.spawn && !atomic_load(&stopping) ? tine_spawn_slot(state.spawn, token) : -1;
+    if (slot >= 0) tine_spawn_end_task(state.spawn, slot, task);
+}
+
 static void worker_start_failed(void *ctx, unsigned failures, const char *reason) {
     (void)ctx;
     if (!atomic_load(&stopping)) tine_coordinator_start_failed(state.coordinator, failures, reason);
@@ -262,6 +267,7 @@ static tine_error coordinate(const tine_settings *s, const char *const *command,
     e = tine_coordinator_new(&state.coordinator, s, transport, await, replaced);
     if (e != TINE_OK) return e;
     tine_coordinator_on_unreachable(state.coordinator, worker_disconnected);
+    tine_coordinator_on_task_end(state.coordinator, worker_end_task);
     if (local > 0 && !threads) tine_coordinator_know_local(state.coordinator, worker_is_local);
     if (s->trace) e = tine_coordinator_trace_record(state.coordinator, true);
     if (e == TINE_OK && local > 0)

@@ -246,6 +246,40 @@ TINE_API const char *tine_endpoint(void);
  * @return A future; NULL with EAGAIN where tine_fork() would block. */
 #define tine_try_fork(...) tine_try_fork_args(NULL, TINE_ARGS_(__VA_ARGS__))
 
+/** What a fork asks for beyond its call; zero means the default. */
+typedef struct tine_fork_options {
+    /** Of a module; NULL: "forward". Ignored where the target is a function. */
+    const char *method;
+    const char *name; /**< The task's name in errors and traces; NULL: its target's. */
+    /** Seconds from the call within which it must be done, waiting for arguments and for a worker
+     * included: then it fails with ETIMEDOUT and is cancelled as by tine_cancel(). 0: none. */
+    double deadline;
+    /** Seconds from its cancellation, or its deadline, after which the worker that still runs it is
+     * ended as with #TINE_CANCEL_FORCE. 0: never. */
+    double grace;
+    /** Further attempts after its worker was lost, instead of tine_options::retries; -1: none.
+     * For what is #TINE_REPEATABLE. */
+    int retries;
+    /** Further attempts after it failed itself (EFAILED). For what is #TINE_REPEATABLE. */
+    int retry_on_failure;
+    /** Tasks with a higher one start before others, whatever their age and depth. Its own forks
+     * have it too, unless they say otherwise. From -128 to 1000; others count as the nearest. */
+    int priority;
+    bool no_wait; /**< True: NULL with EAGAIN where the call would block, as tine_try_fork(). */
+} tine_fork_options;
+
+/** Options for one call, in C: `TINE_FORK_OPTIONS(.deadline = 2, .priority = 1)`. Without its
+ * parentheses a macro would take the commas of `&(tine_fork_options){…}` for its own.
+ * @param ... Fields of #tine_fork_options. */
+#define TINE_FORK_OPTIONS(...) (&(tine_fork_options){__VA_ARGS__})
+
+/** The same as tine_fork() with options:
+ * `tine_fork_with(TINE_FORK_OPTIONS(.deadline = 2), TARGET, ARG…)`.
+ * @param options The options, read during the call only; NULL: the defaults.
+ * @param ... The target and the arguments.
+ * @return A future, as from tine_fork(); EINVAL: an option is wrong. */
+#define tine_fork_with(options, ...) tine_fork_with_args(options, TINE_ARGS_(__VA_ARGS__))
+
 /** The same call made here, by the calling thread: `tine_call(TARGET, ARG…)`. Blocks while the
  * function runs, and for futures among the arguments.
  * @param ... The target and the arguments.
@@ -448,6 +482,36 @@ TINE_API tine_future *tine_when_all(tine_future *const *f, size_t n);
  * @return A future of the result, or the failure, of the first one that is done; one reference to
  *     be released. NULL as for tine_when_all(). */
 TINE_API tine_future *tine_when_any(tine_future *const *f, size_t n);
+
+/** @} */
+/** @defgroup cancelling Cancelling
+ * Ends work that nobody needs any more.
+ * @{ */
+
+/** Flags of tine_cancel(). */
+enum {
+    /** The worker that runs the task is killed, and replaced, if it does not end at once; every
+     * other task of that worker is run again or fails as after a death. A worker of another host is
+     * disconnected. Over inproc:// and mpi:// workers cannot be ended: there it has no effect. */
+    TINE_CANCEL_FORCE = 1
+};
+
+/** Cancels what a future stands for. The future fails with ECANCELED at once, and with it what
+ * depends on it. A task that has not started never starts. One that runs is told: tine_cancelled()
+ * turns true there, its waits fail with ECANCELED, its forks are cancelled likewise, and its result
+ * is dropped. A future of @ref promises fails, what it would follow from goes on. Cancelled tasks
+ * are not run again.
+ * @param f A future of this process or task.
+ * @param flags 0 or #TINE_CANCEL_FORCE.
+ * @return TINE_OK; ESTATE: it is done; EINVAL: it is NULL or of another process, or the flags are
+ *     unknown. */
+TINE_API tine_error tine_cancel(tine_future *f, int flags);
+
+/** Whether the running task was cancelled, or its deadline has passed: then nothing uses its
+ * result, and it should return soon. For loops that compute; cheap enough for each turn.
+ * @param task The call, or one that it makes with tine_call().
+ * @return False in the program itself. */
+TINE_API bool tine_cancelled(const tine_task *task);
 
 /** @} */
 /** @defgroup making Making values
@@ -772,7 +836,7 @@ TINE_API void tine_release_completer_(tine_completer *c);
 #define tine_ref(x) TINE_REF_(x)
 
 /** Gives one reference back. Releasing a future that is pending does not cancel its task, which
- * runs on; its result is dropped.
+ * runs on, see tine_cancel(); its result is dropped.
  * @param x A `tine_value *`, `tine_future *`, `tine_promise *` or `tine_completer *`; NULL is
  *     allowed. */
 #define tine_release(x) TINE_RELEASE_(x)
@@ -1031,6 +1095,14 @@ TINE_API tine_future *tine_fork_args(const char *method, const tine_argument *ar
  * @param n How many, with the target.
  * @return A future, as from tine_try_fork(). */
 TINE_API tine_future *tine_try_fork_args(const char *method, const tine_argument *args, size_t n);
+
+/** tine_fork_with().
+ * @param options The options, borrowed until the call returns; NULL: the defaults.
+ * @param args The target and the arguments, likewise.
+ * @param n How many, with the target.
+ * @return A future, as from tine_fork_with(). */
+TINE_API tine_future *tine_fork_with_args(const tine_fork_options *options,
+                                          const tine_argument *args, size_t n);
 
 /** tine_call() and tine_call_method().
  * @param method The method's name; NULL: "forward". Ignored where the target is a function.

@@ -1,9 +1,11 @@
 /* The worker as a context: what a task's calls do. Fork goes to the executor, wait suspends the
  * fiber. A worker is one thread, so there is nothing to lock; "the lock" of the contract
  * (context.h) is that nothing here is interrupted except where a fiber suspends. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/api/cancel.h"
 #include "runtime/api/instances.h"
 #include "runtime/api/promise.h"
 #include "runtime/trace/trace.h"
@@ -57,14 +59,19 @@ static void worker_fork_drop(tine_worker *w) {
 }
 
 static tine_error worker_fork_queue(tine_worker *w, uint64_t ticket, tine_attempt *parent,
-                                    const tine_target *t, uint32_t flags, tine_payload *payload) {
-    worker_fork *f = malloc(sizeof *f + tine_target_size(t));
+                                    const tine_target *t, uint32_t flags, tine_payload *payload,
+                                    const tine_terms *terms) {
+    size_t size = tine_target_size(t), name = terms && terms->name ? strlen(terms->name) + 1 : 0;
+    worker_fork *f = malloc(sizeof *f + size + name);
     if (!f) return tine_error_set(TINE_ENOMEM, "no memory for a fork");
     *f = (worker_fork){.ticket = ticket,
                        .parent = parent,
                        .target = tine_target_copy((char *)(f + 1), t),
                        .flags = flags,
                        .payload = tine_payload_ref(payload)};
+    f->has_terms = terms;
+    if (terms) f->terms = *terms;
+    if (name) f->terms.name = strcpy((char *)(f + 1) + size, terms->name);
     worker_hold(&w->context, parent, tine_payload_bytes(payload));
     STAILQ_INSERT_TAIL(&w->forks, f, entry);
     return TINE_OK;
@@ -72,7 +79,7 @@ static tine_error worker_fork_queue(tine_worker *w, uint64_t ticket, tine_attemp
 
 static tine_error worker_fork_submit(tine_worker *w, const worker_fork *f) {
     return tine_executor_fork(w->executor, f->parent->task.task, f->ticket, &f->target, f->flags,
-                              f->payload);
+                              f->payload, f->has_terms ? &f->terms : NULL);
 }
 
 void tine_worker_credit(tine_worker *w) {
@@ -99,6 +106,11 @@ static bool worker_is_full(const tine_worker *w, const tine_attempt *a) {
     return !STAILQ_EMPTY(&w->forks) || attempt_is_full(a);
 }
 
+static tine_error attempt_cancelled(const tine_attempt *a) {
+    return tine_error_set(TINE_ECANCELED, "task \"%s\" was cancelled: its waits fail",
+                          a->task.target.name);
+}
+
 static tine_error worker_admit(tine_context *c, bool may_wait) {
     tine_worker *w = worker_of(c);
     tine_attempt *a = w->current;
@@ -106,13 +118,13 @@ static tine_error worker_admit(tine_context *c, bool may_wait) {
     if (!may_wait)
         return tine_error_set(TINE_EAGAIN, "too many forks of this worker have not started yet");
     a->waits_for_credit = true;
-    while (worker_is_full(w, a) && !w->stopping) tine_attempt_suspend(a);
+    while (worker_is_full(w, a) && !w->stopping && !a->cancelled) tine_attempt_suspend(a);
     a->waits_for_credit = false;
-    return TINE_OK;
+    return a->cancelled ? attempt_cancelled(a) : TINE_OK;
 }
 
 static tine_error worker_submit(tine_context *c, tine_future *f, void *parent, const tine_target *t,
-                                uint32_t flags, tine_payload *payload) {
+                                uint32_t flags, tine_payload *payload, const tine_terms *terms) {
     tine_worker *w = worker_of(c);
     tine_attempt *a = parent;
     if (!a) return tine_error_set(TINE_ESTATE, "a fork on a worker must come from a task");
@@ -121,18 +133,74 @@ static tine_error worker_submit(tine_context *c, tine_future *f, void *parent, c
     uint64_t ticket = ++w->last_ticket;
     f->flow = tine_trace_flow(tine_executor_epoch(w->executor), ticket);
     tine_idmap_put(&w->tickets, ticket, tine_ref_future_(f));
-    tine_error e = STAILQ_EMPTY(&w->forks)
-                       ? tine_executor_fork(w->executor, a->task.task, ticket, t, flags, payload)
-                       : TINE_EAGAIN;
-    if (e == TINE_EAGAIN) e = worker_fork_queue(w, ticket, a, t, flags, payload);
+    tine_error e = STAILQ_EMPTY(&w->forks) ? tine_executor_fork(w->executor, a->task.task, ticket,
+                                                                t, flags, payload, terms)
+                                           : TINE_EAGAIN;
+    if (e == TINE_EAGAIN) e = worker_fork_queue(w, ticket, a, t, flags, payload, terms);
     if (e != TINE_OK) {
         tine_future_unref(tine_idmap_remove(&w->tickets, ticket));
         return e;
     }
-    tine_trace_fork(f->flow, t->name);
+    f->task = a->task.task;
+    f->ticket = ticket;
+    tine_trace_fork(f->flow, terms && terms->name ? terms->name : t->name);
     if (w->current) tine_worker_act(w); /* sends it now: this task may compute for a long time */
     tine_trace_end(TINE_TRACE_FORK, began, t->name);
     return TINE_OK;
+}
+
+/* ---- cancel ---- */
+
+/* Takes a fork that waits for credit off the queue; false: it is not there. */
+static bool worker_fork_remove(tine_worker *w, uint64_t ticket) {
+    worker_fork *f;
+    STAILQ_FOREACH (f, &w->forks, entry)
+        if (f->ticket == ticket) break;
+    if (!f) return false;
+    STAILQ_REMOVE(&w->forks, f, worker_fork, entry);
+    worker_unhold(&w->context, f->parent, tine_payload_bytes(f->payload));
+    worker_fork_free(f);
+    return true;
+}
+
+/* The coordinator is told, and sends no result. */
+static tine_error worker_cancel(tine_context *c, tine_future *f, tine_error status, const char *why,
+                                uint64_t grace_ns) {
+    tine_worker *w = worker_of(c);
+    char text[256];
+    if (!worker_fork_remove(w, f->ticket) &&
+        !tine_executor_cancel(w->executor, f->task, f->ticket, grace_ns))
+        return TINE_ESTATE;
+    snprintf(text, sizeof text, "a nested fork was cancelled: %s", why);
+    tine_worker_complete(w, f->ticket, status, NULL, text);
+    if (w->current) tine_worker_act(w);
+    return TINE_OK;
+}
+
+void tine_worker_cancelled(tine_worker *w, uint64_t task) {
+    tine_attempt *a;
+    LIST_FOREACH (a, &w->attempts, live) {
+        if (a->task.task != task) continue;
+        a->cancelled = true;
+        if (a->waits || a->waits_for_credit) tine_attempt_wake(a);
+    }
+}
+
+/* A task that computes receives nothing otherwise. One that asks in a loop must not pay for it each
+ * time: a look at an empty socket costs about a microsecond. */
+enum { CANCEL_ASK_NS = 100000 };
+
+static bool worker_is_cancelled(tine_context *c, void *attempt) {
+    tine_worker *w = worker_of(c);
+    tine_attempt *a = attempt;
+    if (a->cancelled || a != w->current) return a->cancelled;
+    int64_t now = tine_clock_ns();
+    if (now - a->cancel_asked < CANCEL_ASK_NS) return false;
+    a->cancel_asked = now;
+    tine_progress_reclaim(&w->progress);
+    tine_worker_receive(w);
+    tine_worker_act(w);
+    return a->cancelled || w->stopping;
 }
 
 /* ---- wait ---- */
@@ -146,6 +214,7 @@ static tine_error worker_wait(tine_context *c, tine_future *const *f, size_t n, 
     if (!a)
         return tine_error_set(
             TINE_ESTATE, "a callback cannot wait: it runs on the thread that receives the result");
+    if (a->cancelled) return attempt_cancelled(a);
     if (deadline != INT64_MAX && deadline <= tine_clock_ns()) return TINE_ETIMEDOUT;
     tine_wait_set set;
     tine_error e = tine_wait_begin(&set, f, n, mode, awaited_are_done, a);
@@ -153,13 +222,16 @@ static tine_error worker_wait(tine_context *c, tine_future *const *f, size_t n, 
     a->deadline = deadline;
     a->timed_out = false;
     w->n_timed += deadline != INT64_MAX;
-    while (set.missing > 0 && !a->timed_out) tine_attempt_suspend(a);
+    a->waits = true;
+    while (set.missing > 0 && !a->timed_out && !a->cancelled) tine_attempt_suspend(a);
+    a->waits = false;
     w->n_timed -= deadline != INT64_MAX;
     a->deadline = INT64_MAX;
     bool timed_out = set.missing > 0;
     tine_wait_end(&set, f, n);
     for (size_t i = 0; tine_tracing() && i < n; i++)
         if (tine_future_is_done(f[i])) tine_trace_wait(f[i]->flow, "");
+    if (timed_out && a->cancelled) return attempt_cancelled(a);
     return timed_out ? TINE_ETIMEDOUT : TINE_OK;
 }
 
@@ -299,6 +371,8 @@ static const tine_context_ops worker_ops = {
     .submit = worker_submit,
     .hold = worker_hold,
     .unhold = worker_unhold,
+    .cancel = worker_cancel,
+    .cancelled = worker_is_cancelled,
     .wait = worker_wait,
     .defer = worker_defer,
     .object = worker_object,
@@ -328,6 +402,7 @@ void tine_worker_context_init(tine_worker *w) {
 
 void tine_worker_context_fini(tine_worker *w) {
     tine_mailbox_close(&w->context);
+    tine_deadlines_fini(&w->context);
     while (!LIST_EMPTY(&w->values)) value_drop(LIST_FIRST(&w->values));
     tine_idmap_fini(&w->value_by_id);
     tine_instances_end(&w->context);

@@ -29,7 +29,10 @@ struct tine_attempt {
     size_t held, held_bytes;
     int64_t deadline; /* of the wait; INT64_MAX: none */
     bool suspended, timed_out;
+    bool waits; /* for futures */
     bool waits_for_credit;
+    bool cancelled;              /* nothing uses its result; its waits fail */
+    int64_t cancel_asked;        /* when tine_cancelled looked for messages last */
     bool finishing;              /* it has its result and waits for `held` alone */
     tine_object wants;           /* the object it waits for, or 0 */
     tine_failure object_failure; /* why it was not received */
@@ -49,6 +52,8 @@ typedef struct worker_fork {
     uint64_t ticket;
     tine_attempt *parent; /* held: it does not end before the fork is submitted */
     tine_target target;   /* its texts lie behind the struct */
+    bool has_terms;
+    tine_terms terms; /* its name likewise */
     uint32_t flags;
     tine_payload *payload;
 } worker_fork;
@@ -117,9 +122,11 @@ void tine_worker_credit(tine_worker *w); /* the window has room again */
 void tine_worker_forks_drop(tine_worker *w);
 void tine_worker_object_came(tine_worker *w, tine_object id, tine_error status, const char *text);
 void tine_worker_forget(tine_worker *w, tine_object id);
+void tine_worker_cancelled(tine_worker *w, uint64_t task); /* a started task */
 
 /* worker.c */
-void tine_worker_act(tine_worker *w); /* carries out the executor's actions */
+void tine_worker_act(tine_worker *w);     /* carries out the executor's actions */
+void tine_worker_receive(tine_worker *w); /* what has come; does not block */
 /* Completes the future of a fork; takes over `payload`. */
 void tine_worker_complete(tine_worker *w, uint64_t ticket, tine_error status, tine_payload *payload,
                           const char *text);

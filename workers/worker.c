@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "kernels/isa.h"
+#include "runtime/api/cancel.h"
 #include "runtime/api/promise.h"
 #include "runtime/trace/trace.h"
 #include "transport/base/assert.h"
@@ -91,6 +92,7 @@ void tine_worker_act(tine_worker *w) {
         case TINE_EXECUTOR_FORGET: tine_worker_forget(w, a.object); break;
         case TINE_EXECUTOR_CREDIT: tine_worker_credit(w); break;
         case TINE_EXECUTOR_TRACE: worker_trace(w, a.flags); break;
+        case TINE_EXECUTOR_CANCEL: tine_worker_cancelled(w, a.ticket); break;
         case TINE_EXECUTOR_STOP: worker_stop(w, a.status, a.text); break;
         }
     }
@@ -127,16 +129,20 @@ static void worker_on_lost(void *ctx, tine_peer peer, bool bad, const char *reas
 static const tine_link_handler worker_events = {worker_on_up, worker_on_message, worker_on_invalid,
                                                 worker_on_lost};
 
-static void worker_receive(tine_worker *w) {
+void tine_worker_receive(tine_worker *w) {
     if (tine_link_receive(&w->link) < 0) worker_stop(w, TINE_EIO, "the transport is broken");
 }
 
 /* ---- one turn ---- */
 
-/* Wakes attempts whose wait has timed out; when the next one does. */
+/* Cancels forks whose deadline has passed, and wakes attempts whose wait has timed out; when the
+ * next one does. */
 static int64_t worker_wake_timed_out(tine_worker *w) {
-    if (w->n_timed == 0) return INT64_MAX;
-    int64_t now = tine_clock_ns(), next = INT64_MAX;
+    int64_t next = tine_deadlines_next(&w->context), now;
+    if (w->n_timed == 0 && next == INT64_MAX) return INT64_MAX;
+    now = tine_clock_ns();
+    if (tine_deadlines_run(&w->context, now)) tine_worker_act(w);
+    next = tine_deadlines_next(&w->context);
     tine_attempt *a;
     LIST_FOREACH (a, &w->attempts, live) {
         if (a->deadline <= now && a->suspended) {
@@ -208,7 +214,7 @@ static void worker_sleep(tine_worker *w, int64_t deadline) {
 
 static void worker_loop(tine_worker *w) {
     while (!w->stopping || !STAILQ_EMPTY(&w->runnable)) {
-        worker_receive(w);
+        tine_worker_receive(w);
         tine_worker_act(w);
         tine_mailbox_run(w->context.mailbox);
         int64_t deadline = worker_wake_timed_out(w);
@@ -298,7 +304,7 @@ static bool worker_connect(tine_worker *w, const tine_worker_config *config) {
 
 static void worker_await_up(tine_worker *w) {
     while (!w->up && !w->stopping) {
-        worker_receive(w);
+        tine_worker_receive(w);
         if (!w->up && !w->stopping) tine_link_wait(&w->link, -1);
     }
 }

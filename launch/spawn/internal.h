@@ -21,6 +21,8 @@ typedef struct tine_spawn_slot_state {
     char mark[96];     /* what its descendants have in their environment */
     tine_run_log *log; /* NULL: none */
     unsigned attempt;  /* s->attempts when it was started */
+    /* it is to be killed if it runs just this task; 0: none */
+    _Atomic uint64_t end_task;
 } tine_spawn_slot_state;
 
 struct tine_spawn {

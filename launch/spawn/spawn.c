@@ -186,6 +186,11 @@ static void spawn_kill_unjoined(tine_spawn *s) {
         if (spawn_slot_unjoined(&s->slots[i])) kill(s->slots[i].pid, SIGKILL);
 }
 
+static void spawn_slot_end_task(tine_spawn_slot_state *w) {
+    uint64_t task = atomic_exchange(&w->end_task, 0);
+    if (task && w->pid && w->log && atomic_load(&w->log->running) == task) kill(w->pid, SIGKILL);
+}
+
 static void spawn_poll_once(tine_spawn *s) {
     if (atomic_load(&s->stopping) && s->unjoined_at == 0) spawn_retire(s);
     for (int i = 0; i < s->workers; i++)
@@ -197,6 +202,7 @@ static void spawn_poll_once(tine_spawn *s) {
         uint64_t count;
         ssize_t n = read(s->wake_fd, &count, sizeof count);
         (void)n;
+        for (int i = 0; i < s->workers; i++) spawn_slot_end_task(&s->slots[i]);
     }
     for (int i = 0; i < s->workers; i++) {
         const tine_spawn_slot_state *w = &s->slots[i];
@@ -293,13 +299,23 @@ pid_t tine_spawn_pid(tine_spawn *s, int i) {
     return i >= 0 && i < s->workers ? atomic_load(&s->slots[i].pid) : 0;
 }
 
+static void spawn_wake(tine_spawn *s) {
+    uint64_t one = 1;
+    ssize_t n = write(s->wake_fd, &one, sizeof one);
+    TINE_ASSERT(n, ==, (ssize_t)sizeof one);
+}
+
+void tine_spawn_end_task(tine_spawn *s, int i, uint64_t task) {
+    if (i < 0 || i >= s->workers) return;
+    atomic_store(&s->slots[i].end_task, task);
+    spawn_wake(s);
+}
+
 void tine_spawn_retire(tine_spawn *s, double seconds) {
     if (seconds > 86400) seconds = 86400;
     atomic_store(&s->stop_at, tine_clock_ns() + (int64_t)(seconds * 1e9));
     atomic_store(&s->stopping, true);
-    uint64_t one = 1;
-    ssize_t n = write(s->wake_fd, &one, sizeof one);
-    TINE_ASSERT(n, ==, (ssize_t)sizeof one);
+    spawn_wake(s);
 }
 
 int tine_spawn_stop(tine_spawn *s, double seconds) {

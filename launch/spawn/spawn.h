@@ -76,6 +76,9 @@ tine_error tine_spawn_start(tine_spawn **out, const tine_spawn_config *config);
 int tine_spawn_slot(const tine_spawn *s, const char *token);
 /* The pid of the worker in this slot now; 0: none. Any thread. */
 pid_t tine_spawn_pid(tine_spawn *s, int slot);
+/* Kills the worker in this slot if it runs just this task when the supervisor looks, soon. Any
+ * thread; does not block. */
+void tine_spawn_end_task(tine_spawn *s, int slot, uint64_t task);
 /* The first half of tine_spawn_stop, which does not block: no worker is started from now on, those
  * that have not joined end soon, and those that have not exited after `seconds` are killed. */
 void tine_spawn_retire(tine_spawn *s, double seconds);

@@ -27,10 +27,17 @@ typedef struct tine_context_ops {
     /* Before submit: waits while too much is pending. EAGAIN at once if !may_wait; ESTATE. */
     tine_error (*admit)(tine_context *c, bool may_wait);
     /* Submits a fork. On TINE_OK `f` will be completed exactly once, and the context holds a
-     * reference until then. Errors: ENOMEM, ESTATE, ECANCELED, EINVAL (an object that has been
-     * freed). */
+     * reference until then. `terms` may be NULL. Errors: ENOMEM, ESTATE, ECANCELED, EINVAL (an
+     * object that has been freed). */
     tine_error (*submit)(tine_context *c, tine_future *f, void *parent, const tine_target *target,
-                         uint32_t flags, tine_payload *payload);
+                         uint32_t flags, tine_payload *payload, const tine_terms *terms);
+    /* Cancels a fork that was submitted; its future is done soon, with `status`. ESTATE: its result
+     * is here already. grace_ns: see tine_future_cancel. */
+    tine_error (*cancel)(tine_context *c, tine_future *f, tine_error status, const char *why,
+                         uint64_t grace_ns);
+    /* Without the lock: whether the running task `parent` was cancelled. NULL: there are no
+     * tasks. */
+    bool (*cancelled)(tine_context *c, void *parent);
     /* Counts the forks of task `parent` that wait for their arguments, with the bytes of these, and
      * its callbacks that are still to run: it does not end while there are any. Never called with a
      * NULL parent; NULL where there are no tasks. */
@@ -96,6 +103,8 @@ struct tine_context {
     struct tine_instances *instances;
     /* forks that wait for their arguments, and the bytes of those that are there; with the lock */
     size_t n_held, held_bytes;
+    struct tine_future_extra **deadlines; /* of forks: a heap, the first one due first */
+    size_t n_deadlines, room_deadlines;
     LIST_HEAD(, tine_promise) promises;
     bool promises_ended; /* no more are made: the context stops */
     /* through which other threads reach a context without a lock; NULL: it has one */

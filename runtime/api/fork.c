@@ -5,9 +5,11 @@
  * until they are done, and their values do. So no future ever travels, and a task's arguments are
  * complete when it starts. Arguments are walked once to find futures, before the lock is taken; the
  * lock is taken once. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/api/cancel.h"
 #include "runtime/api/context.h"
 #include "runtime/trace/trace.h"
 
@@ -16,6 +18,8 @@ typedef struct fork_target {
     tine_target target;
     uint32_t flags;
     const tine_value *module; /* borrowed; NULL for a function */
+    bool has_terms;
+    tine_terms terms;
 } fork_target;
 
 /* A fork that is held until `missing` futures in its arguments are done. When one of them fails,
@@ -68,7 +72,8 @@ static tine_error encode_and_submit(tine_context *c, tine_future *result, void *
     tine_payload *payload;
     tine_error e = tine_payload_of_call(arguments, &c->encoder, &payload);
     if (e != TINE_OK) return e;
-    e = c->ops->submit(c, result, parent, &to->target, to->flags, payload);
+    e = c->ops->submit(c, result, parent, &to->target, to->flags, payload,
+                       to->has_terms ? &to->terms : NULL);
     tine_payload_unref(payload);
     return e;
 }
@@ -113,6 +118,7 @@ static void held_fork_uncount(held_fork *h) {
     c->held_bytes -= h->bytes;
     if (h->parent) c->ops->unhold(c, h->parent, h->bytes);
     h->parent = NULL;
+    h->result->held = NULL;
 }
 
 static size_t arguments_bytes(const tine_arguments *a) {
@@ -127,20 +133,32 @@ static void held_fork_submit(held_fork *h) {
     tine_context *c = h->result->context;
     tine_error e = tine_arguments_resolve(&h->arguments, result_value);
     if (e == TINE_OK) e = encode_and_submit(c, h->result, h->parent, &h->to, &h->arguments);
+    h->result->held = NULL;
     if (e != TINE_OK) fork_fail(h->result, e);
     held_fork_uncount(h);
     held_fork_free(h);
 }
 
-static void held_fork_fail(held_fork *h, const tine_future *cause) {
+static void held_fork_fail(held_fork *h, tine_error status, const char *text) {
     h->failed = true;
     held_fork_uncount(h);
-    tine_future_complete(h->result, cause->status, NULL, cause->text);
+    tine_future_complete(h->result, status, NULL, text);
+}
+
+static const char *fork_name(const fork_target *to) {
+    return to->has_terms && to->terms.name ? to->terms.name : to->target.name;
+}
+
+void tine_held_fork_cancel(tine_future *f, tine_error status, const char *why) {
+    char text[256 + TINE_MAX_NAME];
+    snprintf(text, sizeof text, "task \"%s\" was cancelled while it waited for its arguments: %s",
+             fork_name(&f->held->to), why);
+    held_fork_fail(f->held, status, text);
 }
 
 static void dependency_done(tine_waiter *w, tine_future *f) {
     held_fork *h = ((struct dependency *)w)->fork;
-    if (f->status != TINE_OK && !h->failed) held_fork_fail(h, f);
+    if (f->status != TINE_OK && !h->failed) held_fork_fail(h, f->status, f->text);
     if (--h->missing > 0) return;
     if (h->failed)
         held_fork_free(h);
@@ -157,8 +175,9 @@ static void held_fork_await(held_fork *h, tine_future *f) {
 /* With the lock. Takes over `arguments` on success. */
 static tine_error hold_fork(tine_future *result, const fork_target *to, tine_arguments *arguments,
                             const tine_future_list *futures, size_t missing) {
-    held_fork *h =
-        malloc(sizeof *h + missing * sizeof *h->dependencies + tine_target_size(&to->target));
+    size_t texts = tine_target_size(&to->target),
+           name = to->has_terms && to->terms.name ? strlen(to->terms.name) + 1 : 0;
+    held_fork *h = malloc(sizeof *h + missing * sizeof *h->dependencies + texts + name);
     if (!h) return tine_error_set(TINE_ENOMEM, "no memory for a fork");
     *h = (held_fork){.result = tine_ref_future_(result),
                      .to = *to,
@@ -166,9 +185,11 @@ static tine_error hold_fork(tine_future *result, const fork_target *to, tine_arg
                      .missing = missing};
     h->to.module = tine_value_ref(to->module);
     h->to.target = tine_target_copy((char *)&h->dependencies[missing], &to->target);
+    if (name) h->to.terms.name = strcpy((char *)&h->dependencies[missing] + texts, to->terms.name);
     tine_arguments_move(&h->arguments, arguments);
     h->bytes = arguments_bytes(&h->arguments);
     held_fork_count(h);
+    result->held = h;
     for (size_t i = 0; i < futures->n; i++)
         if (!tine_future_is_done(futures->items[i]) && !futures->items[i]->reference)
             held_fork_await(h, futures->items[i]);
@@ -213,17 +234,62 @@ static tine_error fork_locked(tine_context *c, tine_future *result, bool may_wai
     return e != TINE_OK ? e : encode_and_submit(c, result, tine_context_parent(), to, arguments);
 }
 
-static tine_error fork_start(tine_context *c, tine_future *result, bool may_wait,
-                             const char *method, const tine_argument *args, size_t n) {
+/* ---- options ---- */
+
+static tine_error options_number(const char *what, double x) {
+    return x >= 0 ? TINE_OK
+                  : tine_error_set(TINE_EINVAL, "tine_fork_options: %s must be 0 or more", what);
+}
+
+static tine_error options_extra(const tine_fork_options *o, tine_future *f) {
+    if (o->deadline == 0 && o->grace == 0) return TINE_OK;
+    f->extra = calloc(1, sizeof *f->extra);
+    if (!f->extra) return tine_error_set(TINE_ENOMEM, "no memory for a fork");
+    f->extra->seconds = o->deadline;
+    f->extra->due = tine_wait_deadline(o->deadline);
+    f->extra->grace_ns = o->grace == 0 || o->grace >= 9e9 ? UINT64_MAX : (uint64_t)(o->grace * 1e9);
+    return TINE_OK;
+}
+
+static tine_error options_take(const tine_fork_options *o, fork_target *to, tine_future *f) {
+    tine_error e = tine_name_check("task", o->name);
+    if (e == TINE_OK) e = options_number("the deadline", o->deadline);
+    if (e == TINE_OK) e = options_number("the grace", o->grace);
+    if (e == TINE_OK) e = options_number("retry_on_failure", o->retry_on_failure);
+    if (e == TINE_OK) e = options_number("retries (or -1)", o->retries == -1 ? 0 : o->retries);
+    if (e != TINE_OK) return e;
+    to->terms = (tine_terms){.name = o->name,
+                             .priority = o->priority,
+                             .retries = o->retries == 0    ? 0
+                                        : o->retries == -1 ? 1
+                                                           : (uint32_t)o->retries + 1,
+                             .failure_retries = (uint32_t)o->retry_on_failure};
+    to->has_terms = true;
+    return options_extra(o, f);
+}
+
+/* ---- forking ---- */
+
+/* What is the same for all forms of a fork. */
+typedef struct fork_form {
+    bool may_wait;
+    const char *method;
+    const tine_fork_options *options; /* NULL: none */
+} fork_form;
+
+static tine_error fork_start(tine_context *c, tine_future *result, const fork_form *form,
+                             const tine_argument *args, size_t n) {
     fork_target to = {0};
     tine_arguments arguments = {0};
     tine_future_list futures = {0};
-    tine_error e = target_of(method, &args[0], &to);
+    tine_error e = target_of(form->method, &args[0], &to);
+    if (e == TINE_OK && form->options) e = options_take(form->options, &to, result);
     if (e == TINE_OK) e = tine_arguments_make(&arguments, args + 1, n - 1);
     if (e == TINE_OK) e = find_futures(c, &arguments, &futures);
     if (e == TINE_OK) {
         c->ops->lock(c);
-        e = fork_locked(c, result, may_wait, &to, &arguments, &futures);
+        e = fork_locked(c, result, form->may_wait, &to, &arguments, &futures);
+        if (e == TINE_OK && result->extra) tine_deadline_watch(c, result);
         c->ops->unlock(c);
     }
     tine_future_list_fini(&futures);
@@ -231,22 +297,21 @@ static tine_error fork_start(tine_context *c, tine_future *result, bool may_wait
     return e;
 }
 
-static tine_error fork_checked(tine_context *c, tine_future *f, bool may_wait, const char *method,
+static tine_error fork_checked(tine_context *c, tine_future *f, const fork_form *form,
                                const tine_argument *args, size_t n) {
     if (!args || n == 0)
         return tine_error_set(TINE_EINVAL,
                               "tine_fork_args: there is no target among the arguments");
-    return fork_start(c, f, may_wait, method, args, n);
+    return fork_start(c, f, form, args, n);
 }
 
-static tine_future *fork_call(bool may_wait, const char *method, const tine_argument *args,
-                              size_t n) {
+static tine_future *fork_call(const fork_form *form, const tine_argument *args, size_t n) {
     tine_context *c = tine_context_acquire();
     tine_future *f = tine_future_new(c);
     tine_context_release(c); /* the future has a reference of its own */
     if (!f) return NULL;
-    tine_error e = c ? fork_checked(c, f, may_wait, method, args, n) : tine_last_error();
-    if (e == TINE_EAGAIN && !may_wait) {
+    tine_error e = c ? fork_checked(c, f, form, args, n) : tine_last_error();
+    if (e == TINE_EAGAIN && !form->may_wait) {
         tine_future_unref(f);
         return NULL;
     }
@@ -256,9 +321,19 @@ static tine_future *fork_call(bool may_wait, const char *method, const tine_argu
 }
 
 tine_future *tine_fork_args(const char *method, const tine_argument *args, size_t n) {
-    return fork_call(true, method, args, n);
+    return fork_call(&(fork_form){true, method, NULL}, args, n);
 }
 
 tine_future *tine_try_fork_args(const char *method, const tine_argument *args, size_t n) {
-    return fork_call(false, method, args, n);
+    return fork_call(&(fork_form){false, method, NULL}, args, n);
+}
+
+tine_future *tine_fork_with_args(const tine_fork_options *options, const tine_argument *args,
+                                 size_t n) {
+    fork_form form = {true, NULL, options};
+    if (options) {
+        form.may_wait = !options->no_wait;
+        form.method = options->method;
+    }
+    return fork_call(&form, args, n);
 }

@@ -31,6 +31,7 @@ static void future_free(tine_future *f) {
     tine_value_unref(f->reference);
     tine_value_unref(f->unresolved);
     if (f->text) free(f->text);
+    if (f->extra) free(f->extra);
     if (f->context) tine_context_unref(f->context);
     free(f);
 }

@@ -44,8 +44,12 @@ struct tine_future {
     tine_value *value; /* decoded */
     char *text;        /* of a failure */
     struct tine_waiter_list waiters;
-    uint64_t task; /* in the coordinator: the scheduler's id; 0: not submitted */
     uint64_t flow; /* id of its flow in the trace */
+    /* Of a fork. Once it is submitted: the coordinator's task, or on a worker the task that made it
+     * and its own ticket. */
+    uint64_t task, ticket;
+    struct held_fork *held;          /* while it waits for its arguments */
+    struct tine_future_extra *extra; /* NULL: none */
 };
 
 /* A pending future of context c; one reference, in no pool. NULL: no memory. */

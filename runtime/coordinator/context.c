@@ -51,22 +51,31 @@ static tine_error coordinator_admit(tine_context *context, bool may_wait) {
 }
 
 static tine_error coordinator_submit(tine_context *context, tine_future *f, void *parent,
-                                     const tine_target *t, uint32_t flags, tine_payload *payload) {
+                                     const tine_target *t, uint32_t flags, tine_payload *payload,
+                                     const tine_terms *terms) {
     (void)parent;
     tine_coordinator *c = coordinator_of(context);
     if (c->stopping) return tine_coordinator_over();
     f->flow = tine_trace_flow(0, ++c->last_flow);
     int64_t began = tine_trace_begin();
-    tine_error e =
-        tine_scheduler_fork(c->scheduler, (uintptr_t)f, f->flow, t, flags, payload, &f->task);
+    tine_error e = tine_scheduler_fork(c->scheduler, (uintptr_t)f, f->flow, t, flags, payload,
+                                       terms, &f->task);
     if (e != TINE_OK) return tine_coordinator_refused(e, "a fork");
     tine_ref_future_(f); /* until COMPLETE */
     if (tine_scheduler_stats_get(c->scheduler)->workers > 0)
         c->told = false;
     else
         tine_coordinator_expect(c);
-    tine_trace_fork(f->flow, t->name);
+    tine_trace_fork(f->flow, terms && terms->name ? terms->name : t->name);
     tine_trace_end(TINE_TRACE_FORK, began, t->name);
+    tine_coordinator_push(c);
+    return TINE_OK;
+}
+
+static tine_error coordinator_cancel(tine_context *context, tine_future *f, tine_error status,
+                                     const char *why, uint64_t grace_ns) {
+    tine_coordinator *c = coordinator_of(context);
+    if (!tine_scheduler_cancel(c->scheduler, f->task, status, why, grace_ns)) return TINE_ESTATE;
     tine_coordinator_push(c);
     return TINE_OK;
 }
@@ -206,6 +215,7 @@ const tine_context_ops tine_coordinator_ops = {
     .submit = coordinator_submit,
     .reference = coordinator_reference,
     .want = coordinator_want,
+    .cancel = coordinator_cancel,
     .wait = coordinator_wait,
     .completed = coordinator_completed,
     .describe = coordinator_describe,

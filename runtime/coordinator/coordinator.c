@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "runtime/api/cancel.h"
 #include "runtime/api/instances.h"
 #include "runtime/api/promise.h"
 #include "runtime/coordinator/internal.h"
@@ -54,6 +55,7 @@ tine_error tine_coordinator_new(tine_coordinator **out, const tine_settings *s,
     coordinator_init_locks(c);
     STAILQ_INIT(&c->callbacks);
     LIST_INIT(&c->deaths);
+    LIST_INIT(&c->ends);
     c->tell_at = INT64_MAX;
     c->max_pending = s->max_pending;
     c->max_pending_bytes = s->max_pending_bytes;
@@ -162,6 +164,8 @@ static void coordinator_clear(tine_coordinator *c) {
     tine_scheduler_free(c->scheduler);
     c->scheduler = NULL;
     tine_coordinator_deaths_free(c);
+    tine_coordinator_ends_free(c);
+    tine_deadlines_fini(&c->context);
 }
 
 void tine_coordinator_free(tine_coordinator *c) {

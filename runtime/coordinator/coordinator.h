@@ -49,6 +49,10 @@ void tine_coordinator_know_local(tine_coordinator *c,
                                  bool (*known)(uint32_t pid, const char *token));
 void tine_coordinator_on_unreachable(tine_coordinator *c,
                                      void (*fn)(uint32_t pid, const char *token));
+/* fn(token, task) is called, with the lock, again and again until the task has ended: the local
+ * worker is to be killed if it runs just this task. Set before workers join. */
+void tine_coordinator_on_task_end(tine_coordinator *c,
+                                  void (*fn)(const char *token, uint64_t task));
 /* From any thread: `failures` attempts in a row to replace local workers have failed; `reason` says
  * what happened to the last worker. Both become a part of the errors of calls that wait for a
  * worker meanwhile. */

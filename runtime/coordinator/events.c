@@ -86,6 +86,7 @@ bool tine_coordinator_act(tine_coordinator *c) {
         case TINE_SCHEDULER_COMPLETE: complete_future(c, &a); break;
         case TINE_SCHEDULER_DROP: tine_link_drop(&c->link, a.peer, a.bad, a.text); break;
         case TINE_SCHEDULER_LOG: tine_log(a.level, "%s", a.text); break;
+        case TINE_SCHEDULER_END: tine_coordinator_end_later(c, a.ticket, a.grace_ns); break;
         }
     }
     return did;

@@ -32,6 +32,13 @@ typedef struct coordinator_death {
     tine_run_log *log; /* NULL: not known */
 } coordinator_death;
 
+/* The worker of a cancelled task, to be ended. */
+typedef struct coordinator_end {
+    LIST_ENTRY(coordinator_end) entry;
+    uint64_t task;
+    int64_t due;
+} coordinator_end;
+
 struct tine_coordinator {
     tine_context context; /* first */
 
@@ -69,7 +76,9 @@ struct tine_coordinator {
     bool told; /* since a worker was last connected */
     STAILQ_HEAD(, coordinator_callback) callbacks;
     LIST_HEAD(, coordinator_death) deaths;
+    LIST_HEAD(, coordinator_end) ends;
     void (*unreachable)(uint32_t pid, const char *token);
+    void (*end_task)(const char *token, uint64_t task);
     bool (*known_local)(uint32_t pid, const char *token);
     /* where PONG and EVENTS go; NULL: they are dropped */
     void (*listener)(void *arg, tine_peer peer, const tine_message *m);
@@ -159,6 +168,13 @@ tine_error tine_coordinator_over(void); /* ESTATE: shut down */
 /* The sentence for the scheduler's refusal of `what` ("a fork"). */
 tine_error tine_coordinator_refused(tine_error e, const char *what);
 void tine_coordinator_delete(tine_coordinator *c); /* when the last future is gone */
+
+/* ---- ending.c; with the lock ---- */
+
+void tine_coordinator_end_later(tine_coordinator *c, uint64_t task, uint64_t grace_ns);
+int64_t tine_coordinator_ends_due(const tine_coordinator *c); /* INT64_MAX: none is due */
+void tine_coordinator_ends_run(tine_coordinator *c, int64_t now);
+void tine_coordinator_ends_free(tine_coordinator *c);
 
 /* ---- deaths.c; with the lock ---- */
 

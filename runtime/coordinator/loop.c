@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/api/cancel.h"
 #include "runtime/coordinator/internal.h"
 #include "runtime/value/release.h"
 #include "runtime/value/error.h"
@@ -97,10 +98,12 @@ static bool callbacks_run(tine_coordinator *c) {
 /* ---- one turn ---- */
 
 static int64_t next_deadline(tine_coordinator *c) {
-    int64_t deaths = tine_coordinator_deaths_due(c);
-    int64_t scheduler = tine_scheduler_deadline(c->scheduler);
-    int64_t first = deaths < scheduler ? deaths : scheduler;
-    return c->tell_at < first ? c->tell_at : first;
+    const int64_t all[] = {tine_coordinator_deaths_due(c), tine_scheduler_deadline(c->scheduler),
+                           tine_coordinator_ends_due(c), tine_deadlines_next(&c->context)};
+    int64_t first = c->tell_at;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i] < first) first = all[i];
+    return first;
 }
 
 void tine_coordinator_expect(tine_coordinator *c) {
@@ -132,8 +135,10 @@ static bool deadlines_work(tine_coordinator *c) {
     if (next_deadline(c) == INT64_MAX) return false;
     int64_t now = tine_clock_ns();
     tine_coordinator_settle_deaths(c, now);
+    tine_coordinator_ends_run(c, now);
+    bool cancelled = tine_deadlines_run(&c->context, now);
     if (c->tell_at <= now) tell_what_is_awaited(c);
-    if (tine_scheduler_deadline(c->scheduler) > now) return false;
+    if (tine_scheduler_deadline(c->scheduler) > now) return cancelled;
     tine_scheduler_tick(c->scheduler, now);
     return true;
 }

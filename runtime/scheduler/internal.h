@@ -1,6 +1,6 @@
 /* The scheduler's structures, shared by its files: scheduler.c (events in), tasks.c (a task's
  * life), inputs.c (tasks whose arguments are results of others), dispatch.c (ready queues, credit,
- * choice), objects.c (objects and their holders), results.c (results as objects), peers.c
+ * choice), objects.c (objects and their holders), results.c (results as objects), cancel.c, peers.c
  * (connections, workers and what they serve), actions.c (actions out), text.c (sentences for users)
  * and check.c (invariants).
  *
@@ -17,6 +17,7 @@
 #include "transport/base/assert.h"
 #include "transport/base/idmap.h"
 #include "transport/base/ready.h"
+#include "transport/base/recent.h"
 #include "transport/base/ring.h"
 
 enum {
@@ -36,6 +37,11 @@ enum {
     SCHED_LOAD_ONE = 1 << 20,     /* a worker's load when it has no credit left */
     SCHED_KEEP_BYTES = 1 << 16,   /* arguments kept for a task that may not have begun */
     SCHED_MAX_AHEAD = 64,         /* tasks at one worker whose inputs are not there yet */
+    /* levels of the ready queues: tasks of priority 0 by depth, from SCHED_LEVEL on; below them
+     * those of lower priority, above those of higher priority, each with SCHED_LEVEL_DEPTHS */
+    SCHED_LEVEL = 128,
+    SCHED_LEVEL_HIGH = 32768,
+    SCHED_LEVEL_DEPTHS = 32,
 };
 /* object id: epoch of the worker that put it (0: this process), counter, module bit */
 enum { SCHED_EPOCH_SHIFT = 40 };
@@ -97,6 +103,13 @@ typedef struct sched_input {
     sched_object *object;
 } sched_input;
 
+/* What a fork asks for beyond its call. */
+typedef struct sched_terms {
+    uint32_t max_attempts;    /* as the config's; 0: that one */
+    uint32_t failure_retries; /* left */
+    char name[];              /* "": the callable's */
+} sched_terms;
+
 typedef struct sched_done { /* the content of a deferred DONE */
     tine_error status;
     tine_payload *payload;
@@ -132,6 +145,7 @@ struct sched_task {
     LIST_ENTRY(sched_task) sibling;  /* le_prev NULL: in no list */
     SLIST_ENTRY(sched_task) stacked; /* of the free tasks, or of a walk without recursion */
     sched_done *done;                /* while deferred */
+    sched_terms *terms;              /* NULL: none */
     /* objects held until it ends: put by it, or received in results of its forks */
     tine_object *holds;
     uint64_t sent_number; /* its number among the tasks sent to the worker */
@@ -145,9 +159,9 @@ struct sched_task {
     bool wanted;    /* its result, by this process */
     bool keeps;     /* its worker has its result */
     bool reported;  /* to its owner: it runs again for its result alone, or is abandoned */
-    bool abandoned; /* an input has failed after it was sent */
+    bool abandoned; /* it was cancelled, or an input has failed, after it was sent */
     bool orphan;    /* its owner is lost: its result is dropped */
-    bool cancelled; /* it descends from an orphan: its queued and later forks are cancelled */
+    bool cancelled; /* it, or one above it, was cancelled or is an orphan: so are its later forks */
     bool blamed;    /* its worker died while it ran, or a fork of it there */
 };
 
@@ -179,7 +193,8 @@ struct sched_worker {
     /* Objects 1..put_low have arrived, and those in put_early, sorted. */
     uint64_t put_low, *put_early;
     size_t n_early, room_early;
-    size_t n_expected; /* objects on record that have not arrived */
+    size_t n_expected;   /* objects on record that have not arrived */
+    tine_recent cancels; /* of forks that have not arrived */
     TAILQ_ENTRY(sched_worker) link;
     TAILQ_ENTRY(sched_worker) flush_link;
     TAILQ_ENTRY(sched_worker) aim_link;
@@ -303,6 +318,7 @@ char *tine_scheduler_text_lost(const tine_scheduler *s, const sched_task *t, con
 char *tine_scheduler_text_result_lost(const sched_object *o, const sched_worker *w,
                                       const char *reason);
 char *tine_scheduler_text_unserved(const sched_task *t);
+char *tine_scheduler_text_cancelled(const sched_task *t, const char *why);
 char *tine_scheduler_text_unknown(const tine_scheduler *s, const sched_callable *c);
 
 /* tasks.c */
@@ -315,7 +331,11 @@ static inline sched_task *tine_scheduler_task_at(const tine_scheduler *s, size_t
 }
 sched_task *tine_scheduler_task_find(const tine_scheduler *s, uint64_t id);
 sched_task *tine_scheduler_task_new(tine_scheduler *s, const tine_target *target, uint32_t flags,
-                                    tine_payload *payload);
+                                    tine_payload *payload, const tine_terms *terms);
+/* For users: its own, or that of what it calls. */
+static inline const char *tine_scheduler_task_name(const sched_task *t) {
+    return t->terms && t->terms->name[0] ? t->terms->name : t->callable->display;
+}
 /* Makes the child a fork of parent, or, with NULL, a detached one of its owner. */
 void tine_scheduler_task_adopt(sched_task *parent, sched_task *child);
 void tine_scheduler_task_hold(tine_scheduler *s, sched_task *t, tine_object id);
@@ -343,6 +363,8 @@ void tine_scheduler_task_lost(tine_scheduler *s, sched_task *t, const sched_work
 void tine_scheduler_task_done(tine_scheduler *s, sched_task *t, const tine_message *m);
 /* Counts a SUBMIT or OBJECT of its attempt; the last one releases a deferred DONE. */
 void tine_scheduler_task_received(tine_scheduler *s, sched_task *t);
+/* Of a task that is repeatable, its losses that count. */
+uint32_t tine_scheduler_max_attempts(const tine_scheduler *s, const sched_task *t);
 void tine_scheduler_tasks_cancel(tine_scheduler *s); /* all of them, with ECANCELED */
 void tine_scheduler_tasks_free(tine_scheduler *s);
 
@@ -371,6 +393,14 @@ void tine_scheduler_ahead_leave(tine_scheduler *s, sched_task *t);
 void tine_scheduler_ahead_end(tine_scheduler *s, sched_task *t);
 /* A result that was there is pending again. */
 void tine_scheduler_inputs_pend(tine_scheduler *s, sched_object *o);
+
+/* cancel.c */
+/* Ends it towards its owner with `status` and takes `text`. One that runs stays at its worker. */
+void tine_scheduler_task_cancel(tine_scheduler *s, sched_task *t, tine_error status, char *text,
+                                uint64_t grace_ns);
+/* The forks of t, which runs, and those below them. */
+void tine_scheduler_cancel_forks(tine_scheduler *s, sched_task *t, const char *why);
+void tine_scheduler_cancel_message(tine_scheduler *s, sched_worker *w, const tine_message *m);
 
 /* dispatch.c */
 bool tine_scheduler_serves(const tine_scheduler *s, const sched_worker *w, const sched_callable *c);

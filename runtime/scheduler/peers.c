@@ -385,6 +385,13 @@ size_t tine_scheduler_workers(const tine_scheduler *s, tine_worker_info *out, si
     return n;
 }
 
+bool tine_scheduler_task_worker(const tine_scheduler *s, uint64_t task, tine_worker_info *out) {
+    const sched_task *t = tine_scheduler_task_find(s, task);
+    if (!t || t->state != SCHED_RUNNING) return false;
+    sched_worker_describe(t->worker, out);
+    return true;
+}
+
 bool tine_scheduler_worker(const tine_scheduler *s, tine_peer peer, tine_worker_info *out) {
     const sched_peer *p = tine_scheduler_peer(s, peer);
     if (!p || !p->worker) return false;

@@ -51,7 +51,7 @@ sched_object *tine_scheduler_result_made(tine_scheduler *s, sched_task *t, tine_
         sched_result_present(s, o, payload);
     } else {
         o->state = SCHED_OBJECT_REMOTE;
-        if (!o->name) o->name = tine_scheduler_copy(t->callable->display);
+        if (!o->name) o->name = tine_scheduler_copy(tine_scheduler_task_name(t));
         t->callable->stays = true;
     }
     return o;

@@ -74,11 +74,11 @@ static bool sched_target_complete(const tine_target *t) {
 
 tine_error tine_scheduler_fork(tine_scheduler *s, uint64_t ticket, uint64_t flow,
                                const tine_target *target, uint32_t flags, tine_payload *payload,
-                               uint64_t *task) {
+                               const tine_terms *terms, uint64_t *task) {
     if (s->stopped) return TINE_ESTATE;
     if (!ticket || !payload || !sched_target_complete(target)) return TINE_EINVAL;
     if (!tine_scheduler_refs_known(s, NULL, payload, target->object)) return TINE_EINVAL;
-    sched_task *t = tine_scheduler_task_new(s, target, flags, payload);
+    sched_task *t = tine_scheduler_task_new(s, target, flags, payload, terms);
     t->ticket = ticket;
     t->flow = flow;
     t->result_id = ++s->last_object << 1;
@@ -165,13 +165,21 @@ static void sched_fork_refuse(tine_scheduler *s, sched_worker *w, uint64_t seq, 
     tine_scheduler_flush_enqueue(s, w);
 }
 
+/* Of a fork without a priority of its own: it has its parent's. */
+static uint32_t sched_level_below(uint32_t level) {
+    bool last = level < SCHED_LEVEL || level == SCHED_LEVEL_HIGH - 1 ||
+                (level > SCHED_LEVEL_HIGH && level % SCHED_LEVEL_DEPTHS == SCHED_LEVEL_DEPTHS - 1);
+    return last ? level : level + 1;
+}
+
 static void sched_fork_submit(tine_scheduler *s, sched_worker *w, sched_task *parent,
                               const tine_message *m) {
-    sched_task *t = tine_scheduler_task_new(s, &m->target, m->flags, m->payload);
+    sched_task *t = tine_scheduler_task_new(s, &m->target, m->flags, m->payload,
+                                            m->type == TINE_MSG_SUBMIT_WITH ? &m->terms : NULL);
     t->ticket = m->seq;
     t->flow = tine_trace_flow(w->epoch, m->seq);
     t->owner = w;
-    t->link.depth = parent->link.depth + 1;
+    if (!m->terms.priority) t->link.depth = sched_level_below(parent->link.depth);
     t->windowed = true;
     w->unstarted++;
     tine_scheduler_task_adopt(parent, t);
@@ -191,9 +199,12 @@ static void sched_on_submit(tine_scheduler *s, sched_worker *w, const tine_messa
     if (w->ungranted) tine_scheduler_flush_enqueue(s, w); /* its CREDIT may be due now */
     sched_task *parent = tine_scheduler_task_find(s, m->task);
     if (parent && parent->worker != w) parent = NULL;
-    if (!parent || parent->cancelled)
-        sched_fork_refuse(s, w, m->seq, TINE_ECANCELED,
-                          "the fork was cancelled: the task that made it has ended or was lost");
+    bool cancelled = tine_recent_take(&w->cancels, m->seq);
+    if (!parent || parent->cancelled || cancelled)
+        sched_fork_refuse(
+            s, w, m->seq, TINE_ECANCELED,
+            "the fork was cancelled: by the task that made it, or that has ended or was "
+            "lost");
     else if (!tine_scheduler_refs_known(s, w, m->payload, m->target.object))
         sched_fork_refuse(s, w, m->seq, TINE_EINVAL,
                           "an argument references a put value or module that has been freed");
@@ -212,7 +223,9 @@ static void sched_on_worker_message(tine_scheduler *s, sched_worker *w, const ti
     switch (m->type) {
     case TINE_MSG_DONE: sched_on_done(s, w, m); break;
     case TINE_MSG_SUSPEND: sched_on_suspend(s, w, m); break;
-    case TINE_MSG_SUBMIT: sched_on_submit(s, w, m); break;
+    case TINE_MSG_SUBMIT:
+    case TINE_MSG_SUBMIT_WITH: sched_on_submit(s, w, m); break;
+    case TINE_MSG_CANCEL: tine_scheduler_cancel_message(s, w, m); break;
     case TINE_MSG_FETCH: tine_scheduler_object_fetch(s, w, m->object); break;
     case TINE_MSG_OBJECT: sched_on_object(s, w, m); break;
     case TINE_MSG_HOLD:

@@ -20,6 +20,9 @@
  * that was, or may have been, the cause runs alone on a worker from then on, and the attempt counts
  * if that is lost as well: so the neighbours of a task that crashes do not run out of attempts.
  *
+ * Cancelling a task ends it towards its owner at once, exactly once. One that runs stays at its
+ * worker until DONE: that is told, the result is dropped, and its forks are cancelled likewise.
+ *
  * Credit: an idle worker gets any task. It gets more while the time that its tasks are expected to
  * take together (a moving average per function and method of the run time that replies report)
  * stays under `prefetch_ns`, their number under max_credit and their bytes under max_credit_bytes.
@@ -75,12 +78,14 @@ typedef enum tine_scheduler_action_kind {
     TINE_SCHEDULER_COMPLETE,
     TINE_SCHEDULER_DROP, /* drop the peer: text says why; bad: it broke the protocol */
     TINE_SCHEDULER_LOG,  /* level, text */
+    /* the worker of task `ticket` is to be ended, unless the task leaves it within grace_ns */
+    TINE_SCHEDULER_END,
 } tine_scheduler_action_kind;
 
 typedef struct tine_scheduler_action {
     tine_scheduler_action_kind kind;
     tine_peer peer;
-    uint64_t ticket;
+    uint64_t ticket, grace_ns;
     tine_error status;
     bool bad;
     int level; /* of a log line: 0 error, 1 warn, 2 info, 3 debug */
@@ -115,15 +120,23 @@ tine_error tine_scheduler_new(tine_scheduler **out, const tine_scheduler_config 
 void tine_scheduler_free(tine_scheduler *s);
 
 /* A fork of this process. `ticket` (not 0) comes back in exactly one COMPLETE. `flow`: of TASK.
- * `payload`: the arguments; a reference is taken. `task` (may be NULL): its id, for
- * tine_scheduler_result. Errors: ENOMEM, ESTATE after stop. An unknown function is a COMPLETE with
- * EUNKNOWN, later. */
+ * `payload`: the arguments; a reference is taken. `terms` is copied; NULL: none. *task, if asked
+ * for, names it to tine_scheduler_result
+ * and tine_scheduler_cancel. Errors: ENOMEM, ESTATE after stop. An unknown function is
+ * a COMPLETE with EUNKNOWN, later. */
 tine_error tine_scheduler_fork(tine_scheduler *s, uint64_t ticket, uint64_t flow,
                                const tine_target *target, uint32_t flags, tine_payload *payload,
-                               uint64_t *task);
+                               const tine_terms *terms, uint64_t *task);
 /* The object that the result of an open fork becomes: with it the arguments of other tasks refer to
  * the result. One handle more is held on it. 0: the task has ended. */
 tine_object tine_scheduler_result(tine_scheduler *s, uint64_t task);
+/* Ends a task of this process with `status` and a sentence that ends with `why`; its COMPLETE is
+ * among the next actions. Where it runs the worker is told, and its forks are cancelled; grace_ns
+ * later END asks for the end of that worker (UINT64_MAX: never). False: it has ended already. */
+bool tine_scheduler_cancel(tine_scheduler *s, uint64_t task, tine_error status, const char *why,
+                           uint64_t grace_ns);
+/* Whether the task, cancelled or not, still has a worker; `out` is that worker. */
+bool tine_scheduler_task_worker(const tine_scheduler *s, uint64_t task, tine_worker_info *out);
 void tine_scheduler_peer_up(tine_scheduler *s, tine_peer peer, int64_t now);
 /* `reason` becomes a part of its tasks' error: "killed by signal 9 (SIGKILL)". Unknown peers are
  * ignored. */

@@ -27,8 +27,25 @@ static void sched_tasks_grow(tine_scheduler *s) {
     s->chunks[s->n_chunks++] = chunk;
 }
 
+static sched_terms *sched_terms_new(const tine_terms *terms) {
+    const char *name = terms->name ? terms->name : "";
+    sched_terms *t = tine_scheduler_alloc(sizeof *t + strlen(name) + 1);
+    t->max_attempts = terms->retries;
+    t->failure_retries = terms->failure_retries;
+    strcpy(t->name, name);
+    return t;
+}
+
+/* The level of a fork that the program makes: see SCHED_LEVEL. */
+static uint32_t sched_level(int32_t priority) {
+    const int32_t most = (TINE_READY_MAX_DEPTH - SCHED_LEVEL_HIGH) / SCHED_LEVEL_DEPTHS;
+    if (priority <= 0) return (uint32_t)(priority < -SCHED_LEVEL ? 0 : SCHED_LEVEL + priority);
+    return (uint32_t)(SCHED_LEVEL_HIGH +
+                      (priority < most ? priority - 1 : most - 1) * SCHED_LEVEL_DEPTHS);
+}
+
 sched_task *tine_scheduler_task_new(tine_scheduler *s, const tine_target *target, uint32_t flags,
-                                    tine_payload *payload) {
+                                    tine_payload *payload, const tine_terms *terms) {
     if (SLIST_EMPTY(&s->free_tasks)) sched_tasks_grow(s);
     sched_task *t = SLIST_FIRST(&s->free_tasks);
     SLIST_REMOVE_HEAD(&s->free_tasks, stacked);
@@ -40,6 +57,8 @@ sched_task *tine_scheduler_task_new(tine_scheduler *s, const tine_target *target
     t->bytes = tine_payload_bytes(payload);
     t->object = target->object;
     t->link.order = ++s->last_order;
+    t->link.depth = terms ? sched_level(terms->priority) : SCHED_LEVEL;
+    if (terms) t->terms = sched_terms_new(terms);
     tine_scheduler_hold_refs(s, payload);
     if (t->object) tine_scheduler_hold(s, t->object);
     s->stats.forked++;
@@ -103,6 +122,7 @@ static void sched_task_free(tine_scheduler *s, sched_task *t) {
     sched_task_drop_holds(s, t);
     if (t->state != SCHED_KEPT) sched_task_unhold_arguments(s, t);
     tine_payload_unref(t->payload);
+    if (t->terms) free(t->terms);
     tine_scheduler_callable_unuse(s, t->callable);
     t->payload = NULL;
     t->callable = NULL;
@@ -138,7 +158,7 @@ void tine_scheduler_task_started(tine_scheduler *s, sched_task *t, sched_worker 
     m->task = t->id;
     m->attempt = t->attempt;
     m->epoch = w->epoch;
-    m->depth = t->link.depth;
+    m->depth = t->link.depth > SCHED_LEVEL ? t->link.depth - SCHED_LEVEL : 0;
     m->flow = t->flow;
     m->target = (tine_target){t->callable->name, t->callable->method, t->object};
     m->object = t->result_id;
@@ -314,10 +334,36 @@ static void sched_task_discard(tine_scheduler *s, sched_task *t) {
     sched_task_free(s, t);
 }
 
+/* Queues it for another attempt. */
+static void sched_task_again(tine_scheduler *s, sched_task *t, bool counts) {
+    tine_scheduler_inputs_forget(s, t);
+    sched_task_stopped(s, t);
+    sched_task_drop_done(t);
+    sched_task_drop_holds(s, t);
+    t->state = SCHED_READY;
+    t->uncounted += !counts;
+    t->attempt++;
+    s->stats.retried++;
+    tine_scheduler_enqueue(s, t);
+}
+
+/* It failed itself, and may do so. */
+static bool sched_task_retries_failure(const sched_task *t, tine_error status) {
+    return status == TINE_EFAILED && t->terms && t->terms->failure_retries > 0 &&
+           t->flags & TINE_REPEATABLE && !t->orphan && !t->cancelled && !t->abandoned;
+}
+
+static void sched_task_retry_failure(tine_scheduler *s, sched_task *t) {
+    t->terms->failure_retries--;
+    sched_task_detach_children(t);
+    sched_task_again(s, t, false);
+}
+
 static void sched_task_finish(tine_scheduler *s, sched_task *t, tine_error status,
                               tine_payload *payload, const char *cause, tine_object keeps) {
     sched_worker *w = t->worker;
     t->keeps = keeps && keeps == t->result_id;
+    if (keeps && !t->keeps) tine_scheduler_object_drop_at(s, w, keeps); /* it was cancelled */
     if (status == TINE_OK && !payload && !t->keeps) {
         status = TINE_EPROTO;
         cause = "the worker's reply has no value";
@@ -331,6 +377,8 @@ static void sched_task_finish(tine_scheduler *s, sched_task *t, tine_error statu
         tine_scheduler_task_end(s, t, TINE_OK, payload, NULL);
     else if (failed)
         tine_scheduler_task_end(s, t, failed->status, NULL, tine_scheduler_copy(failed->text));
+    else if (sched_task_retries_failure(t, status))
+        sched_task_retry_failure(s, t);
     else
         tine_scheduler_task_end(s, t, status, NULL, tine_scheduler_text_failed(s, t, w, cause));
 }
@@ -365,43 +413,25 @@ void tine_scheduler_task_received(tine_scheduler *s, sched_task *t) {
 
 /* ---- losing ---- */
 
-/* Ready descendants of an orphan end as cancelled; running ones are marked, so that their further
- * forks are refused. An explicit stack, not recursion: chains of nested forks may be long. */
-static void sched_task_cancel_descendants(tine_scheduler *s, sched_task *t) {
-    struct sched_task_stack stack = SLIST_HEAD_INITIALIZER(stack);
-    SLIST_INSERT_HEAD(&stack, t, stacked);
-    for (sched_task *at; (at = SLIST_FIRST(&stack));) {
-        SLIST_REMOVE_HEAD(&stack, stacked);
-        at->cancelled = true;
-        for (sched_task *child = LIST_FIRST(&at->children), *next; child; child = next) {
-            next = LIST_NEXT(child, sibling);
-            if (child->state == SCHED_READY)
-                tine_scheduler_task_end(
-                    s, child, TINE_ECANCELED, NULL,
-                    tine_scheduler_text("task \"%s\" was cancelled: the task that forked it, or "
-                                        "one above it, was lost",
-                                        child->callable->display));
-            else if (!child->cancelled)
-                SLIST_INSERT_HEAD(&stack, child, stacked);
-        }
-    }
-}
-
 void tine_scheduler_task_orphan(tine_scheduler *s, sched_task *t) {
     sched_task_leave_parent(t);
     t->owner = NULL;
     t->orphan = true;
-    if (t->state == SCHED_READY)
-        sched_task_discard(s, t);
+    if (t->worker)
+        tine_scheduler_cancel_forks(s, t, "the task that forked it, or one above it, was lost");
     else
-        sched_task_cancel_descendants(s, t);
+        sched_task_discard(s, t);
+}
+
+uint32_t tine_scheduler_max_attempts(const tine_scheduler *s, const sched_task *t) {
+    return t->terms && t->terms->max_attempts ? t->terms->max_attempts : s->config.max_attempts;
 }
 
 /* A suspect runs alone from now on, so that the next loss shows whether it is the cause; one that
  * is never alone, since it waits for forks, has as many attempts as others. */
 static bool sched_task_counts(const tine_scheduler *s, sched_task *t, sched_part part) {
     if (part == SCHED_PART_BEGUN || part == SCHED_PART_QUEUED) return false;
-    if (part == SCHED_PART_SUSPECT && t->suspected + 1 < s->config.max_attempts) {
+    if (part == SCHED_PART_SUSPECT && t->suspected + 1 < tine_scheduler_max_attempts(s, t)) {
         t->suspected++;
         return false;
     }
@@ -414,7 +444,7 @@ void tine_scheduler_task_lost(tine_scheduler *s, sched_task *t, const sched_work
                               sched_part part, const char *reason) {
     bool counts = sched_task_counts(s, t, part);
     bool again = t->flags & TINE_REPEATABLE
-                     ? !counts || t->attempt - t->uncounted < s->config.max_attempts
+                     ? !counts || t->attempt - t->uncounted < tine_scheduler_max_attempts(s, t)
                      : part == SCHED_PART_QUEUED && t->payload;
     if (t->orphan || t->abandoned) {
         sched_task_discard(s, t);
@@ -425,15 +455,7 @@ void tine_scheduler_task_lost(tine_scheduler *s, sched_task *t, const sched_work
         tine_scheduler_task_end(s, t, TINE_ELOST, NULL, text);
         return;
     }
-    tine_scheduler_inputs_forget(s, t);
-    sched_task_stopped(s, t);
-    sched_task_drop_done(t);
-    sched_task_drop_holds(s, t);
-    t->state = SCHED_READY;
-    t->uncounted += !counts;
-    t->attempt++;
-    s->stats.retried++;
-    tine_scheduler_enqueue(s, t);
+    sched_task_again(s, t, counts);
 }
 
 /* ---- shutdown ---- */
@@ -454,8 +476,7 @@ void tine_scheduler_tasks_cancel(tine_scheduler *s) {
         else
             tine_scheduler_task_end(
                 s, t, TINE_ECANCELED, NULL,
-                tine_scheduler_text("task \"%s\" was cancelled: Tine was shut down before it ended",
-                                    t->callable->display));
+                tine_scheduler_text_cancelled(t, "Tine was shut down before it ended"));
     }
 }
 

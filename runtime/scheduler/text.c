@@ -33,7 +33,8 @@ static void sched_worker_name(char *out, size_t size, const sched_worker *w) {
 }
 
 static uint32_t sched_task_attempts(const tine_scheduler *s, const sched_task *t) {
-    return t->uncounted + (t->flags & TINE_REPEATABLE ? s->config.max_attempts : 1);
+    uint32_t most = t->flags & TINE_REPEATABLE ? tine_scheduler_max_attempts(s, t) : 1;
+    return t->uncounted + most + (t->terms ? t->terms->failure_retries : 0);
 }
 
 char *tine_scheduler_text_failed(const tine_scheduler *s, const sched_task *t,
@@ -42,9 +43,9 @@ char *tine_scheduler_text_failed(const tine_scheduler *s, const sched_task *t,
     sched_worker_name(where, sizeof where, w);
     char *reason = tine_text_cut(cause && *cause ? cause : "no reason given", MAX_CAUSE);
     TINE_ASSERT_TRUE(reason);
-    char *text =
-        tine_scheduler_text("task \"%s\" failed on %s, attempt %u of %u: %s", t->callable->display,
-                            where, t->attempt, sched_task_attempts(s, t), reason);
+    char *text = tine_scheduler_text("task \"%s\" failed on %s, attempt %u of %u: %s",
+                                     tine_scheduler_task_name(t), where, t->attempt,
+                                     sched_task_attempts(s, t), reason);
     free(reason);
     return text;
 }
@@ -72,9 +73,19 @@ char *tine_scheduler_text_lost(const tine_scheduler *s, const sched_task *t, con
     if (t->flags & TINE_REPEATABLE)
         snprintf(advice, sizeof advice, "; %u worker%s died while it ran (TINE_RETRIES)",
                  t->attempt - t->uncounted, t->attempt - t->uncounted == 1 ? "" : "s have");
-    return tine_scheduler_text("task \"%s\" was lost on %s, attempt %u of %u: %s%.160s%s",
-                               t->callable->display, where, t->attempt, sched_task_attempts(s, t),
-                               sched_reason_subject(reason), reason, advice);
+    return tine_scheduler_text(
+        "task \"%s\" was lost on %s, attempt %u of %u: %s%.160s%s", tine_scheduler_task_name(t),
+        where, t->attempt, sched_task_attempts(s, t), sched_reason_subject(reason), reason, advice);
+}
+
+char *tine_scheduler_text_cancelled(const sched_task *t, const char *why) {
+    char where[160];
+    if (!t->worker)
+        return tine_scheduler_text("task \"%s\" was cancelled before it started: %s",
+                                   tine_scheduler_task_name(t), why);
+    sched_worker_name(where, sizeof where, t->worker);
+    return tine_scheduler_text("task \"%s\" was cancelled, attempt %u on %s: %s",
+                               tine_scheduler_task_name(t), t->attempt, where, why);
 }
 
 char *tine_scheduler_text_result_lost(const sched_object *o, const sched_worker *w,
@@ -91,7 +102,7 @@ char *tine_scheduler_text_result_lost(const sched_object *o, const sched_worker 
 
 char *tine_scheduler_text_unserved(const sched_task *t) {
     return tine_scheduler_text("task \"%s\" cannot run: no worker that serves it is left",
-                               t->callable->display);
+                               tine_scheduler_task_name(t));
 }
 
 char *tine_scheduler_describe(const tine_scheduler *s, uint64_t ticket) {
@@ -106,10 +117,11 @@ char *tine_scheduler_describe(const tine_scheduler *s, uint64_t ticket) {
     if (!t) return NULL;
     if (t->state == SCHED_WAITING || t->ahead)
         return tine_scheduler_text("task \"%s\" waits for the results of other tasks",
-                                   t->callable->display);
-    if (!t->worker) return tine_scheduler_text("task \"%s\" has not started", t->callable->display);
+                                   tine_scheduler_task_name(t));
+    if (!t->worker)
+        return tine_scheduler_text("task \"%s\" has not started", tine_scheduler_task_name(t));
     sched_worker_name(where, sizeof where, t->worker);
-    return tine_scheduler_text("task \"%s\" %s %s, attempt %u of %u", t->callable->display,
+    return tine_scheduler_text("task \"%s\" %s %s, attempt %u of %u", tine_scheduler_task_name(t),
                                t->suspended ? "waits for its forks on" : "runs on", where,
                                t->attempt, sched_task_attempts(s, t));
 }

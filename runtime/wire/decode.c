@@ -114,12 +114,12 @@ static bool get_version(header *h) {
                             version, TINE_PROTOCOL_VERSION);
 }
 
-static bool get_rank(header *h) {
-    int64_t rank;
-    if (!tine_walk_int(&h->w, "a rank", &rank)) return false;
-    h->out->hello.rank = (int32_t)rank;
-    return (rank >= INT32_MIN && rank <= INT32_MAX) ||
-           tine_walk_refuse(&h->w, "a rank is out of range");
+static bool get_i32(header *h, const char *what, int32_t *out) {
+    int64_t i;
+    if (!tine_walk_int(&h->w, what, &i)) return false;
+    *out = (int32_t)i;
+    return (i >= INT32_MIN && i <= INT32_MAX) ||
+           tine_walk_refuse(&h->w, "%s is out of range", what);
 }
 
 static bool get_hello_field(header *h, char field) {
@@ -127,7 +127,7 @@ static bool get_hello_field(header *h, char field) {
     case 'M': return get_magic(h);
     case 'v': return get_version(h);
     case 'p': return get_u32(h, "a pid", &h->out->hello.pid);
-    case 'R': return get_rank(h);
+    case 'R': return get_i32(h, "a rank", &h->out->hello.rank);
     case 'h': return get_hello_text(h, "a host", &h->host);
     case 'k': return get_hello_text(h, "a token", &h->token);
     case 'K': return get_hello_text(h, "a kernel", &h->kernel);
@@ -158,6 +158,11 @@ static bool get_field(header *h, char field) {
     case 'n': return get_text(h, "a name", false, &m->target.name);
     case 'm': return get_text(h, "a method", true, &m->target.method);
     case 'O': return get_target_object(h);
+    case 'l': return get_text(h, "a task's name", true, &m->terms.name);
+    case 'P': return get_i32(h, "a priority", &m->terms.priority);
+    case 'A': return get_u32(h, "a number of retries", &m->terms.retries);
+    case 'G': return get_u32(h, "a number of retries", &m->terms.failure_retries);
+    case 'g': return tine_walk_uint(&h->w, "a grace", UINT64_MAX, &m->grace_ns);
     case 'B': return get_body(h);
     default: return get_hello_field(h, field);
     }
@@ -196,6 +201,7 @@ static bool check_sense(header *h, bool *call) {
     switch (m->type) {
     case TINE_MSG_TASK:
     case TINE_MSG_SUBMIT:
+    case TINE_MSG_SUBMIT_WITH:
         *call = true;
         return body || tine_walk_refuse(&h->w, "a call has no arguments");
     case TINE_MSG_DONE:

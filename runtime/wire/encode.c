@@ -32,6 +32,7 @@ static size_t names_room(const char *const *names, size_t n) {
 static size_t header_room(const tine_message *m, const tine_layout *l) {
     size_t room = NUMBER_MAX * l->entries + NUMBER_MAX * m->n_ids;
     if (m->text) room += text_room(m->text);
+    if (m->terms.name) room += text_room(m->terms.name);
     if (m->target.name) room += text_room(m->target.name) + text_room(m->target.method);
     if (m->type != TINE_MSG_HELLO) return room;
     const tine_hello *h = m->hello;
@@ -104,6 +105,11 @@ static void put_field(tine_writer *w, const tine_message *m, char field, uint8_t
     case 'n': put_required_text(w, m->target.name); break;
     case 'm': put_text(w, m->target.method); break;
     case 'O': tine_pack_uint64(w, m->target.object); break;
+    case 'l': put_text(w, m->terms.name); break;
+    case 'P': tine_pack_int32(w, m->terms.priority); break;
+    case 'A': tine_pack_uint32(w, m->terms.retries); break;
+    case 'G': tine_pack_uint32(w, m->terms.failure_retries); break;
+    case 'g': tine_pack_uint64(w, m->grace_ns); break;
     case 'B': tine_pack_uint8(w, body); break;
     default: put_hello_field(w, m->hello, field); break;
     }

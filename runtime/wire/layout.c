@@ -29,4 +29,6 @@ const tine_layout tine_layouts[TINE_MSG_LAST_] = {
     [TINE_MSG_OBJECT] = FIELDS_AND_BODY("otsx"),
     [TINE_MSG_HOLD] = FIELDS("i"),
     [TINE_MSG_RELEASE] = FIELDS("i"),
+    [TINE_MSG_CANCEL] = FIELDS("tqg"),
+    [TINE_MSG_SUBMIT_WITH] = FIELDS_AND_BODY("qtnmOflPAG"),
 };

@@ -5,16 +5,27 @@
 
 const char *tine_message_name(const tine_message *m) {
     static const char *const names[TINE_MSG_LAST_] = {
-        [TINE_MSG_HELLO] = "HELLO",     [TINE_MSG_DONE] = "DONE",
-        [TINE_MSG_SUSPEND] = "SUSPEND", [TINE_MSG_SUBMIT] = "SUBMIT",
-        [TINE_MSG_FETCH] = "FETCH",     [TINE_MSG_PONG] = "PONG",
-        [TINE_MSG_EVENTS] = "EVENTS",   [TINE_MSG_WELCOME] = "WELCOME",
-        [TINE_MSG_REJECT] = "REJECT",   [TINE_MSG_TASK] = "TASK",
-        [TINE_MSG_RESULT] = "RESULT",   [TINE_MSG_CREDIT] = "CREDIT",
-        [TINE_MSG_DROP] = "DROP",       [TINE_MSG_PING] = "PING",
-        [TINE_MSG_TRACE] = "TRACE",     [TINE_MSG_STOP] = "STOP",
-        [TINE_MSG_OBJECT] = "OBJECT",   [TINE_MSG_HOLD] = "HOLD",
+        [TINE_MSG_HELLO] = "HELLO",
+        [TINE_MSG_DONE] = "DONE",
+        [TINE_MSG_SUSPEND] = "SUSPEND",
+        [TINE_MSG_SUBMIT] = "SUBMIT",
+        [TINE_MSG_FETCH] = "FETCH",
+        [TINE_MSG_PONG] = "PONG",
+        [TINE_MSG_EVENTS] = "EVENTS",
+        [TINE_MSG_WELCOME] = "WELCOME",
+        [TINE_MSG_REJECT] = "REJECT",
+        [TINE_MSG_TASK] = "TASK",
+        [TINE_MSG_RESULT] = "RESULT",
+        [TINE_MSG_CREDIT] = "CREDIT",
+        [TINE_MSG_DROP] = "DROP",
+        [TINE_MSG_PING] = "PING",
+        [TINE_MSG_TRACE] = "TRACE",
+        [TINE_MSG_STOP] = "STOP",
+        [TINE_MSG_OBJECT] = "OBJECT",
+        [TINE_MSG_HOLD] = "HOLD",
         [TINE_MSG_RELEASE] = "RELEASE",
+        [TINE_MSG_CANCEL] = "CANCEL",
+        [TINE_MSG_SUBMIT_WITH] = "SUBMIT_WITH",
     };
     return m->type < TINE_MSG_LAST_ && names[m->type] ? names[m->type] : "unknown";
 }

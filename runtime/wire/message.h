@@ -65,6 +65,14 @@ typedef enum tine_message_type {
      * through which the worker may refer to them. */
     TINE_MSG_HOLD,
     TINE_MSG_RELEASE, /* ids: objects of HOLD to which the worker does not refer any more */
+    /* both ways */
+    /* From the coordinator: task is cancelled; one that has not started does not start, and each
+     * is answered by DONE as without it. From a worker: the fork `seq` of its task `task` is
+     * cancelled, no RESULT is needed; grace_ns: after which the worker that still runs it is ended
+     * (UINT64_MAX: it is not) */
+    TINE_MSG_CANCEL,
+    /* worker to coordinator */
+    TINE_MSG_SUBMIT_WITH, /* as SUBMIT, and terms */
     TINE_MSG_LAST_
 } tine_message_type;
 
@@ -78,6 +86,14 @@ typedef struct tine_target {
 /* A copy of a target that lives as long as `texts`, which has room for tine_target_size bytes. */
 size_t tine_target_size(const tine_target *t);
 tine_target tine_target_copy(char *texts, const tine_target *t);
+
+/* What a fork asks for beyond its call; zeroed: nothing. */
+typedef struct tine_terms {
+    const char *name; /* in errors and traces; NULL: the target's */
+    int32_t priority; /* higher ones start first */
+    uint32_t retries; /* further attempts after its worker was lost, and one; 0: the default */
+    uint32_t failure_retries; /* further attempts after it has failed */
+} tine_terms;
 
 typedef struct tine_hello {
     uint32_t version; /* TINE_PROTOCOL_VERSION */
@@ -99,8 +115,10 @@ typedef struct tine_message {
     uint64_t task, seq, run_ns, clock;
     /* TASK: joins fork and run in the trace: tine_trace_flow(owner's epoch, its ticket or seq) */
     uint64_t flow;
+    uint64_t grace_ns;
     tine_object object;
     tine_target target;
+    tine_terms terms; /* SUBMIT_WITH */
     const char *text;
     const uint64_t *ids;
     size_t n_ids;

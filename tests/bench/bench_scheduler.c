@@ -94,7 +94,7 @@ static void program_forks(const char *name, tine_object module, tine_scheduler *
     double began = seconds();
     tine_scheduler_stats stats;
     for (uint64_t ticket = 1; ticket <= FORKS; ticket++) {
-        tine_scheduler_fork(s, ticket, 0, &target, 0, arguments, NULL);
+        tine_scheduler_fork(s, ticket, 0, &target, 0, arguments, NULL, NULL);
         if (ticket % 64) continue;
         drain(s);
         stats = *tine_scheduler_stats_get(s);
@@ -111,7 +111,7 @@ static void program_forks(const char *name, tine_object module, tine_scheduler *
 static void nested_forks(tine_payload *arguments) {
     tine_scheduler *s = open_scheduler();
     double began = seconds();
-    tine_scheduler_fork(s, 1, 0, &(tine_target){.name = "f"}, 0, arguments, NULL);
+    tine_scheduler_fork(s, 1, 0, &(tine_target){.name = "f"}, 0, arguments, NULL, NULL);
     drain(s);
     reply root = replies[0];
     n_replies = 0;

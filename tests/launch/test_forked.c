@@ -59,6 +59,9 @@ static bool promise_child(void) {
     tine_future *f;
     return nothing(tine_promise_new(&f)) && refused(tine_promise_set(promise, tine_none()));
 }
+static bool cancel_child(void) {
+    return refused(tine_cancel(pending, 0)) && refused(tine_cancel(done, 0));
+}
 static bool completer_child(void) {
     return nothing(tine_as_completed(&done, 1)) &&
            refused(tine_completer_next(completer, 0, NULL)) && tine_completer_fd(completer) == -1;
@@ -114,6 +117,7 @@ static const struct {
     {"then", then_child},
     {"wait_failure", wait_failure_child},
     {"combine", combine_child},
+    {"cancel", cancel_child},
     {"promise", promise_child},
     {"completer", completer_child},
     {"call", call_child},

@@ -1,4 +1,4 @@
-/* Promises, continuations, combinations and completers over mpi://:
+/* Promises, continuations, combinations, completers, cancels and deadlines over mpi://:
  *   mpirun -n 3 build/mpi/tasks   (tests/runtime/api/test_promises.c) */
 #include <math.h>
 #include <stdio.h>
@@ -54,6 +54,24 @@ static int completed(void) {
     return n;
 }
 
+/* Until it is told. */
+TINE_FUNCTION(spin, "") {
+    while (!tine_cancelled(task))
+        ;
+    return tine_int(1);
+}
+
+/* One by tine_cancel, one by its deadline; then both workers are free again. */
+static int cancelled(void) {
+    tine_future *f[2] = {tine_fork("spin"),
+                         tine_fork_with(TINE_FORK_OPTIONS(.deadline = 0.2), "spin")};
+    int n = tine_wait(f[1], NULL) == TINE_ETIMEDOUT;
+    n += tine_cancel(f[0], 0) == TINE_OK && tine_wait(f[0], NULL) == TINE_ECANCELED;
+    for (int i = 0; i < 2; i++) tine_release(f[i]);
+    for (int i = 0; i < 8; i++) n += take(tine_fork("add", i)) == i + 1;
+    return n;
+}
+
 int main(int argc, char **argv) {
     if (tine_init(&argc, argv, NULL)) {
         fprintf(stderr, "%s\n", tine_error_message());
@@ -61,5 +79,6 @@ int main(int argc, char **argv) {
     }
     printf("promises: %d\n", (int)promises());
     printf("completed: %d\n", completed());
+    printf("cancelled: %d\n", cancelled());
     return tine_shutdown();
 }

@@ -7,6 +7,7 @@ It serves functions under names that no C worker has:
   py.outer(a, b)        the outer product of two float32 vectors, a tensor
   py.echo(*args, **kw)  [list of args, dict of kw]
   py.fail(why)          fails, with why
+  py.wait(path)         waits until the file is there, or it is cancelled
 It prints one line to standard output for each of: joined, stopped.
 """
 import array
@@ -21,8 +22,8 @@ import zmq
 
 CHUNK, WINDOW, COST = 1 << 20, 32 << 20, 1024
 HELLO, DONE, PONG, EVENTS = 1, 2, 6, 7
-WELCOME, REJECT, TASK, DROP, PING, TRACE, STOP, OBJECT = 8, 9, 10, 13, 14, 15, 16, 17
-EINVAL, EUNKNOWN, EFAILED = 1, 3, 4
+WELCOME, REJECT, TASK, DROP, PING, TRACE, STOP, OBJECT, CANCEL = 8, 9, 10, 13, 14, 15, 16, 17, 20
+EINVAL, EUNKNOWN, EFAILED, ECANCELED = 1, 3, 4, 7
 EXT_TENSOR, EXT_OBJECT, EXT_BYTES = 1, 2, 4
 BODY_NONE, BODY_INLINE, BODY_BESIDE = 0, 1, 2  # the last field of a header that may have a body
 
@@ -83,6 +84,11 @@ class Connection:
         while not self.frames and not self.ended:
             self.take()
         return self.frames.pop(0) if self.frames else None
+
+    def look(self):
+        """Takes what has come, without waiting."""
+        while not self.ended and self.socket.poll(0):
+            self.take()
 
     def take(self):
         """One message. Sets `ended` when the connection is gone and nothing that came on it is left to read."""
@@ -250,16 +256,43 @@ class Missing:
         self.answer = status, text, None, []
 
 
-FUNCTIONS = {"py.outer": outer, "py.echo": echo, "py.fail": fail}
+class Cancelled(Exception):
+    pass
+
+
+def wait(path):
+    while not os.path.exists(path):
+        if current.cancelled():
+            raise Cancelled("py.wait was cancelled")
+        time.sleep(0.001)
+    return path
+
+
+class Current:
+    """The task that runs, and whether a CANCEL of it has come."""
+
+    connection = task = None
+
+    def cancelled(self):
+        self.connection.look()
+        return any(split(*frame)[:2] == (CANCEL, [self.task, *split(*frame)[1][1:]]) for frame in self.connection.frames)
+
+
+current = Current()
+FUNCTIONS = {"py.outer": outer, "py.echo": echo, "py.fail": fail, "py.wait": wait}
 
 
 def run(name, body, buffers, objects):
     """status, text, body, buffers"""
+    if current.cancelled():
+        return ECANCELED, "it was cancelled before it started", None, []
     if name not in FUNCTIONS:
         return EUNKNOWN, "this worker does not serve " + name, None, []
     try:
         args, kw = decode(body, buffers, objects)
         return (0, None, *encode(FUNCTIONS[name](*args, **kw)))
+    except Cancelled as e:
+        return ECANCELED, str(e), None, []
     except Failure as e:
         return EFAILED, str(e), None, []
     except (TypeError, ValueError) as e:
@@ -281,6 +314,7 @@ def main():
             if not all(i in objects for i in ids):
                 continue
             tasks.remove(item)
+            current.connection, current.task = c, task
             begin = time.monotonic_ns()
             failed = [objects[i] for i in ids if isinstance(objects[i], Missing)]
             status, text, result, out = failed[0].answer if failed else run(name, body, buffers, objects)
@@ -304,6 +338,10 @@ def main():
             except (KeyError, ValueError) as e:
                 objects[ident] = Missing(EINVAL, "this worker does not read values inside put values: %s" % e)
             run_tasks()
+        elif kind == CANCEL:
+            for item in [i for i in tasks if i[0][0] == fields[0]]:
+                tasks.remove(item)
+                c.send(msgpack.packb([DONE, *item[0][:3], ECANCELED, 0, 0, "it was cancelled before it started", 0, BODY_NONE]))
         elif kind == DROP:
             for ident in fields[0]:
                 objects.pop(ident, None)

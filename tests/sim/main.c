@@ -56,7 +56,11 @@ static int report(const sim_counts *c, uint64_t seeds, double seconds) {
                 {"tasks sent ahead", c->ahead},
                 {"results that stayed", c->stayed},
                 {"of these fetched", c->fetched},
-                {"made again", c->again}};
+                {"made again", c->again},
+                {"roots cancelled", c->roots_cancelled},
+                {"nested forks cancelled", c->forks_cancelled},
+                {"running tasks told", c->told},
+                {"workers ended by force", c->ends}};
     int missing = 0;
     printf("%llu seeds, %llu events, %.1f s\n", (unsigned long long)seeds,
            (unsigned long long)c->events, seconds);

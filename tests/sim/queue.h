@@ -15,6 +15,7 @@ typedef enum event_kind {
     EV_ROOT,
     EV_RELEASE,
     EV_TAKE,
+    EV_CANCEL,
     EV_STOP,
     EV_BAD_PEER,
     EV_REPLAY

@@ -90,6 +90,7 @@ typedef struct sim_answer {
 
 typedef struct sim_traits { /* of one seed's programs */
     bool all_repeatable, foreign, unknown, failures, detached;
+    bool cancels; /* tasks cancel some of their forks */
 } sim_traits;
 
 void sim_frame_start(sim_frame *f, uint64_t seed, uint32_t depth, const sim_object *args,
@@ -113,6 +114,7 @@ typedef struct sim_counts {
     uint64_t joins, kills, drops, duplicates, stale, overtaken;
     uint64_t retried, lost, cancelled, bad_peers, stops, logs;
     uint64_t dependents, ahead, stayed, fetched, again;
+    uint64_t roots_cancelled, forks_cancelled, told, ends;
 } sim_counts;
 
 /* Runs one seed; exits the process with a message when a check fails. */

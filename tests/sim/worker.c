@@ -21,7 +21,7 @@ typedef struct sim_child {
 struct sim_task {
     uint64_t id;
     sim_frame frame;
-    bool started, queued, blocked, starved, fetching, wait_all, have_self;
+    bool started, queued, blocked, starved, fetching, wait_all, have_self, cancelled;
     sim_object self;
     uint32_t fork_at; /* calls of the current FORK step made so far */
     int64_t ran;
@@ -159,7 +159,10 @@ static bool fork_one(sim_worker *s, sim_task *t, const sim_call *call) {
     tine_payload *p =
         sim_payload(0, call->seed, call->depth, call->large, refs, (size_t)call->n_args);
     uint64_t ticket = sim_ticket(s->world);
-    tine_error e = tine_executor_fork(s->executor, t->id, ticket, &target, call->flags, p);
+    tine_terms some = {"nested", (int32_t)(call->seed / 8 % 5) - 2, 0,
+                       (uint32_t)(call->seed / 64 % 2)};
+    const tine_terms *terms = call->seed % 4 == 0 ? &some : NULL;
+    tine_error e = tine_executor_fork(s->executor, t->id, ticket, &target, call->flags, p, terms);
     tine_payload_unref(p);
     if (e == TINE_EAGAIN) return false;
     sim_child *c = &t->children[t->frame.forked++];
@@ -240,9 +243,28 @@ static bool begin(sim_worker *s, sim_task *t) {
     return true;
 }
 
+/* Cancels one of its open forks, for which it has no answer then. */
+static void cancel_some(sim_worker *s, sim_task *t) {
+    if (!sim_world_traits(s->world)->cancels || !t->frame.forked || t->fork_at ||
+        !sim_one_in(sim_random(s->world), 6))
+        return;
+    sim_child *c = &t->children[sim_below(sim_random(s->world), t->frame.forked)];
+    if (c->done) return;
+    uint64_t grace = sim_one_in(sim_random(s->world), 2) ? 0 : UINT64_MAX;
+    if (!tine_executor_cancel(s->executor, t->id, c->ticket, grace)) return;
+    tine_idmap_remove(&s->tickets, c->ticket);
+    c->done = c->lost = true;
+    sim_world_counts(s->world)->forks_cancelled++;
+}
+
 /* One step; false: the task does not continue now. */
 static bool step(sim_worker *s, sim_task *t) {
+    if (t->cancelled && !t->fetching) {
+        finish(s, t, TINE_ECANCELED, NULL, "it was cancelled");
+        return false;
+    }
     if (!t->started && !begin(s, t)) return false;
+    cancel_some(s, t);
     sim_op op;
     /* a FORK step that ran out of credit continues where it stopped */
     sim_frame before = t->frame;
@@ -298,7 +320,7 @@ static void on_complete(sim_worker *s, const tine_executor_action *a) {
     c->done = true;
     c->payload = a->payload;
     c->answer.status = a->status;
-    c->lost = a->status == TINE_ELOST || a->status == TINE_ECANCELED;
+    c->lost = a->status == TINE_ELOST || a->status == TINE_ECANCELED || a->status == TINE_ETIMEDOUT;
     if (!a->status)
         c->answer.value = sim_body_of(a->payload).value;
     else if (!a->text || !*a->text)
@@ -328,6 +350,17 @@ static void on_credit(sim_worker *s) {
     }
 }
 
+/* As a task whose waits fail: it ends at its next step. One that fetches goes on until then. */
+static void on_cancel(sim_worker *s, uint64_t task) {
+    sim_task *t = s->all;
+    while (t && t->id != task) t = t->all_next;
+    if (!t) sim_fail("worker %zu: a task that has ended is cancelled", s->index);
+    sim_world_counts(s->world)->told++;
+    t->cancelled = true;
+    t->starved = false;
+    if (!t->fetching) unblock(s, t);
+}
+
 static void on_stop(sim_worker *s) {
     s->stopped = true;
     on_credit(s);
@@ -343,6 +376,7 @@ static bool drain(sim_worker *s) {
         case TINE_EXECUTOR_COMPLETE: on_complete(s, &a); break;
         case TINE_EXECUTOR_OBJECT: on_object(s, &a); break;
         case TINE_EXECUTOR_CREDIT: on_credit(s); break;
+        case TINE_EXECUTOR_CANCEL: on_cancel(s, a.ticket); break;
         case TINE_EXECUTOR_STOP:
             if (a.status && !strstr(a.text, "shutting down"))
                 sim_fail("worker %zu got an unexpected STOP: %s", s->index, a.text);

@@ -34,6 +34,7 @@ typedef struct root {
     uint64_t task;
     tine_object result; /* what stayed at a worker, and a handle on it; 0: nothing */
     bool wanted;
+    tine_error cancelled; /* with this; TINE_OK: not */
 } root;
 
 typedef struct handle { /* of the coordinator's program */
@@ -44,7 +45,7 @@ typedef struct handle { /* of the coordinator's program */
 
 struct sim_world {
     uint64_t seed;
-    bool verbose, stopped, workers_return, joins_done;
+    bool verbose, stopped, workers_return, joins_done, any_cancelled;
     sim_rng random;
     sim_traits traits;
     sim_counts *counts;
@@ -212,13 +213,21 @@ static void on_complete(sim_world *w, tine_scheduler_action *a) {
     sim_trace(w, "root %zu is done: %d %s", i, (int)a->status, a->text ? a->text : "");
     bool lost =
         a->status == TINE_ELOST && (w->faults > r->faults || (w->faults && !w->workers_return));
-    bool cancelled = a->status == TINE_ECANCELED && w->stopped;
+    /* it was, or what it depends on */
+    bool cancelled =
+        (a->status == TINE_ECANCELED && w->stopped) ||
+        (w->any_cancelled && (a->status == TINE_ECANCELED || a->status == TINE_ETIMEDOUT));
+    if (r->cancelled && a->status != r->cancelled)
+        sim_fail("root %zu was cancelled, and its status is %d", i, (int)a->status);
+    /* the program has not got the answers that it cancelled */
+    bool cancels = w->traits.cancels || w->any_cancelled;
+    lost |= a->status == TINE_ELOST && cancels;
     w->counts->lost += lost;
     w->counts->cancelled += cancelled;
     if (a->status && (!a->text || strlen(a->text) < 20))
         sim_fail("root %zu: an error without a text", i);
     bool result_lost = a->text && strstr(a->text, "the result of task");
-    if (lost && w->traits.all_repeatable && w->workers_return && !result_lost)
+    if (lost && w->traits.all_repeatable && w->workers_return && !result_lost && !cancels)
         sim_fail("root %zu was lost, though every task is repeatable: %s", i, a->text);
     if (!lost && !cancelled && a->status != r->expected.status)
         sim_fail("root %zu: status %d (%s), not %d", i, (int)a->status, a->text ? a->text : "",
@@ -254,6 +263,17 @@ static size_t seat_of(const sim_world *w, tine_peer peer) {
     if (!peer || peer > w->n_seats)
         sim_fail("an unknown peer %llu is addressed", (unsigned long long)peer);
     return (size_t)peer - 1;
+}
+
+/* As the supervisor: only while the worker runs just this task. */
+static void end_worker(sim_world *w, uint64_t task) {
+    tine_worker_info info;
+    if (!tine_scheduler_task_worker(w->scheduler, task, &info)) return;
+    size_t i = seat_of(w, info.peer);
+    if (!is_alive(&w->seats[i]) || w->faults > 8) return;
+    if (atomic_load(&sim_worker_log(w->seats[i].worker)->running) != task) return;
+    w->counts->ends++;
+    kill_worker(w, i);
 }
 
 /* The program takes a result that stayed, or gives it up. */
@@ -313,6 +333,7 @@ static void drain(sim_world *w) {
             if (!w->stopped && w->seats[seat_of(w, a.peer)].worker)
                 sim_fail("a correct worker is dropped: %s", a.text);
             break;
+        case TINE_SCHEDULER_END: end_worker(w, a.ticket); break;
         case TINE_SCHEDULER_LOG: sim_trace(w, "scheduler: %s", a.text); break;
         }
     }
@@ -391,15 +412,36 @@ static void fork_root(sim_world *w) {
                 .expected = sim_expect(&w->traits, &call, f.objects)};
     tine_target target = {call.name, call.method, call.module >= 0 ? f.objects[call.module].id : 0};
     tine_payload *p = sim_payload(0, call.seed, call.depth, call.large, refs, (size_t)call.n_args);
+    tine_terms some = {.name = "root",
+                       .priority = (int32_t)sim_below(&w->random, 9) - 4,
+                       .retries = w->traits.all_repeatable ? 0 : (uint32_t)sim_below(&w->random, 3),
+                       .failure_retries = (uint32_t)sim_below(&w->random, 3)};
+    const tine_terms *terms = sim_one_in(&w->random, 3) ? &some : NULL;
     sim_trace(w, "root %zu: fork of %s", w->n_roots, call.name);
     tine_error e =
-        tine_scheduler_fork(w->scheduler, r->ticket, 0, &target, call.flags, p, &r->task);
+        tine_scheduler_fork(w->scheduler, r->ticket, 0, &target, call.flags, p, terms, &r->task);
     tine_payload_unref(p);
     if (e != (w->stopped ? TINE_ESTATE : TINE_OK)) sim_fail("fork gave %d", (int)e);
     if (e) return;
+    if (sim_one_in(&w->random, 8))
+        sim_push(&w->queue, w->now, w->now + (int64_t)sim_below(&w->random, 3000000), EV_CANCEL,
+                 w->n_roots);
     w->n_roots++;
     if (!sim_one_in(&w->random, 4)) refer_to(w, r);
     if (sim_one_in(&w->random, 4)) tine_scheduler_result_want(w->scheduler, r->task);
+}
+
+static void cancel_root(sim_world *w, size_t i) {
+    root *r = &w->roots[i];
+    uint64_t grace = sim_one_in(&w->random, 2) ? 0 : UINT64_MAX;
+    /* or as a deadline does */
+    tine_error status = sim_one_in(&w->random, 2) ? TINE_ECANCELED : TINE_ETIMEDOUT;
+    bool open = tine_scheduler_cancel(w->scheduler, r->task, status, "the seed says so", grace);
+    if (open && r->done) sim_fail("root %zu was cancelled after it had completed", i);
+    if (!open) return;
+    r->cancelled = status;
+    w->any_cancelled = true;
+    w->counts->roots_cancelled++;
 }
 
 static void release(sim_world *w, size_t i) {
@@ -494,6 +536,7 @@ static void on_event(sim_world *w, event *e) {
     case EV_ROOT: fork_root(w); break;
     case EV_RELEASE: release(w, e->seat); break;
     case EV_TAKE: take_result(w, e->seat); break;
+    case EV_CANCEL: cancel_root(w, e->seat); break;
     case EV_STOP:
         w->stopped = true;
         w->counts->stops++;
@@ -511,7 +554,8 @@ static void plan(sim_world *w) {
                              .foreign = sim_one_in(r, 3),
                              .unknown = sim_one_in(r, 4),
                              .failures = sim_one_in(r, 2),
-                             .detached = sim_one_in(r, 2)};
+                             .detached = sim_one_in(r, 2),
+                             .cancels = sim_one_in(r, 4)};
     w->workers_return = !sim_one_in(r, 4);
     w->n_workers = 1 + (uint32_t)sim_below(r, w->traits.foreign ? MAX_WORKERS - 1 : MAX_WORKERS);
     w->stays = (size_t[]){0, SIM_SMALL_BODY, SIZE_MAX}[sim_below(r, 3)];

@@ -124,7 +124,8 @@ static inline tine_payload *payload_with(size_t size, const tine_object *refs, s
 static inline void fork_with(uint64_t ticket, tine_target target, uint32_t flags, size_t size,
                              const tine_object *refs, size_t n) {
     tine_payload *p = payload_with(size, refs, n);
-    cr_assert_eq(tine_scheduler_fork(F.scheduler, ticket, 0, &target, flags, p, NULL), TINE_OK);
+    cr_assert_eq(tine_scheduler_fork(F.scheduler, ticket, 0, &target, flags, p, NULL, NULL),
+                 TINE_OK);
     tine_payload_unref(p);
 }
 static inline void fork_f(uint64_t ticket, const char *name) {

@@ -119,3 +119,20 @@ Test(foreign, its_errors_reach_the_caller, .timeout = 60) {
     cr_assert_eq(tine_shutdown(), 0);
     foreign_end(&f, "stopped");
 }
+
+/* It is told while it waits, and one behind it does not start. */
+Test(foreign, its_tasks_are_cancelled, .timeout = 60) {
+    cluster_start(NULL, 1);
+    foreign f = foreign_start();
+    tine_future *waits = tine_fork("py.wait", "/nonexistent"), *queued = tine_fork("py.wait", "/");
+    cr_assert_eq(tine_cancel(queued, 0), TINE_OK);
+    cr_assert_eq(tine_wait(queued, NULL), TINE_ECANCELED);
+    cr_assert_eq(tine_wait_for(waits, 0.1, NULL), TINE_ETIMEDOUT);
+    cr_assert_eq(tine_cancel(waits, 0), TINE_OK);
+    cr_assert_eq(tine_wait(waits, NULL), TINE_ECANCELED);
+    tine_value *v = cluster_take(tine_fork("py.echo", 1)); /* it is free again */
+    tine_release(v);
+    tine_release(waits), tine_release(queued);
+    cr_assert_eq(tine_shutdown(), 0);
+    foreign_end(&f, "stopped");
+}

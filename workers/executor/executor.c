@@ -167,6 +167,29 @@ static executor_task *executor_task_new(const tine_target *target) {
     return t;
 }
 
+static void executor_task_refuse(executor_task *t) {
+    if (t->waiter.status) return;
+    t->waiter.status = TINE_ECANCELED;
+    t->waiter.text = tine_must_copy("it was cancelled before it started");
+}
+
+static void on_cancel(tine_executor *x, uint64_t task) {
+    executor_task *t = executor_task_find(x, task);
+    if (!t) {
+        if (task) tine_recent_add(&x->cancels, task);
+    } else if (t->started) {
+        tine_executor_push(x, TINE_EXECUTOR_CANCEL)->a.ticket = task;
+    } else {
+        executor_task_refuse(t);
+        if (t->link.queued) {
+            tine_ready_remove(&x->ready, &t->link);
+            tine_executor_task_settled(x, t);
+        } else {
+            tine_executor_task_failed(x, t); /* it waits for objects */
+        }
+    }
+}
+
 static void on_task(tine_executor *x, const tine_message *m) {
     if (!m->task || !m->target.name || !m->payload || m->epoch != x->epoch) {
         executor_stop(x, TINE_EPROTO, "the coordinator sent an incomplete task");
@@ -184,6 +207,7 @@ static void on_task(tine_executor *x, const tine_message *m) {
     tine_idmap_put(&x->tasks, t->id, t);
     LIST_INSERT_HEAD(&x->task_list, t, entry);
     tine_executor_await(x, &t->waiter, t->payload);
+    if (tine_recent_take(&x->cancels, m->task)) on_cancel(x, m->task);
 }
 
 bool tine_executor_start(tine_executor *x, tine_executor_task *out) {
@@ -286,6 +310,7 @@ static void on_welcomed(tine_executor *x, const tine_message *m, int64_t now) {
     case TINE_MSG_FETCH: tine_executor_result_fetch(x, m->object); break;
     case TINE_MSG_OBJECT: tine_executor_object_arrived(x, m); break;
     case TINE_MSG_CREDIT: on_credit(x, m->window); break;
+    case TINE_MSG_CANCEL: on_cancel(x, m->task); break;
     case TINE_MSG_DROP:
         for (size_t i = 0; i < m->n_ids; i++) tine_executor_object_dropped(x, m->ids[i]);
         break;

@@ -27,6 +27,7 @@ typedef enum tine_executor_action_kind {
     TINE_EXECUTOR_FORGET,
     TINE_EXECUTOR_CREDIT, /* forks that were refused with EAGAIN may try again */
     TINE_EXECUTOR_TRACE,  /* flags as in TINE_MSG_TRACE */
+    TINE_EXECUTOR_CANCEL, /* the started task `ticket` is cancelled: nothing uses its result */
     /* the coordinator sent STOP, or it rejected this worker or broke the protocol: status
      * EPROTO, text */
     TINE_EXECUTOR_STOP,
@@ -72,9 +73,13 @@ void tine_executor_done(tine_executor *x, uint64_t task, tine_error status, tine
 void tine_executor_suspend(tine_executor *x, uint64_t task);
 /* A fork made by a started task. `ticket` (not 0, of no other open fork; on the wire: its seq)
  * comes back in exactly one COMPLETE. EAGAIN: the window is used up, wait for TINE_EXECUTOR_CREDIT.
- * ECANCELED: after TINE_EXECUTOR_STOP. */
+ * ECANCELED: after TINE_EXECUTOR_STOP. terms NULL: none. */
 tine_error tine_executor_fork(tine_executor *x, uint64_t parent, uint64_t ticket,
-                              const tine_target *target, uint32_t flags, tine_payload *payload);
+                              const tine_target *target, uint32_t flags, tine_payload *payload,
+                              const tine_terms *terms);
+/* Cancels an open fork of task `parent`, which is not completed then; grace_ns as in CANCEL. False:
+ * its answer is here, and completes it. */
+bool tine_executor_cancel(tine_executor *x, uint64_t parent, uint64_t ticket, uint64_t grace_ns);
 /* A value or module (class_name) put by a started task: it gets an id of its own and goes to the
  * coordinator at once. */
 tine_error tine_executor_put(tine_executor *x, uint64_t task, const char *class_name,

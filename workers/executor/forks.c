@@ -2,6 +2,7 @@
  * coordinator at once. An answer completes its fork when every put value that it mentions is
  * here. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "transport/base/memory.h"
 #include "workers/executor/internal.h"
@@ -31,7 +32,8 @@ static bool executor_fork_close(tine_executor *x, uint64_t ticket) {
 }
 
 tine_error tine_executor_fork(tine_executor *x, uint64_t parent, uint64_t ticket,
-                              const tine_target *target, uint32_t flags, tine_payload *payload) {
+                              const tine_target *target, uint32_t flags, tine_payload *payload,
+                              const tine_terms *terms) {
     if (x->stopped) return TINE_ECANCELED;
     executor_task *t = executor_task_find(x, parent);
     TINE_ASSERT_TRUE(t && t->started && ticket);
@@ -41,16 +43,29 @@ tine_error tine_executor_fork(tine_executor *x, uint64_t parent, uint64_t ticket
     }
     x->window--;
     t->sent++;
-    executor_action *action = tine_executor_send(x, TINE_MSG_SUBMIT);
+    executor_action *action = tine_executor_send(x, terms ? TINE_MSG_SUBMIT_WITH : TINE_MSG_SUBMIT);
     tine_message *m = &action->a.message;
-    action->owned.memory = tine_must_alloc(tine_target_size(target));
+    size_t size = tine_target_size(target),
+           name = terms && terms->name ? strlen(terms->name) + 1 : 0;
+    action->owned.memory = tine_must_alloc(size + name);
     m->target = tine_target_copy(action->owned.memory, target);
+    if (terms) m->terms = *terms;
+    if (name) m->terms.name = strcpy((char *)action->owned.memory + size, terms->name);
     m->task = parent;
     m->flags = flags;
     m->payload = action->owned.payload = tine_payload_ref(payload);
     m->seq = ticket;
     executor_fork_open(x, ticket);
     return TINE_OK;
+}
+
+bool tine_executor_cancel(tine_executor *x, uint64_t parent, uint64_t ticket, uint64_t grace_ns) {
+    if (!executor_fork_close(x, ticket)) return false;
+    tine_message *m = &tine_executor_send(x, TINE_MSG_CANCEL)->a.message;
+    m->task = parent;
+    m->seq = ticket;
+    m->grace_ns = grace_ns;
+    return true;
 }
 
 static void executor_complete(tine_executor *x, uint64_t ticket, tine_error status,

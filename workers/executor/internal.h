@@ -8,6 +8,7 @@
 
 #include "transport/base/idmap.h"
 #include "transport/base/ready.h"
+#include "transport/base/recent.h"
 #include "transport/base/assert.h"
 #include "transport/base/ring.h"
 #include "workers/executor/executor.h"
@@ -93,6 +94,7 @@ struct tine_executor {
     bool stopped;
     bool refused_fork; /* CREDIT has to be reported */
     uint64_t orders, puts;
+    tine_recent cancels;             /* of tasks that have not arrived */
     tine_idmap tasks, objects, open; /* open: ticket to slot + 1 in forks */
     tine_ready ready;
     LIST_HEAD(, executor_task) task_list;

@@ -374,5 +374,6 @@ Test(promises, over_mpi, .timeout = 60) {
     cr_expect_eq(p.code, 0, "exit code %d: %s%s", p.code, p.out, p.error);
     cr_expect(strstr(p.out, "promises: 42"), "%s%s", p.out, p.error);
     cr_expect(strstr(p.out, "completed: 100"), "%s%s", p.out, p.error);
+    cr_expect(strstr(p.out, "cancelled: 10"), "%s%s", p.out, p.error);
     tine_program_fini(&p);
 }

@@ -205,8 +205,9 @@ Test(sched_peers, a_fork_that_references_an_unknown_object_is_refused) {
     join(1);
     tine_object gone = 4444;
     tine_payload *p = payload_with(8, &gone, 1);
-    cr_assert_eq(tine_scheduler_fork(F.scheduler, 1, 0, &(tine_target){.name = "f"}, 0, p, NULL),
-                 TINE_EINVAL);
+    cr_assert_eq(
+        tine_scheduler_fork(F.scheduler, 1, 0, &(tine_target){.name = "f"}, 0, p, NULL, NULL),
+        TINE_EINVAL);
     tine_payload_unref(p);
     fork_f(2, "f");
     take();

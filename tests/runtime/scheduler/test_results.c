@@ -6,9 +6,9 @@ static uint64_t fork_of(uint64_t ticket, const char *name, uint32_t flags, const
                         size_t n) {
     uint64_t task;
     tine_payload *p = payload_with(8, refs, n);
-    cr_assert_eq(
-        tine_scheduler_fork(F.scheduler, ticket, 0, &(tine_target){.name = name}, flags, p, &task),
-        TINE_OK);
+    cr_assert_eq(tine_scheduler_fork(F.scheduler, ticket, 0, &(tine_target){.name = name}, flags, p,
+                                     NULL, &task),
+                 TINE_OK);
     tine_payload_unref(p);
     return task;
 }

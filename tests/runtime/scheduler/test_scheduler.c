@@ -426,8 +426,9 @@ Test(scheduler, stop_completes_every_fork_once_and_refuses_later_ones) {
     take();
     cr_assert(!found(TINE_SCHEDULER_COMPLETE, 0));
     tine_payload *p = payload_with(8, NULL, 0);
-    cr_assert_eq(tine_scheduler_fork(F.scheduler, 4, 0, &(tine_target){.name = "f"}, 0, p, NULL),
-                 TINE_ESTATE);
+    cr_assert_eq(
+        tine_scheduler_fork(F.scheduler, 4, 0, &(tine_target){.name = "f"}, 0, p, NULL, NULL),
+        TINE_ESTATE);
     tine_payload_unref(p);
     fixture_close();
 }

@@ -297,7 +297,10 @@ static void expect_decoded(const tine_message *m, tine_frame *f) {
     cr_expect(r->depth == m->depth && r->flags == m->flags && r->window == m->window &&
               r->task == m->task);
     cr_expect(r->seq == m->seq && r->run_ns == m->run_ns && r->clock == m->clock &&
-              r->object == m->object && r->flow == m->flow);
+              r->object == m->object && r->flow == m->flow && r->grace_ns == m->grace_ns);
+    cr_expect(same_text(r->terms.name, m->terms.name) && r->terms.priority == m->terms.priority &&
+              r->terms.retries == m->terms.retries &&
+              r->terms.failure_retries == m->terms.failure_retries);
     cr_expect(same_text(r->text, m->text) && same_text(r->target.name, m->target.name));
     cr_expect(same_text(r->target.method, m->target.method) &&
               r->target.object == m->target.object);
@@ -361,6 +364,11 @@ test(messages_come_back) {
     MESSAGE(TINE_MSG_OBJECT, .object = 2, .status = TINE_EINVAL, .text = "no such object");
     MESSAGE(TINE_MSG_HOLD, .ids = ids, .n_ids = 4);
     MESSAGE(TINE_MSG_RELEASE, .ids = ids, .n_ids = 1);
+    MESSAGE(TINE_MSG_CANCEL, .task = 70000, .seq = 9, .grace_ns = UINT64_MAX);
+    MESSAGE(TINE_MSG_SUBMIT_WITH, .seq = 3, .task = 4, .target = method, .flags = 1,
+            .terms = {"a name", INT32_MIN, 7, UINT32_MAX}, .payload = call_payload(tine_int(1)));
+    MESSAGE(TINE_MSG_SUBMIT_WITH, .seq = 3, .task = 4, .target = function, .terms = {.priority = 5},
+            .payload = call_payload(tine_int(1)));
 }
 
 test(hello_comes_back) {

@@ -95,7 +95,7 @@ static void finish(uint64_t task) {
 
 static tine_error fork_from(uint64_t task, uint64_t ticket) {
     tine_payload *p = payload_with(NULL, 0);
-    tine_error e = tine_executor_fork(A, task, ticket, &(tine_target){.name = "g"}, 1, p);
+    tine_error e = tine_executor_fork(A, task, ticket, &(tine_target){.name = "g"}, 1, p, NULL);
     tine_payload_unref(p);
     return e;
 }
@@ -408,5 +408,56 @@ Test(executor, a_long_chain_of_values_settles_without_recursion) {
         }
     }
     cr_assert_eq(start(), 1);
+    close_executor();
+}
+
+Test(executor, a_cancelled_task_does_not_start_and_is_answered) {
+    open_executor(4);
+    give(1, 0);
+    give(2, 0);
+    cr_assert_eq(start(), 1);
+    hear((tine_message){.type = TINE_MSG_CANCEL, .task = 2});
+    take();
+    cr_assert_eq(sent(TINE_MSG_DONE, 0)->a.message.task, 2);
+    cr_assert_eq(sent(TINE_MSG_DONE, 0)->a.message.status, TINE_ECANCELED);
+    cr_assert_eq(start(), 0);
+    hear((tine_message){.type = TINE_MSG_CANCEL, .task = 1}); /* it runs: it is told */
+    hear((tine_message){.type = TINE_MSG_CANCEL, .task = 3}); /* has overtaken the task */
+    take();
+    cr_assert_eq(found(TINE_EXECUTOR_CANCEL, 0)->a.ticket, 1);
+    give(3, 0);
+    take();
+    cr_assert_eq(sent(TINE_MSG_DONE, 0)->a.message.task, 3);
+    finish(1);
+    close_executor();
+}
+
+Test(executor, one_that_waits_for_an_object_is_answered_at_once) {
+    open_executor(4);
+    give_with(1, 0, &(tine_object){2}, 1);
+    hear((tine_message){.type = TINE_MSG_CANCEL, .task = 1});
+    take();
+    cr_assert_eq(sent(TINE_MSG_DONE, 0)->a.message.status, TINE_ECANCELED);
+    give_object(2, NULL, 0);
+    take();
+    cr_assert(!sent(TINE_MSG_DONE, 0));
+    cr_assert_eq(start(), 0);
+    close_executor();
+}
+
+Test(executor, a_fork_is_cancelled_once_and_its_answer_ignored) {
+    open_executor(4);
+    give(1, 0);
+    start();
+    cr_assert_eq(fork_from(1, 7), TINE_OK);
+    cr_assert(tine_executor_cancel(A, 1, 7, 5));
+    cr_assert(!tine_executor_cancel(A, 1, 7, 5));
+    take();
+    cr_assert(sent(TINE_MSG_CANCEL, 0)->a.message.seq == 7 &&
+              sent(TINE_MSG_CANCEL, 0)->a.message.grace_ns == 5);
+    hear_with((tine_message){.type = TINE_MSG_RESULT, .seq = 7}, NULL, 0);
+    take();
+    cr_assert(!found(TINE_EXECUTOR_COMPLETE, 0));
+    finish(1);
     close_executor();
 }

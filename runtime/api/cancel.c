@@ -1,0 +1,130 @@
+/* tine_cancel, and deadlines: see cancel.h. Deadlines are in a heap by time, which the context's
+ * event loop looks at. */
+#include "runtime/api/cancel.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "runtime/api/context.h"
+#include "runtime/api/forked.h"
+#include "transport/base/memory.h"
+
+tine_error tine_future_cancel(tine_context *c, tine_future *f, tine_error status, const char *why,
+                              uint64_t grace_ns) {
+    char text[256];
+    tine_error e = TINE_OK;
+    if (f->held) {
+        tine_held_fork_cancel(f, status, why);
+    } else if (f->task) {
+        e = c->ops->cancel(c, f, status, why, grace_ns);
+    } else {
+        snprintf(text, sizeof text, "the future was cancelled: %s", why);
+        tine_future_complete(f, status, NULL, text);
+    }
+    if (c->ops->completed) c->ops->completed(c);
+    return e;
+}
+
+static tine_error cancel_done(void) {
+    return tine_error_set(TINE_ESTATE, "the future cannot be cancelled: it is done");
+}
+
+static tine_error cancel_locked(tine_context *c, tine_future *f, int flags) {
+    if (tine_future_is_done(f)) return cancel_done();
+    uint64_t grace_ns = f->extra ? f->extra->grace_ns : UINT64_MAX;
+    if (flags & TINE_CANCEL_FORCE) grace_ns = 0;
+    tine_error e = tine_future_cancel(c, f, TINE_ECANCELED, "tine_cancel was called", grace_ns);
+    return e == TINE_ESTATE ? cancel_done() : e;
+}
+
+tine_error tine_cancel(tine_future *f, int flags) {
+    if (tine_forked()) return tine_forked_refuse();
+    if (!f) return tine_error_null("the future to cancel is NULL");
+    if (flags & ~TINE_CANCEL_FORCE)
+        return tine_error_set(TINE_EINVAL, "tine_cancel: the flags %#x are unknown",
+                              (unsigned)flags);
+    if (tine_future_is_done(f)) return cancel_done();
+    tine_context *c = f->context;
+    if (tine_context_current() != c) return tine_future_foreign();
+    c->ops->lock(c);
+    tine_error e = cancel_locked(c, f, flags);
+    c->ops->unlock(c);
+    return e;
+}
+
+bool tine_cancelled(const tine_task *task) {
+    tine_context *c = tine_current.context;
+    return task && task->attempt && c && c->ops->cancelled && c->ops->cancelled(c, task->attempt);
+}
+
+/* ---- deadlines ---- */
+
+static void heap_place(tine_context *c, size_t at, tine_future_extra *x) {
+    c->deadlines[at - 1] = x;
+    x->at = at;
+}
+
+static void heap_settle(tine_context *c, tine_future_extra *x) {
+    size_t at = x->at;
+    for (; at > 1 && x->due < c->deadlines[at / 2 - 1]->due; at /= 2)
+        heap_place(c, at, c->deadlines[at / 2 - 1]);
+    for (size_t child; (child = at * 2) <= c->n_deadlines; at = child) {
+        if (child < c->n_deadlines && c->deadlines[child]->due < c->deadlines[child - 1]->due)
+            child++;
+        if (x->due <= c->deadlines[child - 1]->due) break;
+        heap_place(c, at, c->deadlines[child - 1]);
+    }
+    heap_place(c, at, x);
+}
+
+static void deadline_drop(tine_context *c, tine_future_extra *x) {
+    tine_future_extra *last = c->deadlines[--c->n_deadlines];
+    size_t at = x->at;
+    x->at = 0;
+    if (last == x) return;
+    heap_place(c, at, last);
+    heap_settle(c, last);
+}
+
+static void deadline_future_done(tine_waiter *w, tine_future *f) {
+    deadline_drop(f->context, (tine_future_extra *)w);
+}
+
+void tine_deadline_watch(tine_context *c, tine_future *f) {
+    tine_future_extra *x = f->extra;
+    if (x->seconds == 0 || tine_future_is_done(f)) return;
+    c->deadlines =
+        tine_must_grow(c->deadlines, &c->room_deadlines, c->n_deadlines + 1, sizeof *c->deadlines);
+    x->future = f;
+    x->waiter.fn = deadline_future_done;
+    tine_future_await(f, &x->waiter);
+    heap_place(c, ++c->n_deadlines, x);
+    heap_settle(c, x);
+    if (x->at == 1 && c->ops->completed) c->ops->completed(c); /* the loop may sleep longer */
+}
+
+int64_t tine_deadlines_next(const tine_context *c) {
+    return c->n_deadlines > 0 ? c->deadlines[0]->due : INT64_MAX;
+}
+
+bool tine_deadlines_run(tine_context *c, int64_t now) {
+    bool any = false;
+    while (tine_deadlines_next(c) <= now) {
+        char why[96];
+        tine_future_extra *x = c->deadlines[0];
+        any = true;
+        deadline_drop(c, x);
+        tine_future_forget(x->future, &x->waiter);
+        snprintf(why, sizeof why, "it was not done within %g s of its fork, its deadline",
+                 x->seconds);
+        /* where its result is here already, it stands */
+        (void)tine_future_cancel(c, x->future, TINE_ETIMEDOUT, why, x->grace_ns);
+    }
+    return any;
+}
+
+void tine_deadlines_fini(tine_context *c) {
+    free(c->deadlines);
+    c->deadlines = NULL;
+    c->n_deadlines = c->room_deadlines = 0;
+}

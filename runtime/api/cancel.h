@@ -1,0 +1,31 @@
+/* Cancelling futures, and the deadlines of forks, which cancel them. With the context's lock. */
+#ifndef TINE_RUNTIME_API_CANCEL_H
+#define TINE_RUNTIME_API_CANCEL_H
+
+#include "runtime/api/future.h"
+
+/* What tine_fork_with adds to a future. Freed with it. */
+typedef struct tine_future_extra {
+    tine_waiter waiter; /* the future is done: the deadline does not count any more */
+    tine_future *future;
+    int64_t due;
+    size_t at;         /* in the context's heap, from 1; 0: in none */
+    double seconds;    /* of the deadline; 0: none */
+    uint64_t grace_ns; /* from a cancel to the end of its worker; UINT64_MAX: never */
+} tine_future_extra;
+
+/* f is pending and of c. ESTATE with a sentence: its result is here already. `why` ends the
+ * sentence. */
+tine_error tine_future_cancel(struct tine_context *c, tine_future *f, tine_error status,
+                              const char *why, uint64_t grace_ns);
+/* Watches the deadline of f, which has an `extra`. */
+void tine_deadline_watch(struct tine_context *c, tine_future *f);
+int64_t tine_deadlines_next(const struct tine_context *c); /* INT64_MAX: none */
+/* Cancels the forks whose deadline has passed; whether there were any. */
+bool tine_deadlines_run(struct tine_context *c, int64_t now);
+void tine_deadlines_fini(struct tine_context *c);
+
+/* fork.c: cancels the fork of f that waits for its arguments. */
+void tine_held_fork_cancel(tine_future *f, tine_error status, const char *why);
+
+#endif

@@ -1,0 +1,79 @@
+/* Workers that are to be ended because a task that was cancelled does not leave them. A worker that
+ * this process has started is killed while it runs just that task, so that no other task suffers
+ * for one that has not begun, or waits; until then it is looked at again. One of another host is
+ * disconnected. Threads and ranks cannot be ended alone. */
+#include <stdlib.h>
+
+#include "runtime/coordinator/internal.h"
+#include "transport/base/clock.h"
+#include "transport/base/log.h"
+
+enum {
+    AGAIN_NS = 10000000,
+    /* in which a worker of another host may answer that the task had not begun */
+    REMOTE_GRACE_NS = 500000000,
+};
+
+void tine_coordinator_on_task_end(tine_coordinator *c,
+                                  void (*fn)(const char *token, uint64_t task)) {
+    c->end_task = fn;
+}
+
+void tine_coordinator_end_later(tine_coordinator *c, uint64_t task, uint64_t grace_ns) {
+    tine_worker_info info;
+    if (!tine_scheduler_task_worker(c->scheduler, task, &info)) return;
+    coordinator_end *end = calloc(1, sizeof *end);
+    if (!end) return;
+    if (!info.token[0] && grace_ns < REMOTE_GRACE_NS) grace_ns = REMOTE_GRACE_NS;
+    if (grace_ns > INT64_MAX / 2) grace_ns = INT64_MAX / 2;
+    end->task = task;
+    end->due = tine_clock_ns() + (int64_t)grace_ns;
+    LIST_INSERT_HEAD(&c->ends, end, entry);
+}
+
+int64_t tine_coordinator_ends_due(const tine_coordinator *c) {
+    int64_t due = INT64_MAX;
+    const coordinator_end *end;
+    LIST_FOREACH (end, &c->ends, entry)
+        if (end->due < due) due = end->due;
+    return due;
+}
+
+static bool cannot_end(const tine_coordinator *c) {
+    const char *url = c->link.transport->ops->url(c->link.transport);
+    return tine_transport_flags(url) & (TINE_TRANSPORT_THREADS | TINE_TRANSPORT_RANKS);
+}
+
+/* Whether nothing is left to do. */
+static bool end_worker(tine_coordinator *c, uint64_t task) {
+    tine_worker_info info;
+    if (!tine_scheduler_task_worker(c->scheduler, task, &info) || cannot_end(c)) return true;
+    if (info.token[0]) {
+        if (c->end_task) c->end_task(info.token, task);
+        return !c->end_task;
+    }
+    tine_log(TINE_LOG_WARN,
+             "worker pid %u (host %s) is disconnected: it runs a task that was "
+             "cancelled, and does not end it",
+             info.pid, info.host);
+    tine_link_drop(&c->link, info.peer, false, "it ran a cancelled task and did not end it");
+    return true;
+}
+
+void tine_coordinator_ends_run(tine_coordinator *c, int64_t now) {
+    for (coordinator_end *end = LIST_FIRST(&c->ends), *next; end; end = next) {
+        next = LIST_NEXT(end, entry);
+        if (end->due > now) continue;
+        end->due = now + AGAIN_NS;
+        if (!end_worker(c, end->task)) continue;
+        LIST_REMOVE(end, entry);
+        free(end);
+    }
+}
+
+void tine_coordinator_ends_free(tine_coordinator *c) {
+    for (coordinator_end *end; (end = LIST_FIRST(&c->ends));) {
+        LIST_REMOVE(end, entry);
+        free(end);
+    }
+}

@@ -1,0 +1,83 @@
+/* Cancelling. A task that has not started ends; one that runs is abandoned: its owner is told at
+ * once, and it stays at its worker, which is told as well, until DONE. Its forks are cancelled
+ * likewise. */
+#include "runtime/scheduler/internal.h"
+
+static void sched_task_tell(tine_scheduler *s, const sched_task *t) {
+    if (t->state != SCHED_RUNNING || t->worker->lost) return;
+    sched_action *a = tine_scheduler_send(s, t->worker->peer, TINE_MSG_CANCEL);
+    a->a.message.task = t->id;
+}
+
+/* One that runs is abandoned, and pushed to be told and to have its forks cancelled. Takes text. */
+static void sched_task_cut(tine_scheduler *s, sched_task *t, tine_error status, char *text,
+                           struct sched_task_stack *stack) {
+    if (!t->worker) {
+        tine_scheduler_task_end(s, t, status, NULL, text);
+        return;
+    }
+    SLIST_INSERT_HEAD(stack, t, stacked);
+    tine_scheduler_task_abandon(s, t, status, text);
+}
+
+/* An explicit stack, not recursion: chains of nested forks may be long. */
+static void sched_stack_cancel(tine_scheduler *s, struct sched_task_stack *stack, const char *why) {
+    for (sched_task *at; (at = SLIST_FIRST(stack));) {
+        SLIST_REMOVE_HEAD(stack, stacked);
+        at->cancelled = true;
+        sched_task_tell(s, at);
+        for (sched_task *child = LIST_FIRST(&at->children), *next; child; child = next) {
+            next = LIST_NEXT(child, sibling);
+            if (!child->cancelled)
+                sched_task_cut(s, child, TINE_ECANCELED, tine_scheduler_text_cancelled(child, why),
+                               stack);
+        }
+    }
+}
+
+void tine_scheduler_cancel_forks(tine_scheduler *s, sched_task *t, const char *why) {
+    struct sched_task_stack stack = SLIST_HEAD_INITIALIZER(stack);
+    SLIST_INSERT_HEAD(&stack, t, stacked);
+    sched_stack_cancel(s, &stack, why);
+}
+
+void tine_scheduler_task_cancel(tine_scheduler *s, sched_task *t, tine_error status, char *text,
+                                uint64_t grace_ns) {
+    struct sched_task_stack stack = SLIST_HEAD_INITIALIZER(stack);
+    if (t->state == SCHED_RUNNING && grace_ns != UINT64_MAX) {
+        sched_action *a = tine_scheduler_push(s, TINE_SCHEDULER_END);
+        a->a.ticket = t->id;
+        a->a.grace_ns = grace_ns;
+    }
+    sched_task_cut(s, t, status, text, &stack);
+    sched_stack_cancel(s, &stack, "the task that forked it, or one above it, was cancelled");
+}
+
+/* ---- asked for by this process, and by workers ---- */
+
+bool tine_scheduler_cancel(tine_scheduler *s, uint64_t task, tine_error status, const char *why,
+                           uint64_t grace_ns) {
+    sched_task *t = tine_scheduler_task_find(s, task);
+    if (!t || t->owner || t->orphan || t->reported || t->state == SCHED_KEPT) return false;
+    tine_scheduler_task_cancel(s, t, status, tine_scheduler_text_cancelled(t, why), grace_ns);
+    tine_scheduler_dispatch(s);
+    return true;
+}
+
+static sched_task *sched_fork_find(const sched_worker *w, const sched_task *parent, uint64_t seq) {
+    sched_task *t = parent ? LIST_FIRST(&parent->children) : LIST_FIRST(&w->detached);
+    while (t && t->ticket != seq) t = LIST_NEXT(t, sibling);
+    return t;
+}
+
+/* A small CANCEL may overtake a large SUBMIT, or the fork has been answered. */
+void tine_scheduler_cancel_message(tine_scheduler *s, sched_worker *w, const tine_message *m) {
+    const sched_task *parent = tine_scheduler_task_find(s, m->task);
+    sched_task *t = sched_fork_find(w, parent && parent->worker == w ? parent : NULL, m->seq);
+    if (t && !t->reported)
+        tine_scheduler_task_cancel(
+            s, t, TINE_ECANCELED,
+            tine_scheduler_text_cancelled(t, "the task that forked it asked for it"), m->grace_ns);
+    else if (!t && m->seq)
+        tine_recent_add(&w->cancels, m->seq);
+}
