@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "kernels/isa.h"
+#include "launch/security.h"
 #include "launch/spawn/lifeline.h"
 #include "launch/spawn/private.h"
 #include "launch/spawn/spawn.h"
@@ -61,6 +62,7 @@ static struct {
     tine_private place;
     pthread_t *threads; /* inproc:// workers */
     int n_threads;
+    int ranks; /* of a job, which connect to an endpoint that is set; 0: none do */
     char url[512];
 } state;
 
@@ -77,12 +79,16 @@ static tine_transport_config transport_config_of(const tine_settings *s) {
 
 static tine_error worker_serve(const tine_settings *s, const char *endpoint, int rank,
                                tine_run_log *log) {
+    char key[TINE_ZMQ_KEY_SIZE];
+    tine_transport_config transport = transport_config_of(s);
+    tine_error e = tine_security_set(s, endpoint, false, &transport, key);
+    if (e != TINE_OK) return e;
     tine_worker_config config = {.endpoint = endpoint,
                                  .log = log,
                                  .token = s->token,
                                  .rank = rank,
                                  .stack_size = s->stack_size,
-                                 .transport = transport_config_of(s)};
+                                 .transport = transport};
     /* A worker thread starts after its listener: if that is gone, waiting is pointless. */
     if (tine_transport_flags(endpoint) & TINE_TRANSPORT_THREADS) config.transport.connect_ns = 1;
     return tine_worker_run(&config);
@@ -221,19 +227,39 @@ static char *url_absolute(const char *url) {
     return out;
 }
 
+/* What workers that are started here are told. */
+static tine_error key_pass_on(const tine_transport *t, const char *key) {
+    bool used = t->ops->encrypted && t->ops->encrypted(t);
+    if (used && state.ranks && !tine_security_is_agreed(&state.settings))
+        return tine_error_set(TINE_EINVAL,
+                              "endpoint %s: the %d ranks of this job need one key: start them with "
+                              "`tine run`, or set TINE_KEY_FILE",
+                              t->ops->url(t), state.ranks);
+    char *copy = strdup(used ? key : TINE_SECURITY_NO_KEY);
+    if (!copy) return tine_error_set(TINE_ENOMEM, "no memory for a key");
+    free(state.settings.key);
+    state.settings.key = copy;
+    return TINE_OK;
+}
+
 static tine_error transport_listen(const tine_settings *s, const char *url, tine_transport **out) {
-    char why[256] = "";
+    char why[256] = "", key[TINE_ZMQ_KEY_SIZE];
     const tine_transport_ops *ops = tine_transport_for(url, why, sizeof why);
     if (!ops) return tine_error_set(TINE_EINVAL, "endpoint %s: %s", url, why);
     tine_transport_config config = transport_config_of(s);
     config.max_first_frame = TINE_MAX_HELLO;
     config.first_frame_ns = FIRST_FRAME_NS;
+    tine_error e = tine_security_set(s, url, true, &config, key);
+    if (e != TINE_OK) return e;
     int failed = ops->listen(out, url, &config, why, sizeof why);
     if (failed != 0)
         return tine_error_set(failed == -EINVAL ? TINE_EINVAL : TINE_EIO, "endpoint %s: %s", url,
                               why);
     snprintf(state.url, sizeof state.url, "%s", ops->url(*out));
-    return TINE_OK;
+    tine_security_warn(*out);
+    e = key_pass_on(*out, key);
+    if (e != TINE_OK) ops->fini(*out);
+    return e;
 }
 
 static tine_error transport_open(const tine_settings *s, const char *url, tine_transport **out) {
@@ -310,6 +336,7 @@ static tine_error init_rank_at(const char *url, const char *const *command,
                               "name the host of rank 0",
                               url, launcher->size - 1);
     if (launcher->rank > 0) worker_serve_and_exit(&state.settings, url, launcher->rank);
+    state.ranks = launcher->size;
     return coordinate(&state.settings, command, url, launcher->size - 1);
 }
 

@@ -167,6 +167,13 @@ typedef struct tine_options {
      * they have joined over ipc:// or tcp://: on (the default) or off. Where it cannot be used,
      * messages take the endpoint's way, and a line of the log at level info says why. */
     const char *lane;
+    /** Who may join over tcp://. "auto", the default: where other hosts can connect, only who has
+     * the job's key, and messages are encrypted; "curve": on this host too; "none": anybody, in
+     * plain text. Other transports need no key. */
+    const char *security;
+    /** A file with the job's key, which `tine key FILE` makes and only its owner can read. Default:
+     * the variable TINE_KEY, or a new key, which only the workers that are started here have. */
+    const char *key_file;
     /** What is logged to standard error: error, warn (the default), info or debug. */
     const char *log_level;
     /** A file: tine_shutdown() writes a trace of all processes to it (see @ref trace). */

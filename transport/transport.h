@@ -86,14 +86,18 @@ typedef struct tine_transport_config {
     /* Bytes queued to one peer before send answers -EAGAIN; default 256 MiB. An empty queue takes
      * one frame of any size. */
     size_t max_queued;
+    /* The secret key of the job (transport/zmq/key.h), read during the call; NULL: none. Over tcp
+     * messages are encrypted with it, and who does not have it is refused. */
+    const char *key;
+    bool key_for_others_only; /* listener: used only where other hosts can connect */
     /* Connector: how long the listener may be unreachable before it counts as lost; default 10 s,
      * negative: for ever. */
     int64_t connect_ns;
     /* How often a peer is asked for a sign of life, where it can die unseen; default 1 s. */
     int64_t heartbeat_ns;
     /* Whether messages carry checksums: positive, always; negative, only where the other side asks
-     * for them; default: where bytes may leave the machine and nothing beneath protects them
-     * (tcp). */
+     * for them; default: where bytes may leave the machine and nothing beneath protects them (tcp
+     * without a key). */
     int checksums;
     /* Negative: no shared memory with peers on this host, where a transport could use it. */
     int lane;
@@ -145,6 +149,11 @@ typedef struct tine_transport_ops {
     /* The URL that a connector on this host can use, ports resolved. Valid until `fini`. */
     const char *(*url)(const tine_transport *t);
 
+    /* Whether messages are encrypted and peers without the key refused. NULL: they never are. */
+    bool (*encrypted)(const tine_transport *t);
+    /* Listener: whether other hosts can connect and nothing keeps them out. NULL: never. */
+    bool (*exposed)(const tine_transport *t);
+
     /* Listener: makes the endpoint anew if the file it needs has been removed (by a cleaner of
      * /tmp), so that peers can connect again; those that are connected are not affected. Does not
      * block. NULL where an endpoint is no file. Errors as listen. */
@@ -183,7 +192,7 @@ typedef struct tine_transport_ops {
 /* Each transport's own struct begins with this one. */
 struct tine_transport {
     const tine_transport_ops *ops;
-    tine_transport_config config; /* in force: only first_frame_ns and checksums may be 0 */
+    tine_transport_config config; /* in force: only first_frame_ns, key and checksums may be 0 */
 };
 
 /* The table that serves `url`'s scheme, or NULL with a sentence in `why`. A transport in a module

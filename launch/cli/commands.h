@@ -6,6 +6,7 @@
 int tine_command_ensemble(int argc, char **argv);
 int tine_command_predict(int argc, char **argv);
 int tine_command_verify(int argc, char **argv);
+int tine_command_key(int argc, char **argv);
 int tine_command_worker(int argc, char **argv);
 /* Returns only after --help and --dry-run, or on failure: else this process becomes mpirun. */
 int tine_command_run(int argc, char **argv);

@@ -17,6 +17,7 @@
 #include "launch/cli/commands.h"
 #include "runtime/settings/cores.h"
 #include "transport/launcher.h"
+#include "transport/zmq/key.h"
 #include "transport/transport.h"
 
 extern char **environ;
@@ -257,9 +258,21 @@ static void line_add_placement(run_plan *p) {
     line_add(p, "none");
 }
 
+/* The ranks of a job at an endpoint that other hosts can reach share a key. It is passed on in the
+ * environment, as all of TINE_… is. */
+static void key_provide(void) {
+    char key[TINE_ZMQ_KEY_SIZE];
+    const char *url = getenv("TINE_ENDPOINT"), *security = getenv("TINE_SECURITY");
+    if (!url || strncmp(url, "tcp://", 6) != 0 || (security && strcmp(security, "none") == 0))
+        return;
+    if (getenv("TINE_KEY") || getenv("TINE_KEY_FILE") || !tine_zmq_key_make(key)) return;
+    setenv("TINE_KEY", key, 1);
+}
+
 static bool line_compose(run_plan *p, char **program) {
     size_t n_program = 0, n_forward = 0;
     if (p->threads > 1) setenv("TINE_THREADS", line_number(p, "%ld", p->threads), 1);
+    key_provide();
     while (program[n_program]) n_program++;
     for (char **e = environ; *e; e++) n_forward += strncmp(*e, "TINE_", 5) == 0;
     p->room = MAX_FIXED_ARGUMENTS + n_program + 2 * n_forward + 1;

@@ -29,11 +29,13 @@ static int worker_become_python(const char *modules, int argc, char **argv) {
 }
 
 int tine_command_worker(int argc, char **argv) {
-    const char *modules = NULL;
-    const tine_option options[] = {{"--python", "MODULE",
-                                    "serve the functions of a Python module too; several: A,B",
-                                    TINE_OPTION_TEXT, &modules, 0, 0},
-                                   {0}};
+    const char *modules = NULL, *key = NULL;
+    const tine_option options[] = {
+        {"--python", "MODULE", "serve the functions of a Python module too; several: A,B",
+         TINE_OPTION_TEXT, &modules, 0, 0},
+        {"--key", "FILE", "the job's key (`tine key FILE`), where the coordinator needs one",
+         TINE_OPTION_TEXT, &key, 0, 0},
+        {0}};
     const tine_usage usage = {
         "worker",
         "ENDPOINT",
@@ -47,6 +49,10 @@ int tine_command_worker(int argc, char **argv) {
         1};
     int code = tine_arguments_parse(&usage, &argc, argv);
     if (code >= 0) return code;
+    if (key && setenv("TINE_KEY_FILE", key, 1) != 0) {
+        perror("tine worker");
+        return 1;
+    }
     if (modules) return worker_become_python(modules, argc, argv);
     if (setenv("TINE_WORKER", argv[1], 1) != 0) {
         perror("tine worker");

@@ -223,6 +223,7 @@ tine_error tine_lifeline_start(const char *endpoint, int *crash_fd, tine_run_log
     if (given) interrupt_ignore();
     unsetenv("TINE_WORKER");
     unsetenv("TINE_TOKEN");
+    unsetenv("TINE_KEY");
     unsetenv("TINE_LIFELINE");
     if (!text) return TINE_OK;
     process_name_set();

@@ -117,10 +117,13 @@ static void tell_what_is_awaited(tine_coordinator *c) {
     if (c->start_failures > 0 || s.workers >= (c->awaited > 0 ? c->awaited : 1)) return;
     if (c->awaited == 0 && s.ready == 0) return;
     char remedy[600] = "";
-    const char *url = c->link.transport->ops->url(c->link.transport);
+    const tine_transport *t = c->link.transport;
+    const char *url = t->ops->url(t);
+    bool key = t->ops->encrypted && t->ops->encrypted(t);
     if (!(tine_transport_flags(url) & (TINE_TRANSPORT_THREADS | TINE_TRANSPORT_RANKS)))
         snprintf(remedy, sizeof remedy,
-                 "; start `tine worker %.250s`, or this program with TINE_WORKER=%.250s", url, url);
+                 "; start `tine worker %.250s`, or this program with TINE_WORKER=%.250s%s", url,
+                 url, key ? ", each with the job's key (TINE_KEY_FILE)" : "");
     c->told = true;
     if (c->awaited > 0)
         tine_log(TINE_LOG_WARN, "tine_init waits for %zu workers; %u have joined%s", c->awaited,

@@ -61,6 +61,11 @@ static const setting settings[] = {
      TINE_SETTING_SECONDS, true, FIELD(heartbeat), 0.01, 3600, 1},
     {"lane", "TINE_LANE", "shared memory with workers on this host: on or off", TINE_SETTING_SWITCH,
      true, FIELD(lane), 0, 1, 1},
+    {"security", "TINE_SECURITY",
+     "auto: over tcp:// that other hosts can reach a key is needed; curve: over all; none",
+     TINE_SETTING_TEXT, false, FIELD(security), 0, 0, 0},
+    {"key-file", "TINE_KEY_FILE", "the job's key, as `tine key FILE` makes it", TINE_SETTING_TEXT,
+     false, FIELD(key_file), 0, 0, 0},
     {"log-level", "TINE_LOG_LEVEL", "error, warn, info or debug", TINE_SETTING_LEVEL, true,
      FIELD(log_level), TINE_LOG_ERROR, TINE_LOG_DEBUG, TINE_LOG_WARN},
     {"trace", "TINE_TRACE", "write a trace here at shutdown", TINE_SETTING_TEXT, false,
@@ -75,9 +80,9 @@ _Static_assert((int)N_SETTINGS <= (int)TINE_SETTINGS_MAX,
                "tine_settings.origin has a place for every row");
 
 /* TINE_ variables that are not settings. */
-static const char *const internal_variables[] = {"TINE_WORKER",     "TINE_TOKEN",
-                                                 "TINE_LIFELINE",   "TINE_STARTED_BY",
-                                                 "TINE_MODULE_DIR", "TINE_KERNEL"};
+static const char *const internal_variables[] = {
+    "TINE_WORKER",     "TINE_TOKEN",      "TINE_KEY",   "TINE_LIFELINE",
+    "TINE_STARTED_BY", "TINE_MODULE_DIR", "TINE_KERNEL"};
 
 static void *setting_field(const tine_settings *s, const setting *row) {
     return (char *)s + row->in_settings;
@@ -194,7 +199,10 @@ static tine_error settings_from_environment(tine_settings *s) {
         tine_error e = setting_put_text(s, row, text, row->variable, "environment");
         if (e) return e;
     }
-    const char *worker = getenv("TINE_WORKER"), *token = getenv("TINE_TOKEN");
+    const char *worker = getenv("TINE_WORKER"), *token = getenv("TINE_TOKEN"),
+               *key = getenv("TINE_KEY");
+    if (key && *key && !(s->key = strdup(key)))
+        return tine_error_set(TINE_ENOMEM, "no memory for TINE_KEY");
     if (worker && !(s->worker = strdup(worker)))
         return tine_error_set(TINE_ENOMEM, "no memory for TINE_WORKER");
     if (!(s->token = strdup(token ? token : "")))
@@ -289,6 +297,9 @@ void tine_settings_fini(tine_settings *s) {
     free(s->trace);
     free(s->worker);
     free(s->token);
+    free(s->security);
+    free(s->key_file);
+    free(s->key);
     *s = (tine_settings){0};
 }
 
@@ -342,7 +353,7 @@ size_t tine_settings_rows(const tine_settings *s, tine_setting_row *out, size_t 
 }
 
 char **tine_settings_forward(const tine_settings *s) {
-    char **list = calloc(N_SETTINGS + 1, sizeof *list);
+    char **list = calloc(N_SETTINGS + 2, sizeof *list);
     if (!list) return NULL;
     size_t n = 0;
     for (const setting *row = settings; row < settings + N_SETTINGS; row++) {
@@ -353,6 +364,10 @@ char **tine_settings_forward(const tine_settings *s) {
             tine_settings_forward_free(list);
             return NULL;
         }
+    }
+    if (s->key && !(list[n] = tine_text_format("TINE_KEY=%s", s->key))) {
+        tine_settings_forward_free(list);
+        return NULL;
     }
     return list;
 }

@@ -21,6 +21,7 @@ typedef struct tine_settings {
     int retries;
     double connect_timeout, heartbeat; /* seconds */
     int lane;                          /* shared memory with workers on this host: 1 or 0 */
+    char *security, *key_file;         /* NULL: auto; none */
     int log_level;                     /* TINE_LOG_… (log.h) */
     char *trace;                       /* NULL: none */
     size_t trace_events;               /* that a process keeps */
@@ -28,6 +29,7 @@ typedef struct tine_settings {
     /* Set by the process that starts a worker, not by users. */
     char *worker; /* TINE_WORKER: the endpoint that this worker joins. NULL: not a worker */
     char *token;  /* TINE_TOKEN, or "" */
+    char *key;    /* TINE_KEY; NULL: none */
     /* Per row of the table: "default", "program", "environment", "command line". */
     const char *origin[TINE_SETTINGS_MAX];
 } tine_settings;

@@ -14,6 +14,7 @@
 #include "transport/base/assert.h"
 #include "transport/base/clock.h"
 #include "transport/transport.h"
+#include "transport/zmq/key.h"
 
 enum { SMALL = 64, LARGE = 10000000, MANY = 256, ROUNDS = 200000 };
 
@@ -211,12 +212,12 @@ static void bare(const char *url) {
     zmq_ctx_term(b);
 }
 
-static void ours(const char *url, int checksums) {
+static void ours(const char *url, int checksums, const char *key) {
     char why[200], name[32];
     pthread_t th;
     side s = {.ops = tine_transport_for(url, why, sizeof why)}, e = s;
     e.peer = 1;
-    tine_transport_config config = {.checksums = checksums};
+    tine_transport_config config = {.checksums = checksums, .key = key};
     if (s.ops->listen(&s.t, url, &config, why, sizeof why) ||
         s.ops->connect(&e.t, s.ops->url(s.t), &config, why, sizeof why)) {
         fprintf(stderr, "%s\n", why);
@@ -230,7 +231,7 @@ static void ours(const char *url, int checksums) {
         if (ev.kind == TINE_EVENT_NONE) s.ops->wait(s.t, -1);
     }
     snprintf(name, sizeof name, "tine %.*s%s", (int)strcspn(url, ":"), url,
-             checksums > 0 ? "+crc" : "");
+             key ? "+key" : checksums > 0 ? "+crc" : "");
     measure(name, &s, ours_send, ours_recv);
     s.ops->drop(s.t, s.peer, false, "done");
     s.ops->close(s.t);
@@ -240,19 +241,20 @@ static void ours(const char *url, int checksums) {
 }
 
 int main(int argc, char **argv) {
-    char dir[] = "/tmp/bench-transport-XXXXXX", ipc[64];
+    char dir[] = "/tmp/bench-transport-XXXXXX", ipc[64], key[TINE_ZMQ_KEY_SIZE];
     if (argc > 1) seconds = atof(argv[1]);
-    if (!mkdtemp(dir)) return 1;
+    if (!mkdtemp(dir) || !tine_zmq_key_make(key)) return 1;
     printf("%-14s %12s %14s %9s %14s %14s %10s\n", "", "round trip", "small frames", "CPU each",
            "10 MB, one", "10 MB, four", "CPU each");
-    ours("inproc://bench", -1);
+    ours("inproc://bench", -1, NULL);
     snprintf(ipc, sizeof ipc, "ipc://%s/s", dir);
     for (int i = 0; i < 2; i++) {
         bare(ipc);
-        ours(ipc, -1);
+        ours(ipc, -1, NULL);
         bare("tcp://127.0.0.1:*");
-        ours("tcp://127.0.0.1:0", -1);
-        ours("tcp://127.0.0.1:0", 1);
+        ours("tcp://127.0.0.1:0", -1, NULL);
+        ours("tcp://127.0.0.1:0", 1, NULL);
+        ours("tcp://127.0.0.1:0", -1, key);
     }
     unlink(ipc + 6);
     rmdir(dir);

@@ -111,6 +111,8 @@ bool tine_conf_check(const tine_frame *f, size_t header, size_t buffer, uint32_t
                              tine_conf_filled(f->buffers[0]->data, buffer, seed + 1));
 }
 
+const char *tine_conf_key;
+
 static bool end_open(tine_conf_end *e, const char *scheme, tine_conf_host *h) {
     *e = (tine_conf_end){.scheme = scheme, .host = h};
     char any[64];
@@ -140,6 +142,7 @@ bool tine_conf_connect(const tine_conf_case *c, const char *scheme, const char *
     e.url = url;
     tine_transport_config config = c->connect;
     config.lane = h->lane ? 0 : -1;
+    config.key = tine_conf_key;
     right =
         right && e.ops->connect(&e.t, url, &config, e.why, sizeof e.why) == 0 && c->connector(&e);
     return end_done(&e, right, why, why_size);
@@ -150,6 +153,7 @@ bool tine_conf_listen(const tine_conf_case *c, const char *scheme, const char *u
     tine_conf_end e;
     tine_transport_config config = c->listen;
     config.lane = h->lane ? 0 : -1;
+    config.key = tine_conf_key;
     bool right =
         end_open(&e, scheme, h) && e.ops->listen(&e.t, url, &config, e.why, sizeof e.why) == 0;
     if (right) {

@@ -70,6 +70,9 @@ typedef struct tine_conf_case {
     bool (*connector)(tine_conf_end *e);
 } tine_conf_case;
 
+/* The key that both ends are given; NULL: none. */
+extern const char *tine_conf_key;
+
 const tine_conf_case *tine_conf_find(const char *name); /* NULL: no such case */
 
 /* One connector's part: waits for its first gate, opens its end at `url` (looked at after the

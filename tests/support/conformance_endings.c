@@ -93,7 +93,8 @@ static bool late_listener(tine_conf_end *e) {
     e->ops->fini(e->t);
     e->t = NULL;
     tine_conf_go(e, 0);
-    REQUIRE(e, e->ops->listen(&e->t, e->url, NULL, why, sizeof why) == 0, "%s", why);
+    const tine_transport_config config = {.key = tine_conf_key};
+    REQUIRE(e, e->ops->listen(&e->t, e->url, &config, why, sizeof why) == 0, "%s", why);
     return expect_up(e, &p) && send(e, p, 1, 1, 1) && expect_frame(e, p, 1, 1, 1);
 }
 

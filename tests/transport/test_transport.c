@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "tests/support/conformance.h"
+#include "transport/zmq/key.h"
 
 static void conform(const char *scheme, const char *name) {
     char why[320] = "";
@@ -24,6 +25,13 @@ static void conform(const char *scheme, const char *name) {
     Test(ipc, name, .timeout = 60) { conform("ipc", #name); }
 #define TCP(name)                                                                                  \
     Test(tcp, name, .timeout = 60) { conform("tcp", #name); }
+#define ENCRYPTED(name)                                                                            \
+    Test(tcp_with_key, name, .timeout = 60) {                                                      \
+        static char key[TINE_ZMQ_KEY_SIZE];                                                        \
+        cr_assert(tine_zmq_key_make(key));                                                         \
+        tine_conf_key = key;                                                                       \
+        conform("tcp", #name);                                                                     \
+    }
 
 #define LANE(name)                                                                                 \
     Test(lane, name, .timeout = 60) { conform("ipc+lane", #name); }
@@ -37,6 +45,7 @@ Test(lane, over_tcp, .timeout = 60) {
     static const char *const names[] = {"order", "overtaking", "listener_close_pending"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) conform("tcp+lane", names[i]);
 }
+TINE_CONF_CASES(ENCRYPTED)
 
 /* ---- the table ---- */
 

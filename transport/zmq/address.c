@@ -124,3 +124,11 @@ int tine_zmq_addresses(tine_zmq *t, char *why, size_t why_size) {
 const char *tine_zmq_address(const tine_zmq *t, int attempt) {
     return t->n_addresses ? t->addresses[(unsigned)attempt % t->n_addresses] : t->url;
 }
+
+bool tine_zmq_is_reachable(const tine_zmq *t) {
+    const struct sockaddr_in *a = (const struct sockaddr_in *)&t->local;
+    const struct sockaddr_in6 *b = (const struct sockaddr_in6 *)&t->local;
+    if (!t->tcp || !t->listener) return false;
+    if (t->local.ss_family == AF_INET) return ntohl(a->sin_addr.s_addr) >> 24 != 127;
+    return !IN6_IS_ADDR_LOOPBACK(&b->sin6_addr);
+}

@@ -5,6 +5,7 @@
  *   socket.c   the socket and its options, libzmq's monitor, a connector's attempts
  *   peer.c     peers: finding, adding, losing them
  *   address.c  what tcp://HOST:PORT names
+ *   security.c  keys, encryption, who is refused
  *   listen.c   the listening socket, and when libzmq accepts at it
  *   strangers.c  connections that have not said who they are
  *   path.c     the socket file of an ipc:// endpoint
@@ -33,6 +34,7 @@
 #include "transport/internal.h"
 #include "transport/shm/spin.h"
 #include "transport/zmq/framing.h"
+#include "transport/zmq/key.h"
 
 enum {
     TINE_ZMQ_BUCKETS = 1024,
@@ -44,7 +46,8 @@ enum {
     TINE_ZMQ_HOUSEKEEP_EVERY = 2048,
     /* bytes read after which recv says that there is nothing now; a few milliseconds */
     TINE_ZMQ_TURN_BYTES = 8 << 20,
-    TINE_ZMQ_RESERVE = 8, /* descriptors kept for refusing peers, and cutting them off */
+    TINE_ZMQ_RESERVE = 8,   /* descriptors kept for refusing peers, and cutting them off */
+    TINE_ZMQ_REFUSED = 256, /* addresses that are remembered */
     TINE_ZMQ_STRANGERS_AT_A_TIME = 64, /* more are not accepted */
     TINE_ZMQ_STRANGERS = 256,          /* room for those that came at once, and for the dropped */
 };
@@ -134,6 +137,7 @@ TAILQ_HEAD(tine_zmq_peer_queue, tine_zmq_peer);
 typedef struct tine_zmq_stranger {
     int fd;
     uint64_t cookie;
+    struct sockaddr_storage from;
     int64_t since, until; /* accepted; cut off. INT64_MAX: it was cut off */
     const char *why;      /* it is cut off; NULL: it is not yet */
 } tine_zmq_stranger;
@@ -150,6 +154,8 @@ struct tine_zmq {
     void *context, *socket, *monitor;
     int socket_fd, monitor_fd;
     bool listener, closed, tcp;
+    bool encrypted; /* with this key */
+    char key[TINE_ZMQ_KEY_SIZE];
     bool asks_checks; /* its hello asks for checksums */
     tine_zmq_phase phase;
     bool dirty;         /* the socket may be readable although its fd says nothing */
@@ -172,7 +178,10 @@ struct tine_zmq {
     tine_ring silent_ends; /* of those that did not send a message */
     unsigned anonymous;    /* peers whose descriptor is not known */
 
-    int gate_fd;       /* the eventfd that libzmq watches; -1: none */
+    void *zap; /* answers libzmq's questions about who may connect; NULL: there is no key */
+    int zap_fd;
+    uint64_t refused[TINE_ZMQ_REFUSED]; /* addresses whose refusal was reported */
+    int gate_fd;                        /* the eventfd that libzmq watches; -1: none */
     int door_fd;       /* the listening socket, under the number that libzmq accepts at; -1: none */
     bool door_is_zmqs; /* libzmq closes that number */
     struct sockaddr_storage local;
@@ -256,6 +265,16 @@ void tine_zmq_monitor_read(tine_zmq *t);
 void tine_zmq_silent_ends_init(tine_zmq *t);
 void tine_zmq_joined(tine_zmq *t, tine_zmq_peer *p);
 
+/* security.c */
+/* Decides whether the key is used. 0, -EINVAL, -EIO with a sentence. */
+int tine_zmq_key_take(tine_zmq *t, char *why, size_t why_size);
+int tine_zmq_secure(tine_zmq *t); /* sets a new socket's options; -1 with errno */
+void tine_zmq_zap(tine_zmq *t);   /* answers what libzmq has asked */
+void tine_zmq_zap_close(tine_zmq *t);
+/* What a failed handshake means; NULL: it does not speak ZeroMQ. */
+const char *tine_zmq_handshake_error(const tine_zmq *t, int event, uint32_t value);
+bool tine_zmq_refused_before(tine_zmq *t, const void *address, size_t size);
+
 /* listen.c */
 /* Listens at t->url (tcp: t->local), which is completed, and has libzmq accept there. -1 with
  * errno. */
@@ -276,7 +295,7 @@ bool tine_zmq_is_heard(const tine_zmq *t, const tine_zmq_peer *p); /* it is no s
 void tine_zmq_stranger_heard(tine_zmq *t, const tine_zmq_peer *p); /* ... any more */
 void tine_zmq_stranger_parts(tine_zmq *t, const tine_zmq_peer *p); /* it was dropped */
 /* Why it was cut off; NULL: it was not. */
-const char *tine_zmq_stranger_closed(tine_zmq *t, int fd);
+const char *tine_zmq_stranger_closed(tine_zmq *t, int fd, struct sockaddr_storage *from);
 /* Cuts off those whose time is over. When the next check is due. */
 int64_t tine_zmq_strangers_check(tine_zmq *t, int64_t now);
 bool tine_zmq_strangers_room(tine_zmq *t, int64_t now); /* whether one more may be accepted */
@@ -300,6 +319,8 @@ void tine_zmq_beat(tine_zmq *t, int64_t now);
 /* Reads t->url and resolves its host, if it is tcp://; listener: into t->local. 0, -EINVAL, -EIO
  * with a sentence. Blocks as the resolver does. */
 int tine_zmq_addresses(tine_zmq *t, char *why, size_t why_size);
+/* Listener: whether other hosts can connect. */
+bool tine_zmq_is_reachable(const tine_zmq *t);
 /* What libzmq is given in this attempt, from 0. */
 const char *tine_zmq_address(const tine_zmq *t, int attempt);
 

@@ -4,7 +4,9 @@
  * A connector makes each attempt with a new socket, instead of letting libzmq reconnect: a
  * connection that comes back on its own would carry the frames of the old one to a listener that
  * does not know it. */
+#include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -81,7 +83,7 @@ static int monitor_open(tine_zmq *t) {
 
 int tine_zmq_open(tine_zmq *t, char *why, size_t why_size) {
     t->socket = zmq_socket(t->context, t->listener ? ZMQ_ROUTER : ZMQ_DEALER);
-    if (!t->socket || socket_set_options(t) || monitor_open(t)) {
+    if (!t->socket || socket_set_options(t) || tine_zmq_secure(t) || monitor_open(t)) {
         int rc = errno == ENOMEM ? -ENOMEM : -EIO;
         snprintf(why, why_size, "no ZeroMQ socket for %.80s: %s", t->url, zmq_strerror(errno));
         tine_zmq_disconnect(t);
@@ -98,6 +100,7 @@ void tine_zmq_disconnect(tine_zmq *t) {
      * it is about to send there. */
     if (t->monitor && t->socket) zmq_socket_monitor(t->socket, NULL, 0);
     if (t->monitor) zmq_close(t->monitor);
+    tine_zmq_zap_close(t);
     if (t->socket) zmq_close(t->socket);
     t->monitor = t->socket = NULL;
     t->monitor_ready = t->dirty = false;
@@ -146,9 +149,12 @@ static bool report_unknown(tine_zmq *t, const char *what, tine_event *ev) {
  * 1.0 peer, which random bytes can pass for, it may have sent a message before and be reported
  * already. */
 static void handshake_failed(tine_zmq *t, int event, uint32_t value) {
+    const char *known = tine_zmq_handshake_error(t, event, value);
     if (event == ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL)
         snprintf(t->last_error, sizeof t->last_error,
                  "its connection ended before the ZeroMQ handshake (%s)", zmq_strerror((int)value));
+    else if (known)
+        snprintf(t->last_error, sizeof t->last_error, "%s", known);
     else
         snprintf(t->last_error, sizeof t->last_error, "it does not speak ZeroMQ (ZMTP error 0x%x)",
                  value);
@@ -183,6 +189,7 @@ static void connection_accepted(tine_zmq *t, int fd) {
 typedef struct silent_end {
     int fd;
     int64_t due;
+    struct sockaddr_storage from;
     char why[96];
 } silent_end;
 
@@ -190,7 +197,8 @@ typedef struct silent_end {
  * that has not sent a message is reported a little later, if it still has not. */
 static void connection_closed(tine_zmq *t, int fd) {
     bool silent = fd >= 0 && (size_t)fd < t->n_silent && t->silent[fd] > 0;
-    const char *cut = tine_zmq_stranger_closed(t, fd), *why = cut;
+    struct sockaddr_storage from = {0};
+    const char *cut = tine_zmq_stranger_closed(t, fd, &from), *why = cut;
     if (!why && t->failed_handshake) why = t->last_error;
     if (!why)
         why = "its connection ended before its first message, or it sent a part that was too large";
@@ -202,7 +210,26 @@ static void connection_closed(tine_zmq *t, int fd) {
     }
     e->fd = fd;
     e->due = tine_clock_ns() + SILENT_NS;
+    e->from = from;
     snprintf(e->why, sizeof e->why, "%s", why);
+}
+
+/* Where there is a key many may try; each address is an event once, the others are counted. */
+static bool report_stranger(tine_zmq *t, const silent_end *e, tine_event *ev) {
+    char host[64] = "an unknown address", why[128];
+    const struct sockaddr_in *a = (const struct sockaddr_in *)&e->from;
+    const struct sockaddr_in6 *b = (const struct sockaddr_in6 *)&e->from;
+    bool six = e->from.ss_family == AF_INET6;
+    const void *address = six ? (const void *)&b->sin6_addr : (const void *)&a->sin_addr;
+    if (!t->encrypted) return report_unknown(t, e->why, ev);
+    if (tine_zmq_refused_before(t, address, six ? sizeof b->sin6_addr : sizeof a->sin_addr)) {
+        t->stats.peers_lost++;
+        t->stats.peers_bad++;
+        return false;
+    }
+    if (e->from.ss_family) inet_ntop(six ? AF_INET6 : AF_INET, address, host, sizeof host);
+    snprintf(why, sizeof why, "%.46s: %.78s", host, e->why);
+    return report_unknown(t, why, ev);
 }
 
 /* True: `ev` reports one. */
@@ -217,7 +244,7 @@ static bool silent_end_report(tine_zmq *t, tine_event *ev) {
         silent = false;
     }
     tine_zmq_suspect(t, e.fd); /* the descriptor may have been another's meanwhile */
-    return silent && report_unknown(t, e.why, ev);
+    return silent && report_stranger(t, &e, ev);
 }
 
 bool tine_zmq_monitor_next(tine_zmq *t, int *event, uint32_t *value) {
@@ -240,18 +267,17 @@ bool tine_zmq_monitor_next(tine_zmq *t, int *event, uint32_t *value) {
     return true;
 }
 
-static void connector_event(tine_zmq *t, int event) {
+static void connector_event(tine_zmq *t, int event, uint32_t value) {
     if (t->phase == TINE_ZMQ_JOINED) {
         tine_zmq_peer *p = tine_zmq_peer_by_id(t, 1);
         if (p) tine_zmq_peer_disconnected(t, p);
     } else if (event == ZMQ_EVENT_CLOSED) {
         attempt_failed(t, "no process listens there");
-    } else if (event == ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL) {
-        attempt_failed(t, "it closed the connection at once: see the coordinator's log");
     } else if (event == ZMQ_EVENT_DISCONNECTED) {
         t->hung_up = true; /* a hello and more may still be readable */
     } else {
-        attempt_failed(t, "what listens there does not speak ZeroMQ");
+        const char *known = tine_zmq_handshake_error(t, event, value);
+        attempt_failed(t, known ? known : "what listens there does not speak ZeroMQ");
     }
 }
 
@@ -260,7 +286,7 @@ void tine_zmq_monitor_read(tine_zmq *t) {
     uint32_t value = 0;
     while (t->monitor && tine_zmq_monitor_next(t, &event, &value)) {
         if (!t->listener)
-            connector_event(t, event);
+            connector_event(t, event, value);
         else if (event == ZMQ_EVENT_DISCONNECTED)
             connection_closed(t, (int)value);
         else if (event == ZMQ_EVENT_ACCEPTED)

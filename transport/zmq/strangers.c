@@ -82,8 +82,11 @@ static void stranger_add(tine_zmq *t, int fd, uint64_t cookie, int64_t until, co
         connection_cut(t, t->strangers[0].fd, t->strangers[0].cookie);
         stranger_forget(t, 0);
     }
-    t->strangers[t->n_strangers++] = (tine_zmq_stranger){
+    tine_zmq_stranger *s = &t->strangers[t->n_strangers++];
+    *s = (tine_zmq_stranger){
         .fd = fd, .cookie = cookie, .since = tine_clock_ns(), .until = until, .why = why};
+    socklen_t size = sizeof s->from;
+    if (t->encrypted) getpeername(fd, (struct sockaddr *)&s->from, &size);
     t->strangers_at = 0;
 }
 
@@ -112,10 +115,11 @@ void tine_zmq_stranger_heard(tine_zmq *t, const tine_zmq_peer *p) {
         if (t->strangers[i].cookie == p->cookie) return stranger_forget(t, i);
 }
 
-const char *tine_zmq_stranger_closed(tine_zmq *t, int fd) {
+const char *tine_zmq_stranger_closed(tine_zmq *t, int fd, struct sockaddr_storage *from) {
     for (unsigned i = 0; i < t->n_strangers; i++) {
         if (t->strangers[i].fd != fd) continue;
         const char *why = t->strangers[i].why;
+        *from = t->strangers[i].from;
         stranger_forget(t, i);
         return why;
     }

@@ -74,7 +74,6 @@ static int zmq_transport_new(tine_zmq **out, const char *url, const tine_transpo
     if (t->base.config.chunk > FRAMING_MAX_CHUNK) t->base.config.chunk = FRAMING_MAX_CHUNK;
     t->listener = listener;
     t->tcp = url[0] == 't';
-    t->asks_checks = t->base.config.checksums ? t->base.config.checksums > 0 : t->tcp;
     t->phase = listener ? TINE_ZMQ_LISTENING : TINE_ZMQ_CONNECTING;
     t->next_id = 1;
     TAILQ_INIT(&t->waiting);
@@ -86,10 +85,13 @@ static int zmq_transport_new(tine_zmq **out, const char *url, const tine_transpo
     tine_zmq_silent_ends_init(t);
     snprintf(t->url, sizeof t->url, "%s", url);
     rc = tine_zmq_addresses(t, why, why_size);
+    if (!rc) rc = tine_zmq_key_take(t, why, why_size);
     if (rc) {
         zmq_transport_free(t);
         return rc;
     }
+    int checks = t->base.config.checksums;
+    t->asks_checks = checks ? checks > 0 : t->tcp && !t->encrypted;
     if (tine_doorbell_init(&t->doorbell) || !(t->context = zmq_ctx_new())) goto no_memory;
     *out = t;
     return 0;
@@ -157,6 +159,15 @@ static const char *zmq_transport_url(const tine_transport *base) {
     return ((const tine_zmq *)base)->url;
 }
 
+static bool zmq_transport_encrypted(const tine_transport *base) {
+    return ((const tine_zmq *)base)->encrypted;
+}
+
+static bool zmq_transport_exposed(const tine_transport *base) {
+    const tine_zmq *t = (const tine_zmq *)base;
+    return tine_zmq_is_reachable(t) && !t->encrypted;
+}
+
 static int zmq_transport_send(tine_transport *base, tine_peer peer, tine_frame *f) {
     tine_zmq *t = (tine_zmq *)base;
     size_t bytes = tine_frame_bytes(f);
@@ -179,6 +190,7 @@ static bool housekeep(tine_zmq *t, bool dry, tine_event *ev, bool *again) {
         tine_zmq_progress(t, ev))
         return true;
     tine_zmq_admit(t);
+    if (t->zap) tine_zmq_zap(t);
     if (!LIST_EMPTY(&t->watched) || t->hung_up) *again = true;
     return tine_zmq_next_report(t, ev);
 }
@@ -262,15 +274,16 @@ static void zmq_transport_wait(tine_transport *base, int64_t timeout_ns) {
     timeout_ns = tine_timeout_min(timeout_ns, next_timeout(t));
     if (t->n_lanes && tine_zmq_lanes_wait(t, timeout_ns)) return;
     struct timespec ts = tine_timespec(timeout_ns < 0 ? 0 : timeout_ns);
-    struct pollfd p[5] = {{.fd = t->doorbell.fd, .events = POLLIN},
+    struct pollfd p[6] = {{.fd = t->doorbell.fd, .events = POLLIN},
                           {.fd = t->socket ? t->socket_fd : -1, .events = POLLIN},
                           {.fd = t->monitor ? t->monitor_fd : -1, .events = POLLIN},
                           {.fd = tine_zmq_watches_door(t) ? t->door_fd : -1, .events = POLLIN},
+                          {.fd = t->zap ? t->zap_fd : -1, .events = POLLIN},
                           {.fd = t->bell, .events = POLLIN}};
-    int ready = ppoll(p, 5, timeout_ns < 0 ? NULL : &ts, NULL);
+    int ready = ppoll(p, 6, timeout_ns < 0 ? NULL : &ts, NULL);
     if (t->n_lanes) tine_zmq_lanes_awake(t);
     if (ready <= 0) return;
-    if (p[4].revents) tine_shm_bell_clear(t->bell);
+    if (p[5].revents) tine_shm_bell_clear(t->bell);
     if (p[0].revents) tine_doorbell_clear(&t->doorbell);
     if (p[1].revents) t->dirty = true;
     if (p[2].revents) t->monitor_ready = true;
@@ -357,6 +370,8 @@ const tine_transport_ops tine_transport_zmq = {
     .listen = zmq_transport_listen,
     .connect = zmq_transport_connect,
     .url = zmq_transport_url,
+    .encrypted = zmq_transport_encrypted,
+    .exposed = zmq_transport_exposed,
     .restore = zmq_transport_restore,
     .send = zmq_transport_send,
     .recv = zmq_transport_recv,

@@ -23,9 +23,9 @@ static void expect(const char *line, int code, const char *out, const char *erro
 }
 
 Test(command, help_of_every_subcommand, .timeout = 60) {
-    static const char *const names[] = {"ensemble",   "predict",     "verify",
-                                        "worker",     "info",        "run",
-                                        "bench fork", "bench grain", "bench lstm"};
+    static const char *const names[] = {"ensemble",   "predict", "verify",     "worker",
+                                        "info",       "run",     "bench fork", "bench grain",
+                                        "bench lstm", "key"};
     expect("$B/tine --help", 0, "ensemble", "");
     expect("$B/tine bench --help", 0, "lstm", "");
     expect("$B/tine --version", 0, "tine 0.1.0", "");
@@ -248,4 +248,31 @@ Test(command, arguments_keep_operands_and_settings, .timeout = 10) {
     cr_expect_str_eq(argv[4], "--n");
     cr_expect(!argv[5] && n == -5 && flag);
     cr_expect_str_eq(text, "--x");
+}
+
+/* A key, and what may be wrong with one. */
+Test(command, key, .timeout = 60) {
+    expect("$B/tine key | wc -c", 0, "41\n", "");
+    expect("d=$(mktemp -d); $B/tine key $d/job && stat -c %a $d/job && wc -c <$d/job; rm -r $d", 0,
+           "600\n41\n", "");
+    expect("d=$(mktemp -d); echo mine >$d/job; $B/tine key $d/job; echo $?; cat $d/job; rm -r $d",
+           0, "1\nmine\n", "job cannot be made: File exists");
+    expect("$B/tine worker --key /nonexistent tcp://127.0.0.1:9", 1, "", "cannot be read");
+    expect("d=$(mktemp -d); $B/tine key $d/job; chmod 644 $d/job; "
+           "$B/tine worker --key $d/job tcp://127.0.0.1:9; rm -r $d",
+           0, "", "job is open to other users: chmod 600 ");
+    expect("TINE_KEY_FILE=/dev/null $B/tine worker tcp://127.0.0.1:9", 1, "",
+           "open to other users");
+    expect("TINE_KEY=abc $B/tine worker tcp://127.0.0.1:9", 1, "", "TINE_KEY holds no key");
+    expect("TINE_SECURITY=yes TINE_ENDPOINT=tcp://127.0.0.1:0 $B/01_fork_wait", 1, "",
+           "TINE_SECURITY=yes: expected auto, curve or none");
+}
+
+/* Workers that are started here get the key from their coordinator. */
+Test(command, encrypted_endpoints, .timeout = 90) {
+    expect("TINE_SECURITY=curve TINE_WORKERS=1 TINE_ENDPOINT=tcp://127.0.0.1:0 $B/02_loop", 0,
+           "tensor(-100.)", "");
+    expect("TINE_WORKERS=1 TINE_ENDPOINT='tcp://*:0' $B/02_loop", 0, "tensor(-100.)", "");
+    expect("TINE_SECURITY=none TINE_WORKERS=1 TINE_ENDPOINT='tcp://*:0' $B/02_loop", 0,
+           "tensor(-100.)", "can be reached from other hosts");
 }

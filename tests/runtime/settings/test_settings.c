@@ -54,11 +54,12 @@ Test(settings, defaults, .timeout = 20) {
     cr_expect_eq(s.lane, 1);
     cr_expect_eq(s.log_level, TINE_LOG_WARN);
     cr_expect_null(s.trace);
+    cr_expect(!s.security && !s.key_file && !s.key);
     cr_expect_null(s.worker);
     cr_expect_str_eq(s.token, "");
     tine_setting_row rows[TINE_SETTINGS_MAX];
     size_t n = tine_settings_rows(&s, rows, N(rows));
-    cr_expect_eq(n, 16);
+    cr_expect_eq(n, 18);
     for (size_t i = 0; i < n; i++) cr_expect_str_eq(rows[i].origin, "default");
     tine_settings_fini(&s);
     tine_settings_fini(&s);
