@@ -86,22 +86,16 @@ static void url_complete(tine_zmq *t, int fd) {
              host, port);
 }
 
-/* Gives libzmq the number and waits until its thread watches what is there. Its thread does what it
- * is told in order, so once it has closed a second listener it has begun to watch the first. */
-static int gate_install(tine_zmq *t) {
+/* Returns when libzmq's thread has done what it was told before: it does so in order, so once it
+ * has closed a second listener. Other events of the monitor are lost. */
+static int thread_sync(tine_zmq *t) {
     static atomic_uint made;
     char url[64];
-    int none = -1, event = 0;
+    int event = 0;
     uint32_t value;
-    if (zmq_setsockopt(t->socket, ZMQ_USE_FD, &t->door_fd, sizeof t->door_fd) ||
-        zmq_bind(t->socket, t->tcp ? "tcp://127.0.0.1:0" : "ipc://gate"))
-        return -1;
-    t->door_is_zmqs = true;
     snprintf(url, sizeof url, "ipc://@tine-%d-%u-%llx", (int)getpid(), atomic_fetch_add(&made, 1),
              (unsigned long long)tine_clock_ns());
-    if (zmq_setsockopt(t->socket, ZMQ_USE_FD, &none, sizeof none) || zmq_bind(t->socket, url) ||
-        zmq_unbind(t->socket, url))
-        return -1;
+    if (zmq_bind(t->socket, url) || zmq_unbind(t->socket, url)) return -1;
     struct pollfd p = {.fd = t->monitor_fd, .events = POLLIN};
     for (int64_t until = tine_clock_ns() + INT64_C(5000000000); event != ZMQ_EVENT_CLOSED;) {
         if (tine_clock_ns() > until) {
@@ -111,6 +105,16 @@ static int gate_install(tine_zmq *t) {
         if (!tine_zmq_monitor_next(t, &event, &value)) poll(&p, 1, 1);
     }
     return 0;
+}
+
+/* Gives libzmq the number, and waits until its thread watches what is there. */
+static int gate_install(tine_zmq *t) {
+    int none = -1;
+    if (zmq_setsockopt(t->socket, ZMQ_USE_FD, &t->door_fd, sizeof t->door_fd) ||
+        zmq_bind(t->socket, t->tcp ? "tcp://127.0.0.1:0" : "ipc://gate"))
+        return -1;
+    t->door_is_zmqs = true;
+    return zmq_setsockopt(t->socket, ZMQ_USE_FD, &none, sizeof none) ? -1 : thread_sync(t);
 }
 
 int tine_zmq_listen(tine_zmq *t) {
@@ -142,14 +146,18 @@ static void reserve_give(tine_zmq *t, unsigned keep) {
     while (t->n_reserve > keep) close(t->reserve[--t->n_reserve]);
 }
 
+/* libzmq's thread may be about to call accept, which the eventfd would make fail: first it has to
+ * have looked again at the gate, which is closed. In the first round it may still have been behind
+ * that look. */
 void tine_zmq_listen_end(tine_zmq *t) {
+    reserve_give(t, 0);
+    if (t->door_is_zmqs && t->settled_at && !thread_sync(t)) thread_sync(t);
     if (t->door_is_zmqs)
         dup3(t->gate_fd, t->door_fd, O_CLOEXEC);
     else if (t->door_fd >= 0)
         close(t->door_fd);
     t->door_fd = -1;
     t->door_is_zmqs = false;
-    reserve_give(t, 0);
 }
 
 /* ---- the reserve ---- */
