@@ -243,6 +243,7 @@ static void sched_task_leave_queue(tine_scheduler *s, sched_task *t) {
 /* Its arguments hold nothing any more. */
 static void sched_task_keep(tine_scheduler *s, sched_task *t) {
     sched_task_leave_parent(t);
+    sched_task_drop_done(t);
     sched_task_drop_holds(s, t);
     sched_task_unhold_arguments(s, t);
     t->state = SCHED_KEPT;

@@ -235,3 +235,28 @@ Test(results, what_waits_for_inputs_does_not_take_a_worker_s_credit) {
     release(id);
     fixture_close();
 }
+
+/* The DONE overtook an OBJECT of the task. What was noted of it was lost with the kept task. */
+Test(results, a_deferred_result_that_stays_is_made_again) {
+    fixture_open((tine_scheduler_config){.max_attempts = 1, .workers_return = true});
+    for (tine_peer peer = 1; peer < 4; peer++) {
+        uint32_t epoch = join(peer);
+        if (peer == 1) fork_result(1, "f", TINE_REPEATABLE, NULL, 0);
+        take();
+        action f = *sent(peer, TINE_MSG_TASK, 0);
+        receive(peer, (tine_message){.type = TINE_MSG_DONE,
+                                     .task = f.a.message.task,
+                                     .attempt = f.a.message.attempt,
+                                     .epoch = epoch,
+                                     .object = f.a.message.object,
+                                     .seq = 1});
+        take();
+        cr_assert_null(completed(1));
+        put(peer, f.a.message.task, (uint64_t)epoch << 40 | 2, NULL, NULL, 0);
+        take();
+        cr_assert_eq(completed(1) != NULL, peer == 1);
+        lose(peer);
+        take();
+    }
+    fixture_close();
+}
