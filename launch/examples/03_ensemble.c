@@ -9,30 +9,6 @@
 
 enum { MODELS = 4, T = 6, B = 2, C = 8 };
 
-/* Numbers in place of trained weights, the same in every run. */
-static tine_value *numbers(int rank, const int64_t *shape) {
-    static unsigned state = 1;
-    void *data;
-    tine_value *v = tine_tensor_new(TINE_F32, rank, shape, &data);
-    for (int64_t i = 0; i < tine_elements(v); i++) {
-        state = state * 1664525u + 1013904223u;
-        ((float *)data)[i] = (float)(state >> 8) / 16777216.0f - 0.5f;
-    }
-    return v;
-}
-
-/* A module: its weights travel to a worker once, with the first call there. */
-static tine_value *lstm(void) {
-    const char *names[] = {"weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"};
-    tine_value *weights[] = {numbers(2, TINE_SHAPE(4 * C, C)), numbers(2, TINE_SHAPE(4 * C, C)),
-                             numbers(1, TINE_SHAPE(4 * C)), numbers(1, TINE_SHAPE(4 * C))};
-    tine_value *state = tine_dict_of(names, weights, 4);
-    tine_value *module = tine_module("lstm", C, C, tine_kw("state_dict", state));
-    tine_release(state);
-    for (int i = 0; i < 4; i++) tine_release(weights[i]);
-    return module;
-}
-
 /* stack(results).sum(dim=0) */
 static tine_value *total(tine_value **results) {
     tine_value *list = tine_list_of(results, MODELS);
@@ -65,13 +41,9 @@ int main(int argc, char **argv) {
         return 1;
     }
     tine_value *models[MODELS];
-    for (int i = 0; i < MODELS; i++) {
-        tine_value *forward = lstm(), *backward = lstm();
-        models[i] = tine_module("bilstm", forward, backward);
-        tine_release(backward);
-        tine_release(forward);
-    }
-    tine_value *x = numbers(3, TINE_SHAPE(T, B, C));
+    /* Modules: their weights, here initial ones, travel to a worker once, with the first call. */
+    for (int i = 0; i < MODELS; i++) models[i] = tine_module("bilstm", C, C, tine_kw("seed", i));
+    tine_value *x = tine_call("rand", T, B, C);
     tine_value *a = forked(models, x), *b = one_by_one(models, x);
     if (a && b) {
         const int64_t *shape = tine_shape(a);
