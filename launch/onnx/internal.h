@@ -17,7 +17,7 @@ typedef struct onnx_call {
     const onnx_node *node;
     const tine_value *in[ONNX_INPUTS]; /* NULL: left out */
     tine_value *out[ONNX_OUTPUTS];     /* references; an output that is not wanted may stay NULL */
-    size_t live;                       /* bytes of the values of this run */
+    size_t live, limit;                /* bytes of the values of this run, and the most of them */
     tine_value *inputs;                /* of the forked call */
 } onnx_call;
 
@@ -47,7 +47,9 @@ struct tine_onnx {
     const char *name; /* of the file */
     char *name_copy;
     Onnx__ModelProto *model;
-    size_t memory_left, memory_most; /* for unpacking */
+    size_t memory_left; /* for unpacking */
+    size_t folded;      /* bytes of constants that nodes have made of others */
+    size_t folded_most;
     int64_t opset;
     onnx_node *nodes;
     size_t n_nodes, n_values;

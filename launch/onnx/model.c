@@ -11,7 +11,11 @@
 #include "launch/onnx/internal.h"
 #include "runtime/value/error.h"
 
-enum { NODES_MOST = 100000, UNPACKED_MOST = 32 /* times the file's size */ };
+enum {
+    NODES_MOST = 100000,
+    UNPACKED_MOST = 32, /* times the file's size */
+    FOLDED_MOST = 16
+};
 
 /* ---- memory ---- */
 
@@ -208,6 +212,36 @@ static bool node_connect(tine_onnx *g, onnx_node *node, bool *defined) {
     return !node->op->check || node->op->check(g, node);
 }
 
+/* A node without a module all of whose inputs are constants. */
+static bool node_is_constant(const tine_onnx *g, const onnx_node *node) {
+    for (size_t i = 0; i < node->n_in; i++)
+        if (node->in[i] != ONNX_NONE && !g->constants[node->in[i]]) return false;
+    return node->n_in > 0 && !node->op->module;
+}
+
+/* Computes such a node: PyTorch's exporter leaves the reordering of large weights to the graph. */
+static bool node_fold(tine_onnx *g, const onnx_node *node) {
+    onnx_call call = {.graph = g, .node = node, .live = g->folded, .limit = g->folded_most};
+    for (size_t i = 0; i < node->n_in; i++) {
+        call.in[i] = tine_onnx_constant(g, node, i);
+        if (node->in[i] != ONNX_NONE) g->uses[node->in[i]]--;
+    }
+    bool good = node->op->compute(&call);
+    for (size_t i = 0; i < ONNX_OUTPUTS; i++) {
+        int v = i < node->n_out ? node->out[i] : ONNX_NONE;
+        if (good && v != ONNX_NONE && !call.out[i])
+            good = tine_onnx_refuse(g, node, "output %zu is not supported", i);
+        if (good && v != ONNX_NONE) {
+            g->constants[v] = call.out[i];
+            g->folded +=
+                (size_t)call.out[i]->tensor.elements * tine_dtype_size(call.out[i]->tensor.dtype);
+        } else {
+            tine_release(call.out[i]);
+        }
+    }
+    return good;
+}
+
 static bool node_read(tine_onnx *g, const Onnx__NodeProto *p, bool *defined, int **edges) {
     onnx_node *node = &g->nodes[g->n_nodes];
     *node = (onnx_node){.proto = p, .in = *edges, .n_in = p->n_input, .n_out = p->n_output};
@@ -222,6 +256,7 @@ static bool node_read(tine_onnx *g, const Onnx__NodeProto *p, bool *defined, int
         return constant_define(g, p->output[0], constant_value(g, node));
     }
     if (!operator_check(g, node) || !node_connect(g, node, defined)) return false;
+    if (node_is_constant(g, node)) return node_fold(g, node);
     g->n_nodes++;
     return true;
 }
@@ -253,8 +288,8 @@ static bool graph_read(tine_onnx *g, const Onnx__GraphProto *p, bool *defined) {
 
 static bool model_read(tine_onnx *g, const void *bytes, size_t size) {
     ProtobufCAllocator allocator = {unpack_alloc, unpack_free, g};
-    g->memory_most = size > SIZE_MAX / 64 ? SIZE_MAX : UNPACKED_MOST * size + (1 << 20);
-    g->memory_left = g->memory_most;
+    g->memory_left = size > SIZE_MAX / 64 ? SIZE_MAX : UNPACKED_MOST * size + (1 << 20);
+    g->folded_most = size > SIZE_MAX / 64 ? SIZE_MAX : FOLDED_MOST * size + (1 << 20);
     g->model = onnx__model_proto__unpack(&allocator, size, bytes);
     if (!g->model || !g->model->graph)
         return file_refuse(g, "it is no ONNX model, or one of an unreasonable number of parts", "");

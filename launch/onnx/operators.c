@@ -107,11 +107,11 @@ bool tine_onnx_room(onnx_call *call, int rank, const int64_t *shape, tine_dtype 
                                 "its result has %d dimensions; at most %d are "
                                 "supported",
                                 rank, TINE_MAX_RANK);
-    if (tine_shape_count(t, rank, shape, &elements, &bytes) || bytes > TINE_ONNX_MEMORY ||
-        call->live > TINE_ONNX_MEMORY - bytes)
+    if (tine_shape_count(t, rank, shape, &elements, &bytes) || bytes > call->limit ||
+        call->live > call->limit - bytes)
         return tine_onnx_refuse(call->graph, call->node,
                                 "its result does not fit: the values of a run take %zu MiB at most",
-                                TINE_ONNX_MEMORY >> 20);
+                                call->limit >> 20);
     return true;
 }
 

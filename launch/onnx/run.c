@@ -33,7 +33,8 @@ static bool run_has_inputs(const onnx_run *r, const onnx_node *node) {
 }
 
 static void run_call(const onnx_run *r, const onnx_node *node, onnx_call *call) {
-    *call = (onnx_call){.graph = r->graph, .node = node, .live = r->live};
+    *call =
+        (onnx_call){.graph = r->graph, .node = node, .live = r->live, .limit = TINE_ONNX_MEMORY};
     for (size_t i = 0; i < node->n_in; i++) call->in[i] = run_value(r, node->in[i]);
 }
 

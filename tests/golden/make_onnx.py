@@ -89,6 +89,12 @@ def by_hand():
     w, r, bb = [rng.standard_normal(s).astype(f) for s in ((1, 12, 2), (1, 12, 3), (1, 24))]
     made("reverse", [N("LSTM", ["x", "w", "r", "b"], ["y", "h", "c"], hidden_size=3, direction="reverse")], {"x": x},
          {"y": F, "h": F, "c": F}, {"w": w, "r": r, "b": bb})
+    # As PyTorch's exporter leaves large weights: gates i f g o, reordered by nodes.
+    gates = rng.standard_normal((12, 2)).astype(f)
+    made("folded", [N("Slice", ["g", "p0", "p1", "p0"], ["i"]), N("Slice", ["g", "p1", "p3", "p0"], ["fc"]),
+                    N("Slice", ["g", "p3", "p4", "p0"], ["o"]), N("Concat", ["i", "o", "fc"], ["w2"], axis=0),
+                    N("Unsqueeze", ["w2", "p0"], ["w"]), N("LSTM", ["x", "w", "r", "b"], ["y"], hidden_size=3)], {"x": x}, {"y": F},
+         {"g": gates, "r": r, "b": bb, **{f"p{k}": np.array([3 * k], i64) for k in (0, 1, 3, 4)}})
     made("softmax", [N("Softmax", ["x"], ["y"], name="last")], {"x": x}, {"y": F})
 
 def main():

@@ -65,7 +65,8 @@ static void run_case(const char *name) {
 
 TRANSPORT_TEST(onnx, graphs_give_what_pytorch_and_the_reference_give, 60) {
     static const char *const names[] = {"stateful", "classifier", "classifier_torchscript",
-                                        "shapes",   "arithmetic", "reverse"};
+                                        "shapes",   "arithmetic", "reverse",
+                                        "folded"};
     cluster_start(endpoint, 2);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) run_case(names[i]);
     cluster_stop();
@@ -166,5 +167,18 @@ Test(onnx, graphs_that_are_not_sound_are_refused) {
     bytes_refused(file, graph_file(file, graph, field(graph, 5, tensor, n + 8)),
                   "is shorter than its shape");
     bytes_refused(file, graph_file(file, graph, 0), "it has no output");
+    /* a constant that a node would expand to 2^40 bytes */
+    n = field(tensor, 8, "w", 1);
+    memcpy(tensor + n, "\x10\x01\x4a\x04\0\0\0\0", 8); /* a float32 scalar */
+    size_t g = field(graph, 5, tensor, n + 8);
+    n = field(tensor, 8, "s", 1);
+    memcpy(tensor + n, "\x08\x01\x10\x07\x4a\x08\0\0\0\0\x40\0\0\0", 14); /* [2^38] */
+    g += field(graph + g, 5, tensor, n + 14);
+    n = field(node, 1, "w", 1);
+    n += field(node + n, 1, "s", 1);
+    n += field(node + n, 2, "x", 1);
+    n += field(node + n, 4, "Expand", 6);
+    g += field(graph + g, 1, node, n);
+    bytes_refused(file, graph_file(file, graph, g), "its result does not fit");
 }
 #endif
