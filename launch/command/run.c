@@ -6,7 +6,6 @@
  * every rank can have its own cores, each is bound to them. If the coordinator has to share,
  * nothing is bound, and mpirun is told that there are more ranks than slots. More workers x threads
  * than cores needs --oversubscribe. */
-#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +14,7 @@
 
 #include "launch/cli/arguments.h"
 #include "launch/cli/commands.h"
+#include "launch/command/hosts.h"
 #include "runtime/settings/cores.h"
 #include "transport/launcher.h"
 #include "transport/zmq/key.h"
@@ -22,12 +22,16 @@
 
 extern char **environ;
 
-enum { MAX_RANKS = 1 << 16, MAX_THREADS = 4096, MAX_FIXED_ARGUMENTS = 24 };
+enum { MAX_RANKS = 1 << 16, MAX_THREADS = 4096, MAX_MCA = 16, MAX_FIXED_ARGUMENTS = 36 };
 
 typedef struct run_plan {
     long ranks, threads;
     int slots; /* cores on all hosts; 0: not known here */
-    const char *hosts;
+    const char *hosts_text, *hostfile;
+    tine_hosts hosts;
+    const char *mca[MAX_MCA][2]; /* name and value */
+    int n_mca;
+    bool by_srun;
     bool dry, as_root, oversubscribe;
     const char *mpirun;
     char **line; /* ends with NULL */
@@ -41,42 +45,59 @@ static int run_fail(int code, const char *text) {
     return code;
 }
 
-/* Sums the numbers of cores in a list of hosts; 0 if a host has no number. False: not a list of
- * hosts. */
-static bool hosts_parse(const char *hosts, int *out) {
-    int sum = 0;
-    bool known = true;
-    for (const char *at = hosts;; at++) {
-        size_t name = strcspn(at, ",:");
-        if (!name) return false;
-        for (size_t i = 0; i < name; i++)
-            if (!isalnum((unsigned char)at[i]) && !strchr("-._[]", at[i])) return false;
-        at += name;
-        if (*at == ':') {
-            size_t digits = strspn(++at, "0123456789");
-            int n = digits && digits < 7 ? atoi(at) : 0;
-            if (n < 1) return false;
-            sum += n;
-            at += digits;
-        } else {
-            known = false;
+/* Takes `--mca NAME VALUE` out of the options, which stand before the program. */
+static int mca_take(run_plan *p, int *argc, char **argv) {
+    int to = 1, at = 1;
+    while (at < *argc && argv[at][0] == '-') {
+        bool valued = argv[at][1] != '-' || !strcmp(argv[at], "--hosts") ||
+                      !strcmp(argv[at], "--hostfile") || !strcmp(argv[at], "--threads");
+        if (strcmp(argv[at], "--mca")) {
+            for (int n = valued && argv[at][2] != '=' ? 2 : 1; n > 0 && at < *argc; n--)
+                argv[to++] = argv[at++];
+            continue;
         }
-        if (!*at) break;
-        if (*at != ',') return false;
+        if (at + 2 >= *argc || p->n_mca == MAX_MCA)
+            return run_fail(2, "--mca: expected a name and a value of mpirun's, at most 16 times");
+        p->mca[p->n_mca][0] = argv[at + 1];
+        p->mca[p->n_mca++][1] = argv[at + 2];
+        at += 3;
     }
-    *out = known ? sum : 0;
-    return true;
+    while (at < *argc) argv[to++] = argv[at++];
+    argv[to] = NULL;
+    *argc = to;
+    return -1;
+}
+
+/* Where the ranks are to run. -1: continue. */
+static int hosts_find(run_plan *p) {
+    char why[400];
+    tine_hosts *h = &p->hosts;
+    if (p->hosts_text && p->hostfile) return run_fail(2, "--hosts and --hostfile exclude another");
+    bool good = p->hosts_text ? tine_hosts_parse(h, p->hosts_text, why, sizeof why)
+                : p->hostfile ? tine_hosts_file(h, p->hostfile, why, sizeof why)
+                              : tine_hosts_allocated(h, why, sizeof why);
+    if (!good) {
+        fprintf(stderr, "tine run: %s%s\n", p->hosts_text ? "--hosts: " : "", why);
+        return 2;
+    }
+    if (!p->ranks) p->ranks = h->tasks ? h->tasks : h->batch ? h->cores / p->threads : 0;
+    if (!p->ranks) return run_fail(2, "the number of ranks is missing: tine run -n N PROGRAM");
+    p->slots = h->cores;
+    return -1;
 }
 
 /* Leaves the program and its arguments in argv[1…]. -1: continue. */
 static int plan_parse(run_plan *p, int *argc, char **argv) {
     const tine_option options[] = {
-        {"-n", "N", "ranks: one coordinator and N-1 workers", TINE_OPTION_NUMBER, &p->ranks, 1,
-         MAX_RANKS},
+        {"-n", "N",
+         "ranks: one coordinator and N-1 workers (default: the tasks of a batch system's job)",
+         TINE_OPTION_NUMBER, &p->ranks, 1, MAX_RANKS},
         {"--hosts", "A:4,B:4",
          "run on these hosts, with this many cores of each (without a number: all, which mpirun "
-         "finds out; not with --dry-run)",
-         TINE_OPTION_TEXT, &p->hosts, 0, 0},
+         "finds out; not with --dry-run); also USER@A, h[1-3]:4",
+         TINE_OPTION_TEXT, &p->hosts_text, 0, 0},
+        {"--hostfile", "FILE", "the same from a file for mpirun: lines NAME slots=N",
+         TINE_OPTION_TEXT, &p->hostfile, 0, 0},
         {"--threads", "T", "threads of each worker (default: TINE_THREADS, else 1)",
          TINE_OPTION_NUMBER, &p->threads, 1, MAX_THREADS},
         {"--oversubscribe", NULL, "allow more workers x threads than cores", TINE_OPTION_FLAG,
@@ -92,11 +113,14 @@ static int plan_parse(run_plan *p, int *argc, char **argv) {
         .name = "run",
         .operands = "PROGRAM [ARGUMENT...]",
         .text = "Starts N ranks of PROGRAM under Open MPI's mpirun: rank 0 coordinates, the others "
-                "are\nworkers. Prints the mpirun line on standard error, then runs it.",
+                "are\nworkers. Prints the mpirun line on standard error, then runs it. In a job of "
+                "Slurm, PBS, LSF\nor Grid Engine it takes the job's hosts; in one of Slurm without "
+                "mpirun it composes srun's\nline. `--mca NAME VALUE` is passed to mpirun.",
         .options = options,
         .operands_max = TINE_OPERANDS_PROGRAM};
     const char *threads = getenv("TINE_THREADS");
-    int code = tine_arguments_parse(&usage, argc, argv);
+    int code = mca_take(p, argc, argv);
+    if (code < 0) code = tine_arguments_parse(&usage, argc, argv);
     if (code >= 0) return code;
     if (!p->threads && threads) {
         char *end;
@@ -105,15 +129,23 @@ static int plan_parse(run_plan *p, int *argc, char **argv) {
             return run_fail(2, "TINE_THREADS: expected a number of threads from 1 to 4096");
     }
     if (!p->threads) p->threads = 1;
-    if (!p->ranks) return run_fail(2, "the number of ranks is missing: tine run -n N PROGRAM");
     if (*argc < 2) return run_fail(2, "the program is missing: tine run -n N PROGRAM");
-    if (p->hosts && !hosts_parse(p->hosts, &p->slots))
-        return run_fail(
-            2, "--hosts: expected host names with optional numbers of cores: --hosts a:4,b:4");
-    return -1;
+    return hosts_find(p);
 }
 
-/* Sets p->mpirun to Open MPI's. -1: continue. */
+static bool path_has(const char *name) {
+    char path[4096];
+    const char *dirs = getenv("PATH");
+    for (const char *at = dirs ? dirs : ""; *at;) {
+        int n = (int)strcspn(at, ":");
+        snprintf(path, sizeof path, "%.*s/%s", n, at, name);
+        if (!access(path, X_OK)) return true;
+        at += n + (at[n] == ':');
+    }
+    return false;
+}
+
+/* Sets p->mpirun to Open MPI's; in a job of Slurm, where there is none, to srun. -1: continue. */
 static int mpirun_find(run_plan *p) {
     static const char *const names[] = {"mpirun.openmpi", "mpirun", "mpiexec.openmpi"};
     char command[64], text[128], other[128] = "";
@@ -133,6 +165,11 @@ static int mpirun_find(run_plan *p) {
         text[strcspn(text, "\n")] = 0;
         snprintf(other, sizeof other, "%s", text);
     }
+    if (p->hosts.batch && !strcmp(p->hosts.batch, "Slurm") && path_has("srun")) {
+        p->mpirun = "srun";
+        p->by_srun = true;
+        return -1;
+    }
     if (!*other)
         return run_fail(1,
                         "mpirun is not installed: install Open MPI (apt-get install openmpi-bin)");
@@ -144,17 +181,10 @@ static int mpirun_find(run_plan *p) {
 }
 
 static int program_check(const char *name) {
-    char path[4096];
     if (strchr(name, '/')) {
         if (!access(name, X_OK)) return -1;
     } else {
-        const char *dirs = getenv("PATH");
-        for (const char *at = dirs ? dirs : ""; *at;) {
-            int n = (int)strcspn(at, ":");
-            snprintf(path, sizeof path, "%.*s/%s", n, at, name);
-            if (!access(path, X_OK)) return -1;
-            at += n + (at[n] == ':');
-        }
+        if (path_has(name)) return -1;
         if (!access(name, X_OK)) {
             fprintf(stderr,
                     "tine run: %s is not in PATH; for the one in this directory write ./%s\n", name,
@@ -171,26 +201,13 @@ static bool root_allowed(const run_plan *p) {
     return geteuid() != 0 || p->as_root || (a && b && !strcmp(a, "1") && !strcmp(b, "1"));
 }
 
-/* The list for mpirun, in which `:auto` stands for all cores of a host. */
-static const char *hosts_argument(run_plan *p) {
-    char *out = calloc(1, strlen(p->hosts) * 6 + 1), *to = out;
-    if (!out) return p->hosts;
-    for (const char *at = p->hosts; *at;) {
-        size_t n = strcspn(at, ",");
-        to += sprintf(to, "%.*s%s%s", (int)n, at, memchr(at, ':', n) ? "" : ":auto",
-                      at[n] ? "," : "");
-        at += n + (at[n] == ',');
-    }
-    return p->owned[p->n_owned++] = out;
-}
-
 /* The cores of all hosts, for hosts without a number: mpirun starts its daemons there to find out.
  * 0: it failed. */
 static int slots_query(run_plan *p) {
     char *command = NULL, line[512];
     int sum = 0, n;
     if (asprintf(&command, "%s %s --display-allocation --host '%s' -n 1 true 2>/dev/null",
-                 p->mpirun, p->as_root ? "--allow-run-as-root" : "", hosts_argument(p)) < 0)
+                 p->mpirun, p->as_root ? "--allow-run-as-root" : "", p->hosts.list) < 0)
         return 0;
     FILE *out = popen(command, "r");
     while (out && fgets(line, sizeof line, out)) {
@@ -203,9 +220,8 @@ static int slots_query(run_plan *p) {
 }
 
 static int slots_check(run_plan *p) {
-    if (!p->hosts && !getenv("SLURM_JOB_ID") && !getenv("PBS_JOBID"))
-        p->slots = tine_cores_available();
-    if (p->hosts && !p->slots && !p->dry) p->slots = slots_query(p);
+    if (!p->hosts.n) p->slots = tine_cores_available();
+    if (p->hosts.list && !p->slots && !p->dry) p->slots = slots_query(p);
     if (!p->slots || p->oversubscribe) return -1;
     long need = (p->ranks - 1) * p->threads, most = p->slots / p->threads + 1;
     if (need <= p->slots) return -1;
@@ -228,7 +244,7 @@ static int plan_check(run_plan *p, const char *program) {
     if (code < 0) code = mpirun_find(p);
     if (code >= 0) return code;
     if (!tine_transport_for("mpi://", why, sizeof why)) return run_fail(1, why);
-    if (!root_allowed(p))
+    if (!p->by_srun && !root_allowed(p))
         return run_fail(
             1, "mpirun refuses to run as root: become another user, or add --allow-run-as-root");
     return slots_check(p);
@@ -269,24 +285,64 @@ static void key_provide(void) {
     setenv("TINE_KEY", key, 1);
 }
 
+static const char *line_text(run_plan *p, const char *format, const char *value) {
+    char *out = NULL;
+    if (asprintf(&out, format, value) < 0) return "";
+    return p->owned[p->n_owned++] = out;
+}
+
+static void line_add_mca(run_plan *p, const char *name, const char *value) {
+    line_add(p, "--mca");
+    line_add(p, name);
+    line_add(p, value);
+}
+
+/* Or mpirun would never notice that the network of a host has died. */
+static void line_add_keepalive(run_plan *p) {
+    line_add_mca(p, "oob_tcp_keepalive_time", "5");
+    line_add_mca(p, "oob_tcp_keepalive_intvl", "1");
+    line_add_mca(p, "oob_tcp_keepalive_probes", "5");
+}
+
+/* The coordinator shares a core where there is none for it. */
+static void line_compose_srun(run_plan *p) {
+    line_add(p, "--mpi=pmix");
+    line_add(p, "-n");
+    line_add(p, line_number(p, "%ld", p->ranks));
+    if (p->threads > 1) {
+        line_add(p, "-c");
+        line_add(p, line_number(p, "%ld", p->threads));
+    }
+    if (!p->slots || p->ranks * p->threads > p->slots) line_add(p, "--overcommit");
+}
+
 static bool line_compose(run_plan *p, char **program) {
     size_t n_program = 0, n_forward = 0;
     if (p->threads > 1) setenv("TINE_THREADS", line_number(p, "%ld", p->threads), 1);
     key_provide();
     while (program[n_program]) n_program++;
     for (char **e = environ; *e; e++) n_forward += strncmp(*e, "TINE_", 5) == 0;
-    p->room = MAX_FIXED_ARGUMENTS + n_program + 2 * n_forward + 1;
+    p->room = MAX_FIXED_ARGUMENTS + 3 * MAX_MCA + n_program + 2 * n_forward + 1;
     if (!(p->line = calloc(p->room, sizeof *p->line))) return false;
     line_add(p, p->mpirun);
+    if (p->by_srun) {
+        line_compose_srun(p);
+        for (size_t i = 0; i < n_program; i++) line_add(p, program[i]);
+        return true;
+    }
     if (p->as_root) line_add(p, "--allow-run-as-root");
     line_add(p, "-n");
     line_add(p, line_number(p, "%ld", p->ranks));
-    if (p->hosts) {
+    if (p->hosts.list) {
         line_add(p, "--host");
-        line_add(p, hosts_argument(p));
+        line_add(p, p->hosts.list);
     }
     line_add_placement(p);
-    for (char **e = environ; p->hosts && *e; e++) { /* other hosts do not inherit the environment */
+    if (p->hosts.n > 1) line_add_keepalive(p);
+    if (p->hosts.user) line_add_mca(p, "plm_rsh_args", line_text(p, "-l %s", p->hosts.user));
+    for (int i = 0; i < p->n_mca; i++) line_add_mca(p, p->mca[i][0], p->mca[i][1]);
+    for (char **e = environ; p->hosts.list && *e;
+         e++) { /* other hosts do not inherit the environment */
         if (strncmp(*e, "TINE_", 5)) continue;
         char *name = strndup(*e, strcspn(*e, "="));
         line_add(p, "-x");
@@ -336,5 +392,6 @@ int tine_command_run(int argc, char **argv) {
     }
     for (size_t i = 0; i < p.n_owned; i++) free(p.owned[i]);
     free(p.line);
+    tine_hosts_fini(&p.hosts);
     return code;
 }

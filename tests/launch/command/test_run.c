@@ -62,6 +62,10 @@ static void prepare(void) {
     unsetenv("OMPI_COMM_WORLD_SIZE");
     unsetenv("OMPI_ALLOW_RUN_AS_ROOT");
     unsetenv("TINE_THREADS");
+    unsetenv("SLURM_JOB_ID");
+    unsetenv("PBS_NODEFILE");
+    unsetenv("LSB_MCPU_HOSTS");
+    unsetenv("PE_HOSTFILE");
     capture();
 }
 
@@ -72,11 +76,10 @@ Test(mpi_run, a_core_for_each_rank, .init = prepare, .timeout = 30) {
                       "/bin/true", "x y", "it's"),
                  0);
     const char *line = text_of(cr_get_redirected_stdout());
-    cr_assert(
-        strstr(
-            line,
-            " --allow-run-as-root -n 3 --host a:2,b:1 --map-by slot:PE=1 --bind-to core -x TINE_"),
-        "%s", line);
+    cr_assert(strstr(line, " --allow-run-as-root -n 3 --host a:2,b:1 --map-by slot:PE=1 --bind-to "
+                           "core --mca oob_"),
+              "%s", line);
+    cr_assert(strstr(line, "--mca oob_tcp_keepalive_probes 5 -x TINE_"), "%s", line);
     cr_assert(strstr(line, " /bin/true 'x y' 'it'\\''s'\n"), "%s", line);
 }
 
@@ -103,6 +106,100 @@ Test(mpi_run, a_host_without_a_number_gives_all_its_cores, .init = prepare, .tim
         CALL("-n", "3", "--hosts", "a,b:2", "--dry-run", "--allow-run-as-root", "/bin/true"), 0);
     const char *line = text_of(cr_get_redirected_stdout());
     cr_assert(strstr(line, "--host a:auto,b:2 --bind-to none "), "%s", line);
+}
+
+Test(mpi_run, ranges_users_and_options_of_mpirun, .init = prepare, .timeout = 30) {
+    cr_assert_eq(CALL("--mca", "btl_tcp_if_include", "10.0.0.0/8", "-n", "3", "--hosts",
+                      "eve@n[08-10,x2]:2", "--dry-run", "--allow-run-as-root", "/bin/true"),
+                 2);
+    cr_assert_eq(CALL("--mca", "btl_tcp_if_include", "10.0.0.0/8", "-n", "9", "--hosts",
+                      "eve@n[08-10,12]-ib:2", "--dry-run", "--allow-run-as-root", "/bin/true",
+                      "--mca", "x"),
+                 0);
+    const char *line = text_of(cr_get_redirected_stdout());
+    cr_assert(strstr(line, " -n 9 --host n08-ib:2,n09-ib:2,n10-ib:2,n12-ib:2 --oversubscribe "),
+              "%s", line);
+    cr_assert(strstr(line, " --mca plm_rsh_args '-l eve' --mca btl_tcp_if_include 10.0.0.0/8 "),
+              "%s", line);
+    cr_assert(strstr(line, " /bin/true --mca x\n"), "%s", line);
+    cr_assert_eq(CALL("-n", "2", "--hosts", "eve@a,bob@b", "--dry-run", "/bin/true"), 2);
+    cr_assert(strstr(said(), "one user logs in to all hosts"));
+    cr_assert_eq(CALL("--mca", "alone"), 2);
+}
+
+static void write_list(char *path, const char *text) {
+    strcpy(path, "/tmp/tine-hosts-XXXXXX");
+    int fd = mkstemp(path);
+    cr_assert(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text));
+    close(fd);
+}
+
+static const char *composed(char **argv) {
+    cr_assert_eq(call(argv), 0, "%s", said());
+    return text_of(cr_get_redirected_stdout());
+}
+#define COMPOSED(...)                                                                              \
+    composed((char *[]){"run", "--dry-run", "--allow-run-as-root", __VA_ARGS__, NULL})
+
+Test(mpi_run, a_host_file, .init = prepare, .timeout = 30) {
+    char path[32];
+    write_list(path, "# two\nnode1 slots=2\n\nnode2 slots = 4 max_slots=8\n");
+    const char *line = COMPOSED("-n", "7", "--hostfile", path, "/bin/true");
+    cr_assert(strstr(line, "-n 7 --host node1:2,node2:4 --oversubscribe "), "%s", line);
+    cr_assert_eq(
+        CALL("-n", "8", "--hostfile", path, "--dry-run", "--allow-run-as-root", "/bin/true"), 1);
+    cr_assert_eq(CALL("-n", "2", "--hostfile", path, "--hosts", "a", "/bin/true"), 2);
+    unlink(path);
+    cr_assert_eq(CALL("-n", "2", "--hostfile", path, "/bin/true"), 2);
+    cr_assert(strstr(said(), "No such file"));
+}
+
+Test(mpi_run, the_allocation_of_pbs_lsf_and_grid_engine, .init = prepare, .timeout = 30) {
+    char path[32];
+    write_list(path, "n1\nn1\nn2\n");
+    setenv("PBS_NODEFILE", path, 1);
+    const char *line = COMPOSED("/bin/true");
+    cr_assert(strstr(line, "-n 3 --host n1:1,n1:1,n2:1 --map-by slot:PE=1 "), "%s", line);
+    unlink(path);
+    unsetenv("PBS_NODEFILE");
+    setenv("LSB_MCPU_HOSTS", "n1 2 n2 4 ", 1);
+    line = COMPOSED("--threads", "2", "/bin/true");
+    cr_assert(strstr(line, "-n 3 --host n1:2,n2:4 --map-by slot:PE=2 "), "%s", line);
+    unsetenv("LSB_MCPU_HOSTS");
+    unsetenv("TINE_THREADS"); /* run has set it for the ranks */
+    write_list(path, "n1 2 all.q@n1 <NULL>\nn2 1 all.q@n2 <NULL>\n");
+    setenv("PE_HOSTFILE", path, 1);
+    line = COMPOSED("/bin/true");
+    cr_assert(strstr(line, "-n 3 --host n1:2,n2:1 "), "%s", line);
+    unlink(path);
+}
+
+static void slurm_job(void) {
+    setenv("SLURM_JOB_ID", "7", 1);
+    setenv("SLURM_JOB_NODELIST", "h[1-4]", 1);
+    setenv("SLURM_JOB_NUM_NODES", "4", 1);
+    setenv("SLURM_TASKS_PER_NODE", "2(x3),1", 1);
+    setenv("SLURM_NTASKS", "7", 1);
+}
+
+Test(mpi_run, the_allocation_of_slurm, .init = prepare, .timeout = 30) {
+    slurm_job();
+    const char *line = COMPOSED("/bin/true");
+    cr_assert(strstr(line, "-n 7 --map-by slot:PE=1 --bind-to core --mca oob_tcp"), "%s", line);
+    cr_assert_eq(CALL("-n", "9", "--dry-run", "--allow-run-as-root", "/bin/true"), 1);
+    cr_assert(strstr(said(), "9 ranks are 8 workers of 1 thread, but there are 7 cores"));
+}
+
+Test(mpi_run, slurm_without_mpirun, .init = prepare, .timeout = 30) {
+    char path[128];
+    fake_mpirun(NULL);
+    snprintf(path, sizeof path, "%s/srun", dir);
+    cr_assert_eq(symlink("/bin/true", path), 0);
+    slurm_job();
+    const char *line = COMPOSED("-n", "8", "/bin/true");
+    cr_assert_str_eq(line, "srun --mpi=pmix -n 8 --overcommit /bin/true\n");
+    unlink(path);
+    remove_fake();
 }
 
 Test(mpi_run, too_many_workers_are_refused_with_the_remedy, .init = prepare, .timeout = 30) {

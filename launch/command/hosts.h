@@ -1,0 +1,25 @@
+/* The hosts of `tine run`: from --hosts, from a host file, or from a batch system's allocation. */
+#ifndef TINE_LAUNCH_COMMAND_HOSTS_H
+#define TINE_LAUNCH_COMMAND_HOSTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+typedef struct tine_hosts {
+    char *list; /* for mpirun: "a:4,b:4", `a:auto` for all cores of a; NULL: mpirun knows them */
+    char *user; /* who logs in there; NULL: this user */
+    int n;      /* hosts */
+    int cores;  /* of all of them; 0: not known here */
+    int tasks;  /* that the batch system was asked for; 0: it was not said */
+    const char *batch; /* "Slurm", "PBS", "LSF", "Grid Engine"; NULL: none */
+} tine_hosts;
+
+/* Reads "a:4,user@b,h[1-3]:2". False, with a sentence. */
+bool tine_hosts_parse(tine_hosts *h, const char *text, char *why, size_t why_size);
+/* Reads Open MPI's host file: lines "NAME [slots=N]". False, with a sentence. */
+bool tine_hosts_file(tine_hosts *h, const char *path, char *why, size_t why_size);
+/* Reads the allocation in which this process runs, if any. False, with a sentence. */
+bool tine_hosts_allocated(tine_hosts *h, char *why, size_t why_size);
+void tine_hosts_fini(tine_hosts *h);
+
+#endif
