@@ -263,6 +263,19 @@ static void more_than_a_chunk(void *d) {
     say(d, bytes, sizeof bytes, false);
 }
 
+static void lane_unasked(void *d) { SAY(d, "\7\2", false); }
+static void lane_refused(void *d) { SAY(d, "\7\0no", false); }
+static void lane_offer(void *d) { SAY(d, "\7\1\0\0\0\1", false); }
+static void lane_cut(void *d) { SAY(d, "\7", false); }
+static void lane_unknown(void *d) { SAY(d, "\7\3", false); }
+/* Asks for a lane and uses it without having opened it. */
+static void lane_unopened(void *d) {
+    uint8_t hello[FRAMING_HELLO_BYTES];
+    tine_framing_hello(hello, &(tine_framing_peer){1 << 20, 1 << 25, FRAMING_ASKS_LANE});
+    say(d, hello, sizeof hello, false);
+    SAY(d, "\7\2", false);
+}
+
 static const attack attacks[] = {
     {"garbage", garbage, false, "not a hello"},
     {"nothing", nothing, false, "not a hello"},
@@ -296,6 +309,12 @@ static const attack attacks[] = {
     {"chunk gap", chunk_gap, true, "gap"},
     {"chunk far", chunk_far, true, "gap"},
     {"too many parts", too_many_parts, true, "too many buffers"},
+    {"lane unasked", lane_unasked, true, "lane that was not offered"},
+    {"lane refused", lane_refused, true, "not offered"},
+    {"lane offered to the listener", lane_offer, true, "not asked for"},
+    {"lane cut", lane_cut, true, "malformed"},
+    {"lane unknown", lane_unknown, true, "malformed"},
+    {"lane not opened", lane_unopened, false, "that it has not"},
     {"more than a chunk", more_than_a_chunk, true, "larger than one chunk"},
 };
 
