@@ -114,10 +114,9 @@ int tine_shm_lane_make(tine_shm_lane *l, uint64_t capacity, tine_shm_offer *offe
 
 bool tine_shm_lane_answered(const tine_shm_lane *l, const tine_shm_offer *offer) {
     lane_control *c = control_of(l);
-    uint64_t answer[TINE_SHM_TOKEN / sizeof(uint64_t)];
-    for (size_t i = 0; i < sizeof answer / sizeof *answer; i++)
-        answer[i] = atomic_load(&c->answer[i]);
-    return memcmp(answer, offer->token, sizeof answer) == 0;
+    uint64_t right[TINE_SHM_TOKEN / sizeof(uint64_t)];
+    memcpy(right, offer->token, sizeof right);
+    return atomic_load(&c->answer[0]) == right[0] && atomic_load(&c->answer[1]) == right[1];
 }
 
 /* ---- opening ---- */

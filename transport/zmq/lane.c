@@ -164,7 +164,8 @@ static const char *offer_read(tine_zmq *t, tine_zmq_peer *p, const uint8_t *byte
 static const char *refusal_read(tine_zmq *t, tine_zmq_peer *p, const uint8_t *text, size_t size) {
     char why[96];
     size_t n = size < sizeof why - 1 ? size : sizeof why - 1;
-    if (!t->listener || !p->lane || p->lane->opened) return "it refused a lane that was not offered";
+    if (!t->listener || !p->lane || p->lane->opened)
+        return "it refused a lane that was not offered";
     for (size_t i = 0; i < n; i++) why[i] = text[i] >= ' ' && text[i] < 127 ? (char)text[i] : '?';
     why[n] = 0;
     tine_zmq_lane_close(t, p);
@@ -177,7 +178,8 @@ static const char *switch_read(tine_zmq *t, tine_zmq_peer *p) {
     tine_zmq_lane *l = p->lane;
     if (!l || l->receives) return "it uses a lane that was not offered";
     if (t->listener) {
-        if (!tine_shm_lane_answered(&l->shm, &l->offer)) return "it uses a lane that it has not opened";
+        if (!tine_shm_lane_answered(&l->shm, &l->offer))
+            return "it uses a lane that it has not opened";
         tine_shm_lane_offered_end(&l->shm);
         lane_join(t, l);
         (void)tine_zmq_lane_sends(t, p);
