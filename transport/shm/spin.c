@@ -55,11 +55,11 @@ int64_t tine_shm_spin_begin(tine_shm_spin *s, int64_t now) {
     s->began = now;
     s->budget = 0;
     if (now < s->off_until || s->typical > WORTH_NS) return 0;
-    if (now - s->looked > LOOK_NS) {
+    if (now - s->looked >= LOOK_NS) {
         s->looked = now;
         s->penalty /= 2;
         if (is_oversubscribed()) {
-            spin_off(s, now);
+            s->off_until = now + LOOK_NS;
             return 0;
         }
     }
