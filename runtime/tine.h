@@ -129,7 +129,9 @@ typedef struct tine_options {
      * or `mpi://` when started by mpirun or srun. Where the ranks of a job are given a path or a
      * port, rank 0 listens there and the others join it. */
     const char *endpoint;
-    /** Workers to start on this host. Default: one a core. -1: none; they join with
+    /** Workers to start on this host. Default: one a physical core, divided by `threads`, within
+     * the affinity mask, the cpuset and the CPU quotas of this process. Workers that take all of
+     * these cores exactly are pinned, near ones side by side. -1: none; they join with
      * `tine worker`. */
     int workers;
     /** tine_init() returns when so many workers have joined. Default: those started here. */

@@ -11,6 +11,7 @@
 #include "launch/cli/commands.h"
 #include "runtime/settings/cores.h"
 #include "runtime/settings/settings.h"
+#include "runtime/settings/topology.h"
 #include "transport/shm/lane.h"
 #include "transport/transport.h"
 
@@ -18,8 +19,8 @@ static void info_kernels(void) {
     const struct tine_cpu *cpu = tine_cpu();
     const struct tine_kernel_choice *choice = tine_kernel_choice();
     printf("cpu           %s\n", cpu->brand[0] ? cpu->brand : "unknown");
-    printf("cores         %d usable by this process, %ld in the machine\n", tine_cores_available(),
-           sysconf(_SC_NPROCESSORS_ONLN));
+    printf("cores         %d usable by this process, %ld CPUs in the machine\n",
+           tine_cores_available(), sysconf(_SC_NPROCESSORS_ONLN));
     if (choice->error[0]) {
         printf("kernels       %s\n", choice->error);
         return;
@@ -60,8 +61,64 @@ static void info_transports(void) {
            obstacle ? obstacle : "");
 }
 
+/* "0-3,8" */
+static void info_cpus(const cpu_set_t *cpus) {
+    const char *between = "";
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        if (!CPU_ISSET(cpu, cpus)) continue;
+        int last = cpu;
+        while (last + 1 < CPU_SETSIZE && CPU_ISSET(last + 1, cpus)) last++;
+        printf("%s%d", between, cpu);
+        if (last > cpu) printf("-%d", last);
+        between = ",";
+        cpu = last;
+    }
+}
+
+static void info_place(const tine_topology *t, int i, int threads) {
+    cpu_set_t cpus;
+    int node;
+    tine_topology_place(t, i, threads, &cpus, &node);
+    const tine_core *first = &t->cores[i * threads];
+    printf("  worker %-6d", i);
+    if (first->package >= 0) printf("package %d, ", first->package);
+    if (node >= 0) printf("node %d, ", node);
+    printf("core%s %d", threads > 1 ? "s" : "", first->number);
+    if (threads > 1) printf("-%d", t->cores[(i + 1) * threads - 1].number);
+    printf(", CPUs ");
+    info_cpus(&cpus);
+    printf("\n");
+}
+
+/* Where the workers of these settings go; of another machine (HWLOC_SYNTHETIC), would go. */
+static void info_topology(const tine_settings *s) {
+    tine_topology t;
+    tine_topology_get(&t);
+    printf("topology      ");
+    if (t.packages) printf("%d package%s, ", t.packages, t.packages == 1 ? "" : "s");
+    if (t.nodes) printf("%d NUMA node%s, ", t.nodes, t.nodes == 1 ? "" : "s");
+    printf("%d core%s, %d CPUs usable by this process (%s)\n", t.n, t.n == 1 ? "" : "s", t.cpus,
+           t.source);
+    bool here = t.here;
+    t.here = true;
+    bool pinned = tine_topology_pins(&t, s->workers, s->threads);
+    t.here = here;
+    printf("workers       %d of %d thread%s: %s\n", s->workers, s->threads,
+           s->threads == 1 ? "" : "s",
+           !pinned       ? "not pinned, for they do not take all cores exactly"
+           : t.nodes < 2 ? "each pinned to cores of its own"
+                         : "each pinned to cores of its own, and to memory of their node");
+    for (int i = 0; pinned && i < s->workers; i++) info_place(&t, i, s->threads);
+    tine_topology_fini(&t);
+}
+
 int tine_command_info(int argc, char **argv) {
-    static const tine_option options[] = {{0}};
+    static bool topology;
+    static const tine_option options[] = {{"--topology", NULL,
+                                           "print the cores and where workers go, and nothing else",
+                                           TINE_OPTION_FLAG, &topology, 0, 0},
+                                          {0}};
+    topology = false;
     static const tine_usage usage = {"info",
                                      "",
                                      "Prints the CPU, the kernels chosen, BLAS and its core, the "
@@ -75,6 +132,11 @@ int tine_command_info(int argc, char **argv) {
     if (tine_settings_resolve(&settings, NULL, &argc, argv)) {
         fprintf(stderr, "tine info: %s\n", tine_error_message());
         return 2;
+    }
+    if (topology) {
+        info_topology(&settings);
+        tine_settings_fini(&settings);
+        return 0;
     }
     printf("tine          " TINE_VERSION "\n");
     info_kernels();

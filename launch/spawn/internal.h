@@ -9,6 +9,7 @@
 
 #include "launch/spawn/descendants.h"
 #include "launch/spawn/spawn.h"
+#include "runtime/settings/topology.h"
 
 enum { TINE_SPAWN_TOKEN_DIGITS = 32 };
 enum { TINE_SPAWN_LIFELINE_FD = 3, TINE_SPAWN_LOG_FD = 4 }; /* in the worker */
@@ -34,8 +35,9 @@ struct tine_spawn {
     unsigned starts; /* of workers, so far */
     char token[TINE_SPAWN_TOKEN_DIGITS + 1];
     int workers, threads;
+    tine_topology topology;
     cpu_set_t allowed;
-    bool pinned;
+    bool pinned; /* each worker has cores of its own */
 
     void (*died)(void *ctx, int slot, pid_t pid, const char *reason, const tine_run_log *log);
     void (*failed)(void *ctx, unsigned failures, const char *reason);

@@ -334,6 +334,7 @@ void tine_spawn_free(tine_spawn *s) {
     tine_strings_free(s->environment);
     tine_strings_free(s->argv);
     free(s->program);
+    tine_topology_fini(&s->topology);
     free(s->slots);
     free(s->fds);
     pthread_cond_destroy(&s->changed);

@@ -39,20 +39,42 @@ int tine_spawn_slot(const tine_spawn *s, const char *token) {
 /* ---- placement ---- */
 
 void tine_spawn_placement_make(tine_spawn *s) {
-    /* Fails if there are more cores than cpu_set_t has bits: then nothing is pinned. */
-    if (sched_getaffinity(0, sizeof s->allowed, &s->allowed) != 0) return;
-    s->pinned = (int64_t)s->workers * s->threads <= CPU_COUNT(&s->allowed);
+    tine_topology_get(&s->topology);
+    s->pinned = tine_topology_pins(&s->topology, s->workers, s->threads) &&
+                sched_getaffinity(0, sizeof s->allowed, &s->allowed) == 0;
 }
 
-/* The cores of slot i: `threads` of the allowed ones, in the order of their numbers. */
-static void placement_of(const tine_spawn *s, int i, cpu_set_t *out) {
-    int from = i * s->threads, to = from + s->threads, at = 0;
-    CPU_ZERO(out);
-    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
-        if (!CPU_ISSET(cpu, &s->allowed)) continue;
-        if (at >= from && at < to) CPU_SET(cpu, out);
-        at++;
-    }
+/* Where this thread's memory comes from: a node, or -1 as usual. A program that was started under
+ * numactl has chosen. Fails without harm where the kernel does not allow it. */
+static void memory_prefer(int node) {
+    enum { DEFAULT, PREFERRED }; /* MPOL_… of <numaif.h> */
+    unsigned long nodes[16] = {0};
+    const int bits = 8 * (int)sizeof *nodes;
+    if (node >= 0 && node < (int)sizeof nodes * 8) nodes[node / bits] = 1UL << node % bits;
+    syscall(SYS_set_mempolicy, node < 0 ? DEFAULT : PREFERRED, node < 0 ? NULL : nodes,
+            node < 0 ? 0 : sizeof nodes * 8);
+}
+
+static bool memory_is_chosen(void) {
+    int policy = 0;
+    return syscall(SYS_get_mempolicy, &policy, NULL, 0, NULL, 0) != 0 || policy != 0;
+}
+
+/* The worker inherits this thread's cores and memory policy. */
+static bool placement_enter(const tine_spawn *s, int i) {
+    cpu_set_t cores;
+    int node;
+    if (!s->pinned) return false;
+    tine_topology_place(&s->topology, i, s->threads, &cores, &node);
+    sched_setaffinity(0, sizeof cores, &cores);
+    if (s->topology.nodes < 2 || node < 0 || memory_is_chosen()) return false;
+    memory_prefer(node);
+    return true;
+}
+
+static void placement_leave(const tine_spawn *s, bool memory) {
+    if (s->pinned) sched_setaffinity(0, sizeof s->allowed, &s->allowed);
+    if (memory) memory_prefer(-1);
 }
 
 /* ---- posix_spawn ---- */
@@ -143,13 +165,9 @@ static int spawn_process(tine_spawn *s, int i, int lifeline, int log, pid_t *pid
     environment[s->n_environment + 1] = variable;
     snprintf(w->mark, sizeof w->mark, TINE_DESCENDANTS_MARK "=%s.%d.%u", s->token, i, s->starts++);
     environment[s->n_environment + 2] = w->mark;
-    cpu_set_t cores;
-    if (s->pinned) {
-        placement_of(s, i, &cores);
-        sched_setaffinity(0, sizeof cores, &cores);
-    }
+    bool memory = placement_enter(s, i);
     e = posix_spawn(pid, s->program, &files, &attr, s->argv, environment);
-    if (s->pinned) sched_setaffinity(0, sizeof s->allowed, &s->allowed);
+    placement_leave(s, memory);
     for (int k = 0; k < 3; k++) environment[s->n_environment + (size_t)k] = NULL;
     posix_spawn_file_actions_destroy(&files);
 no_files:

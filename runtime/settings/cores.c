@@ -1,12 +1,13 @@
-/* See cores.h. Linux limits a process's cores in two places: its affinity mask, and the CPU quota
- * of its control group or of any group above it (version 2; of version 1 only the mount that
- * containers see). */
+/* See cores.h. Linux limits a process's cores in two places: its affinity mask, which a cpuset
+ * narrows, and the CPU quota of its control group or of any group above it, of version 1 or 2. */
 #include <sched.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "runtime/settings/cores.h"
+#include "runtime/settings/topology.h"
 
 static int cores_by_affinity(void) {
     /* The kernel refuses a mask smaller than its own. */
@@ -49,22 +50,62 @@ static long long number_read(const char *path) {
 /* The smaller of two limits; 0 means no limit. */
 static int limit_min(int a, int b) { return a == 0 || (b != 0 && b < a) ? b : a; }
 
-static int cores_by_quota(void) {
-    int least = quota_cores(number_read("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"),
-                            number_read("/sys/fs/cgroup/cpu/cpu.cfs_period_us"));
-    char line[1024], path[1200];
-    FILE *f = fopen("/proc/self/cgroup", "re");
-    if (!f) return least;
+/* The quota of one group, in cores; 0: none. */
+static int group_quota(const char *root, const char *controller, const char *group) {
+    char path[2048], period[2048];
+    snprintf(path, sizeof path, "%s%s%s/cpu.max", root, controller, group);
+    int least = quota_read(path);
+    snprintf(path, sizeof path, "%s%s%s/cpu.cfs_quota_us", root, controller, group);
+    snprintf(period, sizeof period, "%s%s%s/cpu.cfs_period_us", root, controller, group);
+    return limit_min(least, quota_cores(number_read(path), number_read(period)));
+}
+
+/* Of the group and all above it. */
+static int group_quotas(const char *root, const char *controller, char *group) {
+    int least = 0;
+    for (;;) {
+        least = limit_min(least, group_quota(root, controller, group));
+        char *slash = strrchr(group, '/');
+        if (!slash) return least;
+        *slash = 0;
+    }
+}
+
+/* Whether "cpu" is in the list "cpu,cpuacct". */
+static bool has_cpu(const char *controllers) {
+    for (const char *at = controllers; at; at = strchr(at, ',')) {
+        at += *at == ',';
+        if (strncmp(at, "cpu", 3) == 0 && (at[3] == 0 || at[3] == ',')) return true;
+    }
+    return false;
+}
+
+/* Lines of /proc/self/cgroup: ID:CONTROLLERS:GROUP; version 2 has ID 0 and no controllers. A
+ * container sees its own group at the root, whatever the line says: the root is always read. */
+int tine_cores_by_quota(const char *groups, const char *root) {
+    static const struct {
+        const char *path;
+        bool second;
+    } mounts[] = {{"/cpu,cpuacct", false},
+                  {"/cpuacct,cpu", false},
+                  {"/cpu", false},
+                  {"", true},
+                  {"/unified", true}};
+    char line[1024];
+    int least = 0;
+    FILE *f = fopen(groups, "re");
+    if (!f) return 0;
     while (fgets(line, sizeof line, f)) {
-        if (strncmp(line, "0::/", 4) != 0) continue;
-        char *group = line + 3;
+        char *controllers = strchr(line, ':'),
+             *group = controllers ? strchr(++controllers, ':') : 0;
+        if (!group) continue;
+        *group++ = 0;
         group[strcspn(group, "\n")] = 0;
-        for (;;) {
-            snprintf(path, sizeof path, "/sys/fs/cgroup%s/cpu.max", group);
-            least = limit_min(least, quota_read(path));
-            char *slash = strrchr(group, '/');
-            if (!slash) break;
-            *slash = 0;
+        for (size_t i = 0; i < sizeof mounts / sizeof *mounts; i++) {
+            char copy[sizeof line];
+            if (mounts[i].second ? *controllers != 0 : !has_cpu(controllers)) continue;
+            snprintf(copy, sizeof copy, "%s", group);
+            least = limit_min(least, group_quotas(root, mounts[i].path, copy));
         }
     }
     fclose(f);
@@ -83,6 +124,17 @@ static int cores_by_slurm(void) {
     return least;
 }
 
+/* Physical ones. */
+static int cores_by_topology(void) {
+    tine_topology t;
+    tine_topology_get(&t);
+    int n = t.n;
+    tine_topology_fini(&t);
+    return n > 0 ? n : cores_by_affinity();
+}
+
 int tine_cores_available(void) {
-    return limit_min(limit_min(cores_by_affinity(), cores_by_quota()), cores_by_slurm());
+    int least = limit_min(cores_by_topology(),
+                          tine_cores_by_quota("/proc/self/cgroup", "/sys/fs/cgroup"));
+    return limit_min(least, cores_by_slurm());
 }

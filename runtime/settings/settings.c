@@ -264,7 +264,7 @@ static void settings_complete(tine_settings *s) {
             await = &s->origin[i];
     }
     if (!*workers) {
-        int n = tine_cores_available() / s->threads;
+        int n = s->worker ? 1 : tine_cores_available() / s->threads; /* a worker starts none */
         s->workers = n < 1 ? 1 : n > MAX_WORKERS ? MAX_WORKERS : n;
     }
     if (!*await) s->await_workers = s->workers;
