@@ -189,6 +189,10 @@ def _from_dict(items: dict) -> int:
         release_all(values)
 
 
+def _from_masked(array: np.ma.MaskedArray) -> int:
+    raise TypeError("tine: a masked array cannot be passed, as its mask would be lost: pass .filled(), or data and mask")
+
+
 def _from_handle(x: Value) -> int:
     if x._torch:
         seen.torch = True
@@ -204,6 +208,7 @@ _from: dict = {
     bytes: _from_bytes,
     bytearray: _from_bytes,
     memoryview: _from_bytes,
+    np.ma.MaskedArray: _from_masked,
     np.ndarray: _from_array,
     list: _from_list,
     tuple: _from_list,

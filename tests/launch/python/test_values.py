@@ -61,7 +61,7 @@ def test_unaligned():
 
 
 def test_refused():
-    for x, what in [(np.ones(2, np.float16), "float16"), (np.ones(2, bool), "bool"), (np.ones((1,) * 9), "9 dimensions"), (object(), "object"),
+    for x, what in [(np.ones(2, np.float16), "float16"), (np.ones(2, bool), "bool"), (np.ones((1,) * 9), "9 dimensions"), (np.ma.array([1.0], mask=[1]), "masked"), (object(), "object"),
                     ({1: 2}, "keys"), ("a\0b", "NUL"), (1 << 63, "64 bits"), ([object()], "object"), ("\ud800", "surrogates"), ({1, 2}, "set")]:
         with pytest.raises((TypeError, ValueError, OverflowError), match=what):
             tine.fork("identity", x)
