@@ -19,4 +19,11 @@ from ._pool import endpoint, init, pool, shutdown, trace_start, trace_write, wor
 from ._values import Value
 
 __version__ = version
-__all__ = [name for name in dir() if not name.startswith("_")]
+__all__ = [
+    "ArgumentError", "CanceledError", "Error", "Executor", "Future", "LostError", "Module",
+    "Promise", "TaskError", "TimeoutError", "UnknownError", "Value", "allow_pickle", "as_completed",
+    "bilstm", "call", "call_method", "dropout", "embedding", "endpoint", "ensemble", "fork",
+    "fork_method", "from_torch", "function", "gru", "init", "layer_norm", "linear", "load", "lstm",
+    "module", "pool", "put", "save", "sequential", "shutdown", "trace_start", "trace_write", "wait",
+    "wait_all", "wait_any", "when_all", "when_any", "worker_count",
+]
