@@ -314,11 +314,6 @@ typedef struct tine_fork_options {
  * task; its worker runs others meanwhile. A wait fails with EINVAL for a future that is NULL or was
  * forked in another process, and with ESTATE in a callback where it would block.
  *
- * A result of more than 64 KiB stays at the worker that made it until it is taken (`out` is not
- * NULL) or a task elsewhere needs it. Taking it may block although the future is done, and fails
- * with ELOST if that worker was lost and the result cannot be made again, and with ESTATE after
- * tine_shutdown().
- *
  * Where a wait takes seconds, it blocks for so long at most; 0 or less: not at all; INFINITY: no
  * deadline; NaN: EINVAL. When the deadline passes it fails with ETIMEDOUT, and the tasks go on.
  * @{ */

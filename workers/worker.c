@@ -250,7 +250,9 @@ static tine_error worker_make_executor(tine_worker *w, const tine_worker_config 
     hello.n_classes = (uint32_t)tine_registry_classes(names + functions, classes);
     hello.functions = names;
     hello.classes = names + functions;
-    tine_error e = tine_executor_new(&w->executor, &hello, TINE_EXECUTOR_STAYS);
+    /* None stays: a result could be fetched only between two tasks, and who waits for it would wait
+     * for the next task. */
+    tine_error e = tine_executor_new(&w->executor, &hello, SIZE_MAX);
     free(names);
     return e;
 }

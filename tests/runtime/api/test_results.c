@@ -1,5 +1,4 @@
-/* Futures as arguments, and results that stay at their workers: the values are the same wherever
- * they are taken, and a worker's death makes them again or fails by name. */
+/* Futures as arguments: the values are the same wherever they are taken. */
 #include <criterion/criterion.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -9,7 +8,7 @@
 
 #include "tests/support/cluster.h"
 
-enum { LARGE = 300000 }; /* elements: 1.2 MB, which stay at the worker */
+enum { LARGE = 300000 }; /* elements: 1.2 MB */
 
 static tine_value *filled(int64_t n, float with) {
     float *data = malloc((size_t)n * sizeof *data);
@@ -20,9 +19,6 @@ static tine_value *filled(int64_t n, float with) {
 }
 
 TINE_FUNCTION(results_make, "n, with") {
-    return filled(tine_arg_int(task, 0), (float)tine_arg_int(task, 1));
-}
-TINE_REPEATABLE_FUNCTION(results_make_again, "n, with") {
     return filled(tine_arg_int(task, 0), (float)tine_arg_int(task, 1));
 }
 TINE_FUNCTION(results_second, "x") {
@@ -129,34 +125,14 @@ static void lose_worker(void) {
     tine_release(die);
 }
 
-TRANSPORT_TEST_REMOTE(results, of_a_lost_worker_is_made_again, 60) {
+TRANSPORT_TEST_REMOTE(results, outlive_their_worker, 60) {
     cluster_start(endpoint, 1);
-    tine_future *x = tine_fork("results_make_again", LARGE, 1);
+    tine_future *x = tine_fork("results_make", LARGE, 1), *again;
     cr_assert_eq(tine_wait(x, NULL), TINE_OK);
     lose_worker();
-    tine_future *y = tine_fork("results_second", x);
-    cr_assert_eq(take_float(y), 2);
+    again = tine_fork("results_second", x);
+    cr_assert_eq(take_float(again), 2);
     cr_assert_eq(take_second(x), 2);
-    cluster_stop();
-}
-
-TRANSPORT_TEST_REMOTE(results, of_a_lost_worker_fails_by_name, 60) {
-    cluster_start(endpoint, 1);
-    tine_future *x = tine_fork("results_make", LARGE, 1), *small = tine_fork("results_make", 9, 1);
-    cr_assert_eq(tine_wait(x, NULL), TINE_OK);
-    cr_assert_eq(tine_wait(small, NULL), TINE_OK);
-    lose_worker();
-    tine_value *value;
-    tine_future *y = tine_fork("results_second", x);
-    cr_assert_eq(tine_wait(y, NULL), TINE_ELOST);
-    cr_assert(strstr(tine_error_message(), "the result of task \"results_make\" was lost on"), "%s",
-              tine_error_message());
-    cr_assert_eq(tine_wait(x, &value), TINE_ELOST);
-    cr_assert(strstr(tine_error_message(), "SIGKILL"), "%s", tine_error_message());
-    cr_assert_null(value);
-    cr_assert_eq(take_second(small), 2, "a small one had come with the reply");
-    tine_release(x);
-    tine_release(y);
     cluster_stop();
 }
 
