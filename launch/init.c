@@ -449,6 +449,20 @@ static bool tine_runs(void) { return state.running && !tine_forked(); }
 int tine_worker_count(void) {
     return tine_runs() ? tine_coordinator_workers(state.coordinator) : 0;
 }
+
+size_t tine_workers(tine_worker_status *out, size_t room) {
+    return tine_runs() ? tine_coordinator_list_workers(state.coordinator, out, room) : 0;
+}
+
+tine_error tine_drain(double seconds) {
+    if (tine_forked()) return tine_forked_refuse();
+    if (seconds != seconds) return tine_error_set(TINE_EINVAL, "the seconds to wait are NaN");
+    if (tine_current.task)
+        return tine_error_set(TINE_ESTATE, "a task is pending itself: it cannot call tine_drain");
+    if (!tine_runs()) return tine_error_set(TINE_ESTATE, "tine_drain: call tine_init first");
+    return tine_coordinator_drain(state.coordinator, seconds);
+}
+
 const char *tine_endpoint(void) { return tine_runs() ? state.url : NULL; }
 
 static tine_error trace_switch(const char *call, bool on) {

@@ -207,7 +207,7 @@ typedef struct tine_options {
 TINE_API tine_error tine_init(int *argc, char **argv, const tine_options *options);
 
 /** Stops Tine: ends the workers, waits for them, and frees everything. Futures that are not done
- * complete with ECANCELED. Calls of other threads that fork, wait or put fail with ECANCELED or
+ * complete with ECANCELED; tine_drain() waits for them first. Calls of other threads that fork, wait or put fail with ECANCELED or
  * ESTATE from then on. Not to be called in a callback. May be called again, and without
  * tine_init().
  * @return The exit code for main: 0, or 1 when the trace or what was printed to standard output
@@ -516,6 +516,37 @@ TINE_API tine_error tine_cancel(tine_future *f, int flags);
  * @param task The call, or one that it makes with tine_call().
  * @return False in the program itself. */
 TINE_API bool tine_cancelled(const tine_task *task);
+
+/** @} */
+/** @defgroup pool Pool
+ * The workers as a whole.
+ * @{ */
+
+/** What is known of one worker. */
+typedef struct tine_worker_status {
+    uint32_t id;   /**< Of no other worker of this program, also after its end. */
+    int pid;       /**< Its process; over inproc:// the program's own. */
+    int rank;      /**< Under mpirun or srun; else -1. */
+    int running;   /**< Tasks that were sent to it, have not ended, and do not wait for forks. */
+    int suspended; /**< Tasks there that wait for their forks. */
+    uint64_t tasks_done; /**< That have ended there. */
+    char host[64];       /**< Its host's name, cut if it is longer. */
+    char kernel[16];     /**< The compute kernel that it has chosen, "avx512". */
+} tine_worker_status;
+
+/** The workers that are connected now.
+ * @param[out] out What is known of each, in the order in which they joined; may be NULL.
+ * @param room How many `out` has room for.
+ * @return How many there are; 0 before tine_init(), in a worker, and without memory. */
+TINE_API size_t tine_workers(tine_worker_status *out, size_t room);
+
+/** Blocks until every fork of this program is done and every callback has run; forks of other
+ * threads and of callbacks meanwhile included. Futures stay to be taken. Before tine_shutdown(),
+ * which cancels what is pending, it lets all finish.
+ * @param seconds For how long to block at most, as for waits.
+ * @return TINE_OK, also when tasks failed; ETIMEDOUT: the deadline passed; ESTATE: Tine is not
+ *     running, or this was called in a task or a callback; EINVAL: the seconds are NaN. */
+TINE_API tine_error tine_drain(double seconds);
 
 /** @} */
 /** @defgroup making Making values

@@ -62,6 +62,7 @@ static tine_error coordinator_submit(tine_context *context, tine_future *f, void
                                        terms, &f->task);
     if (e != TINE_OK) return tine_coordinator_refused(e, "a fork");
     tine_ref_future_(f); /* until COMPLETE */
+    c->n_open++;
     if (tine_scheduler_stats_get(c->scheduler)->workers > 0)
         c->told = false;
     else

@@ -27,6 +27,9 @@ tine_error tine_coordinator_new(tine_coordinator **out, const tine_settings *s,
  * sentence. */
 tine_error tine_coordinator_open(tine_coordinator *c, int n, double seconds);
 int tine_coordinator_workers(tine_coordinator *c);
+size_t tine_coordinator_list_workers(tine_coordinator *c, tine_worker_status *out, size_t room);
+/* Waits until no fork of the program and no callback is pending. ETIMEDOUT with a sentence. */
+tine_error tine_coordinator_drain(tine_coordinator *c, double seconds);
 
 /* From here on all processes record, workers that join later too. */
 tine_error tine_coordinator_trace_record(tine_coordinator *c, bool on);

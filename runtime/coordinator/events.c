@@ -66,6 +66,7 @@ void tine_coordinator_send(tine_coordinator *c, tine_peer peer, const tine_messa
 
 static void complete_future(tine_coordinator *c, const tine_scheduler_action *a) {
     tine_future *f = (tine_future *)(uintptr_t)a->ticket;
+    c->n_open--;
     if (a->object && f->reference)
         tine_scheduler_object_release(c->scheduler, a->object); /* it has a handle */
     else if (a->object)

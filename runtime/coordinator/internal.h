@@ -66,6 +66,8 @@ struct tine_coordinator {
     bool progress_started;
     bool progress_long_tick; /* it sleeps long, and is to be woken when the loop becomes free */
 
+    size_t n_open;     /* forks that the scheduler has not completed yet */
+    bool calling_back; /* callbacks are being run */
     bool stopping;
     bool stopped;            /* every future is done */
     unsigned start_failures; /* attempts in a row to replace local workers that failed */

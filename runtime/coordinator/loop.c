@@ -83,7 +83,7 @@ static bool callbacks_run(tine_coordinator *c) {
     STAILQ_INIT(&c->callbacks);
     pthread_mutex_unlock(&c->lock);
     bool nested = in_callback;
-    in_callback = true;
+    in_callback = c->calling_back = true;
     while (next) {
         coordinator_callback *callback = next;
         next = STAILQ_NEXT(callback, entry);
@@ -92,6 +92,7 @@ static bool callbacks_run(tine_coordinator *c) {
     }
     in_callback = nested;
     pthread_mutex_lock(&c->lock);
+    c->calling_back = nested;
     return true;
 }
 

@@ -371,8 +371,16 @@ void tine_scheduler_garbage(tine_scheduler *s, tine_peer peer, const char *why) 
 /* ---- queries ---- */
 
 static void sched_worker_describe(const sched_worker *w, tine_worker_info *out) {
-    *out = (tine_worker_info){w->peer, w->epoch, w->pid,    w->rank,
-                              w->host, w->token, w->kernel, w->tasks_done};
+    *out = (tine_worker_info){.peer = w->peer,
+                              .epoch = w->epoch,
+                              .pid = w->pid,
+                              .rank = w->rank,
+                              .host = w->host,
+                              .token = w->token,
+                              .kernel = w->kernel,
+                              .tasks_done = w->tasks_done,
+                              .running = w->outstanding,
+                              .suspended = w->suspended};
 }
 
 size_t tine_scheduler_workers(const tine_scheduler *s, tine_worker_info *out, size_t room) {

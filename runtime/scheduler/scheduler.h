@@ -113,6 +113,7 @@ typedef struct tine_worker_info {
     int32_t rank;
     const char *host, *token, *kernel;
     uint64_t tasks_done;
+    uint32_t running, suspended; /* tasks there: sent to it, and of these waiting for forks */
 } tine_worker_info;
 
 tine_error tine_scheduler_new(tine_scheduler **out, const tine_scheduler_config *config);
