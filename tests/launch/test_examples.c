@@ -15,6 +15,10 @@ static const struct example {
     {"04_fibonacci", "fib(15) = 610\n"},
     {"05_data_dependent", "the integral of sqrt(x) from 0 to 1 is 0.666666, in 51 tasks\n"},
     {"06_errors", "halve(7): EFAILED\nquarter(7): EUNKNOWN\nhalve(odd=7): EINVAL\nhalve(8): 4\n"},
+    {"07_promises", "the sum of the squares of 3, 4 and 5 is 50, twice that is 100\n"},
+    {"08_cancel", "searches 1 and 2: ECANCELED, ECANCELED\nwith a deadline: ETIMEDOUT\n"
+                  "search 3: found\n"},
+    {"09_pool", "20 results, sum 2470\nthe workers have ended 20 tasks\n"},
 };
 enum { EXAMPLES = sizeof examples / sizeof *examples };
 
