@@ -207,9 +207,9 @@ typedef struct tine_options {
 TINE_API tine_error tine_init(int *argc, char **argv, const tine_options *options);
 
 /** Stops Tine: ends the workers, waits for them, and frees everything. Futures that are not done
- * complete with ECANCELED; tine_drain() waits for them first. Calls of other threads that fork, wait or put fail with ECANCELED or
- * ESTATE from then on. Not to be called in a callback. May be called again, and without
- * tine_init().
+ * complete with ECANCELED; tine_drain() waits for them first. Calls of other threads that fork,
+ * wait or put fail with ECANCELED or ESTATE from then on. Not to be called in a callback. May be
+ * called again, and without tine_init().
  * @return The exit code for main: 0, or 1 when the trace or what was printed to standard output
  *     could not be written, or when this was called in a callback, in a task or in a forked
  *     process, and did nothing. */
