@@ -158,6 +158,7 @@ struct sched_task {
     bool ahead;     /* it runs, and has missing inputs: it does not count against credit */
     bool wanted;    /* its result, by this process */
     bool keeps;     /* its worker has its result */
+    bool withheld;  /* its worker was told that nothing needs its result */
     bool reported;  /* to its owner: it runs again for its result alone, or is abandoned */
     bool abandoned; /* it was cancelled, or an input has failed, after it was sent */
     bool orphan;    /* its owner is lost: its result is dropped */

@@ -34,6 +34,9 @@ static void sched_result_present(tine_scheduler *s, sched_object *o, tine_payloa
 sched_object *tine_scheduler_result_made(tine_scheduler *s, sched_task *t, tine_error status,
                                          tine_payload *payload, const char *text) {
     bool stays = status == TINE_OK && !payload;
+    if (t->withheld && t->worker && !t->keeps)
+        tine_scheduler_object_drop_at(s, t->worker, t->result_id);
+    t->withheld = false;
     if (!t->result && !stays) {
         if (t->keeps) tine_scheduler_object_drop_at(s, t->worker, t->result_id);
         return NULL;

@@ -145,7 +145,7 @@ void tine_scheduler_task_started(tine_scheduler *s, sched_task *t, sched_worker 
     t->state = SCHED_RUNNING;
     t->worker = w;
     t->received = 0;
-    t->suspended = t->blamed = t->keeps = false;
+    t->suspended = t->blamed = t->keeps = t->withheld = false;
     t->sent_number = ++w->tasks_sent;
     TAILQ_INSERT_TAIL(&w->running, t, run_link);
     if (t->ahead)

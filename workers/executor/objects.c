@@ -201,6 +201,7 @@ bool tine_executor_result_keep(tine_executor *x, const executor_task *t, tine_pa
     executor_object *o = t->result ? executor_object_find(x, t->result) : NULL;
     bool stays = tine_payload_bytes(payload) > x->stays;
     if (!t->result || payload->n_refs > 0 || (!o && !stays)) return false;
+    if (o && o->state == EXECUTOR_FAILED) return false; /* the coordinator has no use for it */
     if (!o) o = executor_object_expect(x, t->result);
     *send = !stays || o->asked;
     if (o->state != EXECUTOR_FETCHING) return true; /* the coordinator had sent it, too */
