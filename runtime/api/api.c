@@ -121,9 +121,7 @@ static tine_error wait_locked(tine_future *const *f, size_t n, tine_wait_mode mo
 static tine_error take_result(tine_future *f, tine_value **out, tine_context **held) {
     const tine_value *v = NULL;
     lock_context(held, f->context);
-    /* A small value takes less memory than the frame that it came in. */
-    bool large = !f->payload || f->payload->n_refs > 0 || tine_payload_bytes(f->payload) > 4096;
-    if (!out && large) return tine_future_status(f);
+    if (!out) return tine_future_status(f);
     if (tine_future_has_stayed(f)) {
         unlock_context(held);
         tine_error e = tine_future_fetch(f);
@@ -131,7 +129,7 @@ static tine_error take_result(tine_future *f, tine_value **out, tine_context **h
         lock_context(held, f->context);
     }
     tine_error e = tine_future_value_of(f, &v);
-    if (e == TINE_OK && out) *out = tine_value_adopted(tine_value_ref(v));
+    if (e == TINE_OK) *out = tine_value_adopted(tine_value_ref(v));
     return e;
 }
 

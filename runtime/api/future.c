@@ -90,11 +90,28 @@ static void call_due(void) {
     due.calling = false;
 }
 
+static tine_error future_decode(tine_future *f) {
+    tine_error e = tine_payload_value(f->payload, &f->context->decoder, &f->value);
+    if (e == TINE_OK && f->payload->n_refs == 0) {
+        tine_payload_unref(f->payload);
+        f->payload = NULL;
+    }
+    return e;
+}
+
+/* A value as small as this takes less memory than the frame that it came in. */
+enum { DECODED_AT_ONCE = 256 };
+static bool future_is_small(const tine_future *f) {
+    const tine_payload *p = f->payload;
+    return p && p->n_refs == 0 && p->n_buffers == 0 && p->body_size <= DECODED_AT_ONCE;
+}
+
 void tine_future_complete(tine_future *f, tine_error status, tine_payload *payload,
                           const char *text) {
     TINE_ASSERT(atomic_load_explicit(&f->done, memory_order_relaxed), ==, 0);
     f->status = status;
     f->payload = payload;
+    if (future_is_small(f)) future_decode(f); /* what it cannot decode, the wait reports */
     f->text = text ? strdup(text) : NULL;
     atomic_store_explicit(&f->done, 1, memory_order_release);
     if (TAILQ_EMPTY(&f->waiters)) return;
@@ -217,16 +234,9 @@ tine_error tine_future_fetch(tine_future *f) {
 tine_error tine_future_value_of(tine_future *f, const tine_value **out) {
     tine_error failed = tine_future_status(f);
     if (failed != TINE_OK) return failed;
-    if (!f->value) {
-        tine_error e = tine_payload_value(f->payload, &f->context->decoder, &f->value);
-        if (e != TINE_OK) return e;
-        if (f->payload->n_refs == 0) {
-            tine_payload_unref(f->payload);
-            f->payload = NULL;
-        }
-    }
-    *out = f->value;
-    return TINE_OK;
+    tine_error e = f->value ? TINE_OK : future_decode(f);
+    if (e == TINE_OK) *out = f->value;
+    return e;
 }
 
 /* ---- waiting for several ---- */

@@ -14,7 +14,7 @@
 /* Bytes from this size on are a buffer of their own, as tensors are, and are not copied. */
 enum { BYTES_BESIDE = 64 << 10 };
 /* For a body as it starts: a scalar call needs no more. */
-enum { FIRST_ROOM = 128 };
+enum { FIRST_ROOM = 32 };
 /* A body leaves room in the header for the message's other fields. */
 enum { MOST_BODY = TINE_FRAME_MAX_HEADER - (1 << 20) };
 /* A tensor that occurs twice in one body is one buffer if it is among the last LOOK_BACK: a longer
