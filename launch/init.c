@@ -58,7 +58,8 @@ static struct {
     bool serving; /* this process is a worker */
     tine_settings settings;
     tine_coordinator *coordinator;
-    tine_spawn *spawn;
+    /* NULL until the workers have started; other threads look at it. */
+    _Atomic(tine_spawn *) spawn;
     tine_private place;
     pthread_t *threads; /* inproc:// workers */
     int n_threads;
@@ -181,7 +182,9 @@ static tine_error workers_spawn(const tine_settings *s, const char *const *comma
                                     .died = worker_died,
                                     .failed = worker_start_failed,
                                     .ready = worker_can_connect};
-        e = tine_spawn_start(&state.spawn, &config);
+        tine_spawn *spawn = NULL;
+        e = tine_spawn_start(&spawn, &config);
+        atomic_store(&state.spawn, spawn);
     }
     tine_settings_forward_free(environment);
     free(own);

@@ -59,7 +59,7 @@ static void html_records(FILE *f, const tine_profile *p) {
         const tine_profiled_task *t = &p->tasks[i];
         fprintf(f, "%s%d,%d,%d,%d,%lld,%lld,%llu", i ? "," : "", t->name, t->fork, t->wait,
                 t->parent, (long long)t->forked, (long long)t->waited,
-                (unsigned long long)(t->bytes_in + t->bytes_out));
+                (unsigned long long)t->bytes_in + (unsigned long long)t->bytes_out);
     }
     fputs("],\"spans\":[", f);
     for (size_t i = 0; i < p->n_suspended; i++) {

@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -16,22 +17,25 @@
 #include "launch/spawn/internal.h"
 #include "transport/base/vector.h"
 
-/* A process that forks while it is looked for is found by the next round. */
-enum { ROUNDS_MAX = 8, ENVIRONMENT_MAX = 4 << 20 };
+/* A process that forks while it is looked for is found by the next round; so is one that is just
+ * being replaced (execve), whose environment is empty for a moment. */
+enum { ROUNDS_MAX = 20, ROUND_MS = 1, ENVIRONMENT_MAX = 4 << 20 };
 
 typedef struct environment_text {
     char *bytes;
     size_t n, room;
 } environment_text;
 
+/* False: the process has ended, or is another user's. */
 static bool environment_read(environment_text *t, int pid) {
     char path[64];
     struct stat st;
     snprintf(path, sizeof path, "/proc/%d/environ", pid);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return false;
+    bool ours = fstat(fd, &st) == 0 && st.st_uid == geteuid();
     t->n = 0;
-    if (fstat(fd, &st) == 0 && st.st_uid == geteuid())
+    if (ours)
         while (t->n < ENVIRONMENT_MAX) {
             char *more = tine_grow(t->bytes, &t->room, t->n + 8192, 1);
             if (!more) break;
@@ -41,15 +45,22 @@ static bool environment_read(environment_text *t, int pid) {
             t->n += (size_t)n;
         }
     close(fd);
-    return t->n > 0;
+    return ours;
 }
 
 static bool environment_has(environment_text *t, int pid, const char *mark) {
-    if (!environment_read(t, pid)) return false;
+    if (!environment_read(t, pid) || t->n == 0) return false;
     t->bytes[t->n] = 0;
     for (size_t at = 0; at < t->n; at += strlen(t->bytes + at) + 1)
         if (strcmp(t->bytes + at, mark) == 0) return true;
     return false;
+}
+
+/* It has a program, and no environment yet. A kernel thread has none, and a zombie neither. */
+static bool environment_is_coming(environment_text *t, int pid) {
+    char path[64], program[8];
+    snprintf(path, sizeof path, "/proc/%d/exe", pid);
+    return environment_read(t, pid) && t->n == 0 && readlink(path, program, sizeof program) > 0;
 }
 
 /* The second look excludes that the pid has become another process's before the pidfd was made. */
@@ -65,13 +76,18 @@ static bool descendant_kill(environment_text *t, int pid, const char *mark) {
 
 void tine_descendants_kill(const char *mark) {
     environment_text t = {0};
-    bool some = true;
-    for (int round = 0; some && round < ROUNDS_MAX; round++) {
+    bool some = true, coming = false;
+    for (int round = 0; (some || coming) && round < ROUNDS_MAX; round++) {
+        if (!some) poll(NULL, 0, ROUND_MS);
         DIR *d = opendir("/proc");
-        some = false;
+        some = coming = false;
         for (struct dirent *e; d && (e = readdir(d));) {
             int pid = atoi(e->d_name);
-            if (pid > 1 && pid != (int)getpid() && descendant_kill(&t, pid, mark)) some = true;
+            if (pid <= 1 || pid == (int)getpid()) continue;
+            if (descendant_kill(&t, pid, mark))
+                some = true;
+            else if (environment_is_coming(&t, pid))
+                coming = true;
         }
         if (d) closedir(d);
     }

@@ -176,9 +176,9 @@ void tine_instance_forget(tine_context *c, tine_object id) {
 }
 
 void tine_instances_end(tine_context *c) {
-    instance *unused = NULL;
+    instance *unused = NULL, *none = NULL;
     c->ops->lock(c);
-    for (instance **at = c->instances ? &c->instances->first : NULL; at && *at;) {
+    for (instance **at = c->instances ? &c->instances->first : &none; *at;) {
         instance *i = *at;
         i->forgotten = true;
         if (i->users > 0) {

@@ -134,7 +134,7 @@ static int cores_by_topology(void) {
 }
 
 int tine_cores_available(void) {
-    int least = limit_min(cores_by_topology(),
-                          tine_cores_by_quota("/proc/self/cgroup", "/sys/fs/cgroup"));
+    int least =
+        limit_min(cores_by_topology(), tine_cores_by_quota("/proc/self/cgroup", "/sys/fs/cgroup"));
     return limit_min(least, cores_by_slurm());
 }

@@ -231,7 +231,9 @@ static void ours(const char *url, int checksums, const char *key) {
         if (ev.kind == TINE_EVENT_NONE) s.ops->wait(s.t, -1);
     }
     snprintf(name, sizeof name, "tine %.*s%s", (int)strcspn(url, ":"), url,
-             key ? "+key" : checksums > 0 ? "+crc" : "");
+             key             ? "+key"
+             : checksums > 0 ? "+crc"
+                             : "");
     measure(name, &s, ours_send, ours_recv);
     s.ops->drop(s.t, s.peer, false, "done");
     s.ops->close(s.t);

@@ -46,7 +46,7 @@ typedef struct tine_conf_end {
     int index; /* connector: 0, 1, … */
     tine_conf_host *host;
     tine_ring early; /* of tine_event: what came while a lane was opened */
-    char why[256]; /* a role that returns false says why */
+    char why[256];   /* a role that returns false says why */
 } tine_conf_end;
 
 struct tine_conf_host {
