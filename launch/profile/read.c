@@ -108,8 +108,8 @@ static uint8_t field_kind(json_object *event) {
         [TINE_TRACE_RECEIVE] = "receive", [TINE_TRACE_KERNEL] = "kernel",
         [TINE_TRACE_LOOP] = "loop",       [TINE_TRACE_CALL] = "call"};
     const char *category = field_text(event, "cat");
-    for (uint8_t i = 1; i < sizeof kinds / sizeof *kinds; i++)
-        if (strcmp(kinds[i], category) == 0) return i;
+    for (size_t i = 1; i < sizeof kinds / sizeof *kinds; i++)
+        if (strcmp(kinds[i], category) == 0) return (uint8_t)i;
     return TINE_SLICE_OTHER;
 }
 

@@ -60,7 +60,7 @@ static bool machine_is_plain(void) {
     f(topology_init) f(topology_load) f(topology_destroy) f(topology_is_thissystem)                \
     f(get_type_depth) f(get_nbobjs_by_depth) f(get_obj_by_depth) f(bitmap_next)
 /* clang-format on */
-#define HWLOC_MEMBER(name) __typeof__(hwloc_##name) *name;
+#define HWLOC_MEMBER(name) __typeof__(hwloc_##name) *(name);
 typedef struct hwloc_library {
     void *handle;
     HWLOC_FUNCTIONS(HWLOC_MEMBER)

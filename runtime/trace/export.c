@@ -21,8 +21,7 @@ size_t tine_trace_label(const tine_trace_item *item, char *out) {
                item->type == TINE_TRACE_CALL ||
                (item->name.size >= n && memcmp(item->name.data, kind, n) == 0);
     if (!own || !item->name.size) {
-        memcpy(out, kind, n);
-        used = n;
+        used = (size_t)snprintf(out, TINE_TRACE_LABEL_MAX, "%s", kind);
         if (item->name.size) out[used++] = ' ';
     }
     if (item->name.size) memcpy(out + used, item->name.data, item->name.size);
