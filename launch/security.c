@@ -84,7 +84,7 @@ tine_error tine_security_set(const tine_settings *s, const char *url, bool coord
 void tine_security_warn(const tine_transport *t) {
     if (!t->ops->exposed || !t->ops->exposed(t)) return;
     tine_log(TINE_LOG_WARN,
-             "%s can be reached from other hosts, and no key is needed: whoever connects receives "
-             "tasks and answers them; use `tine key FILE` and TINE_KEY_FILE",
+             "%s can be reached from other hosts, and no key is needed: any process that "
+             "connects receives tasks and answers them; use `tine key FILE` and TINE_KEY_FILE",
              t->ops->url(t));
 }

@@ -426,8 +426,8 @@ TINE_API int tine_completer_fd(tine_completer *c);
  * replaced by their results, as in a call's arguments, and the future is done when they are.
  * @{ */
 
-/** A promise: whoever holds it completes its future, once, from any thread, also one that a task
- * has started. When the last reference is released before that, the future fails with ECANCELED.
+/** A promise: its holder completes the future, once, from any thread, also one that a task has
+ * started. When the last reference is released before that, the future fails with ECANCELED.
  * Inside a task it is released when the task returns: another thread needs a reference of its own,
  * from tine_ref().
  * @param[out] future Its future, one reference to be released; NULL on failure.

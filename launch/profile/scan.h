@@ -1,5 +1,5 @@
-/* Finds the values in a JSON text without parsing them: a trace may have a gigabyte, of which one
- * event at a time is given to the parser. */
+/* Finds the values in a JSON text without parsing them. A trace may have a gigabyte; the parser
+ * gets one event at a time. */
 #ifndef TINE_LAUNCH_PROFILE_SCAN_H
 #define TINE_LAUNCH_PROFILE_SCAN_H
 

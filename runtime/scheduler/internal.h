@@ -151,7 +151,7 @@ struct sched_task {
     uint64_t sent_number; /* its number among the tasks sent to the worker */
     uint32_t n_holds, room_holds, attempt, flags;
     uint32_t uncounted; /* attempts that ended with a worker through no fault of this task */
-    uint32_t suspected; /* of these, those of which it may have been the cause */
+    uint32_t suspected; /* the attempts among them that it may have ended */
     uint8_t state, skips;
     bool windowed; /* counts against its owner's window until it starts for the first time */
     bool suspended;

@@ -51,7 +51,7 @@ TINE_FUNCTION(progress_make, "n") {
     return tine_ones(TINE_U8, 1, (int64_t[]){tine_arg_int(task, 0)});
 }
 
-/* Forks children with large arguments, of which the last opens the FIFO, then small ones, and
+/* Forks children with large arguments, then small ones; the last large one opens the FIFO. It
  * computes on: what it forked runs on the other worker meanwhile. */
 TINE_FUNCTION(progress_parent, "path, bytes, large, small") {
     const char *path = tine_arg_string(task, 0);

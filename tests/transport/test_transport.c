@@ -39,8 +39,8 @@ static void conform(const char *scheme, const char *name) {
 TINE_CONF_CASES(INPROC)
 TINE_CONF_CASES(IPC)
 TINE_CONF_CASES(TCP)
-/* The whole suite takes ThreadSanitizer minutes, and has been run over ipc and tcp; encryption takes
- * it longer than a case may. */
+/* The whole suite takes ThreadSanitizer minutes, and has been run over ipc and tcp; encryption
+ * takes it longer than a case may. */
 #ifndef __SANITIZE_THREAD__
 TINE_CONF_CASES(LANE)
 TINE_CONF_CASES(ENCRYPTED)

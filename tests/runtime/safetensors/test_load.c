@@ -21,7 +21,7 @@ static void path_make(void) {
 
 static void path_remove(void) { cr_assert_eq(unlink(path), 0); }
 
-/* A file of a header and bytes, each of which is its own index. */
+/* A file of a header and bytes; each byte has the value of its index. */
 static void file_write(const char *header, size_t data) {
     FILE *f = fopen(path, "we");
     cr_assert_not_null(f);
