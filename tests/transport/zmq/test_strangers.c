@@ -45,13 +45,16 @@ static tine_event until(tine_transport *t, tine_event_kind kind) {
     }
 }
 
-static int plain_socket(tine_transport *t) {
+static int connecting_socket(tine_transport *t, int flags) {
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     a.sin_port = htons((uint16_t)atoi(strrchr(ops->url(t), ':') + 1));
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    cr_assert_eq(connect(fd, (struct sockaddr *)&a, sizeof a), 0);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
+    int rc = connect(fd, (struct sockaddr *)&a, sizeof a);
+    cr_assert(!rc || (flags && errno == EINPROGRESS));
     return fd;
 }
+
+static int plain_socket(tine_transport *t) { return connecting_socket(t, 0); }
 
 /* The handshake of ZMTP 3.1 with the NULL mechanism, as a DEALER; then `more`. */
 static int zmtp_socket(tine_transport *t, const void *more, size_t n) {
@@ -151,14 +154,17 @@ Test(strangers, an_endless_first_message_is_cut_off) {
     ops->fini(t);
 }
 
-/* Many at once: only some are accepted, and an honest peer behind them comes in. */
+/* Many at once: only some are accepted, and an honest peer behind them comes in. While the gate is
+ * open libzmq may accept all that the kernel's queue holds, which is one more than `backlog`. */
 Test(strangers, many_do_not_keep_others_out) {
-    enum { MANY = 150 }; /* more would not fit in the kernel's queue */
+    enum { MANY = 300 };
     static int fds[MANY];
-    unsigned most = 0;
     tine_transport *t = listen_for(400000000), *c;
+    const tine_zmq *z = (tine_zmq *)t;
+    unsigned most = 0, limit = TINE_ZMQ_STRANGERS_AT_A_TIME + (unsigned)z->backlog;
+    cr_assert_lt(limit, MANY);
     for (int i = 0; i < MANY; i++) {
-        fds[i] = zmtp_socket(t, NULL, 0);
+        fds[i] = connecting_socket(t, SOCK_NONBLOCK);
         next_event(t);
     }
     cr_assert_eq(ops->connect(&c, ops->url(t), NULL, why, sizeof why), 0, "%s", why);
@@ -167,15 +173,20 @@ Test(strangers, many_do_not_keep_others_out) {
         up |= next_event(t).kind == TINE_EVENT_UP;
         cr_assert_eq(ops->recv(c, &ev), 0);
         cr_assert_neq(ev.kind, TINE_EVENT_LOST, "%s", ev.reason);
-        const tine_zmq *z = (tine_zmq *)t;
         unsigned strangers = 0;
         for (unsigned i = 0; i < z->n_strangers; i++) strangers += !z->strangers[i].why;
         if (strangers > most) most = strangers;
     }
-    cr_assert_leq(most, 2 * TINE_ZMQ_STRANGERS_AT_A_TIME, "%u at a time", most);
+    cr_assert_leq(most, limit, "%u at a time", most);
     for (int i = 0; i < MANY; i++) close(fds[i]);
     ops->fini(c);
     ops->fini(t);
+}
+
+/* libzmq has written to the connection. */
+static void until_greeted(tine_transport *t, int fd) {
+    char first;
+    while (recv(fd, &first, 1, MSG_PEEK | MSG_DONTWAIT) != 1) next_event(t);
 }
 
 /* The descriptor of a connection that ended is the program's file now: it is not shut down. */
@@ -183,7 +194,10 @@ Test(strangers, a_file_of_the_program_is_left_alone) {
     tine_transport *t = listen_for(200000000);
     tine_zmq *z = (tine_zmq *)t;
     int fd = plain_socket(t), pair[2];
-    while (!z->n_strangers) next_event(t);
+    until_greeted(t, fd);
+    int later = plain_socket(t); /* libzmq's thread greets it when it has done with the first */
+    until_greeted(t, later);
+    cr_assert_geq(z->n_strangers, 1);
     cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
     int theirs = z->strangers[0].fd, kept = dup(theirs);
     cr_assert_eq(dup2(pair[0], theirs), theirs);
@@ -191,6 +205,6 @@ Test(strangers, a_file_of_the_program_is_left_alone) {
     cr_assert(z->strangers[0].why, "it was not tried");
     cr_assert_eq(send(pair[1], "x", 1, MSG_NOSIGNAL), 1, "it was shut down");
     cr_assert_eq(dup2(kept, theirs), theirs);
-    close(fd), close(kept), close(pair[0]), close(pair[1]);
+    close(fd), close(later), close(kept), close(pair[0]), close(pair[1]);
     ops->fini(t);
 }
