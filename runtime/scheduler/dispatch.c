@@ -10,92 +10,6 @@
  * Load is the largest share used of the three limits of credit (expected time, bytes, number). */
 #include "runtime/scheduler/internal.h"
 
-#include <stdlib.h>
-#include <string.h>
-
-#include "transport/base/hash.h"
-
-enum { MIN_MEAN_NS = 100, MEAN_SHARE = 8 };
-
-/* ---- callables ---- */
-
-static uint64_t sched_callable_hash(const char *name, const char *method) {
-    uint64_t x = tine_hash(TINE_HASH_START, name, strlen(name) + 1);
-    if (method) x = tine_hash(x, method, strlen(method));
-    return x ? x : 1;
-}
-
-static bool sched_callable_is(const sched_callable *c, const char *name, const char *method) {
-    return !strcmp(c->name, name) && !c->method == !method &&
-           (!method || !strcmp(c->method, method));
-}
-
-void tine_scheduler_callable_free(tine_scheduler *s, sched_callable *c) {
-    sched_callable *head = tine_idmap_get(&s->callables, c->hash);
-    if (head == c) {
-        tine_idmap_remove(&s->callables, c->hash);
-        if (c->hash_next) tine_idmap_put(&s->callables, c->hash, c->hash_next);
-    } else {
-        while (head->hash_next != c) head = head->hash_next;
-        head->hash_next = c->hash_next;
-    }
-    TAILQ_REMOVE(&s->all, c, all_link);
-    if (s->last_callable == c) s->last_callable = NULL;
-    tine_ready_fini(&c->ready);
-    free(c->name);
-    free(c->method);
-    free(c->display);
-    free(c);
-}
-
-static sched_callable *sched_callable_new(tine_scheduler *s, const char *name, const char *method,
-                                          uint64_t hash) {
-    sched_callable *c = tine_scheduler_alloc(sizeof *c);
-    c->hash = hash;
-    c->name = tine_scheduler_copy(name);
-    c->method = method ? tine_scheduler_copy(method) : NULL;
-    c->display = method ? tine_scheduler_text("%s.%s", name, method) : tine_scheduler_copy(name);
-    for (size_t i = 0; i < s->n_groups; i++)
-        if (tine_scheduler_group_serves(&s->groups[i], c))
-            c->serves[i / 64] |= UINT64_C(1) << (i % 64);
-    c->hash_next = tine_idmap_remove(&s->callables, hash);
-    tine_idmap_put(&s->callables, hash, c);
-    TAILQ_INSERT_TAIL(&s->all, c, all_link);
-    TAILQ_INSERT_TAIL(&s->idle, c, link);
-    if (++s->n_idle > SCHED_IDLE_CALLABLES) { /* c itself is the newest, and stays */
-        sched_callable *oldest = TAILQ_FIRST(&s->idle);
-        TAILQ_REMOVE(&s->idle, oldest, link);
-        s->n_idle--;
-        tine_scheduler_callable_free(s, oldest);
-    }
-    return c;
-}
-
-/* The caller counts its use. */
-sched_callable *tine_scheduler_callable_get(tine_scheduler *s, const char *name,
-                                            const char *method) {
-    sched_callable *c = s->last_callable;
-    if (!c || !sched_callable_is(c, name, method)) {
-        uint64_t hash = sched_callable_hash(name, method);
-        for (c = tine_idmap_get(&s->callables, hash); c && !sched_callable_is(c, name, method);)
-            c = c->hash_next;
-        if (!c) c = sched_callable_new(s, name, method, hash);
-        s->last_callable = c;
-    }
-    if (!c->uses) {
-        TAILQ_REMOVE(&s->idle, c, link);
-        s->n_idle--;
-    }
-    return c;
-}
-
-void tine_scheduler_callable_unuse(tine_scheduler *s, sched_callable *c) {
-    TINE_ASSERT(c->uses, >, 0);
-    if (--c->uses) return;
-    TAILQ_INSERT_TAIL(&s->idle, c, link);
-    s->n_idle++;
-}
-
 bool tine_scheduler_serves(const tine_scheduler *s, const sched_worker *w,
                            const sched_callable *c) {
     size_t i = (size_t)(w->group - s->groups);
@@ -109,22 +23,7 @@ static bool sched_callable_is_served(const tine_scheduler *s, const sched_callab
     return false;
 }
 
-void tine_scheduler_callable_measure(sched_callable *c, uint64_t run_ns) {
-    /* No overflow, whatever a peer reports. */
-    if (run_ns > INT64_MAX / MEAN_SHARE) run_ns = INT64_MAX / MEAN_SHARE;
-    if (run_ns < MIN_MEAN_NS) run_ns = MIN_MEAN_NS;
-    if (!c->mean_ns)
-        c->mean_ns = run_ns;
-    else
-        c->mean_ns = (c->mean_ns * (MEAN_SHARE - 1) + run_ns) / MEAN_SHARE;
-}
-
 /* ---- credit ---- */
-
-uint64_t tine_scheduler_expected_ns(const tine_scheduler *s, const sched_callable *c) {
-    uint64_t ns = c->mean_ns ? c->mean_ns : s->config.prefetch_ns;
-    return ns < s->config.prefetch_ns ? ns : s->config.prefetch_ns;
-}
 
 /* Of one limit, below SCHED_LOAD_ONE while it is not reached. */
 static uint64_t sched_load_share(uint64_t used, uint64_t limit, double to_load) {

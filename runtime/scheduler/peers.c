@@ -14,89 +14,6 @@
 
 enum { REJECT_GRACE_NS = 1000000000 };
 
-/* ---- groups ---- */
-
-static int sched_name_compare(const void *a, const void *b) {
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-static char **sched_names_copy(const char *const *names, uint32_t n) {
-    char **copy = tine_scheduler_alloc(((size_t)n + 1) * sizeof *copy);
-    for (uint32_t i = 0; i < n; i++) copy[i] = tine_scheduler_copy(names[i]);
-    qsort(copy, n, sizeof *copy, sched_name_compare);
-    return copy;
-}
-
-static bool sched_names_equal(char *const *a, char *const *b, uint32_t n) {
-    for (uint32_t i = 0; i < n; i++)
-        if (strcmp(a[i], b[i])) return false;
-    return true;
-}
-
-static void sched_names_free(char **names, uint32_t n) {
-    for (uint32_t i = 0; names && i < n; i++) free(names[i]);
-    free(names);
-}
-
-void tine_scheduler_group_fini(sched_group *g) {
-    sched_names_free(g->functions, g->n_functions);
-    sched_names_free(g->classes, g->n_classes);
-    free(g->open);
-    *g = (sched_group){0};
-}
-
-bool tine_scheduler_group_serves(const sched_group *g, const sched_callable *c) {
-    char **names = c->method ? g->classes : g->functions;
-    size_t n = c->method ? g->n_classes : g->n_functions;
-    return n > 0 && bsearch(&c->name, names, n, sizeof *names, sched_name_compare);
-}
-
-static void sched_group_register(tine_scheduler *s, size_t i) {
-    uint64_t bit = UINT64_C(1) << (i % 64);
-    sched_callable *c;
-    TAILQ_FOREACH (c, &s->all, all_link) {
-        if (tine_scheduler_group_serves(&s->groups[i], c))
-            c->serves[i / 64] |= bit;
-        else
-            c->serves[i / 64] &= ~bit;
-    }
-}
-
-static size_t sched_group_slot(tine_scheduler *s) {
-    if (s->n_groups < SCHED_GROUPS) return s->n_groups++;
-    size_t oldest = SCHED_GROUPS;
-    for (size_t i = 0; i < SCHED_GROUPS; i++)
-        if (!s->groups[i].workers &&
-            (oldest == SCHED_GROUPS || s->groups[i].last_used < s->groups[oldest].last_used))
-            oldest = i;
-    if (oldest < SCHED_GROUPS) tine_scheduler_group_fini(&s->groups[oldest]);
-    return oldest;
-}
-
-/* The group with these names, made if there is none; NULL: there are too many. */
-static sched_group *sched_group_for(tine_scheduler *s, const tine_hello *hello) {
-    sched_group new = {.functions = sched_names_copy(hello->functions, hello->n_functions),
-                       .classes = sched_names_copy(hello->classes, hello->n_classes),
-                       .n_functions = hello->n_functions,
-                       .n_classes = hello->n_classes};
-    for (size_t i = 0; i < s->n_groups; i++) {
-        sched_group *g = &s->groups[i];
-        if (g->n_functions != new.n_functions || g->n_classes != new.n_classes) continue;
-        if (!sched_names_equal(g->functions, new.functions, new.n_functions)) continue;
-        if (!sched_names_equal(g->classes, new.classes, new.n_classes)) continue;
-        tine_scheduler_group_fini(&new);
-        return g;
-    }
-    size_t i = sched_group_slot(s);
-    if (i == SCHED_GROUPS) {
-        tine_scheduler_group_fini(&new);
-        return NULL;
-    }
-    s->groups[i] = new;
-    sched_group_register(s, i);
-    return &s->groups[i];
-}
-
 /* ---- handshakes and workers ---- */
 
 sched_peer *tine_scheduler_peer(const tine_scheduler *s, tine_peer peer) {
@@ -202,7 +119,7 @@ void tine_scheduler_hello(tine_scheduler *s, sched_handshake *g, const tine_hell
     } else if (s->stopped) {
         sched_handshake_reject(s, g, false, tine_scheduler_copy("the coordinator is shutting down"),
                                now);
-    } else if (!(group = sched_group_for(s, hello)) ||
+    } else if (!(group = tine_scheduler_group_for(s, hello)) ||
                s->last_epoch >= (1u << (64 - SCHED_EPOCH_SHIFT)) - 1) {
         sched_handshake_reject(
             s, g, false,
@@ -216,21 +133,6 @@ void tine_scheduler_hello(tine_scheduler *s, sched_handshake *g, const tine_hell
         sched_worker_join(s, peer, hello, group);
         tine_scheduler_sweep(s);
     }
-}
-
-/* Groups without workers are kept for a while, so that their functions stay known while a worker is
- * replaced; of too many the oldest is freed. */
-static void sched_groups_trim(tine_scheduler *s) {
-    size_t idle = 0, oldest = SCHED_GROUPS;
-    for (size_t i = 0; i < s->n_groups; i++) {
-        const sched_group *g = &s->groups[i];
-        if (g->workers || !g->last_used) continue;
-        idle++;
-        if (oldest == SCHED_GROUPS || g->last_used < s->groups[oldest].last_used) oldest = i;
-    }
-    if (idle <= SCHED_IDLE_GROUPS) return;
-    tine_scheduler_group_fini(&s->groups[oldest]);
-    sched_group_register(s, oldest);
 }
 
 void tine_scheduler_worker_free(tine_scheduler *s, sched_worker *w) {
@@ -308,7 +210,7 @@ static void sched_worker_lost(tine_scheduler *s, sched_worker *w, const char *re
         tine_scheduler_task_lost(s, t, w, sched_task_part(s, t, log, certain), reason);
     TINE_ASSERT(w->outstanding + w->n_ahead, ==, 0);
     tine_scheduler_worker_free(s, w);
-    sched_groups_trim(s);
+    tine_scheduler_groups_trim(s);
     tine_scheduler_sweep(s);
 }
 

@@ -1,133 +1,18 @@
-/* The life of a task in the scheduler: made, started, suspended, deferred, ended; or lost and
- * queued again.
+/* The life of a task in the scheduler: started, suspended, deferred, ended; or lost and queued
+ * again.
  *
- * Every task ends in tine_scheduler_task_end, or in sched_task_discard when nothing waits
- * for its result: so it is completed once. A task's id holds its slot and the slot's generation: a
- * late reply names an older generation. */
+ * Every task ends in tine_scheduler_task_end, or in sched_task_discard when nothing waits for its
+ * result: so it is completed once. */
 #include "runtime/scheduler/internal.h"
 
 #include <stdlib.h>
-#include <string.h>
-
-sched_task *tine_scheduler_task_find(const tine_scheduler *s, uint64_t id) {
-    uint64_t slot = (id & UINT32_MAX) - 1;
-    if (slot / SCHED_TASK_CHUNK >= s->n_chunks) return NULL;
-    sched_task *t = tine_scheduler_task_at(s, slot);
-    return t->id == id && t->state != SCHED_FREE ? t : NULL;
-}
-
-static void sched_tasks_grow(tine_scheduler *s) {
-    sched_task *chunk = tine_scheduler_alloc(SCHED_TASK_CHUNK * sizeof *chunk);
-    s->chunks =
-        tine_scheduler_grow(s->chunks, &s->room_chunks, s->n_chunks + 1, sizeof(sched_task *));
-    for (size_t i = SCHED_TASK_CHUNK; i-- > 0;) {
-        chunk[i].id = s->n_chunks * SCHED_TASK_CHUNK + i + 1;
-        SLIST_INSERT_HEAD(&s->free_tasks, &chunk[i], stacked);
-    }
-    s->chunks[s->n_chunks++] = chunk;
-}
-
-static sched_terms *sched_terms_new(const tine_terms *terms) {
-    const char *name = terms->name ? terms->name : "";
-    sched_terms *t = tine_scheduler_alloc(sizeof *t + strlen(name) + 1);
-    t->max_attempts = terms->retries;
-    t->failure_retries = terms->failure_retries;
-    strcpy(t->name, name);
-    return t;
-}
-
-/* The level of a fork that the program makes: see SCHED_LEVEL. */
-static uint32_t sched_level(int32_t priority) {
-    const int32_t most = (TINE_READY_MAX_DEPTH - SCHED_LEVEL_HIGH) / SCHED_LEVEL_DEPTHS;
-    if (priority <= 0) return (uint32_t)(priority < -SCHED_LEVEL ? 0 : SCHED_LEVEL + priority);
-    return (uint32_t)(SCHED_LEVEL_HIGH +
-                      (priority < most ? priority - 1 : most - 1) * SCHED_LEVEL_DEPTHS);
-}
-
-sched_task *tine_scheduler_task_new(tine_scheduler *s, const tine_target *target, uint32_t flags,
-                                    tine_payload *payload, const tine_terms *terms) {
-    if (SLIST_EMPTY(&s->free_tasks)) sched_tasks_grow(s);
-    sched_task *t = SLIST_FIRST(&s->free_tasks);
-    SLIST_REMOVE_HEAD(&s->free_tasks, stacked);
-    *t = (sched_task){
-        .id = t->id + (UINT64_C(1) << 32), .attempt = 1, .flags = flags, .state = SCHED_READY};
-    t->callable = tine_scheduler_callable_get(s, target->name, target->method);
-    t->callable->uses++;
-    t->payload = tine_payload_ref(payload);
-    t->bytes = tine_payload_bytes(payload);
-    t->object = target->object;
-    t->link.order = ++s->last_order;
-    t->link.depth = terms ? sched_level(terms->priority) : SCHED_LEVEL;
-    if (terms) t->terms = sched_terms_new(terms);
-    tine_scheduler_hold_refs(s, payload);
-    if (t->object) tine_scheduler_hold(s, t->object);
-    s->stats.forked++;
-    return t;
-}
-
-void tine_scheduler_task_adopt(sched_task *parent, sched_task *child) {
-    child->parent = parent;
-    struct sched_task_list *list = parent ? &parent->children : &child->owner->detached;
-    LIST_INSERT_HEAD(list, child, sibling);
-}
-
-static void sched_task_leave_parent(sched_task *t) {
-    if (!t->sibling.le_prev) return;
-    LIST_REMOVE(t, sibling);
-    t->sibling.le_prev = NULL;
-    t->parent = NULL;
-}
-
-void tine_scheduler_task_hold(tine_scheduler *s, sched_task *t, tine_object id) {
-    size_t room = t->room_holds;
-    t->holds = tine_scheduler_grow(t->holds, &room, (size_t)t->n_holds + 1, sizeof *t->holds);
-    t->room_holds = (uint32_t)room;
-    t->holds[t->n_holds++] = id;
-    tine_scheduler_hold(s, id);
-}
-
-static void sched_task_drop_holds(tine_scheduler *s, sched_task *t) {
-    for (uint32_t i = 0; i < t->n_holds; i++) tine_scheduler_unhold(s, t->holds[i]);
-    free(t->holds);
-    t->holds = NULL;
-    t->n_holds = t->room_holds = 0;
-}
-
-static void sched_task_drop_done(sched_task *t) {
-    if (!t->done) return;
-    tine_payload_unref(t->done->payload);
-    free(t->done->text);
-    free(t->done);
-    t->done = NULL;
-}
 
 /* Its forks run on, and their results go to the worker that it ran on. */
 static void sched_task_detach_children(sched_task *t) {
     for (sched_task *child; (child = LIST_FIRST(&t->children));) {
-        sched_task_leave_parent(child);
+        tine_scheduler_task_leave_parent(child);
         tine_scheduler_task_adopt(NULL, child);
     }
-}
-
-static void sched_task_unhold_arguments(tine_scheduler *s, sched_task *t) {
-    tine_scheduler_unhold_refs(s, t->payload);
-    if (t->object) tine_scheduler_unhold(s, t->object);
-}
-
-static void sched_task_free(tine_scheduler *s, sched_task *t) {
-    TINE_ASSERT_TRUE(t->state != SCHED_FREE && LIST_EMPTY(&t->children) && !t->worker &&
-                     !t->link.queued && !t->result && !t->n_missing && !t->aimed);
-    sched_task_leave_parent(t);
-    sched_task_drop_done(t);
-    sched_task_drop_holds(s, t);
-    if (t->state != SCHED_KEPT) sched_task_unhold_arguments(s, t);
-    tine_payload_unref(t->payload);
-    if (t->terms) free(t->terms);
-    tine_scheduler_callable_unuse(s, t->callable);
-    t->payload = NULL;
-    t->callable = NULL;
-    t->state = SCHED_FREE;
-    SLIST_INSERT_HEAD(&s->free_tasks, t, stacked);
 }
 
 /* ---- running ---- */
@@ -242,16 +127,16 @@ static void sched_task_leave_queue(tine_scheduler *s, sched_task *t) {
 
 /* Its arguments hold nothing any more. */
 static void sched_task_keep(tine_scheduler *s, sched_task *t) {
-    sched_task_leave_parent(t);
-    sched_task_drop_done(t);
-    sched_task_drop_holds(s, t);
-    sched_task_unhold_arguments(s, t);
+    tine_scheduler_task_leave_parent(t);
+    tine_scheduler_task_drop_done(t);
+    tine_scheduler_task_drop_holds(s, t);
+    tine_scheduler_task_unhold_arguments(s, t);
     t->state = SCHED_KEPT;
 }
 
 void tine_scheduler_task_forget(tine_scheduler *s, sched_task *t) {
     t->result = NULL;
-    if (t->state == SCHED_KEPT) sched_task_free(s, t);
+    if (t->state == SCHED_KEPT) tine_scheduler_task_free(s, t);
 }
 
 /* Tells its owner, at most once. Takes text. */
@@ -295,7 +180,7 @@ void tine_scheduler_task_end(tine_scheduler *s, sched_task *t, tine_error status
     } else {
         if (result) result->producer = NULL;
         t->result = NULL;
-        sched_task_free(s, t);
+        tine_scheduler_task_free(s, t);
     }
     sched_result_settle(s, result);
 }
@@ -331,16 +216,17 @@ static void sched_task_discard(tine_scheduler *s, sched_task *t) {
     if (t->worker) sched_task_stopped(s, t);
     TINE_ASSERT_TRUE(!t->result);
     /* they are orphans, or are cancelled too */
-    for (sched_task *child; (child = LIST_FIRST(&t->children));) sched_task_leave_parent(child);
-    sched_task_free(s, t);
+    for (sched_task *child; (child = LIST_FIRST(&t->children));)
+        tine_scheduler_task_leave_parent(child);
+    tine_scheduler_task_free(s, t);
 }
 
 /* Queues it for another attempt. */
 static void sched_task_again(tine_scheduler *s, sched_task *t, bool counts) {
     tine_scheduler_inputs_forget(s, t);
     sched_task_stopped(s, t);
-    sched_task_drop_done(t);
-    sched_task_drop_holds(s, t);
+    tine_scheduler_task_drop_done(t);
+    tine_scheduler_task_drop_holds(s, t);
     t->state = SCHED_READY;
     t->uncounted += !counts;
     t->attempt++;
@@ -415,7 +301,7 @@ void tine_scheduler_task_received(tine_scheduler *s, sched_task *t) {
 /* ---- losing ---- */
 
 void tine_scheduler_task_orphan(tine_scheduler *s, sched_task *t) {
-    sched_task_leave_parent(t);
+    tine_scheduler_task_leave_parent(t);
     t->owner = NULL;
     t->orphan = true;
     if (t->worker)
@@ -468,7 +354,7 @@ static sched_task *sched_task_used_at(const tine_scheduler *s, size_t i) {
 
 void tine_scheduler_tasks_cancel(tine_scheduler *s) {
     for (size_t i = 0; i < tine_scheduler_task_slots(s); i++)
-        if (sched_task_used_at(s, i)) sched_task_leave_parent(sched_task_used_at(s, i));
+        if (sched_task_used_at(s, i)) tine_scheduler_task_leave_parent(sched_task_used_at(s, i));
     for (size_t i = 0; i < tine_scheduler_task_slots(s); i++) {
         sched_task *t = sched_task_used_at(s, i);
         if (!t) continue;
@@ -479,9 +365,4 @@ void tine_scheduler_tasks_cancel(tine_scheduler *s) {
                 s, t, TINE_ECANCELED, NULL,
                 tine_scheduler_text_cancelled(t, "Tine was shut down before it ended"));
     }
-}
-
-void tine_scheduler_tasks_free(tine_scheduler *s) {
-    for (size_t i = 0; i < s->n_chunks; i++) free(s->chunks[i]);
-    free(s->chunks);
 }

@@ -1,0 +1,78 @@
+/* Which workers have an object, wait for it, or hold it: sets of worker slots; and what a worker is
+ * told to drop. */
+#include "runtime/scheduler/internal.h"
+
+#include <string.h>
+
+static uint64_t *sched_words_grow(uint64_t *words, size_t n, size_t need) {
+    size_t room = n;
+    words = tine_scheduler_grow(words, &room, need, sizeof *words);
+    memset(words + n, 0, (need - n) * sizeof *words);
+    return words;
+}
+
+void tine_scheduler_object_mark(sched_object *o, uint64_t **bits, const sched_worker *w) {
+    size_t need = w->slot / 64 + 1;
+    if (need > o->words) {
+        o->replicas = sched_words_grow(o->replicas, o->words, need);
+        o->fetchers = sched_words_grow(o->fetchers, o->words, need);
+        o->keepers = sched_words_grow(o->keepers, o->words, need);
+        o->words = need;
+    }
+    (*bits)[w->slot / 64] |= UINT64_C(1) << (w->slot % 64);
+}
+
+void tine_scheduler_object_replica(sched_object *o, const sched_worker *w) {
+    tine_scheduler_object_mark(o, &o->replicas, w);
+    o->fetchers[w->slot / 64] &= ~(UINT64_C(1) << (w->slot % 64));
+}
+
+void tine_scheduler_object_unreplica(sched_object *o, const sched_worker *w) {
+    if (w->slot / 64 < o->words) o->replicas[w->slot / 64] &= ~(UINT64_C(1) << (w->slot % 64));
+}
+
+bool tine_scheduler_object_anywhere(const sched_object *o) {
+    for (size_t i = 0; i < o->words; i++)
+        if (o->replicas[i]) return true;
+    return false;
+}
+
+void tine_scheduler_object_wait(sched_object *o, const sched_worker *w) {
+    tine_scheduler_object_mark(o, &o->fetchers, w);
+}
+
+bool tine_scheduler_object_replica_at(const sched_object *o, const sched_worker *w) {
+    return w->slot / 64 < o->words && o->replicas[w->slot / 64] >> (w->slot % 64) & 1;
+}
+
+void tine_scheduler_object_drop_at(tine_scheduler *s, sched_worker *w, tine_object id) {
+    w->drops = tine_scheduler_grow(w->drops, &w->room_drops, w->n_drops + 1, sizeof *w->drops);
+    w->drops[w->n_drops++] = id;
+    if (w->n_drops == TINE_MESSAGE_IDS) tine_scheduler_flush_drops(s, w);
+    tine_scheduler_flush_enqueue(s, w);
+}
+
+/* A task that waited for it has failed for another reason, and its worker does not wait any
+ * more. */
+static void sched_object_withhold(tine_scheduler *s, sched_worker *w, const sched_object *o) {
+    sched_action *a = tine_scheduler_send(s, w->peer, TINE_MSG_OBJECT);
+    a->a.message.object = o->id;
+    a->a.message.status = TINE_ECANCELED;
+    a->a.message.text = a->owned.memory = tine_scheduler_copy("nothing needs the object any more");
+    /* A worker that makes it may keep it already: its DONE will say so. */
+    sched_task *t = o->producer;
+    if (t && t->state == SCHED_RUNNING && t->worker == w)
+        t->withheld = true;
+    else
+        tine_scheduler_object_drop_at(s, w, o->id);
+}
+
+void tine_scheduler_object_drop_replicas(tine_scheduler *s, const sched_object *o) {
+    for (size_t i = 0; i < o->words; i++)
+        for (uint64_t bits = o->fetchers[i]; bits; bits &= bits - 1)
+            sched_object_withhold(s, s->slots[i * 64 + (size_t)__builtin_ctzll(bits)], o);
+    for (size_t i = 0; i < o->words; i++)
+        for (uint64_t bits = o->replicas[i]; bits; bits &= bits - 1)
+            tine_scheduler_object_drop_at(s, s->slots[i * 64 + (size_t)__builtin_ctzll(bits)],
+                                          o->id);
+}

@@ -1,0 +1,292 @@
+/* The scheduler's structures: groups and workers, callables, tasks, objects, actions.
+ *
+ * Whatever is iterated is on a list or in an array, in the order of events; hash maps are only
+ * looked up. So the same events lead to the same decisions. */
+#ifndef TINE_RUNTIME_SCHEDULER_TYPES_H
+#define TINE_RUNTIME_SCHEDULER_TYPES_H
+
+#include <sys/queue.h>
+
+#include "runtime/scheduler/scheduler.h"
+#include "transport/base/idmap.h"
+#include "transport/base/ready.h"
+#include "transport/base/recent.h"
+#include "transport/base/ring.h"
+
+enum {
+    SCHED_TASK_CHUNK = 256, /* tasks are allocated in chunks, and never move */
+    SCHED_GROUPS = 256,     /* different sets of names served at a time */
+    SCHED_GROUP_WORDS = SCHED_GROUPS / 64,
+    SCHED_IDLE_GROUPS = 16, /* sets of names kept that no worker serves now */
+    /* callables without tasks whose mean is kept; past it the oldest are freed */
+    SCHED_IDLE_CALLABLES = 1024,
+    SCHED_LOOK_AHEAD = 16, /* ready tasks of one callable compared by the objects they need */
+    SCHED_LOOK_REFS = 8,   /* objects of one task that count in that comparison */
+    SCHED_MAX_SKIPS = 64,  /* times the oldest task may be passed over for a better placed one */
+    /* objects of one worker on record before they arrive, or arrived out of order */
+    SCHED_MAX_EARLY = 65536,
+    SCHED_ACTIONS_KEEP = 1 << 20, /* bytes; bench_scheduler: a turn makes up to 2,000 actions */
+    SCHED_MAX_NAMES = 65536,      /* functions, and classes, served by one worker */
+    SCHED_LOAD_ONE = 1 << 20,     /* a worker's load when it has no credit left */
+    SCHED_KEEP_BYTES = 1 << 16,   /* arguments kept for a task that may not have begun */
+    SCHED_MAX_AHEAD = 64,         /* tasks at one worker whose inputs are not there yet */
+    /* levels of the ready queues: tasks of priority 0 by depth, from SCHED_LEVEL on; below them
+     * those of lower priority, above those of higher priority, each with SCHED_LEVEL_DEPTHS */
+    SCHED_LEVEL = 128,
+    SCHED_LEVEL_HIGH = 32768,
+    SCHED_LEVEL_DEPTHS = 32,
+};
+/* object id: epoch of the worker that put it (0: this process), counter, module bit */
+enum { SCHED_EPOCH_SHIFT = 40 };
+
+typedef struct sched_worker sched_worker;
+typedef struct sched_task sched_task;
+typedef struct sched_callable sched_callable;
+typedef struct sched_object sched_object;
+
+TAILQ_HEAD(sched_task_queue, sched_task);
+LIST_HEAD(sched_task_list, sched_task);
+SLIST_HEAD(sched_task_stack, sched_task);
+TAILQ_HEAD(sched_worker_queue, sched_worker);
+TAILQ_HEAD(sched_callable_queue, sched_callable);
+TAILQ_HEAD(sched_handshake_queue, sched_handshake);
+TAILQ_HEAD(sched_object_queue, sched_object);
+SLIST_HEAD(sched_object_stack, sched_object);
+
+/* A set of names served. Workers with equal sets share one group; callables refer to groups, not to
+ * workers. */
+typedef struct sched_group {
+    char **functions, **classes; /* sorted */
+    uint32_t n_functions, n_classes, workers;
+    /* n_joined when a worker last joined it: of the groups without workers the oldest is reused */
+    uint64_t last_used;
+    sched_worker **open; /* heap of the workers with credit, least loaded first */
+    size_t n_open, room;
+} sched_group;
+
+/* A function, or a method of a class. Kept while tasks or actions use it, and for some time after
+ * that for its mean. */
+struct sched_callable {
+    char *name, *method; /* method NULL: a function */
+    char *display;       /* "neg", "lstm.forward" */
+    uint64_t hash, uses;
+    sched_callable *hash_next;          /* with the same hash */
+    uint64_t serves[SCHED_GROUP_WORDS]; /* groups that serve it, also those without workers */
+    bool stays;                         /* a result of it stayed at its worker */
+    uint64_t mean_ns;                   /* moving average of its run time; 0: not known yet */
+    tine_ready ready;
+    TAILQ_ENTRY(sched_callable) link; /* in active while ready.n > 0, in idle while uses == 0 */
+    TAILQ_ENTRY(sched_callable) all_link;
+};
+
+typedef enum sched_state {
+    SCHED_FREE,
+    SCHED_WAITING, /* for results of other tasks among its arguments */
+    SCHED_READY,
+    SCHED_RUNNING,
+    SCHED_DEFERRED, /* its DONE has arrived before larger messages that it sent earlier */
+    SCHED_KEPT,     /* it has ended; it is run again if its result is lost */
+} sched_state;
+
+/* A task's wait for an object that is the result of another one. */
+typedef struct sched_input {
+    TAILQ_ENTRY(sched_input) link;     /* of the object's inputs */
+    LIST_ENTRY(sched_input) task_link; /* of the task's */
+    sched_task *task;
+    sched_object *object;
+} sched_input;
+
+/* What a fork asks for beyond its call. */
+typedef struct sched_terms {
+    uint32_t max_attempts;    /* as the config's; 0: that one */
+    uint32_t failure_retries; /* left */
+    char name[];              /* "": the callable's */
+} sched_terms;
+
+typedef struct sched_done { /* the content of a deferred DONE */
+    tine_error status;
+    tine_payload *payload;
+    char *text;
+    uint64_t expects;  /* SUBMIT and OBJECT messages that the attempt has sent */
+    tine_object keeps; /* the result's id, if the worker keeps it */
+} sched_done;
+
+struct sched_task {
+    tine_ready_link link; /* first; has order and depth, too */
+    uint64_t id;          /* generation << 32 | slot + 1 */
+    uint64_t ticket;      /* or the seq of the worker that forked it */
+    uint64_t flow;
+    uint64_t charge_ns, bytes;
+    uint64_t received; /* SUBMIT and OBJECT messages of this attempt */
+    sched_callable *callable;
+    tine_payload *payload; /* NULL while it runs, if it cannot run again */
+    tine_object object;    /* of the target */
+    /* the worker that forked it; NULL: this process, or an orphan */
+    sched_worker *owner;
+    sched_worker *worker; /* where it runs */
+    /* where it is to run before its inputs are there; NULL: not known, or it has been sent */
+    sched_worker *aimed;
+    TAILQ_ENTRY(sched_task) run_link; /* of worker->running, or of aimed->aims */
+    tine_object result_id;            /* of its result; 0: a fork of a worker */
+    sched_object *result;             /* NULL: nothing refers to it */
+    LIST_HEAD(, sched_input) inputs;  /* that are not settled yet */
+    uint32_t n_missing;               /* their number */
+    uint64_t lost_results;            /* s->lost_results when it was queued */
+    /* NULL: forked by this process, or its parent has ended (then it is in owner->detached) */
+    sched_task *parent;
+    struct sched_task_list children;
+    LIST_ENTRY(sched_task) sibling;  /* le_prev NULL: in no list */
+    SLIST_ENTRY(sched_task) stacked; /* of the free tasks, or of a walk without recursion */
+    sched_done *done;                /* while deferred */
+    sched_terms *terms;              /* NULL: none */
+    /* objects held until it ends: put by it, or received in results of its forks */
+    tine_object *holds;
+    uint64_t sent_number; /* its number among the tasks sent to the worker */
+    uint32_t n_holds, room_holds, attempt, flags;
+    uint32_t uncounted; /* attempts that ended with a worker through no fault of this task */
+    uint32_t suspected; /* the attempts among them that it may have ended */
+    uint8_t state, skips;
+    bool windowed; /* counts against its owner's window until it starts for the first time */
+    bool suspended;
+    bool ahead;     /* it runs, and has missing inputs: it does not count against credit */
+    bool wanted;    /* its result, by this process */
+    bool keeps;     /* its worker has its result */
+    bool withheld;  /* its worker was told that nothing needs its result */
+    bool reported;  /* to its owner: it runs again for its result alone, or is abandoned */
+    bool abandoned; /* it was cancelled, or an input has failed, after it was sent */
+    bool orphan;    /* its owner is lost: its result is dropped */
+    bool cancelled; /* it, or one above it, was cancelled or is an orphan: so are its later forks */
+    bool blamed;    /* its worker died while it ran, or a fork of it there */
+};
+
+struct sched_worker {
+    tine_peer peer;
+    uint32_t epoch, pid, slot;
+    int32_t rank;
+    char *host, *token, *kernel;
+    sched_group *group;
+    uint64_t tasks_sent, tasks_done;
+    bool lost;
+    bool flush_queued; /* in flush_queue: it has credit or drops to be sent */
+    bool aim_queued;   /* in aim_queue: one of its aims may be sent */
+    /* load: the largest share used of the three limits of credit */
+    uint64_t load, load_ns, load_bytes;
+    uint32_t outstanding; /* running tasks, which count against its credit */
+    uint32_t suspended;   /* tasks that do not count, and resume when what they wait for arrives */
+    size_t heap_at;       /* in group->open, from 1; 0: no credit */
+    struct sched_task_queue running;
+    struct sched_task_queue aims;
+    uint32_t n_ahead; /* running tasks with missing inputs, and their load if they had none */
+    uint64_t ahead_ns, ahead_bytes;
+    struct sched_task_list detached; /* forks whose parents have ended */
+    /* the window is the sum: what it may still fork, forks not yet started, and what the next
+     * CREDIT grants */
+    uint32_t window_left, unstarted, ungranted;
+    uint64_t *drops;
+    size_t n_drops, room_drops;
+    /* Objects 1..put_low have arrived, and those in put_early, sorted. */
+    uint64_t put_low, *put_early;
+    size_t n_early, room_early;
+    size_t n_expected;   /* objects on record that have not arrived */
+    tine_recent cancels; /* of forks that have not arrived */
+    TAILQ_ENTRY(sched_worker) link;
+    TAILQ_ENTRY(sched_worker) flush_link;
+    TAILQ_ENTRY(sched_worker) aim_link;
+};
+
+/* A connection whose HELLO has not been accepted. */
+typedef struct sched_handshake {
+    tine_peer peer;
+    int64_t deadline;
+    bool rejected;
+    TAILQ_ENTRY(sched_handshake) link;
+} sched_handshake;
+
+typedef struct sched_peer { /* in s->peers: one of the two */
+    sched_handshake *handshake;
+    sched_worker *worker;
+} sched_peer;
+
+typedef enum sched_object_state {
+    SCHED_OBJECT_PRESENT,
+    SCHED_OBJECT_EXPECTED, /* referenced by its worker, whose OBJECT has not arrived */
+    SCHED_OBJECT_PENDING,  /* the result of a task that has not ended */
+    SCHED_OBJECT_REMOTE,   /* a result that only workers have */
+    SCHED_OBJECT_FAILED,   /* status, text: there is none */
+} sched_object_state;
+
+struct sched_object {
+    tine_object id;
+    sched_object_state state;
+    char *class_name;
+    tine_payload *payload;
+    size_t bytes;              /* of the payload */
+    uint64_t holders, handles; /* handles: those of the holders that are this process's */
+    /* workers by slot: that have it, that wait for it, that hold it */
+    uint64_t *replicas, *fetchers, *keepers;
+    size_t words; /* of each of the three */
+    tine_error status;
+    char *text;
+    char *name;           /* of the task whose result it is, once it stays at a worker */
+    sched_task *producer; /* that makes, or made it; NULL: none, or it cannot run again */
+    TAILQ_HEAD(, sched_input) inputs; /* of tasks that wait for it */
+    uint32_t asked;                   /* epoch of the worker that was sent a FETCH; 0: none */
+    bool wanted;                      /* by this process */
+    bool settling;                    /* in s->settled */
+    uint64_t walked;                  /* the last walk that has met it */
+    TAILQ_ENTRY(sched_object) link;
+    SLIST_ENTRY(sched_object) stacked;
+    STAILQ_ENTRY(sched_object) settle_link;
+    uint64_t counted; /* by tine_scheduler_check */
+};
+
+/* What an action's message points to. */
+typedef struct sched_owned {
+    sched_callable *callable; /* in use for the names */
+    tine_payload *payload;
+    void *memory; /* text or ids */
+} sched_owned;
+
+typedef struct sched_action {
+    tine_scheduler_action a;
+    sched_owned owned;
+} sched_action;
+
+struct tine_scheduler {
+    tine_scheduler_config config;
+    bool trace, stopped;
+    double ns_to_load, bytes_to_load, tasks_to_load; /* see SCHED_LOAD_ONE */
+    uint64_t last_order, last_object, n_joined;
+    uint32_t most_workers; /* that were there at a time */
+    uint32_t last_epoch;
+    tine_scheduler_stats stats;
+
+    sched_task **chunks; /* of SCHED_TASK_CHUNK tasks each */
+    size_t n_chunks, room_chunks;
+    struct sched_task_stack free_tasks;
+
+    tine_idmap callables; /* by hash of name and method */
+    sched_callable *last_callable;
+    struct sched_callable_queue all, active, idle;
+    size_t n_idle;
+
+    sched_group groups[SCHED_GROUPS];
+    size_t n_groups;
+    tine_idmap peers;
+    struct sched_handshake_queue handshakes;
+    struct sched_worker_queue workers, flush_queue, aim_queue;
+    sched_worker **slots;
+    size_t n_slots;
+
+    tine_idmap objects;
+    struct sched_object_queue object_list;
+    sched_object *found;                 /* by the last lookup; may be NULL */
+    STAILQ_HEAD(, sched_object) settled; /* whose inputs are to be told */
+    uint64_t walks;
+    uint64_t lost_results; /* how often a result was lost: ready tasks may need it */
+
+    tine_ring actions;
+    sched_owned taken; /* of the last action taken */
+};
+
+#endif
