@@ -188,7 +188,8 @@ $(BUILD)/sim: $(call obj,$(SIM_SRC)) $(BUILD)/libtine.a $(BUILD)/.sources
 # Only the plain build has -Werror: -O1 and the sanitizers' code cause other warnings.
 SAN_COMMON  := -O1 -g -fno-omit-frame-pointer
 ASAN_OPTS   := detect_leaks=1:detect_stack_use_after_return=0:abort_on_error=0:allocator_may_return_null=1
-TSAN_OPTS   := suppressions=$(CURDIR)/tests/tsan.supp:halt_on_error=0:second_deadlock_stack=1
+# die_after_fork: tests fork children that start threads.
+TSAN_OPTS   := suppressions=$(CURDIR)/tests/tsan.supp:halt_on_error=0:second_deadlock_stack=1:die_after_fork=0
 asan: ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@.ci/deps test
 	@ASAN_OPTIONS=$(ASAN_OPTS) UBSAN_OPTIONS=print_stacktrace=1 \

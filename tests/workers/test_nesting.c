@@ -137,7 +137,7 @@ TRANSPORT_TEST(nesting, forks_kept_back_outlive_their_task, 30) {
     cluster_stop();
 }
 
-TRANSPORT_TEST_REMOTE(nesting, forks_of_a_task_that_wait_for_arguments_are_bounded, 60) {
+TRANSPORT_TEST_REMOTE(nesting, forks_of_a_task_that_wait_for_arguments_are_bounded, 170) {
     char dir[64] = "/tmp/tine-test-XXXXXX", fifo[80];
     cr_assert(mkdtemp(dir) != NULL);
     snprintf(fifo, sizeof fifo, "%s/gate", dir);
