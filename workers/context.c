@@ -18,7 +18,6 @@
  * tasks wait for each other. */
 enum { HELD_MAX = 65536, HELD_MAX_BYTES = 1 << 30 };
 
-static tine_worker *worker_of(tine_context *c) { return (tine_worker *)c; }
 static void worker_no_lock(tine_context *c) { (void)c; }
 
 /* ---- fork ---- */
@@ -112,7 +111,7 @@ static tine_error attempt_cancelled(const tine_attempt *a) {
 }
 
 static tine_error worker_admit(tine_context *c, bool may_wait) {
-    tine_worker *w = worker_of(c);
+    tine_worker *w = tine_worker_of(c);
     tine_attempt *a = w->current;
     if (!a || !worker_is_full(w, a)) return TINE_OK;
     if (!may_wait)
@@ -125,7 +124,7 @@ static tine_error worker_admit(tine_context *c, bool may_wait) {
 
 static tine_error worker_submit(tine_context *c, tine_future *f, void *parent, const tine_target *t,
                                 uint32_t flags, tine_payload *payload, const tine_terms *terms) {
-    tine_worker *w = worker_of(c);
+    tine_worker *w = tine_worker_of(c);
     tine_attempt *a = parent;
     if (!a) return tine_error_set(TINE_ESTATE, "a fork on a worker must come from a task");
     if (w->stopping) return tine_error_set(TINE_ECANCELED, "the coordinator has stopped");
@@ -166,7 +165,7 @@ static bool worker_fork_remove(tine_worker *w, uint64_t ticket) {
 /* The coordinator is told, and sends no result. */
 static tine_error worker_cancel(tine_context *c, tine_future *f, tine_error status, const char *why,
                                 uint64_t grace_ns) {
-    tine_worker *w = worker_of(c);
+    tine_worker *w = tine_worker_of(c);
     char text[256];
     if (!worker_fork_remove(w, f->ticket) &&
         !tine_executor_cancel(w->executor, f->task, f->ticket, grace_ns))
@@ -191,7 +190,7 @@ void tine_worker_cancelled(tine_worker *w, uint64_t task) {
 enum { CANCEL_ASK_NS = 100000 };
 
 static bool worker_is_cancelled(tine_context *c, void *attempt) {
-    tine_worker *w = worker_of(c);
+    tine_worker *w = tine_worker_of(c);
     tine_attempt *a = attempt;
     if (a->cancelled || a != w->current) return a->cancelled;
     int64_t now = tine_clock_ns();
@@ -209,7 +208,7 @@ static void awaited_are_done(void *attempt) { tine_attempt_wake(attempt); }
 
 static tine_error worker_wait(tine_context *c, tine_future *const *f, size_t n, tine_wait_mode mode,
                               int64_t deadline) {
-    tine_worker *w = worker_of(c);
+    tine_worker *w = tine_worker_of(c);
     tine_attempt *a = w->current;
     if (!a)
         return tine_error_set(
@@ -235,107 +234,10 @@ static tine_error worker_wait(tine_context *c, tine_future *const *f, size_t n, 
     return timed_out ? TINE_ETIMEDOUT : TINE_OK;
 }
 
-/* ---- objects ---- */
-
-static void value_keep(tine_worker *w, tine_object id, const tine_value *value) {
-    worker_value *k = calloc(1, sizeof *k);
-    if (!k) return; /* it is decoded again the next time */
-    k->id = id;
-    k->value = tine_value_ref(value);
-    LIST_INSERT_HEAD(&w->values, k, entry);
-    tine_idmap_put(&w->value_by_id, id, k);
-}
-
-static void value_drop(worker_value *k) {
-    LIST_REMOVE(k, entry);
-    tine_value_unref(k->value);
-    free(k);
-}
-
-static tine_value *worker_put_value(void *ctx, tine_object id) {
-    tine_worker *w = ctx;
-    worker_value *k = tine_idmap_get(&w->value_by_id, id);
-    tine_value *plain = k ? tine_value_ref(k->value) : NULL, *value;
-    tine_payload *payload;
-    const char *class_name;
-    if (!plain) {
-        if (!tine_executor_fetch(w->executor, id, &payload, &class_name) ||
-            tine_payload_value(payload, &w->context.decoder, &plain) != TINE_OK)
-            return NULL;
-        value_keep(w, id, plain);
-    }
-    value = tine_value_as_object(plain, id, w->context.owner);
-    if (value) tine_pool_forget(&value->handle);
-    tine_value_unref(plain);
-    return value;
-}
-
-void tine_worker_forget(tine_worker *w, tine_object id) {
-    worker_value *k = tine_idmap_remove(&w->value_by_id, id);
-    if (k) value_drop(k);
-    tine_instance_forget(&w->context, id);
-}
-
-/* A handle on a dropped object may live on in a task's own memory: then the value itself is
- * sent. */
-static bool worker_by_reference(void *ctx, tine_object id) {
-    tine_worker *w = ctx;
-    tine_payload *payload;
-    const char *class_name;
-    return tine_object_is_module(id) || tine_idmap_get(&w->value_by_id, id) ||
-           tine_executor_fetch(w->executor, id, &payload, &class_name);
-}
-
-static tine_error worker_object(tine_context *c, void *parent, const char *class_name,
-                                tine_payload *payload, tine_object *out) {
-    tine_worker *w = worker_of(c);
-    tine_attempt *a = parent;
-    if (!a) return tine_error_set(TINE_ESTATE, "an object on a worker must come from a task");
-    tine_error e = tine_executor_put(w->executor, a->task.task, class_name, payload, out);
-    if (e == TINE_OK) c->owner->retained(c->owner, *out);
-    if (e == TINE_OK && w->current) tine_worker_act(w);
-    return e;
-}
-
-static tine_error worker_object_payload(tine_context *c, tine_object id, tine_payload **payload,
-                                        char **class_name) {
-    tine_worker *w = worker_of(c);
-    tine_attempt *a = w->current;
-    const char *class;
-    if (!a)
-        return tine_error_set(
-            TINE_ESTATE, "a callback cannot call a module that this worker has not received yet");
-    while (!tine_executor_fetch(w->executor, id, payload, &class)) {
-        if (w->stopping) return tine_error_set(TINE_ECANCELED, "the coordinator has stopped");
-        a->wants = id;
-        tine_failure_fini(&a->object_failure);
-        tine_worker_act(w);
-        while (a->wants != 0) tine_attempt_suspend(a);
-        if (a->object_failure.code != TINE_OK)
-            return tine_error_set(a->object_failure.code, "%s",
-                                  a->object_failure.text ? a->object_failure.text : "");
-    }
-    *class_name = strdup(class ? class : "");
-    if (!*class_name) return tine_error_set(TINE_ENOMEM, "no memory for a module");
-    tine_payload_ref(*payload);
-    return TINE_OK;
-}
-
-void tine_worker_object_came(tine_worker *w, tine_object id, tine_error status, const char *text) {
-    tine_attempt *a;
-    LIST_FOREACH (a, &w->attempts, live) {
-        if (a->wants != id) continue;
-        a->wants = 0;
-        if (status != TINE_OK)
-            a->object_failure = (tine_failure){.code = status, .text = strdup(text ? text : "")};
-        tine_attempt_wake(a);
-    }
-}
-
 /* ---- the rest of the table ---- */
 
 static void worker_defer(tine_context *c, void (*fn)(void *arg), void *arg, void *parent) {
-    tine_worker *w = worker_of(c);
+    tine_worker *w = tine_worker_of(c);
     worker_callback *callback = malloc(sizeof *callback);
     if (!callback) {
         fn(arg);
@@ -348,15 +250,15 @@ static void worker_defer(tine_context *c, void (*fn)(void *arg), void *arg, void
 }
 
 static void worker_instance_await(tine_context *c) {
-    tine_worker *w = worker_of(c);
+    tine_worker *w = tine_worker_of(c);
     STAILQ_INSERT_TAIL(&w->awaiting_instance, w->current, queue);
     tine_attempt_suspend(w->current);
 }
 
-static bool worker_instance_may_await(tine_context *c) { return worker_of(c)->current; }
+static bool worker_instance_may_await(tine_context *c) { return tine_worker_of(c)->current; }
 
 static void worker_instance_made(tine_context *c) {
-    tine_worker *w = worker_of(c);
+    tine_worker *w = tine_worker_of(c);
     while (!STAILQ_EMPTY(&w->awaiting_instance)) {
         tine_attempt *a = STAILQ_FIRST(&w->awaiting_instance);
         STAILQ_REMOVE_HEAD(&w->awaiting_instance, queue);
@@ -375,8 +277,8 @@ static const tine_context_ops worker_ops = {
     .cancelled = worker_is_cancelled,
     .wait = worker_wait,
     .defer = worker_defer,
-    .object = worker_object,
-    .object_payload = worker_object_payload,
+    .object = tine_worker_object,
+    .object_payload = tine_worker_object_payload,
     .instance_await = worker_instance_await,
     .instance_may_await = worker_instance_may_await,
     .instance_made = worker_instance_made,
@@ -387,10 +289,10 @@ static void worker_wake(void *link) { tine_link_wake(link); }
 void tine_worker_context_init(tine_worker *w) {
     w->context.ops = &worker_ops;
     w->context.mailbox = tine_mailbox_new(worker_wake, &w->link);
-    w->context.encoder = (tine_encoder){.by_reference = worker_by_reference, .ctx = w};
+    w->context.encoder = (tine_encoder){.by_reference = tine_worker_by_reference, .ctx = w};
     w->handles = tine_handles_new();
     w->context.owner = tine_handles_owner(w->handles);
-    w->context.decoder = (tine_decoder){worker_put_value, w->context.owner, w};
+    w->context.decoder = (tine_decoder){tine_worker_put_value, w->context.owner, w};
     LIST_INIT(&w->attempts);
     STAILQ_INIT(&w->runnable);
     STAILQ_INIT(&w->awaiting_instance);
@@ -403,8 +305,7 @@ void tine_worker_context_init(tine_worker *w) {
 void tine_worker_context_fini(tine_worker *w) {
     tine_mailbox_close(&w->context);
     tine_deadlines_fini(&w->context);
-    while (!LIST_EMPTY(&w->values)) value_drop(LIST_FIRST(&w->values));
-    tine_idmap_fini(&w->value_by_id);
+    tine_worker_values_fini(w);
     tine_instances_end(&w->context);
     tine_instances_free(&w->context);
     tine_handles_end(w->handles);

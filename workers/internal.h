@@ -1,5 +1,5 @@
 /* What the worker's files share: worker.c (the loop), context.c (what a task's calls do),
- * attempt.c (one run of a task). */
+ * objects.c (put values), attempt.c (one run of a task). */
 #ifndef TINE_WORKERS_INTERNAL_H
 #define TINE_WORKERS_INTERNAL_H
 
@@ -103,6 +103,8 @@ struct tine_worker {
     char why[192];
 };
 
+static inline tine_worker *tine_worker_of(tine_context *c) { return (tine_worker *)c; }
+
 /* attempt.c */
 
 /* Makes an attempt that is runnable. ENOMEM. */
@@ -120,9 +122,20 @@ void tine_worker_context_init(tine_worker *w);
 void tine_worker_context_fini(tine_worker *w);
 void tine_worker_credit(tine_worker *w); /* the window has room again */
 void tine_worker_forks_drop(tine_worker *w);
+void tine_worker_cancelled(tine_worker *w, uint64_t task); /* a started task */
+
+/* objects.c */
+/* As a tine_decoder and a tine_encoder call them, with the worker. */
+tine_value *tine_worker_put_value(void *worker, tine_object id);
+bool tine_worker_by_reference(void *worker, tine_object id);
+/* As the context's operations of these names. */
+tine_error tine_worker_object(tine_context *c, void *parent, const char *class_name,
+                              tine_payload *payload, tine_object *out);
+tine_error tine_worker_object_payload(tine_context *c, tine_object id, tine_payload **payload,
+                                      char **class_name);
 void tine_worker_object_came(tine_worker *w, tine_object id, tine_error status, const char *text);
 void tine_worker_forget(tine_worker *w, tine_object id);
-void tine_worker_cancelled(tine_worker *w, uint64_t task); /* a started task */
+void tine_worker_values_fini(tine_worker *w);
 
 /* worker.c */
 void tine_worker_act(tine_worker *w);     /* carries out the executor's actions */

@@ -14,12 +14,36 @@
 
 #include "transport/zmq/internal.h"
 
+enum {
+    /* that a record begins with, u32 each: header size, number of buffers; then a size for each */
+    TINE_ZMQ_RECORD_NUMBERS = 2,
+};
+
+struct tine_zmq_lane {
+    tine_shm_lane shm;
+    tine_shm_offer offer; /* listener: what it offered */
+    tine_zmq_peer *peer;
+    int bell;       /* the peer's; -1: none */
+    bool opened;    /* by both sides */
+    bool sends;     /* the peer has been told that small frames are in the ring */
+    bool receives;  /* it has told so */
+    bool full;      /* the last frame found no room */
+    unsigned taken; /* in this turn */
+    tine_frame *held;
+    bool held_bye;
+    uint64_t held_until; /* of the ring */
+    TAILQ_ENTRY(tine_zmq_lane) entry;
+};
+
+/* lane_open.c */
 /* Listener: offers a lane to a peer whose hello asks for one. */
 void tine_zmq_lane_offer(tine_zmq *t, tine_zmq_peer *p);
 /* A LANE message's fields. NULL, or what is wrong with it. */
 const char *tine_zmq_lane_message(tine_zmq *t, tine_zmq_peer *p, const uint8_t *bytes, size_t size);
 void tine_zmq_lane_close(tine_zmq *t, tine_zmq_peer *p);
+void tine_zmq_lanes_fini(tine_zmq *t);
 
+/* lane.c */
 bool tine_zmq_lane_is_used(const tine_zmq_peer *p); /* both ways */
 /* Whether small frames to this peer go through its lane from here on. */
 bool tine_zmq_lane_sends(tine_zmq *t, tine_zmq_peer *p);
@@ -40,6 +64,5 @@ void tine_zmq_lane_hold(tine_zmq *t, tine_zmq_peer *p, tine_frame *f, const char
  * caller sleeps, for at most timeout_ns, also on t->bell, and then calls tine_zmq_lanes_awake. */
 bool tine_zmq_lanes_wait(tine_zmq *t, int64_t timeout_ns);
 void tine_zmq_lanes_awake(tine_zmq *t);
-void tine_zmq_lanes_fini(tine_zmq *t);
 
 #endif

@@ -4,29 +4,12 @@
  * libzmq's memory is not aligned as a tensor has to be. */
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "transport/base/crc32c.h"
 #include "transport/base/hash.h"
 #include "transport/zmq/lane.h"
-
-void tine_zmq_incoming_free(tine_zmq *t, tine_zmq_peer *p) {
-    t->arriving -= p->in_sizes != NULL;
-    tine_frame_free(p->in);
-    free(p->in_sizes);
-    p->in = NULL;
-    p->in_sizes = NULL;
-}
-
-enum { FIRST_FRAME_BUFFERS = 64 };
-
-/* The fields of a message's first part, behind its head. */
-typedef struct first_part {
-    const uint8_t *fields;
-    size_t size;
-    bool more;
-} first_part;
+#include "transport/zmq/receive.h"
 
 /* ---- checksums: t->crc grows with each part of the message being read ---- */
 
@@ -37,14 +20,14 @@ static void crc_begin(tine_zmq *t, const uint8_t *bytes, size_t size) {
     t->crc = tine_crc32c(t->crc, bytes + FRAMING_CHECKED_HEAD, size - (size_t)FRAMING_CHECKED_HEAD);
 }
 
-static void crc_part(tine_zmq *t, const void *bytes, size_t size) {
+void tine_zmq_crc_read(tine_zmq *t, const void *bytes, size_t size) {
     if (!t->checking) return;
     t->crc = tine_framing_crc_size(t->crc, size);
     if (size) t->crc = tine_crc32c(t->crc, bytes, size);
 }
 
 /* The same, and copies the part. */
-static void crc_copy_part(tine_zmq *t, void *to, const void *bytes, size_t size) {
+void tine_zmq_crc_copy(tine_zmq *t, void *to, const void *bytes, size_t size) {
     if (t->checking) t->crc = tine_framing_crc_size(t->crc, size);
     if (!size) return;
     if (t->checking)
@@ -54,7 +37,7 @@ static void crc_copy_part(tine_zmq *t, void *to, const void *bytes, size_t size)
 }
 
 /* Once all parts are read. */
-static bool is_damaged(const tine_zmq *t) { return t->checking && t->crc != t->crc_expected; }
+bool tine_zmq_is_damaged(const tine_zmq *t) { return t->checking && t->crc != t->crc_expected; }
 
 /* ---- refusing ---- */
 
@@ -64,19 +47,19 @@ static void skip_rest(tine_zmq *t, bool more) {
         zmq_msg_init(&m);
         if (zmq_msg_recv(&m, t->socket, ZMQ_DONTWAIT) < 0) return;
         more = zmq_msg_more(&m);
-        crc_part(t, zmq_msg_data(&m), zmq_msg_size(&m));
+        tine_zmq_crc_read(t, zmq_msg_data(&m), zmq_msg_size(&m));
         zmq_msg_close(&m);
     }
 }
 
 /* What is wrong with a damaged message is that it is damaged. */
-static int refuse_message(tine_zmq *t, tine_zmq_peer *p, bool more, const char *reason) {
+int tine_zmq_refuse(tine_zmq *t, tine_zmq_peer *p, bool more, const char *reason) {
     skip_rest(t, more);
-    tine_zmq_peer_lose(t, p, true, is_damaged(t) ? FRAMING_DAMAGED : reason);
+    tine_zmq_peer_lose(t, p, true, tine_zmq_is_damaged(t) ? FRAMING_DAMAGED : reason);
     return TINE_ZMQ_RECEIVED_OTHER;
 }
 
-static int lose_for_memory(tine_zmq *t, tine_zmq_peer *p, bool more) {
+int tine_zmq_lose_for_memory(tine_zmq *t, tine_zmq_peer *p, bool more) {
     skip_rest(t, more);
     tine_zmq_peer_lose(t, p, false, "no memory for a frame that it sent");
     return TINE_ZMQ_RECEIVED_OTHER;
@@ -85,11 +68,6 @@ static int lose_for_memory(tine_zmq *t, tine_zmq_peer *p, bool more) {
 /* The first frame of a peer says who it is; until then it may not make this process hold much. */
 size_t tine_zmq_frame_limit(const tine_zmq *t, const tine_zmq_peer *p) {
     return p->heard ? t->base.config.max_frame : t->base.config.max_first_frame;
-}
-
-static size_t buffers_limit(const tine_zmq *t, const tine_zmq_peer *p) {
-    bool bounded = t->base.config.max_first_frame < t->base.config.max_frame;
-    return p->heard || !bounded ? TINE_FRAME_MAX_BUFFERS : FIRST_FRAME_BUFFERS;
 }
 
 int tine_zmq_deliver(tine_zmq *t, tine_zmq_peer *p, tine_frame *f, tine_event *ev) {
@@ -122,30 +100,31 @@ static const char *read_parts(tine_zmq *t, size_t room, uint32_t *n, bool *more)
         else if (!(b = tine_buffer_new(size)))
             wrong = "no memory";
         if (b) {
-            crc_copy_part(t, b->data, zmq_msg_data(&m), size);
+            tine_zmq_crc_copy(t, b->data, zmq_msg_data(&m), size);
             t->parts[(*n)++] = b;
             room -= size;
         } else {
-            crc_part(t, zmq_msg_data(&m), size);
+            tine_zmq_crc_read(t, zmq_msg_data(&m), size);
         }
         zmq_msg_close(&m);
     }
-    return !wrong && is_damaged(t) ? FRAMING_DAMAGED : wrong;
+    return !wrong && tine_zmq_is_damaged(t) ? FRAMING_DAMAGED : wrong;
 }
 
-static int read_frame(tine_zmq *t, tine_zmq_peer *p, const first_part *first, tine_event *ev) {
+static int read_frame(tine_zmq *t, tine_zmq_peer *p, const tine_zmq_first_part *first,
+                      tine_event *ev) {
     bool more = first->more;
     size_t header = first->size, room = t->base.config.chunk;
     uint32_t n = 0;
     if (room > tine_zmq_frame_limit(t, p)) room = tine_zmq_frame_limit(t, p);
     if (header > room)
-        return refuse_message(t, p, more, "a message is larger than one chunk or max_frame");
+        return tine_zmq_refuse(t, p, more, "a message is larger than one chunk or max_frame");
     const char *wrong = more ? read_parts(t, room - header, &n, &more) : NULL;
     tine_frame *f = wrong ? NULL : tine_frame_new(header, n);
     if (!f) {
         unref_parts(t, n);
-        return wrong && strcmp(wrong, "no memory") ? refuse_message(t, p, more, wrong)
-                                                   : lose_for_memory(t, p, more);
+        return wrong && strcmp(wrong, "no memory") ? tine_zmq_refuse(t, p, more, wrong)
+                                                   : tine_zmq_lose_for_memory(t, p, more);
     }
     if (header) memcpy(f->header, first->fields, header);
     if (n) memcpy(f->buffers, t->parts, n * sizeof f->buffers[0]);
@@ -156,145 +135,8 @@ static int read_frame(tine_zmq *t, tine_zmq_peer *p, const first_part *first, ti
     return tine_zmq_deliver(t, p, f, ev);
 }
 
-static int begin_incoming(tine_zmq *t, tine_zmq_peer *p, const uint8_t *bytes, size_t size) {
-    uint32_t n;
-    uint64_t total;
-    const char *wrong = tine_framing_read_open(bytes, size, t->base.config.max_frame, &n, &total);
-    if (!wrong && (total > tine_zmq_frame_limit(t, p) || n > buffers_limit(t, p)))
-        wrong = "its first frame is larger than a hello may be";
-    if (wrong) return refuse_message(t, p, false, wrong);
-    p->in_sizes = malloc(((size_t)n + 1) * sizeof *p->in_sizes);
-    t->arriving += p->in_sizes != NULL;
-    p->in = p->in_sizes ? tine_frame_new((size_t)tine_framing_read_open_size(bytes, 0), n) : NULL;
-    if (!p->in) {
-        tine_zmq_incoming_free(t, p);
-        return lose_for_memory(t, p, false);
-    }
-    for (uint32_t i = 0; i <= n; i++) p->in_sizes[i] = tine_framing_read_open_size(bytes, i);
-    p->in_size = total;
-    p->in_total = 0;
-    p->in_part = 0;
-    p->in_offset = 0;
-    return TINE_ZMQ_RECEIVED_OTHER;
-}
-
-/* The parts of an OPEN with more sizes than fit in the first, behind one another in `to`, which has
- * room for `room` bytes. How many bytes; SIZE_MAX: more than there is room for, or it broke off. */
-static size_t read_open_parts(tine_zmq *t, const first_part *first, uint8_t *to, size_t room) {
-    size_t size = first->size;
-    memcpy(to, first->fields, size);
-    for (bool more = true, good = true; more;) {
-        zmq_msg_t m;
-        zmq_msg_init(&m);
-        if (zmq_msg_recv(&m, t->socket, ZMQ_DONTWAIT) < 0) return SIZE_MAX;
-        more = zmq_msg_more(&m);
-        size_t n = zmq_msg_size(&m);
-        crc_part(t, zmq_msg_data(&m), n);
-        good = good && n <= room - size;
-        if (good && n) memcpy(to + size, zmq_msg_data(&m), n);
-        size = good ? size + n : SIZE_MAX;
-        zmq_msg_close(&m);
-    }
-    return size;
-}
-
-static int read_open(tine_zmq *t, tine_zmq_peer *p, const first_part *first) {
-    size_t size = first->size, room;
-    if (p->in)
-        return refuse_message(t, p, first->more,
-                              "it began a frame in pieces before the last one ended");
-    if (!first->more) return begin_incoming(t, p, first->fields, size);
-    const char *wrong = tine_framing_read_open_length(first->fields, size, &room);
-    if (wrong) return refuse_message(t, p, true, wrong);
-    uint8_t *bytes = malloc(room);
-    if (!bytes) return lose_for_memory(t, p, true);
-    size = read_open_parts(t, first, bytes, room);
-    int what =
-        size == SIZE_MAX || is_damaged(t)
-            ? refuse_message(t, p, false, "an open message's length does not match its count")
-            : begin_incoming(t, p, bytes, size);
-    free(bytes);
-    return what;
-}
-
-/* Where the next bytes go; NULL: no memory. A buffer is allocated when its first byte has come, so
- * a size that is claimed and never sent costs nothing. */
-static uint8_t *incoming_place(tine_zmq_peer *p) {
-    if (p->in_part == 0) return p->in->header + p->in_offset;
-    tine_buffer **b = &p->in->buffers[p->in_part - 1];
-    if (!*b) *b = tine_buffer_new((size_t)p->in_sizes[p->in_part]);
-    return *b ? (uint8_t *)(*b)->data + p->in_offset : NULL;
-}
-
-static void incoming_next_part(tine_zmq_peer *p) {
-    while (p->in_part < p->in->n_buffers && p->in_offset == p->in_sizes[p->in_part]) {
-        p->in_part++;
-        p->in_offset = 0;
-    }
-}
-
-static bool incoming_fill_empty(tine_frame *f) {
-    for (uint32_t i = 0; i < f->n_buffers; i++)
-        if (!f->buffers[i] && !(f->buffers[i] = tine_buffer_new(0))) return false;
-    return true;
-}
-
-static int incoming_add(tine_zmq *t, tine_zmq_peer *p, const void *bytes, size_t size,
-                        tine_event *ev) {
-    incoming_next_part(p);
-    const char *wrong = NULL;
-    if (size == 0 || size > t->base.config.chunk)
-        wrong = "a chunk's size is out of range";
-    else if (size > p->in_sizes[p->in_part] - p->in_offset)
-        wrong = "a chunk runs past its buffer's end";
-    if (wrong) {
-        crc_part(t, bytes, size);
-        return refuse_message(t, p, false, wrong);
-    }
-    uint8_t *to = incoming_place(p);
-    if (!to) return lose_for_memory(t, p, false);
-    crc_copy_part(t, to, bytes, size);
-    if (is_damaged(t)) return refuse_message(t, p, false, FRAMING_DAMAGED);
-    p->read += size + FRAMING_COST;
-    t->turn_bytes += size + FRAMING_COST;
-    tine_zmq_ack(t, p);
-    p->in_offset += size;
-    p->in_total += size;
-    if (p->in_total < p->in_size) return TINE_ZMQ_RECEIVED_OTHER;
-    if (!incoming_fill_empty(p->in)) return lose_for_memory(t, p, false);
-    tine_frame *f = p->in;
-    p->in = NULL;
-    tine_zmq_incoming_free(t, p);
-    if (!tine_zmq_lane_pending(p)) return tine_zmq_deliver(t, p, f, ev);
-    tine_zmq_lane_hold(t, p, f, NULL);
-    return TINE_ZMQ_RECEIVED_OTHER;
-}
-
-static int read_chunk(tine_zmq *t, tine_zmq_peer *p, const first_part *first, tine_event *ev) {
-    bool more = first->more;
-    uint64_t offset;
-    const char *wrong = tine_framing_read_chunk(first->fields, first->size, &offset);
-    if (!wrong && !more) wrong = "a chunk message has no bytes";
-    if (!wrong && !p->in) wrong = "a chunk belongs to no open frame";
-    if (!wrong && offset != p->in_total) wrong = "a chunk overlaps another or leaves a gap";
-    if (wrong) return refuse_message(t, p, more, wrong);
-    zmq_msg_t m;
-    zmq_msg_init(&m);
-    if (zmq_msg_recv(&m, t->socket, ZMQ_DONTWAIT) < 0)
-        return refuse_message(t, p, false, "a message broke off");
-    int what;
-    if (zmq_msg_more(&m)) {
-        crc_part(t, zmq_msg_data(&m), zmq_msg_size(&m));
-        what = refuse_message(t, p, true, "a chunk message has more than two parts");
-    } else {
-        what = incoming_add(t, p, zmq_msg_data(&m), zmq_msg_size(&m), ev);
-    }
-    zmq_msg_close(&m);
-    return what;
-}
-
 /* The reason is the peer's text: only printable characters are kept. */
-static int read_bye(tine_zmq *t, tine_zmq_peer *p, const first_part *first) {
+static int read_bye(tine_zmq *t, tine_zmq_peer *p, const tine_zmq_first_part *first) {
     char reason[128];
     const uint8_t *text = first->fields;
     size_t n = first->size,
@@ -309,31 +151,31 @@ static int read_bye(tine_zmq *t, tine_zmq_peer *p, const first_part *first) {
     return TINE_ZMQ_RECEIVED_OTHER;
 }
 
-static int read_ack(tine_zmq *t, tine_zmq_peer *p, const first_part *first) {
+static int read_ack(tine_zmq *t, tine_zmq_peer *p, const tine_zmq_first_part *first) {
     uint64_t read;
     const char *wrong = tine_framing_read_ack(first->fields, first->size, &read);
     if (!wrong && !tine_zmq_acked(t, p, read))
         wrong = "it acknowledges more than was sent, or less than before";
-    return wrong ? refuse_message(t, p, false, wrong) : TINE_ZMQ_RECEIVED_OTHER;
+    return wrong ? tine_zmq_refuse(t, p, false, wrong) : TINE_ZMQ_RECEIVED_OTHER;
 }
 
-static int read_lane(tine_zmq *t, tine_zmq_peer *p, const first_part *first) {
+static int read_lane(tine_zmq *t, tine_zmq_peer *p, const tine_zmq_first_part *first) {
     const char *wrong = tine_zmq_lane_message(t, p, first->fields, first->size);
-    return wrong ? refuse_message(t, p, false, wrong) : TINE_ZMQ_RECEIVED_OTHER;
+    return wrong ? tine_zmq_refuse(t, p, false, wrong) : TINE_ZMQ_RECEIVED_OTHER;
 }
 
-static int read_kind(tine_zmq *t, tine_zmq_peer *p, uint8_t kind, const first_part *first,
+static int read_kind(tine_zmq *t, tine_zmq_peer *p, uint8_t kind, const tine_zmq_first_part *first,
                      tine_event *ev) {
     switch (kind) {
     case FRAMING_FRAME: return read_frame(t, p, first, ev);
-    case FRAMING_CHUNK: return read_chunk(t, p, first, ev);
-    case FRAMING_OPEN: return read_open(t, p, first);
+    case FRAMING_CHUNK: return tine_zmq_read_chunk(t, p, first, ev);
+    case FRAMING_OPEN: return tine_zmq_read_open(t, p, first);
     case FRAMING_BYE: return read_bye(t, p, first);
     case FRAMING_ACK: return read_ack(t, p, first);
     case FRAMING_LANE: return read_lane(t, p, first);
     case FRAMING_NOOP: return TINE_ZMQ_RECEIVED_OTHER;
-    case FRAMING_HELLO: return refuse_message(t, p, false, "it sent a second hello");
-    default: return refuse_message(t, p, false, "it sent a message of an unknown kind");
+    case FRAMING_HELLO: return tine_zmq_refuse(t, p, false, "it sent a second hello");
+    default: return tine_zmq_refuse(t, p, false, "it sent a message of an unknown kind");
     }
 }
 
@@ -341,8 +183,8 @@ static int read_message(tine_zmq *t, tine_zmq_peer *p, zmq_msg_t *m, tine_event 
     bool more = zmq_msg_more(m);
     const uint8_t *bytes = zmq_msg_data(m);
     size_t size = zmq_msg_size(m), head = p->checked ? FRAMING_CHECKED_HEAD : FRAMING_PLAIN_HEAD;
-    if (size == 0) return refuse_message(t, p, more, "it sent an empty message");
-    if (size < head) return refuse_message(t, p, more, "it sent a message without a checksum");
+    if (size == 0) return tine_zmq_refuse(t, p, more, "it sent an empty message");
+    if (size < head) return tine_zmq_refuse(t, p, more, "it sent a message without a checksum");
     t->checking = p->checked;
     if (t->checking) crc_begin(t, bytes, size);
     uint8_t kind = bytes[0];
@@ -350,8 +192,8 @@ static int read_message(tine_zmq *t, tine_zmq_peer *p, zmq_msg_t *m, tine_event 
         skip_rest(t, more); /* is ignored */
         more = false;
     }
-    if (!more && is_damaged(t)) return refuse_message(t, p, false, FRAMING_DAMAGED);
-    return read_kind(t, p, kind, &(first_part){bytes + head, size - head, more}, ev);
+    if (!more && tine_zmq_is_damaged(t)) return tine_zmq_refuse(t, p, false, FRAMING_DAMAGED);
+    return read_kind(t, p, kind, &(tine_zmq_first_part){bytes + head, size - head, more}, ev);
 }
 
 /* A connection's first message decides whether it becomes a peer. One that does not is remembered
@@ -377,8 +219,8 @@ static int read_first(tine_zmq *t, uint64_t routing, zmq_msg_t *first, tine_even
     if (t->listener) tine_zmq_silent(t, fd, -1);
     if (!t->listener) tine_zmq_joined(t, p);
     skip_rest(t, more);
-    if (bye) return read_bye(t, p, &(first_part){bytes + 1, size - 1, false});
-    if (wrong) return refuse_message(t, p, false, wrong);
+    if (bye) return read_bye(t, p, &(tine_zmq_first_part){bytes + 1, size - 1, false});
+    if (wrong) return tine_zmq_refuse(t, p, false, wrong);
     if (tine_zmq_is_heard(t, p)) tine_zmq_stranger_heard(t, p);
     /* fails only where the connection is closed already */
     if (t->listener) (void)tine_zmq_send_hello(t, routing);
