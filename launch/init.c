@@ -10,19 +10,16 @@
  *
  * The file lies above all other rooms of the library because it joins them. */
 #include <errno.h>
-#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "kernels/isa.h"
-#include "launch/security.h"
-#include "launch/spawn/lifeline.h"
+#include "launch/internal.h"
 #include "launch/spawn/private.h"
 #include "launch/spawn/spawn.h"
 #include "runtime/api/forked.h"
@@ -33,25 +30,14 @@
 #include "runtime/value/error.h"
 #include "transport/base/log.h"
 #include "transport/base/process.h"
-#include "transport/base/text.h"
 #include "transport/launcher.h"
 #include "transport/transport.h"
 #include "workers/blas.h"
-#include "workers/fiber/fiber.h"
-#include "workers/worker.h"
 
 /* How long workers may take to exit at shutdown. Nothing waits for what they still compute. */
 #define STOP_SECONDS 1.0
-/* How long a worker that has lost its coordinator waits for its watchdog to end the process. */
-enum { WATCHDOG_MS = 2000 };
 /* How long writing a trace waits for the events of workers that compute. */
 #define TRACE_SECONDS 5.0
-
-/* How long a connection may take to say HELLO. */
-static const int64_t FIRST_FRAME_NS = 10000000000;
-/* File descriptors: of a transport and the supervisor; of one local worker (its connection, pidfd
- * and lifeline); for workers that come from elsewhere, if the hard limit allows. */
-enum { DESCRIPTORS = 32, DESCRIPTORS_OF_WORKER = 3, DESCRIPTORS_OF_OTHERS = 1024 };
 
 static struct {
     bool running;
@@ -68,52 +54,6 @@ static struct {
 } state;
 
 static atomic_bool stopping; /* the end of a worker is expected */
-
-static tine_transport_config transport_config_of(const tine_settings *s) {
-    return (tine_transport_config){.max_frame = s->max_frame,
-                                   .lane = s->lane ? 0 : -1,
-                                   .connect_ns = (int64_t)(s->connect_timeout * 1e9),
-                                   .heartbeat_ns = (int64_t)(s->heartbeat * 1e9)};
-}
-
-/* ---- as a worker ---- */
-
-static tine_error worker_serve(const tine_settings *s, const char *endpoint, int rank,
-                               tine_run_log *log) {
-    char key[TINE_ZMQ_KEY_SIZE];
-    tine_transport_config transport = transport_config_of(s);
-    tine_error e = tine_security_set(s, endpoint, false, &transport, key);
-    if (e != TINE_OK) return e;
-    tine_worker_config config = {.endpoint = endpoint,
-                                 .log = log,
-                                 .token = s->token,
-                                 .rank = rank,
-                                 .stack_size = s->stack_size,
-                                 .transport = transport};
-    /* A worker thread starts after its listener: if that is gone, waiting is pointless. */
-    if (tine_transport_flags(endpoint) & TINE_TRANSPORT_THREADS) config.transport.connect_ns = 1;
-    return tine_worker_run(&config);
-}
-
-/* Serves and ends the process: in a worker tine_init does not return. */
-static void worker_serve_and_exit(const tine_settings *s, const char *endpoint, int rank) {
-    int crash_fd = -1;
-    state.serving = true;
-    tine_run_log *log;
-    tine_error e = tine_lifeline_start(endpoint, &crash_fd, &log);
-    tine_fiber_report_to(crash_fd);
-    tine_blas_threads(s->threads);
-    if (e == TINE_OK) e = worker_serve(s, endpoint, rank, log);
-    bool local = s->token[0] != 0;
-    if (e != TINE_OK)
-        tine_log(e == TINE_ELOST && local ? TINE_LOG_INFO : TINE_LOG_ERROR, "worker: %s",
-                 tine_error_message());
-    tine_log_flush();
-    /* If the coordinator has died, the watchdog removes the private directory and ends this
-     * process; an exit now would end the watchdog before it is done. */
-    if (e == TINE_ELOST && local) poll(NULL, 0, WATCHDOG_MS);
-    exit(e == TINE_OK ? 0 : 1);
-}
 
 /* ---- local workers ---- */
 
@@ -194,7 +134,7 @@ static tine_error workers_spawn(const tine_settings *s, const char *const *comma
 static void *worker_thread_main(void *arg) {
     (void)arg;
     tine_trace_inproc_worker();
-    if (worker_serve(&state.settings, state.url, -1, NULL) != TINE_OK)
+    if (tine_serve(&state.settings, state.url, -1, NULL) != TINE_OK)
         tine_log(TINE_LOG_INFO, "worker thread: %s", tine_error_message());
     tine_error_clear();
     return NULL;
@@ -218,70 +158,6 @@ static tine_error workers_start_threads(const tine_settings *s) {
 
 /* ---- as coordinator ---- */
 
-/* The endpoint with an absolute path, so that it stays the same when the program changes its
- * directory; NULL where the path would be too long, or is none. */
-static char *url_absolute(const char *url) {
-    const char *path = url + strlen("ipc://");
-    if (!(tine_transport_flags(url) & TINE_TRANSPORT_PATH) || strchr("/@*", *path)) return NULL;
-    char *whole = tine_process_absolute(path), *out = NULL;
-    if (whole && strlen(whole) < sizeof(((struct sockaddr_un *)0)->sun_path))
-        out = tine_text_format("ipc://%s", whole);
-    free(whole);
-    return out;
-}
-
-/* What workers that are started here are told. */
-static tine_error key_pass_on(const tine_transport *t, const char *key) {
-    bool used = t->ops->encrypted && t->ops->encrypted(t);
-    if (used && state.ranks && !tine_security_is_agreed(&state.settings))
-        return tine_error_set(TINE_EINVAL,
-                              "endpoint %s: the %d ranks of this job need one key: start them with "
-                              "`tine run`, or set TINE_KEY_FILE",
-                              t->ops->url(t), state.ranks);
-    char *copy = strdup(used ? key : TINE_SECURITY_NO_KEY);
-    if (!copy) return tine_error_set(TINE_ENOMEM, "no memory for a key");
-    free(state.settings.key);
-    state.settings.key = copy;
-    return TINE_OK;
-}
-
-static tine_error transport_listen(const tine_settings *s, const char *url, tine_transport **out) {
-    char why[256] = "", key[TINE_ZMQ_KEY_SIZE];
-    const tine_transport_ops *ops = tine_transport_for(url, why, sizeof why);
-    if (!ops) return tine_error_set(TINE_EINVAL, "endpoint %s: %s", url, why);
-    tine_transport_config config = transport_config_of(s);
-    config.max_first_frame = TINE_MAX_HELLO;
-    config.first_frame_ns = FIRST_FRAME_NS;
-    tine_error e = tine_security_set(s, url, true, &config, key);
-    if (e != TINE_OK) return e;
-    int failed = ops->listen(out, url, &config, why, sizeof why);
-    if (failed != 0)
-        return tine_error_set(failed == -EINVAL ? TINE_EINVAL : TINE_EIO, "endpoint %s: %s", url,
-                              why);
-    snprintf(state.url, sizeof state.url, "%s", ops->url(*out));
-    tine_security_warn(*out);
-    e = key_pass_on(*out, key);
-    if (e != TINE_OK) ops->fini(*out);
-    return e;
-}
-
-static tine_error transport_open(const tine_settings *s, const char *url, tine_transport **out) {
-    char *absolute = url_absolute(url);
-    tine_error e = transport_listen(s, absolute ? absolute : url, out);
-    free(absolute);
-    return e;
-}
-
-static tine_error descriptors_check(int workers) {
-    size_t limit, needed = DESCRIPTORS + DESCRIPTORS_OF_WORKER * (size_t)workers;
-    size_t left = tine_process_descriptors(needed + DESCRIPTORS_OF_OTHERS, &limit);
-    if (left >= needed) return TINE_OK;
-    return tine_error_set(TINE_EIO,
-                          "%zu file descriptors are needed for %d workers, and %zu are left of the "
-                          "limit of %zu: raise the limit (ulimit -n) or start fewer workers",
-                          needed, workers, left, limit);
-}
-
 static tine_error coordinate(const tine_settings *s, const char *const *command, const char *url,
                              int remote) {
     tine_transport *transport;
@@ -290,9 +166,10 @@ static tine_error coordinate(const tine_settings *s, const char *const *command,
     bool replaced = !threads && !(flags & TINE_TRANSPORT_KILLS_JOB);
     int local = remote > 0 ? 0 : s->workers;
     int await = remote > 0 ? remote : s->await_workers;
-    tine_error e = descriptors_check(threads ? 0 : local);
-    if (e == TINE_OK) e = transport_open(s, url, &transport);
+    tine_error e = tine_descriptors_check(threads ? 0 : local);
+    if (e == TINE_OK) e = tine_listen_at(&state.settings, url, state.ranks, &transport);
     if (e != TINE_OK) return e;
+    snprintf(state.url, sizeof state.url, "%s", transport->ops->url(transport));
     e = tine_coordinator_new(&state.coordinator, s, transport, await, replaced);
     if (e != TINE_OK) return e;
     tine_coordinator_on_unreachable(state.coordinator, worker_disconnected);
@@ -321,13 +198,9 @@ static void tear_down(void) {
     tine_log_flush();
 }
 
-/* Whether other processes can know the endpoint from its URL: it has a path, or a port. Else each
- * rank is a program of its own. */
-static bool url_is_common(const char *url) {
-    unsigned flags = tine_transport_flags(url);
-    const char *port = url ? strrchr(url, ':') : NULL;
-    if (flags & TINE_TRANSPORT_REMOTE) return port && strcmp(port, ":0") && strcmp(port, ":*");
-    return flags & TINE_TRANSPORT_PATH && !strchr(url, '*');
+static void become_worker(const char *endpoint, int rank) {
+    state.serving = true;
+    tine_serve_and_exit(&state.settings, endpoint, rank);
 }
 
 /* A rank of a job whose endpoint is set: over ZeroMQ, so that its workers may die. */
@@ -338,7 +211,7 @@ static tine_error init_rank_at(const char *url, const char *const *command,
                               "endpoint %s: the other %d ranks of this job cannot connect to it: "
                               "name the host of rank 0",
                               url, launcher->size - 1);
-    if (launcher->rank > 0) worker_serve_and_exit(&state.settings, url, launcher->rank);
+    if (launcher->rank > 0) become_worker(url, launcher->rank);
     state.ranks = launcher->size;
     return coordinate(&state.settings, command, url, launcher->size - 1);
 }
@@ -347,7 +220,7 @@ static tine_error init_role(const char *const *command) {
     const tine_settings *s = &state.settings;
     const struct tine_kernel_choice *kernels = tine_kernel_choice();
     if (kernels->error[0] != 0) return tine_error_set(TINE_EINVAL, "%s", kernels->error);
-    if (s->worker) worker_serve_and_exit(s, s->worker, -1);
+    if (s->worker) become_worker(s->worker, -1);
     tine_launcher launcher;
     bool launched = tine_launcher_rank(&launcher);
     const char *url = s->endpoint;
@@ -364,10 +237,10 @@ static tine_error init_role(const char *const *command) {
                                   "endpoint %s needs mpirun or srun: start the program with "
                                   "`tine run -n 3 PROGRAM`",
                                   url);
-        if (launcher.rank > 0) worker_serve_and_exit(s, url, launcher.rank);
+        if (launcher.rank > 0) become_worker(url, launcher.rank);
         return coordinate(s, command, url, launcher.size - 1);
     }
-    if (launched && launcher.size > 1 && url_is_common(url))
+    if (launched && launcher.size > 1 && tine_url_is_common(url))
         return init_rank_at(url, command, &launcher);
     if (!url) {
         tine_error e = tine_private_open(&state.place);

@@ -1,0 +1,27 @@
+/* What the files of tine_init share: init.c (the role of this process), serve.c (as a worker),
+ * listen.c (the coordinator's endpoint). */
+#ifndef TINE_LAUNCH_INTERNAL_H
+#define TINE_LAUNCH_INTERNAL_H
+
+#include "runtime/settings/settings.h"
+#include "transport/base/run_log.h"
+#include "transport/transport.h"
+
+/* serve.c */
+tine_transport_config tine_transport_config_of(const tine_settings *s);
+/* Serves until the coordinator has ended. `log` may be NULL. */
+tine_error tine_serve(const tine_settings *s, const char *endpoint, int rank, tine_run_log *log);
+/* Serves and ends the process: in a worker tine_init does not return. */
+void tine_serve_and_exit(const tine_settings *s, const char *endpoint, int rank);
+
+/* listen.c */
+/* Listens, and sets the key that workers are told. `ranks`: of a job, which connect to the
+ * endpoint; 0: none do. */
+tine_error tine_listen_at(tine_settings *s, const char *url, int ranks, tine_transport **out);
+/* Raises the limit of descriptors. EIO: so many workers do not fit. */
+tine_error tine_descriptors_check(int workers);
+/* Whether other processes can know the endpoint from its URL: it has a path, or a port. Else each
+ * rank is a program of its own. */
+bool tine_url_is_common(const char *url);
+
+#endif
