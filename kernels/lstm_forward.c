@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* Sums of one block of units, 16 KiB: they stay in the level-1 cache until their gates are
  * computed. Few rows make long blocks, so that the gates of many units overlap (batch 1, 1024
@@ -16,6 +17,7 @@ enum { SUMS_IN_CACHE = 4096 };
 
 struct tine_lstm_workspace {
     struct tine_mem mem;
+    double *phases; /* NULL: not measured */
 };
 
 /* The sizes of a forward, and the offsets of its arrays in the workspace, in bytes. */
@@ -44,7 +46,23 @@ struct run {
     /* the h that a step computes, and the h of the step before as the operand of the product; in
      * float32 without a projection the two swap roles */
     char *h_new, *h_a;
+    double *phases; /* NULL: not measured */
+    double since;   /* when the phase began that is under way */
 };
+
+static double forward_clock(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* The phase has ended; another begins. */
+static void phase_end(struct run *run, enum tine_lstm_phase phase) {
+    if (!run->phases) return;
+    double now = forward_clock();
+    run->phases[phase] += now - run->since;
+    run->since = now;
+}
 
 /* ---- sizes ---- */
 
@@ -115,8 +133,8 @@ static void to_operand(const struct tine_lstm *lstm, size_t n, const float *from
 /* pre = x W_ih' + b for `count` steps from `first`. `pre` is stored block by block of columns, in
  * each block row after row: what a step reads is contiguous, while rows of full length would map to
  * the same cache sets. */
-static void input_product(const struct run *run, const struct tine_lstm_cell *cell,
-                          struct sequence in, size_t first, size_t count) {
+static void input_product(struct run *run, const struct tine_lstm_cell *cell, struct sequence in,
+                          size_t first, size_t count) {
     const struct tine_lstm *lstm = run->lstm;
     const size_t elem = lstm->bf16 ? sizeof(uint16_t) : sizeof(float), rows = count * run->batch;
     const size_t columns = run->plan->block * TINE_GROUP_COLUMNS,
@@ -131,11 +149,13 @@ static void input_product(const struct run *run, const struct tine_lstm_cell *ce
             for (size_t b = 0; b < run->batch; b++, copy += cell->input * elem)
                 to_operand(lstm, cell->input, in.data + (first + t) * in.step + b * in.row, copy);
     }
+    phase_end(run, TINE_LSTM_OPERANDS);
     float *pre = (float *)(run->base + run->plan->pre);
     const float *bias = cell->bias.data;
     for (size_t p = 0; p < all; p += panels, pre += rows * columns, bias += columns)
         tine_gemm_panels(&cell->w_ih, p, all - p < panels ? all - p : panels, rows, a, lda, bias, 0,
                          pre, columns);
+    phase_end(run, TINE_LSTM_INPUT);
 }
 
 /* How many rows have step t: the first ones. */
@@ -154,7 +174,7 @@ static size_t rows_at(const struct run *run, size_t t) {
 
 /* Computes h_new and c of the first `active` rows from step t of the chunk and the h before: for
  * each block of units the product, then the gates. */
-static void recurrent_step(const struct run *run, const struct tine_lstm_cell *cell, size_t count,
+static void recurrent_step(struct run *run, const struct tine_lstm_cell *cell, size_t count,
                            size_t t, size_t active) {
     const struct plan *plan = run->plan;
     const size_t columns = plan->block * TINE_GROUP_COLUMNS,
@@ -171,10 +191,12 @@ static void recurrent_step(const struct run *run, const struct tine_lstm_cell *c
             tine_gemm_panels(&cell->w_hh, g * per_group, block * per_group, rows,
                              run->h_a + b * plan->ldh * elem, plan->ldh, pre + b * columns, columns,
                              z, columns);
+            phase_end(run, TINE_LSTM_RECURRENT);
             for (size_t i = 0; i < block; i++)
                 run->lstm->gates(rows, z + i * TINE_GROUP_COLUMNS, columns,
                                  c + ((g + i) * batch + b) * TINE_GATE_UNITS, TINE_GATE_UNITS,
                                  h + b * plan->ldh + (g + i) * TINE_GATE_UNITS, plan->ldh);
+            phase_end(run, TINE_LSTM_GATES);
         }
     }
 }
@@ -269,6 +291,7 @@ static void run_cell(struct run *run, const struct tine_lstm_cell *cell, struct 
             size_t active = rows_at(run, first + t);
             recurrent_step(run, cell, count, t, active);
             finish_step(run, cell, active, out.data + (first + t) * out.step, out.row);
+            phase_end(run, TINE_LSTM_OUTPUT);
         }
     }
 }
@@ -321,6 +344,11 @@ enum tine_kernel_error tine_lstm_workspace_create(struct tine_lstm_workspace **o
     return TINE_KERNEL_OK;
 }
 
+void tine_lstm_workspace_profile(struct tine_lstm_workspace *workspace,
+                                 double seconds[TINE_LSTM_PHASES]) {
+    workspace->phases = seconds;
+}
+
 void tine_lstm_workspace_free(struct tine_lstm_workspace *workspace) {
     if (!workspace) return;
     tine_mem_free(&workspace->mem);
@@ -332,7 +360,7 @@ static enum tine_kernel_error lstm_run(const struct tine_lstm *lstm,
                                        size_t batch, const size_t *lengths, bool reversed,
                                        const float *x, float *output, struct states states) {
     struct plan plan;
-    struct tine_lstm_workspace own = {{0}}, *space = workspace ? workspace : &own;
+    struct tine_lstm_workspace own = {{0}, NULL}, *space = workspace ? workspace : &own;
     if (!plan_make(lstm, steps, batch, &plan)) return TINE_KERNEL_OVERFLOW;
     if (space->mem.bytes < plan.bytes) {
         tine_mem_free(&space->mem);
@@ -344,7 +372,9 @@ static enum tine_kernel_error lstm_run(const struct tine_lstm *lstm,
                       .batch = batch,
                       .lengths = lengths,
                       .reversed = reversed,
-                      .base = space->mem.data};
+                      .base = space->mem.data,
+                      .phases = space->phases};
+    if (run.phases) run.since = forward_clock();
     if (lstm->config.gru)
         states.c0 = states.h0, states.c_n = NULL; /* the state in float32 is its h */
     if (batch) run_layers(&run, x, output, &states);

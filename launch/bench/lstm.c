@@ -15,6 +15,7 @@
 
 #include "kernels/peak.h"
 #include "launch/cli/arguments.h"
+#include "launch/bench/phases.h"
 #include "launch/bench/rows.h"
 #include "launch/cli/report.h"
 #include "transport/base/process.h"
@@ -22,7 +23,7 @@
 #define CHOSEN_VARIABLE "TINE_BENCH_CORETYPE"
 
 typedef struct request {
-    bool json, quick, probe;
+    bool json, quick, probe, phases;
     long steps, batch, channels, rounds;
 } request;
 
@@ -298,6 +299,8 @@ int tine_command_bench_lstm(int argc, char **argv) {
         {"--rounds", "R", "measure until R rounds improve nothing; the best counts (5)",
          TINE_OPTION_NUMBER, &q.rounds, 1, 1000},
         {"--quick", NULL, "without the grid of sizes", TINE_OPTION_FLAG, &q.quick, 0, 0},
+        {"--phases", NULL, "what the time consists of, size by size", TINE_OPTION_FLAG, &q.phases,
+         0, 0},
         {"--json", NULL, "one JSON object on standard output", TINE_OPTION_FLAG, &q.json, 0, 0},
         {"--probe", NULL, "print the seconds of a short LSTM with OpenBLAS", TINE_OPTION_FLAG,
          &q.probe, 0, 0},
@@ -318,6 +321,9 @@ int tine_command_bench_lstm(int argc, char **argv) {
         fprintf(stderr, "tine bench lstm: %s\n", tine_kernel_choice()->error);
         return 2;
     }
+    if (q.phases)
+        return tine_bench_phases((tine_bench_size){q.steps, q.batch, q.channels}, (int)q.rounds,
+                                 q.quick, q.json);
     openblas_run_with_best_core_type();
     if (!bench_lstm_measure(&q, &r)) return 1;
     if (q.json)

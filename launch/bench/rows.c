@@ -161,6 +161,58 @@ double tine_bench_bf16_error(tine_bench_size size) {
     return worst;
 }
 
+/* ---- phases ---- */
+
+static void profile_round(comparison *c, tine_bench_subject subject, tine_bench_profile *out) {
+    double phases[TINE_LSTM_PHASES] = {0}, start = tine_bench_clock();
+    comparison_forward(c, 0);
+    out->seconds = fmin(out->seconds, tine_bench_clock() - start);
+    tine_lstm_workspace_profile(c->space, phases);
+    start = tine_seconds(); /* phases are measured by this clock: the other takes 200 ns to read */
+    comparison_forward(c, 0);
+    tine_lstm_workspace_profile(c->space, NULL);
+    double timed = tine_seconds() - start;
+    if (timed < out->timed) {
+        out->timed = timed;
+        memcpy(out->phases, phases, sizeof phases);
+    }
+    out->peak = fmax(out->peak, subject_peak(subject));
+    out->read = fmax(out->read, tine_peak_read_gbs((size_t)out->weight_bytes, 0.005));
+}
+
+/* A forward is repeated for as long as a millisecond or so takes, at most PROFILE_TRIES times. */
+bool tine_bench_profile_measure(tine_bench_size size, tine_bench_subject subject, int rounds,
+                                tine_bench_profile *out) {
+    enum { PROFILE_TRIES = 20 };
+    comparison c;
+    const double rows = (double)size.steps * (double)size.batch, C = (double)size.channels;
+    *out = (tine_bench_profile){.size = size,
+                                .seconds = INFINITY,
+                                .timed = INFINITY,
+                                .input_flops = 8 * rows * C * C,
+                                .hidden_flops = 8 * rows * C * C,
+                                .weight_bytes = C * C * (subject.type == TINE_LSTM_BF16 ? 8 : 16)};
+    bool ok =
+        comparison_init(&c, size) && comparison_add(&c, 0, subject) && comparison_forward(&c, 0);
+    if (ok) snprintf(out->kernel, sizeof out->kernel, "%s", tine_lstm_kernel_name(c.lstm[0]));
+    for (int r = 0; ok && r < rounds; r++) {
+        tine_progress("T %ld, B %ld, C %ld: round %d of %d", size.steps, size.batch, size.channels,
+                      r + 1, rounds);
+        double start = tine_bench_clock();
+        for (int i = 0; i < PROFILE_TRIES && (!i || tine_bench_clock() - start < 0.05); i++)
+            profile_round(&c, subject, out);
+    }
+    tine_progress_end();
+    comparison_fini(&c);
+    if (!ok) fprintf(stderr, "tine bench lstm: no memory for %ld channels\n", size.channels);
+    return ok;
+}
+
+double tine_bench_profile_bound(const tine_bench_profile *p) {
+    double input = 1e-9 * p->input_flops / p->peak, hidden = 1e-9 * p->hidden_flops / p->peak;
+    return input + fmax(hidden, 1e-9 * p->weight_bytes * (double)p->size.steps / p->read);
+}
+
 /* ---- batch 1 ---- */
 
 /* One LSTM: batch 1, the chosen kernel, any input size up to channels. */

@@ -57,6 +57,27 @@ typedef struct tine_bench_bandwidth {
     double forward; /* in a whole forward of many steps */
 } tine_bench_bandwidth;
 
+/* Where the time of a forward goes, the fastest of several. */
+typedef struct tine_bench_profile {
+    char kernel[32];
+    tine_bench_size size;
+    double seconds;                   /* of a forward in which no clock is read */
+    double timed;                     /* of one that reads it at every change of phase */
+    double phases[TINE_LSTM_PHASES];  /* seconds of that one */
+    double input_flops, hidden_flops; /* of the input product, of all recurrent products */
+    double weight_bytes;              /* of the recurrent matrix, read once a step */
+    /* GFLOP/s of one core in registers; GB/s of one core reading as many bytes as the recurrent
+     * matrix has */
+    double peak, read;
+} tine_bench_profile;
+
+/* False, with a sentence on stderr, if there is no memory or the kernel cannot run. */
+bool tine_bench_profile_measure(tine_bench_size size, tine_bench_subject subject, int rounds,
+                                tine_bench_profile *out);
+/* The least seconds that the machine's peak and its read bandwidth allow: the input product is
+ * bound by arithmetic, a recurrent product by the slower of arithmetic and reading the matrix. */
+double tine_bench_profile_bound(const tine_bench_profile *p);
+
 /* Batch 1 in float32 with the chosen kernel. */
 bool tine_bench_batch1(long steps, long channels, int rounds, tine_bench_bandwidth *out);
 

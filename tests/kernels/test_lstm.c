@@ -517,3 +517,35 @@ Test(lstm, weights_are_named_as_in_torch, .timeout = 10) {
     cr_expect_not(tine_lstm_weight_info(&config, 20, name, &rows, &columns));
     cr_expect_eq(tine_lstm_flops(&config, 1, 1), 2.0 * 2 * ((20 * 5 + 10) + (20 * 6 + 10)));
 }
+
+Test(lstm, a_profile_adds_up_and_changes_no_bit, .timeout = 10) {
+    enum { STEPS = 4, BATCH = 3, C = 40 };
+    struct tine_lstm_config config = {.input_size = C, .hidden_size = C, .proj_size = 7};
+    struct model m = make_model(config);
+    float *x = random_values((size_t)STEPS * BATCH * C, 1), y[2][STEPS * BATCH * 7];
+    for (int bf16 = 0; bf16 < 2; bf16++) {
+        struct tine_lstm *lstm = create(&m, TINE_ISA_AUTO, bf16 ? TINE_LSTM_BF16 : TINE_LSTM_F32);
+        struct tine_lstm_workspace *space;
+        double phases[TINE_LSTM_PHASES] = {0}, before;
+        cr_assert_eq(tine_lstm_workspace_create(&space), TINE_KERNEL_OK);
+        for (int i = 0; i < 2; i++) {
+            tine_lstm_workspace_profile(space, i ? phases : NULL);
+            cr_assert_eq(
+                tine_lstm_forward(lstm, space, STEPS, BATCH, x, NULL, NULL, y[i], NULL, NULL), 0);
+        }
+        cr_expect_arr_eq(y[0], y[1], sizeof y[0]);
+        for (int i = TINE_LSTM_INPUT; i < TINE_LSTM_PHASES; i++)
+            cr_expect_gt(phases[i], 0, "phase %d", i);
+        before = phases[TINE_LSTM_GATES];
+        tine_lstm_forward(lstm, space, STEPS, BATCH, x, NULL, NULL, y[0], NULL, NULL);
+        cr_expect_gt(phases[TINE_LSTM_GATES], before, "a second forward adds to the first");
+        before = phases[TINE_LSTM_GATES];
+        tine_lstm_workspace_profile(space, NULL);
+        tine_lstm_forward(lstm, space, STEPS, BATCH, x, NULL, NULL, y[0], NULL, NULL);
+        cr_expect_eq(phases[TINE_LSTM_GATES], before);
+        tine_lstm_workspace_free(space);
+        tine_lstm_free(lstm);
+    }
+    free(x);
+    free_model(&m);
+}

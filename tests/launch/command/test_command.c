@@ -219,6 +219,29 @@ Test(command, bench_grain_measures_each_transport, .timeout = 100) {
     tine_program_fini(&p);
 }
 
+Test(command, bench_lstm_says_what_the_time_consists_of, .timeout = 60) {
+    tine_program p = tine_program_run(50, "$B/tine bench lstm --phases --quick --json --rounds 1 "
+                                          "--time 3 --batch 2 --channels 40");
+    cr_assert_eq(p.code, 0, "%s", p.error);
+    json_object *o = json_tokener_parse(p.out), *rows = NULL;
+    cr_assert(o && json_object_object_get_ex(o, "profiles", &rows), "not JSON: %s", p.out);
+    cr_assert_eq(json_object_array_length(rows), 2);
+    for (size_t i = 0; i < 2; i++) {
+        json_object *row = json_object_array_get_idx(rows, i), *phases = NULL;
+        cr_assert(json_object_object_get_ex(row, "phase_seconds", &phases));
+        cr_expect_gt(number(row, "seconds"), 0);
+        cr_expect_gt(number(row, "bound_seconds"), 0);
+        double sum = number(phases, "operands") + number(phases, "output");
+        cr_expect_gt(number(phases, "input"), 0);
+        cr_expect_gt(number(phases, "recurrent"), 0);
+        cr_expect_gt(number(phases, "gates"), 0);
+        sum += number(phases, "input") + number(phases, "recurrent") + number(phases, "gates");
+        cr_expect_leq(sum, number(row, "seconds_timed") * 1.001, "%g s", sum); /* as printed */
+    }
+    json_object_put(o);
+    tine_program_fini(&p);
+}
+
 /* ---- its parts ---- */
 
 Test(command, quantiles, .timeout = 10) {

@@ -1,0 +1,13 @@
+/* `tine bench lstm --phases`: what the time of a forward consists of, size by size. */
+#ifndef TINE_LAUNCH_BENCH_PHASES_H
+#define TINE_LAUNCH_BENCH_PHASES_H
+
+#include <stdbool.h>
+
+#include "launch/bench/rows.h"
+
+/* Measures the size in float32 and bf16 and, unless quick, a grid of sizes; prints a table, or one
+ * JSON object. The exit code. */
+int tine_bench_phases(tine_bench_size size, int rounds, bool quick, bool json);
+
+#endif
