@@ -113,6 +113,8 @@ $(BUILD)/%.o: %.c $(BUILD)/.flags
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(ISA) -c $< -o $@
 
 $(BUILD)/launch/profile/html.o: launch/profile/viewer.html
+# Where Debian's package has the modules.
+$(BUILD)/transport/plugin.o: CPPFLAGS += -DTINE_MULTIARCH='"$(shell $(CC) -print-multiarch 2>/dev/null)"'
 
 # private: $(BUILD)/.flags, a prerequisite, keeps its own.
 $(BUILD)/kernels/%.o:             private CONFIG_FLAGS := $(subst -O2,-O3,$(CONFIG_FLAGS))

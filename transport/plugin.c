@@ -15,7 +15,11 @@
 #define TINE_PREFIX "/usr/local"
 #endif
 
-enum { PLACES = 6 };
+#ifndef TINE_MULTIARCH
+#define TINE_MULTIARCH "" /* Debian's name of the machine: x86_64-linux-gnu */
+#endif
+
+enum { PLACES = 8 };
 
 /* `below` is relative to the directory of the file that this code was loaded from: the library, or
  * a program that contains it. */
@@ -39,7 +43,9 @@ static size_t places_list(char places[PLACES][PATH_MAX]) {
     place_beside_library(places[2], "/tine"); /* installed: PREFIX/lib and PREFIX/lib/tine, */
     place_beside_executable(places[3], "");
     place_beside_executable(places[4], "/../lib/tine"); /* or PREFIX/bin and PREFIX/lib/tine */
-    snprintf(places[5], PATH_MAX, "%s/lib/tine", TINE_PREFIX);
+    place_beside_executable(places[5], "/../lib/" TINE_MULTIARCH "/tine"); /* Debian's packages */
+    snprintf(places[6], PATH_MAX, "%s/lib/tine", TINE_PREFIX);
+    snprintf(places[7], PATH_MAX, "/usr/lib/%s/tine", TINE_MULTIARCH);
     return PLACES;
 }
 

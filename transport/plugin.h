@@ -11,7 +11,8 @@
 typedef const tine_transport_ops *tine_transport_module(void);
 
 /* Loads libtine-NAME.so: from $TINE_MODULE_DIR, beside the library or in tine/ there, beside the
- * executable or in ../lib/tine from there, /usr/local/lib/tine, in this order. NULL with a sentence
+ * executable or in ../lib/tine or ../lib/MULTIARCH/tine from there, /usr/local/lib/tine,
+ * /usr/lib/MULTIARCH/tine, in this order. NULL with a sentence
  * and the remedy in `why`. Any thread; the caller keeps the result. */
 const tine_transport_ops *tine_transport_module_open(const char *name, char *why, size_t why_size);
 

@@ -1,12 +1,14 @@
 # What `make install` puts where, and `make uninstall` takes away: the library with its headers, the command with manual pages and
 # completion, and what pkg-config and CMake ask for. Included by the Makefile.
 BINDIR  := $(PREFIX)/bin
-LIBDIR  := $(PREFIX)/lib
+LIBDIR  ?= $(PREFIX)/lib
 MANDIR  := $(PREFIX)/share/man/man1
 BASHDIR := $(PREFIX)/share/bash-completion/completions
 ZSHDIR  := $(PREFIX)/share/zsh/site-functions
 INSTALL_HEADERS := runtime/tine.h
-TEMPLATE = sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@LIBS@|$(PKG_LIBS)|'
+# CMake's package finds the header from where it lies itself, so that the installed tree can be moved.
+TEMPLATE = sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@LIBS@|$(PKG_LIBS)|' \
+  -e "s|@INCLUDE@|$$(realpath -m --relative-to=$(LIBDIR)/cmake/tine $(PREFIX)/include)|"
 # Where the loader looks, if its cache knows what is there.
 SYSTEM_PREFIXES := / /usr /usr/local
 LDCONFIG ?= /sbin/ldconfig
@@ -47,4 +49,20 @@ uninstall: ## remove what `make install` with the same PREFIX and DESTDIR has pu
 	-@for d in $(addprefix $(DESTDIR),$(LIBDIR)/tine $(LIBDIR)/cmake/tine $(LIBDIR)/pkgconfig $(BINDIR) $(PREFIX)/include $(MANDIR) \
 	  $(BASHDIR) $(ZSHDIR)); do [ ! -d $$d ] || rmdir --ignore-fail-on-non-empty -p $$d; done
 	$(if $(DESTDIR),,$(if $(filter $(PREFIX),$(SYSTEM_PREFIXES)),[ "$$(id -u)" != 0 ] || $(LDCONFIG)))
-.PHONY: man install uninstall
+
+# ---- Debian packages ----
+
+# What BUILD has, under Debian's paths. debian/ is generated beside the packages; the tree is not touched.
+DEB := $(abspath $(BUILD))/deb
+MAINTAINER ?= $(or $(shell git log -1 --format='%an <%ae>' 2>/dev/null),Tine <root@localhost>)
+deb: all $(BUILD)/man/done ## libtine0, libtine-dev and tine as Debian packages, in build/deb
+	@command -v dh >/dev/null || { echo "make deb needs debhelper: apt-get install debhelper" >&2; exit 1; }
+	rm -rf $(DEB) && mkdir -p $(DEB)/tine/debian/source
+	cp launch/install/debian/rules launch/install/debian/*.install $(DEB)/tine/debian
+	for f in control copyright changelog; do sed -e "s|@MAINTAINER@|$(MAINTAINER)|" -e "s|@VERSION@|$(VERSION)|" \
+	  -e "s|@DATE@|$$(date -R)|" -e "s|@YEAR@|$$(date +%Y)|" launch/install/debian/$$f.in >$(DEB)/tine/debian/$$f; done
+	echo "3.0 (native)" >$(DEB)/tine/debian/source/format
+	cd $(DEB)/tine && TINE_SOURCE=$(CURDIR) TINE_BUILD=$(BUILD) DEB_BUILD_OPTIONS=noautodbgsym \
+	  dpkg-buildpackage -d -b -us -uc
+	@ls $(DEB)/*.deb
+.PHONY: man install uninstall deb
