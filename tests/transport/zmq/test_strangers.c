@@ -189,9 +189,11 @@ static void until_greeted(tine_transport *t, int fd) {
     while (recv(fd, &first, 1, MSG_PEEK | MSG_DONTWAIT) != 1) next_event(t);
 }
 
-/* The descriptor of a connection that ended is the program's file now: it is not shut down. */
+/* The descriptor of a connection that ended is the program's file now: it is not shut down. The
+ * time of the first connection is over when this test says so: libzmq must not touch the number
+ * while it is another file's. */
 Test(strangers, a_file_of_the_program_is_left_alone) {
-    tine_transport *t = listen_for(200000000);
+    tine_transport *t = listen_for(INT64_C(3600000000000));
     tine_zmq *z = (tine_zmq *)t;
     int fd = plain_socket(t), pair[2];
     until_greeted(t, fd);
@@ -201,8 +203,8 @@ Test(strangers, a_file_of_the_program_is_left_alone) {
     cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
     int theirs = z->strangers[0].fd, kept = dup(theirs);
     cr_assert_eq(dup2(pair[0], theirs), theirs);
-    for (int64_t end = tine_clock_ns() + INT64_C(500000000); tine_clock_ns() < end;) next_event(t);
-    cr_assert(z->strangers[0].why, "it was not tried");
+    z->strangers[0].until = z->strangers_at = 0;
+    while (!z->strangers[0].why) next_event(t);
     cr_assert_eq(send(pair[1], "x", 1, MSG_NOSIGNAL), 1, "it was shut down");
     cr_assert_eq(dup2(kept, theirs), theirs);
     close(fd), close(later), close(kept), close(pair[0]), close(pair[1]);
