@@ -44,8 +44,7 @@ static struct {
     bool serving; /* this process is a worker */
     tine_settings settings;
     tine_coordinator *coordinator;
-    /* NULL until the workers have started; other threads look at it. */
-    _Atomic(tine_spawn *) spawn;
+    tine_spawn *spawn; /* NULL: there are no local worker processes */
     tine_private place;
     pthread_t *threads; /* inproc:// workers */
     int n_threads;
@@ -66,13 +65,10 @@ static void worker_died(void *ctx, int slot, pid_t pid, const char *reason,
     tine_coordinator_worker_died(state.coordinator, (uint32_t)pid, reason, log);
 }
 
-/* Whether this process has started such a worker. While the first ones are started, the supervisor
- * cannot be asked yet. */
+/* Whether this process has started such a worker. */
 static bool worker_is_local(uint32_t pid, const char *token) {
-    if (!state.spawn) return true;
-    int slot = tine_spawn_slot(state.spawn, token);
-    pid_t now = slot >= 0 ? tine_spawn_pid(state.spawn, slot) : 0;
-    return slot >= 0 && (now == 0 || now == (pid_t)pid);
+    int slot = state.spawn ? tine_spawn_slot(state.spawn, token) : -1;
+    return slot >= 0 && pid != 0 && tine_spawn_pid(state.spawn, slot) == (pid_t)pid;
 }
 
 /* The worker has lost its connection but lives (it may be stopped): kill it to free its slot. */
@@ -122,9 +118,7 @@ static tine_error workers_spawn(const tine_settings *s, const char *const *comma
                                     .died = worker_died,
                                     .failed = worker_start_failed,
                                     .ready = worker_can_connect};
-        tine_spawn *spawn = NULL;
-        e = tine_spawn_start(&spawn, &config);
-        atomic_store(&state.spawn, spawn);
+        e = tine_spawn_start(&state.spawn, &config);
     }
     tine_settings_forward_free(environment);
     free(own);

@@ -60,8 +60,8 @@ struct tine_spawn {
     atomic_bool stopping;
     _Atomic int64_t stop_at;
 
-    /* The result of the first start, for tine_spawn_start. Guarded by lock; no other lock is taken
-     * while it is held. */
+    /* Guards the result of the first start, for tine_spawn_start, and is held while a worker is
+     * started. No other lock is taken while it is held. */
     pthread_mutex_t lock;
     pthread_cond_t changed;
     bool started;

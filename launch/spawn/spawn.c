@@ -296,7 +296,11 @@ tine_error tine_spawn_start(tine_spawn **out, const tine_spawn_config *config) {
 }
 
 pid_t tine_spawn_pid(tine_spawn *s, int i) {
-    return i >= 0 && i < s->workers ? atomic_load(&s->slots[i].pid) : 0;
+    if (i < 0 || i >= s->workers) return 0;
+    pthread_mutex_lock(&s->lock);
+    pid_t pid = atomic_load(&s->slots[i].pid);
+    pthread_mutex_unlock(&s->lock);
+    return pid;
 }
 
 static void spawn_wake(tine_spawn *s) {

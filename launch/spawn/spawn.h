@@ -74,7 +74,8 @@ tine_error tine_spawn_start(tine_spawn **out, const tine_spawn_config *config);
 /* The slot (from 0) of the worker that was started with this token; -1: this supervisor started no
  * such worker. Any thread. */
 int tine_spawn_slot(const tine_spawn *s, const char *token);
-/* The pid of the worker in this slot now; 0: none. Any thread. */
+/* The pid of the worker in this slot now; 0: none. Waits while one is being started, which it
+ * cannot have joined before. Any thread. */
 pid_t tine_spawn_pid(tine_spawn *s, int slot);
 /* Kills the worker in this slot if it runs just this task when the supervisor looks, soon. Any
  * thread; does not block. */

@@ -175,15 +175,24 @@ no_files:
     return e;
 }
 
+/* Who asks for the slot's pid waits until it is known: the worker may have joined by then. */
+static int slot_process(tine_spawn *s, int i, int lifeline, int log) {
+    pid_t pid = 0;
+    pthread_mutex_lock(&s->lock);
+    int e = spawn_process(s, i, lifeline, log, &pid);
+    if (!e) atomic_store(&s->slots[i].pid, pid);
+    pthread_mutex_unlock(&s->lock);
+    return e;
+}
+
 int tine_spawn_worker_start(tine_spawn *s, int i) {
     int pair[2] = {-1, -1}, log_fd = -1;
-    pid_t pid = 0;
     tine_run_log *log = NULL;
     int e = lifeline_make(pair);
     if (e) return e;
     e = run_log_make(&log_fd, &log);
     if (!e) {
-        e = spawn_process(s, i, pair[1], log_fd, &pid);
+        e = slot_process(s, i, pair[1], log_fd);
         close(log_fd);
     }
     close(pair[1]);
@@ -193,11 +202,10 @@ int tine_spawn_worker_start(tine_spawn *s, int i) {
         return e;
     }
     tine_spawn_slot_state *w = &s->slots[i];
-    w->pidfd = tine_pidfd_open(pid);
+    w->pidfd = tine_pidfd_open(w->pid);
     w->lifeline = pair[0];
     w->log = log;
     w->attempt = s->attempts;
-    atomic_store(&w->pid, pid);
     if (w->pidfd < 0) s->no_pidfd = true;
     return 0;
 }

@@ -63,7 +63,6 @@ tine_error tine_coordinator_new(tine_coordinator **out, const tine_settings *s,
     atomic_store(&c->context.refs, 1);
     tine_coordinator_objects_init(c);
     tine_error e = coordinator_make_scheduler(c, s, expected, workers_return);
-    if (e == TINE_OK) e = tine_coordinator_progress_start(c);
     if (e == TINE_OK)
         *out = c;
     else
@@ -91,12 +90,13 @@ static bool have_joined(void *arg) {
 tine_error tine_coordinator_open(tine_coordinator *c, int n, double seconds) {
     tine_coordinator_set_owner(c);
     tine_context_install(&c->context);
+    tine_error e = tine_coordinator_progress_start(c);
+    if (e != TINE_OK) return e;
     joining j = {c, n > 0 ? (size_t)n : 0};
     tine_coordinator_lock(c);
     c->awaited = j.n;
     tine_coordinator_expect(c);
-    tine_error e =
-        tine_coordinator_until(c, have_joined, &j, tine_clock_ns() + (int64_t)(seconds * 1e9));
+    e = tine_coordinator_until(c, have_joined, &j, tine_clock_ns() + (int64_t)(seconds * 1e9));
     size_t joined = tine_scheduler_workers(c->scheduler, NULL, 0);
     c->awaited = 0;
     c->told = false;

@@ -18,13 +18,13 @@
 
 typedef struct tine_coordinator tine_coordinator;
 
-/* Takes over the transport (also on an error) and starts the progress thread. `expected`:
- * workers that count as all, see scheduler.h; `workers_return`: more may come, or lost ones come
- * back. */
+/* Takes over the transport (also on an error). No thread runs the event loop until open.
+ * `expected`: workers that count as all, see scheduler.h; `workers_return`: more may come, or lost
+ * ones come back. */
 tine_error tine_coordinator_new(tine_coordinator **out, const tine_settings *s,
                                 tine_transport *transport, int expected, bool workers_return);
-/* Installs it as the process's context, waits until n workers have joined. ETIMEDOUT with a
- * sentence. */
+/* Installs it as the process's context, starts the progress thread, waits until n workers have
+ * joined. ETIMEDOUT with a sentence. */
 tine_error tine_coordinator_open(tine_coordinator *c, int n, double seconds);
 int tine_coordinator_workers(tine_coordinator *c);
 size_t tine_coordinator_list_workers(tine_coordinator *c, tine_worker_status *out, size_t room);

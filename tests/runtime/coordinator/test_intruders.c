@@ -3,6 +3,7 @@
  * below ZeroMQ, as ZeroMQ, and as a worker that lies. */
 #include <criterion/criterion.h>
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <stdatomic.h>
 #include <pthread.h>
@@ -10,9 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 #include <zmq.h>
 
+#include "runtime/coordinator/coordinator.h"
+#include "runtime/settings/settings.h"
 #include "runtime/wire/wire.h"
 #include "tests/support/cluster.h"
 #include "transport/base/clock.h"
@@ -241,6 +245,46 @@ Test(intruders, two_strangers_claim_one_pid, .timeout = 60) {
     for (int i = 0; i < 4; i++) ghost_visit(&hello);
     while (tine_worker_count() > 1) cluster_take_int(tine_fork("intruders_pid"));
     cluster_stop();
+}
+
+static int claims;
+static bool claim_refused(uint32_t pid, const char *token) {
+    claims += pid == 7 && !strcmp(token, "abc");
+    return false;
+}
+static void *visit_early(void *hello) {
+    ghost_visit(hello);
+    return NULL;
+}
+
+/* Who connects before the first workers are started is served, and asked, only after that. */
+Test(intruders, an_early_claim_is_checked_too, .timeout = 60) {
+    char why[128];
+    tine_settings s;
+    cr_assert_eq(tine_settings_resolve(&s, NULL, NULL, NULL), TINE_OK);
+    const tine_transport_ops *ops = tine_transport_for("tcp://", why, sizeof why);
+    tine_transport *t;
+    cr_assert_eq(ops->listen(&t, "tcp://127.0.0.1:0", NULL, why, sizeof why), 0, "%s", why);
+    snprintf(url, sizeof url, "%s", ops->url(t));
+    tine_coordinator *c;
+    cr_assert_eq(tine_coordinator_new(&c, &s, t, 1, true), TINE_OK);
+    tine_hello hello = worker_hello(TINE_PROTOCOL_VERSION);
+    hello.pid = 7;
+    hello.token = "abc";
+    pthread_t thread;
+    pthread_create(&thread, NULL, visit_early, &hello);
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += 200000000;
+    until.tv_sec += until.tv_nsec / 1000000000, until.tv_nsec %= 1000000000;
+    cr_expect_eq(pthread_timedjoin_np(thread, NULL, &until), ETIMEDOUT, "it was served");
+    tine_coordinator_know_local(c, claim_refused);
+    cr_assert_eq(tine_coordinator_open(c, 1, 20), TINE_OK, "%s", tine_error_message());
+    pthread_join(thread, NULL);
+    cr_expect_eq(claims, 1);
+    tine_coordinator_stop(c, 1);
+    tine_coordinator_free(c);
+    tine_settings_fini(&s);
 }
 
 /* A HELLO past 64 KiB is refused before it is held. */
