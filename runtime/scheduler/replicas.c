@@ -61,7 +61,7 @@ static void sched_object_withhold(tine_scheduler *s, sched_worker *w, const sche
     a->a.message.text = a->owned.memory = tine_scheduler_copy("nothing needs the object any more");
     /* A worker that makes it may keep it already: its DONE will say so. */
     sched_task *t = o->producer;
-    if (t && t->state == SCHED_RUNNING && t->worker == w)
+    if (t && t->worker == w)
         t->withheld = true;
     else
         tine_scheduler_object_drop_at(s, w, o->id);

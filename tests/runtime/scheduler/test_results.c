@@ -260,3 +260,29 @@ Test(results, a_deferred_result_that_stays_is_made_again) {
     }
     fixture_close();
 }
+
+/* Its DONE has arrived before a large put of the task: it is still to be settled. */
+Test(results, a_kept_result_is_not_dropped_while_its_done_is_deferred) {
+    fixture_open((tine_scheduler_config){0});
+    join(1);
+    tine_object id = fork_result(1, "f", 0, NULL, 0);
+    fork_of(2, "g", 0, &id, 1);
+    release(id);
+    take();
+    action f = *sent(1, TINE_MSG_TASK, 0), g = *sent(1, TINE_MSG_TASK, 1);
+    receive(1, (tine_message){.type = TINE_MSG_DONE,
+                              .task = f.a.message.task,
+                              .attempt = 1,
+                              .epoch = f.a.message.epoch,
+                              .seq = 1,
+                              .object = id});
+    done(1, &g, 10);
+    take();
+    cr_assert(completed(2) && !completed(1));
+    cr_assert_eq(count_sent(1, TINE_MSG_DROP), 0, "the result that DONE names was dropped");
+    put(1, f.a.message.task, (uint64_t)f.a.message.epoch << 40 | 2, NULL, NULL, 0);
+    take();
+    cr_assert_eq(completed(1)->a.object, id);
+    release(id);
+    fixture_close();
+}
