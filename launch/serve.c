@@ -29,6 +29,7 @@ tine_error tine_serve(const tine_settings *s, const char *endpoint, int rank, ti
     tine_worker_config config = {.endpoint = endpoint,
                                  .log = log,
                                  .token = s->token,
+                                 .labels = s->labels,
                                  .rank = rank,
                                  .stack_size = s->stack_size,
                                  .transport = transport};

@@ -176,6 +176,9 @@ typedef struct tine_options {
     /** A file with the job's key, which `tine key FILE` makes and only its owner can read. Default:
      * the variable TINE_KEY, or a new key, which only the workers that are started here have. */
     const char *key_file;
+    /** Labels of this process as a worker, separated by commas, "big,left": forks choose workers by
+     * them (tine_fork_options::label). Those of workers that are started here too. */
+    const char *labels;
     /** What is logged to standard error: error, warn (the default), info or debug. */
     const char *log_level;
     /** A file: tine_shutdown() writes a trace of all processes to it (see @ref trace). */
@@ -274,6 +277,13 @@ typedef struct tine_fork_options {
     /** Tasks with a higher one start before others, whatever their age and depth. Its own forks
      * have it too, unless they say otherwise. From -128 to 1000; others count as the nearest. */
     int priority;
+    /** Only on this worker, by its id (tine_workers(), tine_worker_id()); 0: on any. ELOST when it
+     * is lost, or was; EINVAL where there never was one; EUNKNOWN where it does not serve the
+     * call. */
+    uint32_t worker;
+    /** Only on workers with this label (tine_options::labels); NULL: on any. Where none has it the
+     * task waits for one to join, and a line of the log says so. */
+    const char *label;
     bool no_wait; /**< True: NULL with EAGAIN where the call would block, as tine_try_fork(). */
 } tine_fork_options;
 
@@ -532,6 +542,7 @@ typedef struct tine_worker_status {
     uint64_t tasks_done; /**< That have ended there. */
     char host[64];       /**< Its host's name, cut if it is longer. */
     char kernel[16];     /**< The compute kernel that it has chosen, "avx512". */
+    char labels[128];    /**< "big,left", in the order of the alphabet, cut if there are more. */
 } tine_worker_status;
 
 /** The workers that are connected now.
@@ -539,6 +550,10 @@ typedef struct tine_worker_status {
  * @param room How many `out` has room for.
  * @return How many there are; 0 before tine_init(), in a worker, and without memory. */
 TINE_API size_t tine_workers(tine_worker_status *out, size_t room);
+
+/** The worker that the calling task runs on: what tine_fork_options::worker takes.
+ * @return Its id; 0 in the program itself. */
+TINE_API uint32_t tine_worker_id(void);
 
 /** Blocks until every fork of this program is done and every callback has run; forks of other
  * threads and of callbacks meanwhile included. Futures stay to be taken. Before tine_shutdown(),

@@ -60,8 +60,8 @@ static void worker_fork_drop(tine_worker *w) {
 static tine_error worker_fork_queue(tine_worker *w, uint64_t ticket, tine_attempt *parent,
                                     const tine_target *t, uint32_t flags, tine_payload *payload,
                                     const tine_terms *terms) {
-    size_t size = tine_target_size(t), name = terms && terms->name ? strlen(terms->name) + 1 : 0;
-    worker_fork *f = malloc(sizeof *f + size + name);
+    size_t size = tine_target_size(t);
+    worker_fork *f = malloc(sizeof *f + size + tine_terms_size(terms));
     if (!f) return tine_error_set(TINE_ENOMEM, "no memory for a fork");
     *f = (worker_fork){.ticket = ticket,
                        .parent = parent,
@@ -69,8 +69,7 @@ static tine_error worker_fork_queue(tine_worker *w, uint64_t ticket, tine_attemp
                        .flags = flags,
                        .payload = tine_payload_ref(payload)};
     f->has_terms = terms;
-    if (terms) f->terms = *terms;
-    if (name) f->terms.name = strcpy((char *)(f + 1) + size, terms->name);
+    if (terms) f->terms = tine_terms_copy((char *)(f + 1) + size, terms);
     worker_hold(&w->context, parent, tine_payload_bytes(payload));
     STAILQ_INSERT_TAIL(&w->forks, f, entry);
     return TINE_OK;

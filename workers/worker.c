@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "kernels/isa.h"
@@ -110,6 +111,7 @@ static void worker_on_up(void *ctx, tine_peer peer) {
 static void worker_on_message(void *ctx, tine_peer peer, const tine_message *m) {
     tine_worker *w = ctx;
     (void)peer;
+    if (m->type == TINE_MSG_WELCOME) w->context.worker_id = m->epoch;
     if (m->type == TINE_MSG_WELCOME && w->log) atomic_store(&w->log->joined, 1);
     /* the executor looks at the time of a PING alone */
     tine_executor_message(w->executor, m, m->type == TINE_MSG_PING ? tine_clock_ns() : 0);
@@ -234,6 +236,14 @@ static void worker_loop(tine_worker *w) {
 
 /* ---- life ---- */
 
+/* Splits "big,left" in place; how many there are. */
+static uint32_t labels_split(char *labels, const char **out) {
+    uint32_t n = 0;
+    char *rest;
+    for (char *l = strtok_r(labels, ", ", &rest); l; l = strtok_r(NULL, ", ", &rest)) out[n++] = l;
+    return n;
+}
+
 static tine_error worker_make_executor(tine_worker *w, const tine_worker_config *config) {
     char host[256] = "";
     gethostname(host, sizeof host - 1);
@@ -244,16 +254,24 @@ static tine_error worker_make_executor(tine_worker *w, const tine_worker_config 
     hello.token = config->token ? config->token : "";
     hello.kernel = tine_isa_name(tine_kernel_choice()->f32);
     size_t functions = tine_registry_functions(NULL, 0), classes = tine_registry_classes(NULL, 0);
-    const char **names = calloc(functions + classes + 1, sizeof *names);
-    if (!names) return tine_error_set(TINE_ENOMEM, "no memory for a worker");
+    char *labels = strdup(config->labels ? config->labels : "");
+    size_t room = functions + classes + (labels ? strlen(labels) : 0) + 1;
+    const char **names = labels ? calloc(room, sizeof *names) : NULL;
+    if (!names) {
+        free(labels);
+        return tine_error_set(TINE_ENOMEM, "no memory for a worker");
+    }
     hello.n_functions = (uint32_t)tine_registry_functions(names, functions);
     hello.n_classes = (uint32_t)tine_registry_classes(names + functions, classes);
     hello.functions = names;
     hello.classes = names + functions;
+    hello.labels = hello.classes + hello.n_classes;
+    hello.n_labels = labels_split(labels, names + functions + hello.n_classes);
     /* None stays: a result could be fetched only between two tasks, and who waits for it would wait
      * for the next task. */
     tine_error e = tine_executor_new(&w->executor, &hello, SIZE_MAX);
     free(names);
+    free(labels);
     return e;
 }
 

@@ -101,6 +101,7 @@ struct tine_context {
     tine_decoder decoder;     /* used with the lock held */
     tine_object_owner *owner; /* counts the handles on objects */
     struct tine_instances *instances;
+    uint32_t worker_id; /* of this worker; 0: the program */
     /* forks that wait for their arguments, and the bytes of those that are there; with the lock */
     size_t n_held, held_bytes;
     struct tine_future_extra **deadlines; /* of forks: a heap, the first one due first */

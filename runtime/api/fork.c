@@ -175,9 +175,9 @@ static void held_fork_await(held_fork *h, tine_future *f) {
 /* With the lock. Takes over `arguments` on success. */
 static tine_error hold_fork(tine_future *result, const fork_target *to, tine_arguments *arguments,
                             const tine_future_list *futures, size_t missing) {
-    size_t texts = tine_target_size(&to->target),
-           name = to->has_terms && to->terms.name ? strlen(to->terms.name) + 1 : 0;
-    held_fork *h = malloc(sizeof *h + missing * sizeof *h->dependencies + texts + name);
+    size_t texts = tine_target_size(&to->target);
+    held_fork *h =
+        malloc(sizeof *h + missing * sizeof *h->dependencies + texts + tine_terms_size(&to->terms));
     if (!h) return tine_error_set(TINE_ENOMEM, "no memory for a fork");
     *h = (held_fork){.result = tine_ref_future_(result),
                      .to = *to,
@@ -185,7 +185,7 @@ static tine_error hold_fork(tine_future *result, const fork_target *to, tine_arg
                      .missing = missing};
     h->to.module = tine_value_ref(to->module);
     h->to.target = tine_target_copy((char *)&h->dependencies[missing], &to->target);
-    if (name) h->to.terms.name = strcpy((char *)&h->dependencies[missing] + texts, to->terms.name);
+    h->to.terms = tine_terms_copy((char *)&h->dependencies[missing] + texts, &to->terms);
     tine_arguments_move(&h->arguments, arguments);
     h->bytes = arguments_bytes(&h->arguments);
     held_fork_count(h);
@@ -253,12 +253,15 @@ static tine_error options_extra(const tine_fork_options *o, tine_future *f) {
 
 static tine_error options_take(const tine_fork_options *o, fork_target *to, tine_future *f) {
     tine_error e = tine_name_check("task", o->name);
+    if (e == TINE_OK) e = tine_name_check("label", o->label);
     if (e == TINE_OK) e = options_number("the deadline", o->deadline);
     if (e == TINE_OK) e = options_number("the grace", o->grace);
     if (e == TINE_OK) e = options_number("retry_on_failure", o->retry_on_failure);
     if (e == TINE_OK) e = options_number("retries (or -1)", o->retries == -1 ? 0 : o->retries);
     if (e != TINE_OK) return e;
     to->terms = (tine_terms){.name = o->name,
+                             .label = o->label && *o->label ? o->label : NULL,
+                             .worker = o->worker,
                              .priority = o->priority,
                              .retries = o->retries == 0    ? 0
                                         : o->retries == -1 ? 1

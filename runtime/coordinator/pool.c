@@ -13,6 +13,10 @@ static void worker_status(const tine_worker_info *info, tine_worker_status *out)
                                 .tasks_done = info->tasks_done};
     snprintf(out->host, sizeof out->host, "%s", info->host);
     snprintf(out->kernel, sizeof out->kernel, "%s", info->kernel);
+    size_t at = 0;
+    for (uint32_t i = 0; i < info->n_labels && at < sizeof out->labels; i++)
+        at += (size_t)snprintf(out->labels + at, sizeof out->labels - at, "%s%s", i > 0 ? "," : "",
+                               info->labels[i]);
 }
 
 size_t tine_coordinator_list_workers(tine_coordinator *c, tine_worker_status *out, size_t room) {

@@ -9,15 +9,19 @@
 
 enum { MIN_MEAN_NS = 100, MEAN_SHARE = 8 };
 
-static uint64_t sched_callable_hash(const char *name, const char *method) {
+static uint64_t sched_callable_hash(const char *name, const char *method, const char *label) {
     uint64_t x = tine_hash(TINE_HASH_START, name, strlen(name) + 1);
-    if (method) x = tine_hash(x, method, strlen(method));
+    if (method) x = tine_hash(x, method, strlen(method) + 1);
+    if (label) x = tine_hash(x, label, strlen(label));
     return x ? x : 1;
 }
 
-static bool sched_callable_is(const sched_callable *c, const char *name, const char *method) {
-    return !strcmp(c->name, name) && !c->method == !method &&
-           (!method || !strcmp(c->method, method));
+static bool sched_text_is(const char *a, const char *b) { return a && b ? !strcmp(a, b) : a == b; }
+
+static bool sched_callable_is(const sched_callable *c, const char *name, const char *method,
+                              const char *label) {
+    return !strcmp(c->name, name) && sched_text_is(c->method, method) &&
+           sched_text_is(c->label, label);
 }
 
 void tine_scheduler_callable_free(tine_scheduler *s, sched_callable *c) {
@@ -34,16 +38,18 @@ void tine_scheduler_callable_free(tine_scheduler *s, sched_callable *c) {
     tine_ready_fini(&c->ready);
     free(c->name);
     free(c->method);
+    free(c->label);
     free(c->display);
     free(c);
 }
 
 static sched_callable *sched_callable_new(tine_scheduler *s, const char *name, const char *method,
-                                          uint64_t hash) {
+                                          const char *label, uint64_t hash) {
     sched_callable *c = tine_scheduler_alloc(sizeof *c);
     c->hash = hash;
     c->name = tine_scheduler_copy(name);
     c->method = method ? tine_scheduler_copy(method) : NULL;
+    c->label = label ? tine_scheduler_copy(label) : NULL;
     c->display = method ? tine_scheduler_text("%s.%s", name, method) : tine_scheduler_copy(name);
     for (size_t i = 0; i < s->n_groups; i++)
         if (tine_scheduler_group_serves(&s->groups[i], c))
@@ -61,14 +67,14 @@ static sched_callable *sched_callable_new(tine_scheduler *s, const char *name, c
     return c;
 }
 
-sched_callable *tine_scheduler_callable_get(tine_scheduler *s, const char *name,
-                                            const char *method) {
+sched_callable *tine_scheduler_callable_get(tine_scheduler *s, const char *name, const char *method,
+                                            const char *label) {
     sched_callable *c = s->last_callable;
-    if (!c || !sched_callable_is(c, name, method)) {
-        uint64_t hash = sched_callable_hash(name, method);
-        for (c = tine_idmap_get(&s->callables, hash); c && !sched_callable_is(c, name, method);)
-            c = c->hash_next;
-        if (!c) c = sched_callable_new(s, name, method, hash);
+    if (!c || !sched_callable_is(c, name, method, label)) {
+        uint64_t hash = sched_callable_hash(name, method, label);
+        c = tine_idmap_get(&s->callables, hash);
+        while (c && !sched_callable_is(c, name, method, label)) c = c->hash_next;
+        if (!c) c = sched_callable_new(s, name, method, label, hash);
         s->last_callable = c;
     }
     if (!c->uses) {

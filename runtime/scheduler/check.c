@@ -30,7 +30,8 @@ static void sched_check_worker(const tine_scheduler *s, const sched_worker *w) {
     }
     TINE_ASSERT(w->unstarted, ==, unstarted);
     TINE_ASSERT((uint64_t)w->window_left + w->unstarted + w->ungranted, ==, s->config.window);
-    TINE_ASSERT(w->heap_at != 0, ==, !w->outstanding || w->load < SCHED_LOAD_ONE);
+    TINE_ASSERT(w->heap_at != 0, ==, !w->closed && (!w->outstanding || w->load < SCHED_LOAD_ONE));
+    TINE_ASSERT(w->pin_queued, ==, w->pinned.n > 0);
 }
 
 static void sched_check_count(const tine_scheduler *s, tine_object id) {
@@ -94,6 +95,7 @@ void tine_scheduler_check(const tine_scheduler *s) {
         TINE_ASSERT_TRUE(t->state != SCHED_WAITING || t->n_missing > 0);
         running += t->state == SCHED_RUNNING && !t->suspended && !t->ahead;
         suspended += t->state == SCHED_RUNNING && t->suspended;
+        TINE_ASSERT_TRUE(!t->pinned || t->state == SCHED_READY);
         TINE_ASSERT_TRUE(t->state == SCHED_FREE || !t->parent || t->parent->worker == t->owner);
     }
     const sched_callable *c;
@@ -101,12 +103,13 @@ void tine_scheduler_check(const tine_scheduler *s) {
         TINE_ASSERT(c->ready.n, >, 0);
         queued += c->ready.n;
     }
+    const sched_worker *w;
+    TAILQ_FOREACH (w, &s->workers, link) queued += w->pinned.n;
     TINE_ASSERT(queued, ==, ready);
     TINE_ASSERT(s->stats.ready, ==, ready);
     TINE_ASSERT(s->stats.waiting, ==, waiting);
     TINE_ASSERT(s->stats.running, ==, running);
     TINE_ASSERT(s->stats.suspended, ==, suspended);
-    const sched_worker *w;
     TAILQ_FOREACH (w, &s->workers, link) sched_check_worker(s, w);
     sched_check_objects(s);
 }

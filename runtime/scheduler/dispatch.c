@@ -16,10 +16,18 @@ bool tine_scheduler_serves(const tine_scheduler *s, const sched_worker *w,
     return c->serves[i / 64] >> (i % 64) & 1;
 }
 
-/* By a worker that has joined and is not lost or, with `ever`, by any that has joined. */
-static bool sched_callable_is_served(const tine_scheduler *s, const sched_callable *c, bool ever) {
+bool tine_scheduler_is_served(const tine_scheduler *s, const sched_callable *c, bool ever) {
     for (size_t i = 0; i < s->n_groups; i++)
         if (c->serves[i / 64] >> (i % 64) & 1 && (ever || s->groups[i].workers)) return true;
+    return false;
+}
+
+/* Whether a worker that has joined serves it, whatever its labels. */
+static bool sched_callable_is_known(const tine_scheduler *s, const sched_callable *c) {
+    sched_callable anywhere = {.name = c->name, .method = c->method};
+    if (!c->label) return tine_scheduler_is_served(s, c, true);
+    for (size_t i = 0; i < s->n_groups; i++)
+        if (tine_scheduler_group_serves(&s->groups[i], &anywhere)) return true;
     return false;
 }
 
@@ -37,8 +45,8 @@ static bool sched_task_runs_alone(const sched_task *t) {
     return t->attempt - 1 > t->uncounted - t->suspected;
 }
 
-/* For a worker with credit left: max_credit is a part of its load. */
-static bool sched_worker_fits(const tine_scheduler *s, const sched_worker *w, const sched_task *t) {
+/* max_credit is a part of its load. */
+bool tine_scheduler_fits(const tine_scheduler *s, const sched_worker *w, const sched_task *t) {
     if (!w->outstanding) return true;
     if (sched_task_runs_alone(t)) return false;
     const tine_scheduler_config *c = &s->config;
@@ -87,7 +95,7 @@ void tine_scheduler_worker_update(tine_scheduler *s, sched_worker *w) {
     uint64_t number = sched_load_share(w->outstanding, c->max_credit, s->tasks_to_load);
     w->load = time > bytes ? time : bytes;
     if (number > w->load) w->load = number;
-    bool open = !w->lost && (!w->outstanding || w->load < SCHED_LOAD_ONE);
+    bool open = !w->closed && (!w->outstanding || w->load < SCHED_LOAD_ONE);
     if (open && !w->heap_at) {
         g->open = tine_scheduler_grow(g->open, &g->room, g->n_open + 1, sizeof *g->open);
         sched_heap_set(g, ++g->n_open, w);
@@ -123,11 +131,12 @@ void tine_scheduler_uncharge(tine_scheduler *s, sched_task *t) {
  * can. */
 static tine_error sched_callable_serve_error(const tine_scheduler *s, const sched_callable *c) {
     uint32_t expected = s->config.expected_workers ? s->config.expected_workers : 1;
-    if (sched_callable_is_served(s, c, false)) return TINE_OK;
+    if (tine_scheduler_is_served(s, c, false)) return TINE_OK;
     /* one that comes back is not another one */
     if ((s->config.workers_return ? s->most_workers : s->n_joined) < expected) return TINE_OK;
     if (!s->config.workers_return && TAILQ_EMPTY(&s->workers)) return TINE_ELOST;
-    if (!sched_callable_is_served(s, c, true)) return TINE_EUNKNOWN;
+    if (!sched_callable_is_known(s, c)) return TINE_EUNKNOWN;
+    if (c->label && !tine_scheduler_is_served(s, c, true)) return TINE_OK; /* one may join */
     return s->config.workers_return ? TINE_OK : TINE_ELOST;
 }
 
@@ -172,9 +181,14 @@ static bool sched_task_inputs_there(tine_scheduler *s, sched_task *t) {
 
 static void sched_task_queue(tine_scheduler *s, sched_task *t) {
     sched_callable *c = t->callable;
+    sched_worker *place = t->terms ? tine_scheduler_place(s, t) : NULL;
     t->lost_results = s->lost_results;
-    if (!c->ready.n) TAILQ_INSERT_TAIL(&s->active, c, link);
-    tine_ready_push(&c->ready, &t->link);
+    if (place) {
+        tine_scheduler_pin(s, t, place);
+    } else {
+        if (!c->ready.n) TAILQ_INSERT_TAIL(&s->active, c, link);
+        tine_ready_push(&c->ready, &t->link);
+    }
     s->stats.ready++;
     tine_scheduler_pending_bytes(s, t, true);
 }
@@ -185,6 +199,7 @@ void tine_scheduler_enqueue(tine_scheduler *s, sched_task *t) {
         sched_task_end_unservable(s, t, e);
         return;
     }
+    if (t->terms && !tine_scheduler_place_check(s, t)) return;
     if (sched_task_inputs_there(s, t)) sched_task_queue(s, t);
 }
 
@@ -199,8 +214,12 @@ void tine_scheduler_leave_window(tine_scheduler *s, sched_task *t) {
 
 void tine_scheduler_dequeue(tine_scheduler *s, sched_task *t) {
     sched_callable *c = t->callable;
-    tine_ready_remove(&c->ready, &t->link);
-    if (!c->ready.n) TAILQ_REMOVE(&s->active, c, link);
+    if (t->pinned) {
+        tine_scheduler_unpin(s, t);
+    } else {
+        tine_ready_remove(&c->ready, &t->link);
+        if (!c->ready.n) TAILQ_REMOVE(&s->active, c, link);
+    }
     s->stats.ready--;
     tine_scheduler_pending_bytes(s, t, false);
 }
@@ -208,6 +227,7 @@ void tine_scheduler_dequeue(tine_scheduler *s, sched_task *t) {
 void tine_scheduler_sweep(tine_scheduler *s) {
     for (sched_callable *c = TAILQ_FIRST(&s->active), *next; c; c = next) {
         next = TAILQ_NEXT(c, link); /* ending a ready task ends no other one */
+        if (c->label) tine_scheduler_label_tell(s, c);
         for (tine_error e; c->ready.n && (e = sched_callable_serve_error(s, c));)
             sched_task_end_unservable(s, (sched_task *)tine_ready_first(&c->ready), e);
     }
@@ -269,7 +289,7 @@ static sched_worker *sched_choose_worker(tine_scheduler *s, const sched_task *t,
         for (uint64_t bits = o->replicas[i]; bits; bits &= bits - 1) {
             sched_worker *other = s->slots[i * 64 + (size_t)__builtin_ctzll(bits)];
             if (!other->heap_at || !tine_scheduler_serves(s, other, t->callable) ||
-                !sched_worker_fits(s, other, t))
+                !tine_scheduler_fits(s, other, t))
                 continue;
             uint64_t bytes = sched_task_affinity(s, t, other, &anywhere);
             if (bytes > best || (bytes == best && bytes && sched_worker_lighter(other, w))) {
@@ -323,20 +343,27 @@ static bool sched_task_unready(tine_scheduler *s, sched_task *t) {
 static bool sched_dispatch_one(tine_scheduler *s) {
     sched_worker *worker = NULL;
     sched_task *task = NULL;
+    bool again = false;
     for (size_t i = 0; i < s->n_groups; i++) {
         sched_group *g = &s->groups[i];
         if (!g->n_open || (worker && !sched_worker_lighter(g->open[0], worker))) continue;
         sched_callable *c = sched_choose_callable(s, i);
         if (!c) continue;
         sched_task *t = sched_choose_task(s, c, g->open[0]);
-        if (!sched_worker_fits(s, g->open[0], t)) continue;
+        if (!tine_scheduler_fits(s, g->open[0], t)) continue;
         worker = g->open[0];
         task = t;
     }
-    if (!worker) return false;
+    sched_task *pinned = NULL;
+    if (!TAILQ_EMPTY(&s->pin_queue)) pinned = tine_scheduler_pin_choose(s, worker, task, &again);
+    if (pinned) {
+        worker = pinned->pinned;
+        task = pinned;
+    }
+    if (!worker || again) return again;
     if (sched_task_needs_objects(task)) {
         if (sched_task_unready(s, task)) return true;
-        worker = sched_choose_worker(s, task, worker);
+        if (!pinned) worker = sched_choose_worker(s, task, worker);
     }
     tine_scheduler_start(s, task, worker);
     return true;
@@ -344,7 +371,7 @@ static bool sched_dispatch_one(tine_scheduler *s) {
 
 void tine_scheduler_dispatch(tine_scheduler *s) {
     do {
-        while (!TAILQ_EMPTY(&s->active) && sched_dispatch_one(s)) {
+        while ((!TAILQ_EMPTY(&s->active) || !TAILQ_EMPTY(&s->pin_queue)) && sched_dispatch_one(s)) {
         }
     } while (tine_scheduler_aim_send(s));
 }

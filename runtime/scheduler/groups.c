@@ -29,6 +29,7 @@ static void sched_names_free(char **names, uint32_t n) {
 void tine_scheduler_group_fini(sched_group *g) {
     sched_names_free(g->functions, g->n_functions);
     sched_names_free(g->classes, g->n_classes);
+    sched_names_free(g->labels, g->n_labels);
     free(g->open);
     *g = (sched_group){0};
 }
@@ -36,7 +37,9 @@ void tine_scheduler_group_fini(sched_group *g) {
 bool tine_scheduler_group_serves(const sched_group *g, const sched_callable *c) {
     char **names = c->method ? g->classes : g->functions;
     size_t n = c->method ? g->n_classes : g->n_functions;
-    return n > 0 && bsearch(&c->name, names, n, sizeof *names, sched_name_compare);
+    if (n == 0 || !bsearch(&c->name, names, n, sizeof *names, sched_name_compare)) return false;
+    return !c->label || (g->n_labels > 0 && bsearch(&c->label, g->labels, g->n_labels,
+                                                    sizeof *g->labels, sched_name_compare));
 }
 
 static void sched_group_register(tine_scheduler *s, size_t i) {
@@ -64,13 +67,18 @@ static size_t sched_group_slot(tine_scheduler *s) {
 sched_group *tine_scheduler_group_for(tine_scheduler *s, const tine_hello *hello) {
     sched_group new = {.functions = sched_names_copy(hello->functions, hello->n_functions),
                        .classes = sched_names_copy(hello->classes, hello->n_classes),
+                       .labels = sched_names_copy(hello->labels, hello->n_labels),
                        .n_functions = hello->n_functions,
-                       .n_classes = hello->n_classes};
+                       .n_classes = hello->n_classes,
+                       .n_labels = hello->n_labels};
     for (size_t i = 0; i < s->n_groups; i++) {
         sched_group *g = &s->groups[i];
-        if (g->n_functions != new.n_functions || g->n_classes != new.n_classes) continue;
+        if (g->n_functions != new.n_functions || g->n_classes != new.n_classes ||
+            g->n_labels != new.n_labels)
+            continue;
         if (!sched_names_equal(g->functions, new.functions, new.n_functions)) continue;
         if (!sched_names_equal(g->classes, new.classes, new.n_classes)) continue;
+        if (!sched_names_equal(g->labels, new.labels, new.n_labels)) continue;
         tine_scheduler_group_fini(&new);
         return g;
     }

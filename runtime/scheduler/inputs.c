@@ -217,14 +217,14 @@ void tine_scheduler_aim(tine_scheduler *s, sched_task *t) {
     sched_worker *best = NULL;
     uint32_t best_n = 0;
     int looked = 0;
-    if (t->state != SCHED_WAITING || t->aimed) return;
+    if (t->state != SCHED_WAITING || t->aimed || (t->terms && t->terms->worker)) return;
     const sched_input *i;
     LIST_FOREACH (i, &t->inputs, task_link)
         if (!sched_input_worker(i->object)) return;
     LIST_FOREACH (i, &t->inputs, task_link) {
         sched_worker *w = sched_input_worker(i->object);
         if (looked++ == AIM_LOOK) break;
-        if (w == best || w->lost || !tine_scheduler_serves(s, w, t->callable)) continue;
+        if (w == best || w->closed || !tine_scheduler_serves(s, w, t->callable)) continue;
         uint32_t n = sched_inputs_at(s, t, w);
         if (!sched_aim_better(w, n, best, best_n)) continue;
         best = w;

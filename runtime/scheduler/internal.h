@@ -1,9 +1,10 @@
 /* What the scheduler's files call of each other: scheduler.c (events in), tasks.c (a task's life),
  * records.c (the records of tasks), inputs.c (tasks whose arguments are results of others),
- * callables.c, dispatch.c (ready queues, credit, choice), objects.c (objects and their holders),
- * replicas.c (the workers that have them), results.c (results as objects), cancel.c, peers.c
- * (connections and workers), groups.c (what workers serve), actions.c (actions out), text.c
- * (sentences for users) and check.c (invariants). Their structures are in types.h.
+ * callables.c, dispatch.c (ready queues, credit, choice), place.c (tasks that may run on one worker
+ * only), objects.c (objects and their holders), replicas.c (the workers that have them), results.c
+ * (results as objects), cancel.c, peers.c (connections and workers), groups.c (what workers serve),
+ * actions.c (actions out), text.c (sentences for users) and check.c (invariants). Their structures
+ * are in types.h.
  *
  * Small records come from tine_scheduler_alloc, which aborts without memory: without its record a
  * fork could never be completed. */
@@ -36,6 +37,7 @@ char *tine_scheduler_text_lost(const tine_scheduler *s, const sched_task *t, con
 char *tine_scheduler_text_result_lost(const sched_object *o, const sched_worker *w,
                                       const char *reason);
 char *tine_scheduler_text_unserved(const sched_task *t);
+char *tine_scheduler_text_misplaced(const sched_task *t, const char *why);
 char *tine_scheduler_text_cancelled(const sched_task *t, const char *why);
 char *tine_scheduler_text_unknown(const tine_scheduler *s, const sched_callable *c);
 
@@ -129,11 +131,15 @@ void tine_scheduler_cancel_message(tine_scheduler *s, sched_worker *w, const tin
 
 /* callables.c */
 /* The caller counts its use. */
-sched_callable *tine_scheduler_callable_get(tine_scheduler *s, const char *name,
-                                            const char *method);
+/* Whether the worker, which has credit, has enough for the task. */
+bool tine_scheduler_fits(const tine_scheduler *s, const sched_worker *w, const sched_task *t);
+sched_callable *tine_scheduler_callable_get(tine_scheduler *s, const char *name, const char *method,
+                                            const char *label);
 void tine_scheduler_callable_unuse(tine_scheduler *s, sched_callable *c);
 void tine_scheduler_callable_free(tine_scheduler *s, sched_callable *c);
 void tine_scheduler_callable_measure(sched_callable *c, uint64_t run_ns);
+/* By a worker that has joined and is not lost or, with `ever`, by any that has joined. */
+bool tine_scheduler_is_served(const tine_scheduler *s, const sched_callable *c, bool ever);
 uint64_t tine_scheduler_expected_ns(const tine_scheduler *s, const sched_callable *c);
 
 /* dispatch.c */
@@ -165,6 +171,24 @@ bool tine_scheduler_object_replica_at(const sched_object *o, const sched_worker 
 void tine_scheduler_object_drop_at(tine_scheduler *s, sched_worker *w, tine_object id);
 /* The object is about to be freed: those that have it or wait for it are told. */
 void tine_scheduler_object_drop_replicas(tine_scheduler *s, const sched_object *o);
+
+/* place.c */
+/* Whether the task may wait for its place; if not it has ended. */
+bool tine_scheduler_place_check(tine_scheduler *s, sched_task *t);
+/* The only worker that may run it; NULL: any that serves it. */
+sched_worker *tine_scheduler_place(const tine_scheduler *s, const sched_task *t);
+void tine_scheduler_pin(tine_scheduler *s, sched_task *t, sched_worker *w);
+void tine_scheduler_unpin(tine_scheduler *s, sched_task *t);
+void tine_scheduler_pins_lost(tine_scheduler *s, sched_worker *w, const char *reason);
+/* A pinned task that is to start now, on t->pinned; NULL: none. The next of the others is `next`,
+ * which would go to `worker`; NULL: none can start. *again: a worker was closed, so that those are
+ * to be chosen anew. */
+sched_task *tine_scheduler_pin_choose(tine_scheduler *s, const sched_worker *worker,
+                                      const sched_task *next, bool *again);
+/* Sets or clears a reason. */
+void tine_scheduler_close(tine_scheduler *s, sched_worker *w, unsigned why, bool on);
+/* A line of the log, once, where no worker has its label. */
+void tine_scheduler_label_tell(tine_scheduler *s, sched_callable *c);
 
 /* objects.c */
 sched_object *tine_scheduler_object_new(tine_scheduler *s, tine_object id,

@@ -92,11 +92,15 @@ static void sched_worker_join(tine_scheduler *s, tine_peer peer, const tine_hell
 }
 
 static bool sched_hello_complete(const tine_hello *e) {
-    if (!e || e->n_functions > SCHED_MAX_NAMES || e->n_classes > SCHED_MAX_NAMES) return false;
+    if (!e || e->n_functions > SCHED_MAX_NAMES || e->n_classes > SCHED_MAX_NAMES ||
+        e->n_labels > SCHED_MAX_NAMES)
+        return false;
     for (uint32_t i = 0; i < e->n_functions; i++)
         if (!e->functions[i]) return false;
     for (uint32_t i = 0; i < e->n_classes; i++)
         if (!e->classes[i]) return false;
+    for (uint32_t i = 0; i < e->n_labels; i++)
+        if (!e->labels[i]) return false;
     return true;
 }
 
@@ -123,9 +127,10 @@ void tine_scheduler_hello(tine_scheduler *s, sched_handshake *g, const tine_hell
                s->last_epoch >= (1u << (64 - SCHED_EPOCH_SHIFT)) - 1) {
         sched_handshake_reject(
             s, g, false,
-            tine_scheduler_text("more than %d different sets of functions are served at once; use "
-                                "fewer different worker programs",
-                                SCHED_GROUPS),
+            tine_scheduler_text(
+                "more than %d different sets of functions and labels are served at once; use "
+                "fewer different worker programs",
+                SCHED_GROUPS),
             now);
     } else {
         tine_scheduler_peer(s, peer)->handshake = NULL;
@@ -145,6 +150,7 @@ void tine_scheduler_worker_free(tine_scheduler *s, sched_worker *w) {
     free(w->kernel);
     free(w->drops);
     free(w->put_early);
+    tine_ready_fini(&w->pinned);
     free(w);
 }
 
@@ -196,10 +202,12 @@ static void sched_worker_lost(tine_scheduler *s, sched_worker *w, const char *re
                               const tine_run_log *log) {
     bool certain = sched_worker_cause(s, w, log);
     w->lost = true;
+    w->closed |= SCHED_CLOSED_LOST;
     w->group->workers--;
     s->stats.workers--;
     tine_scheduler_worker_update(s, w);
     tine_scheduler_aim_lost(s, w);
+    tine_scheduler_pins_lost(s, w, reason);
     sched_task *t;
     TAILQ_FOREACH (t, &w->running, run_link)
         for (sched_task *child; (child = LIST_FIRST(&t->children));)
@@ -280,6 +288,8 @@ static void sched_worker_describe(const sched_worker *w, tine_worker_info *out) 
                               .host = w->host,
                               .token = w->token,
                               .kernel = w->kernel,
+                              .labels = w->group->labels,
+                              .n_labels = w->group->n_labels,
                               .tasks_done = w->tasks_done,
                               .running = w->outstanding,
                               .suspended = w->suspended};

@@ -30,6 +30,7 @@ static sched_terms *sched_terms_new(const tine_terms *terms) {
     sched_terms *t = tine_scheduler_alloc(sizeof *t + strlen(name) + 1);
     t->max_attempts = terms->retries;
     t->failure_retries = terms->failure_retries;
+    t->worker = terms->worker;
     strcpy(t->name, name);
     return t;
 }
@@ -49,7 +50,8 @@ sched_task *tine_scheduler_task_new(tine_scheduler *s, const tine_target *target
     SLIST_REMOVE_HEAD(&s->free_tasks, stacked);
     *t = (sched_task){
         .id = t->id + (UINT64_C(1) << 32), .attempt = 1, .flags = flags, .state = SCHED_READY};
-    t->callable = tine_scheduler_callable_get(s, target->name, target->method);
+    t->callable =
+        tine_scheduler_callable_get(s, target->name, target->method, terms ? terms->label : NULL);
     t->callable->uses++;
     t->payload = tine_payload_ref(payload);
     t->bytes = tine_payload_bytes(payload);

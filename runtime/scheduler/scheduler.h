@@ -112,6 +112,8 @@ typedef struct tine_worker_info {
     uint32_t epoch, pid;
     int32_t rank;
     const char *host, *token, *kernel;
+    char *const *labels; /* n_labels */
+    uint32_t n_labels;
     uint64_t tasks_done;
     uint32_t running, suspended; /* tasks there: sent to it, and of these waiting for forks */
 } tine_worker_info;

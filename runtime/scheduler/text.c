@@ -105,6 +105,11 @@ char *tine_scheduler_text_unserved(const sched_task *t) {
                                tine_scheduler_task_name(t));
 }
 
+char *tine_scheduler_text_misplaced(const sched_task *t, const char *why) {
+    return tine_scheduler_text("task \"%s\" cannot run where its fork says: %s",
+                               tine_scheduler_task_name(t), why);
+}
+
 char *tine_scheduler_describe(const tine_scheduler *s, uint64_t ticket) {
     char where[160];
     const sched_task *t = NULL;

@@ -53,26 +53,28 @@ TAILQ_HEAD(sched_handshake_queue, sched_handshake);
 TAILQ_HEAD(sched_object_queue, sched_object);
 SLIST_HEAD(sched_object_stack, sched_object);
 
-/* A set of names served. Workers with equal sets share one group; callables refer to groups, not to
- * workers. */
+/* A set of names served, and of labels. Workers with equal sets share one group; callables refer to
+ * groups, not to workers. */
 typedef struct sched_group {
-    char **functions, **classes; /* sorted */
-    uint32_t n_functions, n_classes, workers;
+    char **functions, **classes, **labels; /* sorted */
+    uint32_t n_functions, n_classes, n_labels, workers;
     /* n_joined when a worker last joined it: of the groups without workers the oldest is reused */
     uint64_t last_used;
     sched_worker **open; /* heap of the workers with credit, least loaded first */
     size_t n_open, room;
 } sched_group;
 
-/* A function, or a method of a class. Kept while tasks or actions use it, and for some time after
- * that for its mean. */
+/* A function, or a method of a class, and where it may run. Kept while tasks or actions use it, and
+ * for some time after that for its mean. */
 struct sched_callable {
     char *name, *method; /* method NULL: a function */
+    char *label;         /* only on workers that have it; NULL: anywhere */
     char *display;       /* "neg", "lstm.forward" */
     uint64_t hash, uses;
     sched_callable *hash_next;          /* with the same hash */
     uint64_t serves[SCHED_GROUP_WORDS]; /* groups that serve it, also those without workers */
     bool stays;                         /* a result of it stayed at its worker */
+    bool told;                          /* the log says that no worker has its label */
     uint64_t mean_ns;                   /* moving average of its run time; 0: not known yet */
     tine_ready ready;
     TAILQ_ENTRY(sched_callable) link; /* in active while ready.n > 0, in idle while uses == 0 */
@@ -100,6 +102,7 @@ typedef struct sched_input {
 typedef struct sched_terms {
     uint32_t max_attempts;    /* as the config's; 0: that one */
     uint32_t failure_retries; /* left */
+    uint32_t worker;          /* the epoch of the only worker that may run it; 0: any */
     char name[];              /* "": the callable's */
 } sched_terms;
 
@@ -126,6 +129,7 @@ struct sched_task {
     sched_worker *worker; /* where it runs */
     /* where it is to run before its inputs are there; NULL: not known, or it has been sent */
     sched_worker *aimed;
+    sched_worker *pinned; /* in whose ready queue it is; NULL: in its callable's, or in none */
     TAILQ_ENTRY(sched_task) run_link; /* of worker->running, or of aimed->aims */
     tine_object result_id;            /* of its result; 0: a fork of a worker */
     sched_object *result;             /* NULL: nothing refers to it */
@@ -159,6 +163,12 @@ struct sched_task {
     bool blamed;    /* its worker died while it ran, or a fork of it there */
 };
 
+/* Why a worker with credit gets no task but those that are pinned to it. */
+enum {
+    SCHED_CLOSED_LOST = 1,
+    SCHED_CLOSED_DRAINING = 2, /* the first pinned task needs more credit */
+};
+
 struct sched_worker {
     tine_peer peer;
     uint32_t epoch, pid, slot;
@@ -167,6 +177,8 @@ struct sched_worker {
     sched_group *group;
     uint64_t tasks_sent, tasks_done;
     bool lost;
+    uint8_t closed;    /* SCHED_CLOSED_… */
+    bool pin_queued;   /* in pin_queue: pinned.n > 0 */
     bool flush_queued; /* in flush_queue: it has credit or drops to be sent */
     bool aim_queued;   /* in aim_queue: one of its aims may be sent */
     /* load: the largest share used of the three limits of credit */
@@ -174,6 +186,7 @@ struct sched_worker {
     uint32_t outstanding; /* running tasks, which count against its credit */
     uint32_t suspended;   /* tasks that do not count, and resume when what they wait for arrives */
     size_t heap_at;       /* in group->open, from 1; 0: no credit */
+    tine_ready pinned;    /* ready tasks that run here only */
     struct sched_task_queue running;
     struct sched_task_queue aims;
     uint32_t n_ahead; /* running tasks with missing inputs, and their load if they had none */
@@ -192,6 +205,7 @@ struct sched_worker {
     TAILQ_ENTRY(sched_worker) link;
     TAILQ_ENTRY(sched_worker) flush_link;
     TAILQ_ENTRY(sched_worker) aim_link;
+    TAILQ_ENTRY(sched_worker) pin_link;
 };
 
 /* A connection whose HELLO has not been accepted. */
@@ -274,7 +288,7 @@ struct tine_scheduler {
     size_t n_groups;
     tine_idmap peers;
     struct sched_handshake_queue handshakes;
-    struct sched_worker_queue workers, flush_queue, aim_queue;
+    struct sched_worker_queue workers, flush_queue, aim_queue, pin_queue;
     sched_worker **slots;
     size_t n_slots;
 

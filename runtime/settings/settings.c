@@ -66,6 +66,8 @@ static const setting settings[] = {
      TINE_SETTING_TEXT, false, FIELD(security), 0, 0, 0},
     {"key-file", "TINE_KEY_FILE", "the job's key, as `tine key FILE` makes it", TINE_SETTING_TEXT,
      false, FIELD(key_file), 0, 0, 0},
+    {"labels", "TINE_LABELS", "labels of a worker, by which forks choose it: big,left",
+     TINE_SETTING_TEXT, true, FIELD(labels), 0, 0, 0},
     {"log-level", "TINE_LOG_LEVEL", "error, warn, info or debug", TINE_SETTING_LEVEL, true,
      FIELD(log_level), TINE_LOG_ERROR, TINE_LOG_DEBUG, TINE_LOG_WARN},
     {"trace", "TINE_TRACE", "write a trace here at shutdown", TINE_SETTING_TEXT, false,
@@ -299,6 +301,7 @@ void tine_settings_fini(tine_settings *s) {
     free(s->token);
     free(s->security);
     free(s->key_file);
+    free(s->labels);
     free(s->key);
     *s = (tine_settings){0};
 }
@@ -334,6 +337,15 @@ void tine_settings_warn_unknown(void) {
     }
 }
 
+/* As it is given in text; `room` is that of numbers. */
+static const char *setting_text(const tine_settings *s, const setting *row, char *room,
+                                size_t size) {
+    char *const *text = setting_field(s, row);
+    if (row->type == TINE_SETTING_TEXT) return *text ? *text : "";
+    tine_setting_number_format(row->type, setting_number_get(s, row), room, size);
+    return room;
+}
+
 size_t tine_settings_rows(const tine_settings *s, tine_setting_row *out, size_t room) {
     for (size_t i = 0; i < N_SETTINGS && i < room; i++) {
         const setting *row = &settings[i];
@@ -341,13 +353,9 @@ size_t tine_settings_rows(const tine_settings *s, tine_setting_row *out, size_t 
                                     .variable = row->variable,
                                     .help = row->help,
                                     .origin = s->origin[i] ? s->origin[i] : "default"};
-        if (row->type != TINE_SETTING_TEXT) {
-            tine_setting_number_format(row->type, setting_number_get(s, row), out[i].value,
-                                       sizeof out[i].value);
-        } else {
-            char *const *text = setting_field(s, row);
-            snprintf(out[i].value, sizeof out[i].value, "%s", *text ? *text : "");
-        }
+        char number[64];
+        snprintf(out[i].value, sizeof out[i].value, "%s",
+                 setting_text(s, row, number, sizeof number));
     }
     return N_SETTINGS;
 }
@@ -358,8 +366,8 @@ char **tine_settings_forward(const tine_settings *s) {
     size_t n = 0;
     for (const setting *row = settings; row < settings + N_SETTINGS; row++) {
         if (!row->forwarded) continue;
-        char value[64];
-        tine_setting_number_format(row->type, setting_number_get(s, row), value, sizeof value);
+        char number[64];
+        const char *value = setting_text(s, row, number, sizeof number);
         if (!(list[n++] = tine_text_format("%s=%s", row->variable, value))) {
             tine_settings_forward_free(list);
             return NULL;

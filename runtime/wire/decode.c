@@ -9,7 +9,7 @@
 #include "runtime/wire/walk.h"
 #include "runtime/wire/wire.h"
 
-enum { MAX_BODY = TINE_FRAME_MAX_HEADER, TEXTS_MAX = 3 };
+enum { MAX_BODY = TINE_FRAME_MAX_HEADER, TEXTS_MAX = 4 };
 
 typedef struct slice {
     const char *data;
@@ -30,7 +30,7 @@ typedef struct header {
     list ids;
     /* HELLO: copied into memory of their own, which takes `room` bytes */
     slice host, token, kernel;
-    list functions, classes;
+    list functions, classes, labels;
     size_t room;
 } header;
 
@@ -132,7 +132,8 @@ static bool get_hello_field(header *h, char field) {
     case 'k': return get_hello_text(h, "a token", &h->token);
     case 'K': return get_hello_text(h, "a kernel", &h->kernel);
     case 'N': return get_names(h, "the functions", &h->functions);
-    default: return get_names(h, "the classes", &h->classes);
+    case 'C': return get_names(h, "the classes", &h->classes);
+    default: return get_names(h, "the labels", &h->labels);
     }
 }
 
@@ -162,6 +163,8 @@ static bool get_field(header *h, char field) {
     case 'P': return get_i32(h, "a priority", &m->terms.priority);
     case 'A': return get_u32(h, "a number of retries", &m->terms.retries);
     case 'G': return get_u32(h, "a number of retries", &m->terms.failure_retries);
+    case 'b': return get_text(h, "a label", true, &m->terms.label);
+    case 'W': return get_u32(h, "a worker", &m->terms.worker);
     case 'g': return tine_walk_uint(&h->w, "a grace", UINT64_MAX, &m->grace_ns);
     case 'B': return get_body(h);
     default: return get_hello_field(h, field);
@@ -304,16 +307,20 @@ static bool place_hello(header *h, tine_decoded *out) {
     const char **functions = out->memory = malloc(h->room);
     if (!functions) return false;
     const char **classes = functions + h->functions.n;
-    char *to = (char *)(classes + h->classes.n);
+    const char **labels = classes + h->classes.n;
+    char *to = (char *)(labels + h->labels.n);
     out->hello.host = place_text(&to, h->host);
     out->hello.token = place_text(&to, h->token);
     out->hello.kernel = place_text(&to, h->kernel);
     place_names(&to, &h->functions, h->w.end, functions);
     place_names(&to, &h->classes, h->w.end, classes);
+    place_names(&to, &h->labels, h->w.end, labels);
     out->hello.functions = functions;
     out->hello.classes = classes;
+    out->hello.labels = labels;
     out->hello.n_functions = (uint32_t)h->functions.n;
     out->hello.n_classes = (uint32_t)h->classes.n;
+    out->hello.n_labels = (uint32_t)h->labels.n;
     out->message.hello = &out->hello;
     return true;
 }

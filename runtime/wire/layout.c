@@ -10,7 +10,7 @@ const char tine_wire_magic[4] = {'t', 'i', 'n', 'e'};
     { letters "B", sizeof(letters "B"), true }
 
 const tine_layout tine_layouts[TINE_MSG_LAST_] = {
-    [TINE_MSG_HELLO] = FIELDS("MvpRhkKNC"),
+    [TINE_MSG_HELLO] = FIELDS("MvpRhkKNCL"),
     [TINE_MSG_DONE] = FIELDS_AND_BODY("taesrqxo"),
     [TINE_MSG_SUSPEND] = FIELDS("i"),
     [TINE_MSG_SUBMIT] = FIELDS_AND_BODY("qtnmOf"),
@@ -30,5 +30,5 @@ const tine_layout tine_layouts[TINE_MSG_LAST_] = {
     [TINE_MSG_HOLD] = FIELDS("i"),
     [TINE_MSG_RELEASE] = FIELDS("i"),
     [TINE_MSG_CANCEL] = FIELDS("tqg"),
-    [TINE_MSG_SUBMIT_WITH] = FIELDS_AND_BODY("qtnmOflPAG"),
+    [TINE_MSG_SUBMIT_WITH] = FIELDS_AND_BODY("qtnmOflPAGbW"),
 };

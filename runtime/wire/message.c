@@ -1,4 +1,4 @@
-/* Names of messages, for logs and the trace. */
+/* Names of messages, for logs and the trace; copies of what they borrow. */
 #include "runtime/wire/message.h"
 
 #include <string.h>
@@ -39,4 +39,17 @@ tine_target tine_target_copy(char *texts, const tine_target *t) {
     strcpy(texts, t->name);
     if (t->method) strcpy(method, t->method);
     return (tine_target){texts, t->method ? method : NULL, t->object};
+}
+
+static size_t text_size(const char *text) { return text ? strlen(text) + 1 : 0; }
+
+size_t tine_terms_size(const tine_terms *t) {
+    return t ? text_size(t->name) + text_size(t->label) : 0;
+}
+
+tine_terms tine_terms_copy(char *texts, const tine_terms *t) {
+    tine_terms copy = *t;
+    if (t->name) copy.name = strcpy(texts, t->name);
+    if (t->label) copy.label = strcpy(texts + text_size(t->name), t->label);
+    return copy;
 }

@@ -89,11 +89,17 @@ tine_target tine_target_copy(char *texts, const tine_target *t);
 
 /* What a fork asks for beyond its call; zeroed: nothing. */
 typedef struct tine_terms {
-    const char *name; /* in errors and traces; NULL: the target's */
-    int32_t priority; /* higher ones start first */
-    uint32_t retries; /* further attempts after its worker was lost, and one; 0: the default */
+    const char *name;  /* in errors and traces; NULL: the target's */
+    const char *label; /* only on workers that have it; NULL: anywhere */
+    uint32_t worker;   /* the epoch of the only worker that may run it; 0: any */
+    int32_t priority;  /* higher ones start first */
+    uint32_t retries;  /* further attempts after its worker was lost, and one; 0: the default */
     uint32_t failure_retries; /* further attempts after it has failed */
 } tine_terms;
+
+/* A copy of terms that lives as long as `texts`, which has room for tine_terms_size bytes. */
+size_t tine_terms_size(const tine_terms *t); /* accepts NULL */
+tine_terms tine_terms_copy(char *texts, const tine_terms *t);
 
 typedef struct tine_hello {
     uint32_t version; /* TINE_PROTOCOL_VERSION */
@@ -105,7 +111,8 @@ typedef struct tine_hello {
     const char *kernel;           /* the compute kernel chosen, "avx512"; "" for a foreign worker */
     const char *const *functions; /* names served */
     const char *const *classes;
-    uint32_t n_functions, n_classes;
+    const char *const *labels; /* by which forks choose it */
+    uint32_t n_functions, n_classes, n_labels;
 } tine_hello;
 
 typedef struct tine_message {

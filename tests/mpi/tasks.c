@@ -1,4 +1,4 @@
-/* Promises, continuations, combinations, completers, cancels and deadlines over mpi://:
+/* Promises, continuations, combinations, completers, cancels, deadlines and places over mpi://:
  *   mpirun -n 3 build/mpi/tasks   (tests/runtime/api/test_promises.c) */
 #include <math.h>
 #include <stdio.h>
@@ -72,6 +72,21 @@ static int cancelled(void) {
     return n;
 }
 
+TINE_FUNCTION(where, "") { return tine_int(tine_worker_id()); }
+
+/* Each worker by its id, and by the label that all have; then one that none has. */
+static int placed(void) {
+    tine_worker_status w[2];
+    int n = tine_workers(w, 2) == 2;
+    for (int i = 0; i < 10; i++)
+        n += take(tine_fork_with(TINE_FORK_OPTIONS(.worker = w[i % 2].id, .label = "rank"),
+                                 "where")) == w[i % 2].id;
+    tine_future *f = tine_fork_with(TINE_FORK_OPTIONS(.label = "none", .deadline = 0.1), "where");
+    n += tine_wait(f, NULL) == TINE_ETIMEDOUT;
+    tine_release(f);
+    return n;
+}
+
 int main(int argc, char **argv) {
     if (tine_init(&argc, argv, NULL)) {
         fprintf(stderr, "%s\n", tine_error_message());
@@ -80,5 +95,6 @@ int main(int argc, char **argv) {
     printf("promises: %d\n", (int)promises());
     printf("completed: %d\n", completed());
     printf("cancelled: %d\n", cancelled());
+    printf("placed: %d\n", placed());
     return tine_shutdown();
 }

@@ -60,7 +60,10 @@ static int report(const sim_counts *c, uint64_t seeds, double seconds) {
                 {"roots cancelled", c->roots_cancelled},
                 {"nested forks cancelled", c->forks_cancelled},
                 {"running tasks told", c->told},
-                {"workers ended by force", c->ends}};
+                {"workers ended by force", c->ends},
+                {"tasks with a label", c->labelled},
+                {"tasks of one worker", c->pinned},
+                {"of these failed there", c->misplaced}};
     int missing = 0;
     printf("%llu seeds, %llu events, %.1f s\n", (unsigned long long)seeds,
            (unsigned long long)c->events, seconds);

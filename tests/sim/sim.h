@@ -91,6 +91,7 @@ typedef struct sim_answer {
 typedef struct sim_traits { /* of one seed's programs */
     bool all_repeatable, foreign, unknown, failures, detached;
     bool cancels; /* tasks cancel some of their forks */
+    bool labels;  /* some workers have one, and some forks ask for it */
 } sim_traits;
 
 void sim_frame_start(sim_frame *f, uint64_t seed, uint32_t depth, const sim_object *args,
@@ -101,6 +102,8 @@ void sim_frame_call(const sim_frame *f, const sim_traits *traits, uint32_t i, si
 void sim_frame_learn(sim_frame *f, const sim_answer *a);
 void sim_frame_add(sim_frame *f, sim_object o);
 uint64_t sim_put_value(const sim_frame *f, const sim_op *op); /* of the new object */
+/* The label that a fork of this seed asks for, and a call that runs needs; NULL: none. */
+const char *sim_label(const sim_traits *traits, const char *name, uint64_t seed);
 /* The expected result. */
 sim_answer sim_expect(const sim_traits *traits, const sim_call *call, const sim_object *objects);
 
@@ -115,6 +118,7 @@ typedef struct sim_counts {
     uint64_t retried, lost, cancelled, bad_peers, stops, logs;
     uint64_t dependents, ahead, stayed, fetched, again;
     uint64_t roots_cancelled, forks_cancelled, told, ends;
+    uint64_t labelled, pinned, misplaced;
 } sim_counts;
 
 /* Runs one seed; exits the process with a message when a check fails. */
@@ -133,7 +137,8 @@ void sim_wake_at(sim_world *w, sim_worker *s, int64_t when); /* calls sim_worker
 
 /* ---- workers (worker.c) ---- */
 
-sim_worker *sim_worker_new(sim_world *w, size_t index, uint32_t pid, bool foreign, size_t stays);
+sim_worker *sim_worker_new(sim_world *w, size_t index, uint32_t pid, bool foreign, bool labelled,
+                           size_t stays);
 void sim_worker_free(sim_worker *s);
 size_t sim_worker_index(const sim_worker *s);
 uint32_t sim_worker_epoch(const sim_worker *s);

@@ -159,9 +159,11 @@ static bool fork_one(sim_worker *s, sim_task *t, const sim_call *call) {
     tine_payload *p =
         sim_payload(0, call->seed, call->depth, call->large, refs, (size_t)call->n_args);
     uint64_t ticket = sim_ticket(s->world);
-    tine_terms some = {"nested", (int32_t)(call->seed / 8 % 5) - 2, 0,
-                       (uint32_t)(call->seed / 64 % 2)};
-    const tine_terms *terms = call->seed % 4 == 0 ? &some : NULL;
+    tine_terms some = {.name = "nested",
+                       .label = sim_label(sim_world_traits(s->world), call->name, call->seed),
+                       .priority = (int32_t)(call->seed / 8 % 5) - 2,
+                       .failure_retries = (uint32_t)(call->seed / 64 % 2)};
+    const tine_terms *terms = call->seed % 4 == 0 || some.label ? &some : NULL;
     tine_error e = tine_executor_fork(s->executor, t->id, ticket, &target, call->flags, p, terms);
     tine_payload_unref(p);
     if (e == TINE_EAGAIN) return false;
@@ -441,9 +443,10 @@ void sim_worker_resume(sim_worker *s) {
 
 /* ---- life ---- */
 
-sim_worker *sim_worker_new(sim_world *w, size_t index, uint32_t pid, bool foreign, size_t stays) {
+sim_worker *sim_worker_new(sim_world *w, size_t index, uint32_t pid, bool foreign, bool labelled,
+                           size_t stays) {
     static const char *const functions[] = {"f3", "f0", "f1"}, *const other[] = {"f2"},
-                             *const classes[] = {"C"};
+                             *const classes[] = {"C"}, *const labels[] = {"k", "l"};
     tine_hello hello = {.version = TINE_PROTOCOL_VERSION,
                         .pid = pid,
                         .rank = -1,
@@ -451,7 +454,9 @@ sim_worker *sim_worker_new(sim_world *w, size_t index, uint32_t pid, bool foreig
                         .functions = foreign ? other : functions,
                         .classes = classes,
                         .n_functions = foreign ? 1 : 3,
-                        .n_classes = foreign ? 0 : 1};
+                        .labels = labels,
+                        .n_classes = foreign ? 0 : 1,
+                        .n_labels = labelled ? 2 : 0};
     sim_worker *s = calloc(1, sizeof *s);
     s->world = w;
     s->index = index;

@@ -21,7 +21,7 @@ typedef struct channel {  /* one direction of a connection */
 
 typedef struct seat { /* of a worker process, running or ended, or of a bad peer */
     sim_worker *worker;
-    bool foreign, up; /* up: connected, as far as the scheduler knows */
+    bool foreign, labelled, up; /* up: connected, as far as the scheduler knows */
     channel in, out;
     int64_t sends_left; /* it is killed at this message; negative: never */
 } seat;
@@ -35,6 +35,7 @@ typedef struct root {
     tine_object result; /* what stayed at a worker, and a handle on it; 0: nothing */
     bool wanted;
     tine_error cancelled; /* with this; TINE_OK: not */
+    uint32_t place;       /* the epoch of the only worker that may run it; 0: any */
 } root;
 
 typedef struct handle { /* of the coordinator's program */
@@ -45,7 +46,7 @@ typedef struct handle { /* of the coordinator's program */
 
 struct sim_world {
     uint64_t seed;
-    bool verbose, stopped, workers_return, joins_done, any_cancelled;
+    bool verbose, stopped, workers_return, joins_done, any_cancelled, any_misplaced;
     sim_rng random;
     sim_traits traits;
     sim_counts *counts;
@@ -222,14 +223,19 @@ static void on_complete(sim_world *w, tine_scheduler_action *a) {
     /* the program has not got the answers that it cancelled */
     bool cancels = w->traits.cancels || w->any_cancelled;
     lost |= a->status == TINE_ELOST && cancels;
+    /* it cannot run where it should, or what it depends on cannot */
+    bool misplaced = w->any_misplaced && (a->status == TINE_ELOST || a->status == TINE_EUNKNOWN ||
+                                          a->status == TINE_EINVAL);
+    w->counts->misplaced += misplaced;
     w->counts->lost += lost;
     w->counts->cancelled += cancelled;
     if (a->status && (!a->text || strlen(a->text) < 20))
         sim_fail("root %zu: an error without a text", i);
     bool result_lost = a->text && strstr(a->text, "the result of task");
-    if (lost && w->traits.all_repeatable && w->workers_return && !result_lost && !cancels)
+    if (lost && w->traits.all_repeatable && w->workers_return && !result_lost && !cancels &&
+        !misplaced)
         sim_fail("root %zu was lost, though every task is repeatable: %s", i, a->text);
-    if (!lost && !cancelled && a->status != r->expected.status)
+    if (!lost && !cancelled && !misplaced && a->status != r->expected.status)
         sim_fail("root %zu: status %d (%s), not %d", i, (int)a->status, a->text ? a->text : "",
                  (int)r->expected.status);
     if (!a->status && !a->payload != !!a->object)
@@ -297,11 +303,23 @@ static void check_taken(sim_world *w, size_t i) {
     if (!p && e == TINE_EAGAIN) return;
     if (p && sim_body_of(p).value != r->expected.value)
         sim_fail("root %zu: a wrong value was fetched", i);
-    if (!p && (e != TINE_ELOST || w->faults <= r->faults))
+    if (!p && (e != TINE_ELOST || w->faults <= r->faults) && !w->any_misplaced)
         sim_fail("root %zu: its result was not fetched: %d %s", i, (int)e, text);
     w->counts->fetched += p != NULL;
     tine_scheduler_object_release(w->scheduler, r->result);
     r->result = 0;
+}
+
+/* It is sent where it may run. */
+static void check_place(sim_world *w, size_t index, const tine_message *m) {
+    const char *label = sim_label(&w->traits, m->target.name, sim_body_of(m->payload).seed);
+    w->counts->labelled += label != NULL;
+    if (label && !w->seats[index].labelled) sim_fail("a task is sent where its label is not");
+    for (size_t i = 0; i < w->n_roots; i++) {
+        if (w->roots[i].task != m->task || !w->roots[i].place) continue;
+        w->counts->pinned++;
+        if (w->roots[i].place != m->epoch) sim_fail("root %zu is sent to another worker", i);
+    }
 }
 
 static void count_task(sim_world *w, const tine_message *m) {
@@ -324,6 +342,7 @@ static void drain(sim_world *w) {
         case TINE_SCHEDULER_SEND: {
             size_t i = seat_of(w, a.peer);
             if (a.message.type == TINE_MSG_TASK) count_task(w, &a.message);
+            if (a.message.type == TINE_MSG_TASK) check_place(w, i, &a.message);
             if (is_alive(&w->seats[i]) && !drops(w, i))
                 transmit(w, i, &w->seats[i].in, EV_TO_WORKER, &a.message);
             break;
@@ -382,6 +401,15 @@ static void refer_to(sim_world *w, const root *r) {
              w->n_handles++);
 }
 
+/* The epoch of a worker, which may have been lost, or of none; 0: any. */
+static uint32_t choose_place(sim_world *w) {
+    tine_worker_info info;
+    if (!sim_one_in(&w->random, 6)) return 0;
+    if (sim_one_in(&w->random, 4)) return 1 + (uint32_t)sim_below(&w->random, 12);
+    size_t i = sim_below(&w->random, w->n_seats + 1);
+    return tine_scheduler_worker(w->scheduler, i + 1, &info) ? info.epoch : 0;
+}
+
 static void fork_root(sim_world *w) {
     if (sim_one_in(&w->random, 2)) put_one(w);
     sim_frame f = {.seed = sim_next(&w->random),
@@ -412,11 +440,15 @@ static void fork_root(sim_world *w) {
                 .expected = sim_expect(&w->traits, &call, f.objects)};
     tine_target target = {call.name, call.method, call.module >= 0 ? f.objects[call.module].id : 0};
     tine_payload *p = sim_payload(0, call.seed, call.depth, call.large, refs, (size_t)call.n_args);
+    r->place = choose_place(w);
+    w->any_misplaced |= r->place;
     tine_terms some = {.name = "root",
+                       .label = sim_label(&w->traits, call.name, call.seed),
+                       .worker = r->place,
                        .priority = (int32_t)sim_below(&w->random, 9) - 4,
                        .retries = w->traits.all_repeatable ? 0 : (uint32_t)sim_below(&w->random, 3),
                        .failure_retries = (uint32_t)sim_below(&w->random, 3)};
-    const tine_terms *terms = sim_one_in(&w->random, 3) ? &some : NULL;
+    const tine_terms *terms = some.label || r->place || sim_one_in(&w->random, 3) ? &some : NULL;
     sim_trace(w, "root %zu: fork of %s", w->n_roots, call.name);
     tine_error e =
         tine_scheduler_fork(w->scheduler, r->ticket, 0, &target, call.flags, p, terms, &r->task);
@@ -460,11 +492,14 @@ static size_t take_seat(sim_world *w) {
     return w->n_seats - 1;
 }
 
-static void join(sim_world *w, bool foreign) {
+enum { FOREIGN = 1, LABELLED = 2 };
+
+static void join(sim_world *w, size_t kind) {
     size_t i = take_seat(w);
     seat *s = &w->seats[i];
-    s->foreign = foreign;
-    s->worker = sim_worker_new(w, i, 100 + (uint32_t)i, foreign, w->stays);
+    s->foreign = kind & FOREIGN;
+    s->labelled = kind & LABELLED;
+    s->worker = sim_worker_new(w, i, 100 + (uint32_t)i, s->foreign, s->labelled, w->stays);
     if (w->faults < 5 && sim_one_in(&w->random, 4))
         s->sends_left = (int64_t)sim_below(&w->random, 60) + 1;
     w->counts->joins++;
@@ -488,7 +523,7 @@ static void lost(sim_world *w, size_t index) {
     /* the scheduler waits for one that has not joined yet, so it is always started again */
     if ((w->workers_return || !joined) && !w->stopped)
         sim_push(&w->queue, w->now, w->now + (int64_t)sim_below(&w->random, 200000), EV_JOIN,
-                 s->foreign);
+                 (s->foreign ? FOREIGN : 0u) | (s->labelled ? LABELLED : 0u));
 }
 
 static void bad_peer(sim_world *w) {
@@ -555,7 +590,8 @@ static void plan(sim_world *w) {
                              .unknown = sim_one_in(r, 4),
                              .failures = sim_one_in(r, 2),
                              .detached = sim_one_in(r, 2),
-                             .cancels = sim_one_in(r, 4)};
+                             .cancels = sim_one_in(r, 4),
+                             .labels = sim_one_in(r, 3)};
     w->workers_return = !sim_one_in(r, 4);
     w->n_workers = 1 + (uint32_t)sim_below(r, w->traits.foreign ? MAX_WORKERS - 1 : MAX_WORKERS);
     w->stays = (size_t[]){0, SIM_SMALL_BODY, SIZE_MAX}[sim_below(r, 3)];
@@ -570,7 +606,10 @@ static void plan(sim_world *w) {
         .workers_return = w->workers_return};
     if (tine_scheduler_new(&w->scheduler, &config)) sim_fail("no scheduler");
     for (uint32_t i = 0; i < expected; i++)
-        sim_push(&w->queue, w->now, (int64_t)sim_below(r, 100000), EV_JOIN, i >= w->n_workers);
+        sim_push(&w->queue, w->now, (int64_t)sim_below(r, 100000), EV_JOIN,
+                 i >= w->n_workers            ? FOREIGN
+                 : i == 0 || sim_one_in(r, 3) ? LABELLED
+                                              : 0);
     w->roots_planned = 1 + sim_below(r, MAX_ROOTS);
     for (size_t i = 0; i < w->roots_planned; i++)
         sim_push(&w->queue, w->now, (int64_t)sim_below(r, 2000000), EV_ROOT, 0);

@@ -75,7 +75,8 @@ tine_error tine_executor_new(tine_executor **out, const tine_hello *hello, size_
     if (!x) return TINE_ENOMEM;
     x->actions = TINE_RING(executor_action);
     x->stays = stays;
-    x->hello_names = calloc((size_t)hello->n_functions + hello->n_classes + 3, sizeof(char *));
+    x->hello_names =
+        calloc((size_t)hello->n_functions + hello->n_classes + hello->n_labels + 3, sizeof(char *));
     if (!x->hello_names) {
         free(x);
         return TINE_ENOMEM;
@@ -83,6 +84,7 @@ tine_error tine_executor_new(tine_executor **out, const tine_hello *hello, size_
     x->hello = *hello;
     x->hello.functions = hello_keep_list(x, hello->functions, hello->n_functions);
     x->hello.classes = hello_keep_list(x, hello->classes, hello->n_classes);
+    x->hello.labels = hello_keep_list(x, hello->labels, hello->n_labels);
     x->hello.host = hello_keep_name(x, hello->host);
     x->hello.token = hello_keep_name(x, hello->token);
     x->hello.kernel = hello_keep_name(x, hello->kernel);

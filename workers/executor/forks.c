@@ -45,12 +45,10 @@ tine_error tine_executor_fork(tine_executor *x, uint64_t parent, uint64_t ticket
     t->sent++;
     executor_action *action = tine_executor_send(x, terms ? TINE_MSG_SUBMIT_WITH : TINE_MSG_SUBMIT);
     tine_message *m = &action->a.message;
-    size_t size = tine_target_size(target),
-           name = terms && terms->name ? strlen(terms->name) + 1 : 0;
-    action->owned.memory = tine_must_alloc(size + name);
+    size_t size = tine_target_size(target);
+    action->owned.memory = tine_must_alloc(size + tine_terms_size(terms));
     m->target = tine_target_copy(action->owned.memory, target);
-    if (terms) m->terms = *terms;
-    if (name) m->terms.name = strcpy((char *)action->owned.memory + size, terms->name);
+    if (terms) m->terms = tine_terms_copy((char *)action->owned.memory + size, terms);
     m->task = parent;
     m->flags = flags;
     m->payload = action->owned.payload = tine_payload_ref(payload);

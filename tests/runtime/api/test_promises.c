@@ -368,12 +368,15 @@ TRANSPORT_TEST(promises, a_task_returns_combinations, 20) {
 Test(promises, over_mpi, .timeout = 60) {
     tine_need_mpirun();
     tine_ranks_check_leaks_themselves();
-    tine_program p = tine_program_run(
-        50, "TINE_MODULE_DIR=$B exec mpirun %s --oversubscribe --bind-to none -n 3 $B/mpi/tasks",
-        tine_mpirun_root());
+    tine_program p =
+        tine_program_run(50,
+                         "TINE_MODULE_DIR=$B TINE_LABELS=rank "
+                         "exec mpirun %s --oversubscribe --bind-to none -n 3 $B/mpi/tasks",
+                         tine_mpirun_root());
     cr_expect_eq(p.code, 0, "exit code %d: %s%s", p.code, p.out, p.error);
     cr_expect(strstr(p.out, "promises: 42"), "%s%s", p.out, p.error);
     cr_expect(strstr(p.out, "completed: 100"), "%s%s", p.out, p.error);
     cr_expect(strstr(p.out, "cancelled: 10"), "%s%s", p.out, p.error);
+    cr_expect(strstr(p.out, "placed: 12"), "%s%s", p.out, p.error);
     tine_program_fini(&p);
 }

@@ -59,7 +59,7 @@ Test(settings, defaults, .timeout = 20) {
     cr_expect_str_eq(s.token, "");
     tine_setting_row rows[TINE_SETTINGS_MAX];
     size_t n = tine_settings_rows(&s, rows, N(rows));
-    cr_expect_eq(n, 18);
+    cr_expect_eq(n, 19);
     for (size_t i = 0; i < n; i++) cr_expect_str_eq(rows[i].origin, "default");
     tine_settings_fini(&s);
     tine_settings_fini(&s);
@@ -226,6 +226,7 @@ Test(settings, a_worker_inherits_what_its_coordinator_was_given, .timeout = 20) 
                     "--tine-stack-size=1M",
                     "--tine-heartbeat=0.5",
                     "--tine-lane=off",
+                    "--tine-labels=big,left",
                     "--tine-log-level=debug",
                     "--tine-trace=x.json",
                     NULL};
@@ -241,6 +242,7 @@ Test(settings, a_worker_inherits_what_its_coordinator_was_given, .timeout = 20) 
     cr_expect_eq(worker.heartbeat, 0.5);
     cr_expect_eq(worker.lane, 0);
     cr_expect_eq(worker.log_level, TINE_LOG_DEBUG);
+    cr_expect_str_eq(worker.labels, "big,left");
     cr_expect_null(worker.trace, "the coordinator writes it");
     cr_expect_str_eq(worker.worker, "ipc:///x");
     cr_expect_str_eq(worker.token, "abc.1");

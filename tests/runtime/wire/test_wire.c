@@ -301,6 +301,7 @@ static void expect_decoded(const tine_message *m, tine_frame *f) {
     cr_expect(same_text(r->terms.name, m->terms.name) && r->terms.priority == m->terms.priority &&
               r->terms.retries == m->terms.retries &&
               r->terms.failure_retries == m->terms.failure_retries);
+    cr_expect(same_text(r->terms.label, m->terms.label) && r->terms.worker == m->terms.worker);
     cr_expect(same_text(r->text, m->text) && same_text(r->target.name, m->target.name));
     cr_expect(same_text(r->target.method, m->target.method) &&
               r->target.object == m->target.object);
@@ -366,15 +367,27 @@ test(messages_come_back) {
     MESSAGE(TINE_MSG_RELEASE, .ids = ids, .n_ids = 1);
     MESSAGE(TINE_MSG_CANCEL, .task = 70000, .seq = 9, .grace_ns = UINT64_MAX);
     MESSAGE(TINE_MSG_SUBMIT_WITH, .seq = 3, .task = 4, .target = method, .flags = 1,
-            .terms = {"a name", INT32_MIN, 7, UINT32_MAX}, .payload = call_payload(tine_int(1)));
+            .terms = {"a name", "a label", 9, INT32_MIN, 7, UINT32_MAX},
+            .payload = call_payload(tine_int(1)));
     MESSAGE(TINE_MSG_SUBMIT_WITH, .seq = 3, .task = 4, .target = function, .terms = {.priority = 5},
             .payload = call_payload(tine_int(1)));
 }
 
 test(hello_comes_back) {
-    const char *functions[] = {"neg", "", "päckchen"}, *classes[] = {"lstm"};
-    const tine_hello h = {
-        TINE_PROTOCOL_VERSION, 4711, -1, "host", "secret", "avx512", functions, classes, 3, 1};
+    const char *functions[] = {"neg", "", "päckchen"}, *classes[] = {"lstm"},
+               *labels[] = {"big", "left"};
+    const tine_hello h = {.version = TINE_PROTOCOL_VERSION,
+                          .pid = 4711,
+                          .rank = -1,
+                          .host = "host",
+                          .token = "secret",
+                          .kernel = "avx512",
+                          .functions = functions,
+                          .classes = classes,
+                          .labels = labels,
+                          .n_functions = 3,
+                          .n_classes = 1,
+                          .n_labels = 2};
     const tine_message m = {TINE_MSG_HELLO, .hello = &h};
     char why[100];
     tine_decoded d;
@@ -383,12 +396,13 @@ test(hello_comes_back) {
     tine_frame_free(f);
     const tine_hello *r = d.message.hello;
     cr_assert(r->version == TINE_PROTOCOL_VERSION && r->pid == 4711 && r->rank == -1 &&
-              r->n_functions == 3 && r->n_classes == 1);
+              r->n_functions == 3 && r->n_classes == 1 && r->n_labels == 2);
     cr_assert_str_eq(r->host, "host");
     cr_assert_str_eq(r->token, "secret");
     cr_assert_str_eq(r->kernel, "avx512");
     for (int i = 0; i < 3; i++) cr_assert_str_eq(r->functions[i], functions[i]);
     cr_assert_str_eq(r->classes[0], "lstm");
+    cr_assert_str_eq(r->labels[1], "left");
     tine_decoded_fini(&d);
     tine_decoded_fini(&d);
 }

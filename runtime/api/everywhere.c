@@ -1,0 +1,8 @@
+/* What concerns workers by their ids. */
+#include "runtime/api/context.h"
+#include "runtime/value/current.h"
+
+uint32_t tine_worker_id(void) {
+    const tine_context *c = tine_current.context;
+    return c ? c->worker_id : 0;
+}

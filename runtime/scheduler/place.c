@@ -1,0 +1,126 @@
+/* Where tasks may run: on one worker only, or on workers with a label.
+ *
+ * A label belongs to the callable: tasks with it have a ready queue of their own, and groups of
+ * workers that serve it (dispatch.c). A task of one worker is pinned: it is in that worker's ready
+ * queue. A dispatch starts the first pinned task of a worker before a task that any worker could
+ * run, unless that one precedes it and would go to this worker: so neither kind starves the other.
+ * Where the first pinned task needs more credit than is left, the worker is closed until it has
+ * that. */
+#include "runtime/scheduler/internal.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+/* ---- the place of a task ---- */
+
+static sched_worker *sched_worker_of_epoch(const tine_scheduler *s, uint32_t epoch) {
+    sched_worker *w;
+    TAILQ_FOREACH (w, &s->workers, link)
+        if (w->epoch == epoch && !w->lost) return w;
+    return NULL;
+}
+
+sched_worker *tine_scheduler_place(const tine_scheduler *s, const sched_task *t) {
+    return t->terms && t->terms->worker ? sched_worker_of_epoch(s, t->terms->worker) : NULL;
+}
+
+static void sched_task_end_misplaced(tine_scheduler *s, sched_task *t, tine_error e, char *why) {
+    char *text = tine_scheduler_text_misplaced(t, why);
+    free(why);
+    tine_scheduler_task_end(s, t, e, NULL, text);
+}
+
+/* Of a task that names its worker. */
+static bool sched_worker_check(tine_scheduler *s, sched_task *t) {
+    uint32_t id = t->terms->worker;
+    const sched_worker *w = sched_worker_of_epoch(s, id);
+    if (!w)
+        sched_task_end_misplaced(
+            s, t, id > s->last_epoch ? TINE_EINVAL : TINE_ELOST,
+            tine_scheduler_text(id > s->last_epoch ? "there is no worker with the id %" PRIu32
+                                                   : "worker %" PRIu32 " is not there any more",
+                                id));
+    else if (!tine_scheduler_serves(s, w, t->callable))
+        sched_task_end_misplaced(s, t, TINE_EUNKNOWN,
+                                 tine_scheduler_text("worker %" PRIu32 " does not serve %s%s", id,
+                                                     t->callable->display,
+                                                     t->callable->label ? " with this label" : ""));
+    else
+        return true;
+    return false;
+}
+
+bool tine_scheduler_place_check(tine_scheduler *s, sched_task *t) {
+    if (t->callable->label) tine_scheduler_label_tell(s, t->callable);
+    return !t->terms->worker || sched_worker_check(s, t);
+}
+
+void tine_scheduler_label_tell(tine_scheduler *s, sched_callable *c) {
+    bool served = tine_scheduler_is_served(s, c, false);
+    if (served == !c->told) return;
+    c->told = !served;
+    if (!served)
+        tine_scheduler_log(s, 1,
+                           tine_scheduler_text("%s waits: no worker that serves it has the label "
+                                               "\"%.64s\" (TINE_LABELS)",
+                                               c->display, c->label));
+}
+
+/* ---- pinned tasks ---- */
+
+void tine_scheduler_pin(tine_scheduler *s, sched_task *t, sched_worker *w) {
+    t->pinned = w;
+    tine_ready_push(&w->pinned, &t->link);
+    if (w->pin_queued) return;
+    w->pin_queued = true;
+    TAILQ_INSERT_TAIL(&s->pin_queue, w, pin_link);
+}
+
+void tine_scheduler_unpin(tine_scheduler *s, sched_task *t) {
+    sched_worker *w = t->pinned;
+    t->pinned = NULL;
+    tine_ready_remove(&w->pinned, &t->link);
+    tine_scheduler_close(s, w, SCHED_CLOSED_DRAINING, false);
+    if (w->pinned.n > 0) return;
+    w->pin_queued = false;
+    TAILQ_REMOVE(&s->pin_queue, w, pin_link);
+}
+
+void tine_scheduler_pins_lost(tine_scheduler *s, sched_worker *w, const char *reason) {
+    while (w->pinned.n > 0) {
+        sched_task *t = (sched_task *)tine_ready_first(&w->pinned);
+        sched_task_end_misplaced(
+            s, t, TINE_ELOST,
+            tine_scheduler_text("worker %" PRIu32 " was lost: %.160s", w->epoch, reason));
+    }
+}
+
+void tine_scheduler_close(tine_scheduler *s, sched_worker *w, unsigned why, bool on) {
+    if (!(w->closed & why) == !on) return;
+    w->closed = (uint8_t)(w->closed ^ why);
+    tine_scheduler_worker_update(s, w);
+}
+
+static bool sched_worker_has_credit(const sched_worker *w) {
+    return !w->outstanding || w->load < SCHED_LOAD_ONE;
+}
+
+static bool sched_task_precedes(const sched_task *a, const sched_task *b) {
+    return a->link.depth != b->link.depth ? a->link.depth > b->link.depth
+                                          : a->link.order < b->link.order;
+}
+
+sched_task *tine_scheduler_pin_choose(tine_scheduler *s, const sched_worker *worker,
+                                      const sched_task *next, bool *again) {
+    sched_worker *w;
+    TAILQ_FOREACH (w, &s->pin_queue, pin_link) {
+        sched_task *t = (sched_task *)tine_ready_first(&w->pinned);
+        if (!sched_worker_has_credit(w) || (w == worker && !sched_task_precedes(t, next))) continue;
+        if (tine_scheduler_fits(s, w, t)) return t;
+        if (w != worker) continue;
+        tine_scheduler_close(s, w, SCHED_CLOSED_DRAINING, true);
+        *again = true;
+        return NULL;
+    }
+    return NULL;
+}

@@ -1,0 +1,144 @@
+/* Workers by id and by label: the fork options `worker` and `label`, and labels of workers. */
+#include <criterion/criterion.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/support/cluster.h"
+
+TINE_FUNCTION(place_worker, "") { return tine_int(tine_worker_id()); }
+/* The same, forked by a task; where 0 is the task's own worker. */
+TINE_FUNCTION(place_nested, "id=0, label=''") {
+    uint32_t id = (uint32_t)tine_arg_int(task, 0);
+    const char *label = tine_arg_string(task, 1);
+    tine_value *v = NULL;
+    tine_future *f = tine_fork_with(
+        TINE_FORK_OPTIONS(.worker = id || *label ? id : tine_worker_id(), .label = label),
+        "place_worker");
+    tine_wait(f, &v);
+    return v;
+}
+TINE_FUNCTION(place_dies, "") {
+    (void)task;
+    raise(SIGKILL);
+    return NULL;
+}
+
+int test_program(void) {
+    tine_init(NULL, NULL, NULL); /* a worker */
+    return 1;
+}
+
+/* One more worker, with labels, of which no other one has `own`; blocks until it has joined. */
+static pid_t labelled_worker(const char *labels, const char *own) {
+    int out;
+    setenv("TINE_WORKER", tine_endpoint(), 1);
+    setenv("TINE_LABELS", labels, 1);
+    pid_t pid = cluster_program(&out);
+    unsetenv("TINE_WORKER");
+    unsetenv("TINE_LABELS");
+    close(out);
+    cluster_take_int(tine_fork_with(TINE_FORK_OPTIONS(.label = own), "place_worker"));
+    return pid;
+}
+
+static uint32_t id_of(pid_t pid) {
+    tine_worker_status w[8];
+    size_t n = tine_workers(w, 8);
+    for (size_t i = 0; i < n; i++)
+        if (w[i].pid == pid) return w[i].id;
+    return 0;
+}
+
+TRANSPORT_TEST(placement, a_task_runs_on_the_worker_that_its_fork_names, 30) {
+    tine_worker_status w[3];
+    cr_assert_eq(tine_worker_id(), 0);
+    cluster_start(endpoint, 3);
+    cr_assert_eq(tine_workers(w, 3), 3);
+    cr_assert_eq(tine_worker_id(), 0);
+    tine_future *f[60];
+    for (int i = 0; i < 60; i++)
+        f[i] = tine_fork_with(TINE_FORK_OPTIONS(.worker = w[i % 3].id), "place_worker");
+    for (int i = 0; i < 60; i++) cr_assert_eq(cluster_take_int(f[i]), w[i % 3].id);
+    for (int i = 0; i < 3; i++) {
+        tine_fork_options there = {.worker = w[i].id};
+        cr_assert_eq(cluster_take_int(tine_fork_with(&there, "place_nested")), w[i].id);
+        cr_assert_eq(
+            cluster_take_int(tine_fork_with(&there, "place_nested", (int)w[(i + 1) % 3].id)),
+            w[(i + 1) % 3].id);
+    }
+    tine_future *none = tine_fork_with(TINE_FORK_OPTIONS(.worker = 4711), "place_worker");
+    cr_assert_eq(tine_wait(none, NULL), TINE_EINVAL);
+    cr_assert(strstr(tine_error_message(), "there is no worker with the id 4711"), "%s",
+              tine_error_message());
+    tine_release(none);
+    cluster_stop();
+}
+
+TRANSPORT_TEST_REMOTE(placement, a_lost_worker_fails_the_tasks_that_name_it, 30) {
+    tine_worker_status w[2];
+    cluster_start(endpoint, 2);
+    cr_assert_eq(tine_workers(w, 2), 2);
+    tine_fork_options there = {.worker = w[0].id};
+    tine_future *dies = tine_fork_with(&there, "place_dies"),
+                *behind = tine_fork_with(&there, "neg", dies);
+    cr_assert_eq(tine_wait(dies, NULL), TINE_ELOST);
+    cr_assert_eq(tine_wait(behind, NULL), TINE_ELOST);
+    tine_future *late = tine_fork_with(&there, "place_worker");
+    cr_assert_eq(tine_wait(late, NULL), TINE_ELOST);
+    cr_assert(strstr(tine_error_message(), "is not there any more"), "%s", tine_error_message());
+    cr_assert_eq(
+        cluster_take_int(tine_fork_with(TINE_FORK_OPTIONS(.worker = w[1].id), "place_worker")),
+        w[1].id);
+    tine_release(dies);
+    tine_release(behind);
+    tine_release(late);
+    cluster_stop();
+}
+
+TRANSPORT_TEST_REMOTE(placement, a_task_with_a_label_runs_on_a_worker_that_has_it, 60) {
+    tine_worker_status w[8];
+    cluster_start(endpoint, 2);
+    tine_future *early = tine_fork_with(TINE_FORK_OPTIONS(.label = "left"), "place_worker");
+    cr_assert_eq(tine_wait_for(early, 0.05, NULL), TINE_ETIMEDOUT);
+    pid_t pid = labelled_worker("left, big", "left"), right = labelled_worker("big,right", "right");
+    uint32_t left = id_of(pid);
+    cr_assert(left);
+    cr_assert_eq(cluster_take_int(early), left);
+    tine_future *f[20];
+    for (int i = 0; i < 20; i++)
+        f[i] = tine_fork_with(TINE_FORK_OPTIONS(.label = i % 2 ? "left" : "big"), "place_worker");
+    for (int i = 0; i < 20; i++) {
+        int64_t id = cluster_take_int(f[i]);
+        cr_assert(id == left || (i % 2 == 0 && id == id_of(right)));
+    }
+    cr_assert_eq(cluster_take_int(tine_fork("place_nested", 0, "left")), left);
+    size_t n = tine_workers(w, 8);
+    cr_assert_eq(n, 4);
+    for (size_t i = 0; i < n; i++)
+        cr_assert_str_eq(w[i].labels, w[i].id == left     ? "big,left"
+                                      : w[i].pid == right ? "big,right"
+                                                          : "");
+    cluster_stop();
+    cr_assert(waitpid(pid, NULL, 0) == pid && waitpid(right, NULL, 0) == right);
+}
+
+TRANSPORT_TEST(placement, a_label_that_nobody_serves_waits_until_its_deadline, 30) {
+    tine_options o = {
+        .endpoint = endpoint, .workers = 2, .labels = "all,here", .log_level = "error"};
+    cluster_start_with(&o);
+    tine_future *f =
+        tine_fork_with(TINE_FORK_OPTIONS(.label = "nobody", .deadline = 0.1), "place_worker");
+    for (int i = 0; i < 10; i++)
+        cr_assert_gt(
+            cluster_take_int(tine_fork_with(TINE_FORK_OPTIONS(.label = "here"), "place_worker")),
+            0);
+    cr_assert_eq(tine_wait(f, NULL), TINE_ETIMEDOUT);
+    tine_release(f);
+    f = tine_fork_with(TINE_FORK_OPTIONS(.label = "nobody"), "place_worker");
+    cr_assert_eq(tine_wait_for(f, 0, NULL), TINE_ETIMEDOUT);
+    tine_release(f);
+    cluster_stop();
+}
