@@ -1,5 +1,6 @@
 /* The picture: a row per thread that did something in the job, its slices, the suspended tasks
- * below them, and arrows from forks to runs to waits where there are few enough to see. */
+ * below them, and arrows from forks to runs to waits: of all tasks where they are few, of the wide
+ * ones where they are many. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,7 +8,16 @@
 #include "transport/base/hash.h"
 #include "transport/base/memory.h"
 
-enum { LEFT = 190, WIDTH = 1000, TOP = 26, LANE = 18, THIN = 7, SPAN_LANES = 6, ARROWS = 40 };
+enum {
+    LEFT = 190,
+    WIDTH = 1000,
+    TOP = 26,
+    LANE = 18,
+    THIN = 7,
+    SPAN_LANES = 6,
+    ARROWS = 40,
+    WIDE = 8
+};
 
 typedef struct svg_picture {
     FILE *f;
@@ -108,10 +118,10 @@ static void svg_arrow(const svg_picture *s, int64_t t0, int32_t from, int64_t t1
 
 static void svg_arrows(const svg_picture *s) {
     const tine_profile *p = s->p;
-    if (p->n_tasks > ARROWS) return;
     for (size_t i = 0; i < p->n_tasks; i++) {
         const tine_profiled_task *t = &p->tasks[i];
         if (t->first_run == TINE_NO_INDEX) continue;
+        if (p->n_tasks > ARROWS && svg_x(s, t->ended) - svg_x(s, t->started) < WIDE) continue;
         if (t->fork != TINE_NO_INDEX) svg_arrow(s, t->forked, t->fork, t->started, t->first_run);
         if (t->wait != TINE_NO_INDEX) svg_arrow(s, t->ended, t->last_run, t->waited, t->wait);
     }

@@ -283,6 +283,44 @@ Test(profile, names_cannot_end_the_page_or_the_picture, .timeout = 10) {
     job_close(&p, &a);
 }
 
+/* Of more tasks than arrows are drawn for, those that are wide enough to be seen have them. */
+Test(profile, the_picture_has_arrows_of_the_longest_of_many_tasks, .timeout = 10) {
+    enum { TASKS = 60, LONG = 7 };
+    char *text = NULL, why[300];
+    size_t size;
+    FILE *f = open_memstream(&text, &size);
+    fputs(JOB_HEAD, f);
+    for (int i = 0, at = 100; i < TASKS; i++) {
+        int dur = i < LONG ? 1000 : 1;
+        fprintf(f,
+                "{\"name\":\"fork\",\"cat\":\"fork\",\"ph\":\"X\",\"ts\":%d,\"pid\":1,\"tid\":1,"
+                "\"dur\":1},\n{\"name\":\"task\",\"cat\":\"task\",\"ph\":\"s\",\"ts\":%d,\"pid\":1,"
+                "\"tid\":1,\"id\":\"%d\"},\n",
+                i, i, i + 1);
+        fprintf(
+            f,
+            "{\"name\":\"A\",\"cat\":\"run\",\"ph\":\"X\",\"ts\":%d,\"pid\":2,\"tid\":1,"
+            "\"dur\":%d},\n{\"name\":\"task\",\"cat\":\"task\",\"ph\":\"t\",\"ts\":%d,\"pid\":2,"
+            "\"tid\":1,\"id\":\"%d\"},\n",
+            at, dur, at, i + 1);
+        at += dur + 1;
+    }
+    fputs(JOB_END, f);
+    fclose(f);
+    tine_profile p;
+    tine_analysis a;
+    cr_assert(read_text(&p, text, size, why), "%s", why);
+    cr_expect_eq(p.n_tasks, TASKS);
+    tine_analyse(&a, &p);
+    char *picture = printed(&p, &a, 's');
+    int arrows = 0;
+    for (char *at = picture; (at = strstr(at, "<path d=\"M")); at++) arrows++;
+    cr_expect_eq(arrows - 1, LONG, "%d arrows and the head of one", arrows - 1);
+    free(picture);
+    free(text);
+    job_close(&p, &a);
+}
+
 /* ---- a real run ---- */
 
 Test(profile, a_run_of_the_ensemble_is_explained, .timeout = 60) {
