@@ -298,7 +298,7 @@ static void sched_object_lost(tine_scheduler *s, sched_object *o, const sched_wo
     if (o->state == SCHED_OBJECT_EXPECTED && o->id >> SCHED_EPOCH_SHIFT == w->epoch) {
         sched_object_fail_lost(o);
         tine_scheduler_object_answer(s, o);
-        if (!o->holders) sched_object_free(s, o);
+        if (!o->holders) sched_object_free_unheld(s, o); /* some worker may keep the reason */
     } else {
         tine_scheduler_result_lost(s, o, w, reason);
     }

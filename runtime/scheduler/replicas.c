@@ -59,7 +59,7 @@ static void sched_object_withhold(tine_scheduler *s, sched_worker *w, const sche
     a->a.message.object = o->id;
     a->a.message.status = TINE_ECANCELED;
     a->a.message.text = a->owned.memory = tine_scheduler_copy("nothing needs the object any more");
-    /* A worker that makes it may keep it already: its DONE will say so. */
+    /* A worker that makes it may keep it already: its DONE, which may be deferred, says so. */
     sched_task *t = o->producer;
     if (t && t->worker == w)
         t->withheld = true;

@@ -221,9 +221,17 @@ static void sched_task_discard(tine_scheduler *s, sched_task *t) {
     tine_scheduler_task_free(s, t);
 }
 
+/* What its worker was told instead of the result, before a further attempt makes one there. */
+static void sched_task_drop_reason(tine_scheduler *s, const sched_task *t) {
+    if (!t->withheld || t->worker->lost) return;
+    tine_scheduler_object_drop_at(s, t->worker, t->result_id);
+    tine_scheduler_flush_drops(s, t->worker);
+}
+
 /* Queues it for another attempt. */
 static void sched_task_again(tine_scheduler *s, sched_task *t, bool counts) {
     tine_scheduler_inputs_forget(s, t);
+    sched_task_drop_reason(s, t);
     sched_task_stopped(s, t);
     tine_scheduler_task_drop_done(t);
     tine_scheduler_task_drop_holds(s, t);
@@ -246,11 +254,19 @@ static void sched_task_retry_failure(tine_scheduler *s, sched_task *t) {
     sched_task_again(s, t, false);
 }
 
+/* Its worker keeps the result of a task that was cancelled. What it has been told instead of it, it
+ * drops as well. */
+static void sched_result_unkeep(tine_scheduler *s, sched_worker *w, tine_object id) {
+    sched_object *o = tine_scheduler_object_find(s, id);
+    if (o) tine_scheduler_object_unreplica(o, w);
+    tine_scheduler_object_drop_at(s, w, id);
+}
+
 static void sched_task_finish(tine_scheduler *s, sched_task *t, tine_error status,
                               tine_payload *payload, const char *cause, tine_object keeps) {
     sched_worker *w = t->worker;
     t->keeps = keeps && keeps == t->result_id;
-    if (keeps && !t->keeps) tine_scheduler_object_drop_at(s, w, keeps); /* it was cancelled */
+    if (keeps && !t->keeps) sched_result_unkeep(s, w, keeps);
     if (status == TINE_OK && !payload && !t->keeps) {
         status = TINE_EPROTO;
         cause = "the worker's reply has no value";

@@ -258,3 +258,23 @@ Test(losses, arguments_sent_ahead_are_kept_until_the_task_begins) {
     cr_assert(!completed(2));
     fixture_close();
 }
+
+/* It had fetched the reason, and was not told to drop it. */
+Test(losses, the_reason_for_a_lost_object_is_dropped_with_its_last_holder) {
+    fixture_open((tine_scheduler_config){.workers_return = true});
+    join(1);
+    join(2);
+    fork_f(1, "f");
+    fork_f(2, "f");
+    take();
+    action a = *sent(1, TINE_MSG_TASK, 0), b = *sent(2, TINE_MSG_TASK, 0);
+    tine_object own = UINT64_C(1) << 40 | 1 << 1;
+    submit_with(1, &a, 5, (tine_target){.name = "g"}, &own, 1); /* the object has not arrived */
+    fetch(2, own);
+    tine_scheduler_peer_lost(F.scheduler, 1, "killed");
+    done(2, &b, 100);
+    take();
+    cr_assert_eq(sent(2, TINE_MSG_OBJECT, 0)->a.message.object, own);
+    cr_assert_eq(sent(2, TINE_MSG_DROP, 0)->ids[0], own);
+    fixture_close();
+}
