@@ -284,6 +284,9 @@ typedef struct tine_fork_options {
     /** Only on workers with this label (tine_options::labels); NULL: on any. Where none has it the
      * task waits for one to join, and a line of the log says so. */
     const char *label;
+    /** How many values tine_yield() may be ahead of tine_next(): the future is a stream
+     * (@ref streams). At most 65536. 0: it is none. */
+    int stream;
     bool no_wait; /**< True: NULL with EAGAIN where the call would block, as tine_try_fork(). */
 } tine_fork_options;
 
@@ -526,6 +529,55 @@ TINE_API tine_error tine_cancel(tine_future *f, int flags);
  * @param task The call, or one that it makes with tine_call().
  * @return False in the program itself. */
 TINE_API bool tine_cancelled(const tine_task *task);
+
+/** @} */
+/** @defgroup streams Streams
+ * Values that a task gives as it goes.
+ *
+ * A fork with the option `stream` gives a future that is also a stream of what its task yields:
+ * `while (tine_next(f, &v) == TINE_OK) use(v);`. The task stays at most `stream` values ahead; then
+ * tine_yield() waits, and its worker runs other tasks. The future's result is what the task
+ * returns; it does not come while values that do not fit have not been taken.
+ *
+ * - **Failure, cancel, deadline, death.** The stream ends once. The values that had arrived can
+ *   still be taken, in order; then tine_next() returns the error, as tine_wait() does. A deadline
+ *   counts from the fork to the end of the stream.
+ * - **Retry.** A further attempt yields from the first value again, and those that had arrived are
+ *   dropped by their number: each is given once. What is #TINE_REPEATABLE has to yield the same
+ *   values each time.
+ * - **Release.** When the last reference on a stream is released before its end, its task is
+ *   cancelled: nobody could take its values. Inside a task that happens at its end.
+ * @{ */
+
+/** Yields a value to who forked the running task as a stream. Blocks while that is `stream` values
+ * behind, and for futures inside the value. Where nobody takes the values (a plain fork,
+ * tine_call() in the program) they are dropped.
+ * @param task The call, or one that it makes with tine_call().
+ * @param v The value; a reference is taken.
+ * @return TINE_OK; ECANCELED: the task was cancelled, and should return; EINVAL: task or v is NULL;
+ *     ESTATE in a callback; ENOMEM; the error of a future inside v. */
+TINE_API tine_error tine_yield(tine_task *task, const tine_value *v);
+
+/** Blocks until a stream has one more value, and takes it. Each is given once, to one thread.
+ * @param stream A future of a fork with the option `stream`.
+ * @param[out] out The value, one reference to be released; NULL on failure. May be NULL.
+ * @return TINE_OK; ENDED: there are no more, and the result can be taken; the error of the task;
+ *     EINVAL: it is NULL, no stream, or of another process; ESTATE in a callback. */
+TINE_API tine_error tine_next(tine_future *stream, tine_value **out);
+
+/** The same with a deadline.
+ * @param stream A stream.
+ * @param seconds For how long to block at most, as for waits.
+ * @param[out] out As for tine_next().
+ * @return As tine_next(); ETIMEDOUT: the deadline passed, and the stream goes on. */
+TINE_API tine_error tine_next_for(tine_future *stream, double seconds, tine_value **out);
+
+/** Takes the next value of a stream as a future, at once: for tine_on_done(), tine_wait_any() or a
+ * completer over several streams, and as an argument of forks.
+ * @param stream A stream.
+ * @return A future of the value, one reference to be released; it fails with ENDED if there is
+ *     none. NULL: EINVAL as for tine_next(), or ENOMEM. */
+TINE_API tine_future *tine_next_future(tine_future *stream);
 
 /** @} */
 /** @defgroup pool Pool

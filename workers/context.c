@@ -201,6 +201,36 @@ static bool worker_is_cancelled(tine_context *c, void *attempt) {
     return a->cancelled || w->stopping;
 }
 
+/* ---- streams ---- */
+
+static tine_error worker_yield(tine_context *c, void *attempt, tine_payload *payload) {
+    tine_worker *w = tine_worker_of(c);
+    tine_attempt *a = attempt;
+    if (a != w->current) return tine_error_set(TINE_ESTATE, "a callback cannot yield values");
+    for (;;) {
+        if (a->cancelled) return attempt_cancelled(a);
+        tine_error e = tine_executor_yield(w->executor, a->task.task, payload);
+        if (e == TINE_OK) tine_worker_act(w);
+        if (e != TINE_EAGAIN)
+            return e == TINE_OK ? e : tine_error_set(e, "the coordinator has stopped");
+        a->waits_for_credit = true;
+        tine_attempt_suspend(a);
+        a->waits_for_credit = false;
+    }
+}
+
+void tine_worker_pulled(tine_worker *w, uint64_t task) {
+    tine_attempt *a;
+    LIST_FOREACH (a, &w->attempts, live)
+        if (a->task.task == task && a->waits_for_credit) tine_attempt_wake(a);
+}
+
+static void worker_pull(tine_context *c, const tine_future *f, uint64_t item) {
+    tine_worker *w = tine_worker_of(c);
+    tine_executor_pull(w->executor, f->task, f->ticket, item);
+    if (w->current) tine_worker_act(w);
+}
+
 /* ---- wait ---- */
 
 static void awaited_are_done(void *attempt) { tine_attempt_wake(attempt); }
@@ -274,6 +304,8 @@ static const tine_context_ops worker_ops = {
     .unhold = worker_unhold,
     .cancel = worker_cancel,
     .cancelled = worker_is_cancelled,
+    .yield = worker_yield,
+    .pull = worker_pull,
     .wait = worker_wait,
     .defer = worker_defer,
     .object = tine_worker_object,

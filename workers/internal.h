@@ -29,8 +29,8 @@ struct tine_attempt {
     size_t held, held_bytes;
     int64_t deadline; /* of the wait; INT64_MAX: none */
     bool suspended, timed_out;
-    bool waits; /* for futures */
-    bool waits_for_credit;
+    bool waits;                  /* for futures */
+    bool waits_for_credit;       /* to fork, or to yield */
     bool cancelled;              /* nothing uses its result; its waits fail */
     int64_t cancel_asked;        /* when tine_cancelled looked for messages last */
     bool finishing;              /* it has its result and waits for `held` alone */
@@ -123,6 +123,7 @@ void tine_worker_context_fini(tine_worker *w);
 void tine_worker_credit(tine_worker *w); /* the window has room again */
 void tine_worker_forks_drop(tine_worker *w);
 void tine_worker_cancelled(tine_worker *w, uint64_t task); /* a started task */
+void tine_worker_pulled(tine_worker *w, uint64_t task);    /* it may yield again */
 
 /* objects.c */
 /* As a tine_decoder and a tine_encoder call them, with the worker. */

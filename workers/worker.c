@@ -15,6 +15,7 @@
 #include "kernels/isa.h"
 #include "runtime/api/cancel.h"
 #include "runtime/api/promise.h"
+#include "runtime/api/stream.h"
 #include "runtime/trace/trace.h"
 #include "transport/base/assert.h"
 #include "transport/base/clock.h"
@@ -57,6 +58,13 @@ void tine_worker_complete(tine_worker *w, uint64_t ticket, tine_error status, ti
     tine_future_unref(f);
 }
 
+static void worker_yielded(tine_worker *w, const tine_executor_action *a) {
+    for (uint32_t i = 0; a->payload && i < a->payload->n_refs; i++)
+        w->context.owner->retained(w->context.owner, a->payload->refs[i]);
+    tine_stream_arrived(tine_idmap_get(&w->tickets, a->ticket), a->item, a->status, a->payload,
+                        a->text);
+}
+
 static void worker_trace(tine_worker *w, uint32_t what) {
     if (what < 2) {
         if (tine_trace_record(what == 1) != TINE_OK)
@@ -89,6 +97,8 @@ void tine_worker_act(tine_worker *w) {
         case TINE_EXECUTOR_COMPLETE:
             tine_worker_complete(w, a.ticket, a.status, a.payload, a.text);
             break;
+        case TINE_EXECUTOR_YIELD: worker_yielded(w, &a); break;
+        case TINE_EXECUTOR_PULL: tine_worker_pulled(w, a.ticket); break;
         case TINE_EXECUTOR_OBJECT: tine_worker_object_came(w, a.object, a.status, a.text); break;
         case TINE_EXECUTOR_FORGET: tine_worker_forget(w, a.object); break;
         case TINE_EXECUTOR_CREDIT: tine_worker_credit(w); break;

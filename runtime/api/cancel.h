@@ -9,9 +9,10 @@ typedef struct tine_future_extra {
     tine_waiter waiter; /* the future is done: the deadline does not count any more */
     tine_future *future;
     int64_t due;
-    size_t at;         /* in the context's heap, from 1; 0: in none */
-    double seconds;    /* of the deadline; 0: none */
-    uint64_t grace_ns; /* from a cancel to the end of its worker; UINT64_MAX: never */
+    size_t at;                  /* in the context's heap, from 1; 0: in none */
+    double seconds;             /* of the deadline; 0: none */
+    uint64_t grace_ns;          /* from a cancel to the end of its worker; UINT64_MAX: never */
+    struct tine_stream *stream; /* NULL: it is none */
 } tine_future_extra;
 
 /* f is pending and of c. ESTATE with a sentence: its result is here already. `why` ends the

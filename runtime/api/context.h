@@ -38,6 +38,11 @@ typedef struct tine_context_ops {
     /* Without the lock: whether the running task `parent` was cancelled. NULL: there are no
      * tasks. */
     bool (*cancelled)(tine_context *c, void *parent);
+    /* The task `parent` yields a value. Blocks while its owner takes none. ECANCELED; ESTATE (in a
+     * callback). NULL where there are no tasks. */
+    tine_error (*yield)(tine_context *c, void *parent, tine_payload *payload);
+    /* With the lock: the values of f, a stream that was submitted, are taken up to this number. */
+    void (*pull)(tine_context *c, const tine_future *f, uint64_t item);
     /* Counts the forks of task `parent` that wait for their arguments, with the bytes of these, and
      * its callbacks that are still to run: it does not end while there are any. Never called with a
      * NULL parent; NULL where there are no tasks. */

@@ -11,6 +11,7 @@
 
 #include "runtime/api/cancel.h"
 #include "runtime/api/context.h"
+#include "runtime/api/stream.h"
 #include "runtime/trace/trace.h"
 
 /* What is called. */
@@ -242,13 +243,13 @@ static tine_error options_number(const char *what, double x) {
 }
 
 static tine_error options_extra(const tine_fork_options *o, tine_future *f) {
-    if (o->deadline == 0 && o->grace == 0) return TINE_OK;
+    if (o->deadline == 0 && o->grace == 0 && o->stream == 0) return TINE_OK;
     f->extra = calloc(1, sizeof *f->extra);
     if (!f->extra) return tine_error_set(TINE_ENOMEM, "no memory for a fork");
     f->extra->seconds = o->deadline;
     f->extra->due = tine_wait_deadline(o->deadline);
     f->extra->grace_ns = o->grace == 0 || o->grace >= 9e9 ? UINT64_MAX : (uint64_t)(o->grace * 1e9);
-    return TINE_OK;
+    return o->stream > 0 ? tine_stream_begin(f, (uint32_t)o->stream) : TINE_OK;
 }
 
 static tine_error options_take(const tine_fork_options *o, fork_target *to, tine_future *f) {
@@ -257,6 +258,7 @@ static tine_error options_take(const tine_fork_options *o, fork_target *to, tine
     if (e == TINE_OK) e = options_number("the deadline", o->deadline);
     if (e == TINE_OK) e = options_number("the grace", o->grace);
     if (e == TINE_OK) e = options_number("retry_on_failure", o->retry_on_failure);
+    if (e == TINE_OK) e = options_number("stream", o->stream);
     if (e == TINE_OK) e = options_number("retries (or -1)", o->retries == -1 ? 0 : o->retries);
     if (e != TINE_OK) return e;
     to->terms = (tine_terms){.name = o->name,
@@ -266,7 +268,8 @@ static tine_error options_take(const tine_fork_options *o, fork_target *to, tine
                              .retries = o->retries == 0    ? 0
                                         : o->retries == -1 ? 1
                                                            : (uint32_t)o->retries + 1,
-                             .failure_retries = (uint32_t)o->retry_on_failure};
+                             .failure_retries = (uint32_t)o->retry_on_failure,
+                             .stream = (uint32_t)o->stream};
     to->has_terms = true;
     return options_extra(o, f);
 }

@@ -4,9 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/api/cancel.h"
 #include "runtime/api/completer.h"
 #include "runtime/api/context.h"
 #include "runtime/api/promise.h"
+#include "runtime/api/stream.h"
 #include "transport/base/assert.h"
 #include "transport/base/clock.h"
 #include "transport/base/log.h"
@@ -15,7 +17,9 @@
 /* Without this log line nothing would tell of the failure. Cancellations by a shutdown are
  * expected. */
 static void log_unobserved(const tine_future *f) {
-    if (f->status == TINE_OK || f->status == TINE_ECANCELED || f->observed) return;
+    if (f->status == TINE_OK || f->status == TINE_ECANCELED || f->status == TINE_ENDED ||
+        f->observed)
+        return;
     tine_log(TINE_LOG_WARN, "a future that failed was released before any call waited for it: %s",
              f->text ? f->text : tine_error_name(f->status));
 }
@@ -31,7 +35,10 @@ static void future_free(tine_future *f) {
     tine_value_unref(f->reference);
     tine_value_unref(f->unresolved);
     if (f->text) free(f->text);
-    if (f->extra) free(f->extra);
+    if (f->extra) {
+        tine_stream_free(f->extra->stream);
+        free(f->extra);
+    }
     if (f->context) tine_context_unref(f->context);
     free(f);
 }
@@ -114,6 +121,7 @@ void tine_future_complete(tine_future *f, tine_error status, tine_payload *paylo
     if (future_is_small(f)) future_decode(f); /* what it cannot decode, the wait reports */
     f->text = text ? strdup(text) : NULL;
     atomic_store_explicit(&f->done, 1, memory_order_release);
+    if (f->handle.kind == TINE_HANDLE_STREAM) tine_stream_ended(f);
     if (TAILQ_EMPTY(&f->waiters)) return;
     tine_future_observe(f);
     tine_waiter *w;

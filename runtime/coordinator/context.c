@@ -81,6 +81,13 @@ static tine_error coordinator_cancel(tine_context *context, tine_future *f, tine
     return TINE_OK;
 }
 
+static void coordinator_pull(tine_context *context, const tine_future *f, uint64_t item) {
+    tine_coordinator *c = coordinator_of(context);
+    if (c->stopping) return;
+    tine_scheduler_pull(c->scheduler, f->task, item);
+    tine_coordinator_push(c);
+}
+
 /* ---- results as arguments ---- */
 
 /* A smaller result that is done is copied into the call: it costs less than an object's
@@ -217,6 +224,7 @@ const tine_context_ops tine_coordinator_ops = {
     .reference = coordinator_reference,
     .want = coordinator_want,
     .cancel = coordinator_cancel,
+    .pull = coordinator_pull,
     .wait = coordinator_wait,
     .completed = coordinator_completed,
     .describe = coordinator_describe,

@@ -1,5 +1,6 @@
 /* What the event loop moves: events of the link to the scheduler, actions of the scheduler to
  * the link and to futures. */
+#include "runtime/api/stream.h"
 #include "runtime/coordinator/internal.h"
 #include "transport/base/clock.h"
 #include "transport/base/log.h"
@@ -77,6 +78,11 @@ static void complete_future(tine_coordinator *c, const tine_scheduler_action *a)
     tine_future_unref(f);
 }
 
+/* Taking it may go on to the scheduler, whose action `a` is not needed any more. */
+static void stream_value(const tine_scheduler_action *a) {
+    tine_stream_arrived((tine_future *)(uintptr_t)a->ticket, a->item, TINE_OK, a->payload, NULL);
+}
+
 bool tine_coordinator_act(tine_coordinator *c) {
     tine_scheduler_action a;
     bool did = false;
@@ -85,6 +91,7 @@ bool tine_coordinator_act(tine_coordinator *c) {
         switch (a.kind) {
         case TINE_SCHEDULER_SEND: tine_coordinator_send(c, a.peer, &a.message); break;
         case TINE_SCHEDULER_COMPLETE: complete_future(c, &a); break;
+        case TINE_SCHEDULER_YIELD: stream_value(&a); break;
         case TINE_SCHEDULER_DROP: tine_link_drop(&c->link, a.peer, a.bad, a.text); break;
         case TINE_SCHEDULER_LOG: tine_log(a.level, "%s", a.text); break;
         case TINE_SCHEDULER_END: tine_coordinator_end_later(c, a.ticket, a.grace_ns); break;

@@ -7,6 +7,7 @@ static void sched_task_tell(tine_scheduler *s, const sched_task *t) {
     if (t->state != SCHED_RUNNING || t->worker->lost) return;
     sched_action *a = tine_scheduler_send(s, t->worker->peer, TINE_MSG_CANCEL);
     a->a.message.task = t->id;
+    tine_scheduler_stream_tell(s, t); /* for a worker that goes on nevertheless */
 }
 
 /* One that runs is abandoned, and pushed to be told and to have its forks cancelled. Takes text. */
@@ -64,16 +65,18 @@ bool tine_scheduler_cancel(tine_scheduler *s, uint64_t task, tine_error status, 
     return true;
 }
 
-static sched_task *sched_fork_find(const sched_worker *w, const sched_task *parent, uint64_t seq) {
-    sched_task *t = parent ? LIST_FIRST(&parent->children) : LIST_FIRST(&w->detached);
-    while (t && t->ticket != seq) t = LIST_NEXT(t, sibling);
+sched_task *tine_scheduler_fork_of(const tine_scheduler *s, const sched_worker *w,
+                                   const tine_message *m) {
+    const sched_task *parent = tine_scheduler_task_find(s, m->task);
+    bool runs = parent && parent->worker == w;
+    sched_task *t = runs ? LIST_FIRST(&parent->children) : LIST_FIRST(&w->detached);
+    while (t && t->ticket != m->seq) t = LIST_NEXT(t, sibling);
     return t;
 }
 
 /* A small CANCEL may overtake a large SUBMIT, or the fork has been answered. */
 void tine_scheduler_cancel_message(tine_scheduler *s, sched_worker *w, const tine_message *m) {
-    const sched_task *parent = tine_scheduler_task_find(s, m->task);
-    sched_task *t = sched_fork_find(w, parent && parent->worker == w ? parent : NULL, m->seq);
+    sched_task *t = tine_scheduler_fork_of(s, w, m);
     if (t && !t->reported)
         tine_scheduler_task_cancel(
             s, t, TINE_ECANCELED,

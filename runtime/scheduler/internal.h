@@ -2,9 +2,9 @@
  * records.c (the records of tasks), inputs.c (tasks whose arguments are results of others),
  * callables.c, dispatch.c (ready queues, credit, choice), place.c (tasks that may run on one worker
  * only), objects.c (objects and their holders), replicas.c (the workers that have them), results.c
- * (results as objects), cancel.c, peers.c (connections and workers), groups.c (what workers serve),
- * actions.c (actions out), text.c (sentences for users) and check.c (invariants). Their structures
- * are in types.h.
+ * (results as objects), streams.c, arrivals.c (what has arrived, by number), cancel.c, peers.c
+ * (connections and workers), groups.c (what workers serve), actions.c (actions out), text.c
+ * (sentences for users) and check.c (invariants). Their structures are in types.h.
  *
  * Small records come from tine_scheduler_alloc, which aborts without memory: without its record a
  * fork could never be completed. */
@@ -89,7 +89,7 @@ typedef enum sched_part {
 void tine_scheduler_task_lost(tine_scheduler *s, sched_task *t, const sched_worker *w,
                               sched_part part, const char *reason);
 void tine_scheduler_task_done(tine_scheduler *s, sched_task *t, const tine_message *m);
-/* Counts a SUBMIT or OBJECT of its attempt; the last one releases a deferred DONE. */
+/* Counts a SUBMIT, OBJECT or YIELD of its attempt; the last one releases a deferred DONE. */
 void tine_scheduler_task_received(tine_scheduler *s, sched_task *t);
 /* Of a task that is repeatable, its losses that count. */
 uint32_t tine_scheduler_max_attempts(const tine_scheduler *s, const sched_task *t);
@@ -128,6 +128,25 @@ void tine_scheduler_task_cancel(tine_scheduler *s, sched_task *t, tine_error sta
 /* The forks of t, which runs, and those below them. */
 void tine_scheduler_cancel_forks(tine_scheduler *s, sched_task *t, const char *why);
 void tine_scheduler_cancel_message(tine_scheduler *s, sched_worker *w, const tine_message *m);
+/* The fork that a CANCEL or PULL of w names; NULL: it has not arrived, or has been answered. */
+sched_task *tine_scheduler_fork_of(const tine_scheduler *s, const sched_worker *w,
+                                   const tine_message *m);
+
+/* streams.c */
+void tine_scheduler_yield(tine_scheduler *s, sched_worker *w, const tine_message *m);
+void tine_scheduler_pull_message(tine_scheduler *s, const sched_worker *w, const tine_message *m);
+/* Tells its worker how many values are taken, once it yields. */
+void tine_scheduler_stream_tell(tine_scheduler *s, const sched_task *t);
+/* Tells its owner, a worker, how many there were. */
+void tine_scheduler_stream_end(tine_scheduler *s, const sched_task *t);
+/* The most YIELD messages of its attempt that may be on their way. */
+uint64_t tine_scheduler_stream_left(const sched_task *t);
+
+/* arrivals.c */
+bool tine_scheduler_arrived(const sched_arrivals *a, uint64_t number);
+/* One that has not arrived does. False: too many others are missing. */
+bool tine_scheduler_arrive(sched_arrivals *a, uint64_t number);
+void tine_scheduler_arrivals_fini(sched_arrivals *a);
 
 /* callables.c */
 /* The caller counts its use. */

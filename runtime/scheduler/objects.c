@@ -92,44 +92,16 @@ static uint64_t sched_object_counter(tine_object id) {
     return (id & ((UINT64_C(1) << SCHED_EPOCH_SHIFT) - 1)) >> 1;
 }
 
-static size_t sched_early_place(const sched_worker *w, uint64_t counter) {
-    size_t low = 0, high = w->n_early;
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        if (w->put_early[middle] < counter)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
 static bool sched_object_is_expected(const sched_worker *w, tine_object id) {
     uint64_t counter = sched_object_counter(id);
-    if (id >> SCHED_EPOCH_SHIFT != w->epoch || counter <= w->put_low) return false;
-    size_t i = sched_early_place(w, counter);
-    return i == w->n_early || w->put_early[i] != counter;
+    return id >> SCHED_EPOCH_SHIFT == w->epoch && !tine_scheduler_arrived(&w->puts, counter);
 }
 
 static const char *sched_object_mark_arrived(sched_worker *w, tine_object id) {
-    uint64_t counter = sched_object_counter(id);
     if (!sched_object_is_expected(w, id))
         return "it sent an OBJECT with an id that is not its own, or with the same id twice";
-    if (w->n_early >= SCHED_MAX_EARLY) return "it does not number its OBJECTs consecutively";
-    size_t i = sched_early_place(w, counter);
-    w->put_early =
-        tine_scheduler_grow(w->put_early, &w->room_early, w->n_early + 1, sizeof *w->put_early);
-    memmove(w->put_early + i + 1, w->put_early + i, (w->n_early - i) * sizeof *w->put_early);
-    w->put_early[i] = counter;
-    w->n_early++;
-    size_t taken = 0;
-    while (taken < w->n_early && w->put_early[taken] == w->put_low + 1) {
-        w->put_low++;
-        taken++;
-    }
-    w->n_early -= taken;
-    if (taken) memmove(w->put_early, w->put_early + taken, w->n_early * sizeof *w->put_early);
-    return NULL;
+    bool arrived = tine_scheduler_arrive(&w->puts, sched_object_counter(id));
+    return arrived ? NULL : "it does not number its OBJECTs consecutively";
 }
 
 static bool sched_object_known(tine_scheduler *s, sched_worker *w, tine_object id) {

@@ -149,8 +149,8 @@ void tine_scheduler_worker_free(tine_scheduler *s, sched_worker *w) {
     free(w->token);
     free(w->kernel);
     free(w->drops);
-    free(w->put_early);
     tine_ready_fini(&w->pinned);
+    tine_scheduler_arrivals_fini(&w->puts);
     free(w);
 }
 

@@ -31,8 +31,14 @@ static sched_terms *sched_terms_new(const tine_terms *terms) {
     t->max_attempts = terms->retries;
     t->failure_retries = terms->failure_retries;
     t->worker = terms->worker;
+    t->stream.limit = terms->stream;
     strcpy(t->name, name);
     return t;
+}
+
+static void sched_terms_free(sched_terms *t) {
+    tine_scheduler_arrivals_fini(&t->stream.arrivals);
+    free(t);
 }
 
 /* The level of a fork that the program makes: see SCHED_LEVEL. */
@@ -114,7 +120,7 @@ void tine_scheduler_task_free(tine_scheduler *s, sched_task *t) {
     tine_scheduler_task_drop_holds(s, t);
     if (t->state != SCHED_KEPT) tine_scheduler_task_unhold_arguments(s, t);
     tine_payload_unref(t->payload);
-    if (t->terms) free(t->terms);
+    if (t->terms) sched_terms_free(t->terms);
     tine_scheduler_callable_unuse(s, t->callable);
     t->payload = NULL;
     t->callable = NULL;

@@ -124,9 +124,9 @@ void tine_scheduler_tick(tine_scheduler *s, int64_t now) {
 
 /* ---- messages ---- */
 
-/* The most SUBMIT and OBJECT messages that may be on their way from w. */
-static uint64_t sched_messages_left(const sched_worker *w) {
-    return (uint64_t)w->window_left + SCHED_MAX_EARLY;
+/* The most SUBMIT, OBJECT and YIELD messages of t that may be on their way from w. */
+static uint64_t sched_messages_left(const sched_worker *w, const sched_task *t) {
+    return (uint64_t)w->window_left + SCHED_MAX_EARLY + tine_scheduler_stream_left(t);
 }
 
 /* The worker keeps a result that nothing refers to. */
@@ -142,7 +142,7 @@ static void sched_on_done(tine_scheduler *s, sched_worker *w, const tine_message
         w->epoch != m->epoch) {
         s->stats.stale++;
         if (!t || t->worker != w) sched_drop_unknown(s, w, m->object);
-    } else if (m->seq > t->received && m->seq - t->received > sched_messages_left(w)) {
+    } else if (m->seq > t->received && m->seq - t->received > sched_messages_left(w, t)) {
         tine_scheduler_drop(s, w->peer, true, "its DONE counts messages that it cannot have sent");
     } else {
         tine_scheduler_task_done(s, t, m);
@@ -227,6 +227,8 @@ static void sched_on_worker_message(tine_scheduler *s, sched_worker *w, const ti
     case TINE_MSG_SUBMIT:
     case TINE_MSG_SUBMIT_WITH: sched_on_submit(s, w, m); break;
     case TINE_MSG_CANCEL: tine_scheduler_cancel_message(s, w, m); break;
+    case TINE_MSG_YIELD: tine_scheduler_yield(s, w, m); break;
+    case TINE_MSG_PULL: tine_scheduler_pull_message(s, w, m); break;
     case TINE_MSG_FETCH: tine_scheduler_object_fetch(s, w, m->object); break;
     case TINE_MSG_OBJECT: sched_on_object(s, w, m); break;
     case TINE_MSG_HOLD:

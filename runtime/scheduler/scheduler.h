@@ -76,6 +76,9 @@ typedef enum tine_scheduler_action_kind {
      * each of payload->refs, to be released with tine_scheduler_object_release) | object, with a
      * handle: a result that stays at its worker | text */
     TINE_SCHEDULER_COMPLETE,
+    /* value number `item` of a stream of this process: ticket, item, payload as of COMPLETE. Before
+     * the COMPLETE; where that has failed, values in between may be missing */
+    TINE_SCHEDULER_YIELD,
     TINE_SCHEDULER_DROP, /* drop the peer: text says why; bad: it broke the protocol */
     TINE_SCHEDULER_LOG,  /* level, text */
     /* the worker of task `ticket` is to be ended, unless the task leaves it within grace_ns */
@@ -85,7 +88,7 @@ typedef enum tine_scheduler_action_kind {
 typedef struct tine_scheduler_action {
     tine_scheduler_action_kind kind;
     tine_peer peer;
-    uint64_t ticket, grace_ns;
+    uint64_t ticket, grace_ns, item;
     tine_error status;
     bool bad;
     int level; /* of a log line: 0 error, 1 warn, 2 info, 3 debug */
@@ -140,6 +143,9 @@ bool tine_scheduler_cancel(tine_scheduler *s, uint64_t task, tine_error status, 
                            uint64_t grace_ns);
 /* Whether the task, cancelled or not, still has a worker; `out` is that worker. */
 bool tine_scheduler_task_worker(const tine_scheduler *s, uint64_t task, tine_worker_info *out);
+/* This process takes the values of a stream of its own up to number `item`, the first one not to
+ * be yielded any more being item + 1. The first terms->stream ones it takes in any case. */
+void tine_scheduler_pull(tine_scheduler *s, uint64_t task, uint64_t item);
 void tine_scheduler_peer_up(tine_scheduler *s, tine_peer peer, int64_t now);
 /* `reason` becomes a part of its tasks' error: "killed by signal 9 (SIGKILL)". Unknown peers are
  * ignored. */

@@ -30,7 +30,7 @@ void tine_scheduler_task_started(tine_scheduler *s, sched_task *t, sched_worker 
     t->state = SCHED_RUNNING;
     t->worker = w;
     t->received = 0;
-    t->suspended = t->blamed = t->keeps = t->withheld = false;
+    t->suspended = t->blamed = t->keeps = t->withheld = t->yields = false;
     t->sent_number = ++w->tasks_sent;
     TAILQ_INSERT_TAIL(&w->running, t, run_link);
     if (t->ahead)
@@ -108,6 +108,7 @@ static void sched_task_complete(tine_scheduler *s, const sched_task *t, tine_err
 
 static void sched_task_answer(tine_scheduler *s, sched_task *t, tine_error status,
                               tine_payload *payload, char *text) {
+    tine_scheduler_stream_end(s, t);
     sched_action *a = tine_scheduler_send(s, t->owner->peer, TINE_MSG_RESULT);
     a->a.message.seq = t->ticket;
     a->a.message.status = status;

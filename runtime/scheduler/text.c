@@ -127,8 +127,11 @@ char *tine_scheduler_describe(const tine_scheduler *s, uint64_t ticket) {
         return tine_scheduler_text("task \"%s\" has not started", tine_scheduler_task_name(t));
     sched_worker_name(where, sizeof where, t->worker);
     return tine_scheduler_text("task \"%s\" %s %s, attempt %u of %u", tine_scheduler_task_name(t),
-                               t->suspended ? "waits for its forks on" : "runs on", where,
-                               t->attempt, sched_task_attempts(s, t));
+                               !t->suspended ? "runs on"
+                               : t->yields
+                                   ? "waits for its forks, or for its values to be taken, on"
+                                   : "waits for its forks on",
+                               where, t->attempt, sched_task_attempts(s, t));
 }
 
 char *tine_scheduler_text_unknown(const tine_scheduler *s, const sched_callable *c) {

@@ -98,8 +98,20 @@ typedef struct sched_input {
     sched_object *object;
 } sched_input;
 
+/* See arrivals.c. Zeroed: none. */
+typedef struct sched_arrivals {
+    uint64_t low, *early;
+    size_t n, room;
+} sched_arrivals;
+
+typedef struct sched_stream {
+    uint64_t limit; /* the owner takes the values up to this one; 0: the task is no stream */
+    sched_arrivals arrivals; /* of its values, from whichever attempt */
+} sched_stream;
+
 /* What a fork asks for beyond its call. */
 typedef struct sched_terms {
+    sched_stream stream;
     uint32_t max_attempts;    /* as the config's; 0: that one */
     uint32_t failure_retries; /* left */
     uint32_t worker;          /* the epoch of the only worker that may run it; 0: any */
@@ -110,7 +122,7 @@ typedef struct sched_done { /* the content of a deferred DONE */
     tine_error status;
     tine_payload *payload;
     char *text;
-    uint64_t expects;  /* SUBMIT and OBJECT messages that the attempt has sent */
+    uint64_t expects;  /* SUBMIT, OBJECT and YIELD messages that the attempt has sent */
     tine_object keeps; /* the result's id, if the worker keeps it */
 } sched_done;
 
@@ -120,7 +132,7 @@ struct sched_task {
     uint64_t ticket;      /* or the seq of the worker that forked it */
     uint64_t flow;
     uint64_t charge_ns, bytes;
-    uint64_t received; /* SUBMIT and OBJECT messages of this attempt */
+    uint64_t received; /* SUBMIT, OBJECT and YIELD messages of this attempt */
     sched_callable *callable;
     tine_payload *payload; /* NULL while it runs, if it cannot run again */
     tine_object object;    /* of the target */
@@ -161,6 +173,7 @@ struct sched_task {
     bool orphan;    /* its owner is lost: its result is dropped */
     bool cancelled; /* it, or one above it, was cancelled or is an orphan: so are its later forks */
     bool blamed;    /* its worker died while it ran, or a fork of it there */
+    bool yields;    /* this attempt does: its worker is told how many values are taken */
 };
 
 /* Why a worker with credit gets no task but those that are pinned to it. */
@@ -197,9 +210,7 @@ struct sched_worker {
     uint32_t window_left, unstarted, ungranted;
     uint64_t *drops;
     size_t n_drops, room_drops;
-    /* Objects 1..put_low have arrived, and those in put_early, sorted. */
-    uint64_t put_low, *put_early;
-    size_t n_early, room_early;
+    sched_arrivals puts; /* of its objects */
     size_t n_expected;   /* objects on record that have not arrived */
     tine_recent cancels; /* of forks that have not arrived */
     TAILQ_ENTRY(sched_worker) link;

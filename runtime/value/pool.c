@@ -106,6 +106,7 @@ void tine_pool_drain(tine_pool *p) {
 }
 
 void (*tine_future_free)(tine_handle *h);
+void (*tine_stream_release)(tine_handle *h);
 
 void tine_handle_ref(tine_handle *h) {
     if (h && h->kind != TINE_HANDLE_STATIC)
@@ -113,7 +114,10 @@ void tine_handle_ref(tine_handle *h) {
 }
 
 void tine_handle_unref(tine_handle *h) {
-    if (!h || h->kind == TINE_HANDLE_STATIC) return;
+    if (!h || h->kind >= TINE_HANDLE_STREAM) {
+        if (h && h->kind == TINE_HANDLE_STREAM) tine_stream_release(h);
+        return;
+    }
     uint32_t before = atomic_fetch_sub_explicit(&h->refs, 1, memory_order_acq_rel);
     TINE_ASSERT(before, >, 0);
     if (before > 1) return;

@@ -24,7 +24,8 @@ enum {
     TINE_HANDLE_FUTURE,
     TINE_HANDLE_PROMISE,
     TINE_HANDLE_COMPLETER,
-    TINE_HANDLE_STATIC /* never freed and never counted */
+    TINE_HANDLE_STREAM, /* a future; see tine_stream_release */
+    TINE_HANDLE_STATIC  /* never freed and never counted */
 };
 
 /* References that the task took with tine_ref are noted, but not dropped at its end: a module's
@@ -62,6 +63,8 @@ void tine_pool_drain(tine_pool *p); /* releases all that is left, frees the slot
  * pool keeps the maker's when it is dropped. Both accept NULL. */
 void tine_handle_ref(tine_handle *h);
 void tine_handle_unref(tine_handle *h);
+/* As tine_handle_unref, for a stream. */
+extern void (*tine_stream_release)(tine_handle *h);
 /* Frees what is no value when its last reference was dropped: set by a constructor of the folder
  * above that makes futures. A pointer in each of them would cost 16 bytes. */
 extern void (*tine_future_free)(tine_handle *h);

@@ -165,7 +165,9 @@ static bool get_field(header *h, char field) {
     case 'G': return get_u32(h, "a number of retries", &m->terms.failure_retries);
     case 'b': return get_text(h, "a label", true, &m->terms.label);
     case 'W': return get_u32(h, "a worker", &m->terms.worker);
+    case 'S': return get_u32(h, "a stream's window", &m->terms.stream);
     case 'g': return tine_walk_uint(&h->w, "a grace", UINT64_MAX, &m->grace_ns);
+    case 'I': return tine_walk_uint(&h->w, "an item", UINT64_MAX, &m->item);
     case 'B': return get_body(h);
     default: return get_hello_field(h, field);
     }
@@ -219,6 +221,9 @@ static bool check_sense(header *h, bool *call) {
         *call = m->text && !failed;
         return (body != failed && (m->text || !failed)) ||
                tine_walk_refuse(&h->w, "an object needs either a body or a status and its reason");
+    case TINE_MSG_YIELD:
+        return (m->item && (body || m->seq)) ||
+               tine_walk_refuse(&h->w, "a value of a stream has no number, or no body");
     case TINE_MSG_EVENTS: return body || tine_walk_refuse(&h->w, "events have no body");
     case TINE_MSG_REJECT: return m->text || tine_walk_refuse(&h->w, "a rejection has no reason");
     default: return true;

@@ -114,7 +114,9 @@ static void put_field(tine_writer *w, const tine_message *m, char field, uint8_t
     case 'G': tine_pack_uint32(w, m->terms.failure_retries); break;
     case 'b': put_text(w, m->terms.label); break;
     case 'W': tine_pack_uint32(w, m->terms.worker); break;
+    case 'S': tine_pack_uint32(w, m->terms.stream); break;
     case 'g': tine_pack_uint64(w, m->grace_ns); break;
+    case 'I': tine_pack_uint64(w, m->item); break;
     case 'B': tine_pack_uint8(w, body); break;
     default: put_hello_field(w, m->hello, field); break;
     }

@@ -30,5 +30,7 @@ const tine_layout tine_layouts[TINE_MSG_LAST_] = {
     [TINE_MSG_HOLD] = FIELDS("i"),
     [TINE_MSG_RELEASE] = FIELDS("i"),
     [TINE_MSG_CANCEL] = FIELDS("tqg"),
-    [TINE_MSG_SUBMIT_WITH] = FIELDS_AND_BODY("qtnmOflPAGbW"),
+    [TINE_MSG_SUBMIT_WITH] = FIELDS_AND_BODY("qtnmOflPAGbWS"),
+    [TINE_MSG_YIELD] = FIELDS_AND_BODY("taeqI"),
+    [TINE_MSG_PULL] = FIELDS("tqI"),
 };

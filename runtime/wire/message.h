@@ -27,10 +27,10 @@ typedef enum tine_message_type {
     /* worker to coordinator */
     TINE_MSG_HELLO = 1, /* hello: first message of a worker */
     /* task, attempt, epoch, status, run_ns, seq, object, payload (the result) | text (status != 0).
-     * seq: how many SUBMIT and OBJECT messages this attempt of the task has sent; a small DONE may
-     * overtake large ones of these, and then waits for them at the coordinator. A worker that never
-     * forks or puts sends 0. object: that of TASK when the worker keeps the result under this id; a
-     * large one then stays there and payload is NULL. Otherwise 0 */
+     * seq: how many SUBMIT, OBJECT and YIELD messages this attempt of the task has sent; a small
+     * DONE may overtake large ones of these, and then waits for them at the coordinator. A worker
+     * that never forks, puts or yields sends 0. object: that of TASK when the worker keeps the
+     * result under this id; a large one then stays there and payload is NULL. Otherwise 0 */
     TINE_MSG_DONE,
     /* ids: tasks that wait for futures now and do not count against the worker's credit any more */
     TINE_MSG_SUSPEND,
@@ -73,6 +73,14 @@ typedef enum tine_message_type {
     TINE_MSG_CANCEL,
     /* worker to coordinator */
     TINE_MSG_SUBMIT_WITH, /* as SUBMIT, and terms */
+    /* both ways */
+    /* item, payload: the value number `item`, from 1, of a stream. From a worker: task, attempt,
+     * epoch. From the coordinator: seq, of the fork; without a payload: item - 1 values are sent,
+     * and RESULT counts once they are there. */
+    TINE_MSG_YIELD,
+    /* item: the last value of a stream that its owner takes now; 0: it takes none, ever. From the
+     * coordinator: task. From a worker: task, seq, of the fork. */
+    TINE_MSG_PULL,
     TINE_MSG_LAST_
 } tine_message_type;
 
@@ -95,6 +103,7 @@ typedef struct tine_terms {
     int32_t priority;  /* higher ones start first */
     uint32_t retries;  /* further attempts after its worker was lost, and one; 0: the default */
     uint32_t failure_retries; /* further attempts after it has failed */
+    uint32_t stream;          /* values that it may yield before one is taken; 0: none is taken */
 } tine_terms;
 
 /* A copy of terms that lives as long as `texts`, which has room for tine_terms_size bytes. */
@@ -122,7 +131,7 @@ typedef struct tine_message {
     uint64_t task, seq, run_ns, clock;
     /* TASK: joins fork and run in the trace: tine_trace_flow(owner's epoch, its ticket or seq) */
     uint64_t flow;
-    uint64_t grace_ns;
+    uint64_t grace_ns, item;
     tine_object object;
     tine_target target;
     tine_terms terms; /* SUBMIT_WITH */

@@ -19,6 +19,8 @@ static const struct example {
     {"08_cancel", "searches 1 and 2: ECANCELED, ECANCELED\nwith a deadline: ETIMEDOUT\n"
                   "search 3: found\n"},
     {"09_pool", "20 results, sum 2470\nthe workers have ended 20 tasks\n"},
+    {"10_streams", "step 1: 1.5000\nstep 2: 1.4167\nstep 3: 1.4142\n"
+                   "the square root of 2 is 1.414216\n3 of many steps: 1.7321\n"},
 };
 enum { EXAMPLES = sizeof examples / sizeof *examples };
 

@@ -1,4 +1,5 @@
-/* Promises, continuations, combinations, completers, cancels, deadlines and places over mpi://:
+/* Promises, continuations, combinations, completers, cancels, deadlines, places and streams over
+ * mpi://:
  *   mpirun -n 3 build/mpi/tasks   (tests/runtime/api/test_promises.c) */
 #include <math.h>
 #include <stdio.h>
@@ -87,6 +88,29 @@ static int placed(void) {
     return n;
 }
 
+TINE_FUNCTION(count, "n") {
+    for (int64_t i = 1; i <= tine_arg_int(task, 0); i++)
+        if (tine_yield(task, tine_int(i))) return NULL;
+    return tine_none();
+}
+/* The same, taken in a task. */
+TINE_FUNCTION(sum, "n") {
+    tine_future *f = tine_fork_with(TINE_FORK_OPTIONS(.stream = 2), "count", tine_arg_int(task, 0));
+    int64_t total = 0;
+    tine_value *v;
+    while (tine_next(f, &v) == TINE_OK) total += tine_as_int(v);
+    return tine_int(total);
+}
+
+static int64_t streamed(void) {
+    tine_future *f = tine_fork_with(TINE_FORK_OPTIONS(.stream = 3), "count", 10);
+    int64_t total = 0;
+    tine_value *v;
+    for (; tine_next(f, &v) == TINE_OK; tine_release(v)) total += tine_as_int(v);
+    tine_release(f);
+    return total + take(tine_fork("sum", 10));
+}
+
 int main(int argc, char **argv) {
     if (tine_init(&argc, argv, NULL)) {
         fprintf(stderr, "%s\n", tine_error_message());
@@ -96,5 +120,6 @@ int main(int argc, char **argv) {
     printf("completed: %d\n", completed());
     printf("cancelled: %d\n", cancelled());
     printf("placed: %d\n", placed());
+    printf("streamed: %d\n", (int)streamed());
     return tine_shutdown();
 }

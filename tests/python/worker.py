@@ -8,6 +8,7 @@ It serves functions under names that no C worker has:
   py.echo(*args, **kw)  [list of args, dict of kw]
   py.fail(why)          fails, with why
   py.wait(path)         waits until the file is there, or it is cancelled
+  py.count(n)           yields 1 … n, as many as are taken; gives how many it has yielded
 It prints one line to standard output for each of: joined, stopped.
 """
 import array
@@ -22,7 +23,7 @@ import zmq
 
 CHUNK, WINDOW, COST = 1 << 20, 32 << 20, 1024
 HELLO, DONE, PONG, EVENTS = 1, 2, 6, 7
-WELCOME, REJECT, TASK, DROP, PING, TRACE, STOP, OBJECT, CANCEL = 8, 9, 10, 13, 14, 15, 16, 17, 20
+WELCOME, REJECT, TASK, DROP, PING, TRACE, STOP, OBJECT, CANCEL, YIELD, PULL = 8, 9, 10, 13, 14, 15, 16, 17, 20, 22, 23
 EINVAL, EUNKNOWN, EFAILED, ECANCELED = 1, 3, 4, 7
 EXT_TENSOR, EXT_OBJECT, EXT_BYTES = 1, 2, 4
 BODY_NONE, BODY_INLINE, BODY_BESIDE = 0, 1, 2  # the last field of a header that may have a body
@@ -268,10 +269,46 @@ def wait(path):
     return path
 
 
+def count(n):
+    for i in range(1, n + 1):
+        if not current.yields(i):
+            break
+    return current.yielded
+
+
 class Current:
-    """The task that runs, and whether a CANCEL of it has come."""
+    """The task that runs: whether a CANCEL of it has come, and what it yields."""
 
     connection = task = None
+
+    def begin(self, task, attempt, epoch):
+        self.task, self.attempt, self.epoch, self.yielded, self.limit = task, attempt, epoch, 0, 1
+
+    def pulled(self):
+        """Takes the PULLs of the task out of what has come."""
+        kept = []
+        for frame in self.connection.frames:
+            kind, fields, _body, _buffers = split(*frame)
+            if kind == PULL and fields[0] == self.task:
+                self.limit = max(self.limit, fields[2]) if fields[2] else 0
+            else:
+                kept.append(frame)
+        self.connection.frames = kept
+
+    def yields(self, value):
+        """False: nobody takes it. A worker that ran several tasks would send SUSPEND, and run another one."""
+        while not (over := self.cancelled() or self.connection.ended):
+            self.pulled()  # what cancelled() has received
+            if self.limit == 0 or self.limit > self.yielded:
+                break
+            self.connection.take()
+        if over or self.limit == 0:
+            return False
+        self.yielded += 1
+        body, buffers = encode(value)
+        header = [YIELD, self.task, self.attempt, self.epoch, 0, self.yielded, BODY_INLINE]
+        self.connection.send(msgpack.packb(header) + body, buffers)
+        return True
 
     def cancelled(self):
         self.connection.look()
@@ -279,7 +316,7 @@ class Current:
 
 
 current = Current()
-FUNCTIONS = {"py.outer": outer, "py.echo": echo, "py.fail": fail, "py.wait": wait}
+FUNCTIONS = {"py.outer": outer, "py.echo": echo, "py.fail": fail, "py.wait": wait, "py.count": count}
 
 
 def run(name, body, buffers, objects):
@@ -314,13 +351,15 @@ def main():
             if not all(i in objects for i in ids):
                 continue
             tasks.remove(item)
-            current.connection, current.task = c, task
+            current.connection = c
+            current.begin(task, attempt, epoch)
             begin = time.monotonic_ns()
             failed = [objects[i] for i in ids if isinstance(objects[i], Missing)]
             status, text, result, out = failed[0].answer if failed else run(name, body, buffers, objects)
             ran = time.monotonic_ns() - begin
             place = BODY_NONE if result is None else BODY_INLINE
-            c.send(msgpack.packb([DONE, task, attempt, epoch, status, ran, 0, text, 0, place]) + (result or b""), out)
+            sent = current.yielded
+            c.send(msgpack.packb([DONE, task, attempt, epoch, status, ran, sent, text, 0, place]) + (result or b""), out)
 
     while (frame := c.receive()) is not None:
         kind, fields, body, buffers = split(*frame)

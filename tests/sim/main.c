@@ -63,7 +63,11 @@ static int report(const sim_counts *c, uint64_t seeds, double seconds) {
                 {"workers ended by force", c->ends},
                 {"tasks with a label", c->labelled},
                 {"tasks of one worker", c->pinned},
-                {"of these failed there", c->misplaced}};
+                {"of these failed there", c->misplaced},
+                {"values yielded", c->yielded},
+                {"yields out of credit", c->refused_yields},
+                {"values arrived", c->arrived},
+                {"streams ended", c->streams}};
     int missing = 0;
     printf("%llu seeds, %llu events, %.1f s\n", (unsigned long long)seeds,
            (unsigned long long)c->events, seconds);

@@ -81,6 +81,7 @@ void sim_frame_call(const sim_frame *f, const sim_traits *traits, uint32_t i, si
     call->name = names[draw % 3];
     call->flags = traits->all_repeatable || draw / 4 % 2 ? TINE_REPEATABLE : 0;
     call->large = draw / 8 % 4 == 0;
+    if (traits->streams && sim_mix(draw, 31) % 3 > 0) call->stream = 1 + sim_mix(draw, 32) % 4;
     for (uint64_t j = 0; j < draw / 32 % 3 && f->n_objects; j++)
         call->args[call->n_args++] = (int)(draw / (100 * (j + 1)) % (uint64_t)f->n_objects);
     for (int j = 0; j < f->n_objects && draw / 128 % 2; j++)
@@ -158,4 +159,42 @@ sim_answer sim_expect(const sim_traits *traits, const sim_call *call, const sim_
         }
         f.step++;
     }
+}
+
+/* ---- streams ---- */
+
+uint32_t sim_items(const sim_traits *traits, uint64_t seed) {
+    return traits->streams ? (uint32_t)(sim_mix(seed, 21) % 9) : 0;
+}
+
+uint64_t sim_item(uint64_t seed, uint64_t item) { return sim_mix(seed, 9000 + item); }
+
+sim_stream sim_stream_of(const sim_call *call) {
+    return (sim_stream){.seed = call->seed, .window = call->stream, .pulled = call->stream};
+}
+
+void sim_stream_arrived(sim_stream *s, uint64_t item, const tine_payload *p) {
+    if (item == 0 || item > s->pulled)
+        sim_fail("value %llu of a stream came, and %u may be yielded", (unsigned long long)item,
+                 s->pulled);
+    if (s->here >> item & 1)
+        sim_fail("value %llu of a stream came twice", (unsigned long long)item);
+    if (p && sim_body_of(p).value != sim_item(s->seed, item))
+        sim_fail("value %llu of a stream is wrong", (unsigned long long)item);
+    s->here |= UINT64_C(1) << item;
+}
+
+uint64_t sim_stream_take(sim_stream *s) {
+    uint32_t before = s->taken;
+    while (s->here >> (s->taken + 1) & 1) s->taken++;
+    if (s->taken == before) return 0;
+    s->pulled = s->taken + s->window;
+    return s->pulled;
+}
+
+void sim_stream_ended(const sim_stream *s, const sim_traits *traits, tine_error status) {
+    uint64_t all = (UINT64_C(2) << sim_items(traits, s->seed)) - 2;
+    if (s->window && (s->here & ~all || (!status && s->here != all)))
+        sim_fail("a stream ended with status %d and the values %#llx, not %#llx", (int)status,
+                 (unsigned long long)s->here, (unsigned long long)all);
 }

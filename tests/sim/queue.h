@@ -16,6 +16,7 @@ typedef enum event_kind {
     EV_RELEASE,
     EV_TAKE,
     EV_CANCEL,
+    EV_PULL,
     EV_STOP,
     EV_BAD_PEER,
     EV_REPLAY

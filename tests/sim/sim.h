@@ -62,6 +62,7 @@ typedef struct sim_call {
     int module;          /* index among the caller's objects, or -1 */
     int args[2], n_args; /* indexes likewise */
     bool large;
+    uint32_t stream; /* values that may be ahead; 0: none are taken */
 } sim_call;
 
 typedef struct sim_op {
@@ -92,6 +93,7 @@ typedef struct sim_traits { /* of one seed's programs */
     bool all_repeatable, foreign, unknown, failures, detached;
     bool cancels; /* tasks cancel some of their forks */
     bool labels;  /* some workers have one, and some forks ask for it */
+    bool streams; /* tasks yield values, and some are forked as streams */
 } sim_traits;
 
 void sim_frame_start(sim_frame *f, uint64_t seed, uint32_t depth, const sim_object *args,
@@ -107,6 +109,24 @@ const char *sim_label(const sim_traits *traits, const char *name, uint64_t seed)
 /* The expected result. */
 sim_answer sim_expect(const sim_traits *traits, const sim_call *call, const sim_object *objects);
 
+/* ---- streams ---- */
+
+/* What the owner of a stream has of it. */
+typedef struct sim_stream {
+    uint64_t seed;
+    uint32_t window, taken, pulled;
+    uint64_t here; /* bit n: value n has arrived */
+} sim_stream;
+
+/* How many values a task yields that returns, and the value number `item`. */
+uint32_t sim_items(const sim_traits *traits, uint64_t seed);
+uint64_t sim_item(uint64_t seed, uint64_t item);
+sim_stream sim_stream_of(const sim_call *call);
+void sim_stream_arrived(sim_stream *s, uint64_t item, const tine_payload *p);
+/* Takes the values that have arrived; how many may be yielded now, 0: there was none. */
+uint64_t sim_stream_take(sim_stream *s);
+void sim_stream_ended(const sim_stream *s, const sim_traits *traits, tine_error status);
+
 /* ---- the world (world.c) ---- */
 
 typedef struct sim_world sim_world;
@@ -119,6 +139,7 @@ typedef struct sim_counts {
     uint64_t dependents, ahead, stayed, fetched, again;
     uint64_t roots_cancelled, forks_cancelled, told, ends;
     uint64_t labelled, pinned, misplaced;
+    uint64_t yielded, refused_yields, arrived, streams;
 } sim_counts;
 
 /* Runs one seed; exits the process with a message when a check fails. */

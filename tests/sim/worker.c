@@ -16,14 +16,18 @@ typedef struct sim_child {
     sim_answer answer;
     bool lost; /* it failed for a reason outside the program */
     tine_payload *payload;
+    sim_stream stream;
 } sim_child;
 
 struct sim_task {
     uint64_t id;
     sim_frame frame;
     bool started, queued, blocked, starved, fetching, wait_all, have_self, cancelled;
-    sim_object self;
+    bool yields; /* it was refused once */
+    sim_object self, args[2];
+    bool have_args;
     uint32_t fork_at; /* calls of the current FORK step made so far */
+    uint32_t yielded;
     int64_t ran;
     tine_executor_task given;
     sim_child children[SIM_MAX_CHILDREN];
@@ -136,6 +140,18 @@ static void keep(sim_worker *s, const sim_task *t) {
     s->kept[s->n_kept++] = o;
 }
 
+/* What it has not taken to the end, nobody will. */
+static void leave_streams(sim_worker *s, sim_task *t) {
+    for (uint32_t i = 0; i < t->frame.forked; i++) {
+        sim_child *c = &t->children[i];
+        if (c->done || !c->stream.window ||
+            !tine_executor_cancel(s->executor, t->id, c->ticket, UINT64_MAX))
+            continue;
+        tine_idmap_remove(&s->tickets, c->ticket);
+        c->done = c->lost = true;
+    }
+}
+
 static void finish(sim_worker *s, sim_task *t, tine_error status, const sim_op *op,
                    const char *text) {
     tine_payload *p = NULL;
@@ -145,6 +161,7 @@ static void finish(sim_worker *s, sim_task *t, tine_error status, const sim_op *
     }
     sim_world_counts(s->world)->tasks++;
     keep(s, t);
+    leave_streams(s, t);
     tine_executor_done(s->executor, t->id, status, p, text, (uint64_t)t->ran + 100);
     tine_payload_unref(p);
     task_free(s, t);
@@ -162,13 +179,14 @@ static bool fork_one(sim_worker *s, sim_task *t, const sim_call *call) {
     tine_terms some = {.name = "nested",
                        .label = sim_label(sim_world_traits(s->world), call->name, call->seed),
                        .priority = (int32_t)(call->seed / 8 % 5) - 2,
-                       .failure_retries = (uint32_t)(call->seed / 64 % 2)};
-    const tine_terms *terms = call->seed % 4 == 0 || some.label ? &some : NULL;
+                       .failure_retries = (uint32_t)(call->seed / 64 % 2),
+                       .stream = call->stream};
+    const tine_terms *terms = call->seed % 4 == 0 || some.label || call->stream ? &some : NULL;
     tine_error e = tine_executor_fork(s->executor, t->id, ticket, &target, call->flags, p, terms);
     tine_payload_unref(p);
     if (e == TINE_EAGAIN) return false;
     sim_child *c = &t->children[t->frame.forked++];
-    *c = (sim_child){.ticket = ticket};
+    *c = (sim_child){.ticket = ticket, .stream = sim_stream_of(call)};
     if (e) {
         c->done = c->lost = true;
         return true;
@@ -198,6 +216,8 @@ typedef enum sim_waited { WAITED, BLOCKED, LOST } sim_waited;
 static sim_waited wait_one(sim_worker *s, sim_task *t) {
     sim_child *c = &t->children[t->frame.waited];
     if (!c->done) {
+        uint64_t item = sim_stream_take(&c->stream);
+        if (item) tine_executor_pull(s->executor, t->id, c->ticket, item);
         block(s, t);
         return BLOCKED;
     }
@@ -224,6 +244,11 @@ static void put_one(sim_worker *s, sim_task *t, const sim_op *op) {
 
 static bool begin(sim_worker *s, sim_task *t) {
     const tine_executor_task *g = &t->given;
+    /* A worker decodes the arguments before it fetches the module: once the task has begun they may
+     * be dropped, if it was abandoned. */
+    for (uint32_t i = 0; i < g->payload->n_refs && !t->have_args; i++)
+        t->args[i] = object_of(s, g->payload->refs[i]);
+    t->have_args = true;
     if (g->target.object && !t->have_self) {
         tine_payload *p = NULL;
         const char *class_name = NULL;
@@ -237,11 +262,34 @@ static bool begin(sim_worker *s, sim_task *t) {
             .id = g->target.object, .value = object_value(s, g->target.object), .module = true};
     }
     sim_body body = sim_body_of(g->payload);
-    sim_object args[2];
-    for (uint32_t i = 0; i < g->payload->n_refs; i++) args[i] = object_of(s, g->payload->refs[i]);
-    sim_frame_start(&t->frame, body.seed, body.depth, args, (int)g->payload->n_refs,
+    sim_frame_start(&t->frame, body.seed, body.depth, t->args, (int)g->payload->n_refs,
                     t->have_self ? &t->self : NULL);
     t->started = true;
+    return true;
+}
+
+/* Some values before each step, and the rest before it returns. False: it may yield no more now. */
+static bool yield_some(sim_worker *s, sim_task *t, const sim_op *op) {
+    uint32_t n = sim_items(sim_world_traits(s->world), t->frame.seed);
+    if (op->kind != SIM_RETURN && n > t->frame.step) n = t->frame.step;
+    while (t->yielded < n) {
+        uint64_t item = t->yielded + 1;
+        bool refers = item % 2 == 0 && t->frame.n_objects > 0;
+        tine_payload *p =
+            sim_payload(sim_item(t->frame.seed, item), 0, 0, item % 3 == 0,
+                        &t->frame.objects[refers ? t->frame.n_objects - 1 : 0].id, refers);
+        tine_error e = tine_executor_yield(s->executor, t->id, p);
+        tine_payload_unref(p);
+        if (e == TINE_EAGAIN) {
+            sim_world_counts(s->world)->refused_yields++;
+            t->yields = true;
+            block(s, t);
+            return false;
+        }
+        if (e && !s->stopped) sim_fail("a yield failed: %d", (int)e);
+        sim_world_counts(s->world)->yielded++;
+        t->yielded++;
+    }
     return true;
 }
 
@@ -272,6 +320,7 @@ static bool step(sim_worker *s, sim_task *t) {
     sim_frame before = t->frame;
     before.forked -= t->fork_at;
     sim_frame_next(&before, sim_world_traits(s->world), &op);
+    if (!yield_some(s, t, &op)) return false;
     sim_waited waited = WAITED;
     switch (op.kind) {
     case SIM_COMPUTE:
@@ -307,6 +356,26 @@ static void unblock(sim_worker *s, sim_task *t) {
     make_runnable(s, t);
 }
 
+static void on_yield(sim_worker *s, const tine_executor_action *a) {
+    sim_task *t = tine_idmap_get(&s->tickets, a->ticket);
+    if (!t) sim_fail("worker %zu: a value of a stream that has ended", s->index);
+    for (uint32_t i = 0; a->payload && i < a->payload->n_refs; i++)
+        if (!tine_object_is_module(a->payload->refs[i])) object_value(s, a->payload->refs[i]);
+    sim_child *c = t->children;
+    while (t != &ended && c->ticket != a->ticket) c++;
+    if (t != &ended) sim_stream_arrived(&c->stream, a->item, a->payload);
+    sim_world_counts(s->world)->arrived++;
+    tine_payload_unref(a->payload);
+    if (t != &ended && !t->starved && !t->fetching) unblock(s, t);
+}
+
+static void on_pull(sim_worker *s, uint64_t task) {
+    sim_task *t = s->all;
+    while (t && t->id != task) t = t->all_next;
+    if (!t) sim_fail("worker %zu: a task that has ended may yield again", s->index);
+    if (!t->starved && !t->fetching) unblock(s, t);
+}
+
 static void on_complete(sim_worker *s, const tine_executor_action *a) {
     sim_task *t = tine_idmap_remove(&s->tickets, a->ticket);
     if (!t)
@@ -322,6 +391,8 @@ static void on_complete(sim_worker *s, const tine_executor_action *a) {
     c->done = true;
     c->payload = a->payload;
     c->answer.status = a->status;
+    sim_stream_ended(&c->stream, sim_world_traits(s->world), a->status);
+    sim_world_counts(s->world)->streams += c->stream.window > 0;
     c->lost = a->status == TINE_ELOST || a->status == TINE_ECANCELED || a->status == TINE_ETIMEDOUT;
     if (!a->status)
         c->answer.value = sim_body_of(a->payload).value;
@@ -366,6 +437,8 @@ static void on_cancel(sim_worker *s, uint64_t task) {
 static void on_stop(sim_worker *s) {
     s->stopped = true;
     on_credit(s);
+    for (sim_task *t = s->all; t; t = t->all_next)
+        if (t->yields && !t->fetching) unblock(s, t);
 }
 
 static bool drain(sim_worker *s) {
@@ -376,6 +449,8 @@ static bool drain(sim_worker *s) {
         switch (a.kind) {
         case TINE_EXECUTOR_SEND: s->killed = !sim_to_scheduler(s->world, s, &a.message); break;
         case TINE_EXECUTOR_COMPLETE: on_complete(s, &a); break;
+        case TINE_EXECUTOR_YIELD: on_yield(s, &a); break;
+        case TINE_EXECUTOR_PULL: on_pull(s, a.ticket); break;
         case TINE_EXECUTOR_OBJECT: on_object(s, &a); break;
         case TINE_EXECUTOR_CREDIT: on_credit(s); break;
         case TINE_EXECUTOR_CANCEL: on_cancel(s, a.ticket); break;

@@ -36,6 +36,7 @@ typedef struct root {
     bool wanted;
     tine_error cancelled; /* with this; TINE_OK: not */
     uint32_t place;       /* the epoch of the only worker that may run it; 0: any */
+    sim_stream stream;
 } root;
 
 typedef struct handle { /* of the coordinator's program */
@@ -203,14 +204,31 @@ static void replay_old_done(sim_world *w, size_t index) {
 
 /* ---- the scheduler's side ---- */
 
-static void on_complete(sim_world *w, tine_scheduler_action *a) {
+static size_t root_of(const sim_world *w, uint64_t ticket) {
     size_t i = 0;
-    while (i < w->n_roots && w->roots[i].ticket != a->ticket) i++;
-    if (i == w->n_roots)
-        sim_fail("an unknown ticket %llu completed", (unsigned long long)a->ticket);
+    while (i < w->n_roots && w->roots[i].ticket != ticket) i++;
+    if (i == w->n_roots) sim_fail("ticket %llu is unknown", (unsigned long long)ticket);
+    return i;
+}
+
+static void on_yield(sim_world *w, const tine_scheduler_action *a) {
+    size_t i = root_of(w, a->ticket);
+    if (w->roots[i].done) sim_fail("a value of root %zu came after its end", i);
+    sim_stream_arrived(&w->roots[i].stream, a->item, a->payload);
+    w->counts->arrived++;
+    for (uint32_t j = 0; j < a->payload->n_refs; j++)
+        tine_scheduler_object_release(w->scheduler, a->payload->refs[j]);
+    tine_payload_unref(a->payload);
+    sim_push(&w->queue, w->now, w->now + (int64_t)sim_below(&w->random, 200000), EV_PULL, i);
+}
+
+static void on_complete(sim_world *w, tine_scheduler_action *a) {
+    size_t i = root_of(w, a->ticket);
     root *r = &w->roots[i];
     if (r->done) sim_fail("root %zu completed twice", i);
     r->done = true;
+    sim_stream_ended(&r->stream, &w->traits, a->status);
+    w->counts->streams += r->stream.window > 0;
     sim_trace(w, "root %zu is done: %d %s", i, (int)a->status, a->text ? a->text : "");
     bool lost =
         a->status == TINE_ELOST && (w->faults > r->faults || (w->faults && !w->workers_return));
@@ -348,6 +366,7 @@ static void drain(sim_world *w) {
             break;
         }
         case TINE_SCHEDULER_COMPLETE: on_complete(w, &a); break;
+        case TINE_SCHEDULER_YIELD: on_yield(w, &a); break;
         case TINE_SCHEDULER_DROP:
             if (!w->stopped && w->seats[seat_of(w, a.peer)].worker)
                 sim_fail("a correct worker is dropped: %s", a.text);
@@ -410,6 +429,13 @@ static uint32_t choose_place(sim_world *w) {
     return tine_scheduler_worker(w->scheduler, i + 1, &info) ? info.epoch : 0;
 }
 
+/* Which of two objects that have failed, or the name, fails a task first is left open. */
+static bool fails_twice(const sim_frame *f, const sim_call *call, int i) {
+    if (!f->objects[call->args[i]].status) return false;
+    return (call->module >= 0 && f->objects[call->module].status) ||
+           (i > 0 && f->objects[call->args[0]].status);
+}
+
 static void fork_root(sim_world *w) {
     if (sim_one_in(&w->random, 2)) put_one(w);
     sim_frame f = {.seed = sim_next(&w->random),
@@ -422,20 +448,22 @@ static void fork_root(sim_world *w) {
     root *r = &w->roots[w->n_roots];
     tine_object refs[2];
     uint64_t faults = w->losses;
+    for (int i = 0; i < call.n_args; i++)
+        if (fails_twice(&f, &call, i)) call.n_args = i;
     for (int i = 0; i < call.n_args; i++) {
         const handle *h = handle_of(w, f.objects[call.args[i]].id);
         refs[i] = h->object.id;
         if (h->faults == UINT64_MAX) continue;
         w->counts->dependents++;
         if (h->faults < faults) faults = h->faults;
-        /* whether its argument or its name fails it first is left open */
-        if (h->object.status && call.name[1] == '9') call.name = "f0";
+        if (h->object.status && call.name[1] == '9') call.name = "f0"; /* see fails_twice */
     }
     if (call.module >= 0) {
         uint64_t of_module = handle_of(w, f.objects[call.module].id)->faults;
         if (of_module < faults) faults = of_module;
     }
     *r = (root){.ticket = sim_ticket(w),
+                .stream = sim_stream_of(&call),
                 .faults = faults,
                 .expected = sim_expect(&w->traits, &call, f.objects)};
     tine_target target = {call.name, call.method, call.module >= 0 ? f.objects[call.module].id : 0};
@@ -447,8 +475,10 @@ static void fork_root(sim_world *w) {
                        .worker = r->place,
                        .priority = (int32_t)sim_below(&w->random, 9) - 4,
                        .retries = w->traits.all_repeatable ? 0 : (uint32_t)sim_below(&w->random, 3),
-                       .failure_retries = (uint32_t)sim_below(&w->random, 3)};
-    const tine_terms *terms = some.label || r->place || sim_one_in(&w->random, 3) ? &some : NULL;
+                       .failure_retries = (uint32_t)sim_below(&w->random, 3),
+                       .stream = call.stream};
+    const tine_terms *terms =
+        some.label || r->place || call.stream || sim_one_in(&w->random, 3) ? &some : NULL;
     sim_trace(w, "root %zu: fork of %s", w->n_roots, call.name);
     tine_error e =
         tine_scheduler_fork(w->scheduler, r->ticket, 0, &target, call.flags, p, terms, &r->task);
@@ -474,6 +504,11 @@ static void cancel_root(sim_world *w, size_t i) {
     r->cancelled = status;
     w->any_cancelled = true;
     w->counts->roots_cancelled++;
+}
+
+static void pull_root(sim_world *w, size_t i) {
+    uint64_t item = sim_stream_take(&w->roots[i].stream);
+    if (item) tine_scheduler_pull(w->scheduler, w->roots[i].task, item);
 }
 
 static void release(sim_world *w, size_t i) {
@@ -572,6 +607,7 @@ static void on_event(sim_world *w, event *e) {
     case EV_RELEASE: release(w, e->seat); break;
     case EV_TAKE: take_result(w, e->seat); break;
     case EV_CANCEL: cancel_root(w, e->seat); break;
+    case EV_PULL: pull_root(w, e->seat); break;
     case EV_STOP:
         w->stopped = true;
         w->counts->stops++;
@@ -591,7 +627,8 @@ static void plan(sim_world *w) {
                              .failures = sim_one_in(r, 2),
                              .detached = sim_one_in(r, 2),
                              .cancels = sim_one_in(r, 4),
-                             .labels = sim_one_in(r, 3)};
+                             .labels = sim_one_in(r, 3),
+                             .streams = sim_one_in(r, 2)};
     w->workers_return = !sim_one_in(r, 4);
     w->n_workers = 1 + (uint32_t)sim_below(r, w->traits.foreign ? MAX_WORKERS - 1 : MAX_WORKERS);
     w->stays = (size_t[]){0, SIM_SMALL_BODY, SIZE_MAX}[sim_below(r, 3)];

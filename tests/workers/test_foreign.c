@@ -136,3 +136,25 @@ Test(foreign, its_tasks_are_cancelled, .timeout = 60) {
     cr_assert_eq(tine_shutdown(), 0);
     foreign_end(&f, "stopped");
 }
+
+Test(foreign, it_yields_values, .timeout = 60) {
+    cluster_start(NULL, 1);
+    foreign f = foreign_start();
+    tine_future *stream = tine_fork_with(TINE_FORK_OPTIONS(.stream = 3), "py.count", 20);
+    tine_value *v;
+    for (int64_t i = 1; i <= 20; i++) {
+        cr_assert_eq(tine_next(stream, &v), TINE_OK, "%s", tine_error_message());
+        cr_assert_eq(tine_as_int(v), i);
+        tine_release(v);
+    }
+    cr_assert_eq(tine_next(stream, NULL), TINE_ENDED);
+    cr_assert_eq(cluster_take_int(stream), 20);
+    cr_assert_eq(cluster_take_int(tine_fork("py.count", 20)), 1); /* nobody takes more */
+    stream = tine_fork_with(TINE_FORK_OPTIONS(.stream = 1), "py.count", 1000000);
+    cr_assert_eq(tine_next(stream, NULL), TINE_OK);
+    tine_release(stream); /* is a cancel */
+    v = cluster_take(tine_fork("py.echo", 1));
+    tine_release(v);
+    cr_assert_eq(tine_shutdown(), 0);
+    foreign_end(&f, "stopped");
+}

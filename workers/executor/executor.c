@@ -48,7 +48,8 @@ bool tine_executor_next(tine_executor *x, tine_executor_action *out) {
 static void executor_actions_free(tine_executor *x) {
     executor_owned_free(&x->taken);
     for (executor_action action; tine_ring_pop(&x->actions, &action);) {
-        if (action.a.kind == TINE_EXECUTOR_COMPLETE) tine_payload_unref(action.a.payload);
+        if (action.a.kind == TINE_EXECUTOR_COMPLETE || action.a.kind == TINE_EXECUTOR_YIELD)
+            tine_payload_unref(action.a.payload);
         executor_owned_free(&action.owned);
     }
     tine_ring_fini(&x->actions);
@@ -203,6 +204,7 @@ static void on_task(tine_executor *x, const tine_message *m) {
     t->flow = m->flow;
     t->attempt = m->attempt;
     t->result = m->object;
+    t->limit = 1;
     t->link.depth = m->depth;
     t->link.order = ++x->orders;
     t->payload = tine_payload_ref(m->payload);
@@ -263,6 +265,34 @@ void tine_executor_flush(tine_executor *x) {
     }
 }
 
+tine_error tine_executor_yield(tine_executor *x, uint64_t task, tine_payload *payload) {
+    if (x->stopped) return TINE_ECANCELED;
+    executor_task *t = executor_task_find(x, task);
+    TINE_ASSERT_TRUE(t && t->started);
+    if (t->unread) return TINE_OK;
+    t->refused_yield = t->yielded >= t->limit;
+    if (t->refused_yield) return TINE_EAGAIN;
+    executor_action *action = tine_executor_send(x, TINE_MSG_YIELD);
+    tine_message *m = &action->a.message;
+    m->task = t->id;
+    m->attempt = t->attempt;
+    m->epoch = x->epoch;
+    m->item = ++t->yielded;
+    m->payload = action->owned.payload = tine_payload_ref(payload);
+    t->sent++;
+    return TINE_OK;
+}
+
+static void on_pull(tine_executor *x, const tine_message *m) {
+    executor_task *t = executor_task_find(x, m->task);
+    if (!t || !t->started) return;
+    if (m->item == 0) t->unread = true;
+    if (m->item > t->limit) t->limit = m->item;
+    if (!t->refused_yield) return;
+    t->refused_yield = false;
+    tine_executor_push(x, TINE_EXECUTOR_PULL)->a.ticket = t->id;
+}
+
 /* ---- messages ---- */
 
 /* Completes every open fork, so that running tasks can end. Nothing is sent any more. */
@@ -313,6 +343,8 @@ static void on_welcomed(tine_executor *x, const tine_message *m, int64_t now) {
     case TINE_MSG_OBJECT: tine_executor_object_arrived(x, m); break;
     case TINE_MSG_CREDIT: on_credit(x, m->window); break;
     case TINE_MSG_CANCEL: on_cancel(x, m->task); break;
+    case TINE_MSG_PULL: on_pull(x, m); break;
+    case TINE_MSG_YIELD: tine_executor_fork_yielded(x, m); break;
     case TINE_MSG_DROP:
         for (size_t i = 0; i < m->n_ids; i++) tine_executor_object_dropped(x, m->ids[i]);
         break;

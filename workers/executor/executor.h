@@ -27,6 +27,10 @@ typedef enum tine_executor_action_kind {
     TINE_EXECUTOR_FORGET,
     TINE_EXECUTOR_CREDIT, /* forks that were refused with EAGAIN may try again */
     TINE_EXECUTOR_TRACE,  /* flags as in TINE_MSG_TRACE */
+    TINE_EXECUTOR_PULL,   /* the started task `ticket`, refused with EAGAIN, may yield again */
+    /* a fork made here has yielded its value number `item`: ticket; else as COMPLETE. All come
+     * before its COMPLETE; where that has failed, values in between may be missing */
+    TINE_EXECUTOR_YIELD,
     TINE_EXECUTOR_CANCEL, /* the started task `ticket` is cancelled: nothing uses its result */
     /* the coordinator sent STOP, or it rejected this worker or broke the protocol: status
      * EPROTO, text */
@@ -35,7 +39,7 @@ typedef enum tine_executor_action_kind {
 
 typedef struct tine_executor_action {
     tine_executor_action_kind kind;
-    uint64_t ticket;
+    uint64_t ticket, item;
     tine_error status;
     uint32_t flags;
     tine_object object;
@@ -80,6 +84,11 @@ tine_error tine_executor_fork(tine_executor *x, uint64_t parent, uint64_t ticket
 /* Cancels an open fork of task `parent`, which is not completed then; grace_ns as in CANCEL. False:
  * its answer is here, and completes it. */
 bool tine_executor_cancel(tine_executor *x, uint64_t parent, uint64_t ticket, uint64_t grace_ns);
+/* A started task yields a value. EAGAIN: its owner takes no more yet, wait for TINE_EXECUTOR_PULL.
+ * ECANCELED: after TINE_EXECUTOR_STOP. Where nobody takes its values, nothing is sent. */
+tine_error tine_executor_yield(tine_executor *x, uint64_t task, tine_payload *payload);
+/* The values of an open fork of task `parent`, a stream, are taken up to number `item`. */
+void tine_executor_pull(tine_executor *x, uint64_t parent, uint64_t ticket, uint64_t item);
 /* A value or module (class_name) put by a started task: it gets an id of its own and goes to the
  * coordinator at once. */
 tine_error tine_executor_put(tine_executor *x, uint64_t task, const char *class_name,

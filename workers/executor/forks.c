@@ -9,7 +9,7 @@
 
 enum { EXECUTOR_EPOCH_SHIFT = 40 }; /* object id: see TINE_MSG_OBJECT */
 
-static void executor_fork_open(tine_executor *x, uint64_t ticket) {
+static void executor_fork_open(tine_executor *x, uint64_t ticket, bool stream) {
     if (!x->free_fork) {
         x->forks = tine_must_grow(x->forks, &x->room_forks, x->n_forks + 1, sizeof *x->forks);
         x->forks[x->n_forks] = (executor_fork){0};
@@ -19,14 +19,32 @@ static void executor_fork_open(tine_executor *x, uint64_t ticket) {
     executor_fork *f = &x->forks[slot - 1];
     x->free_fork = f->free_next;
     f->ticket = ticket;
+    f->stream = stream;
+    if (stream) f->expects = UINT64_MAX;
+    x->n_streams += stream;
     tine_idmap_put(&x->open, ticket, (void *)(uintptr_t)slot);
+}
+
+static executor_fork *executor_fork_find(const tine_executor *x, uint64_t ticket) {
+    uint32_t slot = (uint32_t)(uintptr_t)tine_idmap_get(&x->open, ticket);
+    return slot ? &x->forks[slot - 1] : NULL;
+}
+
+static void executor_result_free(executor_result *r) {
+    LIST_REMOVE(r, entry);
+    tine_payload_unref(r->payload);
+    free(r->waiter.text);
+    free(r);
 }
 
 /* Whether the ticket was open; it is not any more. */
 static bool executor_fork_close(tine_executor *x, uint64_t ticket) {
     uint32_t slot = (uint32_t)(uintptr_t)tine_idmap_remove(&x->open, ticket);
     if (!slot) return false;
-    x->forks[slot - 1] = (executor_fork){.free_next = x->free_fork};
+    executor_fork *f = &x->forks[slot - 1];
+    if (f->result) executor_result_free(f->result);
+    x->n_streams -= f->stream;
+    *f = (executor_fork){.free_next = x->free_fork};
     x->free_fork = slot;
     return true;
 }
@@ -53,7 +71,7 @@ tine_error tine_executor_fork(tine_executor *x, uint64_t parent, uint64_t ticket
     m->flags = flags;
     m->payload = action->owned.payload = tine_payload_ref(payload);
     m->seq = ticket;
-    executor_fork_open(x, ticket);
+    executor_fork_open(x, ticket, terms && terms->stream);
     return TINE_OK;
 }
 
@@ -66,43 +84,124 @@ bool tine_executor_cancel(tine_executor *x, uint64_t parent, uint64_t ticket, ui
     return true;
 }
 
-static void executor_complete(tine_executor *x, uint64_t ticket, tine_error status,
-                              tine_payload *payload, const char *text) {
-    executor_action *action = tine_executor_push(x, TINE_EXECUTOR_COMPLETE);
+void tine_executor_pull(tine_executor *x, uint64_t parent, uint64_t ticket, uint64_t item) {
+    const executor_fork *f = executor_fork_find(x, ticket);
+    if (!f || x->stopped) return;
+    tine_message *m = &tine_executor_send(x, TINE_MSG_PULL)->a.message;
+    m->task = parent;
+    m->seq = ticket;
+    m->item = item;
+}
+
+/* ---- answers ---- */
+
+/* COMPLETE or, of a value of a stream, YIELD. */
+static executor_action *executor_give(tine_executor *x, tine_executor_action_kind kind,
+                                      uint64_t ticket, tine_error status, tine_payload *payload,
+                                      const char *text) {
+    executor_action *action = tine_executor_push(x, kind);
     action->a.ticket = ticket;
     action->a.status = status;
     if (status == TINE_OK)
         action->a.payload = tine_payload_ref(payload);
     else
         action->a.text = action->owned.memory = tine_must_copy(text ? text : "");
+    return action;
 }
 
-static void executor_result_free(executor_result *r) {
-    LIST_REMOVE(r, entry);
-    tine_payload_unref(r->payload);
-    free(r->waiter.text);
-    free(r);
+static void executor_complete(tine_executor *x, uint64_t ticket, tine_error status,
+                              tine_payload *payload, const char *text) {
+    executor_give(x, TINE_EXECUTOR_COMPLETE, ticket, status, payload, text);
+}
+
+static executor_result *executor_result_new(tine_executor *x, const tine_message *m) {
+    executor_result *r = tine_must_alloc(sizeof *r);
+    r->waiter.kind = WAITER_RESULT;
+    r->ticket = m->seq;
+    r->payload = tine_payload_ref(m->payload);
+    LIST_INSERT_HEAD(&x->results, r, entry);
+    return r;
+}
+
+/* A stream ends when its result and all of its values are here. */
+static void executor_stream_settle(tine_executor *x, executor_fork *f) {
+    executor_result *r = f->result;
+    if (!r || f->items < f->expects) return;
+    executor_complete(x, r->ticket, r->waiter.status, r->payload, r->waiter.text);
+    executor_fork_close(x, r->ticket);
+}
+
+/* A value of a stream, or its result. */
+static void executor_stream_settled(tine_executor *x, executor_result *r) {
+    executor_fork *f = executor_fork_find(x, r->ticket);
+    if (f && !r->item) {
+        f->result = r;
+    } else {
+        if (f) {
+            f->items++;
+            executor_give(x, TINE_EXECUTOR_YIELD, r->ticket, r->waiter.status, r->payload,
+                          r->waiter.text)
+                ->a.item = r->item;
+        }
+        executor_result_free(r);
+    }
+    if (f) executor_stream_settle(x, f);
 }
 
 void tine_executor_result_settled(tine_executor *x, executor_result *r) {
+    if (r->of_stream) {
+        executor_stream_settled(x, r);
+        return;
+    }
     executor_complete(x, r->ticket, r->waiter.status, r->payload, r->waiter.text);
     executor_result_free(r);
 }
 
+static void executor_stream_answered(tine_executor *x, executor_fork *f, const tine_message *m) {
+    if (f->answered) return; /* a duplicate */
+    f->answered = true;
+    executor_result *r = executor_result_new(x, m);
+    r->of_stream = true;
+    if (!m->status && m->payload) {
+        tine_executor_await(x, &r->waiter, r->payload);
+        return;
+    }
+    r->waiter.status = m->status ? m->status : TINE_EPROTO;
+    r->waiter.text = tine_must_copy(m->text ? m->text : "");
+    executor_stream_settled(x, r);
+}
+
 void tine_executor_fork_answered(tine_executor *x, const tine_message *m) {
     uint64_t ticket = m->seq;
+    executor_fork *f = x->n_streams ? executor_fork_find(x, ticket) : NULL;
+    if (f && f->stream) {
+        executor_stream_answered(x, f, m);
+        return;
+    }
     if (!executor_fork_close(x, ticket)) return; /* a duplicate */
     if (m->status || !m->payload) {
         executor_complete(x, ticket, m->status ? m->status : TINE_EPROTO, NULL, m->text);
         return;
     }
-    executor_result *r = tine_must_alloc(sizeof *r);
-    r->waiter.kind = WAITER_RESULT;
-    r->ticket = ticket;
-    r->payload = tine_payload_ref(m->payload);
-    LIST_INSERT_HEAD(&x->results, r, entry);
+    executor_result *r = executor_result_new(x, m);
     tine_executor_await(x, &r->waiter, r->payload);
 }
+
+void tine_executor_fork_yielded(tine_executor *x, const tine_message *m) {
+    executor_fork *f = executor_fork_find(x, m->seq);
+    if (!f || !f->stream) return; /* it was cancelled */
+    if (!m->payload) {
+        f->expects = m->item - 1;
+        executor_stream_settle(x, f);
+        return;
+    }
+    executor_result *r = executor_result_new(x, m);
+    r->of_stream = true;
+    r->item = m->item;
+    tine_executor_await(x, &r->waiter, r->payload);
+}
+
+/* ---- puts ---- */
 
 tine_error tine_executor_put(tine_executor *x, uint64_t task, const char *class_name,
                              tine_payload *payload, tine_object *out) {
@@ -129,9 +228,10 @@ void tine_executor_forks_stop(tine_executor *x) {
             executor_complete(x, ticket, TINE_ECANCELED, NULL, "the coordinator has ended");
     }
     while (!LIST_EMPTY(&x->results)) {
-        executor_complete(x, LIST_FIRST(&x->results)->ticket, TINE_ECANCELED, NULL,
-                          "the coordinator has ended");
-        executor_result_free(LIST_FIRST(&x->results));
+        executor_result *r = LIST_FIRST(&x->results);
+        if (!r->of_stream)
+            executor_complete(x, r->ticket, TINE_ECANCELED, NULL, "the coordinator has ended");
+        executor_result_free(r);
     }
 }
 

@@ -28,10 +28,13 @@ typedef struct executor_waiter {
 struct executor_task {
     tine_ready_link link; /* first */
     executor_waiter waiter;
-    uint64_t id, flow, sent; /* sent: SUBMIT and OBJECT messages */
+    uint64_t id, flow, sent; /* sent: SUBMIT, OBJECT and YIELD messages */
+    uint64_t yielded, limit; /* values, and the number of the last one that is taken */
     tine_object result;      /* the id under which its result may be kept; 0: none */
     uint32_t attempt;
     bool started, suspended;
+    bool refused_yield; /* PULL has to be reported */
+    bool unread;        /* nobody takes its values */
     /* it has failed, and stays while an object refers to its waiter: it is in no map */
     bool failed;
     tine_target target; /* its texts lie behind the struct */
@@ -42,6 +45,8 @@ struct executor_task {
 typedef struct executor_result { /* an answer that waits for the put values it mentions */
     executor_waiter waiter;
     uint64_t ticket;
+    uint64_t item;  /* its number in a stream; 0: it is a fork's result */
+    bool of_stream; /* it is, or belongs to, a stream */
     tine_payload *payload;
     LIST_ENTRY(executor_result) entry;
 } executor_result;
@@ -71,6 +76,10 @@ struct executor_object {
 typedef struct executor_fork { /* its ticket is its seq on the wire */
     uint64_t ticket;           /* 0: a free slot */
     uint32_t free_next;
+    bool stream, answered;
+    /* of a stream: values that are here, and how many there are (UINT64_MAX: not known yet) */
+    uint64_t items, expects;
+    executor_result *result; /* waits for them */
 } executor_fork;
 
 /* What an action points to and is freed when the next one is taken. */
@@ -103,6 +112,7 @@ struct tine_executor {
     executor_fork *forks;
     size_t n_forks, room_forks;
     uint32_t free_fork;  /* slot + 1 */
+    uint32_t n_streams;  /* open forks that are streams */
     uint64_t *suspended; /* tasks not yet reported */
     size_t n_suspended, room_suspended;
     tine_ring actions;    /* of executor_action */
@@ -122,6 +132,7 @@ static inline executor_task *executor_task_find(const tine_executor *x, uint64_t
 
 /* forks.c */
 void tine_executor_fork_answered(tine_executor *x, const tine_message *m);
+void tine_executor_fork_yielded(tine_executor *x, const tine_message *m);
 /* As tine_executor_task_settled. */
 void tine_executor_result_settled(tine_executor *x, executor_result *r);
 /* Completes every open fork as cancelled. */

@@ -366,8 +366,12 @@ test(messages_come_back) {
     MESSAGE(TINE_MSG_HOLD, .ids = ids, .n_ids = 4);
     MESSAGE(TINE_MSG_RELEASE, .ids = ids, .n_ids = 1);
     MESSAGE(TINE_MSG_CANCEL, .task = 70000, .seq = 9, .grace_ns = UINT64_MAX);
+    MESSAGE(TINE_MSG_YIELD, .task = 5, .attempt = 2, .epoch = 1, .item = 70000,
+            .payload = payload_of(tine_int(4)));
+    MESSAGE(TINE_MSG_YIELD, .seq = 5, .item = 1);
+    MESSAGE(TINE_MSG_PULL, .task = 4, .seq = 5, .item = UINT64_MAX);
     MESSAGE(TINE_MSG_SUBMIT_WITH, .seq = 3, .task = 4, .target = method, .flags = 1,
-            .terms = {"a name", "a label", 9, INT32_MIN, 7, UINT32_MAX},
+            .terms = {"a name", "a label", 9, INT32_MIN, 7, UINT32_MAX, 8},
             .payload = call_payload(tine_int(1)));
     MESSAGE(TINE_MSG_SUBMIT_WITH, .seq = 3, .task = 4, .target = function, .terms = {.priority = 5},
             .payload = call_payload(tine_int(1)));
