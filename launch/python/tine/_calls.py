@@ -4,15 +4,17 @@ A wait of the main thread is cut into slices, between which Python handles signa
 Inside a task the wait goes to the library in one piece: it suspends the task, and the worker goes on
 with others."""
 import ctypes
+import itertools
 import math
 import struct
 import threading
 import time
+import traceback
 import weakref
 from typing import Any, Callable, Generator, Iterable, Iterator, Optional, Sequence, Union
 
 from . import _abi, _values
-from ._library import free, held, last_error
+from ._library import CONTINUATION, Error, free, held, last_error
 from ._values import Value, checked, modules, pointers, reap, release_all, seen, taken, to_value
 
 SLICE = 0.1
@@ -160,6 +162,23 @@ class Future:
             raise last_error(code)
         return last_error(code) if code else None
 
+    def cancel(self, force: bool = False) -> bool:
+        """Ends what nobody needs any more: the future fails with tine.CanceledError, and with it what depends on it.
+
+        A task that has not started never starts. One that runs is told: `tine.cancelled()` turns true
+        there, and its waits fail. force: its worker is ended and replaced. False: it was done before."""
+        code = held.tine_cancel(self._handle, _abi.TINE_CANCEL_FORCE if force else 0)
+        if code and code != _abi.TINE_ESTATE:
+            raise last_error(code)
+        return not code
+
+    def then(self, function: Callable[["Future"], Any]) -> "Future":
+        """A future of what `function(self)` returns, which may hold futures. It is called once, when this one is done.
+
+        It may fork, but not block: the thread that runs the event loop calls it, or this one, if the
+        future is done already. An exception, also that of `self.result()`, fails the new future."""
+        return _then(self, function)
+
     def _wait(self, timeout: Optional[float], out: ctypes.c_void_p, wanted: bool = True) -> int:
         handle, to = self._handle, ctypes.byref(out) if wanted else None
         return _blocking(lambda seconds: free.tine_wait_for(handle, seconds, to), timeout, self.done)
@@ -260,6 +279,27 @@ def wait_any(futures: Sequence[Future], timeout: Optional[float] = None) -> int:
     return index.value
 
 
+def wait_failure(futures: Iterable[Future], timeout: Optional[float] = None) -> Optional[int]:
+    """Blocks until one has failed, or all are done: the index of the one that has, the first if there are several, or None.
+
+    tine.TimeoutError: neither was so within `timeout` seconds."""
+    handles, n = _handles(list(futures))
+    index = ctypes.c_size_t(n)
+    code = _blocking(
+        lambda seconds: free.tine_wait_failure(handles, n, seconds, ctypes.byref(index)), timeout, lambda: index.value < n
+    )
+    if index.value < n:
+        return index.value
+    if code:
+        raise last_error(code)
+    return None
+
+
+def cancelled() -> bool:
+    """Inside a task: whether it was cancelled, so that a long one can end early. False elsewhere."""
+    return in_task() and held.tine_cancelled(state.task)
+
+
 class Completer:
     """Futures in the order in which they are done, each once."""
 
@@ -357,6 +397,60 @@ def when_any(futures: Sequence[Future]) -> Future:
     return Future(checked(held.tine_when_any(*_handles(futures))), any(future._torch for future in futures))
 
 
+# ---- continuations ----
+
+
+class _Continuation:
+    __slots__ = ("function", "future", "torch", "made")
+
+    def __init__(self, function: Callable[[Future], Any], future: Future):
+        self.function, self.future, self.torch = function, future, future._torch
+        self.made: Optional[Future] = None  # until tine_then has returned
+
+    def run(self) -> Any:
+        seen.torch = self.torch
+        value = to_value(self.function(self.future))
+        self.torch = seen.torch
+        if self.made is not None:
+            self.made._torch = self.torch
+        return value
+
+
+_continuations: dict = {}  # by number: each is called once
+_numbers = itertools.count(1)
+
+
+def _continue(future: int, number: int) -> Optional[int]:
+    """What the library calls: a reference on the result. A failure is returned as a future that has failed."""
+    outer = getattr(seen, "torch", False)
+    try:
+        return _continuations.pop(number).run()
+    except BaseException as error:
+        code = getattr(_abi, "TINE_" + error.code, _abi.TINE_EFAILED) if isinstance(error, Error) else _abi.TINE_EFAILED
+        text = str(error) if isinstance(error, Error) else "".join(traceback.format_exception(error)).strip()
+        failed = Promise()
+        failed._fail(code, text)
+        return held.tine_future_value(failed.future._handle)
+    finally:
+        seen.torch = outer
+
+
+_continue_here = CONTINUATION(_continue)
+
+
+def _then(future: Future, function: Callable[[Future], Any]) -> Future:
+    if not callable(function):
+        raise TypeError(f"tine: then() takes a function of a future, not {function!r}")
+    number = next(_numbers)
+    one = _continuations[number] = _Continuation(function, future)
+    handle = free.tine_then(future._handle, _continue_here, number)
+    if handle is None:
+        del _continuations[number]
+    one.made = Future(checked(handle), one.torch)
+    one.made._torch = one.torch  # it may have run meanwhile
+    return one.made
+
+
 class Promise:
     """Completes its `future` once, from any thread. Released before that, the future fails (ECANCELED)."""
 
@@ -385,7 +479,11 @@ class Promise:
 
     def fail(self, message: str) -> None:
         """Completes the future with a failure: a tine.TaskError."""
-        code = held.tine_promise_fail(self._handle, _abi.TINE_EFAILED, b"%s", message.replace("\0", "\\0").encode())
+        self._fail(_abi.TINE_EFAILED, message)
+
+    def _fail(self, code: int, message: str) -> None:
+        text = message.replace("\0", "\\0").encode(errors="backslashreplace")
+        code = held.tine_promise_fail(self._handle, code, b"%s", text)
         if code:
             raise last_error(code)
 

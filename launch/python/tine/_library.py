@@ -42,6 +42,7 @@ held = ctypes.PyDLL(_name)
 free = ctypes.CDLL(_name)
 
 FUNCTION = CFUNCTYPE(c_void_p, c_void_p)
+CONTINUATION = CFUNCTYPE(c_void_p, c_void_p, c_void_p)
 
 _AT_ONCE = {
     "tine_version": (c_char_p, []),
@@ -95,6 +96,8 @@ _AT_ONCE = {
     "tine_promise_new": (c_void_p, [POINTER(c_void_p)]),
     "tine_promise_fail": (c_int, [c_void_p, c_int, c_char_p]),
     "tine_release_promise_": (None, [c_void_p]),
+    "tine_cancel": (c_int, [c_void_p, c_int]),
+    "tine_cancelled": (c_bool, [c_void_p]),
 }
 _BLOCKING = {
     "tine_init": (c_int, [c_void_p, c_void_p, POINTER(_abi.Options)]),
@@ -105,6 +108,8 @@ _BLOCKING = {
     "tine_wait_for": (c_int, [c_void_p, c_double, POINTER(c_void_p)]),
     "tine_wait_any_for": (c_int, [c_char_p, c_size_t, c_double, POINTER(c_size_t)]),
     "tine_wait_all_for": (c_int, [c_char_p, c_size_t, c_double, c_void_p]),
+    "tine_wait_failure": (c_int, [c_char_p, c_size_t, c_double, POINTER(c_size_t)]),
+    "tine_then": (c_void_p, [c_void_p, CONTINUATION, c_void_p]),
     "tine_completer_next": (c_int, [c_void_p, c_double, POINTER(c_size_t)]),
     "tine_promise_set": (c_int, [c_void_p, c_void_p]),
     "tine_put": (c_void_p, [c_void_p]),

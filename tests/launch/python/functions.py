@@ -100,6 +100,15 @@ def sleep_while_exists(path):
 
 
 @tine.function
+def until_cancelled(path):
+    """Tells by files that it runs, and that it was told."""
+    open(path, "w").close()
+    while not tine.cancelled():
+        time.sleep(0.01)
+    open(path + ".told", "w").close()
+
+
+@tine.function
 def die():
     os.kill(os.getpid(), 9)
 

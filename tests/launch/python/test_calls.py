@@ -1,6 +1,7 @@
 """fork, wait and what can be waited for."""
 import asyncio
 import threading
+import time
 
 import functions
 import numpy as np
@@ -104,6 +105,56 @@ def test_futures_of_futures():
     del released
     with pytest.raises(tine.CanceledError):
         future.result()
+
+
+def test_then():
+    future = tine.fork("neg", 2)
+    assert future.then(lambda f: tine.fork("mul", f.result(), 2)).then(lambda f: f.result() - 1).result() == -5
+    assert future.then(lambda f: [f.result(), f]).result() == [-2, -2]
+    assert tine.fork("add", future.then(lambda f: f.result()), 10).result() == 8
+    with pytest.raises(tine.TaskError, match="ZeroDivisionError"):
+        future.then(lambda f: 1 / 0).result()
+    with pytest.raises(TypeError):
+        future.then(3)
+    failed = tine.fork(functions.raises, "ValueError", "below")
+    with pytest.raises(tine.TaskError, match="below"):
+        failed.then(lambda f: f.result()).result()
+    unknown = tine.fork("fob")
+    with pytest.raises(tine.UnknownError):
+        unknown.then(lambda f: f.result()).result()
+    assert failed.then(lambda f: f.exception().code).result() == "EFAILED"
+    several = [tine.fork("neg", i).then(lambda f: f.result() + 1) for i in range(200)]
+    assert tine.wait_all(several) == [1 - i for i in range(200)]
+
+
+def test_wait_failure(tmp_path):
+    lock = tmp_path / "lock"
+    lock.touch()
+    slow = tine.fork(functions.sleep_while_exists, str(lock))
+    try:
+        with pytest.raises(tine.TimeoutError):
+            tine.wait_failure([tine.fork("neg", 1), slow], timeout=0.05)
+        assert tine.wait_failure([slow, tine.fork("neg", "text"), slow]) == 1 and not slow.done()
+    finally:
+        lock.unlink()
+    assert tine.wait_failure([slow, tine.fork("neg", 1)]) is None and slow.done()
+    assert tine.wait_failure([]) is None
+
+
+def test_cancel(tmp_path):
+    path = tmp_path / "runs"
+    running = tine.fork(functions.until_cancelled, str(path))
+    dependent = tine.fork("identity", running)
+    while not path.exists():
+        assert not running.done()
+        time.sleep(0.01)
+    assert running.cancel() and not running.cancel()
+    for future in running, dependent:
+        with pytest.raises(tine.CanceledError):
+            future.result()
+    while not (tmp_path / "runs.told").exists():
+        time.sleep(0.01)
+    assert not tine.cancelled() and tine.fork("neg", 1).result() == -1
 
 
 def test_await():
