@@ -163,6 +163,10 @@ typedef struct tine_transport_ops {
      * does. Errors: -EAGAIN (max_queued reached, or no memory: wait for TINE_EVENT_WRITABLE),
      * -EPIPE (no such peer now), -EINVAL (larger than a limit). */
     int (*send)(tine_transport *t, tine_peer peer, tine_frame *f);
+    /* On: more frames follow soon, and small ones may wait for each other, to leave in fewer
+     * messages. Off, also by `wait` and `stop`: what waits leaves now, in the order of the sends.
+     * Never blocks. NULL where a frame never waits. */
+    void (*hold)(tine_transport *t, bool on);
     /* The next event, or NONE. Never blocks. Errors: -EIO (the transport itself is broken). */
     int (*recv)(tine_transport *t, tine_event *ev);
     /* Blocks until recv may have something, `wake` was called, or timeout_ns passed (negative: no

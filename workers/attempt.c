@@ -134,6 +134,20 @@ void tine_attempt_spare_free(tine_worker *w) {
     }
 }
 
+/* Results of short tasks leave together, while more tasks of the same function are ready: results
+ * of at most HELD_NS of computing wait. Where the next one takes longer than those before it, the
+ * progress thread sends them. */
+enum { SHORT_NS = 5000, HELD_NS = 20000 };
+
+static bool attempt_has_follower(const tine_attempt *a) {
+    tine_worker *w = a->worker;
+    const tine_target *next = tine_executor_next_target(w->executor), *t = &a->task.target;
+    w->held_ns = w->holding ? w->held_ns + a->run_ns : a->run_ns;
+    return next && a->run_ns < SHORT_NS && w->held_ns < HELD_NS && STAILQ_EMPTY(&w->runnable) &&
+           !strcmp(next->name, t->name) && !next->method == !t->method &&
+           (!t->method || !strcmp(next->method, t->method));
+}
+
 void tine_attempt_run(tine_attempt *a) {
     tine_worker *w = a->worker;
     w->current = a;
@@ -153,7 +167,10 @@ void tine_attempt_run(tine_attempt *a) {
     if (!tine_fiber_ended(a->fiber)) return;
     if (w->log) tine_run_log_end(w->log);
     tine_handles_flush(w->handles, &a->handles, w->executor);
+    bool more = attempt_has_follower(a); /* its target's texts go with the executor's record */
     tine_executor_done(w->executor, a->task.task, a->status, a->payload, a->text, a->run_ns);
+    if (more) tine_worker_hold(w, true);
     tine_worker_act(w); /* the answer is on its way while this frees the attempt */
+    if (!more) tine_worker_hold(w, false);
     tine_attempt_drop(a);
 }

@@ -97,7 +97,9 @@ struct tine_worker {
     tine_idmap value_by_id;
     LIST_HEAD(, worker_value) values;
 
-    bool acting; /* in tine_worker_act */
+    bool acting;      /* in tine_worker_act */
+    bool holding;     /* results wait in the link, */
+    uint64_t held_ns; /* whose tasks took so long */
     bool up, stopping;
     tine_error status; /* why it stopped */
     char why[192];
@@ -141,6 +143,8 @@ void tine_worker_values_fini(tine_worker *w);
 /* worker.c */
 void tine_worker_act(tine_worker *w);     /* carries out the executor's actions */
 void tine_worker_receive(tine_worker *w); /* what has come; does not block */
+/* As tine_link_hold. What a task sends while it runs does not wait. */
+void tine_worker_hold(tine_worker *w, bool on);
 /* Completes the future of a fork; takes over `payload`. */
 void tine_worker_complete(tine_worker *w, uint64_t ticket, tine_error status, tine_payload *payload,
                           const char *text);

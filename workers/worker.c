@@ -108,7 +108,15 @@ void tine_worker_act(tine_worker *w) {
         }
     }
     w->acting = false;
-    if (w->current) tine_progress_offer(&w->progress); /* the task continues after its call */
+    if (!w->current) return;
+    tine_worker_hold(w, false);
+    tine_progress_offer(&w->progress); /* the task continues after its call */
+}
+
+void tine_worker_hold(tine_worker *w, bool on) {
+    if (w->holding == on) return;
+    w->holding = on;
+    tine_link_hold(&w->link, on);
 }
 
 /* ---- from the link ---- */
@@ -172,6 +180,7 @@ static bool worker_run_callback(tine_worker *w) {
     worker_callback *callback = STAILQ_FIRST(&w->callbacks);
     if (!callback) return false;
     STAILQ_REMOVE_HEAD(&w->callbacks, entry);
+    tine_worker_hold(w, false); /* it may compute for a long time */
     tine_attempt *a = callback->attempt;
     tine_task task = {.attempt = a};
     if (a) {

@@ -85,7 +85,8 @@ static void stream_value(const tine_scheduler_action *a) {
 
 bool tine_coordinator_act(tine_coordinator *c) {
     tine_scheduler_action a;
-    bool did = false;
+    bool did = false, several = tine_scheduler_actions(c->scheduler) > 1;
+    if (several) tine_link_hold(&c->link, true);
     while (tine_scheduler_next(c->scheduler, &a)) {
         did = true;
         switch (a.kind) {
@@ -97,5 +98,6 @@ bool tine_coordinator_act(tine_coordinator *c) {
         case TINE_SCHEDULER_END: tine_coordinator_end_later(c, a.ticket, a.grace_ns); break;
         }
     }
+    if (several) tine_link_hold(&c->link, false);
     return did;
 }

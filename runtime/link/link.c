@@ -184,6 +184,7 @@ tine_link_collected tine_link_collect(tine_link *l) {
     tine_event ev;
     if (l->collected.n >= COLLECTED_MAX || tine_ring_reserve(&l->collected, 1) != 0)
         return TINE_LINK_FULL;
+    tine_link_hold(l, false);
     do {
         if (l->transport->ops->recv(l->transport, &ev) != 0) return TINE_LINK_ENDED;
         if (ev.kind == TINE_EVENT_WRITABLE) link_writable(l, ev.peer);
@@ -194,6 +195,11 @@ tine_link_collected tine_link_collect(tine_link *l) {
 }
 
 /* ---- the rest ---- */
+
+void tine_link_hold(tine_link *l, bool on) {
+    const tine_transport_ops *ops = l->transport->ops;
+    if (ops->hold) ops->hold(l->transport, on);
+}
 
 bool tine_link_busy(tine_link *l) {
     return tine_link_has_backlog(l) || l->transport->ops->busy(l->transport);

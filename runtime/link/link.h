@@ -54,6 +54,8 @@ tine_error tine_link_send(tine_link *l, tine_peer peer, const tine_message *m);
 bool tine_link_has_backlog(const tine_link *l);
 /* Sends what the transport takes now of all backlogs. */
 void tine_link_flush(tine_link *l);
+/* As the transport's hold. tine_link_collect and tine_link_wait end it. */
+void tine_link_hold(tine_link *l, bool on);
 /* Whether only calls of this link move something on: a backlog, or a large frame part sent or
  * received. */
 bool tine_link_busy(tine_link *l);

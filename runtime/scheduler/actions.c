@@ -113,6 +113,8 @@ static void sched_flush_all(tine_scheduler *s) {
     }
 }
 
+size_t tine_scheduler_actions(const tine_scheduler *s) { return s->actions.n; }
+
 bool tine_scheduler_next(tine_scheduler *s, tine_scheduler_action *out) {
     sched_taken_fini(s);
     if (!s->actions.n) sched_flush_all(s);

@@ -192,6 +192,7 @@ void tine_scheduler_trace(tine_scheduler *s, bool on);
 /* The next action, oldest first; false when there is none. What it points to is valid until the
  * next call. */
 bool tine_scheduler_next(tine_scheduler *s, tine_scheduler_action *out);
+size_t tine_scheduler_actions(const tine_scheduler *s); /* how many there are now */
 const tine_scheduler_stats *tine_scheduler_stats_get(const tine_scheduler *s);
 /* Gives their number, and fills in the first `room`. */
 size_t tine_scheduler_workers(const tine_scheduler *s, tine_worker_info *out, size_t room);

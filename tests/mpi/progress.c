@@ -1,5 +1,5 @@
 /* The scenes of tests/support/progress.h between ranks:   mpirun -n 3 build/mpi/progress SCENE
- * (result: -n 2) */
+ * (result, short: -n 2) */
 #include <stdio.h>
 #include <string.h>
 
@@ -10,6 +10,7 @@ static const struct {
     const char *name;
     const char *(*play)(void);
 } scenes[] = {{"result", progress_of_a_result},
+              {"short", progress_of_short_results},
               {"argument", progress_of_an_argument},
               {"small", progress_while_small_results_come},
               {"past", progress_past_what_a_transport_queues},

@@ -23,7 +23,7 @@
     X(overtaking) X(parallel_large) X(busy) X(death_in_mid_send) X(listener_lost) X(reconnect)   \
     X(late_listener) X(connect_to_nobody) X(close_pending) X(listener_close_pending)             \
     X(back_pressure) X(max_frame) X(drop) X(wake) X(unknown_peer) X(defaults)                    \
-    X(sending_past_max_frame) X(header_sizes)
+    X(sending_past_max_frame) X(header_sizes) X(holding) X(holding_pending)
 // clang-format on
 
 enum {

@@ -221,76 +221,7 @@ static bool parallel_large_connector(tine_conf_end *e) {
     return until_lost(e);
 }
 
-/* A large frame is under way for its sender until its receiver has read it; inproc hands it over
- * whole. */
-static bool busy(tine_conf_end *e) {
-    tine_peer p;
-    bool pieces = strcmp(e->scheme, "inproc") != 0;
-    if (!start_one(e, &p)) return false;
-    REQUIRE(e, !e->ops->busy(e->t), "with nothing sent");
-    if (!send(e, p, 9, 64 * MI, 1)) return false;
-    REQUIRE(e, e->ops->busy(e->t) == pieces, "with 64 MiB sent to a peer that does not read");
-    tine_conf_go(e, 0);
-    if (!expect_frame(e, p, 1, SIZE_MAX, 2)) return false;
-    for (int64_t until = tine_clock_ns() + NS(20000);
-         e->ops->busy(e->t) && tine_clock_ns() < until;) {
-        tine_event ev;
-        TINE_ASSERT(e->ops->recv(e->t, &ev), ==, 0);
-        REQUIRE(e, ev.kind == TINE_EVENT_NONE, "event %d", ev.kind);
-        e->ops->wait(e->t, NS(10));
-    }
-    REQUIRE(e, !e->ops->busy(e->t), "for 20 s after all was read");
-    return send(e, p, 1, SIZE_MAX, 3);
-}
-
-static bool busy_connector(tine_conf_end *e) {
-    tine_peer p;
-    if (!up_at_listener(e, &p)) return false;
-    tine_conf_await(e);
-    return expect_frame(e, p, 9, 64 * MI, 1) && send(e, p, 1, SIZE_MAX, 2) &&
-           expect_frame(e, p, 1, SIZE_MAX, 3) && until_lost(e);
-}
-
 /* ---- bounds ---- */
-
-/* A connector that does not read: send says -EAGAIN while no more than max_queued and what a
- * transport's own pipes hold is under way, and WRITABLE comes when it reads again. */
-static bool back_pressure(tine_conf_end *e) {
-    tine_peer p;
-    if (!start_one(e, &p)) return false;
-    uint32_t n = 0;
-    int rc = 0;
-    while (n < 4096) { /* of 256 MiB */
-        tine_frame *f = tine_conf_frame(1, 64 * KI, n);
-        rc = e->ops->send(e->t, p, f);
-        if (rc) tine_frame_free(f);
-        if (rc) break;
-        n++;
-    }
-    REQUIRE(e, rc == -EAGAIN, "%u frames of 64 KiB were taken, then %d", n, rc);
-    REQUIRE(e, n >= 60, "%u frames of 64 KiB are less than max_queued", n);
-    tine_conf_go(e, 0);
-    tine_event ev;
-    if (!expect(e, TINE_EVENT_WRITABLE, &ev)) return false;
-    REQUIRE(e, ev.peer == p, "peer %llu is writable", (unsigned long long)ev.peer);
-    return send(e, p, 2, SIZE_MAX, n) && expect_frame(e, p, 3, SIZE_MAX, n);
-}
-
-static bool back_pressure_connector(tine_conf_end *e) {
-    tine_peer p;
-    if (!up_at_listener(e, &p)) return false;
-    tine_conf_await(e);
-    for (uint32_t i = 0;; i++) {
-        tine_event ev;
-        if (!expect(e, TINE_EVENT_FRAME, &ev)) return false;
-        bool last = ev.frame->header_size == 2;
-        bool same = last ? tine_conf_check(ev.frame, 2, SIZE_MAX, i)
-                         : tine_conf_check(ev.frame, 1, 64 * KI, i);
-        tine_frame_free(ev.frame);
-        REQUIRE(e, same, "frame %u is not the one that was sent", i);
-        if (last) return send(e, p, 3, SIZE_MAX, i) && until_lost(e);
-    }
-}
 
 /* A frame past the listener's max_frame loses its sender, and nobody else. */
 static bool max_frame(tine_conf_end *e) {
@@ -443,8 +374,6 @@ static const tine_conf_case cases[] = {
     {"large_header", 1, 0, {0}, {0}, large_header, echo},
     {"overtaking", 1, TINE_CONF_OVERTAKES, {0}, {0}, overtaking, overtaking_connector},
     {"parallel_large", 3, 0, {0}, {0}, parallel_large, parallel_large_connector},
-    {"busy", 1, 0, {0}, {0}, busy, busy_connector},
-    {"back_pressure", 1, 0, {.max_queued = 4 * MI}, {0}, back_pressure, back_pressure_connector},
     {"max_frame", 2, 0, {.max_frame = 2 * MI}, {0}, max_frame, max_frame_connector},
     {"drop", 2, 0, {0}, {0}, drop, drop_connector},
     {"wake", 0, 0, {0}, {0}, wake, NULL},
@@ -462,5 +391,6 @@ static const tine_conf_case *find(const tine_conf_case *c, const char *name) {
 
 const tine_conf_case *tine_conf_find(const char *name) {
     const tine_conf_case *c = find(cases, name);
+    if (!c) c = find(tine_conf_flow, name);
     return c ? c : find(tine_conf_endings, name);
 }

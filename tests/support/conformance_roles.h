@@ -92,5 +92,7 @@ static inline bool start_one(tine_conf_end *e, tine_peer *p) {
 /* Cases in which an end dies, is not there, or closes with work pending (conformance_endings.c);
  * the last has no name. */
 extern const tine_conf_case tine_conf_endings[];
+/* Cases about what is under way (conformance_flow.c), likewise. */
+extern const tine_conf_case tine_conf_flow[];
 
 #endif

@@ -13,7 +13,7 @@
 
 #include "runtime/tine.h"
 
-enum { LARGE = 40 << 20, ROUNDS = 20, WARM_UPS = 60 };
+enum { LARGE = 40 << 20, ROUNDS = 20, WARM_UPS = 60, SHORT_ONES = 100 };
 
 typedef struct scene {
     char dir[200], fifo[208];
@@ -232,6 +232,28 @@ static const char *round_of_results(const scene *s, bool *met) {
     tine_release(v);
     tine_release(made);
     return right ? NULL : "the task that read failed";
+}
+
+/* Calls of one function: short ones, whose results may leave together, and one that computes. */
+static const char *round_of_short_results(const scene *s) {
+    tine_future *f[SHORT_ONES + 1];
+    for (int i = 0; i < SHORT_ONES; i++) f[i] = tine_fork("progress_read", "/nowhere");
+    f[SHORT_ONES] = tine_fork("progress_read", s->fifo);
+    if (tine_wait_all(f, SHORT_ONES, NULL)) return "a short task failed";
+    int fd = open(s->fifo, O_WRONLY | O_CLOEXEC);
+    bool right = fd >= 0 && tine_wait(f[SHORT_ONES], NULL) == TINE_OK;
+    if (fd >= 0) close(fd);
+    for (int i = 0; i <= SHORT_ONES; i++) tine_release(f[i]);
+    return right ? NULL : "the task that read failed";
+}
+
+const char *progress_of_short_results(void) {
+    scene s;
+    const char *wrong = NULL;
+    if (!scene_open(&s)) return "no FIFO";
+    for (int i = 0; i < ROUNDS && !wrong; i++) wrong = round_of_short_results(&s);
+    scene_close(&s);
+    return wrong;
 }
 
 const char *progress_of_a_result(void) {

@@ -1,4 +1,4 @@
-/* Scenes in which a large message has to travel while the task that sent it, or the next one of its
+/* Scenes in which a message has to travel while the task that sent it, or the next one of its
  * worker, computes. Each task stands for one that computes by blocking in open() of a FIFO until
  * the other side of the scene has been reached; if the message stood still the scene would never
  * end, and its test's time limit would. Tine has been started by the caller. */
@@ -6,7 +6,8 @@
 #define TINE_TESTS_SUPPORT_PROGRESS_H
 
 /* NULL: as it should be; else what was wrong. */
-const char *progress_of_a_result(void); /* needs exactly 1 worker; the others 2 */
+const char *progress_of_a_result(void);      /* needs exactly 1 worker, as the next; the others 2 */
+const char *progress_of_short_results(void); /* before a call of the same function that computes */
 const char *progress_of_an_argument(void);
 /* more than the worker looks at in one go */
 const char *progress_while_small_results_come(void);

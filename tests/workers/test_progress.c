@@ -1,4 +1,4 @@
-/* Large messages travel while tasks compute (workers/progress.h), over every transport. */
+/* Messages travel while tasks compute (workers/progress.h), over every transport. */
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,6 +44,10 @@ TRANSPORT_TEST(progress, a_large_result_leaves_while_its_worker_runs_the_next_ta
     play(endpoint, 1, progress_of_a_result);
 }
 
+TRANSPORT_TEST(progress, short_results_leave_while_their_worker_runs_the_next_task, 60) {
+    play(endpoint, 1, progress_of_short_results);
+}
+
 static void under_mpirun(int ranks, const char *scene) {
     tine_need_mpirun();
     tine_ranks_check_leaks_themselves();
@@ -81,4 +85,8 @@ Test(progress, what_was_sent_is_released_though_nobody_calls_mpi, .timeout = 90)
 
 Test(progress, a_large_result_leaves_while_its_worker_runs_the_next_task_mpi, .timeout = 90) {
     under_mpirun(2, "result");
+}
+
+Test(progress, short_results_leave_while_their_worker_runs_the_next_task_mpi, .timeout = 90) {
+    under_mpirun(2, "short");
 }

@@ -23,6 +23,11 @@
  * up to a chunk, in order; lane 1 carries larger ones. Few pieces are in flight at a time, so a
  * small frame waits for at most those, whatever the size of the frame they belong to.
  *
+ * Between hosts, and for short tasks on one, a message costs more than what is in it. So while its
+ * user holds (transport.h), frames of at most TINE_MPI_HELD bytes to one peer gather in one control
+ * message, each with its head, and leave when it is full, when another message is to be sent, or
+ * when the holding ends.
+ *
  * Back-pressure does not rely on MPI, which queues eager messages without limit at a receiver that
  * does not poll. A peer may have TINE_MPI_WINDOW control messages that the other side's event loop
  * has not taken; each message carries the number of those taken so far. */
@@ -42,6 +47,7 @@ enum {
     /* a control message: below the 4096 bytes that vader sends eagerly with its own header */
     TINE_MPI_SLOT = 4000,
     TINE_MPI_SLOTS = 32,   /* receives posted in advance */
+    TINE_MPI_HELD = 1000,  /* the largest frame, with its head, that is held to leave with others */
     TINE_MPI_WINDOW = 256, /* control messages to one peer that it has not taken */
     TINE_MPI_PIECES = 4,   /* pieces of one lane in flight to one peer */
     TINE_MPI_LANES = 2,
@@ -50,7 +56,7 @@ enum {
     TINE_MPI_TAG_CONTROL = 1, /* + 4 x the receiver's opening */
     TINE_MPI_TAG_DATA = 2,    /* + lane + 4 x the connector's opening */
     TINE_MPI_TAGS = 4,
-    TINE_MPI_VERSION = 1,
+    TINE_MPI_VERSION = 2,
 };
 
 /* ---- message.c ---- */
@@ -269,6 +275,10 @@ typedef struct tine_mpi {
     unsigned next_receive;
     bool ran_dry; /* the last poll found none */
     tine_mpi_slot *idle_slots, *flying_slots;
+    bool holding;            /* small frames wait for more to the same peer */
+    tine_mpi_slot *held;     /* one message with such frames; NULL: none */
+    tine_mpi_peer *held_for; /* their receiver */
+    size_t held_size;
     tine_ring events; /* of tine_mpi_event */
     bool drained;     /* recv has just given the last of them */
     tine_mpi_doorbell *doorbell;
@@ -285,6 +295,7 @@ typedef struct tine_mpi {
 /* ---- send.c ---- */
 
 int tine_mpi_send_queue(tine_mpi *t, tine_mpi_peer *p, tine_frame *f);
+void tine_mpi_send_held(tine_mpi *t); /* what waits for more */
 /* Starts sends and completes sends. True if anything happened. */
 bool tine_mpi_send_push(tine_mpi *t, tine_mpi_peer *p);
 /* A control message without a frame. `extra` bytes follow the head. */
@@ -306,9 +317,15 @@ void tine_mpi_send_clear(tine_mpi_peer *p);
 
 /* ---- receive.c ---- */
 
-/* Handles one FRAME message of `size` bytes. The frame may keep the message's memory, and then
- * *message is replaced. False: the peer broke the framing (why). */
-bool tine_mpi_receive_frame(tine_mpi *t, tine_mpi_peer *p, tine_frame **message, size_t size,
+/* A frame in a message. */
+typedef struct tine_mpi_span {
+    size_t at, size;
+    bool whole; /* the message has no other frame */
+} tine_mpi_span;
+
+/* Handles one frame of a message. It may keep the message's memory, and then *message is replaced.
+ * False: the peer broke the framing (why). */
+bool tine_mpi_receive_frame(tine_mpi *t, tine_mpi_peer *p, tine_frame **message, tine_mpi_span span,
                             char *why, size_t why_size);
 /* The memory of a control message of at most TINE_MPI_SLOT bytes; NULL: no memory. */
 tine_frame *tine_mpi_message_new(void);

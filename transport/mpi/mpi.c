@@ -160,7 +160,14 @@ static int mpi_recv(tine_transport *base, tine_event *ev) {
     return 0;
 }
 
+static void mpi_hold(tine_transport *base, bool on) {
+    tine_mpi *t = mpi_of(base);
+    t->holding = on;
+    if (!on) tine_mpi_send_held(t);
+}
+
 static void mpi_wait(tine_transport *base, int64_t timeout_ns) {
+    tine_mpi_send_held(mpi_of(base));
     tine_mpi_wait(mpi_of(base), timeout_ns);
 }
 
@@ -207,6 +214,7 @@ static bool mpi_flush(tine_mpi *t, int64_t end) {
 static bool mpi_stop(tine_transport *base) {
     tine_mpi *t = mpi_of(base);
     TINE_ASSERT_TRUE(t->closed);
+    tine_mpi_send_held(t);
     int64_t end = tine_clock_ns() + t->base.config.linger_ns;
     bool clean = mpi_flush(t, end);
     for (int i = 0; i < t->n_peers; i++) {
@@ -233,6 +241,7 @@ static void mpi_keep_slots(tine_mpi *t) {
         next = s->next;
         tine_mpi_world_keep(s->req, s, tine_mpi_slot_free);
     }
+    free(t->held);
     for (tine_mpi_slot *s = t->idle_slots, *next; s; s = next) {
         next = s->next;
         free(s);
@@ -273,6 +282,7 @@ static const tine_transport_ops ops = {
     .connect = mpi_connect,
     .url = mpi_url,
     .send = mpi_send,
+    .hold = mpi_hold,
     .recv = mpi_recv,
     .wait = mpi_wait,
     .busy = mpi_busy,

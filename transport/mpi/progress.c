@@ -26,6 +26,7 @@ void tine_mpi_mark_busy(tine_mpi *t, tine_mpi_peer *p) {
 
 void tine_mpi_lose(tine_mpi *t, tine_mpi_peer *p, bool bad, const char *reason) {
     if (p->state == TINE_MPI_GONE) return;
+    tine_mpi_send_held(t);
     if (p->state == TINE_MPI_UP && !p->leaving)
         tine_mpi_send_control(t, p, (tine_mpi_head){.kind = TINE_MPI_BYE}, NULL, 0);
     p->blocked = false;
@@ -138,6 +139,31 @@ static bool poll_hellos(tine_mpi *t) {
     return moved;
 }
 
+static const char *read_taken(tine_mpi_peer *p, const tine_mpi_head *h) {
+    if (h->taken - p->taken > p->sent - p->taken) return "it acknowledges more than was sent";
+    p->taken = h->taken;
+    return NULL;
+}
+
+/* The frames of a message of `size` bytes: one, or several that left together. What is wrong, or
+ * NULL; `text` may hold it. */
+static const char *read_frames(tine_mpi *t, tine_mpi_peer *p, tine_frame **message, size_t size,
+                               char *text, size_t room) {
+    if (p->state != TINE_MPI_UP) return "it sent a frame before its hello";
+    for (size_t at = 0, end; at < size; at = end) {
+        tine_mpi_head h;
+        if (size - at < sizeof h) return "a message ends within a head";
+        memcpy(&h, tine_mpi_message_bytes(*message) + at, sizeof h);
+        if (h.kind != TINE_MPI_FRAME) return "a message has more than frames";
+        const char *wrong = read_taken(p, &h);
+        if (wrong) return wrong;
+        end = h.inlined && h.body < size - at - sizeof h ? at + sizeof h + h.body : size;
+        tine_mpi_span span = {at, end - at, .whole = end - at == size};
+        if (!tine_mpi_receive_frame(t, p, message, span, text, room)) return text;
+    }
+    return NULL;
+}
+
 /* One control message of `size` bytes. A frame may keep its memory: then *message is another. */
 static void read_control(tine_mpi *t, tine_mpi_peer *p, tine_frame **message, size_t size) {
     const uint8_t *msg = tine_mpi_message_bytes(*message);
@@ -153,18 +179,10 @@ static void read_control(tine_mpi *t, tine_mpi_peer *p, tine_frame **message, si
     }
     if (h.opening != (t->listener ? p->identity.opening : t->opening))
         return; /* of an earlier connection */
-    if (h.taken - p->taken > p->sent - p->taken)
-        wrong = "it acknowledges more than was sent";
-    else
-        p->taken = h.taken;
+    if (h.kind != TINE_MPI_FRAME) wrong = read_taken(p, &h);
     if (!wrong) switch (h.kind) {
         case TINE_MPI_HELLO: wrong = peer_answered(t, p, msg + sizeof h, size - sizeof h); break;
-        case TINE_MPI_FRAME:
-            if (p->state != TINE_MPI_UP)
-                wrong = "it sent a frame before its hello";
-            else if (!tine_mpi_receive_frame(t, p, message, size, text, sizeof text))
-                wrong = text;
-            break;
+        case TINE_MPI_FRAME: wrong = read_frames(t, p, message, size, text, sizeof text); break;
         case TINE_MPI_ACK: break;
         case TINE_MPI_BYE:
             p->leaving = true;
@@ -207,6 +225,7 @@ static bool poll_controls(tine_mpi *t) {
         if (k >= 0 && k < t->n_peers && t->peers[k].rank == status.MPI_SOURCE)
             read_control(t, &t->peers[k], &r->frame,
                          err == MPI_SUCCESS && size > 0 ? (size_t)size : 0);
+        t->woke = false;
         t->unposted = r;
         t->next_receive = (t->next_receive + 1) % TINE_MPI_SLOTS;
         moved = true;

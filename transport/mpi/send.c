@@ -11,7 +11,9 @@
  * too. */
 enum { ITEM_COST = sizeof(tine_mpi_item) + 64 };
 
+/* For a message, which goes behind those that are held: what they acknowledge is older. */
 static tine_mpi_slot *slot_new(tine_mpi *t) {
+    tine_mpi_send_held(t);
     tine_mpi_slot *s = t->idle_slots;
     if (s) {
         t->idle_slots = s->next;
@@ -152,6 +154,33 @@ static int frame_send_whole(tine_mpi *t, tine_mpi_peer *p, tine_mpi_head *h, tin
     return err;
 }
 
+void tine_mpi_send_held(tine_mpi *t) {
+    tine_mpi_slot *s = t->held;
+    if (!s) return;
+    t->held = NULL;
+    slot_send(t, s, t->held_for->rank, control_tag(t->held_for), s->bytes, t->held_size);
+}
+
+/* Appends the frame to those that leave together, and consumes it. False: it is to be sent alone,
+ * behind them. */
+static bool frame_hold(tine_mpi *t, tine_mpi_peer *p, tine_mpi_head *h, tine_frame *f) {
+    size_t size = sizeof *h + h->body;
+    if (!t->holding || size > TINE_MPI_HELD) return false;
+    if (!t->held || t->held_for != p || size > TINE_MPI_SLOT - t->held_size) {
+        if (!(t->held = slot_new(t))) return false;
+        t->held_for = p;
+        t->held_size = 0;
+    }
+    head_stamp(t, p, h);
+    uint8_t *at = t->held->bytes + t->held_size;
+    memcpy(at, h, sizeof *h);
+    tine_mpi_body_write(f, at + sizeof *h);
+    t->held_size += size;
+    p->sent++;
+    tine_frame_free(f);
+    return true;
+}
+
 /* Large frames leave half of the window to small ones. A large frame is delivered after the small
  * ones sent before it, so it must never keep one of them from being announced. */
 static bool lane_window_open(const tine_mpi_peer *p, unsigned lane) {
@@ -187,7 +216,7 @@ int tine_mpi_send_queue(tine_mpi *t, tine_mpi_peer *p, tine_frame *f) {
     h.inlined = sizeof h + h.body <= TINE_MPI_SLOT;
     tine_mpi_lane *lane = &p->out[h.lane];
     if (!h.lane && !lane->head && frame_fits(&h, f) && lane_window_open(p, 0)) {
-        int err = frame_send_whole(t, p, &h, f);
+        int err = frame_hold(t, p, &h, f) ? 0 : frame_send_whole(t, p, &h, f);
         if (err) return err == -EIO ? -EPIPE : -EAGAIN;
         p->lane0_sent++;
         count_sent(t, bytes);

@@ -50,7 +50,6 @@ void tine_mpi_wait(tine_mpi *t, int64_t timeout_ns) {
         if (moved) {
             poll_from = now;
             next = SLEEP_FIRST_NS;
-            t->woke = false;
         }
         if (now - poll_from < (t->oversubscribed ? POLL_OVERSUBSCRIBED_NS : POLL_NS)) {
             /* A peer that was woken may have been placed on this core. */

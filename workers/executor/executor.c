@@ -223,6 +223,11 @@ bool tine_executor_start(tine_executor *x, tine_executor_task *out) {
     return true;
 }
 
+const tine_target *tine_executor_next_target(const tine_executor *x) {
+    executor_task *t = (executor_task *)tine_ready_first((tine_ready *)&x->ready);
+    return t && !x->stopped ? &t->target : NULL;
+}
+
 bool tine_executor_has_ready(const tine_executor *x) { return x->ready.n > 0 && !x->stopped; }
 
 void tine_executor_done(tine_executor *x, uint64_t task, tine_error status, tine_payload *payload,

@@ -69,6 +69,8 @@ void tine_executor_message(tine_executor *x, const tine_message *m, int64_t now)
 /* The next task to start, or false. It then counts as running until tine_executor_done. */
 bool tine_executor_start(tine_executor *x, tine_executor_task *out);
 bool tine_executor_has_ready(const tine_executor *x);
+/* What the next task to start calls; NULL: none is ready. */
+const tine_target *tine_executor_next_target(const tine_executor *x);
 /* A started task is over. payload: its result (status OK; a reference is taken), else text says
  * what failed. */
 void tine_executor_done(tine_executor *x, uint64_t task, tine_error status, tine_payload *payload,
