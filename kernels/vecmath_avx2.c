@@ -28,9 +28,17 @@ static inline __m256 avx2_pow2(__m256 n) {
 
 /* In two factors, because 2^n itself may be out of range; the first product is exact. */
 static inline __m256 avx2_scale(__m256 p, __m256 n) {
+    n = _mm256_floor_ps(n);
     const __m256 half = _mm256_round_ps(_mm256_mul_ps(n, _mm256_set1_ps(0.5f)),
                                         _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC);
     return _mm256_mul_ps(_mm256_mul_ps(p, avx2_pow2(half)), avx2_pow2(_mm256_sub_ps(n, half)));
+}
+
+static inline __m256 avx2_lookup(const float *t, __m256 x) {
+    const __m256i i = _mm256_castps_si256(x);
+    return _mm256_blendv_ps(_mm256_permutevar8x32_ps(_mm256_loadu_ps(t), i),
+                            _mm256_permutevar8x32_ps(_mm256_loadu_ps(t + 8), i),
+                            _mm256_castsi256_ps(_mm256_slli_epi32(i, 28)));
 }
 
 static inline __m256 avx2_copysign(__m256 x, __m256 s) {
@@ -56,8 +64,9 @@ static inline void avx2_store_bf16(uint16_t *p, __m256 x) {
 
 #define v_bf16_bits avx2_bf16_bits
 #define v_copysign avx2_copysign
-#define v_pow2 avx2_pow2
+#define v_lookup avx2_lookup
 #define v_scale avx2_scale
+#define v_scale_normal(p, n) _mm256_mul_ps(p, avx2_pow2(_mm256_floor_ps(n)))
 #define v_store_bf16 avx2_store_bf16
 
 #include "kernels/vecmath_body.h"

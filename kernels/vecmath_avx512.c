@@ -20,7 +20,8 @@
 #define v_min(a, b) _mm512_min_ps(a, b)
 #define v_max(a, b) _mm512_max_ps(a, b)
 #define v_scale(p, n) _mm512_scalef_ps(p, n)
-#define v_pow2(n) _mm512_scalef_ps(_mm512_set1_ps(1), n)
+#define v_scale_normal(p, n) _mm512_scalef_ps(p, n)
+#define v_lookup(t, x) _mm512_permutexvar_ps(_mm512_castps_si512(x), _mm512_loadu_ps(t))
 #define v_if_negative(x, a, b)                                                                     \
     _mm512_mask_blend_ps(_mm512_movepi32_mask(_mm512_castps_si512(x)), b, a)
 

@@ -4,14 +4,17 @@
  *   v_load, v_store, v_set1, v_add, v_sub, v_mul, v_div, v_abs
  *   v_fma(a, b, c)     a*b + c, fused where the machine can
  *   v_min, v_max(a, b) which give b if either is NaN, as the x86 instructions do
- *   v_scale(p, n)      p * 2^n, rounded once; n integral within ±160
- *   v_pow2(n)          2^n, n integral within ±126
+ *   v_scale(p, n)      p * 2^floor(n), rounded once; n within ±160
+ *   v_scale_normal(p, n)  the same where the result is a normal number
+ *   v_lookup(t, x)     t[i] of 16 floats, i the lowest 4 bits of x's representation
  *   v_copysign(x, s)   the magnitude of x with the sign of s
  *   v_if_negative(x, a, b)  a where the sign bit of x is set, else b
  *   v_bf16_bits(x)     x rounded to a bf16 value; v_store_bf16(p, x) its upper halves
  *
- * exp: n = round(x / ln 2), r = x - n ln 2 in two parts, e^r = 1 + r + r^2 P(r) with the minimax P
- * of degree 5 from Cephes (expf.c, S. Moshier), times 2^n. sigmoid and tanh divide by sums that do
+ * exp: n = x / ln 2 rounded to a multiple of 1/16, r = x - n ln 2 in two parts, and e^x = 2^n e^r,
+ * where the 16 values of 2^n between 1 and 2 stand in a table and |r| is at most ln 2 / 32, so that
+ * few terms of e^r are needed (Tang, Table-driven implementation of the exponential function in
+ * IEEE floating-point arithmetic, ACM TOMS 15(2), 1989). sigmoid and tanh divide by sums that do
  * not cancel: sigmoid through e^-|x|, tanh through expm1(-2|x|) = 2^n (e^r - 1) + (2^n - 1), so
  * that both keep their relative error everywhere. */
 #ifndef TINE_KERNELS_VECMATH_BODY_H
@@ -23,27 +26,45 @@
 #define LOG2_E 1.44269504088896341f
 #define LN2_HI 0.693359375f
 #define LN2_LO -2.12194440e-4f
-#define ROUNDER 12582912.0f /* 1.5 * 2^23: adding and subtracting it rounds to an integer */
+/* 1.5 * 2^19: adding and subtracting it rounds to a multiple of 1/16. In between, the lowest 4 bits
+ * are the sixteenths. */
+#define ROUNDER 786432.0f
 
-/* n and e^r - 1 for x within ±160 or NaN. */
-TINE_INLINE V expm1_reduced(V x, V *n) {
-    *n = v_sub(v_fma(x, v_set1(LOG2_E), v_set1(ROUNDER)), v_set1(ROUNDER));
-    V r = v_fma(*n, v_set1(-LN2_HI), x);
-    r = v_fma(*n, v_set1(-LN2_LO), r);
-    V p = v_fma(v_set1(1.9875691500e-4f), r, v_set1(1.3981999507e-3f));
-    p = v_fma(p, r, v_set1(8.3334519073e-3f));
-    p = v_fma(p, r, v_set1(4.1665795894e-2f));
-    p = v_fma(p, r, v_set1(1.6666665459e-1f));
-    p = v_fma(p, r, v_set1(5.0000001201e-1f));
-    return v_fma(v_mul(r, r), p, r);
+/* 2^(i/16) rounded, and its error: 2^(i/16) = sixteenths[i] (1 + rest[i]). */
+static const float exp2_sixteenths[16] = {
+    0x1p+0f,        0x1.0b5586p+0f, 0x1.172b84p+0f, 0x1.2387a6p+0f, 0x1.306fep+0f,  0x1.3dea64p+0f,
+    0x1.4bfdaep+0f, 0x1.5ab07ep+0f, 0x1.6a09e6p+0f, 0x1.7a1148p+0f, 0x1.8ace54p+0f, 0x1.9c4918p+0f,
+    0x1.ae89fap+0f, 0x1.c199bep+0f, 0x1.d5818ep+0f, 0x1.ea4afap+0f};
+static const float exp2_rest[16] = {
+    0x0p+0f,          0x1.8d96d4p-25f,  -0x1.9c0c22p-27f, 0x1.964904p-25f,
+    0x1.125002p-25f,  0x1.370be4p-25f,  -0x1.0a355p-25f,  -0x1.00d8acp-27f,
+    0x1.26055cp-26f,  -0x1.05cb44p-25f, 0x1.67a1cap-28f,  0x1.a3b5e4p-28f,
+    -0x1.f9c304p-27f, -0x1.6961b4p-28f, -0x1.a5217cp-28f, 0x1.61428ep-28f};
+
+/* x = n ln 2 + r; the fraction of n as v_lookup takes it. */
+struct reduced {
+    V n, sixteenths, r;
+};
+
+/* For x within ±160 or NaN. */
+TINE_INLINE struct reduced exp_reduce(V x) {
+    V sixteenths = v_fma(x, v_set1(LOG2_E), v_set1(ROUNDER));
+    V n = v_sub(sixteenths, v_set1(ROUNDER));
+    V r = v_fma(n, v_set1(-LN2_LO), v_fma(n, v_set1(-LN2_HI), x));
+    return (struct reduced){n, sixteenths, r};
 }
 
-TINE_INLINE V exp_v(V x) {
-    V n;
-    x = v_min(v_set1(89.5f), v_max(v_set1(-104.5f), x));
-    V p = expm1_reduced(x, &n);
-    return v_scale(v_add(p, v_set1(1)), n);
+/* e^x. The polynomial interpolates (e^r - 1 - r) / r^2 at Chebyshev's two points: e^r is off by
+ * less than 2^-27. */
+TINE_INLINE V exp_reduced(V x) {
+    struct reduced e = exp_reduce(x);
+    V p = v_fma(v_set1(0.16666862f), e.r, v_set1(0.50000977f));
+    p = v_add(v_fma(p, v_mul(e.r, e.r), e.r), v_lookup(exp2_rest, e.sixteenths));
+    V power = v_lookup(exp2_sixteenths, e.sixteenths);
+    return v_scale(v_fma(power, p, power), e.n);
 }
+
+TINE_INLINE V exp_v(V x) { return exp_reduced(v_min(v_set1(89.5f), v_max(v_set1(-104.5f), x))); }
 
 /* sigmoid and tanh as fractions, so that a product of two of them costs one division. Denominators
  * lie in [1, 2]. */
@@ -52,20 +73,21 @@ struct fraction {
 };
 
 TINE_INLINE struct fraction sigmoid_fraction(V x) {
-    V n;
-    V t = v_min(v_set1(104.5f), v_abs(x));
-    V p = expm1_reduced(v_sub(v_set1(0), t), &n);
-    V z = v_scale(v_add(p, v_set1(1)), n);
+    V z = exp_reduced(v_sub(v_set1(0), v_min(v_set1(104.5f), v_abs(x))));
     return (struct fraction){v_if_negative(x, z, v_set1(1)), v_add(v_set1(1), z)};
 }
 
+/* (1 - e^x) / (1 + e^x) for x = -2|x|. The numerator keeps a small relative error: for n near 0,
+ * where 1 - 2^n cancels, the rest of the table counts. */
 TINE_INLINE struct fraction tanh_fraction(V x) {
-    V n;
-    V t = v_min(v_set1(10), v_abs(x)); /* tanh(9.02) rounds to 1 */
-    V p = expm1_reduced(v_mul(t, v_set1(-2)), &n);
-    V s = v_pow2(n);
-    V e = v_fma(s, p, v_sub(s, v_set1(1)));
-    return (struct fraction){v_copysign(e, x), v_add(v_set1(2), e)};
+    V t = v_sub(v_set1(0), v_min(v_set1(10), v_abs(x))); /* tanh(9.02) rounds to 1 */
+    struct reduced e = exp_reduce(v_add(t, t));
+    V p = v_fma(v_set1(1.0f / 24), e.r, v_set1(1.0f / 6));
+    p = v_fma(p, e.r, v_set1(0.5f));
+    p = v_add(v_fma(p, v_mul(e.r, e.r), e.r), v_lookup(exp2_rest, e.sixteenths));
+    V power = v_scale_normal(v_lookup(exp2_sixteenths, e.sixteenths), e.n);
+    V above = v_fma(power, p, v_sub(power, v_set1(1)));
+    return (struct fraction){v_copysign(above, x), v_add(v_set1(1), v_fma(power, p, power))};
 }
 
 TINE_INLINE V sigmoid_v(V x) {
@@ -115,16 +137,26 @@ static void to_bf16_array(size_t n, const float *x, uint16_t *y) {
     }
 }
 
+/* The new states of all rows, then their h: a row's two divisions one after the other would take
+ * longer than a CPU looks ahead. */
 static void gates_rows(size_t rows, const float *z, size_t ldz, float *c, size_t ldc, float *h,
                        size_t ldh) {
-    for (size_t r = 0; r < rows; r++, z += ldz, c += ldc, h += ldh)
+    for (size_t r = 0; r < rows; r++)
         for (int u = 0; u < TINE_GATE_UNITS; u += W) {
-            V in = sigmoid_tanh_v(v_load(z + u), v_load(z + 2 * TINE_GATE_UNITS + u));
-            V f = sigmoid_v(v_load(z + TINE_GATE_UNITS + u));
-            V state = v_fma(f, v_load(c + u), in);
-            v_store(c + u, state);
-            v_store(h + u, sigmoid_tanh_v(v_load(z + 3 * TINE_GATE_UNITS + u), state));
+            const float *sums = z + r * ldz + u;
+            float *state = c + r * ldc + u;
+            struct fraction i = sigmoid_fraction(v_load(sums)),
+                            f = sigmoid_fraction(v_load(sums + TINE_GATE_UNITS)),
+                            g = tanh_fraction(v_load(sums + 2 * TINE_GATE_UNITS));
+            V below = v_mul(i.below, g.below);
+            V above = v_mul(v_mul(f.above, v_load(state)), below);
+            above = v_fma(v_mul(i.above, g.above), f.below, above);
+            v_store(state, v_div(above, v_mul(f.below, below)));
         }
+    for (size_t r = 0; r < rows; r++)
+        for (int u = 0; u < TINE_GATE_UNITS; u += W)
+            v_store(h + r * ldh + u, sigmoid_tanh_v(v_load(z + r * ldz + 3 * TINE_GATE_UNITS + u),
+                                                    v_load(c + r * ldc + u)));
 }
 
 static void gru_gates_rows(size_t rows, const float *z, size_t ldz, float *c, size_t ldc, float *h,

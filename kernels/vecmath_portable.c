@@ -28,11 +28,16 @@ static inline float v_min(float a, float b) { return a < b ? a : b; }
 static inline float v_max(float a, float b) { return a > b ? a : b; }
 /* A NaN has no integer exponent; any will do, the product stays NaN. */
 static inline float portable_pow2(float n) {
-    return v_bits((uint32_t)((n == n ? (int32_t)n : 0) + 127) << 23);
+    return v_bits((uint32_t)((n == n ? (int32_t)floorf(n) : 0) + 127) << 23);
 }
 static inline float portable_scale(float p, float n) {
-    const int32_t whole = n == n ? (int32_t)n : 0, half = whole / 2;
+    const int32_t whole = n == n ? (int32_t)floorf(n) : 0, half = whole / 2;
     return p * portable_pow2((float)half) * portable_pow2((float)(whole - half));
+}
+static inline float portable_lookup(const float *t, float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return t[bits & 15];
 }
 #define v_copysign(x, s) copysignf(x, s)
 #define v_if_negative(x, a, b) (signbit(x) ? (a) : (b))
@@ -43,8 +48,9 @@ static inline float portable_bf16_bits(float x) {
 static inline void portable_store_bf16(uint16_t *p, float x) { *p = tine_bf16_from_float(x); }
 
 #define v_bf16_bits portable_bf16_bits
-#define v_pow2 portable_pow2
+#define v_lookup portable_lookup
 #define v_scale portable_scale
+#define v_scale_normal(p, n) ((p)*portable_pow2(n))
 #define v_store_bf16 portable_store_bf16
 
 #include "kernels/vecmath_body.h"
