@@ -10,6 +10,8 @@ HEADER = os.path.join(HERE, "..", "..", "runtime", "tine.h")
 TYPES = {
     "const char *": "c_char_p",
     "int ": "c_int",
+    "uint32_t ": "c_uint32",
+    "bool ": "c_bool",
     "size_t ": "c_size_t",
     "double ": "c_double",
     "const char *const *": "POINTER(c_char_p)",
@@ -45,12 +47,12 @@ def constants(text):
     return found
 
 
-def options(text):
+def fields_of(struct, text):
     fields = []
-    for line in re.search(r"typedef struct tine_options \{(.*?)\} tine_options;", text, flags=re.S)[1].split(";")[:-1]:
+    for line in re.search(rf"typedef struct {struct} \{{(.*?)\}} {struct};", text, flags=re.S)[1].split(";")[:-1]:
         ctype, name = re.fullmatch(r"\s*(.*?)(\w+)\s*", line, flags=re.S).groups()
         if ctype not in TYPES:
-            raise SystemExit(f"backend.py: tine_options.{name} has a type that it does not know: {ctype}")
+            raise SystemExit(f"backend.py: {struct}.{name} has a type that it does not know: {ctype}")
         fields.append((name, TYPES[ctype]))
     return fields
 
@@ -59,9 +61,10 @@ def abi():
     text = header()
     lines = ['"""Read from tine.h when the wheel was built."""', "from ctypes import *", "", f'VERSION = "{version(text)}"']
     lines += [f"{name} = {value}" for name, value in constants(text).items()]
-    lines += ["", "", "class Options(Structure):", "    _fields_ = ["]
-    lines += [f'        ("{name}", {ctype}),' for name, ctype in options(text)]
-    return "\n".join(lines + ["    ]", ""])
+    for name, struct in (("Options", "tine_options"), ("ForkOptions", "tine_fork_options")):
+        lines += ["", "", f"class {name}(Structure):", "    _fields_ = ["]
+        lines += [f'        ("{field}", {ctype}),' for field, ctype in fields_of(struct, text)] + ["    ]"]
+    return "\n".join(lines + [""])
 
 
 def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):

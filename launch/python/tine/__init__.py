@@ -9,8 +9,8 @@
 Workers run the same script up to init(), and then serve. Functions of @tine.function run as tasks; so
 do the built-in functions and modules. Every failure is a tine.Error, with its code, task, worker and
 cause. Threads may call everything; a future belongs to the process that forked it."""
-from ._calls import Future, Module, Promise, as_completed, call, call_method, cancelled, fork, fork_method, module, put, wait, wait_all
-from ._calls import wait_any, wait_failure, when_all, when_any
+from ._calls import Future, Module, Promise, Stream, as_completed, call, call_method, cancelled, fork, fork_method, module, put, stream
+from ._calls import wait, wait_all, wait_any, wait_failure, when_all, when_any
 from ._executor import Executor, allow_pickle
 from ._functions import function
 from ._library import ArgumentError, CanceledError, Error, LostError, TaskError, TimeoutError, UnknownError, version
@@ -21,9 +21,9 @@ from ._values import Value
 __version__ = version
 __all__ = [
     "ArgumentError", "CanceledError", "Error", "Executor", "Future", "LostError", "Module",
-    "Promise", "TaskError", "TimeoutError", "UnknownError", "Value", "allow_pickle", "as_completed",
+    "Promise", "Stream", "TaskError", "TimeoutError", "UnknownError", "Value", "allow_pickle", "as_completed",
     "bilstm", "call", "call_method", "cancelled", "dropout", "embedding", "endpoint", "ensemble", "fork",
     "fork_method", "from_torch", "function", "gru", "init", "layer_norm", "linear", "load", "lstm",
-    "module", "pool", "put", "save", "sequential", "shutdown", "trace_start", "trace_write", "wait",
+    "module", "pool", "put", "save", "sequential", "shutdown", "stream", "trace_start", "trace_write", "wait",
     "wait_all", "wait_any", "wait_failure", "when_all", "when_any", "worker_count",
 ]

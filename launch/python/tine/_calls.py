@@ -191,13 +191,46 @@ class Future:
         return self.result()
 
 
+class Stream(Future):
+    """The values that a task yields, one after the other: `for value in stream`, `async for value in stream`.
+
+    Then, or when the task fails, it is done: result() gives what the task has returned. One that is
+    released before its end cancels its task."""
+
+    __slots__ = ()
+
+    def __iter__(self) -> "Stream":
+        return self
+
+    def __next__(self) -> Any:
+        out = ctypes.c_void_p()
+        handle, to = self._handle, ctypes.byref(out)
+        code = _blocking(lambda seconds: free.tine_next_for(handle, seconds, to), None, self.done)
+        if code == _abi.TINE_ENDED:
+            raise StopIteration
+        if code:
+            raise last_error(code)
+        return taken(out.value, self._torch)
+
+    def __aiter__(self) -> "Stream":
+        return self
+
+    async def __anext__(self) -> Any:
+        try:
+            return await Future(checked(held.tine_next_future(self._handle)), self._torch)
+        except Error as error:
+            if error.code == "ENDED":
+                raise StopAsyncIteration from None
+            raise
+
+
 def _from_future(future: Future) -> int:
     if future._torch:
         seen.torch = True
     return checked(held.tine_future_value(future._handle))
 
 
-_values._from[Future] = _from_future
+_values._from[Future] = _values._from[Stream] = _from_future
 
 
 # ---- the calls ----
@@ -227,6 +260,17 @@ def fork(target: Target, /, *args: Any, **kwargs: Any) -> Future:
 def fork_method(target: "Module", method: str, /, *args: Any, **kwargs: Any) -> Future:
     """fork() for a module's method other than `forward`."""
     return _fork(method, target, args, kwargs)
+
+
+def stream(ahead: int, target: Target, /, *args: Any, **kwargs: Any) -> Stream:
+    """fork() of a function that yields values, as a generator does: `for value in stream(4, function, x)`.
+
+    ahead   how many values it may be ahead of its reader; then it waits, and its worker runs other tasks"""
+    options = _abi.ForkOptions(stream=ahead)
+    if ahead < 1:
+        raise ValueError(f"tine.stream: {ahead} values ahead: at least 1 is needed")
+    handle, torch = _call(lambda _, packed, n: free.tine_fork_with_args(options, packed, n), None, target, args, kwargs)
+    return Stream(checked(handle), torch)
 
 
 def call(target: Target, /, *args: Any, **kwargs: Any) -> Any:

@@ -7,15 +7,32 @@ holds nothing. Its objects own what they refer to (TINE_OWNS), because they may 
 import functools
 import sys
 import traceback
+import types
 from typing import Any, Callable, Optional
 
 from . import _abi
 from ._calls import state
-from ._library import FUNCTION, held
+from ._library import FUNCTION, free, held, last_error
 from ._values import from_value, to_value
 
 registered: dict = {}  # name: the function
 _kept: list = []  # what the library holds pointers to
+
+
+def _yield(task: int, values: types.GeneratorType) -> Any:
+    """Gives the values of a generator to who forked the task with stream(); what it returns."""
+    while True:
+        try:
+            value = to_value(next(values))
+        except StopIteration as end:
+            return end.value
+        try:
+            code = free.tine_yield(task, value)
+        finally:
+            held.tine_release_value_(value)
+        if code:
+            values.close()
+            raise last_error(code)
 
 
 def _run(name: str, torch: bool, task: int) -> Optional[int]:
@@ -24,7 +41,8 @@ def _run(name: str, torch: bool, task: int) -> Optional[int]:
     try:
         args = from_value(held.tine_arg(task, 0), torch)
         kwargs = from_value(held.tine_arg(task, 1), torch)
-        return to_value(registered[name](*args, **kwargs))
+        result = registered[name](*args, **kwargs)
+        return to_value(_yield(task, result) if isinstance(result, types.GeneratorType) else result)
     except BaseException as error:  # also SystemExit: a task does not end its worker
         trace = error.__traceback__
         text = "".join(traceback.format_exception(type(error), error, trace and trace.tb_next)).strip()
@@ -71,6 +89,8 @@ def function(fn: Optional[Callable] = None, *, name: Optional[str] = None, repea
                 replaced, and still called "tine.NAME"
     repeatable  safe to run again when its worker is lost
     torch       tensors come as torch tensors; default: numpy arrays, which are read-only
+
+    A generator yields values to who forked it with tine.stream().
 
     Workers have to define it before they reach tine.init(): they run the same script, or import the
     module. An exception fails the task; its traceback is the cause of the caller's tine.TaskError."""

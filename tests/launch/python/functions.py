@@ -135,3 +135,23 @@ def initialize(text):
 
 def initialized(_):
     return kept.get("initialized")
+
+
+@tine.function
+def counts(n):
+    """Yields 0 … n - 1, gives n."""
+    for i in range(n):
+        yield np.full(2, i)
+    return n
+
+
+@tine.function
+def breaks():
+    yield 1
+    raise ValueError("behind the first")
+
+
+@tine.function
+def squares(n):
+    """Takes a stream, and is one."""
+    yield from (int(x[0]) ** 2 for x in tine.stream(2, counts, n))

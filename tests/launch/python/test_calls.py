@@ -176,6 +176,33 @@ def test_await():
         assert asyncio.run(main()) == [0, 1, 1, 2, 3, 5, 8, 13]
 
 
+def test_streams():
+    stream = tine.stream(3, functions.counts, 20)
+    assert [int(x[0]) for x in stream] == list(range(20))
+    assert stream.result() == 20
+    assert list(tine.stream(1, functions.squares, 5)) == [0, 1, 4, 9, 16]
+    broken = tine.stream(1, functions.breaks)
+    assert next(broken) == 1
+    with pytest.raises(tine.TaskError, match="behind the first"):
+        next(broken)
+    assert tine.fork(functions.counts, 30).result() == 30  # nobody takes them
+    with pytest.raises(ValueError):
+        tine.stream(0, functions.counts, 1)
+
+    left = tine.stream(1, functions.counts, 10**9)
+    next(left)
+    del left  # cancels it
+    assert tine.fork("neg", 1).result() == -1
+
+    async def add(n):
+        return sum([int(x[0]) async for x in tine.stream(2, functions.counts, n)])
+
+    async def main():
+        return await asyncio.gather(*[add(n) for n in range(5)])
+
+    assert asyncio.run(main()) == [0, 0, 1, 3, 6]
+
+
 def test_threads():
     results = {}
 
