@@ -20,6 +20,7 @@
 #include "transport/base/assert.h"
 #include "transport/base/clock.h"
 #include "transport/base/log.h"
+#include "transport/base/process.h"
 #include "workers/internal.h"
 
 static void worker_stop(tine_worker *w, tine_error status, const char *why) {
@@ -93,7 +94,10 @@ void tine_worker_act(tine_worker *w) {
     tine_executor_action a;
     while (tine_executor_next(w->executor, &a)) {
         switch (a.kind) {
-        case TINE_EXECUTOR_SEND: worker_send(w, &a.message); break;
+        case TINE_EXECUTOR_SEND:
+            if (a.message.type == TINE_MSG_PONG) a.message.memory = tine_process_memory();
+            worker_send(w, &a.message);
+            break;
         case TINE_EXECUTOR_COMPLETE:
             tine_worker_complete(w, a.ticket, a.status, a.payload, a.text);
             break;

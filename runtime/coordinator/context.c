@@ -58,6 +58,7 @@ static tine_error coordinator_submit(tine_context *context, tine_future *f, void
     if (c->stopping) return tine_coordinator_over();
     f->flow = tine_trace_flow(0, ++c->last_flow);
     int64_t began = tine_trace_begin();
+    tine_scheduler_time(c->scheduler, tine_clock_coarse_ns());
     tine_error e = tine_scheduler_fork(c->scheduler, (uintptr_t)f, f->flow, t, flags, payload,
                                        terms, &f->task);
     if (e != TINE_OK) return tine_coordinator_refused(e, "a fork");

@@ -56,6 +56,8 @@ tine_error tine_coordinator_new(tine_coordinator **out, const tine_settings *s,
     STAILQ_INIT(&c->callbacks);
     LIST_INIT(&c->deaths);
     LIST_INIT(&c->ends);
+    LIST_INIT(&c->observers);
+    c->began = tine_clock_coarse_ns();
     c->tell_at = INT64_MAX;
     c->max_pending = s->max_pending;
     c->max_pending_bytes = s->max_pending_bytes;
@@ -144,6 +146,7 @@ void tine_coordinator_stop(tine_coordinator *c, double seconds) {
     int64_t deadline = tine_clock_ns() + (int64_t)(seconds * 1e9), next;
     coordinator_stop_progress(c);
     tine_scheduler_stop(c->scheduler);
+    tine_coordinator_observers_stop(c);
     tine_promises_cancel(&c->context, "Tine was shut down before the promise was completed");
     do tine_coordinator_work(c, &next);
     while (!STAILQ_EMPTY(&c->callbacks)); /* a callback's value may be due to another one */
@@ -165,6 +168,7 @@ static void coordinator_clear(tine_coordinator *c) {
     c->scheduler = NULL;
     tine_coordinator_deaths_free(c);
     tine_coordinator_ends_free(c);
+    tine_coordinator_observers_free(c);
     tine_deadlines_fini(&c->context);
 }
 

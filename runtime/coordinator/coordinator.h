@@ -13,6 +13,7 @@
 #define TINE_RUNTIME_COORDINATOR_COORDINATOR_H
 
 #include "runtime/settings/settings.h"
+#include "runtime/wire/payload.h"
 #include "transport/base/run_log.h"
 #include "transport/transport.h"
 
@@ -30,6 +31,10 @@ int tine_coordinator_workers(tine_coordinator *c);
 size_t tine_coordinator_list_workers(tine_coordinator *c, tine_worker_status *out, size_t room);
 /* Waits until no fork of the program and no callback is pending. ETIMEDOUT with a sentence. */
 tine_error tine_coordinator_drain(tine_coordinator *c, double seconds);
+
+/* The state of the job (snapshot.h), some 50 ms old at most; a reference is the caller's. From any
+ * thread. ENOMEM, ESTATE. */
+tine_error tine_coordinator_snapshot(tine_coordinator *c, tine_payload **out);
 
 /* From here on all processes record, workers that join later too. */
 tine_error tine_coordinator_trace_record(tine_coordinator *c, bool on);

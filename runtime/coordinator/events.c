@@ -28,6 +28,7 @@ static void coordinator_on_message(void *ctx, tine_peer peer, const tine_message
     tine_coordinator *c = ctx;
     if (m->type == TINE_MSG_PONG || m->type == TINE_MSG_EVENTS) {
         if (c->listener) c->listener(c->listener_arg, peer, m);
+    } else if (tine_coordinator_observe(c, peer, m)) {
         return;
     }
     if (m->type == TINE_MSG_HELLO)
@@ -39,6 +40,7 @@ static void coordinator_on_message(void *ctx, tine_peer peer, const tine_message
 static void coordinator_on_invalid(void *ctx, tine_peer peer, tine_error e, const char *why) {
     tine_coordinator *c = ctx;
     (void)e;
+    if (tine_coordinator_observer_gone(c, peer)) tine_link_drop(&c->link, peer, true, why);
     tine_scheduler_garbage(c->scheduler, peer, why);
 }
 
@@ -47,6 +49,7 @@ static void coordinator_on_lost(void *ctx, tine_peer peer, bool bad, const char 
     if (bad)
         tine_log(TINE_LOG_WARN, "dropped a peer at %s: %s",
                  c->link.transport->ops->url(c->link.transport), reason);
+    if (tine_coordinator_observer_gone(c, peer)) return;
     tine_coordinator_peer_lost(c, peer, reason);
     tine_coordinator_expect(c);
 }

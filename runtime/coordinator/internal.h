@@ -1,6 +1,7 @@
 /* What the coordinator's files share: coordinator.c (its life), loop.c (which thread runs the
  * event loop), events.c (what comes from the link and from the scheduler), context.c (the
- * program's calls), deaths.c (local workers that end), gather.c (the profile). */
+ * program's calls), deaths.c (local workers that end), gather.c (the profile), observers.c and
+ * snapshot.c (what others see of the job). */
 #ifndef TINE_RUNTIME_COORDINATOR_INTERNAL_H
 #define TINE_RUNTIME_COORDINATOR_INTERNAL_H
 
@@ -38,6 +39,14 @@ typedef struct coordinator_end {
     uint64_t task;
     int64_t due;
 } coordinator_end;
+
+/* A connection of `tine top`. */
+typedef struct coordinator_observer {
+    LIST_ENTRY(coordinator_observer) entry;
+    tine_peer peer;
+    int64_t since; /* questions are counted since then */
+    unsigned questions;
+} coordinator_observer;
 
 struct tine_coordinator {
     tine_context context; /* first */
@@ -79,6 +88,10 @@ struct tine_coordinator {
     STAILQ_HEAD(, coordinator_callback) callbacks;
     LIST_HEAD(, coordinator_death) deaths;
     LIST_HEAD(, coordinator_end) ends;
+    LIST_HEAD(, coordinator_observer) observers;
+    tine_payload *snapshot;                /* the last one; NULL: none yet */
+    int64_t began, snapshot_at, memory_at; /* memory_at: when workers were asked for theirs */
+    bool memory_wanted;
     void (*unreachable)(uint32_t pid, const char *token);
     void (*end_task)(const char *token, uint64_t task);
     bool (*known_local)(uint32_t pid, const char *token);
@@ -177,6 +190,17 @@ void tine_coordinator_end_later(tine_coordinator *c, uint64_t task, uint64_t gra
 int64_t tine_coordinator_ends_due(const tine_coordinator *c); /* INT64_MAX: none is due */
 void tine_coordinator_ends_run(tine_coordinator *c, int64_t now);
 void tine_coordinator_ends_free(tine_coordinator *c);
+
+/* ---- observers.c; with the lock, by the thread that runs the loop ---- */
+
+/* Whether the message is one of an observer, and has been handled. */
+bool tine_coordinator_observe(tine_coordinator *c, tine_peer peer, const tine_message *m);
+/* Whether the peer was an observer: it is one no longer. */
+bool tine_coordinator_observer_gone(tine_coordinator *c, tine_peer peer);
+/* Asks the workers for their memory if somebody wants to know. */
+void tine_coordinator_memory_ask(tine_coordinator *c);
+void tine_coordinator_observers_stop(tine_coordinator *c); /* tells them that the job ends */
+void tine_coordinator_observers_free(tine_coordinator *c);
 
 /* ---- deaths.c; with the lock ---- */
 

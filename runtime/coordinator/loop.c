@@ -149,7 +149,9 @@ static bool deadlines_work(tine_coordinator *c) {
 
 static bool work_without_callbacks(tine_coordinator *c) {
     tine_coordinator_count_handles(c);
+    tine_scheduler_time(c->scheduler, tine_clock_coarse_ns());
     bool did = tine_link_receive(&c->link) > 0;
+    if (c->memory_wanted) tine_coordinator_memory_ask(c);
     did |= deadlines_work(c);
     return did | tine_coordinator_act(c);
 }

@@ -84,6 +84,8 @@ static void backlog_send(tine_link *l, tine_backlog *b) {
 
 bool tine_link_has_backlog(const tine_link *l) { return !LIST_EMPTY(&l->backlogs); }
 
+bool tine_link_has_backlog_of(tine_link *l, tine_peer peer) { return backlog_of(l, peer); }
+
 void tine_link_flush(tine_link *l) {
     for (tine_backlog *b = LIST_FIRST(&l->backlogs), *next; b; b = next) {
         next = LIST_NEXT(b, entry);

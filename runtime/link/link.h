@@ -52,6 +52,7 @@ void tine_link_fini(tine_link *l);
  * frame's limits), EIO (refused by the transport). Never blocks. */
 tine_error tine_link_send(tine_link *l, tine_peer peer, const tine_message *m);
 bool tine_link_has_backlog(const tine_link *l);
+bool tine_link_has_backlog_of(tine_link *l, tine_peer peer);
 /* Sends what the transport takes now of all backlogs. */
 void tine_link_flush(tine_link *l);
 /* As the transport's hold. tine_link_collect and tine_link_wait end it. */

@@ -94,6 +94,7 @@ void tine_scheduler_callable_unuse(tine_scheduler *s, sched_callable *c) {
 void tine_scheduler_callable_measure(sched_callable *c, uint64_t run_ns) {
     /* No overflow, whatever a peer reports. */
     if (run_ns > INT64_MAX / MEAN_SHARE) run_ns = INT64_MAX / MEAN_SHARE;
+    c->run_ns += run_ns;
     if (run_ns < MIN_MEAN_NS) run_ns = MIN_MEAN_NS;
     if (!c->mean_ns)
         c->mean_ns = run_ns;

@@ -65,6 +65,15 @@ bool tine_scheduler_cancel(tine_scheduler *s, uint64_t task, tine_error status, 
     return true;
 }
 
+bool tine_scheduler_cancel_any(tine_scheduler *s, uint64_t task, const char *why) {
+    sched_task *t = tine_scheduler_task_find(s, task);
+    if (!t || t->orphan || t->reported || t->state == SCHED_KEPT) return false;
+    tine_scheduler_task_cancel(s, t, TINE_ECANCELED, tine_scheduler_text_cancelled(t, why),
+                               UINT64_MAX);
+    tine_scheduler_dispatch(s);
+    return true;
+}
+
 sched_task *tine_scheduler_fork_of(const tine_scheduler *s, const sched_worker *w,
                                    const tine_message *m) {
     const sched_task *parent = tine_scheduler_task_find(s, m->task);

@@ -86,7 +86,7 @@ static void sched_check_objects(const tine_scheduler *s) {
 }
 
 void tine_scheduler_check(const tine_scheduler *s) {
-    uint64_t waiting = 0, ready = 0, running = 0, suspended = 0, queued = 0;
+    uint64_t waiting = 0, ready = 0, running = 0, suspended = 0, queued = 0, sent = 0, shown = 0;
     for (size_t i = 0; i < tine_scheduler_task_slots(s); i++) {
         const sched_task *t = tine_scheduler_task_at(s, i);
         TINE_ASSERT(t->link.queued, ==, t->state == SCHED_READY);
@@ -96,6 +96,7 @@ void tine_scheduler_check(const tine_scheduler *s) {
         running += t->state == SCHED_RUNNING && !t->suspended && !t->ahead;
         suspended += t->state == SCHED_RUNNING && t->suspended;
         TINE_ASSERT_TRUE(!t->pinned || t->state == SCHED_READY);
+        sent += t->worker != NULL;
         TINE_ASSERT_TRUE(t->state == SCHED_FREE || !t->parent || t->parent->worker == t->owner);
     }
     const sched_callable *c;
@@ -105,6 +106,8 @@ void tine_scheduler_check(const tine_scheduler *s) {
     }
     const sched_worker *w;
     TAILQ_FOREACH (w, &s->workers, link) queued += w->pinned.n;
+    TAILQ_FOREACH (c, &s->all, all_link) shown += c->running;
+    TINE_ASSERT(shown, ==, sent);
     TINE_ASSERT(queued, ==, ready);
     TINE_ASSERT(s->stats.ready, ==, ready);
     TINE_ASSERT(s->stats.waiting, ==, waiting);

@@ -3,8 +3,9 @@
  * callables.c, dispatch.c (ready queues, credit, choice), place.c (tasks that may run on one worker
  * only), objects.c (objects and their holders), replicas.c (the workers that have them), results.c
  * (results as objects), streams.c, arrivals.c (what has arrived, by number), cancel.c, peers.c
- * (connections and workers), groups.c (what workers serve), actions.c (actions out), text.c
- * (sentences for users) and check.c (invariants). Their structures are in types.h.
+ * (connections and workers), groups.c (what workers serve), actions.c (actions out), view.c (what
+ * observers see), text.c (sentences for users) and check.c (invariants). Their structures are in
+ * types.h.
  *
  * Small records come from tine_scheduler_alloc, which aborts without memory: without its record a
  * fork could never be completed. */
@@ -27,6 +28,10 @@ void tine_scheduler_flush_drops(tine_scheduler *s, sched_worker *w);
 void tine_scheduler_flush_enqueue(tine_scheduler *s, sched_worker *w);
 void tine_scheduler_flush_dequeue(tine_scheduler *s, sched_worker *w);
 void tine_scheduler_actions_free(tine_scheduler *s);
+
+/* view.c */
+void tine_scheduler_failed(tine_scheduler *s, const char *name, tine_error status,
+                           const char *text);
 
 /* text.c: malloc'ed sentences */
 char *tine_scheduler_text(const char *format, ...) __attribute__((format(printf, 1, 2)));

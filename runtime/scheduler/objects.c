@@ -131,6 +131,7 @@ static void sched_object_send(tine_scheduler *s, sched_worker *w, sched_object *
         return;
     }
     a->a.message.payload = a->owned.payload = tine_payload_ref(o->payload);
+    w->bytes_out += o->bytes;
     if (o->class_name) a->a.message.text = a->owned.memory = tine_scheduler_copy(o->class_name);
     tine_scheduler_object_replica(o, w);
 }

@@ -71,6 +71,7 @@ static void sched_worker_join(tine_scheduler *s, tine_peer peer, const tine_hell
     w->kernel = tine_scheduler_copy(hello->kernel);
     w->group = group;
     w->window_left = s->config.window;
+    w->joined = w->turned = s->now;
     w->slot = sched_worker_slot(s);
     s->slots[w->slot] = w;
     TAILQ_INIT(&w->running);
@@ -201,6 +202,12 @@ static bool sched_worker_cause(tine_scheduler *s, const sched_worker *w, const t
 static void sched_worker_lost(tine_scheduler *s, sched_worker *w, const char *reason,
                               const tine_run_log *log) {
     bool certain = sched_worker_cause(s, w, log);
+    if (!s->stopped) {
+        char *text =
+            tine_scheduler_text("worker pid %u (host %.64s) was lost: %s", w->pid, w->host, reason);
+        tine_scheduler_failed(s, "", TINE_ELOST, text);
+        free(text);
+    }
     w->lost = true;
     w->closed |= SCHED_CLOSED_LOST;
     w->group->workers--;
@@ -229,6 +236,13 @@ static void sched_peer_forget(tine_scheduler *s, tine_peer peer, const char *rea
     if (p->handshake) tine_scheduler_handshake_free(s, p->handshake);
     if (p->worker) sched_worker_lost(s, p->worker, reason, log);
     free(p);
+}
+
+bool tine_scheduler_peer_forget(tine_scheduler *s, tine_peer peer) {
+    const sched_peer *p = tine_scheduler_peer(s, peer);
+    if (!p || !p->handshake || p->handshake->rejected) return false;
+    sched_peer_forget(s, peer, "", NULL);
+    return true;
 }
 
 void tine_scheduler_drop(tine_scheduler *s, tine_peer peer, bool bad, const char *why) {
@@ -276,45 +290,4 @@ void tine_scheduler_garbage(tine_scheduler *s, tine_peer peer, const char *why) 
     tine_scheduler_drop(s, peer, true, text);
     free(text);
     tine_scheduler_dispatch(s);
-}
-
-/* ---- queries ---- */
-
-static void sched_worker_describe(const sched_worker *w, tine_worker_info *out) {
-    *out = (tine_worker_info){.peer = w->peer,
-                              .epoch = w->epoch,
-                              .pid = w->pid,
-                              .rank = w->rank,
-                              .host = w->host,
-                              .token = w->token,
-                              .kernel = w->kernel,
-                              .labels = w->group->labels,
-                              .n_labels = w->group->n_labels,
-                              .tasks_done = w->tasks_done,
-                              .running = w->outstanding,
-                              .suspended = w->suspended};
-}
-
-size_t tine_scheduler_workers(const tine_scheduler *s, tine_worker_info *out, size_t room) {
-    size_t n = 0;
-    const sched_worker *w;
-    TAILQ_FOREACH (w, &s->workers, link) {
-        if (n < room) sched_worker_describe(w, &out[n]);
-        n++;
-    }
-    return n;
-}
-
-bool tine_scheduler_task_worker(const tine_scheduler *s, uint64_t task, tine_worker_info *out) {
-    const sched_task *t = tine_scheduler_task_find(s, task);
-    if (!t || t->state != SCHED_RUNNING) return false;
-    sched_worker_describe(t->worker, out);
-    return true;
-}
-
-bool tine_scheduler_worker(const tine_scheduler *s, tine_peer peer, tine_worker_info *out) {
-    const sched_peer *p = tine_scheduler_peer(s, peer);
-    if (!p || !p->worker) return false;
-    sched_worker_describe(p->worker, out);
-    return true;
 }

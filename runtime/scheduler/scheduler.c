@@ -221,6 +221,7 @@ static void sched_on_object(tine_scheduler *s, sched_worker *w, const tine_messa
 }
 
 static void sched_on_worker_message(tine_scheduler *s, sched_worker *w, const tine_message *m) {
+    if (m->payload) w->bytes_in += tine_payload_bytes(m->payload);
     switch (m->type) {
     case TINE_MSG_DONE: sched_on_done(s, w, m); break;
     case TINE_MSG_SUSPEND: sched_on_suspend(s, w, m); break;
@@ -236,8 +237,11 @@ static void sched_on_worker_message(tine_scheduler *s, sched_worker *w, const ti
         for (size_t i = 0; i < m->n_ids; i++)
             tine_scheduler_object_keep(s, w, m->ids[i], m->type == TINE_MSG_HOLD);
         break;
-    case TINE_MSG_PONG:
+    case TINE_MSG_PONG: w->memory = m->memory; break;
     case TINE_MSG_EVENTS: break; /* handled by the event loop */
+    case TINE_MSG_OBSERVE:
+        tine_scheduler_drop(s, w->peer, true, "it sent OBSERVE after HELLO");
+        break;
     case TINE_MSG_HELLO: tine_scheduler_drop(s, w->peer, true, "it sent HELLO twice"); break;
     default:
         tine_scheduler_drop(s, w->peer, true, "it sent a message that only a coordinator may send");

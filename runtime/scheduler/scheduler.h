@@ -109,7 +109,8 @@ typedef struct tine_scheduler_stats {
     uint64_t objects_made; /* of this process, ever */
 } tine_scheduler_stats;
 
-/* What is known of one worker, for messages, `tine info` and trace rows. */
+/* What is known of one worker, for messages, observers and trace rows. Texts are borrowed until the
+ * next event. */
 typedef struct tine_worker_info {
     tine_peer peer;
     uint32_t epoch, pid;
@@ -119,7 +120,27 @@ typedef struct tine_worker_info {
     uint32_t n_labels;
     uint64_t tasks_done;
     uint32_t running, suspended; /* tasks there: sent to it, and of these waiting for forks */
+    /* The task that it is taken to run: the oldest that does not wait; NULL: none. `since`: it has
+     * run since then at the latest. */
+    const char *task;
+    uint64_t task_id;
+    int64_t since, joined;
+    uint64_t bytes_in, bytes_out; /* of arguments, results and objects */
+    uint64_t memory;              /* as it told last; 0: not known */
 } tine_worker_info;
+
+/* A function, or a method of a class, that has tasks or had some lately. */
+typedef struct tine_function_info {
+    const char *name, *label; /* label: where its tasks may run; "": anywhere */
+    uint64_t ready, running, done, failed, run_ns, mean_ns;
+} tine_function_info;
+
+/* A task that failed, or a worker that was lost (name ""). */
+typedef struct tine_failure_info {
+    int64_t at;
+    tine_error status;
+    char name[80], text[200]; /* the first line, cut */
+} tine_failure_info;
 
 tine_error tine_scheduler_new(tine_scheduler **out, const tine_scheduler_config *config);
 /* After tine_scheduler_stop, whose actions have been taken. Accepts NULL. */
@@ -141,6 +162,8 @@ tine_object tine_scheduler_result(tine_scheduler *s, uint64_t task);
  * later END asks for the end of that worker (UINT64_MAX: never). False: it has ended already. */
 bool tine_scheduler_cancel(tine_scheduler *s, uint64_t task, tine_error status, const char *why,
                            uint64_t grace_ns);
+/* The same on behalf of an observer, for a nested fork too; a worker is never ended for it. */
+bool tine_scheduler_cancel_any(tine_scheduler *s, uint64_t task, const char *why);
 /* Whether the task, cancelled or not, still has a worker; `out` is that worker. */
 bool tine_scheduler_task_worker(const tine_scheduler *s, uint64_t task, tine_worker_info *out);
 /* This process takes the values of a stream of its own up to number `item`, the first one not to
@@ -158,6 +181,11 @@ void tine_scheduler_message(tine_scheduler *s, tine_peer peer, const tine_messag
 /* The peer sent bytes that could not be decoded. */
 void tine_scheduler_garbage(tine_scheduler *s, tine_peer peer, const char *why);
 void tine_scheduler_tick(tine_scheduler *s, int64_t now);
+/* The time from here on, for what observers see; no decision depends on it. */
+void tine_scheduler_time(tine_scheduler *s, int64_t now);
+/* The peer is an observer and no worker: it is forgotten, and not dropped. False: it is not known,
+ * or has sent HELLO. */
+bool tine_scheduler_peer_forget(tine_scheduler *s, tine_peer peer);
 /* when tick is wanted next; INT64_MAX: never */
 int64_t tine_scheduler_deadline(const tine_scheduler *s);
 /* All open forks complete with ECANCELED, workers are told to STOP, later forks are refused. */
@@ -197,6 +225,9 @@ const tine_scheduler_stats *tine_scheduler_stats_get(const tine_scheduler *s);
 /* Gives their number, and fills in the first `room`. */
 size_t tine_scheduler_workers(const tine_scheduler *s, tine_worker_info *out, size_t room);
 bool tine_scheduler_worker(const tine_scheduler *s, tine_peer peer, tine_worker_info *out);
+/* Both as tine_scheduler_workers: the functions; the last failures, the newest first. */
+size_t tine_scheduler_functions(const tine_scheduler *s, tine_function_info *out, size_t room);
+size_t tine_scheduler_failures(const tine_scheduler *s, tine_failure_info *out, size_t room);
 /* Asserts the invariants between events: sums of credit, window, holders and queues. Walks
  * everything: for tests. */
 void tine_scheduler_check(const tine_scheduler *s);

@@ -32,6 +32,9 @@ void tine_scheduler_task_started(tine_scheduler *s, sched_task *t, sched_worker 
     t->received = 0;
     t->suspended = t->blamed = t->keeps = t->withheld = t->yields = false;
     t->sent_number = ++w->tasks_sent;
+    t->started = s->now;
+    t->callable->running++;
+    w->bytes_out += t->bytes;
     TAILQ_INSERT_TAIL(&w->running, t, run_link);
     if (t->ahead)
         s->stats.waiting++;
@@ -76,6 +79,8 @@ static void sched_task_stopped(tine_scheduler *s, sched_task *t) {
     sched_worker *w = t->worker;
     if (t->state == SCHED_RUNNING) sched_task_leave_credit(s, t);
     TAILQ_REMOVE(&w->running, t, run_link);
+    t->callable->running--;
+    w->turned = s->now;
     t->worker = NULL;
 }
 
@@ -85,6 +90,7 @@ void tine_scheduler_task_suspend(tine_scheduler *s, sched_task *t) {
     t->worker->suspended++;
     sched_task_leave_credit(s, t);
     t->suspended = true;
+    t->worker->turned = s->now;
     s->stats.suspended++;
     if (t->payload && !(t->flags & TINE_REPEATABLE)) sched_task_drop_arguments(s, t);
 }
@@ -113,6 +119,7 @@ static void sched_task_answer(tine_scheduler *s, sched_task *t, tine_error statu
     a->a.message.seq = t->ticket;
     a->a.message.status = status;
     a->a.message.payload = a->owned.payload = tine_payload_ref(payload);
+    t->owner->bytes_out += tine_payload_bytes(payload);
     a->a.message.text = a->owned.memory = text;
     for (uint32_t i = 0; payload && t->parent && i < payload->n_refs; i++)
         tine_scheduler_task_hold(s, t->parent, payload->refs[i]);
@@ -148,10 +155,15 @@ static void sched_task_report(tine_scheduler *s, sched_task *t, tine_error statu
         return;
     }
     t->reported = true;
-    if (status == TINE_OK)
+    if (status == TINE_OK) {
         s->stats.completed++;
-    else
+        t->callable->done++;
+    } else {
         s->stats.failed++;
+        t->callable->failed++;
+        if (status != TINE_ECANCELED)
+            tine_scheduler_failed(s, tine_scheduler_task_name(t), status, text);
+    }
     if (t->orphan || (t->owner && t->owner->lost))
         free(text);
     else if (t->owner)

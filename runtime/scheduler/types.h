@@ -35,6 +35,7 @@ enum {
     SCHED_LEVEL = 128,
     SCHED_LEVEL_HIGH = 32768,
     SCHED_LEVEL_DEPTHS = 32,
+    SCHED_FAILURES = 16, /* kept for observers */
 };
 /* object id: epoch of the worker that put it (0: this process), counter, module bit */
 enum { SCHED_EPOCH_SHIFT = 40 };
@@ -71,11 +72,12 @@ struct sched_callable {
     char *label;         /* only on workers that have it; NULL: anywhere */
     char *display;       /* "neg", "lstm.forward" */
     uint64_t hash, uses;
-    sched_callable *hash_next;          /* with the same hash */
-    uint64_t serves[SCHED_GROUP_WORDS]; /* groups that serve it, also those without workers */
-    bool stays;                         /* a result of it stayed at its worker */
-    bool told;                          /* the log says that no worker has its label */
-    uint64_t mean_ns;                   /* moving average of its run time; 0: not known yet */
+    sched_callable *hash_next;              /* with the same hash */
+    uint64_t serves[SCHED_GROUP_WORDS];     /* groups that serve it, also those without workers */
+    bool stays;                             /* a result of it stayed at its worker */
+    bool told;                              /* the log says that no worker has its label */
+    uint64_t mean_ns;                       /* moving average of its run time; 0: not known yet */
+    uint64_t running, done, failed, run_ns; /* for observers */
     tine_ready ready;
     TAILQ_ENTRY(sched_callable) link; /* in active while ready.n > 0, in idle while uses == 0 */
     TAILQ_ENTRY(sched_callable) all_link;
@@ -132,6 +134,7 @@ struct sched_task {
     uint64_t ticket;      /* or the seq of the worker that forked it */
     uint64_t flow;
     uint64_t charge_ns, bytes;
+    int64_t started;   /* s->now when it was sent */
     uint64_t received; /* SUBMIT, OBJECT and YIELD messages of this attempt */
     sched_callable *callable;
     tine_payload *payload; /* NULL while it runs, if it cannot run again */
@@ -189,6 +192,9 @@ struct sched_worker {
     char *host, *token, *kernel;
     sched_group *group;
     uint64_t tasks_sent, tasks_done;
+    /* for observers: when it joined, when one of its tasks last ended or was suspended */
+    int64_t joined, turned;
+    uint64_t bytes_in, bytes_out, memory;
     bool lost;
     uint8_t closed;    /* SCHED_CLOSED_… */
     bool pin_queued;   /* in pin_queue: pinned.n > 0 */
@@ -309,6 +315,10 @@ struct tine_scheduler {
     STAILQ_HEAD(, sched_object) settled; /* whose inputs are to be told */
     uint64_t walks;
     uint64_t lost_results; /* how often a result was lost: ready tasks may need it */
+
+    int64_t now;                                /* see tine_scheduler_time */
+    tine_failure_info failures[SCHED_FAILURES]; /* a ring */
+    uint64_t n_failures;                        /* ever */
 
     tine_ring actions;
     sched_owned taken; /* of the last action taken */

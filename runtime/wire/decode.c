@@ -168,6 +168,8 @@ static bool get_field(header *h, char field) {
     case 'S': return get_u32(h, "a stream's window", &m->terms.stream);
     case 'g': return tine_walk_uint(&h->w, "a grace", UINT64_MAX, &m->grace_ns);
     case 'I': return tine_walk_uint(&h->w, "an item", UINT64_MAX, &m->item);
+    case 'y': return tine_walk_uint(&h->w, "a memory size", UINT64_MAX, &m->memory);
+    case 'V': return get_version(h);
     case 'B': return get_body(h);
     default: return get_hello_field(h, field);
     }
@@ -224,6 +226,10 @@ static bool check_sense(header *h, bool *call) {
     case TINE_MSG_YIELD:
         return (m->item && (body || m->seq)) ||
                tine_walk_refuse(&h->w, "a value of a stream has no number, or no body");
+    case TINE_MSG_SNAPSHOT: return body || tine_walk_refuse(&h->w, "a snapshot has no body");
+    case TINE_MSG_OBSERVE:
+        return m->flags <= TINE_OBSERVE_RESTART ||
+               tine_walk_refuse(&h->w, "an observer asks for what is not known: %u", m->flags);
     case TINE_MSG_EVENTS: return body || tine_walk_refuse(&h->w, "events have no body");
     case TINE_MSG_REJECT: return m->text || tine_walk_refuse(&h->w, "a rejection has no reason");
     default: return true;

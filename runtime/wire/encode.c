@@ -117,6 +117,8 @@ static void put_field(tine_writer *w, const tine_message *m, char field, uint8_t
     case 'S': tine_pack_uint32(w, m->terms.stream); break;
     case 'g': tine_pack_uint64(w, m->grace_ns); break;
     case 'I': tine_pack_uint64(w, m->item); break;
+    case 'y': tine_pack_uint64(w, m->memory); break;
+    case 'V': tine_pack_uint32(w, TINE_PROTOCOL_VERSION); break;
     case 'B': tine_pack_uint8(w, body); break;
     default: put_hello_field(w, m->hello, field); break;
     }

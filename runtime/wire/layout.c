@@ -15,7 +15,7 @@ const tine_layout tine_layouts[TINE_MSG_LAST_] = {
     [TINE_MSG_SUSPEND] = FIELDS("i"),
     [TINE_MSG_SUBMIT] = FIELDS_AND_BODY("qtnmOf"),
     [TINE_MSG_FETCH] = FIELDS("o"),
-    [TINE_MSG_PONG] = FIELDS("qc"),
+    [TINE_MSG_PONG] = FIELDS("qcy"),
     [TINE_MSG_EVENTS] = FIELDS_AND_BODY(""),
     [TINE_MSG_WELCOME] = FIELDS("ewf"),
     [TINE_MSG_REJECT] = FIELDS("x"),
@@ -33,4 +33,6 @@ const tine_layout tine_layouts[TINE_MSG_LAST_] = {
     [TINE_MSG_SUBMIT_WITH] = FIELDS_AND_BODY("qtnmOflPAGbWS"),
     [TINE_MSG_YIELD] = FIELDS_AND_BODY("taeqI"),
     [TINE_MSG_PULL] = FIELDS("tqI"),
+    [TINE_MSG_OBSERVE] = FIELDS("Vqfte"),
+    [TINE_MSG_SNAPSHOT] = FIELDS_AND_BODY("qx"),
 };

@@ -28,6 +28,8 @@ const char *tine_message_name(const tine_message *m) {
         [TINE_MSG_SUBMIT_WITH] = "SUBMIT_WITH",
         [TINE_MSG_YIELD] = "YIELD",
         [TINE_MSG_PULL] = "PULL",
+        [TINE_MSG_OBSERVE] = "OBSERVE",
+        [TINE_MSG_SNAPSHOT] = "SNAPSHOT",
     };
     return m->type < TINE_MSG_LAST_ && names[m->type] ? names[m->type] : "unknown";
 }

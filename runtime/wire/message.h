@@ -36,8 +36,9 @@ typedef enum tine_message_type {
     TINE_MSG_SUSPEND,
     /* seq, task (the parent), target, flags, payload (arguments): a fork made inside a task */
     TINE_MSG_SUBMIT,
-    TINE_MSG_FETCH,  /* object: the sender needs it; both ways */
-    TINE_MSG_PONG,   /* seq, clock (worker's monotonic ns when answering) */
+    TINE_MSG_FETCH, /* object: the sender needs it; both ways */
+    /* seq, clock (worker's monotonic ns when answering), memory (resident bytes; 0: not known) */
+    TINE_MSG_PONG,
     TINE_MSG_EVENTS, /* payload: recorded trace events (see trace.h); answers TINE_MSG_TRACE */
     /* coordinator to worker */
     /* epoch, window (nested forks it may have unstarted), flags bit 0: record a trace */
@@ -81,8 +82,17 @@ typedef enum tine_message_type {
     /* item: the last value of a stream that its owner takes now; 0: it takes none, ever. From the
      * coordinator: task. From a worker: task, seq, of the fork. */
     TINE_MSG_PULL,
+    /* observer to coordinator, the only message of an observer: seq, and flags, what is asked for
+     * beside a snapshot: TINE_OBSERVE_CANCEL task, TINE_OBSERVE_RESTART the worker of epoch */
+    TINE_MSG_OBSERVE,
+    /* coordinator to observer: answers OBSERVE. seq, text (what became of what was asked for, or
+     * NULL), payload (the state of the job, see WIRE.md) */
+    TINE_MSG_SNAPSHOT,
     TINE_MSG_LAST_
 } tine_message_type;
+
+/* OBSERVE's flags. */
+enum { TINE_OBSERVE_STATE, TINE_OBSERVE_CANCEL, TINE_OBSERVE_RESTART };
 
 /* What is called: a function, or a method of a module. */
 typedef struct tine_target {
@@ -131,7 +141,7 @@ typedef struct tine_message {
     uint64_t task, seq, run_ns, clock;
     /* TASK: joins fork and run in the trace: tine_trace_flow(owner's epoch, its ticket or seq) */
     uint64_t flow;
-    uint64_t grace_ns, item;
+    uint64_t grace_ns, item, memory;
     tine_object object;
     tine_target target;
     tine_terms terms; /* SUBMIT_WITH */

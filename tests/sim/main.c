@@ -67,7 +67,8 @@ static int report(const sim_counts *c, uint64_t seeds, double seconds) {
                 {"values yielded", c->yielded},
                 {"yields out of credit", c->refused_yields},
                 {"values arrived", c->arrived},
-                {"streams ended", c->streams}};
+                {"streams ended", c->streams},
+                {"snapshots", c->snapshots}};
     int missing = 0;
     printf("%llu seeds, %llu events, %.1f s\n", (unsigned long long)seeds,
            (unsigned long long)c->events, seconds);

@@ -139,7 +139,7 @@ typedef struct sim_counts {
     uint64_t dependents, ahead, stayed, fetched, again;
     uint64_t roots_cancelled, forks_cancelled, told, ends;
     uint64_t labelled, pinned, misplaced;
-    uint64_t yielded, refused_yields, arrived, streams;
+    uint64_t yielded, refused_yields, arrived, streams, snapshots;
 } sim_counts;
 
 /* Runs one seed; exits the process with a message when a check fails. */

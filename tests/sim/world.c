@@ -10,6 +10,8 @@
 #include <string.h>
 
 #include "queue.h"
+#include "runtime/coordinator/snapshot.h"
+#include "runtime/wire/wire.h"
 #include "sim.h"
 
 enum { MAX_WORKERS = 8, MAX_SEATS = 64, MAX_ROOTS = 8, MAX_HANDLES = 32, MAX_EVENTS = 400000 };
@@ -683,6 +685,31 @@ static void check_end(sim_world *w) {
         if (w->seats[i].worker) sim_worker_check_idle(w->seats[i].worker, w->window);
 }
 
+/* What an observer is sent can be read, and fits what is known here. */
+static void observe(sim_world *w) {
+    tine_snapshot_place place = {.endpoint = "sim", .host = "sim", .now = w->now};
+    tine_payload *p = NULL;
+    tine_value *v = NULL;
+    if (tine_snapshot_encode(w->scheduler, &place, &p) || tine_payload_value(p, NULL, &v))
+        sim_fail("no snapshot: %s", tine_error_message());
+    const tine_scheduler_stats *s = tine_scheduler_stats_get(w->scheduler);
+    const tine_value *workers = tine_get(v, "workers");
+    int64_t tasks = 0;
+    if (tine_length(workers) != s->workers)
+        sim_fail("%zu of %u workers are in the snapshot", tine_length(workers), s->workers);
+    for (size_t i = 0; i < s->workers; i++) {
+        const tine_value *row = tine_at(workers, i);
+        if (tine_as_float(tine_get(row, "age")) > tine_as_float(tine_get(row, "seconds")))
+            sim_fail("a task is older than its worker");
+        tasks += tine_as_int(tine_get(row, "running"));
+    }
+    if (tasks > (int64_t)(s->running + s->waiting + s->suspended))
+        sim_fail("too many tasks are shown");
+    w->counts->snapshots++;
+    tine_value_unref(v);
+    tine_payload_unref(p);
+}
+
 static bool one_event(sim_world *w) {
     int64_t deadline = tine_scheduler_deadline(w->scheduler);
     if (!w->queue.n && deadline == INT64_MAX) return false;
@@ -695,7 +722,9 @@ static bool one_event(sim_world *w) {
         if (w->now > 100000) w->joins_done = true;
         on_event(w, &e);
     }
+    tine_scheduler_time(w->scheduler, w->now);
     drain(w);
+    if (w->counts->events % 64 == 0) observe(w);
     if (++w->counts->events % 16 == 0 || w->verbose) tine_scheduler_check(w->scheduler);
     return true;
 }

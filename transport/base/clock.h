@@ -14,6 +14,13 @@ static inline int64_t tine_clock_ns(void) {
     return (int64_t)ts.tv_sec * TINE_NS_PER_SECOND + ts.tv_nsec;
 }
 
+/* The same clock as of the kernel's last tick, some milliseconds ago: a fifth of the cost. */
+static inline int64_t tine_clock_coarse_ns(void) {
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
+    return (int64_t)ts.tv_sec * TINE_NS_PER_SECOND + ts.tv_nsec;
+}
+
 /* The shorter of two timeouts where negative means none. */
 static inline int64_t tine_timeout_min(int64_t a, int64_t b) {
     if (a < 0) return b;

@@ -114,6 +114,14 @@ bool tine_process_file_of(const void *address, char *path, size_t size) {
     return found;
 }
 
+uint64_t tine_process_memory(void) {
+    unsigned long pages = 0;
+    FILE *f = fopen("/proc/self/statm", "re");
+    if (f && fscanf(f, "%*u %lu", &pages) != 1) pages = 0;
+    if (f) fclose(f);
+    return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
 /* Above what the program had, also when it is raised again. */
 static void descriptors_raise(struct rlimit *r, size_t n) {
     static rlim_t before, raised;

@@ -346,7 +346,7 @@ test(messages_come_back) {
     MESSAGE(TINE_MSG_SUBMIT, .seq = 3, .task = 4, .target = function, .flags = 1,
             .payload = call_payload(tine_ones(TINE_F32, 1, (int64_t[]){3})));
     MESSAGE(TINE_MSG_FETCH, .object = UINT64_MAX);
-    MESSAGE(TINE_MSG_PONG, .seq = 1, .clock = 1ull << 60);
+    MESSAGE(TINE_MSG_PONG, .seq = 1, .clock = 1ull << 60, .memory = 1 << 30);
     MESSAGE(TINE_MSG_EVENTS, .payload = payload_of(tine_list(1, 2)));
     MESSAGE(TINE_MSG_WELCOME, .epoch = 3, .window = 4096, .flags = 1);
     MESSAGE(TINE_MSG_REJECT, .text = "no");
@@ -373,6 +373,9 @@ test(messages_come_back) {
     MESSAGE(TINE_MSG_SUBMIT_WITH, .seq = 3, .task = 4, .target = method, .flags = 1,
             .terms = {"a name", "a label", 9, INT32_MIN, 7, UINT32_MAX, 8},
             .payload = call_payload(tine_int(1)));
+    MESSAGE(TINE_MSG_OBSERVE, .seq = 3, .flags = TINE_OBSERVE_CANCEL, .task = 70000, .epoch = 2);
+    MESSAGE(TINE_MSG_SNAPSHOT, .seq = 3, .payload = payload_of(tine_list("pid", 7)));
+    MESSAGE(TINE_MSG_SNAPSHOT, .seq = 4, .text = "no", .payload = payload_of(tine_none()));
     MESSAGE(TINE_MSG_SUBMIT_WITH, .seq = 3, .task = 4, .target = function, .terms = {.priority = 5},
             .payload = call_payload(tine_int(1)));
 }
