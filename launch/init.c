@@ -20,6 +20,7 @@
 
 #include "kernels/isa.h"
 #include "launch/internal.h"
+#include "launch/observe/metrics.h"
 #include "launch/spawn/private.h"
 #include "launch/spawn/spawn.h"
 #include "runtime/api/forked.h"
@@ -46,6 +47,7 @@ static struct {
     tine_coordinator *coordinator;
     tine_spawn *spawn; /* NULL: there are no local worker processes */
     tine_private place;
+    tine_metrics_server *metrics;
     pthread_t *threads; /* inproc:// workers */
     int n_threads;
     int ranks; /* of a job, which connect to an endpoint that is set; 0: none do */
@@ -169,7 +171,8 @@ static tine_error coordinate(const tine_settings *s, const char *const *command,
     tine_coordinator_on_unreachable(state.coordinator, worker_disconnected);
     tine_coordinator_on_task_end(state.coordinator, worker_end_task);
     if (local > 0 && !threads) tine_coordinator_know_local(state.coordinator, worker_is_local);
-    if (s->trace) e = tine_coordinator_trace_record(state.coordinator, true);
+    if (s->metrics) e = tine_metrics_serve(&state.metrics, s->metrics, state.coordinator);
+    if (e == TINE_OK && s->trace) e = tine_coordinator_trace_record(state.coordinator, true);
     if (e == TINE_OK && local > 0)
         e = threads ? workers_start_threads(s) : workers_spawn(s, command);
     return e != TINE_OK ? e : tine_coordinator_open(state.coordinator, await, s->connect_timeout);
@@ -177,6 +180,7 @@ static tine_error coordinate(const tine_settings *s, const char *const *command,
 
 static void tear_down(void) {
     atomic_store(&stopping, true);
+    tine_metrics_stop(state.metrics);
     if (state.spawn) tine_spawn_retire(state.spawn, 2 * STOP_SECONDS);
     if (state.coordinator) tine_coordinator_stop(state.coordinator, STOP_SECONDS);
     if (state.spawn) tine_spawn_stop(state.spawn, STOP_SECONDS);

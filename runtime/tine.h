@@ -193,6 +193,11 @@ typedef struct tine_options {
      * has to reach tine_init(). Default: this process's own command line. For a program whose
      * command line would not run it again, such as an interactive interpreter. */
     const char *const *worker_command;
+    /** Serve the job's metrics in Prometheus' text format over HTTP, at this "HOST:PORT", path
+     * `/metrics`; without a host at the loopback address, with port 0 at a free one, which the log
+     * says at level info. Needs libmicrohttpd at run time. Whoever can connect can read them: the
+     * counters, and the names of hosts and functions, but nothing of values. NULL: none. */
+    const char *metrics;
 } tine_options;
 
 /** Starts Tine. In the program it reads the settings, starts the workers and returns: this process

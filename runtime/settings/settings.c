@@ -74,6 +74,8 @@ static const setting settings[] = {
      FIELD(trace), 0, 0, 0},
     {"trace-events", "TINE_TRACE_EVENTS", "newest events that a process keeps for the trace",
      TINE_SETTING_SIZE, true, FIELD(trace_events), 1024, 64 * GIB, 256 * KIB},
+    {"metrics", "TINE_METRICS", "serve metrics for Prometheus at HOST:PORT; :PORT is loopback",
+     TINE_SETTING_TEXT, false, FIELD(metrics), 0, 0, 0},
     {"trace-seconds", "TINE_TRACE_SECONDS", "seconds before its end that a trace shows; 0: all",
      TINE_SETTING_SECONDS, false, FIELD(trace_seconds), 0, 1e9, 0},
 };
@@ -297,6 +299,7 @@ tine_error tine_settings_resolve(tine_settings *out, const tine_options *options
 void tine_settings_fini(tine_settings *s) {
     free(s->endpoint);
     free(s->trace);
+    free(s->metrics);
     free(s->worker);
     free(s->token);
     free(s->security);

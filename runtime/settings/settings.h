@@ -26,6 +26,7 @@ typedef struct tine_settings {
     int log_level;                     /* TINE_LOG_… (log.h) */
     char *trace;                       /* NULL: none */
     size_t trace_events;               /* that a process keeps */
+    char *metrics;                     /* NULL: none are served */
     double trace_seconds;              /* before the end that are written; 0: all */
     /* Set by the process that starts a worker, not by users. */
     char *worker; /* TINE_WORKER: the endpoint that this worker joins. NULL: not a worker */
