@@ -42,7 +42,7 @@ PRODUCT  := $(call files,$(ROOMS),*.c)
 HEADERS  := $(call files,$(ROOMS),*.h)
 
 MAIN_SRC := launch/command/main.c
-CMD_ROOMS := launch/cli launch/profile launch/bench $(ONNX) launch/command
+CMD_ROOMS := launch/cli launch/profile launch/bench launch/top $(ONNX) launch/command
 CMD_SRC  := $(filter-out $(MAIN_SRC),$(wildcard $(addsuffix /*.c,$(CMD_ROOMS))))
 LIB_SRC  := $(filter-out transport/mpi/% $(addsuffix /%,$(CMD_ROOMS)) launch/onnx/% launch/examples/%,$(PRODUCT))
 EXAMPLES := $(patsubst launch/examples/%.c,$(BUILD)/%,$(wildcard launch/examples/*.c))

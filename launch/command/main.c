@@ -29,6 +29,7 @@ static const command commands[] = {
     {"key", "make the key that a coordinator and its workers share over tcp://", tine_command_key},
     {"run", "start a program under mpirun with the right options", tine_command_run},
     {"bench", "measure fork and wait, small tasks, or the LSTM kernels", command_bench},
+    {"top", "show a running job: workers, tasks, queues, functions, failures", tine_command_top},
     {"trace", "say what a trace file shows: functions, workers, the critical path",
      tine_command_trace},
     {"info", "show CPU, kernels, BLAS, transports and settings", tine_command_info},

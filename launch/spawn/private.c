@@ -97,6 +97,44 @@ static void private_sweep(const char *base) {
     closedir(d);
 }
 
+/* ---- listing ---- */
+
+static bool private_is_in_use(int base, const char *name) {
+    int dir = private_directory_open(base, name);
+    int lock = dir >= 0 ? private_lock_open(dir) : -1;
+    bool used = lock >= 0 && flock(lock, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    if (lock >= 0) close(lock);
+    if (dir >= 0) close(dir);
+    return used;
+}
+
+static void private_each_in(const char *base, void (*fn)(void *ctx, int pid, const char *url),
+                            void *ctx) {
+    DIR *d = base ? opendir(base) : NULL;
+    if (!d) return;
+    for (struct dirent *e; (e = readdir(d));) {
+        unsigned user;
+        int pid;
+        char url[108];
+        if (sscanf(e->d_name, "tine-%u-%d-", &user, &pid) != 2 || user != (unsigned)geteuid() ||
+            snprintf(url, sizeof url, "ipc://%s/%s/socket", base, e->d_name) >= (int)sizeof url)
+            continue;
+        if (private_is_in_use(dirfd(d), e->d_name)) fn(ctx, pid, url);
+    }
+    closedir(d);
+}
+
+/* The program may have had other variables than this process. */
+void tine_private_each(void (*fn)(void *ctx, int pid, const char *url), void *ctx) {
+    const char *places[] = {getenv("XDG_RUNTIME_DIR"), getenv("TMPDIR"), "/tmp"};
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        size_t before = 0;
+        while (before < i && (!places[i] || !places[before] || strcmp(places[i], places[before])))
+            before++;
+        if (before == i) private_each_in(places[i], fn, ctx);
+    }
+}
+
 /* ---- making ---- */
 
 /* Creates the lock file, locks it and writes the proof. -1 with errno. */

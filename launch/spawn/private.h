@@ -24,4 +24,8 @@ void tine_private_close(tine_private *p);
 /* Removes the private directory of this URL, whose coordinator is known to have ended. */
 void tine_private_remove_of(const char *endpoint);
 
+/* Calls fn for each private directory of this user whose coordinator lives, in the places where one
+ * may be. */
+void tine_private_each(void (*fn)(void *ctx, int pid, const char *url), void *ctx);
+
 #endif

@@ -25,7 +25,7 @@ static void expect(const char *line, int code, const char *out, const char *erro
 Test(command, help_of_every_subcommand, .timeout = 60) {
     static const char *const names[] = {"ensemble",   "predict", "verify",     "worker",
                                         "info",       "run",     "bench fork", "bench grain",
-                                        "bench lstm", "key"};
+                                        "bench lstm", "key",     "top"};
     expect("$B/tine --help", 0, "ensemble", "");
     expect("$B/tine bench --help", 0, "lstm", "");
     expect("$B/tine --version", 0, "tine 0.1.0", "");
