@@ -27,8 +27,10 @@ TINE_FUNCTION(hold, "n") {
     return tine_none();
 }
 
-TINE_FUNCTION(reply, "n") {
+/* Rank 0 is stopped, so that the reply cannot be whole before the test has struck. */
+TINE_FUNCTION(reply, "n, coordinator") {
     tine_value *v = tine_ones(TINE_U8, 1, (int64_t[]){tine_arg_int(task, 0)});
+    kill((pid_t)tine_arg_int(task, 1), SIGSTOP);
     say("held");
     return v;
 }
@@ -53,7 +55,7 @@ static void play(const char *mode, int status) {
         for (int i = 0; i < workers; i++)
             if (tine_done(held[i]) && tine_wait(held[i], NULL)) say(tine_error_message());
     if (!strcmp(mode, "lost")) return;
-    if (!strcmp(mode, "reply")) tine_wait(tine_fork("reply", 1 << 30), NULL);
+    if (!strcmp(mode, "reply")) tine_wait(tine_fork("reply", 1 << 30, getpid()), NULL);
     if (!strcmp(mode, "exit")) tine_wait(tine_fork("leave", status), NULL);
     if (!strcmp(mode, "_exit")) tine_wait(tine_fork("drop_dead"), NULL);
     if (!strcmp(mode, "reply")) say("whole");

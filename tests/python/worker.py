@@ -7,7 +7,7 @@ It serves functions under names that no C worker has:
   py.outer(a, b)        the outer product of two float32 vectors, a tensor
   py.echo(*args, **kw)  [list of args, dict of kw]
   py.fail(why)          fails, with why
-  py.wait(path)         waits until the file is there, or it is cancelled
+  py.wait(path)         returns if the file is there, else waits until it is cancelled
   py.count(n)           yields 1 … n, as many as are taken; gives how many it has yielded
 It prints one line to standard output for each of: joined, stopped.
 """
@@ -265,7 +265,9 @@ def wait(path):
     while not os.path.exists(path):
         if current.cancelled():
             raise Cancelled("py.wait was cancelled")
-        time.sleep(0.001)
+        if current.connection.ended:
+            raise SystemExit("the connection has ended")
+        current.connection.take()
     return path
 
 

@@ -93,10 +93,10 @@ def awaits(n):
 
 
 @tine.function
-def sleep_while_exists(path):
-    while os.path.exists(path):
-        time.sleep(0.01)
-    return path
+def read_byte(pipe):
+    """Waits for it."""
+    with open(pipe, "rb", buffering=0) as f:
+        return f.read(1)
 
 
 @tine.function

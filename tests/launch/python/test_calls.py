@@ -1,5 +1,6 @@
 """fork, wait and what can be waited for."""
 import asyncio
+import os
 import threading
 import time
 
@@ -46,9 +47,10 @@ def test_errors_name_task_worker_and_cause():
 
 
 def test_deadlines(tmp_path):
-    lock = tmp_path / "lock"
-    lock.touch()
-    slow = tine.fork(functions.sleep_while_exists, str(lock))
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = open(pipe, "r+b", buffering=0)
+    slow = tine.fork(functions.read_byte, str(pipe))
     quick = tine.fork("neg", 1)
     try:
         with pytest.raises(TimeoutError) as failed:
@@ -63,8 +65,9 @@ def test_deadlines(tmp_path):
         assert tine.wait_any([slow, quick]) == 1 and quick.result() == -1
         assert not slow.done() and "pending" in repr(slow)
     finally:
-        lock.unlink()
-    assert slow.result() == str(lock)
+        writer.write(b"x")
+        assert slow.result() == b"x"
+        writer.close()
 
 
 def test_any_and_all():
@@ -128,16 +131,18 @@ def test_then():
 
 
 def test_wait_failure(tmp_path):
-    lock = tmp_path / "lock"
-    lock.touch()
-    slow = tine.fork(functions.sleep_while_exists, str(lock))
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = open(pipe, "r+b", buffering=0)
+    slow = tine.fork(functions.read_byte, str(pipe))
     try:
         with pytest.raises(tine.TimeoutError):
             tine.wait_failure([tine.fork("neg", 1), slow], timeout=0.05)
         assert tine.wait_failure([slow, tine.fork("neg", "text"), slow]) == 1 and not slow.done()
     finally:
-        lock.unlink()
+        writer.write(b"x")
     assert tine.wait_failure([slow, tine.fork("neg", 1)]) is None and slow.done()
+    writer.close()
     assert tine.wait_failure([]) is None
 
 

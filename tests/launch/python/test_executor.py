@@ -50,13 +50,14 @@ def test_initializer():
 
 
 def test_shutdown(tmp_path):
-    lock = tmp_path / "lock"
-    lock.touch()
-    executor = tine.Executor()
-    futures = [executor.submit(functions.sleep_while_exists, str(lock)) for _ in range(4)]
-    executor.shutdown(wait=False, cancel_futures=True)
-    assert all(f.cancelled() for f in futures)
-    lock.unlink()
-    executor.shutdown()
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with open(pipe, "r+b", buffering=0) as writer:
+        executor = tine.Executor()
+        futures = [executor.submit(functions.read_byte, str(pipe)) for _ in range(4)]
+        executor.shutdown(wait=False, cancel_futures=True)
+        assert all(f.cancelled() for f in futures)
+        writer.write(b"four")
+        executor.shutdown()
     with pytest.raises(RuntimeError):
         executor.submit(os.getpid)

@@ -106,12 +106,11 @@ def test_interrupt(tmp_path):
     script = tmp_path / "program.py"
     script.write_text(
         """
-import time, tine
+import threading, tine
 
 @tine.function
 def endless():
-    while True:
-        time.sleep(1)
+    threading.Event().wait()
 
 tine.init(workers=1, log_level="error")
 f = tine.fork(endless)

@@ -216,6 +216,7 @@ Test(mpi_deaths, worker_in_a_large_reply, .timeout = 120) {
     until_held(j, 1);
     int rank = atoi(strstr(j->text, "held ") + 5);
     strike(j, j->ranks[rank], SIGKILL);
+    kill(j->ranks[0], SIGCONT);
     read_to_the_end(j);
     cr_expect_eq(count(j, "whole"), 0, "the reply was whole before its sender died");
     names_rank(j, rank);
