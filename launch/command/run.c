@@ -278,9 +278,10 @@ static void line_add_placement(run_plan *p) {
  * environment, as all of TINE_… is. */
 static void key_provide(void) {
     char key[TINE_ZMQ_KEY_SIZE];
-    const char *url = getenv("TINE_ENDPOINT"), *security = getenv("TINE_SECURITY");
-    if (!url || strncmp(url, "tcp://", 6) != 0 || (security && strcmp(security, "none") == 0))
-        return;
+    const char *security = getenv("TINE_SECURITY");
+    unsigned flags = tine_transport_flags(getenv("TINE_ENDPOINT"));
+    if (!(flags & TINE_TRANSPORT_REMOTE) || flags & TINE_TRANSPORT_RANKS) return;
+    if (security && strcmp(security, "none") == 0) return;
     if (getenv("TINE_KEY") || getenv("TINE_KEY_FILE") || !tine_zmq_key_make(key)) return;
     setenv("TINE_KEY", key, 1);
 }

@@ -61,15 +61,15 @@ static int finalise_barrier(MPI_Comm self, int key, void *unused, void *unused_t
     MPI_Request req;
     sigset_t before;
     int done = 0;
-    struct timespec nap = {.tv_nsec = 20000};
+    struct timespec delay = {.tv_nsec = 20000};
     tine_mpi_sigpipe_block(&before);
     if (together.never) tine_mpi_end_job(together.rank, "a rank was lost before", 1, true);
     int err = MPI_Ibarrier(together.comm, &req);
     while (err == MPI_SUCCESS && !done) {
         err = MPI_Test(&req, &done, MPI_STATUS_IGNORE);
         if (err != MPI_SUCCESS || done) break;
-        nanosleep(&nap, NULL);
-        if (nap.tv_nsec < 2000000) nap.tv_nsec *= 2;
+        nanosleep(&delay, NULL);
+        if (delay.tv_nsec < 2000000) delay.tv_nsec *= 2;
     }
     tine_mpi_sigpipe_restore(&before);
     return MPI_SUCCESS;
