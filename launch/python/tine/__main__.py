@@ -7,7 +7,7 @@ import sys
 from ._pool import serve
 
 
-def main(arguments: list) -> str:
+def main(arguments: list[str]) -> str:
     if len(arguments) < 3 or arguments[0] != "worker":
         return "usage: python3 -m tine worker ENDPOINT MODULE[,MODULE…] [--tine-NAME=VALUE…]"
     os.environ["TINE_WORKER"] = arguments[1]

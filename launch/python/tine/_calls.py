@@ -49,12 +49,12 @@ _ARGUMENT = "QQq"  # tine_argument: key, type and what fills the type up, the un
 _arguments = [struct.Struct(_ARGUMENT * n) for n in range(17)]
 _as_float = struct.Struct("d")
 _as_bits = struct.Struct("q")
-_names: dict = {}  # text: a buffer that holds it
+_names: dict[str, tuple[int, Any]] = {}  # text: a buffer that holds it
 _MAX_NAMES = 4096
 
 
-def _name(text: str) -> int:
-    """The address of a name, which stays valid: programs use few."""
+def _name(text: str) -> tuple[int, Any]:
+    """The address of a name, and the buffer that has it: programs use few."""
     found = _names.get(text)
     if found is None:
         if "\0" in text:
@@ -66,7 +66,7 @@ def _name(text: str) -> int:
     return found
 
 
-def _add(flat: list, keep: list, key: int, x: Any) -> None:
+def _add(flat: list[Any], keep: list[Any], key: int, x: Any) -> None:
     """One argument."""
     kind = type(x)
     if kind is float:
@@ -85,11 +85,11 @@ def _add(flat: list, keep: list, key: int, x: Any) -> None:
         flat += (key, _abi.TINE_ARG_VALUE, value)
 
 
-def _call(function: Callable, method: Optional[str], target: Any, args: tuple, kwargs: dict) -> tuple:
+def _call(function: Callable[..., Any], method: Optional[str], target: Any, args: tuple[Any, ...], kwargs: dict[Any, Any]) -> tuple[Any, ...]:
     """Calls one of the library's functions on an array of arguments: its result, and whether torch tensors were among them."""
-    flat: list = []
-    keep: list = []
-    names: list = []
+    flat: list[Any] = []
+    keep: list[Any] = []
+    names: list[Any] = []
     seen.torch = False
     try:
         if isinstance(target, str):
@@ -132,7 +132,7 @@ class Future:
         self._handle = handle
         self._torch = torch
 
-    def __del__(self, release=held.tine_release_future_):
+    def __del__(self, release: Callable[[int], None] = held.tine_release_future_) -> None:
         release(self._handle)
 
     def __repr__(self) -> str:
@@ -140,7 +140,8 @@ class Future:
 
     def done(self) -> bool:
         """Whether `result()` would not block."""
-        return held.tine_done(self._handle)
+        done: bool = held.tine_done(self._handle)
+        return done
 
     def result(self, timeout: Optional[float] = None) -> Any:
         """Blocks until the task is done, for at most `timeout` seconds (None: without limit).
@@ -153,7 +154,7 @@ class Future:
             raise last_error(code)
         if _values._lent:
             reap(64)
-        return taken(out.value, self._torch)
+        return taken(checked(out.value), self._torch)
 
     def exception(self, timeout: Optional[float] = None) -> Optional[BaseException]:
         """What the task failed with, or None. Blocks as result() does."""
@@ -183,7 +184,7 @@ class Future:
         handle, to = self._handle, ctypes.byref(out) if wanted else None
         return _blocking(lambda seconds: free.tine_wait_for(handle, seconds, to), timeout, self.done)
 
-    def __await__(self) -> Generator:
+    def __await__(self) -> Generator[Any, Any, Any]:
         if not in_task() and not self.done():
             import asyncio
 
@@ -210,7 +211,7 @@ class Stream(Future):
             raise StopIteration
         if code:
             raise last_error(code)
-        return taken(out.value, self._torch)
+        return taken(checked(out.value), self._torch)
 
     def __aiter__(self) -> "Stream":
         return self
@@ -235,10 +236,10 @@ _values._from[Future] = _values._from[Stream] = _from_future
 
 # ---- the calls ----
 
-Target = Union[str, "Module", Callable]
+Target = Union[str, "Module", Callable[..., Any]]
 
 
-def _fork(method: Optional[str], target: Target, args: tuple, kwargs: dict) -> Future:
+def _fork(method: Optional[str], target: Target, args: tuple[Any, ...], kwargs: dict[Any, Any]) -> Future:
     handle, torch = _call(free.tine_fork_args, method, target, args, kwargs)
     return Future(checked(handle), torch)
 
@@ -283,7 +284,7 @@ def call_method(target: "Module", method: str, /, *args: Any, **kwargs: Any) -> 
     return _call_here(method, target, args, kwargs)
 
 
-def _call_here(method: Optional[str], target: Target, args: tuple, kwargs: dict) -> Any:
+def _call_here(method: Optional[str], target: Target, args: tuple[Any, ...], kwargs: dict[Any, Any]) -> Any:
     value, torch = _call(free.tine_call_args, method, target, args, kwargs)
     return taken(checked(value), torch)
 
@@ -293,11 +294,11 @@ def wait(future: Future, timeout: Optional[float] = None) -> Any:
     return future.result(timeout)
 
 
-def _handles(futures: Sequence[Future]) -> tuple:
+def _handles(futures: Sequence[Future]) -> tuple[Any, ...]:
     return pointers([future._handle for future in futures]), len(futures)
 
 
-def wait_all(futures: Iterable[Future], timeout: Optional[float] = None) -> list:
+def wait_all(futures: Iterable[Future], timeout: Optional[float] = None) -> list[Any]:
     """Blocks until all are done, also when one fails. Their results in order, or the first error in order."""
     futures = list(futures)
     handles, n = _handles(futures)
@@ -351,7 +352,7 @@ class Completer:
         self._handle = checked(held.tine_as_completed(*_handles(futures)))
         self._count = len(futures)
 
-    def __del__(self, release=held.tine_release_completer_):
+    def __del__(self, release: Callable[[int], None] = held.tine_release_completer_) -> None:
         if hasattr(self, "_handle"):
             release(self._handle)
 
@@ -382,7 +383,7 @@ class Completer:
 
     def fileno(self) -> int:
         """A descriptor that is readable while one is ready."""
-        fd = held.tine_completer_fd(self._handle)
+        fd: int = held.tine_completer_fd(self._handle)
         if fd < 0:
             raise last_error()
         return fd
@@ -405,12 +406,14 @@ class _Watcher:
 
     def __init__(self, loop: Any):
         self._completer = Completer()
-        self._waiters: dict = {}
+        self._waiters: dict[Any, Any] = {}
         self._loop = weakref.ref(loop)
         loop.add_reader(self._completer.fileno(), self._wake)
 
     def future(self, future: Future) -> Any:
-        waiter = self._loop().create_future()
+        loop = self._loop()
+        assert loop is not None  # it runs the caller
+        waiter = loop.create_future()
         self._waiters[self._completer.add(future)] = waiter
         return waiter
 
@@ -421,7 +424,7 @@ class _Watcher:
                 waiter.set_result(None)
 
 
-_watchers: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+_watchers: weakref.WeakKeyDictionary[Any, _Watcher] = weakref.WeakKeyDictionary()
 
 
 def _watcher(loop: Any) -> _Watcher:
@@ -451,7 +454,7 @@ class _Continuation:
         self.function, self.future, self.torch = function, future, future._torch
         self.made: Optional[Future] = None  # until tine_then has returned
 
-    def run(self) -> Any:
+    def run(self) -> int:
         seen.torch = self.torch
         value = to_value(self.function(self.future))
         self.torch = seen.torch
@@ -460,7 +463,7 @@ class _Continuation:
         return value
 
 
-_continuations: dict = {}  # by number: each is called once
+_continuations: dict[int, _Continuation] = {}  # by number: each is called once
 _numbers = itertools.count(1)
 
 
@@ -474,7 +477,7 @@ def _continue(future: int, number: int) -> Optional[int]:
         text = str(error) if isinstance(error, Error) else "".join(traceback.format_exception(error)).strip()
         failed = Promise()
         failed._fail(code, text)
-        return held.tine_future_value(failed.future._handle)
+        return checked(held.tine_future_value(failed.future._handle))
     finally:
         seen.torch = outer
 
@@ -503,9 +506,9 @@ class Promise:
     def __init__(self) -> None:
         future = ctypes.c_void_p()
         self._handle = checked(held.tine_promise_new(ctypes.byref(future)))
-        self.future = Future(future.value, False)
+        self.future = Future(checked(future.value), False)
 
-    def __del__(self, release=held.tine_release_promise_):
+    def __del__(self, release: Callable[[int], None] = held.tine_release_promise_) -> None:
         if hasattr(self, "_handle"):
             release(self._handle)
 

@@ -16,7 +16,7 @@ from ._calls import Completer, Future, Module, fork
 from ._functions import function
 from ._pool import endpoint, init, shutdown, worker_count
 
-_initialized: set = set()
+_initialized: set[Any] = set()
 _allowed = False
 
 
@@ -39,13 +39,13 @@ def _check(url: str) -> None:
 _numbers = itertools.count(1)
 
 
-def _dumps(x: Any) -> tuple:
-    buffers: list = []
+def _dumps(x: Any) -> tuple[Any, ...]:
+    buffers: list[Any] = []
     text = pickle.dumps(x, protocol=5, buffer_callback=buffers.append)
     return text, [np.frombuffer(b.raw(), np.uint8) for b in buffers]
 
 
-def _loads(text: bytes, buffers: list) -> Any:
+def _loads(text: bytes, buffers: list[Any]) -> Any:
     return pickle.loads(text, buffers=[bytearray(b) for b in buffers])  # writable, as if it had never travelled
 
 
@@ -55,7 +55,7 @@ class _RemoteTraceback(Exception):
 
 
 @function(name="python.call")
-def _run(setup: Optional[bytes], text: bytes, buffers: list) -> list:
+def _run(setup: Optional[bytes], text: bytes, buffers: list[Any]) -> list[Any]:
     _check(os.environ.get("TINE_WORKER", ""))
     try:
         if setup and setup not in _initialized:
@@ -83,7 +83,7 @@ class Executor(concurrent.futures.Executor):
     An exception of a function is raised as itself, with the remote traceback as its cause; what befalls
     a task is a tine.Error."""
 
-    def __init__(self, max_workers: Optional[int] = None, initializer: Optional[Callable] = None, initargs: tuple = (), **settings: Any):
+    def __init__(self, max_workers: Optional[int] = None, initializer: Optional[Callable[..., Any]] = None, initargs: tuple[Any, ...] = (), **settings: Any):
         self._setup = pickle.dumps((next(_numbers), initializer, initargs)) if initializer else None
         self._owner = worker_count() == 0
         if self._owner:
@@ -96,12 +96,12 @@ class Executor(concurrent.futures.Executor):
             raise
         self._changed = threading.Condition()
         self._closed = False
-        self._open: dict = {}  # index in the completer: concurrent's future, Tine's, whether it is not pickled
+        self._open: dict[Any, Any] = {}  # index in the completer: concurrent's future, Tine's, whether it is not pickled
         self._completer = Completer()
         self._thread = threading.Thread(target=self._deliver, name="tine.Executor", daemon=True)
         self._thread.start()
 
-    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> concurrent.futures.Future:
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> concurrent.futures.Future[Any]:
         """As concurrent.futures.Executor.submit()."""
         with self._changed:
             if self._closed:
@@ -111,7 +111,7 @@ class Executor(concurrent.futures.Executor):
                 task = fork(fn, *args, **kwargs)
             else:
                 task = fork(_run, self._setup, *_dumps((fn, args, kwargs)))
-            theirs: concurrent.futures.Future = concurrent.futures.Future()
+            theirs: concurrent.futures.Future[Any] = concurrent.futures.Future()
             self._open[self._completer.add(task)] = theirs, task, plain
             self._changed.notify()
         return theirs
@@ -133,7 +133,7 @@ class Executor(concurrent.futures.Executor):
             del task, theirs
 
     @staticmethod
-    def _set(theirs: concurrent.futures.Future, task: Future, plain: bool) -> None:
+    def _set(theirs: concurrent.futures.Future[Any], task: Future, plain: bool) -> None:
         try:
             result = task.result()
             if not plain:

@@ -8,18 +8,18 @@ import functools
 import sys
 import traceback
 import types
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Generator, Optional, TypeVar, overload
 
 from . import _abi
 from ._calls import state
 from ._library import FUNCTION, free, held, last_error
 from ._values import from_value, to_value
 
-registered: dict = {}  # name: the function
-_kept: list = []  # what the library holds pointers to
+registered: dict[Any, Any] = {}  # name: the function
+_kept: list[Any] = []  # what the library holds pointers to
 
 
-def _yield(task: int, values: types.GeneratorType) -> Any:
+def _yield(task: int, values: Generator[Any, Any, Any]) -> Any:
     """Gives the values of a generator to who forked the task with stream(); what it returns."""
     while True:
         try:
@@ -64,7 +64,7 @@ def _flush() -> None:
             pass
 
 
-def _register(fn: Callable, name: str, repeatable: bool, torch: bool) -> None:
+def _register(fn: Callable[..., Any], name: str, repeatable: bool, torch: bool) -> None:
     before = registered.get(name)
     if before is not None and (before.__module__, before.__qualname__) != (fn.__module__, fn.__qualname__):
         raise ValueError(
@@ -80,7 +80,14 @@ def _register(fn: Callable, name: str, repeatable: bool, torch: bool) -> None:
     held.tine_register_function(name.encode(), b"*args, **kwargs", run, flags)
 
 
-def function(fn: Optional[Callable] = None, *, name: Optional[str] = None, repeatable: bool = False, torch: bool = False) -> Any:
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+@overload
+def function(fn: _Function) -> _Function: ...
+@overload
+def function(*, name: Optional[str] = None, repeatable: bool = False, torch: bool = False) -> Callable[[_Function], _Function]: ...
+def function(fn: Optional[Callable[..., Any]] = None, *, name: Optional[str] = None, repeatable: bool = False, torch: bool = False) -> Any:
     """Makes a function one that can be forked: `@tine.function`, or `@tine.function(repeatable=True)`.
 
     It stays the function that it is: called, it runs here.

@@ -4,11 +4,13 @@ Two handles on one library. `held` keeps the GIL: for calls that return at once,
 and taking it back would cost more than the call, and would wait for other threads. `free` releases it:
 for calls that may block, run a task, or copy much. No call of the library takes the GIL under a lock
 of its own, so holding it cannot deadlock."""
+import builtins
 import ctypes
 import os
 import re
 import shutil
 from ctypes import CFUNCTYPE, POINTER, c_bool, c_char_p, c_double, c_int, c_int64, c_size_t, c_void_p
+from typing import Any, Optional
 
 from . import _abi
 
@@ -144,10 +146,13 @@ class Error(Exception):
     def __init__(self, code: str, message: str):
         super().__init__(message)
         self.code = code
+        self.task: Optional[str]
+        self.worker: Optional[str]
+        self.cause: str
         found = _TASK.match(message)
         self.task, self.worker, self.cause = found.groups() if found else (None, None, message)
 
-    def __reduce__(self):
+    def __reduce__(self) -> Any:
         return type(self), (self.code, str(self))
 
 
@@ -163,7 +168,7 @@ class CanceledError(Error):
     """Tine was shut down, or the task cancelled, first: ECANCELED."""
 
 
-class TimeoutError(Error, TimeoutError):
+class TimeoutError(Error, builtins.TimeoutError):
     """A deadline passed: ETIMEDOUT. Also a built-in TimeoutError."""
 
 

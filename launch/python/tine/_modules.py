@@ -10,7 +10,7 @@ from ._values import checked, taken, to_value
 
 _RNN = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "bidirectional")
 # torch.nn's class: Tine's, and the attributes that are parameters of both
-_CLASSES: dict = {
+_CLASSES: dict[Any, Any] = {
     "LSTM": ("lstm", _RNN + ("proj_size",)),
     "GRU": ("gru", _RNN),
     "Linear": ("linear", ("in_features", "out_features")),
@@ -26,7 +26,7 @@ def _kind(x: Any) -> str:
     return getattr(x, "original_name", type(x).__name__) if hasattr(x, "state_dict") else ""
 
 
-def _with_weights(name: str, settings: dict, torch_module: Any) -> Module:
+def _with_weights(name: str, settings: dict[Any, Any], torch_module: Any) -> Module:
     weights = {key: tensor.detach() for key, tensor in torch_module.state_dict().items()}
     if any(str(tensor.dtype) == "torch.bfloat16" for tensor in weights.values()):
         settings["dtype"] = "bf16"
@@ -110,22 +110,23 @@ def ensemble(models: Any = None, **kwargs: Any) -> Module:
     return _joined(module("ensemble", made, **kwargs), made)
 
 
-def _joined(whole: Module, parts: list) -> Module:
+def _joined(whole: Module, parts: list[Any]) -> Module:
     whole._torch = any(isinstance(part, Module) and part._torch for part in parts)
     return whole
 
 
-def load(path: Any, prefix: Optional[str] = None, *, torch: bool = False) -> dict:
+def load(path: Any, prefix: Optional[str] = None, *, torch: bool = False) -> dict[Any, Any]:
     """The tensors of a safetensors file by name, mapped into memory: read-only arrays, or torch tensors.
 
     prefix  "models.0.cell_f": only tensors whose names begin so, without it
 
     tine.Error (EIO): the file cannot be read; ArgumentError: it is no safetensors file, or has no such tensor."""
     handle = free.tine_load(os.fsencode(path), prefix.encode() if prefix else None)
-    return taken(checked(handle), torch)
+    tensors: dict[str, Any] = taken(checked(handle), torch)
+    return tensors
 
 
-def save(path: Any, tensors: dict) -> None:
+def save(path: Any, tensors: dict[Any, Any]) -> None:
     """Writes arrays or torch tensors by name to a safetensors file, which is replaced once the new one is complete."""
     value = to_value(tensors)
     try:

@@ -13,7 +13,7 @@ from ._library import free, held, last_error
 
 # A program of one of these is not run again by its command line.
 _HOSTS = {"pytest", "py.test", "ipykernel", "ipykernel_launcher", "ipython", "IPython", "jupyter", "unittest"}
-_fields = dict(_abi.Options._fields_)
+_fields = {field[0]: field[1] for field in _abi.Options._fields_}
 
 
 def _runs_again() -> bool:
@@ -24,11 +24,12 @@ def _runs_again() -> bool:
     if "-c" in sys.orig_argv[1:] and sys.argv[:1] == ["-c"]:
         return True
     path = getattr(main, "__file__", None)
-    name = main.__spec__.name.split(".")[0] if getattr(main, "__spec__", None) else os.path.basename(path or "")
+    spec = getattr(main, "__spec__", None)
+    name = spec.name.split(".")[0] if spec else os.path.basename(path or "")
     return path is not None and os.path.exists(path) and name not in _HOSTS
 
 
-def _command(modules: Optional[Sequence[str]]) -> list:
+def _command(modules: Optional[Sequence[str]]) -> list[Any]:
     """What a worker runs: this program once more, which comes to init() again, or an interpreter that imports modules."""
     if modules is None and _runs_again():
         return [sys.executable, *sys.orig_argv[1:]]
@@ -50,7 +51,7 @@ def serve(modules: Sequence[str]) -> None:
     raise SystemExit("tine: this process was not started as a worker: TINE_WORKER is not set")
 
 
-def _options(settings: dict, command: list) -> _abi.Options:
+def _options(settings: dict[Any, Any], command: list[Any]) -> _abi.Options:
     options = _abi.Options()
     for name, value in settings.items():
         if name not in _fields or name == "worker_command":
@@ -95,7 +96,8 @@ def shutdown() -> int:
     """Stops Tine and its workers; futures that are not done raise tine.CanceledError. May be called again.
 
     Returns 0; 1: the trace could not be written. A program that ends does it by itself."""
-    return free.tine_shutdown()
+    code: int = free.tine_shutdown()
+    return code
 
 
 @contextlib.contextmanager
@@ -110,7 +112,8 @@ def pool(workers: Optional[int] = None, **settings: Any) -> Iterator[None]:
 
 def worker_count() -> int:
     """How many workers are connected now; 0 before init()."""
-    return held.tine_worker_count()
+    count: int = held.tine_worker_count()
+    return count
 
 
 def endpoint() -> Optional[str]:

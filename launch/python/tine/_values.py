@@ -18,7 +18,7 @@ import struct
 import sys
 import threading
 import weakref
-from typing import Any
+from typing import Any, Callable, Iterable, Optional
 
 import numpy as np
 
@@ -27,29 +27,29 @@ from ._library import held, last_error
 
 SMALL = 64 << 10
 
-_code_of: dict = {
+_code_of: dict[Any, Any] = {
     np.dtype(np.float32): _abi.TINE_F32,
     np.dtype(np.float64): _abi.TINE_F64,
     np.dtype(np.int64): _abi.TINE_I64,
     np.dtype(np.int32): _abi.TINE_I32,
     np.dtype(np.uint8): _abi.TINE_U8,
 }
-_dtype_of: dict = {code: dtype for dtype, code in _code_of.items()}
+_dtype_of: dict[Any, Any] = {code: dtype for dtype, code in _code_of.items()}
 _longs = [struct.Struct(f"{n}q") for n in range(_abi.TINE_MAX_RANK + 1)]
 _pointers = [struct.Struct(f"{n}P") for n in range(17)]
 
 
-def pointers(items: list) -> bytes:
+def pointers(items: list[Any]) -> bytes:
     return (_pointers[len(items)] if len(items) < len(_pointers) else struct.Struct(f"{len(items)}P")).pack(*items)
 
 
-def checked(value: Any) -> int:
+def checked(value: Optional[int]) -> int:
     if value is None:
         raise last_error()
     return value
 
 
-def release_all(values) -> None:
+def release_all(values: Iterable[int]) -> None:
     for value in values:
         held.tine_release_value_(value)
 
@@ -65,7 +65,7 @@ class Value:
         self._handle = handle
         self._torch = torch
 
-    def __del__(self, release=held.tine_release_value_):
+    def __del__(self, release: Callable[[int], None] = held.tine_release_value_) -> None:
         release(self._handle)
 
     def get(self) -> Any:
@@ -78,7 +78,7 @@ class Value:
 _libc = ctypes.PyDLL(None)
 _sem_post = ctypes.cast(_libc.sem_post, ctypes.c_void_p).value
 _Semaphore = ctypes.c_char * 64  # a sem_t fits
-_lent: collections.deque = collections.deque()
+_lent: collections.deque[Any] = collections.deque()
 _REAP = 8
 
 
@@ -109,7 +109,7 @@ def _wrap(code: int, array: np.ndarray) -> int:
 # ---- to the library ----
 
 
-def _bfloat16():
+def _bfloat16() -> Any:
     """ml_dtypes' dtype, or None. The module registers it when the program imports it."""
     module = sys.modules.get("ml_dtypes")
     if module is not None and _abi.TINE_BF16 not in _dtype_of:
@@ -141,7 +141,7 @@ def _from_array(array: np.ndarray, code: int = 0) -> int:
 seen = threading.local()  # .torch: a torch tensor was converted on this thread
 
 
-def _from_torch(tensor) -> int:
+def _from_torch(tensor: Any) -> int:
     torch = sys.modules["torch"]
     seen.torch = True
     if tensor.dtype == torch.bfloat16:
@@ -155,7 +155,7 @@ def _from_string(text: str) -> int:
     return checked(held.tine_string(text.encode()))
 
 
-def _from_bytes(data) -> int:
+def _from_bytes(data: Any) -> int:
     data = bytes(data)
     return checked(held.tine_bytes(data, len(data)))
 
@@ -166,8 +166,8 @@ def _from_int(number: int) -> int:
     return checked(held.tine_int(number))
 
 
-def _from_list(items) -> int:
-    values: list = []
+def _from_list(items: Any) -> int:
+    values: list[Any] = []
     try:
         for item in items:
             values.append(to_value(item))
@@ -176,8 +176,8 @@ def _from_list(items) -> int:
         release_all(values)
 
 
-def _from_dict(items: dict) -> int:
-    values: list = []
+def _from_dict(items: dict[Any, Any]) -> int:
+    values: list[Any] = []
     try:
         for key, item in items.items():
             if not isinstance(key, str) or "\0" in key:
@@ -196,10 +196,11 @@ def _from_masked(array: np.ma.MaskedArray) -> int:
 def _from_handle(x: Value) -> int:
     if x._torch:
         seen.torch = True
-    return held.tine_ref_value_(x._handle)
+    handle: int = held.tine_ref_value_(x._handle)
+    return handle
 
 
-_from: dict = {
+_from: dict[Any, Callable[[Any], int]] = {
     type(None): lambda x: held.tine_none(),
     bool: held.tine_bool,
     int: _from_int,
@@ -241,9 +242,10 @@ def to_value(x: Any) -> int:
 # ---- from the library ----
 
 
-def _shape(value: int) -> tuple:
+def _shape(value: int) -> tuple[Any, ...]:
     rank = held.tine_rank(value)
-    return _longs[rank].unpack(ctypes.string_at(held.tine_shape(value), 8 * rank))
+    shape: tuple[Any, ...] = _longs[rank].unpack(ctypes.string_at(held.tine_shape(value), 8 * rank))
+    return shape
 
 
 class _Memory:
@@ -251,11 +253,11 @@ class _Memory:
 
     __slots__ = ("__array_interface__", "_handle")
 
-    def __init__(self, value: int, data: int, typestr: str, shape: tuple):
+    def __init__(self, value: int, data: int, typestr: str, shape: tuple[Any, ...]):
         self._handle = held.tine_ref_value_(value)
         self.__array_interface__ = {"version": 3, "typestr": typestr, "shape": shape, "data": (data, True)}
 
-    def __del__(self, release=held.tine_release_value_):
+    def __del__(self, release: Callable[[int], None] = held.tine_release_value_) -> None:
         release(self._handle)
 
 
@@ -272,7 +274,7 @@ def _to_array(value: int, code: int) -> np.ndarray:
     return np.frombuffer(ctypes.string_at(data, size), dtype).reshape(shape)
 
 
-def _to_torch(value: int, code: int):
+def _to_torch(value: int, code: int) -> Any:
     import torch
 
     names = {
@@ -304,7 +306,7 @@ def _to_string(value: int) -> str:
     return ctypes.string_at(held.tine_as_string(value), held.tine_length(value)).decode()
 
 
-modules: list = []  # Module, once it is defined
+modules: list[Any] = []  # Module, once it is defined
 
 
 def from_value(value: int, torch: bool = False) -> Any:
