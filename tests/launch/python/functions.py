@@ -100,12 +100,12 @@ def read_byte(pipe):
 
 
 @tine.function
-def until_cancelled(path):
-    """Tells by files that it runs, and that it was told."""
-    open(path, "w").close()
+def until_cancelled(runs, told):
+    """Opens one FIFO when it runs, the other when it was told to end."""
+    open(runs, "w").close()
     while not tine.cancelled():
         time.sleep(0.01)
-    open(path + ".told", "w").close()
+    open(told, "w").close()
 
 
 @tine.function

@@ -2,7 +2,6 @@
 import asyncio
 import os
 import threading
-import time
 
 import functions
 import numpy as np
@@ -147,18 +146,18 @@ def test_wait_failure(tmp_path):
 
 
 def test_cancel(tmp_path):
-    path = tmp_path / "runs"
-    running = tine.fork(functions.until_cancelled, str(path))
+    runs, told = str(tmp_path / "runs"), str(tmp_path / "told")
+    os.mkfifo(runs)
+    os.mkfifo(told)
+    running = tine.fork(functions.until_cancelled, runs, told)
     dependent = tine.fork("identity", running)
-    while not path.exists():
-        assert not running.done()
-        time.sleep(0.01)
+    open(runs).close()  # returns when the task has opened it
+    assert not running.done()
     assert running.cancel() and not running.cancel()
     for future in running, dependent:
         with pytest.raises(tine.CanceledError):
             future.result()
-    while not (tmp_path / "runs.told").exists():
-        time.sleep(0.01)
+    open(told).close()
     assert not tine.cancelled() and tine.fork("neg", 1).result() == -1
 
 
