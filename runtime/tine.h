@@ -195,8 +195,8 @@ typedef struct tine_options {
     const char *const *worker_command;
     /** Serve the job's metrics in Prometheus' text format over HTTP, at this "HOST:PORT", path
      * `/metrics`; without a host at the loopback address, with port 0 at a free one, which the log
-     * says at level info. Needs libmicrohttpd at run time. Whoever can connect can read them: the
-     * counters, and the names of hosts and functions, but nothing of values. NULL: none. */
+     * says at level info. Needs libmicrohttpd at run time. Every process that can connect can read
+     * the counters and the names of hosts and functions, but no values. NULL: none. */
     const char *metrics;
 } tine_options;
 

@@ -1,9 +1,9 @@
 /* Streams: tine_yield, and tine_next at the other end.
  *
  * Each value is a future of its own, made when it arrives or when it is asked for, whichever comes
- * first; so it is waited for, decoded and fetched like a result. Those not asked for yet are at
- * most as many as the option `stream` says: what was both asked for and has arrived makes room for
- * as many more, of which the worker is told by the half.
+ * first; so it is waited for, decoded and fetched like a result. At most as many as the option
+ * `stream` says have not been asked for. A value that was asked for and has arrived makes room for
+ * another; the worker is told of the room once half of the window is free.
  *
  * A stream whose last reference in the program is released is cancelled: its task would wait for
  * ever. The context has a reference, too, until the task is done; so it is the release that leaves

@@ -1,7 +1,7 @@
 /* Criterion under ThreadSanitizer. Its sandbox maps an arena at an address that it draws with
- * rand_r from a range of which ThreadSanitizer leaves programs only a small part (on x86-64 from
- * 0x5500_0000_0000 to 0x5680_0000_0000), and gives up at the first refusal: "Could not initialize
- * inheritable arena". So, in that build alone, rand_r draws addresses from this part:
+ * rand_r. ThreadSanitizer leaves programs only a small part of that range (on x86-64 from
+ * 0x5500_0000_0000 to 0x5680_0000_0000), and Criterion gives up at the first refusal: "Could not
+ * initialize inheritable arena". So, in that build alone, rand_r draws addresses from this part:
  * 0x2000_0000_0000 + (rand_r() & 0x3fffff) * 2^24 is how the sandbox makes an address of it. It
  * tries again where something is mapped already. */
 #if defined(__SANITIZE_THREAD__)

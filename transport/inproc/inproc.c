@@ -150,7 +150,7 @@ static void inproc_wait(tine_transport *base, int64_t timeout_ns) {
     if (ppoll(&p, 1, timeout_ns < 0 ? NULL : &ts, NULL) > 0) tine_doorbell_clear(&t->doorbell);
 }
 
-/* A frame is handed over whole, and send wakes whoever waits for room. */
+/* A frame is handed over whole, and send wakes a peer that was answered -EAGAIN. */
 static bool inproc_busy(tine_transport *base) {
     (void)base;
     return false;

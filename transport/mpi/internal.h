@@ -165,8 +165,8 @@ const char *tine_mpi_world_version(void);
 
 /* Waits until every rank has left MPI_Init. */
 void tine_mpi_started(void);
-/* From here on MPI_Finalize, whoever calls it, first waits until every rank does. False: MPI
- * refused. */
+/* From here on MPI_Finalize first waits until every rank calls it, also where the program calls it.
+ * False: MPI refused. */
 bool tine_mpi_finalise_together(MPI_Comm comm);
 /* A rank is lost while the job goes on: MPI_Finalize ends the job instead. */
 void tine_mpi_end_together_never(void);

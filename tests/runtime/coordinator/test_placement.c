@@ -31,7 +31,8 @@ int test_program(void) {
     return 1;
 }
 
-/* One more worker, with labels, of which no other one has `own`; blocks until it has joined. */
+/* Starts one more worker with labels. No other worker has the label `own`. Blocks until it has
+ * joined. */
 static pid_t labelled_worker(const char *labels, const char *own) {
     int out;
     setenv("TINE_WORKER", tine_endpoint(), 1);

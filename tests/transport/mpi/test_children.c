@@ -36,7 +36,7 @@ Test(mpi_children, variables_of_a_rank_without_a_server_make_none, .timeout = 60
           "fib(9) = 34");
 }
 
-/* They were coordinators all, the second of which found the address in use. */
+/* Each rank was a coordinator, and the second one found the address in use. */
 Test(mpi_children, ranks_share_an_endpoint_that_is_set, .timeout = 90) {
     tine_need_mpirun();
     check(tine_program_run(60,

@@ -1,6 +1,6 @@
-/* Whoever is killed, the job ends within 10 s, not with 0, says which rank was lost, and leaves
- * nothing: no process, no shared memory, no session directory. Each test counts the death that it
- * caused. */
+/* When any process of a job is killed, the job ends within 10 s with a status other than 0, says
+ * which rank was lost, and leaves no process, no shared memory and no session directory. Each test
+ * counts the death that it caused. */
 #include <criterion/criterion.h>
 #include <dirent.h>
 #include <errno.h>
