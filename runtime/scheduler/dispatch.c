@@ -165,6 +165,7 @@ void tine_scheduler_waiting_end(tine_scheduler *s, sched_task *t) {
 
 /* False: it waits for its inputs, or has ended with one of them. */
 static bool sched_task_inputs_there(tine_scheduler *s, sched_task *t) {
+    t->lost_results = s->lost_results;
     if (!sched_task_needs_objects(t)) return true;
     const sched_object *failed = tine_scheduler_inputs_await(s, t);
     if (failed) {
@@ -182,7 +183,6 @@ static bool sched_task_inputs_there(tine_scheduler *s, sched_task *t) {
 static void sched_task_queue(tine_scheduler *s, sched_task *t) {
     sched_callable *c = t->callable;
     sched_worker *place = t->terms ? tine_scheduler_place(s, t) : NULL;
-    t->lost_results = s->lost_results;
     if (place) {
         tine_scheduler_pin(s, t, place);
     } else {

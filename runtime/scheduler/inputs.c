@@ -101,7 +101,8 @@ static void sched_input_failed(tine_scheduler *s, sched_task *t, const sched_obj
     if (t->n_missing == 0) tine_scheduler_inputs_forget(s, t);
 }
 
-static void sched_inputs_there(tine_scheduler *s, sched_task *t) {
+/* They are looked up again: one that was there may have been lost while it waited for others. */
+static void sched_inputs_again(tine_scheduler *s, sched_task *t) {
     tine_scheduler_inputs_forget(s, t);
     if (t->state != SCHED_WAITING) return;
     tine_scheduler_waiting_end(s, t);
@@ -116,7 +117,7 @@ static void sched_settle_one(tine_scheduler *s, sched_object *o) {
         if (o->state == SCHED_OBJECT_FAILED)
             sched_input_failed(s, t, o);
         else if (t->n_missing == 0)
-            sched_inputs_there(s, t);
+            sched_inputs_again(s, t);
     }
 }
 
@@ -270,6 +271,10 @@ static bool sched_aim_fits(const tine_scheduler *s, const sched_worker *w, const
 bool tine_scheduler_aim_send(tine_scheduler *s) {
     for (sched_worker *w; (w = TAILQ_FIRST(&s->aim_queue));) {
         sched_task *t = TAILQ_FIRST(&w->aims);
+        if (t && s->lost_results != t->lost_results) {
+            sched_inputs_again(s, t);
+            return true;
+        }
         if (t && sched_aim_fits(s, w, t)) {
             tine_scheduler_start(s, t, w);
             return true;

@@ -150,7 +150,7 @@ struct sched_task {
     sched_object *result;             /* NULL: nothing refers to it */
     LIST_HEAD(, sched_input) inputs;  /* that are not settled yet */
     uint32_t n_missing;               /* their number */
-    uint64_t lost_results;            /* s->lost_results when it was queued */
+    uint64_t lost_results;            /* s->lost_results when its inputs were looked up */
     /* NULL: forked by this process, or its parent has ended (then it is in owner->detached) */
     sched_task *parent;
     struct sched_task_list children;
@@ -314,7 +314,7 @@ struct tine_scheduler {
     sched_object *found;                 /* by the last lookup; may be NULL */
     STAILQ_HEAD(, sched_object) settled; /* whose inputs are to be told */
     uint64_t walks;
-    uint64_t lost_results; /* how often a result was lost: ready tasks may need it */
+    uint64_t lost_results; /* how often a result was lost: tasks not sent yet may need it */
 
     int64_t now;                                /* see tine_scheduler_time */
     tine_failure_info failures[SCHED_FAILURES]; /* a ring */

@@ -236,6 +236,41 @@ Test(results, what_waits_for_inputs_does_not_take_a_worker_s_credit) {
     fixture_close();
 }
 
+/* It waited for g alone when the result of f was lost with its worker. */
+Test(results, a_task_is_sent_ahead_with_the_inputs_that_were_lost_while_it_waited) {
+    fixture_open((tine_scheduler_config){.workers_return = true, .max_credit = 2});
+    join(1);
+    teach(1, "f", 1000);
+    teach(1, "g", 1000);
+    tine_object inputs[] = {fork_result(1, "f", TINE_REPEATABLE, NULL, 0), 0};
+    take();
+    action f = *sent(1, TINE_MSG_TASK, 0);
+    done_keeping(1, &f, false);
+    fork_f(2, "f"); /* two occupy worker 1 */
+    fork_f(3, "f");
+    take();
+    inputs[1] = fork_result(4, "g", 0, NULL, 0);
+    fork_of(5, "g", 0, inputs, 2);
+    lose(1);
+    take();
+    join(2);
+    take();
+    cr_assert_eq(count_sent(2, TINE_MSG_TASK), 3);
+    f = *sent(2, TINE_MSG_TASK, 0);
+    action g = *sent(2, TINE_MSG_TASK, 1), both = *sent(2, TINE_MSG_TASK, 2);
+    cr_assert(f.a.message.object == inputs[0] && g.a.message.object == inputs[1]);
+    done_keeping(2, &g, true);
+    take();
+    cr_assert_eq(stats().waiting, 1, "it waits for f as well, and takes no credit");
+    done_keeping(2, &f, true);
+    take();
+    cr_assert_eq(stats().waiting, 0);
+    done(2, &both, 10);
+    take();
+    cr_assert_eq(completed(5)->a.status, TINE_OK);
+    fixture_close();
+}
+
 /* The DONE overtook an OBJECT of the task. What was noted of it was lost with the kept task. */
 Test(results, a_deferred_result_that_stays_is_made_again) {
     fixture_open((tine_scheduler_config){.max_attempts = 1, .workers_return = true});
