@@ -1101,17 +1101,41 @@ typedef struct tine_class {
     const tine_method *methods; /**< Ends with a zeroed one. */
 } tine_class;
 
+/** Flags of classes. */
+enum {
+    /** A module has one instance, on one worker: `init` runs there, all calls do, one after another
+     * in the order of their forks, and the state is what the last one has left, also where that
+     * failed or was cancelled. The first call chooses the worker, by its fork options too. A call
+     * that waits keeps its turn: it must not wait for a later call of its own module. tine_call()
+     * is for methods of the same module. When the worker is lost, so is the state: the call that
+     * ran, and all others from then on, fail with ELOST. */
+    TINE_MODULE_SINGLE = 8,
+    /** With #TINE_MODULE_SINGLE: then the call that ran fails with ELOST, or runs again where it is
+     * #TINE_REPEATABLE, and the later ones run on an instance that `init` makes anew. */
+    TINE_MODULE_RENEW = 16
+};
+
 /** Registers a class when the program is loaded, in every process alike.
  * @param c A static #tine_class. */
-#define TINE_CLASS(c)                                                                              \
+#define TINE_CLASS(c) TINE_CLASS_FLAGS(c, 0)
+
+/** The same with flags: `TINE_CLASS_FLAGS(counter, TINE_MODULE_SINGLE)`.
+ * @param c A static #tine_class.
+ * @param flags 0, or #TINE_MODULE_SINGLE, #TINE_MODULE_RENEW, joined with |. */
+#define TINE_CLASS_FLAGS(c, flags)                                                                 \
     __attribute__((constructor)) static void tine_register_class_##c(void) {                       \
-        tine_register_class(&c);                                                                   \
+        tine_register_class_flags(&c, flags);                                                      \
     }
 
 /** Registers a class. A name that is registered twice, or parameters that cannot be read, end the
  * program with a message.
  * @param c The class; it must live as long as the program. */
 TINE_API void tine_register_class(const tine_class *c);
+
+/** The same with flags.
+ * @param c The class; it must live as long as the program.
+ * @param flags 0, or #TINE_MODULE_SINGLE, #TINE_MODULE_RENEW, joined with |. */
+TINE_API void tine_register_class_flags(const tine_class *c, int flags);
 
 /** A module: `tine_module(CLASS, ARG…)`. Its arguments travel to a worker once, with the first call
  * there. Blocks for futures among the arguments.

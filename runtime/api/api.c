@@ -282,6 +282,12 @@ static tine_error call_target(const char *method, const tine_argument *target,
         return tine_error_null("the target is NULL, not a module");
     if (target->type != TINE_ARG_VALUE || target->value->kind != TINE_MODULE_REF)
         return tine_error_set(TINE_EINVAL, "the target must be a function's name or a module");
+    const tine_class_entry *class = tine_registry_class(target->value->bytes.data);
+    if (class && class->flags & TINE_MODULE_SINGLE &&
+        (!tine_current.task || tine_current.task->module != target->value->object))
+        return tine_error_set(TINE_EINVAL,
+                              "%s: the module has one instance, on a worker: fork its methods",
+                              target->value->bytes.data);
     tine_context *c = tine_context_acquire();
     if (!c) return TINE_ESTATE;
     e = tine_instance_call(c, target->value->object, method, arguments, parent, out);

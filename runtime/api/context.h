@@ -109,6 +109,8 @@ struct tine_context {
     uint32_t worker_id; /* of this worker; 0: the program */
     /* forks that wait for their arguments, and the bytes of those that are there; with the lock */
     size_t n_held, held_bytes;
+    /* those of them that call a module with one instance, the last one first */
+    LIST_HEAD(, held_fork) held_singles;
     struct tine_future_extra **deadlines; /* of forks: a heap, the first one due first */
     size_t n_deadlines, room_deadlines;
     LIST_HEAD(, tine_promise) promises;

@@ -31,6 +31,10 @@ typedef struct held_fork {
     fork_target to; /* its texts lie behind the dependencies */
     void *parent;   /* NULL once it has failed */
     bool failed;
+    /* of calls of a module with one instance: the one before, which this one waits for, and the
+     * next one */
+    struct held_fork *before, *next;
+    LIST_ENTRY(held_fork) single;
     size_t bytes; /* of the arguments, without what the futures will be */
     size_t missing;
     size_t n; /* of dependencies */
@@ -64,6 +68,7 @@ static tine_error target_of(const char *method, const tine_argument *a, fork_tar
         (tine_target){a->value->bytes.data, method ? method : "forward", a->value->object};
     const tine_callable *c = class ? tine_class_method(class, out->target.method) : NULL;
     out->flags = c ? (uint32_t)c->flags & TINE_REPEATABLE : 0;
+    if (class) out->flags |= (uint32_t) class->flags;
     return tine_name_check("method", method);
 }
 
@@ -129,6 +134,22 @@ static size_t arguments_bytes(const tine_arguments *a) {
     return bytes;
 }
 
+/* The one held last whose module, with one instance, is this one. */
+static held_fork *held_fork_last(const tine_context *c, const fork_target *to) {
+    held_fork *h = to->flags & TINE_MODULE_SINGLE ? LIST_FIRST(&c->held_singles) : NULL;
+    while (h && h->to.target.object != to->target.object) h = LIST_NEXT(h, single);
+    return h;
+}
+
+/* It is held no more; the one that follows it. */
+static held_fork *held_fork_leave(held_fork *h) {
+    held_fork *next = h->next;
+    if (h->to.flags & TINE_MODULE_SINGLE && h->result->held) LIST_REMOVE(h, single);
+    h->next = NULL;
+    if (next) next->before = NULL;
+    return next;
+}
+
 /* All arguments are there, or one has failed. */
 static void held_fork_submit(held_fork *h) {
     tine_context *c = h->result->context;
@@ -140,10 +161,31 @@ static void held_fork_submit(held_fork *h) {
     held_fork_free(h);
 }
 
+/* One thing less that it waits for. A loop, as calls of one module may be in a long row. */
+static void held_fork_release(held_fork *h) {
+    while (h && --h->missing == 0) {
+        held_fork *next = held_fork_leave(h);
+        if (h->failed)
+            held_fork_free(h);
+        else
+            held_fork_submit(h);
+        h = next;
+    }
+}
+
 static void held_fork_fail(held_fork *h, tine_error status, const char *text) {
+    held_fork *before = h->before, *next = held_fork_leave(h);
     h->failed = true;
     held_fork_uncount(h);
     tine_future_complete(h->result, status, NULL, text);
+    if (!before) {
+        held_fork_release(next);
+        return;
+    }
+    before->next = next; /* which waits for that one from now on */
+    if (next) next->before = before;
+    h->before = NULL;
+    held_fork_release(h);
 }
 
 static const char *fork_name(const fork_target *to) {
@@ -160,11 +202,7 @@ void tine_held_fork_cancel(tine_future *f, tine_error status, const char *why) {
 static void dependency_done(tine_waiter *w, tine_future *f) {
     held_fork *h = ((struct dependency *)w)->fork;
     if (f->status != TINE_OK && !h->failed) held_fork_fail(h, f->status, f->text);
-    if (--h->missing > 0) return;
-    if (h->failed)
-        held_fork_free(h);
-    else
-        held_fork_submit(h);
+    held_fork_release(h);
 }
 
 static void held_fork_await(held_fork *h, tine_future *f) {
@@ -175,7 +213,7 @@ static void held_fork_await(held_fork *h, tine_future *f) {
 
 /* With the lock. Takes over `arguments` on success. */
 static tine_error hold_fork(tine_future *result, const fork_target *to, tine_arguments *arguments,
-                            const tine_future_list *futures, size_t missing) {
+                            const tine_future_list *futures, size_t missing, held_fork *before) {
     size_t texts = tine_target_size(&to->target);
     held_fork *h =
         malloc(sizeof *h + missing * sizeof *h->dependencies + texts + tine_terms_size(&to->terms));
@@ -183,7 +221,7 @@ static tine_error hold_fork(tine_future *result, const fork_target *to, tine_arg
     *h = (held_fork){.result = tine_ref_future_(result),
                      .to = *to,
                      .parent = tine_context_parent(),
-                     .missing = missing};
+                     .missing = missing + (before != NULL)};
     h->to.module = tine_value_ref(to->module);
     h->to.target = tine_target_copy((char *)&h->dependencies[missing], &to->target);
     h->to.terms = tine_terms_copy((char *)&h->dependencies[missing] + texts, &to->terms);
@@ -191,6 +229,9 @@ static tine_error hold_fork(tine_future *result, const fork_target *to, tine_arg
     h->bytes = arguments_bytes(&h->arguments);
     held_fork_count(h);
     result->held = h;
+    h->before = before;
+    if (before) before->next = h;
+    if (to->flags & TINE_MODULE_SINGLE) LIST_INSERT_HEAD(&result->context->held_singles, h, single);
     for (size_t i = 0; i < futures->n; i++)
         if (!tine_future_is_done(futures->items[i]) && !futures->items[i]->reference)
             held_fork_await(h, futures->items[i]);
@@ -230,7 +271,8 @@ static tine_error fork_locked(tine_context *c, tine_future *result, bool may_wai
     if (failed == TINE_OK) failed = c->ops->admit(c, may_wait);
     if (failed == TINE_OK && futures->n > 0) failed = count_missing(c, futures, &missing);
     if (failed != TINE_OK) return failed;
-    if (missing > 0) return hold_fork(result, to, arguments, futures, missing);
+    held_fork *before = held_fork_last(c, to);
+    if (missing > 0 || before) return hold_fork(result, to, arguments, futures, missing, before);
     tine_error e = futures->n > 0 ? tine_arguments_resolve(arguments, result_value) : TINE_OK;
     return e != TINE_OK ? e : encode_and_submit(c, result, tine_context_parent(), to, arguments);
 }

@@ -26,6 +26,7 @@ typedef struct tine_class_entry {
     tine_callable rewrite;
     tine_callable *methods;
     size_t n_methods;
+    int flags; /* TINE_MODULE_SINGLE, TINE_MODULE_RENEW */
 } tine_class_entry;
 
 /* The registry: filled by constructors before main, or later by a plug-in; what it returns is never

@@ -143,7 +143,7 @@ static void class_add_method(tine_class_entry *e, const tine_method *m) {
         full, parse_parameters("method", full, m->parameters), m->call, m->flags, false};
 }
 
-static void class_add(const tine_class *c, tine_function rewrite, bool builtin) {
+static tine_class_entry *class_add(const tine_class *c, tine_function rewrite, bool builtin) {
     if (!c || !c->name || !*c->name || !c->init)
         registry_abort("class", c ? c->name : NULL, "a name and init are needed");
     size_t n = 0;
@@ -158,9 +158,16 @@ static void class_add(const tine_class *c, tine_function rewrite, bool builtin) 
     e->rewrite.call = rewrite;
     for (size_t i = 0; i < n; i++) class_add_method(e, &c->methods[i]);
     table_add(&classes, "class", c->name, e, builtin);
+    return e;
 }
 
-void tine_register_class(const tine_class *c) { class_add(c, NULL, false); }
+void tine_register_class(const tine_class *c) { tine_register_class_flags(c, 0); }
+
+void tine_register_class_flags(const tine_class *c, int flags) {
+    if (flags & ~(TINE_MODULE_SINGLE | TINE_MODULE_RENEW))
+        registry_abort("class", c ? c->name : NULL, "a flag is unknown");
+    class_add(c, NULL, false)->flags = flags;
+}
 
 void tine_register_builtin_class(const tine_class *c, tine_function rewrite) {
     tine_class *prefixed = malloc(sizeof *prefixed);

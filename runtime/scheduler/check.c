@@ -65,6 +65,15 @@ static void sched_check_result(const sched_object *o) {
                          (o->state == SCHED_OBJECT_REMOTE && o->asked));
 }
 
+/* A call waits only for one that has its turn. */
+static void sched_check_single(const sched_single *g) {
+    const sched_task *t;
+    TINE_ASSERT_TRUE(g->current || TAILQ_EMPTY(&g->queue));
+    TINE_ASSERT_TRUE(!g->current || g->current->state != SCHED_RUNNING ||
+                     g->current->worker == g->worker);
+    TAILQ_FOREACH (t, &g->queue, run_link) TINE_ASSERT(t->state, ==, SCHED_TURN);
+}
+
 static void sched_check_objects(const tine_scheduler *s) {
     sched_object *o;
     TAILQ_FOREACH (o, &s->object_list, link) o->counted = o->handles;
@@ -81,6 +90,7 @@ static void sched_check_objects(const tine_scheduler *s) {
             o->counted += (uint64_t)__builtin_popcountll(o->keepers[i]);
         TINE_ASSERT(o->holders, ==, o->counted);
         sched_check_result(o);
+        if (o->single) sched_check_single(o->single);
         TINE_ASSERT_TRUE(o->holders > 0 || o->state == SCHED_OBJECT_EXPECTED);
     }
 }
@@ -91,7 +101,7 @@ void tine_scheduler_check(const tine_scheduler *s) {
         const sched_task *t = tine_scheduler_task_at(s, i);
         TINE_ASSERT(t->link.queued, ==, t->state == SCHED_READY);
         ready += t->state == SCHED_READY;
-        waiting += t->state == SCHED_WAITING || t->ahead;
+        waiting += t->state == SCHED_WAITING || t->state == SCHED_TURN || t->ahead;
         TINE_ASSERT_TRUE(t->state != SCHED_WAITING || t->n_missing > 0);
         running += t->state == SCHED_RUNNING && !t->suspended && !t->ahead;
         suspended += t->state == SCHED_RUNNING && t->suspended;
@@ -115,4 +125,5 @@ void tine_scheduler_check(const tine_scheduler *s) {
     TINE_ASSERT(s->stats.suspended, ==, suspended);
     TAILQ_FOREACH (w, &s->workers, link) sched_check_worker(s, w);
     sched_check_objects(s);
+    TINE_ASSERT_TRUE(TAILQ_EMPTY(&s->turns));
 }

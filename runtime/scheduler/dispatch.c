@@ -182,7 +182,8 @@ static bool sched_task_inputs_there(tine_scheduler *s, sched_task *t) {
 
 static void sched_task_queue(tine_scheduler *s, sched_task *t) {
     sched_callable *c = t->callable;
-    sched_worker *place = t->terms ? tine_scheduler_place(s, t) : NULL;
+    bool placed = t->terms || t->flags & TINE_MODULE_SINGLE;
+    sched_worker *place = placed ? tine_scheduler_place(s, t) : NULL;
     if (place) {
         tine_scheduler_pin(s, t, place);
     } else {
@@ -199,6 +200,7 @@ void tine_scheduler_enqueue(tine_scheduler *s, sched_task *t) {
         sched_task_end_unservable(s, t, e);
         return;
     }
+    if (t->flags & TINE_MODULE_SINGLE && !tine_scheduler_turn(s, t)) return;
     if (t->terms && !tine_scheduler_place_check(s, t)) return;
     if (sched_task_inputs_there(s, t)) sched_task_queue(s, t);
 }
@@ -323,6 +325,7 @@ void tine_scheduler_start(tine_scheduler *s, sched_task *t, sched_worker *w) {
     else
         tine_scheduler_dequeue(s, t);
     tine_scheduler_leave_window(s, t);
+    if (t->flags & TINE_MODULE_SINGLE) tine_scheduler_single_bind(s, t, w);
     if (t->n_missing)
         tine_scheduler_ahead_begin(s, t, w);
     else
@@ -371,7 +374,8 @@ static bool sched_dispatch_one(tine_scheduler *s) {
 
 void tine_scheduler_dispatch(tine_scheduler *s) {
     do {
+        tine_scheduler_turns_begin(s);
         while ((!TAILQ_EMPTY(&s->active) || !TAILQ_EMPTY(&s->pin_queue)) && sched_dispatch_one(s)) {
         }
-    } while (tine_scheduler_aim_send(s));
+    } while (tine_scheduler_aim_send(s) || !TAILQ_EMPTY(&s->turns));
 }

@@ -218,7 +218,9 @@ void tine_scheduler_aim(tine_scheduler *s, sched_task *t) {
     sched_worker *best = NULL;
     uint32_t best_n = 0;
     int looked = 0;
-    if (t->state != SCHED_WAITING || t->aimed || (t->terms && t->terms->worker)) return;
+    if (t->state != SCHED_WAITING || t->aimed || t->flags & TINE_MODULE_SINGLE ||
+        (t->terms && t->terms->worker))
+        return;
     const sched_input *i;
     LIST_FOREACH (i, &t->inputs, task_link)
         if (!sched_input_worker(i->object)) return;

@@ -1,11 +1,11 @@
 /* What the scheduler's files call of each other: scheduler.c (events in), tasks.c (a task's life),
  * records.c (the records of tasks), inputs.c (tasks whose arguments are results of others),
  * callables.c, dispatch.c (ready queues, credit, choice), place.c (tasks that may run on one worker
- * only), objects.c (objects and their holders), replicas.c (the workers that have them), results.c
- * (results as objects), streams.c, arrivals.c (what has arrived, by number), cancel.c, peers.c
- * (connections and workers), groups.c (what workers serve), actions.c (actions out), view.c (what
- * observers see), text.c (sentences for users) and check.c (invariants). Their structures are in
- * types.h.
+ * only), single.c (modules with one instance), objects.c (objects and their holders), replicas.c
+ * (the workers that have them), results.c (results as objects), streams.c, arrivals.c (what has
+ * arrived, by number), cancel.c, peers.c (connections and workers), groups.c (what workers serve),
+ * actions.c (actions out), view.c (what observers see), text.c (sentences for users) and check.c
+ * (invariants). Their structures are in types.h.
  *
  * Small records come from tine_scheduler_alloc, which aborts without memory: without its record a
  * fork could never be completed. */
@@ -200,7 +200,7 @@ void tine_scheduler_object_drop_replicas(tine_scheduler *s, const sched_object *
 /* Whether the task may wait for its place; if not it has ended. */
 bool tine_scheduler_place_check(tine_scheduler *s, sched_task *t);
 /* The only worker that may run it; NULL: any that serves it. */
-sched_worker *tine_scheduler_place(const tine_scheduler *s, const sched_task *t);
+sched_worker *tine_scheduler_place(tine_scheduler *s, const sched_task *t);
 void tine_scheduler_pin(tine_scheduler *s, sched_task *t, sched_worker *w);
 void tine_scheduler_unpin(tine_scheduler *s, sched_task *t);
 void tine_scheduler_pins_lost(tine_scheduler *s, sched_worker *w, const char *reason);
@@ -211,6 +211,19 @@ sched_task *tine_scheduler_pin_choose(tine_scheduler *s, const sched_worker *wor
                                       const sched_task *next, bool *again);
 /* Sets or clears a reason. */
 void tine_scheduler_close(tine_scheduler *s, sched_worker *w, unsigned why, bool on);
+/* single.c: of calls whose flags have TINE_MODULE_SINGLE */
+/* Whether it is the task's turn; if not it waits, or has ended. */
+bool tine_scheduler_turn(tine_scheduler *s, sched_task *t);
+void tine_scheduler_turn_leave(tine_scheduler *s, sched_task *t); /* of one that waits */
+void tine_scheduler_turn_end(tine_scheduler *s, const sched_task *t);
+void tine_scheduler_turns_begin(tine_scheduler *s);
+/* Where its module's instance is; NULL: nowhere yet. */
+sched_worker *tine_scheduler_single_place(tine_scheduler *s, const sched_task *t);
+/* The task starts at w. */
+void tine_scheduler_single_bind(tine_scheduler *s, const sched_task *t, sched_worker *w);
+void tine_scheduler_singles_lost(sched_worker *w, const char *reason);
+void tine_scheduler_single_free(tine_scheduler *s, sched_single *g); /* accepts NULL */
+
 /* A line of the log, once, where no worker has its label. */
 void tine_scheduler_label_tell(tine_scheduler *s, sched_callable *c);
 

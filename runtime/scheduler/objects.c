@@ -44,6 +44,7 @@ static void sched_object_free(tine_scheduler *s, sched_object *o) {
     free(o->replicas);
     free(o->fetchers);
     free(o->keepers);
+    tine_scheduler_single_free(s, o->single);
     free(o);
 }
 

@@ -77,6 +77,7 @@ static void sched_worker_join(tine_scheduler *s, tine_peer peer, const tine_hell
     TAILQ_INIT(&w->running);
     TAILQ_INIT(&w->aims);
     LIST_INIT(&w->detached);
+    LIST_INIT(&w->singles);
     TAILQ_INSERT_TAIL(&s->workers, w, link);
     tine_scheduler_peer(s, peer)->worker = w;
     group->workers++;
@@ -152,6 +153,7 @@ void tine_scheduler_worker_free(tine_scheduler *s, sched_worker *w) {
     free(w->drops);
     tine_ready_fini(&w->pinned);
     tine_scheduler_arrivals_fini(&w->puts);
+    tine_scheduler_singles_lost(w, "");
     free(w);
 }
 
@@ -214,6 +216,7 @@ static void sched_worker_lost(tine_scheduler *s, sched_worker *w, const char *re
     s->stats.workers--;
     tine_scheduler_worker_update(s, w);
     tine_scheduler_aim_lost(s, w);
+    tine_scheduler_singles_lost(w, reason);
     tine_scheduler_pins_lost(s, w, reason);
     sched_task *t;
     TAILQ_FOREACH (t, &w->running, run_link)

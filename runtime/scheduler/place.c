@@ -20,7 +20,9 @@ static sched_worker *sched_worker_of_epoch(const tine_scheduler *s, uint32_t epo
     return NULL;
 }
 
-sched_worker *tine_scheduler_place(const tine_scheduler *s, const sched_task *t) {
+sched_worker *tine_scheduler_place(tine_scheduler *s, const sched_task *t) {
+    sched_worker *w = t->flags & TINE_MODULE_SINGLE ? tine_scheduler_single_place(s, t) : NULL;
+    if (w) return w;
     return t->terms && t->terms->worker ? sched_worker_of_epoch(s, t->terms->worker) : NULL;
 }
 
@@ -89,6 +91,11 @@ void tine_scheduler_unpin(tine_scheduler *s, sched_task *t) {
 void tine_scheduler_pins_lost(tine_scheduler *s, sched_worker *w, const char *reason) {
     while (w->pinned.n > 0) {
         sched_task *t = (sched_task *)tine_ready_first(&w->pinned);
+        if (t->flags & TINE_MODULE_SINGLE) { /* its module says what becomes of it */
+            tine_scheduler_dequeue(s, t);
+            tine_scheduler_enqueue(s, t);
+            continue;
+        }
         sched_task_end_misplaced(
             s, t, TINE_ELOST,
             tine_scheduler_text("worker %" PRIu32 " was lost: %.160s", w->epoch, reason));

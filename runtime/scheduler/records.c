@@ -62,6 +62,7 @@ sched_task *tine_scheduler_task_new(tine_scheduler *s, const tine_target *target
     t->payload = tine_payload_ref(payload);
     t->bytes = tine_payload_bytes(payload);
     t->object = target->object;
+    if (!t->object) t->flags &= ~(uint32_t)(TINE_MODULE_SINGLE | TINE_MODULE_RENEW);
     t->link.order = ++s->last_order;
     t->link.depth = terms ? sched_level(terms->priority) : SCHED_LEVEL;
     if (terms) t->terms = sched_terms_new(terms);
@@ -118,6 +119,7 @@ void tine_scheduler_task_free(tine_scheduler *s, sched_task *t) {
     tine_scheduler_task_leave_parent(t);
     tine_scheduler_task_drop_done(t);
     tine_scheduler_task_drop_holds(s, t);
+    if (t->flags & TINE_MODULE_SINGLE) tine_scheduler_turn_end(s, t);
     if (t->state != SCHED_KEPT) tine_scheduler_task_unhold_arguments(s, t);
     tine_payload_unref(t->payload);
     if (t->terms) sched_terms_free(t->terms);

@@ -36,6 +36,7 @@ tine_error tine_scheduler_new(tine_scheduler **out, const tine_scheduler_config 
     TAILQ_INIT(&s->object_list);
     TAILQ_INIT(&s->aim_queue);
     TAILQ_INIT(&s->pin_queue);
+    TAILQ_INIT(&s->turns);
     STAILQ_INIT(&s->settled);
     *out = s;
     return TINE_OK;

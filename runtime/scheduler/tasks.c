@@ -129,6 +129,7 @@ static void sched_task_answer(tine_scheduler *s, sched_task *t, tine_error statu
 static void sched_task_leave_queue(tine_scheduler *s, sched_task *t) {
     if (t->link.queued) tine_scheduler_dequeue(s, t);
     if (t->state == SCHED_WAITING) tine_scheduler_waiting_end(s, t);
+    if (t->state == SCHED_TURN) tine_scheduler_turn_leave(s, t);
     tine_scheduler_inputs_forget(s, t);
     tine_scheduler_leave_window(s, t);
 }
@@ -188,7 +189,7 @@ void tine_scheduler_task_end(tine_scheduler *s, sched_task *t, tine_error status
         sched_task_stopped(s, t);
     }
     if (result && result->state == SCHED_OBJECT_REMOTE && t->payload &&
-        (t->flags & TINE_REPEATABLE)) {
+        (t->flags & TINE_REPEATABLE) && !(t->flags & TINE_MODULE_SINGLE)) {
         sched_task_keep(s, t);
     } else {
         if (result) result->producer = NULL;

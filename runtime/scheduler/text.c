@@ -123,6 +123,9 @@ char *tine_scheduler_describe(const tine_scheduler *s, uint64_t ticket) {
     if (t->state == SCHED_WAITING || t->ahead)
         return tine_scheduler_text("task \"%s\" waits for the results of other tasks",
                                    tine_scheduler_task_name(t));
+    if (t->state == SCHED_TURN)
+        return tine_scheduler_text("task \"%s\" waits for earlier calls of its module",
+                                   tine_scheduler_task_name(t));
     if (!t->worker)
         return tine_scheduler_text("task \"%s\" has not started", tine_scheduler_task_name(t));
     sched_worker_name(where, sizeof where, t->worker);

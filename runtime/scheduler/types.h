@@ -86,6 +86,7 @@ struct sched_callable {
 typedef enum sched_state {
     SCHED_FREE,
     SCHED_WAITING, /* for results of other tasks among its arguments */
+    SCHED_TURN,    /* for earlier calls of its module, which has one instance */
     SCHED_READY,
     SCHED_RUNNING,
     SCHED_DEFERRED, /* its DONE has arrived before larger messages that it sent earlier */
@@ -110,6 +111,18 @@ typedef struct sched_stream {
     uint64_t limit; /* the owner takes the values up to this one; 0: the task is no stream */
     sched_arrivals arrivals; /* of its values, from whichever attempt */
 } sched_stream;
+
+/* Of a module with one instance. */
+typedef struct sched_single {
+    sched_worker *worker; /* where the instance is; NULL: there is none */
+    sched_task *current;  /* whose turn it is */
+    struct sched_task_queue queue;
+    char *lost; /* why no call runs any more */
+    bool renew; /* it may be made anew */
+    bool due;   /* in turns: the next turn is to begin */
+    LIST_ENTRY(sched_single) link;
+    TAILQ_ENTRY(sched_single) turn_link;
+} sched_single;
 
 /* What a fork asks for beyond its call. */
 typedef struct sched_terms {
@@ -145,12 +158,13 @@ struct sched_task {
     /* where it is to run before its inputs are there; NULL: not known, or it has been sent */
     sched_worker *aimed;
     sched_worker *pinned; /* in whose ready queue it is; NULL: in its callable's, or in none */
-    TAILQ_ENTRY(sched_task) run_link; /* of worker->running, or of aimed->aims */
-    tine_object result_id;            /* of its result; 0: a fork of a worker */
-    sched_object *result;             /* NULL: nothing refers to it */
-    LIST_HEAD(, sched_input) inputs;  /* that are not settled yet */
-    uint32_t n_missing;               /* their number */
-    uint64_t lost_results;            /* s->lost_results when its inputs were looked up */
+    /* of worker->running, of aimed->aims, or of the queue of a module with one instance */
+    TAILQ_ENTRY(sched_task) run_link;
+    tine_object result_id;           /* of its result; 0: a fork of a worker */
+    sched_object *result;            /* NULL: nothing refers to it */
+    LIST_HEAD(, sched_input) inputs; /* that are not settled yet */
+    uint32_t n_missing;              /* their number */
+    uint64_t lost_results;           /* s->lost_results when its inputs were looked up */
     /* NULL: forked by this process, or its parent has ended (then it is in owner->detached) */
     sched_task *parent;
     struct sched_task_list children;
@@ -208,6 +222,7 @@ struct sched_worker {
     tine_ready pinned;    /* ready tasks that run here only */
     struct sched_task_queue running;
     struct sched_task_queue aims;
+    LIST_HEAD(, sched_single) singles; /* modules with one instance, which is here */
     uint32_t n_ahead; /* running tasks with missing inputs, and their load if they had none */
     uint64_t ahead_ns, ahead_bytes;
     struct sched_task_list detached; /* forks whose parents have ended */
@@ -259,6 +274,7 @@ struct sched_object {
     tine_error status;
     char *text;
     char *name;           /* of the task whose result it is, once it stays at a worker */
+    sched_single *single; /* of a module with one instance that was called */
     sched_task *producer; /* that makes, or made it; NULL: none, or it cannot run again */
     TAILQ_HEAD(, sched_input) inputs; /* of tasks that wait for it */
     uint32_t asked;                   /* epoch of the worker that was sent a FETCH; 0: none */
@@ -308,6 +324,7 @@ struct tine_scheduler {
     struct sched_worker_queue workers, flush_queue, aim_queue, pin_queue;
     sched_worker **slots;
     size_t n_slots;
+    TAILQ_HEAD(, sched_single) turns;
 
     tine_idmap objects;
     struct sched_object_queue object_list;

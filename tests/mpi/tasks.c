@@ -1,8 +1,9 @@
-/* Promises, continuations, combinations, completers, cancels, deadlines, places and streams over
- * mpi://:
+/* Promises, continuations, combinations, completers, cancels, deadlines, places, streams and
+ * modules with one instance over mpi://:
  *   mpirun -n 3 build/mpi/tasks   (tests/runtime/api/test_promises.c) */
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "runtime/tine.h"
 
@@ -111,6 +112,29 @@ static int64_t streamed(void) {
     return total + take(tine_fork("sum", 10));
 }
 
+/* A module with one instance: its calls see each other's state, on one rank. */
+static void *counter_new(tine_task *task) {
+    (void)task;
+    return calloc(1, sizeof(int64_t));
+}
+static tine_value *counter_add(tine_task *task) {
+    int64_t *n = tine_self(task);
+    return tine_int((*n)++);
+}
+static const tine_method counter_methods[] = {{"forward", "", counter_add, 0}, {0}};
+static const tine_class counter = {"counter", "", counter_new, free, counter_methods};
+TINE_CLASS_FLAGS(counter, TINE_MODULE_SINGLE)
+
+static int counted(void) {
+    tine_value *one = tine_module("counter");
+    tine_future *f[100];
+    int n = 0;
+    for (int i = 0; i < 100; i++) f[i] = tine_fork(one);
+    for (int i = 0; i < 100; i++) n += take(f[i]) == i;
+    tine_release(one);
+    return n;
+}
+
 int main(int argc, char **argv) {
     if (tine_init(&argc, argv, NULL)) {
         fprintf(stderr, "%s\n", tine_error_message());
@@ -121,5 +145,6 @@ int main(int argc, char **argv) {
     printf("cancelled: %d\n", cancelled());
     printf("placed: %d\n", placed());
     printf("streamed: %d\n", (int)streamed());
+    printf("counted: %d\n", counted());
     return tine_shutdown();
 }

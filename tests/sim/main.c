@@ -68,7 +68,9 @@ static int report(const sim_counts *c, uint64_t seeds, double seconds) {
                 {"yields out of credit", c->refused_yields},
                 {"values arrived", c->arrived},
                 {"streams ended", c->streams},
-                {"snapshots", c->snapshots}};
+                {"snapshots", c->snapshots},
+                {"calls of one instance", c->turns},
+                {"instances made anew", c->renewed}};
     int missing = 0;
     printf("%llu seeds, %llu events, %.1f s\n", (unsigned long long)seeds,
            (unsigned long long)c->events, seconds);

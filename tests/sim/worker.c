@@ -376,6 +376,14 @@ static void on_pull(sim_worker *s, uint64_t task) {
     if (!t->starved && !t->fetching) unblock(s, t);
 }
 
+/* A failure that its program does not have. EINVAL and EUNKNOWN are those of a root that could not
+ * run where it should, which a task depends on. */
+static bool is_outside(const tine_executor_action *a) {
+    return a->status == TINE_ELOST || a->status == TINE_ECANCELED || a->status == TINE_ETIMEDOUT ||
+           a->status == TINE_EINVAL ||
+           (a->status == TINE_EUNKNOWN && strstr(a->text, "cannot run where its fork says"));
+}
+
 static void on_complete(sim_worker *s, const tine_executor_action *a) {
     sim_task *t = tine_idmap_remove(&s->tickets, a->ticket);
     if (!t)
@@ -393,7 +401,7 @@ static void on_complete(sim_worker *s, const tine_executor_action *a) {
     c->answer.status = a->status;
     sim_stream_ended(&c->stream, sim_world_traits(s->world), a->status);
     sim_world_counts(s->world)->streams += c->stream.window > 0;
-    c->lost = a->status == TINE_ELOST || a->status == TINE_ECANCELED || a->status == TINE_ETIMEDOUT;
+    c->lost = is_outside(a);
     if (!a->status)
         c->answer.value = sim_body_of(a->payload).value;
     else if (!a->text || !*a->text)

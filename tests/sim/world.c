@@ -39,12 +39,16 @@ typedef struct root {
     tine_error cancelled; /* with this; TINE_OK: not */
     uint32_t place;       /* the epoch of the only worker that may run it; 0: any */
     sim_stream stream;
+    tine_object single; /* the module with one instance that it calls; 0: none */
 } root;
 
 typedef struct handle { /* of the coordinator's program */
     sim_object object;
     bool released;
     uint64_t faults; /* of the root whose result it is; else UINT64_MAX */
+    /* of a module with one instance: its last call, from 1, and the worker of that; 0: none */
+    size_t called;
+    uint32_t epoch;
 } handle;
 
 struct sim_world {
@@ -275,7 +279,7 @@ static void on_complete(sim_world *w, tine_scheduler_action *a) {
         sim_object o = r->expected.object;
         o.id = id;
         if (w->n_handles < MAX_HANDLES && sim_one_in(&w->random, 2)) {
-            w->handles[w->n_handles] = (handle){o, false, r->faults};
+            w->handles[w->n_handles] = (handle){.object = o, .faults = r->faults};
             sim_push(&w->queue, w->now, w->now + (int64_t)sim_below(&w->random, 3000000),
                      EV_RELEASE, w->n_handles++);
         } else {
@@ -342,6 +346,35 @@ static void check_place(sim_world *w, size_t index, const tine_message *m) {
     }
 }
 
+static bool is_connected(const sim_world *w, uint32_t epoch) {
+    tine_worker_info info;
+    for (size_t i = 0; i < w->n_seats; i++)
+        if (tine_scheduler_worker(w->scheduler, i + 1, &info) && info.epoch == epoch) return true;
+    return false;
+}
+
+/* Calls of a module with one instance come in the order of their forks, one at a time, to the same
+ * worker until that is lost. */
+static void check_turn(sim_world *w, const tine_message *m) {
+    size_t i = 0, j = 0;
+    while (i < w->n_roots && (w->roots[i].task != m->task || !w->roots[i].single)) i++;
+    if (i == w->n_roots) return;
+    while (w->handles[j].object.id != w->roots[i].single) j++;
+    handle *h = &w->handles[j];
+    tine_worker_info info;
+    w->counts->turns++;
+    if (i + 1 < h->called) sim_fail("root %zu runs after root %zu", i, h->called - 1);
+    if (i + 1 > h->called && h->called &&
+        tine_scheduler_task_worker(w->scheduler, w->roots[h->called - 1].task, &info))
+        sim_fail("root %zu runs while root %zu does", i, h->called - 1);
+    if (h->epoch && h->epoch != m->epoch) {
+        if (is_connected(w, h->epoch)) sim_fail("root %zu runs elsewhere", i);
+        w->counts->renewed++;
+    }
+    h->called = i + 1;
+    h->epoch = m->epoch;
+}
+
 static void count_task(sim_world *w, const tine_message *m) {
     const char *text;
     for (uint32_t i = 0; i < m->payload->n_refs; i++) {
@@ -363,6 +396,7 @@ static void drain(sim_world *w) {
             size_t i = seat_of(w, a.peer);
             if (a.message.type == TINE_MSG_TASK) count_task(w, &a.message);
             if (a.message.type == TINE_MSG_TASK) check_place(w, i, &a.message);
+            if (a.message.type == TINE_MSG_TASK) check_turn(w, &a.message);
             if (is_alive(&w->seats[i]) && !drops(w, i))
                 transmit(w, i, &w->seats[i].in, EV_TO_WORKER, &a.message);
             break;
@@ -399,7 +433,7 @@ static void put_one(sim_world *w) {
     bool uses = references && !w->handles[ref].object.module; /* a module is fetched by a call */
     tine_error status = uses ? w->handles[ref].object.status : TINE_OK;
     uint64_t faults = references ? w->handles[ref].faults : UINT64_MAX;
-    w->handles[w->n_handles] = (handle){{id, value, module, status}, false, faults};
+    w->handles[w->n_handles] = (handle){.object = {id, value, module, status}, .faults = faults};
     sim_push(&w->queue, w->now, w->now + (int64_t)sim_below(&w->random, 2000000), EV_RELEASE,
              w->n_handles++);
 }
@@ -417,7 +451,7 @@ static void refer_to(sim_world *w, const root *r) {
     const sim_answer *a = &r->expected;
     bool mixes = a->has_object && !a->object.module;
     sim_object o = {id, mixes ? sim_mix(a->value, a->object.value) : a->value, false, a->status};
-    w->handles[w->n_handles] = (handle){o, false, r->faults};
+    w->handles[w->n_handles] = (handle){.object = o, .faults = r->faults};
     sim_push(&w->queue, w->now, w->now + (int64_t)sim_below(&w->random, 3000000), EV_RELEASE,
              w->n_handles++);
 }
@@ -469,6 +503,13 @@ static void fork_root(sim_world *w) {
                 .faults = faults,
                 .expected = sim_expect(&w->traits, &call, f.objects)};
     tine_target target = {call.name, call.method, call.module >= 0 ? f.objects[call.module].id : 0};
+    /* Roots alone: a nested call of a module that waits for this one would never have its turn. */
+    if (call.module >= 0 && f.objects[call.module].id / 2 % 3) {
+        r->single = f.objects[call.module].id;
+        call.flags |= TINE_MODULE_SINGLE;
+        if (r->single / 2 % 3 == 2) call.flags |= TINE_MODULE_RENEW;
+        w->any_misplaced = true;
+    }
     tine_payload *p = sim_payload(0, call.seed, call.depth, call.large, refs, (size_t)call.n_args);
     r->place = choose_place(w);
     w->any_misplaced |= r->place;

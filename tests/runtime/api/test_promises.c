@@ -379,5 +379,6 @@ Test(promises, over_mpi, .timeout = 60) {
     cr_expect(strstr(p.out, "cancelled: 10"), "%s%s", p.out, p.error);
     cr_expect(strstr(p.out, "placed: 12"), "%s%s", p.out, p.error);
     cr_expect(strstr(p.out, "streamed: 110"), "%s%s", p.out, p.error);
+    cr_expect(strstr(p.out, "counted: 100"), "%s%s", p.out, p.error);
     tine_program_fini(&p);
 }
