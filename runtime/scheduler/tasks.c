@@ -268,10 +268,14 @@ static void sched_task_retry_failure(tine_scheduler *s, sched_task *t) {
     sched_task_again(s, t, false);
 }
 
-/* Its worker keeps the result of a task that was cancelled. What it has been told instead of it, it
- * drops as well. */
+/* Its worker keeps the result of a task that was cancelled. A value there that mentions it may be
+ * ready: the result, or what the worker was told instead, goes when nothing mentions it. */
 static void sched_result_unkeep(tine_scheduler *s, sched_worker *w, tine_object id) {
     sched_object *o = tine_scheduler_object_find(s, id);
+    if (o && o->state == SCHED_OBJECT_FAILED) {
+        tine_scheduler_object_replica(o, w);
+        return;
+    }
     if (o) tine_scheduler_object_unreplica(o, w);
     tine_scheduler_object_drop_at(s, w, id);
 }

@@ -321,3 +321,32 @@ Test(results, a_kept_result_is_not_dropped_while_its_done_is_deferred) {
     release(id);
     fixture_close();
 }
+
+/* Its task is cancelled while its DONE is under way. The worker has made c of it already. */
+Test(results, a_kept_result_of_a_cancelled_task_stays_while_a_value_mentions_it) {
+    fixture_open((tine_scheduler_config){0});
+    join(1);
+    uint64_t task = fork_of(1, "f", 0, NULL, 0);
+    tine_object result = tine_scheduler_result(F.scheduler, task), c;
+    tine_payload *p = payload_with(8, &result, 1);
+    cr_assert_eq(tine_scheduler_object(F.scheduler, &c, NULL, p), TINE_OK);
+    tine_payload_unref(p);
+    release(result);
+    fork_of(2, "g", 0, &c, 1);
+    take();
+    cr_assert(sent(1, TINE_MSG_OBJECT, 0), "c goes there before the result is made");
+    action f = *sent(1, TINE_MSG_TASK, 0), g = *sent(1, TINE_MSG_TASK, 1);
+    cr_assert(
+        tine_scheduler_cancel(F.scheduler, task, TINE_ECANCELED, "the test says so", UINT64_MAX));
+    f.a.message.object = result;
+    done_keeping(1, &f, false);
+    take();
+    cr_assert_eq(count_sent(1, TINE_MSG_DROP), 0, "c mentions it");
+    done(1, &g, 10);
+    release(c);
+    take();
+    const action *drop = sent(1, TINE_MSG_DROP, 0);
+    cr_assert(drop && drop->a.message.n_ids == 2);
+    cr_assert_eq(stats().objects, 0);
+    fixture_close();
+}
