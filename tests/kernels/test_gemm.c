@@ -4,6 +4,7 @@
 #include "kernels/bf16.h"
 #include "kernels/gemm.h"
 #include "tests/support/guard.h"
+#include "tests/support/random.h"
 
 #include <criterion/criterion.h>
 #include <math.h>
@@ -19,12 +20,8 @@ struct problem {
     struct tine_packed packed;
 };
 
-static unsigned random_state = 1;
-
-static float random_value(void) {
-    random_state = random_state * 1664525u + 1013904223u;
-    return (float)(random_state >> 8) * 0x1p-23f - 1;
-}
+static uint64_t seed = 1;
+static float random_value(void) { return random_float(&seed); }
 
 static bool is_bf16(const struct problem *p) { return p->kernel->type == TINE_GEMM_BF16; }
 

@@ -4,13 +4,7 @@
  * initialize inheritable arena". So, in that build alone, rand_r draws addresses from this part:
  * 0x2000_0000_0000 + (rand_r() & 0x3fffff) * 2^24 is how the sandbox makes an address of it. It
  * tries again where something is mapped already. */
-#if defined(__SANITIZE_THREAD__)
-#define TSAN
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define TSAN
-#endif
-#endif
+#include "tests/support/sanitizer.h"
 
 #if defined(TSAN) && defined(__x86_64__)
 #include <stdlib.h>

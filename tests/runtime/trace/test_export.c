@@ -2,30 +2,13 @@
  * what tine_trace_stop leaves, and the same in Perfetto's format, whose messages are decoded here
  * with the field numbers of perfetto_trace.proto. */
 #include <criterion/criterion.h>
-#include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "runtime/trace/format.h"
-#include "runtime/trace/trace.h"
 #include "tests/support/cluster.h"
-
-#define N(a) (sizeof(a) / sizeof *(a))
-
-static tine_trace_stored stored(uint8_t type, uint64_t a, uint64_t b, const char *name) {
-    tine_trace_stored s = {.type = type, .a = a, .b = b};
-    snprintf(s.name, sizeof s.name, "%s", name);
-    return s;
-}
-
-static tine_payload *batch(const tine_trace_stored *records, size_t n) {
-    static const char threads[1][TINE_TRACE_NAME_MAX + 3] = {"main"};
-    tine_payload *p = NULL;
-    cr_assert_eq(tine_trace_batch_write(&p, records, n, 0, threads, 1), TINE_OK);
-    return p;
-}
+#include "tests/support/traces.h"
 
 /* Writes the records, and returns the file's content. */
 static char *exported(const tine_trace_stored *records, size_t n, const char *suffix,

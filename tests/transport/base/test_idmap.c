@@ -1,13 +1,10 @@
 /* The map from ids to pointers, against a plain array. */
 #include <criterion/criterion.h>
 
+#include "tests/support/random.h"
 #include "transport/base/idmap.h"
 
 TestSuite(idmap, .timeout = 20);
-
-static uint64_t random_next(uint64_t *state) {
-    return *state = *state * 6364136223846793005u + 1442695040888963407u;
-}
 
 Test(idmap, agrees_with_an_array) {
     enum { IDS = 512, STEPS = 200000 };

@@ -1,13 +1,10 @@
 /* The queue of ready tasks. */
 #include <criterion/criterion.h>
 
+#include "tests/support/random.h"
 #include "transport/base/ready.h"
 
 TestSuite(ready, .timeout = 20);
-
-static uint64_t random_next(uint64_t *state) {
-    return *state = *state * 6364136223846793005u + 1442695040888963407u;
-}
 
 Test(ready, is_deepest_first_then_oldest) {
     enum { N = 300 };

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdint.h>
 
+#include "tests/support/random.h"
 #include "transport/base/ring.h"
 
 TestSuite(ring, .timeout = 20);
@@ -13,9 +14,8 @@ Test(ring, is_first_in_first_out_while_it_grows) {
     cr_assert_not(tine_ring_pop(&r, &value));
     cr_assert_null(tine_ring_first(&r));
     for (int i = 0; i < 100000; i++) {
-        state = state * 6364136223846793005u + 1442695040888963407u;
         /* two pushes for each pop: the ring grows at every position of its first item */
-        if ((state >> 33) % 3 < 2) {
+        if (random_below(&state, 3) < 2) {
             uint64_t *slot = tine_ring_push(&r);
             cr_assert_not_null(slot);
             *slot = in++;

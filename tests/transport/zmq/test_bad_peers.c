@@ -1,125 +1,14 @@
-/* Bad peers of a tcp:// listener: each attack is one ZeroMQ or plain TCP client that breaks the
- * framing in one way, while a good connector exchanges frames with the listener. The offender must
- * be lost once, marked bad, with a reason; the good one must notice nothing. */
-#include <arpa/inet.h>
+/* Bad peers of a tcp:// listener: each attack is one ZeroMQ client that breaks the framing in one
+ * way, while a good connector exchanges frames with the listener. The offender must be lost once,
+ * marked bad, with a reason; the good one must notice nothing. */
 #include <criterion/criterion.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 #include <zmq.h>
 
-#include "tests/support/conformance.h"
-#include "transport/base/clock.h"
+#include "tests/support/bad_peers.h"
 #include "transport/zmq/framing.h"
-
-/* A listener and a good connector, both driven by the test's one thread, and what passed between
- * them. */
-typedef struct scene {
-    const tine_transport_ops *ops;
-    tine_transport *listener, *good;
-    tine_peer peer; /* the good one */
-    unsigned sent, echoed;
-    void *context;
-} scene;
-
-static tine_event next(const tine_transport_ops *ops, tine_transport *t) {
-    tine_event ev;
-    cr_assert_eq(ops->recv(t, &ev), 0);
-    return ev;
-}
-
-/* Without checksums: an attack is refused for what it is. */
-static void scene_init(scene *s) {
-    char why[200] = "";
-    const tine_transport_config without = {.checksums = -1}, *config = &without;
-    *s = (scene){.ops = tine_transport_for("tcp://", why, sizeof why)};
-    cr_assert_not_null(s->ops, "%s", why);
-    cr_assert_eq(s->ops->listen(&s->listener, "tcp://127.0.0.1:0", config, why, sizeof why), 0,
-                 "%s", why);
-    cr_assert_eq(s->ops->connect(&s->good, s->ops->url(s->listener), config, why, sizeof why), 0,
-                 "%s", why);
-    for (bool up = false; !s->peer || !up;) {
-        tine_event l = next(s->ops, s->listener), g = next(s->ops, s->good);
-        if (l.kind == TINE_EVENT_UP) s->peer = l.peer;
-        up |= g.kind == TINE_EVENT_UP;
-        if (!l.kind && !g.kind) s->ops->wait(s->listener, 1000000);
-    }
-    s->context = zmq_ctx_new();
-}
-
-/* One round of the good traffic; an event of the listener that does not belong to it is handed
- * back. */
-static tine_event step(scene *s) {
-    if (s->sent - s->echoed < 8) {
-        tine_frame *f = tine_conf_frame(1 + s->sent % 50, s->sent % 300, s->sent);
-        cr_assert_eq(s->ops->send(s->listener, s->peer, f), 0);
-        s->sent++;
-    }
-    tine_event g = next(s->ops, s->good);
-    if (g.kind == TINE_EVENT_FRAME) cr_assert_eq(s->ops->send(s->good, 1, g.frame), 0);
-    cr_assert(g.kind == TINE_EVENT_FRAME || g.kind == TINE_EVENT_NONE,
-              "the good peer saw event %d: %s", g.kind, g.reason);
-    tine_event l = next(s->ops, s->listener);
-    if (l.kind == TINE_EVENT_FRAME && l.peer == s->peer) {
-        cr_assert(tine_conf_check(l.frame, 1 + s->echoed % 50, s->echoed % 300, s->echoed));
-        tine_frame_free(l.frame);
-        s->echoed++;
-        l.kind = TINE_EVENT_NONE;
-    }
-    if (!l.kind && !g.kind) s->ops->wait(s->listener, 1000000);
-    return l;
-}
-
-/* Drives the scene until a peer is lost. */
-static tine_event until_lost(scene *s) {
-    int64_t end = tine_clock_ns() + INT64_C(20000000000);
-    while (tine_clock_ns() < end) {
-        tine_event ev = step(s);
-        cr_assert(ev.kind != TINE_EVENT_FRAME, "a frame of peer %llu", (unsigned long long)ev.peer);
-        if (ev.kind == TINE_EVENT_LOST) return ev;
-    }
-    cr_assert(false, "nobody was lost");
-    return (tine_event){0};
-}
-
-static void more_good_traffic(scene *s) {
-    unsigned target = s->echoed + 100;
-    while (s->echoed < target) {
-        tine_event ev = step(s);
-        cr_assert_eq(ev.kind, TINE_EVENT_NONE, "event %d: %s", ev.kind, ev.reason);
-    }
-}
-
-static void scene_fini(scene *s, unsigned bad) {
-    more_good_traffic(s);
-    tine_transport_stats stats;
-    s->ops->stats(s->listener, &stats);
-    cr_assert_eq(stats.peers_bad, bad, "%llu bad peers counted",
-                 (unsigned long long)stats.peers_bad);
-    cr_assert_eq(stats.peers_lost, bad);
-    s->ops->fini(s->good);
-    s->ops->fini(s->listener);
-    zmq_ctx_term(s->context);
-}
-
-static void *dealer(scene *s) {
-    int zero = 0;
-    void *d = zmq_socket(s->context, ZMQ_DEALER);
-    zmq_setsockopt(d, ZMQ_LINGER, &zero, sizeof zero);
-    cr_assert_eq(zmq_connect(d, s->ops->url(s->listener)), 0);
-    return d;
-}
-
-static void say(void *d, const void *bytes, size_t n, bool more) {
-    cr_assert_eq(zmq_send(d, bytes, n, more ? ZMQ_SNDMORE : 0), (int)n);
-}
-
-/* version 2, chunk 1 MiB, window 32 MiB and some, no checksums */
-#define HELLO "\1TINE\2\0\x10\0\0\2\0\x80\0\0\xd2\xf7\xb1\x43"
-#define SAY(d, text, more) say(d, text, sizeof(text) - 1, more)
 
 /* An attack says its messages over a DEALER that has, or has not, said a right hello first. */
 typedef struct attack {
@@ -353,53 +242,6 @@ Test(bad, is_told_why, .timeout = 60) {
     zmq_close(d);
     scene_fini(&s, 1);
 }
-
-static int tcp_socket(scene *s) {
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    a.sin_port = htons((uint16_t)atoi(strrchr(s->ops->url(s->listener), ':') + 1));
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    cr_assert_eq(connect(fd, (struct sockaddr *)&a, sizeof a), 0);
-    return fd;
-}
-
-static void raw(const void *bytes, size_t n) {
-    scene s;
-    scene_init(&s);
-    int fd = tcp_socket(&s);
-    cr_assert_eq(send(fd, bytes, n, MSG_NOSIGNAL), (ssize_t)n);
-    shutdown(fd, SHUT_WR);
-    tine_event ev = until_lost(&s);
-    cr_assert(ev.bad, "%s", ev.reason);
-    cr_assert(ev.peer != s.peer);
-    close(fd);
-    scene_fini(&s, 1);
-}
-
-Test(bad, http_request, .timeout = 60) {
-    static const char request[] =
-        "GET /index.html HTTP/1.1\r\nHost: localhost\r\nUser-Agent: a browser\r\n"
-        "Accept: text/html,application/xhtml+xml\r\nAccept-Language: en\r\n\r\n";
-    raw(request, sizeof request - 1);
-}
-
-Test(bad, short_http_request, .timeout = 60) { raw("GET / HTTP/1.0\r\n\r\n", 18); }
-
-Test(bad, random_bytes, .timeout = 60) {
-    uint8_t bytes[4096];
-    tine_conf_fill(bytes, sizeof bytes, 12345);
-    raw(bytes, sizeof bytes);
-}
-
-Test(bad, random_bytes_that_begin_like_zmtp, .timeout = 60) {
-    uint8_t bytes[4096];
-    tine_conf_fill(bytes, sizeof bytes, 54321);
-    bytes[0] = 0xff;
-    bytes[9] = 0x7f;
-    bytes[10] = 3;
-    raw(bytes, sizeof bytes);
-}
-
-Test(bad, nothing_at_all, .timeout = 60) { raw("", 0); }
 
 /* A part past MAXMSGSIZE: libzmq itself disconnects such a peer, which cannot be told from a
  * crash. */

@@ -1,0 +1,139 @@
+/* Messages: each comes back as it was sent, and has the bytes that WIRE.md shows. */
+#include <criterion/criterion.h>
+#include <stdio.h>
+
+#include "tests/support/messages.h"
+
+#define test(name) Test(messages, name, .timeout = 60)
+
+test(messages_come_back) {
+    const uint64_t ids[] = {5, 0, UINT64_MAX, 77};
+    tine_value *o = tine_module_ref(3, "lstm", NULL);
+    tine_target function = {.name = "neg"}, method = {"lstm", "forward", 3};
+    MESSAGE(TINE_MSG_DONE, .task = 70000, .attempt = 1, .epoch = 2, .seq = 4, .run_ns = 123456789,
+            .payload = payload_of(tine_int(4)));
+    MESSAGE(TINE_MSG_DONE, .task = 7, .attempt = 1, .epoch = 2, .status = TINE_EFAILED,
+            .text = "it läuft nicht");
+    MESSAGE(TINE_MSG_SUSPEND, .ids = ids, .n_ids = 4);
+    MESSAGE(TINE_MSG_SUSPEND, .n_ids = 0);
+    MESSAGE(TINE_MSG_SUBMIT, .seq = 3, .task = 4, .target = function, .flags = 1,
+            .payload = call_payload(tine_ones(TINE_F32, 1, (int64_t[]){3})));
+    MESSAGE(TINE_MSG_FETCH, .object = UINT64_MAX);
+    MESSAGE(TINE_MSG_PONG, .seq = 1, .clock = 1ull << 60, .memory = 1 << 30);
+    MESSAGE(TINE_MSG_EVENTS, .payload = payload_of(tine_list(1, 2)));
+    MESSAGE(TINE_MSG_WELCOME, .epoch = 3, .window = 4096, .flags = 1);
+    MESSAGE(TINE_MSG_REJECT, .text = "no");
+    MESSAGE(TINE_MSG_TASK, .task = 1, .attempt = 1, .epoch = 1, .depth = 1000, .flow = 5,
+            .target = method, .payload = call_payload(o));
+    MESSAGE(TINE_MSG_RESULT, .seq = 9, .payload = payload_of(tine_none()));
+    MESSAGE(TINE_MSG_RESULT, .seq = 9, .status = TINE_ELOST, .text = "gone");
+    MESSAGE(TINE_MSG_CREDIT, .window = 17);
+    MESSAGE(TINE_MSG_DROP, .ids = ids, .n_ids = 4);
+    MESSAGE(TINE_MSG_PING, .seq = 1);
+    MESSAGE(TINE_MSG_TRACE, .flags = 2);
+    MESSAGE(TINE_MSG_STOP, .n_ids = 0);
+    MESSAGE(TINE_MSG_OBJECT, .object = 3, .task = 8, .text = "lstm",
+            .payload = call_payload(tine_int(4)));
+    MESSAGE(TINE_MSG_OBJECT, .object = 2, .payload = payload_of(tine_int(4)));
+    MESSAGE(TINE_MSG_OBJECT, .object = 2, .status = TINE_EINVAL, .text = "no such object");
+    MESSAGE(TINE_MSG_HOLD, .ids = ids, .n_ids = 4);
+    MESSAGE(TINE_MSG_RELEASE, .ids = ids, .n_ids = 1);
+    MESSAGE(TINE_MSG_CANCEL, .task = 70000, .seq = 9, .grace_ns = UINT64_MAX);
+    MESSAGE(TINE_MSG_YIELD, .task = 5, .attempt = 2, .epoch = 1, .item = 70000,
+            .payload = payload_of(tine_int(4)));
+    MESSAGE(TINE_MSG_YIELD, .seq = 5, .item = 1);
+    MESSAGE(TINE_MSG_PULL, .task = 4, .seq = 5, .item = UINT64_MAX);
+    MESSAGE(TINE_MSG_SUBMIT_WITH, .seq = 3, .task = 4, .target = method, .flags = 1,
+            .terms = {"a name", "a label", 9, INT32_MIN, 7, UINT32_MAX, 8},
+            .payload = call_payload(tine_int(1)));
+    MESSAGE(TINE_MSG_OBSERVE, .seq = 3, .flags = TINE_OBSERVE_CANCEL, .task = 70000, .epoch = 2);
+    MESSAGE(TINE_MSG_SNAPSHOT, .seq = 3, .payload = payload_of(tine_list("pid", 7)));
+    MESSAGE(TINE_MSG_SNAPSHOT, .seq = 4, .text = "no", .payload = payload_of(tine_none()));
+    MESSAGE(TINE_MSG_SUBMIT_WITH, .seq = 3, .task = 4, .target = function, .terms = {.priority = 5},
+            .payload = call_payload(tine_int(1)));
+}
+
+test(hello_comes_back) {
+    const char *functions[] = {"neg", "", "päckchen"}, *classes[] = {"lstm"},
+               *labels[] = {"big", "left"};
+    const tine_hello h = {.version = TINE_PROTOCOL_VERSION,
+                          .pid = 4711,
+                          .rank = -1,
+                          .host = "host",
+                          .token = "secret",
+                          .kernel = "avx512",
+                          .functions = functions,
+                          .classes = classes,
+                          .labels = labels,
+                          .n_functions = 3,
+                          .n_classes = 1,
+                          .n_labels = 2};
+    const tine_message m = {TINE_MSG_HELLO, .hello = &h};
+    char why[100];
+    tine_decoded d;
+    tine_frame *f = tine_wire_encode(&m);
+    cr_assert_eq(tine_wire_decode(f, &d, why, sizeof why), TINE_OK);
+    tine_frame_free(f);
+    const tine_hello *r = d.message.hello;
+    cr_assert(r->version == TINE_PROTOCOL_VERSION && r->pid == 4711 && r->rank == -1 &&
+              r->n_functions == 3 && r->n_classes == 1 && r->n_labels == 2);
+    cr_assert_str_eq(r->host, "host");
+    cr_assert_str_eq(r->token, "secret");
+    cr_assert_str_eq(r->kernel, "avx512");
+    for (int i = 0; i < 3; i++) cr_assert_str_eq(r->functions[i], functions[i]);
+    cr_assert_str_eq(r->classes[0], "lstm");
+    cr_assert_str_eq(r->labels[1], "left");
+    tine_decoded_fini(&d);
+    tine_decoded_fini(&d);
+}
+
+test(many_ids_come_back) {
+    static uint64_t ids[20000];
+    for (size_t i = 0; i < 20000; i++) ids[i] = i * i * i;
+    for (size_t n = 7; n < 20000; n = 3 * n - 12) MESSAGE(TINE_MSG_DROP, .ids = ids, .n_ids = n);
+}
+
+test(an_error_text_that_is_not_utf8_is_sent_legibly) {
+    const tine_message m = {TINE_MSG_REJECT, .text = "caf\xe9 closed"};
+    char why[100];
+    tine_decoded d;
+    tine_frame *f = tine_wire_encode(&m);
+    cr_assert_eq(tine_wire_decode(f, &d, why, sizeof why), TINE_OK);
+    cr_assert_str_eq(d.message.text, "caf? closed");
+    tine_decoded_fini(&d);
+    tine_frame_free(f);
+}
+
+test(a_scalar_task_is_a_few_dozen_bytes) {
+    tine_message m = {TINE_MSG_TASK,
+                      .task = 1000000,
+                      .attempt = 1,
+                      .epoch = 3,
+                      .depth = 20,
+                      .target = {.name = "fib"},
+                      .payload = call_payload(tine_int(20))};
+    tine_frame *f = tine_wire_encode(&m);
+    cr_assert_leq(f->header_size, 40, "%u bytes", f->header_size);
+    tine_frame_free(f);
+    tine_payload_unref(m.payload);
+}
+
+static void expect_bytes(const tine_message *m, const char *hex) {
+    tine_frame *f = tine_wire_encode(m);
+    char text[200] = "", *to = text;
+    for (uint32_t i = 0; i < f->header_size; i++) to += sprintf(to, " %02x", f->header[i]);
+    cr_expect_str_eq(text + 1, hex);
+    tine_frame_free(f);
+    tine_payload_unref(m->payload);
+}
+
+/* WIRE.md, "Example". */
+test(the_example_of_the_text_is_true) {
+    tine_value *x = tine_ones(TINE_F32, 2, ((int64_t[]){2, 3}));
+    expect_bytes(&(tine_message){TINE_MSG_TASK, .task = 7, .attempt = 1, .epoch = 1,
+                                 .target = {.name = "neg"}, .payload = call_payload(tine_ref(x))},
+                 "9b 0a 07 01 01 00 00 a3 6e 65 67 c0 00 00 01 92 91 c7 05 01 94 01 00 02 03 80");
+    expect_bytes(&(tine_message){TINE_MSG_DONE, .task = 7, .attempt = 1, .epoch = 1,
+                                 .run_ns = 1000000, .payload = payload_of(x)},
+                 "9a 02 07 01 01 00 ce 00 0f 42 40 00 c0 00 01 c7 05 01 94 01 00 02 03");
+}

@@ -1,0 +1,13 @@
+/* TSAN is defined in a build with ThreadSanitizer, by gcc or by clang. */
+#ifndef TINE_TESTS_SUPPORT_SANITIZER_H
+#define TINE_TESTS_SUPPORT_SANITIZER_H
+
+#if defined(__SANITIZE_THREAD__)
+#define TSAN
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define TSAN
+#endif
+#endif
+
+#endif
