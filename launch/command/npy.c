@@ -102,6 +102,26 @@ static bool npy_dict(npy_header *h) {
     return npy_peek(h) == 0 && h->at == h->end && h->seen[0] && h->seen[1] && h->seen[2];
 }
 
+/* A tensor of elements that lie column-major: the first index changes first. */
+static tine_value *npy_transposed(const npy_header *h, tine_dtype t, const uint8_t *data) {
+    const size_t size = tine_dtype_size(t);
+    size_t steps[TINE_MAX_RANK], step = size;
+    int64_t index[TINE_MAX_RANK] = {0};
+    void *to;
+    tine_value *v = tine_tensor_new(t, h->rank, h->shape, &to);
+    for (int d = 0; d < h->rank; step *= (size_t)h->shape[d++]) steps[d] = step;
+    for (int64_t i = 0; v && i < v->tensor.elements; i++) {
+        memcpy((uint8_t *)to + (size_t)i * size, data, size);
+        for (int d = h->rank - 1; d >= 0; d--) {
+            data += steps[d];
+            if (++index[d] < h->shape[d]) break;
+            data -= steps[d] * (size_t)h->shape[d];
+            index[d] = 0;
+        }
+    }
+    return v;
+}
+
 static tine_value *npy_tensor(const npy_header *h, const uint8_t *data, size_t size) {
     int64_t elements;
     size_t i = 0, bytes;
@@ -113,8 +133,6 @@ static tine_value *npy_tensor(const npy_header *h, const uint8_t *data, size_t s
                        h->name, h->descr);
         return NULL;
     }
-    if (h->fortran && h->rank > 1)
-        return npy_refuse(h->name, "it is column-major; save numpy.ascontiguousarray(x)");
     if (tine_shape_count(descriptions[i].dtype, h->rank, h->shape, &elements, &bytes))
         return npy_refuse(h->name, "its shape is too large for memory");
     if (bytes != size) {
@@ -122,6 +140,7 @@ static tine_value *npy_tensor(const npy_header *h, const uint8_t *data, size_t s
                        bytes, size);
         return NULL;
     }
+    if (h->fortran) return npy_transposed(h, descriptions[i].dtype, data);
     return tine_tensor(descriptions[i].dtype, h->rank, h->shape, data);
 }
 

@@ -4,8 +4,9 @@
 
 #include "runtime/tine.h"
 
-/* Reads a file: little-endian float32, float64, int32, int64, uint8 or bool, row-major. NULL with a
- * sentence as tine_error_message(); the file must hold exactly what its header says. */
+/* Reads a file: little-endian float32, float64, int32, int64, uint8 or bool, row-major or
+ * column-major (fortran_order). NULL with a sentence as tine_error_message(); the file must hold
+ * exactly what its header says. */
 tine_value *tine_npy_load(const char *path);
 /* The same from memory. `name` is for the sentence. */
 tine_value *tine_npy_parse(const char *name, const void *bytes, size_t size);

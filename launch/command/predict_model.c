@@ -128,10 +128,28 @@ static void refuse_model(const tine_prediction_options *o, const tine_value *all
     tine_error_set(TINE_EINVAL, "%s: %s", o->model, tine_error_text());
 }
 
+/* Where all names begin with the same "NAME.", as DataParallel's do: *all without it. */
+static bool common_prefix_strip(tine_value **all) {
+    const char *first = (*all)->list.n ? (*all)->list.keys[0] : "", *dot = strchr(first, '.');
+    size_t n = dot ? (size_t)(dot - first) : 0;
+    for (size_t i = 0; i < (*all)->list.n; i++)
+        if (strncmp((*all)->list.keys[i], first, n + 1) != 0) return false;
+    char *prefix = n ? strndup(first, n) : NULL;
+    tine_value *under = prefix ? tine_dict_under(*all, prefix) : NULL;
+    free(prefix);
+    if (!under) return false;
+    tine_release(*all);
+    *all = under;
+    return true;
+}
+
 static bool read_model(tine_prediction *p, const tine_prediction_options *o) {
     tine_value *all = tine_load(o->model, o->prefix);
     if (!all) return false;
-    if (tine_cells_detect(all, &p->cells) == TINE_OK)
+    bool found = tine_cells_detect(all, &p->cells) == TINE_OK;
+    while (!found && common_prefix_strip(&all))
+        found = tine_cells_detect(all, &p->cells) == TINE_OK;
+    if (found)
         p->weights = model_weights(all, &p->cells);
     else
         refuse_model(o, all);

@@ -44,6 +44,20 @@ bool tine_onnx_identity(onnx_call *call) {
     return tine_onnx_give(call, 0, tine_ref((tine_value *)call->in[0]));
 }
 
+/* x where it is positive, and slope x elsewhere: relu(x) - slope relu(-x). */
+bool tine_onnx_prelu(onnx_call *call) {
+    const tine_value *x = call->in[0], *slope = call->in[1];
+    if (!broadcast_room(call, x, slope)) return false;
+    tine_value *up = tine_call("tine.relu", x), *minus = tine_call("tine.neg", x),
+               *down = minus ? tine_call("tine.relu", minus) : NULL,
+               *scaled = down ? tine_call("tine.mul", down, slope) : NULL,
+               *y = up && scaled ? tine_call("tine.sub", up, scaled) : NULL;
+    tine_release(scaled), tine_release(down), tine_release(minus), tine_release(up);
+    if (!y || y->tensor.elements == x->tensor.elements) return tine_onnx_give(call, 0, y);
+    tine_release(y);
+    return tine_onnx_refuse(call->graph, call->node, "its slope has a larger shape than its input");
+}
+
 static bool is_float(const tine_value *v) {
     return v->tensor.dtype == TINE_F32 || v->tensor.dtype == TINE_F64;
 }

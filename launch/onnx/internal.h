@@ -111,6 +111,12 @@ bool tine_onnx_neg(onnx_call *call);
 bool tine_onnx_identity(onnx_call *call);
 bool tine_onnx_matmul(onnx_call *call);
 bool tine_onnx_gemm(onnx_call *call);
+bool tine_onnx_prelu(onnx_call *call);
+
+bool tine_onnx_activation(onnx_call *call);
+bool tine_onnx_clip(onnx_call *call);
+bool tine_onnx_softmax(onnx_call *call);
+bool tine_onnx_layer_norm(onnx_call *call);
 
 bool tine_onnx_transpose(onnx_call *call);
 bool tine_onnx_reshape(onnx_call *call);

@@ -5,6 +5,7 @@
  * hidden), PyTorch's output (steps, batch, directions x hidden). */
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "launch/onnx/internal.h"
 #include "runtime/value/error.h"
@@ -36,6 +37,21 @@ static bool rnn_weights_check(const tine_onnx *g, const onnx_node *node, int64_t
     return true;
 }
 
+/* Exporters of other frameworks write the default activations out. */
+static bool rnn_activations_default(const onnx_node *node, size_t directions) {
+    static const char *const defaults[] = {"Sigmoid", "Tanh", "Tanh"};
+    const Onnx__AttributeProto *a = tine_onnx_attribute(node, "activations");
+    size_t each = is_gru(node) ? 2 : 3;
+    if (!a) return true;
+    for (size_t i = 0; i < a->n_strings; i++) {
+        const char *name = defaults[i % each];
+        if (a->strings[i].len != strlen(name) ||
+            strncasecmp((const char *)a->strings[i].data, name, strlen(name)) != 0)
+            return false;
+    }
+    return a->n_strings == each * directions;
+}
+
 bool tine_onnx_rnn_check(const tine_onnx *g, const onnx_node *node) {
     bool both = tine_onnx_string_is(node, "direction", "bidirectional", "forward");
     if (!both && !tine_onnx_string_is(node, "direction", "forward", "forward") &&
@@ -43,11 +59,13 @@ bool tine_onnx_rnn_check(const tine_onnx *g, const onnx_node *node) {
         return tine_onnx_refuse(g, node, "its direction is unknown");
     if (tine_onnx_int(node, "layout", 0) != 0)
         return tine_onnx_refuse(g, node, "layout=1 is not supported");
-    if (tine_onnx_attribute(node, "clip") || tine_onnx_attribute(node, "activations") ||
-        tine_onnx_int(node, "input_forget", 0) != 0)
-        return tine_onnx_refuse(g, node, "clip, activations and input_forget are not supported");
+    if (!rnn_activations_default(node, both ? 2 : 1))
+        return tine_onnx_refuse(g, node, "only the default activations are supported");
+    if (tine_onnx_attribute(node, "clip") || tine_onnx_int(node, "input_forget", 0) != 0)
+        return tine_onnx_refuse(g, node, "clip and input_forget are not supported");
     if (is_gru(node) && !tine_onnx_int(node, "linear_before_reset", 0))
-        return tine_onnx_refuse(g, node, "only linear_before_reset=1, PyTorch's GRU, is supported");
+        return tine_onnx_refuse(
+            g, node, "linear_before_reset is 0; only 1, as in PyTorch and Keras, is supported");
     if (node->n_in > PEEPHOLES && node->in[PEEPHOLES] != ONNX_NONE)
         return tine_onnx_refuse(g, node, "peepholes are not supported");
     return rnn_weights_check(g, node, both ? 2 : 1);

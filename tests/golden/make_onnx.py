@@ -37,14 +37,14 @@ def exported(name, module, args, inputs, outputs, dynamo=True):
     walk(y)
     keep(name, dict(zip(inputs, walk_in)), dict(zip(outputs, [v.numpy() for v in flat])))
 
-def made(name, nodes, inputs, outputs, constants={}):
+def made(name, nodes, inputs, outputs, constants={}, opset=18, run=True):
     info = lambda n, v: helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(v.dtype), v.shape)
     graph = helper.make_graph(nodes, name, [info(k, v) for k, v in inputs.items()],
                               [helper.make_tensor_value_info(o, t, None) for o, t in outputs.items()],
                               [numpy_helper.from_array(v, k) for k, v in constants.items()])
-    m = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    m = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
     onnx.save(m, f"{out}/{name}.onnx")
-    keep(name, inputs, dict(zip(outputs, ReferenceEvaluator(m).run(None, inputs))))
+    if run: keep(name, inputs, dict(zip(outputs, ReferenceEvaluator(m).run(None, inputs))))
 
 class Stateful(torch.nn.Module):
     def __init__(self): super().__init__(); self.rnn = torch.nn.LSTM(3, 4, bidirectional=True)
@@ -95,7 +95,38 @@ def by_hand():
                     N("Slice", ["g", "p3", "p4", "p0"], ["o"]), N("Concat", ["i", "o", "fc"], ["w2"], axis=0),
                     N("Unsqueeze", ["w2", "p0"], ["w"]), N("LSTM", ["x", "w", "r", "b"], ["y"], hidden_size=3)], {"x": x}, {"y": F},
          {"g": gates, "r": r, "b": bb, **{f"p{k}": np.array([3 * k], i64) for k in (0, 1, 3, 4)}})
-    made("softmax", [N("Softmax", ["x"], ["y"], name="last")], {"x": x}, {"y": F})
+    z = np.concatenate([rng.standard_normal(18).astype(f) * 3, np.array([0, -0.0, 1e-6, 30, -30, -20], f)]).reshape(2, 3, 4)
+    plain = ["Abs", "Celu", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "LogSoftmax", "Mish", "Selu", "Softmax", "Softplus",
+             "Softsign", "ThresholdedRelu"]
+    made("activations", [N(op, ["z"], [op]) for op in plain] + [
+        N("Gelu", ["z"], ["fast"], approximate="tanh"), N("Elu", ["z"], ["elu"], alpha=0.5), N("Celu", ["z"], ["celu"], alpha=0.5),
+        N("LeakyRelu", ["z"], ["leaky"], alpha=0.25), N("HardSigmoid", ["z"], ["hard"], alpha=0.25, beta=0.375), N("Selu", ["z"], ["selu"], alpha=2.0, gamma=1.5),
+        N("ThresholdedRelu", ["z"], ["over"], alpha=0.5), N("Softmax", ["z"], ["first"], axis=0), N("LogSoftmax", ["z"], ["middle"], axis=-2),
+        N("Clip", ["z", "low", "high"], ["clip"]), N("Clip", ["z", "", "high"], ["below"]), N("PRelu", ["z", "slope"], ["prelu"]),
+        N("LayerNormalization", ["z", "scale", "shift"], ["norm"], epsilon=1e-3), N("LayerNormalization", ["z", "wide"], ["norm2"], axis=1)],
+        {"z": z}, {k: F for k in plain + ["fast", "elu", "celu", "leaky", "hard", "selu", "over", "first", "middle", "clip", "below", "prelu", "norm", "norm2"]},
+        {"low": np.array(-0.5, f), "high": np.array(0.75, f), "slope": rng.standard_normal((3, 1)).astype(f), "scale": rng.standard_normal(4).astype(f),
+         "shift": rng.standard_normal(4).astype(f), "wide": rng.standard_normal((3, 4)).astype(f)}, opset=20)
+    # Before opset 13 softmax takes all dimensions from the axis on, and bounds of Clip are attributes. Default activations are written out.
+    made("old", [N("Softmax", ["z"], ["soft"]), N("LogSoftmax", ["z"], ["log"], axis=2), N("Clip", ["z"], ["clip"], min=-1.0, max=2.0),
+                 N("LSTM", ["x", "w", "r", "b"], ["y"], hidden_size=3, activations=["Sigmoid", "tanh", "Tanh"])], {"x": x, "z": z},
+         {"soft": F, "log": F, "clip": F, "y": F}, {"w": w, "r": r, "b": bb}, opset=8, run=False)
+    flat = z.reshape(2, 12).astype(np.float64); e = np.exp(flat - flat.max(1, keepdims=True)); last = z.astype(np.float64) - z.max(2, keepdims=True)
+    y = torch.nn.LSTM(2, 3)
+    order = np.r_[0:3, 6:12, 3:6]  # i o f g to i f g o
+    for k, v in (("weight_ih_l0", w[0]), ("weight_hh_l0", r[0]), ("bias_ih_l0", bb[0, :12]), ("bias_hh_l0", bb[0, 12:])): getattr(y, k).data = torch.from_numpy(v[order])
+    keep("old", {"x": x, "z": z}, {"soft": (e / e.sum(1, keepdims=True)).reshape(z.shape).astype(f), "log": (last - np.log(np.exp(last).sum(2, keepdims=True))).astype(f),
+                                   "clip": np.clip(z, -1, 2), "y": y(torch.from_numpy(x))[0].numpy()[:, None]})
+    gru = [w[:, :9], r[:, :9], np.concatenate([bb[:, :9], bb[:, 12:21]], 1)]
+    lstm = {"w": w, "r": r, "b": bb}
+    for name, node in {"gru_before_reset": N("GRU", ["x", "w", "r", "b"], ["y"], name="last", hidden_size=3),
+                       "lstm_activations": N("LSTM", ["x", "w", "r", "b"], ["y"], name="last", hidden_size=3, activations=["Sigmoid", "Relu", "Tanh"]),
+                       "lstm_clip": N("LSTM", ["x", "w", "r", "b"], ["y"], name="last", hidden_size=3, clip=1.0),
+                       "lstm_layout": N("LSTM", ["x", "w", "r", "b"], ["y"], name="last", hidden_size=3, layout=1),
+                       "lstm_peepholes": N("LSTM", ["x", "w", "r", "b", "", "", "", "p"], ["y"], name="last", hidden_size=3),
+                       "split": N("Split", ["x"], ["y", "z"], name="last", axis=0, num_outputs=2)}.items():
+        weights = dict(zip("wrb", gru)) if name[0] == "g" else lstm if name[0] == "l" else {}
+        made("refused_" + name, [node], {"x": x}, {"y": F}, weights | ({"p": np.zeros((1, 9), f)} if "peep" in name else {}), run=False)
 
 def main():
     torch.manual_seed(20261126); torch.set_grad_enabled(False)

@@ -64,9 +64,9 @@ static void run_case(const char *name) {
 }
 
 TRANSPORT_TEST(onnx, graphs_give_what_pytorch_and_the_reference_give, 60) {
-    static const char *const names[] = {"stateful", "classifier", "classifier_torchscript",
-                                        "shapes",   "arithmetic", "reverse",
-                                        "folded"};
+    static const char *const names[] = {"stateful", "classifier",  "classifier_torchscript",
+                                        "shapes",   "arithmetic",  "reverse",
+                                        "folded",   "activations", "old"};
     cluster_start(endpoint, 2);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) run_case(names[i]);
     cluster_stop();
@@ -79,7 +79,13 @@ static void refused(const char *path, const char *with) {
 }
 
 Test(onnx, what_is_not_supported_is_named) {
-    refused(DIR "softmax.onnx", "node \"last\" (Softmax): this operator is not supported");
+    refused(DIR "refused_split.onnx", "node \"last\" (Split): this operator is not supported");
+    refused(DIR "refused_gru_before_reset.onnx", "node \"last\" (GRU): linear_before_reset is 0");
+    refused(DIR "refused_lstm_activations.onnx",
+            "node \"last\" (LSTM): only the default activations");
+    refused(DIR "refused_lstm_clip.onnx", "node \"last\" (LSTM): clip");
+    refused(DIR "refused_lstm_layout.onnx", "node \"last\" (LSTM): layout=1");
+    refused(DIR "refused_lstm_peepholes.onnx", "node \"last\" (LSTM): peepholes");
     refused(DIR "none.onnx", "cannot be opened");
     refused("/dev/null", "not a regular file");
     refused("Makefile", "it is no ONNX model");
@@ -89,10 +95,11 @@ Test(onnx, what_is_not_supported_is_named) {
  * crashes. Nothing is forked: Tine does not run. */
 Test(onnx, no_byte_of_a_file_can_crash_the_reader) {
     static const char *const names[] = {DIR "shapes.onnx", DIR "reverse.onnx",
-                                        DIR "arithmetic.onnx"};
-    tine_value *in[] = {part("shapes", "in"), part("reverse", "in"), part("arithmetic", "in")};
+                                        DIR "arithmetic.onnx", DIR "activations.onnx"};
+    tine_value *in[] = {part("shapes", "in"), part("reverse", "in"), part("arithmetic", "in"),
+                        part("activations", "in")};
     int refusals = 0, runs = 0;
-    for (size_t n = 0; n < 3; n++) {
+    for (size_t n = 0; n < 4; n++) {
         uint8_t bytes[4096];
         FILE *f = fopen(names[n], "re");
         size_t size = fread(bytes, 1, sizeof bytes, f);
@@ -110,7 +117,7 @@ Test(onnx, no_byte_of_a_file_can_crash_the_reader) {
         }
     }
     cr_expect(refusals > 100 && runs > 100, "%d %d", refusals, runs);
-    for (size_t n = 0; n < 3; n++) tine_release(in[n]);
+    for (size_t n = 0; n < 4; n++) tine_release(in[n]);
 }
 
 /* ---- files made by hand: fields of protobuf as "tag length bytes" ---- */
