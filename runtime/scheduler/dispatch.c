@@ -266,7 +266,7 @@ static sched_task *sched_choose_task(tine_scheduler *s, sched_callable *c, const
     tine_object same = 0; /* bytes and anywhere are those of a task that needs this one only */
     int looked = 0;
     for (sched_task *t = first; t && looked < SCHED_LOOK_AHEAD;
-         t = (sched_task *)TAILQ_NEXT(&t->link, entry), looked++) {
+         t = (sched_task *)tine_ready_next(&c->ready, &t->link), looked++) {
         bool single = !t->payload || !t->payload->n_refs;
         if (!single || !same || t->object != same) bytes = sched_task_affinity(s, t, w, &anywhere);
         same = single ? t->object : 0;

@@ -48,8 +48,8 @@ static void sched_handshake_reject(tine_scheduler *s, sched_handshake *g, bool b
 }
 
 static uint32_t sched_worker_slot(tine_scheduler *s) {
-    for (size_t i = 0; i < s->n_slots; i++)
-        if (!s->slots[i]) return (uint32_t)i;
+    for (; s->slots_taken < s->n_slots; s->slots_taken++)
+        if (!s->slots[s->slots_taken]) return (uint32_t)s->slots_taken;
     size_t room = s->n_slots;
     s->slots = tine_scheduler_grow(s->slots, &room, s->n_slots + 1, sizeof(sched_worker *));
     memset(s->slots + s->n_slots, 0, (room - s->n_slots) * sizeof(sched_worker *));
@@ -147,6 +147,7 @@ void tine_scheduler_worker_free(tine_scheduler *s, sched_worker *w) {
     tine_scheduler_flush_dequeue(s, w);
     tine_scheduler_aim_dequeue(s, w);
     s->slots[w->slot] = NULL;
+    if (w->slot < s->slots_taken) s->slots_taken = w->slot;
     free(w->host);
     free(w->token);
     free(w->kernel);

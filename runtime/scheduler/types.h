@@ -324,6 +324,7 @@ struct tine_scheduler {
     struct sched_worker_queue workers, flush_queue, aim_queue, pin_queue;
     sched_worker **slots;
     size_t n_slots;
+    size_t slots_taken; /* from the first one on: none of these is free */
     TAILQ_HEAD(, sched_single) turns;
 
     tine_idmap objects;

@@ -17,8 +17,8 @@ Test(ready, is_deepest_first_then_oldest) {
         links[i].order = (random_next(&r) >> 33) % 100000;
         tine_ready_push(&q, &links[i]);
     }
-    tine_ready_remove(&q, &links[17]);
-    tine_ready_push(&q, &links[17]);
+    for (size_t i = 0; i < N; i += 3) tine_ready_remove(&q, &links[i]);
+    for (size_t i = 0; i < N; i += 3) tine_ready_push(&q, &links[i]);
     uint32_t depth = UINT32_MAX;
     uint64_t order = 0;
     for (size_t i = 0; i < N; i++) {
@@ -30,6 +30,28 @@ Test(ready, is_deepest_first_then_oldest) {
         cr_assert(!l->queued);
     }
     cr_assert_null(tine_ready_first(&q));
+    tine_ready_fini(&q);
+}
+
+Test(ready, next_gives_the_first_ones_list) {
+    tine_ready_link old = {.order = 1}, again = {.order = 2}, young = {.order = 3},
+                    deep = {.depth = 1};
+    tine_ready q = {0};
+    tine_ready_push(&q, &old);
+    tine_ready_push(&q, &young);
+    tine_ready_push(&q, &again);
+    tine_ready_push(&q, &deep);
+    cr_assert_eq(tine_ready_first(&q), &deep);
+    cr_assert_null(tine_ready_next(&q, &deep));
+    tine_ready_remove(&q, &deep);
+    cr_assert_eq(tine_ready_first(&q), &old);
+    cr_assert_eq(tine_ready_next(&q, &old), &young, "one that runs again is not in the list");
+    tine_ready_remove(&q, &old);
+    cr_assert_eq(tine_ready_first(&q), &again);
+    cr_assert_eq(tine_ready_next(&q, &again), &young);
+    cr_assert_null(tine_ready_next(&q, &young));
+    tine_ready_remove(&q, &again);
+    tine_ready_remove(&q, &young);
     tine_ready_fini(&q);
 }
 
