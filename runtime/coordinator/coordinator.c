@@ -30,7 +30,9 @@ tine_error tine_coordinator_refused(tine_error e, const char *what) {
 static void coordinator_init_locks(tine_coordinator *c) {
     pthread_mutex_init(&c->lock, NULL);
     pthread_mutex_init(&c->handles_lock, NULL);
+    pthread_mutex_init(&c->change_lock, NULL);
     tine_cond_init(&c->changed);
+    tine_cond_init(&c->lock_taken);
     tine_cond_init(&c->progress_due);
     tine_cond_init(&c->instance_made);
 }
@@ -154,7 +156,7 @@ void tine_coordinator_stop(tine_coordinator *c, double seconds) {
         tine_coordinator_turn(c, deadline);
     c->stopped = true;
     tine_coordinator_leave(c);
-    while (c->n_waiting > 0) tine_coordinator_sleep(c);
+    while (c->n_waiting > 0) tine_coordinator_sleep(c, INT64_MAX);
     tine_coordinator_unlock(c);
     tine_link_close(&c->link);
     tine_context_install(NULL);
@@ -189,7 +191,9 @@ void tine_coordinator_delete(tine_coordinator *c) {
     tine_instances_free(&c->context);
     free(c->handles);
     pthread_cond_destroy(&c->instance_made);
+    pthread_cond_destroy(&c->lock_taken);
     pthread_cond_destroy(&c->changed);
+    pthread_mutex_destroy(&c->change_lock);
     pthread_cond_destroy(&c->progress_due);
     pthread_mutex_destroy(&c->lock);
     pthread_mutex_destroy(&c->handles_lock);

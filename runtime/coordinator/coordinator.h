@@ -2,13 +2,14 @@
  * (api/context.h) through which the program's calls reach it.
  *
  * One lock guards everything. The event loop (receive, tell the scheduler, carry out its actions)
- * is run by one thread at a time, which releases the lock only to block in the transport and to run
- * callbacks. A thread inside tine_wait runs the loop itself, so that a reply does not cost a thread
- * switch. When no thread has run the loop for a tick, the progress thread does, so that nested
- * forks go on while the program computes; it stops as soon as another thread wants to run it.
+ * is run by one thread at a time, which releases the lock only to block in the transport, to run
+ * callbacks, and for a thread that has waited long for it. A thread inside tine_wait runs the loop
+ * itself, so that a reply does not cost a thread switch. When no thread has run the loop for a
+ * tick, the progress thread does, so that nested forks go on while the program computes; it stops
+ * as soon as another thread wants to run it.
  *
- * Lock order: the coordinator's lock, then the lock of the list of changed handles. Values may
- * be released under the coordinator's lock. */
+ * Lock order: the coordinator's lock, then that of the list of changed handles or of a sleep.
+ * Values may be released under the coordinator's lock. */
 #ifndef TINE_RUNTIME_COORDINATOR_COORDINATOR_H
 #define TINE_RUNTIME_COORDINATOR_COORDINATOR_H
 

@@ -1,7 +1,7 @@
-/* What the coordinator's files share: coordinator.c (its life), loop.c (which thread runs the
- * event loop), events.c (what comes from the link and from the scheduler), context.c (the
- * program's calls), deaths.c (local workers that end), gather.c (the profile), observers.c and
- * snapshot.c (what others see of the job). */
+/* What the coordinator's files share: coordinator.c (its life), lock.c (its lock), loop.c (which
+ * thread runs the event loop), events.c (what comes from the link and from the scheduler),
+ * context.c (the program's calls), deaths.c (local workers that end), gather.c (the profile),
+ * observers.c and snapshot.c (what others see of the job). */
 #ifndef TINE_RUNTIME_COORDINATOR_INTERNAL_H
 #define TINE_RUNTIME_COORDINATOR_INTERNAL_H
 
@@ -51,23 +51,28 @@ typedef struct coordinator_observer {
 struct tine_coordinator {
     tine_context context; /* first */
 
-    pthread_mutex_t lock; /* of all below, except the list of changed handles */
+    pthread_mutex_t lock;  /* of all below, except what has a lock of its own */
+    atomic_uint n_locking; /* threads that want the lock and wait for it */
+    int64_t wanted_since;  /* as tine_coordinator_yield saw it; 0: no thread waited */
+    pthread_cond_t lock_taken;
     tine_scheduler *scheduler;
     tine_link link;
     uint64_t last_flow;
     size_t max_pending, max_pending_bytes;
 
     /* Who runs the event loop. */
-    bool running;           /* a thread does */
-    bool progress_running;  /* it is the progress thread */
-    bool blocked;           /* it is in the transport's wait, without the lock */
-    unsigned n_preempting;  /* threads that want the progress thread to stop */
-    unsigned n_entering;    /* threads in tine_coordinator_enter */
-    unsigned n_waiting;     /* threads in tine_coordinator_until */
-    unsigned n_sleeping;    /* threads asleep on `changed` */
-    uint64_t runs;          /* how often another thread than the progress thread began to run it */
-    unsigned forks;         /* of the program, see tine_coordinator_receive_some */
+    bool running;          /* a thread does */
+    bool progress_running; /* it is the progress thread */
+    bool blocked;          /* it is in the transport's wait, without the lock */
+    unsigned n_preempting; /* threads that want the progress thread to stop */
+    unsigned n_entering;   /* threads in tine_coordinator_enter */
+    unsigned n_waiting;    /* threads in tine_coordinator_until */
+    unsigned n_sleeping;   /* threads asleep on `changed` */
+    uint64_t runs;         /* how often another thread than the progress thread began to run it */
+    unsigned forks;        /* of the program, see tine_coordinator_receive_some */
+    pthread_mutex_t change_lock;
     pthread_cond_t changed; /* to threads that wait while another runs the loop */
+    uint64_t n_changes;     /* how often it was signalled */
     pthread_cond_t instance_made;
 
     pthread_t progress;
@@ -110,10 +115,18 @@ struct tine_coordinator {
 
 static inline tine_coordinator *coordinator_of(tine_context *c) { return (tine_coordinator *)c; }
 
-/* ---- loop.c; all but lock are called with the lock ---- */
+/* ---- lock.c; all but lock are called with the lock ---- */
 
 void tine_coordinator_lock(tine_coordinator *c);
 void tine_coordinator_unlock(tine_coordinator *c); /* runs release callbacks that are due */
+/* Releases the lock until something changes or `deadline` passes. It may return early. */
+void tine_coordinator_sleep(tine_coordinator *c, int64_t deadline);
+void tine_coordinator_changed(tine_coordinator *c); /* wakes those that sleep */
+/* Between two turns: lets a thread that has waited long for the lock have it. */
+void tine_coordinator_yield(tine_coordinator *c);
+
+/* ---- loop.c; with the lock ---- */
+
 /* Blocks until ready(arg), running the loop if no other thread does. Releases the lock while it
  * blocks. Errors: ETIMEDOUT past `deadline`; ESTATE inside a callback, which would wait for
  * itself; ECANCELED when stopped. */
@@ -145,7 +158,6 @@ void tine_coordinator_defer(tine_coordinator *c, void (*fn)(void *arg), void *ar
 bool tine_coordinator_work(tine_coordinator *c, int64_t *next);
 /* One run through the loop: works, or blocks until there is work or `deadline` passes. */
 void tine_coordinator_turn(tine_coordinator *c, int64_t deadline);
-void tine_coordinator_sleep(tine_coordinator *c);    /* until something changes */
 void tine_coordinator_announce(tine_coordinator *c); /* something has changed, outside the loop */
 
 tine_error tine_coordinator_progress_start(tine_coordinator *c);

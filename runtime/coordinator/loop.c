@@ -31,35 +31,11 @@ static _Thread_local bool in_callback;
 
 bool tine_coordinator_in_callback(void) { return in_callback; }
 
-void tine_coordinator_lock(tine_coordinator *c) {
-    pthread_mutex_lock(&c->lock);
-    tine_releases_hold();
-}
-
-void tine_coordinator_unlock(tine_coordinator *c) {
-    pthread_mutex_unlock(&c->lock);
-    tine_releases_run();
-}
-
-/* ---- sleeping until something changes ---- */
-
-static void changed_wait(tine_coordinator *c, int64_t deadline) {
-    c->n_sleeping++;
-    tine_cond_wait_until(&c->changed, &c->lock, deadline);
-    c->n_sleeping--;
-}
-
-static void changed_announce(tine_coordinator *c) {
-    if (c->n_sleeping > 0) pthread_cond_broadcast(&c->changed);
-}
-
 void tine_coordinator_announce(tine_coordinator *c) {
     if (c->running && c->blocked) tine_link_wake(&c->link);
     if (!c->running && !STAILQ_EMPTY(&c->callbacks)) pthread_cond_signal(&c->progress_due);
-    changed_announce(c);
+    tine_coordinator_changed(c);
 }
-
-void tine_coordinator_sleep(tine_coordinator *c) { changed_wait(c, INT64_MAX); }
 
 /* ---- callbacks ---- */
 
@@ -184,8 +160,8 @@ static void loop_block(tine_coordinator *c, int64_t next) {
 
 void tine_coordinator_turn(tine_coordinator *c, int64_t deadline) {
     int64_t next;
-    if (tine_coordinator_work(c, &next)) return;
-    loop_block(c, deadline < next ? deadline : next);
+    if (!tine_coordinator_work(c, &next)) loop_block(c, deadline < next ? deadline : next);
+    tine_coordinator_yield(c);
 }
 
 /* ---- who runs it ---- */
@@ -194,7 +170,7 @@ static void loop_free(tine_coordinator *c) {
     c->running = false;
     if (c->progress_long_tick) pthread_cond_signal(&c->progress_due);
     c->progress_long_tick = false;
-    changed_announce(c);
+    tine_coordinator_changed(c);
 }
 
 void tine_coordinator_preempt(tine_coordinator *c) {
@@ -202,7 +178,7 @@ void tine_coordinator_preempt(tine_coordinator *c) {
     while (c->progress_running) {
         c->n_preempting++;
         tine_link_wake(&c->link);
-        changed_wait(c, INT64_MAX);
+        tine_coordinator_sleep(c, INT64_MAX);
         c->n_preempting--;
     }
     c->runs++;
@@ -213,7 +189,7 @@ void tine_coordinator_enter(tine_coordinator *c) {
     c->n_entering++;
     while (c->running) {
         tine_link_wake(&c->link);
-        changed_wait(c, INT64_MAX);
+        tine_coordinator_sleep(c, INT64_MAX);
     }
     c->n_entering--;
     c->running = true;
@@ -241,7 +217,7 @@ static tine_error run_until(tine_coordinator *c, bool (*ready)(void *arg), void 
         if (deadline != INT64_MAX && tine_clock_ns() >= deadline) return TINE_ETIMEDOUT;
         tine_coordinator_preempt(c);
         if (c->running || c->n_entering > 0 || c->stopping) {
-            changed_wait(c, deadline);
+            tine_coordinator_sleep(c, deadline);
             continue;
         }
         c->running = true;
@@ -257,7 +233,7 @@ tine_error tine_coordinator_until(tine_coordinator *c, bool (*ready)(void *arg),
     c->n_waiting++;
     tine_error e = run_until(c, ready, arg, deadline);
     c->n_waiting--;
-    if (c->stopped) changed_announce(c);
+    if (c->stopped) tine_coordinator_changed(c);
     return e;
 }
 
@@ -266,6 +242,7 @@ static tine_error callback_until(tine_coordinator *c, bool (*ready)(void *arg), 
     while (!ready(arg)) {
         if (c->stopping) return tine_error_set(TINE_ECANCELED, "Tine has been shut down");
         if (!work_without_callbacks(c)) loop_block(c, next_deadline(c));
+        tine_coordinator_yield(c);
     }
     return TINE_OK;
 }
@@ -304,7 +281,7 @@ void tine_coordinator_push(tine_coordinator *c) {
     }
     act_once(c, false);
     c->running = false;
-    changed_announce(c);
+    tine_coordinator_changed(c);
 }
 
 /* ---- the progress thread ---- */
@@ -313,7 +290,7 @@ static void progress_run(tine_coordinator *c) {
     c->running = c->progress_running = true;
     while (c->n_preempting == 0 && c->n_entering == 0 && !c->stopping && !tine_releases_due()) {
         tine_coordinator_turn(c, INT64_MAX);
-        changed_announce(c);
+        tine_coordinator_changed(c);
     }
     c->progress_running = false;
     loop_free(c);

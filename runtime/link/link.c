@@ -9,9 +9,9 @@
 
 enum {
     /* Limits of one tine_link_receive: enough to batch, few enough that peers do not wait for the
-     * answers. */
+     * answers and deadlines hold where a process has a small part of a core. */
     EVENTS_PER_RECEIVE = 64,
-    BYTES_PER_RECEIVE = 64 << 20,
+    BYTES_PER_RECEIVE = 2 << 20,
     /* Collected events: more than a worker's tasks and open forks cause. */
     COLLECTED_MAX = 1 << 14,
 };

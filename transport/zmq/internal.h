@@ -44,8 +44,8 @@ enum {
     TINE_ZMQ_ROUTING_BYTES = 5, /* ROUTER's own ids: a zero byte, then a number */
     /* messages after which a loop that keeps finding more does its other work */
     TINE_ZMQ_HOUSEKEEP_EVERY = 2048,
-    /* bytes read after which recv says that there is nothing now; a few milliseconds */
-    TINE_ZMQ_TURN_BYTES = 8 << 20,
+    /* bytes read after which recv says that there is nothing now: some milliseconds of a core */
+    TINE_ZMQ_TURN_BYTES = 2 << 20,
     TINE_ZMQ_RESERVE = 8,   /* descriptors kept for refusing peers, and cutting them off */
     TINE_ZMQ_REFUSED = 256, /* addresses that are remembered */
     TINE_ZMQ_STRANGERS_AT_A_TIME = 64, /* more are not accepted */
