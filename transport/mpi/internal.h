@@ -50,6 +50,8 @@ enum {
     TINE_MPI_HELD = 1000,  /* the largest frame, with its head, that is held to leave with others */
     TINE_MPI_WINDOW = 256, /* control messages to one peer that it has not taken */
     TINE_MPI_PIECES = 4,   /* pieces of one lane in flight to one peer */
+    /* for which receives are posted at once, beside one piece of each lane */
+    TINE_MPI_TURN_BYTES = 2 << 20,
     TINE_MPI_LANES = 2,
     /* the only tag that does not belong to one opening of the transport */
     TINE_MPI_TAG_HELLO = 0,

@@ -244,10 +244,26 @@ int tine_mpi_send_queue(tine_mpi *t, tine_mpi_peer *p, tine_frame *f) {
     return 0;
 }
 
+static size_t bytes_arriving(const tine_mpi *t) {
+    size_t bytes = 0;
+    for (const tine_mpi_peer *p = t->busy; p; p = p->next_busy)
+        for (int l = 0; l < TINE_MPI_LANES; l++)
+            for (unsigned i = 0; i < p->in[l].n; i++)
+                bytes += (size_t)p->in[l].pieces[(p->in[l].first + i) % TINE_MPI_PIECES].bytes;
+    return bytes;
+}
+
+/* One call of MPI may move all that receives are posted for, and deadlines wait for its return. A
+ * lane may always have one, so that a peer that does not send holds up no other. */
+static bool lane_may_start(const tine_mpi *t, const tine_mpi_lane *lane, bool receive) {
+    if (receive && lane->n > 0 && bytes_arriving(t) >= TINE_MPI_TURN_BYTES) return false;
+    return lane->n < TINE_MPI_PIECES;
+}
+
 bool tine_mpi_piece_start(tine_mpi *t, tine_mpi_peer *p, tine_mpi_lane *lane, tine_mpi_item *it,
                           bool receive) {
     void *at;
-    int n = lane->n < TINE_MPI_PIECES ? tine_mpi_item_piece(it, &at) : 0;
+    int n = lane_may_start(t, lane, receive) ? tine_mpi_item_piece(it, &at) : 0;
     if (!n) return false;
     tine_mpi_piece *piece = &lane->pieces[(lane->first + lane->n) % TINE_MPI_PIECES];
     int tag = (int)(TINE_MPI_TAGS * connection_opening(t, p) + TINE_MPI_TAG_DATA + it->head.lane);
