@@ -33,6 +33,7 @@ tine_error tine_error_setv(tine_error e, const char *format, va_list ap) {
     thread_exit_watch();
     /* the old sentence may be among the arguments: it is freed last */
     char *text = tine_text_formatv(format, ap);
+    if (text) tine_text_mend(text); /* names and paths are cut by a precision */
     tine_failure_fini(&tine_current.failure);
     tine_current.failure = (tine_failure){e, text, false};
     return e;

@@ -104,11 +104,13 @@ void tine_log(int level, const char *format, ...) {
     va_list ap;
     va_start(ap, format);
     locale_t locale = tine_text_locale_enter();
-    vsnprintf(text, sizeof text, format, ap);
+    bool cut = vsnprintf(text, sizeof text, format, ap) >= (int)sizeof text;
     tine_text_locale_leave(locale);
+    if (cut) tine_text_mend(text);
     va_end(ap);
     char *shown = tine_text_printable(text, false);
     snprintf(text, sizeof text, "%s", shown ? shown : "no memory for a line");
+    tine_text_mend(text);
     free(shown);
     pthread_mutex_lock(&lock);
     line_write(text, tine_clock_ns());

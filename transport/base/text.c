@@ -131,6 +131,33 @@ char *tine_text_printable(const char *text, bool lines) {
     return out;
 }
 
+/* How many bytes at s begin a character of more bytes; 0: they do not. */
+static size_t text_fragment(const char *s, size_t n) {
+    const uint8_t *p = (const uint8_t *)s;
+    size_t size = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2, have = 1;
+    if (p[0] < 0xc2 || p[0] > 0xf4) return 0;
+    while (have < n && (p[have] & 0xc0) == 0x80) have++;
+    return have < size ? have : 0;
+}
+
+void tine_text_mend(char *text) {
+    size_t left = strlen(text);
+    if (tine_utf8_valid(text, left)) return;
+    char *to = text;
+    while (left > 0) {
+        size_t whole = tine_utf8_sequence(text, left), cut = whole ? 0 : text_fragment(text, left);
+        size_t step = whole ? whole : cut ? cut : 1;
+        if (whole)
+            memmove(to, text, whole);
+        else if (!cut)
+            *to = '?';
+        to += whole ? whole : !cut;
+        text += step;
+        left -= step;
+    }
+    *to = 0;
+}
+
 void tine_text_mask(char *text) {
     for (size_t left = strlen(text); left > 0;) {
         size_t n = tine_utf8_sequence(text, left);

@@ -25,6 +25,10 @@ char *tine_text_printable(const char *text, bool lines);
  * '?', in place. */
 void tine_text_mask(char *text);
 
+/* Makes the text UTF-8, in place: what is left of a character that was cut, by a precision or the
+ * end of a buffer, is taken out, and other bytes that are no UTF-8 become '?'. */
+void tine_text_mend(char *text);
+
 /* Between enter and leave this thread's numbers have a decimal point, whatever locale the program
  * has set: for what machines read, and for what is to look the same everywhere. */
 locale_t tine_text_locale_enter(void);

@@ -7,6 +7,7 @@
 #include "kernels/bf16.h"
 #include "runtime/api/future.h"
 #include "runtime/value/value.h"
+#include "transport/base/text.h"
 
 #define test(name) Test(value, name, .timeout = 20)
 
@@ -176,6 +177,14 @@ test(equal_means_the_same_bits_all_through) {
     cr_assert(tine_equal(NULL, NULL) && !tine_equal(p, NULL));
     tine_value *const all[] = {a, b, c, i, d, m, z, p, q};
     for (size_t k = 0; k < sizeof all / sizeof *all; k++) tine_release(all[k]);
+}
+
+test(an_error_is_utf8_though_a_name_in_it_is_cut) {
+    for (int n = 1; n < 8; n++) {
+        tine_error_set(TINE_EINVAL, "the name \"%.*s\" is long", n, "\xe8\xaa\x9e\xe8\xaa\x9e...");
+        const char *m = tine_error_message();
+        cr_expect(tine_utf8_valid(m, strlen(m)) && strstr(m, "\" is long"), "%s", m);
+    }
 }
 
 test(a_string_is_utf8) { cr_assert_null(tine_string("\xff")); }

@@ -8,6 +8,7 @@
 
 #include "tests/support/capture.h"
 #include "transport/base/log.h"
+#include "transport/base/text.h"
 
 static void log_repeatedly(void) {
     for (int i = 0; i < 50; i++) {
@@ -30,6 +31,22 @@ Test(log, repeated_messages_are_counted, .timeout = 20) {
     cr_expect_eq(capture_count(text, "number 7\n"), 1);
     cr_expect_eq(capture_count(text, "not wanted"), 0);
     cr_expect_eq(capture_count(text, "\n"), 5);
+    free(text);
+}
+
+static void log_long_line(void) {
+    char text[4001] = "x";
+    for (int i = 0; i < 1000; i++) strcat(text, "\xe2\x82\xac");
+    tine_log(TINE_LOG_WARN, "%s", text);
+    tine_log(TINE_LOG_WARN, "%s", text + 1);
+    text[340] = '\x1b'; /* is shown as four bytes, which move the end */
+    tine_log(TINE_LOG_WARN, "%s", text + 1);
+}
+
+Test(log, a_long_line_is_cut_between_two_characters, .timeout = 20) {
+    char *text = capture_standard_error(log_long_line);
+    cr_expect(tine_utf8_valid(text, strlen(text)), "%s", text);
+    cr_expect_eq(capture_count(text, "\xe2\x82\xac\n"), 3, "%s", text);
     free(text);
 }
 

@@ -49,6 +49,22 @@ Test(text, utf8_accepts_all_code_points_but_surrogates) {
     }
 }
 
+Test(text, a_character_that_was_cut_is_taken_out) {
+    static const char *const mended[][2] = {{"all \xe2\x82\xac of it", "all \xe2\x82\xac of it"},
+                                            {"the end \xe2\x82", "the end "},
+                                            {"\"in \xf0\x9f\x98\" quotes", "\"in \" quotes"},
+                                            {"\xe2\xe2\x82\xac", "\xe2\x82\xac"},
+                                            {"latin \xff \x80", "latin ? ?"},
+                                            {"\xed\xa0\x80", "???"},
+                                            {"", ""}};
+    for (size_t i = 0; i < sizeof mended / sizeof *mended; i++) {
+        char text[32];
+        strcpy(text, mended[i][0]);
+        tine_text_mend(text);
+        cr_expect_str_eq(text, mended[i][1], "number %zu", i);
+    }
+}
+
 static const char *nearest(const char *name, size_t limit) {
     tine_nearest best = {.name = name, .size = strlen(name), .limit = limit};
     const char *const names[] = {"neg", "matmul", "stack", "matmul2"};
