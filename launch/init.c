@@ -352,6 +352,7 @@ tine_error tine_trace_write(const char *path) {
     if (tine_forked()) return tine_forked_refuse();
     if (!state.running)
         return tine_error_set(TINE_ESTATE, "tine_trace_write: call tine_init first");
+    if (!path) return tine_error_set(TINE_EINVAL, "tine_trace_write: the path is NULL");
     return tine_coordinator_trace_write(state.coordinator, path, TRACE_SECONDS,
                                         state.settings.trace_seconds);
 }

@@ -279,9 +279,9 @@ static tine_error fork_locked(tine_context *c, tine_future *result, bool may_wai
 
 /* ---- options ---- */
 
-static tine_error options_number(const char *what, double x) {
-    return x >= 0 ? TINE_OK
-                  : tine_error_set(TINE_EINVAL, "tine_fork_options: %s must be 0 or more", what);
+static tine_error options_number(const char *what, double x, int least) {
+    if (x >= least) return TINE_OK;
+    return tine_error_set(TINE_EINVAL, "tine_fork_options: %s must be %d or more", what, least);
 }
 
 static tine_error options_extra(const tine_fork_options *o, tine_future *f) {
@@ -297,11 +297,11 @@ static tine_error options_extra(const tine_fork_options *o, tine_future *f) {
 static tine_error options_take(const tine_fork_options *o, fork_target *to, tine_future *f) {
     tine_error e = tine_name_check("task", o->name);
     if (e == TINE_OK) e = tine_name_check("label", o->label);
-    if (e == TINE_OK) e = options_number("the deadline", o->deadline);
-    if (e == TINE_OK) e = options_number("the grace", o->grace);
-    if (e == TINE_OK) e = options_number("retry_on_failure", o->retry_on_failure);
-    if (e == TINE_OK) e = options_number("stream", o->stream);
-    if (e == TINE_OK) e = options_number("retries (or -1)", o->retries == -1 ? 0 : o->retries);
+    if (e == TINE_OK) e = options_number("the deadline", o->deadline, 0);
+    if (e == TINE_OK) e = options_number("the grace", o->grace, 0);
+    if (e == TINE_OK) e = options_number("retry_on_failure", o->retry_on_failure, 0);
+    if (e == TINE_OK) e = options_number("stream", o->stream, 0);
+    if (e == TINE_OK) e = options_number("retries", o->retries, -1);
     if (e != TINE_OK) return e;
     to->terms = (tine_terms){.name = o->name,
                              .label = o->label && *o->label ? o->label : NULL,

@@ -153,6 +153,10 @@ tine_error tine_instance_call(tine_context *c, tine_object id, const char *metho
 }
 
 tine_value *tine_self_module(tine_task *task) {
+    if (!task) {
+        tine_error_set(TINE_EINVAL, "tine_self_module: the task is NULL");
+        return NULL;
+    }
     tine_context *c = tine_context_current();
     const char *name = task->callable->name, *dot = strrchr(name, '.');
     if (!task->module || !dot || !c) {

@@ -100,6 +100,7 @@ static void task_fail(tine_task *task, tine_error e, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 static void task_fail_with_last(tine_task *task) {
+    if (!task) return;
     if (atomic_exchange(&task->failed, true)) return;
     task->failure = (tine_failure){tine_last_error(), strdup(tine_error_text()), false};
 }
@@ -234,7 +235,10 @@ tine_error tine_call_init(const tine_class_entry *class, const tine_arguments *a
     return e;
 }
 
-void *tine_self(tine_task *task) { return task->self; }
+void *tine_self(tine_task *task) {
+    if (!task) tine_error_set(TINE_EINVAL, "tine_self: the task is NULL");
+    return task ? task->self : NULL;
+}
 
 tine_value *tine_fail(tine_task *task, const char *format, ...) {
     va_list ap;
@@ -246,6 +250,10 @@ tine_value *tine_fail(tine_task *task, const char *format, ...) {
 }
 
 const tine_value *tine_arg(tine_task *task, size_t i) {
+    if (!task) {
+        tine_error_set(TINE_EINVAL, "the task whose argument is asked for is NULL");
+        return NULL;
+    }
     if (i < task->n_bound) return task->bound[i];
     task_fail(task, TINE_EINVAL,
               "%s() has %zu parameters; tine_arg was asked for number %zu, counted from 0",

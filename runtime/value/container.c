@@ -50,8 +50,15 @@ tine_value *tine_container_new(tine_kind kind, size_t n, const char *const *keys
     return v;
 }
 
+static bool array_given(const void *array, size_t n, const char *what) {
+    if (array || n == 0) return true;
+    tine_error_set(TINE_EINVAL, "the array of %s is NULL", what);
+    return false;
+}
+
 static tine_value *container_make(tine_kind kind, const char *const *keys, tine_value *const *items,
                                   size_t n) {
+    if (!array_given(items, n, "items")) return NULL;
     for (size_t i = 0; i < n; i++) {
         if (items[i]) continue;
         tine_error_null("item %zu of the %s is NULL", i, tine_kind_name(kind));
@@ -89,6 +96,7 @@ out:
 }
 
 tine_value *tine_list_of_futures(tine_future *const *f, size_t n) {
+    if (!array_given(f, n, "futures")) return NULL;
     tine_value **items = calloc(n ? n : 1, sizeof *items), *list = NULL;
     size_t made = 0;
     if (!items)
@@ -130,6 +138,7 @@ tine_value *tine_dict_of(const char *const *keys, tine_value *const *items, size
     static const char *const none[1];
     const char *twice;
     if (n == 0) keys = none;
+    if (!array_given(keys, n, "keys")) return NULL;
     for (size_t i = 0; i < n; i++) {
         if (keys[i] && tine_utf8_valid(keys[i], strlen(keys[i]))) continue;
         tine_error_set(TINE_EINVAL, "key %zu of the dict is %s", i, keys[i] ? "not UTF-8" : "NULL");

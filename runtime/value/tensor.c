@@ -47,6 +47,7 @@ static tine_error check_shape(tine_dtype t, int rank, const int64_t *shape, int6
     if (rank < 0 || rank > TINE_MAX_RANK)
         return tine_error_set(TINE_EINVAL, "a tensor's rank is 0 to %d, not %d", TINE_MAX_RANK,
                               rank);
+    if (rank > 0 && !shape) return tine_error_set(TINE_EINVAL, "a tensor's shape is NULL");
     return tine_error_set(TINE_EINVAL,
                           "a tensor's shape has a negative size or is too large for memory");
 }

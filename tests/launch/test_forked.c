@@ -16,7 +16,7 @@
 
 enum { LIMIT_MS = 20000 };
 
-static tine_future *pending, *done, *promised;
+static tine_future *pending, *done, *promised, *stream;
 static tine_promise *promise;
 static tine_completer *completer;
 static tine_value *object;
@@ -37,6 +37,20 @@ static bool wait_done_child(void) { return refused(tine_wait(done, NULL)); }
 static bool wait_for_child(void) { return refused(tine_wait_for(pending, 5, NULL)); }
 static bool wait_any_child(void) { return refused(tine_wait_any(&pending, 1, NULL)); }
 static bool wait_all_child(void) { return refused(tine_wait_all(&pending, 1, NULL)); }
+static bool wait_several_for_child(void) {
+    return refused(tine_wait_any_for(&pending, 1, 5, NULL)) &&
+           refused(tine_wait_all_for(&pending, 1, 5, NULL));
+}
+static bool fork_with_child(void) {
+    tine_future *f = tine_fork_with(&(tine_fork_options){.deadline = 1}, "neg", 1);
+    return f ? refused(tine_wait(f, NULL)) : tine_last_error() == TINE_ESTATE;
+}
+static bool stream_child(void) {
+    tine_future *f = tine_next_future(stream);
+    return refused(tine_next(stream, NULL)) && refused(tine_next_for(stream, 5, NULL)) &&
+           (f ? refused(tine_wait(f, NULL)) : tine_last_error() == TINE_ESTATE);
+}
+static bool drain_child(void) { return refused(tine_drain(5)) && tine_workers(NULL, 0) == 0; }
 static void never(tine_future *f, void *ctx) {
     (void)f, (void)ctx;
     _exit(3);
@@ -57,13 +71,14 @@ static bool combine_child(void) {
 }
 static bool promise_child(void) {
     tine_future *f;
-    return nothing(tine_promise_new(&f)) && refused(tine_promise_set(promise, tine_none()));
+    return nothing(tine_promise_new(&f)) && refused(tine_promise_set(promise, tine_none())) &&
+           refused(tine_promise_fail(promise, TINE_EFAILED, "no"));
 }
 static bool cancel_child(void) {
     return refused(tine_cancel(pending, 0)) && refused(tine_cancel(done, 0));
 }
 static bool completer_child(void) {
-    return nothing(tine_as_completed(&done, 1)) &&
+    return nothing(tine_as_completed(&done, 1)) && refused(tine_completer_add(completer, done)) &&
            refused(tine_completer_next(completer, 0, NULL)) && tine_completer_fd(completer) == -1;
 }
 static bool call_child(void) { return nothing(tine_call("neg", 1)); }
@@ -114,6 +129,10 @@ static const struct {
     {"wait_for", wait_for_child},
     {"wait_any", wait_any_child},
     {"wait_all", wait_all_child},
+    {"wait several for", wait_several_for_child},
+    {"fork_with", fork_with_child},
+    {"stream", stream_child},
+    {"drain", drain_child},
     {"then", then_child},
     {"wait_failure", wait_failure_child},
     {"combine", combine_child},
@@ -130,6 +149,10 @@ static const struct {
     {"release", release_child},
     {"exit", exit_child},
 };
+
+TINE_FUNCTION(forked_yields, "") {
+    return tine_yield(task, tine_int(6)) == TINE_OK ? tine_int(7) : NULL;
+}
 
 TINE_FUNCTION(forked_slow, "ms") {
     poll(NULL, 0, (int)tine_arg_int(task, 0));
@@ -155,6 +178,7 @@ TRANSPORT_TEST(forked, the_child_gets_estate_and_the_parent_goes_on, 120) {
     object = tine_put(tine_int(5));
     promise = tine_promise_new(&promised);
     completer = tine_as_completed(&done, 1);
+    stream = tine_fork_with(&(tine_fork_options){.stream = 1}, "forked_yields");
     tine_future *after = tine_fork("neg", promised);
     for (size_t i = 0; i < sizeof children / sizeof *children; i++) {
         pending = tine_fork("forked_slow", 20);
@@ -168,6 +192,10 @@ TRANSPORT_TEST(forked, the_child_gets_estate_and_the_parent_goes_on, 120) {
     cr_assert_eq(tine_promise_set(promise, tine_int(8)), TINE_OK);
     cr_expect_eq(cluster_take_int(after), -8, "the child released its own");
     cr_expect_eq(tine_completer_next(completer, 0, NULL), TINE_OK);
+    tine_value *six = NULL;
+    cr_expect(tine_next(stream, &six) == TINE_OK && tine_as_int(six) == 6, "the child took it");
+    tine_release(six);
+    cr_expect_eq(cluster_take_int(stream), 7);
     tine_release(object);
     tine_release(done);
     tine_release(promise);
