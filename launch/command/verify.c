@@ -1,13 +1,14 @@
 /* `tine verify FILE.safetensors…`: computes exported models through fork and wait and compares the
  * results with PyTorch's answers in the files.
  *
- * A file holds an LSTM's state_dict under torch.nn.LSTM's names, "input", optionally "h0" and "c0",
- * and the answers "output", "h_n", "c_n"; or an ensemble's under models.K.cell_f. and
- * models.K.cell_b., with "input" and "output". Sizes and options follow from the weights; the
- * metadata must agree. Input and states may be unbatched. Where neither metadata nor shapes tell
- * whether the batch comes first, both ways are computed. Tensors are float32, float64 or bf16;
- * those without a part in the computation are reported. All files are read before the first worker
- * starts, and all cases are in flight at once. */
+ * A file holds a state_dict under PyTorch's names, of an LSTM or a GRU, of the tutorial's pair of
+ * them, or of an ensemble of either (workers/modules/cells.h), with "input" and the answer
+ * "output"; of one cell also "h_n" and "c_n", and before it "h0" and "c0". Which model it is, sizes
+ * and options follow from the weights; the metadata must agree. Input and states of one cell may be
+ * unbatched. Where neither metadata nor shapes tell whether the batch comes first, both ways are
+ * computed. Tensors are float32, float64 or bf16; those without a part in the computation are
+ * reported. All files are read before the first worker starts, and all cases are in flight at once.
+ */
 #include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,14 +23,14 @@
 enum { UNUSED_NAMED = 8 };
 
 static void verify_print_case(const tine_verify_case *c) {
-    printf("%-44s %-9s", c->path, c->ensemble ? "ensemble" : "lstm");
+    printf("%-44s %-9s", c->path, tine_cells_class(&c->cells));
     for (int i = 0; i < TINE_VERIFY_ANSWERS; i++) {
         if (c->answers[i].compared)
             printf("  %s %.2e", tine_verify_answer_names[i], c->answers[i].error);
         else
             printf("  %s %8s", tine_verify_answer_names[i], "-");
     }
-    bool guessed = c->lstm.batch_first && !c->batch_first_said;
+    bool guessed = c->cells.config.batch_first && !c->batch_first_said;
     printf("  %s%s\n", tine_verify_within(c) ? "ok" : "TOO LARGE",
            guessed ? " (with batch_first=True)" : "");
 }
@@ -62,10 +63,11 @@ static json_object *verify_json_unused(const tine_verify_case *c) {
 static json_object *verify_json_case(const tine_verify_case *c) {
     json_object *o = json_object_new_object();
     json_object_object_add(o, "file", json_object_new_string(c->path));
-    json_object_object_add(o, "kind", json_object_new_string(c->ensemble ? "ensemble" : "lstm"));
+    json_object_object_add(o, "kind", json_object_new_string(tine_cells_class(&c->cells)));
     json_object_object_add(o, "ok", json_object_new_boolean(!c->failed && tine_verify_within(c)));
-    if (!c->ensemble)
-        json_object_object_add(o, "batch_first", json_object_new_boolean(c->lstm.batch_first));
+    if (tine_verify_single(c))
+        json_object_object_add(o, "batch_first",
+                               json_object_new_boolean(c->cells.config.batch_first));
     for (int i = 0; i < TINE_VERIFY_ANSWERS; i++)
         if (c->answers[i].compared)
             json_object_object_add(o, tine_verify_answer_names[i],
@@ -130,12 +132,12 @@ int tine_command_verify(int argc, char **argv) {
     const tine_usage usage = {
         "verify",
         "FILE.safetensors...",
-        "Computes each file's LSTM, or ensemble of LSTMs, through fork and wait on workers and\n"
-        "compares the result with PyTorch's answers in the file (output, h_n, c_n), with the\n"
-        "tolerance of torch.testing.assert_close: an element may be wrong by 1e-5 and 1.3e-6 of\n"
-        "its size, in a bf16 file by 2^-8 and 1.6e-2 of its size. NaN is equal to NaN. Computes "
-        "in\n"
-        "float32. Exit code 0 if all answers are right, 1 if not, 2 for an invalid file.",
+        "Computes each file's LSTM or GRU, pair of them, or ensemble, through fork and wait on\n"
+        "workers and compares the result with PyTorch's answers in the file (output, h_n, c_n),\n"
+        "with the tolerance of torch.testing.assert_close: an element may be wrong by 1e-5 and\n"
+        "1.3e-6 of its size, in a bf16 file by 2^-8 and 1.6e-2 of its size. NaN is equal to NaN.\n"
+        "Computes in float32. Exit code 0 if all answers are right, 1 if not, 2 for an invalid\n"
+        "file.",
         options,
         1,
         -1};

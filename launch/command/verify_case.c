@@ -7,6 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "runtime/value/error.h"
 #include "transport/base/text.h"
 
 const char *const tine_verify_answer_names[TINE_VERIFY_ANSWERS] = {"output", "h_n", "c_n"};
@@ -48,42 +49,18 @@ static const tine_safetensor *case_tensor(const case_reader *r, const char *name
     return NULL;
 }
 
-bool tine_verify_has(const tine_verify_case *c, const char *prefix, const char *name) {
-    char full[2 * NAME_ROOM];
-    snprintf(full, sizeof full, "%s%s", prefix, name);
-    return tine_safetensors_find(c->file, full);
+static const tine_safetensor *case_find(const case_reader *r, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+static const tine_safetensor *case_find(const case_reader *r, const char *format, ...) {
+    char name[NAME_ROOM];
+    va_list ap;
+    va_start(ap, format);
+    vsnprintf(name, sizeof name, format, ap);
+    va_end(ap);
+    return tine_safetensors_find(r->c->file, name);
 }
 
-/* Derives the configuration from the weights under `prefix` ("models.0.cell_f."). */
-static tine_error case_read_config(const case_reader *r, const char *prefix,
-                                   tine_verify_lstm *out) {
-    char name[NAME_ROOM];
-    tine_verify_lstm l = {0};
-    snprintf(name, sizeof name, "%sweight_ih_l0", prefix);
-    const tine_safetensor *w = case_tensor(r, name, 2);
-    if (!w) return TINE_EINVAL;
-    if (w->shape[0] == 0 || w->shape[0] % 4 || w->shape[1] == 0)
-        return case_refuse(
-            r,
-            "tensor \"%s\" is %jd x %jd: four gates of a hidden size by an input size are needed",
-            name, (intmax_t)w->shape[0], (intmax_t)w->shape[1]);
-    l.hidden_size = w->shape[0] / 4;
-    l.input_size = w->shape[1];
-    l.bias = tine_verify_has(r->c, prefix, "bias_ih_l0");
-    l.bidirectional = tine_verify_has(r->c, prefix, "weight_ih_l0_reverse");
-    if (tine_verify_has(r->c, prefix, "weight_hr_l0")) {
-        snprintf(name, sizeof name, "%sweight_hr_l0", prefix);
-        const tine_safetensor *p = case_tensor(r, name, 2);
-        if (!p) return TINE_EINVAL;
-        l.proj_size = p->shape[0];
-    }
-    for (; l.num_layers < 1000; l.num_layers++) {
-        snprintf(name, sizeof name, "weight_ih_l%jd", (intmax_t)l.num_layers);
-        if (!tine_verify_has(r->c, prefix, name)) break;
-    }
-    *out = l;
-    return TINE_OK;
-}
+bool tine_verify_single(const tine_verify_case *c) { return !c->cells.models && !c->cells.paired; }
 
 /* "True" and "1", "False" and "0"; -1: another text */
 static int metadata_bool(const char *text) {
@@ -103,16 +80,17 @@ static tine_error metadata_check(const case_reader *r, const char *key, int64_t 
                        (intmax_t)found);
 }
 
+static const char *const states[] = {"h_n", "c_n", "h0", "c0"}; /* of a gru not c */
+
 /* Which dimension of the input is the batch: the one that the states have, what the metadata says,
  * or, where neither tells, the one with which the answers agree. */
 static tine_error case_read_batch_first(const case_reader *r, const tine_safetensor *input) {
-    static const char *const states[] = {"h_n", "c_n", "h0", "c0"};
     tine_verify_case *c = r->c;
     const char *text = tine_safetensors_meta(c->file, "batch_first");
     int said = text ? metadata_bool(text) : -1;
     if (text && said < 0)
         return case_refuse(r, "its metadata says batch_first=%.32s; True or False is needed", text);
-    c->lstm.batch_first = said == 1;
+    c->cells.config.batch_first = said == 1;
     c->batch_first_said = text;
     if (input->rank == 2) return TINE_OK;
     const tine_safetensor *state = NULL;
@@ -125,8 +103,8 @@ static tine_error case_read_batch_first(const case_reader *r, const tine_safeten
                            "tensor \"%s\" has a batch of %jd, which no dimension of \"input\" has",
                            state->name, (intmax_t)batch);
     if (c->batch_first_open) return TINE_OK;
-    c->lstm.batch_first = batch == input->shape[0];
-    if (text && c->lstm.batch_first != (said == 1))
+    c->cells.config.batch_first = batch == input->shape[0];
+    if (text && c->cells.config.batch_first != (said == 1))
         return case_refuse(r,
                            "its metadata says batch_first=%.32s, the shapes of \"input\" and "
                            "\"%s\" say otherwise",
@@ -134,26 +112,21 @@ static tine_error case_read_batch_first(const case_reader *r, const tine_safeten
     return TINE_OK;
 }
 
-static tine_error case_read_lstm(const case_reader *r, const tine_safetensor *input) {
+static tine_error case_read_single(const case_reader *r, const tine_safetensor *input) {
     tine_verify_case *c = r->c;
-    tine_verify_lstm *l = &c->lstm;
-    tine_error e = case_read_config(r, "", l);
-    if (!e) e = metadata_check(r, "input_size", l->input_size, false);
-    if (!e) e = metadata_check(r, "hidden_size", l->hidden_size, false);
-    if (!e) e = metadata_check(r, "num_layers", l->num_layers, false);
-    if (!e) e = metadata_check(r, "proj_size", l->proj_size, false);
-    if (!e) e = metadata_check(r, "bias", l->bias, true);
-    if (!e) e = metadata_check(r, "bidirectional", l->bidirectional, true);
+    const struct tine_lstm_config *k = &c->cells.config;
+    tine_error e = metadata_check(r, "input_size", (int64_t)k->input_size, false);
+    if (!e) e = metadata_check(r, "hidden_size", (int64_t)k->hidden_size, false);
+    if (!e) e = metadata_check(r, "num_layers", (int64_t)k->num_layers, false);
+    if (!e) e = metadata_check(r, "proj_size", (int64_t)k->proj_size, false);
+    if (!e) e = metadata_check(r, "bias", k->bias, true);
+    if (!e) e = metadata_check(r, "bidirectional", k->bidirectional, true);
     if (e) return e;
-    for (int i = 1; i < TINE_VERIFY_ANSWERS; i++)
-        if (tine_verify_has(c, "", tine_verify_answer_names[i]) &&
-            !case_tensor(r, tine_verify_answer_names[i], input->rank))
+    for (size_t i = 0; i < sizeof states / sizeof *states; i++)
+        if (case_find(r, "%s", states[i]) && !case_tensor(r, states[i], input->rank))
             return TINE_EINVAL;
-    if (tine_verify_has(c, "", "h0") != tine_verify_has(c, "", "c0"))
+    if (!k->gru && !case_find(r, "h0") != !case_find(r, "c0"))
         return case_refuse(r, "it has one of \"h0\" and \"c0\" without the other");
-    if (tine_verify_has(c, "", "h0") &&
-        (!case_tensor(r, "h0", input->rank) || !case_tensor(r, "c0", input->rank)))
-        return TINE_EINVAL;
     e = case_read_batch_first(r, input);
     c->n_futures = c->batch_first_open ? 2 : 1;
     return e;
@@ -168,82 +141,106 @@ static int64_t model_of(const char *name, const char **rest) {
     return *end == '.' ? model : -1;
 }
 
-static tine_error case_read_ensemble(const case_reader *r) {
-    tine_verify_case *c = r->c;
-    c->ensemble = true;
-    for (;; c->models++) {
-        char prefix[NAME_ROOM];
-        snprintf(prefix, sizeof prefix, "models.%zu.cell_f.", c->models);
-        if (!tine_verify_has(c, prefix, "weight_ih_l0")) break;
-        for (int cell = 0; cell < 2; cell++) {
-            tine_verify_lstm l;
-            tine_error e = tine_verify_cell(c, c->models, cell, &l, r->why, r->why_size);
-            if (e) return e;
-        }
+/* An ensemble, and none of its models is left out. */
+static tine_error case_check_models(const case_reader *r) {
+    size_t n = 0;
+    bool plain = case_find(r, "models.0.weight_ih_l0");
+    const char *cell = plain ? "" : "cell_f.", *rest;
+    while (case_find(r, "models.%zu.%sweight_ih_l0", n, cell)) n++;
+    for (size_t i = 0; i < tine_safetensors_count(r->c->file); i++) {
+        const char *name = tine_safetensors_at(r->c->file, i)->name;
+        if (model_of(name, &rest) >= (int64_t)n)
+            return case_refuse(r, "it has tensor \"%.64s\", but no models.%zu.%sweight_ih_l0", name,
+                               n, cell);
     }
-    for (size_t i = 0; i < tine_safetensors_count(c->file); i++) {
-        const char *name = tine_safetensors_at(c->file, i)->name, *rest;
-        if (model_of(name, &rest) >= (int64_t)c->models)
-            return case_refuse(r, "it has tensor \"%.64s\", but no models.%zu.cell_f.weight_ih_l0",
-                               name, c->models);
-    }
-    c->n_futures = c->models;
-    return metadata_check(r, "n_models", (int64_t)c->models, false);
+    for (size_t i = 0; !plain && i < n; i++)
+        if (!case_find(r, "models.%zu.cell_b.weight_ih_l0", i))
+            return case_refuse(r, "it has no tensor \"models.%zu.cell_b.weight_ih_l0\"", i);
+    if (n == 0)
+        return case_refuse(r, "it has no tensor \"weight_ih_l0\", nor one under \"cell_f.\" or "
+                              "\"models.0.\"");
+    return metadata_check(r, "n_models", (int64_t)n, false);
 }
 
-tine_error tine_verify_cell(tine_verify_case *c, size_t model, int cell, tine_verify_lstm *out,
-                            char *why, size_t why_size) {
-    case_reader r = {c, why, why_size};
-    char prefix[NAME_ROOM];
-    snprintf(prefix, sizeof prefix, "models.%zu.cell_%c.", model, "fb"[cell]);
-    return case_read_config(&r, prefix, out);
-}
-
-static bool case_is_ensemble(const tine_verify_case *c) {
+/* "weight_ih_l0", "cell_b.bias_hh_l0", "models.3.cell_f.weight_hr_l1_reverse" … */
+static bool is_weight(const char *name) {
     const char *rest;
-    for (size_t i = 0; i < tine_safetensors_count(c->file); i++)
-        if (model_of(tine_safetensors_at(c->file, i)->name, &rest) >= 0)
-            return !tine_verify_has(c, "", "weight_ih_l0");
-    return false;
+    if (model_of(name, &rest) >= 0) name = rest;
+    if (strncmp(name, "cell_f.", 7) == 0 || strncmp(name, "cell_b.", 7) == 0) name += 7;
+    return strncmp(name, "weight_", 7) == 0 || strncmp(name, "bias_", 5) == 0;
+}
+
+/* What the model found is made of: an ensemble's file may hold other weights beside it. */
+static bool case_has_weight(const tine_verify_case *c, const char *name) {
+    const char *rest;
+    if (!is_weight(name)) return false;
+    if ((model_of(name, &rest) >= 0) != (c->cells.models > 0)) return false;
+    if (c->cells.models) name = rest;
+    return (strncmp(name, "cell_", 5) == 0) == c->cells.paired;
+}
+
+/* The floating-point tensors that `wanted` names. */
+static tine_value *case_weights(const tine_verify_case *c,
+                                bool (*wanted)(const tine_verify_case *c, const char *name)) {
+    size_t count = tine_safetensors_count(c->file), n = 0;
+    const char **keys = calloc(count + 1, sizeof *keys);
+    tine_value **items = calloc(count + 1, sizeof *items), *dict = NULL;
+    bool good = keys && items;
+    for (size_t i = 0; good && i < count; i++) {
+        const tine_safetensor *t = tine_safetensors_at(c->file, i);
+        if (!tine_verify_floating(t) || !wanted(c, t->name)) continue;
+        keys[n] = t->name;
+        good = (items[n] = tine_verify_tensor(t));
+        n += good;
+    }
+    if (good) dict = tine_dict_of(keys, items, n);
+    while (n > 0) tine_release(items[--n]);
+    free(keys);
+    free(items);
+    return dict;
+}
+
+static bool any_weight(const tine_verify_case *c, const char *name) { return c && is_weight(name); }
+
+/* Which model the file holds, found as `tine predict` does. */
+static tine_error case_read_model(const case_reader *r) {
+    tine_verify_case *c = r->c;
+    const tine_safetensor *first = case_find(r, "weight_ih_l0");
+    if (first && !case_tensor(r, "weight_ih_l0", 2)) return TINE_EINVAL;
+    if (!first && !case_find(r, "cell_f.weight_ih_l0") && case_check_models(r)) return TINE_EINVAL;
+    tine_value *all = case_weights(c, any_weight);
+    tine_error e = all ? tine_cells_detect(all, &c->cells) : TINE_ENOMEM;
+    tine_release(all);
+    if (!e && !(c->weights = case_weights(c, case_has_weight))) e = TINE_ENOMEM;
+    if (e) case_refuse(r, "%s", tine_error_text());
+    return e;
 }
 
 tine_error tine_verify_open(tine_verify_case *c, const char *path, char *why, size_t why_size) {
     case_reader r = {c, why, why_size};
     *c = (tine_verify_case){.path = path};
     tine_error e = tine_safetensors_open(&c->file, path, why, why_size);
+    if (!e) e = case_read_model(&r);
     if (e) return e;
-    const tine_safetensor *input = tine_safetensors_find(c->file, "input");
-    int rank = input && input->rank == 2 ? 2 : 3; /* unbatched or batched */
-    bool ensemble = case_is_ensemble(c);
-    if (!ensemble && !tine_verify_has(c, "", "weight_ih_l0"))
-        return case_refuse(&r, "it has no tensor \"weight_ih_l0\"");
+    const tine_safetensor *input = case_find(&r, "input");
+    int rank = input && input->rank == 2 && tine_verify_single(c) ? 2 : 3; /* 2: unbatched */
     if (!(input = case_tensor(&r, "input", rank)) || !case_tensor(&r, "output", rank))
         return TINE_EINVAL;
-    if ((e = ensemble ? case_read_ensemble(&r) : case_read_lstm(&r, input))) return e;
-    c->futures = calloc(c->n_futures, sizeof(tine_future *));
-    if (c->futures) return TINE_OK;
-    case_refuse(&r, "no memory");
-    return TINE_ENOMEM;
-}
-
-static bool is_weight(const char *name) {
-    return strncmp(name, "weight_", 7) == 0 || strncmp(name, "bias_", 5) == 0;
+    c->n_futures = 1;
+    return tine_verify_single(c) ? case_read_single(&r, input) : TINE_OK;
 }
 
 bool tine_verify_uses(const tine_verify_case *c, const tine_safetensor *t) {
-    static const char *const names[] = {"input", "output", "h_n", "c_n", "h0", "c0"};
+    static const char *const names[] = {"input", "output", "h_n", "h0", "c_n", "c0"};
+    size_t n = !tine_verify_single(c) ? 2 : c->cells.config.gru ? 4 : 6;
     if (!tine_verify_floating(t)) return false;
-    for (size_t i = 0; i < (c->ensemble ? 2 : 6); i++)
+    for (size_t i = 0; i < n; i++)
         if (strcmp(t->name, names[i]) == 0) return true;
-    if (!c->ensemble) return is_weight(t->name);
-    const char *rest;
-    return model_of(t->name, &rest) >= 0 &&
-           (strncmp(rest, "cell_f.", 7) == 0 || strncmp(rest, "cell_b.", 7) == 0) &&
-           is_weight(rest + 7);
+    return case_has_weight(c, t->name);
 }
 
 void tine_verify_close(tine_verify_case *c) {
-    free(c->futures);
+    tine_release(c->weights);
     tine_safetensors_close(c->file);
     *c = (tine_verify_case){0};
 }

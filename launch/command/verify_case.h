@@ -8,14 +8,10 @@
 
 #include "runtime/safetensors/safetensors.h"
 #include "runtime/tine.h"
+#include "workers/modules/cells.h"
 
 enum { TINE_VERIFY_ANSWERS = 3 };
 extern const char *const tine_verify_answer_names[TINE_VERIFY_ANSWERS]; /* output, h_n, c_n */
-
-typedef struct tine_verify_lstm { /* arguments of torch.nn.LSTM, from its weights */
-    int64_t input_size, hidden_size, num_layers, proj_size;
-    bool bias, bidirectional, batch_first;
-} tine_verify_lstm;
 
 typedef struct tine_verify_answer {
     bool compared;
@@ -27,30 +23,29 @@ typedef struct tine_verify_answer {
 typedef struct tine_verify_case {
     const char *path;
     tine_safetensors *file;
-    bool ensemble, failed;
-    size_t models;         /* of an ensemble */
-    tine_verify_lstm lstm; /* else */
+    tine_cells cells;
+    tine_value *weights; /* its state_dict, float32 */
+    bool failed;
     /* the input's shape does not show which dimension is the batch: both ways are computed */
     bool batch_first_open;
     const char *batch_first_said; /* in the metadata; NULL: nothing */
-    tine_future **futures;        /* one, one a way, or one a model */
+    tine_future *futures[2];      /* one a way */
     size_t n_futures;
     tine_verify_answer answers[TINE_VERIFY_ANSWERS];
 } tine_verify_case;
 
-/* Reads and checks a file. Errors: as tine_safetensors_open, and EINVAL if the file holds no LSTM
- * or ensemble with its answers; `why` then holds a sentence. */
+/* Reads and checks a file. Errors: as tine_safetensors_open, and EINVAL if the file holds no model
+ * of cells with its answers; `why` then holds a sentence. */
 tine_error tine_verify_open(tine_verify_case *c, const char *path, char *why, size_t why_size);
-/* Tensor `prefix``name` is in the file. */
-bool tine_verify_has(const tine_verify_case *c, const char *prefix, const char *name);
+/* The model is one cell, not a pair or an ensemble. */
+bool tine_verify_single(const tine_verify_case *c);
 /* F32, F64 or BF16 */
 bool tine_verify_floating(const tine_safetensor *t);
+/* A tensor of the file; what is of another floating type as float32. */
+tine_value *tine_verify_tensor(const tine_safetensor *t);
 /* The tensor has a part in the computation or the comparison. */
 bool tine_verify_uses(const tine_verify_case *c, const tine_safetensor *t);
-/* The configuration of an ensemble's cell, 0 forward or 1 backward. */
-tine_error tine_verify_cell(tine_verify_case *c, size_t model, int cell, tine_verify_lstm *out,
-                            char *why, size_t why_size);
-/* Creates the modules and forks them. tine_verify_finish reports failures. */
+/* Creates the module and forks it. tine_verify_finish reports failures. */
 void tine_verify_start(tine_verify_case *c);
 /* Waits and fills in `answers`. On failure tine_error_message() says why. */
 tine_error tine_verify_finish(tine_verify_case *c);

@@ -22,7 +22,7 @@ static double element_at(const tine_safetensor *t, int64_t i) {
     }
 }
 
-static tine_value *tensor_value(const tine_safetensor *t) {
+tine_value *tine_verify_tensor(const tine_safetensor *t) {
     void *data;
     if (t->dtype == TINE_F32 || !tine_verify_floating(t))
         return tine_tensor(t->dtype, t->rank, t->shape, t->data);
@@ -33,49 +33,26 @@ static tine_value *tensor_value(const tine_safetensor *t) {
 
 static tine_value *case_value(const tine_verify_case *c, const char *name) {
     const tine_safetensor *t = tine_safetensors_find(c->file, name);
-    return t ? tensor_value(t) : NULL;
+    return t ? tine_verify_tensor(t) : NULL;
 }
 
-/* The tensors whose names begin with `prefix` and weight_ or bias_, without the prefix. */
-static tine_value *case_state_dict(const tine_verify_case *c, const char *prefix) {
-    size_t count = tine_safetensors_count(c->file), n = 0, length = strlen(prefix);
-    const char **keys = calloc(count, sizeof *keys);
-    tine_value **items = calloc(count, sizeof *items), *dict = NULL;
-    if (keys && items) {
-        for (size_t i = 0; i < count; i++) {
-            const tine_safetensor *t = tine_safetensors_at(c->file, i);
-            const char *name = t->name + length;
-            if (strncmp(t->name, prefix, length) != 0) continue;
-            if (strncmp(name, "weight_", 7) != 0 && strncmp(name, "bias_", 5) != 0) continue;
-            if (t->dtype == 0) continue;
-            keys[n] = name;
-            items[n++] = tensor_value(t);
-        }
-        dict = tine_dict_of(keys, items, n);
-    }
-    for (size_t i = 0; i < n; i++) tine_release(items[i]);
-    free(keys);
-    free(items);
-    return dict;
+/* hx of a single cell; NULL: the file has none. */
+static tine_value *case_state(const tine_verify_case *c) {
+    tine_value *h = case_value(c, "h0");
+    if (!h || c->cells.config.gru) return h;
+    tine_value *cell = case_value(c, "c0"), *hx = tine_list(h, cell);
+    tine_release(cell);
+    tine_release(h);
+    return hx;
 }
 
-static tine_value *case_module(const tine_verify_case *c, const char *prefix,
-                               const tine_verify_lstm *l, bool batch_first) {
-    tine_value *state = case_state_dict(c, prefix);
-    tine_value *module =
-        tine_module("lstm", l->input_size, l->hidden_size, tine_kw("num_layers", l->num_layers),
-                    tine_kw("bias", l->bias), tine_kw("batch_first", batch_first),
-                    tine_kw("bidirectional", l->bidirectional), tine_kw("proj_size", l->proj_size),
-                    tine_kw("state_dict", state));
-    tine_release(state);
-    return module;
-}
-
-static void case_start_lstm(tine_verify_case *c, tine_value *input) {
-    tine_value *h0 = case_value(c, "h0"), *c0 = case_value(c, "c0"), *hx = NULL;
-    if (tine_verify_has(c, "", "h0")) hx = tine_list(h0, c0);
+void tine_verify_start(tine_verify_case *c) {
+    tine_value *input = case_value(c, "input"), *hx = NULL;
+    if (tine_verify_single(c)) hx = case_state(c);
     for (size_t i = 0; i < c->n_futures; i++) {
-        tine_value *module = case_module(c, "", &c->lstm, c->lstm.batch_first != (i == 1));
+        tine_cells way = c->cells;
+        way.config.batch_first = c->cells.config.batch_first != (i == 1);
+        tine_value *module = tine_cells_module(&way, c->weights);
         if (hx)
             c->futures[i] = tine_fork(module, input, tine_kw("hx", hx));
         else
@@ -83,29 +60,6 @@ static void case_start_lstm(tine_verify_case *c, tine_value *input) {
         tine_release(module);
     }
     tine_release(hx);
-    tine_release(h0);
-    tine_release(c0);
-}
-
-static tine_value *case_cell(tine_verify_case *c, size_t model, int cell) {
-    char prefix[64], why[200];
-    tine_verify_lstm l = {0};
-    snprintf(prefix, sizeof prefix, "models.%zu.cell_%c.", model, "fb"[cell]);
-    if (tine_verify_cell(c, model, cell, &l, why, sizeof why)) return NULL;
-    return case_module(c, prefix, &l, false);
-}
-
-void tine_verify_start(tine_verify_case *c) {
-    tine_value *input = case_value(c, "input");
-    if (!c->ensemble) case_start_lstm(c, input);
-    for (size_t i = 0; c->ensemble && i < c->models; i++) {
-        tine_value *forward = case_cell(c, i, 0), *backward = case_cell(c, i, 1);
-        tine_value *model = tine_module("bilstm", forward, backward);
-        c->futures[i] = tine_fork(model, input);
-        tine_release(model);
-        tine_release(backward);
-        tine_release(forward);
-    }
     tine_release(input);
 }
 
@@ -151,38 +105,23 @@ bool tine_verify_within(const tine_verify_case *c) {
     return true;
 }
 
-static tine_error case_finish_ensemble(tine_verify_case *c) {
-    tine_value **results = calloc(c->models, sizeof(tine_value *));
-    if (!results) return tine_error_set(TINE_ENOMEM, "no memory");
-    tine_error e = tine_wait_all(c->futures, c->models, results);
-    /* If the wait failed there are NULLs in the list, and the calls below fail with its error. */
-    tine_value *list = tine_list_of(results, c->models);
-    tine_value *stacked = tine_call("stack", list);
-    tine_value *sum = tine_call("sum", stacked, tine_kw("dim", 0));
-    if (!e) e = sum ? case_compare(c, 0, sum) : tine_last_error();
-    tine_release(sum);
-    tine_release(stacked);
-    tine_release(list);
-    for (size_t i = 0; i < c->models; i++) tine_release(results[i]);
-    free(results);
-    return e;
-}
-
+/* The result is the output; of a single cell [output, [h_n, c_n]], of a gru [output, h_n]. */
 static tine_error case_finish_way(tine_verify_case *c, size_t way) {
     tine_value *result;
     tine_error e = tine_wait(c->futures[way], &result);
     if (e) return e;
-    const tine_value *state = tine_at(result, 1);
-    e = case_compare(c, 0, tine_at(result, 0));
-    for (int i = 1; !e && i < TINE_VERIFY_ANSWERS; i++)
-        e = case_compare(c, i, tine_at(state, (size_t)i - 1));
+    bool single = tine_verify_single(c), gru = c->cells.config.gru;
+    const tine_value *state = single ? tine_at(result, 1) : NULL;
+    e = case_compare(c, 0, single ? tine_at(result, 0) : result);
+    if (!e && single) e = case_compare(c, 1, gru ? state : tine_at(state, 0));
+    if (!e && single && !gru) e = case_compare(c, 2, tine_at(state, 1));
     tine_release(result);
     return e;
 }
 
 /* Where the batch can be either dimension, the other way counts if only with it the answers agree,
  * and the metadata does not say otherwise. */
-static tine_error case_finish_lstm(tine_verify_case *c) {
+static tine_error case_finish(tine_verify_case *c) {
     tine_verify_case other = *c;
     tine_error e = case_finish_way(c, 0);
     if (c->n_futures == 1 || (!e && tine_verify_within(c))) return e;
@@ -194,12 +133,12 @@ static tine_error case_finish_lstm(tine_verify_case *c) {
                               "opposite",
                               c->batch_first_said);
     memcpy(c->answers, other.answers, sizeof c->answers);
-    c->lstm.batch_first = !c->lstm.batch_first;
+    c->cells.config.batch_first = !c->cells.config.batch_first;
     return TINE_OK;
 }
 
 tine_error tine_verify_finish(tine_verify_case *c) {
-    tine_error e = c->ensemble ? case_finish_ensemble(c) : case_finish_lstm(c);
+    tine_error e = case_finish(c);
     for (size_t i = 0; i < c->n_futures; i++) {
         tine_release(c->futures[i]);
         c->futures[i] = NULL;

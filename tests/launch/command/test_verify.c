@@ -52,6 +52,22 @@ test(a_missing_model_is_named) {
            "no tensor \"models.1.cell_b.weight_ih_l0\"");
 }
 
+/* The model is found as `tine predict` finds it; each of its answers is compared. */
+test(finds_grus_pairs_and_ensembles_of_cells) {
+    verify("gru", SED("s/\"bidirectional\":/\"b_directional\":/"), "", 0, " gru ", "");
+    verify("gru", SED("s/\"batch_first\":/\"batch_f_rst\":/"), "", 0, "ok (with batch_first=True)",
+           "");
+    verify("gru", END(4, "\\0\\0\\0\\100"), "", 1, "TOO LARGE", "");
+    verify("gru", SED("s/\"num_layers\":\"2\"/\"num_layers\":\"3\"/"), "", 2, "",
+           "its metadata says num_layers=3, the weights say 2");
+    verify("pair", END(4, "\\0\\0\\0\\100"), "", 1, " bilstm ", "");
+    verify("pair", SED("s/\"cell_b/\"cell_x/g"), "", 1, "", "\"cell_b.weight_ih_l0\"");
+    verify("pair", SED("s/\"kind\"/\"kinx\"/"), "--json", 0, "\"kind\": \"bilstm\"", "");
+    verify("ensemble_gru", END(4, "\\0\\0\\0\\100"), "", 1, " ensemble ", "");
+    verify("ensemble_gru", SED("s/\"models\\.1\\./\"models.9./g"), "", 2, "",
+           "but no models.1.weight_ih_l0");
+}
+
 #define UNSAID "s/\"batch_first\":/\"batch_f_rst\":/"
 #define DENIED "s/\"batch_first\":\"True\"/\"batch_first\":\"0\"   /"
 #define CLAIMED "s/\"batch_first\":\"False\"/\"batch_first\":\"1\"    /"
