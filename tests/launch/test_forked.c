@@ -7,12 +7,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "runtime/tine.h"
 #include "tests/support/cluster.h"
+#include "tests/support/process.h"
 
 enum { LIMIT_MS = 20000 };
 
@@ -160,9 +160,8 @@ TINE_FUNCTION(forked_slow, "ms") {
 }
 
 static void child_check(pid_t pid, const char *name) {
-    int status, fd = (int)syscall(SYS_pidfd_open, pid, 0);
-    struct pollfd p = {.fd = fd, .events = POLLIN};
-    if (poll(&p, 1, LIMIT_MS) != 1) {
+    int status, fd = process_open(pid);
+    if (!process_ends(fd, LIMIT_MS)) {
         cr_expect_fail("%s hangs", name);
         kill(pid, SIGKILL);
     }

@@ -4,21 +4,21 @@
 #include <criterion/criterion.h>
 #include <dirent.h>
 #include <errno.h>
-#include <poll.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "runtime/tine.h"
 #include "tests/support/cluster.h"
+#include "tests/support/process.h"
 
 enum { LIMIT_MS = 30000 };
 
@@ -194,15 +194,22 @@ static int entries(void) {
     return n;
 }
 
+static void await_empty(void) {
+    char events[4096];
+    int changes = inotify_init1(IN_CLOEXEC);
+    cr_assert_geq(inotify_add_watch(changes, base, IN_DELETE), 0);
+    while (entries() > 0) cr_assert_gt(read(changes, events, sizeof events), 0);
+    close(changes);
+}
+
 static int watch(int64_t pid) {
-    int fd = (int)syscall(SYS_pidfd_open, (pid_t)pid, 0);
+    int fd = process_open((pid_t)pid);
     cr_assert_geq(fd, 0, "process %lld", (long long)pid);
     return fd;
 }
 
 static void check_ends(int pidfd, const char *what) {
-    struct pollfd p = {.fd = pidfd, .events = POLLIN};
-    cr_expect_eq(poll(&p, 1, LIMIT_MS), 1, "%s lives on", what);
+    cr_expect(process_ends(pidfd, LIMIT_MS), "%s lives on", what);
     close(pidfd);
 }
 
@@ -280,7 +287,7 @@ static void check_descendants(const char *how, bool kill_worker) {
     check_ends(process, how);
     kill(pid, SIGUSR1);
     program_end(pid);
-    while (entries() > 0) sched_yield(); /* the watchdog removes the directory */
+    await_empty(); /* the watchdog removes the directory */
     cr_expect_eq(rmdir(base), 0);
 }
 

@@ -6,10 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "tests/support/cluster.h"
+#include "tests/support/marks.h"
 
 static void expect(tine_future *f, tine_error e, const char *part) {
     cr_assert_eq(tine_wait(f, NULL), e, "%s: %s", tine_error_name(tine_last_error()),
@@ -18,51 +18,24 @@ static void expect(tine_future *f, tine_error e, const char *part) {
               part);
 }
 
-/* Marks are files: workers are processes. */
-static char directory[] = "/tmp/tine-cancel.XXXXXX";
-static char mark_path[96];
-static const char *mark_name(const char *name) {
-    snprintf(mark_path, sizeof mark_path, "%s/%s", directory, name);
-    return mark_path;
-}
-static void marks_start(void) { cr_assert(mkdtemp(directory)); }
-static void marks_end(void) {
-    static const char *const all[] = {"began", "told", "ran", "order", "child"};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++) unlink(mark_name(all[i]));
-    cr_assert_eq(rmdir(directory), 0);
-}
-static bool is_marked(const char *name) { return access(mark_name(name), F_OK) == 0; }
-static void mark(const char *path, const char *text) {
-    FILE *f = fopen(path, "a");
-    if (f) fputs(text, f), fclose(f);
-}
-/* Blocks in Tine, so that replies are received. */
-static void await_mark(const char *name) {
-    tine_future *never;
-    tine_promise *p = tine_promise_new(&never);
-    while (!is_marked(name)) tine_wait_for(never, 0.002, NULL);
-    tine_release(p);
-    tine_release(never);
-}
-
 TINE_FUNCTION(cancel_add, "a, b=1") {
     return tine_int(tine_arg_int(task, 0) + tine_arg_int(task, 1));
 }
 TINE_FUNCTION(cancel_mark, "path, text") {
-    mark(tine_arg_string(task, 0), tine_arg_string(task, 1));
+    marks_add(tine_arg_string(task, 0), tine_arg_string(task, 1));
     return tine_int(1);
 }
 /* Computes until it is told. */
 TINE_FUNCTION(cancel_computes, "began, told") {
-    mark(tine_arg_string(task, 0), "x");
+    marks_add(tine_arg_string(task, 0), "x");
     while (!tine_cancelled(task))
         ;
-    mark(tine_arg_string(task, 1), "x");
+    marks_add(tine_arg_string(task, 1), "x");
     return tine_int(1);
 }
 /* Never looks. */
 TINE_REPEATABLE_FUNCTION(cancel_hangs, "began") {
-    mark(tine_arg_string(task, 0), "x");
+    marks_add(tine_arg_string(task, 0), "x");
     for (volatile int i = 0;; i++)
         ;
     return NULL;
@@ -73,17 +46,17 @@ TINE_FUNCTION(cancel_waits, "began, told, child") {
         tine_fork("cancel_computes", tine_arg_string(task, 0), tine_arg_string(task, 2));
     tine_error e = tine_wait(f, NULL), again = tine_wait(tine_fork("cancel_add", 1), NULL);
     if (e == TINE_ECANCELED && again == TINE_ECANCELED && tine_cancelled(task))
-        mark(tine_arg_string(task, 1), "x");
+        marks_add(tine_arg_string(task, 1), "x");
     return NULL;
 }
 
-static char began[96], told[96], child[96], ran[96];
+static const char *began, *told, *child, *ran;
 static void paths(void) {
     marks_start();
-    strcpy(began, mark_name("began"));
-    strcpy(told, mark_name("told"));
-    strcpy(child, mark_name("child"));
-    strcpy(ran, mark_name("ran"));
+    began = marks_path("began");
+    told = marks_path("told");
+    child = marks_path("child");
+    ran = marks_path("ran");
 }
 
 TRANSPORT_TEST(cancel, a_running_task_is_told_and_a_queued_one_never_starts, 30) {
@@ -92,7 +65,7 @@ TRANSPORT_TEST(cancel, a_running_task_is_told_and_a_queued_one_never_starts, 30)
     tine_future *f = tine_fork("cancel_computes", began, told),
                 *queued = tine_fork("cancel_mark", ran, "x"),
                 *after = tine_fork("cancel_add", queued), *more = tine_fork("cancel_add", f, after);
-    await_mark("began");
+    marks_await("began", 1);
     cr_assert_eq(tine_cancel(queued, 0), TINE_OK);
     expect(queued, TINE_ECANCELED, "\"cancel_mark\" was cancelled");
     expect(after, TINE_ECANCELED, "\"cancel_mark\" was cancelled");
@@ -102,9 +75,9 @@ TRANSPORT_TEST(cancel, a_running_task_is_told_and_a_queued_one_never_starts, 30)
     cr_assert_eq(tine_cancel(f, 0), TINE_ESTATE);
     cr_assert_eq(tine_cancel(f, 8), TINE_EINVAL);
     cr_assert_eq(tine_cancel(NULL, 0), TINE_EINVAL);
-    await_mark("told");
+    marks_await("told", 1);
     cr_assert_eq(cluster_take_int(tine_fork("cancel_add", 1)), 2); /* the worker is free again */
-    cr_assert(!is_marked("ran"));
+    cr_assert(!marks_size("ran"));
     tine_future *all[] = {f, queued, after, more};
     for (int i = 0; i < 4; i++) tine_release(all[i]);
     cluster_stop();
@@ -115,11 +88,11 @@ TRANSPORT_TEST(cancel, waits_of_a_cancelled_task_fail_and_so_do_its_forks, 30) {
     paths();
     cluster_start(endpoint, 2);
     tine_future *f = tine_fork("cancel_waits", began, told, child);
-    await_mark("began");
+    marks_await("began", 1);
     cr_assert_eq(tine_cancel(f, 0), TINE_OK);
     expect(f, TINE_ECANCELED, "\"cancel_waits\"");
-    await_mark("told");
-    await_mark("child");
+    marks_await("told", 1);
+    marks_await("child", 1);
     tine_release(f);
     for (int i = 0; i < 4; i++) cr_assert_eq(cluster_take_int(tine_fork("cancel_add", i)), i + 1);
     cluster_stop();
@@ -175,7 +148,7 @@ TRANSPORT_TEST_REMOTE(cancel, force_ends_the_worker_of_a_task_that_does_not_look
     paths();
     cluster_start(endpoint, 1);
     tine_future *f = tine_fork("cancel_hangs", began), *next = tine_fork("cancel_add", 4);
-    await_mark("began");
+    marks_await("began", 1);
     cr_assert_eq(tine_cancel(f, TINE_CANCEL_FORCE), TINE_OK);
     expect(f, TINE_ECANCELED, "\"cancel_hangs\"");
     cr_assert_eq(cluster_take_int(next), 5);
@@ -190,7 +163,7 @@ TRANSPORT_TEST_REMOTE(cancel, force_spares_the_task_before_it, 40) {
     cluster_start(endpoint, 1);
     tine_future *f = tine_fork("cancel_computes", began, told),
                 *queued = tine_fork("cancel_mark", ran, "x");
-    await_mark("began");
+    marks_await("began", 1);
     cr_assert_eq(tine_cancel(queued, TINE_CANCEL_FORCE), TINE_OK);
     expect(queued, TINE_ECANCELED, "\"cancel_mark\"");
     tine_future *never;
@@ -198,8 +171,8 @@ TRANSPORT_TEST_REMOTE(cancel, force_spares_the_task_before_it, 40) {
     cr_assert_eq(tine_wait_for(never, 0.1, NULL), TINE_ETIMEDOUT);
     cr_assert(!tine_done(f));
     cr_assert_eq(tine_cancel(f, 0), TINE_OK);
-    await_mark("told"); /* by the same worker: it lives */
-    cr_assert(!is_marked("ran"));
+    marks_await("told", 1); /* by the same worker: it lives */
+    cr_assert(!marks_size("ran"));
     tine_release(p);
     tine_release(never);
     tine_release(f);
@@ -224,9 +197,9 @@ TRANSPORT_TEST(cancel, a_deadline_holds_for_tasks_that_run_that_wait_and_that_ar
     expect(held, TINE_ETIMEDOUT, "\"mine\" was cancelled while it waited for its arguments");
     expect(queued, TINE_ETIMEDOUT, "0.2 s of its fork");
     expect(f, TINE_ETIMEDOUT, "0.3 s of its fork");
-    await_mark("told");
+    marks_await("told", 1);
     cr_assert_eq(cluster_take_int(done), -1);
-    cr_assert(!is_marked("ran"));
+    cr_assert(!marks_size("ran"));
     tine_release(p);
     tine_future *all[] = {never, held, f, queued};
     for (int i = 0; i < 4; i++) tine_release(all[i]);
@@ -256,18 +229,14 @@ TRANSPORT_TEST(cancel, a_deadline_of_a_nested_fork, 30) {
     paths();
     cluster_start(endpoint, 2);
     cr_assert_eq(cluster_take_int(tine_fork("cancel_by_deadline", began, told)), TINE_ETIMEDOUT);
-    await_mark("told");
+    marks_await("told", 1);
     cluster_stop();
     marks_end();
 }
 
 /* Fails until its file has as many bytes as it wants. */
 TINE_REPEATABLE_FUNCTION(cancel_fails_at_first, "path, times") {
-    mark(tine_arg_string(task, 0), "x");
-    FILE *f = fopen(tine_arg_string(task, 0), "r");
-    int64_t n = 0;
-    while (f && fgetc(f) != EOF) n++;
-    if (f) fclose(f);
+    int64_t n = (int64_t)marks_add(tine_arg_string(task, 0), "x");
     return n > tine_arg_int(task, 1) ? tine_int(n) : tine_fail(task, "attempt %d", (int)n);
 }
 TINE_FUNCTION(cancel_fails_once, "path") { return tine_fail(task, "no"); }
@@ -290,27 +259,20 @@ TRANSPORT_TEST(cancel, retries_on_failure, 20) {
 }
 
 TINE_REPEATABLE_FUNCTION(cancel_dies, "path") {
-    mark(tine_arg_string(task, 0), "x");
+    marks_add(tine_arg_string(task, 0), "x");
     raise(SIGKILL);
     return NULL;
-}
-static long size_of(const char *path) {
-    FILE *f = fopen(path, "r");
-    long n = 0;
-    while (f && fgetc(f) != EOF) n++;
-    if (f) fclose(f);
-    return n;
 }
 TRANSPORT_TEST_REMOTE(cancel, retries_of_one_fork, 40) {
     paths();
     cluster_start(endpoint, 1);
     tine_future *f = tine_fork_with(TINE_FORK_OPTIONS(.retries = -1), "cancel_dies", ran);
     expect(f, TINE_ELOST, "attempt 1 of 1");
-    cr_assert_eq(size_of(ran), 1);
+    cr_assert_eq(marks_size("ran"), 1);
     tine_release(f);
     f = tine_fork_with(TINE_FORK_OPTIONS(.retries = 1), "cancel_dies", ran);
     expect(f, TINE_ELOST, "attempt 2 of 2");
-    cr_assert_eq(size_of(ran), 3);
+    cr_assert_eq(marks_size("ran"), 3);
     tine_release(f);
     cluster_stop();
     marks_end();
@@ -319,10 +281,9 @@ TRANSPORT_TEST_REMOTE(cancel, retries_of_one_fork, 40) {
 TRANSPORT_TEST(cancel, priorities_order_what_is_queued, 30) {
     paths();
     cluster_start(endpoint, 1);
-    char order[96];
-    strcpy(order, mark_name("order"));
+    const char *order = marks_path("order");
     tine_future *f[5], *first = tine_fork("cancel_computes", began, told);
-    await_mark("began");
+    marks_await("began", 1);
     static const int priorities[5] = {0, -1, 5, 0, 7};
     for (int i = 0; i < 5; i++) {
         char digit[2] = {(char)('0' + i), 0};

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "tests/support/cluster.h"
+#include "tests/support/marks.h"
 
 static void expect(tine_error got, tine_error e, const char *part) {
     cr_assert_eq(got, e, "%s: %s", tine_error_name(got), tine_error_message());
@@ -25,42 +26,6 @@ static int64_t take(tine_future *stream) {
     return i;
 }
 
-/* Marks are files: workers are processes. */
-static char directory[] = "/tmp/tine-streams.XXXXXX";
-static char path[96];
-static void marks_start(void) {
-    cr_assert(mkdtemp(directory));
-    snprintf(path, sizeof path, "%s/mark", directory);
-}
-static void marks_end(void) {
-    unlink(path);
-    cr_assert_eq(rmdir(directory), 0);
-}
-static size_t mark(const char *at) { /* one more; how many there are */
-    FILE *f = fopen(at, "a");
-    if (!f) return 0;
-    fputc('x', f);
-    size_t n = (size_t)ftell(f);
-    fclose(f);
-    return n;
-}
-static size_t marks(void) {
-    FILE *f = fopen(path, "r");
-    if (!f) return 0;
-    fseek(f, 0, SEEK_END);
-    size_t n = (size_t)ftell(f);
-    fclose(f);
-    return n;
-}
-/* Blocks in Tine, so that replies are received. */
-static void await_marks(size_t n) {
-    tine_future *never;
-    tine_promise *p = tine_promise_new(&never);
-    while (marks() < n) tine_wait_for(never, 0.002, NULL);
-    tine_release(p);
-    tine_release(never);
-}
-
 TINE_FUNCTION(stream_add, "a, b") {
     return tine_int(tine_arg_int(task, 0) + tine_arg_int(task, 1));
 }
@@ -74,7 +39,7 @@ TINE_FUNCTION(stream_count, "n") {
 /* Marks each one before. */
 TINE_FUNCTION(stream_marked, "path, n") {
     for (int64_t i = 1; i <= tine_arg_int(task, 1); i++) {
-        mark(tine_arg_string(task, 0));
+        marks_add(tine_arg_string(task, 0), "x");
         if (tine_yield(task, tine_int(i))) return NULL;
     }
     return tine_none();
@@ -85,7 +50,7 @@ TINE_FUNCTION(stream_endless, "path") {
     tine_error e;
     while (!(e = tine_yield(task, tine_int(++i))))
         ;
-    if (e == TINE_ECANCELED) mark(tine_arg_string(task, 0));
+    if (e == TINE_ECANCELED) marks_add(tine_arg_string(task, 0), "x");
     return NULL;
 }
 TINE_FUNCTION(stream_fails, "n") {
@@ -105,7 +70,7 @@ TINE_FUNCTION(stream_sizes, "n") {
 /* Dies after its n-th yield, in its first attempt; with 1 value ahead n - 1 were taken by then. */
 static tine_value *count_and_die(tine_task *task) {
     int64_t n = tine_arg_int(task, 1);
-    bool first = mark(tine_arg_string(task, 0)) == 1;
+    bool first = marks_add(tine_arg_string(task, 0), "x") == 1;
     for (int64_t i = 1; i <= 2 * n; i++) {
         if (tine_yield(task, tine_int(i))) return NULL;
         if (first && i == n) raise(SIGKILL);
@@ -174,18 +139,19 @@ TRANSPORT_TEST(streams, small_values_that_overtake_large_ones_come_in_order, 30)
 
 TRANSPORT_TEST(streams, a_slow_reader_stops_the_task_and_not_its_worker, 30) {
     marks_start();
+    const char *path = marks_path("mark");
     cluster_start(endpoint, 1);
     tine_future *f = tine_fork_with(TINE_FORK_OPTIONS(.stream = 3), "stream_marked", path, 100);
     cr_assert_eq(take(f), 1);
-    await_marks(4); /* it waits in the yield of the fourth */
+    marks_await("mark", 4); /* it waits in the yield of the fourth */
     cr_assert_eq(cluster_take_int(tine_fork("stream_add", 1, 2)), 3);
-    cr_assert_leq(marks(), 5); /* 1 taken, 3 ahead, 1 in the yield that waits */
+    cr_assert_leq(marks_size("mark"), 5); /* 1 taken, 3 ahead, 1 in the yield that waits */
     for (int64_t i = 2; i <= 100; i++) {
         cr_assert_eq(take(f), i);
-        cr_assert_leq(marks(), (size_t)i + 4);
+        cr_assert_leq(marks_size("mark"), (size_t)i + 4);
     }
     cr_assert_eq(tine_next(f, NULL), TINE_ENDED);
-    cr_assert_eq(marks(), 100);
+    cr_assert_eq(marks_size("mark"), 100);
     tine_release(f);
     cluster_stop();
     marks_end();
@@ -213,6 +179,7 @@ TRANSPORT_TEST(streams, a_failure_comes_behind_the_values, 30) {
 
 TRANSPORT_TEST(streams, cancel_deadline_and_release_end_the_task, 30) {
     marks_start();
+    const char *path = marks_path("mark");
     cluster_start(endpoint, 1);
     tine_future *f = tine_fork_with(TINE_FORK_OPTIONS(.stream = 2), "stream_endless", path);
     cr_assert_eq(take(f), 1);
@@ -224,7 +191,7 @@ TRANSPORT_TEST(streams, cancel_deadline_and_release_end_the_task, 30) {
     expect(e, TINE_ECANCELED, "tine_cancel was called");
     cr_assert_leq(next, 5);
     tine_release(f);
-    await_marks(1);
+    marks_await("mark", 1);
 
     /* nobody takes them: the deadline counts for the whole stream */
     f = tine_fork_with(TINE_FORK_OPTIONS(.stream = 2, .deadline = 0.1), "stream_endless", path);
@@ -233,15 +200,15 @@ TRANSPORT_TEST(streams, cancel_deadline_and_release_end_the_task, 30) {
     cr_assert_eq(take(f), 2);
     expect(tine_next(f, NULL), TINE_ETIMEDOUT, "within 0.1 s");
     tine_release(f);
-    await_marks(2);
+    marks_await("mark", 2);
 
     f = tine_fork_with(TINE_FORK_OPTIONS(.stream = 2), "stream_endless", path);
     cr_assert_eq(take(f), 1);
     tine_release(f);
-    await_marks(3);
+    marks_await("mark", 3);
 
     cr_assert_eq(cluster_take_int(tine_fork("stream_leaves", path)), 1); /* so does a task's end */
-    await_marks(4);
+    marks_await("mark", 4);
     cr_assert_eq(tine_drain(20), TINE_OK);
     cluster_stop();
     marks_end();
@@ -249,6 +216,7 @@ TRANSPORT_TEST(streams, cancel_deadline_and_release_end_the_task, 30) {
 
 TRANSPORT_TEST_REMOTE(streams, a_death_ends_it_behind_the_values_that_had_arrived, 30) {
     marks_start();
+    const char *path = marks_path("mark");
     cluster_start(endpoint, 1);
     tine_future *f = tine_fork_with(TINE_FORK_OPTIONS(.stream = 1), "stream_dies", path, 4);
     tine_error e;
@@ -257,7 +225,7 @@ TRANSPORT_TEST_REMOTE(streams, a_death_ends_it_behind_the_values_that_had_arrive
     for (; !(e = tine_next(f, &v)); tine_release(v)) cr_assert_eq(tine_as_int(v), next++);
     expect(e, TINE_ELOST, "SIGKILL");
     cr_assert(next == 4 || next == 5, "%d", (int)next);
-    cr_assert_eq(marks(), 1);
+    cr_assert_eq(marks_size("mark"), 1);
     tine_release(f);
     cluster_stop();
     marks_end();
@@ -265,12 +233,13 @@ TRANSPORT_TEST_REMOTE(streams, a_death_ends_it_behind_the_values_that_had_arrive
 
 TRANSPORT_TEST_REMOTE(streams, a_repeated_task_gives_each_value_once, 30) {
     marks_start();
+    const char *path = marks_path("mark");
     cluster_start(endpoint, 2);
     tine_future *f = tine_fork_with(TINE_FORK_OPTIONS(.stream = 1), "stream_returns", path, 4);
     for (int64_t i = 1; i <= 8; i++) cr_assert_eq(take(f), i);
     cr_assert_eq(tine_next(f, NULL), TINE_ENDED);
     cr_assert_eq(cluster_take_int(f), 8);
-    cr_assert_eq(marks(), 2); /* attempts */
+    cr_assert_eq(marks_size("mark"), 2); /* attempts */
     cluster_stop();
     marks_end();
 }

@@ -8,6 +8,7 @@
 
 #include "launch/spawn/private.h"
 #include "tests/support/local_workers.h"
+#include "tests/support/process.h"
 
 TestSuite(lifeline, .init = open_fifo, .fini = close_fifo, .timeout = 120);
 
@@ -30,12 +31,6 @@ static void be_coordinator(const char *how) {
 __attribute__((constructor)) static void become_coordinator(void) {
     const char *how = getenv("TEST_COORDINATOR");
     if (how && !getenv("TINE_WORKER")) be_coordinator(how);
-}
-
-/* Of any process, also of one that is not a child. */
-static bool ends_within(int pidfd, int ms) {
-    struct pollfd p = {.fd = pidfd, .events = POLLIN};
-    return poll(&p, 1, ms) == 1;
 }
 
 typedef struct killed {
@@ -72,7 +67,7 @@ static killed start_coordinator(const char *how, const char *mode) {
             continue;
         }
         k.workers[i] = r.pid;
-        k.pidfds[i] = tine_pidfd_open(r.pid);
+        k.pidfds[i] = process_open(r.pid);
         cr_assert(k.pidfds[i] >= 0);
         snprintf(k.dir, sizeof k.dir, "%s", r.endpoint + strlen("ipc://"));
         *strrchr(k.dir, '/') = 0;
@@ -88,7 +83,7 @@ static void check_nothing_left(killed *k) {
     int status;
     cr_assert_eq(waitpid(k->pid, &status, 0), k->pid);
     for (int i = 0; i < 2; i++) {
-        bool ended = ends_within(k->pidfds[i], GONE_MS);
+        bool ended = process_ends(k->pidfds[i], GONE_MS);
         cr_expect(ended, "worker %d is gone", i);
         if (!ended) kill(k->workers[i], SIGKILL);
         close(k->pidfds[i]);
@@ -119,7 +114,7 @@ Test(lifeline, an_exit_without_shutdown_leaves_nothing) {
 Test(lifeline, ctrl_c_goes_to_all_and_is_the_coordinators_decision) {
     killed k = start_coordinator("wait", "wait");
     cr_assert_eq(kill(k.workers[0], SIGINT), 0);
-    cr_expect(!ends_within(k.pidfds[0], 200), "a worker ignores it");
+    cr_expect(!process_ends(k.pidfds[0], 200), "a worker ignores it");
     cr_assert_eq(kill(-k.pid, SIGINT), 0);
     check_nothing_left(&k);
 }

@@ -158,7 +158,7 @@ TRANSPORT_TEST(lifetimes, shutdown_while_threads_wait, 20) {
 }
 
 static atomic_bool forking_ends;
-static atomic_int forked, refused;
+static sem_t forked, refused; /* how many, of all threads */
 
 static void *fork_until_shutdown(void *arg) {
     while (!forking_ends) {
@@ -167,7 +167,7 @@ static void *fork_until_shutdown(void *arg) {
         tine_error e = tine_wait(f, NULL);
         cr_assert(e == TINE_OK || e == TINE_ECANCELED || e == TINE_ESTATE, "%s",
                   tine_error_message());
-        e == TINE_OK ? forked++ : refused++;
+        sem_post(e == TINE_OK ? &forked : &refused);
         tine_release(f);
         tine_release(x);
         tine_release(put);
@@ -181,13 +181,14 @@ TRANSPORT_TEST(lifetimes, threads_fork_while_another_shuts_down, 60) {
     for (int round = 0; round < 5; round++) {
         pthread_t threads[3];
         forking_ends = false;
-        forked = refused = 0;
+        sem_init(&forked, 0, 0);
+        sem_init(&refused, 0, 0);
         cluster_start(endpoint, 1);
         for (int i = 0; i < 3; i++)
             cr_assert_eq(pthread_create(&threads[i], NULL, fork_until_shutdown, NULL), 0);
-        while (forked < 20) sched_yield();
+        for (int i = 0; i < 20; i++) sem_wait(&forked);
         cluster_stop();
-        while (refused < 20) sched_yield();
+        for (int i = 0; i < 20; i++) sem_wait(&refused);
         forking_ends = true;
         for (int i = 0; i < 3; i++) pthread_join(threads[i], NULL);
     }

@@ -4,19 +4,18 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "tests/support/cluster.h"
+#include "tests/support/process.h"
 
 static void tell(const char *fifo) {
     int fd = open(fifo, O_WRONLY);
@@ -316,8 +315,6 @@ Test(deaths, a_shutdown_does_not_wait_for_a_worker_that_is_starting, .timeout = 
 
 /* ---- the coordinator's own death ---- */
 
-static int pidfd_of(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
-
 typedef struct news {
     pid_t worker;
     char url[128];
@@ -342,14 +339,14 @@ static void coordinator_dies(int signal) {
     news n;
     pid_t coordinator = cluster_program(&from);
     cr_assert_eq(read(from, &n, sizeof n), sizeof n);
-    struct pollfd worker = {.fd = pidfd_of(n.worker), .events = POLLIN};
-    cr_assert_geq(worker.fd, 0);
+    int worker = process_open(n.worker);
+    cr_assert_geq(worker, 0);
     cr_assert_eq(kill(coordinator, signal), 0);
     int status;
     cr_assert_eq(waitpid(coordinator, &status, 0), coordinator);
     cr_assert(WIFSIGNALED(status) && WTERMSIG(status) == signal);
-    cr_assert_eq(poll(&worker, 1, 2000), 1, "the worker outlives its coordinator");
-    close(worker.fd);
+    cr_assert(process_ends(worker, 2000), "the worker outlives its coordinator");
+    close(worker);
     cr_assert_eq(strncmp(n.url, "ipc://", 6), 0);
     cr_assert(access(n.url + 6, F_OK) != 0 && errno == ENOENT, "%s is left", n.url);
     close(from);

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "tests/support/mpirun.h"
+#include "tests/support/process.h"
 
 enum { RANKS = 3, START_SECONDS = 60, END_SECONDS = 10 };
 
@@ -125,10 +126,17 @@ static bool alive(pid_t pid) {
     return got == 1 && state != 'Z' && state != 'X';
 }
 
-static bool any_alive(const job *j) {
-    for (int i = 0; i < RANKS; i++)
-        if (alive(j->ranks[i])) return true;
-    return false;
+/* Returns when the process has ended, or at the time limit. */
+static void await_end(pid_t pid, double until) {
+    int pidfd = process_open(pid);
+    double left = until - now();
+    if (pidfd < 0) return;
+    process_ends(pidfd, left > 0 ? (int)(left * 1000) + 1 : 0);
+    close(pidfd);
+}
+
+static void await_ranks(const job *j) {
+    for (int i = 0; i < RANKS; i++) await_end(j->ranks[i], j->killed + END_SECONDS);
 }
 
 static const char *shared_memory_of(const job *j) {
@@ -156,13 +164,11 @@ static const char *file_in(const char *dir) {
 /* Waits for the end of mpirun and of all ranks, and looks at what they left. */
 static void over(job *j) {
     double until = j->killed + END_SECONDS;
-    pid_t reaped = 0;
     while (more(j, until)) {
     }
-    while ((!reaped || any_alive(j)) && now() < until) {
-        if (!reaped) reaped = waitpid(j->mpirun, &j->status, WNOHANG);
-        poll(NULL, 0, 10);
-    }
+    await_ranks(j);
+    await_end(j->mpirun, until);
+    pid_t reaped = waitpid(j->mpirun, &j->status, WNOHANG);
     double took = now() - j->killed;
     if (!reaped) kill(j->mpirun, SIGKILL);
     for (int i = 0; i < RANKS; i++) {
@@ -257,7 +263,7 @@ Test(mpi_deaths, files_of_other_jobs_stay, .timeout = 120) {
     close(fd);
     strike(j, j->mpirun, SIGKILL);
     read_to_the_end(j);
-    while (any_alive(j) && now() < j->killed + END_SECONDS) poll(NULL, 0, 10);
+    await_ranks(j);
     cr_expect_eq(unlink(segment), 0, "shared memory of another user's job was removed");
     cr_expect_eq(rmdir(kept), 0, "the directory of another job was removed");
     over(j);
