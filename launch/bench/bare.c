@@ -93,26 +93,34 @@ static bool bare_round_trips(bare_end *b, const tine_bare_config *c, tine_bare *
         double start = tine_seconds();
         if (n > 0 && start - begin > TINE_BENCH_SECONDS) break;
         good = bare_send(b, c->small, NULL) && bare_take(b, 1);
-        if (i >= warm) samples[n++] = tine_seconds() - start;
+        if (i >= warm) samples[n++] = 1e6 * (tine_seconds() - start);
     }
     if (good) {
-        out->p50 = tine_quantile(samples, n, 0.5);
-        out->p99 = tine_quantile(samples, n, 0.99);
+        out->p50 = tine_estimate_quantile(samples, n, 0.5);
+        out->p99 = tine_estimate_quantile(samples, n, 0.99);
     }
     free(samples);
     return good;
 }
 
-static bool bare_pipelined(bare_end *b, const tine_bare_config *c, tine_bare *out) {
+static bool bare_burst(bare_end *b, const tine_bare_config *c, size_t burst, double *rate) {
     double start = tine_seconds();
     size_t sent = 0, taken = 0;
-    while (taken < c->burst) {
-        for (; sent < c->burst && sent - taken < IN_FLIGHT; sent++)
+    while (taken < burst) {
+        for (; sent < burst && sent - taken < IN_FLIGHT; sent++)
             if (!bare_send(b, c->small, NULL)) return false;
         if (!bare_take(b, 1)) return false;
         taken++;
     }
-    out->rate = (double)c->burst / (tine_seconds() - start);
+    *rate = (double)burst / (tine_seconds() - start);
+    return true;
+}
+
+static bool bare_pipelined(bare_end *b, const tine_bare_config *c, tine_bare *out) {
+    double rates[TINE_BENCH_BATCHES];
+    for (int i = 0; i < TINE_BENCH_BATCHES; i++)
+        if (!bare_burst(b, c, c->burst / TINE_BENCH_BATCHES, &rates[i])) return false;
+    out->rate = tine_estimate_quantile(rates, TINE_BENCH_BATCHES, 0.5);
     return true;
 }
 
@@ -124,10 +132,9 @@ static bool bare_large(bare_end *b, const tine_bare_config *c, tine_bare *out) {
     for (size_t i = 0; good && i < c->large_rounds + 1; i++) {
         double start = tine_seconds();
         good = bare_send(b, c->small, buffer) && bare_take(b, 1);
-        samples[i % c->large_rounds] = tine_seconds() - start;
+        samples[i % c->large_rounds] = 2e-9 * (double)c->large / (tine_seconds() - start);
     }
-    if (good)
-        out->bytes_rate = 2.0 * (double)c->large / tine_quantile(samples, c->large_rounds, 0.5);
+    if (good) out->bytes_rate = tine_estimate_quantile(samples, c->large_rounds, 0.5);
     free(samples);
     tine_buffer_unref(buffer);
     return good;
@@ -200,6 +207,7 @@ bool tine_bare_measure(const tine_bare_config *c, tine_bare *out, char *why, siz
     echo e = {.threaded = flags & TINE_TRANSPORT_THREADS, .lane = c->lane};
     const tine_transport_config config = {.lane = c->lane};
     bool good = false;
+    out->mpi_p50 = out->mpi_p99 = tine_estimate_quantile(NULL, 0, 0.5);
     if (!b.ops) return false;
     /* Threads are started later; under a launcher the other ranks run already. */
     if (!e.threaded && !(flags & TINE_TRANSPORT_RANKS) && !echo_fork(&e)) goto out;

@@ -5,15 +5,19 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "launch/bench/estimate.h"
+
 /* Seconds after which the measurement of round trips ends with fewer samples: on a busy machine
  * each may take a time slice. */
 enum { TINE_BENCH_SECONDS = 5 };
+/* A rate is the median of this many runs, which share the number of tasks that was asked for. */
+enum { TINE_BENCH_BATCHES = 7 };
 
 typedef struct tine_bare {
-    double p50, p99;         /* seconds, round trip of a small frame */
-    double rate;             /* round trips a second with many in flight */
-    double mpi_p50, mpi_p99; /* seconds, round trip over MPI itself; 0: not under mpirun */
-    double bytes_rate;       /* bytes a second, there and back, of frames with one large buffer */
+    tine_estimate p50, p99;         /* us, round trip of a small frame */
+    tine_estimate rate;             /* round trips a second with many in flight */
+    tine_estimate mpi_p50, mpi_p99; /* us, round trip over MPI itself; NAN: not under mpirun */
+    tine_estimate bytes_rate;       /* GB/s, there and back, of frames with one large buffer */
 } tine_bare;
 
 typedef struct tine_bare_config {

@@ -57,7 +57,7 @@ static size_t flag_ask(flag_pair *p, double *samples, size_t rounds, bool sleeps
         flag_set(&p->asked, (uint32_t)n + 1, sleeps);
         flag_await(&p->answered, (uint32_t)n, sleeps);
         double end = tine_seconds();
-        samples[n] = end - start;
+        samples[n] = 1e6 * (end - start);
         start = end;
     }
     flag_set(&p->asked, OVER, sleeps);
@@ -78,7 +78,8 @@ bool tine_bare_flag(size_t rounds, bool sleeps, tine_bare_trip *out) {
     if (child > 0) {
         size_t n = flag_ask(p, samples, rounds, sleeps);
         waitpid(child, NULL, 0);
-        *out = (tine_bare_trip){tine_quantile(samples, n, 0.5), tine_quantile(samples, n, 0.99)};
+        *out = (tine_bare_trip){tine_estimate_quantile(samples, n, 0.5),
+                                tine_estimate_quantile(samples, n, 0.99)};
     }
     if (p != MAP_FAILED) munmap(p, sizeof *p);
     free(samples);

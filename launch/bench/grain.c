@@ -11,14 +11,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "launch/bench/machine.h"
+#include "launch/bench/outputs.h"
+#include "launch/bench/pool.h"
 #include "launch/bench/rows.h"
 #include "launch/cli/arguments.h"
 #include "launch/cli/commands.h"
 #include "launch/cli/report.h"
 #include "runtime/value/error.h"
-#include "transport/launcher.h"
 
-enum { MAX_WIDTH = 1024, MIN_STEPS = 20, MAX_STEPS = 5000, ROUNDS = 3 };
+enum { MAX_WIDTH = 1024, MIN_STEPS = 20, MAX_STEPS = 5000, ROUNDS = 3, REPEAT_MAX = 1000 };
 /* Seconds. */
 static const double first_body = 1e-3, last_body = 0.2e-6;
 
@@ -60,15 +62,24 @@ TINE_FUNCTION(bench_fib, "n") {
 }
 
 typedef struct grain_sizes {
-    long width, milliseconds, chain, fib;
+    long width, milliseconds, chain, fib, repeat;
 } grain_sizes;
 
-typedef struct grain_figures {
-    char endpoint[96];
-    int workers;
-    double metg; /* seconds; 0: no body was efficient */
-    double chain_rate, fib_rate;
-} grain_figures;
+enum { KEY_TRANSPORT, KEY_WORKERS };
+enum { METG, CHAIN, NESTED };
+
+static const tine_result_form grain_form = {
+    .bench = "grain",
+    .title = "How small tasks may be",
+    .keys = {{"transport", false, false}, {"workers", true, false}},
+    .measures = {{"metg_us", "smallest task at 50 % efficiency (us)", false, true},
+                 {"chain_per_second", "chain of tasks, per second", true, true},
+                 {"nested_per_second", "nested forks, per second", true, true}},
+    .x = KEY_TRANSPORT,
+    .panel = -1,
+    .ideal = -1,
+    .logarithmic = true,
+};
 
 /* ---- the stencil ---- */
 
@@ -207,69 +218,83 @@ static tine_error fib_rate(long n, double *rate) {
 
 /* ---- each transport ---- */
 
-static tine_error grain_measure(const grain_sizes *sizes, grain_figures *out) {
-    grain_sizes s = *sizes;
-    out->workers = tine_worker_count();
-    if (s.width == 0) s.width = out->workers;
-    snprintf(out->endpoint, sizeof out->endpoint, "%.*s", (int)strcspn(tine_endpoint(), ":"),
-             tine_endpoint());
-    tine_progress("%s: stencil", out->endpoint);
-    tine_error failed = stencil_metg(&s, &out->metg);
-    tine_progress("%s: chain", out->endpoint);
-    if (!failed) failed = chain_rate(s.chain, &out->chain_rate);
-    tine_progress("%s: nested forks", out->endpoint);
-    if (!failed) failed = fib_rate(s.fib, &out->fib_rate);
-    tine_progress_end();
+/* One of the repetitions. A METG of 0, where no body was efficient, counts as not measured. */
+static tine_error grain_round(const grain_sizes *s, const char *name, long i,
+                              double samples[][REPEAT_MAX], size_t *n_metg) {
+    double metg = 0;
+    tine_progress("%s, %ld of %ld: stencil", name, i + 1, s->repeat);
+    tine_error failed = stencil_metg(s, &metg);
+    if (metg > 0) samples[METG][(*n_metg)++] = 1e6 * metg;
+    tine_progress("%s, %ld of %ld: chain", name, i + 1, s->repeat);
+    if (!failed) failed = chain_rate(s->chain, &samples[CHAIN][i]);
+    tine_progress("%s, %ld of %ld: nested forks", name, i + 1, s->repeat);
+    if (!failed) failed = fib_rate(s->fib, &samples[NESTED][i]);
     return failed;
 }
 
-/* In a Tine of its own, which takes its arguments out of a copy of argv. Returns the exit code. */
+static tine_error grain_measure(const grain_sizes *sizes, tine_results *r) {
+    double samples[NESTED + 1][REPEAT_MAX];
+    size_t n_metg = 0, n = (size_t)sizes->repeat;
+    grain_sizes s = *sizes;
+    tine_error failed = TINE_OK;
+    tine_result *row = tine_results_add(r);
+    tine_result_key_set(row, KEY_TRANSPORT, "%.*s", (int)strcspn(tine_endpoint(), ":"),
+                        tine_endpoint());
+    tine_result_key_set(row, KEY_WORKERS, "%d", tine_worker_count());
+    if (s.width == 0) s.width = tine_worker_count();
+    for (long i = 0; i < s.repeat && !failed; i++)
+        failed = grain_round(&s, row->keys[KEY_TRANSPORT], i, samples, &n_metg);
+    tine_progress_end();
+    if (failed) return failed;
+    row->figures[METG] = tine_estimate_quantile(samples[METG], n_metg, 0.5);
+    row->figures[CHAIN] = tine_estimate_quantile(samples[CHAIN], n, 0.5);
+    row->figures[NESTED] = tine_estimate_quantile(samples[NESTED], n, 0.5);
+    return TINE_OK;
+}
+
+/* In a Tine of its own. Returns the exit code. */
 static int grain_over(const char *endpoint, int argc, char **argv, const grain_sizes *s,
-                      grain_figures *out) {
-    char *copy[64];
-    int n = argc < 63 ? argc : 63;
-    memcpy(copy, argv, (size_t)n * sizeof *copy);
-    copy[n] = NULL;
-    tine_error failed = tine_init(&n, copy, &(tine_options){.endpoint = endpoint});
-    if (!failed) failed = grain_measure(s, out);
+                      tine_results *r) {
+    tine_error failed = tine_pool_open(argc, argv, &(tine_options){.endpoint = endpoint});
+    if (!failed) failed = grain_measure(s, r);
     if (failed) fprintf(stderr, "tine bench grain: %s\n", tine_error_message());
     int ended = tine_shutdown();
     return failed ? 1 : ended;
 }
 
-static void grain_print_table(const grain_figures *f, size_t n) {
-    printf("%-10s %8s %14s %16s %16s\n", "", "workers", "METG(50 %)", "chain", "nested forks");
-    for (size_t i = 0; i < n; i++)
-        printf("%-10s %8d %11.1f us %14.0f/s %14.0f/s\n", f[i].endpoint, f[i].workers,
-               f[i].metg * 1e6, f[i].chain_rate, f[i].fib_rate);
-}
-
-static void grain_print_json(const grain_figures *f, size_t n) {
-    json_object *list = json_object_new_array(), *o = json_object_new_object();
-    for (size_t i = 0; i < n; i++) {
-        json_object *row = json_object_new_object();
-        json_object_object_add(row, "transport", json_object_new_string(f[i].endpoint));
-        json_object_object_add(row, "workers", json_object_new_int(f[i].workers));
-        json_object_object_add(row, "metg_us", tine_json_number(f[i].metg * 1e6, 4));
-        json_object_object_add(row, "chain_per_second", tine_json_number(f[i].chain_rate, 5));
-        json_object_object_add(row, "nested_per_second", tine_json_number(f[i].fib_rate, 5));
-        json_object_array_add(list, row);
+/* Over the transport that is chosen, or over each. */
+static int grain_each(int argc, char **argv, const grain_sizes *s, tine_results *r) {
+    static const char *const each[] = {"inproc://*", NULL, "tcp://127.0.0.1:0"};
+    tine_pool_choice choice;
+    tine_machine_watch watch;
+    tine_machine_begin(&watch);
+    if (tine_pool_choose(argc, argv, &choice)) {
+        fprintf(stderr, "tine bench grain: %s\n", tine_error_message());
+        return 2;
     }
-    json_object_object_add(o, "transports", list);
-    tine_json_print(o);
+    int code = choice.chosen ? grain_over(NULL, argc, argv, s, r) : 0;
+    for (size_t i = 0; !choice.chosen && !code && i < sizeof each / sizeof *each; i++)
+        code = grain_over(each[i], argc, argv, s, r);
+    tine_machine_end(&watch, r);
+    return code;
 }
 
-/* Whether the command line, or the launcher, has chosen the transport. */
-static bool endpoint_is_chosen(int argc, char **argv) {
-    tine_launcher l;
-    for (int i = 1; i < argc; i++)
-        if (strncmp(argv[i], "--tine-endpoint", 15) == 0) return true;
-    return getenv("TINE_ENDPOINT") || (tine_launcher_rank(&l) && l.usable && l.size > 1);
+static int bench_grain_start(int argc, char **argv, const grain_sizes *s, tine_outputs *o) {
+    tine_results r = {0};
+    int code = tine_outputs_begin(o, &r, &grain_form);
+    if (code < 0 && !o->from) {
+        code = grain_each(argc, argv, s, &r);
+        if (!code) code = -1;
+    }
+    if (code < 0) code = tine_outputs_end(o, &r, tine_results_print);
+    tine_results_fini(&r);
+    tine_outputs_fini(o);
+    return code;
 }
 
 int tine_command_bench_grain(int argc, char **argv) {
-    grain_sizes s = {0, 30, 20000, 15};
-    bool json = false;
+    grain_sizes s = {0, 30, 20000, 15, 7};
+    tine_outputs outputs = {0};
     const tine_option options[] = {
         TINE_OPTION_WORKERS,
         {"--endpoint", "URL", "measure over this transport alone", TINE_OPTION_SETTING, NULL, 0, 0},
@@ -280,7 +305,9 @@ int tine_command_bench_grain(int argc, char **argv) {
         {"--chain", "N", "tasks of the chain (20000)", TINE_OPTION_NUMBER, &s.chain, 1, 10000000},
         {"--fib", "N", "the Fibonacci number that nested forks compute (15)", TINE_OPTION_NUMBER,
          &s.fib, 1, 40},
-        {"--json", NULL, "print one JSON object", TINE_OPTION_FLAG, &json, 0, 0},
+        {"--repeat", "R", "measurements of each figure (7)", TINE_OPTION_NUMBER, &s.repeat, 1,
+         REPEAT_MAX},
+        TINE_OPTIONS_OUTPUTS(outputs),
         {0},
     };
     const tine_usage usage = {"bench grain",
@@ -295,15 +322,5 @@ int tine_command_bench_grain(int argc, char **argv) {
                               0};
     int code = tine_arguments_parse(&usage, &argc, argv);
     if (code >= 0) return code;
-    static const char *const each[] = {"inproc://*", NULL, "tcp://127.0.0.1:0"};
-    static const char *const chosen[] = {NULL};
-    bool one = endpoint_is_chosen(argc, argv);
-    size_t n = one ? 1 : sizeof each / sizeof *each;
-    grain_figures figures[sizeof each / sizeof *each] = {0};
-    for (size_t i = 0; i < n; i++) {
-        code = grain_over(one ? chosen[i] : each[i], argc, argv, &s, &figures[i]);
-        if (code != 0) return code;
-    }
-    json ? grain_print_json(figures, n) : grain_print_table(figures, n);
-    return 0;
+    return bench_grain_start(argc, argv, &s, &outputs);
 }

@@ -5,9 +5,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Ranks 0 and 1 exchange `size` bytes with MPI_Send and MPI_Recv; the results are seconds per round
+#include "launch/bench/estimate.h"
+
+/* Ranks 0 and 1 exchange `size` bytes with MPI_Send and MPI_Recv; the results are us per round
  * trip. A collective call: every rank makes it, and all return together. False with a sentence in
  * `why`. */
-bool tine_bare_mpi(int rounds, int size, double *p50, double *p99, char *why, size_t why_size);
+bool tine_bare_mpi(int rounds, int size, tine_estimate *p50, tine_estimate *p99, char *why,
+                   size_t why_size);
 
 #endif

@@ -13,6 +13,7 @@ int tine_command_run(int argc, char **argv);
 int tine_command_info(int argc, char **argv);
 int tine_command_trace(int argc, char **argv);
 int tine_command_top(int argc, char **argv);
+int tine_command_bench_ensemble(int argc, char **argv);
 int tine_command_bench_fork(int argc, char **argv);
 int tine_command_bench_grain(int argc, char **argv);
 int tine_command_bench_lstm(int argc, char **argv);

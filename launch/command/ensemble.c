@@ -9,7 +9,7 @@
 #include "launch/cli/arguments.h"
 #include "launch/cli/commands.h"
 #include "launch/command/cores_peak.h"
-#include "launch/command/ensemble_model.h"
+#include "launch/command/ensemble_error.h"
 #include "launch/cli/report.h"
 #include "runtime/settings/cores.h"
 

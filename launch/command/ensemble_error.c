@@ -1,12 +1,13 @@
 /* The ensemble's result against double precision: some columns of the batch, each cell computed by
  * launch/command/reference.c, the cells spread over plain threads. It uses nothing of the runtime
  * or the kernels, whose results it checks. */
+#include "launch/command/ensemble_error.h"
+
 #include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#include "launch/command/ensemble_model.h"
 #include "launch/command/reference.h"
 #include "runtime/settings/cores.h"
 

@@ -28,7 +28,7 @@ static const command commands[] = {
     {"worker", "join a coordinator from another shell or host", tine_command_worker},
     {"key", "make the key that a coordinator and its workers share over tcp://", tine_command_key},
     {"run", "start a program under mpirun with the right options", tine_command_run},
-    {"bench", "measure fork and wait, small tasks, or the LSTM kernels", command_bench},
+    {"bench", "measure scaling, fork and wait, small tasks, or the LSTM kernels", command_bench},
     {"top", "show a running job: workers, tasks, queues, functions, failures", tine_command_top},
     {"trace", "say what a trace file shows: functions, workers, the critical path",
      tine_command_trace},
@@ -37,6 +37,8 @@ static const command commands[] = {
     {0},
 };
 static const command benches[] = {
+    {"ensemble", "strong and weak scaling of the ensemble over each transport",
+     tine_command_bench_ensemble},
     {"fork", "fork and wait: latency, rate and throughput beside the bare transport",
      tine_command_bench_fork},
     {"grain", "the smallest efficient tasks, chains of tasks, nested forks",
@@ -119,7 +121,8 @@ static int command_dispatch(const char *prefix, const char *summary, const comma
 }
 
 static int command_bench(int argc, char **argv) {
-    return command_dispatch("bench ", "measure fork and wait, small tasks, or the LSTM kernels",
+    return command_dispatch("bench ",
+                            "measure scaling, fork and wait, small tasks, or the LSTM kernels",
                             benches, argc, argv);
 }
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "launch/cli/svg.h"
 #include "launch/profile/show.h"
 #include "transport/base/hash.h"
 #include "transport/base/memory.h"
@@ -28,21 +29,6 @@ typedef struct svg_picture {
 
 static double svg_x(const svg_picture *s, int64_t t) {
     return LEFT + (double)(t - s->begin) / (double)(s->end - s->begin) * WIDTH;
-}
-
-static void svg_text(FILE *f, const char *text, size_t most) {
-    for (size_t n = 0; *text; text++) {
-        bool first = ((unsigned char)*text & 0xc0) != 0x80;
-        if (first && n++ == most) return;
-        if (*text == '<')
-            fputs("&lt;", f);
-        else if (*text == '&')
-            fputs("&amp;", f);
-        else if ((unsigned char)*text >= 0x20)
-            fputc(*text, f);
-        else
-            fputc('?', f);
-    }
 }
 
 static void svg_fill(FILE *f, const tine_profile *p, const tine_slice *s) {
@@ -73,7 +59,7 @@ static void svg_slice(const svg_picture *s, const tine_slice *slice, double *las
     fputs("\"/>", s->f);
     if (right - left > 24) {
         fprintf(s->f, "<text class=\"in\" x=\"%.1f\" y=\"%.1f\">", left + 3, y + 12);
-        svg_text(s->f, s->p->names[slice->name], (size_t)((right - left - 6) / 6.2));
+        tine_svg_text(s->f, s->p->names[slice->name], (size_t)((right - left - 6) / 6.2));
         fputs("</text>", s->f);
     }
     fputc('\n', s->f);
@@ -85,7 +71,7 @@ static void svg_row(const svg_picture *s, int32_t i) {
     char name[256];
     tine_profile_row_name(s->p, i, name, sizeof name);
     fprintf(s->f, "<text x=\"4\" y=\"%.1f\">", s->tops[i] + 15);
-    svg_text(s->f, name, 30);
+    tine_svg_text(s->f, name, 30);
     fputs("</text>\n", s->f);
     for (uint32_t k = row->first; k < row->first + row->n; k++)
         svg_slice(s, &s->p->slices[k], &last[s->p->slices[k].depth]);
@@ -155,17 +141,10 @@ void tine_profile_svg(FILE *f, const tine_profile *p, const tine_analysis *a) {
     if (s.end <= s.begin) s.end = s.begin + 1;
     s.tops = tine_must_alloc((p->n_rows + 1) * sizeof *s.tops);
     double height = svg_layout(&s);
-    fprintf(f,
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %.0f\" "
-            "font-family=\"sans-serif\" "
-            "font-size=\"11\">\n",
-            LEFT + WIDTH + 30, height);
+    tine_svg_begin(f, LEFT + WIDTH + 30, height,
+                   ".in{fill:#10151f;font-size:10px}"
+                   "path{fill:none;stroke:#d6336c;stroke-width:1;marker-end:url(#a)}");
     fputs(
-        "<style>svg{background:#fff}text{fill:#1d2430}.in{fill:#10151f;font-size:10px}"
-        ".axis{fill:#667085;text-anchor:middle}line{stroke:#dfe3ea}"
-        "path{fill:none;stroke:#d6336c;stroke-width:1;marker-end:url(#a)}"
-        "@media(prefers-color-scheme:dark){svg{background:#14181f}text{fill:#e4e8ef}"
-        "line{stroke:#2b3340}}</style>\n"
         "<defs><marker id=\"a\" orient=\"auto\" markerWidth=\"6\" markerHeight=\"6\" refX=\"5\" "
         "refY=\"3\"><path d=\"M0 0L6 3L0 6z\" style=\"fill:#d6336c;stroke:none;marker-end:none\"/>"
         "</marker></defs>\n",

@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "launch/cli/report.h"
 #include "transport/launcher.h"
 #include "transport/transport.h"
 
@@ -117,12 +118,12 @@ static void measure(tine_transport *t, int ranks, double bare) {
 
 static int rank_main(const tine_launcher *l) {
     char why[512];
-    double bare, p99;
+    double bare[ROUNDS] = {0};
     const tine_transport_ops *ops = tine_transport_for("mpi://", why, sizeof why);
-    int (*ping)(int, int, double *, double *, char *, size_t);
+    int (*ping)(double *, int, int, char *, size_t);
     if (!ops) return fprintf(stderr, "bench_mpi: %s\n", why);
-    *(void **)&ping = dlsym(RTLD_DEFAULT, "tine_mpi_bare");
-    if (!ping || ping(ROUNDS, 100, &bare, &p99, why, sizeof why))
+    *(void **)&ping = dlsym(RTLD_DEFAULT, "tine_mpi_round_trips");
+    if (!ping || ping(bare, ROUNDS, 100, why, sizeof why))
         return fprintf(stderr, "bench_mpi: no bare MPI\n");
     tine_transport *t;
     int err = l->rank ? ops->connect(&t, "mpi://", NULL, why, sizeof why)
@@ -131,7 +132,7 @@ static int rank_main(const tine_launcher *l) {
     if (l->rank)
         serve(t);
     else
-        measure(t, l->size, bare);
+        measure(t, l->size, tine_quantile(bare, ROUNDS, 0.5));
     ops->close(t);
     ops->stop(t);
     ops->fini(t);

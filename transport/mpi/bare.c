@@ -5,11 +5,6 @@
 
 enum { BARE = TINE_MPI_TAGS - 1 }; /* a tag of the opening before the first */
 
-static int compare_doubles(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static double bare_round_trip(MPI_Comm comm, int rank, char *bytes, int size) {
     double from = MPI_Wtime();
     for (int turn = 0; turn < 2; turn++) {
@@ -21,24 +16,18 @@ static double bare_round_trip(MPI_Comm comm, int rank, char *bytes, int size) {
     return MPI_Wtime() - from;
 }
 
-int tine_mpi_bare(int rounds, int size, double *p50, double *p99, char *why, size_t why_size) {
+int tine_mpi_round_trips(double *took, int rounds, int size, char *why, size_t why_size) {
     tine_mpi_world *w;
     int err = tine_mpi_world_open(&w, why, why_size);
     if (err) return err;
     tine_mpi_world_close();
-    *p50 = *p99 = 0;
-    double *took = malloc(sizeof *took * (size_t)rounds);
     char *bytes = calloc(1, (size_t)size + 1);
-    if (took && bytes && w->rank < 2 && w->size > 1) {
+    if (bytes && w->rank < 2 && w->size > 1) {
         for (int i = -rounds / 10; i < rounds; i++) {
             double t = bare_round_trip(w->comm, w->rank, bytes, size);
             if (i >= 0) took[i] = t;
         }
-        qsort(took, (size_t)rounds, sizeof *took, compare_doubles);
-        *p50 = took[rounds / 2];
-        *p99 = took[rounds - 1 - rounds / 100];
     }
-    free(took);
     free(bytes);
     MPI_Barrier(w->comm);
     return 0;

@@ -361,10 +361,11 @@ void tine_mpi_wake(tine_mpi *t);
 
 /* ---- bare.c, mpi.c: what the module exports ---- */
 
-/* Ping-pong of ranks 0 and 1 with `size` bytes over bare MPI, in seconds. Every rank calls it, and
- * all return together. -EIO with a sentence. Found with dlsym once the transport is loaded. */
-__attribute__((visibility("default"))) int tine_mpi_bare(int rounds, int size, double *p50,
-                                                         double *p99, char *why, size_t why_size);
+/* Round trips of `size` bytes between ranks 0 and 1 over bare MPI: in each of the two the seconds
+ * of each. Every rank calls it, and all return together. -EIO with a sentence. Found with dlsym
+ * once the transport is loaded. */
+__attribute__((visibility("default"))) int tine_mpi_round_trips(double *took, int rounds, int size,
+                                                                char *why, size_t why_size);
 __attribute__((visibility("default"))) const tine_transport_ops *tine_transport_mpi(void);
 
 #endif

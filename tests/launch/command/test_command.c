@@ -25,7 +25,7 @@ static void expect(const char *line, int code, const char *out, const char *erro
 Test(command, help_of_every_subcommand, .timeout = 60) {
     static const char *const names[] = {"ensemble",   "predict", "verify",     "worker",
                                         "info",       "run",     "bench fork", "bench grain",
-                                        "bench lstm", "key",     "top"};
+                                        "bench lstm", "key",     "top",        "bench ensemble"};
     expect("$B/tine --help", 0, "ensemble", "");
     expect("$B/tine bench --help", 0, "lstm", "");
     expect("$B/tine --version", 0, "tine 0.1.0", "");
@@ -169,53 +169,6 @@ Test(command, worker_says_when_no_coordinator_answers, .timeout = 60) {
     cr_expect_neq(p.code, 0);
     cr_expect_neq(p.code, 124, "it hung");
     cr_expect(strstr(p.error, "ipc:///nonexistent/tine"), "%s", p.error);
-    tine_program_fini(&p);
-}
-
-Test(command, bench_fork_measures_every_way_beside_its_transport, .timeout = 100) {
-    tine_program p = tine_program_run(
-        60, "$B/tine bench fork --json --workers 1 --rounds 200 --tasks 2000 --large 2");
-    cr_assert_eq(p.code, 0, "%s", p.error);
-    json_object *o = json_tokener_parse(p.out);
-    static const char *const sides[] = {"tine", "transport"};
-    cr_assert(o, "not JSON: %s", p.out);
-    for (int i = 0; i < 2; i++) {
-        json_object *side = NULL;
-        cr_assert(json_object_object_get_ex(o, sides[i], &side));
-        cr_expect_gt(number(side, "round_trip_p50_us"), 0);
-        cr_expect_gt(number(side, "pipelined_per_second"), 0);
-        cr_expect_gt(number(side, "gigabytes_per_second"), 0);
-    }
-    static const char *const ways[] = {"lane", "ipc", "tcp"}, *const floors[] = {"flag", "futex"};
-    json_object *all = NULL, *one = NULL;
-    cr_assert(json_object_object_get_ex(o, "ways", &all));
-    for (int i = 0; i < 3; i++)
-        cr_expect(json_object_object_get_ex(all, ways[i], &one), "%s", ways[i]);
-    for (int i = 0; i < 2; i++) {
-        cr_assert(json_object_object_get_ex(o, floors[i], &one));
-        cr_expect_gt(number(one, "round_trip_p50_us"), 0);
-    }
-    json_object_put(o);
-    tine_program_fini(&p);
-}
-
-Test(command, bench_grain_measures_each_transport, .timeout = 100) {
-    tine_program p = tine_program_run(
-        90, "$B/tine bench grain --json --workers 1 --milliseconds 1 --chain 100 --fib 6");
-    cr_assert_eq(p.code, 0, "%s", p.error);
-    json_object *o = json_tokener_parse(p.out), *rows = NULL;
-    cr_assert(o && json_object_object_get_ex(o, "transports", &rows), "not JSON: %s", p.out);
-    static const char *const names[] = {"inproc", "ipc", "tcp"};
-    cr_assert_eq(json_object_array_length(rows), 3);
-    for (size_t i = 0; i < 3; i++) {
-        json_object *row = json_object_array_get_idx(rows, i), *name = NULL;
-        cr_assert(json_object_object_get_ex(row, "transport", &name));
-        cr_expect_str_eq(json_object_get_string(name), names[i]);
-        cr_expect_geq(number(row, "metg_us"), 0);
-        cr_expect_gt(number(row, "chain_per_second"), 0);
-        cr_expect_gt(number(row, "nested_per_second"), 0);
-    }
-    json_object_put(o);
     tine_program_fini(&p);
 }
 

@@ -1,5 +1,5 @@
 /* Weights and input of the ensemble. See ensemble_model.h. */
-#include "launch/command/ensemble_model.h"
+#include "launch/bench/ensemble_model.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,9 +1,9 @@
 /* The tutorial's ensemble with random weights: N models of two LSTMs each, one forward and one
  * backward in time, their outputs joined along the channels, the models' outputs stacked and
- * summed. The computation is the class "ensemble" (workers/modules/bilstm.c); here are the weights,
- * the input, and the error of a result. */
-#ifndef TINE_LAUNCH_COMMAND_ENSEMBLE_MODEL_H
-#define TINE_LAUNCH_COMMAND_ENSEMBLE_MODEL_H
+ * summed. The computation is the class "ensemble" (workers/modules/ensemble.c); here are the
+ * weights and the input. */
+#ifndef TINE_LAUNCH_BENCH_ENSEMBLE_MODEL_H
+#define TINE_LAUNCH_BENCH_ENSEMBLE_MODEL_H
 
 #include "runtime/tine.h"
 
@@ -36,10 +36,5 @@ tine_error tine_ensemble_make(tine_ensemble *e, const tine_ensemble_config *conf
 void tine_ensemble_free(tine_ensemble *e);
 /* Floating-point operations of the matrix products of one run. */
 double tine_ensemble_flops(const tine_ensemble_config *c);
-
-/* The largest difference of `output` from a computation in double precision, in some columns of the
- * batch. Computes on all cores. *columns: how many were compared. Errors: ENOMEM. */
-tine_error tine_ensemble_error(const tine_ensemble *e, const tine_value *output, double *error,
-                               long *columns);
 
 #endif
