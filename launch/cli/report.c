@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "transport/base/clock.h"
@@ -27,20 +28,40 @@ double tine_quantile(double *samples, size_t n, double p) {
     return samples[low] + (at - (double)low) * (samples[high] - samples[low]);
 }
 
-static bool progress_on_terminal(void) { return isatty(STDOUT_FILENO) && isatty(STDERR_FILENO); }
+/* A line as wide as the terminal would wrap, and \r would not lead back to its beginning. */
+static int progress_columns(void) {
+    struct winsize size;
+    bool known = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
+    return known ? size.ws_col - 1 : 79;
+}
 
 void tine_progress(const char *format, ...) {
-    if (!progress_on_terminal()) return;
+    char line[256];
+    if (!isatty(STDERR_FILENO)) return;
     va_list ap;
     va_start(ap, format);
-    fputs("\r\033[K", stderr);
-    vfprintf(stderr, format, ap);
+    vsnprintf(line, sizeof line, format, ap);
     va_end(ap);
+    fprintf(stderr, "\r\033[K%.*s", progress_columns(), line);
     fflush(stderr);
 }
 
 void tine_progress_end(void) {
-    if (progress_on_terminal()) fputs("\r\033[K", stderr);
+    if (isatty(STDERR_FILENO)) fputs("\r\033[K", stderr);
+}
+
+void tine_steps_show(tine_steps *s, const char *what) {
+    double now = tine_seconds();
+    if (s->began == 0) s->began = now;
+    if (s->done > 1 && now - s->shown < 0.1) return; /* the first rate is always drawn */
+    s->shown = now;
+    const char *colon = what ? ": " : "";
+    double rate = (double)s->done / (now - s->began);
+    if (s->done == 0 || !isfinite(rate))
+        tine_progress("%s%s%ld of %ld %s", what ? what : "", colon, s->done, s->total, s->unit);
+    else
+        tine_progress("%s%s%ld of %ld %s, %.3g %s/s, %.0f s left", what ? what : "", colon, s->done,
+                      s->total, s->unit, rate, s->unit, ceil((double)(s->total - s->done) / rate));
 }
 
 json_object *tine_json_number(double x, int digits) {

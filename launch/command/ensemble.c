@@ -81,13 +81,15 @@ static void measure_peak(report *r) {
 
 /* The variants and the peak take turns, so that other load on the machine affects them alike. */
 static tine_error time_variants(report *r, const tine_ensemble *e) {
+    tine_steps steps = {.unit = "runs", .total = VARIANTS * (r->repeat + WARM_UPS)};
     for (long i = -WARM_UPS; i < r->repeat; i++) {
         for (int j = 0; j < VARIANTS; j++) {
             variant *v = &r->variants[j];
             double warm_up;
-            tine_progress("run %ld of %ld: %s", i + WARM_UPS + 1, r->repeat + WARM_UPS, v->name);
+            tine_steps_show(&steps, v->name);
             tine_error failed = run_variant(v, e, i < 0 ? &warm_up : &v->seconds[i]);
             if (failed) return failed;
+            steps.done++;
         }
         if (i >= 0) measure_peak(r);
     }

@@ -36,11 +36,15 @@ static void predict_shape(const tine_value *v, char out[128]) {
 }
 
 static bool predict_runs(predict *c) {
+    tine_steps steps = {.unit = c->is_onnx ? "runs" : "slices", .total = c->repeat};
+    if (!c->is_onnx) steps.total *= (long)tine_prediction_slices(&c->p);
     for (long i = 0; i < c->repeat; i++) {
-        tine_progress("run %ld of %ld", i + 1, c->repeat);
+        tine_steps_show(&steps, NULL);
         tine_release(c->results);
         double start = tine_seconds();
-        c->results = c->is_onnx ? tine_onnx_prediction_run(c->onnx) : tine_prediction_run(&c->p);
+        c->results =
+            c->is_onnx ? tine_onnx_prediction_run(c->onnx) : tine_prediction_run(&c->p, &steps);
+        if (c->is_onnx) steps.done++;
         c->seconds[i] = tine_seconds() - start;
         if (!c->results) break;
     }

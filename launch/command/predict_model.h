@@ -3,6 +3,7 @@
 #ifndef TINE_LAUNCH_COMMAND_PREDICT_MODEL_H
 #define TINE_LAUNCH_COMMAND_PREDICT_MODEL_H
 
+#include "launch/cli/report.h"
 #include "workers/modules/cells.h"
 
 typedef struct tine_prediction_options {
@@ -27,8 +28,9 @@ bool tine_prediction_open(tine_prediction *p, const tine_prediction_options *o);
 bool tine_prediction_prepare(tine_prediction *p, const tine_prediction_options *o);
 /* How many slices a run forks. */
 int64_t tine_prediction_slices(const tine_prediction *p);
-/* One run: a dict of output and, for one cell, h_n and c_n; NULL on failure. */
-tine_value *tine_prediction_run(const tine_prediction *p);
+/* One run: a dict of output and, for one cell, h_n and c_n; NULL on failure. Counts its slices in
+ * `steps` and shows them. */
+tine_value *tine_prediction_run(const tine_prediction *p, tine_steps *steps);
 void tine_prediction_close(tine_prediction *p); /* accepts a zeroed one */
 
 /* "ensemble of 4 pairs of lstm", without more than `room` bytes. */

@@ -99,14 +99,24 @@ static tine_value *results_join(const tine_prediction *p, tine_value *const *res
     return dict;
 }
 
-tine_value *tine_prediction_run(const tine_prediction *p) {
+/* False: one has failed. */
+static bool slices_await(tine_future **futures, size_t n, tine_value **results, tine_steps *steps) {
+    for (size_t i = 0; i < n; i++) {
+        if (tine_wait(futures[i], &results[i]) != TINE_OK) return false;
+        steps->done++;
+        tine_steps_show(steps, NULL);
+    }
+    return true;
+}
+
+tine_value *tine_prediction_run(const tine_prediction *p, tine_steps *steps) {
     size_t n = (size_t)tine_prediction_slices(p);
     tine_future **futures = calloc(n, sizeof(tine_future *));
     tine_value **results = calloc(n, sizeof *results), *out = NULL;
     bool good = futures && results;
     if (!good) tine_error_set(TINE_ENOMEM, "no memory for %zu slices", n);
     for (size_t i = 0; good && i < n; i++) futures[i] = slice_fork(p, (int64_t)i * p->slice);
-    if (good && tine_wait_all(futures, n, results) == TINE_OK) out = results_join(p, results, n);
+    if (good && slices_await(futures, n, results, steps)) out = results_join(p, results, n);
     for (size_t i = 0; good && i < n; i++) {
         tine_release(results[i]);
         tine_release(futures[i]);
