@@ -35,8 +35,9 @@ int main(int argc, char **argv) {
     }
     tine_value *x = tine_ones(TINE_F32, 1, TINE_SHAPE(1));
     tine_value *both = example(x);
+    int failed = !both;
     tine_print(both);
     tine_release(both);
     tine_release(x);
-    return tine_shutdown();
+    return tine_shutdown() || failed;
 }

@@ -39,11 +39,12 @@ int main(int argc, char **argv) {
     }
     tine_value *x = tine_ones(TINE_F32, 0, NULL); /* rank 0: a scalar */
     tine_value *sum = example(x);
-    if (sum)
+    int failed = !sum;
+    if (!failed)
         tine_print(sum);
     else
         fprintf(stderr, "%s\n", tine_error_message());
     tine_release(sum);
     tine_release(x);
-    return tine_shutdown();
+    return tine_shutdown() || failed;
 }

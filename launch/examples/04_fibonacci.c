@@ -27,11 +27,12 @@ int main(int argc, char **argv) {
     int n = argc > 1 ? atoi(argv[1]) : 15;
     tine_future *future = tine_fork("fib", n);
     tine_value *result = NULL;
-    if (tine_wait(future, &result))
+    tine_error error = tine_wait(future, &result);
+    if (error)
         fprintf(stderr, "%s\n", tine_error_message());
     else
         printf("fib(%d) = %lld\n", n, (long long)tine_as_int(result));
     tine_release(result);
     tine_release(future);
-    return tine_shutdown();
+    return tine_shutdown() || error;
 }

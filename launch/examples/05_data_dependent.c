@@ -36,12 +36,13 @@ int main(int argc, char **argv) {
     }
     tine_future *future = tine_fork("integral", 0.0, 1.0);
     tine_value *result = NULL;
-    if (tine_wait(future, &result))
+    tine_error error = tine_wait(future, &result);
+    if (error)
         fprintf(stderr, "%s\n", tine_error_message());
     else
         printf("the integral of sqrt(x) from 0 to 1 is %.6f, in %d tasks\n",
                tine_as_float(tine_at(result, 0)), (int)tine_as_int(tine_at(result, 1)));
     tine_release(result);
     tine_release(future);
-    return tine_shutdown();
+    return tine_shutdown() || error;
 }

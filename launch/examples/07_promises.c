@@ -61,8 +61,9 @@ int main(int argc, char **argv) {
     tine_future *all = tine_when_all(squares, 3);
     tine_future *sum = tine_fork("total", all), *doubled = tine_then(sum, twice, NULL);
     if (pthread_create(&thread, NULL, source, numbers)) return 1;
-    printf("the sum of the squares of 3, 4 and 5 is %d", (int)take(sum));
-    printf(", twice that is %d\n", (int)take(doubled));
+    int64_t total_sum = take(sum), twice_that = take(doubled);
+    printf("the sum of the squares of 3, 4 and 5 is %d, twice that is %d\n", (int)total_sum,
+           (int)twice_that);
     pthread_join(thread, NULL);
     for (int i = 0; i < 3; i++) {
         tine_release(promised[i]);
@@ -71,5 +72,5 @@ int main(int argc, char **argv) {
     tine_release(all);
     tine_release(sum);
     tine_release(doubled);
-    return tine_shutdown();
+    return tine_shutdown() || total_sum < 0 || twice_that < 0;
 }

@@ -16,6 +16,7 @@ int main(int argc, char **argv) {
     static tine_worker_status workers[WORKERS_MAX];
     tine_future *futures[TASKS];
     int64_t sum = 0, n = 0, ended = 0;
+    int failed = 0;
     size_t i;
     if (tine_init(&argc, argv, NULL)) {
         fprintf(stderr, "%s\n", tine_error_message());
@@ -26,7 +27,10 @@ int main(int argc, char **argv) {
     tine_completer *completer = tine_as_completed(futures, TASKS);
     while (tine_completer_next(completer, INFINITY, &i) == TINE_OK) {
         tine_value *v = NULL;
-        if (tine_wait(futures[i], &v)) fprintf(stderr, "%s\n", tine_error_message());
+        if (tine_wait(futures[i], &v)) {
+            fprintf(stderr, "%s\n", tine_error_message());
+            failed = 1;
+        }
         sum += v ? tine_as_int(v) : 0;
         n++;
         tine_release(v);
@@ -40,5 +44,5 @@ int main(int argc, char **argv) {
     size_t connected = tine_workers(workers, WORKERS_MAX);
     for (i = 0; i < connected && i < WORKERS_MAX; i++) ended += (int64_t)workers[i].tasks_done;
     printf("the workers have ended %d tasks\n", (int)ended);
-    return tine_shutdown();
+    return tine_shutdown() || failed;
 }

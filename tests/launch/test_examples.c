@@ -41,6 +41,15 @@ Test(examples, over_tcp, .timeout = 100) {
     run_all("--tine-workers=2 --tine-endpoint=tcp://127.0.0.1:0");
 }
 
+/* No machine has the address space for the stacks of this recursion. */
+Test(examples, a_failure_is_in_the_exit_status, .timeout = 60) {
+    tine_program p = tine_program_run(
+        50, "TINE_STACK_SIZE=1T TINE_LOG_LEVEL=error exec $B/04_fibonacci 15 --tine-workers=1");
+    cr_expect_eq(p.code, 1, "exit code %d: %s%s", p.code, p.out, p.error);
+    cr_expect(strstr(p.error, "set TINE_STACK_SIZE to smaller stacks"), "%s", p.error);
+    tine_program_fini(&p);
+}
+
 Test(examples, every_file_is_run_here, .timeout = 10) {
     DIR *d = opendir("launch/examples");
     int sources = 0;
