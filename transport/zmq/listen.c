@@ -107,14 +107,27 @@ static int thread_sync(tine_zmq *t) {
     return 0;
 }
 
+/* What listens from now on accepts processes of this user and of root only: the kernel tells whose
+ * a connection is. An abstract socket has no permissions of its own. */
+static int admit_own_user(tine_zmq *t) {
+    uid_t self = geteuid(), root = 0;
+    return zmq_setsockopt(t->socket, ZMQ_IPC_FILTER_UID, &self, sizeof self) ||
+                   zmq_setsockopt(t->socket, ZMQ_IPC_FILTER_UID, &root, sizeof root)
+               ? -1
+               : 0;
+}
+
 /* Gives libzmq the number, and waits until its thread watches what is there. */
 static int gate_install(tine_zmq *t) {
     int none = -1;
-    if (zmq_setsockopt(t->socket, ZMQ_USE_FD, &t->door_fd, sizeof t->door_fd) ||
+    bool abstract = !t->tcp && t->url[6] == '@';
+    if ((abstract && admit_own_user(t)) ||
+        zmq_setsockopt(t->socket, ZMQ_USE_FD, &t->door_fd, sizeof t->door_fd) ||
         zmq_bind(t->socket, t->tcp ? "tcp://127.0.0.1:0" : "ipc://gate"))
         return -1;
     t->door_is_zmqs = true;
-    return zmq_setsockopt(t->socket, ZMQ_USE_FD, &none, sizeof none) ? -1 : thread_sync(t);
+    if (zmq_setsockopt(t->socket, ZMQ_USE_FD, &none, sizeof none)) return -1;
+    return (!abstract && admit_own_user(t)) || thread_sync(t) ? -1 : 0;
 }
 
 int tine_zmq_listen(tine_zmq *t) {

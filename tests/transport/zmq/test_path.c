@@ -3,15 +3,18 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
-#include "transport/transport.h"
+#include "transport/zmq/internal.h"
 
 TestSuite(zmq_path, .timeout = 20);
 
@@ -112,4 +115,37 @@ Test(zmq_path, what_took_its_place_is_not_removed) {
     cr_expect_eq(unlink("s"), 0, "the user's file was removed");
     cr_expect_eq(unlink("moved"), 0);
     directory_leave();
+}
+
+/* Whether a process of the user `uid` is let in. */
+static bool is_admitted(tine_transport *t, uid_t uid) {
+    const tine_zmq *z = (const tine_zmq *)t;
+    pid_t pid = fork();
+    if (pid == 0) {
+        char greeting;
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        bool joined = setresuid(uid, uid, uid) == 0 &&
+                      connect(fd, (const struct sockaddr *)&z->local, z->local_size) == 0;
+        _exit(!joined ? 2 : read(fd, &greeting, 1) == 1);
+    }
+    int status, end = (int)syscall(SYS_pidfd_open, pid, 0);
+    struct pollfd p = {.fd = end, .events = POLLIN};
+    for (tine_event ev; poll(&p, 1, 0) == 0; ops()->wait(t, 1000000))
+        cr_assert_eq(ops()->recv(t, &ev), 0);
+    close(end);
+    cr_assert_eq(waitpid(pid, &status, 0), pid);
+    cr_assert(WIFEXITED(status) && WEXITSTATUS(status) < 2, "status %x", status);
+    return WEXITSTATUS(status) == 1;
+}
+
+Test(zmq_path, an_abstract_socket_is_for_this_user_and_root, .timeout = 30) {
+    char why[300], url[64];
+    tine_transport *t;
+    if (geteuid() != 0) cr_skip_test("needs root, to be another user");
+    snprintf(url, sizeof url, "ipc://@tine-test-%d-%lld", getpid(), (long long)tine_clock_ns());
+    cr_assert_eq(ops()->listen(&t, url, NULL, why, sizeof why), 0, "%s", why);
+    cr_expect(is_admitted(t, 0));
+    cr_expect_not(is_admitted(t, 65534));
+    cr_expect(is_admitted(t, 0));
+    ops()->fini(t);
 }
