@@ -189,6 +189,9 @@ typedef struct tine_transport_ops {
     /* Frees everything, sent or not. Accepts NULL. Does not block longer than a system call. */
     void (*fini)(tine_transport *t);
     void (*stats)(const tine_transport *t, tine_transport_stats *out);
+    /* Listener: the process that has connected, as the kernel says, not the peer; 0: not known.
+     * NULL: it never is. */
+    uint32_t (*pid)(const tine_transport *t, tine_peer peer);
     /* Whether small frames to this peer go through shared memory now; NULL: never. */
     bool (*uses_lane)(const tine_transport *t, tine_peer peer);
 } tine_transport_ops;

@@ -48,9 +48,12 @@ static tine_peer peer_of_pid(tine_coordinator *c, uint32_t pid) {
 
 /* What a HELLO says of its sender is a claim. A peer counts as a local worker, whose death is
  * waited for and who is killed when it is disconnected, only if this process has started such a
- * worker and no other connection is it already. */
-bool tine_coordinator_is_local(tine_coordinator *c, const tine_hello *h) {
-    if (!h || !h->token[0]) return false;
+ * worker and no other connection is it already; where the kernel says which process has connected,
+ * that has to be this one. */
+bool tine_coordinator_is_local(tine_coordinator *c, tine_peer peer, const tine_hello *h) {
+    const tine_transport *t = c->link.transport;
+    uint32_t pid = t->ops->pid ? t->ops->pid(t, peer) : 0;
+    if (!h || !h->token[0] || (pid && pid != h->pid)) return false;
     return (!c->known_local || c->known_local(h->pid, h->token)) && peer_of_pid(c, h->pid) == 0;
 }
 

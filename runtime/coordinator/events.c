@@ -17,7 +17,7 @@ static void coordinator_on_hello(tine_coordinator *c, tine_peer peer, const tine
     tine_hello hello = *m->hello;
     tine_message copy = *m;
     copy.hello = &hello;
-    if (tine_coordinator_is_local(c, &hello))
+    if (tine_coordinator_is_local(c, peer, &hello))
         c->start_failures = 0;
     else
         hello.token = "";

@@ -217,7 +217,7 @@ void tine_coordinator_observers_free(tine_coordinator *c);
 /* ---- deaths.c; with the lock ---- */
 
 /* Whether the peer is the local worker that its HELLO claims to be. */
-bool tine_coordinator_is_local(tine_coordinator *c, const tine_hello *h);
+bool tine_coordinator_is_local(tine_coordinator *c, tine_peer peer, const tine_hello *h);
 void tine_coordinator_peer_lost(tine_coordinator *c, tine_peer peer, const char *reason);
 int64_t tine_coordinator_deaths_due(const tine_coordinator *c); /* INT64_MAX: none is under way */
 void tine_coordinator_settle_deaths(tine_coordinator *c, int64_t now);

@@ -83,6 +83,7 @@ typedef struct tine_zmq_peer {
     uint64_t routing; /* listener: ROUTER's id of the connection, see routing_of in receive.c */
     int fd;           /* of the connection, as libzmq names it; -1: unknown */
     uint64_t cookie;  /* listener: the kernel's name of that connection; 0: unknown */
+    uint32_t pid;     /* listener, ipc: the process that has connected; 0: unknown */
     tine_zmq_peer_state state;
     bool remote;     /* on another host: it has a heartbeat */
     unsigned missed; /* beats in a row */
@@ -289,6 +290,8 @@ bool tine_zmq_watches_door(const tine_zmq *t); /* whether wait is to return when
 int tine_zmq_descriptor_copy(tine_zmq *t, int fd);
 
 /* strangers.c */
+/* The process that has connected, over ipc; 0: not known. */
+uint32_t tine_zmq_pid(const tine_zmq *t, int fd);
 uint64_t tine_zmq_cookie(const tine_zmq *t, int fd); /* 0: no connection that was accepted here */
 void tine_zmq_stranger_accepted(tine_zmq *t, int fd);
 bool tine_zmq_is_heard(const tine_zmq *t, const tine_zmq_peer *p); /* it is no stranger */

@@ -44,6 +44,13 @@ uint64_t tine_zmq_cookie(const tine_zmq *t, int fd) {
     return accepted_here(t, fd, &cookie) ? cookie : 0;
 }
 
+uint32_t tine_zmq_pid(const tine_zmq *t, int fd) {
+    struct ucred who = {0};
+    socklen_t size = sizeof who;
+    if (t->tcp || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) != 0) return 0;
+    return (uint32_t)who.pid;
+}
+
 static void stranger_forget(tine_zmq *t, unsigned i) {
     memmove(t->strangers + i, t->strangers + i + 1,
             (--t->n_strangers - i) * sizeof t->strangers[0]);

@@ -365,6 +365,11 @@ static bool zmq_transport_uses_lane(const tine_transport *base, tine_peer peer) 
     return p && tine_zmq_lane_is_used(p);
 }
 
+static uint32_t zmq_transport_pid(const tine_transport *base, tine_peer peer) {
+    const tine_zmq_peer *p = tine_zmq_peer_by_id((tine_zmq *)base, peer);
+    return p ? p->pid : 0;
+}
+
 const tine_transport_ops tine_transport_zmq = {
     .version = zmq_transport_version,
     .listen = zmq_transport_listen,
@@ -383,5 +388,6 @@ const tine_transport_ops tine_transport_zmq = {
     .stop = zmq_transport_stop,
     .fini = zmq_transport_fini,
     .stats = zmq_transport_stats,
+    .pid = zmq_transport_pid,
     .uses_lane = zmq_transport_uses_lane,
 };

@@ -287,6 +287,39 @@ Test(intruders, an_early_claim_is_checked_too, .timeout = 60) {
     tine_settings_fini(&s);
 }
 
+static bool claim_taken(uint32_t pid, const char *token) {
+    (void)pid, (void)token;
+    claims++;
+    return true;
+}
+
+/* A token that was stolen before its worker has joined: over ipc the kernel says who has connected,
+ * so it is of no use to another process. */
+Test(intruders, a_token_counts_for_the_process_that_was_given_it, .timeout = 60) {
+    char why[128];
+    tine_settings s;
+    cr_assert_eq(tine_settings_resolve(&s, NULL, NULL, NULL), TINE_OK);
+    const tine_transport_ops *ops = tine_transport_for("ipc://", why, sizeof why);
+    tine_transport *t;
+    cr_assert_eq(ops->listen(&t, "ipc://*", NULL, why, sizeof why), 0, "%s", why);
+    snprintf(url, sizeof url, "%s", ops->url(t));
+    tine_coordinator *c;
+    cr_assert_eq(tine_coordinator_new(&c, &s, t, 1, true), TINE_OK);
+    tine_coordinator_know_local(c, claim_taken);
+    cr_assert_eq(tine_coordinator_open(c, 0, 20), TINE_OK, "%s", tine_error_message());
+    tine_hello hello = worker_hello(TINE_PROTOCOL_VERSION);
+    hello.token = "abc";
+    hello.pid = (uint32_t)getppid();
+    ghost_visit(&hello);
+    cr_expect_eq(claims, 0, "another process's token was taken");
+    hello.pid = (uint32_t)getpid();
+    ghost_visit(&hello);
+    cr_expect_eq(claims, 1);
+    tine_coordinator_stop(c, 1);
+    tine_coordinator_free(c);
+    tine_settings_fini(&s);
+}
+
 /* A HELLO past 64 KiB is refused before it is held. */
 Test(intruders, a_large_hello_is_refused, .timeout = 60) {
     cluster_start("tcp://127.0.0.1:0", 1);
