@@ -141,7 +141,10 @@ typedef struct tine_options {
     /** Bytes of a task's stack, which has a guard page below it. Default: 256 KiB. */
     size_t stack_size;
     /** Tasks that have not started, and forks that wait for the futures among their arguments,
-     * past which tine_fork() waits. Default: 131072. */
+     * past which tine_fork() waits. Default: 131072. Forks that tasks make have limits of their
+     * own, and past these the task is suspended: 4096 that have not started for all tasks of one
+     * worker, whatever the size of their arguments; 65536, or 1 GiB, that wait for their arguments
+     * for one task. */
     size_t max_pending;
     /** Bytes of the arguments of tasks that have not started, past which tine_fork() waits; a
      * single task of any size passes. Default: 1 GiB. */
@@ -204,7 +207,8 @@ typedef struct tine_options {
  * is the coordinator. In a process that was started as a worker it serves until the coordinator
  * ends it, then exits; there it does not return. Blocks until the workers have joined, for at most
  * `connect_timeout`. Raises the soft limit of file descriptors (RLIMIT_NOFILE) by what workers
- * need, as far as the hard limit allows.
+ * need, as far as the hard limit allows; workers, and what tasks start, have the one from before,
+ * what the program itself starts inherits the raised one.
  * @param argc The number of arguments; reduced by those that were removed. May be NULL.
  * @param argv The arguments of main; `--tine-…` are removed. May be NULL.
  * @param options Settings, read during the call only. NULL: the defaults.

@@ -180,6 +180,7 @@ static int slot_process(tine_spawn *s, int i, int lifeline, int log) {
     pid_t pid = 0;
     pthread_mutex_lock(&s->lock);
     int e = spawn_process(s, i, lifeline, log, &pid);
+    if (!e) tine_process_descriptors_restore(pid);
     if (!e) atomic_store(&s->slots[i].pid, pid);
     pthread_mutex_unlock(&s->lock);
     return e;

@@ -37,6 +37,12 @@ TINE_FUNCTION(directory_of_worker, "") {
     return tine_string(getcwd(here, sizeof here) ? here : "?");
 }
 
+TINE_FUNCTION(limit_of_worker, "") {
+    struct rlimit r;
+    (void)task;
+    return tine_int(getrlimit(RLIMIT_NOFILE, &r) ? -1 : (int64_t)r.rlim_cur);
+}
+
 TINE_FUNCTION(die, "") {
     (void)task;
     raise(SIGKILL);
@@ -127,6 +133,7 @@ static int program_descriptors(void) {
     for (int i = 0; i < 2; i++) {
         if (tine_init(NULL, NULL, &o) || getrlimit(RLIMIT_NOFILE, &r)) return 1;
         say("limit", (int64_t)r.rlim_cur);
+        say("worker", ask("limit_of_worker", NULL));
         if (ask("pid_of_worker", NULL) <= 0 || tine_shutdown()) return 1;
     }
     r = (struct rlimit){128, 128};
@@ -304,14 +311,16 @@ Test(surroundings, what_a_task_started_ends_with_the_coordinator) {
     check_descendants("exec", false);
 }
 
-/* The program keeps what it had: the limit is raised by what Tine needs, once, and more workers
- * than there are descriptors for are refused at once. */
+/* The program keeps what it had: the limit is raised by what Tine needs, once, and not for workers;
+ * more workers than there are descriptors for are refused at once. */
 Test(surroundings, descriptors) {
     directory_enter();
     pid_t pid = program_start("descriptors");
     int64_t limit = answer("limit");
     cr_expect(limit > 100 && limit <= 1000, "%d", (int)limit);
+    cr_expect_eq(answer("worker"), 100, "what tasks start has another limit than the program had");
     cr_expect_eq(answer("limit"), limit);
+    cr_expect_eq(answer("worker"), 100);
     cr_expect_eq(answer("many"), TINE_EIO);
     cr_expect_eq(answer("sentence"), 1);
     cr_expect_eq(program_end(pid), 0);

@@ -122,13 +122,27 @@ uint64_t tine_process_memory(void) {
     return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
+/* A worker needs less than this many. */
+enum { DESCRIPTORS_LEAST = 64 };
+
+/* Soft limits of the program: before it was raised, and since then; 0: it was not. */
+static rlim_t limit_before, limit_raised;
+
 /* Above what the program had, also when it is raised again. */
 static void descriptors_raise(struct rlimit *r, size_t n) {
-    static rlim_t before, raised;
     if (r->rlim_cur == RLIM_INFINITY) return;
-    if (r->rlim_cur != raised) before = r->rlim_cur;
+    if (r->rlim_cur != limit_raised) limit_before = r->rlim_cur;
+    rlim_t before = limit_before;
     struct rlimit more = {r->rlim_max - before < n ? r->rlim_max : before + n, r->rlim_max};
-    if (setrlimit(RLIMIT_NOFILE, &more) == 0) r->rlim_cur = raised = more.rlim_cur;
+    if (setrlimit(RLIMIT_NOFILE, &more) == 0) r->rlim_cur = limit_raised = more.rlim_cur;
+}
+
+void tine_process_descriptors_restore(pid_t child) {
+    struct rlimit r;
+    if (limit_before < DESCRIPTORS_LEAST || prlimit(child, RLIMIT_NOFILE, NULL, &r) != 0) return;
+    if (r.rlim_cur != limit_raised) return;
+    r.rlim_cur = limit_before;
+    (void)prlimit(child, RLIMIT_NOFILE, &r, NULL); /* it may have ended */
 }
 
 size_t tine_process_descriptors(size_t n, size_t *limit) {

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 /* The arguments that this process was started with, argv[0] included, and a NULL behind them: from
  * /proc/self/cmdline, whatever the program did to its own argv since. One allocation, freed with
@@ -31,6 +32,8 @@ uint64_t tine_process_memory(void);
 /* Raises the soft limit of file descriptors by n, at most to the hard one, so that the program
  * still has as many of its own. How many can be opened now; *limit: the soft limit. */
 size_t tine_process_descriptors(size_t n, size_t *limit);
+/* Gives a child, which has inherited the raised limit, the one that the program had. */
+void tine_process_descriptors_restore(pid_t child);
 
 /* The absolute path of the file that the memory at `address` was mapped from, as the kernel knows
  * it. dladdr knows what the file was called when it was loaded: a path relative to the directory of
