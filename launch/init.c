@@ -62,9 +62,10 @@ static void worker_died(void *ctx, int slot, pid_t pid, const char *reason,
                         const tine_run_log *log) {
     (void)ctx;
     if (atomic_load(&stopping)) return;
-    tine_log(TINE_LOG_WARN, "worker %d (pid %d) %s", slot, (int)pid, reason);
+    const char *how = reason ? reason : "was ended by the program";
+    tine_log(reason ? TINE_LOG_WARN : TINE_LOG_INFO, "worker %d (pid %d) %s", slot, (int)pid, how);
     tine_trace_instant("worker died");
-    tine_coordinator_worker_died(state.coordinator, (uint32_t)pid, reason, log);
+    tine_coordinator_worker_died(state.coordinator, (uint32_t)pid, how, log);
 }
 
 /* Whether this process has started such a worker. */
@@ -77,6 +78,13 @@ static bool worker_is_local(uint32_t pid, const char *token) {
 static void worker_disconnected(uint32_t pid, const char *token) {
     int slot = state.spawn && !atomic_load(&stopping) ? tine_spawn_slot(state.spawn, token) : -1;
     if (slot >= 0 && tine_spawn_pid(state.spawn, slot) == (pid_t)pid) kill((pid_t)pid, SIGKILL);
+}
+
+static void worker_end(uint32_t pid, const char *token, int flags) {
+    int slot = state.spawn && !atomic_load(&stopping) ? tine_spawn_slot(state.spawn, token) : -1;
+    if (slot >= 0)
+        tine_spawn_end(state.spawn, slot, (pid_t)pid, flags & TINE_WORKER_REPLACE,
+                       flags & TINE_WORKER_NOW);
 }
 
 static void worker_end_task(const char *token, uint64_t task) {
@@ -170,6 +178,7 @@ static tine_error coordinate(const tine_settings *s, const char *const *command,
     if (e != TINE_OK) return e;
     tine_coordinator_on_unreachable(state.coordinator, worker_disconnected);
     tine_coordinator_on_task_end(state.coordinator, worker_end_task);
+    tine_coordinator_on_worker_end(state.coordinator, worker_end);
     if (local > 0 && !threads) tine_coordinator_know_local(state.coordinator, worker_is_local);
     if (s->metrics) e = tine_metrics_serve(&state.metrics, s->metrics, state.coordinator);
     if (e == TINE_OK && s->trace) e = tine_coordinator_trace_record(state.coordinator, true);
@@ -328,13 +337,41 @@ size_t tine_workers(tine_worker_status *out, size_t room) {
     return tine_runs() ? tine_coordinator_list_workers(state.coordinator, out, room) : 0;
 }
 
-tine_error tine_drain(double seconds) {
+tine_error tine_pool_check(const char *call) {
     if (tine_forked()) return tine_forked_refuse();
-    if (seconds != seconds) return tine_error_set(TINE_EINVAL, "the seconds to wait are NaN");
     if (tine_current.task)
-        return tine_error_set(TINE_ESTATE, "a task is pending itself: it cannot call tine_drain");
-    if (!tine_runs()) return tine_error_set(TINE_ESTATE, "tine_drain: call tine_init first");
-    return tine_coordinator_drain(state.coordinator, seconds);
+        return tine_error_set(TINE_ESTATE, "a task has no pool: it cannot call %s", call);
+    return tine_runs() ? TINE_OK : tine_error_set(TINE_ESTATE, "%s: call tine_init first", call);
+}
+
+size_t tine_tasks(tine_task_status *out, size_t room) {
+    return tine_pool_check("tine_tasks") == TINE_OK
+               ? tine_coordinator_list_tasks(state.coordinator, out, room)
+               : 0;
+}
+
+tine_error tine_count(tine_counts *out) {
+    if (!out) return tine_error_set(TINE_EINVAL, "tine_count: out is NULL");
+    *out = (tine_counts){0};
+    tine_error e = tine_pool_check("tine_count");
+    return e != TINE_OK ? e : tine_coordinator_count(state.coordinator, out);
+}
+
+tine_error tine_worker_end(uint32_t id, int flags) {
+    tine_error e = tine_pool_check("tine_worker_end");
+    return e != TINE_OK ? e : tine_coordinator_end_worker(state.coordinator, id, flags);
+}
+
+tine_error tine_drain(double seconds) {
+    if (seconds != seconds) return tine_error_set(TINE_EINVAL, "the seconds to wait are NaN");
+    tine_error e = tine_pool_check("tine_drain");
+    return e != TINE_OK ? e : tine_coordinator_drain(state.coordinator, seconds);
+}
+
+int tine_shutdown_after(double seconds) {
+    tine_error e = tine_runs() ? tine_drain(seconds) : TINE_OK;
+    if (e != TINE_OK) tine_log(TINE_LOG_WARN, "tine_shutdown_after: %s", tine_error_message());
+    return tine_shutdown() || e != TINE_OK;
 }
 
 const char *tine_endpoint(void) { return tine_runs() ? state.url : NULL; }

@@ -24,4 +24,7 @@ tine_error tine_descriptors_check(int workers);
  * rank is a program of its own. */
 bool tine_url_is_common(const char *url);
 
+/* ESTATE: the caller of this function of the header has no pool of workers. */
+tine_error tine_pool_check(const char *call);
+
 #endif

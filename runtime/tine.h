@@ -219,13 +219,19 @@ typedef struct tine_options {
 TINE_API tine_error tine_init(int *argc, char **argv, const tine_options *options);
 
 /** Stops Tine: ends the workers, waits for them, and frees everything. Futures that are not done
- * complete with ECANCELED; tine_drain() waits for them first. Calls of other threads that fork,
- * wait or put fail with ECANCELED or ESTATE from then on. Not to be called in a callback. May be
- * called again, and without tine_init().
+ * are cancelled: they complete with ECANCELED; tine_shutdown_after() lets them be done first. Calls
+ * of other threads that fork, wait or put fail with ECANCELED or ESTATE from then on. Not to be
+ * called in a callback. May be called again, and without tine_init().
  * @return The exit code for main: 0, or 1 when the trace or what was printed to standard output
  *     could not be written, or when this was called in a callback, in a task or in a forked
  *     process, and did nothing. */
 TINE_API int tine_shutdown(void);
+
+/** Stops Tine when everything pending is done: tine_drain(), then tine_shutdown(). What is not done
+ * when the deadline passes is cancelled.
+ * @param seconds For how long to wait at most, as for waits; INFINITY: until all is done.
+ * @return As tine_shutdown(); 1 also where something was cancelled, which the log says. */
+TINE_API int tine_shutdown_after(double seconds);
 
 /** How many workers are connected now.
  * @return 0 before tine_init(), and in a worker. */
@@ -604,6 +610,16 @@ typedef struct tine_worker_status {
     char host[64];       /**< Its host's name, cut if it is longer. */
     char kernel[16];     /**< The compute kernel that it has chosen, "avx512". */
     char labels[128];    /**< "big,left", in the order of the alphabet, cut if there are more. */
+    /** "running"; "waiting": its tasks wait for their forks; "idle"; "ending": see
+     * tine_worker_end(). A constant. */
+    const char *state;
+    char task[80]; /**< The task that it is taken to run, cut if it is longer; "": none. */
+    /** Resident bytes of its process. Of a worker on another host as it told last, while workers
+     * are asked for: a worker that computes does not answer; 0: not known yet. */
+    uint64_t memory;
+    uint64_t bytes_received; /**< Arguments, results and put values that came from it. */
+    uint64_t bytes_sent;     /**< The same that were sent to it. */
+    double seconds;          /**< Since it joined. */
 } tine_worker_status;
 
 /** The workers that are connected now.
@@ -611,6 +627,83 @@ typedef struct tine_worker_status {
  * @param room How many `out` has room for.
  * @return How many there are; 0 before tine_init(), in a worker, and without memory. */
 TINE_API size_t tine_workers(tine_worker_status *out, size_t room);
+
+/** What is known of one task that has not ended. */
+typedef struct tine_task_status {
+    uint64_t id;     /**< Of no other task now; 0: it has none yet, and waits for its arguments. */
+    uint64_t parent; /**< The task that forked it; 0: the program, or a task that has ended. */
+    uint32_t worker; /**< The one that it was sent to; 0: none yet. */
+    int attempt;     /**< Which attempt, from 1. */
+    /** "waiting": for its arguments, or its turn; "ready": for a worker; "running": sent to one;
+     * "suspended": waits there for its forks; "cancelled": was told to end. A constant. */
+    const char *state;
+    double seconds; /**< Since its fork. */
+    char name[80];  /**< As in error sentences, cut if it is longer. */
+} tine_task_status;
+
+/** The tasks that have not ended, nested ones included.
+ * @param[out] out What is known of each, in no order; may be NULL.
+ * @param room How many `out` has room for.
+ * @return How many there are; 0 before tine_init(), in a worker, and without memory. */
+TINE_API size_t tine_tasks(tine_task_status *out, size_t room);
+
+/** How many tasks there are and were, nested ones included. */
+typedef struct tine_counts {
+    uint64_t forked;        /**< Since tine_init(). */
+    uint64_t completed;     /**< Of these, that have ended without failing. */
+    uint64_t failed;        /**< That have failed, were lost or cancelled. */
+    uint64_t retried;       /**< Further attempts. */
+    uint64_t waiting;       /**< Now: for their arguments, or their turn. */
+    uint64_t ready;         /**< Now: for a worker. */
+    uint64_t running;       /**< Now: at a worker. */
+    uint64_t suspended;     /**< Now: wait at a worker for their forks. */
+    uint64_t objects;       /**< Now: put values, modules and results that something refers to. */
+    uint64_t pending_bytes; /**< Now: arguments of the program's tasks that have not started. */
+} tine_counts;
+
+/** Counts the tasks.
+ * @param[out] out The counts; all 0 on failure.
+ * @return TINE_OK; ESTATE: Tine is not running, or this was called in a task; EINVAL: out is
+ *     NULL. */
+TINE_API tine_error tine_count(tine_counts *out);
+
+/** Runs a function on every worker that is connected now: `tine_fork_everywhere(TARGET, ARG…)`. To
+ * run one on later workers too: tine_initialise().
+ * @param ... The target and the arguments, as for tine_fork().
+ * @return A future of the list of the results, in the order of tine_workers(), one reference to be
+ *     released; it fails as soon as one of them does, also where a worker is lost. NULL without
+ *     memory. In a task it fails with ESTATE. */
+#define tine_fork_everywhere(...) tine_fork_everywhere_args(NULL, TINE_ARGS_(__VA_ARGS__))
+
+/** Has every worker run a function once: those that are connected now, and those that join from now
+ * on, also in the place of lost ones: `tine_initialise(FUNCTION, ARG…)`. A worker that joins runs
+ * it before any other task, unless it waits: then others may run meanwhile. Workers that do not
+ * serve the function do not run it. A worker that joins and fails it is ended and replaced, as one
+ * that could not start, and the log says so.
+ * @param ... The function's name, and the arguments as for tine_fork().
+ * @return A future, one reference to be released, which is done when the workers that are connected
+ *     now have run it: its value is None, its failure the first one there. tine_cancel() refuses
+ *     it with EINVAL.
+ *     ESTATE in a task; EUNKNOWN: none of them serves it. NULL without memory. */
+#define tine_initialise(...) tine_initialise_args(TINE_ARGS_(__VA_ARGS__))
+
+/** Flags of tine_worker_end(). */
+enum {
+    /** At once: its tasks are run again or fail, as after its death. */
+    TINE_WORKER_NOW = 1,
+    /** Another one is started in its place; for workers that tine_init() has started. */
+    TINE_WORKER_REPLACE = 2
+};
+
+/** Ends a worker. It gets no more tasks, and ends when those that it has have ended; what these
+ * wait for runs on other workers. Results that only it has are fetched first. Calls that are bound
+ * to it (tine_fork_options::worker, #TINE_MODULE_SINGLE) fail with ELOST. Returns at once.
+ * @param id Its id.
+ * @param flags 0, or #TINE_WORKER_NOW, #TINE_WORKER_REPLACE, joined with |.
+ * @return TINE_OK; EINVAL: there is no such worker, it cannot be replaced from here, it is a thread
+ *     or a rank (over inproc:// and mpi:// workers end with the program), or the flags are unknown;
+ *     ESTATE: Tine is not running, or this was called in a task. */
+TINE_API tine_error tine_worker_end(uint32_t id, int flags);
 
 /** The worker that the calling task runs on: what tine_fork_options::worker takes.
  * @return Its id; 0 in the program itself. */
@@ -1238,6 +1331,20 @@ TINE_API tine_future *tine_try_fork_args(const char *method, const tine_argument
  * @return A future, as from tine_fork_with(). */
 TINE_API tine_future *tine_fork_with_args(const tine_fork_options *options,
                                           const tine_argument *args, size_t n);
+
+/** tine_fork_everywhere().
+ * @param method The method's name; NULL: "forward". Ignored where the target is a function.
+ * @param args The target and the arguments, borrowed until the call returns.
+ * @param n How many, with the target.
+ * @return A future, as from tine_fork_everywhere(). */
+TINE_API tine_future *tine_fork_everywhere_args(const char *method, const tine_argument *args,
+                                                size_t n);
+
+/** tine_initialise().
+ * @param args The function's name and the arguments, borrowed until the call returns.
+ * @param n How many, with the name.
+ * @return A future, as from tine_initialise(). */
+TINE_API tine_future *tine_initialise_args(const tine_argument *args, size_t n);
 
 /** tine_call() and tine_call_method().
  * @param method The method's name; NULL: "forward". Ignored where the target is a function.

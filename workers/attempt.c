@@ -165,7 +165,7 @@ void tine_attempt_run(tine_attempt *a) {
         tine_trace_end(TINE_TRACE_RUN, began, a->task.target.name);
     }
     if (!tine_fiber_ended(a->fiber)) return;
-    if (w->log) tine_run_log_end(w->log);
+    if (w->log && a->status == TINE_OK) tine_run_log_end(w->log);
     tine_handles_flush(w->handles, &a->handles, w->executor);
     bool more = attempt_has_follower(a); /* its target's texts go with the executor's record */
     tine_executor_done(w->executor, a->task.task, a->status, a->payload, a->text, a->run_ns);

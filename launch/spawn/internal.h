@@ -24,6 +24,8 @@ typedef struct tine_spawn_slot_state {
     unsigned attempt;  /* s->attempts when it was started */
     /* it is to be killed if it runs just this task; 0: none */
     _Atomic uint64_t end_task;
+    _Atomic pid_t ending; /* the worker with this pid is to end; 0: none is */
+    atomic_bool retired;  /* then the slot stays empty */
 } tine_spawn_slot_state;
 
 struct tine_spawn {

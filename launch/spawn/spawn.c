@@ -66,7 +66,7 @@ static bool spawn_reap(tine_spawn_slot_state *w, char *reason, size_t room) {
     return true;
 }
 
-/* Whether a worker that the last attempt started has finished a task. */
+/* Whether a worker that the last attempt started has finished a task, which did not fail. */
 static bool spawn_has_worked(const tine_spawn *s) {
     for (int i = 0; i < s->workers; i++) {
         const tine_run_log *log = s->slots[i].log;
@@ -107,7 +107,8 @@ static void spawn_refill(tine_spawn *s) {
         return;
     }
     for (; i < s->workers && !atomic_load(&s->stopping); i++) {
-        int e = s->slots[i].pid == 0 ? tine_spawn_worker_start(s, i) : 0;
+        bool empty = s->slots[i].pid == 0 && !atomic_load(&s->slots[i].retired);
+        int e = empty ? tine_spawn_worker_start(s, i) : 0;
         if (!e) continue;
         snprintf(reason, sizeof reason, "could not be started: %s (errno %d)", strerror(e), e);
         spawn_failed(s, i, false, reason);
@@ -130,7 +131,11 @@ static void spawn_slot_reap(tine_spawn *s, int i) {
     pid_t pid = atomic_exchange(&w->pid, 0);
     tine_log(TINE_LOG_DEBUG, "worker %d (pid %d) %s", i, (int)pid, reason);
     if (w->killed) tine_descendants_kill(w->mark);
-    if (!atomic_load(&s->stopping)) {
+    if (atomic_exchange(&w->ending, 0) == pid) {
+        if (s->died) s->died(s->ctx, i, pid, NULL, w->log);
+        if (!atomic_load(&w->retired)) s->retry_at = tine_clock_ns();
+    } else if (!atomic_load(&s->stopping)) {
+        atomic_store(&w->retired, false);
         if (s->died) s->died(s->ctx, i, pid, reason, w->log);
         if (atomic_load(&w->log->ended) > 0 || spawn_has_worked(s)) s->failures = 0;
         spawn_failed(s, i, atomic_load(&w->log->begun) > 0, reason);
@@ -313,6 +318,13 @@ void tine_spawn_end_task(tine_spawn *s, int i, uint64_t task) {
     if (i < 0 || i >= s->workers) return;
     atomic_store(&s->slots[i].end_task, task);
     spawn_wake(s);
+}
+
+void tine_spawn_end(tine_spawn *s, int i, pid_t pid, bool replace, bool now) {
+    if (i < 0 || i >= s->workers || pid <= 0 || tine_spawn_pid(s, i) != pid) return;
+    atomic_store(&s->slots[i].retired, !replace);
+    atomic_store(&s->slots[i].ending, pid);
+    if (now) kill(pid, SIGKILL);
 }
 
 void tine_spawn_retire(tine_spawn *s, double seconds) {

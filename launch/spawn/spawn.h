@@ -80,6 +80,10 @@ pid_t tine_spawn_pid(tine_spawn *s, int slot);
 /* Kills the worker in this slot if it runs just this task when the supervisor looks, soon. Any
  * thread; does not block. */
 void tine_spawn_end_task(tine_spawn *s, int slot, uint64_t task);
+/* The worker in this slot, which has this pid, is to end: is killed now, or ends by itself later.
+ * Its end is no failure; another one is started in its place, or none any more. Any thread; does
+ * not block. */
+void tine_spawn_end(tine_spawn *s, int slot, pid_t pid, bool replace, bool now);
 /* The first half of tine_spawn_stop, which does not block: no worker is started from now on, those
  * that have not joined end soon, and those that have not exited after `seconds` are killed. */
 void tine_spawn_retire(tine_spawn *s, double seconds);

@@ -109,6 +109,7 @@ struct tine_context {
     uint32_t worker_id; /* of this worker; 0: the program */
     /* forks that wait for their arguments, and the bytes of those that are there; with the lock */
     size_t n_held, held_bytes;
+    LIST_HEAD(, held_fork) held; /* all of them, the last one first */
     /* those of them that call a module with one instance, the last one first */
     LIST_HEAD(, held_fork) held_singles;
     struct tine_future_extra **deadlines; /* of forks: a heap, the first one due first */

@@ -11,8 +11,10 @@
 
 #include "runtime/api/cancel.h"
 #include "runtime/api/context.h"
+#include "runtime/api/held.h"
 #include "runtime/api/stream.h"
 #include "runtime/trace/trace.h"
+#include "transport/base/clock.h"
 
 /* What is called. */
 typedef struct fork_target {
@@ -34,7 +36,8 @@ typedef struct held_fork {
     /* of calls of a module with one instance: the one before, which this one waits for, and the
      * next one */
     struct held_fork *before, *next;
-    LIST_ENTRY(held_fork) single;
+    LIST_ENTRY(held_fork) single, entry;
+    int64_t since;
     size_t bytes; /* of the arguments, without what the futures will be */
     size_t missing;
     size_t n; /* of dependencies */
@@ -115,6 +118,7 @@ static void held_fork_count(held_fork *h) {
     tine_context *c = h->result->context;
     c->n_held++;
     c->held_bytes += h->bytes;
+    LIST_INSERT_HEAD(&c->held, h, entry);
     if (h->parent) c->ops->hold(c, h->parent, h->bytes);
 }
 
@@ -122,6 +126,7 @@ static void held_fork_uncount(held_fork *h) {
     tine_context *c = h->result->context;
     c->n_held--;
     c->held_bytes -= h->bytes;
+    LIST_REMOVE(h, entry);
     if (h->parent) c->ops->unhold(c, h->parent, h->bytes);
     h->parent = NULL;
     h->result->held = NULL;
@@ -192,6 +197,15 @@ static const char *fork_name(const fork_target *to) {
     return to->has_terms && to->terms.name ? to->terms.name : to->target.name;
 }
 
+const held_fork *tine_held_fork_next(const tine_context *c, const held_fork *h) {
+    return h ? LIST_NEXT(h, entry) : LIST_FIRST(&c->held);
+}
+
+const char *tine_held_fork_name(const held_fork *h, int64_t *since) {
+    *since = h->since;
+    return fork_name(&h->to);
+}
+
 void tine_held_fork_cancel(tine_future *f, tine_error status, const char *why) {
     char text[256 + TINE_MAX_NAME];
     snprintf(text, sizeof text, "task \"%s\" was cancelled while it waited for its arguments: %s",
@@ -221,6 +235,7 @@ static tine_error hold_fork(tine_future *result, const fork_target *to, tine_arg
     *h = (held_fork){.result = tine_ref_future_(result),
                      .to = *to,
                      .parent = tine_context_parent(),
+                     .since = tine_clock_coarse_ns(),
                      .missing = missing + (before != NULL)};
     h->to.module = tine_value_ref(to->module);
     h->to.target = tine_target_copy((char *)&h->dependencies[missing], &to->target);
@@ -323,7 +338,19 @@ typedef struct fork_form {
     bool may_wait;
     const char *method;
     const tine_fork_options *options; /* NULL: none */
+    bool initialises;                 /* every worker runs it */
 } fork_form;
+
+/* Every worker runs it. */
+static tine_error initialiser_take(tine_context *c, fork_target *to) {
+    if (tine_current.task || c->worker_id)
+        return tine_error_set(TINE_ESTATE,
+                              "tine_initialise is for the program: a task has no pool");
+    if (to->module)
+        return tine_error_set(TINE_EINVAL, "tine_initialise: the target must be a function's name");
+    to->terms.initialises = to->has_terms = true;
+    return TINE_OK;
+}
 
 static tine_error fork_start(tine_context *c, tine_future *result, const fork_form *form,
                              const tine_argument *args, size_t n) {
@@ -332,6 +359,7 @@ static tine_error fork_start(tine_context *c, tine_future *result, const fork_fo
     tine_future_list futures = {0};
     tine_error e = target_of(form->method, &args[0], &to);
     if (e == TINE_OK && form->options) e = options_take(form->options, &to, result);
+    if (e == TINE_OK && form->initialises) e = initialiser_take(c, &to);
     if (e == TINE_OK) e = tine_arguments_make(&arguments, args + 1, n - 1);
     if (e == TINE_OK) e = find_futures(c, &arguments, &futures);
     if (e == TINE_OK) {
@@ -369,19 +397,23 @@ static tine_future *fork_call(const fork_form *form, const tine_argument *args, 
 }
 
 tine_future *tine_fork_args(const char *method, const tine_argument *args, size_t n) {
-    return fork_call(&(fork_form){true, method, NULL}, args, n);
+    return fork_call(&(fork_form){.may_wait = true, .method = method}, args, n);
 }
 
 tine_future *tine_try_fork_args(const char *method, const tine_argument *args, size_t n) {
-    return fork_call(&(fork_form){false, method, NULL}, args, n);
+    return fork_call(&(fork_form){.method = method}, args, n);
 }
 
 tine_future *tine_fork_with_args(const tine_fork_options *options, const tine_argument *args,
                                  size_t n) {
-    fork_form form = {true, NULL, options};
+    fork_form form = {.may_wait = true, .options = options};
     if (options) {
         form.may_wait = !options->no_wait;
         form.method = options->method;
     }
     return fork_call(&form, args, n);
+}
+
+tine_future *tine_initialise_args(const tine_argument *args, size_t n) {
+    return fork_call(&(fork_form){.may_wait = true, .initialises = true}, args, n);
 }

@@ -50,6 +50,8 @@ static tine_error coordinator_admit(tine_context *context, bool may_wait) {
     return e == TINE_ESTATE ? TINE_OK : e;
 }
 
+enum { INITIALISER = -1 }; /* its future's task */
+
 static tine_error coordinator_submit(tine_context *context, tine_future *f, void *parent,
                                      const tine_target *t, uint32_t flags, tine_payload *payload,
                                      const tine_terms *terms) {
@@ -59,8 +61,12 @@ static tine_error coordinator_submit(tine_context *context, tine_future *f, void
     f->flow = tine_trace_flow(0, ++c->last_flow);
     int64_t began = tine_trace_begin();
     tine_scheduler_time(c->scheduler, tine_clock_coarse_ns());
-    tine_error e = tine_scheduler_fork(c->scheduler, (uintptr_t)f, f->flow, t, flags, payload,
-                                       terms, &f->task);
+    bool everywhere = terms && terms->initialises;
+    tine_error e =
+        everywhere ? tine_scheduler_initialise(c->scheduler, (uintptr_t)f, t->name, flags, payload)
+                   : tine_scheduler_fork(c->scheduler, (uintptr_t)f, f->flow, t, flags, payload,
+                                         terms, &f->task);
+    if (everywhere) f->task = (uint64_t)INITIALISER;
     if (e != TINE_OK) return tine_coordinator_refused(e, "a fork");
     tine_ref_future_(f); /* until COMPLETE */
     c->n_open++;
@@ -77,6 +83,9 @@ static tine_error coordinator_submit(tine_context *context, tine_future *f, void
 static tine_error coordinator_cancel(tine_context *context, tine_future *f, tine_error status,
                                      const char *why, uint64_t grace_ns) {
     tine_coordinator *c = coordinator_of(context);
+    if (f->task == (uint64_t)INITIALISER)
+        return tine_error_set(TINE_EINVAL,
+                              "an initialiser cannot be cancelled: workers that join later run it");
     if (!tine_scheduler_cancel(c->scheduler, f->task, status, why, grace_ns)) return TINE_ESTATE;
     tine_coordinator_push(c);
     return TINE_OK;

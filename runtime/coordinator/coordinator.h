@@ -30,6 +30,15 @@ tine_error tine_coordinator_new(tine_coordinator **out, const tine_settings *s,
 tine_error tine_coordinator_open(tine_coordinator *c, int n, double seconds);
 int tine_coordinator_workers(tine_coordinator *c);
 size_t tine_coordinator_list_workers(tine_coordinator *c, tine_worker_status *out, size_t room);
+size_t tine_coordinator_list_tasks(tine_coordinator *c, tine_task_status *out, size_t room);
+tine_error tine_coordinator_count(tine_coordinator *c, tine_counts *out);
+/* See tine_worker_end. */
+tine_error tine_coordinator_end_worker(tine_coordinator *c, uint32_t id, int flags);
+/* fn(pid, token, flags) is called, with the lock: the local worker is to be ended as
+ * tine_worker_end says or, without TINE_WORKER_NOW, ends by itself soon. Set before workers
+ * join. */
+void tine_coordinator_on_worker_end(tine_coordinator *c,
+                                    void (*fn)(uint32_t pid, const char *token, int flags));
 /* Waits until no fork of the program and no callback is pending. ETIMEDOUT with a sentence. */
 tine_error tine_coordinator_drain(tine_coordinator *c, double seconds);
 

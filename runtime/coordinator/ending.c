@@ -39,7 +39,7 @@ int64_t tine_coordinator_ends_due(const tine_coordinator *c) {
     return due;
 }
 
-static bool cannot_end(const tine_coordinator *c) {
+bool tine_coordinator_cannot_end(const tine_coordinator *c) {
     const char *url = c->link.transport->ops->url(c->link.transport);
     return tine_transport_flags(url) & (TINE_TRANSPORT_THREADS | TINE_TRANSPORT_RANKS);
 }
@@ -47,7 +47,8 @@ static bool cannot_end(const tine_coordinator *c) {
 /* Whether nothing is left to do. */
 static bool end_worker(tine_coordinator *c, uint64_t task) {
     tine_worker_info info;
-    if (!tine_scheduler_task_worker(c->scheduler, task, &info) || cannot_end(c)) return true;
+    if (!tine_scheduler_task_worker(c->scheduler, task, &info) || tine_coordinator_cannot_end(c))
+        return true;
     if (info.token[0]) {
         if (c->end_task) c->end_task(info.token, task);
         return !c->end_task;

@@ -75,6 +75,8 @@ static void complete_future(tine_coordinator *c, const tine_scheduler_action *a)
         tine_scheduler_object_release(c->scheduler, a->object); /* it has a handle */
     else if (a->object)
         f->reference = tine_value_of_object(a->object, c->context.owner);
+    else if (a->status == TINE_OK && !a->payload)
+        f->value = tine_none(); /* of an initialiser */
     bool lost = a->object && !f->reference;
     if (lost) tine_scheduler_object_release(c->scheduler, a->object);
     tine_future_complete(f, lost ? TINE_ENOMEM : a->status, a->payload, a->text);

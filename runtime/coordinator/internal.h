@@ -99,6 +99,7 @@ struct tine_coordinator {
     bool memory_wanted;
     void (*unreachable)(uint32_t pid, const char *token);
     void (*end_task)(const char *token, uint64_t task);
+    void (*end_worker)(uint32_t pid, const char *token, int flags);
     bool (*known_local)(uint32_t pid, const char *token);
     /* where PONG and EVENTS go; NULL: they are dropped */
     void (*listener)(void *arg, tine_peer peer, const tine_message *m);
@@ -198,6 +199,9 @@ void tine_coordinator_delete(tine_coordinator *c); /* when the last future is go
 
 /* ---- ending.c; with the lock ---- */
 
+/* Workers are threads or ranks, which end with the program. */
+bool tine_coordinator_cannot_end(const tine_coordinator *c);
+
 void tine_coordinator_end_later(tine_coordinator *c, uint64_t task, uint64_t grace_ns);
 int64_t tine_coordinator_ends_due(const tine_coordinator *c); /* INT64_MAX: none is due */
 void tine_coordinator_ends_run(tine_coordinator *c, int64_t now);
@@ -209,6 +213,10 @@ void tine_coordinator_ends_free(tine_coordinator *c);
 bool tine_coordinator_observe(tine_coordinator *c, tine_peer peer, const tine_message *m);
 /* Whether the peer was an observer: it is one no longer. */
 bool tine_coordinator_observer_gone(tine_coordinator *c, tine_peer peer);
+/* Whether this process has started the worker, and starts another one in its place. */
+bool tine_coordinator_restarts(void *coordinator, const tine_worker_info *w);
+/* Somebody wants to know the memory of workers. */
+void tine_coordinator_memory_want(tine_coordinator *c, int64_t now);
 /* Asks the workers for their memory if somebody wants to know. */
 void tine_coordinator_memory_ask(tine_coordinator *c);
 void tine_coordinator_observers_stop(tine_coordinator *c); /* tells them that the job ends */

@@ -45,7 +45,7 @@ static void observer_drop(tine_coordinator *c, tine_peer peer, bool bad, const c
 
 /* ---- the snapshot ---- */
 
-static bool worker_is_restartable(void *ctx, const tine_worker_info *w) {
+bool tine_coordinator_restarts(void *ctx, const tine_worker_info *w) {
     const tine_coordinator *c = ctx;
     return c->unreachable && w->token[0] && c->known_local && c->known_local(w->pid, w->token);
 }
@@ -53,7 +53,7 @@ static bool worker_is_restartable(void *ctx, const tine_worker_info *w) {
 /* With the lock. */
 static tine_error snapshot_take(tine_coordinator *c) {
     int64_t now = tine_clock_ns();
-    if (now - c->memory_at >= MEMORY_NS) c->memory_wanted = true;
+    tine_coordinator_memory_want(c, now);
     if (c->snapshot && now - c->snapshot_at < SNAPSHOT_NS) return TINE_OK;
     char host[256] = "";
     gethostname(host, sizeof host - 1);
@@ -61,7 +61,7 @@ static tine_error snapshot_take(tine_coordinator *c) {
                                  .host = host,
                                  .now = now,
                                  .began = c->began,
-                                 .local = worker_is_restartable,
+                                 .local = tine_coordinator_restarts,
                                  .ctx = c};
     tine_payload *p;
     tine_error e = tine_snapshot_encode(c->scheduler, &place, &p);
@@ -80,6 +80,10 @@ tine_error tine_coordinator_snapshot(tine_coordinator *c, tine_payload **out) {
     if (c->memory_wanted && c->blocked) tine_link_wake(&c->link);
     tine_coordinator_unlock(c);
     return e;
+}
+
+void tine_coordinator_memory_want(tine_coordinator *c, int64_t now) {
+    c->memory_wanted |= now - c->memory_at >= MEMORY_NS;
 }
 
 void tine_coordinator_memory_ask(tine_coordinator *c) {
@@ -109,7 +113,7 @@ static char *observer_restart(tine_coordinator *c, uint32_t epoch) {
     while (i < n && all[i].epoch != epoch) i++;
     if (i == n) {
         text = tine_text_format("the worker has ended already");
-    } else if (!worker_is_restartable(c, &all[i])) {
+    } else if (!tine_coordinator_restarts(c, &all[i])) {
         text = tine_text_format("worker pid %u (host %.64s) was not started by the job: restart "
                                 "it where it runs",
                                 all[i].pid, all[i].host);

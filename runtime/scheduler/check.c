@@ -32,6 +32,7 @@ static void sched_check_worker(const tine_scheduler *s, const sched_worker *w) {
     TINE_ASSERT((uint64_t)w->window_left + w->unstarted + w->ungranted, ==, s->config.window);
     TINE_ASSERT(w->heap_at != 0, ==, !w->closed && (!w->outstanding || w->load < SCHED_LOAD_ONE));
     TINE_ASSERT(w->pin_queued, ==, w->pinned.n > 0);
+    TINE_ASSERT_TRUE(!w->stopped || TAILQ_EMPTY(&w->running));
 }
 
 static void sched_check_count(const tine_scheduler *s, tine_object id) {
@@ -70,13 +71,16 @@ static void sched_check_single(const sched_single *g) {
     const sched_task *t;
     TINE_ASSERT_TRUE(g->current || TAILQ_EMPTY(&g->queue));
     TINE_ASSERT_TRUE(!g->current || g->current->state != SCHED_RUNNING ||
-                     g->current->worker == g->worker);
+                     g->current->worker == g->worker ||
+                     g->current->worker->closed & SCHED_CLOSED_ENDING);
     TAILQ_FOREACH (t, &g->queue, run_link) TINE_ASSERT(t->state, ==, SCHED_TURN);
 }
 
 static void sched_check_objects(const tine_scheduler *s) {
     sched_object *o;
     TAILQ_FOREACH (o, &s->object_list, link) o->counted = o->handles;
+    const sched_initialiser *n;
+    STAILQ_FOREACH (n, &s->initialisers, link) sched_check_count_refs(s, n->payload);
     TAILQ_FOREACH (o, &s->object_list, link) sched_check_count_refs(s, o->payload);
     for (size_t i = 0; i < tine_scheduler_task_slots(s); i++) {
         const sched_task *t = tine_scheduler_task_at(s, i);

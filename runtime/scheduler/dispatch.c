@@ -374,6 +374,7 @@ static bool sched_dispatch_one(tine_scheduler *s) {
 
 void tine_scheduler_dispatch(tine_scheduler *s) {
     do {
+        if (s->n_leaving > 0) tine_scheduler_leaving_settle(s);
         tine_scheduler_turns_begin(s);
         while ((!TAILQ_EMPTY(&s->active) || !TAILQ_EMPTY(&s->pin_queue)) && sched_dispatch_one(s)) {
         }

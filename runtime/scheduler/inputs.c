@@ -233,7 +233,7 @@ void tine_scheduler_aim(tine_scheduler *s, sched_task *t) {
         best = w;
         best_n = n;
     }
-    if (!best) return;
+    if (!best || best->closed & SCHED_CLOSED_ENDING) return;
     t->aimed = best;
     TAILQ_INSERT_TAIL(&best->aims, t, run_link);
     tine_scheduler_aim_enqueue(s, best);

@@ -1,11 +1,12 @@
 /* What the scheduler's files call of each other: scheduler.c (events in), tasks.c (a task's life),
  * records.c (the records of tasks), inputs.c (tasks whose arguments are results of others),
  * callables.c, dispatch.c (ready queues, credit, choice), place.c (tasks that may run on one worker
- * only), single.c (modules with one instance), objects.c (objects and their holders), replicas.c
- * (the workers that have them), results.c (results as objects), streams.c, arrivals.c (what has
- * arrived, by number), cancel.c, peers.c (connections and workers), groups.c (what workers serve),
- * actions.c (actions out), view.c (what observers see), text.c (sentences for users) and check.c
- * (invariants). Their structures are in types.h.
+ * only), single.c (modules with one instance), pool.c (initialisers, workers that are to end),
+ * objects.c (objects and their holders), replicas.c (the workers that have them), results.c
+ * (results as objects), streams.c, arrivals.c (what has arrived, by number), cancel.c, peers.c
+ * (connections and workers), groups.c (what workers serve), actions.c (actions out), view.c (what
+ * observers see), text.c (sentences for users) and check.c (invariants). Their structures are in
+ * types.h.
  *
  * Small records come from tine_scheduler_alloc, which aborts without memory: without its record a
  * fork could never be completed. */
@@ -201,6 +202,8 @@ void tine_scheduler_object_drop_replicas(tine_scheduler *s, const sched_object *
 bool tine_scheduler_place_check(tine_scheduler *s, sched_task *t);
 /* The only worker that may run it; NULL: any that serves it. */
 sched_worker *tine_scheduler_place(tine_scheduler *s, const sched_task *t);
+/* NULL: it is lost. */
+sched_worker *tine_scheduler_worker_of_epoch(const tine_scheduler *s, uint32_t epoch);
 void tine_scheduler_pin(tine_scheduler *s, sched_task *t, sched_worker *w);
 void tine_scheduler_unpin(tine_scheduler *s, sched_task *t);
 void tine_scheduler_pins_lost(tine_scheduler *s, sched_worker *w, const char *reason);
@@ -223,6 +226,17 @@ sched_worker *tine_scheduler_single_place(tine_scheduler *s, const sched_task *t
 void tine_scheduler_single_bind(tine_scheduler *s, const sched_task *t, sched_worker *w);
 void tine_scheduler_singles_lost(sched_worker *w, const char *reason);
 void tine_scheduler_single_free(tine_scheduler *s, sched_single *g); /* accepts NULL */
+
+/* pool.c */
+/* A worker that has joined runs the initialisers that there are. */
+void tine_scheduler_worker_initialise(tine_scheduler *s, sched_worker *w);
+/* A task that is one has ended, or waits. */
+void tine_scheduler_initialised(tine_scheduler *s, const sched_task *t, tine_error status,
+                                const char *text);
+void tine_scheduler_initialiser_waits(tine_scheduler *s, const sched_task *t);
+void tine_scheduler_initialisers_free(tine_scheduler *s);
+void tine_scheduler_leaving_settle(tine_scheduler *s); /* drops and ends workers, while n_leaving */
+void tine_scheduler_leaving_forget(tine_scheduler *s, sched_worker *w); /* it is lost */
 
 /* A line of the log, once, where no worker has its label. */
 void tine_scheduler_label_tell(tine_scheduler *s, sched_callable *c);

@@ -91,6 +91,7 @@ static void sched_worker_join(tine_scheduler *s, tine_peer peer, const tine_hell
     a->a.message.flags = s->trace;
     tine_scheduler_log(s, 2,
                        tine_scheduler_text("worker pid %u (host %.64s) joined", w->pid, w->host));
+    tine_scheduler_worker_initialise(s, w);
 }
 
 static bool sched_hello_complete(const tine_hello *e) {
@@ -148,6 +149,7 @@ void tine_scheduler_worker_free(tine_scheduler *s, sched_worker *w) {
     tine_scheduler_aim_dequeue(s, w);
     s->slots[w->slot] = NULL;
     if (w->slot < s->slots_taken) s->slots_taken = w->slot;
+    tine_scheduler_leaving_forget(s, w);
     free(w->host);
     free(w->token);
     free(w->kernel);
@@ -205,7 +207,7 @@ static bool sched_worker_cause(tine_scheduler *s, const sched_worker *w, const t
 static void sched_worker_lost(tine_scheduler *s, sched_worker *w, const char *reason,
                               const tine_run_log *log) {
     bool certain = sched_worker_cause(s, w, log);
-    if (!s->stopped) {
+    if (!s->stopped && !w->stopped) {
         char *text =
             tine_scheduler_text("worker pid %u (host %.64s) was lost: %s", w->pid, w->host, reason);
         tine_scheduler_failed(s, "", TINE_ELOST, text);
@@ -276,7 +278,7 @@ void tine_scheduler_worker_died(tine_scheduler *s, tine_peer peer, const char *r
     if (!p) return;
     if (!reason) reason = "the connection was closed";
     /* with a log its supervisor has told of its death */
-    if (p->worker && !s->stopped && !log)
+    if (p->worker && !s->stopped && !p->worker->stopped && !log)
         tine_scheduler_log(s, 1,
                            tine_scheduler_text("worker pid %u (host %.64s) was lost: %s",
                                                p->worker->pid, p->worker->host, reason));

@@ -13,7 +13,7 @@
 
 /* ---- the place of a task ---- */
 
-static sched_worker *sched_worker_of_epoch(const tine_scheduler *s, uint32_t epoch) {
+sched_worker *tine_scheduler_worker_of_epoch(const tine_scheduler *s, uint32_t epoch) {
     sched_worker *w;
     TAILQ_FOREACH (w, &s->workers, link)
         if (w->epoch == epoch && !w->lost) return w;
@@ -23,7 +23,8 @@ static sched_worker *sched_worker_of_epoch(const tine_scheduler *s, uint32_t epo
 sched_worker *tine_scheduler_place(tine_scheduler *s, const sched_task *t) {
     sched_worker *w = t->flags & TINE_MODULE_SINGLE ? tine_scheduler_single_place(s, t) : NULL;
     if (w) return w;
-    return t->terms && t->terms->worker ? sched_worker_of_epoch(s, t->terms->worker) : NULL;
+    return t->terms && t->terms->worker ? tine_scheduler_worker_of_epoch(s, t->terms->worker)
+                                        : NULL;
 }
 
 static void sched_task_end_misplaced(tine_scheduler *s, sched_task *t, tine_error e, char *why) {
@@ -35,13 +36,17 @@ static void sched_task_end_misplaced(tine_scheduler *s, sched_task *t, tine_erro
 /* Of a task that names its worker. */
 static bool sched_worker_check(tine_scheduler *s, sched_task *t) {
     uint32_t id = t->terms->worker;
-    const sched_worker *w = sched_worker_of_epoch(s, id);
+    const sched_worker *w = tine_scheduler_worker_of_epoch(s, id);
     if (!w)
         sched_task_end_misplaced(
             s, t, id > s->last_epoch ? TINE_EINVAL : TINE_ELOST,
             tine_scheduler_text(id > s->last_epoch ? "there is no worker with the id %" PRIu32
                                                    : "worker %" PRIu32 " is not there any more",
                                 id));
+    else if (w->closed & SCHED_CLOSED_ENDING)
+        sched_task_end_misplaced(
+            s, t, TINE_ELOST,
+            tine_scheduler_text("worker %" PRIu32 " is lost: the program has it ended", id));
     else if (!tine_scheduler_serves(s, w, t->callable))
         sched_task_end_misplaced(s, t, TINE_EUNKNOWN,
                                  tine_scheduler_text("worker %" PRIu32 " does not serve %s%s", id,
@@ -117,12 +122,17 @@ static bool sched_task_precedes(const sched_task *a, const sched_task *b) {
                                           : a->link.order < b->link.order;
 }
 
+static bool sched_task_initialises(const sched_task *t) {
+    return t->terms && t->terms->initialiser;
+}
+
 sched_task *tine_scheduler_pin_choose(tine_scheduler *s, const sched_worker *worker,
                                       const sched_task *next, bool *again) {
     sched_worker *w;
     TAILQ_FOREACH (w, &s->pin_queue, pin_link) {
         sched_task *t = (sched_task *)tine_ready_first(&w->pinned);
         if (!sched_worker_has_credit(w) || (w == worker && !sched_task_precedes(t, next))) continue;
+        if (w->closed & SCHED_CLOSED_NEW && !sched_task_initialises(t)) continue;
         if (tine_scheduler_fits(s, w, t)) return t;
         if (w != worker) continue;
         tine_scheduler_close(s, w, SCHED_CLOSED_DRAINING, true);

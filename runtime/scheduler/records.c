@@ -54,8 +54,11 @@ sched_task *tine_scheduler_task_new(tine_scheduler *s, const tine_target *target
     if (SLIST_EMPTY(&s->free_tasks)) sched_tasks_grow(s);
     sched_task *t = SLIST_FIRST(&s->free_tasks);
     SLIST_REMOVE_HEAD(&s->free_tasks, stacked);
-    *t = (sched_task){
-        .id = t->id + (UINT64_C(1) << 32), .attempt = 1, .flags = flags, .state = SCHED_READY};
+    *t = (sched_task){.id = t->id + (UINT64_C(1) << 32),
+                      .attempt = 1,
+                      .flags = flags,
+                      .state = SCHED_READY,
+                      .forked = s->now};
     t->callable =
         tine_scheduler_callable_get(s, target->name, target->method, terms ? terms->label : NULL);
     t->callable->uses++;

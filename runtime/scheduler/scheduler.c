@@ -37,6 +37,7 @@ tine_error tine_scheduler_new(tine_scheduler **out, const tine_scheduler_config 
     TAILQ_INIT(&s->aim_queue);
     TAILQ_INIT(&s->pin_queue);
     TAILQ_INIT(&s->turns);
+    STAILQ_INIT(&s->initialisers);
     STAILQ_INIT(&s->settled);
     *out = s;
     return TINE_OK;
@@ -60,6 +61,7 @@ void tine_scheduler_free(tine_scheduler *s) {
     if (!s->stopped) tine_scheduler_tasks_cancel(s);
     tine_scheduler_actions_free(s);
     sched_peers_free(s);
+    tine_scheduler_initialisers_free(s);
     tine_scheduler_objects_free(s);
     while (!TAILQ_EMPTY(&s->all)) tine_scheduler_callable_free(s, TAILQ_FIRST(&s->all));
     tine_idmap_fini(&s->callables);

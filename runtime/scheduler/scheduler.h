@@ -120,6 +120,7 @@ typedef struct tine_worker_info {
     uint32_t n_labels;
     uint64_t tasks_done;
     uint32_t running, suspended; /* tasks there: sent to it, and of these waiting for forks */
+    bool ending;                 /* it gets no more tasks */
     /* The task that it is taken to run: the oldest that does not wait; NULL: none. `since`: it has
      * run since then at the latest. */
     const char *task;
@@ -134,6 +135,14 @@ typedef struct tine_function_info {
     const char *name, *label; /* label: where its tasks may run; "": anywhere */
     uint64_t ready, running, done, failed, run_ns, mean_ns;
 } tine_function_info;
+
+/* A task that has not ended. Texts are borrowed until the next event. */
+typedef struct tine_task_info {
+    uint64_t id, parent;      /* parent: 0: forked by this process, or its parent has ended */
+    uint32_t worker, attempt; /* worker: the epoch of the one that it was sent to; 0: none */
+    const char *state, *name;
+    int64_t forked;
+} tine_task_info;
 
 /* A task that failed, or a worker that was lost (name ""). */
 typedef struct tine_failure_info {
@@ -154,6 +163,15 @@ void tine_scheduler_free(tine_scheduler *s);
 tine_error tine_scheduler_fork(tine_scheduler *s, uint64_t ticket, uint64_t flow,
                                const tine_target *target, uint32_t flags, tine_payload *payload,
                                const tine_terms *terms, uint64_t *task);
+/* The function is called once on every worker that serves it: those that are there now, and those
+ * that join from now on before any other task. `ticket` (not 0) comes back in one COMPLETE without
+ * a value when the ones that are there now have run it, with the first failure among them. A worker
+ * that joins later is dropped where it fails. Errors as above. */
+tine_error tine_scheduler_initialise(tine_scheduler *s, uint64_t ticket, const char *name,
+                                     uint32_t flags, tine_payload *payload);
+/* The worker gets no more tasks, and is told to STOP when those that it has have ended and the
+ * results that only it has are here. False: there is no such worker. */
+bool tine_scheduler_worker_end(tine_scheduler *s, uint32_t epoch);
 /* The object that the result of an open fork becomes: with it the arguments of other tasks refer to
  * the result. One handle more is held on it. 0: the task has ended. */
 tine_object tine_scheduler_result(tine_scheduler *s, uint64_t task);
@@ -225,6 +243,8 @@ const tine_scheduler_stats *tine_scheduler_stats_get(const tine_scheduler *s);
 /* Gives their number, and fills in the first `room`. */
 size_t tine_scheduler_workers(const tine_scheduler *s, tine_worker_info *out, size_t room);
 bool tine_scheduler_worker(const tine_scheduler *s, tine_peer peer, tine_worker_info *out);
+/* As tine_scheduler_workers: the tasks that have not ended, which walks all. */
+size_t tine_scheduler_tasks(const tine_scheduler *s, tine_task_info *out, size_t room);
 /* Both as tine_scheduler_workers: the functions; the last failures, the newest first. */
 size_t tine_scheduler_functions(const tine_scheduler *s, tine_function_info *out, size_t room);
 size_t tine_scheduler_failures(const tine_scheduler *s, tine_failure_info *out, size_t room);

@@ -87,6 +87,7 @@ static void sched_task_stopped(tine_scheduler *s, sched_task *t) {
 void tine_scheduler_task_suspend(tine_scheduler *s, sched_task *t) {
     if (t->state != SCHED_RUNNING || t->suspended) return;
     tine_scheduler_inputs_forget(s, t); /* it has begun */
+    if (t->terms && t->terms->initialiser) tine_scheduler_initialiser_waits(s, t);
     t->worker->suspended++;
     sched_task_leave_credit(s, t);
     t->suspended = true;
@@ -165,7 +166,10 @@ static void sched_task_report(tine_scheduler *s, sched_task *t, tine_error statu
         if (status != TINE_ECANCELED)
             tine_scheduler_failed(s, tine_scheduler_task_name(t), status, text);
     }
-    if (t->orphan || (t->owner && t->owner->lost))
+    if (t->terms && t->terms->initialiser) {
+        tine_scheduler_initialised(s, t, status, text);
+        free(text);
+    } else if (t->orphan || (t->owner && t->owner->lost))
         free(text);
     else if (t->owner)
         sched_task_answer(s, t, status, payload, text);

@@ -124,13 +124,26 @@ typedef struct sched_single {
     TAILQ_ENTRY(sched_single) turn_link;
 } sched_single;
 
+/* A call that every worker runs. */
+typedef struct sched_initialiser {
+    uint64_t ticket;
+    uint32_t left, flags; /* left: of the workers that were there, those that have not run it */
+    tine_error status;    /* the first failure there */
+    char *text;
+    sched_callable *callable;
+    tine_payload *payload;
+    STAILQ_ENTRY(sched_initialiser) link;
+} sched_initialiser;
+
 /* What a fork asks for beyond its call. */
 typedef struct sched_terms {
     sched_stream stream;
-    uint32_t max_attempts;    /* as the config's; 0: that one */
-    uint32_t failure_retries; /* left */
-    uint32_t worker;          /* the epoch of the only worker that may run it; 0: any */
-    char name[];              /* "": the callable's */
+    uint32_t max_attempts;          /* as the config's; 0: that one */
+    uint32_t failure_retries;       /* left */
+    uint32_t worker;                /* the epoch of the only worker that may run it; 0: any */
+    bool joins;                     /* of an initialiser: its worker has joined since */
+    sched_initialiser *initialiser; /* NULL: it is none */
+    char name[];                    /* "": the callable's */
 } sched_terms;
 
 typedef struct sched_done { /* the content of a deferred DONE */
@@ -147,8 +160,8 @@ struct sched_task {
     uint64_t ticket;      /* or the seq of the worker that forked it */
     uint64_t flow;
     uint64_t charge_ns, bytes;
-    int64_t started;   /* s->now when it was sent */
-    uint64_t received; /* SUBMIT, OBJECT and YIELD messages of this attempt */
+    int64_t forked, started; /* s->now when it was made, and sent */
+    uint64_t received;       /* SUBMIT, OBJECT and YIELD messages of this attempt */
     sched_callable *callable;
     tine_payload *payload; /* NULL while it runs, if it cannot run again */
     tine_object object;    /* of the target */
@@ -197,6 +210,8 @@ struct sched_task {
 enum {
     SCHED_CLOSED_LOST = 1,
     SCHED_CLOSED_DRAINING = 2, /* the first pinned task needs more credit */
+    SCHED_CLOSED_NEW = 4,      /* its initialisers have not ended */
+    SCHED_CLOSED_ENDING = 8,   /* it ends when its tasks have */
 };
 
 struct sched_worker {
@@ -210,10 +225,13 @@ struct sched_worker {
     int64_t joined, turned;
     uint64_t bytes_in, bytes_out, memory;
     bool lost;
-    uint8_t closed;    /* SCHED_CLOSED_… */
-    bool pin_queued;   /* in pin_queue: pinned.n > 0 */
-    bool flush_queued; /* in flush_queue: it has credit or drops to be sent */
-    bool aim_queued;   /* in aim_queue: one of its aims may be sent */
+    bool stopped;          /* it was told to STOP */
+    uint32_t initialising; /* initialisers that it has not run yet */
+    char *refused;         /* why it is to be dropped; NULL: it is not */
+    uint8_t closed;        /* SCHED_CLOSED_… */
+    bool pin_queued;       /* in pin_queue: pinned.n > 0 */
+    bool flush_queued;     /* in flush_queue: it has credit or drops to be sent */
+    bool aim_queued;       /* in aim_queue: one of its aims may be sent */
     /* load: the largest share used of the three limits of credit */
     uint64_t load, load_ns, load_bytes;
     uint32_t outstanding; /* running tasks, which count against its credit */
@@ -326,6 +344,8 @@ struct tine_scheduler {
     size_t n_slots;
     size_t slots_taken; /* from the first one on: none of these is free */
     TAILQ_HEAD(, sched_single) turns;
+    STAILQ_HEAD(, sched_initialiser) initialisers;
+    uint32_t n_leaving; /* workers that are to be dropped, or ended */
 
     tine_idmap objects;
     struct sched_object_queue object_list;

@@ -34,6 +34,7 @@ static void sched_worker_describe(const sched_worker *w, tine_worker_info *out) 
                               .tasks_done = w->tasks_done,
                               .running = w->outstanding,
                               .suspended = w->suspended,
+                              .ending = w->closed & SCHED_CLOSED_ENDING,
                               .task = t ? tine_scheduler_task_name(t) : NULL,
                               .task_id = t ? t->id : 0,
                               .since = !t                       ? 0
@@ -67,6 +68,28 @@ bool tine_scheduler_worker(const tine_scheduler *s, tine_peer peer, tine_worker_
     if (!p || !p->worker) return false;
     sched_worker_describe(p->worker, out);
     return true;
+}
+
+static const char *sched_task_state(const sched_task *t) {
+    if (t->abandoned) return "cancelled";
+    if (t->state == SCHED_WAITING || t->state == SCHED_TURN || t->ahead) return "waiting";
+    return !t->worker ? "ready" : t->suspended ? "suspended" : "running";
+}
+
+size_t tine_scheduler_tasks(const tine_scheduler *s, tine_task_info *out, size_t room) {
+    size_t n = 0;
+    for (size_t i = 0; i < tine_scheduler_task_slots(s); i++) {
+        const sched_task *t = tine_scheduler_task_at(s, i);
+        if (t->state == SCHED_FREE || t->state == SCHED_KEPT || n++ >= room) continue;
+        out[n - 1] = (tine_task_info){.id = t->id,
+                                      .parent = t->parent ? t->parent->id : 0,
+                                      .worker = t->worker ? t->worker->epoch : 0,
+                                      .attempt = t->attempt,
+                                      .state = sched_task_state(t),
+                                      .name = tine_scheduler_task_name(t),
+                                      .forked = t->forked};
+    }
+    return n;
 }
 
 size_t tine_scheduler_functions(const tine_scheduler *s, tine_function_info *out, size_t room) {

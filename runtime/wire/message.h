@@ -114,6 +114,7 @@ typedef struct tine_terms {
     uint32_t retries;  /* further attempts after its worker was lost, and one; 0: the default */
     uint32_t failure_retries; /* further attempts after it has failed */
     uint32_t stream;          /* values that it may yield before one is taken; 0: none is taken */
+    bool initialises;         /* every worker runs it, later ones too; not on the wire */
 } tine_terms;
 
 /* A copy of terms that lives as long as `texts`, which has room for tine_terms_size bytes. */

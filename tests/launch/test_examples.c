@@ -18,7 +18,7 @@ static const struct example {
     {"07_promises", "the sum of the squares of 3, 4 and 5 is 50, twice that is 100\n"},
     {"08_cancel", "searches 1 and 2: ECANCELED, ECANCELED\nwith a deadline: ETIMEDOUT\n"
                   "search 3: found\n"},
-    {"09_pool", "20 results, sum 2470\nthe workers have ended 20 tasks\n"},
+    {"09_pool", "20 results, sum 4940\nevery worker has the factor 2\n20 tasks ended, 0 failed\n"},
     {"10_streams", "step 1: 1.5000\nstep 2: 1.4167\nstep 3: 1.4142\n"
                    "the square root of 2 is 1.414216\n3 of many steps: 1.7321\n"},
 };

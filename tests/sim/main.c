@@ -70,7 +70,9 @@ static int report(const sim_counts *c, uint64_t seeds, double seconds) {
                 {"streams ended", c->streams},
                 {"snapshots", c->snapshots},
                 {"calls of one instance", c->turns},
-                {"instances made anew", c->renewed}};
+                {"instances made anew", c->renewed},
+                {"runs of initialisers", c->initialised},
+                {"workers ended when asked", c->retired}};
     int missing = 0;
     printf("%llu seeds, %llu events, %.1f s\n", (unsigned long long)seeds,
            (unsigned long long)c->events, seconds);

@@ -17,6 +17,8 @@ typedef enum event_kind {
     EV_TAKE,
     EV_CANCEL,
     EV_PULL,
+    EV_INITIALISE,
+    EV_RETIRE,
     EV_STOP,
     EV_BAD_PEER,
     EV_REPLAY

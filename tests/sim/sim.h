@@ -138,7 +138,7 @@ typedef struct sim_counts {
     uint64_t retried, lost, cancelled, bad_peers, stops, logs;
     uint64_t dependents, ahead, stayed, fetched, again;
     uint64_t roots_cancelled, forks_cancelled, told, ends;
-    uint64_t labelled, pinned, misplaced, turns, renewed;
+    uint64_t labelled, pinned, misplaced, turns, renewed, initialised, retired;
     uint64_t yielded, refused_yields, arrived, streams, snapshots;
 } sim_counts;
 

@@ -26,6 +26,8 @@ typedef struct seat { /* of a worker process, running or ended, or of a bad peer
     bool foreign, labelled, up; /* up: connected, as far as the scheduler knows */
     channel in, out;
     int64_t sends_left; /* it is killed at this message; negative: never */
+    bool fresh;         /* it has joined after the initialiser, which it has not run */
+    uint64_t init_task; /* the task that is it; 0: not sent yet */
 } seat;
 
 typedef struct root {
@@ -71,6 +73,8 @@ struct sim_world {
     size_t n_handles;
     size_t old_done_from;
     tine_message *old_done; /* of some epoch, replayed later by other workers */
+    uint64_t init_seed;     /* of the call that every worker runs; 0: there is none */
+    uint64_t init_ticket;   /* until it is answered */
 };
 
 static sim_world *running;
@@ -210,6 +214,64 @@ static void replay_old_done(sim_world *w, size_t index) {
 
 /* ---- the scheduler's side ---- */
 
+/* Those that were there have run it, or were lost. */
+static void initialised(sim_world *w, const tine_scheduler_action *a) {
+    w->init_ticket = 0;
+    if (a->status && a->status != TINE_EUNKNOWN && !w->stopped)
+        sim_fail("the initialiser failed: %d %s", (int)a->status, a->text);
+}
+
+/* A worker that joins later runs nothing else before. */
+static void check_initialised(sim_world *w, seat *s, const tine_message *m) {
+    bool is = w->init_seed && sim_body_of(m->payload).seed == w->init_seed;
+    w->counts->initialised += is;
+    if (is && s->init_task) sim_fail("a worker runs the initialiser twice");
+    if (is)
+        s->init_task = m->task;
+    else if (s->fresh && !s->foreign)
+        sim_fail("a worker runs a task before the initialiser");
+}
+
+/* The initialiser has ended, or waits. */
+static bool opens_worker(const seat *s, const tine_message *m) {
+    return m->type == TINE_MSG_DONE
+               ? m->task == s->init_task
+               : m->type == TINE_MSG_SUSPEND && m->n_ids && m->ids[0] == s->init_task;
+}
+
+static void run_initialiser(sim_world *w) {
+    sim_call call = {.name = "f0", .module = -1, .seed = sim_next(&w->random)};
+    while (sim_label(&w->traits, call.name, call.seed) ||
+           sim_expect(&w->traits, &call, NULL).status)
+        call.seed++;
+    w->init_seed = call.seed;
+    w->init_ticket = sim_ticket(w);
+    sim_trace(w, "every worker runs f0");
+    tine_payload *p = sim_payload(0, call.seed, 0, false, NULL, 0);
+    tine_error e =
+        tine_scheduler_initialise(w->scheduler, w->init_ticket, call.name, TINE_REPEATABLE, p);
+    if (e != (w->stopped ? TINE_ESTATE : TINE_OK)) sim_fail("an initialiser gave %d", (int)e);
+    if (e) w->init_ticket = w->init_seed = 0;
+    tine_payload_unref(p);
+}
+
+/* The program has a worker ended: it stops when nothing runs there. What its tasks wait for has
+ * another place, one that is started again if it is lost. */
+static void retire_worker(sim_world *w, size_t index) {
+    tine_worker_info info, other;
+    size_t i = index + 1;
+    while (i < w->n_seats &&
+           (w->seats[i].foreign || w->seats[i].labelled != w->seats[index].labelled ||
+            !tine_scheduler_worker(w->scheduler, i + 1, &other) || other.ending))
+        i++;
+    if (i >= w->n_seats || w->seats[index].foreign ||
+        !tine_scheduler_worker(w->scheduler, index + 1, &info))
+        return;
+    w->any_misplaced = true; /* calls that are bound to it fail */
+    tine_scheduler_worker_end(w->scheduler, info.epoch);
+    sim_trace(w, "worker %zu is to end", index);
+}
+
 static size_t root_of(const sim_world *w, uint64_t ticket) {
     size_t i = 0;
     while (i < w->n_roots && w->roots[i].ticket != ticket) i++;
@@ -229,6 +291,10 @@ static void on_yield(sim_world *w, const tine_scheduler_action *a) {
 }
 
 static void on_complete(sim_world *w, tine_scheduler_action *a) {
+    if (a->ticket == w->init_ticket) {
+        initialised(w, a);
+        return;
+    }
     size_t i = root_of(w, a->ticket);
     root *r = &w->roots[i];
     if (r->done) sim_fail("root %zu completed twice", i);
@@ -346,10 +412,11 @@ static void check_place(sim_world *w, size_t index, const tine_message *m) {
     }
 }
 
-static bool is_connected(const sim_world *w, uint32_t epoch) {
+static bool has_instance(const sim_world *w, uint32_t epoch) {
     tine_worker_info info;
     for (size_t i = 0; i < w->n_seats; i++)
-        if (tine_scheduler_worker(w->scheduler, i + 1, &info) && info.epoch == epoch) return true;
+        if (tine_scheduler_worker(w->scheduler, i + 1, &info) && info.epoch == epoch)
+            return !info.ending;
     return false;
 }
 
@@ -368,7 +435,7 @@ static void check_turn(sim_world *w, const tine_message *m) {
         tine_scheduler_task_worker(w->scheduler, w->roots[h->called - 1].task, &info))
         sim_fail("root %zu runs while root %zu does", i, h->called - 1);
     if (h->epoch && h->epoch != m->epoch) {
-        if (is_connected(w, h->epoch)) sim_fail("root %zu runs elsewhere", i);
+        if (has_instance(w, h->epoch)) sim_fail("root %zu runs elsewhere", i);
         w->counts->renewed++;
     }
     h->called = i + 1;
@@ -397,6 +464,12 @@ static void drain(sim_world *w) {
             if (a.message.type == TINE_MSG_TASK) count_task(w, &a.message);
             if (a.message.type == TINE_MSG_TASK) check_place(w, i, &a.message);
             if (a.message.type == TINE_MSG_TASK) check_turn(w, &a.message);
+            if (a.message.type == TINE_MSG_TASK) check_initialised(w, &w->seats[i], &a.message);
+            if (a.message.type == TINE_MSG_WELCOME) w->seats[i].fresh = w->init_seed != 0;
+            if (a.message.type == TINE_MSG_STOP && !w->stopped) {
+                w->counts->retired++;
+                if (is_alive(&w->seats[i])) break_worker(w, i, "is told to stop");
+            }
             if (is_alive(&w->seats[i]) && !drops(w, i))
                 transmit(w, i, &w->seats[i].in, EV_TO_WORKER, &a.message);
             break;
@@ -635,6 +708,7 @@ static void on_event(sim_world *w, event *e) {
     seat *s = &w->seats[e->seat];
     switch (e->kind) {
     case EV_TO_SCHEDULER:
+        if (opens_worker(s, e->message)) s->fresh = false;
         if (s->up) tine_scheduler_message(w->scheduler, e->seat + 1, e->message, w->now);
         break;
     case EV_TO_WORKER:
@@ -651,6 +725,8 @@ static void on_event(sim_world *w, event *e) {
     case EV_TAKE: take_result(w, e->seat); break;
     case EV_CANCEL: cancel_root(w, e->seat); break;
     case EV_PULL: pull_root(w, e->seat); break;
+    case EV_INITIALISE: run_initialiser(w); break;
+    case EV_RETIRE: retire_worker(w, e->seat); break;
     case EV_STOP:
         w->stopped = true;
         w->counts->stops++;
@@ -699,12 +775,18 @@ static void plan(sim_world *w) {
     for (uint64_t n = sim_below(r, 3); n-- > 0;)
         sim_push(&w->queue, w->now, (int64_t)sim_below(r, 4000000), EV_BAD_PEER, 0);
     if (sim_one_in(r, 8)) sim_push(&w->queue, w->now, (int64_t)sim_below(r, 4000000), EV_STOP, 0);
+    if (sim_one_in(r, 4))
+        sim_push(&w->queue, w->now, (int64_t)sim_below(r, 2000000), EV_INITIALISE, 0);
+    for (uint64_t n = w->workers_return && sim_one_in(r, 3) ? sim_below(r, 3) : 0; n-- > 0;)
+        sim_push(&w->queue, w->now, 100000 + (int64_t)sim_below(r, 3000000), EV_RETIRE,
+                 sim_below(r, expected));
 }
 
 static void check_end(sim_world *w) {
     tine_scheduler_check(w->scheduler);
     for (size_t i = 0; i < w->n_roots; i++)
         if (!w->roots[i].done) sim_fail("stalled: root %zu never completed", i);
+    if (w->init_ticket) sim_fail("stalled: the initialiser never completed");
     for (size_t i = 0; i < w->n_roots; i++) {
         check_taken(w, i);
         if (w->roots[i].wanted && w->roots[i].result && !w->stopped)
@@ -779,6 +861,7 @@ void sim_run(uint64_t seed, bool verbose, sim_counts *counts) {
     for (uint64_t events = 0; one_event(&w); events++)
         if (events > MAX_EVENTS) sim_fail("more events than any program needs");
     check_end(&w);
+    w.stopped = true;
     tine_scheduler_stop(w.scheduler);
     drain(&w);
     tine_scheduler_free(w.scheduler);

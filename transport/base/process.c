@@ -114,9 +114,13 @@ bool tine_process_file_of(const void *address, char *path, size_t size) {
     return found;
 }
 
-uint64_t tine_process_memory(void) {
+uint64_t tine_process_memory(void) { return tine_process_memory_of((int)getpid()); }
+
+uint64_t tine_process_memory_of(int pid) {
+    char path[64];
     unsigned long pages = 0;
-    FILE *f = fopen("/proc/self/statm", "re");
+    snprintf(path, sizeof path, "/proc/%d/statm", pid);
+    FILE *f = fopen(path, "re");
     if (f && fscanf(f, "%*u %lu", &pages) != 1) pages = 0;
     if (f) fclose(f);
     return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);

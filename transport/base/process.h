@@ -26,8 +26,9 @@ char *tine_process_absolute(const char *path);
 /* The parent and the name (at most 15 characters) of a process. False: there is none. */
 bool tine_process_look_up(int pid, int *parent, char name[32]);
 
-/* Resident bytes of this process; 0: not readable. */
+/* Resident bytes of this process, or of another one of this host; 0: not readable. */
 uint64_t tine_process_memory(void);
+uint64_t tine_process_memory_of(int pid);
 
 /* Raises the soft limit of file descriptors by n, at most to the hard one, so that the program
  * still has as many of its own. How many can be opened now; *limit: the soft limit. */

@@ -1,0 +1,178 @@
+/* Workers as a pool: initialisers, which every worker runs, and the end of a worker that is asked
+ * for.
+ *
+ * An initialiser is pinned to each worker that is there, and is run once more by each that joins
+ * later. Such a worker is closed to all other tasks until its initialisers have ended; one that
+ * waits opens it, for what it waits for may have no other place. Where one fails, the worker is
+ * dropped, as one that could not start.
+ *
+ * A worker that is to end gets no more tasks. When its tasks have ended, results that only it has
+ * are fetched, and then it is told to STOP.
+ *
+ * Both are carried out in a dispatch, where no task is in the middle of its end. */
+#include "runtime/scheduler/internal.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+/* ---- initialisers ---- */
+
+static void sched_initialiser_run(tine_scheduler *s, sched_initialiser *n, sched_worker *w,
+                                  bool joins) {
+    if (w->closed & SCHED_CLOSED_ENDING || !tine_scheduler_serves(s, w, n->callable)) return;
+    tine_terms terms = {.worker = w->epoch, .priority = INT32_MAX, .retries = 1};
+    tine_target target = {.name = n->callable->name};
+    sched_task *t = tine_scheduler_task_new(s, &target, n->flags, n->payload, &terms);
+    t->terms->initialiser = n;
+    t->terms->joins = joins;
+    if (joins)
+        w->initialising++;
+    else
+        n->left++;
+    tine_scheduler_close(s, w, SCHED_CLOSED_NEW, w->initialising > 0);
+    tine_scheduler_enqueue(s, t);
+}
+
+void tine_scheduler_worker_initialise(tine_scheduler *s, sched_worker *w) {
+    sched_initialiser *n;
+    STAILQ_FOREACH (n, &s->initialisers, link) sched_initialiser_run(s, n, w, true);
+}
+
+static void sched_initialiser_answer(tine_scheduler *s, sched_initialiser *n) {
+    sched_action *a = tine_scheduler_push(s, TINE_SCHEDULER_COMPLETE);
+    a->a.ticket = n->ticket;
+    a->a.status = n->status;
+    a->a.text = a->owned.memory = n->text;
+    n->text = NULL;
+}
+
+tine_error tine_scheduler_initialise(tine_scheduler *s, uint64_t ticket, const char *name,
+                                     uint32_t flags, tine_payload *payload) {
+    if (s->stopped) return TINE_ESTATE;
+    if (!ticket || !payload || !name) return TINE_EINVAL;
+    if (!tine_scheduler_refs_known(s, NULL, payload, 0)) return TINE_EINVAL;
+    sched_initialiser *n = tine_scheduler_alloc(sizeof *n);
+    n->ticket = ticket;
+    n->flags = flags & TINE_REPEATABLE;
+    n->payload = tine_payload_ref(payload);
+    n->callable = tine_scheduler_callable_get(s, name, NULL, NULL);
+    n->callable->uses++;
+    n->left = 1; /* this call */
+    tine_scheduler_hold_refs(s, payload);
+    STAILQ_INSERT_TAIL(&s->initialisers, n, link);
+    sched_worker *w;
+    TAILQ_FOREACH (w, &s->workers, link) sched_initialiser_run(s, n, w, false);
+    if (!TAILQ_EMPTY(&s->workers) && !tine_scheduler_is_served(s, n->callable, false)) {
+        n->status = TINE_EUNKNOWN;
+        n->text = tine_scheduler_text_unknown(s, n->callable);
+    }
+    if (--n->left == 0) sched_initialiser_answer(s, n);
+    tine_scheduler_dispatch(s);
+    return TINE_OK;
+}
+
+static void sched_worker_initialised(tine_scheduler *s, sched_worker *w, tine_error status,
+                                     const char *text) {
+    if (status != TINE_OK && !w->refused) {
+        w->refused = tine_scheduler_text("an initialiser failed there: %s", text ? text : "");
+        s->n_leaving++;
+    }
+    if (--w->initialising == 0 && !w->refused) tine_scheduler_close(s, w, SCHED_CLOSED_NEW, false);
+}
+
+void tine_scheduler_initialised(tine_scheduler *s, const sched_task *t, tine_error status,
+                                const char *text) {
+    sched_initialiser *n = t->terms->initialiser;
+    sched_worker *w = tine_scheduler_worker_of_epoch(s, t->terms->worker);
+    if (t->terms->joins) {
+        if (w && !s->stopped) sched_worker_initialised(s, w, status, text);
+        return;
+    }
+    bool there = w && !(w->closed & SCHED_CLOSED_ENDING);
+    if (status != TINE_OK && there && n->status == TINE_OK) {
+        n->status = status;
+        n->text = tine_scheduler_copy(text);
+    }
+    if (--n->left == 0) sched_initialiser_answer(s, n);
+}
+
+void tine_scheduler_initialiser_waits(tine_scheduler *s, const sched_task *t) {
+    if (t->terms->joins) tine_scheduler_close(s, t->worker, SCHED_CLOSED_NEW, false);
+}
+
+void tine_scheduler_initialisers_free(tine_scheduler *s) {
+    for (sched_initialiser *n; (n = STAILQ_FIRST(&s->initialisers));) {
+        STAILQ_REMOVE_HEAD(&s->initialisers, link);
+        tine_scheduler_unhold_refs(s, n->payload);
+        tine_scheduler_callable_unuse(s, n->callable);
+        tine_payload_unref(n->payload);
+        free(n->text);
+        free(n);
+    }
+}
+
+/* ---- workers that are to end ---- */
+
+bool tine_scheduler_worker_end(tine_scheduler *s, uint32_t epoch) {
+    static const char *const why = "the program has it ended";
+    sched_worker *w = tine_scheduler_worker_of_epoch(s, epoch);
+    if (!w || s->stopped) return false;
+    if (w->closed & SCHED_CLOSED_ENDING) return true;
+    s->n_leaving++;
+    tine_scheduler_close(s, w, SCHED_CLOSED_ENDING, true);
+    tine_scheduler_aim_lost(s, w);
+    tine_scheduler_singles_lost(w, why);
+    tine_scheduler_pins_lost(s, w, why);
+    tine_scheduler_dispatch(s);
+    return true;
+}
+
+/* Whether results that only w has are to come from there. */
+static bool sched_worker_has_results(tine_scheduler *s, const sched_worker *w) {
+    bool any = false;
+    sched_object *o;
+    TAILQ_FOREACH (o, &s->object_list, link) {
+        if (o->state != SCHED_OBJECT_REMOTE || !tine_scheduler_object_replica_at(o, w)) continue;
+        if (!o->asked) tine_scheduler_result_request(s, o);
+        any = true;
+    }
+    return any;
+}
+
+static void sched_worker_stop(tine_scheduler *s, sched_worker *w) {
+    s->n_leaving--;
+    w->stopped = true;
+    tine_scheduler_objects_unkeep(s, w);
+    tine_scheduler_send(s, w->peer, TINE_MSG_STOP);
+    tine_scheduler_log(s, 2,
+                       tine_scheduler_text("worker pid %u (host %.64s) is ended: the program "
+                                           "asked for it",
+                                           w->pid, w->host));
+}
+
+static void sched_worker_refuse(tine_scheduler *s, const sched_worker *w) {
+    char *why = tine_scheduler_copy(w->refused);
+    tine_scheduler_log(
+        s, 0,
+        tine_scheduler_text("worker pid %u (host %.64s) is dropped: %s", w->pid, w->host, why));
+    tine_scheduler_drop(s, w->peer, false, why);
+    free(why);
+}
+
+void tine_scheduler_leaving_settle(tine_scheduler *s) {
+    if (s->stopped) return;
+    for (sched_worker *w = TAILQ_FIRST(&s->workers), *next; w; w = next) {
+        next = TAILQ_NEXT(w, link);
+        if (w->refused)
+            sched_worker_refuse(s, w);
+        else if (w->closed & SCHED_CLOSED_ENDING && !w->stopped && TAILQ_EMPTY(&w->running) &&
+                 LIST_EMPTY(&w->detached) && !sched_worker_has_results(s, w))
+            sched_worker_stop(s, w);
+    }
+}
+
+void tine_scheduler_leaving_forget(tine_scheduler *s, sched_worker *w) {
+    s->n_leaving -= (w->refused != NULL) + (w->closed & SCHED_CLOSED_ENDING && !w->stopped);
+    free(w->refused);
+    w->refused = NULL;
+}
