@@ -272,9 +272,8 @@ tine_error tine_init(int *argc, char **argv, const tine_options *options) {
                               "tine_init: this process is a worker, in which tasks call, fork and "
                               "wait without it");
     if (state.running)
-        return tine_error_set(
-            TINE_ESTATE,
-            "tine_init: this process is initialised already; call tine_shutdown first");
+        return tine_error_set(TINE_ESTATE, "tine_init: this process is initialised "
+                                           "already; call tine_shutdown first");
     tine_error e = tine_settings_resolve(&state.settings, options, argc, argv);
     if (e != TINE_OK) return e;
     trace_path_settle(&state.settings);
@@ -307,10 +306,9 @@ int tine_shutdown(void) {
     }
     if (!state.running) return 0;
     if (tine_coordinator_in_callback()) {
-        tine_log(
-            TINE_LOG_ERROR,
-            "tine_shutdown was called in a callback, which runs on a thread that it would wait "
-            "for: nothing is shut down; call it outside of callbacks");
+        tine_log(TINE_LOG_ERROR, "tine_shutdown was called in a callback, "
+                                 "which runs on a thread that it would wait for: "
+                                 "nothing is shut down; call it outside of callbacks");
         return 1;
     }
     if (state.settings.trace &&

@@ -240,8 +240,8 @@ static tine_error worker_wait(tine_context *c, tine_future *const *f, size_t n, 
     tine_worker *w = tine_worker_of(c);
     tine_attempt *a = w->current;
     if (!a)
-        return tine_error_set(
-            TINE_ESTATE, "a callback cannot wait: it runs on the thread that receives the result");
+        return tine_error_set(TINE_ESTATE, "a callback cannot wait: it runs on the "
+                                           "thread that receives the result");
     if (a->cancelled) return attempt_cancelled(a);
     if (deadline != INT64_MAX && deadline <= tine_clock_ns()) return TINE_ETIMEDOUT;
     tine_wait_set set;

@@ -140,6 +140,6 @@ int main(int argc, char **argv) {
         if (tine_init(&argc, argv, NULL)) fprintf(stderr, "tine: %s\n", tine_error_message());
         return 1;
     }
-    return output_close(
-        command_dispatch("", "fork and wait across processes", commands, argc, argv));
+    int code = command_dispatch("", "fork and wait across processes", commands, argc, argv);
+    return output_close(code);
 }

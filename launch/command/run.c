@@ -225,12 +225,11 @@ static int slots_check(run_plan *p) {
     if (!p->slots || p->oversubscribe) return -1;
     long need = (p->ranks - 1) * p->threads, most = p->slots / p->threads + 1;
     if (need <= p->slots) return -1;
-    fprintf(
-        stderr,
-        "tine run: %ld ranks are %ld workers of %ld thread%s, but there %s %d core%s: use -n %ld, "
-        "or add --oversubscribe, which is slower\n",
-        p->ranks, p->ranks - 1, p->threads, p->threads > 1 ? "s" : "", p->slots > 1 ? "are" : "is",
-        p->slots, p->slots > 1 ? "s" : "", most);
+    fprintf(stderr,
+            "tine run: %ld ranks are %ld workers of %ld thread%s, but there %s %d core%s: "
+            "use -n %ld, or add --oversubscribe, which is slower\n",
+            p->ranks, p->ranks - 1, p->threads, p->threads > 1 ? "s" : "",
+            p->slots > 1 ? "are" : "is", p->slots, p->slots > 1 ? "s" : "", most);
     return 1;
 }
 
@@ -238,15 +237,15 @@ static int plan_check(run_plan *p, const char *program) {
     tine_launcher l;
     char why[512];
     if (tine_launcher_detect(&l) && l.size > 1)
-        return run_fail(
-            1, "this process is already a rank of a job: start tine run outside of mpirun");
+        return run_fail(1, "this process is already a rank of a job: start "
+                           "tine run outside of mpirun");
     int code = program_check(program);
     if (code < 0) code = mpirun_find(p);
     if (code >= 0) return code;
     if (!tine_transport_for("mpi://", why, sizeof why)) return run_fail(1, why);
     if (!p->by_srun && !root_allowed(p))
-        return run_fail(
-            1, "mpirun refuses to run as root: become another user, or add --allow-run-as-root");
+        return run_fail(1, "mpirun refuses to run as root: become another user, "
+                           "or add --allow-run-as-root");
     return slots_check(p);
 }
 

@@ -213,11 +213,10 @@ static void print_head(FILE *f, const char *path, const tine_profile *p, const t
             tine_show_ns(p->end, whole), tine_show_ns(a->job.end - a->job.begin, job), p->n_tasks,
             p->n_slices);
     if (p->lost)
-        fprintf(
-            f,
-            "%llu events are missing, the oldest ones: TINE_TRACE_EVENTS sets how many a process "
-            "keeps\n",
-            (unsigned long long)p->lost);
+        fprintf(f,
+                "%llu events are missing, the oldest ones: TINE_TRACE_EVENTS sets "
+                "how many a process keeps\n",
+                (unsigned long long)p->lost);
     if (p->unreadable)
         fprintf(f, "%llu events could not be read\n", (unsigned long long)p->unreadable);
 }

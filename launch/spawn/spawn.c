@@ -55,9 +55,9 @@ static bool spawn_reap(tine_spawn_slot_state *w, char *reason, size_t room) {
     w->killed = r == 0 && info.si_code != CLD_EXITED;
     if (crash_report_read(w->lifeline, reason, room)) return true;
     if (r != 0)
-        snprintf(
-            reason, room,
-            "ended; its exit status is unknown: another wait call of this program collected it");
+        snprintf(reason, room,
+                 "ended; its exit status is unknown: another wait call of "
+                 "this program collected it");
     else if (info.si_code == CLD_EXITED)
         snprintf(reason, room, "exited with status %d", info.si_status);
     else

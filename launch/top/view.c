@@ -149,17 +149,17 @@ static size_t rows_find(const view_row *rows, size_t n, int64_t id) {
 static void view_worker(view_page *p, json_object *w, bool selected) {
     char host[160], task[160], age[TINE_SHOWN_MAX], memory[TINE_SHOWN_MAX], in[TINE_SHOWN_MAX],
         out[TINE_SHOWN_MAX];
+    const char *style = selected ? "\033[7m" : "", *name = tine_rates_text(w, "task");
     double rss = tine_rates_number(w, "memory");
-    view_line(
-        p, selected ? "\033[7m" : "", "%c%5.0f %7.0f %s %-8.8s %s %9s %9.0f %9.1f %9s %9s %9s",
-        selected ? '>' : ' ', tine_rates_number(w, "id"), tine_rates_number(w, "pid"),
-        view_name(host, sizeof host, tine_rates_text(w, "host"), 12), tine_rates_text(w, "state"),
-        view_name(task, sizeof task, tine_rates_text(w, "task"), 20),
-        *tine_rates_text(w, "task") ? show_age(tine_rates_number(w, "age"), age) : "-",
-        tine_rates_number(w, "done"), tine_rates_number(w, "tasks_per_second"),
-        rss > 0 ? show_amount(rss, memory) : "-",
-        show_amount(tine_rates_number(w, "bytes_in_per_second"), in),
-        show_amount(tine_rates_number(w, "bytes_out_per_second"), out));
+    view_line(p, style, "%c%5.0f %7.0f %s %-8.8s %s %9s %9.0f %9.1f %9s %9s %9s",
+              selected ? '>' : ' ', tine_rates_number(w, "id"), tine_rates_number(w, "pid"),
+              view_name(host, sizeof host, tine_rates_text(w, "host"), 12),
+              tine_rates_text(w, "state"), view_name(task, sizeof task, name, 20),
+              *name ? show_age(tine_rates_number(w, "age"), age) : "-",
+              tine_rates_number(w, "done"), tine_rates_number(w, "tasks_per_second"),
+              rss > 0 ? show_amount(rss, memory) : "-",
+              show_amount(tine_rates_number(w, "bytes_in_per_second"), in),
+              show_amount(tine_rates_number(w, "bytes_out_per_second"), out));
 }
 
 /* So that the selected one is seen. */
@@ -260,10 +260,9 @@ void tine_view_draw(FILE *f, json_object *o, tine_view *v) {
     view_failures(&p, o, rows_shown(failures, most_failures));
     if (!v->interactive) return;
     fputs("\033[J", f);
-    char *below = tine_text_printable(
-        v->below ? v->below
-                 : "up/down select   s sort   c cancel the task   r restart the worker   q quit",
-        false);
+    const char *keys =
+        "up/down select   s sort   c cancel the task   r restart the worker   q quit";
+    char *below = tine_text_printable(v->below ? v->below : keys, false);
     fprintf(f, "\033[%d;1H", v->lines);
     if (below) fwrite(below, 1, text_fits(below, v->columns), f);
     fputs("\033[K", f);

@@ -49,9 +49,8 @@ typedef struct held_fork {
 
 static tine_error target_of(const char *method, const tine_argument *a, fork_target *out) {
     if (a->key)
-        return tine_error_set(
-            TINE_EINVAL,
-            "tine_fork: the first argument, the function's name or the module, has no keyword");
+        return tine_error_set(TINE_EINVAL, "tine_fork: the first argument, the function's name or "
+                                           "the module, has no keyword");
     if (a->type == TINE_ARG_STRING) {
         if (!a->s) return tine_error_set(TINE_EINVAL, "the target is NULL, not a function's name");
         const tine_callable *c = tine_registry_function(a->s);
@@ -61,10 +60,11 @@ static tine_error target_of(const char *method, const tine_argument *a, fork_tar
     }
     if (a->type == TINE_ARG_VALUE && !a->value) /* its maker failed: that error stands */
         return tine_error_null("the target is NULL, not a module");
-    if (a->type != TINE_ARG_VALUE || a->value->kind != TINE_MODULE_REF)
-        return tine_error_set(
-            TINE_EINVAL, "the target must be a function's name or a module, not %s",
-            a->type == TINE_ARG_VALUE ? tine_kind_name(a->value->kind) : "a number or a future");
+    bool value = a->type == TINE_ARG_VALUE;
+    if (!value || a->value->kind != TINE_MODULE_REF)
+        return tine_error_set(TINE_EINVAL,
+                              "the target must be a function's name or a module, not %s",
+                              value ? tine_kind_name(a->value->kind) : "a number or a future");
     const tine_class_entry *class = tine_registry_class(a->value->bytes.data);
     out->module = a->value;
     out->target =

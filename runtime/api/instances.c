@@ -125,9 +125,8 @@ static tine_error instance_enter(tine_context *c, tine_object id, void *parent, 
     instance_leave(c, i);
     return making ? tine_error_set(TINE_ESTATE,
                                    "the module is being made, and a callback cannot wait for it")
-                  : tine_error_set(
-                        TINE_EFAILED,
-                        "the module could not be made (another call that needed it failed)");
+                  : tine_error_set(TINE_EFAILED, "the module could not be made (another "
+                                                 "call that needed it failed)");
 }
 
 tine_error tine_instance_call(tine_context *c, tine_object id, const char *method,

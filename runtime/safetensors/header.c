@@ -62,9 +62,10 @@ static tine_error tensor_read_shape(tine_header_reader *r, tine_safetensor *t) {
     while (tine_json_next(&r->json, ']', &n)) {
         if (!tine_json_whole(&r->json, &size)) {
             if (r->json.wrong) break;
-            return tine_header_refuse(
-                r, "tensor \"%.64s\": dimension %zu of its shape is not a whole number", t->name,
-                n - 1);
+            return tine_header_refuse(r,
+                                      "tensor \"%.64s\": dimension %zu of its "
+                                      "shape is not a whole number",
+                                      t->name, n - 1);
         }
         if (size > INT64_MAX || __builtin_mul_overflow(elements, size, &elements) ||
             elements > INT64_MAX)
@@ -145,9 +146,10 @@ static tine_error tensor_read(tine_header_reader *r, tine_safetensor *t) {
         if (!tine_json_string(&r->json, key, sizeof key, &key_size)) break;
         while (field < 3 && strcmp(tensor_fields[field], key) != 0) field++;
         if (field == 3 || key_size >= sizeof key)
-            return tine_header_refuse(
-                r, "tensor \"%.64s\" has entries other than dtype, shape and data_offsets",
-                t->name);
+            return tine_header_refuse(r,
+                                      "tensor \"%.64s\" has entries other than "
+                                      "dtype, shape and data_offsets",
+                                      t->name);
         if (seen[field])
             return tine_header_refuse(r, "tensor \"%.64s\" has \"%s\" twice", t->name, key);
         seen[field] = true;

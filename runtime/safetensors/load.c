@@ -74,11 +74,10 @@ static tine_value *tensor_widened(const char *path, const tine_safetensor *t) {
         if (v) w->widen(t->data, data, t->elements);
         return v;
     }
-    tine_error_set(
-        TINE_EINVAL,
-        "tine_load: %s: tensor \"%.64s\" has the dtype %.16s, which Tine "
-        "does not have; save it as another one, or load with a prefix that leaves it out",
-        path, t->name, t->dtype_name);
+    tine_error_set(TINE_EINVAL,
+                   "tine_load: %s: tensor \"%.64s\" has the dtype %.16s, which Tine does not have; "
+                   "save it as another one, or load with a prefix that leaves it out",
+                   path, t->name, t->dtype_name);
     return NULL;
 }
 

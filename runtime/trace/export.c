@@ -73,11 +73,10 @@ static void trace_warn_lost(const tine_trace_gathered *g) {
     unsigned long long lost = 0;
     for (size_t i = 0; i < g->n_processes; i++) lost += g->lost[i];
     if (lost)
-        tine_log(
-            TINE_LOG_WARN,
-            "the trace lacks the oldest %llu events; TINE_TRACE_EVENTS sets how many a process "
-            "keeps",
-            lost);
+        tine_log(TINE_LOG_WARN,
+                 "the trace lacks the oldest %llu events; TINE_TRACE_EVENTS "
+                 "sets how many a process keeps",
+                 lost);
 }
 
 tine_error tine_trace_export(const char *path, const tine_trace_process *processes, size_t n,

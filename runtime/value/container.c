@@ -99,12 +99,11 @@ tine_value *tine_list_of_futures(tine_future *const *f, size_t n) {
     if (!array_given(f, n, "futures")) return NULL;
     tine_value **items = calloc(n ? n : 1, sizeof *items), *list = NULL;
     size_t made = 0;
-    if (!items)
-        tine_error_set(TINE_ENOMEM, "no memory for a list of %zu", n);
-    else
-        while (made < n && (items[made] = tine_argument_value(
-                                &(tine_argument){NULL, TINE_ARG_FUTURE, {.future = f[made]}})))
-            made++;
+    if (!items) tine_error_set(TINE_ENOMEM, "no memory for a list of %zu", n);
+    for (; items && made < n; made++) {
+        tine_argument a = {NULL, TINE_ARG_FUTURE, {.future = f[made]}};
+        if (!(items[made] = tine_argument_value(&a))) break;
+    }
     if (items && made == n) list = tine_list_of(items, n);
     while (made > 0) tine_value_unref(items[--made]);
     free(items);

@@ -223,9 +223,10 @@ static tine_error encoding_check_limits(encoding *c, size_t size) {
         return tine_error_set(TINE_EINVAL, "one message mentions at most %d objects",
                               TINE_WIRE_MAX_LIST);
     if (size > MOST_BODY)
-        return tine_error_set(
-            TINE_EINVAL, "values take %zu bytes beside tensors and bytes; one message holds %d",
-            size, MOST_BODY);
+        return tine_error_set(TINE_EINVAL,
+                              "values take %zu bytes beside tensors and "
+                              "bytes; one message holds %d",
+                              size, MOST_BODY);
     return encoding_check_frame(c, size);
 }
 

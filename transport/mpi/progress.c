@@ -38,10 +38,9 @@ void tine_mpi_lose(tine_mpi *t, tine_mpi_peer *p, bool bad, const char *reason) 
     p->doorbell = NULL;
     t->stats.peers_lost++;
     t->stats.peers_bad += bad;
-    tine_mpi_event_add(
-        t,
-        (tine_mpi_event){
-            .kind = TINE_EVENT_LOST, .peer = p, .id = p->id, .bad = bad, .reason = strdup(reason)});
+    tine_mpi_event e = {.kind = TINE_EVENT_LOST, .peer = p, .id = p->id, .bad = bad};
+    e.reason = strdup(reason);
+    tine_mpi_event_add(t, e);
 }
 
 /* Rank 0 knows which cores each rank may use. It tells every rank whether those of its host
@@ -56,13 +55,11 @@ static void send_oversubscribed(tine_mpi *t) {
         for (int k = 0; k < t->n_peers; k++)
             if (t->peers[k].identity.host == like->host) ranks[n++] = t->peers[k].identity;
         bool oversubscribed = tine_mpi_oversubscribed(ranks, n);
+        tine_mpi_head h = {.kind = TINE_MPI_OVERSUBSCRIBED, .inlined = oversubscribed};
         if (i < 0)
             t->oversubscribed = oversubscribed;
         else if (t->peers[i].state == TINE_MPI_UP)
-            tine_mpi_send_control(
-                t, &t->peers[i],
-                (tine_mpi_head){.kind = TINE_MPI_OVERSUBSCRIBED, .inlined = oversubscribed}, NULL,
-                0);
+            tine_mpi_send_control(t, &t->peers[i], h, NULL, 0);
     }
     free(ranks);
 }

@@ -15,8 +15,8 @@ static void frame_deliver(tine_mpi *t, tine_mpi_peer *p, tine_frame *f, unsigned
     t->stats.frames_in++;
     t->stats.bytes_in += tine_frame_bytes(f);
     if (lane == 0) p->lane0_delivered++;
-    tine_mpi_event_add(
-        t, (tine_mpi_event){.kind = TINE_EVENT_FRAME, .peer = p, .id = p->id, .frame = f});
+    tine_mpi_event e = {.kind = TINE_EVENT_FRAME, .peer = p, .id = p->id, .frame = f};
+    tine_mpi_event_add(t, e);
 }
 
 static bool frame_complete(const tine_frame *f) {

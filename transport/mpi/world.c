@@ -54,9 +54,9 @@ static int world_refuse(char *why, size_t why_size, const char *text) {
 static int world_initialise(char *why, size_t why_size) {
     tine_launcher l;
     if (!tine_launcher_rank(&l))
-        return world_refuse(
-            why, why_size,
-            "mpi:// needs a launcher: start the program with `tine run -n N PROGRAM` or mpirun");
+        return world_refuse(why, why_size,
+                            "mpi:// needs a launcher: start the program with `tine "
+                            "run -n N PROGRAM` or mpirun");
     if (!l.usable) return world_refuse(why, why_size, l.why);
     int provided = MPI_THREAD_SINGLE;
     sigset_t before;
@@ -66,10 +66,9 @@ static int world_initialise(char *why, size_t why_size) {
     if (err != MPI_SUCCESS) return world_refuse(why, why_size, "MPI_Init_thread failed");
     world.ours = true;
     if (provided < MPI_THREAD_SERIALIZED)
-        return world_refuse(
-            why, why_size,
-            "this MPI provides less than MPI_THREAD_SERIALIZED, which Tine needs: use an Open "
-            "MPI built with threads");
+        return world_refuse(why, why_size,
+                            "this MPI provides less than MPI_THREAD_SERIALIZED, "
+                            "which Tine needs: use an Open MPI built with threads");
     return 0;
 }
 
@@ -78,11 +77,11 @@ static int world_adopt(char *why, size_t why_size) {
     int provided = MPI_THREAD_SINGLE;
     MPI_Query_thread(&provided);
     if (provided == MPI_THREAD_MULTIPLE) return 0;
-    return world_refuse(
-        why, why_size,
-        "MPI was initialised below MPI_THREAD_MULTIPLE, but both the program and Tine call it: use "
-        "MPI_Init_thread(.., "
-        "MPI_THREAD_MULTIPLE, ..), or start with OMPI_MPI_THREAD_LEVEL=3 in the environment");
+    return world_refuse(why, why_size,
+                        "MPI was initialised below MPI_THREAD_MULTIPLE, "
+                        "but both the program and Tine call it: "
+                        "use MPI_Init_thread(.., MPI_THREAD_MULTIPLE, ..), "
+                        "or start with OMPI_MPI_THREAD_LEVEL=3 in the environment");
 }
 
 bool tine_mpi_world_post_hello(tine_mpi_world *w) {
@@ -116,8 +115,9 @@ int tine_mpi_world_open(tine_mpi_world **out, char *why, size_t why_size) {
     MPI_Initialized(&initialised);
     MPI_Finalized(&finalised);
     if (finalised)
-        return world_refuse(
-            why, why_size, "MPI was finalised already and cannot be started again in this process");
+        return world_refuse(why, why_size,
+                            "MPI was finalised already and cannot be "
+                            "started again in this process");
     if (!world.ready) {
         err = initialised ? world_adopt(why, why_size) : world_initialise(why, why_size);
         if (!err) err = world_join(&world.shared, why, why_size);

@@ -169,10 +169,9 @@ bool tine_zmq_check_watched(tine_zmq *t) {
         } else if (p->disconnected) {
             peer_unwatch(p);
             if (p->state == TINE_ZMQ_PEER_UP)
-                tine_zmq_peer_lose(
-                    t, p, false,
-                    "its connection was closed: it ended, or sent a part that was too "
-                    "large");
+                tine_zmq_peer_lose(t, p, false,
+                                   "its connection was closed: it ended, "
+                                   "or sent a part that was too large");
             else if (!p->lost_due)
                 peer_free(t, p);
             again = true;

@@ -128,11 +128,10 @@ static bool broadcast_init(tine_task *task, broadcast *w, const tine_value *a,
         int64_t x = i <= ra ? a->tensor.shape[ra - i] : 1,
                 y = i <= rb ? b->tensor.shape[rb - i] : 1;
         if (x != y && x != 1 && y != 1) {
-            tine_fail(
-                task,
-                "%s(): arguments 'input' and 'other' must have sizes that are equal or 1, but in "
-                "dimension %d they have %lld and %lld",
-                task->callable->name, w->rank - i, (long long)x, (long long)y);
+            tine_fail(task,
+                      "%s(): arguments 'input' and 'other' must have sizes that are equal or 1, "
+                      "but in dimension %d they have %lld and %lld",
+                      task->callable->name, w->rank - i, (long long)x, (long long)y);
             return false;
         }
         w->shape[w->rank - i] = x == 1 ? y : x;
@@ -205,8 +204,8 @@ static tine_value *binary_numbers(tine_task *task, enum op op, const tine_value 
     if (op >= DIV && tine_number(b) == 0) return tine_arg_fail(task, 1, "not be zero");
     if (a->kind == TINE_FLOAT || b->kind == TINE_FLOAT || op == DIV)
         return tine_float(number_computed(op, tine_number(a), tine_number(b)));
-    return tine_int(
-        int_computed(op, a->kind == TINE_INT ? a->i : a->b, b->kind == TINE_INT ? b->i : b->b));
+    int64_t x = a->kind == TINE_INT ? a->i : a->b, y = b->kind == TINE_INT ? b->i : b->b;
+    return tine_int(int_computed(op, x, y));
 }
 
 /* ---- tensors ---- */

@@ -122,9 +122,10 @@ TINE_BUILTIN(matmul, TINE_INPUT ", " TINE_OTHER) {
     if (!a || !b) return NULL;
     tine_dtype t = a->tensor.dtype;
     if (t != b->tensor.dtype)
-        return tine_fail(
-            task, "matmul(): arguments 'input' and 'other' must have one dtype, but have %s and %s",
-            tine_dtype_name(t), tine_dtype_name(b->tensor.dtype));
+        return tine_fail(task,
+                         "matmul(): arguments 'input' and 'other' must have one "
+                         "dtype, but have %s and %s",
+                         tine_dtype_name(t), tine_dtype_name(b->tensor.dtype));
     tine_dtype inner = t == TINE_BF16 ? TINE_F32 : tine_dtype_floating(t) ? t : TINE_I64;
     if (!product_init(task, &p, a, b)) return NULL;
     if (!(a = tine_converted(a, inner)) || !(b = tine_converted(b, inner))) return NULL;

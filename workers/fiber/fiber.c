@@ -242,12 +242,11 @@ tine_fiber *tine_fiber_new(tine_fiber_pool *p, void (*entry)(void *arg), void *a
                            const char *name) {
     char *map = p->live < p->max_live ? stack_map(p) : NULL;
     if (!map) {
-        tine_error_set(
-            TINE_ENOMEM,
-            "no memory for the stack of another task: %zu tasks are live, with stacks of "
-            "%zu KiB; set TINE_STACK_SIZE to smaller stacks, or raise vm.max_map_count "
-            "(a task takes 2 mappings)",
-            p->live, p->stack_size >> 10);
+        tine_error_set(TINE_ENOMEM,
+                       "no memory for the stack of another task: %zu tasks are live, "
+                       "with stacks of %zu KiB; set TINE_STACK_SIZE to smaller stacks, "
+                       "or raise vm.max_map_count (a task takes 2 mappings)",
+                       p->live, p->stack_size >> 10);
         return NULL;
     }
     char *low = map + TINE_FIBER_GUARD, *top = low + p->stack_size;

@@ -55,10 +55,10 @@ static void *linear_init(tine_task *task) {
     if (!tine_weights_get(task, &set, weights)) return NULL;
     linear *l = malloc(sizeof *l);
     if (!l) return tine_fail(task, "linear(): no memory");
-    enum tine_kernel_error e = tine_linear_create(
-        (size_t)config.in, (size_t)config.out, (const float *)weights[0]->tensor.data,
-        weights[1] ? (const float *)weights[1]->tensor.data : NULL, config.bf16, TINE_ISA_AUTO,
-        &config.packed);
+    const float *weight = tine_data(weights[0]), *bias = NULL;
+    if (weights[1]) bias = tine_data(weights[1]);
+    enum tine_kernel_error e = tine_linear_create((size_t)config.in, (size_t)config.out, weight,
+                                                  bias, config.bf16, TINE_ISA_AUTO, &config.packed);
     *l = config;
     if (!e) return l;
     free(l);

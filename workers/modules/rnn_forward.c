@@ -74,15 +74,16 @@ static bool lstm_read_states(tine_task *task, const tine_rnn *l, const sizes *s,
                              const tine_value *hx, rnn_inputs *in) {
     if (hx->kind != TINE_LIST || hx->list.n != 2 || hx->list.items[0]->kind != TINE_TENSOR ||
         hx->list.items[1]->kind != TINE_TENSOR)
-        return tine_fail(
-            task,
-            "lstm.forward(): argument 'hx' must be none or a list of two tensors, h_0 and c_0");
+        return tine_fail(task, "lstm.forward(): argument 'hx' must be none or a list "
+                               "of two tensors, h_0 and c_0");
     const tine_value *h = hx->list.items[0], *c = hx->list.items[1];
     int wanted = s->batched ? 3 : 2;
     if (h->tensor.rank != wanted || c->tensor.rank != wanted)
-        return tine_fail(
-            task, "For %s %d-D input, hx and cx should also be %d-D but got (%d-D, %d-D) tensors",
-            s->batched ? "batched" : "unbatched", wanted, wanted, h->tensor.rank, c->tensor.rank);
+        return tine_fail(task,
+                         "For %s %d-D input, hx and cx should also be %d-D "
+                         "but got (%d-D, %d-D) tensors",
+                         s->batched ? "batched" : "unbatched", wanted, wanted, h->tensor.rank,
+                         c->tensor.rank);
     return rnn_check_state(task, s, h, "hidden[0]", s->state) &&
            rnn_check_state(task, s, c, "hidden[1]", (int64_t)l->config.hidden_size) &&
            (in->h0 = state_floats(task, h, "h_0")) && (in->c0 = state_floats(task, c, "c_0"));
