@@ -2,9 +2,10 @@
 """What a call from Python costs above the same call from C.
 
 Both run in one process, on one coordinator and one set of workers, in turns: the C side is compiled
-here and loaded beside the package. Prints medians, and for the tutorial's ensemble seconds.
+here and loaded beside the package. Prints medians, and the median of the rounds' ratios with its 95 %
+interval (of the sign test): what else the machine does changes both halves of a round.
 
-usage: bench_python.py [--workers N] [--endpoint URL] [--small]   (the package installed, libtine found)"""
+usage: bench_python.py [--workers N] [--endpoint URL] [--channels C] [--rounds N]   (the package installed, libtine found)"""
 import argparse, ctypes, os, statistics, subprocess, tempfile, time
 
 import numpy as np
@@ -74,22 +75,29 @@ def timed(fn):
 
 
 def compare(name, rounds, in_c, in_python, unit=1e6, shown="us"):
-    c, python = [], []
+    """Seconds, and of the CPU the calling thread's: on a busy machine only these can be compared closely."""
+    seconds, cpu = {"C": [], "Python": []}, {"C": [], "Python": []}
     for i in range(rounds):
-        for first in (True, False) if i % 2 else (False, True):  # neither is always the later one
-            if first:
-                c.append(in_c())
-            else:
-                python.append(timed(in_python))
-    c, python = statistics.median(c) * unit, statistics.median(python) * unit
-    print(f"{name:<34} C {c:9.3f} {shown}   Python {python:9.3f} {shown}   above C {python - c:8.3f} {shown}  {100 * (python / c - 1):6.2f} %", flush=True)
+        for side in ("C", "Python") if i % 2 else ("Python", "C"):  # neither is always the later one
+            began = time.thread_time()
+            seconds[side].append(in_c() if side == "C" else timed(in_python))
+            cpu[side].append(time.thread_time() - began)
+    ratios = sorted(p / c for p, c in zip(seconds["Python"], seconds["C"]))
+    reach = 0.98 * rounds**0.5
+    low, high = ratios[max(int(rounds / 2 - reach), 0)], ratios[min(int(rounds / 2 + reach), rounds - 1)]
+    c, python = (unit * statistics.median(seconds[side]) for side in ("C", "Python"))
+    c_cpu, python_cpu = (unit * statistics.median(cpu[side]) for side in ("C", "Python"))
+    print(f"{name:<26} C {c:8.3f} {shown}  Python {python:8.3f}  above C {python - c:7.3f}", end="")
+    print(f"  ratio {statistics.median(ratios):.4f} ({low:.4f} to {high:.4f}, {rounds} rounds)", end="")
+    print(f"  CPU of the caller: C {c_cpu:.3f}, Python {python_cpu:.3f}", flush=True)
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--endpoint")
-    parser.add_argument("--small", action="store_true", help="an ensemble of 64 channels instead of 1024")
+    parser.add_argument("--channels", type=int, default=1024, help="of the ensemble")
+    parser.add_argument("--rounds", type=int, default=25, help="of the ensemble")
     options = parser.parse_args()
     tine.init(options.workers, endpoint=options.endpoint)
     c = compiled()
@@ -101,7 +109,7 @@ def main():
         array = np.zeros(n, np.float32)
         compare(f"fork + wait, {n} floats", 3000 if n < 1000 else 500, lambda: c.tensor(n), lambda: tine.wait(tine.fork("identity", array)))
 
-    T, B, C = 50, 50, 64 if options.small else 1024
+    T, B, C = 50, 50, options.channels
     rng = np.random.default_rng(0)
 
     def cell():
@@ -120,7 +128,7 @@ def main():
         return tine.call("sum", tine.call("stack", results), dim=0)
 
     in_python()
-    compare("the tutorial's ensemble", 7, lambda: c.ensemble(handles, 4, value), in_python, 1, "s")
+    compare("the tutorial's ensemble", options.rounds, lambda: c.ensemble(handles, 4, value), in_python, 1, "s")
     tine.shutdown()
 
 
