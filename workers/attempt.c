@@ -67,10 +67,10 @@ void tine_attempt_suspend(tine_attempt *a) {
     TINE_ASSERT_TRUE(a->worker->current == a);
     a->suspended = true;
     a->pool = tine_current.pool;
-    tine_executor_suspend(a->worker->executor, a->task.task);
-    tine_trace_suspend(a->task.task, a->task.target.name);
+    tine_executor_suspend(tine_worker_executor(a->worker), a->task.task);
+    tine_trace_suspend(a->task.flow, a->task.target.name);
     tine_fiber_yield();
-    tine_trace_resume(a->task.task, a->task.target.name);
+    tine_trace_resume(a->task.flow, a->task.target.name);
 }
 
 /* ---- in the loop ---- */
@@ -109,7 +109,7 @@ tine_error tine_attempt_start(tine_worker *w, const tine_executor_task *task) {
         attempt_free(w, a);
         return TINE_ENOMEM;
     }
-    if (w->log) tine_run_log_begin(w->log, task->task);
+    if (w->log && task->known == task->task) tine_run_log_begin(w->log, task->task);
     LIST_INSERT_HEAD(&w->attempts, a, live);
     STAILQ_INSERT_TAIL(&w->runnable, a, queue);
     return TINE_OK;
@@ -152,10 +152,13 @@ void tine_attempt_run(tine_attempt *a) {
     tine_worker *w = a->worker;
     w->current = a;
     tine_handles_of_task(w->handles, &a->handles);
-    if (w->log) tine_run_log_run(w->log, a->task.task);
+    if (w->log) tine_run_log_run(w->log, a->task.known);
     int64_t began = tine_clock_ns();
+    tine_progress_offer(&w->progress);
     tine_fiber_resume(a->fiber);
-    int64_t ended = tine_clock_ns();
+    tine_progress_reclaim(&w->progress);
+    int64_t ended = w->ran_at = tine_clock_ns();
+    w->ran_local = a->task.known != a->task.task;
     if (w->log) tine_run_log_run(w->log, 0);
     w->current = NULL;
     tine_handles_of_task(w->handles, NULL);
@@ -165,7 +168,7 @@ void tine_attempt_run(tine_attempt *a) {
         tine_trace_end(TINE_TRACE_RUN, began, a->task.target.name);
     }
     if (!tine_fiber_ended(a->fiber)) return;
-    if (w->log && a->status == TINE_OK) tine_run_log_end(w->log);
+    if (w->log && a->status == TINE_OK && a->task.known == a->task.task) tine_run_log_end(w->log);
     tine_handles_flush(w->handles, &a->handles, w->executor);
     bool more = attempt_has_follower(a); /* its target's texts go with the executor's record */
     tine_executor_done(w->executor, a->task.task, a->status, a->payload, a->text, a->run_ns);

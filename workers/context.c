@@ -76,8 +76,8 @@ static tine_error worker_fork_queue(tine_worker *w, uint64_t ticket, tine_attemp
 }
 
 static tine_error worker_fork_submit(tine_worker *w, const worker_fork *f) {
-    return tine_executor_fork(w->executor, f->parent->task.task, f->ticket, &f->target, f->flags,
-                              f->payload, f->has_terms ? &f->terms : NULL);
+    return tine_executor_fork(tine_worker_executor(w), f->parent->task.task, f->ticket, &f->target,
+                              f->flags, f->payload, f->has_terms ? &f->terms : NULL);
 }
 
 void tine_worker_credit(tine_worker *w) {
@@ -131,9 +131,10 @@ static tine_error worker_submit(tine_context *c, tine_future *f, void *parent, c
     uint64_t ticket = ++w->last_ticket;
     f->flow = tine_trace_flow(tine_executor_epoch(w->executor), ticket);
     tine_idmap_put(&w->tickets, ticket, tine_ref_future_(f));
-    tine_error e = STAILQ_EMPTY(&w->forks) ? tine_executor_fork(w->executor, a->task.task, ticket,
-                                                                t, flags, payload, terms)
-                                           : TINE_EAGAIN;
+    tine_error e = TINE_EAGAIN;
+    if (STAILQ_EMPTY(&w->forks))
+        e = tine_executor_fork(tine_worker_executor(w), a->task.task, ticket, t, flags, payload,
+                               terms);
     if (e == TINE_EAGAIN) e = worker_fork_queue(w, ticket, a, t, flags, payload, terms);
     if (e != TINE_OK) {
         tine_future_unref(tine_idmap_remove(&w->tickets, ticket));
@@ -165,14 +166,15 @@ static bool worker_fork_remove(tine_worker *w, uint64_t ticket) {
 static tine_error worker_cancel(tine_context *c, tine_future *f, tine_error status, const char *why,
                                 uint64_t grace_ns) {
     tine_worker *w = tine_worker_of(c);
-    char text[256];
-    if (!worker_fork_remove(w, f->ticket) &&
-        !tine_executor_cancel(w->executor, f->task, f->ticket, grace_ns))
-        return TINE_ESTATE;
-    snprintf(text, sizeof text, "a nested fork was cancelled: %s", why);
-    tine_worker_complete(w, f->ticket, status, NULL, text);
+    bool open = worker_fork_remove(w, f->ticket) ||
+                tine_executor_cancel(tine_worker_executor(w), f->ticket, grace_ns);
+    if (open) {
+        char text[256];
+        snprintf(text, sizeof text, "a nested fork was cancelled: %s", why);
+        tine_worker_complete(w, f->ticket, status, NULL, text);
+    }
     if (w->current) tine_worker_act(w);
-    return TINE_OK;
+    return open ? TINE_OK : TINE_ESTATE;
 }
 
 void tine_worker_cancelled(tine_worker *w, uint64_t task) {
@@ -209,7 +211,7 @@ static tine_error worker_yield(tine_context *c, void *attempt, tine_payload *pay
     if (a != w->current) return tine_error_set(TINE_ESTATE, "a callback cannot yield values");
     for (;;) {
         if (a->cancelled) return attempt_cancelled(a);
-        tine_error e = tine_executor_yield(w->executor, a->task.task, payload);
+        tine_error e = tine_executor_yield(tine_worker_executor(w), a->task.task, payload);
         if (e == TINE_OK) tine_worker_act(w);
         if (e != TINE_EAGAIN)
             return e == TINE_OK ? e : tine_error_set(e, "the coordinator has stopped");
@@ -227,7 +229,7 @@ void tine_worker_pulled(tine_worker *w, uint64_t task) {
 
 static void worker_pull(tine_context *c, const tine_future *f, uint64_t item) {
     tine_worker *w = tine_worker_of(c);
-    tine_executor_pull(w->executor, f->task, f->ticket, item);
+    tine_executor_pull(tine_worker_executor(w), f->ticket, item);
     if (w->current) tine_worker_act(w);
 }
 

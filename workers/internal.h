@@ -97,6 +97,10 @@ struct tine_worker {
     tine_idmap value_by_id;
     LIST_HEAD(, worker_value) values;
 
+    int64_t ran_at, looked_at; /* when an attempt ran last, and messages were looked for */
+    bool ran_local;            /* it was of a fork that stayed here */
+    tine_error send_error;     /* of the progress thread */
+
     bool acting;      /* in tine_worker_act */
     bool holding;     /* results wait in the link, */
     uint64_t held_ns; /* whose tasks took so long */
@@ -106,6 +110,13 @@ struct tine_worker {
 };
 
 static inline tine_worker *tine_worker_of(tine_context *c) { return (tine_worker *)c; }
+
+/* The executor is used, like the link, by whoever has the link: a task's call reclaims both, and
+ * tine_worker_act offers them again. */
+static inline tine_executor *tine_worker_executor(tine_worker *w) {
+    tine_progress_reclaim(&w->progress);
+    return w->executor;
+}
 
 /* attempt.c */
 

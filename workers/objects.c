@@ -20,6 +20,14 @@ static void value_drop(worker_value *k) {
     free(k);
 }
 
+/* As tine_executor_fetch. */
+static bool worker_fetch_object(tine_worker *w, tine_object id, tine_payload **payload,
+                                const char **class_name) {
+    bool here = tine_executor_fetch(tine_worker_executor(w), id, payload, class_name);
+    if (w->current && !w->acting) tine_progress_offer(&w->progress);
+    return here;
+}
+
 tine_value *tine_worker_put_value(void *ctx, tine_object id) {
     tine_worker *w = ctx;
     worker_value *k = tine_idmap_get(&w->value_by_id, id);
@@ -27,7 +35,7 @@ tine_value *tine_worker_put_value(void *ctx, tine_object id) {
     tine_payload *payload;
     const char *class_name;
     if (!plain) {
-        if (!tine_executor_fetch(w->executor, id, &payload, &class_name) ||
+        if (!worker_fetch_object(w, id, &payload, &class_name) ||
             tine_payload_value(payload, &w->context.decoder, &plain) != TINE_OK)
             return NULL;
         value_keep(w, id, plain);
@@ -51,7 +59,7 @@ bool tine_worker_by_reference(void *ctx, tine_object id) {
     tine_payload *payload;
     const char *class_name;
     return tine_object_is_module(id) || tine_idmap_get(&w->value_by_id, id) ||
-           tine_executor_fetch(w->executor, id, &payload, &class_name);
+           worker_fetch_object(w, id, &payload, &class_name);
 }
 
 tine_error tine_worker_object(tine_context *c, void *parent, const char *class_name,
@@ -59,7 +67,8 @@ tine_error tine_worker_object(tine_context *c, void *parent, const char *class_n
     tine_worker *w = tine_worker_of(c);
     tine_attempt *a = parent;
     if (!a) return tine_error_set(TINE_ESTATE, "an object on a worker must come from a task");
-    tine_error e = tine_executor_put(w->executor, a->task.task, class_name, payload, out);
+    tine_error e =
+        tine_executor_put(tine_worker_executor(w), a->task.task, class_name, payload, out);
     if (e == TINE_OK) c->owner->retained(c->owner, *out);
     if (e == TINE_OK && w->current) tine_worker_act(w);
     return e;
@@ -73,7 +82,7 @@ tine_error tine_worker_object_payload(tine_context *c, tine_object id, tine_payl
     if (!a)
         return tine_error_set(
             TINE_ESTATE, "a callback cannot call a module that this worker has not received yet");
-    while (!tine_executor_fetch(w->executor, id, payload, &class)) {
+    while (!worker_fetch_object(w, id, payload, &class)) {
         if (w->stopping) return tine_error_set(TINE_ECANCELED, "the coordinator has stopped");
         a->wants = id;
         tine_failure_fini(&a->object_failure);

@@ -29,9 +29,13 @@ static void sleep_in_transport(tine_progress *p) {
 static void move_link(tine_progress *p) {
     while (!atomic_load(&p->reclaiming) && !p->ended) {
         tine_link_collected collected = tine_link_collect(p->link);
-        if (collected == TINE_LINK_COLLECTED) continue;
+        if (collected == TINE_LINK_COLLECTED) {
+            p->handler.handled(p->handler.ctx);
+            continue;
+        }
         p->ended = collected == TINE_LINK_ENDED;
-        if (collected != TINE_LINK_NOTHING || !tine_link_busy(p->link)) break;
+        if (collected != TINE_LINK_NOTHING) break;
+        if (!tine_link_busy(p->link) && !p->handler.waits(p->handler.ctx)) break;
         sleep_in_transport(p);
     }
     tine_due_release **end = &p->due;
@@ -71,12 +75,13 @@ static void *worker_progress_main(void *arg) {
     tine_releases_hold();
     while (sleep_until_due(p, seen, without_offer >= IDLE_NS, tick)) {
         unsigned offers = atomic_load(&p->offers);
-        bool same = offers == seen, was_idle = without_offer >= IDLE_NS;
+        bool same = offers == seen, was_idle = without_offer >= IDLE_NS,
+             waits = atomic_load(&p->waits);
         without_offer = !same || atomic_load(&p->user) == OFFERED ? 0 : without_offer + tick;
-        tick = was_idle ? TICK_NS : 2 * tick < TICK_MAX_NS ? 2 * tick : TICK_MAX_NS;
+        tick = was_idle || waits ? TICK_NS : 2 * tick < TICK_MAX_NS ? 2 * tick : TICK_MAX_NS;
         since_accept += tick;
         /* A task that forks often makes a new offer before each tick: it is accepted by time. */
-        if (atomic_exchange(&p->urgent, false) || same || since_accept > TICK_MAX_NS) {
+        if (atomic_exchange(&p->urgent, false) || same || waits || since_accept > TICK_MAX_NS) {
             accept_offer(p);
             since_accept = 0;
         }
@@ -92,9 +97,10 @@ static void progress_start(tine_progress *p) {
 
 /* ---- the worker's thread ---- */
 
-void tine_progress_init(tine_progress *p, tine_link *link) {
+void tine_progress_init(tine_progress *p, tine_link *link, const tine_progress_handler *handler) {
     memset(p, 0, sizeof *p);
     p->link = link;
+    p->handler = *handler;
     pthread_mutex_init(&p->lock, NULL);
     tine_cond_init(&p->changed);
 }
@@ -106,6 +112,7 @@ void tine_progress_offer(tine_progress *p) {
     p->offered = true;
     atomic_fetch_add(&p->offers, 1);
     if (urgent) atomic_store(&p->urgent, true);
+    atomic_store_explicit(&p->waits, p->handler.waits(p->handler.ctx), memory_order_relaxed);
     atomic_store(&p->user, OFFERED);
     /* The thread stores `idle` before it loads `offers`, so one of the two threads sees the
      * other's store. */

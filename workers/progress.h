@@ -5,8 +5,10 @@
  * task waits. The link is still used by one thread at a time. The worker's thread offers it
  * whenever it runs a task and reclaims it when the task suspends or ends, which is two atomic
  * operations unless the progress thread has accepted. That thread accepts at once when something
- * large is under way, else when the same offer still stands after a tick of some milliseconds. What
- * it receives waits in the link's queue; backlogs are sent as soon as there is room.
+ * large is under way, at the next tick of some milliseconds when nested forks are queued here, else
+ * when the same offer still stands after a tick. What it receives waits in the link's queue, except
+ * a demand for such forks: the executor goes with the link, and they are sent at once. Backlogs are
+ * sent as soon as there is room.
  *
  * Users' release callbacks are left to the worker's thread: they may need a lock that the running
  * task holds. */
@@ -19,8 +21,18 @@
 #include "runtime/link/link.h"
 #include "runtime/value/release.h"
 
+/* Called by the thread while it has the link. */
+typedef struct tine_progress_handler {
+    /* something is here that the coordinator may ask for: the thread stays in the transport */
+    bool (*waits)(void *ctx);
+    /* an early message of the link was handled: sends what follows from it */
+    void (*handled)(void *ctx);
+    void *ctx;
+} tine_progress_handler;
+
 typedef struct tine_progress {
     tine_link *link;
+    tine_progress_handler handler;
     /* of the worker's thread */
     bool offered;
     bool tried, started; /* to start the thread; it was started */
@@ -31,6 +43,7 @@ typedef struct tine_progress {
     atomic_bool reclaiming;   /* the worker's thread wants the link back */
     atomic_bool in_transport; /* the thread is in the transport's wait */
     atomic_bool urgent;       /* to be accepted without another tick */
+    atomic_bool waits;        /* what handler.waits said at the last offer: at the next tick */
     atomic_bool idle;         /* no offer came for a while: the next one must wake the thread */
     pthread_mutex_t lock;     /* a leaf, for the condition */
     pthread_cond_t changed;
@@ -42,7 +55,7 @@ typedef struct tine_progress {
 } tine_progress;
 
 /* The thread is started by the first offer. */
-void tine_progress_init(tine_progress *p, tine_link *link);
+void tine_progress_init(tine_progress *p, tine_link *link, const tine_progress_handler *handler);
 /* From here until reclaim the worker's thread does not use the link. Where no thread can be
  * started nothing moves meanwhile. Does nothing after stop. */
 void tine_progress_offer(tine_progress *p);

@@ -40,12 +40,29 @@ static void worker_stop(tine_worker *w, tine_error status, const char *why) {
 
 /* ---- the executor's actions ---- */
 
+static void worker_send_failed(tine_worker *w, tine_error e) {
+    worker_stop(w, e,
+                e == TINE_ENOMEM ? "no memory for a message"
+                                 : "a message to the coordinator could not be sent");
+}
+
 static void worker_send(tine_worker *w, const tine_message *m) {
     tine_error e = tine_link_send(&w->link, 1, m);
-    if (e != TINE_OK)
-        worker_stop(w, e,
-                    e == TINE_ENOMEM ? "no memory for a message"
-                                     : "a message to the coordinator could not be sent");
+    if (e != TINE_OK) worker_send_failed(w, e);
+}
+
+/* ---- on the progress thread ---- */
+
+static bool worker_has_local(void *ctx) {
+    return tine_executor_has_local(((tine_worker *)ctx)->executor);
+}
+
+/* A DEMAND was handled: sends the forks that it asks for. */
+static void worker_send_early(void *ctx) {
+    tine_worker *w = ctx;
+    tine_executor_action a;
+    while (tine_executor_next_send(w->executor, &a))
+        if (!w->send_error) w->send_error = tine_link_send(&w->link, 1, &a.message);
 }
 
 void tine_worker_complete(tine_worker *w, uint64_t ticket, tine_error status, tine_payload *payload,
@@ -91,6 +108,7 @@ void tine_worker_act(tine_worker *w) {
     if (w->acting) return; /* the outer call carries them out */
     w->acting = true;
     tine_progress_reclaim(&w->progress);
+    if (w->send_error) worker_send_failed(w, w->send_error);
     tine_executor_action a;
     while (tine_executor_next(w->executor, &a)) {
         switch (a.kind) {
@@ -216,9 +234,7 @@ static bool worker_run_attempt(tine_worker *w) {
     tine_attempt *a = STAILQ_FIRST(&w->runnable);
     if (!a) return false;
     STAILQ_REMOVE_HEAD(&w->runnable, queue);
-    tine_progress_offer(&w->progress);
     tine_attempt_run(a);
-    tine_progress_reclaim(&w->progress);
     return true;
 }
 
@@ -237,9 +253,19 @@ static void worker_sleep(tine_worker *w, int64_t deadline) {
     tine_link_wait(&w->link, left);
 }
 
+/* Local tasks may take a microsecond, as long as a look at the transport does. */
+enum { LOOK_NS = 20000 };
+
+static bool worker_looks(tine_worker *w) {
+    bool local = w->ran_local || tine_executor_has_local(w->executor);
+    if (local && w->ran_at - w->looked_at < LOOK_NS && !worker_is_idle(w)) return false;
+    w->looked_at = w->ran_at;
+    return true;
+}
+
 static void worker_loop(tine_worker *w) {
     while (!w->stopping || !STAILQ_EMPTY(&w->runnable)) {
-        tine_worker_receive(w);
+        if (worker_looks(w)) tine_worker_receive(w);
         tine_worker_act(w);
         tine_mailbox_run(w->context.mailbox);
         int64_t deadline = worker_wake_timed_out(w);
@@ -341,7 +367,9 @@ static bool worker_connect(tine_worker *w, const tine_worker_config *config) {
     }
     tine_link_init(&w->link, transport, &worker_events, w);
     w->context.encoder.max_frame = transport->config.max_frame;
-    tine_progress_init(&w->progress, &w->link);
+    w->link.early = TINE_MSG_DEMAND;
+    tine_progress_init(&w->progress, &w->link,
+                       &(tine_progress_handler){worker_has_local, worker_send_early, w});
     return true;
 }
 

@@ -2,6 +2,7 @@
 #include "runtime/link/link.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "runtime/trace/trace.h"
@@ -181,6 +182,22 @@ int tine_link_receive(tine_link *l) {
 
 /* ---- receiving in place of the thread that handles ---- */
 
+/* Handles an early message. What cannot be decoded becomes the loss of its peer, which is not
+ * handled here. */
+static bool link_take_early(tine_link *l, tine_event *ev) {
+    tine_decoded d = {0};
+    char why[sizeof ev->reason];
+    tine_peer peer = ev->peer;
+    tine_error e = tine_wire_decode(ev->frame, &d, why, sizeof why);
+    if (e == TINE_OK) l->handler->message(l->ctx, peer, &d.message);
+    tine_decoded_fini(&d);
+    tine_frame_free(ev->frame);
+    if (e == TINE_OK) return true;
+    *ev = (tine_event){.kind = TINE_EVENT_LOST, .peer = peer, .bad = true};
+    snprintf(ev->reason, sizeof ev->reason, "%s", e == TINE_EPROTO ? why : "no memory");
+    return false;
+}
+
 /* Room is made before an event is received, so that none is lost for want of memory. */
 tine_link_collected tine_link_collect(tine_link *l) {
     tine_event ev;
@@ -192,6 +209,9 @@ tine_link_collected tine_link_collect(tine_link *l) {
         if (ev.kind == TINE_EVENT_WRITABLE) link_writable(l, ev.peer);
     } while (ev.kind == TINE_EVENT_WRITABLE);
     if (ev.kind == TINE_EVENT_NONE) return TINE_LINK_NOTHING;
+    if (ev.kind == TINE_EVENT_FRAME && l->early && tine_wire_type(ev.frame) == l->early &&
+        link_take_early(l, &ev))
+        return TINE_LINK_COLLECTED;
     *(tine_event *)tine_ring_push(&l->collected) = ev;
     return ev.kind == TINE_EVENT_LOST ? TINE_LINK_ENDED : TINE_LINK_COLLECTED;
 }

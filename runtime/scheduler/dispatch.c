@@ -379,4 +379,5 @@ void tine_scheduler_dispatch(tine_scheduler *s) {
         while ((!TAILQ_EMPTY(&s->active) || !TAILQ_EMPTY(&s->pin_queue)) && sched_dispatch_one(s)) {
         }
     } while (tine_scheduler_aim_send(s) || !TAILQ_EMPTY(&s->turns));
+    if (s->stats.workers > 1 && !TAILQ_EMPTY(&s->demand_queue)) tine_scheduler_demand_all(s);
 }

@@ -4,9 +4,9 @@
  * only), single.c (modules with one instance), pool.c (initialisers, workers that are to end),
  * objects.c (objects and their holders), replicas.c (the workers that have them), results.c
  * (results as objects), streams.c, arrivals.c (what has arrived, by number), cancel.c, peers.c
- * (connections and workers), groups.c (what workers serve), actions.c (actions out), view.c (what
- * observers see), text.c (sentences for users) and check.c (invariants). Their structures are in
- * types.h.
+ * (connections and workers), groups.c (what workers serve), demand.c (forks that workers keep),
+ * actions.c (actions out), view.c (what observers see), text.c (sentences for users) and check.c
+ * (invariants). Their structures are in types.h.
  *
  * Small records come from tine_scheduler_alloc, which aborts without memory: without its record a
  * fork could never be completed. */
@@ -184,6 +184,13 @@ void tine_scheduler_uncharge(tine_scheduler *s, sched_task *t);
 void tine_scheduler_worker_update(tine_scheduler *s, sched_worker *w);
 void tine_scheduler_sweep(tine_scheduler *s); /* ends ready tasks that no worker can serve */
 void tine_scheduler_dispatch(tine_scheduler *s);
+
+/* demand.c */
+void tine_scheduler_demand_begin(tine_scheduler *s, sched_worker *w); /* w keeps its forks */
+void tine_scheduler_demand_submitted(tine_scheduler *s, sched_worker *w);
+void tine_scheduler_demand_dequeue(tine_scheduler *s, sched_worker *w);
+/* Asks workers for forks while there are fewer ready tasks than the workers may soon want. */
+void tine_scheduler_demand_all(tine_scheduler *s);
 
 /* replicas.c */
 /* Adds w to one of the object's three sets. */

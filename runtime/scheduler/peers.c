@@ -88,7 +88,7 @@ static void sched_worker_join(tine_scheduler *s, tine_peer peer, const tine_hell
     sched_action *a = tine_scheduler_send(s, peer, TINE_MSG_WELCOME);
     a->a.message.epoch = w->epoch;
     a->a.message.window = s->config.window;
-    a->a.message.flags = s->trace;
+    a->a.message.flags = TINE_WELCOME_DEMAND | (s->trace ? TINE_WELCOME_TRACE : 0);
     tine_scheduler_log(s, 2,
                        tine_scheduler_text("worker pid %u (host %.64s) joined", w->pid, w->host));
     tine_scheduler_worker_initialise(s, w);
@@ -147,6 +147,7 @@ void tine_scheduler_worker_free(tine_scheduler *s, sched_worker *w) {
     TAILQ_REMOVE(&s->workers, w, link);
     tine_scheduler_flush_dequeue(s, w);
     tine_scheduler_aim_dequeue(s, w);
+    tine_scheduler_demand_dequeue(s, w);
     s->slots[w->slot] = NULL;
     if (w->slot < s->slots_taken) s->slots_taken = w->slot;
     tine_scheduler_leaving_forget(s, w);

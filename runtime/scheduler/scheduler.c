@@ -38,6 +38,7 @@ tine_error tine_scheduler_new(tine_scheduler **out, const tine_scheduler_config 
     TAILQ_INIT(&s->pin_queue);
     TAILQ_INIT(&s->turns);
     STAILQ_INIT(&s->initialisers);
+    TAILQ_INIT(&s->demand_queue);
     STAILQ_INIT(&s->settled);
     *out = s;
     return TINE_OK;
@@ -200,6 +201,8 @@ static void sched_on_submit(tine_scheduler *s, sched_worker *w, const tine_messa
         return;
     }
     w->window_left--;
+    w->submits++;
+    if (w->keeps) tine_scheduler_demand_submitted(s, w);
     if (w->ungranted) tine_scheduler_flush_enqueue(s, w); /* its CREDIT may be due now */
     sched_task *parent = tine_scheduler_task_find(s, m->task);
     if (parent && parent->worker != w) parent = NULL;
@@ -233,6 +236,7 @@ static void sched_on_worker_message(tine_scheduler *s, sched_worker *w, const ti
     case TINE_MSG_CANCEL: tine_scheduler_cancel_message(s, w, m); break;
     case TINE_MSG_YIELD: tine_scheduler_yield(s, w, m); break;
     case TINE_MSG_PULL: tine_scheduler_pull_message(s, w, m); break;
+    case TINE_MSG_DEMAND: tine_scheduler_demand_begin(s, w); break;
     case TINE_MSG_FETCH: tine_scheduler_object_fetch(s, w, m->object); break;
     case TINE_MSG_OBJECT: sched_on_object(s, w, m); break;
     case TINE_MSG_HOLD:

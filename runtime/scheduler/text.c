@@ -8,8 +8,6 @@
 
 #include "transport/base/text.h"
 
-/* A failure that passes up through many nested tasks grows no further than this. */
-enum { MAX_CAUSE = 4096 };
 enum { MAX_CANDIDATES = 1000 }; /* names of one group compared with an unknown one */
 
 char *tine_scheduler_text(const char *format, ...) {
@@ -26,10 +24,7 @@ char *tine_scheduler_text(const char *format, ...) {
 
 /* "worker pid 12 (host a, rank 1)" */
 static void sched_worker_name(char *out, size_t size, const sched_worker *w) {
-    if (w->rank >= 0)
-        snprintf(out, size, "worker pid %u (host %.64s, rank %d)", w->pid, w->host, w->rank);
-    else
-        snprintf(out, size, "worker pid %u (host %.64s)", w->pid, w->host);
+    tine_worker_text(out, size, w->pid, w->host, w->rank);
 }
 
 static uint32_t sched_task_attempts(const tine_scheduler *s, const sched_task *t) {
@@ -39,14 +34,10 @@ static uint32_t sched_task_attempts(const tine_scheduler *s, const sched_task *t
 
 char *tine_scheduler_text_failed(const tine_scheduler *s, const sched_task *t,
                                  const sched_worker *w, const char *cause) {
-    char where[160];
-    sched_worker_name(where, sizeof where, w);
-    char *reason = tine_text_cut(cause && *cause ? cause : "no reason given", MAX_CAUSE);
-    TINE_ASSERT_TRUE(reason);
-    char *text = tine_scheduler_text("task \"%s\" failed on %s, attempt %u of %u: %s",
-                                     tine_scheduler_task_name(t), where, t->attempt,
-                                     sched_task_attempts(s, t), reason);
-    free(reason);
+    char *text =
+        tine_failed_text(&(tine_failed){tine_scheduler_task_name(t), cause, w->host, w->pid,
+                                        w->rank, t->attempt, sched_task_attempts(s, t)});
+    TINE_ASSERT_TRUE(text);
     return text;
 }
 

@@ -232,6 +232,9 @@ struct sched_worker {
     bool pin_queued;       /* in pin_queue: pinned.n > 0 */
     bool flush_queued;     /* in flush_queue: it has credit or drops to be sent */
     bool aim_queued;       /* in aim_queue: one of its aims may be sent */
+    /* it keeps nested forks for itself, and sends the oldest ones while submits < allowed */
+    bool keeps, demand_queued;
+    uint64_t submits, allowed;
     /* load: the largest share used of the three limits of credit */
     uint64_t load, load_ns, load_bytes;
     uint32_t outstanding; /* running tasks, which count against its credit */
@@ -256,6 +259,7 @@ struct sched_worker {
     TAILQ_ENTRY(sched_worker) flush_link;
     TAILQ_ENTRY(sched_worker) aim_link;
     TAILQ_ENTRY(sched_worker) pin_link;
+    TAILQ_ENTRY(sched_worker) demand_link;
 };
 
 /* A connection whose HELLO has not been accepted. */
@@ -340,6 +344,7 @@ struct tine_scheduler {
     tine_idmap peers;
     struct sched_handshake_queue handshakes;
     struct sched_worker_queue workers, flush_queue, aim_queue, pin_queue;
+    struct sched_worker_queue demand_queue; /* that may be asked for more of their forks */
     sched_worker **slots;
     size_t n_slots;
     size_t slots_taken; /* from the first one on: none of these is free */

@@ -360,6 +360,11 @@ tine_error tine_wire_decode(tine_frame *f, tine_decoded *out, char *why, size_t 
     return e;
 }
 
+tine_message_type tine_wire_type(const tine_frame *f) {
+    bool compact = f->header_size > 1 && f->header[0] >> 4 == 9 && f->header[1] < TINE_MSG_LAST_;
+    return compact ? (tine_message_type)f->header[1] : (tine_message_type)0;
+}
+
 void tine_decoded_fini(tine_decoded *d) {
     if (d->memory) free(d->memory);
     d->memory = NULL;

@@ -1,7 +1,12 @@
-/* Names of messages, for logs and the trace; copies of what they borrow. */
+/* Names of messages, for logs and the trace; copies of what they borrow; sentences that both roles
+ * report. */
 #include "runtime/wire/message.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include "transport/base/text.h"
 
 const char *tine_message_name(const tine_message *m) {
     static const char *const names[TINE_MSG_LAST_] = {
@@ -30,6 +35,7 @@ const char *tine_message_name(const tine_message *m) {
         [TINE_MSG_PULL] = "PULL",
         [TINE_MSG_OBSERVE] = "OBSERVE",
         [TINE_MSG_SNAPSHOT] = "SNAPSHOT",
+        [TINE_MSG_DEMAND] = "DEMAND",
     };
     return m->type < TINE_MSG_LAST_ && names[m->type] ? names[m->type] : "unknown";
 }
@@ -56,4 +62,30 @@ tine_terms tine_terms_copy(char *texts, const tine_terms *t) {
     if (t->name) copy.name = strcpy(texts, t->name);
     if (t->label) copy.label = strcpy(texts + text_size(t->name), t->label);
     return copy;
+}
+
+/* ---- sentences ---- */
+
+/* A failure that passes up through many nested tasks grows no further than this. */
+enum { MAX_CAUSE = 4096 };
+
+void tine_worker_text(char *out, size_t size, uint32_t pid, const char *host, int32_t rank) {
+    if (rank >= 0)
+        snprintf(out, size, "worker pid %u (host %.64s, rank %d)", pid, host, rank);
+    else
+        snprintf(out, size, "worker pid %u (host %.64s)", pid, host);
+}
+
+char *tine_failed_text(const tine_failed *f) {
+    char where[160];
+    tine_worker_text(where, sizeof where, f->pid, f->host, f->rank);
+    const char *cause = f->cause && *f->cause ? f->cause : "no reason given";
+    char *reason = tine_text_cut(cause, MAX_CAUSE), *shown = NULL;
+    char *text = reason ? tine_text_format("task \"%s\" failed on %s, attempt %u of %u: %s",
+                                           f->name, where, f->attempt, f->attempts, reason)
+                        : NULL;
+    if (text) shown = tine_text_printable(text, true); /* names and reasons come from peers */
+    free(reason);
+    free(text);
+    return shown;
 }

@@ -41,7 +41,8 @@ typedef enum tine_message_type {
     TINE_MSG_PONG,
     TINE_MSG_EVENTS, /* payload: recorded trace events (see trace.h); answers TINE_MSG_TRACE */
     /* coordinator to worker */
-    /* epoch, window (nested forks it may have unstarted), flags bit 0: record a trace */
+    /* epoch, window (nested forks it may have unstarted), flags bit 0: record a trace, bit 1:
+     * DEMAND is answered */
     TINE_MSG_WELCOME,
     TINE_MSG_REJECT, /* text: why; the connection ends */
     /* task, attempt, epoch, depth, flow, target, object, payload (arguments). object: the id under
@@ -88,6 +89,10 @@ typedef enum tine_message_type {
     /* coordinator to observer: answers OBSERVE. seq, text (what became of what was asked for, or
      * NULL), payload (the state of the job, see WIRE.md) */
     TINE_MSG_SNAPSHOT,
+    /* From a worker, once, after a WELCOME with flag bit 1: it keeps nested forks for itself. The
+     * answer, and again whenever more of them are wanted: seq (how many SUBMITs this connection may
+     * have sent in all for them), attempt (of a repeatable task, how many it has: for errors) */
+    TINE_MSG_DEMAND,
     TINE_MSG_LAST_
 } tine_message_type;
 
@@ -153,6 +158,23 @@ typedef struct tine_message {
     const tine_hello *hello;
 } tine_message;
 
+/* WELCOME's flags */
+enum { TINE_WELCOME_TRACE = 1, TINE_WELCOME_DEMAND = 2 };
+
 const char *tine_message_name(const tine_message *m); /* "TASK" */
+
+/* What a task that has failed is reported with. */
+typedef struct tine_failed {
+    const char *name, *cause;
+    const char *host; /* of the worker, as its pid and its rank (-1: none) */
+    uint32_t pid;
+    int32_t rank;
+    uint32_t attempt, attempts;
+} tine_failed;
+/* The sentence, malloc'ed: "task \"fib\" failed on worker pid 12 (host a), attempt 1 of 1: why".
+ * NULL: no memory. */
+char *tine_failed_text(const tine_failed *f);
+/* "worker pid 12 (host a, rank 1)" */
+void tine_worker_text(char *out, size_t size, uint32_t pid, const char *host, int32_t rank);
 
 #endif

@@ -27,6 +27,8 @@ typedef struct tine_decoded {
  * lack of memory or an unknown object. A frame is decoded once. */
 tine_error tine_wire_decode(tine_frame *f, tine_decoded *out, char *why, size_t why_size);
 void tine_decoded_fini(tine_decoded *d); /* accepts a zeroed one */
+/* The type of a message as this library encodes it, without decoding it; 0: not known. */
+tine_message_type tine_wire_type(const tine_frame *f);
 
 /* Bytes of max_frame that are left to the header: its names are bounded by TINE_MAX_NAME. */
 enum { TINE_WIRE_ALLOWANCE = 4096 };

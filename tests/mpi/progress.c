@@ -14,6 +14,7 @@ static const struct {
               {"argument", progress_of_an_argument},
               {"small", progress_while_small_results_come},
               {"past", progress_past_what_a_transport_queues},
+              {"queued", progress_of_queued_forks},
               {"lock", progress_with_a_lock_held},
               {"program", progress_with_a_lock_held_by_the_program},
               {"release", progress_of_a_release}};

@@ -72,7 +72,10 @@ static int report(const sim_counts *c, uint64_t seeds, double seconds) {
                 {"calls of one instance", c->turns},
                 {"instances made anew", c->renewed},
                 {"runs of initialisers", c->initialised},
-                {"workers ended when asked", c->retired}};
+                {"workers ended when asked", c->retired},
+                {"tasks that stayed local", c->local},
+                {"of these lost", c->lost_local},
+                {"forks asked for", c->demands}};
     int missing = 0;
     printf("%llu seeds, %llu events, %.1f s\n", (unsigned long long)seeds,
            (unsigned long long)c->events, seconds);

@@ -140,6 +140,7 @@ typedef struct sim_counts {
     uint64_t roots_cancelled, forks_cancelled, told, ends;
     uint64_t labelled, pinned, misplaced, turns, renewed, initialised, retired;
     uint64_t yielded, refused_yields, arrived, streams, snapshots;
+    uint64_t local, lost_local, demands; /* tasks that stayed where they were forked */
 } sim_counts;
 
 /* Runs one seed; exits the process with a message when a check fails. */

@@ -145,7 +145,7 @@ static void leave_streams(sim_worker *s, sim_task *t) {
     for (uint32_t i = 0; i < t->frame.forked; i++) {
         sim_child *c = &t->children[i];
         if (c->done || !c->stream.window ||
-            !tine_executor_cancel(s->executor, t->id, c->ticket, UINT64_MAX))
+            !tine_executor_cancel(s->executor, c->ticket, UINT64_MAX))
             continue;
         tine_idmap_remove(&s->tickets, c->ticket);
         c->done = c->lost = true;
@@ -217,7 +217,7 @@ static sim_waited wait_one(sim_worker *s, sim_task *t) {
     sim_child *c = &t->children[t->frame.waited];
     if (!c->done) {
         uint64_t item = sim_stream_take(&c->stream);
-        if (item) tine_executor_pull(s->executor, t->id, c->ticket, item);
+        if (item) tine_executor_pull(s->executor, c->ticket, item);
         block(s, t);
         return BLOCKED;
     }
@@ -301,7 +301,7 @@ static void cancel_some(sim_worker *s, sim_task *t) {
     sim_child *c = &t->children[sim_below(sim_random(s->world), t->frame.forked)];
     if (c->done) return;
     uint64_t grace = sim_one_in(sim_random(s->world), 2) ? 0 : UINT64_MAX;
-    if (!tine_executor_cancel(s->executor, t->id, c->ticket, grace)) return;
+    if (!tine_executor_cancel(s->executor, c->ticket, grace)) return;
     tine_idmap_remove(&s->tickets, c->ticket);
     c->done = c->lost = true;
     sim_world_counts(s->world)->forks_cancelled++;
@@ -486,7 +486,10 @@ static sim_task *next_task(sim_worker *s) {
     if (!tine_executor_start(s->executor, &given)) return NULL;
     t = calloc(1, sizeof *t);
     t->id = given.task;
-    tine_run_log_begin(&s->log, t->id);
+    if (given.known == t->id)
+        tine_run_log_begin(&s->log, t->id);
+    else
+        sim_world_counts(s->world)->local++;
     t->given = given;
     t->all_next = s->all;
     if (s->all) s->all->all_prev = t;
@@ -500,7 +503,7 @@ void sim_worker_pump(sim_worker *s) {
         if (s->computing || s->killed) return;
         sim_task *t = next_task(s);
         if (t) {
-            tine_run_log_run(&s->log, t->id);
+            tine_run_log_run(&s->log, t->given.known);
             while (step(s, t)) {
             }
             if (!s->computing) tine_run_log_run(&s->log, 0);
@@ -549,6 +552,8 @@ sim_worker *sim_worker_new(sim_world *w, size_t index, uint32_t pid, bool foreig
 
 void sim_worker_free(sim_worker *s) {
     if (!s) return;
+    for (const sim_task *t = s->all; t; t = t->all_next)
+        sim_world_counts(s->world)->lost_local += t->given.known != t->id;
     while (s->all) task_free(s, s->all);
     tine_idmap_fini(&s->tickets);
     tine_executor_free(s->executor);

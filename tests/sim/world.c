@@ -470,6 +470,7 @@ static void drain(sim_world *w) {
                 w->counts->retired++;
                 if (is_alive(&w->seats[i])) break_worker(w, i, "is told to stop");
             }
+            w->counts->demands += a.message.type == TINE_MSG_DEMAND;
             if (is_alive(&w->seats[i]) && !drops(w, i))
                 transmit(w, i, &w->seats[i].in, EV_TO_WORKER, &a.message);
             break;

@@ -68,6 +68,26 @@ TINE_FUNCTION(progress_parent, "path, bytes, large, small") {
     return e ? NULL : tine_ref(read);
 }
 
+TINE_FUNCTION(progress_tell, "path") {
+    int fd = open(tine_arg_string(task, 0), O_WRONLY | O_CLOEXEC);
+    bool told = fd >= 0 && write(fd, "t", 1) == 1;
+    if (fd >= 0) close(fd);
+    return tine_bool(told);
+}
+
+/* Computes until all its forks have run: all but the first few stay here until they are asked
+ * for. */
+TINE_FUNCTION(progress_crowd, "path, n") {
+    char byte;
+    int64_t n = tine_arg_int(task, 1), told = 0;
+    int fd = open(tine_arg_string(task, 0), O_RDWR | O_CLOEXEC);
+    if (fd < 0) return tine_fail(task, "no FIFO");
+    for (int64_t i = 0; i < n; i++) tine_fork("progress_tell", tine_arg(task, 0));
+    while (told < n && read(fd, &byte, 1) == 1) told++;
+    close(fd);
+    return tine_bool(told == n);
+}
+
 /* A lock that a task holds over its calls of Tine and that a release wants, as an interpreter's. */
 static pthread_mutex_t interpreter;
 __attribute__((constructor)) static void make_interpreter(void) {
@@ -194,6 +214,7 @@ static const char *play(tine_future *(*fork)(const char *fifo)) {
 static tine_future *one(const char *fifo) {
     return tine_fork("progress_parent", fifo, LARGE, 1, 0);
 }
+static tine_future *crowd(const char *fifo) { return tine_fork("progress_crowd", fifo, 300); }
 static tine_future *overtaken(const char *fifo) {
     return tine_fork("progress_parent", fifo, 4 * LARGE, 1, 1500);
 }
@@ -207,6 +228,7 @@ static tine_future *locked(const char *fifo) {
 const char *progress_of_an_argument(void) { return play(one); }
 const char *progress_while_small_results_come(void) { return play(overtaken); }
 const char *progress_past_what_a_transport_queues(void) { return play(more); }
+const char *progress_of_queued_forks(void) { return play(crowd); }
 const char *progress_with_a_lock_held(void) { return play(locked); }
 
 /* Both functions become known as short ones, which a worker is given in advance. */

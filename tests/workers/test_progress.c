@@ -28,6 +28,10 @@ TRANSPORT_TEST(progress, arguments_past_the_transports_queue_leave_while_their_t
     play(endpoint, 2, progress_past_what_a_transport_queues);
 }
 
+TRANSPORT_TEST(progress, forks_that_are_queued_at_a_worker_leave_while_their_task_computes, 60) {
+    play(endpoint, 2, progress_of_queued_forks);
+}
+
 TRANSPORT_TEST(progress, a_release_may_want_a_lock_that_the_task_holds_while_it_forks, 60) {
     play(endpoint, 2, progress_with_a_lock_held);
 }
@@ -69,6 +73,11 @@ Test(progress, a_large_argument_leaves_while_1500_small_results_come_mpi, .timeo
 Test(progress, arguments_past_the_transports_queue_leave_while_their_task_computes_mpi,
      .timeout = 90) {
     under_mpirun(3, "past");
+}
+
+Test(progress, forks_that_are_queued_at_a_worker_leave_while_their_task_computes_mpi,
+     .timeout = 90) {
+    under_mpirun(3, "queued");
 }
 
 Test(progress, a_release_may_want_a_lock_that_the_task_holds_while_it_forks_mpi, .timeout = 90) {

@@ -44,6 +44,11 @@ bool tine_executor_next(tine_executor *x, tine_executor_action *out) {
     return true;
 }
 
+bool tine_executor_next_send(tine_executor *x, tine_executor_action *out) {
+    const executor_action *first = tine_ring_first(&x->actions);
+    return first && first->a.kind == TINE_EXECUTOR_SEND && tine_executor_next(x, out);
+}
+
 /* Actions that nobody took. */
 static void executor_actions_free(tine_executor *x) {
     executor_owned_free(&x->taken);
@@ -71,6 +76,13 @@ static const char *const *hello_keep_list(tine_executor *x, const char *const *n
     return start;
 }
 
+static void executor_serve(tine_executor *x, const char *const *names, uint32_t n, bool classes) {
+    for (uint32_t i = 0; i < n; i++) {
+        uint64_t key = executor_name_key(names[i], classes);
+        if (!tine_idmap_get(&x->served, key)) tine_idmap_put(&x->served, key, (void *)names[i]);
+    }
+}
+
 tine_error tine_executor_new(tine_executor **out, const tine_hello *hello, size_t stays) {
     tine_executor *x = calloc(1, sizeof *x);
     if (!x) return TINE_ENOMEM;
@@ -89,28 +101,37 @@ tine_error tine_executor_new(tine_executor **out, const tine_hello *hello, size_
     x->hello.host = hello_keep_name(x, hello->host);
     x->hello.token = hello_keep_name(x, hello->token);
     x->hello.kernel = hello_keep_name(x, hello->kernel);
+    executor_serve(x, x->hello.functions, x->hello.n_functions, false);
+    executor_serve(x, x->hello.classes, x->hello.n_classes, true);
+    TAILQ_INIT(&x->local);
     tine_executor_send(x, TINE_MSG_HELLO)->a.message.hello = &x->hello;
     *out = x;
     return TINE_OK;
 }
 
-static void executor_task_free(tine_executor *x, executor_task *t) {
+void tine_executor_task_free(tine_executor *x, executor_task *t) {
     if (!t->failed) tine_idmap_remove(&x->tasks, t->id);
     LIST_REMOVE(t, entry);
     tine_payload_unref(t->payload);
     if (t->waiter.text) free(t->waiter.text);
+    if (t->end) {
+        tine_payload_unref(t->end->payload);
+        free(t->end->text);
+        free(t->end);
+    }
     free(t);
 }
 
 void tine_executor_free(tine_executor *x) {
     if (!x) return;
     executor_actions_free(x);
-    while (!LIST_EMPTY(&x->task_list)) executor_task_free(x, LIST_FIRST(&x->task_list));
+    while (!LIST_EMPTY(&x->task_list)) tine_executor_task_free(x, LIST_FIRST(&x->task_list));
     tine_executor_forks_free(x);
     tine_executor_objects_free(x);
     tine_ready_fini(&x->ready);
     tine_idmap_fini(&x->tasks);
     tine_idmap_fini(&x->objects);
+    tine_idmap_fini(&x->served);
     for (size_t i = 0; i < x->n_hello_names; i++) free(x->hello_names[i]);
     free(x->hello_names);
     free(x->suspended);
@@ -139,11 +160,10 @@ static void executor_send_done(tine_executor *x, const executor_task *t, tine_er
     if (!ok) m->text = action->owned.memory = tine_must_copy(text ? text : "");
 }
 
-/* Sends DONE, unless the coordinator has stopped, and frees the task. */
-static void executor_task_end(tine_executor *x, executor_task *t, tine_error status,
-                              tine_payload *payload, const char *text, uint64_t run_ns) {
+void tine_executor_task_end(tine_executor *x, executor_task *t, tine_error status,
+                            tine_payload *payload, const char *text, uint64_t run_ns) {
     if (!x->stopped) executor_send_done(x, t, status, payload, text, run_ns);
-    executor_task_free(x, t);
+    tine_executor_task_free(x, t);
 }
 
 void tine_executor_task_failed(tine_executor *x, executor_task *t) {
@@ -156,17 +176,24 @@ void tine_executor_task_failed(tine_executor *x, executor_task *t) {
 
 void tine_executor_task_settled(tine_executor *x, executor_task *t) {
     if (t->failed)
-        executor_task_free(x, t);
+        tine_executor_task_free(x, t);
     else if (t->waiter.status)
-        executor_task_end(x, t, t->waiter.status, NULL, t->waiter.text, 0);
+        tine_executor_task_end(x, t, t->waiter.status, NULL, t->waiter.text, 0);
     else
         tine_ready_push(&x->ready, &t->link);
 }
 
-static executor_task *executor_task_new(const tine_target *target) {
-    executor_task *t = tine_must_alloc(sizeof *t + tine_target_size(target));
+executor_task *tine_executor_task_new(tine_executor *x, uint64_t id, const tine_target *target,
+                                      size_t more, tine_payload *payload) {
+    executor_task *t = tine_must_alloc(sizeof *t + tine_target_size(target) + more);
     t->waiter.kind = WAITER_TASK;
     t->target = tine_target_copy((char *)(t + 1), target);
+    t->id = id;
+    t->known = t;
+    t->link.order = ++x->orders;
+    t->payload = tine_payload_ref(payload);
+    tine_idmap_put(&x->tasks, id, t);
+    LIST_INSERT_HEAD(&x->task_list, t, entry);
     return t;
 }
 
@@ -181,7 +208,9 @@ static void on_cancel(tine_executor *x, uint64_t task) {
     if (!t) {
         if (task) tine_recent_add(&x->cancels, task);
     } else if (t->started) {
-        tine_executor_push(x, TINE_EXECUTOR_CANCEL)->a.ticket = task;
+        t->cancelled = true;
+        if (!t->end) tine_executor_push(x, TINE_EXECUTOR_CANCEL)->a.ticket = task;
+        tine_executor_cancel_below(x, t);
     } else {
         executor_task_refuse(t);
         if (t->link.queued) {
@@ -199,17 +228,12 @@ static void on_task(tine_executor *x, const tine_message *m) {
         return;
     }
     if (executor_task_find(x, m->task)) return; /* a duplicate */
-    executor_task *t = executor_task_new(&m->target);
-    t->id = m->task;
+    executor_task *t = tine_executor_task_new(x, m->task, &m->target, 0, m->payload);
     t->flow = m->flow;
     t->attempt = m->attempt;
     t->result = m->object;
     t->limit = 1;
     t->link.depth = m->depth;
-    t->link.order = ++x->orders;
-    t->payload = tine_payload_ref(m->payload);
-    tine_idmap_put(&x->tasks, t->id, t);
-    LIST_INSERT_HEAD(&x->task_list, t, entry);
     tine_executor_await(x, &t->waiter, t->payload);
     if (tine_recent_take(&x->cancels, m->task)) on_cancel(x, m->task);
 }
@@ -219,7 +243,9 @@ bool tine_executor_start(tine_executor *x, tine_executor_task *out) {
     if (!t || x->stopped) return false;
     tine_ready_remove(&x->ready, &t->link);
     t->started = true;
-    *out = (tine_executor_task){t->id, t->flow, t->attempt, t->link.depth, t->target, t->payload};
+    if (executor_task_is_local(t)) tine_executor_local_started(x, t);
+    *out = (tine_executor_task){t->id,         t->flow,   t->known->id, t->attempt,
+                                t->link.depth, t->target, t->payload};
     return true;
 }
 
@@ -227,6 +253,7 @@ const tine_target *tine_executor_next_target(const tine_executor *x) {
     executor_task *t = (executor_task *)tine_ready_first((tine_ready *)&x->ready);
     return t && !x->stopped ? &t->target : NULL;
 }
+bool tine_executor_has_local(const tine_executor *x) { return !TAILQ_EMPTY(&x->local); }
 
 bool tine_executor_has_ready(const tine_executor *x) { return x->ready.n > 0 && !x->stopped; }
 
@@ -234,17 +261,26 @@ void tine_executor_done(tine_executor *x, uint64_t task, tine_error status, tine
                         const char *text, uint64_t run_ns) {
     executor_task *t = executor_task_find(x, task);
     TINE_ASSERT_TRUE(t && t->started);
-    executor_task_end(x, t, status, payload, text, run_ns);
+    if (executor_task_is_local(t))
+        tine_executor_local_ended(x, t, status, payload, text, run_ns);
+    else if (t->n_queued == 0 && t->n_begun == 0)
+        tine_executor_task_end(x, t, status, payload, text, run_ns + t->local_ns);
+    else
+        tine_executor_known_ended(x, t, status, payload, text, run_ns);
+}
+
+void tine_executor_report_suspended(tine_executor *x, executor_task *t) {
+    if (t->suspended || x->stopped) return;
+    t->suspended = true;
+    x->suspended =
+        tine_must_grow(x->suspended, &x->room_suspended, x->n_suspended + 1, sizeof *x->suspended);
+    x->suspended[x->n_suspended++] = t->id;
 }
 
 void tine_executor_suspend(tine_executor *x, uint64_t task) {
     executor_task *t = executor_task_find(x, task);
     TINE_ASSERT_TRUE(t && t->started);
-    if (t->suspended || x->stopped) return;
-    t->suspended = true;
-    x->suspended =
-        tine_must_grow(x->suspended, &x->room_suspended, x->n_suspended + 1, sizeof *x->suspended);
-    x->suspended[x->n_suspended++] = task;
+    if (!executor_task_is_local(t)) tine_executor_report_suspended(x, t);
 }
 
 bool tine_executor_has_report(const tine_executor *x) { return x->n_suspended > 0; }
@@ -290,7 +326,7 @@ tine_error tine_executor_yield(tine_executor *x, uint64_t task, tine_payload *pa
 
 static void on_pull(tine_executor *x, const tine_message *m) {
     executor_task *t = executor_task_find(x, m->task);
-    if (!t || !t->started) return;
+    if (!t || !t->started || t->end) return;
     if (m->item == 0) t->unread = true;
     if (m->item > t->limit) t->limit = m->item;
     if (!t->refused_yield) return;
@@ -323,10 +359,11 @@ static void on_welcome(tine_executor *x, const tine_message *m) {
     }
     x->epoch = m->epoch;
     x->window = m->window;
-    if (m->flags & 1) executor_trace(x, 1);
+    if (m->flags & TINE_WELCOME_TRACE) executor_trace(x, 1);
+    if (m->flags & TINE_WELCOME_DEMAND) tine_executor_send(x, TINE_MSG_DEMAND);
 }
 
-static void on_credit(tine_executor *x, uint32_t more) {
+void tine_executor_credit(tine_executor *x, uint32_t more) {
     x->window = more > UINT32_MAX - x->window ? UINT32_MAX : x->window + more;
     if (x->refused_fork && x->window) {
         x->refused_fork = false;
@@ -346,7 +383,8 @@ static void on_welcomed(tine_executor *x, const tine_message *m, int64_t now) {
     case TINE_MSG_RESULT: tine_executor_fork_answered(x, m); break;
     case TINE_MSG_FETCH: tine_executor_result_fetch(x, m->object); break;
     case TINE_MSG_OBJECT: tine_executor_object_arrived(x, m); break;
-    case TINE_MSG_CREDIT: on_credit(x, m->window); break;
+    case TINE_MSG_CREDIT: tine_executor_credit(x, m->window); break;
+    case TINE_MSG_DEMAND: tine_executor_demand(x, m); break;
     case TINE_MSG_CANCEL: on_cancel(x, m->task); break;
     case TINE_MSG_PULL: on_pull(x, m); break;
     case TINE_MSG_YIELD: tine_executor_fork_yielded(x, m); break;

@@ -7,7 +7,9 @@
  * of tasks that run here; what they mention in turn is fetched, each once. A result is kept here as
  * an object if it is large, or if another task waits for it already. Ready tasks start
  * deepest first, then oldest first. A task that waits is reported suspended, so that the scheduler
- * gives this worker other work; reports are gathered and sent together by tine_executor_flush. */
+ * gives this worker other work; reports are gathered and sent together by tine_executor_flush.
+ *
+ * A fork stays here, as a local task, while the coordinator wants none: see local.c. */
 #ifndef TINE_WORKERS_EXECUTOR_EXECUTOR_H
 #define TINE_WORKERS_EXECUTOR_EXECUTOR_H
 
@@ -52,6 +54,8 @@ typedef struct tine_executor_action {
  * tine_executor_done of this task. */
 typedef struct tine_executor_task {
     uint64_t task, flow;
+    uint64_t known; /* the task itself or, of a fork that stayed here, the one above it that the
+                       coordinator knows */
     uint32_t attempt, depth;
     tine_target target;
     tine_payload *payload;
@@ -83,14 +87,14 @@ void tine_executor_suspend(tine_executor *x, uint64_t task);
 tine_error tine_executor_fork(tine_executor *x, uint64_t parent, uint64_t ticket,
                               const tine_target *target, uint32_t flags, tine_payload *payload,
                               const tine_terms *terms);
-/* Cancels an open fork of task `parent`, which is not completed then; grace_ns as in CANCEL. False:
- * its answer is here, and completes it. */
-bool tine_executor_cancel(tine_executor *x, uint64_t parent, uint64_t ticket, uint64_t grace_ns);
+/* Cancels an open fork, which is not completed then; grace_ns as in CANCEL. False: its answer is
+ * here, and completes it. */
+bool tine_executor_cancel(tine_executor *x, uint64_t ticket, uint64_t grace_ns);
 /* A started task yields a value. EAGAIN: its owner takes no more yet, wait for TINE_EXECUTOR_PULL.
  * ECANCELED: after TINE_EXECUTOR_STOP. Where nobody takes its values, nothing is sent. */
 tine_error tine_executor_yield(tine_executor *x, uint64_t task, tine_payload *payload);
-/* The values of an open fork of task `parent`, a stream, are taken up to number `item`. */
-void tine_executor_pull(tine_executor *x, uint64_t parent, uint64_t ticket, uint64_t item);
+/* The values of an open fork, a stream, are taken up to number `item`. */
+void tine_executor_pull(tine_executor *x, uint64_t ticket, uint64_t item);
 /* A value or module (class_name) put by a started task: it gets an id of its own and goes to the
  * coordinator at once. */
 tine_error tine_executor_put(tine_executor *x, uint64_t task, const char *class_name,
@@ -105,6 +109,7 @@ void tine_executor_hold(tine_executor *x, const tine_object *ids, size_t n);
 void tine_executor_release(tine_executor *x, const tine_object *ids, size_t n);
 /* Sends the gathered SUSPEND reports; to be called before waiting for input. */
 void tine_executor_flush(tine_executor *x);
+bool tine_executor_has_local(const tine_executor *x);  /* forks of its tasks are queued here */
 bool tine_executor_has_report(const tine_executor *x); /* something for flush */
 /* What is kept here now: all are 0 when nothing runs and the coordinator has dropped its
  * objects. */
@@ -118,5 +123,7 @@ uint32_t tine_executor_epoch(const tine_executor *x); /* 0 until welcomed */
 /* The next action, oldest first; false when there is none. What it points to is valid until the
  * next call. */
 bool tine_executor_next(tine_executor *x, tine_executor_action *out);
+/* The same, if that is a SEND. */
+bool tine_executor_next_send(tine_executor *x, tine_executor_action *out);
 
 #endif

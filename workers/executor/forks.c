@@ -1,6 +1,6 @@
 /* Forks that running tasks make, and the values and modules that they put: each goes to the
- * coordinator at once. An answer completes its fork when every put value that it mentions is
- * here. */
+ * coordinator at once, or stays here (local.c). An answer completes its fork when every put value
+ * that it mentions is here. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,7 +9,7 @@
 
 enum { EXECUTOR_EPOCH_SHIFT = 40 }; /* object id: see TINE_MSG_OBJECT */
 
-static void executor_fork_open(tine_executor *x, uint64_t ticket, bool stream) {
+executor_fork *tine_executor_fork_open(tine_executor *x, uint64_t ticket, bool stream) {
     if (!x->free_fork) {
         x->forks = tine_must_grow(x->forks, &x->room_forks, x->n_forks + 1, sizeof *x->forks);
         x->forks[x->n_forks] = (executor_fork){0};
@@ -18,14 +18,14 @@ static void executor_fork_open(tine_executor *x, uint64_t ticket, bool stream) {
     uint32_t slot = x->free_fork;
     executor_fork *f = &x->forks[slot - 1];
     x->free_fork = f->free_next;
-    f->ticket = ticket;
-    f->stream = stream;
+    *f = (executor_fork){.ticket = ticket, .stream = stream};
     if (stream) f->expects = UINT64_MAX;
     x->n_streams += stream;
     tine_idmap_put(&x->open, ticket, (void *)(uintptr_t)slot);
+    return f;
 }
 
-static executor_fork *executor_fork_find(const tine_executor *x, uint64_t ticket) {
+executor_fork *tine_executor_fork_find(const tine_executor *x, uint64_t ticket) {
     uint32_t slot = (uint32_t)(uintptr_t)tine_idmap_get(&x->open, ticket);
     return slot ? &x->forks[slot - 1] : NULL;
 }
@@ -37,8 +37,7 @@ static void executor_result_free(executor_result *r) {
     free(r);
 }
 
-/* Whether the ticket was open; it is not any more. */
-static bool executor_fork_close(tine_executor *x, uint64_t ticket) {
+bool tine_executor_fork_close(tine_executor *x, uint64_t ticket) {
     uint32_t slot = (uint32_t)(uintptr_t)tine_idmap_remove(&x->open, ticket);
     if (!slot) return false;
     executor_fork *f = &x->forks[slot - 1];
@@ -49,46 +48,76 @@ static bool executor_fork_close(tine_executor *x, uint64_t ticket) {
     return true;
 }
 
-tine_error tine_executor_fork(tine_executor *x, uint64_t parent, uint64_t ticket,
-                              const tine_target *target, uint32_t flags, tine_payload *payload,
-                              const tine_terms *terms) {
-    if (x->stopped) return TINE_ECANCELED;
-    executor_task *t = executor_task_find(x, parent);
-    TINE_ASSERT_TRUE(t && t->started && ticket);
-    if (!x->window) {
-        x->refused_fork = true;
-        return TINE_EAGAIN;
-    }
-    x->window--;
-    t->sent++;
+void tine_executor_submit(tine_executor *x, executor_task *known, uint64_t ticket,
+                          const tine_target *target, uint32_t flags, tine_payload *payload,
+                          const tine_terms *terms) {
+    known->sent++;
+    x->submits++;
     executor_action *action = tine_executor_send(x, terms ? TINE_MSG_SUBMIT_WITH : TINE_MSG_SUBMIT);
     tine_message *m = &action->a.message;
     size_t size = tine_target_size(target);
     action->owned.memory = tine_must_alloc(size + tine_terms_size(terms));
     m->target = tine_target_copy(action->owned.memory, target);
     if (terms) m->terms = tine_terms_copy((char *)action->owned.memory + size, terms);
-    m->task = parent;
+    m->task = known->id;
     m->flags = flags;
     m->payload = action->owned.payload = tine_payload_ref(payload);
     m->seq = ticket;
-    executor_fork_open(x, ticket, terms && terms->stream);
+}
+
+tine_error tine_executor_fork(tine_executor *x, uint64_t parent, uint64_t ticket,
+                              const tine_target *target, uint32_t flags, tine_payload *payload,
+                              const tine_terms *terms) {
+    if (x->stopped) return TINE_ECANCELED;
+    executor_task *t = executor_task_find(x, parent);
+    TINE_ASSERT_TRUE(t && t->started && ticket);
+    if (t->cancelled) {
+        tine_executor_complete(x, ticket, TINE_ECANCELED, NULL,
+                               "the fork was cancelled: by the task that made it, or that has "
+                               "ended or was lost");
+        return TINE_OK;
+    }
+    if (!x->window) {
+        x->refused_fork = true;
+        return TINE_EAGAIN;
+    }
+    x->window--;
+    executor_fork *f = tine_executor_fork_open(x, ticket, terms && terms->stream);
+    f->task = t->id;
+    f->known = t->known->id;
+    if (tine_executor_may_keep(x, target, flags, payload, terms))
+        tine_executor_keep(x, t, ticket, target, flags, payload, terms);
+    else
+        tine_executor_submit(x, t->known, ticket, target, flags, payload, terms);
     return TINE_OK;
 }
 
-bool tine_executor_cancel(tine_executor *x, uint64_t parent, uint64_t ticket, uint64_t grace_ns) {
-    if (!executor_fork_close(x, ticket)) return false;
+void tine_executor_send_cancel(tine_executor *x, uint64_t known, uint64_t ticket,
+                               uint64_t grace_ns) {
     tine_message *m = &tine_executor_send(x, TINE_MSG_CANCEL)->a.message;
-    m->task = parent;
+    m->task = known;
     m->seq = ticket;
     m->grace_ns = grace_ns;
+}
+
+bool tine_executor_cancel(tine_executor *x, uint64_t ticket, uint64_t grace_ns) {
+    const executor_fork *f = tine_executor_fork_find(x, ticket);
+    if (!f) return false;
+    executor_task *local = f->local;
+    uint64_t known = f->known;
+    tine_executor_fork_close(x, ticket);
+    if (local)
+        tine_executor_cancel_local(x, local);
+    else
+        tine_executor_send_cancel(x, known, ticket, grace_ns);
     return true;
 }
 
-void tine_executor_pull(tine_executor *x, uint64_t parent, uint64_t ticket, uint64_t item) {
-    const executor_fork *f = executor_fork_find(x, ticket);
+void tine_executor_pull(tine_executor *x, uint64_t ticket, uint64_t item) {
+    const executor_fork *f = tine_executor_fork_find(x, ticket);
     if (!f || x->stopped) return;
     tine_message *m = &tine_executor_send(x, TINE_MSG_PULL)->a.message;
-    m->task = parent;
+    m->task = f->known;
     m->seq = ticket;
     m->item = item;
 }
@@ -109,16 +138,17 @@ static executor_action *executor_give(tine_executor *x, tine_executor_action_kin
     return action;
 }
 
-static void executor_complete(tine_executor *x, uint64_t ticket, tine_error status,
-                              tine_payload *payload, const char *text) {
+void tine_executor_complete(tine_executor *x, uint64_t ticket, tine_error status,
+                            tine_payload *payload, const char *text) {
     executor_give(x, TINE_EXECUTOR_COMPLETE, ticket, status, payload, text);
 }
 
-static executor_result *executor_result_new(tine_executor *x, const tine_message *m) {
+static executor_result *executor_result_new(tine_executor *x, uint64_t ticket,
+                                            tine_payload *payload) {
     executor_result *r = tine_must_alloc(sizeof *r);
     r->waiter.kind = WAITER_RESULT;
-    r->ticket = m->seq;
-    r->payload = tine_payload_ref(m->payload);
+    r->ticket = ticket;
+    r->payload = tine_payload_ref(payload);
     LIST_INSERT_HEAD(&x->results, r, entry);
     return r;
 }
@@ -127,13 +157,13 @@ static executor_result *executor_result_new(tine_executor *x, const tine_message
 static void executor_stream_settle(tine_executor *x, executor_fork *f) {
     executor_result *r = f->result;
     if (!r || f->items < f->expects) return;
-    executor_complete(x, r->ticket, r->waiter.status, r->payload, r->waiter.text);
-    executor_fork_close(x, r->ticket);
+    tine_executor_complete(x, r->ticket, r->waiter.status, r->payload, r->waiter.text);
+    tine_executor_fork_close(x, r->ticket);
 }
 
 /* A value of a stream, or its result. */
 static void executor_stream_settled(tine_executor *x, executor_result *r) {
-    executor_fork *f = executor_fork_find(x, r->ticket);
+    executor_fork *f = tine_executor_fork_find(x, r->ticket);
     if (f && !r->item) {
         f->result = r;
     } else {
@@ -153,14 +183,14 @@ void tine_executor_result_settled(tine_executor *x, executor_result *r) {
         executor_stream_settled(x, r);
         return;
     }
-    executor_complete(x, r->ticket, r->waiter.status, r->payload, r->waiter.text);
+    tine_executor_complete(x, r->ticket, r->waiter.status, r->payload, r->waiter.text);
     executor_result_free(r);
 }
 
 static void executor_stream_answered(tine_executor *x, executor_fork *f, const tine_message *m) {
     if (f->answered) return; /* a duplicate */
     f->answered = true;
-    executor_result *r = executor_result_new(x, m);
+    executor_result *r = executor_result_new(x, m->seq, m->payload);
     r->of_stream = true;
     if (!m->status && m->payload) {
         tine_executor_await(x, &r->waiter, r->payload);
@@ -171,31 +201,39 @@ static void executor_stream_answered(tine_executor *x, executor_fork *f, const t
     executor_stream_settled(x, r);
 }
 
+void tine_executor_answer(tine_executor *x, uint64_t ticket, tine_payload *payload) {
+    if (payload->n_refs == 0) {
+        tine_executor_complete(x, ticket, TINE_OK, payload, NULL);
+        return;
+    }
+    executor_result *r = executor_result_new(x, ticket, payload);
+    tine_executor_await(x, &r->waiter, r->payload);
+}
+
 void tine_executor_fork_answered(tine_executor *x, const tine_message *m) {
     uint64_t ticket = m->seq;
-    executor_fork *f = x->n_streams ? executor_fork_find(x, ticket) : NULL;
+    executor_fork *f = tine_executor_fork_find(x, ticket);
     if (f && f->stream) {
         executor_stream_answered(x, f, m);
         return;
     }
-    if (!executor_fork_close(x, ticket)) return; /* a duplicate */
-    if (m->status || !m->payload) {
-        executor_complete(x, ticket, m->status ? m->status : TINE_EPROTO, NULL, m->text);
-        return;
-    }
-    executor_result *r = executor_result_new(x, m);
-    tine_executor_await(x, &r->waiter, r->payload);
+    if (!f || f->local) return; /* a duplicate, or not submitted */
+    tine_executor_fork_close(x, ticket);
+    if (m->status || !m->payload)
+        tine_executor_complete(x, ticket, m->status ? m->status : TINE_EPROTO, NULL, m->text);
+    else
+        tine_executor_answer(x, ticket, m->payload);
 }
 
 void tine_executor_fork_yielded(tine_executor *x, const tine_message *m) {
-    executor_fork *f = executor_fork_find(x, m->seq);
+    executor_fork *f = tine_executor_fork_find(x, m->seq);
     if (!f || !f->stream) return; /* it was cancelled */
     if (!m->payload) {
         f->expects = m->item - 1;
         executor_stream_settle(x, f);
         return;
     }
-    executor_result *r = executor_result_new(x, m);
+    executor_result *r = executor_result_new(x, m->seq, m->payload);
     r->of_stream = true;
     r->item = m->item;
     tine_executor_await(x, &r->waiter, r->payload);
@@ -212,10 +250,10 @@ tine_error tine_executor_put(tine_executor *x, uint64_t task, const char *class_
         (uint64_t)x->epoch << EXECUTOR_EPOCH_SHIFT | ++x->puts << 1 | (class_name ? 1 : 0);
     executor_action *action = tine_executor_send(x, TINE_MSG_OBJECT);
     action->a.message.object = id;
-    action->a.message.task = task;
+    action->a.message.task = t->known->id;
     action->a.message.text = action->owned.memory = tine_must_copy(class_name);
     action->a.message.payload = action->owned.payload = tine_payload_ref(payload);
-    t->sent++;
+    t->known->sent++;
     tine_executor_object_put(x, id, class_name, payload);
     *out = id;
     return TINE_OK;
@@ -224,13 +262,13 @@ tine_error tine_executor_put(tine_executor *x, uint64_t task, const char *class_
 void tine_executor_forks_stop(tine_executor *x) {
     for (size_t i = 0; i < x->n_forks; i++) {
         uint64_t ticket = x->forks[i].ticket;
-        if (executor_fork_close(x, ticket))
-            executor_complete(x, ticket, TINE_ECANCELED, NULL, "the coordinator has ended");
+        if (tine_executor_fork_close(x, ticket))
+            tine_executor_complete(x, ticket, TINE_ECANCELED, NULL, "the coordinator has ended");
     }
     while (!LIST_EMPTY(&x->results)) {
         executor_result *r = LIST_FIRST(&x->results);
         if (!r->of_stream)
-            executor_complete(x, r->ticket, TINE_ECANCELED, NULL, "the coordinator has ended");
+            tine_executor_complete(x, r->ticket, TINE_ECANCELED, NULL, "the coordinator has ended");
         executor_result_free(r);
     }
 }

@@ -1,11 +1,14 @@
 /* The executor's structures, shared by executor.c (tasks, messages), forks.c (what tasks fork and
- * put) and objects.c (objects and what waits for them). Small records come from tine_must_alloc,
- * which ends the process without memory: the coordinator then runs the tasks elsewhere. */
+ * put), local.c (forks that stay here) and objects.c (objects and what waits for them). Small
+ * records come from tine_must_alloc, which ends the process without memory: the coordinator then
+ * runs the tasks elsewhere. */
 #ifndef TINE_WORKERS_EXECUTOR_INTERNAL_H
 #define TINE_WORKERS_EXECUTOR_INTERNAL_H
 
+#include <string.h>
 #include <sys/queue.h>
 
+#include "transport/base/hash.h"
 #include "transport/base/idmap.h"
 #include "transport/base/ready.h"
 #include "transport/base/recent.h"
@@ -15,6 +18,7 @@
 
 typedef struct executor_task executor_task;
 typedef struct executor_object executor_object;
+typedef struct executor_end executor_end;
 
 /* A waiter for objects: a task before it starts, a result before it completes its fork, an object
  * whose value refers to others. */
@@ -40,7 +44,30 @@ struct executor_task {
     tine_target target; /* its texts lie behind the struct */
     tine_payload *payload;
     LIST_ENTRY(executor_task) entry;
+    /* the task at the coordinator: this one, or, of a local task, the nearest one above it */
+    executor_task *known;
+    LIST_HEAD(, executor_task) children; /* local ones */
+    bool cancelled;
+    /* of a known task: local tasks below it that are queued, that have begun; their run time */
+    uint32_t n_queued, n_begun;
+    uint64_t local_ns;
+    executor_end *end; /* it has ended, and local tasks below it run on */
+    /* of a local task */
+    uint64_t ticket;
+    tine_terms terms; /* its texts lie behind those of the target */
+    bool has_terms;
+    uint32_t flags;
+    LIST_ENTRY(executor_task) child; /* of its parent's children; of known's if that has ended */
+    TAILQ_ENTRY(executor_task) local;
+    SLIST_ENTRY(executor_task) stacked;
 };
+
+typedef struct executor_end { /* how a task has ended whose DONE is to come */
+    tine_error status;
+    tine_payload *payload;
+    char *text;
+    uint64_t run_ns;
+} executor_end;
 
 typedef struct executor_result { /* an answer that waits for the put values it mentions */
     executor_waiter waiter;
@@ -75,6 +102,8 @@ struct executor_object {
 
 typedef struct executor_fork { /* its ticket is its seq on the wire */
     uint64_t ticket;           /* 0: a free slot */
+    executor_task *local;      /* NULL: it was submitted */
+    uint64_t task, known;      /* that forked it, and as the coordinator knows it */
     uint32_t free_next;
     bool stream, answered;
     /* of a stream: values that are here, and how many there are (UINT64_MAX: not known yet) */
@@ -103,8 +132,15 @@ struct tine_executor {
     bool stopped;
     bool refused_fork; /* CREDIT has to be reported */
     uint64_t orders, puts;
-    tine_recent cancels;             /* of tasks that have not arrived */
-    tine_idmap tasks, objects, open; /* open: ticket to slot + 1 in forks */
+    /* SUBMITs so far, and how many the coordinator wants of those that stay here otherwise */
+    bool keeps; /* it has said so: forks stay here otherwise */
+    uint64_t submits, allowed, locals;
+    uint32_t attempts; /* of a repeatable task */
+    tine_idmap served; /* names, by hash */
+    const char *last_served;
+    TAILQ_HEAD(, executor_task) local; /* queued ones, oldest first */
+    tine_recent cancels;               /* of tasks that have not arrived */
+    tine_idmap tasks, objects, open; /* tasks: local ones, too; open: ticket to slot + 1 in forks */
     tine_ready ready;
     LIST_HEAD(, executor_task) task_list;
     LIST_HEAD(, executor_object) object_list;
@@ -126,11 +162,33 @@ executor_action *tine_executor_send(tine_executor *x, tine_message_type type);
 void tine_executor_task_failed(tine_executor *x, executor_task *t);
 /* The objects of t are here, or one cannot be had. */
 void tine_executor_task_settled(tine_executor *x, executor_task *t);
+executor_task *tine_executor_task_new(tine_executor *x, uint64_t id, const tine_target *target,
+                                      size_t more, tine_payload *payload);
+void tine_executor_task_free(tine_executor *x, executor_task *t);
+/* Sends the DONE of one that has ended, unless the coordinator has stopped, and frees it. */
+void tine_executor_task_end(tine_executor *x, executor_task *t, tine_error status,
+                            tine_payload *payload, const char *text, uint64_t run_ns);
+void tine_executor_report_suspended(tine_executor *x, executor_task *t);
+void tine_executor_credit(tine_executor *x, uint32_t more);
 static inline executor_task *executor_task_find(const tine_executor *x, uint64_t id) {
     return tine_idmap_get(&x->tasks, id);
 }
 
 /* forks.c */
+executor_fork *tine_executor_fork_open(tine_executor *x, uint64_t ticket, bool stream);
+executor_fork *tine_executor_fork_find(const tine_executor *x, uint64_t ticket); /* or NULL */
+/* Whether the ticket was open; it is not any more. */
+bool tine_executor_fork_close(tine_executor *x, uint64_t ticket);
+void tine_executor_submit(tine_executor *x, executor_task *known, uint64_t ticket,
+                          const tine_target *target, uint32_t flags, tine_payload *payload,
+                          const tine_terms *terms);
+void tine_executor_complete(tine_executor *x, uint64_t ticket, tine_error status,
+                            tine_payload *payload, const char *text);
+/* Completes it once the objects that the value mentions are here. */
+void tine_executor_answer(tine_executor *x, uint64_t ticket, tine_payload *payload);
+/* Tells the coordinator that the fork's result is not needed. */
+void tine_executor_send_cancel(tine_executor *x, uint64_t known, uint64_t ticket,
+                               uint64_t grace_ns);
 void tine_executor_fork_answered(tine_executor *x, const tine_message *m);
 void tine_executor_fork_yielded(tine_executor *x, const tine_message *m);
 /* As tine_executor_task_settled. */
@@ -139,7 +197,34 @@ void tine_executor_result_settled(tine_executor *x, executor_result *r);
 void tine_executor_forks_stop(tine_executor *x);
 void tine_executor_forks_free(tine_executor *x);
 
+/* local.c */
+/* Of a name that this worker serves, in x->served. */
+static inline uint64_t executor_name_key(const char *name, bool is_class) {
+    uint64_t key = tine_hash(TINE_HASH_START, name, strlen(name)) << 1 | is_class;
+    return key ? key : 2;
+}
+static inline bool executor_task_is_local(const executor_task *t) { return t->known != t; }
+bool tine_executor_may_keep(tine_executor *x, const tine_target *target, uint32_t flags,
+                            const tine_payload *payload, const tine_terms *terms);
+void tine_executor_keep(tine_executor *x, executor_task *parent, uint64_t ticket,
+                        const tine_target *target, uint32_t flags, tine_payload *payload,
+                        const tine_terms *terms);
+/* Submits the oldest ones while the coordinator wants more. */
+void tine_executor_give(tine_executor *x);
+void tine_executor_demand(tine_executor *x, const tine_message *m);
+void tine_executor_local_started(tine_executor *x, executor_task *t);
+void tine_executor_local_ended(tine_executor *x, executor_task *t, tine_error status,
+                               tine_payload *payload, const char *text, uint64_t run_ns);
+/* A task of the coordinator has ended: with its last local one that has begun. */
+void tine_executor_known_ended(tine_executor *x, executor_task *t, tine_error status,
+                               tine_payload *payload, const char *text, uint64_t run_ns);
+/* The local forks below t, which is cancelled, and the submitted ones of these. */
+void tine_executor_cancel_below(tine_executor *x, executor_task *t);
+void tine_executor_cancel_local(tine_executor *x, executor_task *t);
+
 /* objects.c */
+/* Whether every value that the arguments mention can be read here. */
+bool tine_executor_refs_here(const tine_executor *x, const tine_payload *p);
 /* Lets w wait for the objects of p; it is settled by these calls at once when none is missing.
  * Those of a task come by themselves. */
 void tine_executor_await(tine_executor *x, executor_waiter *w, const tine_payload *p);

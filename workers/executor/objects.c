@@ -156,6 +156,15 @@ static void executor_await_refs(tine_executor *x, executor_waiter *w, const tine
     }
 }
 
+bool tine_executor_refs_here(const tine_executor *x, const tine_payload *p) {
+    for (uint32_t i = 0; i < p->n_refs; i++) {
+        if (tine_object_is_module(p->refs[i])) continue;
+        const executor_object *o = executor_object_find(x, p->refs[i]);
+        if (!o || o->state != EXECUTOR_READY || o->dropped) return false;
+    }
+    return true;
+}
+
 void tine_executor_await(tine_executor *x, executor_waiter *w, const tine_payload *p) {
     w->missing = 1;
     executor_await_refs(x, w, p);

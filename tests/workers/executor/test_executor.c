@@ -505,7 +505,7 @@ Test(executor, a_stream_ends_when_its_values_are_here) {
     cr_assert_eq(found(TINE_EXECUTOR_YIELD, 0)->a.item, 1);
     cr_assert(!found(TINE_EXECUTOR_YIELD, 1) && !found(TINE_EXECUTOR_COMPLETE, 0));
     tine_payload_unref(found(TINE_EXECUTOR_YIELD, 0)->a.payload);
-    tine_executor_pull(A, 1, 7, 5);
+    tine_executor_pull(A, 7, 5);
     hear((tine_message){.type = TINE_MSG_YIELD, .seq = 7, .item = 3}); /* there were two */
     give_object(4, NULL, 0);
     take();
@@ -515,7 +515,7 @@ Test(executor, a_stream_ends_when_its_values_are_here) {
     tine_payload_unref(found(TINE_EXECUTOR_YIELD, 0)->a.payload);
     cr_assert_eq(found(TINE_EXECUTOR_COMPLETE, 0)->a.ticket, 7);
     give_value(7, 3, NULL, 0); /* of a fork that has ended */
-    tine_executor_pull(A, 1, 7, 6);
+    tine_executor_pull(A, 7, 6);
     take();
     cr_assert(!found(TINE_EXECUTOR_YIELD, 0) && !sent(TINE_MSG_PULL, 0));
     finish(1);
@@ -528,8 +528,8 @@ Test(executor, a_fork_is_cancelled_once_and_its_answer_ignored) {
     give(1, 0);
     start();
     cr_assert_eq(fork_from(1, 7), TINE_OK);
-    cr_assert(tine_executor_cancel(A, 1, 7, 5));
-    cr_assert(!tine_executor_cancel(A, 1, 7, 5));
+    cr_assert(tine_executor_cancel(A, 7, 5));
+    cr_assert(!tine_executor_cancel(A, 7, 5));
     take();
     cr_assert(sent(TINE_MSG_CANCEL, 0)->a.message.seq == 7 &&
               sent(TINE_MSG_CANCEL, 0)->a.message.grace_ns == 5);

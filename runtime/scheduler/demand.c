@@ -1,0 +1,79 @@
+/* Nested forks that workers keep for themselves.
+ *
+ * A worker that says so (DEMAND) keeps the forks of its tasks in a queue of its own and runs them
+ * there when their parents wait, without a message. It sends the oldest of them here as SUBMITs up
+ * to a number that it is told. The number is raised while fewer tasks are ready here than STOCK for
+ * each worker: so a worker that becomes idle finds one at once, whatever the others compute, and
+ * nothing is sent while all are busy. While one is idle nevertheless they are sent one by one. The
+ * number counts from the connection's first SUBMIT, so that messages that cross do no harm. */
+#include "runtime/scheduler/internal.h"
+
+enum {
+    STOCK = 2,     /* ready tasks wanted for each worker, */
+    STOCK_ALL = 2, /* and for all together */
+};
+
+static uint64_t sched_stock(const tine_scheduler *s) {
+    return (uint64_t)s->stats.workers * STOCK + STOCK_ALL;
+}
+
+static bool sched_group_idle(const sched_group *g) { return g->n_open && !g->open[0]->outstanding; }
+
+static bool sched_any_idle(const tine_scheduler *s) {
+    for (size_t i = 0; i < s->n_groups; i++)
+        if (sched_group_idle(&s->groups[i])) return true;
+    return false;
+}
+
+/* How many forks more are wanted of w. A single worker would get its own back. What is ready while
+ * a worker is idle cannot run there: it is pinned, say. What w forks probably can. */
+static uint64_t sched_demand(const tine_scheduler *s, const sched_worker *w) {
+    uint64_t stock = sched_stock(s);
+    if (s->stats.workers < 2 || s->stopped) return 0;
+    return s->stats.ready < stock ? stock - s->stats.ready : sched_group_idle(w->group);
+}
+
+static void sched_demand_send(tine_scheduler *s, const sched_worker *w) {
+    tine_message *m = &tine_scheduler_send(s, w->peer, TINE_MSG_DEMAND)->a.message;
+    m->seq = w->allowed;
+    m->attempt = s->config.max_attempts;
+}
+
+static void sched_demand_enqueue(tine_scheduler *s, sched_worker *w) {
+    if (w->demand_queued) return;
+    w->demand_queued = true;
+    TAILQ_INSERT_TAIL(&s->demand_queue, w, demand_link);
+}
+
+void tine_scheduler_demand_dequeue(tine_scheduler *s, sched_worker *w) {
+    if (!w->demand_queued) return;
+    w->demand_queued = false;
+    TAILQ_REMOVE(&s->demand_queue, w, demand_link);
+}
+
+void tine_scheduler_demand_begin(tine_scheduler *s, sched_worker *w) {
+    if (w->keeps) return;
+    w->keeps = true;
+    w->allowed = w->submits + sched_demand(s, w);
+    sched_demand_send(s, w); /* also if none is wanted: it keeps them from then on */
+    tine_scheduler_demand_submitted(s, w);
+}
+
+/* It is told again when half of its number is used up: in a burst every second SUBMIT at most is
+ * answered so. */
+void tine_scheduler_demand_submitted(tine_scheduler *s, sched_worker *w) {
+    if (w->allowed < w->submits + sched_stock(s) / 2) sched_demand_enqueue(s, w);
+}
+
+void tine_scheduler_demand_all(tine_scheduler *s) {
+    if (s->stats.ready >= sched_stock(s) && !sched_any_idle(s)) return;
+    for (sched_worker *w = TAILQ_FIRST(&s->demand_queue), *next; w; w = next) {
+        next = TAILQ_NEXT(w, demand_link);
+        uint64_t demand = sched_demand(s, w);
+        if (!demand) continue;
+        tine_scheduler_demand_dequeue(s, w);
+        if (w->submits + demand <= w->allowed) continue;
+        w->allowed = w->submits + demand;
+        sched_demand_send(s, w);
+    }
+}
