@@ -8,6 +8,7 @@
 #include "runtime/api/context.h"
 #include "runtime/api/forked.h"
 #include "transport/base/memory.h"
+#include "transport/base/text.h"
 
 tine_error tine_future_cancel(tine_context *c, tine_future *f, tine_error status, const char *why,
                               uint64_t grace_ns) {
@@ -115,8 +116,10 @@ bool tine_deadlines_run(tine_context *c, int64_t now) {
         any = true;
         deadline_drop(c, x);
         tine_future_forget(x->future, &x->waiter);
+        locale_t before = tine_text_locale_enter();
         snprintf(why, sizeof why, "it was not done within %g s of its fork, its deadline",
                  x->seconds);
+        tine_text_locale_leave(before);
         /* where its result is here already, it stands */
         (void)tine_future_cancel(c, x->future, TINE_ETIMEDOUT, why, x->grace_ns);
     }

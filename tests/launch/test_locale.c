@@ -96,6 +96,21 @@ static void messages_have_a_point(void) {
     cr_expect_str_eq(tine_error_message(), "0.5 s");
 }
 
+static void a_deadline_has_a_point(void) {
+    tine_options o = {.workers = 1, .endpoint = "inproc://locale"};
+    tine_fork_options soon = {.deadline = 0.0625};
+    tine_future *never;
+    cr_assert_eq(tine_init(NULL, NULL, &o), TINE_OK, "%s", tine_error_message());
+    tine_promise *promise = tine_promise_new(&never);
+    tine_future *f = tine_fork_with(&soon, "neg", never);
+    cr_expect_eq(tine_wait(f, NULL), TINE_ETIMEDOUT);
+    cr_expect(strstr(tine_error_message(), "within 0.0625 s"), "%s", tine_error_message());
+    tine_release(f);
+    tine_release(never);
+    tine_release(promise);
+    cr_assert_eq(tine_shutdown(), 0);
+}
+
 /* One case, because localedef takes seconds. */
 Test(locale, a_decimal_comma_changes_nothing, .timeout = 60) {
     comma_locale_enter();
@@ -104,5 +119,6 @@ Test(locale, a_decimal_comma_changes_nothing, .timeout = 60) {
     settings_are_read_and_printed_with_a_point();
     a_trace_is_json();
     messages_have_a_point();
+    a_deadline_has_a_point();
     comma_locale_leave();
 }
