@@ -339,7 +339,8 @@ int tine_command_bench_ensemble(int argc, char **argv) {
                          .sizes_text = "50x50x512",
                          .scaling = "both"};
     const tine_option options[] = {
-        {"--workers", "1,2,4", "numbers of workers (default: 1, 2, 4 … and one per core or rank)",
+        {"--workers", "1,2,4",
+         "numbers of workers (default: 1, 2, 4 and so on, to one per core or rank)",
          TINE_OPTION_TEXT, &c.workers_text, 0, 0},
         {"--transports", "LIST",
          "of ipc, tcp, mpi, inproc (default: ipc,tcp; under mpirun that of the ranks)",
