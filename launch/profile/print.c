@@ -5,7 +5,7 @@
 #include "launch/profile/show.h"
 #include "transport/base/memory.h"
 
-enum { LABEL = 28, NAME = 24, BAR = 24, FUNCTIONS = 30, WORKERS = 64 };
+enum { LABEL_LEAST = 28, LABEL_MOST = 60, NAME = 24, BAR = 24, FUNCTIONS = 30, WORKERS = 64 };
 
 /* A name, cut to `columns` characters, and padded. */
 static void print_name(FILE *f, const char *name, int columns) {
@@ -17,6 +17,19 @@ static void print_name(FILE *f, const char *name, int columns) {
         shown++;
     }
     fprintf(f, "%.*s%*s", (int)(end - name), name, columns - shown, "");
+}
+
+/* The columns of the longest name of a worker that is printed. */
+static int label_columns(const tine_profile *p, const tine_analysis *a) {
+    char name[256];
+    int most = LABEL_LEAST;
+    for (size_t i = 0; i < a->n_workers && i < WORKERS; i++) {
+        int columns = 0;
+        tine_profile_row_name(p, a->workers[i].row, name, sizeof name);
+        for (const char *c = name; *c; c++) columns += ((unsigned char)*c & 0xc0) != 0x80;
+        if (columns > most) most = columns;
+    }
+    return most < LABEL_MOST ? most : LABEL_MOST;
 }
 
 static void print_ns(FILE *f, int64_t ns) {
@@ -77,13 +90,14 @@ static void print_bar(FILE *f, const tine_worker_profile *w, int64_t whole) {
 static void print_workers(FILE *f, const tine_profile *p, const tine_analysis *a) {
     int64_t job = a->job.end - a->job.begin;
     char name[256];
+    int label = label_columns(p, a);
     if (a->n_workers == 0) return;
     fprintf(f,
             "\n%-*s %8s %8s %8s %8s %8s %8s  █ busy ▓ sending ▒ waits inside ░ waits for tasks\n",
-            LABEL, "worker", "tasks", "busy", "sending", "inside", "for", "idle");
+            label, "worker", "tasks", "busy", "sending", "inside", "for", "idle");
     for (size_t i = 0; i < a->n_workers && i < WORKERS; i++) {
         const tine_worker_profile *w = &a->workers[i];
-        print_name(f, tine_profile_row_name(p, w->row, name, sizeof name), LABEL);
+        print_name(f, tine_profile_row_name(p, w->row, name, sizeof name), label);
         fprintf(f, " %8zu", w->tasks);
         print_percent(f, w->busy, job);
         print_percent(f, w->sending, job);
@@ -132,6 +146,7 @@ static void print_latency(FILE *f, const char *name, const tine_latency *l) {
 
 static void print_gaps(FILE *f, const tine_profile *p, const tine_analysis *a) {
     char name[256];
+    int label = label_columns(p, a);
     if (a->n_gaps == 0) return;
     fprintf(f, "\nlongest times without a running task\n");
     for (size_t i = 0; i < a->n_gaps; i++) {
@@ -140,7 +155,7 @@ static void print_gaps(FILE *f, const tine_profile *p, const tine_analysis *a) {
         fputs(" at", f);
         print_ns(f, g->begin);
         fputs("  ", f);
-        print_name(f, tine_profile_row_name(p, g->row, name, sizeof name), LABEL);
+        print_name(f, tine_profile_row_name(p, g->row, name, sizeof name), label);
         fprintf(f, " %s\n", g->cause);
     }
 }
@@ -183,26 +198,45 @@ static void cells_print(FILE *f, const time_cell *cells, int n, bool color) {
     }
 }
 
+static void cells_of_worker(time_cell *cells, int n, const tine_profile *p, const tine_analysis *a,
+                            size_t worker) {
+    const tine_profile_row *row = &p->rows[a->workers[worker].row];
+    memset(cells, 0, (size_t)n * sizeof *cells);
+    for (uint32_t k = row->first; k < row->first + row->n; k++)
+        if (p->slices[k].kind == TINE_TRACE_RUN) cells_fill(cells, n, a, &p->slices[k]);
+}
+
 static void print_timeline(FILE *f, const tine_profile *p, const tine_analysis *a,
                            tine_text_style style) {
-    int n = style.columns - LABEL - 1;
+    int label = label_columns(p, a);
+    if (label > style.columns / 2 && label > LABEL_LEAST) label = LABEL_LEAST;
+    int n = style.columns - label - 1;
     int64_t job = a->job.end - a->job.begin;
     char name[256], text[TINE_SHOWN_MAX];
     if (n < 10) n = 10;
     if (a->n_workers == 0 || job <= 0) return;
-    fprintf(f, "\ntime line, %s a column: how busy a worker is\n", tine_show_ns(job / n, text));
-    time_cell *cells = tine_must_alloc((size_t)n * sizeof *cells);
-    for (size_t i = 0; i < a->n_workers && i < WORKERS; i++) {
-        const tine_profile_row *row = &p->rows[a->workers[i].row];
-        memset(cells, 0, (size_t)n * sizeof *cells);
-        for (uint32_t k = row->first; k < row->first + row->n; k++)
-            if (p->slices[k].kind == TINE_TRACE_RUN) cells_fill(cells, n, a, &p->slices[k]);
-        print_name(f, tine_profile_row_name(p, a->workers[i].row, name, sizeof name), LABEL);
+    fprintf(f, "\ntime line, %s a column: how busy a worker is, and all of them\n",
+            tine_show_ns(job / n, text));
+    time_cell *cells = tine_must_alloc((size_t)n * sizeof *cells),
+              *all = tine_must_alloc((size_t)n * sizeof *all);
+    memset(all, 0, (size_t)n * sizeof *all);
+    for (size_t i = 0; i < a->n_workers; i++) {
+        cells_of_worker(cells, n, p, a, i);
+        for (int k = 0; k < n; k++) all[k].busy += cells[k].busy / (double)a->n_workers;
+        if (i >= WORKERS) continue;
+        print_name(f, tine_profile_row_name(p, a->workers[i].row, name, sizeof name), label);
         fputc(' ', f);
         cells_print(f, cells, n, style.color);
         fputc('\n', f);
     }
+    snprintf(name, sizeof name, "at once, of %zu worker%s", a->n_workers,
+             a->n_workers == 1 ? "" : "s");
+    print_name(f, name, label);
+    fputc(' ', f);
+    cells_print(f, all, n, false);
+    fputc('\n', f);
     free(cells);
+    free(all);
 }
 
 /* ---- the whole ---- */

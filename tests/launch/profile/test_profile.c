@@ -259,7 +259,26 @@ Test(profile, the_time_line_shows_when_a_worker_was_busy, .timeout = 10) {
     const char *row = strstr(strstr(text, "time line"), "worker 1");
     cr_expect(strstr(row, "worker 1                         ▁██████████▁               ▄████████▆"),
               "%s", row);
+    row = strstr(row, "at once");
+    cr_expect(strstr(row, "at once, of 2 workers        "), "%s", row);
+    for (size_t i = 0; i < 3; i++) /* one worker of two is busy: half of the height */
+        cr_expect(strstr(row, i ? "█" : "▄"), "%s", row);
     free(text);
+    job_close(&p, &a);
+}
+
+Test(profile, names_of_workers_are_shown_whole, .timeout = 10) {
+#define LONG_NAME "worker 1 (pid 30153, host node-17.example.org)"
+    static const char name[] = LONG_NAME, text[] = "{\"traceEvents\":[\n" JOB_PROCESS(2, LONG_NAME)
+                                              JOB_SLICE("task", "run", 2, 0, 10) JOB_END;
+    char why[300];
+    tine_profile p;
+    tine_analysis a;
+    cr_assert(read_text(&p, text, strlen(text), why), "%s", why);
+    tine_analyse(&a, &p);
+    char *table = printed(&p, &a, 't'), *at = strstr(table, name);
+    cr_expect(at && at[sizeof name - 1] == ' ', "%s", table);
+    free(table);
     job_close(&p, &a);
 }
 
