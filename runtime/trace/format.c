@@ -105,6 +105,10 @@ out:
     return payload ? TINE_OK : TINE_ENOMEM;
 }
 
+bool tine_trace_is_full(const tine_payload *batch) {
+    return batch && batch->body_size >= (size_t)TINE_TRACE_BATCH * TINE_TRACE_EVENT_BYTES;
+}
+
 /* ---- reading ---- */
 
 typedef struct trace_reader {

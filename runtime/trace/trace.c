@@ -124,15 +124,20 @@ tine_error tine_trace_record(bool on) {
     return TINE_OK;
 }
 
+/* The end of the array is taken first: what is left then begins at its start, as before it was
+ * full. Which events are the oldest no longer matters for those. */
 tine_error tine_trace_take(tine_payload **out) {
     pthread_mutex_lock(&lock);
     size_t held = store.n < store.room ? store.n : store.room;
-    tine_error e = inproc_worker ? tine_trace_batch_write(out, NULL, 0, 0, NULL, 0)
-                                 : tine_trace_batch_write(out, store.records, held, store.n - held,
-                                                          store.threads, store.n_threads);
+    size_t n = held < TINE_TRACE_BATCH ? held : TINE_TRACE_BATCH;
+    tine_error e = inproc_worker
+                       ? tine_trace_batch_write(out, NULL, 0, 0, NULL, 0)
+                       : tine_trace_batch_write(out, store.records + held - n, n, store.n - held,
+                                                store.threads, store.n_threads);
     if (!e && !inproc_worker) {
-        if (held > 0) madvise(store.records, held * sizeof *store.records, MADV_DONTNEED);
-        store.n = 0;
+        store.n = held - n;
+        if (held > 0 && store.n == 0)
+            madvise(store.records, store.room * sizeof *store.records, MADV_DONTNEED);
     }
     pthread_mutex_unlock(&lock);
     return e ? tine_error_set(e, "no memory to encode the recorded trace") : TINE_OK;

@@ -46,7 +46,7 @@
 #include "runtime/wire/payload.h"
 #include "transport/base/clock.h"
 
-enum { TINE_TRACE_EVENTS = 1 << 18, TINE_TRACE_NAME_MAX = 43 };
+enum { TINE_TRACE_EVENTS = 1 << 18, TINE_TRACE_NAME_MAX = 43, TINE_TRACE_BATCH = 1 << 18 };
 
 typedef enum tine_trace_kind {
     TINE_TRACE_RUN = 1,
@@ -132,9 +132,12 @@ static inline void tine_trace_instant(const char *name) {
     if (tine_tracing()) tine_trace_marker_(TINE_TRACE_INSTANT, 0, name);
 }
 
-/* What was recorded so far, as a payload whose body is one bytes value (laid out in format.h); the
- * store is empty afterwards. A worker in another language may answer with none. Errors: ENOMEM. */
+/* Events of what was recorded so far, at most TINE_TRACE_BATCH, as a payload whose body is one
+ * bytes value (laid out in format.h); the store is empty once there are fewer. So a batch fits into
+ * a message. A worker in another language may answer with none. Errors: ENOMEM. */
 tine_error tine_trace_take(tine_payload **out);
+/* Whether there may be more: it has TINE_TRACE_BATCH events. */
+bool tine_trace_is_full(const tine_payload *batch);
 
 /* One process of the file. `events`: its payloads, in any order; what cannot be read of them is
  * left out and counted. Its clock minus ours is offset_ns, within error_ns. */

@@ -87,6 +87,28 @@ Test(trace, the_newest_events_are_kept_and_the_lost_ones_counted, .timeout = 60)
     tine_payload_unref(events);
 }
 
+/* Full batches, then the rest; what is recorded between two is not lost either. */
+Test(trace, batches_have_every_event_once, .timeout = 60) {
+    const uint32_t sizes[] = {TINE_TRACE_BATCH, TINE_TRACE_BATCH, 110, 0};
+    tine_trace_capacity(3 * TINE_TRACE_BATCH);
+    cr_assert_eq(tine_trace_record(true), TINE_OK);
+    for (int i = 0; i < 2 * TINE_TRACE_BATCH + 100; i++) tine_trace_instant("mark");
+    for (size_t i = 0; i < N(sizes); i++) {
+        tine_payload *events = NULL;
+        tine_trace_batch b;
+        cr_assert_eq(tine_trace_take(&events), TINE_OK);
+        for (int k = 0; i == 0 && k < 10; k++) tine_trace_instant("mark");
+        cr_assert_eq(tine_trace_batch_read(&b, events), TINE_OK);
+        cr_expect_eq(b.n_events, sizes[i], "%zu: %u", i, b.n_events);
+        cr_expect_eq(b.lost, 0);
+        cr_expect_eq(tine_trace_is_full(events), i < 2);
+        tine_trace_batch_fini(&b);
+        tine_payload_unref(events);
+    }
+    cr_assert_eq(tine_trace_record(false), TINE_OK);
+    tine_trace_capacity(TINE_TRACE_EVENTS);
+}
+
 static void *record_thread(void *arg) {
     (void)arg;
     for (int i = 0; i < 2000; i++) {
@@ -173,4 +195,38 @@ static void run_and_trace(const char *endpoint, size_t processes) {
 Test(trace, a_run_over_ipc_is_recorded_completely, .timeout = 60) { run_and_trace(NULL, 3); }
 Test(trace, a_run_in_one_process_is_recorded_completely, .timeout = 60) {
     run_and_trace("inproc://trace", 1);
+}
+
+/* A worker has more events than a message holds: it is asked for batch after batch. */
+TINE_FUNCTION(trace_many, "n") {
+    for (int64_t i = tine_arg_int(task, 0); i > 0; i--) tine_trace_instant("many");
+    return tine_none();
+}
+
+static size_t lines_with(const char *path, const char *words) {
+    char line[1024];
+    size_t n = 0;
+    FILE *f = fopen(path, "r");
+    cr_assert_not_null(f);
+    while (fgets(line, sizeof line, f)) n += strstr(line, words) != NULL;
+    fclose(f);
+    return n;
+}
+
+Test(trace, more_events_than_a_message_holds_are_all_gathered, .timeout = 120) {
+    enum { MANY = 2 * TINE_TRACE_BATCH + 100 };
+    char path[] = "/tmp/tine-test-trace-XXXXXX";
+    close(mkstemp(path));
+    setenv("TINE_TRACE_EVENTS", "1000000", 1);
+    cluster_start(NULL, 1);
+    cr_assert_eq(tine_trace_start(), TINE_OK, "%s", tine_error_message());
+    tine_future *f = tine_fork("trace_many", MANY);
+    cr_assert_eq(tine_wait(f, NULL), TINE_OK);
+    tine_release(f);
+    cr_assert_eq(tine_trace_write(path), TINE_OK, "%s", tine_error_message());
+    cr_expect_eq(lines_with(path, "\"name\":\"many\""), MANY);
+    cr_expect_eq(lines_with(path, "\"events lost\":\"0\""), 1);
+    cr_expect_eq(tine_worker_count(), 1);
+    cluster_stop();
+    unlink(path);
 }
