@@ -65,7 +65,8 @@ static double activate_exp(double x, double alpha, double beta) {
     return exp(x);
 }
 static double activate_clip(double x, double least, double most) {
-    return x < least ? least : x > most ? most : x;
+    x = x < least ? least : x;
+    return x > most ? most : x; /* also where least is larger */
 }
 
 /* With the attributes `alpha` and `beta` (of Selu `gamma`), and what they are where they are left

@@ -102,9 +102,9 @@ def by_hand():
         N("Gelu", ["z"], ["fast"], approximate="tanh"), N("Elu", ["z"], ["elu"], alpha=0.5), N("Celu", ["z"], ["celu"], alpha=0.5),
         N("LeakyRelu", ["z"], ["leaky"], alpha=0.25), N("HardSigmoid", ["z"], ["hard"], alpha=0.25, beta=0.375), N("Selu", ["z"], ["selu"], alpha=2.0, gamma=1.5),
         N("ThresholdedRelu", ["z"], ["over"], alpha=0.5), N("Softmax", ["z"], ["first"], axis=0), N("LogSoftmax", ["z"], ["middle"], axis=-2),
-        N("Clip", ["z", "low", "high"], ["clip"]), N("Clip", ["z", "", "high"], ["below"]), N("PRelu", ["z", "slope"], ["prelu"]),
+        N("Clip", ["z", "low", "high"], ["clip"]), N("Clip", ["z", "", "high"], ["below"]), N("Clip", ["z", "high", "low"], ["crossed"]), N("PRelu", ["z", "slope"], ["prelu"]),
         N("LayerNormalization", ["z", "scale", "shift"], ["norm"], epsilon=1e-3), N("LayerNormalization", ["z", "wide"], ["norm2"], axis=1)],
-        {"z": z}, {k: F for k in plain + ["fast", "elu", "celu", "leaky", "hard", "selu", "over", "first", "middle", "clip", "below", "prelu", "norm", "norm2"]},
+        {"z": z}, {k: F for k in plain + ["fast", "elu", "celu", "leaky", "hard", "selu", "over", "first", "middle", "clip", "below", "crossed", "prelu", "norm", "norm2"]},
         {"low": np.array(-0.5, f), "high": np.array(0.75, f), "slope": rng.standard_normal((3, 1)).astype(f), "scale": rng.standard_normal(4).astype(f),
          "shift": rng.standard_normal(4).astype(f), "wide": rng.standard_normal((3, 4)).astype(f)}, opset=20)
     # Before opset 13 softmax takes all dimensions from the axis on, and bounds of Clip are attributes. Default activations are written out.
