@@ -153,6 +153,13 @@ typedef struct tine_options {
      * take more are refused with EINVAL by the call that makes them, and a process that sends more
      * is disconnected. The same in all processes. Default: 64 GiB. */
     size_t max_frame;
+    /** Resident bytes of a worker's process. Past 80 % of it the worker gets no more tasks until it
+     * has less. Past all of it, or past 80 % without a task, it is ended and replaced; its tasks
+     * are run again or fail, as after its death. Workers of this host are looked at every 0.25 s;
+     * those of others when they do not compute. Not over inproc://; a rank of mpi:// is not ended.
+     * -1: no limit. Default: 90 % of what the control groups of this process allow, or of the
+     * machine's memory. */
+    size_t max_memory;
     /** Further attempts of a task that was declared safe to repeat (#TINE_REPEATABLE), after its
      * worker was lost: with 3, the default, the fourth worker that dies while the task runs
      * completes its future with ELOST. -1: none. A worker on this host tells what it ran when it
@@ -303,6 +310,10 @@ typedef struct tine_fork_options {
      * (@ref streams). At most 65536. 0: it is none. */
     int stream;
     bool no_wait; /**< True: NULL with EAGAIN where the call would block, as tine_try_fork(). */
+    /** True: when the last reference of the future is released before it is done, it is cancelled
+     * as by tine_cancel(), unless other forks depend on it: nobody could get its result. Inside a
+     * task that happens at its end. */
+    bool owned;
 } tine_fork_options;
 
 /** Options for one call, in C: `TINE_FORK_OPTIONS(.deadline = 2, .priority = 1)`. Without its

@@ -61,7 +61,10 @@ int main(int argc, char **argv) {
 
     tine_count(&counts);
     tine_future *everywhere = tine_fork_everywhere("get_factor");
-    if (tine_wait(everywhere, &factors)) fprintf(stderr, "%s\n", tine_error_message());
+    if (tine_wait(everywhere, &factors)) {
+        fprintf(stderr, "%s\n", tine_error_message());
+        failed = 1;
+    }
     for (i = 0; i < tine_length(factors); i++) all = all && tine_as_int(tine_at(factors, i)) == 2;
     printf("%s has the factor 2\n", all ? "every worker" : "not every worker");
     printf("%d tasks ended, %d failed\n", (int)(counts.completed - before.completed),

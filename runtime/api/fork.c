@@ -300,12 +300,13 @@ static tine_error options_number(const char *what, double x, int least) {
 }
 
 static tine_error options_extra(const tine_fork_options *o, tine_future *f) {
-    if (o->deadline == 0 && o->grace == 0 && o->stream == 0) return TINE_OK;
+    if (o->deadline == 0 && o->grace == 0 && o->stream == 0 && !o->owned) return TINE_OK;
     f->extra = calloc(1, sizeof *f->extra);
     if (!f->extra) return tine_error_set(TINE_ENOMEM, "no memory for a fork");
     f->extra->seconds = o->deadline;
     f->extra->due = tine_wait_deadline(o->deadline);
     f->extra->grace_ns = o->grace == 0 || o->grace >= 9e9 ? UINT64_MAX : (uint64_t)(o->grace * 1e9);
+    if (o->owned) f->handle.kind = TINE_HANDLE_STREAM; /* its release cancels it likewise */
     return o->stream > 0 ? tine_stream_begin(f, (uint32_t)o->stream) : TINE_OK;
 }
 

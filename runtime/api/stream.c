@@ -6,8 +6,9 @@
  * another; the worker is told of the room once half of the window is free.
  *
  * A stream whose last reference in the program is released is cancelled: its task would wait for
- * ever. The context has a reference, too, until the task is done; so it is the release that leaves
- * one. That one is put off while this thread holds a lock. */
+ * ever. So is a fork with the option `owned`, which is a stream in that alone. The context has a
+ * reference, too, until the task is done; so it is the release that leaves one. That one is put off
+ * while this thread holds a lock. */
 #include "runtime/api/stream.h"
 
 #include <math.h>
@@ -103,7 +104,8 @@ static void stream_end_item(tine_future *f, tine_future *value) {
 
 void tine_stream_ended(tine_future *f) {
     tine_stream *s = stream_of(f);
-    for (uint64_t item = s->low; item <= s->next; item++) { /* some thread may wait for the last */
+    for (uint64_t item = s ? s->low : 1; s && item <= s->next;
+         item++) { /* some thread may wait for the last */
         tine_future *value = tine_idmap_get(&s->items, item);
         if (!value || tine_future_is_done(value)) continue;
         tine_idmap_remove(&s->items, item);
@@ -210,7 +212,9 @@ static void stream_abandon(void *future) {
     tine_context *c = f->context;
     c->ops->lock(c);
     if (!tine_future_is_done(f) && !f->reference && atomic_load(&f->handle.refs) == 2)
-        (void)tine_future_cancel(c, f, TINE_ECANCELED, "its stream was released before its end",
+        (void)tine_future_cancel(c, f, TINE_ECANCELED,
+                                 stream_of(f) ? "its stream was released before its end"
+                                              : "its future was released before it was done",
                                  f->extra->grace_ns);
     c->ops->unlock(c);
     if (atomic_fetch_sub(&f->handle.refs, 1) == 1) tine_future_free(&f->handle);

@@ -63,6 +63,8 @@ tine_error tine_coordinator_new(tine_coordinator **out, const tine_settings *s,
     c->tell_at = INT64_MAX;
     c->max_pending = s->max_pending;
     c->max_pending_bytes = s->max_pending_bytes;
+    bool threads = tine_transport_flags(transport->ops->url(transport)) & TINE_TRANSPORT_THREADS;
+    c->max_memory = threads ? 0 : s->max_memory; /* threads have this process's memory */
     c->context.ops = &tine_coordinator_ops;
     atomic_store(&c->context.refs, 1);
     tine_coordinator_objects_init(c);

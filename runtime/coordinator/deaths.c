@@ -22,6 +22,11 @@ static coordinator_death *death_of(tine_coordinator *c, uint32_t pid) {
     return d;
 }
 
+void tine_coordinator_death_reason(tine_coordinator *c, uint32_t pid, const char *why) {
+    coordinator_death *d = death_of(c, pid);
+    if (d) snprintf(d->why, sizeof d->why, "%s", why);
+}
+
 static void death_free(coordinator_death *d) {
     LIST_REMOVE(d, entry);
     free(d->reason);
@@ -97,7 +102,7 @@ static bool is_complete(const coordinator_death *d) { return d->reason && d->los
 
 static void settle_death(tine_coordinator *c, coordinator_death *d) {
     tine_peer peer = d->lost != 0 ? d->lost : peer_of_pid(c, d->pid);
-    const char *reason = d->reason ? d->reason : d->transport_reason;
+    const char *reason = d->why[0] ? d->why : d->reason ? d->reason : d->transport_reason;
     tine_worker_info info;
     if (!d->reason && c->unreachable && tine_scheduler_worker(c->scheduler, peer, &info))
         c->unreachable(info.pid, info.token);

@@ -30,6 +30,7 @@ typedef struct coordinator_death {
     tine_peer lost; /* 0: not lost yet */
     int64_t due;    /* settled by then with what is known */
     char transport_reason[128];
+    char why[160];     /* this process has killed it; "": not known */
     tine_run_log *log; /* NULL: not known */
 } coordinator_death;
 
@@ -59,6 +60,8 @@ struct tine_coordinator {
     tine_link link;
     uint64_t last_flow;
     size_t max_pending, max_pending_bytes;
+    size_t max_memory;   /* of a worker; 0: no limit */
+    int64_t memory_look; /* when workers are looked at; 0: not decided yet */
 
     /* Who runs the event loop. */
     bool running;          /* a thread does */
@@ -222,7 +225,15 @@ void tine_coordinator_memory_ask(tine_coordinator *c);
 void tine_coordinator_observers_stop(tine_coordinator *c); /* tells them that the job ends */
 void tine_coordinator_observers_free(tine_coordinator *c);
 
+/* ---- memory.c; with the lock ---- */
+
+int64_t tine_coordinator_memory_due(tine_coordinator *c); /* INT64_MAX: nothing runs */
+void tine_coordinator_memory_look(tine_coordinator *c, int64_t now);
+
 /* ---- deaths.c; with the lock ---- */
+
+/* The local worker of this pid is about to be killed, and why. */
+void tine_coordinator_death_reason(tine_coordinator *c, uint32_t pid, const char *why);
 
 /* Whether the peer is the local worker that its HELLO claims to be. */
 bool tine_coordinator_is_local(tine_coordinator *c, tine_peer peer, const tine_hello *h);

@@ -23,6 +23,7 @@ enum {
      * most and is woken when that thread leaves: a wake-up takes some 40 us from the task that
      * computes on the core (tine ensemble). */
     LONG_TICK_NS = 256000000,
+    COARSE_NS = 20000000, /* the coarse clock is a tick of the kernel behind, 10 ms at most */
     /* A program that forks without waiting receives after this many forks. */
     FORKS_PER_RECEIVE = 32,
 };
@@ -76,7 +77,8 @@ static bool callbacks_run(tine_coordinator *c) {
 
 static int64_t next_deadline(tine_coordinator *c) {
     const int64_t all[] = {tine_coordinator_deaths_due(c), tine_scheduler_deadline(c->scheduler),
-                           tine_coordinator_ends_due(c), tine_deadlines_next(&c->context)};
+                           tine_coordinator_ends_due(c), tine_deadlines_next(&c->context),
+                           tine_coordinator_memory_due(c)};
     int64_t first = c->tell_at;
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (all[i] < first) first = all[i];
@@ -111,11 +113,13 @@ static void tell_what_is_awaited(tine_coordinator *c) {
 }
 
 /* A settled death may complete what the caller waits for. */
-static bool deadlines_work(tine_coordinator *c) {
-    if (next_deadline(c) == INT64_MAX) return false;
+static bool deadlines_work(tine_coordinator *c, int64_t coarse) {
+    int64_t next = next_deadline(c);
+    if (next == INT64_MAX || next - COARSE_NS > coarse) return false;
     int64_t now = tine_clock_ns();
     tine_coordinator_settle_deaths(c, now);
     tine_coordinator_ends_run(c, now);
+    tine_coordinator_memory_look(c, now);
     bool cancelled = tine_deadlines_run(&c->context, now);
     if (c->tell_at <= now) tell_what_is_awaited(c);
     if (tine_scheduler_deadline(c->scheduler) > now) return cancelled;
@@ -125,10 +129,11 @@ static bool deadlines_work(tine_coordinator *c) {
 
 static bool work_without_callbacks(tine_coordinator *c) {
     tine_coordinator_count_handles(c);
-    tine_scheduler_time(c->scheduler, tine_clock_coarse_ns());
+    int64_t now = tine_clock_coarse_ns();
+    tine_scheduler_time(c->scheduler, now);
     bool did = tine_link_receive(&c->link) > 0;
     if (c->memory_wanted) tine_coordinator_memory_ask(c);
-    did |= deadlines_work(c);
+    did |= deadlines_work(c, now);
     return did | tine_coordinator_act(c);
 }
 
@@ -257,7 +262,7 @@ static void act_once(tine_coordinator *c, bool receive) {
     c->running = true;
     if (receive) {
         tine_link_receive(&c->link);
-        deadlines_work(c);
+        deadlines_work(c, tine_clock_coarse_ns());
     }
     tine_coordinator_act(c);
     if (!STAILQ_EMPTY(&c->callbacks)) pthread_cond_signal(&c->progress_due);

@@ -251,7 +251,9 @@ void tine_scheduler_aim_lost(tine_scheduler *s, sched_worker *w) {
 }
 
 void tine_scheduler_aim_enqueue(tine_scheduler *s, sched_worker *w) {
-    if (w->aim_queued || w->lost || TAILQ_EMPTY(&w->aims)) return;
+    if (w->aim_queued || w->closed & (SCHED_CLOSED_LOST | SCHED_CLOSED_HELD) ||
+        TAILQ_EMPTY(&w->aims))
+        return;
     w->aim_queued = true;
     TAILQ_INSERT_TAIL(&s->aim_queue, w, aim_link);
 }

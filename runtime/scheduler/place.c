@@ -132,6 +132,7 @@ sched_task *tine_scheduler_pin_choose(tine_scheduler *s, const sched_worker *wor
     TAILQ_FOREACH (w, &s->pin_queue, pin_link) {
         sched_task *t = (sched_task *)tine_ready_first(&w->pinned);
         if (!sched_worker_has_credit(w) || (w == worker && !sched_task_precedes(t, next))) continue;
+        if (w->closed & SCHED_CLOSED_HELD) continue;
         if (w->closed & SCHED_CLOSED_NEW && !sched_task_initialises(t)) continue;
         if (tine_scheduler_fits(s, w, t)) return t;
         if (w != worker) continue;

@@ -127,6 +127,14 @@ bool tine_scheduler_worker_end(tine_scheduler *s, uint32_t epoch) {
     return true;
 }
 
+void tine_scheduler_worker_hold(tine_scheduler *s, uint32_t epoch, bool hold) {
+    sched_worker *w = tine_scheduler_worker_of_epoch(s, epoch);
+    if (!w || s->stopped || !(w->closed & SCHED_CLOSED_HELD) == !hold) return;
+    tine_scheduler_close(s, w, SCHED_CLOSED_HELD, hold);
+    tine_scheduler_aim_enqueue(s, w);
+    tine_scheduler_dispatch(s);
+}
+
 /* Whether results that only w has are to come from there. */
 static bool sched_worker_has_results(tine_scheduler *s, const sched_worker *w) {
     bool any = false;

@@ -172,6 +172,8 @@ tine_error tine_scheduler_initialise(tine_scheduler *s, uint64_t ticket, const c
 /* The worker gets no more tasks, and is told to STOP when those that it has have ended and the
  * results that only it has are here. False: there is no such worker. */
 bool tine_scheduler_worker_end(tine_scheduler *s, uint32_t epoch);
+/* The worker gets no tasks, or again. */
+void tine_scheduler_worker_hold(tine_scheduler *s, uint32_t epoch, bool hold);
 /* The object that the result of an open fork becomes: with it the arguments of other tasks refer to
  * the result. One handle more is held on it. 0: the task has ended. */
 tine_object tine_scheduler_result(tine_scheduler *s, uint64_t task);

@@ -212,6 +212,7 @@ enum {
     SCHED_CLOSED_DRAINING = 2, /* the first pinned task needs more credit */
     SCHED_CLOSED_NEW = 4,      /* its initialisers have not ended */
     SCHED_CLOSED_ENDING = 8,   /* it ends when its tasks have */
+    SCHED_CLOSED_HELD = 16,    /* this process says so */
 };
 
 struct sched_worker {

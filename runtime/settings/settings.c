@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "runtime/settings/cores.h"
+#include "runtime/settings/memory.h"
 #include "runtime/settings/number.h"
 #include "runtime/value/error.h"
 #include "transport/base/log.h"
@@ -33,7 +34,7 @@ typedef struct setting {
 #define MAX_TEXT 4096
 #define MAX_WORKERS 4096
 
-/* The defaults of `workers` and `await_workers` follow from others: see settings_complete. */
+/* The defaults of `workers`, `await_workers` and `max_memory` follow: see settings_complete. */
 static const setting settings[] = {
     {"endpoint", "TINE_ENDPOINT",
      "where workers join: ipc://PATH, tcp://HOST:PORT, inproc://NAME or mpi://", TINE_SETTING_TEXT,
@@ -53,6 +54,8 @@ static const setting settings[] = {
      FIELD(max_pending_bytes), 1, 1024 * TIB, GIB},
     {"max-frame", "TINE_MAX_FRAME", "bytes of one message past which a peer is dropped",
      TINE_SETTING_SIZE, true, FIELD(max_frame), 64 * KIB, 1024 * TIB, 64 * GIB},
+    {"max-memory", "TINE_MAX_MEMORY", "bytes of a worker's process past which it is ended; 0: none",
+     TINE_SETTING_SIZE, false, FIELD(max_memory), 0, 1024 * TIB, 0},
     {"retries", "TINE_RETRIES", "further attempts of a task that is safe to repeat",
      TINE_SETTING_INT, true, FIELD(retries), 0, 1000, 3},
     {"connect-timeout", "TINE_CONNECT_TIMEOUT", "seconds to wait for workers at start",
@@ -260,18 +263,20 @@ static void arguments_remove(int *argc, char **argv) {
     *argc = kept;
 }
 
+static const char **setting_origin(tine_settings *s, size_t in_settings) {
+    size_t i = 0;
+    while (settings[i].in_settings != in_settings) i++;
+    return &s->origin[i];
+}
+
 static void settings_complete(tine_settings *s) {
-    const char **workers = NULL, **await = NULL;
-    for (size_t i = 0; i < N_SETTINGS; i++) {
-        if (settings[i].in_settings == offsetof(tine_settings, workers)) workers = &s->origin[i];
-        if (settings[i].in_settings == offsetof(tine_settings, await_workers))
-            await = &s->origin[i];
-    }
-    if (!*workers) {
+    if (!*setting_origin(s, offsetof(tine_settings, workers))) {
         int n = s->worker ? 1 : tine_cores_available() / s->threads; /* a worker starts none */
         s->workers = n < 1 ? 1 : n > MAX_WORKERS ? MAX_WORKERS : n;
     }
-    if (!*await) s->await_workers = s->workers;
+    if (!*setting_origin(s, offsetof(tine_settings, await_workers))) s->await_workers = s->workers;
+    if (!*setting_origin(s, offsetof(tine_settings, max_memory)))
+        s->max_memory = (size_t)(tine_memory_available() / 10 * 9);
     for (size_t i = 0; i < N_SETTINGS; i++)
         if (!s->origin[i]) s->origin[i] = "default";
 }

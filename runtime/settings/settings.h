@@ -18,6 +18,7 @@ typedef struct tine_settings {
     int await_workers; /* workers that tine_init waits for; default: `workers` */
     int threads;
     size_t stack_size, max_pending, max_pending_bytes, max_frame;
+    size_t max_memory; /* of a worker; 0: none */
     int retries;
     double connect_timeout, heartbeat; /* seconds */
     int lane;                          /* shared memory with workers on this host: 1 or 0 */

@@ -24,7 +24,7 @@ enum {
     TINE_HANDLE_FUTURE,
     TINE_HANDLE_PROMISE,
     TINE_HANDLE_COMPLETER,
-    TINE_HANDLE_STREAM, /* a future; see tine_stream_release */
+    TINE_HANDLE_STREAM, /* a future that its release cancels; see tine_stream_release */
     TINE_HANDLE_STATIC  /* never freed and never counted */
 };
 

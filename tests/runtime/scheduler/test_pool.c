@@ -151,3 +151,26 @@ Test(scheduler_pool, a_worker_that_is_to_end_gives_its_results_first) {
     tine_payload_unref(p);
     fixture_close();
 }
+
+Test(scheduler_pool, a_worker_that_is_held_gets_no_tasks) {
+    fixture_open((tine_scheduler_config){.workers_return = true});
+    join(1);
+    tine_scheduler_worker_hold(F.scheduler, 1, true);
+    tine_scheduler_worker_hold(F.scheduler, 2, true); /* there is none */
+    fork_f(1, "f");
+    tine_payload *p = args();
+    tine_target target = {.name = "g"};
+    cr_assert_eq(tine_scheduler_fork(F.scheduler, 2, 0, &target, 0, p,
+                                     &(tine_terms){.worker = 1, .priority = 1}, NULL),
+                 TINE_OK);
+    tine_payload_unref(p);
+    take();
+    cr_assert_eq(count_sent(1, TINE_MSG_TASK), 0);
+    tine_scheduler_worker_hold(F.scheduler, 1, false);
+    take();
+    action g = task_of(1, 0, "g");
+    done(1, &g, 9);
+    take();
+    task_of(1, 0, "f");
+    fixture_close();
+}

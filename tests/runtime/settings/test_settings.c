@@ -48,6 +48,7 @@ Test(settings, defaults, .timeout = 20) {
     cr_expect_eq(s.max_pending, 131072);
     cr_expect_eq(s.max_pending_bytes, (size_t)1 << 30);
     cr_expect_eq(s.max_frame, (size_t)64 << 30);
+    cr_expect_gt(s.max_memory, 1 << 20, "a part of what this process may use");
     cr_expect_eq(s.retries, 3);
     cr_expect_eq(s.connect_timeout, 30);
     cr_expect_eq(s.heartbeat, 1);
@@ -59,7 +60,7 @@ Test(settings, defaults, .timeout = 20) {
     cr_expect_str_eq(s.token, "");
     tine_setting_row rows[TINE_SETTINGS_MAX];
     size_t n = tine_settings_rows(&s, rows, N(rows));
-    cr_expect_eq(n, 20);
+    cr_expect_eq(n, 21);
     for (size_t i = 0; i < n; i++) cr_expect_str_eq(rows[i].origin, "default");
     tine_settings_fini(&s);
     tine_settings_fini(&s);

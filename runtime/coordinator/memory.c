@@ -1,0 +1,68 @@
+/* The limit of a worker's memory, TINE_MAX_MEMORY.
+ *
+ * While tasks run, the processes of workers on this host are looked at every LOOK_NS; others tell
+ * theirs in answers to PINGs, once they do not compute. Past SOFT_PERCENT of the limit a worker
+ * gets no more tasks, until it has fallen below that. Past the limit it is killed, as the kernel
+ * would do somewhat later, but with a reason; so is one that is past SOFT_PERCENT and has no task:
+ * its memory would not be given back. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "runtime/coordinator/internal.h"
+#include "transport/base/clock.h"
+#include "transport/base/log.h"
+#include "transport/base/process.h"
+
+enum { LOOK_NS = 250000000, SOFT_PERCENT = 80 };
+
+static uint64_t memory_of(tine_coordinator *c, const tine_worker_info *w) {
+    if (w->token[0]) return tine_process_memory_of((int)w->pid);
+    tine_coordinator_memory_want(c, tine_clock_coarse_ns());
+    return w->memory;
+}
+
+static double mib(uint64_t bytes) { return (double)bytes / (1024 * 1024); }
+
+static void end_for_memory(tine_coordinator *c, const tine_worker_info *w, uint64_t bytes) {
+    char reason[160];
+    snprintf(reason, sizeof reason, "was ended: its memory, %.0f MiB, is past %.0f MiB (%s)",
+             mib(bytes), mib(c->max_memory), "TINE_MAX_MEMORY");
+    tine_log(TINE_LOG_WARN, "worker pid %u (host %s) %s", w->pid, w->host, reason);
+    if (tine_coordinator_restarts(c, w)) {
+        tine_coordinator_death_reason(c, w->pid, reason);
+        c->unreachable(w->pid, w->token);
+    } else {
+        tine_scheduler_worker_died(c->scheduler, w->peer, reason, NULL);
+        tine_link_drop(&c->link, w->peer, false, reason);
+    }
+}
+
+/* A rank gets tasks again once it has none: nothing else would free its memory. */
+static void look_at(tine_coordinator *c, const tine_worker_info *w) {
+    uint64_t bytes = memory_of(c, w);
+    bool full = bytes > c->max_memory / 100 * SOFT_PERCENT;
+    bool idle = w->running + w->suspended == 0, stays = tine_coordinator_cannot_end(c);
+    if (full && !stays && (bytes > c->max_memory || idle)) end_for_memory(c, w, bytes);
+    tine_scheduler_worker_hold(c->scheduler, w->epoch, full && !(stays && idle));
+}
+
+static bool somebody_works(const tine_coordinator *c) {
+    const tine_scheduler_stats *s = tine_scheduler_stats_get(c->scheduler);
+    return s->running + s->suspended + s->ready > 0 && s->workers > 0;
+}
+
+int64_t tine_coordinator_memory_due(tine_coordinator *c) {
+    if (!c->max_memory || !somebody_works(c)) return INT64_MAX;
+    if (!c->memory_look) c->memory_look = tine_clock_ns() + LOOK_NS;
+    return c->memory_look;
+}
+
+void tine_coordinator_memory_look(tine_coordinator *c, int64_t now) {
+    if (tine_coordinator_memory_due(c) > now) return;
+    c->memory_look = 0;
+    size_t n = tine_scheduler_workers(c->scheduler, NULL, 0);
+    tine_worker_info *all = calloc(n + 1, sizeof *all);
+    if (all) tine_scheduler_workers(c->scheduler, all, n);
+    for (size_t i = 0; all && i < n; i++) look_at(c, &all[i]);
+    free(all);
+}

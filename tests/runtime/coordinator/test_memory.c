@@ -1,0 +1,71 @@
+/* The limit of a worker's memory. */
+#include <criterion/criterion.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "tests/support/cluster.h"
+#include "transport/base/process.h"
+
+enum { MIB = 1 << 20, ROOM = 400 };
+
+static size_t limit, base; /* base: what a process of this program has, also under a sanitizer */
+
+/* So many MiB, resident at once. A sanitizer has no shadow of what is not written. */
+static void *take_up(int64_t mib) {
+    void *p = mmap(NULL, (size_t)(mib + 1) * MIB, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+TINE_FUNCTION(memory_grow, "mib") {
+    void *p = take_up(tine_arg_int(task, 0));
+    while (p && !tine_cancelled(task))
+        ;
+    return tine_none();
+}
+TINE_FUNCTION(memory_keep, "mib") {
+    if (!take_up(tine_arg_int(task, 0))) return tine_fail(task, "no memory");
+    return tine_int((int64_t)tine_worker_id());
+}
+TINE_FUNCTION(memory_worker, "") {
+    (void)task;
+    return tine_int((int64_t)tine_worker_id());
+}
+
+static void start(const char *endpoint, int workers) {
+    base = tine_process_memory();
+    limit = base + (size_t)ROOM * MIB;
+    tine_options o = {.endpoint = endpoint, .workers = workers, .max_memory = limit};
+    cluster_start_with(&o);
+}
+
+TRANSPORT_TEST_REMOTE(memory, a_worker_past_its_limit_is_ended_with_its_task_named, 60) {
+    start(endpoint, 1);
+    int64_t first = cluster_take_int(tine_fork("memory_worker"));
+    tine_future *f = tine_fork("memory_grow", ROOM + 200);
+    cr_assert_eq(tine_wait(f, NULL), TINE_ELOST);
+    cr_assert(strstr(tine_error_message(), "task \"memory_grow\" was lost on worker pid"), "%s",
+              tine_error_message());
+    cr_assert(strstr(tine_error_message(), "the worker was ended: its memory, "), "%s",
+              tine_error_message());
+    cr_assert(strstr(tine_error_message(), "MiB (TINE_MAX_MEMORY)"), "%s", tine_error_message());
+    cr_assert_neq(cluster_take_int(tine_fork("memory_worker")), first);
+    tine_release(f);
+    cluster_stop();
+}
+
+/* Its memory would not be given back: it gets no more tasks, and is ended once it has none. */
+TRANSPORT_TEST_REMOTE(memory, a_worker_that_keeps_too_much_is_replaced, 60) {
+    start(endpoint, 2);
+    int64_t full =
+        cluster_take_int(tine_fork("memory_keep", (int64_t)((limit / 100 * 85 - base) / MIB)));
+    tine_error e;
+    do {
+        tine_future *f =
+            tine_fork_with(TINE_FORK_OPTIONS(.worker = (uint32_t)full), "memory_worker");
+        e = tine_wait(f, NULL);
+        tine_release(f);
+    } while (e == TINE_OK);
+    cr_assert_eq(e, TINE_ELOST);
+    for (int i = 0; i < 20; i++) cr_assert_neq(cluster_take_int(tine_fork("memory_worker")), full);
+    cluster_stop();
+}
