@@ -11,7 +11,7 @@ import threading
 import time
 import traceback
 import weakref
-from typing import Any, Callable, Generator, Iterable, Iterator, Optional, Sequence, Union
+from typing import Any, Callable, Generator, Iterable, Iterator, Mapping, Optional, Sequence, Union
 
 from . import _abi, _values
 from ._library import CONTINUATION, Error, free, held, last_error
@@ -261,6 +261,27 @@ def fork(target: Target, /, *args: Any, **kwargs: Any) -> Future:
 def fork_method(target: "Module", method: str, /, *args: Any, **kwargs: Any) -> Future:
     """fork() for a module's method other than `forward`."""
     return _fork(method, target, args, kwargs)
+
+
+_options = {field[0]: field[1] for field in _abi.ForkOptions._fields_ if field[0] not in ("stream", "no_wait")}
+
+
+def fork_with(options: Mapping[str, Any], target: Target, /, *args: Any, **kwargs: Any) -> Future:
+    """fork() with options: `fork_with({"worker": 3, "deadline": 2.5}, "neg", x)`.
+
+    options  as in `tine_fork_options`: worker (an id, as worker_id() gives it), label, name, deadline,
+             grace, retries, retry_on_failure, priority, owned, and method for a module's. What is not
+             there, or None, has its default
+
+    TypeError: there is no such option."""
+    fields = _abi.ForkOptions()
+    for name, value in options.items():
+        if name not in _options:
+            raise TypeError(f"tine.fork_with: there is no option '{name}'; there are {', '.join(sorted(_options))}")
+        if value is not None:
+            setattr(fields, name, value.encode() if _options[name] is ctypes.c_char_p else value)
+    handle, torch = _call(lambda _, packed, n: free.tine_fork_with_args(fields, packed, n), None, target, args, kwargs)
+    return Future(checked(handle), torch)
 
 
 def stream(ahead: int, target: Target, /, *args: Any, **kwargs: Any) -> Stream:

@@ -9,7 +9,7 @@ import ctypes
 import os
 import re
 import shutil
-from ctypes import CFUNCTYPE, POINTER, c_bool, c_char_p, c_double, c_int, c_int64, c_size_t, c_void_p
+from ctypes import CFUNCTYPE, POINTER, c_bool, c_char_p, c_double, c_int, c_int64, c_size_t, c_uint32, c_void_p
 from typing import Any, Optional
 
 from . import _abi
@@ -88,6 +88,7 @@ _AT_ONCE = {
     "tine_fail": (c_void_p, [c_void_p, c_char_p]),
     "tine_trace_start": (c_int, []),
     "tine_next_future": (c_void_p, [c_void_p]),
+    "tine_worker_id": (c_uint32, []),
     "tine_which_done": (c_size_t, [c_char_p, c_size_t, c_void_p]),
     "tine_as_completed": (c_void_p, [c_char_p, c_size_t]),
     "tine_completer_add": (c_int, [c_void_p, c_void_p]),

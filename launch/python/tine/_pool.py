@@ -116,6 +116,12 @@ def worker_count() -> int:
     return count
 
 
+def worker_id() -> int:
+    """The worker that the calling task runs on, as fork_with() takes it; 0 in the program."""
+    number: int = held.tine_worker_id()
+    return number
+
+
 def endpoint() -> Optional[str]:
     """Where workers can join: a URL; None before init()."""
     url = held.tine_endpoint()

@@ -154,3 +154,14 @@ def breaks():
 def squares(n):
     """Takes a stream, and is one."""
     yield from (int(x[0]) ** 2 for x in tine.stream(2, counts, n))
+
+
+@tine.function
+def where():
+    return tine.worker_id()
+
+
+@tine.function
+def spins():
+    while not tine.cancelled():
+        pass

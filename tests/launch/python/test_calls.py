@@ -180,6 +180,24 @@ def test_await():
         assert asyncio.run(main()) == [0, 1, 1, 2, 3, 5, 8, 13]
 
 
+def test_fork_options():
+    assert tine.worker_id() == 0
+    ids = {tine.fork(functions.where).result() for _ in range(50)}
+    for number in ids:
+        assert [tine.fork_with({"worker": number}, functions.where).result() for _ in range(5)] == [number] * 5
+    with pytest.raises(tine.Error, match="there is no worker with the id 4000"):
+        tine.fork_with({"worker": 4000}, functions.where).result()
+    with pytest.raises(tine.TimeoutError, match='task "late"'):
+        tine.fork_with({"deadline": 0.05, "name": "late"}, functions.spins).result()
+    waits = tine.fork_with({"label": "nobody has it", "priority": None}, functions.where)
+    assert waits.cancel()
+    spins = tine.fork_with({"owned": True}, functions.spins)
+    del spins  # cancels it
+    assert tine.fork("neg", 1).result() == -1
+    with pytest.raises(TypeError, match="no option 'wrker'; there are deadline, grace"):
+        tine.fork_with({"wrker": 1}, functions.where)
+
+
 def test_streams():
     stream = tine.stream(3, functions.counts, 20)
     assert [int(x[0]) for x in stream] == list(range(20))
