@@ -2,6 +2,7 @@
 #include "tests/support/capture.h"
 
 #include <criterion/criterion.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -26,4 +27,12 @@ size_t capture_count(const char *text, const char *part) {
     size_t n = 0;
     for (; (text = strstr(text, part)); text++) n++;
     return n;
+}
+
+int capture_pipe(void) {
+    int p[2];
+    cr_assert_eq(pipe2(p, O_CLOEXEC), 0);
+    cr_assert_eq(dup2(p[1], STDERR_FILENO), STDERR_FILENO);
+    close(p[1]);
+    return p[0];
 }

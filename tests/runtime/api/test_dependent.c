@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tests/support/capture.h"
 #include "tests/support/cluster.h"
 
 TINE_FUNCTION(dependent_next, "i") { return tine_int(tine_arg_int(task, 0) + 1); }
@@ -151,14 +152,6 @@ Test(dependent, many_forks_on_one_future_cost_the_same_each, .timeout = 60) {
 
 static int log_end; /* of a pipe that standard error goes to */
 
-static void catch_log(void) {
-    int p[2];
-    cr_assert_eq(pipe2(p, O_CLOEXEC), 0);
-    cr_assert_eq(dup2(p[1], 2), 2);
-    close(p[1]);
-    log_end = p[0];
-}
-
 static size_t count_in_log(const char *part) {
     static char text[65536];
     size_t n = 0, found = 0;
@@ -172,7 +165,7 @@ static size_t count_in_log(const char *part) {
 }
 
 Test(dependent, a_failure_that_was_released_unseen_is_one_log_line, .timeout = 60) {
-    catch_log();
+    log_end = capture_pipe();
     tine_options o = {.workers = 1};
     cluster_start_with(&o);
     tine_release(tine_fork("dependent_fail", "released before it failed"));
@@ -200,7 +193,7 @@ Test(dependent, a_failure_that_was_released_unseen_is_one_log_line, .timeout = 6
 }
 
 Test(dependent, cancelled_futures_of_a_shutdown_are_not_logged, .timeout = 60) {
-    catch_log();
+    log_end = capture_pipe();
     make_gate();
     tine_options o = {.workers = 1};
     cluster_start_with(&o);

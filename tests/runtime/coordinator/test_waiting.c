@@ -1,6 +1,5 @@
 /* Waiting for workers that do not come is told in the log. */
 #include <criterion/criterion.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -10,19 +9,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/support/capture.h"
 #include "tests/support/cluster.h"
 
 TINE_FUNCTION(waiting_next, "i") { return tine_int(tine_arg_int(task, 0) + 1); }
 
 static int log_end; /* of a pipe that standard error goes to */
-
-static void catch_log(void) {
-    int p[2];
-    cr_assert_eq(pipe2(p, O_CLOEXEC), 0);
-    cr_assert_eq(dup2(p[1], 2), 2);
-    close(p[1]);
-    log_end = p[0];
-}
 
 /* The first line, which must come within 20 s. */
 static const char *first_line(void) {
@@ -38,7 +30,7 @@ static const char *first_line(void) {
 Test(waiting, tasks_without_workers_are_told_once_and_run_when_one_joins, .timeout = 60) {
     char want[300], variable[300];
     tine_options o = {.workers = -1, .endpoint = "tcp://127.0.0.1:0"};
-    catch_log();
+    log_end = capture_pipe();
     cluster_start_with(&o);
     tine_future *f = tine_fork("waiting_next", 1);
     const char *line = first_line();
@@ -63,7 +55,7 @@ Test(waiting, tasks_without_workers_are_told_once_and_run_when_one_joins, .timeo
 
 Test(waiting, an_init_that_awaits_workers_tells_how_many, .timeout = 60) {
     tine_options o = {.workers = 1, .await_workers = 3, .connect_timeout = 2};
-    catch_log();
+    log_end = capture_pipe();
     unsetenv("BXFI_MAP");
     cr_assert_eq(tine_init(NULL, NULL, &o), TINE_ETIMEDOUT);
     const char *line = first_line();
@@ -73,7 +65,7 @@ Test(waiting, an_init_that_awaits_workers_tells_how_many, .timeout = 60) {
 
 Test(waiting, nothing_is_told_where_workers_are_there, .timeout = 60) {
     tine_options o = {.workers = 1};
-    catch_log();
+    log_end = capture_pipe();
     cluster_start_with(&o);
     cr_assert_eq(cluster_take_int(tine_fork("waiting_next", 1)), 2);
     struct pollfd p = {.fd = log_end, .events = POLLIN};
