@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "transport/base/clock.h"
@@ -181,6 +182,39 @@ Test(strangers, many_do_not_keep_others_out) {
     for (int i = 0; i < MANY; i++) close(fds[i]);
     ops->fini(c);
     ops->fini(t);
+}
+
+/* True: one of those that fill the room was cut off for those that wait. */
+static bool oldest_makes_way(tine_transport *t, int (*connected)(tine_transport *t)) {
+    int fds[TINE_ZMQ_STRANGERS_AT_A_TIME];
+    tine_zmq *z = (tine_zmq *)t;
+    bool cut = false;
+    for (int i = 0; i < TINE_ZMQ_STRANGERS_AT_A_TIME; i++) {
+        fds[i] = connected(t);
+        while (z->n_strangers <= (unsigned)i) next_event(t);
+    }
+    tine_zmq_strangers_room(z, INT64_MAX / 2);
+    for (unsigned i = 0; i < z->n_strangers; i++) cut |= z->strangers[i].why != NULL;
+    for (int i = 0; i < TINE_ZMQ_STRANGERS_AT_A_TIME; i++) close(fds[i]);
+    ops->fini(t);
+    return cut;
+}
+
+static int local_socket(tine_transport *t) {
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    snprintf(a.sun_path, sizeof a.sun_path, "%s", ops->url(t) + strlen("ipc://"));
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    cr_assert_eq(connect(fd, (struct sockaddr *)&a, sizeof a), 0);
+    return fd;
+}
+
+Test(strangers, over_ipc_slow_ones_keep_their_place) {
+    const tine_transport_config config = {.first_frame_ns = INT64_C(3600000000000)};
+    tine_transport *t = listen_for(config.first_frame_ns);
+    cr_expect(oldest_makes_way(t, plain_socket), "tcp");
+    ops = tine_transport_for("ipc://", why, sizeof why);
+    cr_assert_eq(ops->listen(&t, "ipc://*", &config, why, sizeof why), 0, "%s", why);
+    cr_expect_not(oldest_makes_way(t, local_socket), "ipc");
 }
 
 /* libzmq has written to the connection. */
