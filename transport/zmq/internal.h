@@ -214,6 +214,7 @@ struct tine_zmq {
     struct tine_zmq_peer_list watched;    /* suspects, and those that are disconnected */
     TAILQ_HEAD(, tine_zmq_lane) lanes;    /* that both sides have opened */
     unsigned n_lanes;
+    tine_zmq_lane *lane_turn; /* is read first: the last one that had a frame; NULL: the first */
     unsigned n_held;        /* of them that hold what the socket brought (lane.h) */
     unsigned lane_frames;   /* read of them so far */
     int bell;               /* on which peers' lanes wake this process; -1: none */

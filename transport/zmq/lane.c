@@ -191,14 +191,11 @@ bool tine_zmq_lanes_receive(tine_zmq *t, tine_event *ev, bool *look) {
         *look = true;
         return false;
     }
-    tine_zmq_lane *l, *next;
-    for (l = TAILQ_FIRST(&t->lanes); l; l = next) {
-        next = TAILQ_NEXT(l, entry);
+    for (unsigned n = t->n_lanes; n > 0 && t->n_lanes > 0; n--) {
+        tine_zmq_lane *l = t->lane_turn ? t->lane_turn : TAILQ_FIRST(&t->lanes);
+        t->lane_turn = TAILQ_NEXT(l, entry);
         if (!lane_receive(t, l, ev)) continue;
-        if (++l->taken % FRAMES_PER_TURN == 0) {
-            TAILQ_REMOVE(&t->lanes, l, entry);
-            TAILQ_INSERT_TAIL(&t->lanes, l, entry);
-        }
+        if (++l->taken % FRAMES_PER_TURN) t->lane_turn = l;
         return true;
     }
     *look = !t->n_held && look_is_due(t);

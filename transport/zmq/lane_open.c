@@ -29,6 +29,7 @@ void tine_zmq_lane_close(tine_zmq *t, tine_zmq_peer *p) {
     p->lane = NULL;
     t->n_held -= l->held || l->held_bye;
     if (l->opened) {
+        if (t->lane_turn == l) t->lane_turn = TAILQ_NEXT(l, entry);
         TAILQ_REMOVE(&t->lanes, l, entry);
         t->n_lanes--;
     }
