@@ -652,13 +652,14 @@ typedef struct tine_task_status {
     char name[80];  /**< As in error sentences, cut if it is longer. */
 } tine_task_status;
 
-/** The tasks that have not ended, nested ones included.
+/** The tasks that have not ended. Of nested ones those are left out that stay at the worker that
+ * makes them.
  * @param[out] out What is known of each, in no order; may be NULL.
  * @param room How many `out` has room for.
  * @return How many there are; 0 before tine_init(), in a worker, and without memory. */
 TINE_API size_t tine_tasks(tine_task_status *out, size_t room);
 
-/** How many tasks there are and were, nested ones included. */
+/** How many tasks there are and were, without those that tine_tasks() leaves out. */
 typedef struct tine_counts {
     uint64_t forked;        /**< Since tine_init(). */
     uint64_t completed;     /**< Of these, that have ended without failing. */
