@@ -84,7 +84,7 @@ static tine_shm_result look(tine_shm_reader *r) {
 tine_shm_result tine_shm_next(tine_shm_reader *r, tine_shm_record *out) {
     for (bool skipped = false;; skipped = true) {
         tine_shm_result news = r->at == r->written ? look(r) : TINE_SHM_OK;
-        if (news != TINE_SHM_OK) return news;
+        if (news != TINE_SHM_OK) return skipped ? TINE_SHM_BROKEN : news;
         uint64_t head =
             atomic_load_explicit(head_at(r->bytes, r->capacity, r->at), memory_order_relaxed);
         uint64_t bytes = head >> 32;

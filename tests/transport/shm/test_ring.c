@@ -155,6 +155,18 @@ Test(shm_ring, refuses_two_skips_in_a_row, .timeout = 20) {
     scene_fini(&s);
 }
 
+/* A writer publishes a skip together with the record behind it. */
+Test(shm_ring, refuses_a_skip_without_a_record, .timeout = 20) {
+    scene s;
+    tine_shm_record r;
+    scene_init(&s);
+    uint64_t skip = UINT64_C(8) << 32 | TINE_SHM_SKIP;
+    memcpy(s.bytes, &skip, sizeof skip);
+    atomic_store(&s.ring->written, 8);
+    cr_expect_eq(tine_shm_next(&s.in, &r), TINE_SHM_BROKEN);
+    scene_fini(&s);
+}
+
 Test(shm_ring, refuses_a_count_of_a_hostile_reader, .timeout = 20) {
     scene s;
     uint8_t *to;
