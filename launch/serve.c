@@ -17,6 +17,7 @@ enum { WATCHDOG_MS = 2000 };
 tine_transport_config tine_transport_config_of(const tine_settings *s) {
     return (tine_transport_config){.max_frame = s->max_frame,
                                    .lane = s->lane ? 0 : -1,
+                                   .arena = s->arena,
                                    .connect_ns = (int64_t)(s->connect_timeout * 1e9),
                                    .heartbeat_ns = (int64_t)(s->heartbeat * 1e9)};
 }

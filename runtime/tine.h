@@ -179,6 +179,11 @@ typedef struct tine_options {
      * they have joined over ipc:// or tcp://: on (the default) or off. Where it cannot be used,
      * messages take the endpoint's way, and a line of the log at level info says why. */
     const char *lane;
+    /** Where messages go through shared memory: the most bytes of tensors of 1 MiB and more that
+     * each process keeps in memory which the others can map, so that arguments, results and put
+     * values are not copied between them. A tensor past it is copied. Default: half of the
+     * machine's memory. In the variable TINE_ARENA 0 means none. */
+    size_t arena;
     /** Who may join over tcp://. "auto", the default: where other hosts can connect, only who has
      * the job's key, and messages are encrypted; "curve": on this host too; "none": anybody, in
      * plain text. Other transports need no key. */
@@ -1010,7 +1015,9 @@ TINE_API const int64_t *tine_shape(const tine_value *tensor);
 
 /** The elements of a tensor.
  * @param tensor A tensor.
- * @return tine_elements() of them, in row-major order, aligned for their type. */
+ * @return tine_elements() of them, in row-major order, aligned for their type. They must not be
+ *     written: they may lie in memory of another process, which is mapped for reading. In a process
+ *     that the program forks they are right only while this one keeps the value. */
 TINE_API const void *tine_data(const tine_value *tensor);
 
 /** How many elements a tensor has.

@@ -9,7 +9,8 @@
  * Order: frames to one peer whose bytes all fit in one chunk, in at most 4096 buffers, arrive in
  * the order they were sent; so do the frames that do not, among themselves. A small frame may
  * overtake a large one, never the other way round, and waits for at most one chunk of it: a large
- * frame travels in pieces of `chunk` bytes, and small frames pass between two pieces.
+ * frame travels in pieces of `chunk` bytes, and small frames pass between two pieces. A frame whose
+ * large buffers the peer reads where they are (TINE_LANE_BUFFERS) counts as small.
  *
  * Delivery: a frame arrives once and whole, or its peer is reported lost. After TINE_EVENT_LOST
  * nothing more of that peer arrives. Peer ids are never used again.
@@ -101,6 +102,9 @@ typedef struct tine_transport_config {
     int checksums;
     /* Negative: no shared memory with peers on this host, where a transport could use it. */
     int lane;
+    /* The most bytes of tensors that this process keeps where such peers can map them, so that they
+     * are not copied; default: none. The first transport of a process decides. */
+    size_t arena;
     /* How long `stop` may flush; default 1 s. */
     int64_t linger_ns;
 } tine_transport_config;
@@ -124,8 +128,15 @@ typedef struct tine_event {
 typedef struct tine_transport_stats {
     uint64_t frames_in, frames_out, bytes_in, bytes_out;
     uint64_t lanes;                 /* peers with which shared memory has been used so far */
+    uint64_t lent, borrowed;        /* buffers that were sent, and received, without a copy */
     uint64_t peers_lost, peers_bad; /* bad: dropped for breaking the framing */
 } tine_transport_stats;
+
+typedef enum tine_lane_use {
+    TINE_LANE_UNUSED,
+    TINE_LANE_FRAMES,  /* small frames go through shared memory */
+    TINE_LANE_BUFFERS, /* and large buffers are read where they are */
+} tine_lane_use;
 
 /* ---- the operations table ---- */
 
@@ -192,8 +203,8 @@ typedef struct tine_transport_ops {
     /* Listener: the process that has connected, as the kernel says, not the peer; 0: not known.
      * NULL: it never is. */
     uint32_t (*pid)(const tine_transport *t, tine_peer peer);
-    /* Whether small frames to this peer go through shared memory now; NULL: never. */
-    bool (*uses_lane)(const tine_transport *t, tine_peer peer);
+    /* What goes through shared memory to this peer now; NULL: nothing, ever. */
+    tine_lane_use (*uses_lane)(const tine_transport *t, tine_peer peer);
 } tine_transport_ops;
 
 /* Each transport's own struct begins with this one. */

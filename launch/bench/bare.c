@@ -42,8 +42,8 @@ static bool bare_next(bare_end *b, tine_event *ev) {
     }
 }
 
-bool tine_bare_echo(const char *url, int lane, char *why, size_t why_size) {
-    const tine_transport_config config = {.lane = lane};
+bool tine_bare_echo(const char *url, int lane, size_t arena, char *why, size_t why_size) {
+    const tine_transport_config config = {.lane = lane, .arena = arena};
     bare_end b = {.ops = tine_transport_for(url, why, why_size), .why = why, .why_size = why_size};
     tine_event ev;
     if (!b.ops || b.ops->connect(&b.transport, url, &config, why, why_size)) return false;
@@ -154,6 +154,7 @@ static bool bare_measure(bare_end *b, const tine_bare_config *c, tine_bare *out)
 typedef struct echo {
     char url[256];
     int lane;
+    size_t arena;
     pid_t child;
     int pipe; /* the child reads the address from it */
     pthread_t thread;
@@ -163,7 +164,7 @@ typedef struct echo {
 static void *echo_thread(void *arg) {
     const echo *e = arg;
     char why[200];
-    tine_bare_echo(e->url, e->lane, why, sizeof why);
+    tine_bare_echo(e->url, e->lane, e->arena, why, sizeof why);
     return NULL;
 }
 
@@ -204,8 +205,8 @@ bool tine_bare_measure(const tine_bare_config *c, tine_bare *out, char *why, siz
     bare_end b = {
         .ops = tine_transport_for(c->url, why, why_size), .why = why, .why_size = why_size};
     unsigned flags = tine_transport_flags(c->url);
-    echo e = {.threaded = flags & TINE_TRANSPORT_THREADS, .lane = c->lane};
-    const tine_transport_config config = {.lane = c->lane};
+    echo e = {.threaded = flags & TINE_TRANSPORT_THREADS, .lane = c->lane, .arena = c->arena};
+    const tine_transport_config config = {.lane = c->lane, .arena = c->arena};
     bool good = false;
     out->mpi_p50 = out->mpi_p99 = tine_estimate_quantile(NULL, 0, 0.5);
     if (!b.ops) return false;

@@ -46,6 +46,7 @@ typedef struct fork_way {
     const char *url; /* NULL: a private ipc path */
     bool chosen;     /* by the settings: tine_init finds it there */
     int lane;        /* as in tine_transport_config */
+    size_t arena;    /* the same */
     tine_bare bare;
     fork_figures tine;
 } fork_way;
@@ -194,12 +195,13 @@ static void fork_results(const fork_run *run, tine_results *r) {
  * under mpirun its transport. */
 static void ways_choose(fork_run *r, const tine_pool_choice *c) {
     if (!c->chosen && c->plain) {
-        r->ways[r->n++] = (fork_way){.name = "lane"};
+        r->ways[r->n++] = (fork_way){.name = "lane", .arena = c->arena};
         r->ways[r->n++] = (fork_way){.name = "ipc", .lane = -1};
         r->ways[r->n++] = (fork_way){.name = "tcp", .lane = -1, .url = "tcp://127.0.0.1:0"};
     } else {
         r->ways[r->n++] = (fork_way){.name = c->chosen ? c->scheme : "ipc",
                                      .lane = c->lane ? 0 : -1,
+                                     .arena = c->arena,
                                      .chosen = true,
                                      .url = c->any};
     }
@@ -222,10 +224,11 @@ static bool bare_of_way(const fork_sizes *s, fork_way *w, char *why, size_t why_
                                      .small = SMALL,
                                      .large = LARGE,
                                      .large_rounds = (size_t)s->large_rounds,
-                                     .lane = w->lane};
+                                     .lane = w->lane,
+                                     .arena = w->arena};
     tine_progress("bare %s", w->name);
     bool good = tine_first_rank() ? tine_bare_measure(&config, &w->bare, why, why_size)
-                                  : tine_bare_echo(url, w->lane, why, why_size);
+                                  : tine_bare_echo(url, w->lane, w->arena, why, why_size);
     if (good && way_has_ranks(w))
         good = tine_bare_mpi(s->rounds, SMALL, &w->bare.mpi_p50, &w->bare.mpi_p99, why, why_size);
     tine_private_close(&place);

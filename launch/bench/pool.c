@@ -38,6 +38,7 @@ tine_error tine_pool_choose(int argc, char **argv, tine_pool_choice *out) {
         info = tine_transport_info_with(TINE_TRANSPORT_RANKS);
     out->chosen = info != NULL;
     out->lane = s.lane;
+    out->arena = s.arena;
     out->plain = setting_is_default(&s, "endpoint") && setting_is_default(&s, "lane");
     out->scheme = info ? info->scheme : NULL;
     out->any = info ? info->any : NULL;

@@ -10,6 +10,7 @@
 typedef struct tine_pool_choice {
     bool chosen;        /* an endpoint is set, or a launcher has started the ranks of a job */
     bool lane;          /* the setting */
+    size_t arena;       /* the setting, in bytes */
     bool plain;         /* neither an endpoint nor a lane is set */
     const char *scheme; /* of the chosen one, "mpi" */
     const char *any;    /* its URL for any address; NULL: none, or not chosen */

@@ -331,6 +331,7 @@ static tine_value *put_make(tine_context *c, const tine_value *v) {
     tine_payload *payload = NULL;
     tine_object id;
     tine_error e = tine_value_settle(&settled);
+    if (e == TINE_OK) tine_value_share(settled);
     c->ops->lock(c);
     if (e == TINE_OK) e = tine_payload_of_value(settled, &c->encoder, &payload);
     if (e == TINE_OK) e = object_make(c, NULL, payload, &id);

@@ -155,6 +155,11 @@ static held_fork *held_fork_leave(held_fork *h) {
     return next;
 }
 
+static void arguments_share(const tine_arguments *a) {
+    for (size_t i = 0; i < a->n_positional; i++) tine_value_share(a->positional[i]);
+    for (size_t i = 0; i < a->n_named; i++) tine_value_share(a->named[i]);
+}
+
 /* All arguments are there, or one has failed. */
 static void held_fork_submit(held_fork *h) {
     tine_context *c = h->result->context;
@@ -364,6 +369,7 @@ static tine_error fork_start(tine_context *c, tine_future *result, const fork_fo
     if (e == TINE_OK) e = tine_arguments_make(&arguments, args + 1, n - 1);
     if (e == TINE_OK) e = find_futures(c, &arguments, &futures);
     if (e == TINE_OK) {
+        arguments_share(&arguments);
         c->ops->lock(c);
         e = fork_locked(c, result, form->may_wait, &to, &arguments, &futures);
         if (e == TINE_OK && result->extra) tine_deadline_watch(c, result);

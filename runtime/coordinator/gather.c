@@ -100,8 +100,8 @@ static tine_error list_workers(gathering *g) {
         source *s = &g->sources[i];
         s->peer = info[i].peer;
         s->remote = remote && strcmp(info[i].host, host) != 0;
-        const char *lane =
-            t->ops->uses_lane && t->ops->uses_lane(t, s->peer) ? ", shared memory" : "";
+        static const char *const lanes[] = {"", ", shared memory", ", shared memory and tensors"};
+        const char *lane = t->ops->uses_lane ? lanes[t->ops->uses_lane(t, s->peer)] : "";
         if (info[i].rank >= 0)
             snprintf(s->name, sizeof s->name, "rank %d (pid %u, host %s)", info[i].rank,
                      info[i].pid, info[i].host);

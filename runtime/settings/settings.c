@@ -34,7 +34,8 @@ typedef struct setting {
 #define MAX_TEXT 4096
 #define MAX_WORKERS 4096
 
-/* The defaults of `workers`, `await_workers` and `max_memory` follow: see settings_complete. */
+/* The defaults of `workers`, `await_workers`, `max_memory` and `arena` follow: see
+ * settings_complete. */
 static const setting settings[] = {
     {"endpoint", "TINE_ENDPOINT",
      "where workers join: ipc://PATH, tcp://HOST:PORT, inproc://NAME or mpi://", TINE_SETTING_TEXT,
@@ -64,6 +65,8 @@ static const setting settings[] = {
      TINE_SETTING_SECONDS, true, FIELD(heartbeat), 0.01, 3600, 1},
     {"lane", "TINE_LANE", "shared memory with workers on this host: on or off", TINE_SETTING_SWITCH,
      true, FIELD(lane), 0, 1, 1},
+    {"arena", "TINE_ARENA", "bytes of tensors that a process shares instead of copying; 0: none",
+     TINE_SETTING_SIZE, true, FIELD(arena), 0, 64 * TIB, 0},
     {"security", "TINE_SECURITY",
      "auto: over tcp:// that other hosts can reach a key is needed; curve: over all; none",
      TINE_SETTING_TEXT, false, FIELD(security), 0, 0, 0},
@@ -277,6 +280,8 @@ static void settings_complete(tine_settings *s) {
     if (!*setting_origin(s, offsetof(tine_settings, await_workers))) s->await_workers = s->workers;
     if (!*setting_origin(s, offsetof(tine_settings, max_memory)))
         s->max_memory = (size_t)(tine_memory_available() / 10 * 9);
+    if (!*setting_origin(s, offsetof(tine_settings, arena)))
+        s->arena = (size_t)(tine_memory_available() / 2);
     for (size_t i = 0; i < N_SETTINGS; i++)
         if (!s->origin[i]) s->origin[i] = "default";
 }

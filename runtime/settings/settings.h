@@ -22,6 +22,7 @@ typedef struct tine_settings {
     int retries;
     double connect_timeout, heartbeat; /* seconds */
     int lane;                          /* shared memory with workers on this host: 1 or 0 */
+    size_t arena;                      /* bytes of tensors in it; 0: none; default: half of all */
     char *security, *key_file;         /* NULL: auto; none */
     char *labels;                      /* of this process as a worker, "big,left"; NULL: none */
     int log_level;                     /* TINE_LOG_… (log.h) */

@@ -225,3 +225,10 @@ size_t tine_value_bytes(const tine_value *v) {
     default: return 0;
     }
 }
+
+void tine_value_share(const tine_value *v) {
+    if (v->object != 0) return;
+    if (v->kind == TINE_TENSOR && !v->tensor.buffer->foreign) tine_buffer_share(v->tensor.buffer);
+    if (v->kind != TINE_LIST && v->kind != TINE_DICT) return;
+    for (size_t i = 0; i < v->list.n; i++) tine_value_share(v->list.items[i]);
+}

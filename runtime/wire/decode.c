@@ -254,6 +254,7 @@ static bool find_body(header *h, const tine_frame *f, uint8_t **body, size_t *si
                                 f->n_buffers);
     if (f->n_buffers == 0) return tine_walk_refuse(&h->w, "the buffer of a body is missing");
     const tine_buffer *b = f->buffers[f->n_buffers - 1];
+    if (b->foreign) return tine_walk_refuse(&h->w, "a body lies in another process");
     if (b->size > MAX_BODY)
         return tine_walk_refuse(&h->w, "a body has %zu bytes, the most is %d", b->size, MAX_BODY);
     *body = b->data;

@@ -63,8 +63,11 @@ static tine_value *decode_module(decoding *c, const tine_token *t) {
 static tine_value *decode_bytes(decoding *c, const tine_token *t) {
     uint32_t buffer;
     if (!tine_walk_bytes(&c->w, t, &buffer)) return decode_refused(c);
-    if (buffer < tine_payload_tensors(c->payload))
-        return tine_bytes_over(c->payload->buffers[buffer]);
+    if (buffer < tine_payload_tensors(c->payload)) {
+        tine_buffer *b = c->payload->buffers[buffer];
+        /* Bytes are to be parsed, and must not change meanwhile. */
+        return b->foreign ? tine_bytes(b->data, b->size) : tine_bytes_over(b);
+    }
     tine_walk_refuse(&c->w, "bytes lie in no buffer");
     return decode_refused(c);
 }

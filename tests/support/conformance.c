@@ -31,12 +31,12 @@ static void lane_await(tine_conf_end *e, tine_peer peer) {
     int64_t until = tine_clock_ns() + PATIENCE_NS;
     tine_event ev;
     if (!e->early.item_size) e->early = TINE_RING(tine_event);
-    while (!e->ops->uses_lane(e->t, peer)) {
+    while (e->ops->uses_lane(e->t, peer) < e->host->lane) {
         TINE_ASSERT(tine_clock_ns(), <, until);
         TINE_ASSERT(e->ops->recv(e->t, &ev), ==, 0);
         if (ev.kind != TINE_EVENT_NONE)
             *(tine_event *)tine_ring_push(&e->early) = ev;
-        else if (!e->ops->uses_lane(e->t, peer))
+        else if (e->ops->uses_lane(e->t, peer) < e->host->lane)
             e->ops->wait(e->t, 100000000);
         if (ev.kind == TINE_EVENT_LOST && ev.peer == peer) break;
     }
@@ -142,6 +142,7 @@ bool tine_conf_connect(const tine_conf_case *c, const char *scheme, const char *
     e.url = url;
     tine_transport_config config = c->connect;
     config.lane = h->lane ? 0 : -1;
+    config.arena = h->lane == TINE_LANE_BUFFERS ? TINE_CONF_ARENA : 0;
     config.key = tine_conf_key;
     right =
         right && e.ops->connect(&e.t, url, &config, e.why, sizeof e.why) == 0 && c->connector(&e);
@@ -153,6 +154,7 @@ bool tine_conf_listen(const tine_conf_case *c, const char *scheme, const char *u
     tine_conf_end e;
     tine_transport_config config = c->listen;
     config.lane = h->lane ? 0 : -1;
+    config.arena = h->lane == TINE_LANE_BUFFERS ? TINE_CONF_ARENA : 0;
     config.key = tine_conf_key;
     bool right =
         end_open(&e, scheme, h) && e.ops->listen(&e.t, url, &config, e.why, sizeof e.why) == 0;
@@ -285,7 +287,8 @@ bool tine_conf_run(const char *scheme, const char *name, char *why, size_t why_s
     local_host h = {.base = {.go = local_go, .await = local_await, .die = local_die}};
     char url[256], dir[64] = "", plain[16];
     snprintf(plain, sizeof plain, "%.*s", (int)strcspn(scheme, "+"), scheme);
-    h.base.lane = strchr(scheme, '+');
+    if (strstr(scheme, "+lane")) h.base.lane = TINE_LANE_FRAMES;
+    if (strstr(scheme, "+leases")) h.base.lane = TINE_LANE_BUFFERS;
     h.scheme = scheme = plain;
     snprintf(url, sizeof url, "%s://", scheme);
     const tine_transport_info *info = tine_transport_info_of(url);

@@ -28,6 +28,7 @@
 
 enum {
     TINE_CONF_CONNECTORS = 4,
+    TINE_CONF_ARENA = 1 << 30, /* bytes, where buffers are lent */
     /* a connector dies: not for transports with TINE_TRANSPORT_KILLS_JOB */
     TINE_CONF_DIES = 1,
     TINE_CONF_LATE = 2,      /* connectors start before there is a listener, or without one */
@@ -50,9 +51,9 @@ typedef struct tine_conf_end {
 } tine_conf_end;
 
 struct tine_conf_host {
-    /* After UP both ends go on only when their small frames go through shared memory; without it
-     * they never do. */
-    bool lane;
+    /* After UP both ends go on only when so much goes through shared memory; nothing does if this
+     * is TINE_LANE_UNUSED. */
+    tine_lane_use lane;
     /* Opens a gate of a connector; the first starts it. */
     void (*go)(tine_conf_host *h, int index);
     /* Connector: waits for its next gate. */
@@ -85,8 +86,8 @@ bool tine_conf_listen(const tine_conf_case *c, const char *scheme, const char *u
                       size_t actual_size, tine_conf_host *h, char *why, size_t why_size);
 
 /* Runs a case over a scheme: "inproc" in threads, "ipc" and "tcp" in child processes without a
- * lane, "ipc+lane" and "tcp+lane" with one. False with a
- * sentence in `why`. */
+ * lane, "ipc+lane" and "tcp+lane" with one, "ipc+leases" with one that lends. False with a sentence
+ * in `why`. */
 bool tine_conf_run(const char *scheme, const char *name, char *why, size_t why_size);
 
 /* For roles, here and in tests of one transport. */

@@ -15,7 +15,8 @@ static bool death_in_mid_send(tine_conf_end *e) {
         !send(e, dead, 5, SIZE_MAX, 2))
         return false;
     tine_event ev = tine_conf_next(e);
-    bool whole = tine_transport_info_of(e->url)->flags & TINE_TRANSPORT_WHOLE;
+    bool whole = (tine_transport_info_of(e->url)->flags & TINE_TRANSPORT_WHOLE) ||
+                 e->host->lane == TINE_LANE_BUFFERS;
     if (ev.kind == TINE_EVENT_FRAME && whole) { /* it had been sent before the death */
         tine_frame_free(ev.frame);
         ev = tine_conf_next(e);
@@ -93,7 +94,8 @@ static bool late_listener(tine_conf_end *e) {
     e->ops->fini(e->t);
     e->t = NULL;
     tine_conf_go(e, 0);
-    const tine_transport_config config = {.key = tine_conf_key};
+    const tine_transport_config config = {
+        .key = tine_conf_key, .arena = e->host->lane == TINE_LANE_BUFFERS ? TINE_CONF_ARENA : 0};
     REQUIRE(e, e->ops->listen(&e->t, e->url, &config, why, sizeof why) == 0, "%s", why);
     return expect_up(e, &p) && send(e, p, 1, 1, 1) && expect_frame(e, p, 1, 1, 1);
 }

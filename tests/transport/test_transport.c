@@ -15,6 +15,8 @@ static void conform(const char *scheme, const char *name) {
     snprintf(url, sizeof url, "%.*s://", (int)strcspn(scheme, "+"), scheme);
     const tine_transport_info *info = tine_transport_info_of(url);
     cr_assert_not_null(info);
+    bool lends = strstr(scheme, "+leases");
+    if ((c->flags & TINE_CONF_OVERTAKES) && lends) return;
     if ((c->flags & TINE_CONF_OVERTAKES) && (info->flags & TINE_TRANSPORT_WHOLE)) return;
     cr_assert(tine_conf_run(scheme, name, why, sizeof why), "%s over %s: %s", name, scheme, why);
 }
@@ -33,6 +35,8 @@ static void conform(const char *scheme, const char *name) {
         conform("tcp", #name);                                                                     \
     }
 
+#define LEASES(name)                                                                               \
+    Test(leases, name, .timeout = 60) { conform("ipc+leases", #name); }
 #define LANE(name)                                                                                 \
     Test(lane, name, .timeout = 60) { conform("ipc+lane", #name); }
 
@@ -43,10 +47,12 @@ TINE_CONF_CASES(TCP)
  * takes it longer than a case may. */
 #ifndef __SANITIZE_THREAD__
 TINE_CONF_CASES(LANE)
+TINE_CONF_CASES(LEASES)
 TINE_CONF_CASES(ENCRYPTED)
 #else
 LANE(order)
 LANE(overtaking)
+LEASES(order)
 #endif
 
 Test(lane, over_tcp, .timeout = 60) {

@@ -3,7 +3,9 @@
 #include "transport/base/buffer.h"
 
 #include <stdlib.h>
+#include <string.h>
 
+#include "transport/base/arena.h"
 #include "transport/base/assert.h"
 #include "transport/base/pages.h"
 
@@ -14,8 +16,7 @@ static void give_pages(void *data, size_t size, void *ctx) {
     tine_pages_give((tine_pages){data, (size_t)(uintptr_t)ctx});
 }
 
-static tine_buffer *new_paged(size_t size) {
-    tine_pages p = tine_pages_take(size);
+static tine_buffer *buffer_over_pages(tine_pages p, size_t size) {
     if (!p.data) return NULL;
     tine_buffer *b = tine_buffer_wrap(p.data, size, give_pages, (void *)(uintptr_t)p.size);
     if (!b) tine_pages_give(p);
@@ -23,16 +24,23 @@ static tine_buffer *new_paged(size_t size) {
 }
 
 tine_buffer *tine_buffer_new(size_t size) {
-    if (size >= PAGES_FROM) return new_paged(size);
+    if (size >= PAGES_FROM) return buffer_over_pages(tine_pages_take(size), size);
     const size_t head = (sizeof(tine_buffer) + ALIGN - 1) & ~(size_t)(ALIGN - 1);
     tine_buffer *b = aligned_alloc(ALIGN, head + ((size + ALIGN - 1) & ~(size_t)(ALIGN - 1)));
     if (!b) return NULL;
     b->data = (uint8_t *)b + head;
     b->size = size;
+    b->foreign = false;
     b->release = NULL;
     b->ctx = NULL;
+    atomic_init(&b->copy, NULL);
     atomic_init(&b->refs, 1);
     return b;
+}
+
+tine_buffer *tine_buffer_new_untouched(size_t size) {
+    return size < PAGES_FROM ? tine_buffer_new(size)
+                             : buffer_over_pages(tine_pages_take_untouched(size), size);
 }
 
 tine_buffer *tine_buffer_wrap(void *data, size_t size, void (*release)(void *, size_t, void *),
@@ -40,6 +48,7 @@ tine_buffer *tine_buffer_wrap(void *data, size_t size, void (*release)(void *, s
     tine_buffer *b = malloc(sizeof *b);
     if (!b) return NULL;
     *b = (tine_buffer){.data = data, .size = size, .release = release, .ctx = ctx};
+    atomic_init(&b->copy, NULL);
     atomic_init(&b->refs, 1);
     return b;
 }
@@ -56,8 +65,22 @@ void tine_buffer_unref(tine_buffer *b) {
     unsigned before = atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel);
     TINE_ASSERT(before, >, 0);
     if (before != 1) return;
+    tine_buffer_unref(atomic_load_explicit(&b->copy, memory_order_relaxed));
     if (b->release) b->release(b->data, b->size, b->ctx);
     free(b);
+}
+
+void tine_buffer_share(tine_buffer *b) {
+    tine_buffer *copy, *none = NULL;
+    uint64_t at;
+    if (b->size < PAGES_FROM || !tine_arena_has_readers() || atomic_load(&b->copy)) return;
+    if (tine_arena_holds(b->data, b->size, &at) || !tine_arena_has(b->size)) return;
+    if (!(copy = tine_buffer_new(b->size))) return;
+    if (tine_arena_holds(copy->data, copy->size, &at)) {
+        memcpy(copy->data, b->data, b->size);
+        if (atomic_compare_exchange_strong(&b->copy, &none, copy)) return;
+    }
+    tine_buffer_unref(copy);
 }
 
 bool tine_buffer_unref_unless_last(tine_buffer *b) {

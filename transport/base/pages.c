@@ -1,5 +1,5 @@
 /* See pages.h. A short list, oldest first, searched for the block that fits best; the oldest blocks
- * make room for new ones. */
+ * make room for new ones. Pages come from the arena (arena.h) where there is one with room. */
 #include "transport/base/pages.h"
 
 #include <pthread.h>
@@ -8,10 +8,15 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { KEPT_MAX = 64, HUGE_FROM = 4 << 20, PAGE = 4096 };
+#include "transport/base/arena.h"
+#include "transport/base/clock.h"
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* a leaf */
+enum { KEPT_MAX = 64, HUGE_FROM = 4 << 20, PAGE = 4096 };
+static const int64_t KEEP_NS = 1000000000; /* pages of the arena */
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* before the arena's */
 static tine_pages kept[KEPT_MAX];
+static int64_t kept_since[KEPT_MAX];
 static size_t n_kept, bytes_kept;
 
 static tine_pages pages_remove(size_t i) {
@@ -19,17 +24,34 @@ static tine_pages pages_remove(size_t i) {
     bytes_kept -= p.size;
     n_kept--;
     memmove(&kept[i], &kept[i + 1], (n_kept - i) * sizeof kept[0]);
+    memmove(&kept_since[i], &kept_since[i + 1], (n_kept - i) * sizeof kept_since[0]);
     return p;
+}
+
+static bool pages_are_shared(tine_pages p) {
+    uint64_t offset;
+    return tine_arena_holds(p.data, p.size, &offset);
+}
+
+static void pages_release(tine_pages p) {
+    if (pages_are_shared(p))
+        tine_arena_give(p.data, p.size);
+    else
+        munmap(p.data, p.size);
+}
+
+static bool pages_fit(tine_pages p, size_t size, bool shared) {
+    return p.size >= size && p.size - size <= size / 4 && pages_are_shared(p) == shared;
 }
 
 /* The smallest kept block of at least `size` bytes that is not a quarter larger; of equal ones the
  * latest given back. */
-static tine_pages pages_reuse(size_t size) {
+static tine_pages pages_reuse(size_t size, bool shared) {
     tine_pages p = {0};
     size_t best = KEPT_MAX;
     pthread_mutex_lock(&lock);
     for (size_t i = n_kept; i-- > 0;)
-        if (kept[i].size >= size && kept[i].size - size <= size / 4 &&
+        if (pages_fit(kept[i], size, shared) &&
             (best == KEPT_MAX || kept[i].size < kept[best].size))
             best = i;
     if (best < KEPT_MAX) p = pages_remove(best);
@@ -47,15 +69,23 @@ static void pages_release_all(void) {
     pthread_mutex_lock(&lock);
     while (n_kept > 0) {
         tine_pages p = pages_remove(n_kept - 1);
-        munmap(p.data, p.size);
+        pages_release(p);
     }
     pthread_mutex_unlock(&lock);
 }
 
+/* What a forked process inherits of the arena is not its own: there the arena is not open. */
 tine_pages tine_pages_take(size_t size) {
+    tine_pages p = {0};
+    if (tine_arena_is_open()) p = pages_reuse(size, true);
+    if (!p.data) p.data = tine_arena_take(size, &p.size);
+    return p.data ? p : tine_pages_take_untouched(size);
+}
+
+tine_pages tine_pages_take_untouched(size_t size) {
     size_t rounded = (size + PAGE - 1) & ~(size_t)(PAGE - 1);
     if (rounded < size) return (tine_pages){0};
-    tine_pages p = pages_reuse(size);
+    tine_pages p = pages_reuse(size, false);
     if (p.data) return p;
     p.data = pages_map(rounded);
     if (p.data == MAP_FAILED) {
@@ -74,6 +104,7 @@ static void pages_keep(tine_pages p, tine_pages out[KEPT_MAX], size_t *n_out) {
     pthread_mutex_lock(&lock);
     while (n_kept == KEPT_MAX || bytes_kept + p.size > TINE_PAGES_KEEP)
         out[(*n_out)++] = pages_remove(0);
+    kept_since[n_kept] = tine_clock_ns();
     kept[n_kept++] = p;
     bytes_kept += p.size;
     pthread_mutex_unlock(&lock);
@@ -83,8 +114,11 @@ static bool pages_keepable(tine_pages p) {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
     return false; /* the sanitizer could not tell a use after the release */
 #endif
-    /* From here on the kernel may reclaim the pages until they are written. */
-    return p.size <= TINE_PAGES_KEEP / 2 && madvise(p.data, p.size, MADV_FREE) == 0;
+    if (p.size > TINE_PAGES_KEEP / 2) return false;
+    /* From here on the kernel may reclaim the pages until they are written. The arena's it cannot:
+     * tine_pages_tidy returns them. */
+    if (pages_are_shared(p)) return tine_arena_is_open();
+    return madvise(p.data, p.size, MADV_FREE) == 0;
 }
 
 void tine_pages_give(tine_pages p) {
@@ -97,8 +131,28 @@ void tine_pages_give(tine_pages p) {
         out[n++] = p;
     while (n > 0) {
         n--;
-        munmap(out[n].data, out[n].size);
+        pages_release(out[n]);
     }
+}
+
+int64_t tine_pages_tidy(int64_t now_ns) {
+    tine_pages out[KEPT_MAX];
+    size_t n = 0;
+    int64_t next = -1;
+    pthread_mutex_lock(&lock);
+    for (size_t i = 0; i < n_kept;) {
+        bool shared = pages_are_shared(kept[i]);
+        int64_t left = kept_since[i] + KEEP_NS - now_ns;
+        if (shared && left <= 0) {
+            out[n++] = pages_remove(i);
+            continue;
+        }
+        if (shared && (next < 0 || left < next)) next = left;
+        i++;
+    }
+    pthread_mutex_unlock(&lock);
+    while (n > 0) pages_release(out[--n]);
+    return next;
 }
 
 size_t tine_pages_kept(void) {

@@ -2,11 +2,13 @@
  *
  * Without that the kernel clears the pages of each tensor again: 8 % of the tutorial's ensemble
  * (tine ensemble, sequential), more than the copy into them (bench_transport). What is kept is
- * bounded, and the kernel may reclaim it when memory is short. Any thread may call. */
+ * bounded, and the kernel may reclaim it when memory is short; what lies in the arena (arena.h),
+ * which it cannot reclaim, is returned to it after a second. Any thread may call. */
 #ifndef TINE_TRANSPORT_BASE_PAGES_H
 #define TINE_TRANSPORT_BASE_PAGES_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 typedef struct tine_pages {
     void *data;  /* NULL: no memory */
@@ -16,10 +18,15 @@ typedef struct tine_pages {
 /* The most bytes that a process keeps; the mpi module keeps as many for what it receives. */
 #define TINE_PAGES_KEEP ((size_t)512 << 20)
 
-/* Pages for `size` bytes, with any content. Those from the kernel are untouched, so a size that a
- * peer claims and never sends costs only address space. */
+/* Pages for `size` bytes, with any content; from the arena where it has room. */
 tine_pages tine_pages_take(size_t size);
+/* The same, not from the arena: untouched, so a size that a peer claims and never sends costs only
+ * address space. */
+tine_pages tine_pages_take_untouched(size_t size);
 void tine_pages_give(tine_pages pages);
 size_t tine_pages_kept(void); /* bytes kept now */
+/* Returns what of the arena has been kept for a second. In how many ns there is more to do; -1:
+ * there is nothing. INT64_MAX: all of it. */
+int64_t tine_pages_tidy(int64_t now_ns);
 
 #endif

@@ -4,12 +4,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "transport/shm/proc.h"
 
 /* A multiple of every size of a page. */
 enum { CONTROL = 64 << 10 };
@@ -21,15 +23,17 @@ typedef struct lane_control {
     uint8_t token[TINE_SHM_TOKEN];
     _Atomic uint64_t answer[TINE_SHM_TOKEN / sizeof(uint64_t)]; /* the token, by the other side */
     tine_shm_ring rings[2];                                     /* from the maker, to the maker */
+    _Alignas(1024) tine_shm_returns returns[2]; /* of what the maker lends, of what it borrows */
 } lane_control;
 
 /* FRAMING.md has these numbers. */
 _Static_assert(sizeof(lane_control) <= CONTROL, "the control page holds it");
 _Static_assert(offsetof(lane_control, answer) == 16 && offsetof(lane_control, rings) == 128 &&
-                   sizeof(tine_shm_ring) == 384 && offsetof(tine_shm_ring, asleep) == 256,
+                   sizeof(tine_shm_ring) == 384 && offsetof(tine_shm_ring, asleep) == 256 &&
+                   offsetof(lane_control, returns) == 1024 && sizeof(tine_shm_returns) == 520,
                "the layout is part of the framing");
 
-static lane_control *control_of(const tine_shm_lane *l) { return (void *)l->memory; }
+static lane_control *control_of(const tine_shm_lane *l) { return (void *)l->shared->bytes; }
 
 /* ---- mapping ---- */
 
@@ -42,10 +46,11 @@ static bool map_at(uint8_t *at, size_t size, int fd, uint64_t offset) {
  * mapping: it would keep the memory after this process. */
 static int lane_map(tine_shm_lane *l, int fd, uint64_t capacity) {
     size_t n = (size_t)capacity, size = CONTROL + 4 * n;
+    if (!(l->shared = malloc(sizeof *l->shared))) return -ENOMEM;
     uint8_t *at = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    *l->shared = (tine_shm_memory){.bytes = at == MAP_FAILED ? NULL : at, .mapped = size};
+    atomic_init(&l->shared->refs, 1);
     if (at == MAP_FAILED) return -errno;
-    l->memory = at;
-    l->mapped = size;
     bool mapped = map_at(at, CONTROL, fd, 0);
     for (int i = 0; i < 4 && mapped; i++)
         mapped = map_at(at + CONTROL + (size_t)i * n, n, fd, CONTROL + (uint64_t)(i / 2) * n);
@@ -56,8 +61,10 @@ static int lane_map(tine_shm_lane *l, int fd, uint64_t capacity) {
 
 static void lane_set_rings(tine_shm_lane *l, uint64_t capacity, bool maker) {
     lane_control *c = control_of(l);
-    uint8_t *bytes[2] = {l->memory + CONTROL, l->memory + CONTROL + 2 * capacity};
+    uint8_t *at = l->shared->bytes + CONTROL, *bytes[2] = {at, at + 2 * capacity};
     int out = maker ? 0 : 1;
+    l->lent = &c->returns[out];
+    l->borrowed = &c->returns[!out];
     l->out = (tine_shm_writer){.ring = &c->rings[out], .bytes = bytes[out], .capacity = capacity};
     l->in = (tine_shm_reader){.ring = &c->rings[!out], .bytes = bytes[!out], .capacity = capacity};
 }
@@ -68,10 +75,21 @@ void tine_shm_lane_offered_end(tine_shm_lane *l) {
 }
 
 void tine_shm_lane_fini(tine_shm_lane *l) {
-    if (!l->memory) return;
-    munmap(l->memory, l->mapped);
+    if (!l->shared) return;
+    tine_shm_memory_unref(l->shared);
     tine_shm_lane_offered_end(l);
     *l = (tine_shm_lane){.fd = -1};
+}
+
+tine_shm_memory *tine_shm_memory_ref(tine_shm_memory *m) {
+    atomic_fetch_add_explicit(&m->refs, 1, memory_order_relaxed);
+    return m;
+}
+
+void tine_shm_memory_unref(tine_shm_memory *m) {
+    if (!m || atomic_fetch_sub_explicit(&m->refs, 1, memory_order_acq_rel) != 1) return;
+    if (m->bytes) munmap(m->bytes, m->mapped);
+    free(m);
 }
 
 /* ---- making ---- */
@@ -100,7 +118,7 @@ int tine_shm_lane_make(tine_shm_lane *l, uint64_t capacity, tine_shm_offer *offe
     l->fd = fd;
     if (rc) {
         *why = "the segment cannot be mapped";
-        if (!l->memory) close(fd);
+        if (!l->shared) close(fd);
         tine_shm_lane_fini(l);
         return rc;
     }
@@ -121,24 +139,6 @@ bool tine_shm_lane_answered(const tine_shm_lane *l, const tine_shm_offer *offer)
 
 /* ---- opening ---- */
 
-/* Looks before it opens: opening a device may have effects, opening a pipe may block. */
-static int proc_open(uint32_t pid, uint32_t fd, mode_t type, off_t size) {
-    char path[64];
-    struct stat st;
-    snprintf(path, sizeof path, "/proc/%u/fd/%u", pid, fd);
-    if (stat(path, &st) != 0) return -errno;
-    if ((st.st_mode & S_IFMT) != type || (size && st.st_size != size)) return -ENOENT;
-    int opened = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
-    return opened < 0 ? -errno : opened;
-}
-
-static bool is_sealed(int fd, off_t size) {
-    struct stat st;
-    int seals = fcntl(fd, F_GET_SEALS);
-    return seals >= 0 && (seals & F_SEAL_SHRINK) && (seals & F_SEAL_GROW) && fstat(fd, &st) == 0 &&
-           st.st_size == size;
-}
-
 static bool capacity_is_valid(uint64_t capacity) {
     return capacity >= TINE_SHM_MIN_CAPACITY && capacity <= TINE_SHM_MAX_CAPACITY &&
            !(capacity & (capacity - 1));
@@ -146,12 +146,12 @@ static bool capacity_is_valid(uint64_t capacity) {
 
 static int segment_open(tine_shm_lane *l, const tine_shm_offer *offer, const char **why) {
     off_t size = CONTROL + 2 * (off_t)offer->capacity;
-    int fd = proc_open(offer->pid, offer->segment, S_IFREG, size);
+    int fd = tine_shm_proc_open(offer->pid, offer->segment, S_IFREG, size, true);
     *why = fd == -EACCES || fd == -EPERM ? "the peer is another user's process"
                                          : "the peer's /proc entry is not visible here";
     if (fd < 0) return fd;
     *why = "what the peer names is not a sealed segment";
-    int rc = is_sealed(fd, size) ? lane_map(l, fd, offer->capacity) : -EINVAL;
+    int rc = tine_shm_is_sealed(fd, size) ? lane_map(l, fd, offer->capacity) : -EINVAL;
     close(fd);
     if (!rc && memcmp(control_of(l)->token, offer->token, sizeof offer->token)) rc = -EINVAL;
     if (rc) tine_shm_lane_fini(l);
@@ -183,7 +183,9 @@ int tine_shm_bell_make(void) {
     return fd;
 }
 
-int tine_shm_bell_open(uint32_t pid, uint32_t fd) { return proc_open(pid, fd, S_IFIFO, 0); }
+int tine_shm_bell_open(uint32_t pid, uint32_t fd) {
+    return tine_shm_proc_open(pid, fd, S_IFIFO, 0, true);
+}
 
 /* A full pipe has woken its reader already. */
 void tine_shm_bell_ring(int fd) {

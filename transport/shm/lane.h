@@ -24,10 +24,28 @@ enum {
     TINE_SHM_MAX_CAPACITY = 64 << 20,
 };
 
-typedef struct tine_shm_lane {
-    uint8_t *memory; /* NULL: no lane */
+enum {
+    TINE_SHM_LEASES = 4096, /* that one side may have out (lease.h) */
+    TINE_SHM_ALIGN = 64,    /* of what is lent */
+};
+
+/* Shared: what one side has returned of what the other lends it. Each side only sets, or takes. */
+typedef struct tine_shm_returns {
+    _Atomic uint64_t count; /* of returns so far */
+    _Atomic uint64_t bits[TINE_SHM_LEASES / 64];
+} tine_shm_returns;
+
+/* The mapping, which outlives the lane as long as something is lent. */
+typedef struct tine_shm_memory {
+    atomic_uint refs;
+    uint8_t *bytes;
     size_t mapped;
-    int fd; /* of the segment, until the other side has it; -1: none */
+} tine_shm_memory;
+
+typedef struct tine_shm_lane {
+    tine_shm_memory *shared; /* NULL: no lane */
+    int fd;                  /* of the segment, until the other side has it; -1: none */
+    tine_shm_returns *lent, *borrowed;
     tine_shm_writer out;
     tine_shm_reader in;
 } tine_shm_lane;
@@ -50,6 +68,8 @@ bool tine_shm_lane_answered(const tine_shm_lane *l, const tine_shm_offer *offer)
 /* The maker: the other side needs the segment's descriptor no more. */
 void tine_shm_lane_offered_end(tine_shm_lane *l);
 void tine_shm_lane_fini(tine_shm_lane *l); /* accepts a zeroed object */
+tine_shm_memory *tine_shm_memory_ref(tine_shm_memory *m);
+void tine_shm_memory_unref(tine_shm_memory *m); /* accepts NULL */
 
 /* A descriptor, or a negative errno. */
 int tine_shm_bell_make(void);

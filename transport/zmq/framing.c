@@ -65,6 +65,23 @@ bool tine_framing_read_lane_offer(const uint8_t *p, size_t n, tine_shm_offer *ou
     return true;
 }
 
+void tine_framing_lane_arena(uint8_t out[FRAMING_LANE_ARENA_BYTES], const tine_arena_place *place) {
+    out[0] = FRAMING_LANE_ARENA;
+    put_number(out + 1, place->pid, 4);
+    put_number(out + 5, place->fd, 4);
+    put_number(out + 9, place->size, 8);
+    memcpy(out + 17, place->token, sizeof place->token);
+}
+
+bool tine_framing_read_lane_arena(const uint8_t *p, size_t n, tine_arena_place *out) {
+    if (n != FRAMING_LANE_ARENA_BYTES) return false;
+    *out = (tine_arena_place){.pid = (uint32_t)get_number(p + 1, 4),
+                              .fd = (uint32_t)get_number(p + 5, 4),
+                              .size = get_number(p + 9, 8)};
+    memcpy(out->token, p + 17, sizeof out->token);
+    return true;
+}
+
 void tine_framing_chunk(uint8_t out[FRAMING_CHUNK_BYTES], uint64_t offset) {
     put_number(out, offset, 8);
 }

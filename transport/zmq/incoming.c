@@ -88,7 +88,7 @@ int tine_zmq_read_open(tine_zmq *t, tine_zmq_peer *p, const tine_zmq_first_part 
 static uint8_t *incoming_place(tine_zmq_peer *p) {
     if (p->in_part == 0) return p->in->header + p->in_offset;
     tine_buffer **b = &p->in->buffers[p->in_part - 1];
-    if (!*b) *b = tine_buffer_new((size_t)p->in_sizes[p->in_part]);
+    if (!*b) *b = tine_buffer_new_untouched((size_t)p->in_sizes[p->in_part]);
     return *b ? (uint8_t *)(*b)->data + p->in_offset : NULL;
 }
 

@@ -12,6 +12,8 @@
  *   send.c     queues, pacing, chunks out
  *   message.c  the parts of one message out, and its checksum
  *   lane.c     shared memory with peers on this host
+ *   lease.c    buffers that such peers read where they are
+ *   record.c   frames in that memory
  *   beat.c     heartbeats of peers on other hosts
  *   receive.c  messages in, frames put together from chunks
  *   framing.c  the bytes of the framing (FRAMING.md)
@@ -106,6 +108,7 @@ typedef struct tine_zmq_peer {
     bool blocked; /* libzmq's own queue was full */
     bool want_writable;
     bool bye_sent; /* by stop */
+    bool leases;   /* its hello says that buffers may be lent */
     tine_zmq_lane *lane;
 
     /* receiving */
@@ -218,8 +221,11 @@ struct tine_zmq {
     unsigned n_held;        /* of them that hold what the socket brought (lane.h) */
     unsigned lane_frames;   /* read of them so far */
     int bell;               /* on which peers' lanes wake this process; -1: none */
-    int64_t lanes_look_at;  /* with lanes: when the sockets are looked at unasked */
+    int64_t lanes_look_at;  /* with lanes: when the sockets are looked at unasked, */
+    int64_t lanes_tidy_at;  /* ... and what is lent */
     bool told_without_lane; /* the log has the reason why a peer has none */
+    bool told_apart;        /* ... and why no buffers are lent */
+    bool has_arena;
     tine_shm_spin spin;
     unsigned arriving; /* peers of which a large frame has arrived in part */
     tine_peer next_id;

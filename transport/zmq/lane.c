@@ -1,5 +1,4 @@
-/* See lane.h. A small frame is one record of the ring: the sizes of its parts, then their bytes.
- * The reader copies each number before it checks it, and every byte before anything looks at it. */
+/* See lane.h. A frame is one record of the ring (record.h). */
 #include "transport/zmq/lane.h"
 
 #include <errno.h>
@@ -7,19 +6,26 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "transport/zmq/record.h"
+
 enum {
-    RECORD_FRAME = 1,
     /* Frames of one peer before the next has a turn, and of all before the clock is read. */
     FRAMES_PER_TURN = 32,
 };
 /* While lanes are busy the sockets, which tell of deaths and bring large frames, are looked at this
  * often. */
 static const int64_t LOOK_NS = 100000;
+/* What is lent is looked after this often, also while the process has nothing else to do. */
+static const int64_t COLLECT_NS = 1000000000;
 
 /* ---- sending ---- */
 
 bool tine_zmq_lane_is_used(const tine_zmq_peer *p) {
     return p->lane && p->lane->sends && p->lane->receives;
+}
+
+bool tine_zmq_lane_lends(const tine_zmq_peer *p) {
+    return p->lane && p->lane->leases.lender.memory;
 }
 
 bool tine_zmq_lane_sends(tine_zmq *t, tine_zmq_peer *p) {
@@ -30,30 +36,18 @@ bool tine_zmq_lane_sends(tine_zmq *t, tine_zmq_peer *p) {
     return l->sends;
 }
 
-static size_t record_size(const tine_frame *f, size_t bytes) {
-    return (TINE_ZMQ_RECORD_NUMBERS + (size_t)f->n_buffers) * sizeof(uint32_t) + bytes;
-}
-
-static void record_write(uint8_t *to, const tine_frame *f) {
-    uint32_t numbers[TINE_ZMQ_RECORD_NUMBERS] = {f->header_size, f->n_buffers};
-    memcpy(to, numbers, sizeof numbers);
-    to += sizeof numbers;
-    for (uint32_t i = 0; i < f->n_buffers; i++, to += sizeof(uint32_t)) {
-        uint32_t size = (uint32_t)f->buffers[i]->size;
-        memcpy(to, &size, sizeof size);
-    }
-    if (f->header_size) memcpy(to, f->header, f->header_size);
-    to += f->header_size;
-    for (uint32_t i = 0; i < f->n_buffers; i++) {
-        size_t size = f->buffers[i]->size;
-        if (size) memcpy(to, f->buffers[i]->data, size);
-        to += size;
-    }
+size_t tine_zmq_lane_bytes(const tine_zmq_peer *p, const tine_frame *f, size_t bytes) {
+    if (bytes < TINE_ZMQ_LEND_FROM || !tine_zmq_lane_lends(p)) return bytes;
+    size_t rest = tine_zmq_leases_rest(&p->lane->leases, f);
+    return rest == SIZE_MAX ? bytes : rest;
 }
 
 int tine_zmq_lane_send(tine_zmq *t, tine_zmq_peer *p, const tine_frame *f, size_t bytes) {
     tine_zmq_lane *l = p->lane;
-    size_t size = record_size(f, bytes);
+    size_t rest = tine_zmq_lane_bytes(p, f, bytes);
+    bool lends = rest != bytes;
+    if (rest > p->chunk) return -E2BIG;
+    size_t size = tine_zmq_record_size(f, rest, lends);
     uint8_t *to;
     tine_shm_result room = tine_shm_reserve(&l->shm.out, size, &to);
     if (room == TINE_SHM_NONE && (room = tine_shm_block(&l->shm.out, size)) == TINE_SHM_OK)
@@ -64,8 +58,14 @@ int tine_zmq_lane_send(tine_zmq *t, tine_zmq_peer *p, const tine_frame *f, size_
         tine_zmq_peer_lose(t, p, true, "it broke its lane: a count of the ring is impossible");
         return -EPIPE;
     }
-    record_write(to, f);
-    if (tine_shm_write(&l->shm.out, size, RECORD_FRAME)) tine_shm_bell_ring(l->bell);
+    uint32_t before = l->leases.lender.n;
+    if (lends)
+        tine_zmq_record_lend(to, f, &l->leases);
+    else
+        tine_zmq_record_write(to, f);
+    t->stats.lent += l->leases.lender.n - before;
+    if (tine_shm_write(&l->shm.out, size, lends ? TINE_ZMQ_RECORD_LENDS : TINE_ZMQ_RECORD_FRAME))
+        tine_shm_bell_ring(l->bell);
     return 0;
 }
 
@@ -78,52 +78,41 @@ bool tine_zmq_lanes_have_room(const tine_zmq *t) {
 
 /* ---- receiving ---- */
 
-/* A frame of the record, NULL with what is wrong in *wrong, or NULL: no memory. */
-static tine_frame *record_read(const tine_zmq *t, const tine_zmq_peer *p, const tine_shm_record *r,
-                               const char **wrong) {
-    uint32_t numbers[TINE_ZMQ_RECORD_NUMBERS];
-    size_t left = r->size, limit = tine_zmq_frame_limit(t, p);
-    *wrong = "it broke its lane: a record's sizes do not match";
-    if (left < sizeof numbers) return NULL;
-    memcpy(numbers, r->bytes, sizeof numbers);
-    left -= sizeof numbers;
-    uint32_t header = numbers[0], n = numbers[1];
-    if (n > FRAMING_WHOLE_BUFFERS || n * sizeof(uint32_t) > left) return NULL;
-    left -= n * sizeof(uint32_t);
-    if (header > left || header > limit) return NULL;
-    const uint8_t *sizes = r->bytes + sizeof numbers, *from = sizes + n * sizeof(uint32_t);
-    left = limit < left ? limit - header : left - header;
-    tine_frame *f = tine_frame_new(header, n);
-    if (f && header) memcpy(f->header, from, header);
-    from += header;
-    for (uint32_t i = 0; f && i < n; i++) {
-        uint32_t size;
-        memcpy(&size, sizes + i * sizeof size, sizeof size);
-        bool fits = size <= left;
-        if (!fits || !(f->buffers[i] = tine_buffer_new(size))) {
-            tine_frame_free(f);
-            *wrong = fits ? NULL : *wrong;
-            return NULL;
-        }
-        if (size) memcpy(f->buffers[i]->data, from, size);
-        from += size;
-        left -= size;
+static tine_frame *frame_read(const tine_zmq *t, tine_zmq_lane *l, const tine_shm_record *r,
+                              const char **wrong) {
+    size_t limit = tine_zmq_frame_limit(t, l->peer);
+    *wrong = "it broke its lane: a record of an unknown kind";
+    switch (r->kind) {
+    case TINE_ZMQ_RECORD_FRAME: return tine_zmq_record_read(r, limit, wrong);
+    case TINE_ZMQ_RECORD_LENDS: return tine_zmq_record_borrow(r, limit, &l->leases, &l->shm, wrong);
+    default: return NULL;
     }
-    *wrong = NULL;
-    return f;
+}
+
+static void count_borrowed(tine_zmq *t, const tine_frame *f) {
+    for (uint32_t i = 0; i < f->n_buffers; i++) t->stats.borrowed += f->buffers[i]->foreign;
 }
 
 static bool lane_take(tine_zmq *t, tine_zmq_lane *l, const tine_shm_record *r, tine_event *ev) {
     tine_zmq_peer *p = l->peer;
-    const char *wrong = "it broke its lane: a record of an unknown kind";
-    tine_frame *f = r->kind == RECORD_FRAME ? record_read(t, p, r, &wrong) : NULL;
+    const char *wrong;
+    tine_frame *f = frame_read(t, l, r, &wrong);
     if (!f) {
         tine_zmq_peer_lose(t, p, wrong, wrong ? wrong : "no memory for a frame that it sent");
         return false;
     }
+    if (r->kind == TINE_ZMQ_RECORD_LENDS) count_borrowed(t, f);
     if (tine_shm_pass(&l->shm.in)) tine_shm_bell_ring(l->bell);
     tine_zmq_deliver(t, p, f, ev);
     return true;
+}
+
+/* False: the peer is lost. */
+static bool lane_collect(tine_zmq *t, tine_zmq_lane *l) {
+    if (tine_shm_is_returned(&l->leases.lender)) tine_shm_collect(&l->leases.lender);
+    if (!l->leases.lender.broken) return true;
+    tine_zmq_peer_lose(t, l->peer, true, "it broke its lane: it returns what was not lent");
+    return false;
 }
 
 bool tine_zmq_lane_pending(const tine_zmq_peer *p) {
@@ -158,7 +147,7 @@ static bool held_take(tine_zmq *t, tine_zmq_lane *l, tine_event *ev) {
 
 static bool lane_receive(tine_zmq *t, tine_zmq_lane *l, tine_event *ev) {
     tine_shm_record r;
-    if (!l->receives) return false;
+    if (!l->receives || !lane_collect(t, l)) return false;
     if ((l->held || l->held_bye) && tine_shm_passed(&l->shm.in, l->held_until))
         return held_take(t, l, ev);
     tine_shm_result what = tine_shm_next(&l->shm.in, &r);
@@ -171,8 +160,9 @@ static bool lane_receive(tine_zmq *t, tine_zmq_lane *l, tine_event *ev) {
 
 /* The sockets, of which nothing else says now whether they have something. */
 static bool look_is_due(tine_zmq *t) {
-    if (t->dirty || t->monitor_ready || t->knock || !LIST_EMPTY(&t->watched)) return true;
     int64_t now = tine_clock_ns();
+    if (now >= t->lanes_tidy_at) (void)tine_zmq_lanes_tidy(t, now);
+    if (t->dirty || t->monitor_ready || t->knock || !LIST_EMPTY(&t->watched)) return true;
     if (now < t->lanes_look_at) return false;
     t->lanes_look_at = now + LOOK_NS;
     struct pollfd p[3] = {{.fd = t->socket ? t->socket_fd : -1, .events = POLLIN},
@@ -246,6 +236,16 @@ bool tine_zmq_lanes_wait(tine_zmq *t, int64_t timeout_ns) {
         return true;
     }
     return false;
+}
+
+int64_t tine_zmq_lanes_tidy(tine_zmq *t, int64_t now) {
+    const tine_zmq_lane *l;
+    if (!t->has_arena) return -1;
+    t->lanes_tidy_at = now + COLLECT_NS;
+    int64_t next = tine_zmq_leases_tidy(now);
+    TAILQ_FOREACH (l, &t->lanes, entry)
+        if (l->leases.lender.n) return tine_timeout_min(next, COLLECT_NS);
+    return next;
 }
 
 void tine_zmq_lanes_awake(tine_zmq *t) {

@@ -3,8 +3,8 @@
  *
  * The listener offers a lane behind its hello, the connector opens it and answers (FRAMING.md,
  * LANE), and each side says once on the socket that from there on its small frames are in the lane.
- * What was sent before that on the socket is read before. Large frames stay on the socket; so does
- * everything where no lane can be made or opened.
+ * What was sent before that on the socket is read before. Large frames stay on the socket, unless
+ * their large buffers are lent (lease.h); so does everything where no lane can be made or opened.
  *
  * Order: a frame in pieces, and BYE, are on the socket, and small frames that were sent earlier in
  * the ring. So what ends a message of the socket is held until the ring has been read up to where
@@ -12,12 +12,7 @@
 #ifndef TINE_TRANSPORT_ZMQ_LANE_H
 #define TINE_TRANSPORT_ZMQ_LANE_H
 
-#include "transport/zmq/internal.h"
-
-enum {
-    /* that a record begins with, u32 each: header size, number of buffers; then a size for each */
-    TINE_ZMQ_RECORD_NUMBERS = 2,
-};
+#include "transport/zmq/lease.h"
 
 struct tine_zmq_lane {
     tine_shm_lane shm;
@@ -32,6 +27,7 @@ struct tine_zmq_lane {
     tine_frame *held;
     bool held_bye;
     uint64_t held_until; /* of the ring */
+    tine_zmq_leases leases;
     TAILQ_ENTRY(tine_zmq_lane) entry;
 };
 
@@ -45,9 +41,13 @@ void tine_zmq_lanes_fini(tine_zmq *t);
 
 /* lane.c */
 bool tine_zmq_lane_is_used(const tine_zmq_peer *p); /* both ways */
+bool tine_zmq_lane_lends(const tine_zmq_peer *p);   /* large buffers, to this peer */
+/* Of a frame of `bytes` what has to be sent: without the buffers that can be lent. */
+size_t tine_zmq_lane_bytes(const tine_zmq_peer *p, const tine_frame *f, size_t bytes);
 /* Whether small frames to this peer go through its lane from here on. */
 bool tine_zmq_lane_sends(tine_zmq *t, tine_zmq_peer *p);
-/* 0: sent, the frame is still the caller's; -EAGAIN: no room now; -EPIPE: the peer is lost now. */
+/* 0: sent, the frame is still the caller's; -EAGAIN: no room now; -E2BIG: it is too large now for
+ * want of something to lend; -EPIPE: the peer is lost now. */
 int tine_zmq_lane_send(tine_zmq *t, tine_zmq_peer *p, const tine_frame *f, size_t bytes);
 /* Whether a lane that had no room has some. */
 bool tine_zmq_lanes_have_room(const tine_zmq *t);
@@ -64,5 +64,8 @@ void tine_zmq_lane_hold(tine_zmq *t, tine_zmq_peer *p, tine_frame *f, const char
  * caller sleeps, for at most timeout_ns, also on t->bell, and then calls tine_zmq_lanes_awake. */
 bool tine_zmq_lanes_wait(tine_zmq *t, int64_t timeout_ns);
 void tine_zmq_lanes_awake(tine_zmq *t);
+/* Returns memory to the system, of which nobody needs any more. In how many ns it is due again; -1:
+ * it is not. */
+int64_t tine_zmq_lanes_tidy(tine_zmq *t, int64_t now);
 
 #endif

@@ -7,8 +7,10 @@
 
 #include "transport/base/log.h"
 #include "transport/zmq/lane.h"
+#include "transport/zmq/record.h"
 
 static void lane_free(tine_zmq_lane *l) {
+    tine_zmq_leases_fini(&l->leases);
     tine_shm_lane_fini(&l->shm);
     if (l->bell >= 0) close(l->bell);
     tine_frame_free(l->held);
@@ -59,7 +61,8 @@ static void lane_tell_without(tine_zmq *t, const char *why, const char *error) {
 
 /* The capacity for which every small frame is a record; 0: too large. */
 static uint64_t lane_capacity(const tine_zmq_peer *p) {
-    size_t most = p->chunk + TINE_ZMQ_RECORD_NUMBERS * 4 + (size_t)FRAMING_WHOLE_BUFFERS * 4;
+    size_t most =
+        p->chunk + TINE_ZMQ_RECORD_HEAD + (size_t)FRAMING_WHOLE_BUFFERS * TINE_ZMQ_RECORD_PLACE;
     uint64_t capacity = TINE_SHM_MIN_CAPACITY;
     while (tine_shm_record_max(capacity) < most) capacity *= 2;
     return capacity <= TINE_SHM_MAX_CAPACITY ? capacity : 0;
@@ -152,10 +155,15 @@ static const char *switch_read(tine_zmq *t, tine_zmq_peer *p) {
             return "it uses a lane that it has not opened";
         tine_shm_lane_offered_end(&l->shm);
         lane_join(t, l);
-        (void)tine_zmq_lane_sends(t, p);
+        if (tine_zmq_lane_sends(t, p)) tine_zmq_leases_offer(t, p, &l->leases);
     }
     l->receives = true;
     return NULL;
+}
+
+static const char *leases_read(tine_zmq *t, tine_zmq_peer *p, const uint8_t *bytes, size_t size) {
+    if (!tine_zmq_lane_is_used(p)) return "it told of an arena without a lane";
+    return tine_zmq_leases_message(t, p, &p->lane->leases, &p->lane->shm, bytes, size);
 }
 
 const char *tine_zmq_lane_message(tine_zmq *t, tine_zmq_peer *p, const uint8_t *bytes,
@@ -164,6 +172,9 @@ const char *tine_zmq_lane_message(tine_zmq *t, tine_zmq_peer *p, const uint8_t *
     case FRAMING_LANE_OFFER: return offer_read(t, p, bytes, size);
     case FRAMING_LANE_REFUSED: return refusal_read(t, p, bytes + 1, size - 1);
     case FRAMING_LANE_SWITCH: return switch_read(t, p);
+    case FRAMING_LANE_ARENA:
+    case FRAMING_LANE_MAPPED:
+    case FRAMING_LANE_APART: return leases_read(t, p, bytes, size);
     default: return "a message about a lane is malformed";
     }
 }

@@ -128,6 +128,7 @@ static int send_by_lane_or_whole(tine_zmq *t, tine_zmq_peer *p, const tine_frame
 static int send_now(tine_zmq *t, tine_zmq_peer *p, tine_frame *f, size_t bytes) {
     if (p->small.n) return -EAGAIN;
     int rc = send_by_lane_or_whole(t, p, f, bytes);
+    if (rc == -E2BIG) rc = -EAGAIN;
     if (rc == -EPIPE && p->state == TINE_ZMQ_PEER_UP) tine_zmq_peer_disconnected(t, p);
     if (!rc) tine_frame_free(f);
     return rc;
@@ -136,7 +137,8 @@ static int send_now(tine_zmq *t, tine_zmq_peer *p, tine_frame *f, size_t bytes) 
 int tine_zmq_send_frame(tine_zmq *t, tine_zmq_peer *p, tine_frame *f) {
     if (p->is_waiting && atomic_load(&t->room)) tine_zmq_flush(t, false);
     size_t bytes = tine_frame_bytes(f), used = p->queued + in_flight(p);
-    bool small = bytes <= p->chunk && f->n_buffers <= FRAMING_WHOLE_BUFFERS,
+    bool small =
+             f->n_buffers <= FRAMING_WHOLE_BUFFERS && tine_zmq_lane_bytes(p, f, bytes) <= p->chunk,
          full = used && used + bytes + TINE_ZMQ_FRAME_COST > t->base.config.max_queued;
     int rc = full || !small ? -EAGAIN : send_now(t, p, f, bytes);
     if (!rc) count_out(t, bytes);
@@ -247,11 +249,21 @@ static int send_large(tine_zmq *t, tine_zmq_peer *p) {
     return 0;
 }
 
+/* It was to be lent when it was queued, and cannot be now. */
+static int move_to_large(tine_zmq_peer *p, tine_frame *f) {
+    tine_frame **slot = tine_ring_push(&p->large);
+    if (!slot) return -EAGAIN;
+    *slot = f;
+    tine_ring_pop(&p->small, NULL);
+    return 0;
+}
+
 static int send_small(tine_zmq *t, tine_zmq_peer *p) {
     tine_frame *f;
     while ((f = queue_first(&p->small))) {
         size_t bytes = tine_frame_bytes(f);
         int rc = send_by_lane_or_whole(t, p, f, bytes);
+        if (rc == -E2BIG && !(rc = move_to_large(p, f))) continue;
         if (rc) return rc;
         p->queued -= bytes + TINE_ZMQ_FRAME_COST;
         tine_ring_pop(&p->small, NULL);

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "transport/zmq/lane.h"
+#include "transport/zmq/lease.h"
 
 enum { IPC_PATH_MAX = sizeof(((struct sockaddr_un *)0)->sun_path) - 1 };
 
@@ -51,6 +52,7 @@ static int check_url(const char *url, char *why, size_t why_size) {
 static void zmq_transport_free(tine_zmq *t) {
     tine_zmq_peers_free(t);
     tine_zmq_lanes_fini(t);
+    tine_zmq_arena_close(t);
     tine_zmq_path_remove(t);
     tine_zmq_disconnect(t);
     if (t->context) zmq_ctx_term(t->context);
@@ -92,6 +94,7 @@ static int zmq_transport_new(tine_zmq **out, const char *url, const tine_transpo
     }
     int checks = t->base.config.checksums;
     t->asks_checks = checks ? checks > 0 : t->tcp && !t->encrypted;
+    tine_zmq_arena_open(t);
     if (tine_doorbell_init(&t->doorbell) || !(t->context = zmq_ctx_new())) goto no_memory;
     *out = t;
     return 0;
@@ -273,6 +276,8 @@ static void zmq_transport_wait(tine_transport *base, int64_t timeout_ns) {
     }
     timeout_ns = tine_timeout_min(timeout_ns, next_timeout(t));
     if (t->n_lanes && tine_zmq_lanes_wait(t, timeout_ns)) return;
+    if (t->has_arena)
+        timeout_ns = tine_timeout_min(timeout_ns, tine_zmq_lanes_tidy(t, tine_clock_ns()));
     struct timespec ts = tine_timespec(timeout_ns < 0 ? 0 : timeout_ns);
     struct pollfd p[6] = {{.fd = t->doorbell.fd, .events = POLLIN},
                           {.fd = t->socket ? t->socket_fd : -1, .events = POLLIN},
@@ -360,9 +365,10 @@ static void zmq_transport_stats(const tine_transport *base, tine_transport_stats
     *out = ((const tine_zmq *)base)->stats;
 }
 
-static bool zmq_transport_uses_lane(const tine_transport *base, tine_peer peer) {
+static tine_lane_use zmq_transport_uses_lane(const tine_transport *base, tine_peer peer) {
     const tine_zmq_peer *p = tine_zmq_peer_by_id((tine_zmq *)base, peer);
-    return p && tine_zmq_lane_is_used(p);
+    if (!p || !tine_zmq_lane_is_used(p)) return TINE_LANE_UNUSED;
+    return tine_zmq_lane_lends(p) ? TINE_LANE_BUFFERS : TINE_LANE_FRAMES;
 }
 
 static uint32_t zmq_transport_pid(const tine_transport *base, tine_peer peer) {

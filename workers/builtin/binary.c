@@ -41,12 +41,13 @@ static float floor_divide_bf16(float a, float b) {
     return to_bf16(quotient - whole) > 0.5F ? whole + 1 : whole;
 }
 
-/* b is not 0. The least int by -1 wraps, where the processor would trap. */
+/* The least int by -1 wraps, where the processor would trap. b was checked not to be 0, but a peer
+ * may rewrite its tensors afterwards. */
 static int64_t trunc_int(int64_t a, int64_t b) {
-    return b == -1 ? (int64_t)(0 - (uint64_t)a) : a / b;
+    return b == -1 ? (int64_t)(0 - (uint64_t)a) : b ? a / b : 0;
 }
 static int64_t floor_int(int64_t a, int64_t b) {
-    return trunc_int(a, b) - (b != -1 && a % b != 0 && (a < 0) != (b < 0));
+    return trunc_int(a, b) - (b != -1 && b != 0 && a % b != 0 && (a < 0) != (b < 0));
 }
 
 /* ---- runs ---- */
@@ -102,7 +103,7 @@ static void binary_run(enum op op, tine_dtype t, int64_t n, const void *a, int64
     case TINE_I32:
         RUNS(int32_t, uint32_t, trunc_int(p, q), trunc_int(p, q), floor_int(p, q));
         break;
-    default: RUNS(uint8_t, uint32_t, p / q, p / q, p / q);
+    default: RUNS(uint8_t, uint32_t, trunc_int(p, q), trunc_int(p, q), trunc_int(p, q));
     }
 }
 

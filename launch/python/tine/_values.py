@@ -5,19 +5,18 @@
 | None, bool, int, float, str         | same   | same                                           |
 | bytes, bytearray, memoryview        | bytes  | bytes                                          |
 | numpy array or scalar, DLPack       | tensor | a read-only numpy array                        |
-| torch tensor                        | tensor | a torch tensor, from calls that were given one |
+| torch tensor                        | tensor | a torch tensor (a copy), if the call had one   |
 | list, tuple                         | list   | list                                           |
 | dict with string keys               | dict   | dict                                           |
 | Future, Module, Value               | itself | its result, a Module, what it stands for       |
 
-A tensor of more than SMALL bytes is passed by reference, in both directions: the array lives as long
-as a worker may need its memory, and must not be changed until the future is done."""
+A tensor of more than SMALL bytes is passed by reference, in both directions except to torch: the
+array lives as long as a worker may need its memory, and must not be changed until the future is done."""
 import collections
 import ctypes
 import struct
 import sys
 import threading
-import weakref
 from typing import Any, Callable, Iterable, Optional
 
 import numpy as np
@@ -289,12 +288,9 @@ def _to_torch(value: int, code: int) -> Any:
     if elements == 0:
         return torch.empty(shape, dtype=dtype)
     size = elements * torch.empty(0, dtype=dtype).element_size()
-    memory = (ctypes.c_char * size).from_address(held.tine_data(value))
-    if size <= SMALL:
-        memory = bytearray(memory)
-    else:
-        held.tine_ref_value_(value)
-        weakref.finalize(memory, held.tine_release_value_, value).atexit = False
+    # A copy: torch has no read-only tensors, and the value is immutable; it may lie in memory of
+    # another process, where a write would end this one.
+    memory = bytearray((ctypes.c_char * size).from_address(held.tine_data(value)))
     return torch.frombuffer(memory, dtype=dtype).reshape(shape)
 
 

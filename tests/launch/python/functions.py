@@ -33,6 +33,14 @@ def survives():
         return error.cause.splitlines()[-1]
 
 
+@tine.function
+def changes_its_argument(x):
+    try:
+        x[0] = 1
+    except ValueError as error:
+        return str(error)
+
+
 @tine.function(repeatable=True)
 def describe(*args, **kwargs):
     """What a task was given."""

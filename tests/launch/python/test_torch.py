@@ -32,6 +32,14 @@ def test_what_returns_tensors():
         tine.fork("neg", torch.ones(2).half())
 
 
+def test_tensors_may_be_changed_and_values_are_not():
+    kept = tine.put(torch.ones(1 << 19))  # more than what is lent to workers
+    for _ in range(2):
+        y = tine.wait(tine.fork("identity", kept))
+        assert y.add_(1).eq(2).all()
+    assert tine.wait(tine.fork("identity", kept)).eq(1).all()
+
+
 def test_results_live_as_long_as_tensors():
     results = [echo(torch.full((200, 200), float(i)))[5, 3:8] for i in range(20)]
     assert all((r == i).all() for i, r in enumerate(results))

@@ -91,6 +91,16 @@ def test_large_arrays_are_lent_and_returned():
     assert len(tine._values._lent) < 10
 
 
+def test_arguments_are_read_only():
+    x = np.zeros(1 << 19, np.float32)  # large enough to be lent to a worker
+    assert "read-only" in tine.wait(tine.fork(functions.changes_its_argument, x))
+    y = tine.wait(tine.fork("identity", x))
+    with pytest.raises(ValueError, match="read-only"):
+        y[0] = 1
+    with pytest.raises(ValueError, match="WRITEABLE"):
+        y.flags.writeable = True
+
+
 def test_a_result_keeps_its_memory():
     results = [echo(np.full((200, 200), float(i))) for i in range(20)]
     parts = [r[5, 3:8] for r in results]

@@ -50,7 +50,7 @@ static void refused(const tine_shm_offer *offer, const char *words) {
     const char *why = "";
     cr_expect_lt(tine_shm_lane_open(&l, offer, &why), 0, "%s", words);
     cr_expect(strstr(why, words), "%s", why);
-    cr_expect_null(l.memory);
+    cr_expect_null(l.shared);
 }
 
 Test(shm_lane, refuses_what_is_not_the_offered_segment, .timeout = 20) {

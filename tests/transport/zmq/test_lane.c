@@ -1,8 +1,7 @@
 /* Lanes of the ZeroMQ transport: where they are used and where not, and what happens when a side is
  * killed in any phase or writes what it likes into the shared memory.
  *
- * Peers that die are processes. They are forked by a process that has one thread and was forked
- * before the test had a second one. */
+ * Peers that die are processes (tests/support/actors.h). */
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <linux/filter.h>
@@ -19,78 +18,17 @@
 #include <unistd.h>
 #include <zmq.h>
 
+#include "tests/support/actors.h"
 #include "tests/support/capture.h"
 #include "tests/support/conformance.h"
 #include "tests/support/leftovers.h"
 #include "transport/base/clock.h"
 #include "transport/base/log.h"
-#include "transport/shm/lane.h"
+#include "transport/shm/lease.h"
 #include "transport/zmq/framing.h"
 
 #define PATIENCE INT64_C(20000000000)
-
-/* ---- processes that die ---- */
-
-typedef struct order {
-    char url[200];
-    int kind;
-    unsigned seed;
-} order;
-
-typedef struct actors {
-    int to;
-    pid_t pid;
-    int from; /* the wait status of each actor */
-} actors;
-
-static void actors_serve(int in, int out, void (*act)(const order *o)) {
-    order o;
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    while (read(in, &o, sizeof o) == sizeof o) {
-        pid_t child = fork();
-        int status = -1;
-        if (!child) {
-            prctl(PR_SET_PDEATHSIG, SIGKILL);
-            act(&o);
-            _exit(0);
-        }
-        waitpid(child, &status, 0);
-        if (write(out, &status, sizeof status) != sizeof status) break;
-    }
-    _exit(0);
-}
-
-static actors actors_new(void (*act)(const order *o)) {
-    int to[2], from[2];
-    cr_assert(pipe(to) == 0 && pipe(from) == 0);
-    actors a = {.to = to[1], .from = from[0], .pid = fork()};
-    if (!a.pid) {
-        close(to[1]);
-        close(from[0]);
-        actors_serve(to[0], from[1], act);
-    }
-    close(to[0]);
-    close(from[1]);
-    return a;
-}
-
-static void actors_order(actors *a, const char *url, int kind, unsigned seed) {
-    order o = {.kind = kind, .seed = seed};
-    snprintf(o.url, sizeof o.url, "%s", url);
-    cr_assert_eq(write(a->to, &o, sizeof o), sizeof o);
-}
-
-static int actors_status(actors *a) {
-    int status = -1;
-    cr_assert_eq(read(a->from, &status, sizeof status), sizeof status);
-    return status;
-}
-
-static void actors_fini(actors *a) {
-    close(a->to);
-    close(a->from);
-    waitpid(a->pid, NULL, 0);
-}
+enum { ARENA = 64 << 20 };
 
 static void die(void) { kill(getpid(), SIGKILL); }
 
@@ -124,7 +62,8 @@ static void raw_connect(raw_peer *r, const char *url) {
     r->socket = zmq_socket(r->context, ZMQ_DEALER);
     zmq_setsockopt(r->socket, ZMQ_RCVTIMEO, &patience, sizeof patience);
     if (zmq_connect(r->socket, url)) _exit(6);
-    tine_framing_hello(hello, &(tine_framing_peer){1 << 20, 32 << 20, FRAMING_ASKS_LANE});
+    tine_framing_hello(
+        hello, &(tine_framing_peer){1 << 20, 32 << 20, FRAMING_ASKS_LANE | FRAMING_ASKS_LEASES});
     raw_say(r, hello, sizeof hello);
     int n = raw_await(r, FRAMING_LANE, message, sizeof message);
     if (!tine_framing_read_lane_offer(message + 1, (size_t)n - 1, &r->offer)) _exit(7);
@@ -142,6 +81,21 @@ static void raw_switch(raw_peer *r) {
     uint8_t message[64];
     raw_say(r, say, sizeof say);
     raw_await(r, FRAMING_LANE, message, sizeof message);
+}
+
+/* Tells of an arena, once it knows the listener's. */
+static void raw_lease(raw_peer *r) {
+    uint8_t message[FRAMING_LANE_ARENA_BYTES + 1] = {FRAMING_LANE};
+    tine_arena_place place;
+    const char *why;
+    if (raw_await(r, FRAMING_LANE, message, sizeof message) != sizeof message ||
+        !tine_framing_read_lane_arena(message + 1, sizeof message - 1, &place))
+        _exit(10);
+    if (tine_arena_open(ARENA, &why) || !tine_arena_get(&place)) _exit(11);
+    tine_framing_lane_arena(message + 1, &place);
+    raw_say(r, message, sizeof message);
+    raw_await(r, FRAMING_LANE, message, sizeof message);
+    if (message[1] != FRAMING_LANE_MAPPED) _exit(12);
 }
 
 /* A frame as the lane carries it: a header of 8 bytes and a buffer. */
@@ -178,7 +132,7 @@ static void scene_open(scene *s, const char *scheme, bool good) {
     cr_assert(mkdtemp(s->dir));
     snprintf(url, sizeof url, "ipc://%s/s", s->dir);
     if (scheme[0] == 't') snprintf(url, sizeof url, "tcp://127.0.0.1:0");
-    tine_transport_config config = {.checksums = -1};
+    tine_transport_config config = {.checksums = -1, .arena = ARENA};
     cr_assert_eq(s->ops->listen(&s->listener, url, &config, why, sizeof why), 0, "%s", why);
     if (!good) return;
     cr_assert_eq(s->ops->connect(&s->good, s->ops->url(s->listener), &config, why, sizeof why), 0);
@@ -587,7 +541,27 @@ Test(zmq_lane, listener_is_killed_in_each_phase, .timeout = 120) {
 
 /* ---- a peer that writes what it likes into the shared memory ---- */
 
-enum { ANYWHERE, RECORDS, COUNT_READ, HOSTILE };
+enum { ANYWHERE, RECORDS, COUNT_READ, LENDS, RETURNS, HOSTILE };
+
+/* Half of the places that it lends at are right. */
+static void hostile_lends(raw_peer *r, uint64_t seed) {
+    const uint32_t numbers[] = {8, 1};
+    tine_shm_place place = {
+        .size = seed >> 44, .offset = seed << 6 & (ARENA - 1), .lease = seed % 64};
+    uint8_t *to;
+    if (tine_shm_reserve(&r->lane.out, 40, &to) != TINE_SHM_OK) return;
+    if (seed >> 20 & 1)
+        place = (tine_shm_place){seed >> (seed >> 58), seed * 3, (uint32_t)(seed >> 9) & 8191,
+                                 (uint32_t)(seed >> 30) & 3};
+    memcpy(to, numbers, sizeof numbers);
+    memcpy(to + 8, &place, sizeof place);
+    tine_shm_write(&r->lane.out, 40, 2);
+}
+
+static void hostile_returns(raw_peer *r, uint64_t seed) {
+    atomic_fetch_or(&r->lane.borrowed->bits[seed >> 40 & 63], seed);
+    atomic_fetch_add(&r->lane.borrowed->count, 1);
+}
 
 static void hostile(const order *o) {
     raw_peer r;
@@ -596,6 +570,7 @@ static void hostile(const order *o) {
     raw_connect(&r, o->url);
     raw_open(&r);
     raw_switch(&r);
+    if (o->kind >= LENDS) raw_lease(&r);
     for (int i = 0; i < 10; i++) raw_frame(&r, (uint64_t)i, 100);
     tine_shm_bell_ring(r.bell);
     written = r.lane.out.at;
@@ -604,8 +579,10 @@ static void hostile(const order *o) {
             seed = seed * UINT64_C(6364136223846793005) + 1442695040888963407;
             uint64_t at = seed >> 33, capacity = r.lane.out.capacity;
             uint64_t value = seed >> (seed >> 58);
-            if (o->kind == ANYWHERE) memcpy(r.lane.memory + 64 + at % 2048 * 8, &value, 8);
+            if (o->kind == ANYWHERE) memcpy(r.lane.shared->bytes + 64 + at % 2048 * 8, &value, 8);
             if (o->kind == COUNT_READ) atomic_store(&r.lane.in.ring->read, value);
+            if (o->kind == LENDS) hostile_lends(&r, seed);
+            if (o->kind == RETURNS && i == 0) hostile_returns(&r, seed);
             if (o->kind != RECORDS) continue;
             memcpy(r.lane.out.bytes + at % capacity, &value, 8);
             if (atomic_load(&r.lane.out.ring->read) == written) {
@@ -621,19 +598,33 @@ static void hostile(const order *o) {
     _exit(1);
 }
 
-static void until_dropped(scene *s) {
+static uint64_t bytes_sum(const tine_buffer *b) {
+    uint64_t sum = 0;
+    for (size_t i = 0; i < b->size; i += 512) sum += ((const uint8_t *)b->data)[i];
+    return b->size ? sum + ((const uint8_t *)b->data)[b->size - 1] : sum;
+}
+
+static void until_dropped(scene *s, int kind) {
+    static volatile uint64_t sum; /* of what it sends: all of it can be read */
     tine_peer peer = 0;
     for (int64_t end = tine_clock_ns() + PATIENCE;;) {
         tine_event ev = scene_step(s);
         cr_assert_lt(tine_clock_ns(), end);
         if (ev.kind == TINE_EVENT_UP) peer = ev.peer;
-        if (ev.kind == TINE_EVENT_FRAME) tine_frame_free(ev.frame);
+        if (ev.kind == TINE_EVENT_FRAME) {
+            for (uint32_t i = 0; i < ev.frame->n_buffers; i++)
+                sum += bytes_sum(ev.frame->buffers[i]);
+            tine_frame_free(ev.frame);
+        }
         if (ev.kind == TINE_EVENT_LOST) {
             cr_assert(ev.peer == peer && ev.bad, "%s", ev.reason);
             cr_assert(strstr(ev.reason, "broke its lane"), "%s", ev.reason);
             return;
         }
-        tine_frame *f = peer ? tine_conf_frame(30000, SIZE_MAX, 1) : NULL;
+        bool lends = s->ops->uses_lane(s->listener, peer) == TINE_LANE_BUFFERS;
+        tine_frame *f = NULL; /* the ring has room for the first ones only: nobody reads it */
+        if (peer && (lends || kind < LENDS))
+            f = tine_conf_frame(30000, lends ? 1 << 20 : SIZE_MAX, 1);
         if (f && s->ops->send(s->listener, peer, f)) tine_frame_free(f);
     }
 }
@@ -646,8 +637,9 @@ Test(zmq_lane, a_peer_that_breaks_its_lane_is_dropped_alone, .timeout = 120) {
     scene s;
     scene_open(&s, "ipc", true);
     for (unsigned i = 0; i < 60; i++) {
-        actors_order(&a, s.ops->url(s.listener), (int)(i % HOSTILE), i);
-        until_dropped(&s);
+        int kind = (int)(i % HOSTILE);
+        actors_order(&a, s.ops->url(s.listener), kind, i);
+        until_dropped(&s, kind);
         cr_assert_eq(actors_status(&a), 0, "it was told");
     }
     tine_transport_stats stats;

@@ -1,0 +1,122 @@
+/* The arena: blocks do not overlap, all that is given back can be taken again and is returned to
+ * the system, and a forked process leaves it alone. */
+#include <criterion/criterion.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/support/leftovers.h"
+#include "transport/base/arena.h"
+#include "transport/base/pages.h"
+
+enum { MI = 1 << 20, SIZE = 256 * MI, BLOCKS = 200 };
+
+static void open_arena(void) {
+    const char *why = "";
+    cr_assert_eq(tine_arena_open(SIZE, &why), 0, "%s", why);
+}
+
+/* Bytes that the system has given it. */
+static size_t resident(void) {
+    tine_arena_place place;
+    struct stat st;
+    cr_assert(tine_arena_get(&place) && fstat((int)place.fd, &st) == 0);
+    return (size_t)st.st_blocks * 512;
+}
+
+typedef struct block {
+    uint8_t *data;
+    size_t taken;
+    uint8_t mark;
+} block;
+
+static void block_give(block *b) {
+    if (!b->data) return;
+    for (size_t i = 0; i < b->taken; i += 4096)
+        cr_assert(b->data[i] == b->mark && b->data[b->taken - 1] == b->mark);
+    tine_arena_give(b->data, b->taken);
+    b->data = NULL;
+}
+
+Test(arena, blocks_do_not_overlap_and_all_comes_back, .timeout = 60) {
+    static block blocks[BLOCKS];
+    uint64_t seed = 1, offset;
+    open_arena();
+    for (unsigned i = 0, taken = 0; i < 3000; i++) {
+        seed = seed * UINT64_C(6364136223846793005) + 1442695040888963407;
+        block *b = &blocks[(seed >> 33) % BLOCKS];
+        size_t size = 1 + (seed >> 40) % (i % 10 ? 100000 : 9 * MI);
+        block_give(b);
+        if (!(b->data = tine_arena_take(size, &b->taken))) continue;
+        taken++;
+        cr_assert(b->taken >= size && tine_arena_holds(b->data, b->taken, &offset));
+        cr_assert_eq((uintptr_t)b->data % 4096, 0);
+        b->mark = (uint8_t)i;
+        for (size_t k = 0; k < b->taken; k += 4096) b->data[k] = b->mark;
+        b->data[b->taken - 1] = b->mark;
+        cr_assert(i < 2999 || taken > 1000, "%u blocks were taken", taken);
+    }
+    for (size_t i = 0; i < BLOCKS; i++) block_give(&blocks[i]);
+    cr_expect_eq(tine_arena_used(), 0);
+    cr_expect_leq(resident(), 2 * MI, "the token's page is left");
+    size_t all = SIZE - 2 * MI, got;
+    uint8_t *whole = tine_arena_take(all, &got);
+    cr_assert(whole, "what is free is in one piece again");
+    cr_expect_null(tine_arena_take(4 * MI, &got));
+    tine_arena_give(whole, all);
+}
+
+Test(arena, is_refused_where_it_cannot_be_made, .timeout = 10) {
+    const char *why = "";
+    cr_expect_lt(tine_arena_open(MI, &why), 0);
+    cr_expect(strstr(why, "below 4 MiB"), "%s", why);
+    cr_expect_lt(tine_arena_open(UINT64_C(1) << 60, &why), 0);
+    cr_expect_eq(leftover_mappings("tine-tensors"), 0);
+    cr_expect_null(tine_arena_take(100, &(size_t){0}));
+}
+
+Test(arena, pages_come_from_it_and_are_returned_when_idle, .timeout = 10) {
+    uint64_t offset;
+    open_arena();
+    tine_pages p = tine_pages_take(10 * MI);
+    cr_assert(tine_arena_holds(p.data, p.size, &offset));
+    memset(p.data, 1, p.size);
+    cr_expect_geq(resident(), 10 * MI);
+    tine_pages_give(p);
+    cr_expect_eq(tine_pages_tidy(INT64_MAX), -1);
+    cr_expect_eq(tine_arena_used(), 0);
+    cr_expect_leq(resident(), 2 * MI);
+    p = tine_pages_take(10 * MI);
+    tine_arena_close();
+    tine_pages_give(p);
+    cr_expect_eq(tine_arena_used(), 0, "nothing is kept when nobody uses it");
+    open_arena();
+    tine_pages large = tine_pages_take(SIZE);
+    cr_assert(large.data && !tine_arena_holds(large.data, large.size, &offset),
+              "past the bound pages are not shared");
+    tine_pages_give(large);
+}
+
+Test(arena, a_forked_process_leaves_it_alone, .timeout = 20) {
+    uint64_t offset;
+    open_arena();
+    tine_pages kept = tine_pages_take(2 * MI), p = tine_pages_take(2 * MI);
+    memset(p.data, 7, p.size);
+    tine_pages_give(kept);
+    size_t used = tine_arena_used();
+    pid_t child = fork();
+    if (!child) {
+        tine_pages_give(p);
+        tine_pages own = tine_pages_take(2 * MI);
+        bool right = own.data && !tine_arena_holds(own.data, own.size, &offset);
+        if (right) memset(own.data, 9, own.size);
+        _exit(right && tine_pages_tidy(INT64_MAX) == -1 ? 0 : 1);
+    }
+    int status = -1;
+    cr_assert_eq(waitpid(child, &status, 0), child);
+    cr_expect_eq(status, 0);
+    cr_expect_eq(tine_arena_used(), used);
+    for (size_t i = 0; i < p.size; i++) cr_assert_eq(((uint8_t *)p.data)[i], 7);
+    tine_pages_give(p);
+}

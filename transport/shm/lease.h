@@ -1,0 +1,72 @@
+/* Leases: buffers of one side of a lane that the other reads where they are.
+ *
+ * The lender keeps a reference on a buffer and tells the borrower a lease's number with the place
+ * of the bytes in its arena. The borrower's buffer lies in its mapping of that arena (segment.h);
+ * when its last reference is dropped, on any thread and whether or not the connection still
+ * exists, the lease's bit is set in the lane's memory. So a return needs no message and wakes
+ * nobody, and cannot be lost; the lender looks for bits when it sends, receives or goes to sleep.
+ *
+ * Leases outlive the lane, because values do. What a lender has out when its lane ends is put
+ * aside, and comes back when the borrower returns it, or has died. */
+#ifndef TINE_TRANSPORT_SHM_LEASE_H
+#define TINE_TRANSPORT_SHM_LEASE_H
+
+#include "transport/base/buffer.h"
+#include "transport/shm/lane.h"
+#include "transport/shm/segment.h"
+
+enum { TINE_SHM_LENDERS, TINE_SHM_BORROWERS };
+
+typedef struct tine_shm_lender { /* zeroed lends nothing */
+    tine_shm_memory *memory;     /* of the lane; NULL: lends nothing */
+    tine_shm_returns *returns;
+    tine_shm_segment *borrower; /* by its arena it is known whether the borrower lives */
+    uint64_t seen;              /* of the returns' count */
+    uint32_t n;                 /* out now */
+    bool broken;                /* something was returned that was not lent */
+    tine_buffer *out[TINE_SHM_LEASES];
+    uint64_t taken[TINE_SHM_LEASES / 64];
+} tine_shm_lender;
+
+/* Keeps a reference on the lane's memory, and on the segment. */
+void tine_shm_lender_init(tine_shm_lender *l, const tine_shm_lane *lane,
+                          tine_shm_segment *borrower);
+/* Puts what is out aside. */
+void tine_shm_lender_fini(tine_shm_lender *l);
+/* How many more it can lend. */
+static inline uint32_t tine_shm_lender_room(const tine_shm_lender *l) {
+    return l->memory ? TINE_SHM_LEASES - l->n : 0;
+}
+/* Where a buffer can be lent from. */
+typedef struct tine_shm_spot {
+    tine_buffer *buffer; /* the one to be lent, or a copy that it keeps from now on */
+    uint64_t offset;
+    uint32_t arena; /* TINE_SHM_LENDERS or _BORROWERS: what was borrowed can be lent back */
+} tine_shm_spot;
+
+/* False: it would have to be copied, and is too large for that or finds no room. */
+bool tine_shm_lendable(const tine_shm_lender *l, tine_buffer *b, tine_shm_spot *out);
+/* Lends what is at the spot, for which there is room. */
+uint32_t tine_shm_lend(tine_shm_lender *l, const tine_shm_spot *spot);
+/* Whether something has been returned. */
+static inline bool tine_shm_is_returned(const tine_shm_lender *l) {
+    return l->returns && atomic_load_explicit(&l->returns->count, memory_order_relaxed) != l->seen;
+}
+void tine_shm_collect(tine_shm_lender *l); /* takes what has been returned */
+
+/* What the borrower is told. */
+typedef struct tine_shm_place {
+    uint64_t size, offset;
+    uint32_t lease, arena;
+} tine_shm_place;
+
+/* The borrower's buffer, which lies in the lender's arena `s`, or in its own: it was lent by `l`
+ * then. NULL with NULL in
+ * *wrong: no memory, and the lease is returned; else with what is wrong with the place. */
+tine_buffer *tine_shm_borrow(const tine_shm_lane *lane, const tine_shm_lender *l,
+                             tine_shm_segment *s, const tine_shm_place *place, const char **wrong);
+
+/* Looks after what was put aside. True: something still is. */
+bool tine_shm_aside_tidy(void);
+
+#endif

@@ -1,0 +1,45 @@
+/* What of a lane lends buffers (transport/shm/lease.h): both sides map the other's arena, and then
+ * a frame's large buffers are told by their place in it. The frame is a record of the ring, however
+ * large they are.
+ *
+ * Once both use the lane, the listener tells where its arena is; the connector maps it and tells of
+ * its own; the listener maps that and says that it has. If anything of that is not possible the
+ * side that finds it says so, and large frames stay on the socket. */
+#ifndef TINE_TRANSPORT_ZMQ_LEASE_H
+#define TINE_TRANSPORT_ZMQ_LEASE_H
+
+#include "transport/shm/lease.h"
+#include "transport/zmq/internal.h"
+
+enum {
+    /* Smaller buffers are copied; from there on they have pages of their own (buffer.c). */
+    TINE_ZMQ_LEND_FROM = 1 << 20
+};
+
+typedef struct tine_zmq_leases { /* zeroed: none */
+    bool told;                   /* the peer knows where the arena of this process is */
+    tine_shm_segment *theirs;
+    tine_shm_lender lender;
+} tine_zmq_leases;
+
+/* Opens the process's arena, if the transport may have one. */
+void tine_zmq_arena_open(tine_zmq *t);
+void tine_zmq_arena_close(tine_zmq *t);
+/* Listener: begins. */
+void tine_zmq_leases_offer(tine_zmq *t, tine_zmq_peer *p, tine_zmq_leases *l);
+/* A LANE message of ours. NULL, or what is wrong with it. */
+const char *tine_zmq_leases_message(tine_zmq *t, tine_zmq_peer *p, tine_zmq_leases *l,
+                                    const tine_shm_lane *lane, const uint8_t *bytes, size_t size);
+void tine_zmq_leases_fini(tine_zmq_leases *l);
+/* The bytes of a frame that are not lent; SIZE_MAX: it has something to lend, and cannot now. */
+size_t tine_zmq_leases_rest(tine_zmq_leases *l, const tine_frame *f);
+/* Whether tine_zmq_leases_rest counts on lending this buffer. */
+static inline bool tine_zmq_lends(const tine_zmq_leases *l, const tine_frame *f, uint32_t i) {
+    return l->lender.memory && f->buffers[i]->size >= TINE_ZMQ_LEND_FROM &&
+           !(f->body_beside && i + 1 == f->n_buffers);
+}
+/* Looks after what outlived its lane, and what is kept for the next buffer. In how many ns it is
+ * due again; -1: it is not. */
+int64_t tine_zmq_leases_tidy(int64_t now);
+
+#endif
