@@ -1,0 +1,51 @@
+/* A worker whose coordinator dies ends by itself, whatever its tasks do. */
+#include <criterion/criterion.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/support/cluster.h"
+
+/* A tree that says when some hundred of its tasks have run. */
+TINE_FUNCTION(lost_tree, "n") {
+    static atomic_int ran;
+    int64_t n = tine_arg_int(task, 0);
+    if (atomic_fetch_add(&ran, 1) == 500 && write(STDOUT_FILENO, "x", 1) != 1) abort();
+    if (n < 2) return tine_none();
+    tine_future *left = tine_fork("lost_tree", n - 1), *right = tine_fork("lost_tree", n - 2);
+    return tine_wait(left, NULL) || tine_wait(right, NULL) ? NULL : tine_none();
+}
+
+int test_program(void) {
+    if (tine_init(NULL, NULL, NULL)) return 1;
+    return tine_wait(tine_fork("lost_tree", 60), NULL) != TINE_OK;
+}
+
+/* Its local tasks end after it has cancelled their futures. */
+Test(lost, while_local_tasks_run, .timeout = 60) {
+    char dir[] = "/tmp/tine-lost-XXXXXX", url[80], byte;
+    int of_coordinator, of_worker, status;
+    cr_assert_not_null(mkdtemp(dir));
+    snprintf(url, sizeof url, "ipc://%s/socket", dir);
+    setenv("TINE_ENDPOINT", url, 1);
+    setenv("TINE_WORKERS", "0", 1);
+    pid_t coordinator = cluster_program(&of_coordinator);
+    unsetenv("TINE_ENDPOINT");
+    unsetenv("TINE_WORKERS");
+    setenv("TINE_WORKER", url, 1);
+    pid_t worker = cluster_program(&of_worker);
+    unsetenv("TINE_WORKER");
+    cr_assert_eq(read(of_worker, &byte, 1), 1);
+    kill(coordinator, SIGKILL);
+    cr_assert_eq(waitpid(coordinator, &status, 0), coordinator);
+    cr_assert(WIFSIGNALED(status), "it was killed while tasks ran");
+    cr_assert_eq(waitpid(worker, &status, 0), worker);
+    cr_expect(WIFEXITED(status), "the worker died of signal %d", WTERMSIG(status));
+    close(of_coordinator);
+    close(of_worker);
+    unlink(url + 6);
+    rmdir(dir);
+}
