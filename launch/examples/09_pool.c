@@ -6,12 +6,13 @@
  *     20 tasks ended, 0 failed */
 #include <math.h>
 #include <stdio.h>
+#include <threads.h>
 
 #include "runtime/tine.h"
 
 enum { TASKS = 20 };
 
-static _Thread_local int64_t factor; /* of a worker */
+static thread_local int64_t factor; /* of a worker */
 
 TINE_FUNCTION(set_factor, "n") {
     factor = tine_arg_int(task, 0);
