@@ -218,13 +218,13 @@ struct tine_zmq {
     TAILQ_HEAD(, tine_zmq_lane) lanes;    /* that both sides have opened */
     unsigned n_lanes;
     tine_zmq_lane *lane_turn; /* is read first: the last one that had a frame; NULL: the first */
-    unsigned n_held;        /* of them that hold what the socket brought (lane.h) */
-    unsigned lane_frames;   /* read of them so far */
-    int bell;               /* on which peers' lanes wake this process; -1: none */
-    int64_t lanes_look_at;  /* with lanes: when the sockets are looked at unasked, */
-    int64_t lanes_tidy_at;  /* ... and what is lent */
-    bool told_without_lane; /* the log has the reason why a peer has none */
-    bool told_apart;        /* ... and why no buffers are lent */
+    unsigned n_held;          /* of them that hold what the socket brought (lane.h) */
+    unsigned lane_frames;     /* read of them so far */
+    int bell;                 /* on which peers' lanes wake this process; -1: none */
+    int64_t lanes_look_at;    /* with lanes: when the sockets are looked at unasked, */
+    int64_t lanes_tidy_at;    /* ... and what is lent */
+    bool told_without_lane;   /* the log has the reason why a peer has none */
+    bool told_apart;          /* ... and why no buffers are lent */
     bool has_arena;
     tine_shm_spin spin;
     unsigned arriving; /* peers of which a large frame has arrived in part */
