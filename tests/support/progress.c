@@ -13,7 +13,7 @@
 
 #include "runtime/tine.h"
 
-enum { LARGE = 40 << 20, ROUNDS = 20, WARM_UPS = 60, SHORT_ONES = 100 };
+enum { LARGE = 40 << 20, ROUNDS = 20, MEETINGS = 100, WARM_UPS = 60, SHORT_ONES = 100 };
 
 typedef struct scene {
     char dir[200], fifo[208];
@@ -283,7 +283,7 @@ const char *progress_of_a_result(void) {
     bool met = false;
     const char *wrong = NULL;
     if (!scene_open(&s)) return "no FIFO";
-    for (int i = 0; i < ROUNDS && !met && !wrong; i++) wrong = round_of_results(&s, &met);
+    for (int i = 0; i < MEETINGS && !met && !wrong; i++) wrong = round_of_results(&s, &met);
     scene_close(&s);
     if (wrong) return wrong;
     return met ? NULL
