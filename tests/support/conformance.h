@@ -86,8 +86,8 @@ bool tine_conf_listen(const tine_conf_case *c, const char *scheme, const char *u
                       size_t actual_size, tine_conf_host *h, char *why, size_t why_size);
 
 /* Runs a case over a scheme: "inproc" in threads, "ipc" and "tcp" in child processes without a
- * lane, "ipc+lane" and "tcp+lane" with one, "ipc+leases" with one that lends. False with a sentence
- * in `why`. */
+ * lane, "ipc+lane" and "tcp+lane" with one, "ipc+leases" with one that also lends large buffers.
+ * False with a sentence in `why`. */
 bool tine_conf_run(const char *scheme, const char *name, char *why, size_t why_size);
 
 /* For roles, here and in tests of one transport. */

@@ -12,7 +12,7 @@ const char *progress_of_an_argument(void);
 /* more than the worker looks at in one go */
 const char *progress_while_small_results_come(void);
 const char *progress_past_what_a_transport_queues(void); /* 320 MB of arguments */
-/* more forks than their coordinator asks for at first, each of which blocks a worker */
+/* more forks than the coordinator asks for at first; each one blocks a worker */
 const char *progress_of_queued_forks(void);
 /* that the argument's release callback wants too */
 const char *progress_with_a_lock_held(void);
