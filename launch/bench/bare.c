@@ -17,6 +17,10 @@
 
 enum { IN_FLIGHT = 256, SILENCE_SECONDS = 20 };
 
+/* The first frame of an end that echoes. Observers and workers may connect to the endpoint as well;
+ * they do not send it, and are not measured. */
+static const char greeting[] = "tine bench fork: this end echoes";
+
 typedef struct bare_end {
     const tine_transport_ops *ops;
     tine_transport *transport;
@@ -42,12 +46,33 @@ static bool bare_next(bare_end *b, tine_event *ev) {
     }
 }
 
+/* Takes over the frame; NULL: there was no memory for it. */
+static bool bare_send(bare_end *b, tine_frame *f) {
+    if (f && b->ops->send(b->transport, b->peer, f) == 0) return true;
+    if (f) tine_frame_free(f);
+    snprintf(b->why, b->why_size, f ? "the transport refused a frame" : "no memory for a frame");
+    return false;
+}
+
+static bool bare_greet(bare_end *b) {
+    tine_frame *f = tine_frame_new(sizeof greeting, 0);
+    if (f) memcpy(f->header, greeting, sizeof greeting);
+    return bare_send(b, f);
+}
+
+static bool bare_greets(const tine_event *ev) {
+    return ev->kind == TINE_EVENT_FRAME && ev->frame->header_size == sizeof greeting &&
+           memcmp(ev->frame->header, greeting, sizeof greeting) == 0;
+}
+
 bool tine_bare_echo(const char *url, int lane, size_t arena, char *why, size_t why_size) {
     const tine_transport_config config = {.lane = lane, .arena = arena};
     bare_end b = {.ops = tine_transport_for(url, why, why_size), .why = why, .why_size = why_size};
     tine_event ev;
     if (!b.ops || b.ops->connect(&b.transport, url, &config, why, why_size)) return false;
     while (bare_next(&b, &ev) && ev.kind != TINE_EVENT_LOST) {
+        b.peer = ev.peer;
+        if (ev.kind == TINE_EVENT_UP && !bare_greet(&b)) break;
         if (ev.kind != TINE_EVENT_FRAME) continue;
         if (b.ops->send(b.transport, ev.peer, ev.frame)) tine_frame_free(ev.frame);
     }
@@ -57,18 +82,14 @@ bool tine_bare_echo(const char *url, int lane, size_t arena, char *why, size_t w
     return true;
 }
 
-static bool bare_send(bare_end *b, size_t header, tine_buffer *buffer) {
+static bool bare_ask(bare_end *b, size_t header, tine_buffer *buffer) {
     tine_frame *f = tine_frame_new(header, buffer ? 1 : 0);
-    if (!f) return false;
-    memset(f->header, 0, header);
-    if (buffer) f->buffers[0] = tine_buffer_ref(buffer);
-    if (b->ops->send(b->transport, b->peer, f) == 0) return true;
-    tine_frame_free(f);
-    snprintf(b->why, b->why_size, "the transport refused a frame");
-    return false;
+    if (f) memset(f->header, 0, header);
+    if (f && buffer) f->buffers[0] = tine_buffer_ref(buffer);
+    return bare_send(b, f);
 }
 
-/* Receives `n` echoes. Only the peer sends frames: other ranks echo, and get nothing to echo. */
+/* Receives `n` echoes. What others send is dropped. */
 static bool bare_take(bare_end *b, size_t n) {
     tine_event ev;
     while (n > 0) {
@@ -79,7 +100,7 @@ static bool bare_take(bare_end *b, size_t n) {
         }
         if (ev.kind != TINE_EVENT_FRAME) continue;
         tine_frame_free(ev.frame);
-        n--;
+        n -= ev.peer == b->peer;
     }
     return true;
 }
@@ -92,7 +113,7 @@ static bool bare_round_trips(bare_end *b, const tine_bare_config *c, tine_bare *
     for (size_t i = 0; good && n < c->rounds; i++) {
         double start = tine_seconds();
         if (n > 0 && start - begin > TINE_BENCH_SECONDS) break;
-        good = bare_send(b, c->small, NULL) && bare_take(b, 1);
+        good = bare_ask(b, c->small, NULL) && bare_take(b, 1);
         if (i >= warm) samples[n++] = 1e6 * (tine_seconds() - start);
     }
     if (good) {
@@ -108,7 +129,7 @@ static bool bare_burst(bare_end *b, const tine_bare_config *c, size_t burst, dou
     size_t sent = 0, taken = 0;
     while (taken < burst) {
         for (; sent < burst && sent - taken < IN_FLIGHT; sent++)
-            if (!bare_send(b, c->small, NULL)) return false;
+            if (!bare_ask(b, c->small, NULL)) return false;
         if (!bare_take(b, 1)) return false;
         taken++;
     }
@@ -131,7 +152,7 @@ static bool bare_large(bare_end *b, const tine_bare_config *c, tine_bare *out) {
     if (good) memset(buffer->data, 1, c->large);
     for (size_t i = 0; good && i < c->large_rounds + 1; i++) {
         double start = tine_seconds();
-        good = bare_send(b, c->small, buffer) && bare_take(b, 1);
+        good = bare_ask(b, c->small, buffer) && bare_take(b, 1);
         samples[i % c->large_rounds] = 2e-9 * (double)c->large / (tine_seconds() - start);
     }
     if (good) out->bytes_rate = tine_estimate_quantile(samples, c->large_rounds, 0.5);
@@ -142,9 +163,11 @@ static bool bare_large(bare_end *b, const tine_bare_config *c, tine_bare *out) {
 
 static bool bare_measure(bare_end *b, const tine_bare_config *c, tine_bare *out) {
     tine_event ev;
-    do {
+    for (bool greeted = false; !greeted;) {
         if (!bare_next(b, &ev)) return false;
-    } while (ev.kind != TINE_EVENT_UP);
+        greeted = bare_greets(&ev);
+        if (ev.kind == TINE_EVENT_FRAME) tine_frame_free(ev.frame);
+    }
     b->peer = ev.peer;
     return bare_round_trips(b, c, out) && bare_pipelined(b, c, out) && bare_large(b, c, out);
 }
