@@ -1,4 +1,4 @@
-/* Functions, workers, overlap and latencies of a profile. */
+/* Functions, workers and latencies of a profile. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -196,42 +196,6 @@ static void analyse_workers(tine_analysis *a, const tine_profile *p) {
     tine_intervals_fini(&under_way);
 }
 
-/* ---- overlap ---- */
-
-/* A run begins (+1) or ends (-1). */
-typedef struct overlap_step {
-    int64_t at;
-    int step;
-} overlap_step;
-
-static int overlap_step_compare(const void *a, const void *b) {
-    const overlap_step *x = a, *y = b;
-    return x->at != y->at ? (x->at < y->at ? -1 : 1) : x->step - y->step;
-}
-
-static void analyse_overlap(tine_analysis *a, const tine_profile *p) {
-    overlap_step *steps = tine_must_alloc((2 * p->n_slices + 1) * sizeof *steps);
-    size_t n = 0, running = 0;
-    int64_t at = a->job.begin;
-    for (size_t i = 0; i < a->n_workers; i++) {
-        tine_intervals runs = tine_row_slices(a, p, a->workers[i].row, false);
-        for (size_t k = 0; k < runs.n; k++) {
-            steps[n++] = (overlap_step){runs.items[k].begin, 1};
-            steps[n++] = (overlap_step){runs.items[k].end, -1};
-        }
-        tine_intervals_fini(&runs);
-    }
-    if (n) qsort(steps, n, sizeof *steps, overlap_step_compare);
-    a->overlap = tine_must_alloc((a->n_workers + 1) * sizeof *a->overlap);
-    for (size_t i = 0; i < n; i++) {
-        a->overlap[running] += steps[i].at - at;
-        at = steps[i].at;
-        running = (size_t)((int64_t)running + steps[i].step);
-    }
-    a->overlap[0] += a->job.end - at;
-    free(steps);
-}
-
 /* ---- latencies ---- */
 
 static tine_latency latency_of(const tine_profile *p, bool start) {
@@ -283,7 +247,7 @@ void tine_analyse(tine_analysis *out, const tine_profile *p) {
     *out = (tine_analysis){.job = job_of(p)};
     analyse_functions(out, p);
     analyse_workers(out, p);
-    analyse_overlap(out, p);
+    tine_analyse_overlap(out, p);
     out->fork_to_start = latency_of(p, true);
     out->done_to_wait = latency_of(p, false);
     tine_analyse_path(out, p);
@@ -294,6 +258,7 @@ void tine_analysis_fini(tine_analysis *a) {
     free(a->functions);
     free(a->workers);
     free(a->overlap);
+    free(a->steps);
     free(a->path);
     *a = (tine_analysis){0};
 }

@@ -57,6 +57,12 @@ typedef struct tine_profile_gap {
     char cause[200];
 } tine_profile_gap;
 
+/* From `at` on so many tasks run at once. */
+typedef struct tine_overlap_step {
+    int64_t at;
+    int running;
+} tine_overlap_step;
+
 enum { TINE_GAPS = 5 };
 
 typedef struct tine_analysis {
@@ -64,15 +70,19 @@ typedef struct tine_analysis {
     tine_function_profile *functions; /* most of its own time first */
     tine_worker_profile *workers;
     int64_t *overlap;                 /* [k]: how long k tasks ran at once, 0 … n_workers */
+    tine_overlap_step *steps;         /* by time */
     tine_path_part *path;             /* the longest first */
     tine_profile_gap gaps[TINE_GAPS]; /* the longest first */
-    size_t n_functions, n_workers, n_path, n_gaps;
+    size_t n_functions, n_workers, n_steps, n_path, n_gaps;
     int64_t path_ns;
     tine_latency fork_to_start, done_to_wait;
 } tine_analysis;
 
 void tine_analyse(tine_analysis *out, const tine_profile *p);
 void tine_analysis_fini(tine_analysis *a); /* accepts a zeroed one */
+
+/* The mean number of tasks that run in each of `n` equal parts of the job. */
+void tine_overlap_parts(const tine_analysis *a, size_t n, double *out);
 
 /* "worker 1 (pid 4711, host a)", with the thread's name where the process has several that work.
  * Into `out`, which it returns. */

@@ -206,6 +206,14 @@ static void cells_of_worker(time_cell *cells, int n, const tine_profile *p, cons
         if (p->slices[k].kind == TINE_TRACE_RUN) cells_fill(cells, n, a, &p->slices[k]);
 }
 
+/* The last row: all workers. */
+static void cells_of_all(time_cell *cells, int n, const tine_analysis *a) {
+    double *mean = tine_must_alloc((size_t)n * sizeof *mean);
+    tine_overlap_parts(a, (size_t)n, mean);
+    for (int k = 0; k < n; k++) cells[k] = (time_cell){.busy = mean[k] / (double)a->n_workers};
+    free(mean);
+}
+
 static void print_timeline(FILE *f, const tine_profile *p, const tine_analysis *a,
                            tine_text_style style) {
     int label = label_columns(p, a);
@@ -217,13 +225,9 @@ static void print_timeline(FILE *f, const tine_profile *p, const tine_analysis *
     if (a->n_workers == 0 || job <= 0) return;
     fprintf(f, "\ntime line, %s a column: how busy a worker is, and all of them\n",
             tine_show_ns(job / n, text));
-    time_cell *cells = tine_must_alloc((size_t)n * sizeof *cells),
-              *all = tine_must_alloc((size_t)n * sizeof *all);
-    memset(all, 0, (size_t)n * sizeof *all);
-    for (size_t i = 0; i < a->n_workers; i++) {
+    time_cell *cells = tine_must_alloc((size_t)n * sizeof *cells);
+    for (size_t i = 0; i < a->n_workers && i < WORKERS; i++) {
         cells_of_worker(cells, n, p, a, i);
-        for (int k = 0; k < n; k++) all[k].busy += cells[k].busy / (double)a->n_workers;
-        if (i >= WORKERS) continue;
         print_name(f, tine_profile_row_name(p, a->workers[i].row, name, sizeof name), label);
         fputc(' ', f);
         cells_print(f, cells, n, style.color);
@@ -233,10 +237,10 @@ static void print_timeline(FILE *f, const tine_profile *p, const tine_analysis *
              a->n_workers == 1 ? "" : "s");
     print_name(f, name, label);
     fputc(' ', f);
-    cells_print(f, all, n, false);
+    cells_of_all(cells, n, a);
+    cells_print(f, cells, n, false);
     fputc('\n', f);
     free(cells);
-    free(all);
 }
 
 /* ---- the whole ---- */

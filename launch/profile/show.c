@@ -5,6 +5,8 @@
 #include "launch/cli/report.h"
 #include "launch/profile/show.h"
 
+enum { PARTS = 200 };
+
 static const char *show_scaled(double x, const char *const *units, double step, char *out) {
     int u = 0;
     while (x >= 0.9995 * step && units[u + 1]) {
@@ -112,6 +114,18 @@ static json_object *json_gap(const tine_profile *p, const tine_profile_gap *g) {
     return o;
 }
 
+/* The mean number of tasks at once in equal parts of the job. */
+static json_object *json_over_time(const tine_analysis *a) {
+    json_object *o = json_object_new_object(), *tasks = json_object_new_array();
+    double mean[PARTS];
+    tine_overlap_parts(a, PARTS, mean);
+    json_add(o, "begin", json_seconds(a->job.begin));
+    json_add(o, "step", tine_json_number((double)(a->job.end - a->job.begin) * 1e-9 / PARTS, 6));
+    for (size_t i = 0; i < PARTS; i++) json_object_array_add(tasks, tine_json_number(mean[i], 4));
+    json_add(o, "tasks", tasks);
+    return o;
+}
+
 json_object *tine_profile_json(const char *path, const tine_profile *p, const tine_analysis *a) {
     json_object *o = json_object_new_object(), *list;
     json_add(o, "file", json_object_new_string(path));
@@ -130,6 +144,7 @@ json_object *tine_profile_json(const char *path, const tine_profile *p, const ti
     json_add(o, "overlap", list = json_object_new_array());
     for (size_t i = 0; i <= a->n_workers; i++)
         json_object_array_add(list, json_seconds(a->overlap[i]));
+    json_add(o, "overlap_over_time", json_over_time(a));
     json_add(o, "critical_path_seconds", json_seconds(a->path_ns));
     json_add(o, "critical_path", list = json_object_new_array());
     for (size_t i = 0; i < a->n_path; i++) json_object_array_add(list, json_path(p, &a->path[i]));

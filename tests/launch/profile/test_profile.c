@@ -86,6 +86,33 @@ Test(profile, workers_times_add_up_to_the_job, .timeout = 10) {
     job_close(&p, &a);
 }
 
+/* 1 worker from 100 to 300, 350 to 600, 610 to 620, 800 to 900; 2 from 620 to 800. */
+Test(profile, tasks_at_once_over_time_are_means_of_equal_parts, .timeout = 10) {
+    tine_profile p;
+    tine_analysis a;
+    double parts[4], all[1000], sum = 0;
+    job_read(&p, &a);
+    tine_overlap_parts(&a, 4, parts); /* 248.75 us each, from 5 us on */
+    cr_expect_float_eq(parts[0], (253.75 - 100) / 248.75, 1e-9);
+    cr_expect_float_eq(parts[1], (300 - 253.75 + 502.5 - 350) / 248.75, 1e-9);
+    cr_expect_float_eq(parts[2], (600 - 502.5 + 10 + 2 * (751.25 - 620)) / 248.75, 1e-9);
+    cr_expect_float_eq(parts[3], (2 * (800 - 751.25) + 100) / 248.75, 1e-9);
+    tine_overlap_parts(&a, 1000, all);
+    for (size_t i = 0; i < 1000; i++) sum += all[i] * .995;
+    cr_expect_float_eq(sum, 560 + 2 * 180, 1e-6);
+    json_object *o = tine_profile_json("x", &p, &a), *over, *tasks, *step;
+    cr_assert(json_object_object_get_ex(o, "overlap_over_time", &over));
+    cr_assert(json_object_object_get_ex(over, "tasks", &tasks));
+    cr_assert(json_object_object_get_ex(over, "step", &step));
+    cr_expect_eq(json_object_array_length(tasks), 200);
+    cr_expect_float_eq(json_object_get_double(step), 995e-6 / 200, 1e-10);
+    cr_expect_eq(json_object_get_double(json_object_array_get_idx(tasks, 0)), 0);
+    cr_expect_eq(json_object_get_double(json_object_array_get_idx(tasks, 40)), 1);  /* 204 us */
+    cr_expect_eq(json_object_get_double(json_object_array_get_idx(tasks, 140)), 2); /* 701 us */
+    json_object_put(o);
+    job_close(&p, &a);
+}
+
 static int64_t path_ns(const tine_profile *p, const tine_analysis *a, tine_path_kind kind,
                        const char *name) {
     for (size_t i = 0; i < a->n_path; i++)

@@ -33,9 +33,11 @@ static const char script[] =
     "try {\n"
     "draw();\n"
     "say('rows ' + [...document.querySelectorAll('#labels div')].map(d => d.textContent));\n"
+    "say('at once ' + share(0, 4 - OVERLAP) + ' ' + share(0, OVERLAP / 2 + 8 - OVERLAP));\n"
     "say('wait ' + share(0, 4) + ' A ' + share(1, 4) + ' suspended ' +\n"
     "    share(1, rows[1].lanes.length * LANE + 5));\n"
     "press('w'); draw(); say('zoomed ' + (view.end - view.begin < end));\n"
+    "say('exact ' + atOnce(620e3, 800e3) + ' ' + atOnce(300e3, 350e3) + ' ' + atOnce(0, 1e6));\n"
     "const begin = view.begin; press('d'); say('panned ' + (view.begin > begin));\n"
     "press('0'); draw(); say('all ' + (view.begin === 0 && view.end === end));\n"
     "canvas.dispatchEvent(new WheelEvent('wheel', {deltaY: -500, cancelable: true}));\n"
@@ -83,9 +85,10 @@ Test(view, the_page_draws_and_follows_the_user, .timeout = 120) {
     cr_assert_eq(p.code, 0, "%s", p.error);
     expect(p.out, "data-slices=\"10\"");
     expect(p.out, "data-tasks=\"3\"");
-    expect(p.out, "rows program,worker 1,worker 2\n");
+    expect(p.out, "rows tasks at once, of 2 workers,program,worker 1,worker 2\n");
+    expect(p.out, "at once 4 15\n"); /* twentieths of 1 ms: 180 us two, 740 us one or two */
     expect(p.out, "wait 20 A 8 suspended 6\n");
-    expect(p.out, "zoomed true\npanned true\nall true\nwheel true\n");
+    expect(p.out, "zoomed true\nexact 2 0 0.92\npanned true\nall true\nwheel true\n");
     expect(p.out, "chosen A arrows 2\n");
     expect(p.out,
            "task A, forked by the program at 5.000 µs, started 95.00 µs later, ran 380.0 µs in "
