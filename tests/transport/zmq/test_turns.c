@@ -1,6 +1,8 @@
 /* One call of recv handles a bounded number of bytes, so that its caller keeps its deadlines. */
 #include <criterion/criterion.h>
 #include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 #include "tests/support/conformance.h"
 #include "transport/base/clock.h"
@@ -40,13 +42,14 @@ static uint64_t receive_all(const tine_transport_ops *ops, tine_transport *t) {
     }
 }
 
-/* A listener and a connector that have met. */
-static const tine_transport_ops *join(tine_transport **t, tine_transport **c) {
+/* A listener at `url` and a connector that have met. */
+static const tine_transport_ops *join(const char *url, tine_transport **t, tine_transport **c) {
     char why[200] = "";
-    const tine_transport_ops *ops = tine_transport_for("tcp://", why, sizeof why);
+    const tine_transport_ops *ops = tine_transport_for(url, why, sizeof why);
+    const tine_transport_config config = {.lane = -1};
     tine_event ev;
-    cr_assert_eq(ops->listen(t, "tcp://127.0.0.1:0", NULL, why, sizeof why), 0, "%s", why);
-    cr_assert_eq(ops->connect(c, ops->url(*t), NULL, why, sizeof why), 0, "%s", why);
+    cr_assert_eq(ops->listen(t, url, &config, why, sizeof why), 0, "%s", why);
+    cr_assert_eq(ops->connect(c, ops->url(*t), &config, why, sizeof why), 0, "%s", why);
     do {
         cr_assert_eq(ops->recv(*t, &ev), 0);
         cr_assert_eq(ops->recv(*c, &ev), 0);
@@ -58,7 +61,7 @@ static const tine_transport_ops *join(tine_transport **t, tine_transport **c) {
  * as much as it handles. */
 Test(turns, bytes_of_one_call_are_bounded, .timeout = 60) {
     tine_transport *t, *c;
-    const tine_transport_ops *ops = join(&t, &c);
+    const tine_transport_ops *ops = join("tcp://127.0.0.1:0", &t, &c);
     for (uint64_t most = 0; most < TINE_ZMQ_TURN_BYTES;) {
         send_all(ops, c);
         most = receive_all(ops, t);
@@ -73,7 +76,7 @@ Test(turns, bytes_of_one_call_are_bounded, .timeout = 60) {
 Test(turns, a_connection_closed_at_the_end_of_a_turn_is_reported, .timeout = 60) {
     tine_transport *t, *c;
     tine_event ev;
-    const tine_transport_ops *ops = join(&t, &c);
+    const tine_transport_ops *ops = join("tcp://127.0.0.1:0", &t, &c);
     tine_zmq *z = (tine_zmq *)t;
     ops->fini(c);
     while (LIST_EMPTY(&z->watched)) {
@@ -87,5 +90,33 @@ Test(turns, a_connection_closed_at_the_end_of_a_turn_is_reported, .timeout = 60)
         ops->wait(t, -1);
         cr_assert_eq(ops->recv(t, &ev), 0);
     }
+    ops->fini(t);
+}
+
+/* The connection is known to be closed when most of what came on it is still to be read: its peer is
+ * lost after that, and what is left of it is not taken for another peer. Over ipc, since a TCP
+ * connection that is closed early loses what is under way. */
+Test(turns, a_closed_connection_is_read_to_its_end_before_its_peer_is_lost, .timeout = 60) {
+    char url[200];
+    const char *tmp = getenv("TMPDIR");
+    snprintf(url, sizeof url, "ipc://%s/turns", tmp ? tmp : "/tmp");
+    tine_transport *t, *c;
+    tine_event ev;
+    const tine_transport_ops *ops = join(url, &t, &c);
+    tine_zmq *z = (tine_zmq *)t;
+    send_all(ops, c);
+    ops->fini(c);
+    for (int turns = 0; turns < 8; turns += !LIST_EMPTY(&z->watched)) {
+        struct pollfd p = {.fd = z->monitor_fd, .events = POLLIN};
+        cr_assert_geq(poll(&p, 1, LIST_EMPTY(&z->watched) ? 100 : 0), 0);
+        z->turn_bytes = TINE_ZMQ_TURN_BYTES;
+        cr_assert_eq(ops->recv(t, &ev), 0);
+        cr_assert_eq(ev.kind, TINE_EVENT_NONE, "event %d: %s", ev.kind, ev.reason);
+        ops->wait(t, -1);
+    }
+    receive_all(ops, t);
+    do cr_assert_eq(ops->recv(t, &ev), 0);
+    while (ev.kind == TINE_EVENT_NONE);
+    cr_assert(ev.kind == TINE_EVENT_LOST && ev.peer == 1, "event %d", ev.kind);
     ops->fini(t);
 }
