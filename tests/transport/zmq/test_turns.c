@@ -93,8 +93,8 @@ Test(turns, a_connection_closed_at_the_end_of_a_turn_is_reported, .timeout = 60)
     ops->fini(t);
 }
 
-/* The connection is known to be closed when most of what came on it is still to be read: its peer is
- * lost after that, and what is left of it is not taken for another peer. Over ipc, since a TCP
+/* The connection is known to be closed when most of what came on it is still to be read: its peer
+ * is lost after that, and what is left of it is not taken for another peer. Over ipc, since a TCP
  * connection that is closed early loses what is under way. */
 Test(turns, a_closed_connection_is_read_to_its_end_before_its_peer_is_lost, .timeout = 60) {
     char url[200];
