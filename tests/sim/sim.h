@@ -2,8 +2,9 @@
  * network that does everything that the transport's contract allows, and some things beyond. A seed
  * always gives the same run.
  *
- * program.c makes random programs and their expected results; worker.c runs the programs on
- * executors; world.c has the clock, the network, the coordinator's program and the faults; main.c
+ * program.c makes random programs and their expected results; worker.c runs them on executors, and
+ * tasks.c has their steps; network.c has the network, the faults and the workers that join; roots.c
+ * has the coordinator's program; checks.c what must hold; world.c the clock and the events; main.c
  * runs the seeds. */
 #ifndef TINE_TESTS_SIM_SIM_H
 #define TINE_TESTS_SIM_SIM_H
@@ -127,7 +128,7 @@ void sim_stream_arrived(sim_stream *s, uint64_t item, const tine_payload *p);
 uint64_t sim_stream_take(sim_stream *s);
 void sim_stream_ended(const sim_stream *s, const sim_traits *traits, tine_error status);
 
-/* ---- the world (world.c) ---- */
+/* ---- the world (world.c, network.c) ---- */
 
 typedef struct sim_world sim_world;
 typedef struct sim_worker sim_worker;
@@ -157,7 +158,7 @@ uint64_t sim_ticket(sim_world *w);
 bool sim_to_scheduler(sim_world *w, sim_worker *from, const tine_message *m);
 void sim_wake_at(sim_world *w, sim_worker *s, int64_t when); /* calls sim_worker_resume then */
 
-/* ---- workers (worker.c) ---- */
+/* ---- workers (worker.c, tasks.c) ---- */
 
 sim_worker *sim_worker_new(sim_world *w, size_t index, uint32_t pid, bool foreign, bool labelled,
                            size_t stays);

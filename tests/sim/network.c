@@ -1,0 +1,174 @@
+/* Messages in flight, faults, and the workers that come and go.
+ *
+ * In one direction of a connection, small messages arrive in order, large ones arrive in order, and
+ * a small one may overtake large ones, never the other way round, as the transport's contract says.
+ * Beyond the contract, messages that the protocol tolerates twice are duplicated, replies of old
+ * epochs are replayed, and a lost message breaks its connection. */
+#include "world.h"
+
+/* ---- messages in flight ---- */
+
+static bool is_large(const tine_message *m) {
+    return m->payload && m->payload->body_size > SIM_SMALL_BODY;
+}
+
+static int64_t arrival(sim_world *w, channel *c, bool large) {
+    int64_t at =
+        w->now + 200 + (int64_t)sim_below(&w->random, sim_one_in(&w->random, 8) ? 60000 : 4000);
+    if (large) at += (int64_t)sim_below(&w->random, 100000);
+    if (at < c->small) at = c->small; /* a small message is never overtaken */
+    if (large && at < c->large) at = c->large;
+    if (large)
+        c->large = at;
+    else
+        c->small = at;
+    if (!large && at < c->large) w->counts->overtaken++;
+    return at;
+}
+
+void sim_transmit(sim_world *w, size_t index, channel *c, event_kind kind, const tine_message *m) {
+    if (c->broken) return;
+    bool large = is_large(m);
+    event *e = sim_push(&w->queue, w->now, arrival(w, c, large), kind, index);
+    e->message = sim_copy_message(m);
+    e->large = large;
+    sim_trace(w, "%s %zu: %s%s task %llx seq %llu object %llx%s%llx status %d, arrives %.3f",
+              kind == EV_TO_SCHEDULER ? "worker" : "scheduler to", index, tine_message_name(m),
+              large ? " (large)" : "", (unsigned long long)m->task, (unsigned long long)m->seq,
+              (unsigned long long)m->object, m->n_ids ? " first id " : " ids ",
+              (unsigned long long)(m->n_ids ? m->ids[0] : 0), (int)m->status, (double)e->at / 1000);
+    bool harmless = m->type == TINE_MSG_DONE || m->type == TINE_MSG_RESULT;
+    if (harmless && sim_one_in(&w->random, 24)) {
+        event *twice = sim_push(&w->queue, w->now, arrival(w, c, large), kind, index);
+        twice->message = sim_copy_message(m);
+        twice->duplicate = true;
+        w->counts->duplicates++;
+    }
+}
+
+void sim_wake_at(sim_world *w, sim_worker *s, int64_t when) {
+    sim_push(&w->queue, w->now, when, EV_RESUME, sim_worker_index(s));
+}
+
+/* ---- faults ---- */
+
+void sim_break_worker(sim_world *w, size_t index, const char *how) {
+    seat *s = &w->seats[index];
+    sim_trace(w, "worker %zu %s", index, how);
+    w->faults++;
+    s->in.broken = s->out.broken = true;
+    sim_push(&w->queue, w->now, w->now + (int64_t)sim_below(&w->random, 50000), EV_LOST, index);
+}
+
+void sim_kill_worker(sim_world *w, size_t index) {
+    if (!sim_is_alive(&w->seats[index]) || w->stopped) return;
+    w->counts->kills++;
+    sim_break_worker(w, index, "is killed");
+}
+
+bool sim_drops(sim_world *w, size_t index) {
+    if (w->faults > 6 || w->stopped || !w->joins_done || !sim_one_in(&w->random, 4000))
+        return false;
+    w->counts->drops++;
+    sim_break_worker(w, index, "loses a message and its connection");
+    return true;
+}
+
+bool sim_to_scheduler(sim_world *w, sim_worker *from, const tine_message *m) {
+    size_t index = sim_worker_index(from);
+    seat *s = &w->seats[index];
+    if (s->out.broken) return false;
+    if (s->sends_left >= 0 && s->sends_left-- == 0) sim_kill_worker(w, index);
+    if (s->out.broken || sim_drops(w, index)) return false;
+    sim_transmit(w, index, &s->out, EV_TO_SCHEDULER, m);
+    if (m->type == TINE_MSG_DONE && sim_one_in(&w->random, 16)) {
+        sim_free_message(w->old_done);
+        w->old_done = sim_copy_message(m);
+        w->old_done_from = index;
+        sim_push(&w->queue, w->now,
+                 w->now + (int64_t)sim_below(&w->random, sim_one_in(&w->random, 2) ? 300000 : 1000),
+                 EV_REPLAY, sim_below(&w->random, w->n_seats));
+    }
+    return true;
+}
+
+void sim_replay_old_done(sim_world *w, size_t index) {
+    seat *s = &w->seats[index];
+    if (!w->old_done || !s->worker || s->out.broken || index == w->old_done_from) return;
+    tine_message lie = *w->old_done;
+    if (sim_one_in(&w->random, 2)) lie.epoch = sim_worker_epoch(s->worker);
+    lie.seq = 0;
+    lie.object = 0;
+    lie.payload = lie.status ? NULL : sim_payload(1, 0, 0, false, NULL, 0);
+    sim_trace(w, "worker %zu repeats a reply, epoch %u", index, lie.epoch);
+    w->counts->duplicates++;
+    sim_transmit(w, index, &s->out, EV_TO_SCHEDULER, &lie);
+    tine_payload_unref(lie.payload);
+}
+
+/* ---- peers ---- */
+
+static size_t take_seat(sim_world *w) {
+    if (w->n_seats == MAX_SEATS) sim_fail("too many workers");
+    seat *s = &w->seats[w->n_seats];
+    *s = (seat){.up = true, .sends_left = -1};
+    tine_scheduler_peer_up(w->scheduler, ++w->n_seats, w->now);
+    return w->n_seats - 1;
+}
+
+void sim_join(sim_world *w, size_t kind) {
+    size_t i = take_seat(w);
+    seat *s = &w->seats[i];
+    s->foreign = kind & FOREIGN;
+    s->labelled = kind & LABELLED;
+    s->worker = sim_worker_new(w, i, 100 + (uint32_t)i, s->foreign, s->labelled, w->stays);
+    if (w->faults < 5 && sim_one_in(&w->random, 4))
+        s->sends_left = (int64_t)sim_below(&w->random, 60) + 1;
+    w->counts->joins++;
+    sim_worker_pump(s->worker);
+}
+
+void sim_lost(sim_world *w, size_t index) {
+    seat *s = &w->seats[index];
+    if (!s->worker) sim_fail("worker %zu is lost twice", index);
+    w->losses++;
+    s->up = false;
+    tine_run_log log = *sim_worker_log(s->worker);
+    bool known = sim_one_in(&w->random, 2); /* not of a worker on another host */
+    w->counts->logs += known;
+    sim_worker_free(s->worker);
+    s->worker = NULL;
+    tine_worker_info info;
+    bool joined = tine_scheduler_worker(w->scheduler, index + 1, &info);
+    tine_scheduler_worker_died(w->scheduler, index + 1, "killed by signal 9 (SIGKILL)",
+                               known ? &log : NULL);
+    /* the scheduler waits for one that has not joined yet, so it is always started again */
+    if ((w->workers_return || !joined) && !w->stopped)
+        sim_push(&w->queue, w->now, w->now + (int64_t)sim_below(&w->random, 200000), EV_JOIN,
+                 (s->foreign ? FOREIGN : 0u) | (s->labelled ? LABELLED : 0u));
+}
+
+void sim_bad_peer(sim_world *w) {
+    tine_peer peer = take_seat(w) + 1;
+    w->counts->bad_peers++;
+    tine_hello hello = {.version = TINE_PROTOCOL_VERSION + 1, .host = "elsewhere"};
+    uint64_t ids[] = {1, UINT64_C(1) << 32 | 1, UINT64_MAX};
+    tine_message m = {.task = ids[sim_below(&w->random, 3)],
+                      .attempt = 1,
+                      .epoch = 1,
+                      .ids = ids,
+                      .n_ids = 3,
+                      .object = 4};
+    switch (sim_below(&w->random, 4)) {
+    case 0: tine_scheduler_garbage(w->scheduler, peer, "HTTP"); break;
+    case 1:
+        m.type = TINE_MSG_HELLO;
+        m.hello = &hello;
+        tine_scheduler_message(w->scheduler, peer, &m, w->now);
+        break;
+    case 2: break; /* sends nothing */
+    default:
+        m.type = (tine_message_type)(sim_below(&w->random, TINE_MSG_LAST_ + 2));
+        tine_scheduler_message(w->scheduler, peer, &m, w->now);
+    }
+}
