@@ -113,6 +113,7 @@ void tine_scheduler_charge(tine_scheduler *s, sched_task *t, sched_worker *w) {
     w->load_ns += t->charge_ns;
     w->load_bytes += t->bytes;
     w->outstanding++;
+    t->queued_ns = w->load_ns;
     tine_scheduler_worker_update(s, w);
 }
 

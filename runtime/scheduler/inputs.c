@@ -1,9 +1,10 @@
 /* Tasks whose arguments are results of other tasks.
  *
- * Such a task waits here until its inputs are settled, or is sent ahead to the worker that makes
- * most of them, once each is being made: then it starts there as soon as they are, and the
- * coordinator is not in the latency of a chain. A task sent ahead does not count against its
- * worker's credit before that. At most SCHED_MAX_AHEAD tasks, and about prefetch_ns of work, are
+ * Such a task waits here until its inputs are settled, or is sent ahead once each is being made:
+ * then it starts as soon as they are, and the coordinator is not in the latency of a chain. It goes
+ * to the worker where it is expected to start first: one that makes an input and does not wait for
+ * it to arrive, or one with less to do. A task sent ahead does not count against its worker's
+ * credit before that. At most SCHED_MAX_AHEAD tasks, and about prefetch_ns of work, are
  * sent ahead to a worker, so that a fan-out is spread once its input is there.
  *
  * A settled result tells its inputs through a queue, not by recursion: chains may be long. */
@@ -12,6 +13,9 @@
 #include <stdlib.h>
 
 enum { AIM_LOOK = 8 }; /* arguments of one task that are looked at to choose its worker */
+
+/* What a result takes to another worker of the host, about (tine bench grain). */
+static const uint64_t MOVE_NS = 10000;
 
 uint32_t tine_scheduler_task_refs(const sched_task *t, const tine_object **refs) {
     *refs = t->payload ? t->payload->refs : t->holds;
@@ -143,6 +147,7 @@ void tine_scheduler_ahead_begin(tine_scheduler *s, sched_task *t, sched_worker *
     w->n_ahead++;
     w->ahead_ns += t->charge_ns;
     w->ahead_bytes += t->bytes;
+    t->queued_ns = w->load_ns + w->ahead_ns;
     tine_scheduler_pending_bytes(s, t, true);
 }
 
@@ -208,40 +213,77 @@ static uint32_t sched_inputs_at(tine_scheduler *s, const sched_task *t, const sc
     return n;
 }
 
-static bool sched_aim_better(const sched_worker *a, uint32_t n_a, const sched_worker *b,
-                             uint32_t n_b) {
-    if (!b || n_a != n_b) return !b || n_a > n_b;
-    return a->n_ahead + a->outstanding < b->n_ahead + b->outstanding;
+static uint64_t sched_queued_ns(const sched_worker *w) {
+    return w->load_ns + w->ahead_ns + w->aimed_ns;
+}
+
+/* A worker that a task may be sent ahead to: in how many ns it could start there. */
+typedef struct sched_aim_choice {
+    sched_worker *worker;
+    uint32_t inputs; /* that are, or will be, there */
+    uint64_t start_ns;
+} sched_aim_choice;
+
+static bool sched_aim_precedes(const sched_aim_choice *a, const sched_aim_choice *b) {
+    if (!b->worker || a->start_ns != b->start_ns) return !b->worker || a->start_ns < b->start_ns;
+    if (a->inputs != b->inputs) return a->inputs > b->inputs;
+    return sched_queued_ns(a->worker) < sched_queued_ns(b->worker);
+}
+
+static void sched_aim_consider(tine_scheduler *s, const sched_task *t, sched_worker *w,
+                               uint64_t ready_ns, sched_aim_choice *best) {
+    if (w == best->worker || w->closed || !tine_scheduler_serves(s, w, t->callable)) return;
+    uint32_t n = t->payload->n_refs < AIM_LOOK ? t->payload->n_refs : AIM_LOOK;
+    uint64_t queued = sched_queued_ns(w);
+    sched_aim_choice c = {w, sched_inputs_at(s, t, w), queued > ready_ns ? queued : ready_ns};
+    if (c.inputs < n) c.start_ns += MOVE_NS;
+    if (sched_aim_precedes(&c, best)) *best = c;
+}
+
+/* In how many ns the producer is expected to end. */
+static uint64_t sched_left_ns(const tine_scheduler *s, const sched_task *producer) {
+    const sched_worker *w = producer->worker;
+    uint64_t queued = w->load_ns + w->ahead_ns, passed = (uint64_t)(s->now - producer->started);
+    uint64_t left = producer->queued_ns > passed ? producer->queued_ns - passed : 0;
+    return left < queued ? left : queued;
+}
+
+static sched_worker *sched_aim_choose(tine_scheduler *s, const sched_task *t) {
+    sched_aim_choice best = {0};
+    uint64_t ready_ns = 0, left;
+    const sched_input *i;
+    int looked = 0;
+    LIST_FOREACH (i, &t->inputs, task_link)
+        if ((left = sched_left_ns(s, i->object->producer)) > ready_ns) ready_ns = left;
+    LIST_FOREACH (i, &t->inputs, task_link) {
+        if (looked++ == AIM_LOOK) break;
+        sched_aim_consider(s, t, sched_input_worker(i->object), ready_ns, &best);
+    }
+    for (size_t g = 0; best.worker && best.start_ns > ready_ns && g < s->n_groups; g++)
+        if (s->groups[g].n_open) sched_aim_consider(s, t, s->groups[g].open[0], ready_ns, &best);
+    return best.worker;
 }
 
 void tine_scheduler_aim(tine_scheduler *s, sched_task *t) {
-    sched_worker *best = NULL;
-    uint32_t best_n = 0;
-    int looked = 0;
     if (t->state != SCHED_WAITING || t->aimed || t->flags & TINE_MODULE_SINGLE ||
         (t->terms && t->terms->worker))
         return;
     const sched_input *i;
     LIST_FOREACH (i, &t->inputs, task_link)
         if (!sched_input_worker(i->object)) return;
-    LIST_FOREACH (i, &t->inputs, task_link) {
-        sched_worker *w = sched_input_worker(i->object);
-        if (looked++ == AIM_LOOK) break;
-        if (w == best || w->closed || !tine_scheduler_serves(s, w, t->callable)) continue;
-        uint32_t n = sched_inputs_at(s, t, w);
-        if (!sched_aim_better(w, n, best, best_n)) continue;
-        best = w;
-        best_n = n;
-    }
-    if (!best || best->closed & SCHED_CLOSED_ENDING) return;
-    t->aimed = best;
-    TAILQ_INSERT_TAIL(&best->aims, t, run_link);
-    tine_scheduler_aim_enqueue(s, best);
+    sched_worker *w = sched_aim_choose(s, t);
+    if (!w) return;
+    t->aimed = w;
+    t->charge_ns = tine_scheduler_expected_ns(s, t->callable);
+    w->aimed_ns += t->charge_ns;
+    TAILQ_INSERT_TAIL(&w->aims, t, run_link);
+    tine_scheduler_aim_enqueue(s, w);
 }
 
 void tine_scheduler_aim_drop(sched_task *t) {
     if (!t->aimed) return;
     TAILQ_REMOVE(&t->aimed->aims, t, run_link);
+    t->aimed->aimed_ns -= t->charge_ns;
     t->aimed = NULL;
 }
 

@@ -236,6 +236,54 @@ Test(results, what_waits_for_inputs_does_not_take_a_worker_s_credit) {
     fixture_close();
 }
 
+/* Two columns of a stencil, both of whose tasks are at worker 1 when worker 2 joins. Returns how
+ * many tasks of the next step are sent to worker 2. */
+static size_t spread_of_stencil(uint64_t task_ns) {
+    fixture_open((tine_scheduler_config){0});
+    join(1);
+    teach(1, "f", task_ns);
+    tine_object step[] = {fork_result(1, "f", 0, NULL, 0), fork_result(2, "f", 0, NULL, 0)};
+    take();
+    cr_assert_eq(count_sent(1, TINE_MSG_TASK), 2);
+    join(2);
+    take();
+    size_t first = 0, second = 0;
+    for (uint64_t i = 3; i < 5; i++) {
+        fork_of(i, "f", 0, step, 2);
+        take();
+        first += count_sent(1, TINE_MSG_TASK);
+        second += count_sent(2, TINE_MSG_TASK);
+    }
+    cr_assert_eq(first + second, 2, "both are sent ahead");
+    release(step[0]);
+    release(step[1]);
+    fixture_close();
+    return second;
+}
+
+Test(results, a_stencil_whose_columns_are_at_one_worker_is_spread) {
+    cr_assert_eq(spread_of_stencil(250000), 1);
+}
+
+Test(results, tasks_shorter_than_the_way_of_an_input_stay_with_it) {
+    cr_assert_eq(spread_of_stencil(1000), 0);
+}
+
+Test(results, a_chain_of_long_tasks_stays_at_its_worker_while_another_is_idle) {
+    fixture_open((tine_scheduler_config){0});
+    join(1);
+    teach(1, "f", 250000);
+    tine_object last = fork_result(1, "f", 0, NULL, 0);
+    take();
+    join(2);
+    take();
+    fork_of(2, "f", 0, &last, 1);
+    take();
+    cr_assert_eq(count_sent(1, TINE_MSG_TASK), 1);
+    release(last);
+    fixture_close();
+}
+
 /* It waited for g alone when the result of f was lost with its worker. */
 Test(results, a_task_is_sent_ahead_with_the_inputs_that_were_lost_while_it_waited) {
     fixture_open((tine_scheduler_config){.workers_return = true, .max_credit = 2});
