@@ -19,6 +19,8 @@ typedef struct tine_spawn_slot_state {
     int pidfd;         /* -1: none */
     int lifeline;      /* our end; -1: none */
     bool killed;       /* once it is reaped: by a signal */
+    /* by SIGKILL, which no fault of the program sends */
+    bool killed_from_outside;
     char mark[96];     /* what its descendants have in their environment */
     tine_run_log *log; /* NULL: none */
     unsigned attempt;  /* s->attempts when it was started */

@@ -53,6 +53,7 @@ static bool spawn_reap(tine_spawn_slot_state *w, char *reason, size_t room) {
     if (r != 0 && errno != ECHILD) return false;
     if (r == 0 && info.si_pid == 0) return false;
     w->killed = r == 0 && info.si_code != CLD_EXITED;
+    w->killed_from_outside = w->killed && info.si_status == SIGKILL;
     if (crash_report_read(w->lifeline, reason, room)) return true;
     if (r != 0)
         snprintf(reason, room,
@@ -75,19 +76,24 @@ static bool spawn_has_worked(const tine_spawn *s) {
     return false;
 }
 
-/* When the empty slots are filled after a failure. `began`: a task had begun, so the number of
- * failures is bounded by that of the tasks. */
-static int64_t spawn_wait_ms(const tine_spawn *s, bool began) {
-    int64_t most = began ? TINE_SPAWN_TASK_WAIT_MS : TINE_SPAWN_START_WAIT_MS;
+/* When the empty slots are filled after a failure. `starts`: nothing says that a start fails. */
+static int64_t spawn_wait_ms(const tine_spawn *s, bool starts) {
+    int64_t most = starts ? TINE_SPAWN_DEATH_WAIT_MS : TINE_SPAWN_START_WAIT_MS;
     unsigned doubled = s->failures - 2;
     int64_t ms = s->failures < 2 ? 0 : doubled > 16 ? most : (int64_t)FIRST_WAIT_MS << doubled;
     return ms < most ? ms : most;
 }
 
-static void spawn_failed(tine_spawn *s, int i, bool began, const char *reason) {
+/* A wait that has begun ends with the row of failures that made it so long. */
+static void spawn_failures_forget(tine_spawn *s) {
+    s->failures = 0;
+    s->retry_at = INT64_MAX;
+}
+
+static void spawn_failed(tine_spawn *s, int i, bool starts, const char *reason) {
     if (s->retry_at != INT64_MAX) return; /* it is replaced together with others */
     s->failures++;
-    int64_t ms = spawn_wait_ms(s, began);
+    int64_t ms = spawn_wait_ms(s, starts);
     s->retry_at = tine_clock_ns() + ms * 1000000;
     if (ms > 0)
         tine_log(TINE_LOG_WARN, "worker %d %s; it is started again in %g s (failure %u in a row)",
@@ -137,8 +143,8 @@ static void spawn_slot_reap(tine_spawn *s, int i) {
     } else if (!atomic_load(&s->stopping)) {
         atomic_store(&w->retired, false);
         if (s->died) s->died(s->ctx, i, pid, reason, w->log);
-        if (atomic_load(&w->log->ended) > 0 || spawn_has_worked(s)) s->failures = 0;
-        spawn_failed(s, i, atomic_load(&w->log->begun) > 0, reason);
+        if (atomic_load(&w->log->ended) > 0 || spawn_has_worked(s)) spawn_failures_forget(s);
+        spawn_failed(s, i, w->killed_from_outside || atomic_load(&w->log->joined), reason);
     }
     spawn_slot_clear(w);
 }

@@ -2,11 +2,12 @@
  * behind.
  *
  * A worker is always replaced. Each failure (a death before the worker has finished a task, or a
- * start that fails) doubles the wait before the next attempt, up to TINE_SPAWN_TASK_WAIT_MS where
- * a task had begun, else up to TINE_SPAWN_START_WAIT_MS; the first one is replaced at once. The
- * failures are counted from zero again when a worker that was started after the last one has
- * finished a task. A failure while others wait belongs to the same attempt, so that a step of the
- * wait is one line of the log.
+ * start that fails) doubles the wait before the next attempt, up to TINE_SPAWN_START_WAIT_MS; the
+ * first one is replaced at once. Where the worker had joined, or SIGKILL ended it, a start may well
+ * succeed: the wait is TINE_SPAWN_DEATH_WAIT_MS at most, so that a program whose workers are killed
+ * again and again goes on between the kills. The failures are counted from zero again when a worker
+ * that was started after the last one has finished a task. Else a failure while others wait belongs
+ * to the same attempt, so that a step of the wait is one line of the log.
  *
  * A thread of the coordinator, the supervisor, starts N copies of this executable (posix_spawn: a
  * coordinator's memory is not copied) and watches them through pidfds. It installs no SIGCHLD
@@ -40,7 +41,7 @@
 
 typedef struct tine_spawn tine_spawn;
 
-enum { TINE_SPAWN_TASK_WAIT_MS = 250, TINE_SPAWN_START_WAIT_MS = 5000 };
+enum { TINE_SPAWN_DEATH_WAIT_MS = 250, TINE_SPAWN_START_WAIT_MS = 5000 };
 
 typedef struct tine_spawn_config {
     const char *program;  /* NULL: /proc/self/exe */

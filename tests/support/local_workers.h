@@ -121,7 +121,7 @@ static inline void be_worker(const char *mode) {
     const char *mark = getenv("TEST_MARK");
     if (mark && access(mark, F_OK) == 0) _exit(9);
     report r = report_make();
-    run_log->joined = 1;
+    run_log->joined = strcmp(mode, "early") != 0;
     if (strcmp(mode, "worked") == 0) {
         tine_run_log_begin(run_log, 5);
         tine_run_log_end(run_log);

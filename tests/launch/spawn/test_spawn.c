@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tests/support/capture.h"
 #include "tests/support/local_workers.h"
 
 TestSuite(spawn, .init = open_fifo, .fini = close_fifo, .timeout = 120);
@@ -155,6 +156,59 @@ Test(spawn, workers_that_die_at_once_are_started_again_after_growing_waits) {
     cr_assert_eq(unlink(mark), 0);
     report a = next_report(), b = next_report();
     cr_expect(tine_spawn_pid(s, 0) == a.pid || tine_spawn_pid(s, 0) == b.pid);
+    stop(s, 2);
+}
+
+/* What the log says of the seventh failure in a row, where the first ones each doubled the wait:
+ * 0, 10, 20, 40, 80, 160 ms. */
+static const char *seventh_failure(const char *mode, int sig) {
+    static char lines[8192];
+    int log = capture_pipe();
+    seen = (deaths){.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+    setenv("TEST_MODE", mode, 1);
+    tine_spawn *s = start(1, "ipc:///x", NULL);
+    for (int i = 1; i <= 7; i++) {
+        report r = next_report();
+        cr_assert_eq(sig == SIGKILL ? kill(r.pid, sig) : give_order(r.pid, sig), 0);
+        await_deaths(i, (unsigned)i);
+    }
+    next_report();
+    stop(s, 1);
+    ssize_t n = read(log, lines, sizeof lines - 1);
+    cr_assert_gt(n, 0);
+    lines[n] = 0;
+    close(log);
+    return lines;
+}
+
+/* Only where a worker ends by itself before it has joined the start itself may be what fails. */
+Test(spawn, who_is_killed_again_and_again_is_started_again_soon) {
+    const char *soon = "it is started again in 0.25 s (failure 7 in a row)";
+    const char *lines = seventh_failure("early", SIGKILL);
+    cr_expect(strstr(lines, soon), "killed before it has joined: %s", lines);
+    lines = seventh_failure("wait", SIGUSR1);
+    cr_expect(strstr(lines, soon), "it had joined: %s", lines);
+    lines = seventh_failure("early", SIGUSR1);
+    cr_expect(strstr(lines, "in 0.32 s (failure 7 in a row)"), "%s", lines);
+}
+
+/* The first worker's place waits when the second one, which has worked, dies: both are filled. */
+Test(spawn, a_worker_that_worked_ends_the_wait_of_others) {
+    char mark[96];
+    make_mark(mark, sizeof mark); /* its name is passed on at the start */
+    cr_assert_eq(unlink(mark), 0);
+    setenv("TEST_MODE", "worked", 1);
+    tine_spawn *s = start(2, "ipc:///x", NULL);
+    report first = next_report(), second = next_report();
+    make_mark(mark, sizeof mark);
+    cr_assert_eq(kill(first.pid, SIGKILL), 0);
+    deaths d = await_deaths(8, 8);
+    cr_expect_str_eq(d.last, "exited with status 9");
+    cr_assert_eq(unlink(mark), 0);
+    cr_assert_eq(give_order(second.pid, SIGUSR1), 0);
+    next_report(), next_report();
+    d = await_deaths(9, 8);
+    cr_expect_str_eq(d.last, "exited with status 3", "its death began no attempt of its own");
     stop(s, 2);
 }
 
