@@ -1,48 +1,9 @@
 /* Forks that stay at the worker that made them, and how they leave it. */
-#include <criterion/criterion.h>
-#include <stdio.h>
-#include <string.h>
-
-#include "workers/executor/executor.h"
+#include "tests/support/executor_fixture.h"
 
 TestSuite(local, .timeout = 20);
 
-enum { MAX_ACTS = 256, PARENT = 7, SERVED = 2 };
-
-typedef struct act {
-    tine_executor_action a;
-    char text[256], name[32];
-} act;
-
-static tine_executor *A;
-static act acts[MAX_ACTS];
-static size_t n_acts;
-
-static void take(void) {
-    tine_executor_action a;
-    for (n_acts = 0; n_acts < MAX_ACTS && tine_executor_next(A, &a); n_acts++) {
-        act *t = &acts[n_acts];
-        memset(t, 0, sizeof *t);
-        t->a = a;
-        const char *text = a.text ? a.text : a.message.text;
-        if (text) snprintf(t->text, sizeof t->text, "%s", text);
-        if (a.message.target.name) snprintf(t->name, sizeof t->name, "%s", a.message.target.name);
-        if (a.kind == TINE_EXECUTOR_COMPLETE) tine_payload_unref(a.payload);
-    }
-}
-
-static act *sent(tine_message_type type, size_t i) {
-    for (size_t j = 0; j < n_acts; j++)
-        if (acts[j].a.kind == TINE_EXECUTOR_SEND && acts[j].a.message.type == type && i-- == 0)
-            return &acts[j];
-    return NULL;
-}
-
-static act *found(tine_executor_action_kind kind, size_t i) {
-    for (size_t j = 0; j < n_acts; j++)
-        if (acts[j].a.kind == kind && i-- == 0) return &acts[j];
-    return NULL;
-}
+enum { PARENT = 7, SERVED = 2 };
 
 static size_t n_sent(void) {
     size_t n = 0;
@@ -50,33 +11,14 @@ static size_t n_sent(void) {
     return n;
 }
 
-static void hear(tine_message m) { tine_executor_message(A, &m, 77); }
 static void demand(uint64_t allowed) {
     hear((tine_message){.type = TINE_MSG_DEMAND, .seq = allowed, .attempt = 3});
 }
 
-static tine_payload *payload(const tine_object *refs, size_t n) {
-    tine_payload *p = tine_payload_new(8, 0, n);
-    memset(p->body, 0, 8);
-    for (size_t i = 0; i < n; i++) p->refs[i] = refs[i];
-    return p;
-}
-
-static tine_executor_task start(void) {
+static tine_executor_task begin(void) {
     tine_executor_task t = {0};
     cr_assert(tine_executor_start(A, &t));
     return t;
-}
-
-static void give(uint64_t task) {
-    tine_payload *p = payload(NULL, 0);
-    hear((tine_message){.type = TINE_MSG_TASK,
-                        .task = task,
-                        .attempt = 1,
-                        .epoch = 3,
-                        .target = {.name = "f"},
-                        .payload = p});
-    tine_payload_unref(p);
 }
 
 /* A worker that serves f and g, whose task PARENT runs; it keeps its forks. */
@@ -93,19 +35,14 @@ static void open_with(uint32_t window) {
     take();
     cr_assert(sent(TINE_MSG_DEMAND, 0), "it does not say that it keeps forks");
     demand(0);
-    give(PARENT);
-    cr_assert_eq(start().task, PARENT);
+    give(PARENT, 0);
+    cr_assert_eq(begin().task, PARENT);
     take();
-}
-
-static void close_executor(void) {
-    tine_executor_free(A);
-    A = NULL;
 }
 
 static tine_error fork_as(uint64_t parent, uint64_t ticket, const char *name, uint32_t flags,
                           const tine_terms *terms) {
-    tine_payload *p = payload(NULL, 0);
+    tine_payload *p = payload_with(NULL, 0);
     tine_error e =
         tine_executor_fork(A, parent, ticket, &(tine_target){.name = name}, flags, p, terms);
     tine_payload_unref(p);
@@ -113,12 +50,6 @@ static tine_error fork_as(uint64_t parent, uint64_t ticket, const char *name, ui
 }
 static void fork_g(uint64_t parent, uint64_t ticket) {
     cr_assert_eq(fork_as(parent, ticket, "g", 0, NULL), TINE_OK);
-}
-
-static void end(uint64_t task) {
-    tine_payload *p = payload(NULL, 0);
-    tine_executor_done(A, task, TINE_OK, p, NULL, 5);
-    tine_payload_unref(p);
 }
 
 static tine_executor_stats stats(void) {
@@ -133,16 +64,16 @@ Test(local, a_fork_that_runs_where_it_was_made_causes_no_message) {
     fork_g(PARENT, 2);
     tine_executor_suspend(A, PARENT);
     for (uint64_t i = 1; i <= 2; i++) {
-        tine_executor_task t = start();
+        tine_executor_task t = begin();
         cr_assert_eq(t.known, PARENT);
         cr_assert_str_eq(t.target.name, "g");
         cr_assert_eq(t.depth, 1);
-        end(t.task);
+        finish(t.task);
         take();
         cr_assert_eq(n_sent(), 0);
         cr_assert_eq(found(TINE_EXECUTOR_COMPLETE, 0)->a.ticket, i);
     }
-    end(PARENT);
+    finish(PARENT);
     take();
     cr_assert_eq(n_sent(), 1);
     cr_assert_eq(sent(TINE_MSG_DONE, 0)->a.message.seq, 0);
@@ -155,8 +86,8 @@ Test(local, without_a_demand_message_forks_are_submitted) {
     tine_hello hello = {.functions = (const char *const[]){"f", "g"}, .n_functions = SERVED};
     cr_assert_eq(tine_executor_new(&A, &hello, TINE_EXECUTOR_STAYS), TINE_OK);
     hear((tine_message){.type = TINE_MSG_WELCOME, .epoch = 3, .window = 4});
-    give(PARENT);
-    start();
+    give(PARENT, 0);
+    begin();
     fork_g(PARENT, 1);
     take();
     cr_assert_null(sent(TINE_MSG_DEMAND, 0));
@@ -192,9 +123,9 @@ Test(local, forks_of_a_local_task_belong_to_the_task_that_the_coordinator_knows)
     open_with(8);
     fork_g(PARENT, 1);
     tine_executor_suspend(A, PARENT);
-    tine_executor_task child = start();
+    tine_executor_task child = begin();
     tine_object id;
-    tine_payload *p = payload(NULL, 0);
+    tine_payload *p = payload_with(NULL, 0);
     cr_assert_eq(tine_executor_put(A, child.task, NULL, p, &id), TINE_OK);
     tine_payload_unref(p);
     fork_g(child.task, 2);
@@ -202,8 +133,8 @@ Test(local, forks_of_a_local_task_belong_to_the_task_that_the_coordinator_knows)
     take();
     cr_assert_eq(sent(TINE_MSG_OBJECT, 0)->a.message.task, PARENT);
     cr_assert_eq(sent(TINE_MSG_SUBMIT, 0)->a.message.task, PARENT);
-    end(child.task);
-    end(PARENT);
+    finish(child.task);
+    finish(PARENT);
     take();
     cr_assert_eq(sent(TINE_MSG_DONE, 0)->a.message.seq, 2);
     close_executor();
@@ -213,7 +144,7 @@ Test(local, what_is_queued_when_its_task_ends_is_submitted_first) {
     open_with(8);
     fork_g(PARENT, 1);
     fork_g(PARENT, 2);
-    end(PARENT);
+    finish(PARENT);
     take();
     cr_assert_eq(n_sent(), 3);
     cr_assert_eq(acts[2].a.message.type, TINE_MSG_DONE);
@@ -225,12 +156,12 @@ Test(local, the_done_of_a_task_waits_for_its_forks_that_have_begun) {
     open_with(8);
     fork_g(PARENT, 1);
     tine_executor_suspend(A, PARENT);
-    tine_executor_task child = start();
+    tine_executor_task child = begin();
     fork_g(child.task, 2);
-    end(PARENT);
+    finish(PARENT);
     take();
     cr_assert_null(sent(TINE_MSG_DONE, 0));
-    end(child.task);
+    finish(child.task);
     take();
     cr_assert_eq(sent(TINE_MSG_DONE, 0)->a.message.task, PARENT);
     cr_assert_eq(sent(TINE_MSG_DONE, 0)->a.message.seq, 1);
@@ -242,17 +173,17 @@ Test(local, the_done_of_a_task_waits_for_its_forks_that_have_begun) {
 Test(local, a_task_that_has_ended_is_not_told_to_yield) {
     open_with(8);
     fork_g(PARENT, 1);
-    tine_payload *p = payload(NULL, 0);
+    tine_payload *p = payload_with(NULL, 0);
     cr_assert_eq(tine_executor_yield(A, PARENT, p), TINE_OK);
     cr_assert_eq(tine_executor_yield(A, PARENT, p), TINE_EAGAIN);
     tine_payload_unref(p);
     tine_executor_suspend(A, PARENT);
-    tine_executor_task child = start();
-    end(PARENT);
+    tine_executor_task child = begin();
+    finish(PARENT);
     hear((tine_message){.type = TINE_MSG_PULL, .task = PARENT, .item = 2});
     take();
     cr_assert_null(found(TINE_EXECUTOR_PULL, 0));
-    end(child.task);
+    finish(child.task);
     take();
     cr_assert_eq(sent(TINE_MSG_DONE, 0)->a.message.seq, 1);
     close_executor();
@@ -263,7 +194,7 @@ Test(local, a_queued_fork_takes_a_place_of_the_window_until_it_starts) {
     fork_g(PARENT, 1);
     fork_g(PARENT, 2);
     cr_assert_eq(fork_as(PARENT, 3, "g", 0, NULL), TINE_EAGAIN);
-    start();
+    begin();
     take();
     cr_assert(found(TINE_EXECUTOR_CREDIT, 0));
     cr_assert_eq(stats().window, 1);
@@ -275,7 +206,7 @@ Test(local, a_queued_fork_takes_a_place_of_the_window_until_it_starts) {
 Test(local, what_cannot_or_should_not_run_here_is_submitted) {
     open_with(8);
     tine_object elsewhere = 4;
-    tine_payload *p = payload(&elsewhere, 1);
+    tine_payload *p = payload_with(&elsewhere, 1);
     cr_assert_eq(tine_executor_fork(A, PARENT, 1, &(tine_target){.name = "g"}, 0, p, NULL),
                  TINE_OK);
     tine_payload_unref(p);
@@ -295,7 +226,7 @@ Test(local, a_failure_reads_as_the_coordinator_words_it_and_may_be_tried_again) 
     tine_terms terms = {.name = "mine", .failure_retries = 1};
     cr_assert_eq(fork_as(PARENT, 1, "g", TINE_REPEATABLE, &terms), TINE_OK);
     for (uint32_t i = 1; i <= 2; i++) {
-        tine_executor_task t = start();
+        tine_executor_task t = begin();
         cr_assert_eq(t.attempt, i);
         tine_executor_done(A, t.task, TINE_EFAILED, NULL, "it broke", 5);
         take();
@@ -305,7 +236,7 @@ Test(local, a_failure_reads_as_the_coordinator_words_it_and_may_be_tried_again) 
     cr_assert_eq(c->a.status, TINE_EFAILED);
     cr_assert_str_eq(c->text,
                      "task \"mine\" failed on worker pid 9 (host h), attempt 2 of 4: it broke");
-    end(PARENT);
+    finish(PARENT);
     take();
     cr_assert(sent(TINE_MSG_DONE, 0));
     close_executor();
@@ -316,7 +247,7 @@ Test(local, a_cancelled_fork_does_not_start_and_one_that_runs_is_told) {
     fork_g(PARENT, 1);
     fork_g(PARENT, 2);
     tine_executor_suspend(A, PARENT);
-    tine_executor_task child = start();
+    tine_executor_task child = begin();
     fork_g(child.task, 3);
     fork_g(child.task, 4);
     demand(1); /* 2 goes, as the oldest */
@@ -339,7 +270,7 @@ Test(local, a_cancelled_fork_does_not_start_and_one_that_runs_is_told) {
     tine_executor_done(A, child.task, TINE_ECANCELED, NULL, "told", 1);
     take();
     cr_assert_null(found(TINE_EXECUTOR_COMPLETE, 0));
-    end(PARENT);
+    finish(PARENT);
     take();
     cr_assert(sent(TINE_MSG_DONE, 0));
     close_executor();
@@ -349,7 +280,7 @@ Test(local, the_cancelling_of_a_task_reaches_all_below_it) {
     open_with(8);
     fork_g(PARENT, 1);
     tine_executor_suspend(A, PARENT);
-    tine_executor_task child = start();
+    tine_executor_task child = begin();
     fork_g(child.task, 2);
     hear((tine_message){.type = TINE_MSG_CANCEL, .task = PARENT});
     take();
@@ -367,18 +298,18 @@ Test(local, the_cancelling_of_a_task_that_has_ended_reaches_what_still_runs_belo
     open_with(8);
     fork_g(PARENT, 1);
     tine_executor_suspend(A, PARENT);
-    tine_executor_task child = start();
+    tine_executor_task child = begin();
     fork_g(child.task, 2);
     tine_executor_suspend(A, child.task);
-    tine_executor_task grandchild = start();
-    end(child.task);
-    end(PARENT);
+    tine_executor_task grandchild = begin();
+    finish(child.task);
+    finish(PARENT);
     hear((tine_message){.type = TINE_MSG_CANCEL, .task = PARENT});
     take();
     cr_assert_eq(found(TINE_EXECUTOR_CANCEL, 0)->a.ticket, grandchild.task);
     cr_assert_null(found(TINE_EXECUTOR_CANCEL, 1));
     cr_assert_null(sent(TINE_MSG_DONE, 0));
-    end(grandchild.task);
+    finish(grandchild.task);
     take();
     cr_assert(sent(TINE_MSG_DONE, 0));
     cr_assert_eq(stats().tasks, 0);
@@ -389,13 +320,13 @@ Test(local, a_stop_cancels_them) {
     open_with(8);
     fork_g(PARENT, 1);
     fork_g(PARENT, 2);
-    tine_executor_task child = start();
+    tine_executor_task child = begin();
     hear((tine_message){.type = TINE_MSG_STOP});
     take();
     cr_assert_eq(found(TINE_EXECUTOR_COMPLETE, 0)->a.status, TINE_ECANCELED);
     cr_assert_eq(found(TINE_EXECUTOR_COMPLETE, 1)->a.status, TINE_ECANCELED);
-    end(PARENT);
-    end(child.task);
+    finish(PARENT);
+    finish(child.task);
     take();
     cr_assert_eq(n_sent(), 0);
     close_executor();
