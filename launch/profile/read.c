@@ -286,6 +286,11 @@ bool tine_profile_read(tine_profile *out, const char *path, char *why, size_t si
     bool good = reading_text(&r, &s);
     if (good)
         tine_profile_join(&p, &r.points);
+    else if (tine_trace_for_perfetto(path))
+        snprintf(why, size,
+                 "%s is for ui.perfetto.dev: tine trace reads a trace that was written to a name "
+                 "without .pftrace at its end",
+                 path);
     else
         snprintf(why, size,
                  "%s is not a trace in the Trace Event Format: byte %zu is not as expected", path,

@@ -47,7 +47,7 @@ bool tine_trace_inproc(const tine_trace_gathered *g, uint32_t i) {
     return i > 0 && threads && threads->n_threads == 0 && !g->lost[i];
 }
 
-static bool trace_named_perfetto(const char *path) {
+bool tine_trace_for_perfetto(const char *path) {
     size_t n = strlen(path), suffix = strlen(".pftrace");
     return n >= suffix && strcmp(path + n - suffix, ".pftrace") == 0;
 }
@@ -56,7 +56,7 @@ static tine_error trace_export_file(const char *path, const tine_trace_gathered 
     tine_output f;
     bool memory = true, good = tine_output_open(&f, path);
     if (good) {
-        if (trace_named_perfetto(path))
+        if (tine_trace_for_perfetto(path))
             memory = tine_trace_perfetto(f.stream, g);
         else
             tine_trace_json(f.stream, g);

@@ -147,8 +147,10 @@ typedef struct tine_trace_process {
     size_t n_events;
     int64_t offset_ns, error_ns;
 } tine_trace_process;
-/* Writes the file (see file.c), in Perfetto's binary format if its name ends in ".pftrace". Process
- * 0 is shown first. `last_ns`: leaves out what ended earlier than that before the last event; 0:
+/* By its name, which ends in ".pftrace" then. */
+bool tine_trace_for_perfetto(const char *path);
+/* Writes the file, in Perfetto's binary format or in the Trace Event Format. Process 0 is shown
+ * first. `last_ns`: leaves out what ended earlier than that before the last event; 0:
  * nothing. Errors: EIO with a sentence, ENOMEM. */
 tine_error tine_trace_export(const char *path, const tine_trace_process *processes, size_t n,
                              int64_t last_ns);

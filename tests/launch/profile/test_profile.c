@@ -398,4 +398,9 @@ Test(profile, the_command_says_what_is_wrong, .timeout = 60) {
     cr_expect(strstr(r.error, "/ is not a regular file"), "%s", r.error);
     cr_expect(strstr(r.error, "Makefile is not a trace in the Trace Event Format"), "%s", r.error);
     tine_program_fini(&r);
+    r = tine_program_run(20, "f=$(mktemp --suffix=.pftrace); printf '\\ntwelve bytes' >$f; "
+                             "$B/tine trace $f; echo $?; rm $f");
+    cr_expect_str_eq(r.out, "2\n");
+    cr_expect(strstr(r.error, ".pftrace is for ui.perfetto.dev: tine trace reads"), "%s", r.error);
+    tine_program_fini(&r);
 }
