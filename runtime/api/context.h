@@ -1,7 +1,7 @@
 /* Where the public calls go: the coordinator (coordinator/context.c) or the worker
  * (workers/context.c) that the calling thread belongs to.
  *
- * The public functions in api.c and fork.c know only this table, so `fork` and `wait` mean the
+ * The public functions of this folder know only this table, so `fork` and `wait` mean the
  * same in the program and inside a task. A context's futures are touched only under its lock (on
  * a worker, which is one thread, lock and unlock do nothing). Where an operation waits, it
  * releases the lock meanwhile. */

@@ -2,52 +2,18 @@
  *
  * Futures among the arguments, or inside them, are resolved here: the objects that stand for their
  * results take their places (context.h, reference), or, where that cannot be, the fork is held
- * until they are done, and their values do. So no future ever travels, and a task's arguments are
- * complete when it starts. Arguments are walked once to find futures, before the lock is taken; the
- * lock is taken once. */
-#include <stdio.h>
+ * until they are done (held.c), and their values do. So no future ever travels, and a task's
+ * arguments are complete when it starts. Arguments are walked once to find futures, before the lock
+ * is taken; the lock is taken once. */
 #include <stdlib.h>
-#include <string.h>
 
 #include "runtime/api/cancel.h"
 #include "runtime/api/context.h"
 #include "runtime/api/held.h"
 #include "runtime/api/stream.h"
-#include "runtime/trace/trace.h"
 #include "transport/base/clock.h"
 
-/* What is called. */
-typedef struct fork_target {
-    tine_target target;
-    uint32_t flags;
-    const tine_value *module; /* borrowed; NULL for a function */
-    bool has_terms;
-    tine_terms terms;
-} fork_target;
-
-/* A fork that is held until `missing` futures in its arguments are done. When one of them fails,
- * its result does at once; the record stays until the others are done, for they refer to it. */
-typedef struct held_fork {
-    tine_future *result;
-    tine_arguments arguments;
-    fork_target to; /* its texts lie behind the dependencies */
-    void *parent;   /* NULL once it has failed */
-    bool failed;
-    /* of calls of a module with one instance: the one before, which this one waits for, and the
-     * next one */
-    struct held_fork *before, *next;
-    LIST_ENTRY(held_fork) single, entry;
-    int64_t since;
-    size_t bytes; /* of the arguments, without what the futures will be */
-    size_t missing;
-    size_t n; /* of dependencies */
-    struct dependency {
-        tine_waiter waiter;
-        struct held_fork *fork;
-    } dependencies[];
-} held_fork;
-
-static tine_error target_of(const char *method, const tine_argument *a, fork_target *out) {
+static tine_error target_of(const char *method, const tine_argument *a, tine_fork_target *out) {
     if (a->key)
         return tine_error_set(TINE_EINVAL, "tine_fork: the first argument, the function's name or "
                                            "the module, has no keyword");
@@ -75,9 +41,8 @@ static tine_error target_of(const char *method, const tine_argument *a, fork_tar
     return tine_name_check("method", method);
 }
 
-/* With the lock. */
-static tine_error encode_and_submit(tine_context *c, tine_future *result, void *parent,
-                                    const fork_target *to, const tine_arguments *arguments) {
+tine_error tine_fork_submit(tine_context *c, tine_future *result, void *parent,
+                            const tine_fork_target *to, const tine_arguments *arguments) {
     tine_payload *payload;
     tine_error e = tine_payload_of_call(arguments, &c->encoder, &payload);
     if (e != TINE_OK) return e;
@@ -87,175 +52,27 @@ static tine_error encode_and_submit(tine_context *c, tine_future *result, void *
     return e;
 }
 
-static void fork_fail(tine_future *f, tine_error e) {
+void tine_fork_fail(tine_future *f, tine_error e) {
     tine_future_complete(f, e, NULL, tine_error_text());
 }
-
-static void held_fork_free(held_fork *h) {
-    tine_arguments_fini(&h->arguments);
-    tine_future_unref(h->result);
-    tine_value_unref(h->to.module);
-    free(h);
-}
-
-static const tine_value *result_value(tine_future *f, void *ctx);
 
 /* With the lock. */
 static const tine_value *result_reference(tine_context *c, tine_future *f) {
     if (!f->reference && f->unresolved && !f->value)
-        f->reference = tine_value_resolve(f->unresolved, result_value, NULL);
+        f->reference = tine_value_resolve(f->unresolved, tine_result_value, NULL);
     return f->reference || !c->ops->reference ? f->reference : c->ops->reference(c, f);
 }
 
-static const tine_value *result_value(tine_future *f, void *ctx) {
+const tine_value *tine_result_value(tine_future *f, void *ctx) {
     (void)ctx;
     const tine_value *v = result_reference(f->context, f);
     if (v) return v;
     return tine_future_value_of(f, &v) == TINE_OK ? v : NULL;
 }
 
-static void held_fork_count(held_fork *h) {
-    tine_context *c = h->result->context;
-    c->n_held++;
-    c->held_bytes += h->bytes;
-    LIST_INSERT_HEAD(&c->held, h, entry);
-    if (h->parent) c->ops->hold(c, h->parent, h->bytes);
-}
-
-static void held_fork_uncount(held_fork *h) {
-    tine_context *c = h->result->context;
-    c->n_held--;
-    c->held_bytes -= h->bytes;
-    LIST_REMOVE(h, entry);
-    if (h->parent) c->ops->unhold(c, h->parent, h->bytes);
-    h->parent = NULL;
-    h->result->held = NULL;
-}
-
-static size_t arguments_bytes(const tine_arguments *a) {
-    size_t bytes = 0;
-    for (size_t i = 0; i < a->n_positional; i++) bytes += tine_value_bytes(a->positional[i]);
-    for (size_t i = 0; i < a->n_named; i++) bytes += tine_value_bytes(a->named[i]);
-    return bytes;
-}
-
-/* The one held last whose module, with one instance, is this one. */
-static held_fork *held_fork_last(const tine_context *c, const fork_target *to) {
-    held_fork *h = to->flags & TINE_MODULE_SINGLE ? LIST_FIRST(&c->held_singles) : NULL;
-    while (h && h->to.target.object != to->target.object) h = LIST_NEXT(h, single);
-    return h;
-}
-
-/* It is held no more; the one that follows it. */
-static held_fork *held_fork_leave(held_fork *h) {
-    held_fork *next = h->next;
-    if (h->to.flags & TINE_MODULE_SINGLE && h->result->held) LIST_REMOVE(h, single);
-    h->next = NULL;
-    if (next) next->before = NULL;
-    return next;
-}
-
 static void arguments_share(const tine_arguments *a) {
     for (size_t i = 0; i < a->n_positional; i++) tine_value_share(a->positional[i]);
     for (size_t i = 0; i < a->n_named; i++) tine_value_share(a->named[i]);
-}
-
-/* All arguments are there, or one has failed. */
-static void held_fork_submit(held_fork *h) {
-    tine_context *c = h->result->context;
-    tine_error e = tine_arguments_resolve(&h->arguments, result_value);
-    if (e == TINE_OK) e = encode_and_submit(c, h->result, h->parent, &h->to, &h->arguments);
-    h->result->held = NULL;
-    if (e != TINE_OK) fork_fail(h->result, e);
-    held_fork_uncount(h);
-    held_fork_free(h);
-}
-
-/* One thing less that it waits for. A loop, as calls of one module may be in a long row. */
-static void held_fork_release(held_fork *h) {
-    while (h && --h->missing == 0) {
-        held_fork *next = held_fork_leave(h);
-        if (h->failed)
-            held_fork_free(h);
-        else
-            held_fork_submit(h);
-        h = next;
-    }
-}
-
-static void held_fork_fail(held_fork *h, tine_error status, const char *text) {
-    held_fork *before = h->before, *next = held_fork_leave(h);
-    h->failed = true;
-    held_fork_uncount(h);
-    tine_future_complete(h->result, status, NULL, text);
-    if (!before) {
-        held_fork_release(next);
-        return;
-    }
-    before->next = next; /* which waits for that one from now on */
-    if (next) next->before = before;
-    h->before = NULL;
-    held_fork_release(h);
-}
-
-static const char *fork_name(const fork_target *to) {
-    return to->has_terms && to->terms.name ? to->terms.name : to->target.name;
-}
-
-const held_fork *tine_held_fork_next(const tine_context *c, const held_fork *h) {
-    return h ? LIST_NEXT(h, entry) : LIST_FIRST(&c->held);
-}
-
-const char *tine_held_fork_name(const held_fork *h, int64_t *since) {
-    *since = h->since;
-    return fork_name(&h->to);
-}
-
-void tine_held_fork_cancel(tine_future *f, tine_error status, const char *why) {
-    char text[256 + TINE_MAX_NAME];
-    snprintf(text, sizeof text, "task \"%s\" was cancelled while it waited for its arguments: %s",
-             fork_name(&f->held->to), why);
-    held_fork_fail(f->held, status, text);
-}
-
-static void dependency_done(tine_waiter *w, tine_future *f) {
-    held_fork *h = ((struct dependency *)w)->fork;
-    if (f->status != TINE_OK && !h->failed) held_fork_fail(h, f->status, f->text);
-    held_fork_release(h);
-}
-
-static void held_fork_await(held_fork *h, tine_future *f) {
-    struct dependency *d = &h->dependencies[h->n++];
-    *d = (struct dependency){.waiter.fn = dependency_done, .fork = h};
-    tine_future_await(f, &d->waiter);
-}
-
-/* With the lock. Takes over `arguments` on success. */
-static tine_error hold_fork(tine_future *result, const fork_target *to, tine_arguments *arguments,
-                            const tine_future_list *futures, size_t missing, held_fork *before) {
-    size_t texts = tine_target_size(&to->target);
-    held_fork *h =
-        malloc(sizeof *h + missing * sizeof *h->dependencies + texts + tine_terms_size(&to->terms));
-    if (!h) return tine_error_set(TINE_ENOMEM, "no memory for a fork");
-    *h = (held_fork){.result = tine_ref_future_(result),
-                     .to = *to,
-                     .parent = tine_context_parent(),
-                     .since = tine_clock_coarse_ns(),
-                     .missing = missing + (before != NULL)};
-    h->to.module = tine_value_ref(to->module);
-    h->to.target = tine_target_copy((char *)&h->dependencies[missing], &to->target);
-    h->to.terms = tine_terms_copy((char *)&h->dependencies[missing] + texts, &to->terms);
-    tine_arguments_move(&h->arguments, arguments);
-    h->bytes = arguments_bytes(&h->arguments);
-    held_fork_count(h);
-    result->held = h;
-    h->before = before;
-    if (before) before->next = h;
-    if (to->flags & TINE_MODULE_SINGLE) LIST_INSERT_HEAD(&result->context->held_singles, h, single);
-    for (size_t i = 0; i < futures->n; i++)
-        if (!tine_future_is_done(futures->items[i]) && !futures->items[i]->reference)
-            held_fork_await(h, futures->items[i]);
-    return TINE_OK;
 }
 
 /* The futures of all arguments. Each must belong to c. */
@@ -284,17 +101,18 @@ static tine_error count_missing(tine_context *c, const tine_future_list *futures
 
 /* With the lock, which admit may release meanwhile. */
 static tine_error fork_locked(tine_context *c, tine_future *result, bool may_wait,
-                              const fork_target *to, tine_arguments *arguments,
+                              const tine_fork_target *to, tine_arguments *arguments,
                               const tine_future_list *futures) {
     size_t missing;
     tine_error failed = count_missing(c, futures, &missing);
     if (failed == TINE_OK) failed = c->ops->admit(c, may_wait);
     if (failed == TINE_OK && futures->n > 0) failed = count_missing(c, futures, &missing);
     if (failed != TINE_OK) return failed;
-    held_fork *before = held_fork_last(c, to);
-    if (missing > 0 || before) return hold_fork(result, to, arguments, futures, missing, before);
-    tine_error e = futures->n > 0 ? tine_arguments_resolve(arguments, result_value) : TINE_OK;
-    return e != TINE_OK ? e : encode_and_submit(c, result, tine_context_parent(), to, arguments);
+    held_fork *before = tine_held_fork_last(c, to);
+    if (missing > 0 || before)
+        return tine_held_fork_begin(result, to, arguments, futures, missing, before);
+    tine_error e = futures->n > 0 ? tine_arguments_resolve(arguments, tine_result_value) : TINE_OK;
+    return e != TINE_OK ? e : tine_fork_submit(c, result, tine_context_parent(), to, arguments);
 }
 
 /* ---- options ---- */
@@ -315,7 +133,7 @@ static tine_error options_extra(const tine_fork_options *o, tine_future *f) {
     return o->stream > 0 ? tine_stream_begin(f, (uint32_t)o->stream) : TINE_OK;
 }
 
-static tine_error options_take(const tine_fork_options *o, fork_target *to, tine_future *f) {
+static tine_error options_take(const tine_fork_options *o, tine_fork_target *to, tine_future *f) {
     tine_error e = tine_name_check("task", o->name);
     if (e == TINE_OK) e = tine_name_check("label", o->label);
     if (e == TINE_OK) e = options_number("the deadline", o->deadline, 0);
@@ -348,7 +166,7 @@ typedef struct fork_form {
 } fork_form;
 
 /* Every worker runs it. */
-static tine_error initialiser_take(tine_context *c, fork_target *to) {
+static tine_error initialiser_take(tine_context *c, tine_fork_target *to) {
     if (tine_current.task || c->worker_id)
         return tine_error_set(TINE_ESTATE,
                               "tine_initialise is for the program: a task has no pool");
@@ -360,7 +178,7 @@ static tine_error initialiser_take(tine_context *c, fork_target *to) {
 
 static tine_error fork_start(tine_context *c, tine_future *result, const fork_form *form,
                              const tine_argument *args, size_t n) {
-    fork_target to = {0};
+    tine_fork_target to = {0};
     tine_arguments arguments = {0};
     tine_future_list futures = {0};
     tine_error e = target_of(form->method, &args[0], &to);
@@ -398,7 +216,7 @@ static tine_future *fork_call(const fork_form *form, const tine_argument *args, 
         tine_future_unref(f);
         return NULL;
     }
-    if (e != TINE_OK) fork_fail(f, e);
+    if (e != TINE_OK) tine_fork_fail(f, e);
     tine_pool_adopt(&f->handle);
     return f;
 }

@@ -1,0 +1,176 @@
+/* Forks that are held until the futures among their arguments are done, or until the calls before
+ * them of a module with one instance are. */
+#include "runtime/api/held.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "runtime/api/cancel.h"
+#include "transport/base/clock.h"
+
+/* A fork that is held until `missing` futures in its arguments are done. When one of them fails,
+ * its result does at once; the record stays until the others are done, for they refer to it. */
+typedef struct held_fork {
+    tine_future *result;
+    tine_arguments arguments;
+    tine_fork_target to; /* its texts lie behind the dependencies */
+    void *parent;        /* NULL once it has failed */
+    bool failed;
+    /* of calls of a module with one instance: the one before, which this one waits for, and the
+     * next one */
+    struct held_fork *before, *next;
+    LIST_ENTRY(held_fork) single, entry;
+    int64_t since;
+    size_t bytes; /* of the arguments, without what the futures will be */
+    size_t missing;
+    size_t n; /* of dependencies */
+    struct dependency {
+        tine_waiter waiter;
+        struct held_fork *fork;
+    } dependencies[];
+} held_fork;
+
+static void held_fork_free(held_fork *h) {
+    tine_arguments_fini(&h->arguments);
+    tine_future_unref(h->result);
+    tine_value_unref(h->to.module);
+    free(h);
+}
+
+static void held_fork_count(held_fork *h) {
+    tine_context *c = h->result->context;
+    c->n_held++;
+    c->held_bytes += h->bytes;
+    LIST_INSERT_HEAD(&c->held, h, entry);
+    if (h->parent) c->ops->hold(c, h->parent, h->bytes);
+}
+
+static void held_fork_uncount(held_fork *h) {
+    tine_context *c = h->result->context;
+    c->n_held--;
+    c->held_bytes -= h->bytes;
+    LIST_REMOVE(h, entry);
+    if (h->parent) c->ops->unhold(c, h->parent, h->bytes);
+    h->parent = NULL;
+    h->result->held = NULL;
+}
+
+static size_t arguments_bytes(const tine_arguments *a) {
+    size_t bytes = 0;
+    for (size_t i = 0; i < a->n_positional; i++) bytes += tine_value_bytes(a->positional[i]);
+    for (size_t i = 0; i < a->n_named; i++) bytes += tine_value_bytes(a->named[i]);
+    return bytes;
+}
+
+held_fork *tine_held_fork_last(const tine_context *c, const tine_fork_target *to) {
+    held_fork *h = to->flags & TINE_MODULE_SINGLE ? LIST_FIRST(&c->held_singles) : NULL;
+    while (h && h->to.target.object != to->target.object) h = LIST_NEXT(h, single);
+    return h;
+}
+
+/* It is held no more; the one that follows it. */
+static held_fork *held_fork_leave(held_fork *h) {
+    held_fork *next = h->next;
+    if (h->to.flags & TINE_MODULE_SINGLE && h->result->held) LIST_REMOVE(h, single);
+    h->next = NULL;
+    if (next) next->before = NULL;
+    return next;
+}
+
+/* All arguments are there, or one has failed. */
+static void held_fork_submit(held_fork *h) {
+    tine_context *c = h->result->context;
+    tine_error e = tine_arguments_resolve(&h->arguments, tine_result_value);
+    if (e == TINE_OK) e = tine_fork_submit(c, h->result, h->parent, &h->to, &h->arguments);
+    h->result->held = NULL;
+    if (e != TINE_OK) tine_fork_fail(h->result, e);
+    held_fork_uncount(h);
+    held_fork_free(h);
+}
+
+/* One thing less that it waits for. A loop, as calls of one module may be in a long row. */
+static void held_fork_release(held_fork *h) {
+    while (h && --h->missing == 0) {
+        held_fork *next = held_fork_leave(h);
+        if (h->failed)
+            held_fork_free(h);
+        else
+            held_fork_submit(h);
+        h = next;
+    }
+}
+
+static void held_fork_fail(held_fork *h, tine_error status, const char *text) {
+    held_fork *before = h->before, *next = held_fork_leave(h);
+    h->failed = true;
+    held_fork_uncount(h);
+    tine_future_complete(h->result, status, NULL, text);
+    if (!before) {
+        held_fork_release(next);
+        return;
+    }
+    before->next = next; /* which waits for that one from now on */
+    if (next) next->before = before;
+    h->before = NULL;
+    held_fork_release(h);
+}
+
+static const char *fork_name(const tine_fork_target *to) {
+    return to->has_terms && to->terms.name ? to->terms.name : to->target.name;
+}
+
+const held_fork *tine_held_fork_next(const tine_context *c, const held_fork *h) {
+    return h ? LIST_NEXT(h, entry) : LIST_FIRST(&c->held);
+}
+
+const char *tine_held_fork_name(const held_fork *h, int64_t *since) {
+    *since = h->since;
+    return fork_name(&h->to);
+}
+
+void tine_held_fork_cancel(tine_future *f, tine_error status, const char *why) {
+    char text[256 + TINE_MAX_NAME];
+    snprintf(text, sizeof text, "task \"%s\" was cancelled while it waited for its arguments: %s",
+             fork_name(&f->held->to), why);
+    held_fork_fail(f->held, status, text);
+}
+
+static void dependency_done(tine_waiter *w, tine_future *f) {
+    held_fork *h = ((struct dependency *)w)->fork;
+    if (f->status != TINE_OK && !h->failed) held_fork_fail(h, f->status, f->text);
+    held_fork_release(h);
+}
+
+static void held_fork_await(held_fork *h, tine_future *f) {
+    struct dependency *d = &h->dependencies[h->n++];
+    *d = (struct dependency){.waiter.fn = dependency_done, .fork = h};
+    tine_future_await(f, &d->waiter);
+}
+
+tine_error tine_held_fork_begin(tine_future *result, const tine_fork_target *to,
+                                tine_arguments *arguments, const tine_future_list *futures,
+                                size_t missing, held_fork *before) {
+    size_t texts = tine_target_size(&to->target);
+    held_fork *h =
+        malloc(sizeof *h + missing * sizeof *h->dependencies + texts + tine_terms_size(&to->terms));
+    if (!h) return tine_error_set(TINE_ENOMEM, "no memory for a fork");
+    *h = (held_fork){.result = tine_ref_future_(result),
+                     .to = *to,
+                     .parent = tine_context_parent(),
+                     .since = tine_clock_coarse_ns(),
+                     .missing = missing + (before != NULL)};
+    h->to.module = tine_value_ref(to->module);
+    h->to.target = tine_target_copy((char *)&h->dependencies[missing], &to->target);
+    h->to.terms = tine_terms_copy((char *)&h->dependencies[missing] + texts, &to->terms);
+    tine_arguments_move(&h->arguments, arguments);
+    h->bytes = arguments_bytes(&h->arguments);
+    held_fork_count(h);
+    result->held = h;
+    h->before = before;
+    if (before) before->next = h;
+    if (to->flags & TINE_MODULE_SINGLE) LIST_INSERT_HEAD(&result->context->held_singles, h, single);
+    for (size_t i = 0; i < futures->n; i++)
+        if (!tine_future_is_done(futures->items[i]) && !futures->items[i]->reference)
+            held_fork_await(h, futures->items[i]);
+    return TINE_OK;
+}
