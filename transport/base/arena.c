@@ -280,6 +280,20 @@ static atomic_int n_readers;
 
 void tine_arena_count_reader(int change) { atomic_fetch_add(&n_readers, change); }
 
+/* An open file description has locks of its own, and a mapping holds it open: so the kernel unlocks
+ * when the mapping, or the process, ends. */
+int tine_arena_watch(int fd) {
+    struct flock reads = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
+    return fcntl(fd, F_OFD_SETLK, &reads) == 0 ? 0 : -errno;
+}
+
+bool tine_arena_is_watched(void) {
+    struct flock writes = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    tine_arena_place place;
+    return tine_arena_get(&place) && fcntl((int)place.fd, F_OFD_GETLK, &writes) == 0 &&
+           writes.l_type != F_UNLCK;
+}
+
 bool tine_arena_has_readers(void) {
     return atomic_load_explicit(&n_readers, memory_order_relaxed) > 0;
 }

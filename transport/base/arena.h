@@ -43,6 +43,11 @@ size_t tine_arena_used(void); /* bytes taken now */
 /* How many peers read from it: each adds 1, and -1 in the end. */
 void tine_arena_count_reader(int change);
 bool tine_arena_has_readers(void);
+/* Locks another process's arena, which is to be mapped by this descriptor: it is locked as long as
+ * the mapping stays, also when the descriptor is closed. 0, or a negative errno. */
+int tine_arena_watch(int fd);
+/* Whether a process that has locked the arena still has it mapped. */
+bool tine_arena_is_watched(void);
 /* Whether this process may map so many bytes more: where its address space is limited (ulimit -v),
  * half of that is left for everything else. */
 bool tine_arena_may_map(uint64_t size);

@@ -13,24 +13,28 @@
 
 #include "transport/base/buffer.h"
 #include "transport/shm/lane.h"
-#include "transport/shm/segment.h"
+#include "transport/shm/neighbours.h"
 
-enum { TINE_SHM_LENDERS, TINE_SHM_BORROWERS };
+/* Whose arena a buffer lies in. From the last one on, a neighbour's: its number is added. */
+enum { TINE_SHM_LENDERS, TINE_SHM_BORROWERS, TINE_SHM_NEIGHBOURS };
 
 typedef struct tine_shm_lender { /* zeroed lends nothing */
     tine_shm_memory *memory;     /* of the lane; NULL: lends nothing */
     tine_shm_returns *returns;
-    tine_shm_segment *borrower; /* by its arena it is known whether the borrower lives */
-    uint64_t seen;              /* of the returns' count */
-    uint32_t n;                 /* out now */
-    bool broken;                /* something was returned that was not lent */
+    tine_shm_segment *borrower;            /* by its arena it is known whether the borrower lives */
+    const tine_shm_neighbours *neighbours; /* that the connector of the lane maps */
+    bool tells;                            /* of the neighbours: it is the listener */
+    uint64_t seen;                         /* of the returns' count */
+    uint32_t n;                            /* out now */
+    uint64_t lent_on;                      /* so far: what was borrowed from a neighbour */
+    bool broken;                           /* something was returned that was not lent */
     tine_buffer *out[TINE_SHM_LEASES];
     uint64_t taken[TINE_SHM_LEASES / 64];
 } tine_shm_lender;
 
-/* Keeps a reference on the lane's memory, and on the segment. */
-void tine_shm_lender_init(tine_shm_lender *l, const tine_shm_lane *lane,
-                          tine_shm_segment *borrower);
+/* Keeps a reference on the lane's memory, and on the segment; the neighbours are the caller's. */
+void tine_shm_lender_init(tine_shm_lender *l, const tine_shm_lane *lane, tine_shm_segment *borrower,
+                          const tine_shm_neighbours *neighbours, bool tells);
 /* Puts what is out aside. */
 void tine_shm_lender_fini(tine_shm_lender *l);
 /* How many more it can lend. */
@@ -41,7 +45,7 @@ static inline uint32_t tine_shm_lender_room(const tine_shm_lender *l) {
 typedef struct tine_shm_spot {
     tine_buffer *buffer; /* the one to be lent, or a copy that it keeps from now on */
     uint64_t offset;
-    uint32_t arena; /* TINE_SHM_LENDERS or _BORROWERS: what was borrowed can be lent back */
+    uint32_t arena; /* TINE_SHM_LENDERS …: what was borrowed can be lent back, and on */
 } tine_shm_spot;
 
 /* False: it would have to be copied, and is too large for that or finds no room. */
@@ -60,9 +64,9 @@ typedef struct tine_shm_place {
     uint32_t lease, arena;
 } tine_shm_place;
 
-/* The borrower's buffer, which lies in the lender's arena `s`, or in its own: it was lent by `l`
- * then. NULL with NULL in
- * *wrong: no memory, and the lease is returned; else with what is wrong with the place. */
+/* The borrower's buffer, which lies in the lender's arena `s`, in a neighbour's, or where `l` has
+ * lent it from. NULL with NULL in *wrong: no memory, and the lease is returned; else with what is
+ * wrong with the place. */
 tine_buffer *tine_shm_borrow(const tine_shm_lane *lane, const tine_shm_lender *l,
                              tine_shm_segment *s, const tine_shm_place *place, const char **wrong);
 

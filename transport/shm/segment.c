@@ -26,8 +26,7 @@ static int segment_map(tine_shm_segment *s, int fd, const tine_arena_place *plac
     if (at == MAP_FAILED) return -errno;
     *s = (tine_shm_segment){.bytes = at,
                             .size = (size_t)place->size,
-                            .pid = place->pid,
-                            .fd = place->fd,
+                            .place = *place,
                             .device = st.st_dev,
                             .inode = st.st_ino};
     atomic_init(&s->refs, 1);
@@ -37,7 +36,8 @@ static int segment_map(tine_shm_segment *s, int fd, const tine_arena_place *plac
     return -EINVAL;
 }
 
-int tine_shm_segment_open(tine_shm_segment **out, const tine_arena_place *place, const char **why) {
+int tine_shm_segment_open(tine_shm_segment **out, const tine_arena_place *place, bool watch,
+                          const char **why) {
     *out = NULL;
     *why = "the size of its tensors' memory is out of range";
     if (!size_is_valid(place->size)) return -EINVAL;
@@ -45,7 +45,8 @@ int tine_shm_segment_open(tine_shm_segment **out, const tine_arena_place *place,
     *why = "its tensors' memory cannot be opened";
     if (fd < 0) return fd;
     tine_shm_segment *s = malloc(sizeof *s);
-    int rc = s ? segment_map(s, fd, place) : -ENOMEM;
+    int rc = !s ? -ENOMEM : watch ? tine_arena_watch(fd) : 0;
+    if (!rc) rc = segment_map(s, fd, place);
     *why = rc == -ENOMEM ? "no address space for its tensors (ulimit -v)"
                          : "its tensors' memory cannot be mapped";
     close(fd);
@@ -73,7 +74,7 @@ void tine_shm_segment_unref(tine_shm_segment *s) {
 bool tine_shm_segment_lives(const tine_shm_segment *s) {
     char path[TINE_SHM_PROC_PATH];
     struct stat st;
-    tine_shm_proc_path(path, s->pid, s->fd);
+    tine_shm_proc_path(path, s->place.pid, s->place.fd);
     if (stat(path, &st) != 0) return errno != ENOENT && errno != ESRCH;
     return st.st_dev == s->device && st.st_ino == s->inode;
 }

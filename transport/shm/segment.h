@@ -16,13 +16,16 @@ typedef struct tine_shm_segment {
     atomic_uint refs;
     const uint8_t *bytes;
     size_t size;
-    uint32_t pid, fd; /* of the process that it belongs to */
+    tine_arena_place place; /* as its process told it */
+    uint32_t number;        /* the listener's for it (neighbours.h), from 1 */
     dev_t device;
     ino_t inode;
 } tine_shm_segment;
 
-/* Errors as tine_shm_lane_make. */
-int tine_shm_segment_open(tine_shm_segment **out, const tine_arena_place *place, const char **why);
+/* `watch`: the process can find out that it is mapped (tine_arena_is_watched). Errors as
+ * tine_shm_lane_make. */
+int tine_shm_segment_open(tine_shm_segment **out, const tine_arena_place *place, bool watch,
+                          const char **why);
 tine_shm_segment *tine_shm_segment_ref(tine_shm_segment *s);
 void tine_shm_segment_unref(tine_shm_segment *s); /* accepts NULL */
 /* Whether the process that it belongs to lives. */

@@ -65,20 +65,53 @@ bool tine_framing_read_lane_offer(const uint8_t *p, size_t n, tine_shm_offer *ou
     return true;
 }
 
+static void put_place(uint8_t *out, const tine_arena_place *place) {
+    put_number(out, place->pid, 4);
+    put_number(out + 4, place->fd, 4);
+    put_number(out + 8, place->size, 8);
+    memcpy(out + 16, place->token, sizeof place->token);
+}
+
+static void get_place(const uint8_t *p, tine_arena_place *out) {
+    *out = (tine_arena_place){.pid = (uint32_t)get_number(p, 4),
+                              .fd = (uint32_t)get_number(p + 4, 4),
+                              .size = get_number(p + 8, 8)};
+    memcpy(out->token, p + 16, sizeof out->token);
+}
+
 void tine_framing_lane_arena(uint8_t out[FRAMING_LANE_ARENA_BYTES], const tine_arena_place *place) {
     out[0] = FRAMING_LANE_ARENA;
-    put_number(out + 1, place->pid, 4);
-    put_number(out + 5, place->fd, 4);
-    put_number(out + 9, place->size, 8);
-    memcpy(out + 17, place->token, sizeof place->token);
+    put_place(out + 1, place);
 }
 
 bool tine_framing_read_lane_arena(const uint8_t *p, size_t n, tine_arena_place *out) {
     if (n != FRAMING_LANE_ARENA_BYTES) return false;
-    *out = (tine_arena_place){.pid = (uint32_t)get_number(p + 1, 4),
-                              .fd = (uint32_t)get_number(p + 5, 4),
-                              .size = get_number(p + 9, 8)};
-    memcpy(out->token, p + 17, sizeof out->token);
+    get_place(p + 1, out);
+    return true;
+}
+
+void tine_framing_lane_number(uint8_t out[FRAMING_LANE_NUMBER_BYTES], uint8_t what,
+                              uint32_t number) {
+    out[0] = what;
+    put_number(out + 1, number, 4);
+}
+
+bool tine_framing_read_lane_number(const uint8_t *p, size_t n, uint32_t *number) {
+    if (n < FRAMING_LANE_NUMBER_BYTES) return false;
+    *number = (uint32_t)get_number(p + 1, 4);
+    return *number > 0;
+}
+
+void tine_framing_lane_other(uint8_t out[FRAMING_LANE_OTHER_BYTES], uint32_t number,
+                             const tine_arena_place *place) {
+    tine_framing_lane_number(out, FRAMING_LANE_OTHER, number);
+    put_place(out + FRAMING_LANE_NUMBER_BYTES, place);
+}
+
+bool tine_framing_read_lane_other(const uint8_t *p, size_t n, uint32_t *number,
+                                  tine_arena_place *out) {
+    if (n != FRAMING_LANE_OTHER_BYTES || !tine_framing_read_lane_number(p, n, number)) return false;
+    get_place(p + FRAMING_LANE_NUMBER_BYTES, out);
     return true;
 }
 

@@ -18,7 +18,7 @@ enum {
     FRAMING_CHUNK = 4, /* the next piece of it: offset, then a part of bytes */
     FRAMING_BYE = 5,   /* the sender ends the connection: why, as text */
     FRAMING_ACK = 6,   /* how much of what the receiver sent has been read, in all */
-    FRAMING_LANE = 7,  /* about the lane: one of the next six, then its fields */
+    FRAMING_LANE = 7,  /* about the lane: one of the next, then its fields */
 
     FRAMING_LANE_REFUSED = 0, /* why, as text */
     FRAMING_LANE_OFFER = 1,   /* where it can be opened */
@@ -26,14 +26,20 @@ enum {
     FRAMING_LANE_ARENA = 3,   /* where the sender's tensors are */
     FRAMING_LANE_MAPPED = 4,  /* buffers may be lent, both ways */
     FRAMING_LANE_APART = 5,   /* none may: why, as text */
+    FRAMING_LANE_OTHER = 6,   /* a number, and where the tensors of another connector are */
+    FRAMING_LANE_REACHED = 7, /* the number: they may be lent on; or not: why, as text */
+    FRAMING_LANE_GONE = 8,    /* the number: nothing more of them is */
     FRAMING_LANE_OFFER_BYTES = 1 + 4 * 4 + 8 + TINE_SHM_TOKEN,
     FRAMING_LANE_ARENA_BYTES = 1 + 2 * 4 + 8 + TINE_ARENA_TOKEN,
+    FRAMING_LANE_NUMBER_BYTES = 1 + 4,
+    FRAMING_LANE_OTHER_BYTES = FRAMING_LANE_NUMBER_BYTES + FRAMING_LANE_ARENA_BYTES - 1,
 
     FRAMING_VERSION = 2,
     FRAMING_HELLO_BYTES = 19,
     FRAMING_ASKS_CHECKS = 1, /* a flag of HELLO: messages are to carry checksums */
     FRAMING_ASKS_LANE = 2,   /* a flag of HELLO: a lane may be offered */
     FRAMING_ASKS_LEASES = 4, /* a flag of HELLO: ... and buffers lent through it */
+    FRAMING_ASKS_OTHERS = 8, /* a flag of HELLO: ... also those of other connectors */
     FRAMING_ACK_BYTES = 8,
     /* in front of a message's fields: its kind, and its checksum if it has one */
     FRAMING_PLAIN_HEAD = 1,
@@ -66,6 +72,11 @@ uint32_t tine_framing_crc_size(uint32_t crc, uint64_t size);
 void tine_framing_ack(uint8_t out[FRAMING_ACK_BYTES], uint64_t read);
 void tine_framing_lane_offer(uint8_t out[FRAMING_LANE_OFFER_BYTES], const tine_shm_offer *offer);
 void tine_framing_lane_arena(uint8_t out[FRAMING_LANE_ARENA_BYTES], const tine_arena_place *place);
+/* Any message about a lane that begins with a number: what it says, and the number. */
+void tine_framing_lane_number(uint8_t out[FRAMING_LANE_NUMBER_BYTES], uint8_t what,
+                              uint32_t number);
+void tine_framing_lane_other(uint8_t out[FRAMING_LANE_OTHER_BYTES], uint32_t number,
+                             const tine_arena_place *place);
 void tine_framing_chunk(uint8_t out[FRAMING_CHUNK_BYTES], uint64_t offset);
 size_t tine_framing_open_bytes(uint32_t n_buffers);
 /* The sizes follow by tine_framing_open_size. */
@@ -82,6 +93,9 @@ const char *tine_framing_read_ack(const uint8_t *p, size_t n, uint64_t *read);
 /* With the byte that says what it is. False: malformed. */
 bool tine_framing_read_lane_offer(const uint8_t *p, size_t n, tine_shm_offer *out);
 bool tine_framing_read_lane_arena(const uint8_t *p, size_t n, tine_arena_place *out);
+bool tine_framing_read_lane_number(const uint8_t *p, size_t n, uint32_t *number);
+bool tine_framing_read_lane_other(const uint8_t *p, size_t n, uint32_t *number,
+                                  tine_arena_place *out);
 const char *tine_framing_read_chunk(const uint8_t *p, size_t n, uint64_t *offset);
 /* How many bytes an OPEN takes whose first part is p. */
 const char *tine_framing_read_open_length(const uint8_t *p, size_t n, size_t *bytes);

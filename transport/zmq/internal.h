@@ -13,6 +13,7 @@
  *   message.c  the parts of one message out, and its checksum
  *   lane.c     shared memory with peers on this host
  *   lease.c    buffers that such peers read where they are
+ *   neighbours.c  those that are lent on from one such peer to another
  *   record.c   frames in that memory
  *   beat.c     heartbeats of peers on other hosts
  *   receive.c  messages in, frames put together from chunks
@@ -109,6 +110,7 @@ typedef struct tine_zmq_peer {
     bool want_writable;
     bool bye_sent; /* by stop */
     bool leases;   /* its hello says that buffers may be lent */
+    bool others;   /* ... also those of other peers */
     tine_zmq_lane *lane;
 
     /* receiving */
@@ -226,6 +228,7 @@ struct tine_zmq {
     bool told_without_lane;   /* the log has the reason why a peer has none */
     bool told_apart;          /* ... and why no buffers are lent */
     bool has_arena;
+    uint32_t arenas; /* of peers, so far */
     tine_shm_spin spin;
     unsigned arriving; /* peers of which a large frame has arrived in part */
     tine_peer next_id;

@@ -59,11 +59,13 @@ int tine_zmq_lane_send(tine_zmq *t, tine_zmq_peer *p, const tine_frame *f, size_
         return -EPIPE;
     }
     uint32_t before = l->leases.lender.n;
+    uint64_t before_on = l->leases.lender.lent_on;
     if (lends)
         tine_zmq_record_lend(to, f, &l->leases);
     else
         tine_zmq_record_write(to, f);
     t->stats.lent += l->leases.lender.n - before;
+    t->stats.lent_on += l->leases.lender.lent_on - before_on;
     if (tine_shm_write(&l->shm.out, size, lends ? TINE_ZMQ_RECORD_LENDS : TINE_ZMQ_RECORD_FRAME))
         tine_shm_bell_ring(l->bell);
     return 0;
@@ -239,13 +241,16 @@ bool tine_zmq_lanes_wait(tine_zmq *t, int64_t timeout_ns) {
 }
 
 int64_t tine_zmq_lanes_tidy(tine_zmq *t, int64_t now) {
-    const tine_zmq_lane *l;
+    tine_zmq_lane *l;
+    bool more = false;
     if (!t->has_arena) return -1;
     t->lanes_tidy_at = now + COLLECT_NS;
+    TAILQ_FOREACH (l, &t->lanes, entry) {
+        more |= tine_zmq_neighbours_tidy(t, l->peer, &l->leases, &l->shm);
+        more |= l->leases.lender.n > 0;
+    }
     int64_t next = tine_zmq_leases_tidy(now);
-    TAILQ_FOREACH (l, &t->lanes, entry)
-        if (l->leases.lender.n) return tine_timeout_min(next, COLLECT_NS);
-    return next;
+    return more ? tine_timeout_min(next, COLLECT_NS) : next;
 }
 
 void tine_zmq_lanes_awake(tine_zmq *t) {

@@ -29,6 +29,7 @@ void tine_zmq_lane_close(tine_zmq *t, tine_zmq_peer *p) {
     tine_zmq_lane *l = p->lane;
     if (!l) return;
     p->lane = NULL;
+    tine_zmq_neighbours_part(t, &l->leases);
     t->n_held -= l->held || l->held_bye;
     if (l->opened) {
         if (t->lane_turn == l) t->lane_turn = TAILQ_NEXT(l, entry);
@@ -174,7 +175,10 @@ const char *tine_zmq_lane_message(tine_zmq *t, tine_zmq_peer *p, const uint8_t *
     case FRAMING_LANE_SWITCH: return switch_read(t, p);
     case FRAMING_LANE_ARENA:
     case FRAMING_LANE_MAPPED:
-    case FRAMING_LANE_APART: return leases_read(t, p, bytes, size);
+    case FRAMING_LANE_APART:
+    case FRAMING_LANE_OTHER:
+    case FRAMING_LANE_REACHED:
+    case FRAMING_LANE_GONE: return leases_read(t, p, bytes, size);
     default: return "a message about a lane is malformed";
     }
 }

@@ -18,6 +18,14 @@ static void tell_apart(tine_zmq *t, const char *why, const char *error) {
              why, error ? ": " : "", error ? error : "");
 }
 
+void tine_zmq_leases_apart(tine_zmq *t, const uint8_t *text, size_t size) {
+    char why[96];
+    size_t n = size < sizeof why - 1 ? size : sizeof why - 1;
+    for (size_t i = 0; i < n; i++) why[i] = text[i] >= ' ' && text[i] < 127 ? (char)text[i] : '?';
+    why[n] = 0;
+    tell_apart(t, why, NULL);
+}
+
 void tine_zmq_arena_open(tine_zmq *t) {
     const char *why;
     if (!t->base.config.arena || t->base.config.lane < 0) return;
@@ -63,8 +71,10 @@ static void leases_refuse(tine_zmq *t, tine_zmq_peer *p, tine_zmq_leases *l, con
 }
 
 /* From here on both may lend: the connector when it has been told so. */
-static void leases_begin(tine_zmq_leases *l, const tine_shm_lane *lane) {
-    tine_shm_lender_init(&l->lender, lane, l->theirs);
+static void leases_begin(tine_zmq *t, tine_zmq_peer *p, tine_zmq_leases *l,
+                         const tine_shm_lane *lane) {
+    tine_shm_lender_init(&l->lender, lane, l->theirs, &l->neighbours, t->listener);
+    if (t->listener) tine_zmq_neighbours_join(t, p, l);
 }
 
 static const char *arena_read(tine_zmq *t, tine_zmq_peer *p, tine_zmq_leases *l,
@@ -74,11 +84,11 @@ static const char *arena_read(tine_zmq *t, tine_zmq_peer *p, tine_zmq_leases *l,
     if (l->theirs || l->told != t->listener || !t->has_arena)
         return "it told of an arena that was not asked for";
     if (!tine_framing_read_lane_arena(bytes, size, &place)) return "its arena's place is malformed";
-    int rc = tine_shm_segment_open(&l->theirs, &place, &why);
+    int rc = tine_shm_segment_open(&l->theirs, &place, false, &why);
     if (!rc && t->listener) {
         static const uint8_t mapped = FRAMING_LANE_MAPPED;
         rc = tine_zmq_send_short(t, p, FRAMING_LANE, &mapped, 1);
-        if (!rc) leases_begin(l, lane);
+        if (!rc) leases_begin(t, p, l, lane);
     } else if (!rc) {
         why = "the place of the arena could not be sent";
         rc = arena_tell(t, p, l);
@@ -88,27 +98,30 @@ static const char *arena_read(tine_zmq *t, tine_zmq_peer *p, tine_zmq_leases *l,
 }
 
 static const char *apart_read(tine_zmq *t, tine_zmq_leases *l, const uint8_t *text, size_t size) {
-    char why[96];
-    size_t n = size < sizeof why - 1 ? size : sizeof why - 1;
     if (!l->told || l->lender.memory) return "it refused an arena that was not told";
-    for (size_t i = 0; i < n; i++) why[i] = text[i] >= ' ' && text[i] < 127 ? (char)text[i] : '?';
-    why[n] = 0;
-    tell_apart(t, why, NULL);
+    tine_zmq_leases_apart(t, text, size);
     return NULL;
 }
 
 const char *tine_zmq_leases_message(tine_zmq *t, tine_zmq_peer *p, tine_zmq_leases *l,
                                     const tine_shm_lane *lane, const uint8_t *bytes, size_t size) {
-    if (bytes[0] == FRAMING_LANE_ARENA) return arena_read(t, p, l, lane, bytes, size);
-    if (bytes[0] == FRAMING_LANE_APART) return apart_read(t, l, bytes + 1, size - 1);
+    switch (bytes[0]) {
+    case FRAMING_LANE_ARENA: return arena_read(t, p, l, lane, bytes, size);
+    case FRAMING_LANE_APART: return apart_read(t, l, bytes + 1, size - 1);
+    case FRAMING_LANE_OTHER:
+    case FRAMING_LANE_REACHED:
+    case FRAMING_LANE_GONE: return tine_zmq_neighbours_message(t, p, l, lane, bytes, size);
+    default: break;
+    }
     if (t->listener || !l->told || !l->theirs || l->lender.memory)
         return "it mapped an arena that was not told";
-    leases_begin(l, lane);
+    leases_begin(t, p, l, lane);
     return NULL;
 }
 
 void tine_zmq_leases_fini(tine_zmq_leases *l) {
     tine_shm_lender_fini(&l->lender);
+    tine_shm_neighbours_fini(&l->neighbours);
     tine_shm_segment_unref(l->theirs);
     l->theirs = NULL;
 }

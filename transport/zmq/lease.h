@@ -4,7 +4,10 @@
  *
  * Once both use the lane, the listener tells where its arena is; the connector maps it and tells of
  * its own; the listener maps that and says that it has. If anything of that is not possible the
- * side that finds it says so, and large frames stay on the socket. */
+ * side that finds it says so, and large frames stay on the socket.
+ *
+ * The listener then tells each of the two where the other's arena is, for it and every connector
+ * before it (transport/shm/neighbours.h), and when one of them has gone. */
 #ifndef TINE_TRANSPORT_ZMQ_LEASE_H
 #define TINE_TRANSPORT_ZMQ_LEASE_H
 
@@ -20,6 +23,7 @@ typedef struct tine_zmq_leases { /* zeroed: none */
     bool told;                   /* the peer knows where the arena of this process is */
     tine_shm_segment *theirs;
     tine_shm_lender lender;
+    tine_shm_neighbours neighbours; /* listener: that the peer was told of */
 } tine_zmq_leases;
 
 /* Opens the process's arena, if the transport may have one. */
@@ -30,6 +34,8 @@ void tine_zmq_leases_offer(tine_zmq *t, tine_zmq_peer *p, tine_zmq_leases *l);
 /* A LANE message of ours. NULL, or what is wrong with it. */
 const char *tine_zmq_leases_message(tine_zmq *t, tine_zmq_peer *p, tine_zmq_leases *l,
                                     const tine_shm_lane *lane, const uint8_t *bytes, size_t size);
+/* Writes to the log, once, that something is copied, and why. */
+void tine_zmq_leases_apart(tine_zmq *t, const uint8_t *why, size_t size);
 void tine_zmq_leases_fini(tine_zmq_leases *l);
 /* The bytes of a frame that are not lent; SIZE_MAX: it has something to lend, and cannot now. */
 size_t tine_zmq_leases_rest(tine_zmq_leases *l, const tine_frame *f);
@@ -41,5 +47,17 @@ static inline bool tine_zmq_lends(const tine_zmq_leases *l, const tine_frame *f,
 /* Looks after what outlived its lane, and what is kept for the next buffer. In how many ns it is
  * due again; -1: it is not. */
 int64_t tine_zmq_leases_tidy(int64_t now);
+
+/* neighbours.c */
+/* Listener, when it begins to lend to `p`, and before the end of `l`: tells the others. */
+void tine_zmq_neighbours_join(tine_zmq *t, tine_zmq_peer *p, tine_zmq_leases *l);
+void tine_zmq_neighbours_part(tine_zmq *t, const tine_zmq_leases *l);
+/* As tine_zmq_leases_message. */
+const char *tine_zmq_neighbours_message(tine_zmq *t, tine_zmq_peer *p, tine_zmq_leases *l,
+                                        const tine_shm_lane *lane, const uint8_t *bytes,
+                                        size_t size);
+/* Removes those that have gone. True: some remain. */
+bool tine_zmq_neighbours_tidy(tine_zmq *t, tine_zmq_peer *p, tine_zmq_leases *l,
+                              const tine_shm_lane *lane);
 
 #endif

@@ -57,6 +57,7 @@ tine_zmq_peer *tine_zmq_peer_add(tine_zmq *t, uint64_t routing, int fd,
     p->flight = f;
     p->window = hello->window;
     p->leases = hello->flags & FRAMING_ASKS_LEASES;
+    p->others = hello->flags & FRAMING_ASKS_OTHERS;
     p->chunk = hello->chunk < t->base.config.chunk ? hello->chunk : t->base.config.chunk;
     p->checked = hello->window && ((hello->flags & FRAMING_ASKS_CHECKS) || t->asks_checks);
     p->small = p->large = TINE_RING(tine_frame *);

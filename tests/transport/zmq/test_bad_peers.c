@@ -156,8 +156,9 @@ static void lane_unasked(void *d) { SAY(d, "\7\2", false); }
 static void lane_refused(void *d) { SAY(d, "\7\0no", false); }
 static void lane_offer(void *d) { SAY(d, "\7\1\0\0\0\1", false); }
 static void lane_cut(void *d) { SAY(d, "\7", false); }
-static void lane_unknown(void *d) { SAY(d, "\7\6", false); }
+static void lane_unknown(void *d) { SAY(d, "\7\11", false); }
 static void lane_arena(void *d) { SAY(d, "\7\4", false); }
+static void lane_reached(void *d) { SAY(d, "\7\7\0\0\0\1", false); }
 /* Asks for a lane and uses it without having opened it. */
 static void lane_unopened(void *d) {
     uint8_t hello[FRAMING_HELLO_BYTES];
@@ -205,6 +206,7 @@ static const attack attacks[] = {
     {"lane cut", lane_cut, true, "malformed"},
     {"lane unknown", lane_unknown, true, "malformed"},
     {"arena without a lane", lane_arena, true, "without a lane"},
+    {"another's arena without a lane", lane_reached, true, "without a lane"},
     {"lane not opened", lane_unopened, false, "that it has not"},
     {"more than a chunk", more_than_a_chunk, true, "larger than one chunk"},
 };

@@ -151,7 +151,7 @@ Test(lease_limits, without_descriptors_there_is_no_arena_and_no_segment, .timeou
     cr_assert_eq(tine_arena_open(ARENA, &why), 0);
     cr_assert(tine_arena_get(&place));
     limit_lower(RLIMIT_NOFILE, 0);
-    int opened = tine_shm_segment_open(&s, &place, &why);
+    int opened = tine_shm_segment_open(&s, &place, false, &why);
     setrlimit(RLIMIT_NOFILE, &before);
     cr_expect_eq(opened, -EMFILE);
     cr_expect_str_eq(why, "its tensors' memory cannot be opened");
@@ -244,27 +244,27 @@ Test(lease_limits, segment_refuses_what_is_not_the_arena_that_was_told, .timeout
     const char *why = "";
     cr_assert_eq(tine_arena_open(ARENA, &why), 0);
     cr_assert(tine_arena_get(&place));
-    cr_assert_eq(tine_shm_segment_open(&s, &place, &why), 0, "%s", why);
+    cr_assert_eq(tine_shm_segment_open(&s, &place, false, &why), 0, "%s", why);
     cr_expect(tine_shm_segment_lives(s));
     tine_shm_segment_unref(s);
     wrong = place;
     wrong.token[15] ^= 1;
-    cr_expect_lt(tine_shm_segment_open(&s, &wrong, &why), 0);
+    cr_expect_lt(tine_shm_segment_open(&s, &wrong, false, &why), 0);
     wrong = place;
     wrong.size /= 2;
-    cr_expect_lt(tine_shm_segment_open(&s, &wrong, &why), 0);
+    cr_expect_lt(tine_shm_segment_open(&s, &wrong, false, &why), 0);
     wrong.size = UINT64_MAX & ~UINT64_C(4095);
-    cr_expect_lt(tine_shm_segment_open(&s, &wrong, &why), 0);
+    cr_expect_lt(tine_shm_segment_open(&s, &wrong, false, &why), 0);
     wrong.size = (UINT64_C(1) << 47) - 4096;
-    cr_expect_lt(tine_shm_segment_open(&s, &wrong, &why), 0);
+    cr_expect_lt(tine_shm_segment_open(&s, &wrong, false, &why), 0);
     cr_expect(strstr(why, "out of range"), "more than the machine has");
     wrong = place;
     wrong.fd = 0;
-    cr_expect_lt(tine_shm_segment_open(&s, &wrong, &why), 0);
+    cr_expect_lt(tine_shm_segment_open(&s, &wrong, false, &why), 0);
     FILE *file = tmpfile();
     cr_assert(file && ftruncate(fileno(file), (off_t)place.size) == 0);
     wrong.fd = (uint32_t)fileno(file); /* a reader would get SIGBUS when it is truncated */
-    cr_expect_lt(tine_shm_segment_open(&s, &wrong, &why), 0);
+    cr_expect_lt(tine_shm_segment_open(&s, &wrong, false, &why), 0);
     cr_expect_null(s);
     fclose(file);
     cr_expect_eq(leftover_mappings("tine-tensors"), 1);
@@ -280,7 +280,7 @@ Test(lease_limits, a_process_that_cannot_be_seen_may_live, .timeout = 20) {
     cr_assert(tine_arena_get(&place));
     pid_t child = fork();
     if (!child) {
-        if (tine_shm_segment_open(&s, &place, &why)) _exit(1);
+        if (tine_shm_segment_open(&s, &place, false, &why)) _exit(1);
         if (!tine_shm_segment_lives(s)) _exit(2);
         if (setresuid(65534, 65534, 65534)) _exit(3);
         if (access("/proc/1/fd/0", F_OK) == 0 || errno != EACCES) _exit(77);
