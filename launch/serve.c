@@ -31,6 +31,7 @@ tine_error tine_serve(const tine_settings *s, const char *endpoint, int rank, ti
                                  .log = log,
                                  .token = s->token,
                                  .labels = s->labels,
+                                 .slots = s->slots,
                                  .rank = rank,
                                  .stack_size = s->stack_size,
                                  .transport = transport};

@@ -194,6 +194,11 @@ typedef struct tine_options {
     /** Labels of this process as a worker, separated by commas, "big,left": forks choose workers by
      * them (tine_fork_options::label). Those of workers that are started here too. */
     const char *labels;
+    /** What this process as a worker offers of named resources, "gpu=2,disk=1": the tasks that are
+     * at it take no more of each at a time (tine_fork_options::resources). At most 16; a name has
+     * up to 31 letters, digits and "_-.", an amount is from 1 to 1000000000, without a number 1.
+     * Each of the workers that are started here offers the same. */
+    const char *slots;
     /** What is logged to standard error: error, warn (the default), info or debug. */
     const char *log_level;
     /** A file: tine_shutdown() writes a trace of all processes to it (see @ref trace). */
@@ -311,6 +316,12 @@ typedef struct tine_fork_options {
     /** Only on workers with this label (tine_options::labels); NULL: on any. Where none has it the
      * task waits for one to join, and a line of the log says so. */
     const char *label;
+    /** What it takes of its worker's slots (tine_options::slots), "gpu=1,disk=2", from before it is
+     * sent there until it has ended, its waits included; NULL or "": nothing. Only workers that
+     * offer as much of each run it; it waits until one has that free, or, as with a label, joins.
+     * The oldest goes first, but smaller ones may pass it 64 times. A worker computes one task at a
+     * time in any case: that is its one slot for computing. */
+    const char *resources;
     /** How many values tine_yield() may be ahead of tine_next(): the future is a stream
      * (@ref streams). At most 65536. 0: it is none. */
     int stream;
@@ -626,6 +637,7 @@ typedef struct tine_worker_status {
     char host[64];       /**< Its host's name, cut if it is longer. */
     char kernel[16];     /**< The compute kernel that it has chosen, "avx512". */
     char labels[128];    /**< "big,left", in the order of the alphabet, cut if there are more. */
+    char slots[128];     /**< "gpu=2,disk=1": what it offers (tine_options::slots), cut likewise. */
     /** "running"; "waiting": its tasks wait for their forks; "idle"; "ending": see
      * tine_worker_end(). A constant. */
     const char *state;

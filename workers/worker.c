@@ -302,6 +302,7 @@ static tine_error worker_make_executor(tine_worker *w, const tine_worker_config 
                         .rank = config->rank,
                         .host = host};
     hello.token = config->token ? config->token : "";
+    hello.slots = config->slots ? config->slots : "";
     hello.kernel = tine_isa_name(tine_kernel_choice()->f32);
     size_t functions = tine_registry_functions(NULL, 0), classes = tine_registry_classes(NULL, 0);
     char *labels = strdup(config->labels ? config->labels : "");

@@ -10,6 +10,7 @@ typedef struct tine_worker_config {
     const char *endpoint; /* where the coordinator listens */
     const char *token;    /* how it knows a worker that it started itself, or "" */
     const char *labels;   /* separated by commas, or NULL */
+    const char *slots;    /* "gpu=2,disk=1", or NULL */
     int rank;             /* under a launcher, else -1 */
     size_t stack_size;    /* 0: the default */
     tine_run_log *log;    /* shared with the process that started this one; NULL: none */

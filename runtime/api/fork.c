@@ -11,6 +11,7 @@
 #include "runtime/api/context.h"
 #include "runtime/api/held.h"
 #include "runtime/api/stream.h"
+#include "runtime/wire/resources.h"
 #include "transport/base/clock.h"
 
 static tine_error target_of(const char *method, const tine_argument *a, tine_fork_target *out) {
@@ -122,6 +123,14 @@ static tine_error options_number(const char *what, double x, int least) {
     return tine_error_set(TINE_EINVAL, "tine_fork_options: %s must be %d or more", what, least);
 }
 
+static tine_error options_resources(const char *text) {
+    tine_resources r;
+    const char *wrong = tine_resources_parse(text, &r);
+    if (!wrong && (r.n > 0 || !text || !*text)) return TINE_OK;
+    return tine_error_set(TINE_EINVAL, "tine_fork_options: the resources \"%.200s\": %s", text,
+                          wrong ? wrong : "no resource is named");
+}
+
 static tine_error options_extra(const tine_fork_options *o, tine_future *f) {
     if (o->deadline == 0 && o->grace == 0 && o->stream == 0 && !o->owned) return TINE_OK;
     f->extra = calloc(1, sizeof *f->extra);
@@ -136,6 +145,7 @@ static tine_error options_extra(const tine_fork_options *o, tine_future *f) {
 static tine_error options_take(const tine_fork_options *o, tine_fork_target *to, tine_future *f) {
     tine_error e = tine_name_check("task", o->name);
     if (e == TINE_OK) e = tine_name_check("label", o->label);
+    if (e == TINE_OK) e = options_resources(o->resources);
     if (e == TINE_OK) e = options_number("the deadline", o->deadline, 0);
     if (e == TINE_OK) e = options_number("the grace", o->grace, 0);
     if (e == TINE_OK) e = options_number("retry_on_failure", o->retry_on_failure, 0);
@@ -144,6 +154,7 @@ static tine_error options_take(const tine_fork_options *o, tine_fork_target *to,
     if (e != TINE_OK) return e;
     to->terms = (tine_terms){.name = o->name,
                              .label = o->label && *o->label ? o->label : NULL,
+                             .resources = o->resources && *o->resources ? o->resources : NULL,
                              .worker = o->worker,
                              .priority = o->priority,
                              .retries = o->retries == 0    ? 0

@@ -43,6 +43,7 @@ static void worker_status(tine_coordinator *c, const tine_worker_info *info, int
     for (uint32_t i = 0; i < info->n_labels && at < sizeof out->labels; i++)
         at += (size_t)snprintf(out->labels + at, sizeof out->labels - at, "%s%s", i > 0 ? "," : "",
                                info->labels[i]);
+    snprintf(out->slots, sizeof out->slots, "%s", info->slots);
 }
 
 size_t tine_coordinator_list_workers(tine_coordinator *c, tine_worker_status *out, size_t room) {

@@ -9,19 +9,21 @@
 
 enum { MIN_MEAN_NS = 100, MEAN_SHARE = 8 };
 
-static uint64_t sched_callable_hash(const char *name, const char *method, const char *label) {
+static uint64_t sched_callable_hash(const char *name, const char *method, const tine_terms *terms) {
     uint64_t x = tine_hash(TINE_HASH_START, name, strlen(name) + 1);
     if (method) x = tine_hash(x, method, strlen(method) + 1);
-    if (label) x = tine_hash(x, label, strlen(label));
+    if (terms && terms->label) x = tine_hash(x, terms->label, strlen(terms->label) + 1);
+    if (terms && terms->resources) x = tine_hash(x, terms->resources, strlen(terms->resources));
     return x ? x : 1;
 }
 
 static bool sched_text_is(const char *a, const char *b) { return a && b ? !strcmp(a, b) : a == b; }
 
 static bool sched_callable_is(const sched_callable *c, const char *name, const char *method,
-                              const char *label) {
-    return !strcmp(c->name, name) && sched_text_is(c->method, method) &&
-           sched_text_is(c->label, label);
+                              const tine_terms *terms) {
+    if (strcmp(c->name, name) != 0 || !sched_text_is(c->method, method)) return false;
+    if (!terms) return !c->chosen;
+    return sched_text_is(c->label, terms->label) && sched_text_is(c->resources, terms->resources);
 }
 
 void tine_scheduler_callable_free(tine_scheduler *s, sched_callable *c) {
@@ -39,17 +41,28 @@ void tine_scheduler_callable_free(tine_scheduler *s, sched_callable *c) {
     free(c->name);
     free(c->method);
     free(c->label);
+    free(c->resources);
+    free(c->takes);
     free(c->display);
     free(c);
 }
 
+static void sched_callable_choose(sched_callable *c, const tine_terms *terms) {
+    c->label = terms->label ? tine_scheduler_copy(terms->label) : NULL;
+    c->resources = terms->resources ? tine_scheduler_copy(terms->resources) : NULL;
+    c->chosen = c->label || c->resources;
+    if (!c->resources) return;
+    c->takes = tine_scheduler_alloc(sizeof *c->takes);
+    tine_resources_parse(c->resources, c->takes);
+}
+
 static sched_callable *sched_callable_new(tine_scheduler *s, const char *name, const char *method,
-                                          const char *label, uint64_t hash) {
+                                          const tine_terms *terms, uint64_t hash) {
     sched_callable *c = tine_scheduler_alloc(sizeof *c);
     c->hash = hash;
     c->name = tine_scheduler_copy(name);
     c->method = method ? tine_scheduler_copy(method) : NULL;
-    c->label = label ? tine_scheduler_copy(label) : NULL;
+    if (terms) sched_callable_choose(c, terms);
     c->display = method ? tine_scheduler_text("%s.%s", name, method) : tine_scheduler_copy(name);
     for (size_t i = 0; i < s->n_groups; i++)
         if (tine_scheduler_group_serves(&s->groups[i], c))
@@ -68,13 +81,13 @@ static sched_callable *sched_callable_new(tine_scheduler *s, const char *name, c
 }
 
 sched_callable *tine_scheduler_callable_get(tine_scheduler *s, const char *name, const char *method,
-                                            const char *label) {
+                                            const tine_terms *terms) {
     sched_callable *c = s->last_callable;
-    if (!c || !sched_callable_is(c, name, method, label)) {
-        uint64_t hash = sched_callable_hash(name, method, label);
+    if (!c || !sched_callable_is(c, name, method, terms)) {
+        uint64_t hash = sched_callable_hash(name, method, terms);
         c = tine_idmap_get(&s->callables, hash);
-        while (c && !sched_callable_is(c, name, method, label)) c = c->hash_next;
-        if (!c) c = sched_callable_new(s, name, method, label, hash);
+        while (c && !sched_callable_is(c, name, method, terms)) c = c->hash_next;
+        if (!c) c = sched_callable_new(s, name, method, terms, hash);
         s->last_callable = c;
     }
     if (!c->uses) {

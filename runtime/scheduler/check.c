@@ -2,6 +2,24 @@
  * tests. */
 #include "runtime/scheduler/internal.h"
 
+/* What is taken of a worker is what its tasks have, and never more than there is. */
+static void sched_check_slots(const tine_scheduler *s, const sched_worker *w) {
+    const tine_resources *slots = w->group->slots;
+    uint64_t taken[TINE_RESOURCES_MAX] = {0};
+    for (size_t i = 0; i < tine_scheduler_task_slots(s); i++) {
+        const sched_task *t = tine_scheduler_task_at(s, i);
+        if (t->state == SCHED_FREE || !t->terms || t->terms->slots_of != w) continue;
+        TINE_ASSERT_TRUE(t->worker == w || t->pinned == w);
+        for (uint32_t k = 0; k < t->callable->takes->n; k++)
+            taken[tine_resources_find(slots, t->callable->takes->of[k].name)] +=
+                t->callable->takes->of[k].amount;
+    }
+    for (uint32_t k = 0; k < slots->n; k++) {
+        TINE_ASSERT(w->taken[k], ==, taken[k]);
+        TINE_ASSERT(w->taken[k], <=, slots->of[k].amount);
+    }
+}
+
 static void sched_check_worker(const tine_scheduler *s, const sched_worker *w) {
     uint64_t ns = 0, bytes = 0, n = 0, suspended = 0, unstarted = 0, ahead = 0;
     const sched_task *t;
@@ -36,6 +54,7 @@ static void sched_check_worker(const tine_scheduler *s, const sched_worker *w) {
     TINE_ASSERT((uint64_t)w->window_left + w->unstarted + w->ungranted, ==, s->config.window);
     TINE_ASSERT(w->heap_at != 0, ==, !w->closed && (!w->outstanding || w->load < SCHED_LOAD_ONE));
     TINE_ASSERT(w->pin_queued, ==, w->pinned.n > 0);
+    if (w->taken) sched_check_slots(s, w);
     TINE_ASSERT_TRUE(!w->stopped || TAILQ_EMPTY(&w->running));
 }
 
@@ -119,11 +138,16 @@ void tine_scheduler_check(const tine_scheduler *s) {
     }
     const sched_callable *c;
     TAILQ_FOREACH (c, &s->active, link) {
-        TINE_ASSERT(c->ready.n, >, 0);
+        TINE_ASSERT_TRUE(c->ready.n > 0 && !c->takes);
         queued += c->ready.n;
     }
+    TAILQ_FOREACH (c, &s->wanting, link) {
+        TINE_ASSERT_TRUE(c->ready.n > 0 && c->takes);
+        queued += c->ready.n;
+    }
+    TINE_ASSERT_TRUE(s->stopped || TAILQ_EMPTY(&s->offer_queue));
     const sched_worker *w;
-    TAILQ_FOREACH (w, &s->workers, link) queued += w->pinned.n;
+    TAILQ_FOREACH (w, &s->workers, link) queued += w->pinned.n + w->wanting.n;
     TAILQ_FOREACH (c, &s->all, all_link) shown += c->running;
     TINE_ASSERT(shown, ==, sent);
     TINE_ASSERT(queued, ==, ready);

@@ -22,10 +22,10 @@ bool tine_scheduler_is_served(const tine_scheduler *s, const sched_callable *c, 
     return false;
 }
 
-/* Whether a worker that has joined serves it, whatever its labels. */
+/* Whether a worker that has joined serves it, whatever its labels and slots. */
 static bool sched_callable_is_known(const tine_scheduler *s, const sched_callable *c) {
     sched_callable anywhere = {.name = c->name, .method = c->method};
-    if (!c->label) return tine_scheduler_is_served(s, c, true);
+    if (!c->chosen) return tine_scheduler_is_served(s, c, true);
     for (size_t i = 0; i < s->n_groups; i++)
         if (tine_scheduler_group_serves(&s->groups[i], &anywhere)) return true;
     return false;
@@ -56,7 +56,7 @@ bool tine_scheduler_fits(const tine_scheduler *s, const sched_worker *w, const s
 
 /* A suspended task may have resumed, which the worker does not report: of two idle workers the one
  * without suspended tasks comes first. */
-static bool sched_worker_lighter(const sched_worker *a, const sched_worker *b) {
+bool tine_scheduler_lighter(const sched_worker *a, const sched_worker *b) {
     if (a->load != b->load) return a->load < b->load;
     return a->suspended != b->suspended ? a->suspended < b->suspended : a->epoch < b->epoch;
 }
@@ -68,11 +68,12 @@ static void sched_heap_set(sched_group *g, size_t at, sched_worker *w) {
 
 static void sched_heap_sift(sched_group *g, sched_worker *w) {
     size_t at = w->heap_at;
-    for (; at > 1 && sched_worker_lighter(w, g->open[at / 2 - 1]); at /= 2)
+    for (; at > 1 && tine_scheduler_lighter(w, g->open[at / 2 - 1]); at /= 2)
         sched_heap_set(g, at, g->open[at / 2 - 1]);
     for (size_t child; (child = at * 2) <= g->n_open; at = child) {
-        if (child < g->n_open && sched_worker_lighter(g->open[child], g->open[child - 1])) child++;
-        if (!sched_worker_lighter(g->open[child - 1], w)) break;
+        if (child < g->n_open && tine_scheduler_lighter(g->open[child], g->open[child - 1]))
+            child++;
+        if (!tine_scheduler_lighter(g->open[child - 1], w)) break;
         sched_heap_set(g, at, g->open[child - 1]);
     }
     sched_heap_set(g, at, w);
@@ -137,7 +138,7 @@ static tine_error sched_callable_serve_error(const tine_scheduler *s, const sche
     if ((s->config.workers_return ? s->most_workers : s->n_joined) < expected) return TINE_OK;
     if (!s->config.workers_return && TAILQ_EMPTY(&s->workers)) return TINE_ELOST;
     if (!sched_callable_is_known(s, c)) return TINE_EUNKNOWN;
-    if (c->label && !tine_scheduler_is_served(s, c, true)) return TINE_OK; /* one may join */
+    if (c->chosen && !tine_scheduler_is_served(s, c, true)) return TINE_OK; /* one may join */
     return s->config.workers_return ? TINE_OK : TINE_ELOST;
 }
 
@@ -181,18 +182,24 @@ static bool sched_task_inputs_there(tine_scheduler *s, sched_task *t) {
     return false;
 }
 
+void tine_scheduler_queued(tine_scheduler *s, const sched_task *t) {
+    s->stats.ready++;
+    tine_scheduler_pending_bytes(s, t, true);
+}
+
 static void sched_task_queue(tine_scheduler *s, sched_task *t) {
     sched_callable *c = t->callable;
     bool placed = t->terms || t->flags & TINE_MODULE_SINGLE;
     sched_worker *place = placed ? tine_scheduler_place(s, t) : NULL;
-    if (place) {
+    if (c->takes) {
+        tine_scheduler_slots_queue(s, t, place);
+    } else if (place) {
         tine_scheduler_pin(s, t, place);
     } else {
         if (!c->ready.n) TAILQ_INSERT_TAIL(&s->active, c, link);
         tine_ready_push(&c->ready, &t->link);
     }
-    s->stats.ready++;
-    tine_scheduler_pending_bytes(s, t, true);
+    tine_scheduler_queued(s, t);
 }
 
 void tine_scheduler_enqueue(tine_scheduler *s, sched_task *t) {
@@ -221,19 +228,24 @@ void tine_scheduler_dequeue(tine_scheduler *s, sched_task *t) {
         tine_scheduler_unpin(s, t);
     } else {
         tine_ready_remove(&c->ready, &t->link);
-        if (!c->ready.n) TAILQ_REMOVE(&s->active, c, link);
+        if (!c->ready.n) TAILQ_REMOVE(c->takes ? &s->wanting : &s->active, c, link);
     }
     s->stats.ready--;
     tine_scheduler_pending_bytes(s, t, false);
 }
 
-void tine_scheduler_sweep(tine_scheduler *s) {
-    for (sched_callable *c = TAILQ_FIRST(&s->active), *next; c; c = next) {
+static void sched_queue_sweep(tine_scheduler *s, const struct sched_callable_queue *queue) {
+    for (sched_callable *c = TAILQ_FIRST(queue), *next; c; c = next) {
         next = TAILQ_NEXT(c, link); /* ending a ready task ends no other one */
-        if (c->label) tine_scheduler_label_tell(s, c);
+        if (c->chosen) tine_scheduler_choice_tell(s, c);
         for (tine_error e; c->ready.n && (e = sched_callable_serve_error(s, c));)
             sched_task_end_unservable(s, (sched_task *)tine_ready_first(&c->ready), e);
     }
+}
+
+void tine_scheduler_sweep(tine_scheduler *s) {
+    sched_queue_sweep(s, &s->active);
+    sched_queue_sweep(s, &s->wanting);
 }
 
 /* ---- choice ---- */
@@ -295,7 +307,7 @@ static sched_worker *sched_choose_worker(tine_scheduler *s, const sched_task *t,
                 !tine_scheduler_fits(s, other, t))
                 continue;
             uint64_t bytes = sched_task_affinity(s, t, other, &anywhere);
-            if (bytes > best || (bytes == best && bytes && sched_worker_lighter(other, w))) {
+            if (bytes > best || (bytes == best && bytes && tine_scheduler_lighter(other, w))) {
                 best = bytes;
                 w = other;
             }
@@ -338,6 +350,7 @@ void tine_scheduler_start(tine_scheduler *s, sched_task *t, sched_worker *w) {
 static bool sched_task_unready(tine_scheduler *s, sched_task *t) {
     if (s->lost_results == t->lost_results) return false;
     tine_scheduler_dequeue(s, t);
+    if (t->terms) tine_scheduler_slots_return(s, t);
     if (!sched_task_inputs_there(s, t)) return true;
     sched_task_queue(s, t);
     return false;
@@ -350,7 +363,7 @@ static bool sched_dispatch_one(tine_scheduler *s) {
     bool again = false;
     for (size_t i = 0; i < s->n_groups; i++) {
         sched_group *g = &s->groups[i];
-        if (!g->n_open || (worker && !sched_worker_lighter(g->open[0], worker))) continue;
+        if (!g->n_open || (worker && !tine_scheduler_lighter(g->open[0], worker))) continue;
         sched_callable *c = sched_choose_callable(s, i);
         if (!c) continue;
         sched_task *t = sched_choose_task(s, c, g->open[0]);
@@ -377,8 +390,10 @@ void tine_scheduler_dispatch(tine_scheduler *s) {
     do {
         if (s->n_leaving > 0) tine_scheduler_leaving_settle(s);
         tine_scheduler_turns_begin(s);
+        if (!TAILQ_EMPTY(&s->offer_queue)) tine_scheduler_slots_settle(s);
         while ((!TAILQ_EMPTY(&s->active) || !TAILQ_EMPTY(&s->pin_queue)) && sched_dispatch_one(s)) {
         }
-    } while (tine_scheduler_aim_send(s) || !TAILQ_EMPTY(&s->turns));
+    } while (tine_scheduler_aim_send(s) || !TAILQ_EMPTY(&s->turns) ||
+             !TAILQ_EMPTY(&s->offer_queue));
     if (s->stats.workers > 1 && !TAILQ_EMPTY(&s->demand_queue)) tine_scheduler_demand_all(s);
 }

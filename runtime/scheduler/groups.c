@@ -30,6 +30,8 @@ void tine_scheduler_group_fini(sched_group *g) {
     sched_names_free(g->functions, g->n_functions);
     sched_names_free(g->classes, g->n_classes);
     sched_names_free(g->labels, g->n_labels);
+    free(g->slots_text);
+    free(g->slots);
     free(g->open);
     *g = (sched_group){0};
 }
@@ -38,6 +40,7 @@ bool tine_scheduler_group_serves(const sched_group *g, const sched_callable *c) 
     char **names = c->method ? g->classes : g->functions;
     size_t n = c->method ? g->n_classes : g->n_functions;
     if (n == 0 || !bsearch(&c->name, names, n, sizeof *names, sched_name_compare)) return false;
+    if (c->takes && !(g->slots && tine_resources_cover(g->slots, c->takes))) return false;
     return !c->label || (g->n_labels > 0 && bsearch(&c->label, g->labels, g->n_labels,
                                                     sizeof *g->labels, sched_name_compare));
 }
@@ -64,6 +67,15 @@ static size_t sched_group_slot(tine_scheduler *s) {
     return oldest;
 }
 
+static void sched_group_offer(sched_group *g, const char *slots) {
+    tine_resources r;
+    g->slots_text = tine_scheduler_copy(slots);
+    tine_resources_parse(slots, &r);
+    if (r.n == 0) return;
+    g->slots = tine_scheduler_alloc(sizeof r);
+    *g->slots = r;
+}
+
 sched_group *tine_scheduler_group_for(tine_scheduler *s, const tine_hello *hello) {
     sched_group new = {.functions = sched_names_copy(hello->functions, hello->n_functions),
                        .classes = sched_names_copy(hello->classes, hello->n_classes),
@@ -71,10 +83,12 @@ sched_group *tine_scheduler_group_for(tine_scheduler *s, const tine_hello *hello
                        .n_functions = hello->n_functions,
                        .n_classes = hello->n_classes,
                        .n_labels = hello->n_labels};
+    sched_group_offer(&new, hello->slots);
     for (size_t i = 0; i < s->n_groups; i++) {
         sched_group *g = &s->groups[i];
         if (g->n_functions != new.n_functions || g->n_classes != new.n_classes ||
-            g->n_labels != new.n_labels)
+            g->n_labels != new.n_labels || !g->slots_text ||
+            strcmp(g->slots_text, new.slots_text) != 0)
             continue;
         if (!sched_names_equal(g->functions, new.functions, new.n_functions)) continue;
         if (!sched_names_equal(g->classes, new.classes, new.n_classes)) continue;

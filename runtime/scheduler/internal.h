@@ -1,12 +1,12 @@
 /* What the scheduler's files call of each other: scheduler.c (events in), tasks.c (a task's life),
  * records.c (the records of tasks), inputs.c (tasks whose arguments are results of others),
  * callables.c, dispatch.c (ready queues, credit, choice), place.c (tasks that may run on one worker
- * only), single.c (modules with one instance), pool.c (initialisers, workers that are to end),
- * objects.c (objects and their holders), replicas.c (the workers that have them), results.c
- * (results as objects), streams.c, arrivals.c (what has arrived, by number), cancel.c, peers.c
- * (connections and workers), groups.c (what workers serve), demand.c (forks that workers keep),
- * actions.c (actions out), view.c (what observers see), text.c (sentences for users) and check.c
- * (invariants). Their structures are in types.h.
+ * only), slots.c (tasks that take resources), single.c (modules with one instance), pool.c
+ * (initialisers, workers that are to end), objects.c (objects and their holders), replicas.c (the
+ * workers that have them), results.c (results as objects), streams.c, arrivals.c (what has arrived,
+ * by number), cancel.c, peers.c (connections and workers), groups.c (what workers serve), demand.c
+ * (forks that workers keep), actions.c (actions out), view.c (what observers see), text.c
+ * (sentences for users) and check.c (invariants). Their structures are in types.h.
  *
  * Small records come from tine_scheduler_alloc, which aborts without memory: without its record a
  * fork could never be completed. */
@@ -159,7 +159,7 @@ void tine_scheduler_arrivals_fini(sched_arrivals *a);
 /* Whether the worker, which has credit, has enough for the task. */
 bool tine_scheduler_fits(const tine_scheduler *s, const sched_worker *w, const sched_task *t);
 sched_callable *tine_scheduler_callable_get(tine_scheduler *s, const char *name, const char *method,
-                                            const char *label);
+                                            const tine_terms *terms);
 void tine_scheduler_callable_unuse(tine_scheduler *s, sched_callable *c);
 void tine_scheduler_callable_free(tine_scheduler *s, sched_callable *c);
 void tine_scheduler_callable_measure(sched_callable *c, uint64_t run_ns);
@@ -177,6 +177,10 @@ void tine_scheduler_waiting_end(tine_scheduler *s, sched_task *t);
 /* Ends the task instead when no worker can serve it, now or later. */
 void tine_scheduler_enqueue(tine_scheduler *s, sched_task *t);
 void tine_scheduler_dequeue(tine_scheduler *s, sched_task *t);
+/* Counts it as ready: it has been put into a ready queue. */
+void tine_scheduler_queued(tine_scheduler *s, const sched_task *t);
+/* Whether a, of two workers with credit, is the less loaded one. */
+bool tine_scheduler_lighter(const sched_worker *a, const sched_worker *b);
 /* The task no longer counts against its owner's window. */
 void tine_scheduler_leave_window(tine_scheduler *s, sched_task *t);
 void tine_scheduler_uncharge(tine_scheduler *s, sched_task *t);
@@ -221,6 +225,19 @@ sched_task *tine_scheduler_pin_choose(tine_scheduler *s, const sched_worker *wor
                                       const sched_task *next, bool *again);
 /* Sets or clears a reason. */
 void tine_scheduler_close(tine_scheduler *s, sched_worker *w, unsigned why, bool on);
+/* Whether it starts before the other one: it is deeper, or older. */
+bool tine_scheduler_task_precedes(const sched_task *a, const sched_task *b);
+
+/* slots.c */
+/* Queues a ready task that takes resources. `place`: the only worker that may run it, or NULL. */
+void tine_scheduler_slots_queue(tine_scheduler *s, sched_task *t, sched_worker *place);
+/* Of a task with terms that leaves its worker, or its worker's queue. */
+void tine_scheduler_slots_return(tine_scheduler *s, const sched_task *t);
+/* More of w's slots may be free, or may be given, than before. */
+void tine_scheduler_slots_offer(tine_scheduler *s, sched_worker *w);
+void tine_scheduler_offer_dequeue(tine_scheduler *s, sched_worker *w);
+void tine_scheduler_slots_settle(tine_scheduler *s);
+
 /* single.c: of calls whose flags have TINE_MODULE_SINGLE */
 /* Whether it is the task's turn; if not it waits, or has ended. */
 bool tine_scheduler_turn(tine_scheduler *s, sched_task *t);
@@ -245,8 +262,8 @@ void tine_scheduler_initialisers_free(tine_scheduler *s);
 void tine_scheduler_leaving_settle(tine_scheduler *s); /* drops and ends workers, while n_leaving */
 void tine_scheduler_leaving_forget(tine_scheduler *s, sched_worker *w); /* it is lost */
 
-/* A line of the log, once, where no worker has its label. */
-void tine_scheduler_label_tell(tine_scheduler *s, sched_callable *c);
+/* A line of the log, once, where no worker has the label, or the slots, that it asks for. */
+void tine_scheduler_choice_tell(tine_scheduler *s, sched_callable *c);
 
 /* objects.c */
 sched_object *tine_scheduler_object_new(tine_scheduler *s, tine_object id,

@@ -78,6 +78,7 @@ static void sched_worker_join(tine_scheduler *s, tine_peer peer, const tine_hell
     TAILQ_INIT(&w->aims);
     LIST_INIT(&w->detached);
     LIST_INIT(&w->singles);
+    if (group->slots) w->taken = tine_scheduler_alloc(group->slots->n * sizeof *w->taken);
     TAILQ_INSERT_TAIL(&s->workers, w, link);
     tine_scheduler_peer(s, peer)->worker = w;
     group->workers++;
@@ -92,6 +93,7 @@ static void sched_worker_join(tine_scheduler *s, tine_peer peer, const tine_hell
     tine_scheduler_log(s, 2,
                        tine_scheduler_text("worker pid %u (host %.64s) joined", w->pid, w->host));
     tine_scheduler_worker_initialise(s, w);
+    tine_scheduler_slots_offer(s, w);
 }
 
 static bool sched_hello_complete(const tine_hello *e) {
@@ -104,7 +106,8 @@ static bool sched_hello_complete(const tine_hello *e) {
         if (!e->classes[i]) return false;
     for (uint32_t i = 0; i < e->n_labels; i++)
         if (!e->labels[i]) return false;
-    return true;
+    tine_resources slots;
+    return !tine_resources_parse(e->slots, &slots);
 }
 
 void tine_scheduler_hello(tine_scheduler *s, sched_handshake *g, const tine_hello *hello,
@@ -114,7 +117,8 @@ void tine_scheduler_hello(tine_scheduler *s, sched_handshake *g, const tine_hell
     if (g->rejected) return;
     if (!sched_hello_complete(hello)) {
         tine_scheduler_drop(s, peer, true,
-                            "its HELLO is incomplete, or names too many functions or classes");
+                            "its HELLO is incomplete, names too many functions or classes, or has "
+                            "slots that are wrong");
     } else if (hello->version != TINE_PROTOCOL_VERSION) {
         sched_handshake_reject(
             s, g, true,
@@ -148,6 +152,7 @@ void tine_scheduler_worker_free(tine_scheduler *s, sched_worker *w) {
     tine_scheduler_flush_dequeue(s, w);
     tine_scheduler_aim_dequeue(s, w);
     tine_scheduler_demand_dequeue(s, w);
+    tine_scheduler_offer_dequeue(s, w);
     s->slots[w->slot] = NULL;
     if (w->slot < s->slots_taken) s->slots_taken = w->slot;
     tine_scheduler_leaving_forget(s, w);
@@ -156,6 +161,8 @@ void tine_scheduler_worker_free(tine_scheduler *s, sched_worker *w) {
     free(w->kernel);
     free(w->drops);
     tine_ready_fini(&w->pinned);
+    tine_ready_fini(&w->wanting);
+    free(w->taken);
     tine_scheduler_arrivals_fini(&w->puts);
     tine_scheduler_singles_lost(w, "");
     free(w);

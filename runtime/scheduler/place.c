@@ -1,4 +1,4 @@
-/* Where tasks may run: on one worker only, or on workers with a label.
+/* Where tasks may run: on one worker only, or on workers with a label or with slots (slots.c).
  *
  * A label belongs to the callable: tasks with it have a ready queue of their own, and groups of
  * workers that serve it (dispatch.c). A task of one worker is pinned: it is in that worker's ready
@@ -48,29 +48,37 @@ static bool sched_worker_check(tine_scheduler *s, sched_task *t) {
             s, t, TINE_ELOST,
             tine_scheduler_text("worker %" PRIu32 " is lost: the program has it ended", id));
     else if (!tine_scheduler_serves(s, w, t->callable))
-        sched_task_end_misplaced(s, t, TINE_EUNKNOWN,
-                                 tine_scheduler_text("worker %" PRIu32 " does not serve %s%s", id,
-                                                     t->callable->display,
-                                                     t->callable->label ? " with this label" : ""));
+        sched_task_end_misplaced(
+            s, t, TINE_EUNKNOWN,
+            tine_scheduler_text("worker %" PRIu32 " does not serve %s%s", id, t->callable->display,
+                                t->callable->chosen ? " with this label, or with what it takes"
+                                                    : ""));
     else
         return true;
     return false;
 }
 
 bool tine_scheduler_place_check(tine_scheduler *s, sched_task *t) {
-    if (t->callable->label) tine_scheduler_label_tell(s, t->callable);
+    if (t->callable->chosen) tine_scheduler_choice_tell(s, t->callable);
     return !t->terms->worker || sched_worker_check(s, t);
 }
 
-void tine_scheduler_label_tell(tine_scheduler *s, sched_callable *c) {
+static char *sched_text_missing(const sched_callable *c) {
+    if (!c->takes)
+        return tine_scheduler_text(
+            "%s waits: no worker that serves it has the label \"%.64s\" (TINE_LABELS)", c->display,
+            c->label);
+    return tine_scheduler_text("%s waits: no worker that serves it%s%.64s%s offers the slots "
+                               "\"%.128s\" (TINE_SLOTS)",
+                               c->display, c->label ? " and has the label \"" : "",
+                               c->label ? c->label : "", c->label ? "\"" : "", c->resources);
+}
+
+void tine_scheduler_choice_tell(tine_scheduler *s, sched_callable *c) {
     bool served = tine_scheduler_is_served(s, c, false);
     if (served == !c->told) return;
     c->told = !served;
-    if (!served)
-        tine_scheduler_log(s, 1,
-                           tine_scheduler_text("%s waits: no worker that serves it has the label "
-                                               "\"%.64s\" (TINE_LABELS)",
-                                               c->display, c->label));
+    if (!served) tine_scheduler_log(s, 1, sched_text_missing(c));
 }
 
 /* ---- pinned tasks ---- */
@@ -86,6 +94,10 @@ void tine_scheduler_pin(tine_scheduler *s, sched_task *t, sched_worker *w) {
 void tine_scheduler_unpin(tine_scheduler *s, sched_task *t) {
     sched_worker *w = t->pinned;
     t->pinned = NULL;
+    if (t->callable->takes && !t->terms->slots_of) {
+        tine_ready_remove(&w->wanting, &t->link);
+        return;
+    }
     tine_ready_remove(&w->pinned, &t->link);
     tine_scheduler_close(s, w, SCHED_CLOSED_DRAINING, false);
     if (w->pinned.n > 0) return;
@@ -94,10 +106,12 @@ void tine_scheduler_unpin(tine_scheduler *s, sched_task *t) {
 }
 
 void tine_scheduler_pins_lost(tine_scheduler *s, sched_worker *w, const char *reason) {
-    while (w->pinned.n > 0) {
-        sched_task *t = (sched_task *)tine_ready_first(&w->pinned);
-        if (t->flags & TINE_MODULE_SINGLE) { /* its module says what becomes of it */
+    while (w->pinned.n + w->wanting.n > 0) {
+        sched_task *t = (sched_task *)tine_ready_first(w->pinned.n > 0 ? &w->pinned : &w->wanting);
+        /* its module says what becomes of it, or it has only taken slots there */
+        if (t->flags & TINE_MODULE_SINGLE || !t->terms->worker) {
             tine_scheduler_dequeue(s, t);
+            if (t->terms) tine_scheduler_slots_return(s, t);
             tine_scheduler_enqueue(s, t);
             continue;
         }
@@ -110,6 +124,7 @@ void tine_scheduler_pins_lost(tine_scheduler *s, sched_worker *w, const char *re
 void tine_scheduler_close(tine_scheduler *s, sched_worker *w, unsigned why, bool on) {
     if (!(w->closed & why) == !on) return;
     w->closed = (uint8_t)(w->closed ^ why);
+    if (!on) tine_scheduler_slots_offer(s, w);
     tine_scheduler_worker_update(s, w);
 }
 
@@ -117,7 +132,7 @@ static bool sched_worker_has_credit(const sched_worker *w) {
     return !w->outstanding || w->load < SCHED_LOAD_ONE;
 }
 
-static bool sched_task_precedes(const sched_task *a, const sched_task *b) {
+bool tine_scheduler_task_precedes(const sched_task *a, const sched_task *b) {
     return a->link.depth != b->link.depth ? a->link.depth > b->link.depth
                                           : a->link.order < b->link.order;
 }
@@ -131,7 +146,8 @@ sched_task *tine_scheduler_pin_choose(tine_scheduler *s, const sched_worker *wor
     sched_worker *w;
     TAILQ_FOREACH (w, &s->pin_queue, pin_link) {
         sched_task *t = (sched_task *)tine_ready_first(&w->pinned);
-        if (!sched_worker_has_credit(w) || (w == worker && !sched_task_precedes(t, next))) continue;
+        if (!sched_worker_has_credit(w) || (w == worker && !tine_scheduler_task_precedes(t, next)))
+            continue;
         if (w->closed & SCHED_CLOSED_HELD) continue;
         if (w->closed & SCHED_CLOSED_NEW && !sched_task_initialises(t)) continue;
         if (tine_scheduler_fits(s, w, t)) return t;

@@ -59,8 +59,7 @@ sched_task *tine_scheduler_task_new(tine_scheduler *s, const tine_target *target
                       .flags = flags,
                       .state = SCHED_READY,
                       .forked = s->now};
-    t->callable =
-        tine_scheduler_callable_get(s, target->name, target->method, terms ? terms->label : NULL);
+    t->callable = tine_scheduler_callable_get(s, target->name, target->method, terms);
     t->callable->uses++;
     t->payload = tine_payload_ref(payload);
     t->bytes = tine_payload_bytes(payload);

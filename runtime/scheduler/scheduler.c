@@ -29,6 +29,7 @@ tine_error tine_scheduler_new(tine_scheduler **out, const tine_scheduler_config 
     s->actions.keep = SCHED_ACTIONS_KEEP;
     TAILQ_INIT(&s->all);
     TAILQ_INIT(&s->active);
+    TAILQ_INIT(&s->wanting);
     TAILQ_INIT(&s->idle);
     TAILQ_INIT(&s->handshakes);
     TAILQ_INIT(&s->workers);
@@ -36,6 +37,7 @@ tine_error tine_scheduler_new(tine_scheduler **out, const tine_scheduler_config 
     TAILQ_INIT(&s->object_list);
     TAILQ_INIT(&s->aim_queue);
     TAILQ_INIT(&s->pin_queue);
+    TAILQ_INIT(&s->offer_queue);
     TAILQ_INIT(&s->turns);
     STAILQ_INIT(&s->initialisers);
     TAILQ_INIT(&s->demand_queue);
@@ -77,11 +79,20 @@ static bool sched_target_complete(const tine_target *t) {
     return t->name && !t->method == !t->object;
 }
 
+/* What is wrong with the resources that it takes; NULL: nothing. */
+static const char *sched_terms_wrong(const tine_terms *terms) {
+    tine_resources takes;
+    if (!terms || !terms->resources) return NULL;
+    const char *wrong = tine_resources_parse(terms->resources, &takes);
+    return wrong || takes.n > 0 ? wrong : "no resource is named";
+}
+
 tine_error tine_scheduler_fork(tine_scheduler *s, uint64_t ticket, uint64_t flow,
                                const tine_target *target, uint32_t flags, tine_payload *payload,
                                const tine_terms *terms, uint64_t *task) {
     if (s->stopped) return TINE_ESTATE;
     if (!ticket || !payload || !sched_target_complete(target)) return TINE_EINVAL;
+    if (sched_terms_wrong(terms)) return TINE_EINVAL;
     if (!tine_scheduler_refs_known(s, NULL, payload, target->object)) return TINE_EINVAL;
     sched_task *t = tine_scheduler_task_new(s, target, flags, payload, terms);
     t->ticket = ticket;
@@ -207,11 +218,14 @@ static void sched_on_submit(tine_scheduler *s, sched_worker *w, const tine_messa
     sched_task *parent = tine_scheduler_task_find(s, m->task);
     if (parent && parent->worker != w) parent = NULL;
     bool cancelled = tine_recent_take(&w->cancels, m->seq);
+    const char *wrong = sched_terms_wrong(&m->terms);
     if (!parent || parent->cancelled || cancelled)
         sched_fork_refuse(
             s, w, m->seq, TINE_ECANCELED,
             "the fork was cancelled: by the task that made it, or that has ended or was "
             "lost");
+    else if (wrong)
+        sched_fork_refuse(s, w, m->seq, TINE_EINVAL, wrong);
     else if (!tine_scheduler_refs_known(s, w, m->payload, m->target.object))
         sched_fork_refuse(s, w, m->seq, TINE_EINVAL,
                           "an argument references a put value or module that has been freed");

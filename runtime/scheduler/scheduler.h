@@ -118,6 +118,7 @@ typedef struct tine_worker_info {
     const char *host, *token, *kernel;
     char *const *labels; /* n_labels */
     uint32_t n_labels;
+    const char *slots; /* "gpu=2" */
     uint64_t tasks_done;
     uint32_t running, suspended; /* tasks there: sent to it, and of these waiting for forks */
     bool ending;                 /* it gets no more tasks */

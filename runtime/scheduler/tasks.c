@@ -81,6 +81,7 @@ static void sched_task_stopped(tine_scheduler *s, sched_task *t) {
     TAILQ_REMOVE(&w->running, t, run_link);
     t->callable->running--;
     w->turned = s->now;
+    if (t->terms) tine_scheduler_slots_return(s, t);
     t->worker = NULL;
 }
 
@@ -92,6 +93,7 @@ void tine_scheduler_task_suspend(tine_scheduler *s, sched_task *t) {
     sched_task_leave_credit(s, t);
     t->suspended = true;
     t->worker->turned = s->now;
+    if (t->worker->saves) tine_scheduler_slots_offer(s, t->worker);
     s->stats.suspended++;
     if (t->payload && !(t->flags & TINE_REPEATABLE)) sched_task_drop_arguments(s, t);
 }
@@ -128,7 +130,10 @@ static void sched_task_answer(tine_scheduler *s, sched_task *t, tine_error statu
 
 /* For a task that may end before it has started. */
 static void sched_task_leave_queue(tine_scheduler *s, sched_task *t) {
-    if (t->link.queued) tine_scheduler_dequeue(s, t);
+    if (t->link.queued) {
+        tine_scheduler_dequeue(s, t);
+        if (t->terms) tine_scheduler_slots_return(s, t);
+    }
     if (t->state == SCHED_WAITING) tine_scheduler_waiting_end(s, t);
     if (t->state == SCHED_TURN) tine_scheduler_turn_leave(s, t);
     tine_scheduler_inputs_forget(s, t);

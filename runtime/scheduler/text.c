@@ -117,6 +117,9 @@ char *tine_scheduler_describe(const tine_scheduler *s, uint64_t ticket) {
     if (t->state == SCHED_TURN)
         return tine_scheduler_text("task \"%s\" waits for earlier calls of its module",
                                    tine_scheduler_task_name(t));
+    if (t->callable->takes && !t->terms->slots_of)
+        return tine_scheduler_text("task \"%s\" waits for a worker with the free slots \"%s\"",
+                                   tine_scheduler_task_name(t), t->callable->resources);
     if (!t->worker)
         return tine_scheduler_text("task \"%s\" has not started", tine_scheduler_task_name(t));
     sched_worker_name(where, sizeof where, t->worker);

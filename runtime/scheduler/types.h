@@ -8,6 +8,7 @@
 #include <sys/queue.h>
 
 #include "runtime/scheduler/scheduler.h"
+#include "runtime/wire/resources.h"
 #include "transport/base/idmap.h"
 #include "transport/base/ready.h"
 #include "transport/base/recent.h"
@@ -54,11 +55,13 @@ TAILQ_HEAD(sched_handshake_queue, sched_handshake);
 TAILQ_HEAD(sched_object_queue, sched_object);
 SLIST_HEAD(sched_object_stack, sched_object);
 
-/* A set of names served, and of labels. Workers with equal sets share one group; callables refer to
- * groups, not to workers. */
+/* A set of names served, of labels, and of slots. Workers with equal sets share one group;
+ * callables refer to groups, not to workers. */
 typedef struct sched_group {
     char **functions, **classes, **labels; /* sorted */
     uint32_t n_functions, n_classes, n_labels, workers;
+    char *slots_text;      /* as the workers say it */
+    tine_resources *slots; /* NULL: none */
     /* n_joined when a worker last joined it: of the groups without workers the oldest is reused */
     uint64_t last_used;
     sched_worker **open; /* heap of the workers with credit, least loaded first */
@@ -68,18 +71,23 @@ typedef struct sched_group {
 /* A function, or a method of a class, and where it may run. Kept while tasks or actions use it, and
  * for some time after that for its mean. */
 struct sched_callable {
-    char *name, *method; /* method NULL: a function */
-    char *label;         /* only on workers that have it; NULL: anywhere */
-    char *display;       /* "neg", "lstm.forward" */
+    char *name, *method;   /* method NULL: a function */
+    char *label;           /* only on workers that have it; NULL: anywhere */
+    char *resources;       /* what a task takes of its worker, as the fork says it; NULL: nothing */
+    tine_resources *takes; /* the same, read */
+    bool chosen;           /* not all workers will do: it has one of the two */
+    bool starved;          /* no worker has what it takes, apart from those in offer_queue */
+    char *display;         /* "neg", "lstm.forward" */
     uint64_t hash, uses;
     sched_callable *hash_next;              /* with the same hash */
     uint64_t serves[SCHED_GROUP_WORDS];     /* groups that serve it, also those without workers */
     bool stays;                             /* a result of it stayed at its worker */
-    bool told;                              /* the log says that no worker has its label */
+    bool told;                              /* the log says that no worker has what it asks for */
     uint64_t mean_ns;                       /* moving average of its run time; 0: not known yet */
     uint64_t running, done, failed, run_ns; /* for observers */
     tine_ready ready;
-    TAILQ_ENTRY(sched_callable) link; /* in active while ready.n > 0, in idle while uses == 0 */
+    /* in active, or in wanting, while ready.n > 0, in idle while uses == 0 */
+    TAILQ_ENTRY(sched_callable) link;
     TAILQ_ENTRY(sched_callable) all_link;
 };
 
@@ -142,6 +150,7 @@ typedef struct sched_terms {
     uint32_t failure_retries;       /* left */
     uint32_t worker;                /* the epoch of the only worker that may run it; 0: any */
     bool joins;                     /* of an initialiser: its worker has joined since */
+    sched_worker *slots_of;         /* whose slots it has taken; NULL: none, or not yet */
     sched_initialiser *initialiser; /* NULL: it is none */
     char name[];                    /* "": the callable's */
 } sched_terms;
@@ -160,7 +169,7 @@ struct sched_task {
     uint64_t ticket;      /* or the seq of the worker that forked it */
     uint64_t flow;
     uint64_t charge_ns, bytes;
-    uint64_t queued_ns; /* expected at its worker up to its end, when it was sent */
+    uint64_t queued_ns;      /* expected at its worker up to its end, when it was sent */
     int64_t forked, started; /* s->now when it was made, and sent */
     uint64_t received;       /* SUBMIT, OBJECT and YIELD messages of this attempt */
     sched_callable *callable;
@@ -171,7 +180,7 @@ struct sched_task {
     sched_worker *worker; /* where it runs */
     /* where it is to run before its inputs are there; NULL: not known, or it has been sent */
     sched_worker *aimed;
-    sched_worker *pinned; /* in whose ready queue it is; NULL: in its callable's, or in none */
+    sched_worker *pinned; /* in whose ready queues it is; NULL: in its callable's, or in none */
     /* of worker->running, of aimed->aims, or of the queue of a module with one instance */
     TAILQ_ENTRY(sched_task) run_link;
     tine_object result_id;           /* of its result; 0: a fork of a worker */
@@ -234,6 +243,8 @@ struct sched_worker {
     bool pin_queued;       /* in pin_queue: pinned.n > 0 */
     bool flush_queued;     /* in flush_queue: it has credit or drops to be sent */
     bool aim_queued;       /* in aim_queue: one of its aims may be sent */
+    bool offer_queued;     /* in offer_queue: its free slots may be enough for a task */
+    bool saves;            /* its free slots, for a task that needs more */
     /* it keeps nested forks for itself, and sends the oldest ones while submits < allowed */
     bool keeps, demand_queued;
     uint64_t submits, allowed;
@@ -243,12 +254,14 @@ struct sched_worker {
     uint32_t suspended;   /* tasks that do not count, and resume when what they wait for arrives */
     size_t heap_at;       /* in group->open, from 1; 0: no credit */
     tine_ready pinned;    /* ready tasks that run here only */
+    tine_ready wanting;   /* the same, which wait for slots */
+    uint32_t *taken;      /* of each of group->slots; NULL: there are none */
     struct sched_task_queue running;
     struct sched_task_queue aims;
     LIST_HEAD(, sched_single) singles; /* modules with one instance, which is here */
     uint32_t n_ahead; /* running tasks with missing inputs, and their load if they had none */
     uint64_t ahead_ns, ahead_bytes;
-    uint64_t aimed_ns; /* of aims */
+    uint64_t aimed_ns;               /* of aims */
     struct sched_task_list detached; /* forks whose parents have ended */
     /* the window is the sum: what it may still fork, forks not yet started, and what the next
      * CREDIT grants */
@@ -263,6 +276,7 @@ struct sched_worker {
     TAILQ_ENTRY(sched_worker) aim_link;
     TAILQ_ENTRY(sched_worker) pin_link;
     TAILQ_ENTRY(sched_worker) demand_link;
+    TAILQ_ENTRY(sched_worker) offer_link;
 };
 
 /* A connection whose HELLO has not been accepted. */
@@ -340,6 +354,7 @@ struct tine_scheduler {
     tine_idmap callables; /* by hash of name and method */
     sched_callable *last_callable;
     struct sched_callable_queue all, active, idle;
+    struct sched_callable_queue wanting; /* those whose ready tasks wait for slots */
     size_t n_idle;
 
     sched_group groups[SCHED_GROUPS];
@@ -348,6 +363,7 @@ struct tine_scheduler {
     struct sched_handshake_queue handshakes;
     struct sched_worker_queue workers, flush_queue, aim_queue, pin_queue;
     struct sched_worker_queue demand_queue; /* that may be asked for more of their forks */
+    struct sched_worker_queue offer_queue;
     sched_worker **slots;
     size_t n_slots;
     size_t slots_taken; /* from the first one on: none of these is free */

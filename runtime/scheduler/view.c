@@ -31,6 +31,7 @@ static void sched_worker_describe(const sched_worker *w, tine_worker_info *out) 
                               .kernel = w->kernel,
                               .labels = w->group->labels,
                               .n_labels = w->group->n_labels,
+                              .slots = w->group->slots_text,
                               .tasks_done = w->tasks_done,
                               .running = w->outstanding,
                               .suspended = w->suspended,

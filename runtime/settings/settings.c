@@ -14,6 +14,7 @@
 #include "runtime/settings/memory.h"
 #include "runtime/settings/number.h"
 #include "runtime/value/error.h"
+#include "runtime/wire/resources.h"
 #include "transport/base/log.h"
 #include "transport/base/text.h"
 
@@ -74,6 +75,8 @@ static const setting settings[] = {
      false, FIELD(key_file), 0, 0, 0},
     {"labels", "TINE_LABELS", "labels of a worker, by which forks choose it: big,left",
      TINE_SETTING_TEXT, true, FIELD(labels), 0, 0, 0},
+    {"slots", "TINE_SLOTS", "resources of a worker, of which tasks take some: gpu=2,disk=1",
+     TINE_SETTING_SLOTS, true, FIELD(slots), 0, 0, 0},
     {"log-level", "TINE_LOG_LEVEL", "error, warn, info or debug", TINE_SETTING_LEVEL, true,
      FIELD(log_level), TINE_LOG_ERROR, TINE_LOG_DEBUG, TINE_LOG_WARN},
     {"trace", "TINE_TRACE", "write a trace here at shutdown", TINE_SETTING_TEXT, false,
@@ -93,6 +96,10 @@ _Static_assert((int)N_SETTINGS <= (int)TINE_SETTINGS_MAX,
 static const char *const internal_variables[] = {
     "TINE_WORKER",     "TINE_TOKEN",      "TINE_KEY",   "TINE_LIFELINE",
     "TINE_STARTED_BY", "TINE_MODULE_DIR", "TINE_KERNEL"};
+
+static bool setting_is_text(const setting *row) {
+    return row->type == TINE_SETTING_TEXT || row->type == TINE_SETTING_SLOTS;
+}
 
 static void *setting_field(const tine_settings *s, const setting *row) {
     return (char *)s + row->in_settings;
@@ -124,6 +131,7 @@ static tine_error setting_refuse(const setting *row, const char *source, const c
     tine_setting_number_format(row->type, row->most, most, sizeof most);
     switch (row->type) {
     case TINE_SETTING_TEXT:
+    case TINE_SETTING_SLOTS:
         return tine_error_set(TINE_EINVAL, "%s: the value has %zu bytes; expected fewer than %d",
                               source, strlen(text), MAX_TEXT);
     case TINE_SETTING_SWITCH:
@@ -146,7 +154,10 @@ static tine_error setting_refuse(const setting *row, const char *source, const c
 
 static tine_error setting_put_string(tine_settings *s, const setting *row, const char *text,
                                      const char *source) {
+    tine_resources slots;
     if (strlen(text) >= MAX_TEXT) return setting_refuse(row, source, text);
+    const char *wrong = row->type == TINE_SETTING_SLOTS ? tine_resources_parse(text, &slots) : NULL;
+    if (wrong) return tine_error_set(TINE_EINVAL, "%s=%s: %s", source, text, wrong);
     char **to = setting_field(s, row), *copy = NULL;
     if (*text && !(copy = strdup(text)))
         return tine_error_set(TINE_ENOMEM, "no memory for %s", source);
@@ -159,7 +170,7 @@ static tine_error setting_put_string(tine_settings *s, const setting *row, const
 static tine_error setting_put_text(tine_settings *s, const setting *row, const char *text,
                                    const char *source, const char *origin) {
     double x;
-    if (row->type == TINE_SETTING_TEXT) {
+    if (setting_is_text(row)) {
         tine_error e = setting_put_string(s, row, text, source);
         if (e) return e;
     } else if (!tine_setting_number_parse(row->type, text, &x) || x < row->least || x > row->most) {
@@ -179,7 +190,7 @@ static tine_error setting_put_option(tine_settings *s, const setting *row,
     snprintf(source, sizeof source, "tine_options.%s", row->variable + strlen("TINE_"));
     for (char *c = source + strlen("tine_options."); *c; c++)
         if (*c >= 'A' && *c <= 'Z') *c = (char)(*c | 0x20);
-    if (row->type == TINE_SETTING_TEXT || row->type == TINE_SETTING_SWITCH ||
+    if (setting_is_text(row) || row->type == TINE_SETTING_SWITCH ||
         row->type == TINE_SETTING_LEVEL) {
         const char *given = *(const char *const *)p;
         return given && *given ? setting_put_text(s, row, given, source, "program") : TINE_OK;
@@ -291,7 +302,7 @@ tine_error tine_settings_resolve(tine_settings *out, const tine_options *options
     tine_settings s = {0};
     tine_error e = TINE_OK;
     for (const setting *row = settings; row < settings + N_SETTINGS; row++)
-        if (row->type != TINE_SETTING_TEXT) setting_number_put(&s, row, row->standard);
+        if (!setting_is_text(row)) setting_number_put(&s, row, row->standard);
     for (const setting *row = settings; options && !e && row < settings + N_SETTINGS; row++)
         e = setting_put_option(&s, row, options);
     if (!e) e = settings_from_environment(&s);
@@ -315,6 +326,7 @@ void tine_settings_fini(tine_settings *s) {
     free(s->security);
     free(s->key_file);
     free(s->labels);
+    free(s->slots);
     free(s->key);
     *s = (tine_settings){0};
 }
@@ -354,7 +366,7 @@ void tine_settings_warn_unknown(void) {
 static const char *setting_text(const tine_settings *s, const setting *row, char *room,
                                 size_t size) {
     char *const *text = setting_field(s, row);
-    if (row->type == TINE_SETTING_TEXT) return *text ? *text : "";
+    if (setting_is_text(row)) return *text ? *text : "";
     tine_setting_number_format(row->type, setting_number_get(s, row), room, size);
     return room;
 }

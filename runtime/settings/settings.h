@@ -25,6 +25,7 @@ typedef struct tine_settings {
     size_t arena;                      /* bytes of tensors in it; 0: none; default: half of all */
     char *security, *key_file;         /* NULL: auto; none */
     char *labels;                      /* of this process as a worker, "big,left"; NULL: none */
+    char *slots;                       /* resources that it offers, "gpu=2,disk=1"; NULL: none */
     int log_level;                     /* TINE_LOG_… (log.h) */
     char *trace;                       /* NULL: none */
     size_t trace_events;               /* that a process keeps */

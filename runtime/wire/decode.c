@@ -9,7 +9,7 @@
 #include "runtime/wire/walk.h"
 #include "runtime/wire/wire.h"
 
-enum { MAX_BODY = TINE_FRAME_MAX_HEADER, TEXTS_MAX = 4 };
+enum { MAX_BODY = TINE_FRAME_MAX_HEADER, TEXTS_MAX = 5 };
 
 typedef struct slice {
     const char *data;
@@ -29,7 +29,7 @@ typedef struct header {
     uint8_t *ends[TEXTS_MAX]; /* where the texts' NULs go */
     list ids;
     /* HELLO: copied into memory of their own, which takes `room` bytes */
-    slice host, token, kernel;
+    slice host, token, kernel, slots;
     list functions, classes, labels;
     size_t room;
 } header;
@@ -133,7 +133,8 @@ static bool get_hello_field(header *h, char field) {
     case 'K': return get_hello_text(h, "a kernel", &h->kernel);
     case 'N': return get_names(h, "the functions", &h->functions);
     case 'C': return get_names(h, "the classes", &h->classes);
-    default: return get_names(h, "the labels", &h->labels);
+    case 'L': return get_names(h, "the labels", &h->labels);
+    default: return get_hello_text(h, "the slots", &h->slots);
     }
 }
 
@@ -164,6 +165,7 @@ static bool get_field(header *h, char field) {
     case 'A': return get_u32(h, "a number of retries", &m->terms.retries);
     case 'G': return get_u32(h, "a number of retries", &m->terms.failure_retries);
     case 'b': return get_text(h, "a label", true, &m->terms.label);
+    case 'u': return get_text(h, "what a task takes", true, &m->terms.resources);
     case 'W': return get_u32(h, "a worker", &m->terms.worker);
     case 'S': return get_u32(h, "a stream's window", &m->terms.stream);
     case 'g': return tine_walk_uint(&h->w, "a grace", UINT64_MAX, &m->grace_ns);
@@ -324,6 +326,7 @@ static bool place_hello(header *h, tine_decoded *out) {
     out->hello.host = place_text(&to, h->host);
     out->hello.token = place_text(&to, h->token);
     out->hello.kernel = place_text(&to, h->kernel);
+    out->hello.slots = place_text(&to, h->slots);
     place_names(&to, &h->functions, h->w.end, functions);
     place_names(&to, &h->classes, h->w.end, classes);
     place_names(&to, &h->labels, h->w.end, labels);

@@ -34,12 +34,13 @@ static size_t header_room(const tine_message *m, const tine_layout *l) {
     if (m->text) room += text_room(m->text);
     if (m->terms.name) room += text_room(m->terms.name);
     if (m->terms.label) room += text_room(m->terms.label);
+    if (m->terms.resources) room += text_room(m->terms.resources);
     if (m->target.name) room += text_room(m->target.name) + text_room(m->target.method);
     if (m->type != TINE_MSG_HELLO) return room;
     const tine_hello *h = m->hello;
     room += text_room(h->host) + text_room(h->token) + text_room(h->kernel);
     return room + names_room(h->functions, h->n_functions) + names_room(h->classes, h->n_classes) +
-           names_room(h->labels, h->n_labels);
+           names_room(h->labels, h->n_labels) + text_room(h->slots);
 }
 
 /* ---- fields ---- */
@@ -85,6 +86,7 @@ static void put_hello_field(tine_writer *w, const tine_hello *h, char field) {
     case 'N': put_names(w, h->functions, h->n_functions); break;
     case 'C': put_names(w, h->classes, h->n_classes); break;
     case 'L': put_names(w, h->labels, h->n_labels); break;
+    case 'U': put_required_text(w, h->slots); break;
     default: TINE_ASSERT(field, ==, 0); break;
     }
 }
@@ -113,6 +115,7 @@ static void put_field(tine_writer *w, const tine_message *m, char field, uint8_t
     case 'A': tine_pack_uint32(w, m->terms.retries); break;
     case 'G': tine_pack_uint32(w, m->terms.failure_retries); break;
     case 'b': put_text(w, m->terms.label); break;
+    case 'u': put_text(w, m->terms.resources); break;
     case 'W': tine_pack_uint32(w, m->terms.worker); break;
     case 'S': tine_pack_uint32(w, m->terms.stream); break;
     case 'g': tine_pack_uint64(w, m->grace_ns); break;

@@ -10,7 +10,7 @@ const char tine_wire_magic[4] = {'t', 'i', 'n', 'e'};
     { letters "B", sizeof(letters "B"), true }
 
 const tine_layout tine_layouts[TINE_MSG_LAST_] = {
-    [TINE_MSG_HELLO] = FIELDS("MvpRhkKNCL"),
+    [TINE_MSG_HELLO] = FIELDS("MvpRhkKNCLU"),
     [TINE_MSG_DONE] = FIELDS_AND_BODY("taesrqxo"),
     [TINE_MSG_SUSPEND] = FIELDS("i"),
     [TINE_MSG_SUBMIT] = FIELDS_AND_BODY("qtnmOf"),
@@ -30,7 +30,7 @@ const tine_layout tine_layouts[TINE_MSG_LAST_] = {
     [TINE_MSG_HOLD] = FIELDS("i"),
     [TINE_MSG_RELEASE] = FIELDS("i"),
     [TINE_MSG_CANCEL] = FIELDS("tqg"),
-    [TINE_MSG_SUBMIT_WITH] = FIELDS_AND_BODY("qtnmOflPAGbWS"),
+    [TINE_MSG_SUBMIT_WITH] = FIELDS_AND_BODY("qtnmOflPAGbuWS"),
     [TINE_MSG_YIELD] = FIELDS_AND_BODY("taeqI"),
     [TINE_MSG_PULL] = FIELDS("tqI"),
     [TINE_MSG_OBSERVE] = FIELDS("Vqfte"),

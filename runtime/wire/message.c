@@ -54,13 +54,15 @@ tine_target tine_target_copy(char *texts, const tine_target *t) {
 static size_t text_size(const char *text) { return text ? strlen(text) + 1 : 0; }
 
 size_t tine_terms_size(const tine_terms *t) {
-    return t ? text_size(t->name) + text_size(t->label) : 0;
+    return t ? text_size(t->name) + text_size(t->label) + text_size(t->resources) : 0;
 }
 
 tine_terms tine_terms_copy(char *texts, const tine_terms *t) {
     tine_terms copy = *t;
+    char *label = texts + text_size(t->name), *resources = label + text_size(t->label);
     if (t->name) copy.name = strcpy(texts, t->name);
-    if (t->label) copy.label = strcpy(texts + text_size(t->name), t->label);
+    if (t->label) copy.label = strcpy(label, t->label);
+    if (t->resources) copy.resources = strcpy(resources, t->resources);
     return copy;
 }
 

@@ -112,11 +112,12 @@ tine_target tine_target_copy(char *texts, const tine_target *t);
 
 /* What a fork asks for beyond its call; zeroed: nothing. */
 typedef struct tine_terms {
-    const char *name;  /* in errors and traces; NULL: the target's */
-    const char *label; /* only on workers that have it; NULL: anywhere */
-    uint32_t worker;   /* the epoch of the only worker that may run it; 0: any */
-    int32_t priority;  /* higher ones start first */
-    uint32_t retries;  /* further attempts after its worker was lost, and one; 0: the default */
+    const char *name;      /* in errors and traces; NULL: the target's */
+    const char *label;     /* only on workers that have it; NULL: anywhere */
+    const char *resources; /* what it takes of its worker (resources.h); NULL: nothing */
+    uint32_t worker;       /* the epoch of the only worker that may run it; 0: any */
+    int32_t priority;      /* higher ones start first */
+    uint32_t retries;      /* further attempts after its worker was lost, and one; 0: the default */
     uint32_t failure_retries; /* further attempts after it has failed */
     uint32_t stream;          /* values that it may yield before one is taken; 0: none is taken */
     bool initialises;         /* every worker runs it, later ones too; not on the wire */
@@ -137,6 +138,7 @@ typedef struct tine_hello {
     const char *const *functions; /* names served */
     const char *const *classes;
     const char *const *labels; /* by which forks choose it */
+    const char *slots;         /* the resources that it offers (resources.h), or "" */
     uint32_t n_functions, n_classes, n_labels;
 } tine_hello;
 

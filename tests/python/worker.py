@@ -341,7 +341,8 @@ def run(name, body, buffers, objects):
 def main():
     c = Connection(sys.argv[1])
     c.send(msgpack.packb([HELLO, "tine", 3, os.getpid(), -1, socket.gethostname(), os.environ.get("TINE_TOKEN", ""), "",
-                          sorted(FUNCTIONS), [], [l for l in os.environ.get("TINE_LABELS", "").split(",") if l]]))
+                          sorted(FUNCTIONS), [], [l for l in os.environ.get("TINE_LABELS", "").split(",") if l],
+                          os.environ.get("TINE_SLOTS", "")]))
     objects = {}  # values that tasks mention, by their ids
     tasks = []  # that have not run: fields, body, buffers
 

@@ -19,6 +19,10 @@ static void check_place(sim_world *w, size_t index, const tine_message *m) {
     const char *label = sim_label(&w->traits, m->target.name, sim_body_of(m->payload).seed);
     w->counts->labelled += label != NULL;
     if (label && !w->seats[index].labelled) sim_fail("a task is sent where its label is not");
+    sim_body body = sim_body_of(m->payload);
+    const char *takes = sim_resources(&w->traits, m->target.name, &body);
+    w->counts->taking += takes != NULL;
+    if (takes && !w->seats[index].labelled) sim_fail("a task is sent where no slots are");
     for (size_t i = 0; i < w->n_roots; i++) {
         if (w->roots[i].task != m->task || !w->roots[i].place) continue;
         w->counts->pinned++;

@@ -62,6 +62,7 @@ static int report(const sim_counts *c, uint64_t seeds, double seconds) {
                 {"running tasks told", c->told},
                 {"workers ended by force", c->ends},
                 {"tasks with a label", c->labelled},
+                {"tasks that take slots", c->taking},
                 {"tasks of one worker", c->pinned},
                 {"of these failed there", c->misplaced},
                 {"values yielded", c->yielded},

@@ -74,6 +74,10 @@ void sim_frame_next(const sim_frame *f, const sim_traits *traits, sim_op *op) {
     }
 }
 
+static bool is_stream(const sim_traits *traits, uint64_t seed) {
+    return traits->streams && sim_mix(seed, 31) % 3 > 0;
+}
+
 void sim_frame_call(const sim_frame *f, const sim_traits *traits, uint32_t i, sim_call *call) {
     static const char *const names[] = {"f0", "f1", "f3"};
     uint64_t draw = sim_mix(sim_mix(f->acc, f->seed + f->step), 1000 + i);
@@ -81,7 +85,7 @@ void sim_frame_call(const sim_frame *f, const sim_traits *traits, uint32_t i, si
     call->name = names[draw % 3];
     call->flags = traits->all_repeatable || draw / 4 % 2 ? TINE_REPEATABLE : 0;
     call->large = draw / 8 % 4 == 0;
-    if (traits->streams && sim_mix(draw, 31) % 3 > 0) call->stream = 1 + sim_mix(draw, 32) % 4;
+    if (is_stream(traits, draw)) call->stream = 1 + sim_mix(draw, 32) % 4;
     for (uint64_t j = 0; j < draw / 32 % 3 && f->n_objects; j++)
         call->args[call->n_args++] = (int)(draw / (100 * (j + 1)) % (uint64_t)f->n_objects);
     for (int j = 0; j < f->n_objects && draw / 128 % 2; j++)
@@ -99,6 +103,14 @@ void sim_frame_call(const sim_frame *f, const sim_traits *traits, uint32_t i, si
 const char *sim_label(const sim_traits *traits, const char *name, uint64_t seed) {
     bool other = name[0] == 'f' && name[1] == '2'; /* the foreign workers have no label */
     return traits->labels && !other && seed % 5 == 0 ? "l" : NULL;
+}
+
+const char *sim_resources(const sim_traits *traits, const char *name, const sim_body *call) {
+    static const char *const some[] = {"r", "r=2", "r=1,q=3"};
+    bool other = name[0] == 'C' || name[1] == '2';
+    if (!traits->slots || other || call->depth || is_stream(traits, call->seed)) return NULL;
+    uint64_t draw = sim_mix(call->seed, 51);
+    return draw % 2 ? some[draw / 2 % 3] : NULL;
 }
 
 void sim_frame_learn(sim_frame *f, const sim_answer *a) {

@@ -52,6 +52,7 @@ tine_message *sim_copy_message(const tine_message *m) {
     c->target.method = copy_text(m->target.method);
     c->terms.name = copy_text(m->terms.name);
     c->terms.label = copy_text(m->terms.label);
+    c->terms.resources = copy_text(m->terms.resources);
     c->text = copy_text(m->text);
     c->payload = tine_payload_ref(m->payload);
     uint64_t *ids = m->n_ids ? malloc(m->n_ids * sizeof *ids) : NULL;
@@ -66,6 +67,7 @@ void sim_free_message(tine_message *m) {
     free((char *)m->target.method);
     free((char *)m->terms.name);
     free((char *)m->terms.label);
+    free((char *)m->terms.resources);
     free((char *)m->text);
     free((uint64_t *)m->ids);
     tine_payload_unref(m->payload);

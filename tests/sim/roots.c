@@ -14,6 +14,7 @@ static void initialised(sim_world *w, const tine_scheduler_action *a) {
 void sim_run_initialiser(sim_world *w) {
     sim_call call = {.name = "f0", .module = -1, .seed = sim_next(&w->random)};
     while (sim_label(&w->traits, call.name, call.seed) ||
+           sim_resources(&w->traits, call.name, &(sim_body){.seed = call.seed}) ||
            sim_expect(&w->traits, &call, NULL).status)
         call.seed++;
     w->init_seed = call.seed;
@@ -220,6 +221,7 @@ void sim_fork_root(sim_world *w) {
     sim_frame f = {.seed = sim_next(&w->random),
                    .acc = sim_next(&w->random),
                    .depth = 2 + (uint32_t)sim_below(&w->random, 3)};
+    if (w->traits.slots && sim_one_in(&w->random, 3)) f.depth = 1; /* it may take some */
     for (size_t i = 0; i < w->n_handles; i++)
         if (!w->handles[i].released) sim_frame_add(&f, w->handles[i].object);
     sim_call call;
@@ -258,13 +260,17 @@ void sim_fork_root(sim_world *w) {
     w->any_misplaced |= r->place;
     tine_terms some = {.name = "root",
                        .label = sim_label(&w->traits, call.name, call.seed),
+                       .resources =
+                           sim_resources(&w->traits, call.name,
+                                         &(sim_body){.seed = call.seed, .depth = call.depth}),
                        .worker = r->place,
                        .priority = (int32_t)sim_below(&w->random, 9) - 4,
                        .retries = w->traits.all_repeatable ? 0 : (uint32_t)sim_below(&w->random, 3),
                        .failure_retries = (uint32_t)sim_below(&w->random, 3),
                        .stream = call.stream};
     const tine_terms *terms =
-        some.label || r->place || call.stream || sim_one_in(&w->random, 3) ? &some : NULL;
+        some.label || some.resources || r->place || call.stream || sim_one_in(&w->random, 3) ? &some
+                                                                                             : NULL;
     sim_trace(w, "root %zu: fork of %s", w->n_roots, call.name);
     tine_error e =
         tine_scheduler_fork(w->scheduler, r->ticket, 0, &target, call.flags, p, terms, &r->task);

@@ -94,6 +94,7 @@ typedef struct sim_traits { /* of one seed's programs */
     bool all_repeatable, foreign, unknown, failures, detached;
     bool cancels; /* tasks cancel some of their forks */
     bool labels;  /* some workers have one, and some forks ask for it */
+    bool slots;   /* the same workers offer two slots, of which some forks take some */
     bool streams; /* tasks yield values, and some are forked as streams */
 } sim_traits;
 
@@ -107,6 +108,10 @@ void sim_frame_add(sim_frame *f, sim_object o);
 uint64_t sim_put_value(const sim_frame *f, const sim_op *op); /* of the new object */
 /* The label that a fork of this seed asks for, and a call that runs needs; NULL: none. */
 const char *sim_label(const sim_traits *traits, const char *name, uint64_t seed);
+/* What the call takes of its worker's slots; NULL: nothing. Only a function that forks and yields
+ * nothing: another one could wait for a task that cannot get its slots. So can a method, for the
+ * results that its module mentions. */
+const char *sim_resources(const sim_traits *traits, const char *name, const sim_body *call);
 /* The expected result. */
 sim_answer sim_expect(const sim_traits *traits, const sim_call *call, const sim_object *objects);
 
@@ -139,7 +144,7 @@ typedef struct sim_counts {
     uint64_t retried, lost, cancelled, bad_peers, stops, logs;
     uint64_t dependents, ahead, stayed, fetched, again;
     uint64_t roots_cancelled, forks_cancelled, told, ends;
-    uint64_t labelled, pinned, misplaced, turns, renewed, initialised, retired;
+    uint64_t labelled, taking, pinned, misplaced, turns, renewed, initialised, retired;
     uint64_t yielded, refused_yields, arrived, streams, snapshots;
     uint64_t local, lost_local, demands; /* tasks that stayed where they were forked */
 } sim_counts;

@@ -134,10 +134,14 @@ static bool fork_one(sim_worker *s, sim_task *t, const sim_call *call) {
     uint64_t ticket = sim_ticket(s->world);
     tine_terms some = {.name = "nested",
                        .label = sim_label(sim_world_traits(s->world), call->name, call->seed),
+                       .resources =
+                           sim_resources(sim_world_traits(s->world), call->name,
+                                         &(sim_body){.seed = call->seed, .depth = call->depth}),
                        .priority = (int32_t)(call->seed / 8 % 5) - 2,
                        .failure_retries = (uint32_t)(call->seed / 64 % 2),
                        .stream = call->stream};
-    const tine_terms *terms = call->seed % 4 == 0 || some.label || call->stream ? &some : NULL;
+    bool asks = call->seed % 4 == 0 || some.label || some.resources || call->stream;
+    const tine_terms *terms = asks ? &some : NULL;
     tine_error e = tine_executor_fork(s->executor, t->id, ticket, &target, call->flags, p, terms);
     tine_payload_unref(p);
     if (e == TINE_EAGAIN) return false;

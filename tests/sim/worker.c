@@ -200,7 +200,8 @@ sim_worker *sim_worker_new(sim_world *w, size_t index, uint32_t pid, bool foreig
                         .n_functions = foreign ? 1 : 3,
                         .labels = labels,
                         .n_classes = foreign ? 0 : 1,
-                        .n_labels = labelled ? 2 : 0};
+                        .n_labels = labelled ? 2 : 0,
+                        .slots = labelled ? "r=2,q=3" : ""};
     sim_worker *s = calloc(1, sizeof *s);
     s->world = w;
     s->index = index;

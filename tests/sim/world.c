@@ -135,6 +135,7 @@ static void plan(sim_world *w) {
                              .detached = sim_one_in(r, 2),
                              .cancels = sim_one_in(r, 4),
                              .labels = sim_one_in(r, 3),
+                             .slots = sim_one_in(r, 3),
                              .streams = sim_one_in(r, 2)};
     w->workers_return = !sim_one_in(r, 4);
     w->n_workers = 1 + (uint32_t)sim_below(r, w->traits.foreign ? MAX_WORKERS - 1 : MAX_WORKERS);

@@ -67,7 +67,9 @@ static inline void expect_decoded(const tine_message *m, tine_frame *f) {
     cr_expect(same_text(r->terms.name, m->terms.name) && r->terms.priority == m->terms.priority &&
               r->terms.retries == m->terms.retries &&
               r->terms.failure_retries == m->terms.failure_retries);
-    cr_expect(same_text(r->terms.label, m->terms.label) && r->terms.worker == m->terms.worker);
+    cr_expect(same_text(r->terms.label, m->terms.label) &&
+              same_text(r->terms.resources, m->terms.resources) &&
+              r->terms.worker == m->terms.worker);
     cr_expect(same_text(r->text, m->text) && same_text(r->target.name, m->target.name));
     cr_expect(same_text(r->target.method, m->target.method) &&
               r->target.object == m->target.object);

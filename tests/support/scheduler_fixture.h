@@ -72,6 +72,12 @@ static inline action *found(tine_scheduler_action_kind kind, size_t i) {
         if (F.actions[j].a.kind == kind && i-- == 0) return &F.actions[j];
     return NULL;
 }
+/* Lines of the log with this in them. */
+static inline size_t lines_with(const char *text) {
+    size_t n = 0, i = 0;
+    for (action *a; (a = found(TINE_SCHEDULER_LOG, i)); i++) n += strstr(a->text, text) != NULL;
+    return n;
+}
 static inline action *completed(uint64_t ticket) {
     for (size_t j = 0; j < F.n; j++)
         if (F.actions[j].a.kind == TINE_SCHEDULER_COMPLETE && F.actions[j].a.ticket == ticket)

@@ -89,7 +89,7 @@ tine_error tine_executor_new(tine_executor **out, const tine_hello *hello, size_
     x->actions = TINE_RING(executor_action);
     x->stays = stays;
     x->hello_names =
-        calloc((size_t)hello->n_functions + hello->n_classes + hello->n_labels + 3, sizeof(char *));
+        calloc((size_t)hello->n_functions + hello->n_classes + hello->n_labels + 4, sizeof(char *));
     if (!x->hello_names) {
         free(x);
         return TINE_ENOMEM;
@@ -101,6 +101,7 @@ tine_error tine_executor_new(tine_executor **out, const tine_hello *hello, size_
     x->hello.host = hello_keep_name(x, hello->host);
     x->hello.token = hello_keep_name(x, hello->token);
     x->hello.kernel = hello_keep_name(x, hello->kernel);
+    x->hello.slots = hello_keep_name(x, hello->slots);
     executor_serve(x, x->hello.functions, x->hello.n_functions, false);
     executor_serve(x, x->hello.classes, x->hello.n_classes, true);
     TAILQ_INIT(&x->local);

@@ -36,8 +36,8 @@ static bool executor_serves(tine_executor *x, const tine_target *t) {
 
 bool tine_executor_may_keep(tine_executor *x, const tine_target *target, uint32_t flags,
                             const tine_payload *payload, const tine_terms *terms) {
-    bool anywhere =
-        !terms || (!terms->priority && !terms->worker && !terms->label && !terms->stream);
+    bool anywhere = !terms || (!terms->priority && !terms->worker && !terms->label &&
+                               !terms->resources && !terms->stream);
     return x->keeps && anywhere && !(flags & TINE_MODULE_SINGLE) && executor_serves(x, target) &&
            (!payload->n_refs || tine_executor_refs_here(x, payload));
 }

@@ -269,9 +269,9 @@ _options = {field[0]: field[1] for field in _abi.ForkOptions._fields_ if field[0
 def fork_with(options: Mapping[str, Any], target: Target, /, *args: Any, **kwargs: Any) -> Future:
     """fork() with options: `fork_with({"worker": 3, "deadline": 2.5}, "neg", x)`.
 
-    options  as in `tine_fork_options`: worker (an id, as worker_id() gives it), label, name, deadline,
-             grace, retries, retry_on_failure, priority, owned, and method for a module's. What is not
-             there, or None, has its default
+    options  as in `tine_fork_options`: worker (an id, as worker_id() gives it), label, resources
+             ("gpu=1", of what workers offer as slots), name, deadline, grace, retries, retry_on_failure,
+             priority, owned, and method for a module's. What is not there, or None, has its default
 
     TypeError: there is no such option."""
     fields = _abi.ForkOptions()

@@ -191,6 +191,10 @@ def test_fork_options():
         tine.fork_with({"deadline": 0.05, "name": "late"}, functions.spins).result()
     waits = tine.fork_with({"label": "nobody has it", "priority": None}, functions.where)
     assert waits.cancel()
+    waits = tine.fork_with({"resources": "nobody=1"}, functions.where)
+    assert waits.cancel()
+    with pytest.raises(tine.Error, match="a resource is named twice"):
+        tine.fork_with({"resources": "a,a"}, functions.where).result()
     spins = tine.fork_with({"owned": True}, functions.spins)
     del spins  # cancels it
     assert tine.fork("neg", 1).result() == -1

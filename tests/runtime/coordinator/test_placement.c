@@ -1,4 +1,5 @@
-/* Workers by id and by label: the fork options `worker` and `label`, and labels of workers. */
+/* Workers by id, by label and by slots: the fork options `worker`, `label` and `resources`, and
+ * labels and slots of workers. */
 #include <criterion/criterion.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -140,6 +141,64 @@ TRANSPORT_TEST(placement, a_label_that_nobody_serves_waits_until_its_deadline, 3
     tine_release(f);
     f = tine_fork_with(TINE_FORK_OPTIONS(.label = "nobody"), "place_worker");
     cr_assert_eq(tine_wait_for(f, 0, NULL), TINE_ETIMEDOUT);
+    tine_release(f);
+    cluster_stop();
+}
+
+/* ---- resources ---- */
+
+/* Each worker's: how many of its tasks are in place_takes, which are suspended, and the most. */
+static _Thread_local int taking, most_taking;
+
+TINE_FUNCTION(place_leaf, "x") { return tine_int(tine_arg_int(task, 0)); }
+TINE_FUNCTION(place_takes, "") {
+    (void)task;
+    if (++taking > most_taking) most_taking = taking;
+    tine_release(cluster_take(tine_fork("place_leaf", 1)));
+    taking--;
+    return tine_int(most_taking);
+}
+/* Forks tasks that take what it says. */
+TINE_FUNCTION(place_forks_takers, "n, resources") {
+    enum { MOST = 64 };
+    tine_future *f[MOST];
+    int64_t n = tine_arg_int(task, 0), most = 0;
+    const tine_fork_options takes = {.resources = tine_arg_string(task, 1)};
+    for (int64_t i = 0; i < n && i < MOST; i++) f[i] = tine_fork_with(&takes, "place_takes");
+    for (int64_t i = 0; i < n && i < MOST; i++) {
+        int64_t seen = cluster_take_int(f[i]);
+        if (seen > most) most = seen;
+    }
+    return tine_int(most);
+}
+
+TRANSPORT_TEST(placement, a_worker_runs_no_more_tasks_than_its_slots_allow, 60) {
+    tine_options options = {.endpoint = endpoint, .workers = 2, .slots = "gpu=2, disk=5"};
+    tine_worker_status w[2];
+    cluster_start_with(&options);
+    cr_assert_eq(tine_workers(w, 2), 2);
+    cr_assert_str_eq(w[0].slots, "gpu=2, disk=5");
+    tine_future *f[200];
+    for (int i = 0; i < 200; i++)
+        f[i] = tine_fork_with(TINE_FORK_OPTIONS(.resources = "gpu"), "place_takes");
+    for (int i = 0; i < 200; i++) {
+        int64_t seen = cluster_take_int(f[i]);
+        cr_assert(seen <= 2, "%d tasks with a gpu each at one worker", (int)seen);
+    }
+    cr_assert_leq(cluster_take_int(tine_fork("place_forks_takers", 64, "gpu=1,disk=1")), 2);
+    cluster_stop();
+}
+
+TRANSPORT_TEST(placement, resources_that_are_wrong_are_refused_where_they_are_forked, 30) {
+    cluster_start(endpoint, 1);
+    tine_future *f = tine_fork_with(TINE_FORK_OPTIONS(.resources = "gpu=0"), "place_takes");
+    cr_assert_eq(tine_wait(f, NULL), TINE_EINVAL);
+    cr_assert(strstr(tine_error_message(), "an amount is not a number from 1"), "%s",
+              tine_error_message());
+    tine_release(f);
+    /* nobody offers it */
+    f = tine_fork_with(TINE_FORK_OPTIONS(.resources = "gpu", .deadline = 0.1), "place_takes");
+    cr_assert_eq(tine_wait(f, NULL), TINE_ETIMEDOUT);
     tine_release(f);
     cluster_stop();
 }

@@ -82,7 +82,8 @@ Test(sched_peers, a_peer_that_breaks_the_protocol_is_dropped_alone) {
     expect_drop(6, "it sent a message that only a coordinator may send");
     tine_scheduler_peer_up(F.scheduler, 7, 0);
     receive(7, (tine_message){.type = TINE_MSG_HELLO});
-    expect_drop(7, "its HELLO is incomplete, or names too many functions or classes");
+    expect_drop(7, "its HELLO is incomplete, names too many functions or classes, or has "
+                   "slots that are wrong");
     join(8);
     take();
     receive(8, (tine_message){.type = TINE_MSG_SUBMIT, .task = t.a.message.task});

@@ -26,12 +26,6 @@ static uint32_t join_labelled(tine_peer peer, const char *label) {
     return ++F.epochs;
 }
 
-static size_t lines_with(const char *text) {
-    size_t n = 0, i = 0;
-    for (action *a; (a = found(TINE_SCHEDULER_LOG, i)); i++) n += strstr(a->text, text) != NULL;
-    return n;
-}
-
 Test(place, a_label_waits_for_a_worker_that_has_it_and_the_log_says_so_once) {
     fixture_open((tine_scheduler_config){.workers_return = true});
     join(1);

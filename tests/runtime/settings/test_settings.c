@@ -60,7 +60,7 @@ Test(settings, defaults, .timeout = 20) {
     cr_expect_str_eq(s.token, "");
     tine_setting_row rows[TINE_SETTINGS_MAX];
     size_t n = tine_settings_rows(&s, rows, N(rows));
-    cr_expect_eq(n, 22);
+    cr_expect_eq(n, 23);
     cr_expect_gt(s.arena, 0);
     for (size_t i = 0; i < n; i++) cr_expect_str_eq(rows[i].origin, "default");
     tine_settings_fini(&s);
@@ -221,6 +221,10 @@ Test(settings, a_struct_that_is_wrong, .timeout = 20) {
                      "tine_options.log_level=x: expected error, warn, info or debug");
     o = (tine_options){.stack_size = 7};
     cr_expect_eq(tine_settings_resolve(&s, &o, NULL, NULL), TINE_EINVAL);
+    o = (tine_options){.slots = "gpu=2,gpu"};
+    cr_expect_eq(tine_settings_resolve(&s, &o, NULL, NULL), TINE_EINVAL);
+    cr_expect_str_eq(tine_error_message(),
+                     "tine_options.slots=gpu=2,gpu: a resource is named twice");
 }
 
 Test(settings, a_worker_inherits_what_its_coordinator_was_given, .timeout = 20) {
@@ -229,6 +233,7 @@ Test(settings, a_worker_inherits_what_its_coordinator_was_given, .timeout = 20) 
                     "--tine-heartbeat=0.5",
                     "--tine-lane=off",
                     "--tine-labels=big,left",
+                    "--tine-slots=gpu=2",
                     "--tine-log-level=debug",
                     "--tine-trace=x.json",
                     NULL};
@@ -245,6 +250,7 @@ Test(settings, a_worker_inherits_what_its_coordinator_was_given, .timeout = 20) 
     cr_expect_eq(worker.lane, 0);
     cr_expect_eq(worker.log_level, TINE_LOG_DEBUG);
     cr_expect_str_eq(worker.labels, "big,left");
+    cr_expect_str_eq(worker.slots, "gpu=2");
     cr_expect_null(worker.trace, "the coordinator writes it");
     cr_expect_str_eq(worker.worker, "ipc:///x");
     cr_expect_str_eq(worker.token, "abc.1");

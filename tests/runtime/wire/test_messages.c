@@ -44,7 +44,7 @@ test(messages_come_back) {
     MESSAGE(TINE_MSG_YIELD, .seq = 5, .item = 1);
     MESSAGE(TINE_MSG_PULL, .task = 4, .seq = 5, .item = UINT64_MAX);
     MESSAGE(TINE_MSG_SUBMIT_WITH, .seq = 3, .task = 4, .target = method, .flags = 1,
-            .terms = {"a name", "a label", 9, INT32_MIN, 7, UINT32_MAX, 8},
+            .terms = {"a name", "a label", "gpu=2", 9, INT32_MIN, 7, UINT32_MAX, 8},
             .payload = call_payload(tine_int(1)));
     MESSAGE(TINE_MSG_OBSERVE, .seq = 3, .flags = TINE_OBSERVE_CANCEL, .task = 70000, .epoch = 2);
     MESSAGE(TINE_MSG_SNAPSHOT, .seq = 3, .payload = payload_of(tine_list("pid", 7)));
@@ -66,6 +66,7 @@ test(hello_comes_back) {
                           .functions = functions,
                           .classes = classes,
                           .labels = labels,
+                          .slots = "gpu=2,disk",
                           .n_functions = 3,
                           .n_classes = 1,
                           .n_labels = 2};
@@ -84,6 +85,7 @@ test(hello_comes_back) {
     for (int i = 0; i < 3; i++) cr_assert_str_eq(r->functions[i], functions[i]);
     cr_assert_str_eq(r->classes[0], "lstm");
     cr_assert_str_eq(r->labels[1], "left");
+    cr_assert_str_eq(r->slots, "gpu=2,disk");
     tine_decoded_fini(&d);
     tine_decoded_fini(&d);
 }

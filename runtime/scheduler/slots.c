@@ -1,0 +1,148 @@
+/* Tasks that take resources of their worker ("gpu=1"), of which that offers some slots.
+ *
+ * What a task takes belongs to its callable, like a label: tasks that take the same have a ready
+ * queue of their own, which the general choice (dispatch.c) does not see; one that names its worker
+ * is in a queue of that. When a worker has slots to give it is in offer_queue, and a dispatch gives
+ * them to the oldest task that they are enough for, which is pinned to the worker from then on
+ * (place.c). It gives them back when it leaves the worker; it keeps them while it is suspended.
+ *
+ * A task that was passed over SCHED_MAX_SKIPS times makes the worker save them, unless a suspended
+ * task there may need another one to end. */
+#include "runtime/scheduler/internal.h"
+
+#include <stdlib.h>
+
+static uint32_t *sched_slots_taken(const sched_worker *w, const char *name) {
+    return &w->taken[tine_resources_find(w->group->slots, name)];
+}
+
+static void sched_slots_add(const sched_task *t, const sched_worker *w, bool more) {
+    const tine_resources *r = t->callable->takes;
+    for (uint32_t i = 0; i < r->n; i++)
+        *sched_slots_taken(w, r->of[i].name) += more ? r->of[i].amount : -r->of[i].amount;
+}
+
+static bool sched_slots_free(const sched_worker *w, const tine_resources *r) {
+    for (uint32_t i = 0; i < r->n; i++) {
+        int at = tine_resources_find(w->group->slots, r->of[i].name);
+        if (w->group->slots->of[at].amount - w->taken[at] < r->of[i].amount) return false;
+    }
+    return true;
+}
+
+/* It serves the task, and nothing but slots that are taken can be in the way. */
+static bool sched_slots_offers(const tine_scheduler *s, const sched_worker *w,
+                               const sched_callable *c) {
+    return !(w->closed & ~SCHED_CLOSED_DRAINING) && tine_scheduler_serves(s, w, c);
+}
+
+/* A task for which slots were saved takes them elsewhere, or has ended. */
+static void sched_slots_unsave(tine_scheduler *s, const sched_task *t) {
+    sched_worker *w;
+    if (t->skips < SCHED_MAX_SKIPS) return;
+    TAILQ_FOREACH (w, &s->workers, link)
+        if (w->saves) tine_scheduler_slots_offer(s, w);
+}
+
+void tine_scheduler_slots_return(tine_scheduler *s, const sched_task *t) {
+    sched_worker *w = t->terms->slots_of;
+    if (!t->callable->takes) return;
+    if (!w) {
+        sched_slots_unsave(s, t);
+        return;
+    }
+    sched_slots_add(t, w, false);
+    t->terms->slots_of = NULL;
+    tine_scheduler_slots_offer(s, w);
+}
+
+/* ---- a task is queued ---- */
+
+/* A worker that has what tasks of c take is to give it. Where there is none it is not looked for
+ * again while tasks of c wait: one that comes to have it is in offer_queue. */
+static void sched_slots_seek(tine_scheduler *s, sched_callable *c) {
+    sched_worker *best = NULL, *w;
+    if (c->starved) return;
+    TAILQ_FOREACH (w, &s->workers, link)
+        if (!w->saves && sched_slots_offers(s, w, c) && sched_slots_free(w, c->takes) &&
+            (!best || tine_scheduler_lighter(w, best)))
+            best = w;
+    c->starved = !best;
+    if (best) tine_scheduler_slots_offer(s, best);
+}
+
+void tine_scheduler_slots_queue(tine_scheduler *s, sched_task *t, sched_worker *place) {
+    sched_callable *c = t->callable;
+    if (place) {
+        t->pinned = place;
+        tine_ready_push(&place->wanting, &t->link);
+        tine_scheduler_slots_offer(s, place);
+        return;
+    }
+    if (!c->ready.n) {
+        c->starved = false;
+        TAILQ_INSERT_TAIL(&s->wanting, c, link);
+    }
+    tine_ready_push(&c->ready, &t->link);
+    sched_slots_seek(s, c);
+}
+
+/* ---- a worker has slots to give ---- */
+
+void tine_scheduler_slots_offer(tine_scheduler *s, sched_worker *w) {
+    if (!w->taken || w->offer_queued || w->lost) return;
+    w->offer_queued = true;
+    TAILQ_INSERT_TAIL(&s->offer_queue, w, offer_link);
+}
+
+void tine_scheduler_offer_dequeue(tine_scheduler *s, sched_worker *w) {
+    if (!w->offer_queued) return;
+    w->offer_queued = false;
+    TAILQ_REMOVE(&s->offer_queue, w, offer_link);
+}
+
+/* The oldest task that gets slots there, and the oldest that needs more. */
+typedef struct sched_slots_choice {
+    sched_task *fits, *misses;
+} sched_slots_choice;
+
+static void sched_slots_look(const tine_scheduler *s, const sched_worker *w, tine_ready *queue,
+                             sched_slots_choice *choice) {
+    sched_task *t = (sched_task *)tine_ready_first(queue);
+    if (!t || !sched_slots_offers(s, w, t->callable)) return;
+    sched_task **best = sched_slots_free(w, t->callable->takes) ? &choice->fits : &choice->misses;
+    if (!*best || tine_scheduler_task_precedes(t, *best)) *best = t;
+}
+
+static sched_task *sched_slots_choose(const tine_scheduler *s, sched_worker *w) {
+    sched_slots_choice choice = {0};
+    sched_callable *c;
+    sched_slots_look(s, w, &w->wanting, &choice);
+    TAILQ_FOREACH (c, &s->wanting, link) sched_slots_look(s, w, &c->ready, &choice);
+    sched_task *passed = choice.misses;
+    w->saves = false;
+    if (!passed || (choice.fits && tine_scheduler_task_precedes(choice.fits, passed)))
+        return choice.fits;
+    if (passed->skips < SCHED_MAX_SKIPS)
+        passed->skips += choice.fits != NULL;
+    else
+        w->saves = !w->suspended;
+    return w->saves ? NULL : choice.fits;
+}
+
+void tine_scheduler_slots_settle(tine_scheduler *s) {
+    for (sched_worker *w; (w = TAILQ_FIRST(&s->offer_queue));) {
+        sched_task *t = sched_slots_choose(s, w);
+        if (!t) {
+            tine_scheduler_offer_dequeue(s, w);
+            continue;
+        }
+        tine_scheduler_dequeue(s, t);
+        sched_slots_unsave(s, t);
+        sched_slots_add(t, w, true);
+        t->terms->slots_of = w;
+        tine_scheduler_pin(s, t, w);
+        tine_scheduler_queued(s, t);
+        if (t->callable->ready.n > 0) sched_slots_seek(s, t->callable);
+    }
+}
