@@ -161,6 +161,17 @@ static int option_assign(const tine_usage *u, const tine_option *o, const char *
     return -1;
 }
 
+static int option_pair_take(const tine_usage *u, const tine_option *o, int argc, char **argv,
+                            int *i) {
+    tine_option_pairs *pairs = o->target;
+    if (*i + 2 >= argc || pairs->n == TINE_OPTION_PAIRS_MAX)
+        return usage_error(u, "%s: expected %s, at most 16 times", o->name, o->value);
+    pairs->items[pairs->n][0] = argv[*i + 1];
+    pairs->items[pairs->n++][1] = argv[*i + 2];
+    *i += 2;
+    return -1;
+}
+
 /* Parses the option at argv[*i] and its value; *keep becomes a setting's --tine-… argument. */
 static int option_take(const tine_usage *u, int argc, char **argv, int *i, char **keep) {
     const char *value = NULL;
@@ -171,6 +182,8 @@ static int option_take(const tine_usage *u, int argc, char **argv, int *i, char 
         *(bool *)o->target = true;
         return -1;
     }
+    if (o->type == TINE_OPTION_PAIRS && !value) return option_pair_take(u, o, argc, argv, i);
+    if (o->type == TINE_OPTION_PAIRS) return usage_error(u, "%s: expected %s", o->name, o->value);
     if (!value && *i + 1 < argc) value = argv[++*i];
     if (!value) return usage_error(u, "%s needs a value: %s", o->name, o->value);
     if (o->type != TINE_OPTION_SETTING) return option_assign(u, o, value);

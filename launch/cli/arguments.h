@@ -13,10 +13,23 @@ typedef struct tine_option {
     const char *name;  /* "--repeat" */
     const char *value; /* "R", for the help; NULL: a flag */
     const char *help;
-    enum { TINE_OPTION_FLAG, TINE_OPTION_NUMBER, TINE_OPTION_TEXT, TINE_OPTION_SETTING } type;
-    void *target; /* bool, long, const char *; none for a setting */
+    enum {
+        TINE_OPTION_FLAG,
+        TINE_OPTION_NUMBER,
+        TINE_OPTION_TEXT,
+        TINE_OPTION_PAIRS,
+        TINE_OPTION_SETTING
+    } type;
+    void *target; /* bool, long, const char *, tine_option_pairs; none for a setting */
     long min, max;
 } tine_option;
+
+/* An option that is followed by a name and a value, as often as it is given. */
+enum { TINE_OPTION_PAIRS_MAX = 16 };
+typedef struct tine_option_pairs {
+    const char *items[TINE_OPTION_PAIRS_MAX][2];
+    int n;
+} tine_option_pairs;
 
 /* Rows of settings that several subcommands offer. */
 #define TINE_OPTION_WORKERS                                                                        \

@@ -22,15 +22,14 @@
 
 extern char **environ;
 
-enum { MAX_RANKS = 1 << 16, MAX_THREADS = 4096, MAX_MCA = 16, MAX_FIXED_ARGUMENTS = 36 };
+enum { MAX_RANKS = 1 << 16, MAX_THREADS = 4096, MAX_FIXED_ARGUMENTS = 36 };
 
 typedef struct run_plan {
     long ranks, threads;
     int slots; /* cores on all hosts; 0: not known here */
     const char *hosts_text, *hostfile;
     tine_hosts hosts;
-    const char *mca[MAX_MCA][2]; /* name and value */
-    int n_mca;
+    tine_option_pairs mca;
     bool by_srun;
     bool dry, as_root, oversubscribe;
     const char *mpirun;
@@ -43,29 +42,6 @@ typedef struct run_plan {
 static int run_fail(int code, const char *text) {
     fprintf(stderr, "tine run: %s\n", text);
     return code;
-}
-
-/* Takes `--mca NAME VALUE` out of the options, which stand before the program. */
-static int mca_take(run_plan *p, int *argc, char **argv) {
-    int to = 1, at = 1;
-    while (at < *argc && argv[at][0] == '-') {
-        bool valued = argv[at][1] != '-' || !strcmp(argv[at], "--hosts") ||
-                      !strcmp(argv[at], "--hostfile") || !strcmp(argv[at], "--threads");
-        if (strcmp(argv[at], "--mca")) {
-            for (int n = valued && argv[at][2] != '=' ? 2 : 1; n > 0 && at < *argc; n--)
-                argv[to++] = argv[at++];
-            continue;
-        }
-        if (at + 2 >= *argc || p->n_mca == MAX_MCA)
-            return run_fail(2, "--mca: expected a name and a value of mpirun's, at most 16 times");
-        p->mca[p->n_mca][0] = argv[at + 1];
-        p->mca[p->n_mca++][1] = argv[at + 2];
-        at += 3;
-    }
-    while (at < *argc) argv[to++] = argv[at++];
-    argv[to] = NULL;
-    *argc = to;
-    return -1;
 }
 
 /* Where the ranks are to run. -1: continue. */
@@ -100,6 +76,8 @@ static int plan_parse(run_plan *p, int *argc, char **argv) {
          TINE_OPTION_TEXT, &p->hostfile, 0, 0},
         {"--threads", "T", "threads of each worker (default: TINE_THREADS, else 1)",
          TINE_OPTION_NUMBER, &p->threads, 1, MAX_THREADS},
+        {"--mca", "NAME VALUE", "pass a parameter on to mpirun; at most 16", TINE_OPTION_PAIRS,
+         &p->mca, 0, 0},
         {"--oversubscribe", NULL, "allow more workers x threads than cores", TINE_OPTION_FLAG,
          &p->oversubscribe, 0, 0},
         {"--allow-run-as-root", NULL,
@@ -115,12 +93,11 @@ static int plan_parse(run_plan *p, int *argc, char **argv) {
         .text = "Starts N ranks of PROGRAM under Open MPI's mpirun: rank 0 coordinates, the others "
                 "are\nworkers. Prints the mpirun line on standard error, then runs it. In a job of "
                 "Slurm, PBS, LSF\nor Grid Engine it takes the job's hosts; in one of Slurm without "
-                "mpirun it composes srun's\nline. `--mca NAME VALUE` is passed to mpirun.",
+                "mpirun it composes srun's\nline.",
         .options = options,
         .operands_max = TINE_OPERANDS_PROGRAM};
     const char *threads = getenv("TINE_THREADS");
-    int code = mca_take(p, argc, argv);
-    if (code < 0) code = tine_arguments_parse(&usage, argc, argv);
+    int code = tine_arguments_parse(&usage, argc, argv);
     if (code >= 0) return code;
     if (!p->threads && threads) {
         char *end;
@@ -322,7 +299,7 @@ static bool line_compose(run_plan *p, char **program) {
     key_provide();
     while (program[n_program]) n_program++;
     for (char **e = environ; *e; e++) n_forward += strncmp(*e, "TINE_", 5) == 0;
-    p->room = MAX_FIXED_ARGUMENTS + 3 * MAX_MCA + n_program + 2 * n_forward + 1;
+    p->room = MAX_FIXED_ARGUMENTS + 3 * TINE_OPTION_PAIRS_MAX + n_program + 2 * n_forward + 1;
     if (!(p->line = calloc(p->room, sizeof *p->line))) return false;
     line_add(p, p->mpirun);
     if (p->by_srun) {
@@ -340,7 +317,7 @@ static bool line_compose(run_plan *p, char **program) {
     line_add_placement(p);
     if (p->hosts.n > 1) line_add_keepalive(p);
     if (p->hosts.user) line_add_mca(p, "plm_rsh_args", line_text(p, "-l %s", p->hosts.user));
-    for (int i = 0; i < p->n_mca; i++) line_add_mca(p, p->mca[i][0], p->mca[i][1]);
+    for (int i = 0; i < p->mca.n; i++) line_add_mca(p, p->mca.items[i][0], p->mca.items[i][1]);
     for (char **e = environ; p->hosts.list && *e;
          e++) { /* other hosts do not inherit the environment */
         if (strncmp(*e, "TINE_", 5)) continue;

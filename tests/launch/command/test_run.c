@@ -125,6 +125,22 @@ Test(mpi_run, ranges_users_and_options_of_mpirun, .init = prepare, .timeout = 30
     cr_assert_eq(CALL("-n", "2", "--hosts", "eve@a,bob@b", "--dry-run", "/bin/true"), 2);
     cr_assert(strstr(said(), "one user logs in to all hosts"));
     cr_assert_eq(CALL("--mca", "alone"), 2);
+    cr_assert(strstr(said(), "--mca: expected NAME VALUE"));
+    cr_assert_eq(CALL("--mca=alone", "x"), 2);
+#define FOUR "--mca", "a", "1", "--mca", "b", "2", "--mca", "c", "3", "--mca", "d", "4"
+    cr_assert_eq(CALL(FOUR, FOUR, FOUR, FOUR, "--mca", "e", "5", "-n", "2", "/bin/true"), 2);
+    cr_assert(strstr(said(), "at most 16 times"));
+}
+
+/* What is parsed is what --help, the manual page and completion show. */
+Test(mpi_run, options_of_mpirun_are_in_the_help, .init = prepare, .timeout = 30) {
+    cr_assert_eq(CALL("--help"), 0);
+    cr_assert_eq(CALL("--help=words"), 0);
+    cr_assert_eq(CALL("--help=man"), 0);
+    const char *text = text_of(cr_get_redirected_stdout());
+    cr_expect(strstr(text, "  --mca NAME VALUE "), "%s", text);
+    cr_expect(strstr(text, "\n--mca\n"), "%s", text);
+    cr_expect(strstr(text, ".B \\-\\-mca \\fINAME VALUE\\fR"), "%s", text);
 }
 
 static void write_list(char *path, const char *text) {
