@@ -259,7 +259,7 @@ static void percent_print(double share) {
 
 static void row_print(const tine_result *row) {
     const tine_estimate *f = row->figures;
-    printf("%-7s  %-9s  %-13s %6s %7s  %9.4f  [%.4f, %.4f]  %7.2f  [%.2f, %.2f]",
+    printf("%-7s  %-9s  %-13s %6s %7s  %9.4g  [%.4g, %.4g]  %7.2f  [%.2f, %.2f]",
            row->keys[KEY_SCALING], row->keys[KEY_TRANSPORT], row->keys[KEY_SIZE],
            row->keys[KEY_MODELS], row->keys[KEY_WORKERS], f[SECONDS].value, f[SECONDS].low,
            f[SECONDS].high, f[SPEEDUP].value, f[SPEEDUP].low, f[SPEEDUP].high);

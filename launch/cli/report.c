@@ -60,8 +60,9 @@ void tine_steps_show(tine_steps *s, const char *what) {
     if (s->done == 0 || !isfinite(rate))
         tine_progress("%s%s%ld of %ld %s", what ? what : "", colon, s->done, s->total, s->unit);
     else
-        tine_progress("%s%s%ld of %ld %s, %.3g %s/s, %.0f s left", what ? what : "", colon, s->done,
-                      s->total, s->unit, rate, s->unit, ceil((double)(s->total - s->done) / rate));
+        tine_progress("%s%s%ld of %ld %s, %.*g %s/s, %.0f s left", what ? what : "", colon, s->done,
+                      s->total, s->unit, rate < 999.5 ? 3 : 9, rate < 999.5 ? rate : round(rate),
+                      s->unit, ceil((double)(s->total - s->done) / rate));
 }
 
 json_object *tine_json_number(double x, int digits) {

@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "launch/cli/report.h"
 #include "tests/support/program.h"
 
 #define ENSEMBLE "tine ensemble --workers 1 --models 1 --time 3 --batch 2 --channels 8 --repeat 2"
@@ -17,14 +18,25 @@
 
 static char screen[1 << 20];
 
+/* What is written until the process ends, into `screen`; its exit code. */
+static int terminal_read(int master, pid_t pid) {
+    int status;
+    size_t n = 0;
+    ssize_t got;
+    while (n + 1 < sizeof screen && (got = read(master, screen + n, sizeof screen - 1 - n)) > 0)
+        n += (size_t)got;
+    screen[n] = 0;
+    close(master);
+    cr_assert_eq(waitpid(pid, &status, 0), pid);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
+}
+
 /* Runs a command line whose standard error is a terminal of so many columns; its exit code. What it
  * has written is in `screen`. */
 static int on_terminal(const char *line, unsigned short columns) {
     char command[1024];
     struct winsize size = {.ws_row = 24, .ws_col = columns};
-    int master, status;
-    size_t n = 0;
-    ssize_t got;
+    int master;
     snprintf(command, sizeof command, "exec %s/%s", tine_program_build(), line);
     pid_t pid = forkpty(&master, NULL, NULL, &size);
     cr_assert_geq(pid, 0);
@@ -32,12 +44,7 @@ static int on_terminal(const char *line, unsigned short columns) {
         execl("/bin/sh", "sh", "-c", command, (char *)NULL);
         _exit(127);
     }
-    while (n + 1 < sizeof screen && (got = read(master, screen + n, sizeof screen - 1 - n)) > 0)
-        n += (size_t)got;
-    screen[n] = 0;
-    close(master);
-    cr_assert_eq(waitpid(pid, &status, 0), pid);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
+    return terminal_read(master, pid);
 }
 
 static void expect_cleared(const char *first_of_result) {
@@ -74,6 +81,22 @@ Test(progress, is_shown_where_standard_output_is_a_pipe, .timeout = 60) {
 Test(progress, is_cut_to_the_terminals_width, .timeout = 60) {
     cr_expect_eq(on_terminal(ENSEMBLE, 20), 0, "%s", screen);
     cr_expect(strstr(screen, "\r\033[Ksequential: 0 of 15\r"), "%s", screen);
+}
+
+Test(progress, shows_a_large_rate_without_an_exponent, .timeout = 20) {
+    int master;
+    pid_t pid = forkpty(&master, NULL, NULL, &(struct winsize){.ws_row = 24, .ws_col = 100});
+    cr_assert_geq(pid, 0);
+    if (pid == 0) {
+        tine_steps s = {.unit = "runs", .total = 500000, .done = 400000};
+        s.began = tine_seconds() - 4;
+        tine_steps_show(&s, NULL);
+        _exit(0);
+    }
+    cr_expect_eq(terminal_read(master, pid), 0);
+    cr_expect(strstr(screen, "400000 of 500000 runs, ") && strstr(screen, " runs/s, "), "%s",
+              screen);
+    cr_expect(!strstr(screen, "e+"), "%s", screen);
 }
 
 Test(progress, is_never_in_a_pipe, .timeout = 60) {
