@@ -20,7 +20,7 @@
 #include "transport/base/assert.h"
 #include "transport/base/clock.h"
 
-static const int64_t PATIENCE_NS = 20000000000;
+static const int64_t PATIENCE_NS = 40000000000;
 
 void tine_conf_go(tine_conf_end *e, int index) { e->host->go(e->host, index); }
 
