@@ -358,7 +358,7 @@ typedef struct tine_fork_options {
 #define tine_call_method(module, name, ...) tine_call_args(name, TINE_ARGS_(module, ##__VA_ARGS__))
 
 /** A keyword argument: `tine_fork("sum", x, tine_kw("dim", 0))`.
- * @param name The parameter's name.
+ * @param name The parameter's name. NULL and "" are errors of the call, EINVAL.
  * @param arg An argument that is not itself a keyword.
  * @return A #tine_argument; what it points to must live until the call. */
 #define tine_kw(name, arg) tine_keyword_((name), TINE_ARG_(arg))
@@ -1419,7 +1419,7 @@ static inline tine_argument tine_arg_string_(const char *s) {
 }
 static inline tine_argument tine_arg_self_(tine_argument a) { return a; }
 static inline tine_argument tine_keyword_(const char *key, tine_argument a) {
-    a.key = key;
+    a.key = key ? key : "";
     return a;
 }
 
@@ -1616,7 +1616,7 @@ template <class T> tine_argument tine_argument_of_(const T &x) {
 }
 template <class T> tine_argument tine_keyword_(const char *key, const T &x) {
     tine_argument a = tine_argument_of_(x);
-    a.key = key;
+    a.key = key ? key : "";
     return a;
 }
 #define TINE_ARG_(x) tine_argument_of_(x)

@@ -47,9 +47,14 @@ void tine_arguments_add_named(tine_arguments *a, const char *key, size_t size, t
     a->texts += size + 1;
 }
 
-static tine_error arguments_check_key(const tine_arguments *a, const char *key) {
-    for (size_t i = 0; i < a->n_named; i++)
-        if (strcmp(a->keys[i], key) == 0)
+static tine_error arguments_check_key(const tine_arguments *a, const char *key, size_t i) {
+    if (!*key)
+        return tine_error_set(TINE_EINVAL,
+                              "argument %zu: the keyword is NULL or empty: give tine_kw() the "
+                              "parameter's name",
+                              i + 1);
+    for (size_t k = 0; k < a->n_named; k++)
+        if (strcmp(a->keys[k], key) == 0)
             return tine_error_set(TINE_EINVAL, "keyword argument repeated: '%s'", key);
     if (!tine_utf8_valid(key, strlen(key)))
         return tine_error_set(TINE_EINVAL, "a keyword is not UTF-8");
@@ -59,7 +64,7 @@ static tine_error arguments_check_key(const tine_arguments *a, const char *key) 
 static tine_error arguments_fill(tine_arguments *a, const tine_argument *args, size_t n) {
     for (size_t i = 0; i < n; i++) {
         const char *key = args[i].key;
-        tine_error e = key ? arguments_check_key(a, key) : TINE_OK;
+        tine_error e = key ? arguments_check_key(a, key, i) : TINE_OK;
         if (e != TINE_OK) return e;
         tine_value *v = tine_argument_value(&args[i]);
         if (!v) return tine_last_error();

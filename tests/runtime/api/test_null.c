@@ -62,3 +62,18 @@ Test(null, options, .timeout = 30) {
     }
     cluster_stop();
 }
+
+/* A keyword without a name was taken as a positional argument. */
+Test(null, keywords, .timeout = 30) {
+    const char *forgotten = NULL;
+    tine_value *x = tine_ones(TINE_F32, 1, TINE_SHAPE(2));
+    cluster_start("inproc://null", 1);
+    says("tine_call", !tine_call("sum", x, tine_kw(forgotten, 0)), "argument 2: the keyword is");
+    says("tine_call", !tine_call("sum", tine_kw("", x)), "argument 1: the keyword is");
+    tine_future *f = tine_fork("sum", x, tine_kw(forgotten, 0));
+    says("tine_fork", tine_wait(f, NULL) != TINE_OK, "argument 2: the keyword is");
+    says("tine_module", !tine_module("linear", tine_kw(forgotten, x)), "argument 1: the keyword");
+    says("tine_list", !tine_list(x, tine_kw(forgotten, x)), "a list has no keys");
+    tine_release(f), tine_release(x);
+    cluster_stop();
+}
