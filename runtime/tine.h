@@ -143,8 +143,8 @@ typedef struct tine_options {
     /** Tasks that have not started, and forks that wait for the futures among their arguments,
      * past which tine_fork() waits. Default: 131072. Forks that tasks make have limits of their
      * own, and past these the task is suspended: 4096 that have not started for all tasks of one
-     * worker, whatever the size of their arguments; 65536, or 1 GiB, that wait for their arguments
-     * for one task. */
+     * worker, and 1 GiB of arguments of those that stay at the worker; 65536, or 1 GiB, that wait
+     * for their arguments for one task. */
     size_t max_pending;
     /** Bytes of the arguments of tasks that have not started, past which tine_fork() waits; a
      * single task of any size passes. Default: 1 GiB. */

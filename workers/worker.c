@@ -320,7 +320,7 @@ static tine_error worker_make_executor(tine_worker *w, const tine_worker_config 
     hello.n_labels = labels_split(labels, names + functions + hello.n_classes);
     /* None stays: a result could be fetched only between two tasks, and who waits for it would wait
      * for the next task. */
-    tine_error e = tine_executor_new(&w->executor, &hello, SIZE_MAX);
+    tine_error e = tine_executor_new(&w->executor, &hello, SIZE_MAX, TINE_EXECUTOR_QUEUED);
     free(names);
     free(labels);
     return e;

@@ -40,6 +40,7 @@ static int report(const sim_counts *c, uint64_t seeds, double seconds) {
                 {"objects put", c->objects},
                 {"suspended", c->suspended},
                 {"forks out of credit", c->starved},
+                {"forks past the bytes", c->full},
                 {"workers joined", c->joins},
                 {"workers killed", c->kills},
                 {"messages dropped", c->drops},

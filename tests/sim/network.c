@@ -121,7 +121,8 @@ void sim_join(sim_world *w, size_t kind) {
     seat *s = &w->seats[i];
     s->foreign = kind & FOREIGN;
     s->labelled = kind & LABELLED;
-    s->worker = sim_worker_new(w, i, 100 + (uint32_t)i, s->foreign, s->labelled, w->stays);
+    s->worker =
+        sim_worker_new(w, i, 100 + (uint32_t)i, s->foreign, s->labelled, w->stays, w->queued);
     if (w->faults < 5 && sim_one_in(&w->random, 4))
         s->sends_left = (int64_t)sim_below(&w->random, 60) + 1;
     w->counts->joins++;

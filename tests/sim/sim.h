@@ -139,7 +139,7 @@ typedef struct sim_world sim_world;
 typedef struct sim_worker sim_worker;
 
 typedef struct sim_counts {
-    uint64_t events, tasks, objects, suspended, starved;
+    uint64_t events, tasks, objects, suspended, starved, full;
     uint64_t joins, kills, drops, duplicates, stale, overtaken;
     uint64_t retried, lost, cancelled, bad_peers, stops, logs;
     uint64_t dependents, ahead, stayed, fetched, again;
@@ -166,7 +166,7 @@ void sim_wake_at(sim_world *w, sim_worker *s, int64_t when); /* calls sim_worker
 /* ---- workers (worker.c, tasks.c) ---- */
 
 sim_worker *sim_worker_new(sim_world *w, size_t index, uint32_t pid, bool foreign, bool labelled,
-                           size_t stays);
+                           size_t stays, size_t queued);
 void sim_worker_free(sim_worker *s);
 size_t sim_worker_index(const sim_worker *s);
 uint32_t sim_worker_epoch(const sim_worker *s);

@@ -163,7 +163,10 @@ static bool fork_all(sim_worker *s, sim_task *t, const sim_op *op) {
         sim_frame_call(&before, sim_world_traits(s->world), t->fork_at, &call);
         if (fork_one(s, t, &call)) continue;
         t->starved = true;
-        sim_world_counts(s->world)->starved++;
+        tine_executor_stats stats;
+        tine_executor_stats_get(s->executor, &stats);
+        *(stats.window ? &sim_world_counts(s->world)->full
+                       : &sim_world_counts(s->world)->starved) += 1;
         block(s, t);
         return false;
     }

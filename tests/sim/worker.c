@@ -188,7 +188,7 @@ void sim_worker_resume(sim_worker *s) {
 /* ---- life ---- */
 
 sim_worker *sim_worker_new(sim_world *w, size_t index, uint32_t pid, bool foreign, bool labelled,
-                           size_t stays) {
+                           size_t stays, size_t queued) {
     static const char *const functions[] = {"f3", "f0", "f1"}, *const other[] = {"f2"},
                              *const classes[] = {"C"}, *const labels[] = {"k", "l"};
     tine_hello hello = {.version = TINE_PROTOCOL_VERSION,
@@ -205,7 +205,7 @@ sim_worker *sim_worker_new(sim_world *w, size_t index, uint32_t pid, bool foreig
     sim_worker *s = calloc(1, sizeof *s);
     s->world = w;
     s->index = index;
-    if (tine_executor_new(&s->executor, &hello, stays)) sim_fail("no executor");
+    if (tine_executor_new(&s->executor, &hello, stays, queued)) sim_fail("no executor");
     return s;
 }
 

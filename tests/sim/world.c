@@ -140,6 +140,7 @@ static void plan(sim_world *w) {
     w->workers_return = !sim_one_in(r, 4);
     w->n_workers = 1 + (uint32_t)sim_below(r, w->traits.foreign ? MAX_WORKERS - 1 : MAX_WORKERS);
     w->stays = (size_t[]){0, SIM_SMALL_BODY, SIZE_MAX}[sim_below(r, 3)];
+    w->queued = (size_t[]){SIM_SMALL_BODY, 10 * SIM_SMALL_BODY, SIZE_MAX}[sim_below(r, 3)];
     w->window = 1 + (uint32_t)sim_below(r, sim_one_in(r, 2) ? 4 : 64);
     uint32_t expected = w->n_workers + w->traits.foreign;
     tine_scheduler_config config = {

@@ -52,7 +52,8 @@ struct sim_world {
     sim_counts *counts;
     tine_scheduler *scheduler;
     uint32_t window, n_workers;
-    size_t stays; /* results of more bytes stay at their workers */
+    size_t stays;  /* results of more bytes stay at their workers */
+    size_t queued; /* bytes of forks that stay at a worker and have not started */
     int64_t now, ticked;
     uint64_t tickets, faults, losses; /* losses: faults that the scheduler knows of */
     sim_queue queue;

@@ -67,7 +67,7 @@ static inline void hear_with(tine_message m, const tine_object *refs, size_t n) 
 static inline void open_executor(uint32_t window) {
     tine_hello hello = {
         .version = 1, .pid = 9, .functions = (const char *const[]){"f"}, .n_functions = 1};
-    cr_assert_eq(tine_executor_new(&A, &hello, TINE_EXECUTOR_STAYS), TINE_OK);
+    cr_assert_eq(tine_executor_new(&A, &hello, TINE_EXECUTOR_STAYS, TINE_EXECUTOR_QUEUED), TINE_OK);
     take();
     hear((tine_message){.type = TINE_MSG_WELCOME, .epoch = 3, .window = window});
     take();

@@ -83,11 +83,13 @@ static void executor_serve(tine_executor *x, const char *const *names, uint32_t 
     }
 }
 
-tine_error tine_executor_new(tine_executor **out, const tine_hello *hello, size_t stays) {
+tine_error tine_executor_new(tine_executor **out, const tine_hello *hello, size_t stays,
+                             size_t queued) {
     tine_executor *x = calloc(1, sizeof *x);
     if (!x) return TINE_ENOMEM;
     x->actions = TINE_RING(executor_action);
     x->stays = stays;
+    x->most_bytes = queued;
     x->hello_names =
         calloc((size_t)hello->n_functions + hello->n_classes + hello->n_labels + 4, sizeof(char *));
     if (!x->hello_names) {
@@ -366,7 +368,7 @@ static void on_welcome(tine_executor *x, const tine_message *m) {
 
 void tine_executor_credit(tine_executor *x, uint32_t more) {
     x->window = more > UINT32_MAX - x->window ? UINT32_MAX : x->window + more;
-    if (x->refused_fork && x->window) {
+    if (x->refused_fork && tine_executor_takes_forks(x)) {
         x->refused_fork = false;
         tine_executor_push(x, TINE_EXECUTOR_CREDIT);
     }

@@ -65,8 +65,13 @@ typedef struct tine_executor_task {
  * message that fetches it (ipc, 64 KiB: 20 us and 80 us). */
 enum { TINE_EXECUTOR_STAYS = 64 << 10 };
 
-/* `hello` is copied and sent first. Results of more than `stays` bytes are kept and not sent. */
-tine_error tine_executor_new(tine_executor **out, const tine_hello *hello, size_t stays);
+/* Forks that stay here and have not started: past so many bytes of arguments no more are taken. */
+#define TINE_EXECUTOR_QUEUED ((size_t)1 << 30)
+
+/* `hello` is copied and sent first. Results of more than `stays` bytes are kept and not sent;
+ * `queued`: see TINE_EXECUTOR_QUEUED. */
+tine_error tine_executor_new(tine_executor **out, const tine_hello *hello, size_t stays,
+                             size_t queued);
 void tine_executor_free(tine_executor *x); /* accepts NULL */
 
 void tine_executor_message(tine_executor *x, const tine_message *m, int64_t now);
@@ -82,8 +87,8 @@ void tine_executor_done(tine_executor *x, uint64_t task, tine_error status, tine
 /* A started task waits for futures. Further calls before tine_executor_done have no effect. */
 void tine_executor_suspend(tine_executor *x, uint64_t task);
 /* A fork made by a started task. `ticket` (not 0, of no other open fork; on the wire: its seq)
- * comes back in exactly one COMPLETE. EAGAIN: the window is used up, wait for TINE_EXECUTOR_CREDIT.
- * ECANCELED: after TINE_EXECUTOR_STOP. terms NULL: none. */
+ * comes back in exactly one COMPLETE. EAGAIN: the window, or what may be queued here, is used up:
+ * wait for TINE_EXECUTOR_CREDIT. ECANCELED: after TINE_EXECUTOR_STOP. terms NULL: none. */
 tine_error tine_executor_fork(tine_executor *x, uint64_t parent, uint64_t ticket,
                               const tine_target *target, uint32_t flags, tine_payload *payload,
                               const tine_terms *terms);

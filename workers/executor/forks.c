@@ -77,7 +77,7 @@ tine_error tine_executor_fork(tine_executor *x, uint64_t parent, uint64_t ticket
                                "ended or was lost");
         return TINE_OK;
     }
-    if (!x->window) {
+    if (!tine_executor_takes_forks(x)) {
         x->refused_fork = true;
         return TINE_EAGAIN;
     }

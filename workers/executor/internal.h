@@ -139,6 +139,7 @@ struct tine_executor {
     tine_idmap served; /* names, by hash */
     const char *last_served;
     TAILQ_HEAD(, executor_task) local; /* queued ones, oldest first */
+    size_t local_bytes, most_bytes;    /* of their arguments */
     tine_recent cancels;               /* of tasks that have not arrived */
     tine_idmap tasks, objects, open; /* tasks: local ones, too; open: ticket to slot + 1 in forks */
     tine_ready ready;
@@ -202,6 +203,9 @@ void tine_executor_forks_free(tine_executor *x);
 static inline uint64_t executor_name_key(const char *name, bool is_class) {
     uint64_t key = tine_hash(TINE_HASH_START, name, strlen(name)) << 1 | is_class;
     return key ? key : 2;
+}
+static inline bool tine_executor_takes_forks(const tine_executor *x) {
+    return x->window && x->local_bytes < x->most_bytes;
 }
 static inline bool executor_task_is_local(const executor_task *t) { return t->known != t; }
 bool tine_executor_may_keep(tine_executor *x, const tine_target *target, uint32_t flags,

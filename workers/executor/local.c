@@ -12,7 +12,9 @@
  * ones, and its DONE is sent once the local ones that have begun are done. So a worker that dies
  * loses with a task all that ran below it there, and nothing else.
  *
- * A queued local task counts against the window, so that it can be submitted at any time. */
+ * A queued local task counts against the window, so that it can be submitted at any time. The bytes
+ * of their arguments are bounded too: past that a fork waits until one of them starts, which the
+ * fork's task, suspended then, does not hinder. */
 #include "workers/executor/internal.h"
 
 #include <stdlib.h>
@@ -60,6 +62,7 @@ void tine_executor_keep(tine_executor *x, executor_task *parent, uint64_t ticket
     t->known->n_queued++;
     LIST_INSERT_HEAD(&parent->children, t, child);
     TAILQ_INSERT_TAIL(&x->local, t, local);
+    x->local_bytes += tine_payload_bytes(payload);
     tine_executor_fork_find(x, ticket)->local = t;
     tine_ready_push(&x->ready, &t->link);
     tine_executor_give(x);
@@ -70,6 +73,8 @@ void tine_executor_keep(tine_executor *x, executor_task *parent, uint64_t ticket
 /* Not one that is tried again. */
 static void executor_local_unqueue(tine_executor *x, executor_task *t) {
     TAILQ_REMOVE(&x->local, t, local);
+    x->local_bytes -= tine_payload_bytes(t->payload);
+    tine_executor_credit(x, 0);
     t->known->n_queued--;
 }
 

@@ -6,7 +6,7 @@ TestSuite(executor, .timeout = 20);
 Test(executor, hello_comes_first_and_is_a_copy) {
     char name[] = "f";
     tine_hello hello = {.version = 1, .functions = (const char *const[]){name}, .n_functions = 1};
-    cr_assert_eq(tine_executor_new(&A, &hello, TINE_EXECUTOR_STAYS), TINE_OK);
+    cr_assert_eq(tine_executor_new(&A, &hello, TINE_EXECUTOR_STAYS, TINE_EXECUTOR_QUEUED), TINE_OK);
     name[0] = 'x';
     tine_executor_action a;
     cr_assert(tine_executor_next(A, &a));
@@ -130,7 +130,7 @@ Test(executor, stop_cancels_open_forks_and_starts_nothing_more) {
 
 static void expect_stop(tine_message m, bool welcomed, const char *why) {
     tine_hello hello = {.version = 1};
-    cr_assert_eq(tine_executor_new(&A, &hello, TINE_EXECUTOR_STAYS), TINE_OK);
+    cr_assert_eq(tine_executor_new(&A, &hello, TINE_EXECUTOR_STAYS, TINE_EXECUTOR_QUEUED), TINE_OK);
     if (welcomed) hear((tine_message){.type = TINE_MSG_WELCOME, .epoch = 1});
     take();
     hear(m);

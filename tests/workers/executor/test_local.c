@@ -5,6 +5,8 @@ TestSuite(local, .timeout = 20);
 
 enum { PARENT = 7, SERVED = 2 };
 
+static size_t queued_bytes = TINE_EXECUTOR_QUEUED; /* a fork of these tests has 8 */
+
 static size_t n_sent(void) {
     size_t n = 0;
     while (found(TINE_EXECUTOR_SEND, n)) n++;
@@ -29,7 +31,7 @@ static void open_with(uint32_t window) {
                         .host = "h",
                         .functions = (const char *const[]){"f", "g"},
                         .n_functions = SERVED};
-    cr_assert_eq(tine_executor_new(&A, &hello, TINE_EXECUTOR_STAYS), TINE_OK);
+    cr_assert_eq(tine_executor_new(&A, &hello, TINE_EXECUTOR_STAYS, queued_bytes), TINE_OK);
     hear((tine_message){
         .type = TINE_MSG_WELCOME, .epoch = 3, .window = window, .flags = TINE_WELCOME_DEMAND});
     take();
@@ -84,7 +86,7 @@ Test(local, a_fork_that_runs_where_it_was_made_causes_no_message) {
 
 Test(local, without_a_demand_message_forks_are_submitted) {
     tine_hello hello = {.functions = (const char *const[]){"f", "g"}, .n_functions = SERVED};
-    cr_assert_eq(tine_executor_new(&A, &hello, TINE_EXECUTOR_STAYS), TINE_OK);
+    cr_assert_eq(tine_executor_new(&A, &hello, TINE_EXECUTOR_STAYS, queued_bytes), TINE_OK);
     hear((tine_message){.type = TINE_MSG_WELCOME, .epoch = 3, .window = 4});
     give(PARENT, 0);
     begin();
@@ -200,6 +202,29 @@ Test(local, a_queued_fork_takes_a_place_of_the_window_until_it_starts) {
     cr_assert_eq(stats().window, 1);
     demand(1); /* what is sent takes it along */
     cr_assert_eq(stats().window, 1);
+    close_executor();
+}
+
+static void is_refused_until(void (*makes_room)(void), uint64_t ticket) {
+    cr_expect_eq(fork_as(PARENT, ticket, "g", 0, NULL), TINE_EAGAIN);
+    take();
+    makes_room();
+    take();
+    cr_expect(found(TINE_EXECUTOR_CREDIT, 0), "fork %u may not try again", (unsigned)ticket);
+    fork_g(PARENT, ticket);
+}
+static void one_starts(void) { begin(); }
+static void one_is_wanted(void) { demand(1); }
+static void one_is_cancelled(void) { cr_assert(tine_executor_cancel(A, 4, 0)); }
+
+Test(local, past_the_bytes_of_queued_forks_a_fork_waits_for_one_of_them) {
+    queued_bytes = 16;
+    open_with(99);
+    fork_g(PARENT, 1);
+    fork_g(PARENT, 2);
+    is_refused_until(one_starts, 3);
+    is_refused_until(one_is_wanted, 4);
+    is_refused_until(one_is_cancelled, 5);
     close_executor();
 }
 
