@@ -9,6 +9,7 @@
 #include "kernels/gemm.h"
 #include "launch/cli/arguments.h"
 #include "launch/cli/commands.h"
+#include "launch/command/info_shared.h"
 #include "runtime/settings/cores.h"
 #include "runtime/settings/settings.h"
 #include "runtime/settings/topology.h"
@@ -59,6 +60,7 @@ static void info_transports(void) {
            obstacle ? "not usable: "
                     : "usable: shared memory with peers on this host, over ipc and tcp",
            obstacle ? obstacle : "");
+    tine_info_shared();
 }
 
 /* "0-3,8" */

@@ -28,6 +28,18 @@ static const metric task_metrics[] = {
     {"tine_queued_bytes", "gauge", "Arguments of tasks that have not started.", "ready_bytes", ""},
     {0},
 };
+static const metric shared_metrics[] = {
+    {"tine_shared_bytes", "gauge", "The program's tensors that local workers can read.", "used",
+     ""},
+    {"tine_shared_bound_bytes", "gauge", "The most of them.", "bound", ""},
+    {"tine_leases", "gauge", "Buffers that local workers read now.", "leases", ""},
+    {"tine_buffers_total", "counter", "Large buffers to and from local workers.", "lent",
+     "way=\"lent\""},
+    {"tine_buffers_total", "counter", "", "lent_on", "way=\"lent_on\""},
+    {"tine_buffers_total", "counter", "", "borrowed", "way=\"borrowed\""},
+    {"tine_buffers_total", "counter", "", "copied", "way=\"copied\""},
+    {0},
+};
 static const metric worker_metrics[] = {
     {"tine_worker_tasks_total", "counter", "Tasks that the worker has ended.", "done", ""},
     {"tine_worker_tasks", "gauge", "Tasks at the worker now.", "running", "state=\"running\""},
@@ -142,6 +154,7 @@ static void metrics_of_list(FILE *f, const metric *table, const tine_value *list
 void tine_metrics_write(FILE *f, const tine_value *snapshot) {
     locale_t before = tine_text_locale_enter();
     const tine_value *tasks = metric_field(snapshot, "tasks");
+    const tine_value *shared = metric_field(snapshot, "shared");
     const tine_value *uptime = metric_field(snapshot, "uptime");
     metric_head(f, "tine_info", "gauge", "The job.");
     fputs("tine_info{", f);
@@ -157,6 +170,7 @@ void tine_metrics_write(FILE *f, const tine_value *snapshot) {
     metric_head(f, "tine_workers", "gauge", "Workers that are connected.");
     fprintf(f, "tine_workers %zu\n", metric_items(metric_field(snapshot, "workers")));
     metrics_of(f, task_metrics, &tasks, 1, NULL);
+    metrics_of(f, shared_metrics, &shared, 1, NULL);
     metrics_of_list(f, worker_metrics, metric_field(snapshot, "workers"), worker_labels);
     metrics_of_list(f, function_metrics, metric_field(snapshot, "functions"), function_labels);
     tine_text_locale_leave(before);

@@ -57,12 +57,14 @@ static tine_error snapshot_take(tine_coordinator *c) {
     if (c->snapshot && now - c->snapshot_at < SNAPSHOT_NS) return TINE_OK;
     char host[256] = "";
     gethostname(host, sizeof host - 1);
-    tine_snapshot_place place = {.endpoint = c->link.transport->ops->url(c->link.transport),
+    tine_transport *t = c->link.transport;
+    tine_snapshot_place place = {.endpoint = t->ops->url(t),
                                  .host = host,
                                  .now = now,
                                  .began = c->began,
                                  .local = tine_coordinator_restarts,
                                  .ctx = c};
+    t->ops->stats(t, &place.transport);
     tine_payload *p;
     tine_error e = tine_snapshot_encode(c->scheduler, &place, &p);
     if (e != TINE_OK) return e;

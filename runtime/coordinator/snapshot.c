@@ -8,6 +8,7 @@
 
 #include "runtime/value/error.h"
 #include "runtime/wire/write.h"
+#include "transport/base/arena.h"
 #include "transport/base/text.h"
 
 /* Bytes of a name: what a peer sends may be longer. */
@@ -64,6 +65,19 @@ static void put_tasks(tine_writer *w, const tine_scheduler_stats *s) {
     put_count(w, "suspended", s->suspended);
     put_count(w, "objects", s->objects);
     put_count(w, "ready_bytes", s->ready_bytes);
+}
+
+/* What this process shares with workers on its host. */
+static void put_shared(tine_writer *w, const tine_transport_stats *s) {
+    put_key(w, "shared");
+    tine_pack_map(w, 7);
+    put_count(w, "bound", tine_arena_size());
+    put_count(w, "used", tine_arena_used());
+    put_count(w, "leases", s->leases);
+    put_count(w, "lent", s->lent);
+    put_count(w, "lent_on", s->lent_on);
+    put_count(w, "borrowed", s->borrowed);
+    put_count(w, "copied", s->copied);
 }
 
 static void put_worker(tine_writer *w, const tine_snapshot_place *p, const tine_worker_info *i) {
@@ -148,8 +162,9 @@ static bool lists_take(snapshot_lists *l, const tine_scheduler *s) {
 
 static void put_all(tine_writer *w, const tine_scheduler *s, const tine_snapshot_place *place,
                     const snapshot_lists *l) {
-    tine_pack_map(w, 10);
+    tine_pack_map(w, 11);
     put_job(w, place);
+    put_shared(w, &place->transport);
     put_tasks(w, tine_scheduler_stats_get(s));
     put_key(w, "workers");
     tine_pack_array(w, l->n_workers);

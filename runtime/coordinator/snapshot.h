@@ -4,6 +4,7 @@
 #define TINE_RUNTIME_COORDINATOR_SNAPSHOT_H
 
 #include "runtime/scheduler/scheduler.h"
+#include "transport/transport.h"
 
 enum { TINE_SNAPSHOT_FUNCTIONS = 256 }; /* at most, those with most run time */
 
@@ -11,6 +12,7 @@ enum { TINE_SNAPSHOT_FUNCTIONS = 256 }; /* at most, those with most run time */
 typedef struct tine_snapshot_place {
     const char *endpoint, *host;
     int64_t now, began; /* ns, the clock of tine_scheduler_time */
+    tine_transport_stats transport;
     /* whether a worker was started by this process, and can be restarted; NULL: none was */
     bool (*local)(void *ctx, const tine_worker_info *w);
     void *ctx;

@@ -71,6 +71,20 @@ int tine_zmq_lane_send(tine_zmq *t, tine_zmq_peer *p, const tine_frame *f, size_
     return 0;
 }
 
+uint64_t tine_zmq_lanes_leases(const tine_zmq *t) {
+    const tine_zmq_lane *l;
+    uint64_t n = 0;
+    TAILQ_FOREACH (l, &t->lanes, entry) n += l->leases.lender.n;
+    return n;
+}
+
+uint64_t tine_zmq_lane_copies(const tine_zmq_peer *p, const tine_frame *f) {
+    uint64_t n = 0;
+    for (uint32_t i = 0; p->lane && i < f->n_buffers; i++)
+        n += tine_zmq_lends(&p->lane->leases, f, i);
+    return n;
+}
+
 bool tine_zmq_lanes_have_room(const tine_zmq *t) {
     const tine_zmq_lane *l;
     TAILQ_FOREACH (l, &t->lanes, entry)

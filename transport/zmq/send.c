@@ -188,6 +188,7 @@ static int send_open(tine_zmq *t, tine_zmq_peer *p, const tine_frame *f) {
     }
     free(bytes);
     if (rc) return rc;
+    t->stats.copied += tine_zmq_lane_copies(p, f);
     p->out_open = true;
     p->out_part = 0;
     p->out_offset = 0;

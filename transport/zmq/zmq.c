@@ -362,7 +362,9 @@ static void zmq_transport_fini(tine_transport *base) {
 }
 
 static void zmq_transport_stats(const tine_transport *base, tine_transport_stats *out) {
-    *out = ((const tine_zmq *)base)->stats;
+    const tine_zmq *t = (const tine_zmq *)base;
+    *out = t->stats;
+    out->leases = tine_zmq_lanes_leases(t);
 }
 
 static tine_lane_use zmq_transport_uses_lane(const tine_transport *base, tine_peer peer) {

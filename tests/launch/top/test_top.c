@@ -216,6 +216,8 @@ Test(top, prints_json_of_one_form) {
                   "forked completed failed retried waiting ready running suspended objects "
                   "ready_bytes tasks_per_second bytes_in_per_second bytes_out_per_second",
                   "");
+    expect_fields(tine_rates_field(o, "shared"), "bound used leases lent lent_on borrowed copied",
+                  "");
     cr_assert_eq(tine_rates_rows(o, "workers"), 2);
     expect_fields(tine_rates_row(o, "workers", 1),
                   "id pid rank task_id age running suspended done bytes_in bytes_out memory "
@@ -238,6 +240,7 @@ Test(top, prints_metrics_and_a_table) {
     cr_assert_eq(p.code, 0, "%s", p.error);
     metrics_check(p.out);
     cr_expect_eq(metrics_value(p.out, "tine_tasks_forked_total"), 1);
+    cr_expect_eq(metrics_value(p.out, "tine_leases"), 0);
     tine_program_fini(&p);
     p = tine_program_run(40, "$B/tine top %d", getpid()); /* no terminal: once */
     cr_assert_eq(p.code, 0, "%s", p.error);

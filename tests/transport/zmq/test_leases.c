@@ -129,6 +129,7 @@ Test(leases, past_the_bound_frames_are_copied, .timeout = 60) {
     cr_expect_eq(right, (UINT64_C(1) << 50) - 1);
     uint64_t lent = end_stats(&l).lent;
     cr_expect(lent >= 10 && lent < 50, "%llu of 50 were lent", (unsigned long long)lent);
+    cr_expect_eq(end_stats(&l).copied, 50 - lent);
     await_unused(&l, &c);
     end_fini(&c);
     end_fini(&l);
