@@ -73,6 +73,7 @@ static void count_task(sim_world *w, const tine_message *m) {
 }
 
 void sim_check_task(sim_world *w, size_t index, const tine_message *m) {
+    if (w->seats[index].held) sim_fail("a task is sent to a worker that gets none");
     count_task(w, m);
     check_place(w, index, m);
     check_turn(w, m);

@@ -62,6 +62,8 @@ static int report(const sim_counts *c, uint64_t seeds, double seconds) {
                 {"nested forks cancelled", c->forks_cancelled},
                 {"running tasks told", c->told},
                 {"workers ended by force", c->ends},
+                {"workers held for memory", c->held},
+                {"of these ended", c->ended_held},
                 {"tasks with a label", c->labelled},
                 {"tasks that take slots", c->taking},
                 {"tasks of one worker", c->pinned},

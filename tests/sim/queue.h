@@ -19,6 +19,7 @@ typedef enum event_kind {
     EV_PULL,
     EV_INITIALISE,
     EV_RETIRE,
+    EV_HOLD,
     EV_STOP,
     EV_BAD_PEER,
     EV_REPLAY

@@ -45,6 +45,25 @@ void sim_retire_worker(sim_world *w, size_t index) {
     sim_trace(w, "worker %zu is to end", index);
 }
 
+/* Its memory is past the soft limit, or has fallen below it again, or is past the limit. */
+void sim_hold_worker(sim_world *w, size_t index) {
+    seat *s = &w->seats[index];
+    tine_worker_info info;
+    if (!sim_is_alive(s) || !tine_scheduler_worker(w->scheduler, index + 1, &info)) return;
+    if (s->held && w->faults < 5 && sim_one_in(&w->random, 4)) {
+        w->counts->ended_held++;
+        sim_kill_worker(w, index);
+        return;
+    }
+    s->held = !s->held;
+    w->counts->held += s->held;
+    sim_trace(w, "worker %zu %s", index, s->held ? "gets no tasks" : "gets tasks again");
+    tine_scheduler_worker_hold(w->scheduler, info.epoch, s->held);
+    if (s->held)
+        sim_push(&w->queue, w->now, w->now + (int64_t)sim_below(&w->random, 1000000), EV_HOLD,
+                 index);
+}
+
 /* ---- roots that have ended, and what they yield ---- */
 
 static size_t root_of(const sim_world *w, uint64_t ticket) {

@@ -144,7 +144,8 @@ typedef struct sim_counts {
     uint64_t retried, lost, cancelled, bad_peers, stops, logs;
     uint64_t dependents, ahead, stayed, fetched, again;
     uint64_t roots_cancelled, forks_cancelled, told, ends;
-    uint64_t labelled, taking, pinned, misplaced, turns, renewed, initialised, retired;
+    uint64_t held, ended_held, labelled, taking, pinned, misplaced, turns, renewed, initialised,
+        retired;
     uint64_t yielded, refused_yields, arrived, streams, snapshots;
     uint64_t local, lost_local, demands; /* tasks that stayed where they were forked */
 } sim_counts;

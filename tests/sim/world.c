@@ -115,6 +115,7 @@ static void on_event(sim_world *w, event *e) {
     case EV_PULL: sim_pull_root(w, e->seat); break;
     case EV_INITIALISE: sim_run_initialiser(w); break;
     case EV_RETIRE: sim_retire_worker(w, e->seat); break;
+    case EV_HOLD: sim_hold_worker(w, e->seat); break;
     case EV_STOP:
         w->stopped = true;
         w->counts->stops++;
@@ -169,6 +170,9 @@ static void plan(sim_world *w) {
         sim_push(&w->queue, w->now, (int64_t)sim_below(r, 2000000), EV_INITIALISE, 0);
     for (uint64_t n = w->workers_return && sim_one_in(r, 3) ? sim_below(r, 3) : 0; n-- > 0;)
         sim_push(&w->queue, w->now, 100000 + (int64_t)sim_below(r, 3000000), EV_RETIRE,
+                 sim_below(r, expected));
+    for (uint64_t n = sim_one_in(r, 3) ? sim_below(r, 6) : 0; n-- > 0;)
+        sim_push(&w->queue, w->now, 100000 + (int64_t)sim_below(r, 3000000), EV_HOLD,
                  sim_below(r, expected));
 }
 

@@ -19,6 +19,7 @@ typedef struct seat { /* of a worker process, running or ended, or of a bad peer
     int64_t sends_left; /* it is killed at this message; negative: never */
     bool fresh;         /* it has joined after the initialiser, which it has not run */
     uint64_t init_task; /* the task that is it; 0: not sent yet */
+    bool held;          /* past the soft limit of memory: it gets no tasks */
 } seat;
 
 typedef struct root {
@@ -98,6 +99,7 @@ void sim_check_taken(sim_world *w, size_t i);
 void sim_release(sim_world *w, size_t i); /* a handle */
 void sim_run_initialiser(sim_world *w);
 void sim_retire_worker(sim_world *w, size_t index);
+void sim_hold_worker(sim_world *w, size_t index);
 void sim_on_yield(sim_world *w, const tine_scheduler_action *a);
 void sim_on_complete(sim_world *w, tine_scheduler_action *a);
 

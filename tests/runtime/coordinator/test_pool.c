@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "tests/support/cluster.h"
+#include "tests/support/mpirun.h"
 
 TINE_FUNCTION(pool_add, "a, b=1") {
     return tine_int(tine_arg_int(task, 0) + tine_arg_int(task, 1));
@@ -96,4 +97,19 @@ TRANSPORT_TEST(pool, a_drain_has_a_deadline, 30) {
     tine_release(f);
     tine_release(held);
     cluster_stop();
+}
+
+Test(pool, over_mpi, .timeout = 60) {
+    tine_need_mpirun();
+    tine_ranks_check_leaks_themselves();
+    tine_program p = tine_program_run(
+        50,
+        "TINE_MODULE_DIR=$B TINE_SLOTS=gpu exec mpirun %s --oversubscribe --bind-to none -n 3 %s",
+        tine_mpirun_root(), "$B/mpi/pool");
+    cr_expect_eq(p.code, 0, "exit code %d: %s%s", p.code, p.out, p.error);
+    static const char *const lines[] = {"listed: 5", "counted: 3", "initialised: 14",
+                                        "took: 40",  "refused: 1", "drained: 1"};
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
+        cr_expect(strstr(p.out, lines[i]), "no \"%s\": %s%s", lines[i], p.out, p.error);
+    tine_program_fini(&p);
 }
