@@ -196,8 +196,7 @@ static char *coordinator_describe(tine_context *context, const tine_future *f) {
     char *text = tine_scheduler_describe(c->scheduler, (uintptr_t)f);
     if (!text || c->start_failures == 0 || tine_scheduler_workers(c->scheduler, NULL, 0) > 0)
         return text;
-    char *longer = tine_text_format("%s; there is no worker: the last one to be started %s", text,
-                                    c->start_reason);
+    char *longer = tine_text_format("%s; the last worker to be started %s", text, c->start_reason);
     if (!longer) return text;
     free(text);
     return longer;

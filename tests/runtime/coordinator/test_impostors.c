@@ -138,6 +138,9 @@ static void claim_one_pid(const char *token) {
         cr_expect(strstr(tine_error_message(), "worker pid 7"), "%s", tine_error_message());
     }
     while (tine_worker_count() > 1) tine_wait_for(f[2], 0.01, NULL);
+    cr_expect_eq(tine_wait_for(f[2], 0.01, NULL), TINE_ETIMEDOUT);
+    cr_expect(strstr(tine_error_message(), "has not started: no worker that serves it is"), "%s",
+              tine_error_message());
     guest next = guest_join(&hello);
     for (unsigned n = 1; n <= 2; n++) {
         guest_await_tasks(&next, n);
