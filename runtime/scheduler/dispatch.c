@@ -114,7 +114,6 @@ void tine_scheduler_charge(tine_scheduler *s, sched_task *t, sched_worker *w) {
     w->load_ns += t->charge_ns;
     w->load_bytes += t->bytes;
     w->outstanding++;
-    t->queued_ns = w->load_ns;
     tine_scheduler_worker_update(s, w);
 }
 
@@ -333,10 +332,12 @@ static sched_callable *sched_choose_callable(const tine_scheduler *s, size_t gro
 }
 
 void tine_scheduler_start(tine_scheduler *s, sched_task *t, sched_worker *w) {
-    if (t->state == SCHED_WAITING)
+    if (t->state == SCHED_WAITING) {
         tine_scheduler_waiting_end(s, t);
-    else
+    } else {
         tine_scheduler_dequeue(s, t);
+        tine_scheduler_expect(s, t, w, s->now);
+    }
     tine_scheduler_leave_window(s, t);
     if (t->flags & TINE_MODULE_SINGLE) tine_scheduler_single_bind(s, t, w);
     if (t->n_missing)

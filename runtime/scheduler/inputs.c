@@ -15,7 +15,7 @@
 enum { AIM_LOOK = 8 }; /* arguments of one task that are looked at to choose its worker */
 
 /* What a result takes to another worker of the host, about (tine bench grain). */
-static const uint64_t MOVE_NS = 10000;
+static const int64_t MOVE_NS = 10000;
 
 uint32_t tine_scheduler_task_refs(const sched_task *t, const tine_object **refs) {
     *refs = t->payload ? t->payload->refs : t->holds;
@@ -147,7 +147,6 @@ void tine_scheduler_ahead_begin(tine_scheduler *s, sched_task *t, sched_worker *
     w->n_ahead++;
     w->ahead_ns += t->charge_ns;
     w->ahead_bytes += t->bytes;
-    t->queued_ns = w->load_ns + w->ahead_ns;
     tine_scheduler_pending_bytes(s, t, true);
 }
 
@@ -213,77 +212,76 @@ static uint32_t sched_inputs_at(tine_scheduler *s, const sched_task *t, const sc
     return n;
 }
 
-static uint64_t sched_queued_ns(const sched_worker *w) {
-    return w->load_ns + w->ahead_ns + w->aimed_ns;
+/* When w is expected to have done what it has. */
+static int64_t sched_free_at(const tine_scheduler *s, const sched_worker *w) {
+    bool idle = w->outstanding + w->n_ahead == 0 && TAILQ_EMPTY(&w->aims);
+    return idle || w->free_at < s->now ? s->now : w->free_at;
 }
 
-/* A worker that a task may be sent ahead to: in how many ns it could start there. */
+void tine_scheduler_expect(tine_scheduler *s, sched_task *t, sched_worker *w, int64_t start) {
+    int64_t free_at = sched_free_at(s, w);
+    if (start < free_at) start = free_at;
+    t->ends_at = w->free_at = start + (int64_t)tine_scheduler_expected_ns(s, t->callable);
+}
+
+/* A worker that a task may be sent ahead to. */
 typedef struct sched_aim_choice {
     sched_worker *worker;
     uint32_t inputs; /* that are, or will be, there */
-    uint64_t start_ns;
+    int64_t start;   /* expected */
 } sched_aim_choice;
 
-static bool sched_aim_precedes(const sched_aim_choice *a, const sched_aim_choice *b) {
-    if (!b->worker || a->start_ns != b->start_ns) return !b->worker || a->start_ns < b->start_ns;
+static bool sched_aim_precedes(const tine_scheduler *s, const sched_aim_choice *a,
+                               const sched_aim_choice *b) {
+    if (!b->worker || a->start != b->start) return !b->worker || a->start < b->start;
     if (a->inputs != b->inputs) return a->inputs > b->inputs;
-    return sched_queued_ns(a->worker) < sched_queued_ns(b->worker);
+    return sched_free_at(s, a->worker) < sched_free_at(s, b->worker);
 }
 
 static void sched_aim_consider(tine_scheduler *s, const sched_task *t, sched_worker *w,
-                               uint64_t ready_ns, sched_aim_choice *best) {
+                               int64_t ready, sched_aim_choice *best) {
     if (w == best->worker || w->closed || !tine_scheduler_serves(s, w, t->callable)) return;
     uint32_t n = t->payload->n_refs < AIM_LOOK ? t->payload->n_refs : AIM_LOOK;
-    uint64_t queued = sched_queued_ns(w);
-    sched_aim_choice c = {w, sched_inputs_at(s, t, w), queued > ready_ns ? queued : ready_ns};
-    if (c.inputs < n) c.start_ns += MOVE_NS;
-    if (sched_aim_precedes(&c, best)) *best = c;
+    sched_aim_choice c = {w, sched_inputs_at(s, t, w), sched_free_at(s, w)};
+    if (c.inputs < n) ready += MOVE_NS;
+    if (c.start < ready) c.start = ready;
+    if (sched_aim_precedes(s, &c, best)) *best = c;
 }
 
-/* In how many ns the producer is expected to end. */
-static uint64_t sched_left_ns(const tine_scheduler *s, const sched_task *producer) {
-    const sched_worker *w = producer->worker;
-    uint64_t queued = w->load_ns + w->ahead_ns, passed = (uint64_t)(s->now - producer->started);
-    uint64_t left = producer->queued_ns > passed ? producer->queued_ns - passed : 0;
-    return left < queued ? left : queued;
-}
-
-static sched_worker *sched_aim_choose(tine_scheduler *s, const sched_task *t) {
+static sched_aim_choice sched_aim_choose(tine_scheduler *s, const sched_task *t) {
     sched_aim_choice best = {0};
-    uint64_t ready_ns = 0, left;
+    int64_t ready = s->now;
     const sched_input *i;
     int looked = 0;
     LIST_FOREACH (i, &t->inputs, task_link)
-        if ((left = sched_left_ns(s, i->object->producer)) > ready_ns) ready_ns = left;
+        if (i->object->producer->ends_at > ready) ready = i->object->producer->ends_at;
     LIST_FOREACH (i, &t->inputs, task_link) {
         if (looked++ == AIM_LOOK) break;
-        sched_aim_consider(s, t, sched_input_worker(i->object), ready_ns, &best);
+        sched_aim_consider(s, t, sched_input_worker(i->object), ready, &best);
     }
-    for (size_t g = 0; best.worker && best.start_ns > ready_ns && g < s->n_groups; g++)
-        if (s->groups[g].n_open) sched_aim_consider(s, t, s->groups[g].open[0], ready_ns, &best);
-    return best.worker;
+    for (size_t g = 0; best.worker && best.start > ready && g < s->n_groups; g++)
+        if (s->groups[g].n_open) sched_aim_consider(s, t, s->groups[g].open[0], ready, &best);
+    return best;
 }
 
 void tine_scheduler_aim(tine_scheduler *s, sched_task *t) {
     if (t->state != SCHED_WAITING || t->aimed || t->flags & TINE_MODULE_SINGLE ||
-        t->callable->takes || (t->terms && t->terms->worker))
+        (t->terms && t->terms->worker))
         return;
     const sched_input *i;
     LIST_FOREACH (i, &t->inputs, task_link)
         if (!sched_input_worker(i->object)) return;
-    sched_worker *w = sched_aim_choose(s, t);
-    if (!w) return;
-    t->aimed = w;
-    t->charge_ns = tine_scheduler_expected_ns(s, t->callable);
-    w->aimed_ns += t->charge_ns;
-    TAILQ_INSERT_TAIL(&w->aims, t, run_link);
-    tine_scheduler_aim_enqueue(s, w);
+    sched_aim_choice c = sched_aim_choose(s, t);
+    if (!c.worker) return;
+    tine_scheduler_expect(s, t, c.worker, c.start);
+    t->aimed = c.worker;
+    TAILQ_INSERT_TAIL(&c.worker->aims, t, run_link);
+    tine_scheduler_aim_enqueue(s, c.worker);
 }
 
 void tine_scheduler_aim_drop(sched_task *t) {
     if (!t->aimed) return;
     TAILQ_REMOVE(&t->aimed->aims, t, run_link);
-    t->aimed->aimed_ns -= t->charge_ns;
     t->aimed = NULL;
 }
 

@@ -169,7 +169,7 @@ struct sched_task {
     uint64_t ticket;      /* or the seq of the worker that forked it */
     uint64_t flow;
     uint64_t charge_ns, bytes;
-    uint64_t queued_ns;      /* expected at its worker up to its end, when it was sent */
+    int64_t ends_at;         /* expected, once its worker is chosen */
     int64_t forked, started; /* s->now when it was made, and sent */
     uint64_t received;       /* SUBMIT, OBJECT and YIELD messages of this attempt */
     sched_callable *callable;
@@ -261,7 +261,7 @@ struct sched_worker {
     LIST_HEAD(, sched_single) singles; /* modules with one instance, which is here */
     uint32_t n_ahead; /* running tasks with missing inputs, and their load if they had none */
     uint64_t ahead_ns, ahead_bytes;
-    uint64_t aimed_ns;               /* of aims */
+    int64_t free_at; /* when it is expected to have done what it has, aims included */
     struct sched_task_list detached; /* forks whose parents have ended */
     /* the window is the sum: what it may still fork, forks not yet started, and what the next
      * CREDIT grants */

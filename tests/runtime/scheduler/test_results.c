@@ -265,6 +265,32 @@ Test(results, a_stencil_whose_columns_are_at_one_worker_is_spread) {
     cr_assert_eq(spread_of_stencil(250000), 1);
 }
 
+/* Worker 2 has one task less, which waits for an input of worker 1: it is not free earlier. */
+Test(results, columns_of_a_stencil_that_were_spread_stay_apart) {
+    fixture_open((tine_scheduler_config){0});
+    join(1);
+    teach(1, "f", 100000);
+    tine_object row[] = {fork_result(1, "f", 0, NULL, 0), fork_result(2, "f", 0, NULL, 0)};
+    take();
+    cr_assert_eq(count_sent(1, TINE_MSG_TASK), 2);
+    join(2);
+    take();
+    for (uint64_t ticket = 3; ticket < 9; ticket += 2) {
+        tine_object next[] = {fork_result(ticket, "f", 0, row, 2),
+                              fork_result(ticket + 1, "f", 0, row, 2)};
+        take();
+        cr_assert_eq(count_sent(1, TINE_MSG_TASK), 1, "with ticket %d", (int)ticket);
+        cr_assert_eq(count_sent(2, TINE_MSG_TASK), 1, "with ticket %d", (int)ticket);
+        for (int i = 0; i < 2; i++) {
+            release(row[i]);
+            row[i] = next[i];
+        }
+    }
+    release(row[0]);
+    release(row[1]);
+    fixture_close();
+}
+
 Test(results, tasks_shorter_than_the_way_of_an_input_stay_with_it) {
     cr_assert_eq(spread_of_stencil(1000), 0);
 }
