@@ -314,7 +314,8 @@ typedef struct tine_fork_options {
      * call. */
     uint32_t worker;
     /** Only on workers with this label (tine_options::labels); NULL: on any. Where none has it the
-     * task waits for one to join, and a line of the log says so. */
+     * task waits for one to join, and a line of the log says so; over inproc:// and mpi://, where
+     * no other worker can join, it fails with EUNKNOWN. */
     const char *label;
     /** What it takes of its worker's slots (tine_options::slots), "gpu=1,disk=2", from before it is
      * sent there until it has ended, its waits included; NULL or "": nothing. Only workers that

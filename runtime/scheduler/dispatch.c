@@ -137,13 +137,15 @@ static tine_error sched_callable_serve_error(const tine_scheduler *s, const sche
     if ((s->config.workers_return ? s->most_workers : s->n_joined) < expected) return TINE_OK;
     if (!s->config.workers_return && TAILQ_EMPTY(&s->workers)) return TINE_ELOST;
     if (!sched_callable_is_known(s, c)) return TINE_EUNKNOWN;
-    if (c->chosen && !tine_scheduler_is_served(s, c, true)) return TINE_OK; /* one may join */
-    return s->config.workers_return ? TINE_OK : TINE_ELOST;
+    if (s->config.workers_return) return TINE_OK; /* one may join */
+    return c->chosen && !tine_scheduler_is_served(s, c, true) ? TINE_EUNKNOWN : TINE_ELOST;
 }
 
 static void sched_task_end_unservable(tine_scheduler *s, sched_task *t, tine_error e) {
-    char *text = e == TINE_EUNKNOWN ? tine_scheduler_text_unknown(s, t->callable)
-                                    : tine_scheduler_text_unserved(t);
+    char *text = e != TINE_EUNKNOWN ? tine_scheduler_text_unserved(t)
+                 : sched_callable_is_known(s, t->callable)
+                     ? tine_scheduler_text_unchosen(t)
+                     : tine_scheduler_text_unknown(s, t->callable);
     tine_scheduler_task_end(s, t, e, NULL, text);
 }
 

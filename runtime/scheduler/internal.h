@@ -43,6 +43,10 @@ char *tine_scheduler_text_lost(const tine_scheduler *s, const sched_task *t, con
 char *tine_scheduler_text_result_lost(const sched_object *o, const sched_worker *w,
                                       const char *reason);
 char *tine_scheduler_text_unserved(const sched_task *t);
+/* "f waits: no worker that serves it has …" */
+char *tine_scheduler_text_awaited(const sched_callable *c);
+/* Likewise, where no other worker can join. */
+char *tine_scheduler_text_unchosen(const sched_task *t);
 char *tine_scheduler_text_misplaced(const sched_task *t, const char *why);
 char *tine_scheduler_text_cancelled(const sched_task *t, const char *why);
 char *tine_scheduler_text_unknown(const tine_scheduler *s, const sched_callable *c);

@@ -63,22 +63,11 @@ bool tine_scheduler_place_check(tine_scheduler *s, sched_task *t) {
     return !t->terms->worker || sched_worker_check(s, t);
 }
 
-static char *sched_text_missing(const sched_callable *c) {
-    if (!c->takes)
-        return tine_scheduler_text(
-            "%s waits: no worker that serves it has the label \"%.64s\" (TINE_LABELS)", c->display,
-            c->label);
-    return tine_scheduler_text("%s waits: no worker that serves it%s%.64s%s offers the slots "
-                               "\"%.128s\" (TINE_SLOTS)",
-                               c->display, c->label ? " and has the label \"" : "",
-                               c->label ? c->label : "", c->label ? "\"" : "", c->resources);
-}
-
 void tine_scheduler_choice_tell(tine_scheduler *s, sched_callable *c) {
     bool served = tine_scheduler_is_served(s, c, false);
     if (served == !c->told) return;
     c->told = !served;
-    if (!served) tine_scheduler_log(s, 1, sched_text_missing(c));
+    if (!served) tine_scheduler_log(s, 1, tine_scheduler_text_awaited(c));
 }
 
 /* ---- pinned tasks ---- */

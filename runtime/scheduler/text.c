@@ -96,6 +96,30 @@ char *tine_scheduler_text_unserved(const sched_task *t) {
                                tine_scheduler_task_name(t));
 }
 
+/* What a worker would need: "has the label "big" (TINE_LABELS)". */
+static char *sched_text_choice(const sched_callable *c) {
+    if (!c->takes) return tine_scheduler_text("has the label \"%.64s\" (TINE_LABELS)", c->label);
+    return tine_scheduler_text("%s%.64s%soffers the slots \"%.128s\" (TINE_SLOTS)",
+                               c->label ? "has the label \"" : "", c->label ? c->label : "",
+                               c->label ? "\" and " : "", c->resources);
+}
+
+char *tine_scheduler_text_awaited(const sched_callable *c) {
+    char *choice = sched_text_choice(c);
+    char *text = tine_scheduler_text("%s waits: no worker that serves it %s", c->display, choice);
+    free(choice);
+    return text;
+}
+
+char *tine_scheduler_text_unchosen(const sched_task *t) {
+    char *choice = sched_text_choice(t->callable);
+    char *text = tine_scheduler_text(
+        "task \"%s\" cannot run: no worker that serves it %s, and no other worker can join",
+        tine_scheduler_task_name(t), choice);
+    free(choice);
+    return text;
+}
+
 char *tine_scheduler_text_misplaced(const sched_task *t, const char *why) {
     return tine_scheduler_text("task \"%s\" cannot run where its fork says: %s",
                                tine_scheduler_task_name(t), why);
