@@ -99,7 +99,7 @@ static int program_directory(void) {
     tine_future *f = tine_fork("directory_of_worker");
     tine_value *v = NULL;
     if (tine_wait(f, &v)) return 2;
-    dprintf(1, "%s\n", tine_as_string(v));
+    dprintf(1, "it is %s.\n", tine_as_string(v));
     tine_release(v);
     tine_release(f);
     return tine_shutdown();
@@ -269,8 +269,10 @@ Test(surroundings, a_signal_to_a_worker_ends_it) {
 Test(surroundings, workers_start_where_the_program_was_started) {
     directory_enter();
     cr_assert_eq(mkdir("work", 0700), 0);
+    char whole[96]; /* a directory below it begins like it */
+    snprintf(whole, sizeof whole, "it is %s.", base);
     pid_t pid = program_start("directory");
-    answer(base);
+    answer(whole);
     cr_expect_eq(program_end(pid), 0);
     cr_expect_eq(rmdir("work"), 0);
     cr_expect_eq(rmdir(base), 0);

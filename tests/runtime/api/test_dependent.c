@@ -120,6 +120,33 @@ Test(dependent, the_arguments_of_a_fork_that_waits_for_others_count_as_pending_b
     cluster_stop();
 }
 
+/* The coordinator holds these itself: the scheduler knows of no promise. */
+static void check_forks_on_a_promise(const tine_options *options, int limit, const char *words) {
+    enum { MANY = 100 };
+    tine_future *held[MANY], *promised;
+    cluster_start_with(options);
+    tine_promise *promise = tine_promise_new(&promised);
+    tine_value *x = tine_ones(TINE_U8, 1, TINE_SHAPE(10000)), *done = tine_none();
+    int n = 0;
+    while (n < MANY && (held[n] = tine_try_fork("dependent_size", promised, tine_list(x)))) n++;
+    cr_expect_eq(n, limit, "%d forks are held", n);
+    cr_expect(strstr(tine_error_message(), words), "%s", tine_error_message());
+    cr_assert_eq(tine_promise_set(promise, done), TINE_OK, "%s", tine_error_message());
+    for (int i = 0; i < n; i++) cr_assert_eq(cluster_take_int(held[i]), 1);
+    tine_release(promise), tine_release(promised), tine_release(x), tine_release(done);
+    cluster_stop();
+}
+
+Test(dependent, forks_that_wait_for_a_promise_count_as_pending, .timeout = 60) {
+    check_forks_on_a_promise(&(tine_options){.workers = 1, .max_pending = 7}, 7,
+                             "(TINE_MAX_PENDING)");
+}
+
+Test(dependent, forks_that_wait_for_a_promise_count_as_pending_bytes, .timeout = 60) {
+    check_forks_on_a_promise(&(tine_options){.workers = 1, .max_pending_bytes = 50000}, 5,
+                             "(TINE_MAX_PENDING_BYTES)");
+}
+
 /* Seconds of n forks on one pending future, the least of three. */
 static double seconds_of(int n, tine_future *gate, tine_future **forks) {
     double least = 1e9;

@@ -34,6 +34,19 @@ Test(log, repeated_messages_are_counted, .timeout = 20) {
     free(text);
 }
 
+static void log_control_characters(void) {
+    tine_log(TINE_LOG_WARN, "host %s", "h\x1b[2J\r\ntine[1]: forged\x07");
+}
+
+/* Who calls it may have shown them already; this is the last place before a terminal. */
+Test(log, control_characters_are_shown_as_numbers, .timeout = 20) {
+    char *text = capture_standard_error(log_control_characters), line[96];
+    snprintf(line, sizeof line, "tine[%d]: host h\\x1b[2J\\x0d\\x0atine[1]: forged\\x07\n",
+             (int)getpid());
+    cr_expect_str_eq(text, line);
+    free(text);
+}
+
 static void log_long_line(void) {
     char text[4001] = "x";
     for (int i = 0; i < 1000; i++) strcat(text, "\xe2\x82\xac");
