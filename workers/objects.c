@@ -80,8 +80,8 @@ tine_error tine_worker_object_payload(tine_context *c, tine_object id, tine_payl
     tine_attempt *a = w->current;
     const char *class;
     if (!a)
-        return tine_error_set(
-            TINE_ESTATE, "a callback cannot call a module that this worker has not received yet");
+        return tine_error_set(TINE_ESTATE, "a callback cannot call a module that has not arrived "
+                                           "at this worker");
     while (!worker_fetch_object(w, id, payload, &class)) {
         if (w->stopping) return tine_error_set(TINE_ECANCELED, "the coordinator has stopped");
         a->wants = id;

@@ -115,8 +115,9 @@ static tine_error measure_all(report *r, tine_ensemble *e) {
 
 static void ensemble_print_table(const report *r) {
     const tine_ensemble_config *c = &r->config;
-    const struct tine_gemm_kernel *kernel = tine_gemm_find(
-        TINE_ISA_AUTO, strcmp(c->dtype, "bf16") == 0 ? TINE_GEMM_BF16 : TINE_GEMM_F32);
+    bool bf16 = strcmp(c->dtype, "bf16") == 0;
+    const struct tine_gemm_kernel *kernel =
+        tine_gemm_find(TINE_ISA_AUTO, bf16 ? TINE_GEMM_BF16 : TINE_GEMM_F32);
     printf("%ld models of 2 LSTMs, %ld steps, batch %ld, %ld channels, %s: %.1f GFLOP; %s\n",
            c->models, c->time, c->batch, c->channels, c->dtype, r->flops * 1e-9,
            kernel ? kernel->name : "float32 kernel");

@@ -2,17 +2,15 @@
 #include "launch/command/npy.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "runtime/value/error.h"
 #include "runtime/value/value.h"
+#include "transport/base/map.h"
 #include "transport/base/output.h"
 #include "workers/builtin/builtin.h"
 
@@ -164,23 +162,17 @@ tine_value *tine_npy_parse(const char *name, const void *bytes, size_t size) {
 }
 
 tine_value *tine_npy_load(const char *path) {
-    struct stat st;
-    void *mapping = MAP_FAILED;
-    tine_value *v = NULL;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0 || fstat(fd, &st) != 0) {
-        tine_error_set(TINE_EIO, "%s: cannot be opened: %s", path, strerror(errno));
-    } else if (!S_ISREG(st.st_mode) || st.st_size == 0) {
-        npy_refuse(path, S_ISREG(st.st_mode) ? "it is empty" : "it is not a regular file");
-    } else {
-        mapping = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (mapping == MAP_FAILED)
-            tine_error_set(TINE_EIO, "%s: cannot be mapped: %s", path, strerror(errno));
-        else
-            v = tine_npy_parse(path, mapping, (size_t)st.st_size);
+    char why[128];
+    void *bytes;
+    size_t size;
+    int rc = tine_map_file(path, &bytes, &size, why, sizeof why);
+    if (rc) {
+        tine_error_set(rc == -EINVAL ? TINE_EINVAL : TINE_EIO, "%s: %s", path, why);
+        return NULL;
     }
-    if (mapping != MAP_FAILED) munmap(mapping, (size_t)st.st_size);
-    if (fd >= 0) close(fd);
+    if (!size) return npy_refuse(path, "it is empty");
+    tine_value *v = tine_npy_parse(path, bytes, size);
+    munmap(bytes, size);
     return v;
 }
 

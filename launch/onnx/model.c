@@ -1,15 +1,13 @@
 /* Reading an ONNX file into a graph. Everything that can be wrong about a file without an input is
  * refused here. */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "launch/onnx/internal.h"
 #include "runtime/value/error.h"
+#include "transport/base/map.h"
 
 enum {
     NODES_MOST = 100000,
@@ -321,24 +319,17 @@ tine_onnx *tine_onnx_parse(const char *name, const void *bytes, size_t size) {
 }
 
 tine_onnx *tine_onnx_open(const char *path) {
-    struct stat st;
-    void *mapping = MAP_FAILED;
-    tine_onnx *g = NULL;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0 || fstat(fd, &st) != 0) {
-        tine_error_set(TINE_EIO, "%s: cannot be opened: %s", path, strerror(errno));
-    } else if (!S_ISREG(st.st_mode) || st.st_size == 0) {
-        tine_error_set(TINE_EINVAL, "%s: it is %s", path,
-                       S_ISREG(st.st_mode) ? "empty" : "not a regular file");
-    } else {
-        mapping = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (mapping == MAP_FAILED)
-            tine_error_set(TINE_EIO, "%s: cannot be mapped: %s", path, strerror(errno));
-        else
-            g = tine_onnx_parse(path, mapping, (size_t)st.st_size);
+    char why[128];
+    void *bytes;
+    size_t size;
+    int rc = tine_map_file(path, &bytes, &size, why, sizeof why);
+    if (rc || !size) {
+        tine_error_set(rc && rc != -EINVAL ? TINE_EIO : TINE_EINVAL, "%s: %s", path,
+                       rc ? why : "it is empty");
+        return NULL;
     }
-    if (mapping != MAP_FAILED) munmap(mapping, (size_t)st.st_size);
-    if (fd >= 0) close(fd);
+    tine_onnx *g = tine_onnx_parse(path, bytes, size);
+    munmap(bytes, size);
     return g;
 }
 

@@ -144,11 +144,10 @@ void tine_profile_svg(FILE *f, const tine_profile *p, const tine_analysis *a) {
     tine_svg_begin(f, LEFT + WIDTH + 30, height,
                    ".in{fill:#10151f;font-size:10px}"
                    "path{fill:none;stroke:#d6336c;stroke-width:1;marker-end:url(#a)}");
-    fputs(
-        "<defs><marker id=\"a\" orient=\"auto\" markerWidth=\"6\" markerHeight=\"6\" refX=\"5\" "
-        "refY=\"3\"><path d=\"M0 0L6 3L0 6z\" style=\"fill:#d6336c;stroke:none;marker-end:none\"/>"
-        "</marker></defs>\n",
-        f);
+    fputs("<defs><marker id=\"a\" orient=\"auto\" markerWidth=\"6\" markerHeight=\"6\" refX=\"5\" "
+          "refY=\"3\"><path d=\"M0 0L6 3L0 6z\" "
+          "style=\"fill:#d6336c;stroke:none;marker-end:none\"/></marker></defs>\n",
+          f);
     svg_axis(&s, height);
     for (size_t i = 0; i < p->n_rows; i++) svg_row(&s, (int32_t)i);
     svg_arrows(&s);

@@ -92,8 +92,10 @@ static tine_error tensor_read_range(tine_header_reader *r, tine_safetensor *t) {
         good = n <= 2 && tine_json_whole(&r->json, &range[n - 1]);
     if (r->json.wrong) return header_not_json(r);
     if (!good || n != 2)
-        return tine_header_refuse(
-            r, "tensor \"%.64s\" has no \"data_offsets\" of two whole numbers", t->name);
+        return tine_header_refuse(r,
+                                  "tensor \"%.64s\" has no \"data_offsets\" of two whole "
+                                  "numbers",
+                                  t->name);
     if (range[0] > range[1] || range[1] > r->size)
         return tine_header_refuse(r, "tensor \"%.64s\" lies at bytes %ju to %ju of %ju", t->name,
                                   (uintmax_t)range[0], (uintmax_t)range[1], (uintmax_t)r->size);

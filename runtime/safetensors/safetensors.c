@@ -7,15 +7,13 @@
 #include "runtime/safetensors/safetensors.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "runtime/safetensors/header.h"
+#include "transport/base/map.h"
 
 enum { HEADER_MAX = 100000000 /* the reference implementation's limit */ };
 
@@ -128,38 +126,18 @@ tine_error tine_safetensors_parse(tine_safetensors **out, const void *bytes, siz
 
 tine_error tine_safetensors_open(tine_safetensors **out, const char *path, char *why,
                                  size_t why_size) {
-    tine_error e = TINE_EIO;
-    void *mapping = MAP_FAILED;
-    struct stat st;
-    /* not blocking: of a FIFO it would wait for a writer */
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0 || fstat(fd, &st) != 0) {
-        snprintf(why, why_size, "cannot be opened: %s", strerror(errno));
-        goto out;
-    }
-    if (!S_ISREG(st.st_mode)) {
-        snprintf(why, why_size, "it is not a regular file");
-        e = TINE_EINVAL;
-        goto out;
-    }
-    if (st.st_size == 0) {
-        e = tine_safetensors_parse(out, (const uint8_t[8]){0}, 0, why, why_size);
-        goto out;
-    }
-    mapping = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (mapping == MAP_FAILED) {
-        snprintf(why, why_size, "cannot be mapped: %s", strerror(errno));
-        goto out;
-    }
-    e = tine_safetensors_parse(out, mapping, (size_t)st.st_size, why, why_size);
+    void *mapping;
+    size_t size;
+    int rc = tine_map_file(path, &mapping, &size, why, why_size);
+    if (rc) return rc == -EINVAL ? TINE_EINVAL : TINE_EIO;
+    const void *bytes = mapping ? mapping : "";
+    tine_error e = tine_safetensors_parse(out, bytes, size, why, why_size);
     if (!e) {
         (*out)->mapping = mapping;
-        (*out)->mapping_size = (size_t)st.st_size;
-        mapping = MAP_FAILED;
+        (*out)->mapping_size = size;
+    } else if (mapping) {
+        munmap(mapping, size);
     }
-out:
-    if (mapping != MAP_FAILED) munmap(mapping, (size_t)st.st_size);
-    if (fd >= 0) close(fd);
     return e;
 }
 

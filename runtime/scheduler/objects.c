@@ -63,7 +63,7 @@ static void sched_object_free_unheld(tine_scheduler *s, sched_object *o) {
         SLIST_REMOVE_HEAD(&stack, stacked);
         for (uint32_t i = 0; at->payload && i < at->payload->n_refs; i++) {
             sched_object *r = tine_scheduler_object_find(s, at->payload->refs[i]);
-            TINE_ASSERT(r && r->holders, >, 0);
+            TINE_ASSERT_TRUE(r && r->holders > 0);
             if (--r->holders || r->state == SCHED_OBJECT_EXPECTED) continue;
             SLIST_INSERT_HEAD(&stack, r, stacked);
         }
@@ -75,7 +75,7 @@ static void sched_object_free_unheld(tine_scheduler *s, sched_object *o) {
 /* An expected object stays on record until it arrives; its worker then gets a DROP. */
 void tine_scheduler_unhold(tine_scheduler *s, tine_object id) {
     sched_object *o = tine_scheduler_object_find(s, id);
-    TINE_ASSERT(o && o->holders, >, 0);
+    TINE_ASSERT_TRUE(o && o->holders > 0);
     if (!--o->holders && o->state != SCHED_OBJECT_EXPECTED) sched_object_free_unheld(s, o);
 }
 

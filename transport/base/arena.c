@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "transport/base/assert.h"
+#include "transport/base/map.h"
 #include "transport/base/vector.h"
 
 enum { PAGE = TINE_ARENA_PAGE, HUGE = 2 << 20 };
@@ -44,19 +45,9 @@ static int arena_fd(uint64_t size, const char **why) {
     *why = "its size is more than a file may have (ulimit -f)";
     /* otherwise ftruncate would raise SIGXFSZ */
     if (getrlimit(RLIMIT_FSIZE, &most) == 0 && most.rlim_cur < size) return -EFBIG;
-    int fd = memfd_create(NAME, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    *why = "no memfd can be made";
-    if (fd < 0) return -errno;
-    *why = "a memfd cannot be sized and sealed";
-    if (ftruncate(fd, (off_t)size) == 0 &&
-        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0)
-        return fd;
-    int rc = -errno;
-    close(fd);
-    return rc;
+    return tine_map_segment(NAME, size, why);
 }
 
-/* At a multiple of HUGE; NULL with errno. */
 static uint8_t *arena_map(int fd, uint64_t size) {
     size_t n = (size_t)size;
     uint8_t *room =

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "transport/base/map.h"
 #include "transport/shm/proc.h"
 
 /* A multiple of every size of a page. */
@@ -94,25 +95,12 @@ void tine_shm_memory_unref(tine_shm_memory *m) {
 
 /* ---- making ---- */
 
-static int segment_make(size_t size, const char **why) {
-    int fd = memfd_create(NAME, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    *why = "no memfd can be made";
-    if (fd < 0) return -errno;
-    *why = "a memfd cannot be sized and sealed";
-    if (ftruncate(fd, (off_t)size) == 0 &&
-        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0)
-        return fd;
-    int rc = -errno;
-    close(fd);
-    return rc;
-}
-
 int tine_shm_lane_make(tine_shm_lane *l, uint64_t capacity, tine_shm_offer *offer,
                        const char **why) {
     *l = (tine_shm_lane){.fd = -1};
     *why = "no random numbers";
     if (getrandom(offer->token, sizeof offer->token, 0) != sizeof offer->token) return -EIO;
-    int fd = segment_make(CONTROL + 2 * (size_t)capacity, why);
+    int fd = tine_map_segment(NAME, CONTROL + 2 * capacity, why);
     if (fd < 0) return fd;
     int rc = lane_map(l, fd, capacity);
     l->fd = fd;

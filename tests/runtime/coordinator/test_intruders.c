@@ -257,17 +257,29 @@ static void *visit_early(void *hello) {
     return NULL;
 }
 
+/* One that listens, at `url`, and has no workers. */
+static tine_coordinator *coordinator_new(tine_settings *s, const char *at) {
+    char why[128];
+    tine_transport *t;
+    tine_coordinator *c;
+    const tine_transport_ops *ops = tine_transport_for(at, why, sizeof why);
+    cr_assert_eq(tine_settings_resolve(s, NULL, NULL, NULL), TINE_OK);
+    cr_assert_eq(ops->listen(&t, at, NULL, why, sizeof why), 0, "%s", why);
+    snprintf(url, sizeof url, "%s", ops->url(t));
+    cr_assert_eq(tine_coordinator_new(&c, s, t, 1, true), TINE_OK);
+    return c;
+}
+
+static void coordinator_end(tine_coordinator *c, tine_settings *s) {
+    tine_coordinator_stop(c, 1);
+    tine_coordinator_free(c);
+    tine_settings_fini(s);
+}
+
 /* Who connects before the first workers are started is served, and asked, only after that. */
 Test(intruders, an_early_claim_is_checked_too, .timeout = 60) {
-    char why[128];
     tine_settings s;
-    cr_assert_eq(tine_settings_resolve(&s, NULL, NULL, NULL), TINE_OK);
-    const tine_transport_ops *ops = tine_transport_for("tcp://", why, sizeof why);
-    tine_transport *t;
-    cr_assert_eq(ops->listen(&t, "tcp://127.0.0.1:0", NULL, why, sizeof why), 0, "%s", why);
-    snprintf(url, sizeof url, "%s", ops->url(t));
-    tine_coordinator *c;
-    cr_assert_eq(tine_coordinator_new(&c, &s, t, 1, true), TINE_OK);
+    tine_coordinator *c = coordinator_new(&s, "tcp://127.0.0.1:0");
     tine_hello hello = worker_hello(TINE_PROTOCOL_VERSION);
     hello.pid = 7;
     hello.token = "abc";
@@ -282,9 +294,7 @@ Test(intruders, an_early_claim_is_checked_too, .timeout = 60) {
     cr_assert_eq(tine_coordinator_open(c, 1, 20), TINE_OK, "%s", tine_error_message());
     pthread_join(thread, NULL);
     cr_expect_eq(claims, 1);
-    tine_coordinator_stop(c, 1);
-    tine_coordinator_free(c);
-    tine_settings_fini(&s);
+    coordinator_end(c, &s);
 }
 
 static bool claim_taken(uint32_t pid, const char *token) {
@@ -296,15 +306,8 @@ static bool claim_taken(uint32_t pid, const char *token) {
 /* A token that was stolen before its worker has joined: over ipc the kernel says who has connected,
  * so it is of no use to another process. */
 Test(intruders, a_token_counts_for_the_process_that_was_given_it, .timeout = 60) {
-    char why[128];
     tine_settings s;
-    cr_assert_eq(tine_settings_resolve(&s, NULL, NULL, NULL), TINE_OK);
-    const tine_transport_ops *ops = tine_transport_for("ipc://", why, sizeof why);
-    tine_transport *t;
-    cr_assert_eq(ops->listen(&t, "ipc://*", NULL, why, sizeof why), 0, "%s", why);
-    snprintf(url, sizeof url, "%s", ops->url(t));
-    tine_coordinator *c;
-    cr_assert_eq(tine_coordinator_new(&c, &s, t, 1, true), TINE_OK);
+    tine_coordinator *c = coordinator_new(&s, "ipc://*");
     tine_coordinator_know_local(c, claim_taken);
     cr_assert_eq(tine_coordinator_open(c, 0, 20), TINE_OK, "%s", tine_error_message());
     tine_hello hello = worker_hello(TINE_PROTOCOL_VERSION);
@@ -315,9 +318,7 @@ Test(intruders, a_token_counts_for_the_process_that_was_given_it, .timeout = 60)
     hello.pid = (uint32_t)getpid();
     ghost_visit(&hello);
     cr_expect_eq(claims, 1);
-    tine_coordinator_stop(c, 1);
-    tine_coordinator_free(c);
-    tine_settings_fini(&s);
+    coordinator_end(c, &s);
 }
 
 /* A HELLO past 64 KiB is refused before it is held. */

@@ -219,18 +219,25 @@ Test(sched_peers, a_fork_that_references_an_unknown_object_is_refused) {
     fixture_close();
 }
 
-Test(sched_peers, a_fetch_of_an_expected_object_is_answered_when_it_arrives) {
+/* A task at worker 1 forks one to worker 2, which fetches the object in its arguments before it has
+ * arrived from worker 1. The object. */
+static tine_object open_with_early_fetch(action *root, action *child) {
     fixture_open((tine_scheduler_config){0});
-    uint64_t epoch = join(1);
+    tine_object id = (uint64_t)join(1) << 40 | 1 << 1;
     join(2);
     fork_f(1, "f");
     take();
-    action root = *sent(1, TINE_MSG_TASK, 0);
-    tine_object id = epoch << 40 | 1 << 1;
-    submit_with(1, &root, 1, (tine_target){.name = "f"}, &id, 1);
+    *root = *sent(1, TINE_MSG_TASK, 0);
+    submit_with(1, root, 1, (tine_target){.name = "f"}, &id, 1);
     take();
-    action child = *sent(2, TINE_MSG_TASK, 0);
+    *child = *sent(2, TINE_MSG_TASK, 0);
     fetch(2, id);
+    return id;
+}
+
+Test(sched_peers, a_fetch_of_an_expected_object_is_answered_when_it_arrives) {
+    action root, child;
+    tine_object id = open_with_early_fetch(&root, &child);
     take();
     cr_assert_eq(F.n, 0);
     put(1, root.a.message.task, id, NULL, NULL, 0);
@@ -245,17 +252,8 @@ Test(sched_peers, a_fetch_of_an_expected_object_is_answered_when_it_arrives) {
 }
 
 Test(sched_peers, a_fetch_of_an_expected_object_fails_when_its_worker_is_lost) {
-    fixture_open((tine_scheduler_config){0});
-    uint64_t epoch = join(1);
-    join(2);
-    fork_f(1, "f");
-    take();
-    action root = *sent(1, TINE_MSG_TASK, 0);
-    tine_object id = epoch << 40 | 1 << 1;
-    submit_with(1, &root, 1, (tine_target){.name = "f"}, &id, 1);
-    take();
-    action child = *sent(2, TINE_MSG_TASK, 0);
-    fetch(2, id);
+    action root, child;
+    open_with_early_fetch(&root, &child);
     tine_scheduler_peer_lost(F.scheduler, 1, "killed by signal 9 (SIGKILL)");
     take();
     cr_assert_eq(sent(2, TINE_MSG_OBJECT, 0)->a.message.status, TINE_ELOST);
