@@ -111,7 +111,10 @@ static bool lines_read(const char *path, bool (*line)(tine_hosts *h, char *text)
     while (good && getline(&text, &room, f) > 0) {
         text[strcspn(text, "#\n")] = 0;
         good = !text[strspn(text, " \t")] || line(h, text);
-        if (!good) hosts_refuse(why, why_size, "a line of the list of hosts is not one", text);
+        if (!good)
+            hosts_refuse(why, why_size,
+                         "a line of the list is not a host name with an optional number of cores",
+                         text);
     }
     free(text);
     if (f) fclose(f);

@@ -146,7 +146,7 @@ tine_value *tine_npy_parse(const char *name, const void *bytes, size_t size) {
     const uint8_t *p = bytes;
     npy_header h = {.name = name};
     if (size < 10 || memcmp(p, magic, sizeof magic) != 0)
-        return npy_refuse(name, "it is no .npy file");
+        return npy_refuse(name, "it is not a .npy file");
     size_t wide = p[6] == 1 ? 2 : 4, length = (size_t)(p[8] | p[9] << 8);
     if (p[6] < 1 || p[6] > 3) return npy_refuse(name, "its version of the .npy format is unknown");
     if (wide == 4 && size >= 12) length |= (size_t)p[10] << 16 | (size_t)p[11] << 24;
@@ -156,7 +156,7 @@ tine_value *tine_npy_parse(const char *name, const void *bytes, size_t size) {
     h.end = h.at + length;
     const uint8_t *data = (const uint8_t *)h.end;
     if (!npy_dict(&h))
-        return npy_refuse(name, "its header is no dict of descr, fortran_order and "
+        return npy_refuse(name, "its header is not a dict of descr, fortran_order and "
                                 "shape (of at most 8 dimensions)");
     return npy_tensor(&h, data, size - 8 - wide - length);
 }

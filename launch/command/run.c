@@ -48,7 +48,8 @@ static int run_fail(int code, const char *text) {
 static int hosts_find(run_plan *p) {
     char why[400];
     tine_hosts *h = &p->hosts;
-    if (p->hosts_text && p->hostfile) return run_fail(2, "--hosts and --hostfile exclude another");
+    if (p->hosts_text && p->hostfile)
+        return run_fail(2, "--hosts and --hostfile exclude each other: give one of them");
     bool good = p->hosts_text ? tine_hosts_parse(h, p->hosts_text, why, sizeof why)
                 : p->hostfile ? tine_hosts_file(h, p->hostfile, why, sizeof why)
                               : tine_hosts_allocated(h, why, sizeof why);

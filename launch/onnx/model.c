@@ -127,7 +127,7 @@ static bool names_collect(tine_onnx *g, const Onnx__GraphProto *p) {
     g->outputs = calloc(p->n_output + 1, sizeof *g->outputs);
     if (!g->names || !g->constants || !g->uses || !g->edges || !g->nodes || !g->inputs ||
         !g->outputs)
-        return file_refuse(g, "there is no memory for its graph", "");
+        return file_refuse(g, "no memory for its graph", "");
     for (size_t i = 0; i < p->n_input; i++) names_add(g, p->input[i]->name);
     for (size_t i = 0; i < p->n_initializer; i++) names_add(g, p->initializer[i]->name);
     for (size_t i = 0; i < p->n_node; i++)
@@ -150,7 +150,7 @@ static bool constant_define(tine_onnx *g, const char *name, tine_value *v) {
         return true;
     }
     tine_release(v);
-    return file_refuse(g, "a constant has no name, or is there twice: ", name ? name : "");
+    return file_refuse(g, "a constant has no name, or occurs twice: ", name ? name : "");
 }
 
 /* The value of a Constant node. */
@@ -204,7 +204,7 @@ static bool node_connect(tine_onnx *g, onnx_node *node, bool *defined) {
     for (size_t i = 0; i < p->n_output; i++) {
         int v = node->out[i] = value_find(g, p->output[i]);
         if (v != ONNX_NONE && defined[v])
-            return tine_onnx_refuse(g, node, "its output \"%.64s\" is there twice", p->output[i]);
+            return tine_onnx_refuse(g, node, "its output \"%.64s\" occurs twice", p->output[i]);
         if (v != ONNX_NONE) defined[v] = true;
     }
     return !node->op->check || node->op->check(g, node);
@@ -290,7 +290,7 @@ static bool model_read(tine_onnx *g, const void *bytes, size_t size) {
     g->folded_most = size > SIZE_MAX / 64 ? SIZE_MAX : FOLDED_MOST * size + (1 << 20);
     g->model = onnx__model_proto__unpack(&allocator, size, bytes);
     if (!g->model || !g->model->graph)
-        return file_refuse(g, "it is no ONNX model, or one of an unreasonable number of parts", "");
+        return file_refuse(g, "it is not an ONNX model, or has too many parts", "");
     for (size_t i = 0; i < g->model->n_opset_import; i++) {
         const Onnx__OperatorSetIdProto *o = g->model->opset_import[i];
         if (!o->domain || !*o->domain || strcmp(o->domain, "ai.onnx") == 0) g->opset = o->version;
@@ -301,7 +301,7 @@ static bool model_read(tine_onnx *g, const void *bytes, size_t size) {
     if (!names_collect(g, g->model->graph)) return false;
     bool *defined = calloc(g->n_values + 1, sizeof *defined);
     bool good = defined ? graph_read(g, g->model->graph, defined)
-                        : file_refuse(g, "there is no memory for its graph", "");
+                        : file_refuse(g, "no memory for its graph", "");
     free(defined);
     return good;
 }

@@ -174,6 +174,7 @@ int tine_onnx_ints_of(onnx_call *call, const tine_value *v, int64_t *out, int ro
 
 int tine_onnx_axis(onnx_call *call, int64_t axis, int rank) {
     if (axis >= -rank && axis < rank) return (int)(axis < 0 ? axis + rank : axis);
-    tine_onnx_refuse(call->graph, call->node, "axis %lld of %d dimensions", (long long)axis, rank);
+    tine_onnx_refuse(call->graph, call->node, "axis %lld is out of range: there are %d dimensions",
+                     (long long)axis, rank);
     return -1;
 }

@@ -132,7 +132,7 @@ bool tine_onnx_slice(onnx_call *call) {
         if (axis < 0) return false;
         if (step == 0 || step == INT64_MIN || seen[axis])
             return tine_onnx_refuse(call->graph, call->node,
-                                    "an axis is there twice, or a step is 0");
+                                    "an axis occurs twice, or a step is 0");
         seen[axis] = true;
         slice_axis(&shape[axis], &strides[axis], &offset, starts[i], ends[i], step);
     }
@@ -166,7 +166,7 @@ static bool axes_read(onnx_call *call, int rank, bool *marked, int *count) {
         int axis = tine_onnx_axis(call, axes[i], rank);
         if (axis < 0) return false;
         if (marked[axis])
-            return tine_onnx_refuse(call->graph, call->node, "axis %d is there twice", axis);
+            return tine_onnx_refuse(call->graph, call->node, "axis %d occurs twice", axis);
         marked[axis] = true;
     }
     return *count >= 0;
@@ -204,7 +204,8 @@ bool tine_onnx_flatten(onnx_call *call) {
     int64_t axis = tine_onnx_int(call->node, "axis", 1), shape[2] = {1, 1};
     int rank = x->tensor.rank;
     if (axis < -rank || axis > rank)
-        return tine_onnx_refuse(call->graph, call->node, "axis %lld of %d dimensions",
+        return tine_onnx_refuse(call->graph, call->node,
+                                "axis %lld is out of range: there are %d dimensions",
                                 (long long)axis, rank);
     if (axis < 0) axis += rank;
     for (int d = 0; d < rank; d++) shape[d >= axis] *= x->tensor.shape[d];
@@ -245,7 +246,8 @@ bool tine_onnx_gather(onnx_call *call) {
         int64_t row = tine_tensor_int_at(which, i % wanted);
         if (row < 0) row += rows;
         if (row < 0 || row >= rows)
-            return tine_onnx_refuse(call->graph, call->node, "index %lld of %lld", (long long)row,
+            return tine_onnx_refuse(call->graph, call->node,
+                                    "index %lld is out of range: the size is %lld", (long long)row,
                                     (long long)rows);
         memcpy(to + i * inner, x->tensor.data + (i / wanted * rows + row) * inner, (size_t)inner);
     }

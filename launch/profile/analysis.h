@@ -40,7 +40,7 @@ typedef enum tine_path_kind {
     TINE_PATH_RUN,     /* a function runs */
     TINE_PATH_START,   /* it was forked and had not started */
     TINE_PATH_RESUME,  /* what it waited for was done, and it did not run: its worker ran another */
-    TINE_PATH_RESULT   /* it was done, and who waited for it had not gone on */
+    TINE_PATH_RESULT   /* it was done, and the thread that waited for it had not resumed */
 } tine_path_kind;
 
 typedef struct tine_path_part {

@@ -74,7 +74,7 @@ static void group_signal_take(int sig) {
     errno = saved;
 }
 
-/* Before main: from then on the program may do with its signals what it likes. */
+/* Before main: afterwards the program may change how signals are handled. */
 static void __attribute__((constructor(200))) group_signals_catch(void) {
     struct sigaction now,
         take = {.sa_handler = group_signal_take, .sa_flags = SA_RESTART | SA_ONSTACK};

@@ -172,7 +172,7 @@ static tine_promise *promise_make(tine_context *c) {
 
 tine_promise *tine_promise_new(tine_future **future) {
     if (!future) {
-        tine_error_set(TINE_EINVAL, "tine_promise_new: there is nowhere to put the future");
+        tine_error_set(TINE_EINVAL, "tine_promise_new: the pointer to the future is NULL");
         return NULL;
     }
     *future = NULL;

@@ -15,8 +15,8 @@ typedef struct table {
     struct entry {
         const char *name;
         void *what;
-        void *replaced; /* the built-in that gave way; kept, for who has found it already */
-        bool builtin;   /* gives way to one of the program */
+        void *replaced; /* the built-in in whose place it is: kept, as callers may have found it */
+        bool builtin;   /* a function of the program takes its place */
     } * entries;
     size_t n, room;
 } table;

@@ -167,7 +167,7 @@ void tine_coordinator_announce(tine_coordinator *c); /* something has changed, o
 tine_error tine_coordinator_progress_start(tine_coordinator *c);
 void tine_coordinator_progress_join(tine_coordinator *c); /* without the lock, after `stopping` */
 
-/* Something waits for workers: unless they come within a second, a line says so. */
+/* Something waits for workers: the log says so if none has joined within a second. */
 void tine_coordinator_expect(tine_coordinator *c);
 
 /* ---- events.c; with the lock, by the thread that runs the loop ---- */
@@ -218,9 +218,9 @@ bool tine_coordinator_observe(tine_coordinator *c, tine_peer peer, const tine_me
 bool tine_coordinator_observer_gone(tine_coordinator *c, tine_peer peer);
 /* Whether this process has started the worker, and starts another one in its place. */
 bool tine_coordinator_restarts(void *coordinator, const tine_worker_info *w);
-/* Somebody wants to know the memory of workers. */
+/* The memory of workers is asked for: it is measured for a while from now on. */
 void tine_coordinator_memory_want(tine_coordinator *c, int64_t now);
-/* Asks the workers for their memory if somebody wants to know. */
+/* Asks the workers for their memory while it is measured. */
 void tine_coordinator_memory_ask(tine_coordinator *c);
 void tine_coordinator_observers_stop(tine_coordinator *c); /* tells them that the job ends */
 void tine_coordinator_observers_free(tine_coordinator *c);

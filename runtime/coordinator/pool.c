@@ -1,5 +1,5 @@
-/* What the program asks of all workers together: who they are, what they do, that one ends, and
- * that nothing is pending. */
+/* What the program does with all workers together: lists them and their tasks, ends one, and waits
+ * until nothing is pending. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>

@@ -30,7 +30,7 @@ bool tine_json_expect(tine_json_reader *r, char c) {
 bool tine_json_end(tine_json_reader *r) {
     if (r->wrong) return false;
     json_skip_space(r);
-    return r->at == r->size || json_fail(r, "something follows");
+    return r->at == r->size || json_fail(r, "text follows its end");
 }
 
 bool tine_json_next(tine_json_reader *r, char close, size_t *n) {

@@ -231,7 +231,7 @@ static bool check_sense(header *h, bool *call) {
     case TINE_MSG_SNAPSHOT: return body || tine_walk_refuse(&h->w, "a snapshot has no body");
     case TINE_MSG_OBSERVE:
         return m->flags <= TINE_OBSERVE_RESTART ||
-               tine_walk_refuse(&h->w, "an observer asks for what is not known: %u", m->flags);
+               tine_walk_refuse(&h->w, "an observer asks for something unknown: %u", m->flags);
     case TINE_MSG_EVENTS: return body || tine_walk_refuse(&h->w, "events have no body");
     case TINE_MSG_REJECT: return m->text || tine_walk_refuse(&h->w, "a rejection has no reason");
     default: return true;

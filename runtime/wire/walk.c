@@ -135,7 +135,7 @@ static bool walk_typed(tine_walk *w, tine_token *t, uint8_t c) {
 }
 
 bool tine_walk_next(tine_walk *w, tine_token *t) {
-    if (walk_left(w) == 0) return tine_walk_refuse(w, "the bytes end where a value is due");
+    if (walk_left(w) == 0) return tine_walk_refuse(w, "the bytes end where a value is expected");
     uint8_t c = *w->p++;
     t->data = NULL;
     t->ext = 0;

@@ -1,7 +1,7 @@
 /* The walker: msgpack read token by token from bytes that may hold anything. It never reads past
  * the end, and the count of an array or a map is at most the bytes that are left (an item takes one
  * at least), so an allocation by such a count stays in proportion to what was received.
- * (msgpack-c's own unpacker believes the count: `dd ff 00 00 00` asks it for 96 GB.) It is the only
+ * (msgpack-c's own unpacker trusts the count: `dd ff 00 00 00` asks it for 96 GB.) It is the only
  * reader: what is checked and what is decoded cannot differ. */
 #ifndef TINE_RUNTIME_WIRE_WALK_H
 #define TINE_RUNTIME_WIRE_WALK_H

@@ -148,7 +148,7 @@ int tine_zmq_read_chunk(tine_zmq *t, tine_zmq_peer *p, const tine_zmq_first_part
     zmq_msg_t m;
     zmq_msg_init(&m);
     if (zmq_msg_recv(&m, t->socket, ZMQ_DONTWAIT) < 0)
-        return tine_zmq_refuse(t, p, false, "a message broke off");
+        return tine_zmq_refuse(t, p, false, "a message ended before its last part");
     int what;
     if (zmq_msg_more(&m)) {
         tine_zmq_crc_read(t, zmq_msg_data(&m), zmq_msg_size(&m));

@@ -5,7 +5,7 @@
  *   socket.c   the socket and its options, libzmq's monitor, a connector's attempts
  *   peer.c     peers: finding, adding, losing them
  *   address.c  what tcp://HOST:PORT names
- *   security.c  keys, encryption, who is refused
+ *   security.c  keys, encryption, which peers are refused
  *   listen.c   the listening socket, and when libzmq accepts at it
  *   strangers.c  connections that have not said who they are
  *   path.c     the socket file of an ipc:// endpoint

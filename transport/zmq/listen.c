@@ -1,8 +1,8 @@
-/* The listening socket, and whom it lets in. It is this transport's own: libzmq is given its number
- * (ZMQ_USE_FD), but watches an eventfd, the gate, in its place. When a peer knocks, the event loop
- * opens the gate, libzmq accepts, and the gate is closed again. So connections are accepted only
- * while there are descriptors for them: libzmq 4.3 aborts when accept fails for want of one over
- * ipc, and does not stop trying over tcp.
+/* The listening socket, and which connections it accepts. It is this transport's own: libzmq is
+ * given its number (ZMQ_USE_FD), but watches an eventfd, the gate, in its place. When a connection
+ * is pending, the event loop opens the gate, libzmq accepts, and the gate is closed again. So
+ * connections are accepted only while there are descriptors for them: libzmq 4.3 aborts when accept
+ * fails for want of one over ipc, and does not stop trying over tcp.
  *
  * How: the number N is a copy of the eventfd when libzmq binds, so its poller watches that file.
  * Once it does, N becomes the listening socket (dup2), which its accept then finds there. Before
@@ -201,7 +201,7 @@ static void scarce_tell(tine_zmq *t, bool scarce) {
     if (t->scarce == scarce) return;
     t->scarce = scarce;
     if (!scarce) {
-        tine_log(TINE_LOG_INFO, "file descriptors are free again: workers are let in at %s",
+        tine_log(TINE_LOG_INFO, "file descriptors are free again: workers are accepted at %s",
                  t->url);
         return;
     }

@@ -55,7 +55,7 @@ tine_error tine_cells_detect(const tine_value *dict, tine_cells *out) {
     while (kind < 4 && !tine_dict_find(dict, "%sweight_ih_l0", prefixes[kind])) kind++;
     if (kind == 4)
         return tine_error_set(TINE_EINVAL,
-                              "it holds no model that its tensors tell: there is no "
+                              "its tensors are those of no known model: there is no "
                               "\"weight_ih_l0\" (an LSTM or a GRU), \"cell_f.weight_ih_l0\" (a "
                               "forward and a backward one), or either under \"models.0.\" (an "
                               "ensemble)%s%.64s%s",

@@ -146,7 +146,7 @@ test(what_is_wrong_is_one_sentence) {
     expect("$B/tine predict " GOLDEN "modules.safetensors --input " GOLDEN "tutorial_x.npy", 2, "",
            "export the whole as ONNX, or compute a part of it, with --prefix ");
     expect("$B/tine predict " GOLDEN "onnx/cases.safetensors --input " GOLDEN "tutorial_x.npy", 2,
-           "", "it holds no model that its tensors tell: there is no \"weight_ih_l0\"");
+           "", "its tensors are those of no known model: there is no \"weight_ih_l0\"");
     expect(
         "$B/tine predict " GOLDEN "tutorial.safetensors --input " GOLDEN "tutorial_y.npy", 2, "",
         "the last dimension of the input is 12; the model tests/golden/models/tutorial.safetensors "
@@ -178,13 +178,13 @@ test(arrays_that_are_not_valid_are_refused) {
     npy_refused("{'descr': '<f4', 'fortran_order': False, 'shape': (9223372036854775807, 9)}", 8,
                 "too large");
     npy_refused("{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999,)}", 8,
-                "no dict");
+                "not a dict");
     npy_refused("{'descr': '<f4', 'fortran_order': False, 'shape': (1,1,1,1,1,1,1,1,1)}", 4,
                 "at most 8");
     npy_refused("{'descr': '<f4', 'descr': '<f4', 'fortran_order': False, 'shape': ()}", 4,
-                "no dict");
-    npy_refused("{'descr': '<f4', 'shape': ()}", 4, "no dict");
-    npy_refused("{'descr': '<f4", 4, "no dict");
+                "not a dict");
+    npy_refused("{'descr': '<f4', 'shape': ()}", 4, "not a dict");
+    npy_refused("{'descr': '<f4", 4, "not a dict");
     cr_expect_null(tine_npy_parse("x.npy", "\x93NUMPY\x01\0\xff\xff", 10));
     cr_expect(strstr(tine_error_message(), "longer than the file"));
     cr_expect_null(tine_npy_parse("x.npy", "PK", 2));

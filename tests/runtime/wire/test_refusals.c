@@ -36,7 +36,7 @@ test(version_1_is_refused_with_one_sentence) {
 }
 
 test(hostile_headers_are_refused_with_a_reason) {
-    REFUSE("", "the bytes end where a value is due");
+    REFUSE("", "the bytes end where a value is expected");
     REFUSE("GET / HTTP/1.1\r\n\r\n", "the header is not an array");
     REFUSE("\xdd\xff\x00\x00\x00", "items are announced");
     REFUSE("\xdf\xff\xff\xff\xff", "items are announced");
@@ -55,7 +55,7 @@ test(hostile_headers_are_refused_with_a_reason) {
     REFUSE("\x93\x01\xa4tins\x01", "does not begin with \"tine\"");
     REFUSE("\x92\x07\x00", "events have no body");
     REFUSE("\x92\x07\x00\xc0", "events have no body");
-    REFUSE("\x92\x07\x01", "the bytes end where a value is due");
+    REFUSE("\x92\x07\x01", "the bytes end where a value is expected");
     REFUSE("\x92\x07\x02", "the buffer of a body is missing");
     REFUSE("\x92\x07\x02\xc0", "1 bytes follow the end of the header");
     REFUSE("\x92\x07\x03\xc0", "the place of a body is 3, the most is 2");
@@ -79,7 +79,7 @@ static void refuse_body(const void *body, size_t n, tine_buffer *buffer, const c
 
 test(hostile_bodies_are_refused_with_a_reason) {
     tine_buffer *b = tine_buffer_new(12);
-    REFUSE_BODY("", NULL, "the bytes end where a value is due");
+    REFUSE_BODY("", NULL, "the bytes end where a value is expected");
     REFUSE_BODY("\x01\x01", NULL, "follow the end of a body");
     REFUSE_BODY("\xcf\xff\xff\xff\xff\xff\xff\xff\xff", NULL, "past 2^63 - 1");
     REFUSE_BODY("\xa1\xff", NULL, "a string is not UTF-8");
