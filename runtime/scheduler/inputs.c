@@ -266,7 +266,7 @@ static sched_aim_choice sched_aim_choose(tine_scheduler *s, const sched_task *t)
 
 void tine_scheduler_aim(tine_scheduler *s, sched_task *t) {
     if (t->state != SCHED_WAITING || t->aimed || t->flags & TINE_MODULE_SINGLE ||
-        (t->terms && t->terms->worker))
+        t->callable->takes || (t->terms && t->terms->worker))
         return;
     const sched_input *i;
     LIST_FOREACH (i, &t->inputs, task_link)

@@ -71,6 +71,28 @@ Test(slots, a_worker_is_sent_no_more_tasks_than_its_slots_allow) {
     fixture_close();
 }
 
+/* The worker that makes its input has no slot left for it. */
+Test(slots, a_task_that_takes_some_is_not_sent_ahead_of_its_input) {
+    uint64_t task;
+    fixture_open((tine_scheduler_config){.workers_return = true});
+    join_offering(1, "gpu=1");
+    TAKE(1, .resources = "gpu");
+    take();
+    suspend(1, sent(1, TINE_MSG_TASK, 0));
+    tine_object id = tine_scheduler_result(F.scheduler, TAKE(2, .name = "input"));
+    take();
+    cr_assert_eq(tasks_at(1), 1, "its input is being made");
+    tine_payload *p = payload_with(8, &id, 1);
+    cr_assert_eq(tine_scheduler_fork(F.scheduler, 3, 0, &(tine_target){.name = "f"}, 0, p,
+                                     &(tine_terms){.resources = "gpu"}, &task),
+                 TINE_OK);
+    tine_payload_unref(p);
+    take();
+    cr_assert_eq(tasks_at(1), 0);
+    tine_scheduler_object_release(F.scheduler, id);
+    fixture_close();
+}
+
 Test(slots, only_a_worker_that_offers_as_much_runs_it_and_the_log_says_that_none_does) {
     fixture_open((tine_scheduler_config){.workers_return = true});
     join(1);
