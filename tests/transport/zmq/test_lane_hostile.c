@@ -90,9 +90,6 @@ static void until_dropped(scene *s, int kind) {
 }
 
 Test(zmq_lane_hostile, a_peer_that_breaks_its_lane_is_dropped_alone, .timeout = 120) {
-#ifdef __SANITIZE_THREAD__
-    cr_skip_test("an instrumented peer does not hit what the reader checks within 20 s");
-#endif
     actors a = actors_new(hostile);
     scene s;
     scene_open(&s, "ipc", true);
