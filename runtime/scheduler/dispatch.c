@@ -123,6 +123,7 @@ void tine_scheduler_uncharge(tine_scheduler *s, sched_task *t) {
     w->load_ns -= t->charge_ns;
     w->load_bytes -= t->bytes;
     w->outstanding--;
+    if (!w->outstanding && !w->n_ahead) w->free_at = 0;
     tine_scheduler_worker_update(s, w);
 }
 
@@ -334,18 +335,18 @@ static sched_callable *sched_choose_callable(const tine_scheduler *s, size_t gro
 }
 
 void tine_scheduler_start(tine_scheduler *s, sched_task *t, sched_worker *w) {
-    if (t->state == SCHED_WAITING) {
+    if (t->state == SCHED_WAITING)
         tine_scheduler_waiting_end(s, t);
-    } else {
+    else
         tine_scheduler_dequeue(s, t);
-        tine_scheduler_expect(s, t, w, s->now);
-    }
     tine_scheduler_leave_window(s, t);
     if (t->flags & TINE_MODULE_SINGLE) tine_scheduler_single_bind(s, t, w);
-    if (t->n_missing)
+    if (t->n_missing) {
         tine_scheduler_ahead_begin(s, t, w);
-    else
+    } else {
         tine_scheduler_charge(s, t, w);
+        tine_scheduler_expect(s, t, w, s->now);
+    }
     tine_scheduler_task_started(s, t, w);
 }
 

@@ -214,14 +214,12 @@ static uint32_t sched_inputs_at(tine_scheduler *s, const sched_task *t, const sc
 
 /* When w is expected to have done what it has. */
 static int64_t sched_free_at(const tine_scheduler *s, const sched_worker *w) {
-    bool idle = w->outstanding + w->n_ahead == 0 && TAILQ_EMPTY(&w->aims);
-    return idle || w->free_at < s->now ? s->now : w->free_at;
+    return w->free_at > s->now ? w->free_at : s->now;
 }
 
 void tine_scheduler_expect(tine_scheduler *s, sched_task *t, sched_worker *w, int64_t start) {
     int64_t free_at = sched_free_at(s, w);
-    if (start < free_at) start = free_at;
-    t->ends_at = w->free_at = start + (int64_t)tine_scheduler_expected_ns(s, t->callable);
+    t->ends_at = w->free_at = (start > free_at ? start : free_at) + (int64_t)t->charge_ns;
 }
 
 /* A worker that a task may be sent ahead to. */
@@ -273,6 +271,7 @@ void tine_scheduler_aim(tine_scheduler *s, sched_task *t) {
         if (!sched_input_worker(i->object)) return;
     sched_aim_choice c = sched_aim_choose(s, t);
     if (!c.worker) return;
+    t->charge_ns = tine_scheduler_expected_ns(s, t->callable);
     tine_scheduler_expect(s, t, c.worker, c.start);
     t->aimed = c.worker;
     TAILQ_INSERT_TAIL(&c.worker->aims, t, run_link);

@@ -261,7 +261,7 @@ struct sched_worker {
     LIST_HEAD(, sched_single) singles; /* modules with one instance, which is here */
     uint32_t n_ahead; /* running tasks with missing inputs, and their load if they had none */
     uint64_t ahead_ns, ahead_bytes;
-    int64_t free_at; /* when it is expected to have done what it has, aims included */
+    int64_t free_at; /* when it is expected to have done what it has, aims included; 0: now */
     struct sched_task_list detached; /* forks whose parents have ended */
     /* the window is the sum: what it may still fork, forks not yet started, and what the next
      * CREDIT grants */
