@@ -25,11 +25,12 @@ static void sched_initialiser_run(tine_scheduler *s, sched_initialiser *n, sched
     sched_task *t = tine_scheduler_task_new(s, &target, n->flags, n->payload, &terms);
     t->terms->initialiser = n;
     t->terms->joins = joins;
-    if (joins)
+    if (joins) {
         w->initialising++;
-    else
-        n->left++;
-    tine_scheduler_close(s, w, SCHED_CLOSED_NEW, w->initialising > 0);
+        tine_scheduler_close(s, w, SCHED_CLOSED_NEW, true);
+    } else {
+        n->left++; /* an initialiser that waits has opened w for its forks */
+    }
     tine_scheduler_enqueue(s, t);
 }
 

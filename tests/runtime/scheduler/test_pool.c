@@ -82,6 +82,24 @@ Test(scheduler_pool, an_initialiser_that_waits_opens_its_worker) {
     fixture_close();
 }
 
+/* What the first waits for may need the worker. */
+Test(scheduler_pool, a_later_initialiser_does_not_close_a_worker_that_one_has_opened) {
+    fixture_open((tine_scheduler_config){.workers_return = true});
+    initialise(8, "f");
+    join(1);
+    take();
+    action f = task_of(1, 0, "f");
+    suspend(1, &f);
+    initialise(9, "g");
+    take();
+    action g = task_of(1, 0, "g");
+    done(1, &g, 9);
+    fork_f(1, "g");
+    take();
+    task_of(1, 0, "g");
+    fixture_close();
+}
+
 Test(scheduler_pool, a_worker_that_joins_and_fails_is_dropped) {
     fixture_open((tine_scheduler_config){.workers_return = true});
     initialise(8, "f");
