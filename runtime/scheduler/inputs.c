@@ -14,7 +14,7 @@
 
 enum { AIM_LOOK = 8 }; /* arguments of one task that are looked at to choose its worker */
 
-/* What a result takes to another worker of the host, about (tine bench grain). */
+/* What a small result takes to another worker of the host, about (tine bench grain). */
 static const int64_t MOVE_NS = 10000;
 
 uint32_t tine_scheduler_task_refs(const sched_task *t, const tine_object **refs) {
@@ -236,29 +236,44 @@ static bool sched_aim_precedes(const tine_scheduler *s, const sched_aim_choice *
     return sched_free_at(s, a->worker) < sched_free_at(s, b->worker);
 }
 
+/* When a task's inputs are expected: where they are made, and elsewhere. */
+typedef struct sched_aim_inputs {
+    int64_t ready, moved;
+} sched_aim_inputs;
+
+/* The size of a result that stays is not known: it moves for more than a full queue. */
+static sched_aim_inputs sched_aim_inputs_of(const tine_scheduler *s, const sched_task *t) {
+    int64_t ready = s->now, move = MOVE_NS;
+    const sched_input *i;
+    LIST_FOREACH (i, &t->inputs, task_link) {
+        const sched_task *p = i->object->producer;
+        if (p->ends_at > ready) ready = p->ends_at;
+        if (p->callable->stays) move = (int64_t)s->config.prefetch_ns;
+    }
+    return (sched_aim_inputs){ready, ready + move};
+}
+
 static void sched_aim_consider(tine_scheduler *s, const sched_task *t, sched_worker *w,
-                               int64_t ready, sched_aim_choice *best) {
+                               const sched_aim_inputs *in, sched_aim_choice *best) {
     if (w == best->worker || w->closed || !tine_scheduler_serves(s, w, t->callable)) return;
     uint32_t n = t->payload->n_refs < AIM_LOOK ? t->payload->n_refs : AIM_LOOK;
     sched_aim_choice c = {w, sched_inputs_at(s, t, w), sched_free_at(s, w)};
-    if (c.inputs < n) ready += MOVE_NS;
+    int64_t ready = c.inputs < n ? in->moved : in->ready;
     if (c.start < ready) c.start = ready;
     if (sched_aim_precedes(s, &c, best)) *best = c;
 }
 
 static sched_aim_choice sched_aim_choose(tine_scheduler *s, const sched_task *t) {
     sched_aim_choice best = {0};
-    int64_t ready = s->now;
+    const sched_aim_inputs in = sched_aim_inputs_of(s, t);
     const sched_input *i;
     int looked = 0;
-    LIST_FOREACH (i, &t->inputs, task_link)
-        if (i->object->producer->ends_at > ready) ready = i->object->producer->ends_at;
     LIST_FOREACH (i, &t->inputs, task_link) {
         if (looked++ == AIM_LOOK) break;
-        sched_aim_consider(s, t, sched_input_worker(i->object), ready, &best);
+        sched_aim_consider(s, t, sched_input_worker(i->object), &in, &best);
     }
-    for (size_t g = 0; best.worker && best.start > ready && g < s->n_groups; g++)
-        if (s->groups[g].n_open) sched_aim_consider(s, t, s->groups[g].open[0], ready, &best);
+    for (size_t g = 0; best.worker && best.start > in.ready && g < s->n_groups; g++)
+        if (s->groups[g].n_open) sched_aim_consider(s, t, s->groups[g].open[0], &in, &best);
     return best;
 }
 

@@ -116,9 +116,9 @@ void tine_scheduler_inputs_forget(tine_scheduler *s, sched_task *t);
 void tine_scheduler_inputs_settle(tine_scheduler *s, sched_object *o);
 /* Its arguments, or a result that it holds, have failed: which one. */
 const sched_object *tine_scheduler_inputs_failed(tine_scheduler *s, const sched_task *t);
-/* Chooses a worker for a waiting task, if each of its missing inputs is being made. */
 /* w runs it for its charge_ns, from `start` on at the earliest: keeps both's expected times. */
 void tine_scheduler_expect(tine_scheduler *s, sched_task *t, sched_worker *w, int64_t start);
+/* Chooses a worker for a waiting task, if each of its missing inputs is being made. */
 void tine_scheduler_aim(tine_scheduler *s, sched_task *t);
 void tine_scheduler_aim_drop(sched_task *t);
 void tine_scheduler_aim_lost(tine_scheduler *s, sched_worker *w);

@@ -237,10 +237,18 @@ Test(results, what_waits_for_inputs_does_not_take_a_worker_s_credit) {
 }
 
 /* Two columns of a stencil, both of whose tasks are at worker 1 when worker 2 joins. Returns how
- * many tasks of the next step are sent to worker 2. */
-static size_t spread_of_stencil(uint64_t task_ns) {
+ * many tasks of the next step are sent to worker 2. `stay`: results of "f" do. */
+static size_t spread_of_stencil(uint64_t task_ns, bool stay) {
     fixture_open((tine_scheduler_config){0});
     join(1);
+    if (stay) {
+        tine_object large = fork_result(1, "f", 0, NULL, 0);
+        take();
+        done_keeping(1, sent(1, TINE_MSG_TASK, 0), false);
+        take();
+        release(large);
+        take();
+    }
     teach(1, "f", task_ns);
     tine_object step[] = {fork_result(1, "f", 0, NULL, 0), fork_result(2, "f", 0, NULL, 0)};
     take();
@@ -262,7 +270,11 @@ static size_t spread_of_stencil(uint64_t task_ns) {
 }
 
 Test(results, a_stencil_whose_columns_are_at_one_worker_is_spread) {
-    cr_assert_eq(spread_of_stencil(250000), 1);
+    cr_assert_eq(spread_of_stencil(250000, false), 1);
+}
+
+Test(results, large_inputs_are_not_moved_for_the_time_of_a_task) {
+    cr_assert_eq(spread_of_stencil(250000, true), 0);
 }
 
 /* Worker 2 has one task less, which waits for an input of worker 1: it is not free earlier. */
@@ -292,7 +304,7 @@ Test(results, columns_of_a_stencil_that_were_spread_stay_apart) {
 }
 
 Test(results, tasks_shorter_than_the_way_of_an_input_stay_with_it) {
-    cr_assert_eq(spread_of_stencil(1000), 0);
+    cr_assert_eq(spread_of_stencil(1000, false), 0);
 }
 
 Test(results, a_chain_of_long_tasks_stays_at_its_worker_while_another_is_idle) {
