@@ -92,6 +92,7 @@ typedef struct tine_zmq_peer {
     unsigned missed; /* beats in a row */
     /* Its connection is closed: what it sent is read to the end, then it is lost. */
     bool disconnected;
+    uint64_t last_message; /* t->received when one of it came, or when it was disconnected */
 
     /* sending */
     tine_ring small, large; /* of tine_frame * */
@@ -167,6 +168,7 @@ struct tine_zmq {
     bool dirty;         /* the socket may be readable although its fd says nothing */
     bool monitor_ready; /* the monitor has something */
     unsigned messages;  /* since the last housekeeping */
+    uint64_t received;  /* messages, in all */
     size_t turn_bytes;  /* since recv gave NONE */
     unsigned monitors;  /* how many were made: each needs a name */
 
@@ -259,8 +261,9 @@ void tine_zmq_peer_disconnected(tine_zmq *t, tine_zmq_peer *p);
 void tine_zmq_suspect(tine_zmq *t, int fd);
 void tine_zmq_peer_writable(tine_zmq *t, tine_zmq_peer *p); /* WRITABLE is to be reported */
 bool tine_zmq_next_report(tine_zmq *t, tine_event *ev);     /* false: nothing to report */
-/* Checks the suspects and the disconnected; true: read the socket and check again. */
-bool tine_zmq_check_watched(tine_zmq *t);
+/* Checks the suspects and the disconnected; true: read the socket and check again. `dry`: it has
+ * been read to the end. */
+bool tine_zmq_check_watched(tine_zmq *t, bool dry);
 void tine_zmq_peers_free(tine_zmq *t);
 
 /* socket.c */

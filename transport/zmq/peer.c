@@ -16,6 +16,9 @@
 #include "transport/zmq/lane.h"
 
 static const int64_t SUSPECT_NS = 2000000000;
+/* ROUTER takes the messages of its connections in turn. So many of others, more than a process has
+ * connections: nothing is left of a closed one. */
+enum { DRAINED_AFTER = 65536 };
 
 static struct tine_zmq_peer_list *routing_bucket(tine_zmq *t, uint64_t routing) {
     return &t->by_routing[(routing * UINT64_C(0x9e3779b97f4a7c15)) >> 54];
@@ -127,6 +130,7 @@ void tine_zmq_peer_disconnected(tine_zmq *t, tine_zmq_peer *p) {
     if (p->disconnected) return;
     p->disconnected = true;
     p->suspect = false;
+    p->last_message = t->received;
     peer_watch(t, p);
 }
 
@@ -158,15 +162,20 @@ static void clear_suspects(tine_zmq *t, int fd) {
         if (p->fd == fd) p->suspect = false;
 }
 
-/* Called when the socket has been read to the end. So the disconnected whose lanes are empty are
- * lost now, and suspects found to be disconnected are lost at the next call, after what they have
- * sent meanwhile. */
-bool tine_zmq_check_watched(tine_zmq *t) {
+/* What it sent before its connection was closed has been read, if the socket has been read to the
+ * end, or under a load that never lets that happen. */
+static bool peer_is_drained(const tine_zmq *t, const tine_zmq_peer *p, bool dry) {
+    return dry || t->received - p->last_message > DRAINED_AFTER;
+}
+
+/* The disconnected that are drained, and whose lanes are empty, are lost now. Suspects found to be
+ * disconnected are lost at a later call, after what they have sent meanwhile. */
+bool tine_zmq_check_watched(tine_zmq *t, bool dry) {
     bool again = false;
     tine_zmq_peer *p = LIST_FIRST(&t->watched), *next;
     for (; p; p = next) {
         next = LIST_NEXT(p, watched);
-        if (p->disconnected && tine_zmq_lane_pending(p)) {
+        if (p->disconnected && (tine_zmq_lane_pending(p) || !peer_is_drained(t, p, dry))) {
             again = true;
         } else if (p->disconnected) {
             peer_unwatch(p);
@@ -179,6 +188,7 @@ bool tine_zmq_check_watched(tine_zmq *t) {
             again = true;
         } else if (p->suspect && suspect_probe(t, p)) {
             p->disconnected = true;
+            p->last_message = t->received;
             clear_suspects(t, p->fd);
             again = true;
         } else if (!p->suspect || tine_clock_ns() > p->suspect_until) {

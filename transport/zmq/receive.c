@@ -255,6 +255,7 @@ int tine_zmq_receive(tine_zmq *t, tine_event *ev) {
     t->dirty = true;
     t->checking = false;
     t->messages++;
+    t->received++;
     if (t->listener) {
         routing = routing_of(&m);
         if (!zmq_msg_more(&m) || zmq_msg_recv(&m, t->socket, ZMQ_DONTWAIT) < 0) {
@@ -265,6 +266,7 @@ int tine_zmq_receive(tine_zmq *t, tine_event *ev) {
     tine_zmq_peer *p =
         t->last && t->last->routing == routing ? t->last : tine_zmq_peer_by_routing(t, routing);
     t->last = p;
+    if (p) p->last_message = t->received;
     int what = TINE_ZMQ_RECEIVED_OTHER;
     if (!p)
         what = read_first(t, routing, &m, ev);

@@ -188,7 +188,7 @@ static bool housekeep(tine_zmq *t, bool dry, tine_event *ev, bool *again) {
     if (t->n_strangers) tine_zmq_strangers_check(t, tine_clock_ns());
     if (t->beats) tine_zmq_beat(t, tine_clock_ns());
     if (!TAILQ_EMPTY(&t->waiting)) tine_zmq_flush(t, true);
-    if (dry && !LIST_EMPTY(&t->watched) && tine_zmq_check_watched(t)) *again = true;
+    if (!LIST_EMPTY(&t->watched) && tine_zmq_check_watched(t, dry)) *again = true;
     if ((t->monitor_ready || t->silent_ends.n || !dry || t->phase == TINE_ZMQ_CONNECTING) &&
         tine_zmq_progress(t, ev))
         return true;

@@ -120,3 +120,22 @@ Test(turns, a_closed_connection_is_read_to_its_end_before_its_peer_is_lost, .tim
     cr_assert(ev.kind == TINE_EVENT_LOST && ev.peer == 1, "event %d", ev.kind);
     ops->fini(t);
 }
+
+/* Messages of others keep coming, faster than they are handled: the socket is never read to the
+ * end. */
+Test(turns, a_closed_connection_is_reported_under_a_load_that_never_ends, .timeout = 60) {
+    tine_transport *t, *c;
+    tine_event ev;
+    const tine_transport_ops *ops = join("tcp://127.0.0.1:0", &t, &c);
+    tine_zmq *z = (tine_zmq *)t;
+    ops->fini(c);
+    do {
+        struct pollfd p = {.fd = z->monitor_fd, .events = POLLIN};
+        cr_assert_geq(poll(&p, 1, LIST_EMPTY(&z->watched) ? 100 : 0), 0);
+        z->turn_bytes = TINE_ZMQ_TURN_BYTES;
+        z->received += 2048;
+        cr_assert_eq(ops->recv(t, &ev), 0);
+    } while (ev.kind == TINE_EVENT_NONE);
+    cr_assert(ev.kind == TINE_EVENT_LOST && ev.peer == 1, "event %d", ev.kind);
+    ops->fini(t);
+}
