@@ -182,7 +182,7 @@ typedef struct tine_options {
     /** Where messages go through shared memory: the most bytes of tensors of 1 MiB and more that
      * each process keeps in memory which the others can map, so that arguments, results and put
      * values are not copied between them. A tensor past it is copied. Default: half of the
-     * machine's memory. In the variable TINE_ARENA 0 means none. */
+     * machine's memory. -1: none. */
     size_t arena;
     /** Who may join over tcp://. "auto", the default: where other hosts can connect, only who has
      * the job's key, and messages are encrypted; "curve": on this host too; "none": anybody, in

@@ -182,6 +182,8 @@ static tine_error setting_put_text(tine_settings *s, const setting *row, const c
     return TINE_OK;
 }
 
+static double option_size(const size_t *n) { return *n == SIZE_MAX ? -1 : (double)*n; }
+
 /* In tine_options zero means the default; for a number that may be zero, -1 means zero. */
 static tine_error setting_put_option(tine_settings *s, const setting *row,
                                      const tine_options *options) {
@@ -195,11 +197,11 @@ static tine_error setting_put_option(tine_settings *s, const setting *row,
         const char *given = *(const char *const *)p;
         return given && *given ? setting_put_text(s, row, given, source, "program") : TINE_OK;
     }
-    double x = row->type == TINE_SETTING_SIZE      ? (double)*(const size_t *)p
+    double x = row->type == TINE_SETTING_SIZE      ? option_size(p)
                : row->type == TINE_SETTING_SECONDS ? *(const double *)p
                                                    : *(const int *)p;
     if (x == 0) return TINE_OK;
-    if (x == -1 && row->type == TINE_SETTING_INT && row->least == 0) x = 0;
+    if (x == -1 && row->least == 0) x = 0;
     if (!(x >= row->least && x <= row->most)) {
         locale_t before = tine_text_locale_enter();
         snprintf(text, sizeof text, "%.15g", x);

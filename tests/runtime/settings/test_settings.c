@@ -108,6 +108,18 @@ Test(settings, no_workers_here, .timeout = 20) {
     tine_settings_fini(&s);
 }
 
+/* A size is unsigned: -1 is its largest value. */
+Test(settings, minus_one_is_zero_for_each_number_that_may_be_zero, .timeout = 20) {
+    tine_options o = {.max_memory = (size_t)-1, .arena = (size_t)-1, .trace_seconds = -1};
+    tine_settings s = resolved(&o, NULL, NULL);
+    cr_expect_eq(s.max_memory, 0);
+    cr_expect_eq(s.arena, 0);
+    cr_expect_eq(s.trace_seconds, 0);
+    tine_settings_fini(&s);
+    o = (tine_options){.max_frame = (size_t)-1};
+    cr_expect_eq(tine_settings_resolve(&s, &o, NULL, NULL), TINE_EINVAL);
+}
+
 Test(settings, workers_times_threads_fit_the_cores, .timeout = 20) {
     setenv("TINE_THREADS", "1024", 1);
     tine_settings s = resolved(NULL, NULL, NULL);
