@@ -89,9 +89,11 @@ bool tine_shm_pass(tine_shm_reader *r);
 static inline bool tine_shm_readable(const tine_shm_reader *r) {
     return atomic_load(&r->ring->written) != r->at;
 }
-/* What has been written, as a count that tine_shm_passed compares with. */
+/* What has been written, as a count that tine_shm_passed compares with. At most a ring's capacity
+ * ahead, whatever the other side says. */
 static inline uint64_t tine_shm_written(const tine_shm_reader *r) {
-    return atomic_load(&r->ring->written);
+    uint64_t more = atomic_load(&r->ring->written) - r->at;
+    return r->at + (more < r->capacity ? more : r->capacity);
 }
 static inline bool tine_shm_passed(const tine_shm_reader *r, uint64_t count) {
     return (int64_t)(r->at - count) >= 0;

@@ -168,7 +168,9 @@ static bool lane_receive(tine_zmq *t, tine_zmq_lane *l, tine_event *ev) {
         return held_take(t, l, ev);
     tine_shm_result what = tine_shm_next(&l->shm.in, &r);
     if (what == TINE_SHM_OK) return lane_take(t, l, &r, ev);
-    if (what == TINE_SHM_BROKEN)
+    /* What is held would be held for ever: the peer has lowered its count since. */
+    bool lowered = what == TINE_SHM_NONE && (l->held || l->held_bye);
+    if (lowered || what == TINE_SHM_BROKEN)
         tine_zmq_peer_lose(t, l->peer, true,
                            "it broke its lane: a count of the ring is impossible");
     return false;

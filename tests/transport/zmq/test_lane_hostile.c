@@ -1,5 +1,8 @@
 /* A peer that writes what it likes into the shared memory of its lane. */
+#include <poll.h>
+
 #include "tests/support/lane_peers.h"
+#include "transport/zmq/lane.h"
 
 enum { ANYWHERE, RECORDS, COUNT_READ, LENDS, RETURNS, HOSTILE };
 
@@ -102,6 +105,63 @@ Test(zmq_lane_hostile, a_peer_that_breaks_its_lane_is_dropped_alone, .timeout = 
     tine_transport_stats stats;
     s.ops->stats(s.listener, &stats);
     cr_expect_eq(stats.peers_bad, 60);
+    scene_close(&s);
+    actors_fini(&a);
+}
+
+/* ---- what is held ---- */
+
+/* When it is told to. */
+static void says_bye(const order *o) {
+    static const uint8_t bye = FRAMING_BYE;
+    raw_peer r;
+    uint8_t message[256];
+    raw_connect(&r, o->url);
+    raw_open(&r);
+    raw_switch(&r);
+    if (poll(&(struct pollfd){.fd = r.other, .events = POLLIN}, 1, 20000) != 1) _exit(1);
+    raw_say(&r, &bye, 1);
+    raw_await(&r, FRAMING_BYE, message, sizeof message);
+}
+
+/* Its count of what it has written, which is `more` when the listener reads its BYE and falls
+ * back. The memory is shared: so the test can store it when it matters. */
+static void bye_is_held(tine_zmq *t, uint64_t more) {
+    tine_zmq_lane *l = TAILQ_FIRST(&t->lanes);
+    tine_event ev;
+    cr_assert(l);
+    atomic_store(&l->shm.in.ring->written, l->shm.in.at + more);
+    tine_shm_bell_ring(l->bell);
+    for (int64_t end = tine_clock_ns() + PATIENCE; !t->n_held;) {
+        zmq_pollitem_t socket = {.socket = t->socket, .events = ZMQ_POLLIN};
+        cr_assert_lt(tine_clock_ns(), end);
+        zmq_poll(&socket, 1, 1000);
+        tine_zmq_receive(t, &ev);
+    }
+    atomic_store(&l->shm.in.ring->written, l->shm.in.at);
+}
+
+Test(zmq_lane_hostile, a_peer_that_takes_back_what_was_sent_before_its_bye_is_dropped,
+     .timeout = 60) {
+    actors a = actors_new(says_bye);
+    scene s;
+    tine_event ev = {0};
+    scene_open(&s, "ipc", false);
+    tine_zmq *t = (tine_zmq *)s.listener;
+    for (int i = 0; i < 2; i++) {
+        actors_order(&a, s.ops->url(s.listener), 0, 0);
+        for (int64_t end = tine_clock_ns() + PATIENCE; !t->n_lanes;) {
+            cr_assert_lt(tine_clock_ns(), end);
+            s.ops->recv(s.listener, &ev);
+            if (!t->n_lanes) s.ops->wait(s.listener, 1000000);
+        }
+        bye_is_held(t, i ? UINT64_C(1) << 62 : 8);
+        for (int k = 0; k < 100 && ev.kind != TINE_EVENT_LOST; k++) s.ops->recv(s.listener, &ev);
+        cr_assert_eq(ev.kind, TINE_EVENT_LOST, "the sockets are not read any more");
+        cr_expect(ev.bad && strstr(ev.reason, "broke its lane"), "%s", ev.reason);
+        cr_expect_eq(t->n_held, 0);
+        actors_status(&a);
+    }
     scene_close(&s);
     actors_fini(&a);
 }
