@@ -202,6 +202,8 @@ typedef struct tine_transport_ops {
     bool (*stop)(tine_transport *t);
     /* Frees everything, sent or not. Accepts NULL. Does not block longer than a system call. */
     void (*fini)(tine_transport *t);
+    /* From any thread, also while another one is in `wait`; the caller excludes the other calls.
+     * Never blocks. */
     void (*stats)(const tine_transport *t, tine_transport_stats *out);
     /* Listener: the process that has connected, as the kernel says, not the peer; 0: not known.
      * NULL: it never is. */

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "transport/base/assert.h"
+#include "transport/base/count.h"
 #include "transport/mpi/internal.h"
 
 static tine_mpi *mpi_of(tine_transport *t) { return (tine_mpi *)t; }
@@ -273,7 +274,7 @@ static void mpi_fini(tine_transport *base) {
 }
 
 static void mpi_stats(const tine_transport *base, tine_transport_stats *out) {
-    *out = ((const tine_mpi *)base)->stats;
+    tine_counts_copy(out, &((const tine_mpi *)base)->stats, sizeof *out);
 }
 
 static const tine_transport_ops ops = {

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "transport/base/count.h"
 #include "transport/mpi/internal.h"
 
 void tine_mpi_event_add(tine_mpi *t, tine_mpi_event e) {
@@ -36,8 +37,8 @@ void tine_mpi_lose(tine_mpi *t, tine_mpi_peer *p, bool bad, const char *reason) 
     p->state = TINE_MPI_GONE;
     tine_mpi_doorbell_close(p->doorbell, -1);
     p->doorbell = NULL;
-    t->stats.peers_lost++;
-    t->stats.peers_bad += bad;
+    tine_count_add(&t->stats.peers_lost, 1);
+    tine_count_add(&t->stats.peers_bad, bad);
     tine_mpi_event e = {.kind = TINE_EVENT_LOST, .peer = p, .id = p->id, .bad = bad};
     e.reason = strdup(reason);
     tine_mpi_event_add(t, e);

@@ -6,14 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "transport/base/count.h"
 #include "transport/mpi/internal.h"
 
 /* From this size on a header is kept where it arrived: at least half of TINE_MPI_SLOT. */
 enum { KEEP_FROM = TINE_MPI_SLOT / 2 };
 
 static void frame_deliver(tine_mpi *t, tine_mpi_peer *p, tine_frame *f, unsigned lane) {
-    t->stats.frames_in++;
-    t->stats.bytes_in += tine_frame_bytes(f);
+    tine_count_add(&t->stats.frames_in, 1);
+    tine_count_add(&t->stats.bytes_in, tine_frame_bytes(f));
     if (lane == 0) p->lane0_delivered++;
     tine_mpi_event e = {.kind = TINE_EVENT_FRAME, .peer = p, .id = p->id, .frame = f};
     tine_mpi_event_add(t, e);

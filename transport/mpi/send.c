@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "transport/base/count.h"
 #include "transport/mpi/internal.h"
 
 /* What a queued frame counts for in max_queued beside its bytes, so that empty frames are bounded
@@ -188,8 +189,8 @@ static bool lane_window_open(const tine_mpi_peer *p, unsigned lane) {
 }
 
 static void count_sent(tine_mpi *t, size_t bytes) {
-    t->stats.frames_out++;
-    t->stats.bytes_out += bytes;
+    tine_count_add(&t->stats.frames_out, 1);
+    tine_count_add(&t->stats.bytes_out, bytes);
 }
 
 static bool frame_fits(const tine_mpi_head *h, const tine_frame *f) {

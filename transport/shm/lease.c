@@ -6,6 +6,7 @@
 #include <sys/queue.h>
 
 #include "transport/base/assert.h"
+#include "transport/base/count.h"
 
 /* A larger buffer that nobody has shared goes to the peer in pieces: copying it here would delay
  * all other peers by more than some milliseconds. */
@@ -67,6 +68,10 @@ void tine_shm_lender_init(tine_shm_lender *l, const tine_shm_lane *lane, tine_sh
     tine_arena_count_reader(1);
 }
 
+static void lender_count(const tine_shm_lender *l, uint64_t change) {
+    if (l->count) tine_count_add(l->count, change);
+}
+
 static void lender_free(tine_shm_lender *l) {
     for (uint32_t i = 0; l->n && i < TINE_SHM_LEASES; i++) {
         l->n -= l->out[i] != NULL;
@@ -113,11 +118,13 @@ uint32_t tine_shm_lend(tine_shm_lender *l, const tine_shm_spot *spot) {
     l->taken[word] |= UINT64_C(1) << lease % 64;
     l->out[lease] = tine_buffer_ref(spot->buffer);
     l->n++;
+    lender_count(l, 1);
     l->lent_on += spot->arena >= TINE_SHM_NEIGHBOURS && l->tells;
     return lease;
 }
 
 void tine_shm_collect(tine_shm_lender *l) {
+    uint64_t before = l->n;
     l->seen = atomic_load(&l->returns->count);
     for (uint32_t word = 0; word < TINE_SHM_LEASES / 64; word++) {
         if (!atomic_load_explicit(&l->returns->bits[word], memory_order_relaxed)) continue;
@@ -131,6 +138,7 @@ void tine_shm_collect(tine_shm_lender *l) {
             l->n--;
         }
     }
+    lender_count(l, l->n - before);
 }
 
 /* ---- what outlives its lane ---- */
@@ -145,6 +153,8 @@ void tine_shm_lender_fini(tine_shm_lender *l) {
     if (!l->memory) return;
     tine_arena_count_reader(-1);
     tine_shm_collect(l);
+    lender_count(l, -(uint64_t)l->n);
+    l->count = NULL;
     bool waits = lender_waits(l);
     lender_aside *a = waits ? malloc(sizeof *a) : NULL;
     if (a) {

@@ -26,6 +26,7 @@ typedef struct tine_shm_lender { /* zeroed lends nothing */
     bool tells;                            /* of the neighbours: it is the listener */
     uint64_t seen;                         /* of the returns' count */
     uint32_t n;                            /* out now */
+    uint64_t *count;                       /* of several lenders: out now. NULL: none */
     uint64_t lent_on;                      /* so far: what was borrowed from a neighbour */
     bool broken;                           /* something was returned that was not lent */
     tine_buffer *out[TINE_SHM_LEASES];

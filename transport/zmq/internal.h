@@ -239,7 +239,7 @@ struct tine_zmq {
     _Atomic(tine_zmq_in_place *) returned; /* by libzmq, with the last reference to their buffer */
 
     tine_doorbell doorbell;
-    tine_transport_stats stats;
+    tine_transport_stats stats;                /* what wait may change by tine_count_add */
     bool checking;                             /* the message being read carries a checksum, */
     uint32_t crc, crc_expected;                /* its parts so far, and what it says */
     tine_buffer *parts[FRAMING_WHOLE_BUFFERS]; /* of the message being read */

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "transport/base/count.h"
 #include "transport/zmq/record.h"
 
 enum {
@@ -64,18 +65,11 @@ int tine_zmq_lane_send(tine_zmq *t, tine_zmq_peer *p, const tine_frame *f, size_
         tine_zmq_record_lend(to, f, &l->leases);
     else
         tine_zmq_record_write(to, f);
-    t->stats.lent += l->leases.lender.n - before;
-    t->stats.lent_on += l->leases.lender.lent_on - before_on;
+    tine_count_add(&t->stats.lent, l->leases.lender.n - before);
+    tine_count_add(&t->stats.lent_on, l->leases.lender.lent_on - before_on);
     if (tine_shm_write(&l->shm.out, size, lends ? TINE_ZMQ_RECORD_LENDS : TINE_ZMQ_RECORD_FRAME))
         tine_shm_bell_ring(l->bell);
     return 0;
-}
-
-uint64_t tine_zmq_lanes_leases(const tine_zmq *t) {
-    const tine_zmq_lane *l;
-    uint64_t n = 0;
-    TAILQ_FOREACH (l, &t->lanes, entry) n += l->leases.lender.n;
-    return n;
 }
 
 uint64_t tine_zmq_lane_copies(const tine_zmq_peer *p, const tine_frame *f) {

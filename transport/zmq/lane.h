@@ -49,8 +49,6 @@ bool tine_zmq_lane_sends(tine_zmq *t, tine_zmq_peer *p);
 /* 0: sent, the frame is still the caller's; -EAGAIN: no room now; -E2BIG: it is too large now for
  * want of something to lend; -EPIPE: the peer is lost now. */
 int tine_zmq_lane_send(tine_zmq *t, tine_zmq_peer *p, const tine_frame *f, size_t bytes);
-/* How many buffers are lent now. */
-uint64_t tine_zmq_lanes_leases(const tine_zmq *t);
 /* The large buffers of a frame that is sent on the socket, though the peer borrows. */
 uint64_t tine_zmq_lane_copies(const tine_zmq_peer *p, const tine_frame *f);
 /* Whether a lane that had no room has some. */

@@ -74,6 +74,7 @@ static void leases_refuse(tine_zmq *t, tine_zmq_peer *p, tine_zmq_leases *l, con
 static void leases_begin(tine_zmq *t, tine_zmq_peer *p, tine_zmq_leases *l,
                          const tine_shm_lane *lane) {
     tine_shm_lender_init(&l->lender, lane, l->theirs, &l->neighbours, t->listener);
+    l->lender.count = &t->stats.leases;
     if (t->listener) tine_zmq_neighbours_join(t, p, l);
 }
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "transport/base/count.h"
 #include "transport/zmq/lane.h"
 
 enum {
@@ -111,8 +112,8 @@ void tine_zmq_ack(tine_zmq *t, tine_zmq_peer *p) {
 }
 
 static void count_out(tine_zmq *t, size_t bytes) {
-    t->stats.frames_out++;
-    t->stats.bytes_out += bytes;
+    tine_count_add(&t->stats.frames_out, 1);
+    tine_count_add(&t->stats.bytes_out, bytes);
 }
 
 /* A small frame, which stays the caller's. -EAGAIN: it has to wait. */
@@ -188,7 +189,7 @@ static int send_open(tine_zmq *t, tine_zmq_peer *p, const tine_frame *f) {
     }
     free(bytes);
     if (rc) return rc;
-    t->stats.copied += tine_zmq_lane_copies(p, f);
+    tine_count_add(&t->stats.copied, tine_zmq_lane_copies(p, f));
     p->out_open = true;
     p->out_part = 0;
     p->out_offset = 0;

@@ -12,6 +12,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "transport/base/count.h"
 #include "transport/zmq/lane.h"
 #include "transport/zmq/lease.h"
 
@@ -362,9 +363,7 @@ static void zmq_transport_fini(tine_transport *base) {
 }
 
 static void zmq_transport_stats(const tine_transport *base, tine_transport_stats *out) {
-    const tine_zmq *t = (const tine_zmq *)base;
-    *out = t->stats;
-    out->leases = tine_zmq_lanes_leases(t);
+    tine_counts_copy(out, &((const tine_zmq *)base)->stats, sizeof *out);
 }
 
 static tine_lane_use zmq_transport_uses_lane(const tine_transport *base, tine_peer peer) {

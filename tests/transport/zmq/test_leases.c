@@ -2,6 +2,7 @@
  * how, and that a peer which lends or returns what it likes is dropped alone. The conformance suite
  * runs over them in tests/transport/test_transport.c. */
 #include <criterion/criterion.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -37,6 +38,69 @@ Test(leases, large_buffers_are_read_where_they_are, .timeout = 60) {
     end_fini(&l);
     cr_expect_eq(leftover_descriptors(), fds + 1, "the arena's");
     cr_expect_eq(leftover_mappings("tine-tensors"), 1);
+}
+
+/* As a coordinator has it: what other threads do excludes all but wait. */
+typedef struct statistician {
+    end *l;
+    pthread_mutex_t lock;
+    bool over;
+    uint64_t most; /* leases */
+} statistician;
+
+static void *statistics_read(void *ctx) {
+    statistician *s = ctx;
+    for (bool over = false; !over;) {
+        pthread_mutex_lock(&s->lock);
+        uint64_t leases = end_stats(s->l).leases;
+        if (leases > s->most) s->most = leases;
+        over = s->over;
+        pthread_mutex_unlock(&s->lock);
+    }
+    return NULL;
+}
+
+/* Frames for which the ring has no room leave in wait, which collects what has come back, too. */
+Test(leases, statistics_are_read_while_wait_runs, .timeout = 120) {
+    enum { ROUNDS = 10, FRAMES = 100 };
+    end l, c;
+    pthread_t thread;
+    pair_open(&l, &c);
+    statistician s = {.l = &l, .lock = PTHREAD_MUTEX_INITIALIZER};
+    cr_assert_eq(pthread_create(&thread, NULL, statistics_read, &s), 0);
+    tine_buffer *b = tine_buffer_new(MI);
+    memset(b->data, 0, MI);
+    for (uint32_t i = 0, taken = 0; i < ROUNDS; i++) {
+        pthread_mutex_lock(&s.lock);
+        for (uint32_t k = 0; k < FRAMES; k++) {
+            tine_frame *f = tine_frame_new(60000, 1);
+            memset(f->header, 0, 60000);
+            f->buffers[0] = tine_buffer_ref(b);
+            cr_assert_eq(l.ops->send(l.t, l.peer, f), 0);
+        }
+        pthread_mutex_unlock(&s.lock);
+        while (taken < FRAMES * (i + 1)) {
+            tine_event ev;
+            l.ops->wait(l.t, 0);
+            c.ops->recv(c.t, &ev);
+            taken += ev.kind == TINE_EVENT_FRAME;
+            tine_frame_free(ev.frame);
+            if (ev.kind) continue;
+            pthread_mutex_lock(&s.lock);
+            l.ops->recv(l.t, &ev);
+            pthread_mutex_unlock(&s.lock);
+        }
+    }
+    pthread_mutex_lock(&s.lock);
+    s.over = true;
+    pthread_mutex_unlock(&s.lock);
+    pthread_join(thread, NULL);
+    cr_expect_eq(end_stats(&l).lent, ROUNDS * FRAMES);
+    tine_buffer_unref(b);
+    await_unused(&l, &c);
+    cr_expect(s.most > 0 && end_stats(&l).leases == 0);
+    end_fini(&c);
+    end_fini(&l);
 }
 
 static bool wrapped_released;
