@@ -47,6 +47,7 @@ int tine_zmq_lane_send(tine_zmq *t, tine_zmq_peer *p, const tine_frame *f, size_
     tine_zmq_lane *l = p->lane;
     size_t rest = tine_zmq_lane_bytes(p, f, bytes);
     bool lends = rest != bytes;
+    l->full = false;
     if (rest > p->chunk) return -E2BIG;
     size_t size = tine_zmq_record_size(f, rest, lends);
     uint8_t *to;

@@ -2,6 +2,7 @@
  * how, and that a peer which lends or returns what it likes is dropped alone. The conformance suite
  * runs over them in tests/transport/test_transport.c. */
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -11,6 +12,7 @@
 #include "tests/support/lease_ends.h"
 #include "tests/support/leftovers.h"
 #include "transport/base/log.h"
+#include "transport/zmq/lane.h"
 
 static void die(void) { kill(getpid(), SIGKILL); }
 
@@ -136,6 +138,21 @@ Test(leases, memory_of_the_users_is_copied_once_for_all_peers, .timeout = 60) {
         tine_frame_free(ev[i].frame);
     }
     await_unused(&l, &c);
+    end_fini(&c);
+    end_fini(&l);
+}
+
+/* A lane that waits for room is looked at without end while the process waits. */
+Test(leases, a_frame_that_goes_on_the_socket_does_not_wait_for_the_ring, .timeout = 60) {
+    end l, c;
+    pair_open(&l, &c);
+    tine_zmq *t = (tine_zmq *)l.t;
+    tine_zmq_peer *p = tine_zmq_peer_by_id(t, l.peer);
+    tine_frame *f = tine_conf_frame(2 * MI, SIZE_MAX, 1);
+    p->lane->full = true; /* its last attempt found none */
+    cr_expect_eq(tine_zmq_lane_send(t, p, f, tine_frame_bytes(f)), -E2BIG);
+    cr_expect_not(p->lane->full);
+    tine_frame_free(f);
     end_fini(&c);
     end_fini(&l);
 }
