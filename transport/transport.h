@@ -129,7 +129,7 @@ typedef struct tine_transport_stats {
     uint64_t frames_in, frames_out, bytes_in, bytes_out;
     uint64_t lanes;                 /* peers with which shared memory has been used so far */
     uint64_t lent, borrowed;        /* buffers that were sent, and received, without a copy */
-    uint64_t lent_on;               /* listener: of `lent`, those borrowed from another peer */
+    uint64_t lent_on;               /* listener: beside `lent`, borrowed from another peer */
     uint64_t copied;                /* large ones that could not be lent to a peer that borrows */
     uint64_t leases;                /* out now */
     uint64_t peers_lost, peers_bad; /* bad: dropped for breaking the framing */

@@ -66,8 +66,9 @@ int tine_zmq_lane_send(tine_zmq *t, tine_zmq_peer *p, const tine_frame *f, size_
         tine_zmq_record_lend(to, f, &l->leases);
     else
         tine_zmq_record_write(to, f);
-    tine_count_add(&t->stats.lent, l->leases.lender.n - before);
-    tine_count_add(&t->stats.lent_on, l->leases.lender.lent_on - before_on);
+    uint64_t on = l->leases.lender.lent_on - before_on;
+    tine_count_add(&t->stats.lent, l->leases.lender.n - before - on);
+    tine_count_add(&t->stats.lent_on, on);
     if (tine_shm_write(&l->shm.out, size, lends ? TINE_ZMQ_RECORD_LENDS : TINE_ZMQ_RECORD_FRAME))
         tine_shm_bell_ring(l->bell);
     return 0;

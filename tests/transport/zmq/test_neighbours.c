@@ -102,7 +102,8 @@ Test(neighbours, what_one_connector_lends_another_reads, .timeout = 60) {
     unsigned fds = leftover_descriptors();
     chain_open(&c);
     tine_frame_free(chain_until_lent_on(&c));
-    uint64_t bytes_used = tine_arena_used(), on = end_stats(&c.l).lent_on;
+    uint64_t bytes_used = tine_arena_used(), on = end_stats(&c.l).lent_on,
+             own = end_stats(&c.l).lent;
     for (uint32_t i = 0; i < 20; i++) {
         cr_assert(end_send(&c.from, SIZE, i));
         cr_assert(chain_pass(&c, chain_take(&c)));
@@ -119,6 +120,7 @@ Test(neighbours, what_one_connector_lends_another_reads, .timeout = 60) {
         tine_frame_free(ev.frame);
     }
     cr_expect_eq(end_stats(&c.l).lent_on, on + 20);
+    cr_expect_eq(end_stats(&c.l).lent, own + 20, "each is counted one way: those that went back");
     cr_expect_leq(tine_arena_used(), bytes_used + 20 * SIZE);
     cr_expect_eq(end_stats(&c.to).lent, 20);
     end_fini(&c.from);
