@@ -40,14 +40,6 @@ static struct {
 
 /* ---- making ---- */
 
-static int arena_fd(uint64_t size, const char **why) {
-    struct rlimit most;
-    *why = "its size is more than a file may have (ulimit -f)";
-    /* otherwise ftruncate would raise SIGXFSZ */
-    if (getrlimit(RLIMIT_FSIZE, &most) == 0 && most.rlim_cur < size) return -EFBIG;
-    return tine_map_segment(NAME, size, why);
-}
-
 static uint8_t *arena_map(int fd, uint64_t size) {
     size_t n = (size_t)size;
     uint8_t *room =
@@ -83,7 +75,7 @@ static int arena_make(uint64_t size, const char **why) {
     if (place.size < 2 * HUGE) return -EINVAL;
     *why = "no random numbers";
     if (getrandom(place.token, sizeof place.token, 0) != sizeof place.token) return -EIO;
-    int fd = arena_fd(place.size, why), rc = -ENOMEM;
+    int fd = tine_map_segment(NAME, place.size, why), rc = -ENOMEM;
     if (fd < 0) return fd;
     *why = "no address space for it (ulimit -v)";
     extent *first = tine_grow(NULL, &arena.room, 1, sizeof *first);

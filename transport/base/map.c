@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -42,6 +43,10 @@ int tine_map_file(const char *path, void **out, size_t *size, char *why, size_t 
 }
 
 int tine_map_segment(const char *name, uint64_t size, const char **why) {
+    struct rlimit most;
+    *why = "its size is more than a file may have (ulimit -f)";
+    /* otherwise ftruncate would raise SIGXFSZ */
+    if (getrlimit(RLIMIT_FSIZE, &most) == 0 && most.rlim_cur < size) return -EFBIG;
     int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
     *why = "no memfd can be made";
     if (fd < 0) return -errno;

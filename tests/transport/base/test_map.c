@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -56,4 +57,17 @@ Test(map, a_segment_has_its_size_and_keeps_it) {
     cr_expect_eq(ftruncate(fd, 16384), -1);
     cr_expect_eq(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE), -1, "the seals are final");
     close(fd);
+}
+
+/* SIGXFSZ would end the process. */
+Test(map, a_segment_larger_than_files_may_be_is_refused) {
+    const char *why = "";
+    struct rlimit before, lower;
+    cr_assert_eq(getrlimit(RLIMIT_FSIZE, &before), 0);
+    lower = (struct rlimit){8191, before.rlim_max};
+    cr_assert_eq(setrlimit(RLIMIT_FSIZE, &lower), 0);
+    int fd = tine_map_segment("test-map", 8192, &why);
+    setrlimit(RLIMIT_FSIZE, &before);
+    cr_expect_eq(fd, -EFBIG);
+    cr_expect(strstr(why, "ulimit -f"), "%s", why);
 }
