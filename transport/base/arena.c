@@ -51,6 +51,7 @@ static uint8_t *arena_map(int fd, uint64_t size) {
         return NULL;
     }
     (void)madvise(at, n, MADV_HUGEPAGE);
+    tine_map_leave_undumped(at, n);
     return at;
 }
 

@@ -58,3 +58,5 @@ int tine_map_segment(const char *name, uint64_t size, const char **why) {
     close(fd);
     return rc;
 }
+
+void tine_map_leave_undumped(void *at, size_t size) { (void)madvise(at, size, MADV_DONTDUMP); }

@@ -13,5 +13,8 @@ int tine_map_file(const char *path, void **out, size_t *size, char *why, size_t 
 /* Makes a memory file of this name and size that nobody can resize. Its descriptor, or -errno, and
  * *why says in a literal what has failed. */
 int tine_map_segment(const char *name, uint64_t size, const char **why);
+/* Leaves a mapping of such a segment out of core dumps. The kernel counts it as anonymous memory:
+ * each process that maps it would write all of it, the tensors of the others too. */
+void tine_map_leave_undumped(void *at, size_t size);
 
 #endif

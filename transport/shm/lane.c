@@ -57,6 +57,7 @@ static int lane_map(tine_shm_lane *l, int fd, uint64_t capacity) {
         mapped = map_at(at + CONTROL + (size_t)i * n, n, fd, CONTROL + (uint64_t)(i / 2) * n);
     if (!mapped) return -errno;
     (void)madvise(at, size, MADV_DONTFORK);
+    tine_map_leave_undumped(at, size);
     return 0;
 }
 

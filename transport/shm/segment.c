@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "transport/base/map.h"
 #include "transport/shm/proc.h"
 
 /* More than the machine's memory is of no use, and a few peers could fill the address space with
@@ -31,6 +32,7 @@ static int segment_map(tine_shm_segment *s, int fd, const tine_arena_place *plac
                             .inode = st.st_ino};
     atomic_init(&s->refs, 1);
     (void)madvise(at, s->size, MADV_HUGEPAGE);
+    tine_map_leave_undumped(at, s->size);
     if (!memcmp(s->bytes + s->size - TINE_ARENA_PAGE, place->token, sizeof place->token)) return 0;
     munmap(at, s->size);
     return -EINVAL;

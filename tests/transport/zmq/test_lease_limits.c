@@ -236,6 +236,36 @@ Test(lease_limits, a_dev_shm_that_is_read_only_is_enough, .timeout = 60) {
     expect_echoes(NO_SHM_WRITES, true);
 }
 
+/* ---- core dumps ---- */
+
+/* Mappings of this process that processes share, and those of them that a core dump would have. */
+static unsigned shared_mappings(unsigned *dumped) {
+    char line[512];
+    unsigned n = 0;
+    bool shared = false;
+    FILE *f = fopen("/proc/self/smaps", "re");
+    cr_assert(f);
+    *dumped = 0;
+    while (fgets(line, sizeof line, f)) {
+        if (strstr(line, "/memfd:")) n += shared = strstr(line, "tine-") != NULL;
+        if (strncmp(line, "VmFlags:", 8)) continue;
+        *dumped += shared && !strstr(line, " dd");
+        shared = false;
+    }
+    fclose(f);
+    return n;
+}
+
+Test(lease_limits, what_processes_share_is_in_no_core_dump, .timeout = 20) {
+    end l, c;
+    unsigned dumped;
+    pair_open(&l, &c);
+    cr_expect_geq(shared_mappings(&dumped), 1 + 2 + 2, "an arena, segments, lanes");
+    cr_expect_eq(dumped, 0, "%u are dumped", dumped);
+    end_fini(&c);
+    end_fini(&l);
+}
+
 /* ---- another process's arena ---- */
 
 Test(lease_limits, segment_refuses_what_is_not_the_arena_that_was_told, .timeout = 20) {
