@@ -8,18 +8,21 @@
 
 static void neighbour_tell(tine_zmq *t, tine_zmq_peer *p, tine_zmq_leases *l, tine_shm_segment *s) {
     uint8_t message[FRAMING_LANE_OTHER_BYTES];
-    tine_shm_neighbour *n = p->others ? tine_shm_neighbours_add(&l->neighbours, s) : NULL;
+    tine_shm_neighbour *n = tine_shm_neighbours_add(&l->neighbours, s);
     if (!n) return;
     tine_framing_lane_other(message, s->number, &s->place);
     if (tine_zmq_send_short(t, p, FRAMING_LANE, message, sizeof message))
         tine_shm_neighbours_remove(&l->neighbours, n);
 }
 
+/* Only those that map others are told, and are told of: they also heed the locks of those that map
+ * them. */
 void tine_zmq_neighbours_join(tine_zmq *t, tine_zmq_peer *p, tine_zmq_leases *l) {
     tine_zmq_lane *other;
     l->theirs->number = ++t->arenas;
+    if (!p->others) return;
     TAILQ_FOREACH (other, &t->lanes, entry) {
-        if (other->peer == p || !other->leases.lender.memory) continue;
+        if (other->peer == p || !other->peer->others || !other->leases.lender.memory) continue;
         neighbour_tell(t, other->peer, &other->leases, l->theirs);
         neighbour_tell(t, p, l, other->leases.theirs);
     }

@@ -165,3 +165,46 @@ Test(zmq_lane_hostile, a_peer_that_takes_back_what_was_sent_before_its_bye_is_dr
     scene_close(&s);
     actors_fini(&a);
 }
+
+/* ---- what it has not promised ---- */
+
+/* Bit 3 of its flags is not set. */
+static void lends_to_the_listener(const order *o) {
+    raw_peer r;
+    uint8_t message[256];
+    raw_connect(&r, o->url);
+    raw_open(&r);
+    raw_switch(&r);
+    raw_lease(&r);
+    raw_await(&r, FRAMING_BYE, message, sizeof message);
+}
+
+static unsigned lenders(const tine_zmq *t) {
+    const tine_zmq_lane *l;
+    unsigned n = 0;
+    TAILQ_FOREACH (l, &t->lanes, entry) n += l->leases.lender.memory != NULL;
+    return n;
+}
+
+/* It may free what others still read when the listener has died. */
+Test(zmq_lane_hostile, others_are_not_told_of_a_peer_that_does_not_heed_their_locks,
+     .timeout = 60) {
+    actors a = actors_new(lends_to_the_listener);
+    scene s;
+    tine_peer peer = 0;
+    scene_open(&s, "ipc", true);
+    const tine_zmq *t = (tine_zmq *)s.listener;
+    actors_order(&a, s.ops->url(s.listener), 0, 0);
+    for (int64_t end = tine_clock_ns() + PATIENCE; lenders(t) < 2;) {
+        tine_event ev = scene_step(&s);
+        cr_assert(tine_clock_ns() < end && ev.kind != TINE_EVENT_LOST, "%s", ev.reason);
+        if (ev.kind == TINE_EVENT_UP) peer = ev.peer;
+    }
+    const tine_zmq_lane *l;
+    TAILQ_FOREACH (l, &t->lanes, entry) cr_expect_eq(l->leases.neighbours.n, 0);
+    s.ops->drop(s.listener, peer, false, "the test is over");
+    cr_expect_eq(scene_next(&s).kind, TINE_EVENT_LOST);
+    cr_expect_eq(actors_status(&a), 0);
+    scene_close(&s);
+    actors_fini(&a);
+}
