@@ -19,7 +19,8 @@ static bool size_is_valid(uint64_t size) {
     return size >= 2 * TINE_ARENA_PAGE && size <= memory && size % TINE_ARENA_PAGE == 0;
 }
 
-static int segment_map(tine_shm_segment *s, int fd, const tine_arena_place *place) {
+/* A file is locked once it is known to be the arena that was told. */
+static int segment_map(tine_shm_segment *s, int fd, const tine_arena_place *place, bool watch) {
     struct stat st;
     if (!tine_shm_is_sealed(fd, (off_t)place->size) || fstat(fd, &st) != 0) return -EINVAL;
     if (!tine_arena_may_map(place->size)) return -ENOMEM;
@@ -33,9 +34,11 @@ static int segment_map(tine_shm_segment *s, int fd, const tine_arena_place *plac
     atomic_init(&s->refs, 1);
     (void)madvise(at, s->size, MADV_HUGEPAGE);
     tine_map_leave_undumped(at, s->size);
-    if (!memcmp(s->bytes + s->size - TINE_ARENA_PAGE, place->token, sizeof place->token)) return 0;
-    munmap(at, s->size);
-    return -EINVAL;
+    const uint8_t *token = s->bytes + s->size - TINE_ARENA_PAGE;
+    int rc = memcmp(token, place->token, sizeof place->token) ? -EINVAL : 0;
+    if (!rc && watch) rc = tine_arena_watch(fd);
+    if (rc) munmap(at, s->size);
+    return rc;
 }
 
 int tine_shm_segment_open(tine_shm_segment **out, const tine_arena_place *place, bool watch,
@@ -47,8 +50,7 @@ int tine_shm_segment_open(tine_shm_segment **out, const tine_arena_place *place,
     *why = "its tensors' memory cannot be opened";
     if (fd < 0) return fd;
     tine_shm_segment *s = malloc(sizeof *s);
-    int rc = !s ? -ENOMEM : watch ? tine_arena_watch(fd) : 0;
-    if (!rc) rc = segment_map(s, fd, place);
+    int rc = s ? segment_map(s, fd, place, watch) : -ENOMEM;
     *why = rc == -ENOMEM ? "no address space for its tensors (ulimit -v)"
                          : "its tensors' memory cannot be mapped";
     close(fd);
