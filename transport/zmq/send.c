@@ -44,6 +44,36 @@ bool tine_zmq_acked(tine_zmq *t, tine_zmq_peer *p, uint64_t read) {
     return true;
 }
 
+/* Bytes of a buffer as they are sent. Its owner may change what is borrowed after the checksum has
+ * been taken: that is copied before. NULL: no memory. */
+static tine_buffer *bytes_to_send(const tine_zmq_peer *p, tine_buffer *b, size_t *offset,
+                                  size_t size) {
+    if (!p->checked || !b->foreign) return tine_buffer_ref(b);
+    tine_buffer *copy = tine_buffer_new(size);
+    if (copy) memcpy(copy->data, (const uint8_t *)b->data + *offset, size);
+    *offset = 0;
+    return copy;
+}
+
+static tine_frame *frame_to_send(const tine_zmq_peer *p, const tine_frame *f) {
+    tine_frame *copy = tine_frame_new(f->header_size, f->n_buffers);
+    if (copy && f->header_size) memcpy(copy->header, f->header, f->header_size);
+    for (uint32_t i = 0; copy && i < f->n_buffers; i++) {
+        size_t at = 0;
+        if ((copy->buffers[i] = bytes_to_send(p, f->buffers[i], &at, f->buffers[i]->size)))
+            continue;
+        tine_frame_free(copy);
+        return NULL;
+    }
+    return copy;
+}
+
+static bool has_foreign(const tine_frame *f) {
+    for (uint32_t i = 0; i < f->n_buffers; i++)
+        if (f->buffers[i]->foreign) return true;
+    return false;
+}
+
 static uint32_t crc_of_frame(const tine_frame *f) {
     uint32_t crc = tine_zmq_crc_of_first(FRAMING_FRAME, f->header, f->header_size);
     for (uint32_t i = 0; i < f->n_buffers; i++)
@@ -53,7 +83,7 @@ static uint32_t crc_of_frame(const tine_frame *f) {
 
 /* A whole frame as one message. Once the first part is taken the frame counts as sent: if the
  * connection breaks in between, the peer is reported lost. */
-static int send_whole(tine_zmq *t, tine_zmq_peer *p, const tine_frame *f, size_t bytes) {
+static int send_as_message(tine_zmq *t, tine_zmq_peer *p, const tine_frame *f, size_t bytes) {
     uint32_t crc = p->checked ? crc_of_frame(f) : 0;
     int rc = tine_zmq_send_address(t, p->routing);
     if (!rc)
@@ -65,6 +95,14 @@ static int send_whole(tine_zmq *t, tine_zmq_peer *p, const tine_frame *f, size_t
         rc = tine_zmq_send_in_place(t, p, f->buffers[i], 0, f->buffers[i]->size,
                                     i + 1 < f->n_buffers);
     return 0;
+}
+
+static int send_whole(tine_zmq *t, tine_zmq_peer *p, const tine_frame *f, size_t bytes) {
+    if (!p->checked || !has_foreign(f)) return send_as_message(t, p, f, bytes);
+    tine_frame *copy = frame_to_send(p, f);
+    int rc = copy ? send_as_message(t, p, copy, bytes) : -EAGAIN;
+    tine_frame_free(copy);
+    return rc;
 }
 
 static size_t in_place_bytes(const tine_frame *f) {
@@ -206,6 +244,22 @@ static uint32_t crc_of_chunk(const uint8_t *offset, const uint8_t *from, size_t 
                                 from, size);
 }
 
+/* `b`: the buffer that the piece lies in, `at` its offset; NULL: it lies in the header. */
+static int send_piece(tine_zmq *t, tine_zmq_peer *p, tine_buffer *b, const uint8_t *from, size_t at,
+                      size_t size) {
+    uint8_t offset[FRAMING_CHUNK_BYTES];
+    tine_framing_chunk(offset, p->out_total);
+    uint32_t crc = p->checked ? crc_of_chunk(offset, from + at, size) : 0;
+    int rc = tine_zmq_send_address(t, p->routing);
+    if (!rc) rc = tine_zmq_send_first(t, p, FRAMING_CHUNK, crc, offset, sizeof offset, true);
+    if (rc) return rc;
+    if (b)
+        tine_zmq_send_in_place(t, p, b, at, size, false);
+    else
+        tine_zmq_send_copy(t, from + at, size, false);
+    return 0;
+}
+
 static int send_chunk(tine_zmq *t, tine_zmq_peer *p, tine_frame *f) {
     while (p->out_offset == part_size(f, p->out_part)) {
         p->out_part++;
@@ -213,18 +267,12 @@ static int send_chunk(tine_zmq *t, tine_zmq_peer *p, tine_frame *f) {
     }
     size_t size = part_size(f, p->out_part) - p->out_offset;
     if (size > p->chunk) size = p->chunk;
-    const uint8_t *from =
-        p->out_part == 0 ? f->header : (const uint8_t *)f->buffers[p->out_part - 1]->data;
-    uint8_t offset[FRAMING_CHUNK_BYTES];
-    tine_framing_chunk(offset, p->out_total);
-    uint32_t crc = p->checked ? crc_of_chunk(offset, from + p->out_offset, size) : 0;
-    int rc = tine_zmq_send_address(t, p->routing);
-    if (!rc) rc = tine_zmq_send_first(t, p, FRAMING_CHUNK, crc, offset, sizeof offset, true);
+    size_t at = p->out_offset;
+    tine_buffer *b = p->out_part ? bytes_to_send(p, f->buffers[p->out_part - 1], &at, size) : NULL;
+    if (p->out_part && !b) return -EAGAIN;
+    int rc = send_piece(t, p, b, b ? b->data : f->header, at, size);
+    tine_buffer_unref(b);
     if (rc) return rc;
-    if (p->out_part == 0)
-        tine_zmq_send_copy(t, from + p->out_offset, size, false);
-    else
-        tine_zmq_send_in_place(t, p, f->buffers[p->out_part - 1], p->out_offset, size, false);
     p->out_offset += size;
     p->out_total += size;
     p->spent += size + FRAMING_COST;

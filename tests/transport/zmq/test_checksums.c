@@ -221,3 +221,50 @@ Test(checksums, one_side_asks) {
         ops->fini(c), ops->fini(t);
     }
 }
+
+/* ---- borrowed bytes ---- */
+
+static void nothing(void *data, size_t size, void *ctx) { (void)data, (void)size, (void)ctx; }
+
+/* What a peer lends it may change at any time: that must not look like damage on the way. */
+static void change_while_sent(size_t size, size_t chunk) {
+    static uint8_t bytes[32 << 20];
+    const tine_transport_ops *ops;
+    tine_transport *c, *t = listen_at(&ops, "tcp://127.0.0.1:0", 1);
+    tine_transport_config config = {.checksums = 1, .lane = -1, .chunk = chunk};
+    cr_assert_eq(ops->connect(&c, ops->url(t), &config, why, sizeof why), 0, "%s", why);
+    tine_buffer *b = tine_buffer_wrap(bytes, size, nothing, NULL);
+    b->foreign = true;
+    tine_event ev = {0}, other;
+    while (ev.kind != TINE_EVENT_UP) {
+        ops->recv(c, &other);
+        ops->recv(t, &ev);
+    }
+    for (int i = 0; i < 5; i++) {
+        tine_frame *f = tine_frame_new(8, 1);
+        memset(f->header, 0, 8);
+        f->buffers[0] = tine_buffer_ref(b);
+        cr_assert_eq(ops->send(t, ev.peer, f), 0);
+        do {
+            for (size_t at = 0; at < size; at += 512) bytes[at]++;
+            ops->recv(t, &other);
+            cr_assert_eq(other.kind, TINE_EVENT_NONE, "%s", other.reason);
+            do ops->recv(c, &other);
+            while (other.kind == TINE_EVENT_UP);
+        } while (!other.kind);
+        cr_assert_eq(other.kind, TINE_EVENT_FRAME, "%s", other.reason);
+        cr_expect(!bytes[1] && other.frame->buffers[0]->size == size);
+        tine_frame_free(other.frame);
+    }
+    tine_buffer_unref(b);
+    ops->fini(c);
+    ops->fini(t);
+}
+
+Test(checksums, borrowed_bytes_change_while_they_are_sent_in_pieces) {
+    change_while_sent(32 << 20, 1 << 20);
+}
+
+Test(checksums, borrowed_bytes_change_while_they_are_sent_whole) {
+    change_while_sent(8 << 20, 16 << 20);
+}
