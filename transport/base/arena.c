@@ -1,5 +1,5 @@
-/* See arena.h. What is free is a list of extents in ascending order, of which no two touch. Blocks
- * for which 2 MiB pages help lie at multiples of that, from the bottom up; others from the top
+/* See arena.h. Free memory is a list of extents in ascending order; no two of them touch. Blocks
+ * that gain from 2 MiB pages are aligned to 2 MiB and taken from the bottom up, others from the top
  * down. */
 #include "transport/base/arena.h"
 
@@ -30,11 +30,11 @@ typedef struct extent {
     uint64_t at, size;
 } extent;
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* a leaf */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* a leaf lock */
 static struct {
     uint8_t *memory; /* NULL: no arena */
     tine_arena_place place;
-    extent *free; /* with room for what all blocks that are taken may add */
+    extent *free; /* with room for the extents that all taken blocks may add */
     size_t n_free, room, n_taken, used, users;
 } arena;
 
@@ -176,7 +176,8 @@ static bool arena_find(uint64_t size, uint64_t *at) {
     return false;
 }
 
-/* Each block that is taken may come back between two others. */
+/* Makes room in the list: each taken block may become an extent of its own when it is given
+ * back. */
 static bool arena_room(void) {
     extent *more =
         tine_grow(arena.free, &arena.room, arena.n_free + arena.n_taken + 2, sizeof *more);
@@ -184,11 +185,11 @@ static bool arena_room(void) {
     return more;
 }
 
-/* Memory in pages of 2 MiB, as far as they are whole. Of a memfd the kernel makes none by itself
- * (transparent_hugepage/shmem_enabled is `never` by default), only of such as have something in
- * them and on request. With pages of 4 KiB the tutorial's ensemble (256 channels, batch 64) took
- * 10 % longer, and the first touch of 64 MiB 53 ms instead of 6. Where it is refused the pages
- * come as they are touched. */
+/* Backs the whole 2 MiB units of the memory by pages of that size. For a memfd the kernel makes
+ * none by itself (transparent_hugepage/shmem_enabled is `never` by default): only on request, and
+ * only from populated pages. With pages of 4 KiB the tutorial's ensemble (256 channels, batch 64)
+ * took 10 % longer, and the first touch of 64 MiB 53 ms instead of 6. Where the kernel refuses,
+ * pages come as they are touched. */
 static void arena_make_huge(uint8_t *data, uint64_t size) {
     static atomic_bool refused; /* an older kernel */
     size_t whole = (size_t)(size & ~(uint64_t)(HUGE - 1));
@@ -241,7 +242,7 @@ static void extent_give(extent e) {
 void tine_arena_give(void *data, size_t taken) {
     uint64_t at = (uint64_t)((uint8_t *)data - arena.memory);
     if (arena.place.pid != (uint32_t)getpid()) return;
-    /* before anybody else can take them */
+    /* before another thread can take them */
     (void)fallocate((int)arena.place.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)at,
                     (off_t)taken);
     pthread_mutex_lock(&lock);
@@ -264,7 +265,7 @@ static atomic_int n_readers;
 
 void tine_arena_count_reader(int change) { atomic_fetch_add(&n_readers, change); }
 
-/* An open file description has locks of its own, and a mapping holds it open: so the kernel unlocks
+/* The lock belongs to the open file description, which a mapping keeps open: the kernel unlocks
  * when the mapping, or the process, ends. */
 int tine_arena_watch(int fd) {
     struct flock reads = {.l_type = F_RDLCK, .l_whence = SEEK_SET};

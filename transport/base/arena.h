@@ -3,7 +3,7 @@
  *
  * One memfd for a process, as large as the bound that is set, but sparse: it holds what is in use,
  * and what is given back returns to the system at once (pages.h decides what is kept). It is mapped
- * once, here for writing, and by each peer once, for reading. Its size is sealed, so that no access
+ * once for writing, here, and once for reading by each peer. Its size is sealed, so that no access
  * by a peer can fail. A process that the program forks inherits the mapping, and neither takes
  * pages nor gives any back. Any thread may call. */
 #ifndef TINE_TRANSPORT_BASE_ARENA_H
@@ -23,20 +23,21 @@ typedef struct tine_arena_place {
 } tine_arena_place;
 
 /* Makes the arena of at most `size` bytes, unless there is one; it stays until the process ends. 0,
- * or a negative errno with a few words in *why that say what failed. On 0 tine_arena_close follows
- * when the caller needs it no more: from then on nothing is kept for the next buffer. */
+ * or a negative errno with a few words in *why that say what failed. On 0 the caller calls
+ * tine_arena_close when it no longer needs the arena: from then on no pages are kept for the next
+ * buffer. */
 int tine_arena_open(uint64_t size, const char **why);
 void tine_arena_close(void);
 bool tine_arena_is_open(void);
 bool tine_arena_get(tine_arena_place *out); /* false: there is none */
-/* At least `size` bytes, *taken in all, with any content; NULL: no room, or no arena. Large ones
- * are given memory at once. */
+/* At least `size` bytes with any content; *taken: how many in all. NULL: no room, or no arena.
+ * Large blocks get their memory at once. */
 void *tine_arena_take(size_t size, size_t *taken);
-bool tine_arena_has(size_t size); /* whether so many are free, if not in one piece */
+bool tine_arena_has(size_t size); /* whether so many are free, in one piece or not */
 void tine_arena_give(void *data, size_t taken);
 /* Whether these bytes lie in the arena, and where. */
 bool tine_arena_holds(const void *data, size_t size, uint64_t *offset);
-/* What peers name lies in it, whether or not it is taken. */
+/* The places that peers name lie below this size, taken or not. */
 size_t tine_arena_size(void); /* 0: there is none */
 const uint8_t *tine_arena_at(uint64_t offset);
 size_t tine_arena_used(void); /* bytes taken now */

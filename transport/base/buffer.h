@@ -12,12 +12,12 @@ typedef struct tine_buffer {
     void *data;
     size_t size;
     atomic_uint refs;
-    /* The bytes lie in another process, which may rewrite them: whoever parses them copies them
-     * before. */
+    /* The bytes lie in another process, which may rewrite them: code that parses them copies them
+     * first. */
     bool foreign;
     void (*release)(void *data, size_t size, void *ctx); /* NULL: data lies behind this struct */
     void *ctx;
-    /* The same bytes in the arena (arena.h): see tine_buffer_share. Goes with this one. */
+    /* The same bytes in the arena (arena.h): see tine_buffer_share. Freed with this one. */
     _Atomic(struct tine_buffer *) copy;
 } tine_buffer;
 

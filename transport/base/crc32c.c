@@ -36,7 +36,7 @@ static void tables_fill(void) {
         for (int k = 0; k < 4; k++) stride_table[k][b] = crc_zeros(b << 8 * k, STRIDE);
 }
 
-/* Both take and give the checksum without the inversions at its begin and end. */
+/* Both take and give the checksum without the inversions at its beginning and end. */
 static uint32_t crc_tables(uint32_t crc, const uint8_t *p, size_t n) {
     for (; n >= 8; n -= 8, p += 8) {
         uint32_t low = crc ^ ((uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 |

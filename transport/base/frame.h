@@ -55,9 +55,9 @@ tine_frame *tine_frame_new(size_t header_size, size_t n_buffers);
 /* An unclaimed frame with a body to be written and no header yet, and room for the given counts.
  * NULL: no memory. */
 tine_frame *tine_frame_new_body(size_t body_size, size_t n_buffers, size_t n_refs);
-/* Of a frame from tine_frame_new_body without buffers, with one reference, whose allocation
- * has `room` bytes for the body: the frame with other sizes, perhaps elsewhere; its body is kept as
- * far as it fits. NULL without memory: then `f` is as it was. */
+/* Resizes a frame from tine_frame_new_body that has no buffers, one reference, and `room` bytes
+ * allocated for its body. The frame may move; its body is kept as far as it fits. NULL without
+ * memory: `f` is then unchanged. */
 tine_frame *tine_frame_resize(tine_frame *f, size_t room, size_t body_size, size_t n_buffers,
                               size_t n_refs);
 

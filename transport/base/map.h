@@ -10,7 +10,7 @@
  * has failed. Does not block, also if it is a FIFO. */
 int tine_map_file(const char *path, void **out, size_t *size, char *why, size_t why_size);
 
-/* Makes a memory file of this name and size that nobody can resize. Its descriptor, or -errno, and
+/* Makes a memory file of this name and size that cannot be resized. Its descriptor, or -errno, and
  * *why says in a literal what has failed. */
 int tine_map_segment(const char *name, uint64_t size, const char **why);
 /* Leaves a mapping of such a segment out of core dumps. The kernel counts it as anonymous memory:

@@ -1,10 +1,10 @@
 /* See output.h.
  *
- * A path that names nothing, or a regular file of this user's with this name alone, gets
- * all that is written or keeps what it has: it is written to a new file beside it, which is
- * renamed at the end. Everything else is written in place, because a rename would replace it: a
- * device, a pipe, a symbolic link, a file with several names or of another user, a file in a
- * directory that takes no new one. */
+ * A path that names nothing, or a regular file of this user with no other name, gets the whole
+ * output or stays as it was: the output goes to a new file beside it, which is renamed at the end.
+ * Everything else is written in place, because a rename would replace it: a device, a pipe, a
+ * symbolic link, a file with several names or of another user, a file in a directory that takes no
+ * new one. */
 #include "transport/base/output.h"
 
 #include <errno.h>
@@ -23,7 +23,7 @@ static bool output_replaceable(const struct stat *st) {
     return S_ISREG(st->st_mode) && st->st_nlink == 1 && st->st_uid == geteuid();
 }
 
-/* The new file beside `path`: -1 with errno. Nobody can have put anything at its name before. */
+/* Makes the new file beside `path`, exclusively and under a random name: -1 with errno. */
 static int output_create(tine_output *f, const char *path) {
     uint64_t random;
     if (getrandom(&random, sizeof random, 0) != (ssize_t)sizeof random) return -1;

@@ -14,7 +14,7 @@
 enum { KEPT_MAX = 64, HUGE_FROM = 4 << 20, PAGE = 4096 };
 static const int64_t KEEP_NS = 1000000000; /* pages of the arena */
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* before the arena's */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* taken before the arena's */
 static tine_pages kept[KEPT_MAX];
 static int64_t kept_since[KEPT_MAX];
 static size_t n_kept, bytes_kept;
@@ -64,7 +64,7 @@ static void *pages_map(size_t size) {
                 0);
 }
 
-/* Where address space is limited, kept blocks must not be what it lacks. */
+/* Where address space is limited, kept blocks must not take what an allocation needs. */
 static void pages_release_all(void) {
     pthread_mutex_lock(&lock);
     while (n_kept > 0) {
@@ -112,11 +112,11 @@ static void pages_keep(tine_pages p, tine_pages out[KEPT_MAX], size_t *n_out) {
 
 static bool pages_keepable(tine_pages p) {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    return false; /* the sanitizer could not tell a use after the release */
+    return false; /* the sanitizer could not detect a use after the release */
 #endif
     if (p.size > TINE_PAGES_KEEP / 2) return false;
-    /* From here on the kernel may reclaim the pages until they are written. The arena's it cannot:
-     * tine_pages_tidy returns them. */
+    /* From here on the kernel may reclaim the pages until they are written. It cannot reclaim the
+     * arena's: tine_pages_tidy returns them. */
     if (pages_are_shared(p)) return tine_arena_is_open();
     return madvise(p.data, p.size, MADV_FREE) == 0;
 }

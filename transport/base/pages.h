@@ -25,8 +25,8 @@ tine_pages tine_pages_take(size_t size);
 tine_pages tine_pages_take_untouched(size_t size);
 void tine_pages_give(tine_pages pages);
 size_t tine_pages_kept(void); /* bytes kept now */
-/* Returns what of the arena has been kept for a second. In how many ns there is more to do; -1:
- * there is nothing. INT64_MAX: all of it. */
+/* Returns to the system the arena's pages that have been kept for a second; with INT64_MAX, all of
+ * them. Result: ns until there is more to do; -1: nothing is left. */
 int64_t tine_pages_tidy(int64_t now_ns);
 
 #endif

@@ -132,7 +132,7 @@ enum { DESCRIPTORS_LEAST = 64 };
 /* Soft limits of the program: before it was raised, and since then; 0: it was not. */
 static rlim_t limit_before, limit_raised;
 
-/* Above what the program had, also when it is raised again. */
+/* Raises the limit relative to what the program had, also when called again. */
 static void descriptors_raise(struct rlimit *r, size_t n) {
     if (r->rlim_cur == RLIM_INFINITY) return;
     if (r->rlim_cur != limit_raised) limit_before = r->rlim_cur;

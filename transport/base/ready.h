@@ -45,8 +45,8 @@ typedef struct tine_ready {
 void tine_ready_push(tine_ready *q, tine_ready_link *l);
 void tine_ready_remove(tine_ready *q, tine_ready_link *l);
 tine_ready_link *tine_ready_first(tine_ready *q); /* NULL: empty */
-/* One of the same depth that comes later; NULL: none. From the first on, it gives each one of its
- * list. */
+/* Another task of the same depth that comes later; NULL: none. From the first task on, it visits
+ * every task of its list. */
 tine_ready_link *tine_ready_next(tine_ready *q, const tine_ready_link *l);
 /* Tasks that are still queued must not be used as members of this queue afterwards. */
 void tine_ready_fini(tine_ready *q);

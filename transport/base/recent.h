@@ -1,5 +1,5 @@
-/* The last few ids of things that are to be recognised when they arrive: what names one may
- * overtake it. The oldest is forgotten. */
+/* The last few ids of things to be recognised when they arrive, because a message that names one
+ * may overtake it. The oldest is forgotten. */
 #ifndef TINE_TRANSPORT_BASE_RECENT_H
 #define TINE_TRANSPORT_BASE_RECENT_H
 
@@ -20,7 +20,7 @@ static inline void tine_recent_add(tine_recent *r, uint64_t id) {
     if (r->added < TINE_RECENT) r->added++;
 }
 
-/* Whether it was there; it is not any more. An id is not 0. */
+/* Removes an id. False: it was not there. An id is not 0. */
 static inline bool tine_recent_take(tine_recent *r, uint64_t id) {
     for (uint32_t i = 0; i < r->added; i++) {
         if (r->ids[i] != id) continue;

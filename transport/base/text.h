@@ -12,9 +12,9 @@
 char *tine_text_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
 char *tine_text_formatv(const char *format, va_list ap) __attribute__((format(printf, 1, 0)));
 
-/* A malloc'ed copy of at most `most` bytes (64 or more): of a longer text the middle, between two
- * characters, is left out, and how much. Its beginning says what failed, its end why. NULL: no
- * memory. */
+/* A malloc'ed copy of at most `most` bytes (64 or more). A longer text is cut in the middle,
+ * between two characters, with a note of how much is left out: its beginning says what failed, its
+ * end why. NULL: no memory. */
 char *tine_text_cut(const char *text, size_t most);
 /* A malloc'ed copy in which nothing can act on a terminal or forge a line: control characters, the
  * ones that change the direction of text, and bytes that are no UTF-8 become \x1b or \u202e. With

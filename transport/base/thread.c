@@ -9,7 +9,7 @@
 
 enum { WATCHDOG_STACK = 256 << 10 };
 
-/* What a new thread is told; it frees it. */
+/* The argument of a new thread, which frees it. */
 typedef struct thread_start {
     const char *name;
     void *(*run)(void *);
