@@ -34,7 +34,7 @@ void tine_mpi_sigpipe_block(sigset_t *before) {
     pthread_sigmask(SIG_BLOCK, &block, before);
 }
 
-/* A SIGPIPE that came meanwhile was MPI's. */
+/* Discards a SIGPIPE that came meanwhile: MPI caused it. */
 void tine_mpi_sigpipe_restore(const sigset_t *before) {
     sigset_t pipe, pending;
     sigemptyset(&pipe);

@@ -1,15 +1,15 @@
-/* Heartbeats between hosts: whether a rank still lives where no packet says that it does not (a
- * cable, a host that lost its power). On one host the launcher's daemon notices every death.
+/* Heartbeats between hosts: they find a lost rank where no packet reports the loss (a cut cable, a
+ * host without power). On one host the launcher's daemon notices every death.
  *
- * Each beat a rank sends every peer that it cannot wake through a doorbell a message, and looks
- * whether it has received anything from it since the beat before. A process that did not run for a
- * while (Ctrl-Z, a paused machine) finds one beat missed, however long that was. While a task
+ * Each beat a rank sends a message to every peer that it cannot wake through a doorbell, and checks
+ * whether it has received anything from that peer since the last beat. A process that did not run
+ * for a while (Ctrl-Z, a paused machine) finds one beat missed, however long that was. While a task
  * computes the progress thread polls. Rank 0 may run a callback of the program for long, during
- * which nothing polls: its peers are patient.
+ * which nothing polls: so its peers allow it more missed beats.
  *
  * Open MPI cannot go on without a rank, but until the program ends the other workers can: rank 0
- * reports the peer lost, and ends the job in place of MPI_Finalize. A rank without rank 0 ends the
- * job, or what it reaches of it. */
+ * reports the peer lost, and ends the job in place of MPI_Finalize. A rank that loses rank 0 ends
+ * the job, or the part of it that it reaches. */
 #include <stdio.h>
 
 #include "transport/mpi/internal.h"

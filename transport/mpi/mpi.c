@@ -116,8 +116,8 @@ static const char *mpi_url(const tine_transport *t) {
     return "mpi://";
 }
 
-/* A connection's id contains its rank: 1 + rank, and the number of ranks more each time that rank
- * connects again. */
+/* A connection's id is 1 + rank, plus the number of ranks for each time that this rank has
+ * connected before. */
 static tine_mpi_peer *mpi_peer_of(tine_mpi *t, tine_peer id) {
     tine_peer rank = (id - 1) % (tine_peer)t->size;
     if (id == 0 || t->n_peers == 0 || (t->listener ? rank == 0 : rank != 0)) return NULL;

@@ -203,7 +203,7 @@ void tine_mpi_post_receive(tine_mpi *t, struct tine_mpi_receive *r) {
 
 /* Receives match in the order of posting, so only the oldest has to be tested. A message that comes
  * after a poll without one is likely to be alone: it is handed on before a receive is posted for
- * the next one, and before that is looked for (bench_mpi: a fifth of a round trip). */
+ * the next one and tested (bench_mpi: a fifth of a round trip). */
 static bool poll_controls(tine_mpi *t) {
     bool moved = false, alone = t->ran_dry;
     t->ran_dry = false;

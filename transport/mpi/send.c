@@ -12,7 +12,7 @@
  * too. */
 enum { ITEM_COST = sizeof(tine_mpi_item) + 64 };
 
-/* For a message, which goes behind those that are held: what they acknowledge is older. */
+/* A slot for a message. Held frames are sent first: their acknowledgements are older. */
 static tine_mpi_slot *slot_new(tine_mpi *t) {
     tine_mpi_send_held(t);
     tine_mpi_slot *s = t->idle_slots;
@@ -254,8 +254,9 @@ static size_t bytes_arriving(const tine_mpi *t) {
     return bytes;
 }
 
-/* One call of MPI may move all that receives are posted for, and deadlines wait for its return. A
- * lane may always have one, so that a peer that does not send holds up no other. */
+/* One call of MPI may move all the bytes for which receives are posted, and deadlines wait until it
+ * returns. A lane may always have one receive posted, so that a peer that does not send delays no
+ * other. */
 static bool lane_may_start(const tine_mpi *t, const tine_mpi_lane *lane, bool receive) {
     if (receive && lane->n > 0 && bytes_arriving(t) >= TINE_MPI_TURN_BYTES) return false;
     return lane->n < TINE_MPI_PIECES;

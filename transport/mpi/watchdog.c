@@ -157,7 +157,7 @@ void tine_mpi_watchdog_start(int rank) {
                 rank);
 }
 
-/* mpirun that aborts a job waits for the daemon of a host that it does not reach, for ever. When it
+/* An mpirun that aborts a job waits for ever for the daemon of a host that it cannot reach. When it
  * is killed instead, the daemons that are left end their ranks, as the watchdog does with this one.
  * The descriptor stands for the same process even if its pid is used again. */
 static bool daemon_kill(void) {
