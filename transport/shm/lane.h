@@ -6,9 +6,9 @@
  * side makes it and tells the other its own pid, the numbers of its descriptors and a random token.
  * The other opens them in /proc, which the kernel allows only to a process of the same user, or
  * root, that sees the first under this pid. It checks that what it has opened is such a segment and
- * holds the token, and writes an answer that proves that it has mapped it. Nothing that a process
- * without these rights could use is told, and descriptors are not passed: no permission beyond
- * that of opening a file is needed, no path, and no socket.
+ * holds the token, and writes an answer that proves that it has mapped it. What the maker tells is
+ * of no use to a process without these rights. Descriptors are not passed: a lane needs no path, no
+ * socket, and no permission beyond that of opening a file.
  *
  * A bell is a pipe, which an event loop can poll beside its sockets: a byte in it wakes its owner.
  * Both sides have it open for reading and writing, so that a write never raises SIGPIPE. */
@@ -20,16 +20,16 @@
 enum {
     TINE_SHM_TOKEN = 16,
     TINE_SHM_MIN_CAPACITY = 1 << 16,
-    /* of a ring; a larger one is refused: its memory is used in turn, all of it */
+    /* of a ring; a larger one is refused, since a ring comes to use all of its memory */
     TINE_SHM_MAX_CAPACITY = 64 << 20,
 };
 
 enum {
-    TINE_SHM_LEASES = 4096, /* that one side may have out (lease.h) */
+    TINE_SHM_LEASES = 4096, /* that one side may have lent (lease.h) */
     TINE_SHM_ALIGN = 64,    /* of what is lent */
 };
 
-/* Shared: what one side has returned of what the other lends it. Each side only sets, or takes. */
+/* Shared: the leases that the borrower has returned. It only sets bits; the lender takes them. */
 typedef struct tine_shm_returns {
     _Atomic uint64_t count; /* of returns so far */
     _Atomic uint64_t bits[TINE_SHM_LEASES / 64];

@@ -8,8 +8,8 @@
 #include "transport/base/assert.h"
 #include "transport/base/count.h"
 
-/* A larger buffer that nobody has shared goes to the peer in pieces: copying it here would delay
- * all other peers by more than some milliseconds. */
+/* A larger buffer that was not shared (tine_buffer_share) goes to the peer in pieces: copying it
+ * here would delay all other peers by more than some milliseconds. */
 enum { COPY_MOST = 16 << 20 };
 
 typedef struct lender_aside {
@@ -26,7 +26,7 @@ typedef struct borrowed {
     tine_shm_memory *memory;
     tine_shm_returns *returns;
     tine_shm_segment *segment;
-    tine_buffer *own; /* that was lent and is lent back: the other side's death must not free it */
+    tine_buffer *own; /* lent, and lent back: the other side's death must not free it */
     uint32_t lease;
 } borrowed;
 
@@ -45,7 +45,7 @@ static void release_borrowed(void *data, size_t size, void *ctx) {
     free(b);
 }
 
-/* That a borrowed buffer lies in; NULL: it is not borrowed. */
+/* The segment that a borrowed buffer lies in; NULL: it is not borrowed. */
 static tine_shm_segment *segment_of(const tine_buffer *b) {
     while (b && b->release == release_borrowed) {
         const borrowed *from = b->ctx;
@@ -143,7 +143,7 @@ void tine_shm_collect(tine_shm_lender *l) {
 
 /* ---- what outlives its lane ---- */
 
-/* For returns. What the borrower has lent on may be read when it has died. */
+/* Whether returns may come. After the borrower's death others may read what it has lent on. */
 static bool lender_waits(const tine_shm_lender *l) {
     return l->n && (tine_shm_segment_lives(l->borrower) || tine_arena_is_watched());
 }
@@ -169,7 +169,7 @@ void tine_shm_lender_fini(tine_shm_lender *l) {
     }
 }
 
-/* The list is taken off while it is looked through, so that no buffer is dropped under the lock. */
+/* The list is detached while it is walked, so that no buffer is dropped under the lock. */
 bool tine_shm_aside_tidy(void) {
     SLIST_HEAD(, lender_aside) all = SLIST_HEAD_INITIALIZER(all);
     lender_aside *a;
@@ -207,8 +207,8 @@ static tine_buffer *lender_find(const tine_shm_lender *l, const uint8_t *data, u
     return NULL;
 }
 
-/* The segment with this number from which something is lent on now; NULL: there is none. The
- * neighbours do not tell: one that has gone may be lent back. */
+/* The segment with this number from which something is lent on now; NULL: there is none. The table
+ * of neighbours does not show it: a buffer of one that has gone may still be lent back. */
 static tine_shm_segment *lender_segment(const tine_shm_lender *l, uint32_t number) {
     for (uint32_t i = 0, left = l->n; left && i < TINE_SHM_LEASES; i++) {
         tine_shm_segment *s = segment_of(l->out[i]);

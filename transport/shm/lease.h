@@ -3,8 +3,8 @@
  * The lender keeps a reference on a buffer and tells the borrower a lease's number with the place
  * of the bytes in its arena. The borrower's buffer lies in its mapping of that arena (segment.h);
  * when its last reference is dropped, on any thread and whether or not the connection still
- * exists, the lease's bit is set in the lane's memory. So a return needs no message and wakes
- * nobody, and cannot be lost; the lender looks for bits when it sends, receives or goes to sleep.
+ * exists, the lease's bit is set in the lane's memory. So a return needs no message and no
+ * wake-up, and cannot be lost; the lender looks for bits when it sends, receives or goes to sleep.
  *
  * Leases outlive the lane, because values do. What a lender has out when its lane ends is put
  * aside, and comes back when the borrower returns it, or has died. */
@@ -21,7 +21,7 @@ enum { TINE_SHM_LENDERS, TINE_SHM_BORROWERS, TINE_SHM_NEIGHBOURS };
 typedef struct tine_shm_lender { /* zeroed lends nothing */
     tine_shm_memory *memory;     /* of the lane; NULL: lends nothing */
     tine_shm_returns *returns;
-    tine_shm_segment *borrower;            /* by its arena it is known whether the borrower lives */
+    tine_shm_segment *borrower;            /* its arena shows whether the borrower lives */
     const tine_shm_neighbours *neighbours; /* that the connector of the lane maps */
     bool tells;                            /* of the neighbours: it is the listener */
     uint64_t seen;                         /* of the returns' count */
@@ -71,7 +71,7 @@ typedef struct tine_shm_place {
 tine_buffer *tine_shm_borrow(const tine_shm_lane *lane, const tine_shm_lender *l,
                              tine_shm_segment *s, const tine_shm_place *place, const char **wrong);
 
-/* Looks after what was put aside. True: something still is. */
+/* Drops what was put aside and has come back. True: something still is aside. */
 bool tine_shm_aside_tidy(void);
 
 #endif

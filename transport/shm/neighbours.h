@@ -5,17 +5,17 @@
  * them. The chain of leases is that of the buffers: what the listener lends on keeps a reference on
  * what it has borrowed, which goes back to its owner when the last reader has returned it.
  *
- * Should the listener die in between, the owner cannot be told by it who still reads. So a
- * neighbour's mapping holds a lock on the owner's memfd, of which the kernel lets go with the
- * mapping, however that ends: see tine_arena_is_watched. */
+ * If the listener dies in between, it cannot tell the owner which readers remain. So a neighbour's
+ * mapping holds a lock on the owner's memfd, which the kernel releases with the mapping, however
+ * that ends: see tine_arena_is_watched. */
 #ifndef TINE_TRANSPORT_SHM_NEIGHBOURS_H
 #define TINE_TRANSPORT_SHM_NEIGHBOURS_H
 
 #include "transport/shm/segment.h"
 
 enum {
-    /* Of one lane; what lies with others is copied. Each costs the connector address space, so many
-     * times the bound of an arena. */
+    /* Of one lane; buffers in the arenas of further peers are copied. Each neighbour costs the
+     * connector the address space of an arena. */
     TINE_SHM_NEIGHBOURS_MOST = 64
 };
 
@@ -23,7 +23,7 @@ typedef struct tine_shm_neighbour {
     tine_shm_segment *segment; /* has the number */
     bool mapped;               /* by the connector */
     bool gone;                 /* nothing more of it is lent; to be removed */
-    uint64_t until;            /* gone, connector: what the ring held then may still name it */
+    uint64_t until;            /* gone, connector: records before this count may still name it */
 } tine_shm_neighbour;
 
 typedef struct tine_shm_neighbours { /* zeroed: none */

@@ -10,7 +10,7 @@ void tine_shm_proc_path(char path[TINE_SHM_PROC_PATH], uint32_t pid, uint32_t fd
     snprintf(path, TINE_SHM_PROC_PATH, "/proc/%u/fd/%u", pid, fd);
 }
 
-/* Looks before it opens: opening a device may have effects, opening a pipe may block. */
+/* Checks before it opens: opening a device may have effects, opening a pipe may block. */
 int tine_shm_proc_open(uint32_t pid, uint32_t fd, mode_t type, off_t size, bool writes) {
     char path[TINE_SHM_PROC_PATH];
     struct stat st;

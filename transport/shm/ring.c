@@ -9,9 +9,9 @@ enum {
     /* A writer that finds the ring empty past this part of it goes back to its start: a ring that
      * is never more than a little full keeps to memory that the caches hold. */
     REWIND_PART = 16,
-    /* The reader tells what it has read when it has read everything, and each time this part of
-     * the capacity; only then does it look at `blocked`. That suffices: a writer is blocked only
-     * by more than a quarter of the capacity. */
+    /* The reader publishes its count when it has read everything, and after each such part of the
+     * capacity; only then does it look at `blocked`. That suffices: a writer is blocked only by
+     * more than a quarter of the capacity. */
     TELL_PART = 8,
 };
 

@@ -8,13 +8,13 @@
  * size and kind, and is aligned to 8.
  *
  * Trust: the other side may write anything anywhere at any time. A size is loaded once and checked
- * before it is used; whoever parses a record copies each field before checking it. A count that
- * cannot be right is reported as TINE_SHM_BROKEN.
+ * before it is used; a reader of a record copies each field before checking it. A count that cannot
+ * be right is reported as TINE_SHM_BROKEN.
  *
  * Sleeping: a reader that finds nothing sets `asleep` and looks once more; a writer publishes and
  * then looks at `asleep`. All four accesses are sequentially consistent, so one of the two sees the
- * other. A writer without room does the same with `blocked`. What wakes the sleeper is the caller's
- * matter: a function that returns true asks for it. */
+ * other. A writer without room does the same with `blocked`. The caller wakes the sleeper: a
+ * function that returns true asks for it. */
 #ifndef TINE_TRANSPORT_SHM_RING_H
 #define TINE_TRANSPORT_SHM_RING_H
 
@@ -64,7 +64,7 @@ typedef struct tine_shm_record {
     uint32_t kind;
 } tine_shm_record;
 
-/* Kinds of the caller's are from 1 on. */
+/* The caller's kinds start at 1. */
 enum { TINE_SHM_SKIP = 0 };
 
 /* The most bytes that a record may have. */
@@ -72,7 +72,7 @@ static inline size_t tine_shm_record_max(uint64_t capacity) {
     return (size_t)(capacity / 4 * 3) - TINE_SHM_HEAD;
 }
 
-/* *to: where the `size` bytes of a record go, which then follow by tine_shm_write. */
+/* *to: where the caller writes the record's `size` bytes before it calls tine_shm_write. */
 tine_shm_result tine_shm_reserve(tine_shm_writer *w, size_t size, uint8_t **to);
 /* Publishes the record of `size` bytes. True: wake the reader. */
 bool tine_shm_write(tine_shm_writer *w, size_t size, uint32_t kind);

@@ -73,8 +73,8 @@ void tine_shm_segment_unref(tine_shm_segment *s) {
     free(s);
 }
 
-/* A dead process has no descriptors, and one that got its number has others. Of a process that may
- * not be looked at any more (it has changed its user, say) nothing is known: it may live. */
+/* A dead process has no descriptors, and one that reuses its pid has others. Where the process must
+ * not be inspected any more (it has changed its user, say) it counts as alive. */
 bool tine_shm_segment_lives(const tine_shm_segment *s) {
     char path[TINE_SHM_PROC_PATH];
     struct stat st;

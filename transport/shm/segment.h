@@ -1,9 +1,9 @@
 /* Another process's arena (transport/base/arena.h), mapped here for reading.
  *
- * It is opened in /proc, as a lane is (lane.h), and holds the token that its process told: so the
- * process that is named is the one that told it. Its size is sealed, so that reading never fails;
- * what is read there may change at any time. The mapping stays, also when the process has died, as
- * long as buffers lie in it. */
+ * It is opened in /proc, as a lane is (lane.h). It holds the token that its owner has sent, which
+ * proves that the process that is named is the owner. Its size is sealed, so that reading never
+ * fails; what is read there may change at any time. The mapping stays, also when the process has
+ * died, as long as buffers lie in it. */
 #ifndef TINE_TRANSPORT_SHM_SEGMENT_H
 #define TINE_TRANSPORT_SHM_SEGMENT_H
 
@@ -16,7 +16,7 @@ typedef struct tine_shm_segment {
     atomic_uint refs;
     const uint8_t *bytes;
     size_t size;
-    tine_arena_place place; /* as its process told it */
+    tine_arena_place place; /* as its owner has sent it */
     uint32_t number;        /* the listener's for it (neighbours.h), from 1 */
     dev_t device;
     ino_t inode;

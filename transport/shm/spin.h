@@ -2,9 +2,9 @@
  *
  * Polling saves a sleep and a wake-up, some 5 us to 50 us, and costs a core meanwhile. It pays
  * while an answer is likely to come soon and no other process wants the core. So a loop polls for
- * at most twice as long as recent waits took, and not at all if that is long, if more threads are
- * runnable on the machine than it has cores, or for a while after the core was taken from a thread
- * that polled, which a jump of its clock tells. */
+ * at most twice as long as recent waits took. It does not poll if that is long, if it may use one
+ * core only, if more threads are runnable on the machine than it has cores, or for a while after a
+ * polling thread has lost its core, which shows as a jump of its clock. */
 #ifndef TINE_TRANSPORT_SHM_SPIN_H
 #define TINE_TRANSPORT_SHM_SPIN_H
 
