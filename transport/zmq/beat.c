@@ -1,12 +1,12 @@
-/* Heartbeats: whether a peer on another host still lives where no packet says that it does not (a
- * cable, a host that lost its power, a stopped process).
+/* Heartbeats: they find a lost peer on another host where no packet reports the loss (a cut cable,
+ * a host without power, a stopped process).
  *
  * The I/O threads of both libraries exchange ZMTP PING and PONG each beat, also while a task
  * computes. libzmq's own timeout is off: it also counts time in which this process did not run
  * (Ctrl-Z, a debugger, a paused virtual machine), and takes live peers for dead afterwards. Instead
- * the transport asks the kernel once a beat when a connection last received anything. A look finds
- * a beat missed or not; after a pause of any length the first look finds one, and the PONG arrives
- * before the next. So only beats in which this process ran count.
+ * the transport asks the kernel once a beat when a connection last received anything, and finds the
+ * beat missed or not. After a pause of any length the first check finds one beat missed, and the
+ * PONG arrives before the next. So only beats in which this process ran count.
  *
  * A peer on this host has no heartbeat: the kernel closes its connection when it ends, and as long
  * as it is stopped it is not dead. */

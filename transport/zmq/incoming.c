@@ -43,8 +43,9 @@ static int begin_incoming(tine_zmq *t, tine_zmq_peer *p, const uint8_t *bytes, s
     return TINE_ZMQ_RECEIVED_OTHER;
 }
 
-/* The parts of an OPEN with more sizes than fit in the first, behind one another in `to`, which has
- * room for `room` bytes. How many bytes; SIZE_MAX: more than there is room for, or it broke off. */
+/* The parts of an OPEN with more sizes than fit in the first, one after the other in `to`, which
+ * has room for `room` bytes. Returns their bytes; SIZE_MAX: more than there is room for, or the
+ * message broke off. */
 static size_t read_open_parts(tine_zmq *t, const tine_zmq_first_part *first, uint8_t *to,
                               size_t room) {
     size_t size = first->size;

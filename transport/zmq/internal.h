@@ -7,16 +7,18 @@
  *   address.c  what tcp://HOST:PORT names
  *   security.c  keys, encryption, which peers are refused
  *   listen.c   the listening socket, and when libzmq accepts at it
- *   strangers.c  connections that have not said who they are
+ *   strangers.c  connections whose first frame has not come
  *   path.c     the socket file of an ipc:// endpoint
  *   send.c     queues, pacing, chunks out
  *   message.c  the parts of one message out, and its checksum
  *   lane.c     shared memory with peers on this host
+ *   lane_open.c  how it is offered, opened and closed
  *   lease.c    buffers that such peers read where they are
  *   neighbours.c  those that are lent on from one such peer to another
  *   record.c   frames in that memory
  *   beat.c     heartbeats of peers on other hosts
- *   receive.c  messages in, frames put together from chunks
+ *   receive.c  messages in
+ *   incoming.c  large frames put together from chunks
  *   framing.c  the bytes of the framing (FRAMING.md)
  *
  * All of it belongs to the one thread that drives the transport, but for what libzmq's I/O thread
@@ -77,7 +79,7 @@ typedef struct tine_zmq_in_place {
 
 typedef enum tine_zmq_peer_state {
     TINE_ZMQ_PEER_UP,
-    /* What it still sends is discarded until it disconnects: libzmq has no call that makes it. */
+    /* What it still sends is discarded until it disconnects: libzmq has no call for that. */
     TINE_ZMQ_PEER_LOST,
 } tine_zmq_peer_state;
 
@@ -140,7 +142,7 @@ typedef struct tine_zmq_peer {
 LIST_HEAD(tine_zmq_peer_list, tine_zmq_peer);
 TAILQ_HEAD(tine_zmq_peer_queue, tine_zmq_peer);
 
-/* A connection that has not said who it is, or whose peer was dropped. */
+/* A connection whose first frame has not come, or whose peer was dropped. */
 typedef struct tine_zmq_stranger {
     int fd;
     uint64_t cookie;
@@ -296,7 +298,7 @@ int tine_zmq_listen(tine_zmq *t);
 /* The same, when the socket's file has been removed. */
 int tine_zmq_listen_again(tine_zmq *t);
 void tine_zmq_listen_end(tine_zmq *t); /* before the socket is closed */
-/* Lets a peer in that waits, if there is one and there are descriptors for it. */
+/* Accepts a waiting peer, if there is one and there are descriptors for it. */
 void tine_zmq_admit(tine_zmq *t);
 bool tine_zmq_watches_door(const tine_zmq *t); /* whether wait is to return when a peer comes */
 /* A copy of a descriptor, made of the reserve if necessary. -1 with errno. */
@@ -312,7 +314,7 @@ void tine_zmq_stranger_heard(tine_zmq *t, const tine_zmq_peer *p); /* ... any mo
 void tine_zmq_stranger_parts(tine_zmq *t, const tine_zmq_peer *p); /* it was dropped */
 /* Why it was cut off; NULL: it was not. */
 const char *tine_zmq_stranger_closed(tine_zmq *t, int fd, struct sockaddr_storage *from);
-/* Cuts off those whose time is over. When the next check is due. */
+/* Cuts off those whose time is over. Returns when the next check is due. */
 int64_t tine_zmq_strangers_check(tine_zmq *t, int64_t now);
 bool tine_zmq_strangers_room(tine_zmq *t, int64_t now); /* whether one more may be accepted */
 
@@ -362,7 +364,7 @@ int tine_zmq_send_hello(tine_zmq *t, uint64_t routing);
 int tine_zmq_send_short(tine_zmq *t, tine_zmq_peer *p, uint8_t kind, const void *fields,
                         size_t size);
 void tine_zmq_send_bye(tine_zmq *t, tine_zmq_peer *p, const char *reason);
-/* By the address ROUTER decides whether it takes the message. */
+/* From the address ROUTER decides whether it takes the message. */
 int tine_zmq_send_address(tine_zmq *t, uint64_t routing);
 /* The first part; `crc`: of the whole message, if the peer's messages are checked. */
 int tine_zmq_send_first(tine_zmq *t, const tine_zmq_peer *p, uint8_t kind, uint32_t crc,

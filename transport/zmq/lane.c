@@ -16,7 +16,7 @@ enum {
 /* While lanes are busy the sockets, which tell of deaths and bring large frames, are looked at this
  * often. */
 static const int64_t LOOK_NS = 100000;
-/* What is lent is looked after this often, also while the process has nothing else to do. */
+/* Returned leases are collected this often, also while the process has nothing else to do. */
 static const int64_t COLLECT_NS = 1000000000;
 
 /* ---- sending ---- */
@@ -172,7 +172,8 @@ static bool lane_receive(tine_zmq *t, tine_zmq_lane *l, tine_event *ev) {
     return false;
 }
 
-/* The sockets, of which nothing else says now whether they have something. */
+/* Whether to look at the sockets: while lanes are busy nothing else reports that they have
+ * something. */
 static bool look_is_due(tine_zmq *t) {
     int64_t now = tine_clock_ns();
     if (now >= t->lanes_tidy_at) (void)tine_zmq_lanes_tidy(t, now);

@@ -6,9 +6,9 @@
  * What was sent before that on the socket is read before. Large frames stay on the socket, unless
  * their large buffers are lent (lease.h); so does everything where no lane can be made or opened.
  *
- * Order: a frame in pieces, and BYE, are on the socket, and small frames that were sent earlier in
- * the ring. So what ends a message of the socket is held until the ring has been read up to where
- * it stood. A closed connection counts when the ring is empty, too. */
+ * Order: frames in pieces, and BYE, are on the socket; small frames sent before them may still be
+ * in the ring. So what the socket completes is held until the ring has been read up to where it
+ * stood then. Likewise a closed connection counts only when the ring is empty. */
 #ifndef TINE_TRANSPORT_ZMQ_LANE_H
 #define TINE_TRANSPORT_ZMQ_LANE_H
 
@@ -21,7 +21,7 @@ struct tine_zmq_lane {
     int bell;       /* the peer's; -1: none */
     bool opened;    /* by both sides */
     bool sends;     /* the peer has been told that small frames are in the ring */
-    bool receives;  /* it has told so */
+    bool receives;  /* the peer has said the same */
     bool full;      /* the last frame found no room */
     unsigned taken; /* in this turn */
     tine_frame *held;
@@ -42,12 +42,12 @@ void tine_zmq_lanes_fini(tine_zmq *t);
 /* lane.c */
 bool tine_zmq_lane_is_used(const tine_zmq_peer *p); /* both ways */
 bool tine_zmq_lane_lends(const tine_zmq_peer *p);   /* large buffers, to this peer */
-/* Of a frame of `bytes` what has to be sent: without the buffers that can be lent. */
+/* How many of a frame's `bytes` have to be sent: those of buffers that can be lent do not. */
 size_t tine_zmq_lane_bytes(const tine_zmq_peer *p, const tine_frame *f, size_t bytes);
 /* Whether small frames to this peer go through its lane from here on. */
 bool tine_zmq_lane_sends(tine_zmq *t, tine_zmq_peer *p);
-/* 0: sent, the frame is still the caller's; -EAGAIN: no room now; -E2BIG: it is too large now for
- * want of something to lend; -EPIPE: the peer is lost now. */
+/* 0: sent, the frame is still the caller's; -EAGAIN: no room now; -E2BIG: too large now, because a
+ * buffer cannot be lent any more; -EPIPE: the peer is lost now. */
 int tine_zmq_lane_send(tine_zmq *t, tine_zmq_peer *p, const tine_frame *f, size_t bytes);
 /* The large buffers of a frame that is sent on the socket, though the peer borrows. */
 uint64_t tine_zmq_lane_copies(const tine_zmq_peer *p, const tine_frame *f);
@@ -62,12 +62,11 @@ bool tine_zmq_lane_pending(const tine_zmq_peer *p);
  * this reason. The sockets are not read meanwhile. */
 void tine_zmq_lane_hold(tine_zmq *t, tine_zmq_peer *p, tine_frame *f, const char *reason);
 
-/* Waits for the lanes before the sockets are waited for: true: something has come. False: the
+/* Polls the lanes before the caller waits for the sockets. True: something has come. False: the
  * caller sleeps, for at most timeout_ns, also on t->bell, and then calls tine_zmq_lanes_awake. */
 bool tine_zmq_lanes_wait(tine_zmq *t, int64_t timeout_ns);
 void tine_zmq_lanes_awake(tine_zmq *t);
-/* Returns memory to the system, of which nobody needs any more. In how many ns it is due again; -1:
- * it is not. */
+/* Returns unused memory to the system. Result: ns until it is due again; -1: it is not. */
 int64_t tine_zmq_lanes_tidy(tine_zmq *t, int64_t now);
 
 #endif

@@ -70,7 +70,8 @@ static void leases_refuse(tine_zmq *t, tine_zmq_peer *p, tine_zmq_leases *l, con
     l->theirs = NULL;
 }
 
-/* From here on both may lend: the connector when it has been told so. */
+/* Lending begins: at the listener when it has sent MAPPED, at the connector when MAPPED has
+ * come. */
 static void leases_begin(tine_zmq *t, tine_zmq_peer *p, tine_zmq_leases *l,
                          const tine_shm_lane *lane) {
     tine_shm_lender_init(&l->lender, lane, l->theirs, &l->neighbours, t->listener);

@@ -1,13 +1,13 @@
-/* What of a lane lends buffers (transport/shm/lease.h): both sides map the other's arena, and then
- * a frame's large buffers are told by their place in it. The frame is a record of the ring, however
- * large they are.
+/* The part of a lane that lends buffers (transport/shm/lease.h): both sides map the other's arena,
+ * and then a frame names the places of its large buffers there. The frame is a record of the ring,
+ * however large they are.
  *
  * Once both use the lane, the listener tells where its arena is; the connector maps it and tells of
  * its own; the listener maps that and says that it has. If anything of that is not possible the
  * side that finds it says so, and large frames stay on the socket.
  *
- * The listener then tells each of the two where the other's arena is, for it and every connector
- * before it (transport/shm/neighbours.h), and when one of them has gone. */
+ * For a new connector and each earlier one the listener then tells both where the other's arena is
+ * (transport/shm/neighbours.h), and later when one of them has gone. */
 #ifndef TINE_TRANSPORT_ZMQ_LEASE_H
 #define TINE_TRANSPORT_ZMQ_LEASE_H
 
@@ -44,8 +44,8 @@ static inline bool tine_zmq_lends(const tine_zmq_leases *l, const tine_frame *f,
     return l->lender.memory && f->buffers[i]->size >= TINE_ZMQ_LEND_FROM &&
            !(f->body_beside && i + 1 == f->n_buffers);
 }
-/* Looks after what outlived its lane, and what is kept for the next buffer. In how many ns it is
- * due again; -1: it is not. */
+/* Collects what outlived its lane, and releases pages kept for the next buffer. Result: ns until it
+ * is due again; -1: it is not. */
 int64_t tine_zmq_leases_tidy(int64_t now);
 
 /* neighbours.c */

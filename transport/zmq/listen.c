@@ -35,8 +35,8 @@ enum { BACKLOG_LEAST = 6, BACKLOG_MOST = 128 };
 static const int64_t PASS_NS = 2000000;    /* for which the gate is open at most */
 static const int64_t LOOK_NS = 1000000;    /* between two looks for a knock without a wait */
 static const int64_t SCARCE_NS = 50000000; /* the same, while descriptors are scarce */
-/* After a pass libzmq's thread may be about to call accept once more. For so long one descriptor is
- * left free for it. */
+/* After a pass libzmq's thread may be about to call accept once more. One descriptor is left free
+ * for it for this long. */
 static const int64_t SETTLE_NS = 100000000;
 
 /* ---- opening ---- */
@@ -86,8 +86,8 @@ static void url_complete(tine_zmq *t, int fd) {
              host, port);
 }
 
-/* Returns when libzmq's thread has done what it was told before: it does so in order, so once it
- * has closed a second listener. Other events of the monitor are lost. */
+/* Waits until libzmq's thread has carried out the earlier commands. It works in order, so it has
+ * done so once it has closed a second listener. Other events of the monitor are lost. */
 static int thread_sync(tine_zmq *t) {
     static atomic_uint made;
     char url[64];
@@ -107,8 +107,8 @@ static int thread_sync(tine_zmq *t) {
     return 0;
 }
 
-/* What listens from now on accepts processes of this user and of root only: the kernel tells whose
- * a connection is. An abstract socket has no permissions of its own. */
+/* A listener from now on accepts processes of this user and of root only: the kernel reports the
+ * user of each connection. An abstract socket has no permissions of its own. */
 static int admit_own_user(tine_zmq *t) {
     uid_t self = geteuid(), root = 0;
     return zmq_setsockopt(t->socket, ZMQ_IPC_FILTER_UID, &self, sizeof self) ||
@@ -159,9 +159,9 @@ static void reserve_give(tine_zmq *t, unsigned keep) {
     while (t->n_reserve > keep) close(t->reserve[--t->n_reserve]);
 }
 
-/* libzmq's thread may be about to call accept, which the eventfd would make fail: first it has to
- * have looked again at the gate, which is closed. In the first round it may still have been behind
- * that look. */
+/* libzmq's thread may be about to call accept, which would fail on the eventfd. So it must first
+ * have polled the gate, which is closed, once more. Two rounds: in the first one it may already be
+ * past that poll. */
 void tine_zmq_listen_end(tine_zmq *t) {
     reserve_give(t, 0);
     if (t->door_is_zmqs && t->settled_at && !thread_sync(t)) thread_sync(t);
@@ -219,7 +219,7 @@ static bool door_is_knocked(const tine_zmq *t) {
     return poll(&p, 1, 0) > 0;
 }
 
-/* Those that wait, one after the other, with what is left of the reserve. */
+/* Refuses the waiting peers, one after the other, with descriptors of the reserve. */
 static void door_refuse(tine_zmq *t) {
     for (int n = 0; n <= t->backlog; n++) {
         if (t->n_reserve) reserve_give(t, t->n_reserve - 1);

@@ -95,7 +95,7 @@ static const char *neighbour_read(tine_zmq *t, tine_zmq_peer *p, tine_zmq_leases
     return NULL;
 }
 
-/* Listener. What is not known has gone meanwhile. */
+/* Listener. A number that is not known belongs to a peer that has gone. */
 static const char *reached_read(tine_zmq *t, tine_zmq_leases *l, const uint8_t *bytes,
                                 size_t size) {
     uint32_t number;

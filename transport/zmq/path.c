@@ -27,7 +27,7 @@ int tine_zmq_path_make(tine_zmq *t) {
     return 0;
 }
 
-/* Where nothing is, or a socket that no process has open, a socket may be made. The latter is
+/* A socket may be made where there is nothing, or a socket that no process has open; the latter is
  * removed. */
 bool tine_zmq_path_in_use(const tine_zmq *t) {
     struct sockaddr_un a = {.sun_family = AF_UNIX};

@@ -52,7 +52,7 @@ static void skip_rest(tine_zmq *t, bool more) {
     }
 }
 
-/* What is wrong with a damaged message is that it is damaged. */
+/* If the message is damaged, that is the reason, whatever else is wrong with it. */
 int tine_zmq_refuse(tine_zmq *t, tine_zmq_peer *p, bool more, const char *reason) {
     skip_rest(t, more);
     tine_zmq_peer_lose(t, p, true, tine_zmq_is_damaged(t) ? FRAMING_DAMAGED : reason);
@@ -65,7 +65,8 @@ int tine_zmq_lose_for_memory(tine_zmq *t, tine_zmq_peer *p, bool more) {
     return TINE_ZMQ_RECEIVED_OTHER;
 }
 
-/* The first frame of a peer says who it is; until then it may not make this process hold much. */
+/* The first frame of a peer identifies it; until then the peer may not make this process hold
+ * much. */
 size_t tine_zmq_frame_limit(const tine_zmq *t, const tine_zmq_peer *p) {
     return p->heard ? t->base.config.max_frame : t->base.config.max_first_frame;
 }

@@ -57,7 +57,7 @@ void tine_zmq_record_lend(uint8_t *to, const tine_frame *f, tine_zmq_leases *l) 
 
 /* ---- reading ---- */
 
-/* What is left of a record, and of what the frame may have. */
+/* What is left of a record, and of the frame's limit. */
 typedef struct reading {
     const uint8_t *sizes, *from;
     size_t left, room;
@@ -86,7 +86,7 @@ static tine_frame *read_head(const tine_shm_record *r, size_t limit, size_t numb
     return f;
 }
 
-/* NULL as the callers. */
+/* NULL: as for tine_zmq_record_read. */
 static tine_buffer *read_buffer(reading *in, uint64_t size, const char **wrong) {
     *wrong = size <= in->left && size <= in->room ? NULL : SIZES;
     tine_buffer *b = *wrong ? NULL : tine_buffer_new((size_t)size);

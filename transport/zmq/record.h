@@ -1,5 +1,5 @@
 /* Frames as records of a lane's ring (FRAMING.md, LANE). The reader copies each number before it
- * checks it, and every byte before anything looks at it. */
+ * checks it, and every byte before it is used. */
 #ifndef TINE_TRANSPORT_ZMQ_RECORD_H
 #define TINE_TRANSPORT_ZMQ_RECORD_H
 
@@ -12,10 +12,10 @@ enum {
     TINE_ZMQ_RECORD_PLACE = 24 /* the most that a buffer takes behind the head */
 };
 
-/* Of a frame of which these bytes are not lent. */
+/* The size of a frame's record; `bytes` of the frame are not lent. */
 size_t tine_zmq_record_size(const tine_frame *f, size_t bytes, bool lends);
 void tine_zmq_record_write(uint8_t *to, const tine_frame *f);
-/* tine_zmq_leases_rest has said that it can be done. */
+/* To be called after tine_zmq_leases_rest has returned that it can be done. */
 void tine_zmq_record_lend(uint8_t *to, const tine_frame *f, tine_zmq_leases *l);
 /* A frame of at most `limit` bytes; NULL with what is wrong in *wrong, or NULL: no memory. */
 tine_frame *tine_zmq_record_read(const tine_shm_record *r, size_t limit, const char **wrong);

@@ -80,7 +80,7 @@ typedef struct zap_request {
     uint8_t part[ZAP_PARTS][ZAP_PART_MAX];
 } zap_request;
 
-/* What is longer than a part may be, or one too many, is no good request. */
+/* A request with a part that is too long, or with too many parts, is invalid. */
 static bool zap_receive(void *socket, zap_request *r) {
     zmq_msg_t m;
     *r = (zap_request){0};
@@ -122,8 +122,8 @@ void tine_zmq_zap(tine_zmq *t) {
     }
 }
 
-/* Which of two sides notices first that only one has a key is a matter of chance. The other finds
- * its connection closed. */
+/* If only one side has a key, either side may notice it first. The other finds its connection
+ * closed. */
 static const char *hung_up_error(const tine_zmq *t) {
     if (t->listener) return NULL;
     if (!t->tcp) return "it closed the connection at once: see the coordinator's log";
@@ -142,7 +142,7 @@ const char *tine_zmq_handshake_error(const tine_zmq *t, int event, uint32_t valu
                         : "it needs the job's key (TINE_KEY_FILE)";
 }
 
-/* Different addresses may share a slot: the earlier one is then told of again. */
+/* Different addresses may share a slot: the earlier one is then reported again. */
 bool tine_zmq_refused_before(tine_zmq *t, const void *address, size_t size) {
     uint64_t h = tine_hash(TINE_HASH_START, address, size) | 1,
              *slot = &t->refused[h / 2 % TINE_ZMQ_REFUSED];

@@ -138,8 +138,8 @@ static void peer_wait(tine_zmq *t, tine_zmq_peer *p) {
 }
 
 /* An ACK for each eighth of the window, so that a sender that keeps to half of it for large frames
- * does not stop. Where libzmq does not take the ACK now the peer waits: its sender may have stopped
- * for want of it. */
+ * does not stop. If libzmq does not take the ACK now, the peer is queued for another try: it may
+ * have stopped because the ACK is missing. */
 void tine_zmq_ack(tine_zmq *t, tine_zmq_peer *p) {
     if (p->read - p->told < tine_zmq_window(t) / 8) return;
     uint8_t ack[FRAMING_ACK_BYTES];

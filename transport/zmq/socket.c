@@ -24,7 +24,7 @@ static int socket_set(void *socket, int option, int value) {
     return zmq_setsockopt(socket, option, &value, sizeof value);
 }
 
-/* LINGER 0: closing must not block; `stop` sets what it may wait.
+/* LINGER 0: closing must not block; `stop` sets how long it may wait.
  * SNDHWM: what libzmq does not take waits in our queue, which is bounded by bytes. The rate of
  *   small frames does not gain from more than 1000 (bench_transport).
  * RCVHWM: the window (send.c) bounds what a peer may send ahead, to less than 33,000 messages. The
@@ -145,9 +145,9 @@ static bool report_unknown(tine_zmq *t, const char *what, tine_event *ev) {
     return true;
 }
 
-/* Noted here and reported when the connection is closed, which the monitor reports next: as a ZMTP
- * 1.0 peer, which random bytes can pass for, it may have sent a message before and be reported
- * already. */
+/* The failure is noted here, and reported when the connection is closed, which the monitor reports
+ * next. By then the connection may be reported already: random bytes can pass for a ZMTP 1.0 peer,
+ * which may have sent a message before. */
 static void handshake_failed(tine_zmq *t, int event, uint32_t value) {
     const char *known = tine_zmq_handshake_error(t, event, value);
     if (event == ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL)

@@ -1,12 +1,12 @@
-/* Strangers: connections whose first frame, which says who they are, has not come. One is cut off
+/* Strangers: connections whose first frame, which identifies them, has not come. One is cut off
  * when its time is over (first_frame_ns) or when it has sent more than a first frame may have; so
  * is, a second later, a connection whose peer was lost and does not close it. A few are accepted at
  * a time: the others wait in the kernel's queue.
  *
  * libzmq has no call that closes one connection of a socket. But its descriptor is known: a copy of
- * it is shut down, and libzmq closes it then. The descriptor may meanwhile be a file of the
- * program's. So a connection is known by the cookie that the kernel gives a socket, and it is the
- * copy, which nobody else can close, whose cookie is compared. */
+ * it is shut down, and libzmq then closes its own. The descriptor may meanwhile be a file of the
+ * program's. So a connection is known by the cookie that the kernel gives a socket, and the cookie
+ * of the copy is compared, because no other code can close the copy. */
 #include <linux/tcp.h>
 #include <netinet/in.h>
 #include <string.h>
@@ -16,10 +16,10 @@
 
 #include "transport/zmq/internal.h"
 
-/* A peer that goes on after it was dropped has so long to read why. */
+/* A dropped peer that does not disconnect has this long to read the reason. */
 static const int64_t PARTING_NS = 1000000000;
-/* When there is no room, the oldest makes way after so long. Over ipc, where all are this user's,
- * it has its time: workers that start together on few cores answer slowly. */
+/* When there is no room, the oldest is cut off after this long. Not over ipc, where all are this
+ * user's: workers that start together on few cores answer slowly. */
 static const int64_t MAKE_WAY_NS = 1000000000;
 /* A hello has to come by then, also where a first frame may take any time. */
 static const int64_t HELLO_NS = 10000000000;
@@ -73,7 +73,7 @@ static tine_zmq_peer *peer_of_cookie(tine_zmq *t, uint64_t cookie) {
     return NULL;
 }
 
-/* A peer is told why first, and the entry replaced by one for its parting. */
+/* A peer is sent the reason first, and its entry is replaced by one for its parting. */
 static void stranger_cut(tine_zmq *t, tine_zmq_stranger *s, const char *why) {
     tine_zmq_peer *p = s->why ? NULL : peer_of_cookie(t, s->cookie);
     if (p && p->state == TINE_ZMQ_PEER_UP) {
