@@ -93,8 +93,8 @@ static bool environment_has_prefix(const char *prefix) {
     return false;
 }
 
-/* Open MPI's and PMIx's variables name a server that answers the rank; copied by hand, or left of a
- * job, some of them do not. */
+/* Open MPI's and PMIx's variables name a server that answers the rank. Where they were copied by
+ * hand, or left over from a job, some of them do not. */
 static bool server_named(const tine_launcher *l) {
     return !l->usable || environment_has_prefix("PMIX_SERVER_URI") ||
            environment_has_prefix("OMPI_MCA_orte_hnp_uri=");

@@ -76,9 +76,9 @@ typedef struct tine_transport_config {
     /* A larger frame is refused by send, and breaks the framing when it is received; default
      * 64 GiB. */
     size_t max_frame;
-    /* Listener: bytes of the first frame of a peer, which says who it is; a larger one breaks the
-     * framing. Default: max_frame. Where all peers are of this program (threads, ranks) it is
-     * not enforced. */
+    /* Listener: bytes of the first frame of a peer, which identifies it; a larger one breaks the
+     * framing. Default: max_frame. Where all peers are of this program (threads, ranks) it is not
+     * enforced. */
     size_t max_first_frame;
     /* Listener: a peer whose first frame has not come after so long breaks the framing. Default:
      * never; but a connection that does not become a peer is closed after 10 s. Where all peers are
@@ -88,13 +88,13 @@ typedef struct tine_transport_config {
      * one frame of any size. */
     size_t max_queued;
     /* The secret key of the job (transport/zmq/key.h), read during the call; NULL: none. Over tcp
-     * messages are encrypted with it, and who does not have it is refused. */
+     * messages are encrypted with it, and a peer without it is refused. */
     const char *key;
     bool key_for_others_only; /* listener: used only where other hosts can connect */
     /* Connector: how long the listener may be unreachable before it counts as lost; default 10 s,
      * negative: for ever. */
     int64_t connect_ns;
-    /* How often a peer is asked for a sign of life, where it can die unseen; default 1 s. */
+    /* The interval of heartbeats, where a peer's death can go unnoticed; default 1 s. */
     int64_t heartbeat_ns;
     /* Whether messages carry checksums: positive, always; negative, only where the other side asks
      * for them; default: where bytes may leave the machine and nothing beneath protects them (tcp

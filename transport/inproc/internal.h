@@ -19,7 +19,7 @@ typedef struct inproc_transport inproc_transport;
 enum { INPROC_LISTENER, INPROC_CONNECTOR, INPROC_SIDES };
 
 typedef struct inproc_connection {
-    /* NULL once that transport has let go of the connection */
+    /* NULL once that transport has released the connection */
     inproc_transport *sides[INPROC_SIDES];
     tine_peer id;                     /* of the connector, at the listener */
     size_t queued[INPROC_SIDES];      /* bytes in the inbox of this side */
