@@ -36,7 +36,7 @@ static tine_error attempt_call(tine_attempt *a, tine_value **out) {
     return e;
 }
 
-/* The sentence of a failure travels to every task above. */
+/* The text of a failure is passed on to every task above. */
 enum { ATTEMPT_TEXT_MAX = 8192 };
 
 static void attempt_main(void *arg) {
@@ -134,8 +134,8 @@ void tine_attempt_spare_free(tine_worker *w) {
     }
 }
 
-/* Results of short tasks leave together, while more tasks of the same function are ready: results
- * of at most HELD_NS of computing wait. Where the next one takes longer than those before it, the
+/* Results of short tasks leave together while more tasks of the same function are ready; at most
+ * HELD_NS of computing is held back. If the next task takes longer than those before it, the
  * progress thread sends them. */
 enum { SHORT_NS = 5000, HELD_NS = 20000 };
 

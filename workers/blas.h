@@ -1,5 +1,5 @@
-/* BLAS threads of this process: one computes per worker unless told otherwise, and OpenBLAS would
- * start one a core. */
+/* The number of BLAS threads of this process: one per worker unless set otherwise, where OpenBLAS
+ * would start one per core. */
 #ifndef TINE_WORKERS_BLAS_H
 #define TINE_WORKERS_BLAS_H
 

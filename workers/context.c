@@ -13,9 +13,9 @@
 #include "transport/base/clock.h"
 #include "workers/internal.h"
 
-/* Forks that one task may have waiting for their arguments, and callbacks to come, and bytes of
- * these arguments, before its next fork waits. Counted for each task: a limit for all could have
- * tasks wait for each other. */
+/* Limits for one task, past which its next fork waits: forks that wait for their arguments plus
+ * callbacks to come, and the bytes of these arguments. Counted per task: with one limit for all,
+ * tasks could wait for each other. */
 enum { HELD_MAX = 65536, HELD_MAX_BYTES = 1 << 30 };
 
 static void worker_no_lock(tine_context *c) { (void)c; }

@@ -1,6 +1,6 @@
 /* Handles on objects: see handles.h. An object with handles is in one list: that of the task
- * through which it came, or `held`, or without handles any more `unused`. What is in another list
- * than `held` is to be told to the coordinator and is counted, since most tasks have no handles. */
+ * through which it came, or `held`; without handles it is in `unused`. Objects outside `held` have
+ * yet to be reported to the coordinator. They are counted, because most tasks have no handles. */
 #include "workers/handles.h"
 
 #include <pthread.h>

@@ -20,8 +20,8 @@ tine_object_owner *tine_handles_owner(tine_handles *h);
 /* The list of the task that runs: it gets the objects whose first handle is made from now on. NULL:
  * no task runs. On the worker's thread, as below. */
 void tine_handles_of_task(tine_handles *h, tine_handle_list *list);
-/* Holds what has handles, of a task that is about to be DONE (NULL: of none), and releases what has
- * none any more. */
+/* Holds the objects with handles of a task that is about to be DONE (NULL: of none), and releases
+ * the objects that have no handle left. */
 void tine_handles_flush(tine_handles *h, tine_handle_list *list, tine_executor *x);
 /* The worker has ended; the rest is freed with the last handle. */
 void tine_handles_end(tine_handles *h);

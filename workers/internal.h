@@ -102,8 +102,8 @@ struct tine_worker {
     tine_error send_error;     /* of the progress thread */
 
     bool acting;      /* in tine_worker_act */
-    bool holding;     /* results wait in the link, */
-    uint64_t held_ns; /* whose tasks took so long */
+    bool holding;     /* results wait in the link */
+    uint64_t held_ns; /* run time of the tasks of these results */
     bool up, stopping;
     tine_error status; /* why it stopped */
     char why[192];
@@ -111,8 +111,8 @@ struct tine_worker {
 
 static inline tine_worker *tine_worker_of(tine_context *c) { return (tine_worker *)c; }
 
-/* The executor is used, like the link, by whoever has the link: a task's call reclaims both, and
- * tine_worker_act offers them again. */
+/* The executor, like the link, is used by the thread that has the link: a task's call reclaims
+ * both, and tine_worker_act offers them again. */
 static inline tine_executor *tine_worker_executor(tine_worker *w) {
     tine_progress_reclaim(&w->progress);
     return w->executor;

@@ -178,8 +178,8 @@ void tine_worker_receive(tine_worker *w) {
 
 /* ---- one turn ---- */
 
-/* Cancels forks whose deadline has passed, and wakes attempts whose wait has timed out; when the
- * next one does. */
+/* Cancels forks whose deadline has passed, and wakes attempts whose wait has timed out. Returns
+ * when the next one does. */
 static int64_t worker_wake_timed_out(tine_worker *w) {
     int64_t next = tine_deadlines_next(&w->context), now;
     if (w->n_timed == 0 && next == INT64_MAX) return INT64_MAX;
@@ -254,7 +254,7 @@ static void worker_sleep(tine_worker *w, int64_t deadline) {
     tine_link_wait(&w->link, left);
 }
 
-/* Local tasks may take a microsecond, as long as a look at the transport does. */
+/* Local tasks may take a microsecond, as long as polling the transport does. */
 enum { LOOK_NS = 20000 };
 
 static bool worker_looks(tine_worker *w) {
@@ -318,8 +318,8 @@ static tine_error worker_make_executor(tine_worker *w, const tine_worker_config 
     hello.classes = names + functions;
     hello.labels = hello.classes + hello.n_classes;
     hello.n_labels = labels_split(labels, names + functions + hello.n_classes);
-    /* None stays: a result could be fetched only between two tasks, and who waits for it would wait
-     * for the next task. */
+    /* No result stays: it could be fetched only between two tasks, so its reader would wait for the
+     * end of the next task. */
     tine_error e = tine_executor_new(&w->executor, &hello, SIZE_MAX, TINE_EXECUTOR_QUEUED);
     free(names);
     free(labels);

@@ -49,7 +49,7 @@ bool tine_executor_next_send(tine_executor *x, tine_executor_action *out) {
     return first && first->a.kind == TINE_EXECUTOR_SEND && tine_executor_next(x, out);
 }
 
-/* Actions that nobody took. */
+/* Frees the actions that were not taken. */
 static void executor_actions_free(tine_executor *x) {
     executor_owned_free(&x->taken);
     for (executor_action action; tine_ring_pop(&x->actions, &action);) {
@@ -143,8 +143,8 @@ void tine_executor_free(tine_executor *x) {
 
 /* ---- tasks ---- */
 
-/* Keeping the result may make other tasks ready, and comes before the message: what it does may
- * move the queue of actions. */
+/* Keeping the result may make other tasks ready. It comes before the message, because it may move
+ * the queue of actions. */
 static void executor_send_done(tine_executor *x, const executor_task *t, tine_error status,
                                tine_payload *payload, const char *text, uint64_t run_ns) {
     bool ok = status == TINE_OK, send = ok;

@@ -1,6 +1,6 @@
-/* The executor: a worker's state machine. Which task to start, which objects to fetch, which nested
- * forks may be submitted; without any I/O, fibers or clock of its own (the scheduler's counterpart,
- * run beside it by the simulator).
+/* The executor: a worker's state machine. It decides which task to start, which objects to fetch,
+ * which nested forks may be submitted. It has no I/O, fibers or clock of its own. It is the
+ * scheduler's counterpart, and the simulator runs the two together.
  *
  * A task is ready when this worker has every value that its arguments mention (a module is fetched
  * by the call that needs it). The coordinator sends those that are missing, unless they are results
@@ -65,7 +65,8 @@ typedef struct tine_executor_task {
  * message that fetches it (ipc, 64 KiB: 20 us and 80 us). */
 enum { TINE_EXECUTOR_STAYS = 64 << 10 };
 
-/* Forks that stay here and have not started: past so many bytes of arguments no more are taken. */
+/* The most bytes of arguments of forks that stay here and have not started; past it none is
+ * taken. */
 #define TINE_EXECUTOR_QUEUED ((size_t)1 << 30)
 
 /* `hello` is copied and sent first. Results of more than `stays` bytes are kept and not sent;
@@ -96,7 +97,7 @@ tine_error tine_executor_fork(tine_executor *x, uint64_t parent, uint64_t ticket
  * here, and completes it. */
 bool tine_executor_cancel(tine_executor *x, uint64_t ticket, uint64_t grace_ns);
 /* A started task yields a value. EAGAIN: its owner takes no more yet, wait for TINE_EXECUTOR_PULL.
- * ECANCELED: after TINE_EXECUTOR_STOP. Where nobody takes its values, nothing is sent. */
+ * ECANCELED: after TINE_EXECUTOR_STOP. If its values are not taken, nothing is sent. */
 tine_error tine_executor_yield(tine_executor *x, uint64_t task, tine_payload *payload);
 /* The values of an open fork, a stream, are taken up to number `item`. */
 void tine_executor_pull(tine_executor *x, uint64_t ticket, uint64_t item);
@@ -108,8 +109,8 @@ tine_error tine_executor_put(tine_executor *x, uint64_t task, const char *class_
  * else OBJECT follows. */
 bool tine_executor_fetch(tine_executor *x, tine_object id, tine_payload **payload,
                          const char **class_name);
-/* This side refers to n objects beyond the tasks that gave them to it, or does so no more: each id
- * is held once, before the tine_executor_done of such a task, and released once. */
+/* hold: this side refers to n objects beyond the tasks that gave them to it; release: it no longer
+ * does. Each id is held once, before the tine_executor_done of such a task, and released once. */
 void tine_executor_hold(tine_executor *x, const tine_object *ids, size_t n);
 void tine_executor_release(tine_executor *x, const tine_object *ids, size_t n);
 /* Sends the gathered SUSPEND reports; to be called before waiting for input. */

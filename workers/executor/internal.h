@@ -38,7 +38,7 @@ struct executor_task {
     uint32_t attempt;
     bool started, suspended;
     bool refused_yield; /* PULL has to be reported */
-    bool unread;        /* nobody takes its values */
+    bool unread;        /* its values are not taken */
     /* it has failed, and stays while an object refers to its waiter: it is in no map */
     bool failed;
     tine_target target; /* its texts lie behind the struct */
@@ -128,7 +128,7 @@ struct tine_executor {
     char **hello_names;
     size_t n_hello_names;
     uint32_t epoch, window;
-    size_t stays; /* results of more bytes do */
+    size_t stays; /* larger results, in bytes, stay here */
     bool stopped;
     bool refused_fork; /* CREDIT has to be reported */
     uint64_t orders, puts;
@@ -178,7 +178,7 @@ static inline executor_task *executor_task_find(const tine_executor *x, uint64_t
 /* forks.c */
 executor_fork *tine_executor_fork_open(tine_executor *x, uint64_t ticket, bool stream);
 executor_fork *tine_executor_fork_find(const tine_executor *x, uint64_t ticket); /* or NULL */
-/* Whether the ticket was open; it is not any more. */
+/* Closes a ticket. False: it was not open. */
 bool tine_executor_fork_close(tine_executor *x, uint64_t ticket);
 void tine_executor_submit(tine_executor *x, executor_task *known, uint64_t ticket,
                           const tine_target *target, uint32_t flags, tine_payload *payload,
@@ -219,18 +219,19 @@ void tine_executor_demand(tine_executor *x, const tine_message *m);
 void tine_executor_local_started(tine_executor *x, executor_task *t);
 void tine_executor_local_ended(tine_executor *x, executor_task *t, tine_error status,
                                tine_payload *payload, const char *text, uint64_t run_ns);
-/* A task of the coordinator has ended: with its last local one that has begun. */
+/* A task of the coordinator has ended. Its DONE is sent with the end of the last local task below
+ * it that has begun. */
 void tine_executor_known_ended(tine_executor *x, executor_task *t, tine_error status,
                                tine_payload *payload, const char *text, uint64_t run_ns);
-/* The local forks below t, which is cancelled, and the submitted ones of these. */
+/* Cancels the local forks below t, which is cancelled, and the forks that these have submitted. */
 void tine_executor_cancel_below(tine_executor *x, executor_task *t);
 void tine_executor_cancel_local(tine_executor *x, executor_task *t);
 
 /* objects.c */
 /* Whether every value that the arguments mention can be read here. */
 bool tine_executor_refs_here(const tine_executor *x, const tine_payload *p);
-/* Lets w wait for the objects of p; it is settled by these calls at once when none is missing.
- * Those of a task come by themselves. */
+/* Lets w wait for the objects of p; it is settled by these calls at once when none is missing. The
+ * objects of a task come unasked. */
 void tine_executor_await(tine_executor *x, executor_waiter *w, const tine_payload *p);
 void tine_executor_object_put(tine_executor *x, tine_object id, const char *class_name,
                               tine_payload *payload);

@@ -7,14 +7,14 @@
  * it is a stream, or for a certain worker or label, if it calls a module with one instance, or if
  * it has a priority, which is compared with tasks of other workers.
  *
- * Whatever the coordinator has to know of a local task it takes from the nearest task above that it
- * knows: that task sends its SUBMITs and holds its objects, its run time contains that of the local
- * ones, and its DONE is sent once the local ones that have begun are done. So a worker that dies
- * loses with a task all that ran below it there, and nothing else.
+ * The nearest task above that the coordinator knows stands for a local task: it sends the SUBMITs
+ * and holds the objects, its run time contains that of the local ones, and its DONE is sent once
+ * the local ones that have begun are done. So when a worker dies, a task is lost together with all
+ * that ran below it there, and nothing else.
  *
  * A queued local task counts against the window, so that it can be submitted at any time. The bytes
- * of their arguments are bounded too: past that a fork waits until one of them starts, which the
- * fork's task, suspended then, does not hinder. */
+ * of the arguments of queued ones are bounded too: past the bound a fork waits until one of them
+ * starts. The forking task is suspended meanwhile, so it does not prevent that. */
 #include "workers/executor/internal.h"
 
 #include <stdlib.h>
@@ -70,7 +70,7 @@ void tine_executor_keep(tine_executor *x, executor_task *parent, uint64_t ticket
 
 /* ---- leaving the queue ---- */
 
-/* Not one that is tried again. */
+/* For a task that has not begun: one that is tried again is not in the queue of local tasks. */
 static void executor_local_unqueue(tine_executor *x, executor_task *t) {
     TAILQ_REMOVE(&x->local, t, local);
     x->local_bytes -= tine_payload_bytes(t->payload);
@@ -109,7 +109,8 @@ void tine_executor_local_started(tine_executor *x, executor_task *t) {
 
 /* ---- ending ---- */
 
-/* Those of a local task whose attempt has ended: they are cancelled with the known task only. */
+/* Moves the children of a local task whose attempt has ended to the known task: from now on they
+ * are cancelled with that one only. */
 static void executor_leave_children(executor_task *t) {
     for (executor_task *c; (c = LIST_FIRST(&t->children));) {
         LIST_REMOVE(c, child);
@@ -163,7 +164,7 @@ static void executor_local_retry(tine_executor *x, executor_task *t) {
     tine_ready_push(&x->ready, &t->link);
 }
 
-/* As the coordinator words it. */
+/* In the coordinator's words. */
 static char *executor_failed_text(const tine_executor *x, const executor_task *t,
                                   const char *cause) {
     const tine_target *to = &t->target;
@@ -215,7 +216,7 @@ void tine_executor_local_ended(tine_executor *x, executor_task *t, tine_error st
 
 SLIST_HEAD(executor_stack, executor_task);
 
-/* One that does not run now, and will not. */
+/* Frees a task that is not running and will not start. */
 static void executor_local_drop(tine_executor *x, executor_task *t) {
     executor_task *known = t->known;
     bool begun = t->attempt > 1;
@@ -236,7 +237,7 @@ static void executor_cancel_open(tine_executor *x, uint64_t ticket) {
                                "it, was cancelled");
 }
 
-/* Those that t, a local task, has submitted. */
+/* Cancels the forks that t, a local task, has submitted. */
 static void executor_cancel_submitted(tine_executor *x, const executor_task *t) {
     for (size_t i = 0; i < x->n_forks; i++) {
         executor_fork f = x->forks[i];

@@ -1,9 +1,9 @@
 /* Objects at a worker: received once, kept until the coordinator sends DROP.
  *
- * Those that a task mentions come without being asked for, before the TASK or behind it: a small
- * message overtakes a large one. So what comes unasked is kept as well, also the reason why there
- * is none. A result that is made here becomes an object when its task ends, if it stays or is
- * waited for.
+ * Those that a task mentions come unasked, before the TASK or behind it: a small message overtakes
+ * a large one. So an object that comes unasked is kept as well, and so is the reason why there is
+ * none. A result that is made here becomes an object when its task ends, if it stays or is waited
+ * for.
  *
  * A put value may refer to further put values, and is usable when all of them are here; modules
  * inside are fetched by the call that needs them. So an object is settled (READY, or FAILED with
@@ -123,7 +123,7 @@ static void executor_settle(tine_executor *x, executor_waiter *w) {
     }
 }
 
-/* It comes by itself, or is the result of a task that runs here. */
+/* An object that comes unasked, or is the result of a task that runs here. */
 static executor_object *executor_object_expect(tine_executor *x, tine_object id) {
     executor_object *o = executor_object_new(x, id, EXECUTOR_FETCHING);
     o->waiter.missing = 1; /* its frame, or its task */
@@ -220,8 +220,8 @@ bool tine_executor_result_keep(tine_executor *x, const executor_task *t, tine_pa
     return true;
 }
 
-/* The coordinator sends it, or why there is none, to tasks that wait for it here; it does not know
- * of what else does. */
+/* For tasks that wait for it here the coordinator sends the object, or the reason why there is
+ * none; it does not know of other waiters here. */
 void tine_executor_result_unkept(tine_executor *x, tine_object id) {
     executor_object *o = executor_object_find(x, id);
     if (!o || o->state != EXECUTOR_FETCHING) return;

@@ -19,8 +19,8 @@ typedef struct sizes {
 /* What the kernel reads; all but `input` may be NULL. */
 typedef struct rnn_inputs {
     const float *input, *h0, *c0;
-    size_t *lengths; /* falling */
-    size_t *order;   /* the row of the caller's that is row i here */
+    size_t *lengths; /* in descending order */
+    size_t *order;   /* order[i]: the caller's row that is row i here */
 } rnn_inputs;
 
 static const char *rnn_name(const tine_rnn *l) { return l->config.gru ? "GRU" : "LSTM"; }

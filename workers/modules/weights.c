@@ -318,7 +318,7 @@ tine_value *tine_weights_rewrite(tine_task *task) {
     for (size_t i = 0; keys && items && under && i < s->n; i++) {
         const tine_value *v = tine_arg(task, i);
         if (v == s->parameters[i].fallback) continue;
-        /* the keys of nothing are named where all keys are known */
+        /* nothing under the prefix: the error names the keys of the whole dict */
         if (under->list.n > 0 && v == dict) v = under;
         if (under->list.n > 0 && v == prefix) continue;
         keys[n] = s->parameters[i].name;

@@ -1,9 +1,9 @@
 /* The weights of a module: from the arguments state_dict and prefix, as PyTorch's load_state_dict
  * takes them, or drawn from a seed, as PyTorch initialises them.
  *
- * A state_dict may hold the weights of more than this module. Those under `prefix` count; without a
- * prefix those whose names are exactly the module's, else those under the one prefix under which
- * all of them are. */
+ * A state_dict may hold the weights of more than this module. With `prefix` only those under it
+ * count. Without, those whose names are exactly the module's count, else those under the only
+ * prefix that all of the module's weights are under. */
 #ifndef TINE_WORKERS_MODULES_WEIGHTS_H
 #define TINE_WORKERS_MODULES_WEIGHTS_H
 
