@@ -111,8 +111,8 @@ enum tine_kernel_error tine_lstm_forward(const struct tine_lstm *lstm,
                                          size_t batch, const float *x, const float *h0,
                                          const float *c0, float *output, float *h_n, float *c_n);
 /* The same for rows that end early, as in PyTorch's packed sequences: lengths[b] steps, from 1 to
- * `steps` and falling from row to row. What follows in x is not used and in output zero, the row's
- * last state is that of its last step, and a reverse direction begins there. */
+ * `steps`, in descending order. The steps behind are not used in x and are zero in the output, the
+ * row's last state is that of its last step, and a reverse direction begins there. */
 enum tine_kernel_error tine_lstm_forward_lengths(const struct tine_lstm *lstm,
                                                  struct tine_lstm_workspace *workspace,
                                                  size_t steps, size_t batch, const size_t *lengths,

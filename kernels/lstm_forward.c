@@ -40,7 +40,7 @@ struct run {
     const struct tine_lstm *lstm;
     const struct plan *plan;
     size_t steps, batch;
-    const size_t *lengths; /* falling; NULL: all rows have all steps */
+    const size_t *lengths; /* in descending order; NULL: all rows have all steps */
     bool reversed;         /* each cell runs the other way */
     char *base;
     /* the h that a step computes, and the h of the step before as the operand of the product; in

@@ -7,8 +7,8 @@
 #include "kernels/mem.h"
 #include "kernels/vecmath.h"
 
-/* A GRU has four sums too, see vecmath.h: those of its third gate from x and from h, which packed
- * weights of zeros keep apart, cost a quarter of the products.
+/* A GRU has four sums too, see vecmath.h: its third gate has one from x and one from h. Packed
+ * weights of zeros keep the two apart, which costs a quarter of the products.
  *
  * Hidden units are packed in groups of 16: columns 64*u … 64*u+63 of the gates are i, f, g, o of
  * the units 16*u … 16*u+15, so that the gates of a group follow its product while the sums are

@@ -54,7 +54,7 @@ TINE_INLINE struct reduced exp_reduce(V x) {
     return (struct reduced){n, sixteenths, r};
 }
 
-/* e^x. The polynomial interpolates (e^r - 1 - r) / r^2 at Chebyshev's two points: e^r is off by
+/* e^x. The polynomial interpolates (e^r - 1 - r) / r^2 at the two Chebyshev points: e^r is off by
  * less than 2^-27. */
 TINE_INLINE V exp_reduced(V x) {
     struct reduced e = exp_reduce(x);
