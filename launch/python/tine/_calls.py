@@ -27,7 +27,7 @@ def in_task() -> bool:
 
 
 def _blocking(wait: Callable[[float], int], timeout: Optional[float], done: Callable[[], bool]) -> int:
-    """wait(seconds) gives a code of the library: ETIMEDOUT when they have passed, unless it is done, as a task may fail with that."""
+    """Waits, in slices on the main thread. wait(seconds) returns a code of the library; ETIMEDOUT of a done future is the task's own."""
     if threading.get_ident() != _main_thread or in_task():
         return wait(math.inf if timeout is None else timeout)
     deadline = math.inf if timeout is None else time.monotonic() + timeout
@@ -54,7 +54,7 @@ _MAX_NAMES = 4096
 
 
 def _name(text: str) -> tuple[int, Any]:
-    """The address of a name, and the buffer that has it: programs use few."""
+    """The address of a name, and the buffer that holds it. They are kept: programs use few."""
     found = _names.get(text)
     if found is None:
         if "\0" in text:
@@ -164,7 +164,7 @@ class Future:
         return last_error(code) if code else None
 
     def cancel(self, force: bool = False) -> bool:
-        """Ends what nobody needs any more: the future fails with tine.CanceledError, and with it what depends on it.
+        """Cancels the task: the future fails with tine.CanceledError, and with it what depends on it.
 
         A task that has not started never starts. One that runs is told: `tine.cancelled()` turns true
         there, and its waits fail. force: its worker is ended and replaced. False: it was done before."""
@@ -271,7 +271,7 @@ def fork_with(options: Mapping[str, Any], target: Target, /, *args: Any, **kwarg
 
     options  as in `tine_fork_options`: worker (an id, as worker_id() gives it), label, resources
              ("gpu=1", of what workers offer as slots), name, deadline, grace, retries, retry_on_failure,
-             priority, owned, and method for a module's. What is not there, or None, has its default
+             priority, owned, and method for a module's. A missing option, or None, has its default
 
     TypeError: there is no such option."""
     fields = _abi.ForkOptions()
@@ -586,6 +586,6 @@ modules.append(Module)
 def module(name: str, /, *args: Any, **kwargs: Any) -> Module:
     """A module of a class by its name: `module("lstm", 8, 16, state_dict=weights)`.
 
-    Blocks for futures among the arguments. What is wrong with them comes out at the calls."""
+    Blocks for futures among the arguments. Wrong arguments are reported by the calls."""
     handle, torch = _call(free.tine_module_args, None, name, args, kwargs)
     return Module(checked(handle), torch)

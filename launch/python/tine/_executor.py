@@ -21,7 +21,7 @@ _allowed = False
 
 
 def allow_pickle() -> None:
-    """Lets Executor work over tcp://, where whoever reaches the port can have this process run code.
+    """Lets Executor work over tcp://, where anyone who reaches the port can make this process run code.
 
     For a network that you trust. Called before init(), so in the program and in its workers."""
     global _allowed
@@ -80,8 +80,8 @@ class Executor(concurrent.futures.Executor):
     function: they run the same script up to here, or import its module. Functions of @tine.function,
     modules and names of built-in functions take tine.fork()'s arguments instead.
 
-    An exception of a function is raised as itself, with the remote traceback as its cause; what befalls
-    a task is a tine.Error."""
+    An exception of a function is raised as itself, with the remote traceback as its cause; any other
+    failure of a task is a tine.Error."""
 
     def __init__(self, max_workers: Optional[int] = None, initializer: Optional[Callable[..., Any]] = None, initargs: tuple[Any, ...] = (), **settings: Any):
         self._setup = pickle.dumps((next(_numbers), initializer, initargs)) if initializer else None

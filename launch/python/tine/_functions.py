@@ -20,7 +20,7 @@ _kept: list[Any] = []  # what the library holds pointers to
 
 
 def _yield(task: int, values: Generator[Any, Any, Any]) -> Any:
-    """Gives the values of a generator to who forked the task with stream(); what it returns."""
+    """Yields a generator's values to the caller of stream(); returns what the generator returns."""
     while True:
         try:
             value = to_value(next(values))
@@ -55,7 +55,7 @@ def _run(name: str, torch: bool, task: int) -> Optional[int]:
 
 
 def _flush() -> None:
-    """What a task has printed: its worker may end without Python's knowledge."""
+    """Flushes what a task has printed: its worker may end without Python's knowledge."""
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None:
@@ -97,7 +97,7 @@ def function(fn: Optional[Callable[..., Any]] = None, *, name: Optional[str] = N
     repeatable  safe to run again when its worker is lost
     torch       tensors come as torch tensors; default: numpy arrays, which are read-only
 
-    A generator yields values to who forked it with tine.stream().
+    A generator yields values to the caller of tine.stream().
 
     Workers have to define it before they reach tine.init(): they run the same script, or import the
     module. An exception fails the task; its traceback is the cause of the caller's tine.TaskError."""

@@ -84,7 +84,8 @@ _REAP = 8
 def reap(most: int = _REAP) -> None:
     """Drops arrays whose memory the library no longer uses.
 
-    It tells so by sem_post: it may do so from its event loop, which must not wait for the GIL."""
+    The library reports each by sem_post, perhaps from its event loop, which must not wait for
+    the GIL."""
     for _ in range(min(most, len(_lent))):
         try:
             semaphore, array = _lent.popleft()
