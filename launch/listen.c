@@ -29,7 +29,7 @@ static char *url_absolute(const char *url) {
     return out;
 }
 
-/* What workers that are started here are told. */
+/* Sets what workers that are started here are told of the key. */
 static tine_error key_pass_on(tine_settings *s, int ranks, const tine_transport *t,
                               const char *key) {
     bool used = t->ops->encrypted && t->ops->encrypted(t);

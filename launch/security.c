@@ -50,7 +50,7 @@ bool tine_security_is_agreed(const tine_settings *s) {
     return key_is_given(s) || s->key_file || security_is(s, "none");
 }
 
-/* In a worker the coordinator's word counts. */
+/* A worker uses what its coordinator has told it. */
 static tine_error key_find(const tine_settings *s, bool coordinator, char *key, bool *found) {
     *found = true;
     if (key_is_given(s)) {

@@ -31,7 +31,7 @@ static void flag_set(_Atomic uint32_t *word, uint32_t value, bool sleeps) {
     if (sleeps) syscall(SYS_futex, word, FUTEX_WAKE, 1, NULL, NULL, 0);
 }
 
-/* Until `word` is no longer `value`; what it is then. */
+/* Waits until `word` is no longer `value`; returns what it is then. */
 static uint32_t flag_await(_Atomic uint32_t *word, uint32_t value, bool sleeps) {
     uint32_t now;
     for (unsigned polls = 1; (now = atomic_load(word)) == value; polls++) {

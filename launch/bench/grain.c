@@ -141,8 +141,8 @@ static tine_error bodies_alone(long width, long steps, int64_t iterations, doubl
     return failed;
 }
 
-/* Of bodies of that many seconds. Both runs are repeated in turns, and the best of each counts:
- * other load can only make them longer. */
+/* The efficiency with bodies of `body` seconds. Both runs are repeated in turns, and the best of
+ * each counts: other load can only make them longer. */
 static tine_error stencil_efficiency(const grain_sizes *s, double body, double per_iteration,
                                      double *efficiency) {
     int64_t iterations = (int64_t)(body / per_iteration) + 1;

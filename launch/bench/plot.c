@@ -19,7 +19,7 @@ enum {
     LEGEND_ROW = 16,
     PLOT_HEAD = 30
 };
-/* M. Okabe and K. Ito, Color Universal Design, 2008: told apart also by colour-blind readers. */
+/* M. Okabe and K. Ito, Color Universal Design, 2008: colour-blind readers can tell them apart. */
 static const char *const plot_colors[PLOT_CURVES] = {"#0072b2", "#d55e00", "#009e73", "#cc79a7",
                                                      "#e69f00", "#56b4e9", "#7f7f7f", "#b8a800"};
 

@@ -50,7 +50,7 @@ const tine_result_form tine_scaling_form = {
 
 /* Says that it has started, and sleeps until it is cancelled. It always takes longer than a
  * millisecond, the time up to which a worker is sent more than one task (prefetch_ns in
- * runtime/scheduler/scheduler.h): what were sent to a held worker would wait for its release. */
+ * runtime/scheduler/scheduler.h): a task sent ahead to a held worker would wait for its release. */
 TINE_FUNCTION(bench_hold, "") {
     tine_yield(task, tine_none());
     do nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
@@ -72,8 +72,8 @@ static void workers_release(held_workers *h) {
     *h = (held_workers){0};
 }
 
-/* Leaves `used` workers, the first ones. A task that came between the fork of a hold and its start
- * could be suspended under it, so all have started when this returns. */
+/* Holds all workers but the first `used`. A task that came between the fork of a hold and its start
+ * could be suspended under it, so all holds have started when this returns. */
 static tine_error workers_hold(held_workers *h, size_t used) {
     size_t all = tine_workers(NULL, 0);
     tine_worker_status *workers = calloc(all + 1, sizeof *workers);

@@ -92,7 +92,7 @@ static void info_place(const tine_topology *t, int i, int threads) {
     printf("\n");
 }
 
-/* Where the workers of these settings go; of another machine (HWLOC_SYNTHETIC), would go. */
+/* Where the workers of these settings go, or would go on another machine (HWLOC_SYNTHETIC). */
 static void info_topology(const tine_settings *s) {
     tine_topology t;
     tine_topology_get(&t);

@@ -1,4 +1,5 @@
-/* What of the memory that processes share (transport/base/arena.h) is in use on this host now. */
+/* How much of the memory that processes share (transport/base/arena.h) is in use on this host
+ * now. */
 #include "launch/command/info_shared.h"
 
 #include <dirent.h>

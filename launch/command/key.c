@@ -9,7 +9,7 @@
 #include "launch/cli/commands.h"
 #include "transport/zmq/key.h"
 
-/* A file that is there is left alone: others may use the key in it. */
+/* An existing file is not replaced: its key may be in use. */
 static int key_file_write(const char *path, const char *key) {
     char line[TINE_ZMQ_KEY_SIZE + 1];
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);

@@ -52,7 +52,8 @@ static bool predict_runs(predict *c) {
     return c->results;
 }
 
-/* The first run carries the weights to the workers: with others it is reported for itself. */
+/* The first run carries the weights to the workers: if there are others it is reported
+ * separately. */
 static double predict_median(const predict *c, double *first) {
     *first = c->seconds[0];
     if (c->repeat == 1) return c->seconds[0];
@@ -175,7 +176,7 @@ static int predict_check(const predict *c) {
     return wrong ? 2 : -1;
 }
 
-/* The operand: what is no setting. */
+/* The operand: the argument that is no setting. */
 static const char *predict_operand(int argc, char **argv) {
     for (int i = 1; i < argc; i++)
         if (strncmp(argv[i], "--tine-", 7) != 0) return argv[i];

@@ -275,7 +275,7 @@ static void line_add_mca(run_plan *p, const char *name, const char *value) {
     line_add(p, value);
 }
 
-/* Or mpirun would never notice that the network of a host has died. */
+/* Without it mpirun would never notice that the network of a host has died. */
 static void line_add_keepalive(run_plan *p) {
     line_add_mca(p, "oob_tcp_keepalive_time", "5");
     line_add_mca(p, "oob_tcp_keepalive_intvl", "1");

@@ -42,7 +42,8 @@ static bool top_take(top *t) {
     return t->watch.n > before;
 }
 
-/* Two, for the rates between them, and for the memory that workers were asked for. */
+/* Takes two snapshots: for the rates between them, and for the memory that workers are asked
+ * for. */
 static int top_once(top *t) {
     if (!top_take(t)) return 1;
     for (int64_t end = tine_clock_ns() + RATE_NS, now;
@@ -201,7 +202,7 @@ static int top_open_and_run(top *t, const char *job, int *argc, char **argv) {
     return code;
 }
 
-/* The operand: what is no setting. */
+/* The operand: the argument that is no setting. */
 static const char *top_operand(int argc, char **argv) {
     for (int i = 1; i < argc; i++)
         if (strncmp(argv[i], "--tine-", 7) != 0) return argv[i];

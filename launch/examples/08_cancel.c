@@ -1,4 +1,4 @@
-/* Work that nobody needs any more is cancelled, by a call or by a deadline.
+/* Tasks whose results are no longer needed are cancelled, by a call or by a deadline.
  *
  *     $ build/08_cancel
  *     searches 1 and 2: ECANCELED, ECANCELED
@@ -12,7 +12,7 @@
 TINE_FUNCTION(search, "n") {
     int64_t left = tine_arg_int(task, 0);
     while (left != 0) {
-        if (tine_cancelled(task)) return NULL; /* nobody waits for the result */
+        if (tine_cancelled(task)) return NULL; /* the result is not needed */
         left--;
     }
     return tine_string("found");
@@ -29,7 +29,7 @@ int main(int argc, char **argv) {
         fprintf(stderr, "%s\n", tine_error_message());
         return 1;
     }
-    /* One that runs is told, one that is queued never starts. */
+    /* A running task is told; a queued one never starts. */
     tine_future *first = tine_fork("search", -1), *second = tine_fork("search", -1);
     tine_wait_for(first, 0.05, NULL);
     tine_cancel(first, 0);

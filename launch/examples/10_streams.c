@@ -1,4 +1,4 @@
-/* A task gives values as it goes, and waits when nobody takes them.
+/* A task yields values while it runs, and waits when they are not taken.
  *
  *     $ build/10_streams
  *     step 1: 1.5000
@@ -15,7 +15,7 @@ TINE_FUNCTION(root, "x, steps") {
     double x = tine_arg_float(task, 0), y = x;
     for (int64_t i = 0; i < tine_arg_int(task, 1); i++) {
         y = (y + x / y) / 2;
-        if (tine_yield(task, tine_float(y))) return NULL; /* nobody takes them any more */
+        if (tine_yield(task, tine_float(y))) return NULL; /* they are not taken any more */
     }
     return tine_float(y);
 }

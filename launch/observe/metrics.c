@@ -1,4 +1,4 @@
-/* A snapshot as metrics. A table has a row a metric: what it is called, where its value is. */
+/* A snapshot as metrics. A table has one row per metric: its name, and where its value is. */
 #include "launch/observe/metrics.h"
 
 #include <stdlib.h>

@@ -192,7 +192,7 @@ tine_error tine_metrics_serve(tine_metrics_server **out, const char *at, tine_co
     return e;
 }
 
-/* The library stays loaded: its thread may still be on its way out of it. */
+/* The library stays loaded: its thread may still be returning from it. */
 void tine_metrics_stop(tine_metrics_server *s) {
     if (!s) return;
     if (s->daemon) s->stop_daemon(s->daemon);

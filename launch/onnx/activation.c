@@ -69,8 +69,7 @@ static double activate_clip(double x, double least, double most) {
     return x > most ? most : x; /* also where least is larger */
 }
 
-/* With the attributes `alpha` and `beta` (of Selu `gamma`), and what they are where they are left
- * out. */
+/* With the attributes `alpha` and `beta` (of Selu `gamma`), and their defaults. */
 static const struct activation {
     const char *name;
     double (*of)(double x, double alpha, double beta);

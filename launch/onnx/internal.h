@@ -11,7 +11,7 @@ enum { ONNX_INPUTS = 64, ONNX_OUTPUTS = 3, ONNX_NONE = -1 };
 
 typedef struct onnx_node onnx_node;
 
-/* One computation of a node. What it makes it adds to `live`. */
+/* One computation of a node. The bytes of what it makes are added to `live`. */
 typedef struct onnx_call {
     const tine_onnx *graph;
     const onnx_node *node;

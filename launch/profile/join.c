@@ -1,8 +1,8 @@
 /* Joins the events of a trace: slices that nest, tasks from flows, spans from async events.
  *
  * The events of a flow are told apart by the slice that they are in, not by their phase: a flow
- * whose first event was lost starts with another one. Inside a fork's slice it is the fork; at the
- * begin of a run's slice it is that run; elsewhere it is the wait. */
+ * whose first event was lost starts with another one. Inside a fork's slice the event is the fork;
+ * at the start of a run's slice it is that run; elsewhere it is the wait. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,7 +19,7 @@ static int row_compare(const void *a, const void *b) {
                                     : compare(x->thread, y->thread);
 }
 
-/* What is said of a process holds for all its rows, [first, end). */
+/* The name and label of a process apply to all its rows, [first, end). */
 static void rows_share_names(tine_profile *p, size_t first, size_t end) {
     int32_t none = tine_profile_name(p, ""), name = none, label = none;
     for (size_t i = first; i < end; i++) {

@@ -1,6 +1,6 @@
-/* The critical path: from the end of the job back to its begin, always to what was waited for.
+/* The critical path: from the end of the job back to its start, always to what was waited for.
  *
- * At each moment the path is in the program or in a task. In a task it goes back to the begin of
+ * At each moment the path is in the program or in a task. In a task it goes back to the start of
  * its run. If that was the first run, the path goes on at its fork, in its parent. Otherwise the
  * task had been suspended: if a child ended after the run before, that child is what it waited for,
  * and the path goes on in it; if none did, the task was ready, and its worker ran another one. The
@@ -63,7 +63,7 @@ static int32_t path_program_wait(path_walk *w, int32_t *child) {
     return TINE_NO_INDEX;
 }
 
-/* Returns the task in which the path goes on; TINE_NO_INDEX: it is at its begin. */
+/* Returns the task in which the path goes on; TINE_NO_INDEX: it is at its start. */
 static int32_t path_through_program(path_walk *w) {
     int32_t child = TINE_NO_INDEX, wait = path_program_wait(w, &child);
     if (wait == TINE_NO_INDEX) {

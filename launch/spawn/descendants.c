@@ -1,5 +1,5 @@
-/* See descendants.h. A worker's death makes its children those of another process, so the parents
- * do not tell who started a process; its environment does. */
+/* See descendants.h. When a worker dies its children get another parent. So the parent does not
+ * show which worker started a process; the environment does. */
 #include "launch/spawn/descendants.h"
 
 #include <dirent.h>
@@ -63,7 +63,7 @@ static bool environment_is_coming(environment_text *t, int pid) {
     return environment_read(t, pid) && t->n == 0 && readlink(path, program, sizeof program) > 0;
 }
 
-/* The second look excludes that the pid has become another process's before the pidfd was made. */
+/* The second look rules out that the pid was reused before the pidfd was made. */
 static bool descendant_kill(environment_text *t, int pid, const char *mark) {
     if (!environment_has(t, pid, mark)) return false;
     int fd = tine_pidfd_open(pid);

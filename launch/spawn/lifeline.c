@@ -54,7 +54,7 @@ void tine_lifeline_signals(sigset_t *out) {
     for (int i = 0; i < GROUP_SIGNALS; i++) sigaddset(out, group_signals[i]);
 }
 
-/* The coordinator lives and lets go of a worker that has not reached tine_init. */
+/* Whether the coordinator lives and dismisses this worker, which has not reached tine_init. */
 static bool group_dismissed(void) {
     char byte;
     return atomic_load(&group_wake_fd) < 0 && getppid() == group_coordinator &&
@@ -164,7 +164,7 @@ static void interrupt_ignore(void) {
 }
 
 /* A pidfd of the parent, if that is still the coordinator. After its end the pid may be reused; the
- * second look at the parent excludes a pidfd of another process. */
+ * second look at the parent rules out a pidfd of another process. */
 static int coordinator_pidfd(int pid) {
     int fd = getppid() == pid ? tine_pidfd_open(pid) : -1;
     if (fd >= 0 && getppid() != pid) {

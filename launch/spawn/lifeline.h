@@ -19,8 +19,8 @@ tine_error tine_lifeline_start(const char *endpoint, int *crash_fd, tine_run_log
 
 /* SIGHUP, SIGTERM, SIGQUIT: what a terminal or a job's end sends to a whole process group, the
  * coordinator included. A worker starts with them blocked. Where the program has no handler of its
- * own and does not ignore it, such a signal ends the worker as ever, but not before the coordinator
- * had time to end: then the private directory is removed. */
+ * own and does not ignore it, such a signal ends the worker as usual, but not before the
+ * coordinator has had time to end: then the private directory is removed. */
 void tine_lifeline_signals(sigset_t *out);
 
 #endif

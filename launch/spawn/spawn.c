@@ -84,7 +84,7 @@ static int64_t spawn_wait_ms(const tine_spawn *s, bool starts) {
     return ms < most ? ms : most;
 }
 
-/* A wait that has begun ends with the row of failures that made it so long. */
+/* When the row of failures ends, so does the wait that it has caused. */
 static void spawn_failures_forget(tine_spawn *s) {
     s->failures = 0;
     s->retry_at = INT64_MAX;
@@ -183,7 +183,7 @@ static bool spawn_slot_unjoined(const tine_spawn_slot_state *w) {
     return w->pid != 0 && !atomic_load(&w->log->joined);
 }
 
-/* A worker that has not joined hears of no STOP. It ends at its lifeline's end or, if it has not
+/* A worker that has not joined receives no STOP. It ends at its lifeline's end or, if it has not
  * reached tine_init soon, by a signal. */
 static void spawn_retire(tine_spawn *s) {
     s->unjoined_at = tine_clock_ns() + UNJOINED_MS * INT64_C(1000000);

@@ -3,11 +3,12 @@
  *
  * A worker is always replaced. Each failure (a death before the worker has finished a task, or a
  * start that fails) doubles the wait before the next attempt, up to TINE_SPAWN_START_WAIT_MS; the
- * first one is replaced at once. Where the worker had joined, or SIGKILL ended it, a start may well
- * succeed: the wait is TINE_SPAWN_DEATH_WAIT_MS at most, so that a program whose workers are killed
- * again and again goes on between the kills. The failures are counted from zero again when a worker
- * that was started after the last one has finished a task. Else a failure while others wait belongs
- * to the same attempt, so that a step of the wait is one line of the log.
+ * first one is replaced at once. Where the worker had joined, or SIGKILL ended it, the next start
+ * is likely to succeed: the wait is TINE_SPAWN_DEATH_WAIT_MS at most, so that a program whose
+ * workers are killed again and again goes on between the kills. The failures are counted from zero
+ * again when a worker that was started after the last one has finished a task. A failure while
+ * other slots wait for the next attempt belongs to the same attempt, so that each step of the wait
+ * is one line in the log.
  *
  * A thread of the coordinator, the supervisor, starts N copies of this executable (posix_spawn: a
  * coordinator's memory is not copied) and watches them through pidfds. It installs no SIGCHLD
@@ -57,8 +58,8 @@ typedef struct tine_spawn_config {
      * a lock that it takes. `reason` continues the sentence "worker …": "was killed by signal 9
      * (SIGKILL)", "exited with status 3", "died of stack overflow in task fib (stack of …)", "could
      * not be started: Too many open files (errno 24)". */
-    /* A worker has died, and has not been replaced yet. `log` is valid during the call; NULL: it
-     * has none. */
+    /* A worker has died, and has not been replaced yet. `reason` NULL: it was to end
+     * (tine_spawn_end). `log` is valid during the call; NULL: it has none. */
     void (*died)(void *ctx, int slot, pid_t pid, const char *reason, const tine_run_log *log);
     /* So many attempts in a row have failed; the last one's worker `reason`. */
     void (*failed)(void *ctx, unsigned failures, const char *reason);
@@ -82,7 +83,7 @@ pid_t tine_spawn_pid(tine_spawn *s, int slot);
  * thread; does not block. */
 void tine_spawn_end_task(tine_spawn *s, int slot, uint64_t task);
 /* The worker in this slot, which has this pid, is to end: is killed now, or ends by itself later.
- * Its end is no failure; another one is started in its place, or none any more. Any thread; does
+ * Its end is no failure; another one is started in its place, or none. Any thread; does
  * not block. */
 void tine_spawn_end(tine_spawn *s, int slot, pid_t pid, bool replace, bool now);
 /* The first half of tine_spawn_stop, which does not block: no worker is started from now on, those

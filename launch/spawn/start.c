@@ -96,8 +96,8 @@ static int spawn_files_make(posix_spawn_file_actions_t *files, int lifeline, int
     int e = posix_spawn_file_actions_init(files);
     if (e) return e;
     e = posix_spawn_file_actions_addopen(files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    /* A relative argument means what it meant at the program's start, and a program that changes
-     * the directory does so once. */
+    /* In this directory a relative argument means what it meant to the program, and a program that
+     * changes the directory does so once, not twice. */
     const char *directory = tine_process_start_directory();
     if (!e && directory) e = posix_spawn_file_actions_addchdir_np(files, directory);
     if (!e) e = posix_spawn_file_actions_adddup2(files, lifeline, TINE_SPAWN_LIFELINE_FD);
@@ -175,7 +175,8 @@ no_files:
     return e;
 }
 
-/* Who asks for the slot's pid waits until it is known: the worker may have joined by then. */
+/* Callers that ask for the slot's pid wait until it is known: the worker may have joined by
+ * then. */
 static int slot_process(tine_spawn *s, int i, int lifeline, int log) {
     pid_t pid = 0;
     pthread_mutex_lock(&s->lock);

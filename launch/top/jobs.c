@@ -1,5 +1,5 @@
-/* Which job is meant: an endpoint says so itself; a process by the private directory that bears its
- * number, or by the endpoint that its workers were given. */
+/* Finds the job that is meant: by its endpoint; or by a process, through the private directory with
+ * its pid in the name or the endpoint that its workers were given. */
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -162,7 +162,7 @@ static void view_worker(view_page *p, json_object *w, bool selected) {
               show_amount(tine_rates_number(w, "bytes_out_per_second"), out));
 }
 
-/* So that the selected one is seen. */
+/* Scrolled so that the selected worker is visible. */
 static void view_workers(view_page *p, json_object *o, size_t room) {
     size_t n, first = 0;
     view_row *rows = rows_sorted(o, p->v->sort, &n);

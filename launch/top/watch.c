@@ -21,7 +21,7 @@ static void watch_end(tine_watch *w, bool lost, const char *why) {
     free(shown);
 }
 
-/* A job has no business to refer to objects. */
+/* A snapshot must not refer to objects. */
 static tine_value *watch_no_object(void *ctx, tine_object id) {
     (void)ctx, (void)id;
     return NULL;

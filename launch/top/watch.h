@@ -11,7 +11,7 @@ typedef struct tine_watch {
     tine_link link;
     bool up, asked;
     bool ended;        /* the job has ended, or the connection: `why` */
-    bool lost;         /* and not in the way it should */
+    bool lost;         /* and not as it should */
     char why[256];     /* printable */
     char *answer;      /* to what was asked for last; printable; NULL: none */
     tine_value *value; /* the last snapshot; NULL: none yet */
