@@ -20,12 +20,17 @@ static void sched_check_slots(const tine_scheduler *s, const sched_worker *w) {
     }
 }
 
+static bool sched_check_has_slots(const sched_task *t) {
+    return !t->callable->takes || t->terms->slots_of;
+}
+
 static void sched_check_worker(const tine_scheduler *s, const sched_worker *w) {
-    uint64_t ns = 0, bytes = 0, n = 0, suspended = 0, unstarted = 0, ahead = 0;
+    uint64_t ns = 0, bytes = 0, n = 0, suspended = 0, unstarted = 0, ahead = 0, wanting = 0;
     const sched_task *t;
     TAILQ_FOREACH (t, &w->running, run_link) {
         TINE_ASSERT_TRUE(t->worker == w &&
                          (t->state == SCHED_RUNNING || t->state == SCHED_DEFERRED));
+        TINE_ASSERT_TRUE(sched_check_has_slots(t));
         suspended += t->state == SCHED_RUNNING && t->suspended;
         ahead += t->ahead;
         TINE_ASSERT_TRUE(!t->ahead || (t->state == SCHED_RUNNING && !t->suspended));
@@ -44,8 +49,11 @@ static void sched_check_worker(const tine_scheduler *s, const sched_worker *w) {
         TINE_ASSERT_TRUE(t->aimed == w && t->state == SCHED_WAITING);
     for (size_t i = 0; i < tine_scheduler_task_slots(s); i++) {
         t = tine_scheduler_task_at(s, i);
-        if (t->state != SCHED_FREE && t->owner == w && t->windowed) unstarted++;
+        if (t->state == SCHED_FREE) continue;
+        unstarted += t->owner == w && t->windowed;
+        wanting += t->pinned == w && !sched_check_has_slots(t);
     }
+    TINE_ASSERT(w->wanting.n, ==, wanting);
     TINE_ASSERT(w->unstarted, ==, unstarted);
     TINE_ASSERT((uint64_t)w->window_left + w->unstarted + w->ungranted, ==, s->config.window);
     TINE_ASSERT(w->heap_at != 0, ==, !w->closed && (!w->outstanding || w->load < SCHED_LOAD_ONE));

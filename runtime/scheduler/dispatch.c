@@ -350,14 +350,15 @@ void tine_scheduler_start(tine_scheduler *s, sched_task *t, sched_worker *w) {
     tine_scheduler_task_started(s, t, w);
 }
 
-/* A result that it needs was there when it was queued, and has been lost. */
+/* A result that it needs was there when it was queued, and has been lost: it waits, or has ended.
+ * One that takes slots has given them back, and is chosen again once it has some. */
 static bool sched_task_unready(tine_scheduler *s, sched_task *t) {
     if (s->lost_results == t->lost_results) return false;
     tine_scheduler_dequeue(s, t);
     if (t->terms) tine_scheduler_slots_return(s, t);
     if (!sched_task_inputs_there(s, t)) return true;
     sched_task_queue(s, t);
-    return false;
+    return t->callable->takes != NULL;
 }
 
 /* The least loaded worker over all groups that has a task to run and credit for it. */

@@ -3,23 +3,26 @@
 
 TestSuite(slots, .timeout = 20);
 
-static uint64_t fork_taking(uint64_t ticket, const tine_terms *terms) {
+/* `input`: the only argument; 0: none. */
+static uint64_t fork_taking(uint64_t ticket, const char *name, uint32_t flags, tine_object input,
+                            const tine_terms *terms) {
     uint64_t task = 0;
-    tine_payload *p = payload_with(8, NULL, 0);
-    cr_assert_eq(tine_scheduler_fork(F.scheduler, ticket, 0, &(tine_target){.name = "f"}, 0, p,
+    tine_payload *p = payload_with(8, &input, input != 0);
+    cr_assert_eq(tine_scheduler_fork(F.scheduler, ticket, 0, &(tine_target){.name = name}, flags, p,
                                      terms, &task),
                  TINE_OK);
     tine_payload_unref(p);
     return task;
 }
-#define TAKE(ticket, ...) fork_taking(ticket, &(tine_terms){__VA_ARGS__})
+#define TAKE(ticket, ...) fork_taking(ticket, "f", 0, 0, &(tine_terms){__VA_ARGS__})
+#define TAKE_OF(ticket, input, ...) fork_taking(ticket, "f", 0, input, &(tine_terms){__VA_ARGS__})
 
 static uint32_t join_offering(tine_peer peer, const char *slots) {
-    const char *functions[] = {"f"};
+    const char *functions[] = {"f", "g"};
     tine_hello hello = {.version = TINE_PROTOCOL_VERSION,
                         .host = "a",
                         .functions = functions,
-                        .n_functions = 1,
+                        .n_functions = 2,
                         .slots = slots};
     tine_scheduler_peer_up(F.scheduler, peer, F.now);
     receive(peer, (tine_message){.type = TINE_MSG_HELLO, .hello = &hello});
@@ -73,7 +76,6 @@ Test(slots, a_worker_is_sent_no_more_tasks_than_its_slots_allow) {
 
 /* The worker that makes its input has no slot left for it. */
 Test(slots, a_task_that_takes_some_is_not_sent_ahead_of_its_input) {
-    uint64_t task;
     fixture_open((tine_scheduler_config){.workers_return = true});
     join_offering(1, "gpu=1");
     TAKE(1, .resources = "gpu");
@@ -82,11 +84,7 @@ Test(slots, a_task_that_takes_some_is_not_sent_ahead_of_its_input) {
     tine_object id = tine_scheduler_result(F.scheduler, TAKE(2, .name = "input"));
     take();
     cr_assert_eq(tasks_at(1), 1, "its input is being made");
-    tine_payload *p = payload_with(8, &id, 1);
-    cr_assert_eq(tine_scheduler_fork(F.scheduler, 3, 0, &(tine_target){.name = "f"}, 0, p,
-                                     &(tine_terms){.resources = "gpu"}, &task),
-                 TINE_OK);
-    tine_payload_unref(p);
+    TAKE_OF(3, id, .resources = "gpu");
     take();
     cr_assert_eq(tasks_at(1), 0);
     tine_scheduler_object_release(F.scheduler, id);
@@ -223,5 +221,53 @@ Test(slots, what_a_peer_says_is_checked) {
                  TINE_EINVAL);
     tine_payload_unref(p);
     finish(2, epoch, parent);
+    fixture_close();
+}
+
+static void done_keeping(tine_peer peer, uint32_t epoch, uint64_t task, uint32_t attempt,
+                         tine_object id) {
+    receive(peer, (tine_message){.type = TINE_MSG_DONE,
+                                 .task = task,
+                                 .attempt = attempt,
+                                 .epoch = epoch,
+                                 .object = id,
+                                 .run_ns = 1000});
+    take();
+}
+
+/* Runs a function; gives the object that its result becomes, which stays at the worker. */
+static tine_object result_at(tine_peer peer, uint32_t epoch, uint64_t ticket, const char *name) {
+    uint64_t task = fork_taking(ticket, name, 0, 0, NULL);
+    tine_object id = tine_scheduler_result(F.scheduler, task);
+    take();
+    cr_assert_eq(tasks_at(peer), 1);
+    done_keeping(peer, epoch, task, 1, id);
+    return id;
+}
+
+/* It has slots and waits for credit while some other result is lost: its inputs are looked up
+ * again. */
+Test(slots, a_task_whose_inputs_are_looked_up_again_still_has_its_slots) {
+    fixture_open((tine_scheduler_config){.workers_return = true});
+    uint32_t epoch = join_offering(1, "gpu");
+    uint32_t second = join_as(2, (const char *const[]){"h"}, 1, NULL, 0);
+    uint32_t third = join_as(3, (const char *const[]){"i"}, 1, NULL, 0);
+    tine_object input = result_at(2, second, 1, "h"), other = result_at(3, third, 2, "i");
+    teach(1, "f", 1000);
+    uint64_t plain = TAKE(3, .name = "plain");
+    TAKE_OF(4, input, .resources = "gpu");
+    TAKE(5, .resources = "gpu");
+    take();
+    cr_assert_eq(tasks_at(1), 1, "the time of what takes slots is not known: the worker drains");
+    tine_scheduler_peer_lost(F.scheduler, 3, "killed");
+    const char *text;
+    cr_assert_eq(tine_scheduler_object_error(F.scheduler, other, &text), TINE_ELOST);
+    finish(1, epoch, plain);
+    cr_assert_eq(tasks_at(1), 1);
+    suspend(1, sent(1, TINE_MSG_TASK, 0));
+    take();
+    cr_assert_eq(tasks_at(1), 0, "two tasks have one slot");
+    tine_scheduler_object_release(F.scheduler, input);
+    tine_scheduler_object_release(F.scheduler, other);
     fixture_close();
 }
