@@ -147,6 +147,7 @@ void tine_scheduler_check(const tine_scheduler *s) {
     }
     TAILQ_FOREACH (c, &s->wanting, link) {
         TINE_ASSERT_TRUE(c->ready.n > 0 && c->takes);
+        TINE_ASSERT_TRUE(s->stopped || c->starved);
         queued += c->ready.n;
     }
     TINE_ASSERT_TRUE(s->stopped || TAILQ_EMPTY(&s->offer_queue));

@@ -59,7 +59,8 @@ void tine_scheduler_slots_return(tine_scheduler *s, const sched_task *t) {
 /* ---- a task is queued ---- */
 
 /* A worker that has what tasks of c take is to give it. Where there is none it is not looked for
- * again while tasks of c wait: one that comes to have it is in offer_queue. */
+ * again while tasks of c wait: one that comes to have it is in offer_queue. One that is found may
+ * give it to another callable: when it has no more to give, one is looked for again. */
 static void sched_slots_seek(tine_scheduler *s, sched_callable *c) {
     sched_worker *best = NULL, *w;
     if (c->starved) return;
@@ -133,8 +134,10 @@ static sched_task *sched_slots_choose(const tine_scheduler *s, sched_worker *w) 
 void tine_scheduler_slots_settle(tine_scheduler *s) {
     for (sched_worker *w; (w = TAILQ_FIRST(&s->offer_queue));) {
         sched_task *t = sched_slots_choose(s, w);
+        sched_callable *c;
         if (!t) {
             tine_scheduler_offer_dequeue(s, w);
+            TAILQ_FOREACH (c, &s->wanting, link) sched_slots_seek(s, c);
             continue;
         }
         tine_scheduler_dequeue(s, t);
@@ -143,6 +146,5 @@ void tine_scheduler_slots_settle(tine_scheduler *s) {
         t->terms->slots_of = w;
         tine_scheduler_pin(s, t, w);
         tine_scheduler_queued(s, t);
-        if (t->callable->ready.n > 0) sched_slots_seek(s, t->callable);
     }
 }

@@ -271,3 +271,21 @@ Test(slots, a_task_whose_inputs_are_looked_up_again_still_has_its_slots) {
     tine_scheduler_object_release(F.scheduler, other);
     fixture_close();
 }
+
+/* Both are ready before a worker is looked for. */
+Test(slots, two_functions_that_become_ready_at_once_run_on_two_workers) {
+    fixture_open((tine_scheduler_config){.workers_return = true});
+    join_offering(1, "gpu"), join_offering(2, "gpu");
+    join_as(3, (const char *const[]){"h"}, 1, NULL, 0);
+    tine_object input =
+        tine_scheduler_result(F.scheduler, fork_taking(1, "h", 0, 0, &(tine_terms){.priority = 1}));
+    fork_taking(2, "f", 0, input, &(tine_terms){.resources = "gpu"});
+    fork_taking(3, "g", 0, input, &(tine_terms){.resources = "gpu"});
+    take();
+    done(3, sent(3, TINE_MSG_TASK, 0), 1000);
+    take();
+    cr_assert_eq(tasks_at(1), 1);
+    cr_assert_eq(tasks_at(2), 1, "it is idle, and a task waits for its slot");
+    tine_scheduler_object_release(F.scheduler, input);
+    fixture_close();
+}
