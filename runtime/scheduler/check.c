@@ -5,15 +5,20 @@
 /* What is taken of a worker is what its tasks have, and never more than there is. */
 static void sched_check_slots(const tine_scheduler *s, const sched_worker *w) {
     const tine_resources *slots = w->group->slots;
-    uint64_t taken[TINE_RESOURCES_MAX] = {0};
+    uint64_t taken[TINE_RESOURCES_MAX] = {0}, granted = 0;
     for (size_t i = 0; i < tine_scheduler_task_slots(s); i++) {
         const sched_task *t = tine_scheduler_task_at(s, i);
         if (t->state == SCHED_FREE || !t->terms || t->terms->slots_of != w) continue;
-        TINE_ASSERT_TRUE(t->worker == w || t->pinned == w);
+        TINE_ASSERT_TRUE(t->worker == w || t == w->granted);
+        granted += t->pinned == w;
         for (uint32_t k = 0; k < t->callable->takes->n; k++)
             taken[tine_resources_find(slots, t->callable->takes->of[k].name)] +=
                 t->callable->takes->of[k].amount;
     }
+    TINE_ASSERT(granted, ==, w->granted != NULL);
+    const sched_callable *c;
+    TAILQ_FOREACH (c, &s->wanting, link) /* none waits beside slots that it could have */
+        TINE_ASSERT_TRUE(s->stopped || w->saves || !tine_scheduler_slots_fit(s, w, c));
     for (uint32_t k = 0; k < slots->n; k++) {
         TINE_ASSERT(w->taken[k], ==, taken[k]);
         TINE_ASSERT(w->taken[k], <=, slots->of[k].amount);
@@ -56,7 +61,7 @@ static void sched_check_worker(const tine_scheduler *s, const sched_worker *w) {
     TINE_ASSERT(w->wanting.n, ==, wanting);
     TINE_ASSERT(w->unstarted, ==, unstarted);
     TINE_ASSERT((uint64_t)w->window_left + w->unstarted + w->ungranted, ==, s->config.window);
-    TINE_ASSERT(w->heap_at != 0, ==, !w->closed && (!w->outstanding || w->load < SCHED_LOAD_ONE));
+    TINE_ASSERT(w->heap_at != 0, ==, !w->closed && tine_scheduler_has_credit(w));
     TINE_ASSERT(w->pin_queued, ==, w->pinned.n > 0);
     if (w->taken) sched_check_slots(s, w);
     TINE_ASSERT_TRUE(!w->stopped || TAILQ_EMPTY(&w->running));

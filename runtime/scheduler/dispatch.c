@@ -96,10 +96,11 @@ void tine_scheduler_worker_update(tine_scheduler *s, sched_worker *w) {
     uint64_t number = sched_load_share(w->outstanding, c->max_credit, s->tasks_to_load);
     w->load = time > bytes ? time : bytes;
     if (number > w->load) w->load = number;
-    bool open = !w->closed && (!w->outstanding || w->load < SCHED_LOAD_ONE);
+    bool open = !w->closed && tine_scheduler_has_credit(w);
     if (open && !w->heap_at) {
         g->open = tine_scheduler_grow(g->open, &g->room, g->n_open + 1, sizeof *g->open);
         sched_heap_set(g, ++g->n_open, w);
+        tine_scheduler_slots_offer(s, w);
     }
     if (open)
         sched_heap_sift(g, w);
@@ -391,14 +392,18 @@ static bool sched_dispatch_one(tine_scheduler *s) {
     return true;
 }
 
+/* Slots are given before each choice: what has them is pinned, and competes with the others. */
+static bool sched_dispatch_next(tine_scheduler *s) {
+    if (!TAILQ_EMPTY(&s->offer_queue)) tine_scheduler_slots_settle(s);
+    return (!TAILQ_EMPTY(&s->active) || !TAILQ_EMPTY(&s->pin_queue)) && sched_dispatch_one(s);
+}
+
 void tine_scheduler_dispatch(tine_scheduler *s) {
     do {
         if (s->n_leaving > 0) tine_scheduler_leaving_settle(s);
         tine_scheduler_turns_begin(s);
-        if (!TAILQ_EMPTY(&s->offer_queue)) tine_scheduler_slots_settle(s);
-        while ((!TAILQ_EMPTY(&s->active) || !TAILQ_EMPTY(&s->pin_queue)) && sched_dispatch_one(s)) {
+        while (sched_dispatch_next(s)) {
         }
-    } while (tine_scheduler_aim_send(s) || !TAILQ_EMPTY(&s->turns) ||
-             !TAILQ_EMPTY(&s->offer_queue));
+    } while (tine_scheduler_aim_send(s) || !TAILQ_EMPTY(&s->turns));
     if (s->stats.workers > 1 && !TAILQ_EMPTY(&s->demand_queue)) tine_scheduler_demand_all(s);
 }

@@ -229,6 +229,9 @@ void tine_scheduler_pins_lost(tine_scheduler *s, sched_worker *w, const char *re
  * to be chosen anew. */
 sched_task *tine_scheduler_pin_choose(tine_scheduler *s, const sched_worker *worker,
                                       const sched_task *next, bool *again);
+static inline bool tine_scheduler_has_credit(const sched_worker *w) {
+    return !w->outstanding || w->load < SCHED_LOAD_ONE;
+}
 /* Sets or clears a reason. */
 void tine_scheduler_close(tine_scheduler *s, sched_worker *w, unsigned why, bool on);
 /* Whether it starts before the other one: it is deeper, or older. */
@@ -239,8 +242,11 @@ bool tine_scheduler_task_precedes(const sched_task *a, const sched_task *b);
 void tine_scheduler_slots_queue(tine_scheduler *s, sched_task *t, sched_worker *place);
 /* Of a task with terms that leaves its worker, or its worker's queue. */
 void tine_scheduler_slots_return(tine_scheduler *s, const sched_task *t);
-/* More of w's slots may be free, or may be given, than before. */
+/* w may have slots to give that it had not before: some are free, or it has credit. */
 void tine_scheduler_slots_offer(tine_scheduler *s, sched_worker *w);
+/* Nothing but what waits before them keeps w from giving slots to tasks of c now. */
+bool tine_scheduler_slots_fit(const tine_scheduler *s, const sched_worker *w,
+                              const sched_callable *c);
 void tine_scheduler_offer_dequeue(tine_scheduler *s, sched_worker *w);
 void tine_scheduler_slots_settle(tine_scheduler *s);
 

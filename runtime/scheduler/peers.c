@@ -93,7 +93,6 @@ static void sched_worker_join(tine_scheduler *s, tine_peer peer, const tine_hell
     tine_scheduler_log(s, 2,
                        tine_scheduler_text("worker pid %u (host %.64s) joined", w->pid, w->host));
     tine_scheduler_worker_initialise(s, w);
-    tine_scheduler_slots_offer(s, w);
 }
 
 static bool sched_hello_complete(const tine_hello *e) {

@@ -88,6 +88,10 @@ void tine_scheduler_unpin(tine_scheduler *s, sched_task *t) {
         return;
     }
     tine_ready_remove(&w->pinned, &t->link);
+    if (w->granted == t) {
+        w->granted = NULL;
+        tine_scheduler_slots_offer(s, w);
+    }
     tine_scheduler_close(s, w, SCHED_CLOSED_DRAINING, false);
     if (w->pinned.n > 0) return;
     w->pin_queued = false;
@@ -113,12 +117,7 @@ void tine_scheduler_pins_lost(tine_scheduler *s, sched_worker *w, const char *re
 void tine_scheduler_close(tine_scheduler *s, sched_worker *w, unsigned why, bool on) {
     if (!(w->closed & why) == !on) return;
     w->closed = (uint8_t)(w->closed ^ why);
-    if (!on) tine_scheduler_slots_offer(s, w);
     tine_scheduler_worker_update(s, w);
-}
-
-static bool sched_worker_has_credit(const sched_worker *w) {
-    return !w->outstanding || w->load < SCHED_LOAD_ONE;
 }
 
 bool tine_scheduler_task_precedes(const sched_task *a, const sched_task *b) {
@@ -135,7 +134,8 @@ sched_task *tine_scheduler_pin_choose(tine_scheduler *s, const sched_worker *wor
     sched_worker *w;
     TAILQ_FOREACH (w, &s->pin_queue, pin_link) {
         sched_task *t = (sched_task *)tine_ready_first(&w->pinned);
-        if (!sched_worker_has_credit(w) || (w == worker && !tine_scheduler_task_precedes(t, next)))
+        if (!tine_scheduler_has_credit(w) ||
+            (w == worker && !tine_scheduler_task_precedes(t, next)))
             continue;
         if (w->closed & SCHED_CLOSED_HELD) continue;
         if (w->closed & SCHED_CLOSED_NEW && !sched_task_initialises(t)) continue;

@@ -2,9 +2,10 @@
  *
  * What a task takes belongs to its callable, like a label: tasks that take the same have a ready
  * queue of their own, which the general choice (dispatch.c) does not see; one that names its worker
- * is in a queue of that. When a worker has slots to give it is in offer_queue, and a dispatch gives
- * them to the oldest task that they are enough for, which is pinned to the worker from then on
- * (place.c). It gives them back when it leaves the worker; it keeps them while it is suspended.
+ * is in a queue of that. When a worker with credit has slots to give it is in offer_queue, and a
+ * dispatch gives them to the oldest task that they are enough for, which is pinned to the worker
+ * from then on (place.c). Until that one starts the worker gives no others. A task gives its slots
+ * back when it leaves the worker; it keeps them while it is suspended.
  *
  * A task that was passed over SCHED_MAX_SKIPS times makes the worker save them, unless a suspended
  * task there may need another one to end. */
@@ -30,10 +31,17 @@ static bool sched_slots_free(const sched_worker *w, const tine_resources *r) {
     return true;
 }
 
-/* It serves the task, and nothing but slots that are taken can be in the way. */
+/* It serves the task, and nothing but slots that are taken can be in the way. A worker that is
+ * closed, has no credit, or has a task with slots that has not started, gives none: that would bind
+ * tasks to it while another worker is idle. */
 static bool sched_slots_offers(const tine_scheduler *s, const sched_worker *w,
                                const sched_callable *c) {
-    return !(w->closed & ~SCHED_CLOSED_DRAINING) && tine_scheduler_serves(s, w, c);
+    return w->heap_at && !w->granted && tine_scheduler_serves(s, w, c);
+}
+
+bool tine_scheduler_slots_fit(const tine_scheduler *s, const sched_worker *w,
+                              const sched_callable *c) {
+    return sched_slots_offers(s, w, c) && sched_slots_free(w, c->takes);
 }
 
 /* A task for which slots were saved takes them elsewhere, or has ended. */
@@ -65,7 +73,7 @@ static void sched_slots_seek(tine_scheduler *s, sched_callable *c) {
     sched_worker *best = NULL, *w;
     if (c->starved) return;
     TAILQ_FOREACH (w, &s->workers, link)
-        if (!w->saves && sched_slots_offers(s, w, c) && sched_slots_free(w, c->takes) &&
+        if (!w->saves && tine_scheduler_slots_fit(s, w, c) &&
             (!best || tine_scheduler_lighter(w, best)))
             best = w;
     c->starved = !best;
@@ -92,6 +100,10 @@ void tine_scheduler_slots_queue(tine_scheduler *s, sched_task *t, sched_worker *
 
 void tine_scheduler_slots_offer(tine_scheduler *s, sched_worker *w) {
     if (!w->taken || w->offer_queued || w->lost) return;
+    if (TAILQ_EMPTY(&s->wanting) && !w->wanting.n) {
+        w->saves = false;
+        return;
+    }
     w->offer_queued = true;
     TAILQ_INSERT_TAIL(&s->offer_queue, w, offer_link);
 }
@@ -144,6 +156,7 @@ void tine_scheduler_slots_settle(tine_scheduler *s) {
         sched_slots_unsave(s, t);
         sched_slots_add(t, w, true);
         t->terms->slots_of = w;
+        w->granted = t;
         tine_scheduler_pin(s, t, w);
         tine_scheduler_queued(s, t);
     }

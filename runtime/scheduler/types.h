@@ -243,7 +243,7 @@ struct sched_worker {
     bool pin_queued;       /* in pin_queue: pinned.n > 0 */
     bool flush_queued;     /* in flush_queue: it has credit or drops to be sent */
     bool aim_queued;       /* in aim_queue: one of its aims may be sent */
-    bool offer_queued;     /* in offer_queue: its free slots may be enough for a task */
+    bool offer_queued;     /* in offer_queue: it may have slots to give to a task */
     bool saves;            /* its free slots, for a task that needs more */
     /* it keeps nested forks for itself, and sends the oldest ones while submits < allowed */
     bool keeps, demand_queued;
@@ -255,6 +255,7 @@ struct sched_worker {
     size_t heap_at;       /* in group->open, from 1; 0: no credit */
     tine_ready pinned;    /* ready tasks that run here only */
     tine_ready wanting;   /* the same, which wait for slots */
+    sched_task *granted;  /* the one of the pinned tasks that has taken slots; NULL: none has */
     uint32_t *taken;      /* of each of group->slots; NULL: there are none */
     struct sched_task_queue running;
     struct sched_task_queue aims;

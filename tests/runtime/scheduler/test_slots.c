@@ -37,16 +37,20 @@ static bool task_is_sent(uint64_t task) {
     return false;
 }
 
-/* Ends a task; the mean of the function's time becomes small. */
-static void finish(tine_peer peer, uint32_t epoch, uint64_t task) {
+static void finish_after(tine_peer peer, uint32_t epoch, uint64_t task, uint64_t run_ns) {
     receive(peer, (tine_message){.type = TINE_MSG_DONE,
                                  .task = task,
                                  .attempt = 1,
                                  .epoch = epoch,
                                  .status = TINE_EFAILED,
-                                 .run_ns = 1000,
+                                 .run_ns = run_ns,
                                  .text = "x"});
     take();
+}
+
+/* The mean of the function's time becomes small. */
+static void finish(tine_peer peer, uint32_t epoch, uint64_t task) {
+    finish_after(peer, epoch, task, 1000);
 }
 
 Test(slots, a_worker_is_sent_no_more_tasks_than_its_slots_allow) {
@@ -129,14 +133,15 @@ Test(slots, tasks_that_are_cancelled_or_lost_give_their_slots_back) {
     fixture_close();
 }
 
-/* Without credit for it there it is pinned to the worker whose slots it has. */
+/* It has slots there; its time is not known, so the worker drains first. */
 Test(slots, one_that_had_not_started_goes_to_another_worker_when_its_own_is_lost) {
     fixture_open((tine_scheduler_config){.workers_return = true});
     join_offering(1, "gpu");
+    teach(1, "f", 1000);
     TAKE(1, .name = "plain");
     TAKE(2, .resources = "gpu");
     take();
-    cr_assert_eq(tasks_at(1), 1, "its time is not known: the worker drains first");
+    cr_assert_eq(tasks_at(1), 1);
     join_offering(2, "gpu");
     take();
     cr_assert_eq(tasks_at(2), 0);
@@ -287,5 +292,47 @@ Test(slots, two_functions_that_become_ready_at_once_run_on_two_workers) {
     cr_assert_eq(tasks_at(1), 1);
     cr_assert_eq(tasks_at(2), 1, "it is idle, and a task waits for its slot");
     tine_scheduler_object_release(F.scheduler, input);
+    fixture_close();
+}
+
+/* Slots of a worker without credit are left to the next one that has some. */
+Test(slots, tasks_are_spread_over_the_workers_though_one_has_slots_for_all) {
+    fixture_open((tine_scheduler_config){.workers_return = true});
+    join_offering(1, "mem=64");
+    uint32_t second = join_offering(2, "mem=64");
+    for (uint64_t i = 1; i <= 16; i++) TAKE(i, .resources = "mem");
+    take();
+    cr_assert_eq(tasks_at(1), 1, "their time is not known");
+    for (int i = 1; i < 16; i++) {
+        cr_assert_eq(tasks_at(2), 1, "it gets task %d", i);
+        finish_after(2, second, sent(2, TINE_MSG_TASK, 0)->a.message.task, 1000000);
+    }
+    cr_assert_eq(tasks_at(2), 0);
+    fixture_close();
+}
+
+/* Short tasks: it is given slots for as many as it has credit for. */
+Test(slots, a_worker_has_as_many_short_tasks_as_its_credit_allows) {
+    fixture_open((tine_scheduler_config){.workers_return = true, .max_credit = 3});
+    uint32_t epoch = join_offering(1, "mem=64");
+    finish(1, epoch, TAKE(1, .resources = "mem"));
+    for (uint64_t i = 2; i <= 9; i++) TAKE(i, .resources = "mem");
+    take();
+    cr_assert_eq(tasks_at(1), 3);
+    finish(1, epoch, sent(1, TINE_MSG_TASK, 0)->a.message.task);
+    cr_assert_eq(tasks_at(1), 1);
+    fixture_close();
+}
+
+/* The long one may take an hour: nothing that waits is bound to its worker. */
+Test(slots, a_task_goes_to_the_worker_that_is_free_first) {
+    fixture_open((tine_scheduler_config){.workers_return = true});
+    uint32_t first = join_offering(1, "gpu"), second = join_offering(2, "gpu");
+    TAKE(1, .name = "long", .worker = first);
+    uint64_t plain = TAKE(2, .name = "plain", .worker = second);
+    TAKE(3, .resources = "gpu");
+    take();
+    finish(2, second, plain);
+    cr_assert_eq(tasks_at(2), 1);
     fixture_close();
 }
