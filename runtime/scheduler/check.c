@@ -19,6 +19,9 @@ static void sched_check_slots(const tine_scheduler *s, const sched_worker *w) {
     const sched_callable *c;
     TAILQ_FOREACH (c, &s->wanting, link) /* none waits beside slots that it could have */
         TINE_ASSERT_TRUE(s->stopped || w->saves || !tine_scheduler_slots_fit(s, w, c));
+    const sched_want *want;
+    TAILQ_FOREACH (want, &w->wanting, link)
+        TINE_ASSERT_TRUE(s->stopped || w->saves || !tine_scheduler_slots_fit(s, w, want->callable));
     for (uint32_t k = 0; k < slots->n; k++) {
         TINE_ASSERT(w->taken[k], ==, taken[k]);
         TINE_ASSERT(w->taken[k], <=, slots->of[k].amount);
@@ -27,6 +30,13 @@ static void sched_check_slots(const tine_scheduler *s, const sched_worker *w) {
 
 static bool sched_check_has_slots(const sched_task *t) {
     return !t->callable->takes || t->terms->slots_of;
+}
+
+static uint64_t sched_check_wanting(const sched_worker *w) {
+    uint64_t n = 0;
+    const sched_want *want;
+    TAILQ_FOREACH (want, &w->wanting, link) n += want->ready.n;
+    return n;
 }
 
 static void sched_check_worker(const tine_scheduler *s, const sched_worker *w) {
@@ -58,7 +68,7 @@ static void sched_check_worker(const tine_scheduler *s, const sched_worker *w) {
         unstarted += t->owner == w && t->windowed;
         wanting += t->pinned == w && !sched_check_has_slots(t);
     }
-    TINE_ASSERT(w->wanting.n, ==, wanting);
+    TINE_ASSERT(sched_check_wanting(w), ==, wanting);
     TINE_ASSERT(w->unstarted, ==, unstarted);
     TINE_ASSERT((uint64_t)w->window_left + w->unstarted + w->ungranted, ==, s->config.window);
     TINE_ASSERT(w->heap_at != 0, ==, !w->closed && tine_scheduler_has_credit(w));
@@ -157,7 +167,7 @@ void tine_scheduler_check(const tine_scheduler *s) {
     }
     TINE_ASSERT_TRUE(s->stopped || TAILQ_EMPTY(&s->offer_queue));
     const sched_worker *w;
-    TAILQ_FOREACH (w, &s->workers, link) queued += w->pinned.n + w->wanting.n;
+    TAILQ_FOREACH (w, &s->workers, link) queued += w->pinned.n + sched_check_wanting(w);
     TAILQ_FOREACH (c, &s->all, all_link) shown += c->running;
     TINE_ASSERT(shown, ==, sent);
     TINE_ASSERT(queued, ==, ready);

@@ -227,11 +227,13 @@ void tine_scheduler_leave_window(tine_scheduler *s, sched_task *t) {
 
 void tine_scheduler_dequeue(tine_scheduler *s, sched_task *t) {
     sched_callable *c = t->callable;
-    if (t->pinned) {
+    if (c->takes && !t->terms->slots_of) {
+        tine_scheduler_slots_dequeue(s, t);
+    } else if (t->pinned) {
         tine_scheduler_unpin(s, t);
     } else {
         tine_ready_remove(&c->ready, &t->link);
-        if (!c->ready.n) TAILQ_REMOVE(c->takes ? &s->wanting : &s->active, c, link);
+        if (!c->ready.n) TAILQ_REMOVE(&s->active, c, link);
     }
     s->stats.ready--;
     tine_scheduler_pending_bytes(s, t, false);

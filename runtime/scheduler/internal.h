@@ -240,6 +240,7 @@ bool tine_scheduler_task_precedes(const sched_task *a, const sched_task *b);
 /* slots.c */
 /* Queues a ready task that takes resources. `place`: the only worker that may run it, or NULL. */
 void tine_scheduler_slots_queue(tine_scheduler *s, sched_task *t, sched_worker *place);
+void tine_scheduler_slots_dequeue(tine_scheduler *s, sched_task *t); /* it has none yet */
 /* Of a task with terms that leaves its worker, or its worker's queue. */
 void tine_scheduler_slots_return(tine_scheduler *s, const sched_task *t);
 /* w may have slots to give that it had not before: some are free, or it has credit. */

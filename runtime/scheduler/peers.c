@@ -76,6 +76,7 @@ static void sched_worker_join(tine_scheduler *s, tine_peer peer, const tine_hell
     s->slots[w->slot] = w;
     TAILQ_INIT(&w->running);
     TAILQ_INIT(&w->aims);
+    TAILQ_INIT(&w->wanting);
     LIST_INIT(&w->detached);
     LIST_INIT(&w->singles);
     if (group->slots) w->taken = tine_scheduler_alloc(group->slots->n * sizeof *w->taken);
@@ -160,7 +161,6 @@ void tine_scheduler_worker_free(tine_scheduler *s, sched_worker *w) {
     free(w->kernel);
     free(w->drops);
     tine_ready_fini(&w->pinned);
-    tine_ready_fini(&w->wanting);
     free(w->taken);
     tine_scheduler_arrivals_fini(&w->puts);
     tine_scheduler_singles_lost(w, "");

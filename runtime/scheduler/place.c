@@ -83,10 +83,6 @@ void tine_scheduler_pin(tine_scheduler *s, sched_task *t, sched_worker *w) {
 void tine_scheduler_unpin(tine_scheduler *s, sched_task *t) {
     sched_worker *w = t->pinned;
     t->pinned = NULL;
-    if (t->callable->takes && !t->terms->slots_of) {
-        tine_ready_remove(&w->wanting, &t->link);
-        return;
-    }
     tine_ready_remove(&w->pinned, &t->link);
     if (w->granted == t) {
         w->granted = NULL;
@@ -99,8 +95,9 @@ void tine_scheduler_unpin(tine_scheduler *s, sched_task *t) {
 }
 
 void tine_scheduler_pins_lost(tine_scheduler *s, sched_worker *w, const char *reason) {
-    while (w->pinned.n + w->wanting.n > 0) {
-        sched_task *t = (sched_task *)tine_ready_first(w->pinned.n > 0 ? &w->pinned : &w->wanting);
+    while (w->pinned.n > 0 || !TAILQ_EMPTY(&w->wanting)) {
+        sched_task *t = (sched_task *)tine_ready_first(
+            w->pinned.n > 0 ? &w->pinned : &TAILQ_FIRST(&w->wanting)->ready);
         /* its module says what becomes of it, or it has only taken slots there */
         if (t->flags & TINE_MODULE_SINGLE || !t->terms->worker) {
             tine_scheduler_dequeue(s, t);

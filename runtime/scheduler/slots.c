@@ -1,8 +1,9 @@
 /* Tasks that take resources of their worker ("gpu=1"), of which that offers some slots.
  *
  * What a task takes belongs to its callable, like a label: tasks that take the same have a ready
- * queue of their own, which the general choice (dispatch.c) does not see; one that names its worker
- * is in a queue of that. When a worker with credit has slots to give it is in offer_queue, and a
+ * queue of their own, which the general choice (dispatch.c) does not see, and another one at each
+ * worker that some of them name: so what has to wait never blocks a task that takes less, or takes
+ * something else. When a worker with credit has slots to give it is in offer_queue, and a
  * dispatch gives them to the oldest task that they are enough for, which is pinned to the worker
  * from then on (place.c). Until that one starts the worker gives no others. A task gives its slots
  * back when it leaves the worker; it keeps them while it is suspended.
@@ -80,11 +81,39 @@ static void sched_slots_seek(tine_scheduler *s, sched_callable *c) {
     if (best) tine_scheduler_slots_offer(s, best);
 }
 
+static sched_want *sched_want_find(const sched_worker *w, const sched_callable *c) {
+    sched_want *want;
+    TAILQ_FOREACH (want, &w->wanting, link)
+        if (want->callable == c) return want;
+    return NULL;
+}
+
+static void sched_want_push(sched_worker *w, sched_task *t) {
+    sched_want *want = sched_want_find(w, t->callable);
+    if (!want) {
+        want = tine_scheduler_alloc(sizeof *want);
+        want->callable = t->callable;
+        TAILQ_INSERT_TAIL(&w->wanting, want, link);
+    }
+    t->pinned = w;
+    tine_ready_push(&want->ready, &t->link);
+}
+
+static void sched_want_remove(sched_task *t) {
+    sched_worker *w = t->pinned;
+    sched_want *want = sched_want_find(w, t->callable);
+    t->pinned = NULL;
+    tine_ready_remove(&want->ready, &t->link);
+    if (want->ready.n > 0) return;
+    TAILQ_REMOVE(&w->wanting, want, link);
+    tine_ready_fini(&want->ready);
+    free(want);
+}
+
 void tine_scheduler_slots_queue(tine_scheduler *s, sched_task *t, sched_worker *place) {
     sched_callable *c = t->callable;
     if (place) {
-        t->pinned = place;
-        tine_ready_push(&place->wanting, &t->link);
+        sched_want_push(place, t);
         tine_scheduler_slots_offer(s, place);
         return;
     }
@@ -96,11 +125,21 @@ void tine_scheduler_slots_queue(tine_scheduler *s, sched_task *t, sched_worker *
     sched_slots_seek(s, c);
 }
 
+void tine_scheduler_slots_dequeue(tine_scheduler *s, sched_task *t) {
+    sched_callable *c = t->callable;
+    if (t->pinned) {
+        sched_want_remove(t);
+        return;
+    }
+    tine_ready_remove(&c->ready, &t->link);
+    if (!c->ready.n) TAILQ_REMOVE(&s->wanting, c, link);
+}
+
 /* ---- a worker has slots to give ---- */
 
 void tine_scheduler_slots_offer(tine_scheduler *s, sched_worker *w) {
     if (!w->taken || w->offer_queued || w->lost) return;
-    if (TAILQ_EMPTY(&s->wanting) && !w->wanting.n) {
+    if (TAILQ_EMPTY(&s->wanting) && TAILQ_EMPTY(&w->wanting)) {
         w->saves = false;
         return;
     }
@@ -130,7 +169,8 @@ static void sched_slots_look(const tine_scheduler *s, const sched_worker *w, tin
 static sched_task *sched_slots_choose(const tine_scheduler *s, sched_worker *w) {
     sched_slots_choice choice = {0};
     sched_callable *c;
-    sched_slots_look(s, w, &w->wanting, &choice);
+    sched_want *want;
+    TAILQ_FOREACH (want, &w->wanting, link) sched_slots_look(s, w, &want->ready, &choice);
     TAILQ_FOREACH (c, &s->wanting, link) sched_slots_look(s, w, &c->ready, &choice);
     sched_task *passed = choice.misses;
     w->saves = false;

@@ -225,6 +225,13 @@ enum {
     SCHED_CLOSED_HELD = 16,    /* this process says so */
 };
 
+/* Ready tasks of one callable that take slots of one worker, which they name. */
+typedef struct sched_want {
+    const sched_callable *callable;
+    tine_ready ready; /* not empty */
+    TAILQ_ENTRY(sched_want) link;
+} sched_want;
+
 struct sched_worker {
     tine_peer peer;
     uint32_t epoch, pid, slot;
@@ -254,7 +261,7 @@ struct sched_worker {
     uint32_t suspended;   /* tasks that do not count, and resume when what they wait for arrives */
     size_t heap_at;       /* in group->open, from 1; 0: no credit */
     tine_ready pinned;    /* ready tasks that run here only */
-    tine_ready wanting;   /* the same, which wait for slots */
+    TAILQ_HEAD(, sched_want) wanting; /* the same, which wait for slots */
     sched_task *granted;  /* the one of the pinned tasks that has taken slots; NULL: none has */
     uint32_t *taken;      /* of each of group->slots; NULL: there are none */
     struct sched_task_queue running;

@@ -336,3 +336,22 @@ Test(slots, a_task_goes_to_the_worker_that_is_free_first) {
     cr_assert_eq(tasks_at(2), 1);
     fixture_close();
 }
+
+/* Tasks of one worker that take different things do not wait for each other. */
+Test(slots, a_task_of_one_worker_passes_one_whose_slots_are_taken_there) {
+    fixture_open((tine_scheduler_config){.workers_return = true});
+    uint32_t epoch = join_offering(1, "gpu=2,disk=1");
+    uint64_t parent = TAKE(1, .resources = "gpu");
+    take();
+    TAKE(2, .resources = "gpu=2", .worker = epoch, .priority = 1);
+    take();
+    suspend(1, &(action){.a.message.task = parent}); /* it waits for the next one */
+    uint64_t child = TAKE(3, .resources = "disk", .worker = epoch);
+    take();
+    cr_assert_eq(tasks_at(1), 1);
+    cr_assert(task_is_sent(child));
+    finish(1, epoch, child);
+    finish(1, epoch, parent);
+    cr_assert_eq(tasks_at(1), 1);
+    fixture_close();
+}
