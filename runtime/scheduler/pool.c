@@ -132,6 +132,7 @@ void tine_scheduler_worker_hold(tine_scheduler *s, uint32_t epoch, bool hold) {
     sched_worker *w = tine_scheduler_worker_of_epoch(s, epoch);
     if (!w || s->stopped || !(w->closed & SCHED_CLOSED_HELD) == !hold) return;
     tine_scheduler_close(s, w, SCHED_CLOSED_HELD, hold);
+    if (hold && w->granted) tine_scheduler_slots_revoke(s, w->granted);
     tine_scheduler_aim_enqueue(s, w);
     tine_scheduler_dispatch(s);
 }

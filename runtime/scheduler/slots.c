@@ -65,6 +65,13 @@ void tine_scheduler_slots_return(tine_scheduler *s, const sched_task *t) {
     tine_scheduler_slots_offer(s, w);
 }
 
+void tine_scheduler_slots_revoke(tine_scheduler *s, sched_task *t) {
+    if (tine_scheduler_place(s, t)) return;
+    tine_scheduler_dequeue(s, t);
+    tine_scheduler_slots_return(s, t);
+    tine_scheduler_enqueue(s, t);
+}
+
 /* ---- a task is queued ---- */
 
 /* A worker that has what tasks of c take is to give it. Where there is none it is not looked for

@@ -355,3 +355,28 @@ Test(slots, a_task_of_one_worker_passes_one_whose_slots_are_taken_there) {
     cr_assert_eq(tasks_at(1), 1);
     fixture_close();
 }
+
+Test(slots, one_that_had_not_started_leaves_a_worker_that_is_held) {
+    fixture_open((tine_scheduler_config){.workers_return = true});
+    uint32_t first = join_offering(1, "gpu");
+    teach(1, "f", 1000);
+    uint64_t plain = TAKE(1, .name = "plain");
+    TAKE(2, .resources = "gpu");
+    take();
+    join_offering(2, "gpu");
+    take();
+    cr_assert_eq(tasks_at(2), 0, "the first worker drains for it");
+    tine_scheduler_worker_hold(F.scheduler, first, true);
+    take();
+    cr_assert_eq(tasks_at(2), 1);
+    tine_scheduler_worker_hold(F.scheduler, first, false);
+    TAKE(3, .resources = "gpu", .worker = first);
+    take();
+    tine_scheduler_worker_hold(F.scheduler, first, true);
+    finish(1, first, plain);
+    cr_assert_eq(tasks_at(1) + tasks_at(2), 0, "one that names the worker stays");
+    tine_scheduler_worker_hold(F.scheduler, first, false);
+    take();
+    cr_assert_eq(tasks_at(1), 1);
+    fixture_close();
+}
