@@ -142,11 +142,13 @@ static void sched_check_objects(const tine_scheduler *s) {
 }
 
 void tine_scheduler_check(const tine_scheduler *s) {
-    uint64_t waiting = 0, ready = 0, running = 0, suspended = 0, queued = 0, sent = 0, shown = 0;
+    uint64_t waiting = 0, ready = 0, running = 0, suspended = 0, queued = 0, sent = 0, shown = 0,
+             wanting = 0;
     for (size_t i = 0; i < tine_scheduler_task_slots(s); i++) {
         const sched_task *t = tine_scheduler_task_at(s, i);
         TINE_ASSERT(t->link.queued, ==, t->state == SCHED_READY);
         ready += t->state == SCHED_READY;
+        wanting += t->state == SCHED_READY && !sched_check_has_slots(t);
         waiting += t->state == SCHED_WAITING || t->state == SCHED_TURN || t->ahead;
         TINE_ASSERT_TRUE(t->state != SCHED_WAITING || t->n_missing > 0);
         running += t->state == SCHED_RUNNING && !t->suspended && !t->ahead;
@@ -172,6 +174,7 @@ void tine_scheduler_check(const tine_scheduler *s) {
     TINE_ASSERT(shown, ==, sent);
     TINE_ASSERT(queued, ==, ready);
     TINE_ASSERT(s->stats.ready, ==, ready);
+    TINE_ASSERT(s->n_wanting, ==, wanting);
     TINE_ASSERT(s->stats.waiting, ==, waiting);
     TINE_ASSERT(s->stats.running, ==, running);
     TINE_ASSERT(s->stats.suspended, ==, suspended);

@@ -25,12 +25,15 @@ static bool sched_any_idle(const tine_scheduler *s) {
     return false;
 }
 
+/* What waits for slots may wait for long, and is nothing for other workers. */
+static uint64_t sched_stocked(const tine_scheduler *s) { return s->stats.ready - s->n_wanting; }
+
 /* How many forks more are wanted of w. A single worker would get its own back. What is ready while
  * a worker is idle cannot run there: it is pinned, say. What w forks probably can. */
 static uint64_t sched_demand(const tine_scheduler *s, const sched_worker *w) {
-    uint64_t stock = sched_stock(s);
+    uint64_t stock = sched_stock(s), ready = sched_stocked(s);
     if (s->stats.workers < 2 || s->stopped) return 0;
-    return s->stats.ready < stock ? stock - s->stats.ready : sched_group_idle(w->group);
+    return ready < stock ? stock - ready : sched_group_idle(w->group);
 }
 
 static void sched_demand_send(tine_scheduler *s, const sched_worker *w) {
@@ -66,7 +69,7 @@ void tine_scheduler_demand_submitted(tine_scheduler *s, sched_worker *w) {
 }
 
 void tine_scheduler_demand_all(tine_scheduler *s) {
-    if (s->stats.ready >= sched_stock(s) && !sched_any_idle(s)) return;
+    if (sched_stocked(s) >= sched_stock(s) && !sched_any_idle(s)) return;
     for (sched_worker *w = TAILQ_FIRST(&s->demand_queue), *next; w; w = next) {
         next = TAILQ_NEXT(w, demand_link);
         uint64_t demand = sched_demand(s, w);

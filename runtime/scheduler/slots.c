@@ -119,6 +119,7 @@ static void sched_want_remove(sched_task *t) {
 
 void tine_scheduler_slots_queue(tine_scheduler *s, sched_task *t, sched_worker *place) {
     sched_callable *c = t->callable;
+    s->n_wanting++;
     if (place) {
         sched_want_push(place, t);
         tine_scheduler_slots_offer(s, place);
@@ -134,6 +135,7 @@ void tine_scheduler_slots_queue(tine_scheduler *s, sched_task *t, sched_worker *
 
 void tine_scheduler_slots_dequeue(tine_scheduler *s, sched_task *t) {
     sched_callable *c = t->callable;
+    s->n_wanting--;
     if (t->pinned) {
         sched_want_remove(t);
         return;

@@ -262,8 +262,8 @@ struct sched_worker {
     size_t heap_at;       /* in group->open, from 1; 0: no credit */
     tine_ready pinned;    /* ready tasks that run here only */
     TAILQ_HEAD(, sched_want) wanting; /* the same, which wait for slots */
-    sched_task *granted;  /* the one of the pinned tasks that has taken slots; NULL: none has */
-    uint32_t *taken;      /* of each of group->slots; NULL: there are none */
+    sched_task *granted; /* the one of the pinned tasks that has taken slots; NULL: none has */
+    uint32_t *taken;     /* of each of group->slots; NULL: there are none */
     struct sched_task_queue running;
     struct sched_task_queue aims;
     LIST_HEAD(, sched_single) singles; /* modules with one instance, which is here */
@@ -363,6 +363,7 @@ struct tine_scheduler {
     sched_callable *last_callable;
     struct sched_callable_queue all, active, idle;
     struct sched_callable_queue wanting; /* those whose ready tasks wait for slots */
+    uint64_t n_wanting; /* ready tasks that wait for slots, of a worker or of any */
     size_t n_idle;
 
     sched_group groups[SCHED_GROUPS];

@@ -380,3 +380,18 @@ Test(slots, one_that_had_not_started_leaves_a_worker_that_is_held) {
     cr_assert_eq(tasks_at(1), 1);
     fixture_close();
 }
+
+/* What waits for slots is no work for a worker that becomes idle. */
+Test(slots, nested_forks_are_asked_for_while_tasks_wait_for_slots) {
+    fixture_open((tine_scheduler_config){.workers_return = true});
+    join_offering(1, "gpu"), join(2);
+    for (uint64_t i = 1; i <= 40; i++) TAKE(i, .resources = "gpu");
+    TAKE(41, .name = "plain");
+    take();
+    cr_assert_eq(tasks_at(1) + tasks_at(2), 2, "both are busy");
+    receive(1, (tine_message){.type = TINE_MSG_DEMAND});
+    take();
+    cr_assert_gt(sent(1, TINE_MSG_DEMAND, 0)->a.message.seq, 0);
+    cr_assert_eq(stats().ready, 39);
+    fixture_close();
+}
