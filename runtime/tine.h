@@ -321,7 +321,9 @@ typedef struct tine_fork_options {
      * sent there until it has ended, its waits included; NULL or "": nothing. Only workers that
      * offer as much of each run it; it waits until one has that free, or, as with a label, joins.
      * The oldest goes first, but smaller ones may pass it 64 times. A worker computes one task at a
-     * time in any case: that is its one slot for computing. */
+     * time in any case: that is its one slot for computing. A task that has been sent, and one of
+     * whose arguments is lost before it begins, leaves its slots to others until that is made
+     * again, and may have to share them then. */
     const char *resources;
     /** How many values tine_yield() may be ahead of tine_next(): the future is a stream
      * (@ref streams). At most 65536. 0: it is none. */

@@ -164,6 +164,7 @@ void tine_scheduler_ahead_leave(tine_scheduler *s, sched_task *t) {
 void tine_scheduler_ahead_end(tine_scheduler *s, sched_task *t) {
     tine_scheduler_ahead_leave(s, t);
     tine_scheduler_charge(s, t, t->worker);
+    if (t->callable->takes) tine_scheduler_slots_retake(t);
     s->stats.running++;
 }
 
@@ -174,8 +175,8 @@ static bool sched_task_needs(tine_scheduler *s, const sched_task *t, const sched
     return false;
 }
 
-/* Tasks at w that have not begun because o was on its way wait for it again, and do not count:
- * what makes it may need this worker. */
+/* Tasks at w that have not begun because o was on its way wait for it again, do not count, and have
+ * no slots: what makes it may need this worker. */
 static void sched_running_wait_again(tine_scheduler *s, sched_object *o, sched_worker *w) {
     sched_task *t;
     TAILQ_FOREACH (t, &w->running, run_link) {
@@ -183,6 +184,7 @@ static void sched_running_wait_again(tine_scheduler *s, sched_object *o, sched_w
         if (!t->ahead) {
             s->stats.running--;
             tine_scheduler_uncharge(s, t);
+            if (t->terms) tine_scheduler_slots_return(s, t);
             tine_scheduler_ahead_begin(s, t, w);
             s->stats.waiting++;
         }

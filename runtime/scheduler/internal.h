@@ -243,6 +243,8 @@ void tine_scheduler_slots_queue(tine_scheduler *s, sched_task *t, sched_worker *
 void tine_scheduler_slots_dequeue(tine_scheduler *s, sched_task *t); /* it has none yet */
 /* Of a task with terms that leaves its worker, or its worker's queue. */
 void tine_scheduler_slots_return(tine_scheduler *s, const sched_task *t);
+/* A task at a worker has them again, also where they are not free. */
+void tine_scheduler_slots_retake(sched_task *t);
 /* A task that has some and has not started may start elsewhere, unless it has to run there. */
 void tine_scheduler_slots_revoke(tine_scheduler *s, sched_task *t);
 /* w may have slots to give that it had not before: some are free, or it has credit. */

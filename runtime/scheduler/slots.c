@@ -6,7 +6,9 @@
  * something else. When a worker with credit has slots to give it is in offer_queue, and a
  * dispatch gives them to the oldest task that they are enough for, which is pinned to the worker
  * from then on (place.c). Until that one starts the worker gives no others. A task gives its slots
- * back when it leaves the worker; it keeps them while it is suspended.
+ * back when it leaves the worker; it keeps them while it is suspended. One that was sent, and waits
+ * before it begins for a lost input to be made again, gives them back until then: only so may more
+ * be taken than there is.
  *
  * A task that was passed over SCHED_MAX_SKIPS times makes the worker save them, unless a suspended
  * task there may need another one to end. */
@@ -14,20 +16,20 @@
 
 #include <stdlib.h>
 
-static uint32_t *sched_slots_taken(const sched_worker *w, const char *name) {
+static uint64_t *sched_slots_taken(const sched_worker *w, const char *name) {
     return &w->taken[tine_resources_find(w->group->slots, name)];
 }
 
-static void sched_slots_add(const sched_task *t, const sched_worker *w, bool more) {
+static void sched_slots_take(const sched_task *t, sched_worker *w) {
     const tine_resources *r = t->callable->takes;
-    for (uint32_t i = 0; i < r->n; i++)
-        *sched_slots_taken(w, r->of[i].name) += more ? r->of[i].amount : -r->of[i].amount;
+    for (uint32_t i = 0; i < r->n; i++) *sched_slots_taken(w, r->of[i].name) += r->of[i].amount;
+    t->terms->slots_of = w;
 }
 
 static bool sched_slots_free(const sched_worker *w, const tine_resources *r) {
     for (uint32_t i = 0; i < r->n; i++) {
         int at = tine_resources_find(w->group->slots, r->of[i].name);
-        if (w->group->slots->of[at].amount - w->taken[at] < r->of[i].amount) return false;
+        if (w->taken[at] + r->of[i].amount > w->group->slots->of[at].amount) return false;
     }
     return true;
 }
@@ -60,9 +62,16 @@ void tine_scheduler_slots_return(tine_scheduler *s, const sched_task *t) {
         sched_slots_unsave(s, t);
         return;
     }
-    sched_slots_add(t, w, false);
+    const tine_resources *r = t->callable->takes;
+    for (uint32_t i = 0; i < r->n; i++) *sched_slots_taken(w, r->of[i].name) -= r->of[i].amount;
     t->terms->slots_of = NULL;
+    t->terms->retook = false;
     tine_scheduler_slots_offer(s, w);
+}
+
+void tine_scheduler_slots_retake(sched_task *t) {
+    sched_slots_take(t, t->worker);
+    t->terms->retook = true;
 }
 
 void tine_scheduler_slots_revoke(tine_scheduler *s, sched_task *t) {
@@ -203,8 +212,7 @@ void tine_scheduler_slots_settle(tine_scheduler *s) {
         }
         tine_scheduler_dequeue(s, t);
         sched_slots_unsave(s, t);
-        sched_slots_add(t, w, true);
-        t->terms->slots_of = w;
+        sched_slots_take(t, w);
         w->granted = t;
         tine_scheduler_pin(s, t, w);
         tine_scheduler_queued(s, t);

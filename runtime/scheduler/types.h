@@ -151,6 +151,7 @@ typedef struct sched_terms {
     uint32_t worker;                /* the epoch of the only worker that may run it; 0: any */
     bool joins;                     /* of an initialiser: its worker has joined since */
     sched_worker *slots_of;         /* whose slots it has taken; NULL: none, or not yet */
+    bool retook;                    /* them after it had given them back: there may be too few */
     sched_initialiser *initialiser; /* NULL: it is none */
     char name[];                    /* "": the callable's */
 } sched_terms;
@@ -263,7 +264,7 @@ struct sched_worker {
     tine_ready pinned;    /* ready tasks that run here only */
     TAILQ_HEAD(, sched_want) wanting; /* the same, which wait for slots */
     sched_task *granted; /* the one of the pinned tasks that has taken slots; NULL: none has */
-    uint32_t *taken;     /* of each of group->slots; NULL: there are none */
+    uint64_t *taken;     /* of each of group->slots; NULL: there are none */
     struct sched_task_queue running;
     struct sched_task_queue aims;
     LIST_HEAD(, sched_single) singles; /* modules with one instance, which is here */

@@ -395,3 +395,28 @@ Test(slots, nested_forks_are_asked_for_while_tasks_wait_for_slots) {
     cr_assert_eq(stats().ready, 39);
     fixture_close();
 }
+
+/* It was sent and has not begun: what makes its input again may need its slots. */
+Test(slots, a_task_that_waits_again_for_a_lost_input_gives_its_slots_back) {
+    fixture_open((tine_scheduler_config){.workers_return = true, .max_attempts = 9});
+    uint32_t first = join_offering(1, "gpu"), second = join_offering(2, "gpu");
+    uint64_t makes = fork_taking(1, "f", TINE_REPEATABLE, 0, &(tine_terms){.resources = "gpu"});
+    tine_object input = tine_scheduler_result(F.scheduler, makes);
+    take();
+    cr_assert_eq(tasks_at(1), 1);
+    done_keeping(1, first, makes, 1, input);
+    uint64_t task = TAKE_OF(2, input, .resources = "gpu", .worker = second);
+    take();
+    cr_assert_eq(tasks_at(2), 1);
+    tine_scheduler_peer_lost(F.scheduler, 1, "killed");
+    take();
+    cr_assert_eq(tasks_at(2), 1, "the input is made again");
+    done_keeping(2, second, makes, 2, input);
+    TAKE(3, .resources = "gpu");
+    take();
+    cr_assert_eq(tasks_at(2), 0, "the task that waited has its slots again");
+    finish(2, second, task);
+    cr_assert_eq(tasks_at(2), 1);
+    tine_scheduler_object_release(F.scheduler, input);
+    fixture_close();
+}
