@@ -153,6 +153,7 @@ void tine_scheduler_worker_free(tine_scheduler *s, sched_worker *w) {
     tine_scheduler_aim_dequeue(s, w);
     tine_scheduler_demand_dequeue(s, w);
     tine_scheduler_offer_dequeue(s, w);
+    s->n_saving -= w->saves;
     s->slots[w->slot] = NULL;
     if (w->slot < s->slots_taken) s->slots_taken = w->slot;
     tine_scheduler_leaving_forget(s, w);

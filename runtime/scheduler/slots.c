@@ -47,12 +47,22 @@ bool tine_scheduler_slots_fit(const tine_scheduler *s, const sched_worker *w,
     return sched_slots_offers(s, w, c) && sched_slots_free(w, c->takes);
 }
 
-/* A task for which slots were saved takes them elsewhere, or has ended. */
-static void sched_slots_unsave(tine_scheduler *s, const sched_task *t) {
+static void sched_slots_save(tine_scheduler *s, sched_worker *w, bool saves) {
+    if (saves == w->saves) return;
+    w->saves = saves;
+    s->n_saving += saves ? 1 : -1u;
+}
+
+static void sched_slots_offer_saved(tine_scheduler *s) {
     sched_worker *w;
-    if (t->skips < SCHED_MAX_SKIPS) return;
+    if (!s->n_saving) return;
     TAILQ_FOREACH (w, &s->workers, link)
         if (w->saves) tine_scheduler_slots_offer(s, w);
+}
+
+/* A task for which slots were saved takes them elsewhere, or has ended. */
+static void sched_slots_unsave(tine_scheduler *s, const sched_task *t) {
+    if (t->skips >= SCHED_MAX_SKIPS) sched_slots_offer_saved(s);
 }
 
 void tine_scheduler_slots_return(tine_scheduler *s, const sched_task *t) {
@@ -139,6 +149,8 @@ void tine_scheduler_slots_queue(tine_scheduler *s, sched_task *t, sched_worker *
         TAILQ_INSERT_TAIL(&s->wanting, c, link);
     }
     tine_ready_push(&c->ready, &t->link);
+    /* one of higher priority than those that slots are saved for may have them */
+    if (tine_ready_first(&c->ready) == &t->link) sched_slots_offer_saved(s);
     sched_slots_seek(s, c);
 }
 
@@ -158,7 +170,7 @@ void tine_scheduler_slots_dequeue(tine_scheduler *s, sched_task *t) {
 void tine_scheduler_slots_offer(tine_scheduler *s, sched_worker *w) {
     if (!w->taken || w->offer_queued || w->lost) return;
     if (TAILQ_EMPTY(&s->wanting) && TAILQ_EMPTY(&w->wanting)) {
-        w->saves = false;
+        sched_slots_save(s, w, false);
         return;
     }
     w->offer_queued = true;
@@ -184,20 +196,20 @@ static void sched_slots_look(const tine_scheduler *s, const sched_worker *w, tin
     if (!*best || tine_scheduler_task_precedes(t, *best)) *best = t;
 }
 
-static sched_task *sched_slots_choose(const tine_scheduler *s, sched_worker *w) {
+static sched_task *sched_slots_choose(tine_scheduler *s, sched_worker *w) {
     sched_slots_choice choice = {0};
     sched_callable *c;
     sched_want *want;
     TAILQ_FOREACH (want, &w->wanting, link) sched_slots_look(s, w, &want->ready, &choice);
     TAILQ_FOREACH (c, &s->wanting, link) sched_slots_look(s, w, &c->ready, &choice);
     sched_task *passed = choice.misses;
-    w->saves = false;
+    sched_slots_save(s, w, false);
     if (!passed || (choice.fits && tine_scheduler_task_precedes(choice.fits, passed)))
         return choice.fits;
     if (passed->skips < SCHED_MAX_SKIPS)
         passed->skips += choice.fits != NULL;
     else
-        w->saves = !w->suspended;
+        sched_slots_save(s, w, !w->suspended);
     return w->saves ? NULL : choice.fits;
 }
 

@@ -420,3 +420,28 @@ Test(slots, a_task_that_waits_again_for_a_lost_input_gives_its_slots_back) {
     tine_scheduler_object_release(F.scheduler, input);
     fixture_close();
 }
+
+/* It saves its slots for an older task. */
+Test(slots, a_worker_that_saves_gives_slots_to_a_task_of_higher_priority) {
+    fixture_open((tine_scheduler_config){.workers_return = true});
+    uint32_t epoch = join_offering(1, "gpu=3");
+    finish(1, epoch, TAKE(1, .resources = "gpu"));
+    TAKE(2, .resources = "gpu");
+    TAKE(3, .resources = "gpu=3");
+    take();
+    bool saves = false;
+    for (uint64_t i = 4; i < 200 && !saves; i++) {
+        uint64_t small = TAKE(i, .resources = "gpu");
+        take();
+        saves = tasks_at(1) == 0;
+        if (!saves) finish(1, epoch, small);
+    }
+    cr_assert(saves);
+    TAKE(200, .resources = "gpu");
+    take();
+    cr_assert_eq(tasks_at(1), 0);
+    TAKE(201, .resources = "gpu", .priority = 1);
+    take();
+    cr_assert_eq(tasks_at(1), 1);
+    fixture_close();
+}
