@@ -55,7 +55,8 @@ static bool sched_single_check(tine_scheduler *s, const sched_single *g, sched_t
     if (!w || (!elsewhere && tine_scheduler_serves(s, w, t->callable))) return true;
     char *why = tine_scheduler_text(elsewhere ? "the module's instance is on worker %" PRIu32
                                               : "the module's instance is on worker %" PRIu32
-                                                ", which does not have the label",
+                                                ", which does not have the label, or the slots, "
+                                                "that it asks for",
                                     w->epoch);
     char *text = tine_scheduler_text_misplaced(t, why);
     free(why);

@@ -445,3 +445,26 @@ Test(slots, a_worker_that_saves_gives_slots_to_a_task_of_higher_priority) {
     cr_assert_eq(tasks_at(1), 1);
     fixture_close();
 }
+
+Test(slots, a_call_of_one_instance_fails_whose_worker_does_not_offer_what_it_takes) {
+    fixture_open((tine_scheduler_config){.workers_return = true});
+    tine_object module;
+    tine_payload *p = payload_with(8, NULL, 0);
+    tine_target target = {.name = "C", .method = "add"};
+    join(1);
+    cr_assert_eq(tine_scheduler_object(F.scheduler, &module, "C", p), TINE_OK);
+    target.object = module;
+    for (uint64_t i = 1; i <= 2; i++)
+        cr_assert_eq(tine_scheduler_fork(F.scheduler, i, 0, &target, TINE_MODULE_SINGLE, p,
+                                         i == 2 ? &(tine_terms){.resources = "gpu"} : NULL, NULL),
+                     TINE_OK);
+    tine_payload_unref(p);
+    take();
+    done(1, sent(1, TINE_MSG_TASK, 0), 1000);
+    take();
+    cr_assert_eq(completed(2)->a.status, TINE_EINVAL);
+    cr_assert(strstr(completed(2)->text, "does not have the label, or the slots"), "%s",
+              completed(2)->text);
+    tine_scheduler_object_release(F.scheduler, module);
+    fixture_close();
+}
