@@ -196,8 +196,9 @@ typedef struct tine_options {
     const char *labels;
     /** What this process as a worker offers of named resources, "gpu=2,disk=1": the tasks that are
      * at it take no more of each at a time (tine_fork_options::resources). At most 16; a name has
-     * up to 31 letters, digits and "_-.", an amount is from 1 to 1000000000, without a number 1.
-     * Each of the workers that are started here offers the same. */
+     * up to 31 letters, digits and "_-.", an amount is from 1 to 1000000000, without a number 1,
+     * and the text has at most 1,024 bytes. Each of the workers that are started here offers the
+     * same. */
     const char *slots;
     /** What is logged to standard error: error, warn (the default), info or debug. */
     const char *log_level;

@@ -80,8 +80,8 @@ static sched_callable *sched_callable_new(tine_scheduler *s, const char *name, c
     return c;
 }
 
-sched_callable *tine_scheduler_callable_get(tine_scheduler *s, const char *name, const char *method,
-                                            const tine_terms *terms) {
+static inline sched_callable *sched_callable_find(tine_scheduler *s, const char *name,
+                                                  const char *method, const tine_terms *terms) {
     sched_callable *c = s->last_callable;
     if (!c || !sched_callable_is(c, name, method, terms)) {
         uint64_t hash = sched_callable_hash(name, method, terms);
@@ -90,6 +90,25 @@ sched_callable *tine_scheduler_callable_get(tine_scheduler *s, const char *name,
         if (!c) c = sched_callable_new(s, name, method, terms, hash);
         s->last_callable = c;
     }
+    return c;
+}
+
+/* Resources are the same however the forks write them. */
+static sched_callable *sched_callable_find_taking(tine_scheduler *s, const char *name,
+                                                  const char *method, const tine_terms *terms) {
+    char text[TINE_RESOURCES_TEXT_MAX + 1];
+    tine_resources takes;
+    tine_terms same = {.label = terms->label, .resources = text};
+    tine_resources_parse(terms->resources, &takes);
+    tine_resources_write(&takes, text);
+    return sched_callable_find(s, name, method, &same);
+}
+
+sched_callable *tine_scheduler_callable_get(tine_scheduler *s, const char *name, const char *method,
+                                            const tine_terms *terms) {
+    sched_callable *c = terms && terms->resources
+                            ? sched_callable_find_taking(s, name, method, terms)
+                            : sched_callable_find(s, name, method, terms);
     if (!c->uses) {
         TAILQ_REMOVE(&s->idle, c, link);
         s->n_idle--;

@@ -73,7 +73,7 @@ typedef struct sched_group {
 struct sched_callable {
     char *name, *method;   /* method NULL: a function */
     char *label;           /* only on workers that have it; NULL: anywhere */
-    char *resources;       /* what a task takes of its worker, as the fork says it; NULL: nothing */
+    char *resources;       /* what a task takes of its worker, "disk=1,gpu=2"; NULL: nothing */
     tine_resources *takes; /* the same, read */
     bool chosen;           /* not all workers will do: it has one of the two */
     bool starved;          /* no worker has what it takes, apart from those in offer_queue */

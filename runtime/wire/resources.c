@@ -1,6 +1,7 @@
 /* See resources.h. */
 #include "runtime/wire/resources.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static bool resource_has_letter(char c) {
@@ -46,13 +47,17 @@ static const char *resource_parse(const char **p, tine_resources *out) {
         ++*p;
         if (!resource_amount(p, &r.amount)) return "an amount is not a number from 1 to 1000000000";
     }
-    out->of[out->n++] = r;
+    uint32_t at = out->n++;
+    for (; at > 0 && strcmp(out->of[at - 1].name, r.name) > 0; at--) out->of[at] = out->of[at - 1];
+    out->of[at] = r;
     return NULL;
 }
 
 const char *tine_resources_parse(const char *text, tine_resources *out) {
     const char *p = text ? text : "";
     out->n = 0;
+    if (strnlen(p, TINE_RESOURCES_TEXT_MAX + 1) > TINE_RESOURCES_TEXT_MAX)
+        return "it has more than 1,024 bytes";
     for (p += strspn(p, " "); *p; p += strspn(p, " ")) {
         const char *wrong = resource_parse(&p, out);
         if (wrong) return wrong;
@@ -61,4 +66,12 @@ const char *tine_resources_parse(const char *text, tine_resources *out) {
         if (*p++ != ',' || !p[strspn(p, " ")]) return "expected NAME=NUMBER, separated by commas";
     }
     return NULL;
+}
+
+void tine_resources_write(const tine_resources *r, char text[TINE_RESOURCES_TEXT_MAX + 1]) {
+    int n = 0;
+    text[0] = '\0';
+    for (uint32_t i = 0; i < r->n; i++)
+        n += snprintf(text + n, TINE_RESOURCES_TEXT_MAX + 1 - (size_t)n, "%s%s=%u", i ? "," : "",
+                      r->of[i].name, r->of[i].amount);
 }

@@ -160,7 +160,7 @@ Test(placement, what_no_thread_has_fails_where_no_other_worker_can_join, .timeou
                   "worker can join");
     expect_nobody(
         tine_fork_with(TINE_FORK_OPTIONS(.label = "here", .resources = "gpu"), "place_worker"),
-        "no worker that serves it has the label \"here\" and offers the slots \"gpu\"");
+        "no worker that serves it has the label \"here\" and offers the slots \"gpu=1\"");
     expect_nobody(tine_fork("place_nested", 0, "nobody"), "has the label \"nobody\"");
     cluster_stop();
 }

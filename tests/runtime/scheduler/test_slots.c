@@ -468,3 +468,13 @@ Test(slots, a_call_of_one_instance_fails_whose_worker_does_not_offer_what_it_tak
     tine_scheduler_object_release(F.scheduler, module);
     fixture_close();
 }
+
+Test(slots, the_same_resources_written_otherwise_are_one_queue) {
+    fixture_open((tine_scheduler_config){.workers_return = true});
+    join_offering(1, "gpu");
+    TAKE(1, .resources = "gpu=2,disk=1");
+    TAKE(2, .resources = "disk, gpu=2");
+    take();
+    cr_assert_eq(lines_with("offers the slots \"disk=1,gpu=2\""), 1, "one line for both");
+    fixture_close();
+}
