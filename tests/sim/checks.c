@@ -24,7 +24,12 @@ static void check_place(sim_world *w, size_t index, const tine_message *m) {
     w->counts->taking += takes != NULL;
     if (takes && !w->seats[index].labelled) sim_fail("a task is sent where no slots are");
     for (size_t i = 0; i < w->n_roots; i++) {
-        if (w->roots[i].task != m->task || !w->roots[i].place) continue;
+        if (w->roots[i].task != m->task) continue;
+        w->counts->taking_of += w->roots[i].takes && w->roots[i].of_results;
+        w->counts->holding += w->roots[i].holds;
+        if (w->roots[i].holds && !w->seats[index].labelled)
+            sim_fail("root %zu is sent where no slots are", i);
+        if (!w->roots[i].place) continue;
         w->counts->pinned++;
         if (w->roots[i].place != m->epoch) sim_fail("root %zu is sent to another worker", i);
     }

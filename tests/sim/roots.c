@@ -214,7 +214,7 @@ static void refer_to(sim_world *w, const root *r) {
     const sim_answer *a = &r->expected;
     bool mixes = a->has_object && !a->object.module;
     sim_object o = {id, mixes ? sim_mix(a->value, a->object.value) : a->value, false, a->status};
-    w->handles[w->n_handles] = (handle){.object = o, .faults = r->faults};
+    w->handles[w->n_handles] = (handle){.object = o, .faults = r->faults, .takes = r->takes};
     sim_push(&w->queue, w->now, w->now + (int64_t)sim_below(&w->random, 3000000), EV_RELEASE,
              w->n_handles++);
 }
@@ -235,37 +235,55 @@ static bool fails_twice(const sim_frame *f, const sim_call *call, int i) {
            (i > 0 && f->objects[call->args[0]].status);
 }
 
+/* What it depends on, of which the losses before may be known. */
+static void choose_inputs(sim_world *w, const sim_frame *f, sim_call *call, root *r,
+                          tine_object *refs) {
+    for (int i = 0; i < call->n_args; i++)
+        if (fails_twice(f, call, i)) call->n_args = i;
+    for (int i = 0; i < call->n_args; i++) {
+        const handle *h = handle_of(w, f->objects[call->args[i]].id);
+        refs[i] = h->object.id;
+        if (h->faults == UINT64_MAX) continue;
+        w->counts->dependents++;
+        w->counts->taken_by += h->takes;
+        r->of_results = true;
+        if (h->faults < r->faults) r->faults = h->faults;
+        if (h->object.status && call->name[1] == '9') call->name = "f0"; /* see fails_twice */
+    }
+    if (call->module >= 0) {
+        uint64_t of_module = handle_of(w, f->objects[call->module].id)->faults;
+        if (of_module < r->faults) r->faults = of_module;
+    }
+}
+
+/* Also a slot that it keeps while it waits for its forks, of which none takes the same. Nor does
+ * what such a root depends on: it depends on nothing. */
+static const char *root_resources(const sim_world *w, const sim_call *call) {
+    sim_body body = {.seed = call->seed, .depth = call->depth};
+    const char *takes = sim_resources(&w->traits, call->name, &body);
+    bool alone = call->depth == 1 && !call->n_args && call->module < 0 && !call->stream;
+    return takes || !alone || !w->traits.slots || call->name[1] == '2' ? takes : "p";
+}
+
 void sim_fork_root(sim_world *w) {
     if (sim_one_in(&w->random, 2)) put_one(w);
     sim_frame f = {.seed = sim_next(&w->random),
                    .acc = sim_next(&w->random),
                    .depth = 2 + (uint32_t)sim_below(&w->random, 3)};
-    if (w->traits.slots && sim_one_in(&w->random, 3)) f.depth = 1; /* it may take some */
+    bool takes = w->traits.slots && !sim_one_in(&w->random, 3); /* perhaps */
+    if (takes) f.depth = 1 + sim_one_in(&w->random, 4);
     for (size_t i = 0; i < w->n_handles; i++)
-        if (!w->handles[i].released) sim_frame_add(&f, w->handles[i].object);
+        if (!w->handles[i].released && (!takes || w->handles[i].faults != UINT64_MAX))
+            sim_frame_add(&f, w->handles[i].object);
     sim_call call;
     sim_frame_call(&f, &w->traits, 0, &call);
     root *r = &w->roots[w->n_roots];
     tine_object refs[2];
-    uint64_t faults = w->losses;
-    for (int i = 0; i < call.n_args; i++)
-        if (fails_twice(&f, &call, i)) call.n_args = i;
-    for (int i = 0; i < call.n_args; i++) {
-        const handle *h = handle_of(w, f.objects[call.args[i]].id);
-        refs[i] = h->object.id;
-        if (h->faults == UINT64_MAX) continue;
-        w->counts->dependents++;
-        if (h->faults < faults) faults = h->faults;
-        if (h->object.status && call.name[1] == '9') call.name = "f0"; /* see fails_twice */
-    }
-    if (call.module >= 0) {
-        uint64_t of_module = handle_of(w, f.objects[call.module].id)->faults;
-        if (of_module < faults) faults = of_module;
-    }
-    *r = (root){.ticket = sim_ticket(w),
-                .stream = sim_stream_of(&call),
-                .faults = faults,
-                .expected = sim_expect(&w->traits, &call, f.objects)};
+    *r = (root){.faults = w->losses};
+    choose_inputs(w, &f, &call, r, refs);
+    r->ticket = sim_ticket(w);
+    r->stream = sim_stream_of(&call);
+    r->expected = sim_expect(&w->traits, &call, f.objects);
     tine_target target = {call.name, call.method, call.module >= 0 ? f.objects[call.module].id : 0};
     /* Roots alone: a nested call of a module that waits for this one would never have its turn. */
     if (call.module >= 0 && f.objects[call.module].id / 2 % 3) {
@@ -279,14 +297,14 @@ void sim_fork_root(sim_world *w) {
     w->any_misplaced |= r->place;
     tine_terms some = {.name = "root",
                        .label = sim_label(&w->traits, call.name, call.seed),
-                       .resources =
-                           sim_resources(&w->traits, call.name,
-                                         &(sim_body){.seed = call.seed, .depth = call.depth}),
+                       .resources = root_resources(w, &call),
                        .worker = r->place,
                        .priority = (int32_t)sim_below(&w->random, 9) - 4,
                        .retries = w->traits.all_repeatable ? 0 : (uint32_t)sim_below(&w->random, 3),
                        .failure_retries = (uint32_t)sim_below(&w->random, 3),
                        .stream = call.stream};
+    r->takes = some.resources != NULL;
+    r->holds = r->takes && some.resources[0] == 'p';
     const tine_terms *terms =
         some.label || some.resources || r->place || call.stream || sim_one_in(&w->random, 3) ? &some
                                                                                              : NULL;

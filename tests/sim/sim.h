@@ -94,7 +94,7 @@ typedef struct sim_traits { /* of one seed's programs */
     bool all_repeatable, foreign, unknown, failures, detached;
     bool cancels; /* tasks cancel some of their forks */
     bool labels;  /* some workers have one, and some forks ask for it */
-    bool slots;   /* the same workers offer two slots, of which some forks take some */
+    bool slots;   /* the same workers offer some, of which some forks take some */
     bool streams; /* tasks yield values, and some are forked as streams */
 } sim_traits;
 
@@ -144,8 +144,8 @@ typedef struct sim_counts {
     uint64_t retried, lost, cancelled, bad_peers, stops, logs;
     uint64_t dependents, ahead, stayed, fetched, again;
     uint64_t roots_cancelled, forks_cancelled, told, ends;
-    uint64_t held, ended_held, labelled, taking, pinned, misplaced, turns, renewed, initialised,
-        retired;
+    uint64_t held, ended_held, labelled, taking, holding, taking_of, taken_by, pinned, misplaced,
+        turns, renewed, initialised, retired;
     uint64_t yielded, refused_yields, arrived, streams, snapshots;
     uint64_t local, lost_local, demands; /* tasks that stayed where they were forked */
 } sim_counts;

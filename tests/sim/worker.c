@@ -201,7 +201,7 @@ sim_worker *sim_worker_new(sim_world *w, size_t index, uint32_t pid, bool foreig
                         .labels = labels,
                         .n_classes = foreign ? 0 : 1,
                         .n_labels = labelled ? 2 : 0,
-                        .slots = labelled ? "r=2,q=3" : ""};
+                        .slots = labelled ? "r=2,q=3,p=1" : ""};
     sim_worker *s = calloc(1, sizeof *s);
     s->world = w;
     s->index = index;

@@ -33,13 +33,15 @@ typedef struct root {
     tine_error cancelled; /* with this; TINE_OK: not */
     uint32_t place;       /* the epoch of the only worker that may run it; 0: any */
     sim_stream stream;
-    tine_object single; /* the module with one instance that it calls; 0: none */
+    tine_object single;            /* the module with one instance that it calls; 0: none */
+    bool takes, of_results, holds; /* slots; and has inputs; and keeps them while it waits */
 } root;
 
 typedef struct handle { /* of the coordinator's program */
     sim_object object;
     bool released;
     uint64_t faults; /* of the root whose result it is; else UINT64_MAX */
+    bool takes;      /* that root does */
     /* of a module with one instance: its last call, from 1, and the worker of that; 0: none */
     size_t called;
     uint32_t epoch;
