@@ -1,57 +1,7 @@
 /* Tasks that take resources of their worker, and workers that offer slots of them. */
-#include "tests/support/scheduler_fixture.h"
+#include "tests/support/slots_fixture.h"
 
 TestSuite(slots, .timeout = 20);
-
-/* `input`: the only argument; 0: none. */
-static uint64_t fork_taking(uint64_t ticket, const char *name, uint32_t flags, tine_object input,
-                            const tine_terms *terms) {
-    uint64_t task = 0;
-    tine_payload *p = payload_with(8, &input, input != 0);
-    cr_assert_eq(tine_scheduler_fork(F.scheduler, ticket, 0, &(tine_target){.name = name}, flags, p,
-                                     terms, &task),
-                 TINE_OK);
-    tine_payload_unref(p);
-    return task;
-}
-#define TAKE(ticket, ...) fork_taking(ticket, "f", 0, 0, &(tine_terms){__VA_ARGS__})
-#define TAKE_OF(ticket, input, ...) fork_taking(ticket, "f", 0, input, &(tine_terms){__VA_ARGS__})
-
-static uint32_t join_offering(tine_peer peer, const char *slots) {
-    const char *functions[] = {"f", "g"};
-    tine_hello hello = {.version = TINE_PROTOCOL_VERSION,
-                        .host = "a",
-                        .functions = functions,
-                        .n_functions = 2,
-                        .slots = slots};
-    tine_scheduler_peer_up(F.scheduler, peer, F.now);
-    receive(peer, (tine_message){.type = TINE_MSG_HELLO, .hello = &hello});
-    return ++F.epochs;
-}
-
-static size_t tasks_at(tine_peer peer) { return count_sent(peer, TINE_MSG_TASK); }
-
-static bool task_is_sent(uint64_t task) {
-    for (size_t i = 0; i < tasks_at(0); i++)
-        if (sent(0, TINE_MSG_TASK, i)->a.message.task == task) return true;
-    return false;
-}
-
-static void finish_after(tine_peer peer, uint32_t epoch, uint64_t task, uint64_t run_ns) {
-    receive(peer, (tine_message){.type = TINE_MSG_DONE,
-                                 .task = task,
-                                 .attempt = 1,
-                                 .epoch = epoch,
-                                 .status = TINE_EFAILED,
-                                 .run_ns = run_ns,
-                                 .text = "x"});
-    take();
-}
-
-/* The mean of the function's time becomes small. */
-static void finish(tine_peer peer, uint32_t epoch, uint64_t task) {
-    finish_after(peer, epoch, task, 1000);
-}
 
 Test(slots, a_worker_is_sent_no_more_tasks_than_its_slots_allow) {
     fixture_open((tine_scheduler_config){.workers_return = true});
@@ -229,17 +179,6 @@ Test(slots, what_a_peer_says_is_checked) {
     fixture_close();
 }
 
-static void done_keeping(tine_peer peer, uint32_t epoch, uint64_t task, uint32_t attempt,
-                         tine_object id) {
-    receive(peer, (tine_message){.type = TINE_MSG_DONE,
-                                 .task = task,
-                                 .attempt = attempt,
-                                 .epoch = epoch,
-                                 .object = id,
-                                 .run_ns = 1000});
-    take();
-}
-
 /* Runs a function; gives the object that its result becomes, which stays at the worker. */
 static tine_object result_at(tine_peer peer, uint32_t epoch, uint64_t ticket, const char *name) {
     uint64_t task = fork_taking(ticket, name, 0, 0, NULL);
@@ -277,125 +216,6 @@ Test(slots, a_task_whose_inputs_are_looked_up_again_still_has_its_slots) {
     fixture_close();
 }
 
-/* Both are ready before a worker is looked for. */
-Test(slots, two_functions_that_become_ready_at_once_run_on_two_workers) {
-    fixture_open((tine_scheduler_config){.workers_return = true});
-    join_offering(1, "gpu"), join_offering(2, "gpu");
-    join_as(3, (const char *const[]){"h"}, 1, NULL, 0);
-    tine_object input =
-        tine_scheduler_result(F.scheduler, fork_taking(1, "h", 0, 0, &(tine_terms){.priority = 1}));
-    fork_taking(2, "f", 0, input, &(tine_terms){.resources = "gpu"});
-    fork_taking(3, "g", 0, input, &(tine_terms){.resources = "gpu"});
-    take();
-    done(3, sent(3, TINE_MSG_TASK, 0), 1000);
-    take();
-    cr_assert_eq(tasks_at(1), 1);
-    cr_assert_eq(tasks_at(2), 1, "it is idle, and a task waits for its slot");
-    tine_scheduler_object_release(F.scheduler, input);
-    fixture_close();
-}
-
-/* Slots of a worker without credit are left to the next one that has some. */
-Test(slots, tasks_are_spread_over_the_workers_though_one_has_slots_for_all) {
-    fixture_open((tine_scheduler_config){.workers_return = true});
-    join_offering(1, "mem=64");
-    uint32_t second = join_offering(2, "mem=64");
-    for (uint64_t i = 1; i <= 16; i++) TAKE(i, .resources = "mem");
-    take();
-    cr_assert_eq(tasks_at(1), 1, "their time is not known");
-    for (int i = 1; i < 16; i++) {
-        cr_assert_eq(tasks_at(2), 1, "it gets task %d", i);
-        finish_after(2, second, sent(2, TINE_MSG_TASK, 0)->a.message.task, 1000000);
-    }
-    cr_assert_eq(tasks_at(2), 0);
-    fixture_close();
-}
-
-/* Short tasks: it is given slots for as many as it has credit for. */
-Test(slots, a_worker_has_as_many_short_tasks_as_its_credit_allows) {
-    fixture_open((tine_scheduler_config){.workers_return = true, .max_credit = 3});
-    uint32_t epoch = join_offering(1, "mem=64");
-    finish(1, epoch, TAKE(1, .resources = "mem"));
-    for (uint64_t i = 2; i <= 9; i++) TAKE(i, .resources = "mem");
-    take();
-    cr_assert_eq(tasks_at(1), 3);
-    finish(1, epoch, sent(1, TINE_MSG_TASK, 0)->a.message.task);
-    cr_assert_eq(tasks_at(1), 1);
-    fixture_close();
-}
-
-/* The long one may take an hour: nothing that waits is bound to its worker. */
-Test(slots, a_task_goes_to_the_worker_that_is_free_first) {
-    fixture_open((tine_scheduler_config){.workers_return = true});
-    uint32_t first = join_offering(1, "gpu"), second = join_offering(2, "gpu");
-    TAKE(1, .name = "long", .worker = first);
-    uint64_t plain = TAKE(2, .name = "plain", .worker = second);
-    TAKE(3, .resources = "gpu");
-    take();
-    finish(2, second, plain);
-    cr_assert_eq(tasks_at(2), 1);
-    fixture_close();
-}
-
-/* Tasks of one worker that take different things do not wait for each other. */
-Test(slots, a_task_of_one_worker_passes_one_whose_slots_are_taken_there) {
-    fixture_open((tine_scheduler_config){.workers_return = true});
-    uint32_t epoch = join_offering(1, "gpu=2,disk=1");
-    uint64_t parent = TAKE(1, .resources = "gpu");
-    take();
-    TAKE(2, .resources = "gpu=2", .worker = epoch, .priority = 1);
-    take();
-    suspend(1, &(action){.a.message.task = parent}); /* it waits for the next one */
-    uint64_t child = TAKE(3, .resources = "disk", .worker = epoch);
-    take();
-    cr_assert_eq(tasks_at(1), 1);
-    cr_assert(task_is_sent(child));
-    finish(1, epoch, child);
-    finish(1, epoch, parent);
-    cr_assert_eq(tasks_at(1), 1);
-    fixture_close();
-}
-
-Test(slots, one_that_had_not_started_leaves_a_worker_that_is_held) {
-    fixture_open((tine_scheduler_config){.workers_return = true});
-    uint32_t first = join_offering(1, "gpu");
-    teach(1, "f", 1000);
-    uint64_t plain = TAKE(1, .name = "plain");
-    TAKE(2, .resources = "gpu");
-    take();
-    join_offering(2, "gpu");
-    take();
-    cr_assert_eq(tasks_at(2), 0, "the first worker drains for it");
-    tine_scheduler_worker_hold(F.scheduler, first, true);
-    take();
-    cr_assert_eq(tasks_at(2), 1);
-    tine_scheduler_worker_hold(F.scheduler, first, false);
-    TAKE(3, .resources = "gpu", .worker = first);
-    take();
-    tine_scheduler_worker_hold(F.scheduler, first, true);
-    finish(1, first, plain);
-    cr_assert_eq(tasks_at(1) + tasks_at(2), 0, "one that names the worker stays");
-    tine_scheduler_worker_hold(F.scheduler, first, false);
-    take();
-    cr_assert_eq(tasks_at(1), 1);
-    fixture_close();
-}
-
-/* What waits for slots is no work for a worker that becomes idle. */
-Test(slots, nested_forks_are_asked_for_while_tasks_wait_for_slots) {
-    fixture_open((tine_scheduler_config){.workers_return = true});
-    join_offering(1, "gpu"), join(2);
-    for (uint64_t i = 1; i <= 40; i++) TAKE(i, .resources = "gpu");
-    TAKE(41, .name = "plain");
-    take();
-    cr_assert_eq(tasks_at(1) + tasks_at(2), 2, "both are busy");
-    receive(1, (tine_message){.type = TINE_MSG_DEMAND});
-    take();
-    cr_assert_gt(sent(1, TINE_MSG_DEMAND, 0)->a.message.seq, 0);
-    cr_assert_eq(stats().ready, 39);
-    fixture_close();
-}
-
 /* It was sent and has not begun: what makes its input again may need its slots. */
 Test(slots, a_task_that_waits_again_for_a_lost_input_gives_its_slots_back) {
     fixture_open((tine_scheduler_config){.workers_return = true, .max_attempts = 9});
@@ -418,31 +238,6 @@ Test(slots, a_task_that_waits_again_for_a_lost_input_gives_its_slots_back) {
     finish(2, second, task);
     cr_assert_eq(tasks_at(2), 1);
     tine_scheduler_object_release(F.scheduler, input);
-    fixture_close();
-}
-
-/* It saves its slots for an older task. */
-Test(slots, a_worker_that_saves_gives_slots_to_a_task_of_higher_priority) {
-    fixture_open((tine_scheduler_config){.workers_return = true});
-    uint32_t epoch = join_offering(1, "gpu=3");
-    finish(1, epoch, TAKE(1, .resources = "gpu"));
-    TAKE(2, .resources = "gpu");
-    TAKE(3, .resources = "gpu=3");
-    take();
-    bool saves = false;
-    for (uint64_t i = 4; i < 200 && !saves; i++) {
-        uint64_t small = TAKE(i, .resources = "gpu");
-        take();
-        saves = tasks_at(1) == 0;
-        if (!saves) finish(1, epoch, small);
-    }
-    cr_assert(saves);
-    TAKE(200, .resources = "gpu");
-    take();
-    cr_assert_eq(tasks_at(1), 0);
-    TAKE(201, .resources = "gpu", .priority = 1);
-    take();
-    cr_assert_eq(tasks_at(1), 1);
     fixture_close();
 }
 
