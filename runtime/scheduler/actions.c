@@ -80,8 +80,8 @@ void tine_scheduler_flush_dequeue(tine_scheduler *s, sched_worker *w) {
     TAILQ_REMOVE(&s->flush_queue, w, flush_link);
 }
 
-/* Credit is granted by the quarter of a window, or at once when the worker has a quarter left or
- * less: so a worker that has used up its window is never left without. */
+/* Credit is granted in steps of a quarter of the window, or at once when the worker has a quarter
+ * or less left. So a worker that has used up its window always gets more. */
 static bool sched_worker_credit_due(const tine_scheduler *s, const sched_worker *w) {
     uint32_t quarter = s->config.window / 4;
     return w->ungranted && (w->ungranted >= quarter || w->window_left <= quarter);

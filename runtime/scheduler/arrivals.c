@@ -1,5 +1,5 @@
-/* Which of the things that a peer numbers 1, 2, 3, … have arrived: all up to `low`, and those in
- * `early`, sorted. Large messages may be overtaken, so there are few early ones as a rule. */
+/* Which of the messages that a peer numbers 1, 2, 3, … have arrived: all up to `low`, and those in
+ * `early`, sorted. An early one has overtaken a large message, so there are few as a rule. */
 #include "runtime/scheduler/internal.h"
 
 #include <stdlib.h>

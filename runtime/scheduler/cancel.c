@@ -1,5 +1,5 @@
-/* Cancelling. A task that has not started ends; one that runs is abandoned: its owner is told at
- * once, and it stays at its worker, which is told as well, until DONE. Its forks are cancelled
+/* Cancelling. A task that has not started ends. One that runs is abandoned: its owner is told at
+ * once, its worker gets a CANCEL, and it stays at the worker until DONE. Its forks are cancelled
  * likewise. */
 #include "runtime/scheduler/internal.h"
 
@@ -10,7 +10,8 @@ static void sched_task_tell(tine_scheduler *s, const sched_task *t) {
     tine_scheduler_stream_tell(s, t); /* for a worker that goes on nevertheless */
 }
 
-/* One that runs is abandoned, and pushed to be told and to have its forks cancelled. Takes text. */
+/* Ends a task that has no worker. Abandons one that runs, and pushes it on the stack, from which
+ * its worker is told and its forks are cancelled. Takes text. */
 static void sched_task_cut(tine_scheduler *s, sched_task *t, tine_error status, char *text,
                            struct sched_task_stack *stack) {
     if (!t->worker) {
@@ -83,7 +84,8 @@ sched_task *tine_scheduler_fork_of(const tine_scheduler *s, const sched_worker *
     return t;
 }
 
-/* A small CANCEL may overtake a large SUBMIT, or the fork has been answered. */
+/* The fork is not found if it has been answered, or if a small CANCEL has overtaken its large
+ * SUBMIT. */
 void tine_scheduler_cancel_message(tine_scheduler *s, sched_worker *w, const tine_message *m) {
     sched_task *t = tine_scheduler_fork_of(s, w, m);
     if (t && !t->reported)

@@ -3,9 +3,10 @@
  * A worker that says so (DEMAND) keeps the forks of its tasks in a queue of its own and runs them
  * there when their parents wait, without a message. It sends the oldest of them here as SUBMITs up
  * to a number that it is told. The number is raised while fewer tasks are ready here than STOCK for
- * each worker: so a worker that becomes idle finds one at once, whatever the others compute, and
- * nothing is sent while all are busy. While one is idle nevertheless they are sent one by one. The
- * number counts from the connection's first SUBMIT, so that messages that cross do no harm. */
+ * each worker and STOCK_ALL: so a worker that becomes idle finds a task at once, whatever the
+ * others compute, and nothing is sent while all are busy. While a worker is idle although enough
+ * tasks are ready, the number is raised by one at a time. It counts from the connection's first
+ * SUBMIT, so that messages that cross do no harm. */
 #include "runtime/scheduler/internal.h"
 
 enum {
@@ -62,8 +63,8 @@ void tine_scheduler_demand_begin(tine_scheduler *s, sched_worker *w) {
     tine_scheduler_demand_submitted(s, w);
 }
 
-/* It is told again when half of its number is used up: in a burst every second SUBMIT at most is
- * answered so. */
+/* The worker gets a new number when less than half of the stock is left of the last one. So in a
+ * burst at most every second SUBMIT leads to a DEMAND. */
 void tine_scheduler_demand_submitted(tine_scheduler *s, sched_worker *w) {
     if (w->allowed < w->submits + sched_stock(s) / 2) sched_demand_enqueue(s, w);
 }

@@ -33,19 +33,19 @@ static bool sched_callable_is_known(const tine_scheduler *s, const sched_callabl
 
 /* ---- credit ---- */
 
-/* Of one limit, below SCHED_LOAD_ONE while it is not reached. */
+/* The share of one limit that is used: below SCHED_LOAD_ONE until the limit is reached. */
 static uint64_t sched_load_share(uint64_t used, uint64_t limit, double to_load) {
     if (used >= limit) return SCHED_LOAD_ONE;
     uint64_t share = (uint64_t)(int64_t)((double)(int64_t)used * to_load);
     return share < SCHED_LOAD_ONE ? share : SCHED_LOAD_ONE - 1;
 }
 
-/* A worker died while it ran, or may have run. */
+/* Whether a worker died while the task ran, or may have run: then it runs alone on a worker. */
 static bool sched_task_runs_alone(const sched_task *t) {
     return t->attempt - 1 > t->uncounted - t->suspected;
 }
 
-/* max_credit is a part of its load. */
+/* max_credit is not compared here: it is part of the worker's load. */
 bool tine_scheduler_fits(const tine_scheduler *s, const sched_worker *w, const sched_task *t) {
     if (!w->outstanding) return true;
     if (sched_task_runs_alone(t)) return false;
@@ -54,8 +54,8 @@ bool tine_scheduler_fits(const tine_scheduler *s, const sched_worker *w, const s
            w->load_bytes < c->max_credit_bytes && t->bytes <= c->max_credit_bytes - w->load_bytes;
 }
 
-/* A suspended task may have resumed, which the worker does not report: of two idle workers the one
- * without suspended tasks comes first. */
+/* A suspended task may have resumed, which the worker does not report. So of two workers with equal
+ * load the one with fewer suspended tasks comes first. */
 bool tine_scheduler_lighter(const sched_worker *a, const sched_worker *b) {
     if (a->load != b->load) return a->load < b->load;
     return a->suspended != b->suspended ? a->suspended < b->suspended : a->epoch < b->epoch;
@@ -135,7 +135,7 @@ void tine_scheduler_uncharge(tine_scheduler *s, sched_task *t) {
 static tine_error sched_callable_serve_error(const tine_scheduler *s, const sched_callable *c) {
     uint32_t expected = s->config.expected_workers ? s->config.expected_workers : 1;
     if (tine_scheduler_is_served(s, c, false)) return TINE_OK;
-    /* one that comes back is not another one */
+    /* a worker that was started again counts once */
     if ((s->config.workers_return ? s->most_workers : s->n_joined) < expected) return TINE_OK;
     if (!s->config.workers_return && TAILQ_EMPTY(&s->workers)) return TINE_ELOST;
     if (!sched_callable_is_known(s, c)) return TINE_EUNKNOWN;
@@ -168,7 +168,7 @@ void tine_scheduler_waiting_end(tine_scheduler *s, sched_task *t) {
     t->state = SCHED_READY;
 }
 
-/* False: it waits for its inputs, or has ended with one of them. */
+/* False: the task waits for its inputs, or has ended because one of them has failed. */
 static bool sched_task_inputs_there(tine_scheduler *s, sched_task *t) {
     t->lost_results = s->lost_results;
     if (!sched_task_needs_objects(t)) return true;
@@ -274,8 +274,8 @@ static uint64_t sched_task_affinity(tine_scheduler *s, const sched_task *t, cons
     return bytes;
 }
 
-/* Among the first few of the deepest: the one of whose objects w has most bytes, then one whose
- * objects no worker has, then the oldest. */
+/* Chooses among the first few of the deepest tasks: the one for which w has most bytes of objects;
+ * then one whose objects no worker has; then the oldest. */
 static sched_task *sched_choose_task(tine_scheduler *s, sched_callable *c, const sched_worker *w) {
     sched_task *first = (sched_task *)tine_ready_first(&c->ready), *best = first, *fresh = NULL;
     if (!sched_task_needs_objects(first) || first->skips >= SCHED_MAX_SKIPS) return first;

@@ -1,13 +1,15 @@
 /* Tasks whose arguments are results of other tasks.
  *
- * Such a task waits here until its inputs are settled, or is sent ahead once each is being made:
- * then it starts as soon as they are, and the coordinator is not in the latency of a chain. It goes
- * to the worker where it is expected to start first: one that makes an input and does not wait for
- * it to arrive, or one with less to do. A task sent ahead does not count against its worker's
- * credit before that. At most SCHED_MAX_AHEAD tasks, and about prefetch_ns of work, are
- * sent ahead to a worker, so that a fan-out is spread once its input is there.
+ * Such a task waits here until its inputs are settled, or is sent ahead once workers are making all
+ * of them. It then starts as soon as they are made: a chain of tasks has no round trip to the
+ * coordinator in its latency. It goes to the worker where it is expected to start first: one that
+ * makes an input, which then need not be moved, or one with less to do. A task sent ahead counts
+ * against its worker's credit only when its inputs are there. At most SCHED_MAX_AHEAD tasks, and
+ * about prefetch_ns of work, are sent ahead to a worker, so that a fan-out is spread once its input
+ * is there.
  *
- * A settled result tells its inputs through a queue, not by recursion: chains may be long. */
+ * The tasks that wait for a settled result are updated from a queue, not by recursion: chains may
+ * be long. */
 #include "runtime/scheduler/internal.h"
 
 #include <stdlib.h>
@@ -94,7 +96,7 @@ const sched_object *tine_scheduler_inputs_failed(tine_scheduler *s, const sched_
     return NULL;
 }
 
-/* A task at a worker fails there, too: the worker is told of the object. */
+/* A task at a worker fails there, too: the worker receives the failed object. */
 static void sched_input_failed(tine_scheduler *s, sched_task *t, const sched_object *o) {
     char *text = tine_scheduler_copy(o->text);
     if (t->state == SCHED_WAITING) {
@@ -105,7 +107,8 @@ static void sched_input_failed(tine_scheduler *s, sched_task *t, const sched_obj
     if (t->n_missing == 0) tine_scheduler_inputs_forget(s, t);
 }
 
-/* They are looked up again: one that was there may have been lost while it waited for others. */
+/* Looks the inputs up again: one that was there may have been lost while the task waited for
+ * others. */
 static void sched_inputs_again(tine_scheduler *s, sched_task *t) {
     tine_scheduler_inputs_forget(s, t);
     if (t->state != SCHED_WAITING) return;
@@ -214,7 +217,7 @@ static uint32_t sched_inputs_at(tine_scheduler *s, const sched_task *t, const sc
     return n;
 }
 
-/* When w is expected to have done what it has. */
+/* When w is expected to have finished the tasks that it has. */
 static int64_t sched_free_at(const tine_scheduler *s, const sched_worker *w) {
     return w->free_at > s->now ? w->free_at : s->now;
 }
@@ -320,7 +323,8 @@ void tine_scheduler_aim_dequeue(tine_scheduler *s, sched_worker *w) {
     TAILQ_REMOVE(&s->aim_queue, w, aim_link);
 }
 
-/* One always does, or a chain of long tasks would wait for the coordinator between two. */
+/* One task always fits: otherwise a chain of long tasks would wait for the coordinator after each
+ * of them. */
 static bool sched_aim_fits(const tine_scheduler *s, const sched_worker *w, const sched_task *t) {
     const tine_scheduler_config *c = &s->config;
     if (w->n_ahead == 0) return true;

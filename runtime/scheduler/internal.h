@@ -62,7 +62,7 @@ static inline sched_task *tine_scheduler_task_at(const tine_scheduler *s, size_t
 sched_task *tine_scheduler_task_find(const tine_scheduler *s, uint64_t id);
 sched_task *tine_scheduler_task_new(tine_scheduler *s, const tine_target *target, uint32_t flags,
                                     tine_payload *payload, const tine_terms *terms);
-/* For users: its own, or that of what it calls. */
+/* The name shown to users: the task's own, or that of its callable. */
 static inline const char *tine_scheduler_task_name(const sched_task *t) {
     return t->terms && t->terms->name[0] ? t->terms->name : t->callable->display;
 }
@@ -89,11 +89,11 @@ void tine_scheduler_task_forget(tine_scheduler *s, sched_task *t); /* a kept one
 void tine_scheduler_task_started(tine_scheduler *s, sched_task *t, sched_worker *w);
 void tine_scheduler_task_suspend(tine_scheduler *s, sched_task *t);
 void tine_scheduler_task_orphan(tine_scheduler *s, sched_task *t); /* its owner is lost */
-/* Whether it counts for the task that its worker was lost. */
+/* What part a task had in the loss of its worker, which decides whether the attempt counts. */
 typedef enum sched_part {
     SCHED_PART_SUSPECT, /* one of several that may have been the cause */
     SCHED_PART_BLAMED,  /* counts */
-    SCHED_PART_BEGUN,   /* lost through no fault of its own */
+    SCHED_PART_BEGUN,   /* had begun, and was not the cause */
     SCHED_PART_QUEUED,  /* had not begun */
 } sched_part;
 void tine_scheduler_task_lost(tine_scheduler *s, sched_task *t, const sched_worker *w,
@@ -101,7 +101,7 @@ void tine_scheduler_task_lost(tine_scheduler *s, sched_task *t, const sched_work
 void tine_scheduler_task_done(tine_scheduler *s, sched_task *t, const tine_message *m);
 /* Counts a SUBMIT, OBJECT or YIELD of its attempt; the last one releases a deferred DONE. */
 void tine_scheduler_task_received(tine_scheduler *s, sched_task *t);
-/* Of a task that is repeatable, its losses that count. */
+/* The most attempts that may count before a repeatable task fails. */
 uint32_t tine_scheduler_max_attempts(const tine_scheduler *s, const sched_task *t);
 void tine_scheduler_tasks_cancel(tine_scheduler *s); /* all of them, with ECANCELED */
 
@@ -112,9 +112,10 @@ uint32_t tine_scheduler_task_refs(const sched_task *t, const tine_object **refs)
  * is to end with its error. NULL: n_missing says how many are to come. */
 const sched_object *tine_scheduler_inputs_await(tine_scheduler *s, sched_task *t);
 void tine_scheduler_inputs_forget(tine_scheduler *s, sched_task *t);
-/* The object is not pending any more, or has failed: its inputs are told. */
+/* The object is not pending any more, or has failed: updates the tasks that wait for it. */
 void tine_scheduler_inputs_settle(tine_scheduler *s, sched_object *o);
-/* Its arguments, or a result that it holds, have failed: which one. */
+/* The first failed object among the task's arguments or, once these are freed, among the objects
+ * that it holds. NULL: none has failed. */
 const sched_object *tine_scheduler_inputs_failed(tine_scheduler *s, const sched_task *t);
 /* w runs it for its charge_ns, from `start` on at the earliest: keeps both's expected times. */
 void tine_scheduler_expect(tine_scheduler *s, sched_task *t, sched_worker *w, int64_t start);
@@ -125,8 +126,8 @@ void tine_scheduler_aim_lost(tine_scheduler *s, sched_worker *w);
 void tine_scheduler_aim_enqueue(tine_scheduler *s, sched_worker *w);
 void tine_scheduler_aim_dequeue(tine_scheduler *s, sched_worker *w);
 bool tine_scheduler_aim_send(tine_scheduler *s); /* false: no aimed task can be sent */
-/* A task that is about to be sent to w, with inputs missing; it stops, or its inputs are there and
- * it counts from now on. */
+/* begin: the task is about to be sent to w, with inputs missing. leave: it stops. end: its inputs
+ * are there, and it counts against the credit from now on. */
 void tine_scheduler_ahead_begin(tine_scheduler *s, sched_task *t, sched_worker *w);
 void tine_scheduler_ahead_leave(tine_scheduler *s, sched_task *t);
 void tine_scheduler_ahead_end(tine_scheduler *s, sched_task *t);
@@ -156,20 +157,20 @@ uint64_t tine_scheduler_stream_left(const sched_task *t);
 
 /* arrivals.c */
 bool tine_scheduler_arrived(const sched_arrivals *a, uint64_t number);
-/* One that has not arrived does. False: too many others are missing. */
+/* Records a number that has not arrived before. False: too many are early. */
 bool tine_scheduler_arrive(sched_arrivals *a, uint64_t number);
 void tine_scheduler_arrivals_fini(sched_arrivals *a);
 
 /* callables.c */
-/* The caller counts its use. */
 /* Whether the worker, which has credit, has enough for the task. */
 bool tine_scheduler_fits(const tine_scheduler *s, const sched_worker *w, const sched_task *t);
+/* The caller counts its use. */
 sched_callable *tine_scheduler_callable_get(tine_scheduler *s, const char *name, const char *method,
                                             const tine_terms *terms);
 void tine_scheduler_callable_unuse(tine_scheduler *s, sched_callable *c);
 void tine_scheduler_callable_free(tine_scheduler *s, sched_callable *c);
 void tine_scheduler_callable_measure(sched_callable *c, uint64_t run_ns);
-/* By a worker that has joined and is not lost or, with `ever`, by any that has joined. */
+/* By a worker that is connected or, with `ever`, by any that has joined. */
 bool tine_scheduler_is_served(const tine_scheduler *s, const sched_callable *c, bool ever);
 uint64_t tine_scheduler_expected_ns(const tine_scheduler *s, const sched_callable *c);
 
@@ -219,14 +220,14 @@ void tine_scheduler_object_drop_replicas(tine_scheduler *s, const sched_object *
 bool tine_scheduler_place_check(tine_scheduler *s, sched_task *t);
 /* The only worker that may run it; NULL: any that serves it. */
 sched_worker *tine_scheduler_place(tine_scheduler *s, const sched_task *t);
-/* NULL: it is lost. */
+/* NULL: it is lost, or has not joined. */
 sched_worker *tine_scheduler_worker_of_epoch(const tine_scheduler *s, uint32_t epoch);
 void tine_scheduler_pin(tine_scheduler *s, sched_task *t, sched_worker *w);
 void tine_scheduler_unpin(tine_scheduler *s, sched_task *t);
 void tine_scheduler_pins_lost(tine_scheduler *s, sched_worker *w, const char *reason);
-/* A pinned task that is to start now, on t->pinned; NULL: none. The next of the others is `next`,
- * which would go to `worker`; NULL: none can start. *again: a worker was closed, so that those are
- * to be chosen anew. */
+/* The pinned task that is to start now, on t->pinned; NULL: none. `next` is the task that was
+ * chosen among those that are not pinned, and `worker` its worker; NULL: none can start. *again: a
+ * worker was closed, and these two must be chosen again. */
 sched_task *tine_scheduler_pin_choose(tine_scheduler *s, const sched_worker *worker,
                                       const sched_task *next, bool *again);
 static inline bool tine_scheduler_has_credit(const sched_worker *w) {
@@ -234,7 +235,7 @@ static inline bool tine_scheduler_has_credit(const sched_worker *w) {
 }
 /* Sets or clears a reason. */
 void tine_scheduler_close(tine_scheduler *s, sched_worker *w, unsigned why, bool on);
-/* Whether it starts before the other one: it is deeper, or older. */
+/* Whether a starts before b: it is deeper, or older. */
 bool tine_scheduler_task_precedes(const sched_task *a, const sched_task *b);
 
 /* slots.c */
@@ -271,7 +272,7 @@ void tine_scheduler_single_free(tine_scheduler *s, sched_single *g); /* accepts 
 /* pool.c */
 /* A worker that has joined runs the initialisers that there are. */
 void tine_scheduler_worker_initialise(tine_scheduler *s, sched_worker *w);
-/* A task that is one has ended, or waits. */
+/* A task that runs an initialiser has ended, or waits. */
 void tine_scheduler_initialised(tine_scheduler *s, const sched_task *t, tine_error status,
                                 const char *text);
 void tine_scheduler_initialiser_waits(tine_scheduler *s, const sched_task *t);
@@ -290,8 +291,8 @@ void tine_scheduler_object_answer(tine_scheduler *s, sched_object *o); /* those 
 /* Sends w the values that the task mentions and w does not have, now or once they are there. */
 void tine_scheduler_objects_push(tine_scheduler *s, const sched_task *t, sched_worker *w);
 sched_object *tine_scheduler_object_find(tine_scheduler *s, tine_object id);
-/* Are all objects that the payload and the target reference present or, when w is not NULL,
- * expected from it? */
+/* Whether all objects that the payload and the target reference are present or, when w is not NULL,
+ * expected from it. */
 bool tine_scheduler_refs_known(tine_scheduler *s, sched_worker *w, const tine_payload *p,
                                tine_object target);
 void tine_scheduler_hold(tine_scheduler *s, tine_object id);
@@ -302,7 +303,7 @@ void tine_scheduler_object_fetch(tine_scheduler *s, sched_worker *w, tine_object
 /* Why the message breaks the protocol, or NULL. */
 const char *tine_scheduler_object_arrived(tine_scheduler *s, sched_worker *w,
                                           const tine_message *m);
-/* The worker holds the object, or does so no more. */
+/* The worker holds the object from now on, or (keep false) no longer. */
 void tine_scheduler_object_keep(tine_scheduler *s, sched_worker *w, tine_object id, bool keep);
 void tine_scheduler_objects_unkeep(tine_scheduler *s, sched_worker *w); /* it holds none any more */
 void tine_scheduler_objects_lost(tine_scheduler *s, sched_worker *w, const char *reason);

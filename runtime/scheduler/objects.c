@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A task's objects are looked up several times in a row. */
+/* Remembers the last object found: a task's objects are looked up several times in a row. */
 sched_object *tine_scheduler_object_find(tine_scheduler *s, tine_object id) {
     if (!s->found || s->found->id != id) s->found = tine_idmap_get(&s->objects, id);
     return s->found;
@@ -153,7 +153,7 @@ static bool sched_object_is_here(const sched_object *o) {
     return o->state == SCHED_OBJECT_PRESENT || o->state == SCHED_OBJECT_FAILED;
 }
 
-/* Now, or once it is here. One that w has may still be on its way there. */
+/* Sends o to w, now or once it is here. An object that w has may still be on its way there. */
 static void sched_object_provide(tine_scheduler *s, sched_worker *w, sched_object *o) {
     if (tine_scheduler_object_replica_at(o, w)) return;
     if (sched_object_is_here(o)) {

@@ -168,9 +168,9 @@ void tine_scheduler_worker_free(tine_scheduler *s, sched_worker *w) {
     free(w);
 }
 
-/* The task that ran, and those above it on this worker: a task whose fork kills the worker would
- * otherwise fork it again and again. Without a log the deepest one is taken to have run. Returns
- * how many that are. */
+/* Blames the task that ran, and those above it on this worker: a task whose fork kills the worker
+ * would otherwise fork it again and again. Without a log the deepest task is taken to have run.
+ * Returns how many are blamed. */
 static size_t sched_worker_blame(tine_scheduler *s, const sched_worker *w,
                                  const tine_run_log *log) {
     sched_task *ran = log ? tine_scheduler_task_find(s, atomic_load(&log->running)) : NULL, *t;
@@ -185,8 +185,8 @@ static size_t sched_worker_blame(tine_scheduler *s, const sched_worker *w,
 }
 
 /* The log holds the last TINE_RUN_LOG_RECENT tasks begun. A task that began and is no longer in it
- * was followed by as many others, and at most max_credit of these were sent before it, and those
- * that were sent ahead. */
+ * was followed by as many others. Of these at most max_credit, and those that were sent ahead, were
+ * sent before it. */
 static bool sched_task_is_queued(const tine_scheduler *s, const sched_task *t,
                                  const tine_run_log *log) {
     uint64_t later = t->worker->tasks_sent - t->sent_number;
@@ -285,7 +285,7 @@ void tine_scheduler_worker_died(tine_scheduler *s, tine_peer peer, const char *r
     sched_peer *p = tine_scheduler_peer(s, peer);
     if (!p) return;
     if (!reason) reason = "the connection was closed";
-    /* with a log its supervisor has told of its death */
+    /* with a log, its supervisor has logged the death */
     if (p->worker && !s->stopped && !p->worker->stopped && !log)
         tine_scheduler_log(s, 1,
                            tine_scheduler_text("worker pid %u (host %.64s) was lost: %s",

@@ -4,8 +4,8 @@
  * workers that serve it (dispatch.c). A task of one worker is pinned: it is in that worker's ready
  * queue. A dispatch starts the first pinned task of a worker before a task that any worker could
  * run, unless that one precedes it and would go to this worker: so neither kind starves the other.
- * Where the first pinned task needs more credit than is left, the worker is closed until it has
- * that. */
+ * Where the first pinned task needs more credit than the worker has left, the worker is closed
+ * until it has enough. */
 #include "runtime/scheduler/internal.h"
 
 #include <inttypes.h>

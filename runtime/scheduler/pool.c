@@ -1,5 +1,4 @@
-/* Workers as a pool: initialisers, which every worker runs, and the end of a worker that is asked
- * for.
+/* Workers as a pool: initialisers, which every worker runs, and workers that the program ends.
  *
  * An initialiser is pinned to each worker that is there, and is run once more by each that joins
  * later. Such a worker is closed to all other tasks until its initialisers have ended; one that
@@ -9,7 +8,7 @@
  * A worker that is to end gets no more tasks. When its tasks have ended, results that only it has
  * are fetched, and then it is told to STOP.
  *
- * Both are carried out in a dispatch, where no task is in the middle of its end. */
+ * Workers are dropped and stopped in a dispatch: no task is in the middle of ending there. */
 #include "runtime/scheduler/internal.h"
 
 #include <inttypes.h>
@@ -137,7 +136,7 @@ void tine_scheduler_worker_hold(tine_scheduler *s, uint32_t epoch, bool hold) {
     tine_scheduler_dispatch(s);
 }
 
-/* Whether results that only w has are to come from there. */
+/* Requests the results that w has and this process does not. True: some have not arrived. */
 static bool sched_worker_has_results(tine_scheduler *s, const sched_worker *w) {
     bool any = false;
     sched_object *o;

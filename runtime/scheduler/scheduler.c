@@ -1,5 +1,5 @@
 /* The scheduler's events: what a fork, a message, a lost peer or the clock does. See scheduler.h
- * for the contract, internal.h for the structures and the other files.
+ * for the contract, types.h for the structures, internal.h for the other files.
  *
  * Every event ends with a dispatch. So between events no worker has credit for a ready task that it
  * serves. */
@@ -181,7 +181,7 @@ static void sched_fork_refuse(tine_scheduler *s, sched_worker *w, uint64_t seq, 
     tine_scheduler_flush_enqueue(s, w);
 }
 
-/* Of a fork without a priority of its own: it has its parent's. */
+/* The level of a fork without a priority of its own: one deeper, at its parent's priority. */
 static uint32_t sched_level_below(uint32_t level) {
     bool last = level < SCHED_LEVEL || level == SCHED_LEVEL_HIGH - 1 ||
                 (level > SCHED_LEVEL_HIGH && level % SCHED_LEVEL_DEPTHS == SCHED_LEVEL_DEPTHS - 1);

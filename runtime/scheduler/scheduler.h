@@ -21,29 +21,30 @@
  * if that is lost as well: so the neighbours of a task that crashes do not run out of attempts.
  *
  * Cancelling a task ends it towards its owner at once, exactly once. One that runs stays at its
- * worker until DONE: that is told, the result is dropped, and its forks are cancelled likewise.
+ * worker until DONE: the worker is told, the result is dropped, and its forks are cancelled
+ * likewise.
  *
  * Credit: an idle worker gets any task. It gets more while the time that its tasks are expected to
  * take together (a moving average per function and method of the run time that replies report)
  * stays under `prefetch_ns`, their number under max_credit and their bytes under max_credit_bytes.
  * So short tasks are pipelined, and long ones are not queued at one worker while another idles.
  *
- * Choice: for a worker with credit, among the deepest ready tasks that it serves, the one of whose
- * objects (modules, put values) it already has most bytes; then one whose objects no worker has;
+ * Choice: for a worker with credit, among the deepest ready tasks that it serves, the one for which
+ * it already has most bytes of objects (modules, put values); then one whose objects no worker has;
  * then the oldest.
  *
  * A result is an object, too, once something refers to it: as an argument of another task, which
- * then waits for it. A task whose inputs are being made is sent ahead to the worker that makes most
- * of them; it does not count against the credit until they are there. A large result stays at its
- * worker until it is asked for. When the last worker that has it is lost, its task is run again if
- * it is repeatable and its arguments are still there; otherwise what needs it fails.
+ * then waits for it. A task whose inputs are being made is sent ahead to the worker where it is
+ * expected to start first (inputs.c); it does not count against the credit until they are there. A
+ * large result stays at its worker until it is asked for. When the last worker that has it is lost,
+ * its task is run again if it is repeatable and its arguments are still there; otherwise what needs
+ * it fails.
  *
- * Objects are kept here as payloads. Those that a task's arguments mention are sent before it;
- * others to a worker that asks (FETCH). An object is held by
- * handles in the coordinator's program, by ready and running tasks whose arguments reference it, by
- * running tasks that put it or received it in a result of a nested fork, by modules whose
- * constructor arguments reference it, and by results not yet taken. When nothing holds it, workers
- * that have it are told to drop it. */
+ * Objects are kept here as payloads. Those that a task's arguments mention are sent before it,
+ * others to a worker that asks (FETCH). An object is held by handles in the coordinator's program,
+ * by ready and running tasks whose arguments reference it, by running tasks that put it or received
+ * it in a result of a nested fork, by modules whose constructor arguments reference it, and by
+ * results not yet taken. When nothing holds it, workers that have it are told to drop it. */
 #ifndef TINE_RUNTIME_SCHEDULER_SCHEDULER_H
 #define TINE_RUNTIME_SCHEDULER_SCHEDULER_H
 
@@ -157,10 +158,9 @@ tine_error tine_scheduler_new(tine_scheduler **out, const tine_scheduler_config 
 void tine_scheduler_free(tine_scheduler *s);
 
 /* A fork of this process. `ticket` (not 0) comes back in exactly one COMPLETE. `flow`: of TASK.
- * `payload`: the arguments; a reference is taken. `terms` is copied; NULL: none. *task, if asked
- * for, names it to tine_scheduler_result
- * and tine_scheduler_cancel. Errors: ENOMEM, ESTATE after stop. An unknown function is
- * a COMPLETE with EUNKNOWN, later. */
+ * `payload`: the arguments; a reference is taken. `terms` is copied; NULL: none. *task (task may be
+ * NULL) names it to tine_scheduler_result and tine_scheduler_cancel. Errors: EINVAL, ESTATE after
+ * stop. An unknown function is a COMPLETE with EUNKNOWN, later. */
 tine_error tine_scheduler_fork(tine_scheduler *s, uint64_t ticket, uint64_t flow,
                                const tine_target *target, uint32_t flags, tine_payload *payload,
                                const tine_terms *terms, uint64_t *task);
@@ -173,7 +173,7 @@ tine_error tine_scheduler_initialise(tine_scheduler *s, uint64_t ticket, const c
 /* The worker gets no more tasks, and is told to STOP when those that it has have ended and the
  * results that only it has are here. False: there is no such worker. */
 bool tine_scheduler_worker_end(tine_scheduler *s, uint32_t epoch);
-/* The worker gets no tasks, or again. */
+/* hold true: the worker gets no tasks from now on; false: it gets tasks again. */
 void tine_scheduler_worker_hold(tine_scheduler *s, uint32_t epoch, bool hold);
 /* The object that the result of an open fork becomes: with it the arguments of other tasks refer to
  * the result. One handle more is held on it. 0: the task has ended. */
@@ -187,8 +187,8 @@ bool tine_scheduler_cancel(tine_scheduler *s, uint64_t task, tine_error status, 
 bool tine_scheduler_cancel_any(tine_scheduler *s, uint64_t task, const char *why);
 /* Whether the task, cancelled or not, still has a worker; `out` is that worker. */
 bool tine_scheduler_task_worker(const tine_scheduler *s, uint64_t task, tine_worker_info *out);
-/* This process takes the values of a stream of its own up to number `item`, the first one not to
- * be yielded any more being item + 1. The first terms->stream ones it takes in any case. */
+/* This process takes the values of a stream of its own up to number `item`: the task may yield
+ * these. The first terms->stream values need no call. */
 void tine_scheduler_pull(tine_scheduler *s, uint64_t task, uint64_t item);
 void tine_scheduler_peer_up(tine_scheduler *s, tine_peer peer, int64_t now);
 /* `reason` becomes a part of its tasks' error: "killed by signal 9 (SIGKILL)". Unknown peers are
@@ -221,11 +221,11 @@ void tine_scheduler_object_release(tine_scheduler *s, tine_object id);
 /* The result of an open fork will be taken: if it is of a function whose results stay, its worker
  * sends it with DONE. */
 void tine_scheduler_result_want(tine_scheduler *s, uint64_t task);
-/* Has an object that only workers have sent to this process; one that is still to be made is sent
- * when it is. */
+/* Requests an object that only workers have. One that is still to be made is requested when it
+ * is. */
 void tine_scheduler_object_want(tine_scheduler *s, tine_object id);
-/* What there is instead of its payload: TINE_EAGAIN while it is to come, else why there is none,
- * with a sentence (borrowed). */
+/* Why an object has no payload: TINE_EAGAIN while it is still to come, else the error, with a
+ * sentence (borrowed). */
 tine_error tine_scheduler_object_error(tine_scheduler *s, tine_object id, const char **text);
 /* The payload (borrowed) and class of an object, or NULL when it is not here. */
 tine_payload *tine_scheduler_object_payload(tine_scheduler *s, tine_object id,

@@ -3,8 +3,8 @@
  *
  * A call has its turn when the one before it has ended, and only then waits for its arguments and
  * for its place as other tasks do. The first call chooses the worker; the others are pinned to it.
- * When that is lost, the state is: every call from then on fails with the reason, unless the class
- * says that an instance may be made anew (TINE_MODULE_RENEW), on any worker.
+ * When the worker is lost, so is the state: every later call fails with the reason, unless the
+ * class allows a new instance (TINE_MODULE_RENEW), which any worker may have.
  *
  * The next turn begins in a dispatch, not where the last one ends: a row of calls that fail needs
  * no recursion. */

@@ -1,4 +1,4 @@
-/* Tasks that take resources of their worker ("gpu=1"), of which that offers some slots.
+/* Tasks that take resources of their worker ("gpu=1"), which offers some slots of each.
  *
  * What a task takes belongs to its callable, like a label: tasks that take the same have a ready
  * queue of their own, which the general choice (dispatch.c) does not see, and another one at each
@@ -10,8 +10,8 @@
  * before it begins for a lost input to be made again, gives them back until then: only so may more
  * be taken than there is.
  *
- * A task that was passed over SCHED_MAX_SKIPS times makes the worker save them, unless a suspended
- * task there may need another one to end. */
+ * When a task was passed over SCHED_MAX_SKIPS times, the worker saves its slots for it, unless a
+ * task is suspended there: that may need another task in order to end. */
 #include "runtime/scheduler/internal.h"
 
 #include <stdlib.h>

@@ -1,12 +1,12 @@
 /* Streams: the values that a task yields, and how many its owner takes.
  *
- * Values are numbered from 1. A task may yield as many as its owner has pulled (PULL); the first
- * one needs no PULL, and brings the worker the number for this attempt, so that TASK is the same
- * for all tasks. Each value goes on to the owner as it comes, once: a further attempt yields from
+ * Values are numbered from 1. A task may yield as many as its owner has pulled (PULL). The first
+ * one needs no PULL: the scheduler answers it with the number for this attempt, so that TASK needs
+ * no field for it. Each value goes on to the owner as it comes, once: a further attempt yields from
  * the first one again, and what has arrived of an earlier attempt is dropped by its number.
  *
- * Where nobody takes the values (a plain fork, or a task that was cancelled), the worker is told by
- * PULL with item 0, and they are dropped. */
+ * Where the values are not taken (of a plain fork, or of a task that was cancelled), the worker is
+ * told by PULL with item 0, and they are dropped. */
 #include "runtime/scheduler/internal.h"
 
 static sched_stream *sched_stream_of(const sched_task *t) {

@@ -53,7 +53,8 @@ void tine_scheduler_task_started(tine_scheduler *s, sched_task *t, sched_worker 
     m->payload = a->owned.payload = tine_payload_ref(t->payload);
     a->owned.callable = t->callable;
     t->callable->uses++;
-    /* It cannot run again once it has begun. One that is sent ahead is kept until then. */
+    /* It cannot run again once it has begun, so it needs its arguments no more. One that is sent
+     * ahead has not begun. */
     if (!(t->flags & TINE_REPEATABLE) && w->outstanding == 1 && !t->ahead &&
         t->bytes > SCHED_KEEP_BYTES)
         sched_task_drop_arguments(s, t);
@@ -244,7 +245,8 @@ static void sched_task_discard(tine_scheduler *s, sched_task *t) {
     tine_scheduler_task_free(s, t);
 }
 
-/* What its worker was told instead of the result, before a further attempt makes one there. */
+/* Has the worker drop what it was told instead of the result, before a further attempt makes a
+ * result there. */
 static void sched_task_drop_reason(tine_scheduler *s, const sched_task *t) {
     if (!t->withheld || t->worker->lost) return;
     tine_scheduler_object_drop_at(s, t->worker, t->result_id);
@@ -265,7 +267,7 @@ static void sched_task_again(tine_scheduler *s, sched_task *t, bool counts) {
     tine_scheduler_enqueue(s, t);
 }
 
-/* It failed itself, and may do so. */
+/* Whether it has failed itself, and has further attempts for that. */
 static bool sched_task_retries_failure(const sched_task *t, tine_error status) {
     return status == TINE_EFAILED && t->terms && t->terms->failure_retries > 0 &&
            t->flags & TINE_REPEATABLE && !t->orphan && !t->cancelled && !t->abandoned;
@@ -277,8 +279,8 @@ static void sched_task_retry_failure(tine_scheduler *s, sched_task *t) {
     sched_task_again(s, t, false);
 }
 
-/* Its worker keeps the result of a task that was cancelled. A value there that mentions it may be
- * ready: the result, or what the worker was told instead, goes when nothing mentions it. */
+/* The worker keeps the result of a task that was cancelled. If its object has failed, other objects
+ * may still mention it: the worker drops it with the object's record. Otherwise it drops it now. */
 static void sched_result_unkeep(tine_scheduler *s, sched_worker *w, tine_object id) {
     sched_object *o = tine_scheduler_object_find(s, id);
     if (o && o->state == SCHED_OBJECT_FAILED) {

@@ -212,7 +212,7 @@ struct sched_task {
     bool reported;  /* to its owner: it runs again for its result alone, or is abandoned */
     bool abandoned; /* it was cancelled, or an input has failed, after it was sent */
     bool orphan;    /* its owner is lost: its result is dropped */
-    bool cancelled; /* it, or one above it, was cancelled or is an orphan: so are its later forks */
+    bool cancelled; /* it, or one above it, was cancelled or is an orphan: refuse its later forks */
     bool blamed;    /* its worker died while it ran, or a fork of it there */
     bool yields;    /* this attempt does: its worker is told how many values are taken */
 };
@@ -223,7 +223,7 @@ enum {
     SCHED_CLOSED_DRAINING = 2, /* the first pinned task needs more credit */
     SCHED_CLOSED_NEW = 4,      /* its initialisers have not ended */
     SCHED_CLOSED_ENDING = 8,   /* it ends when its tasks have */
-    SCHED_CLOSED_HELD = 16,    /* this process says so */
+    SCHED_CLOSED_HELD = 16,    /* by tine_scheduler_worker_hold */
 };
 
 /* Ready tasks of one callable that take slots of one worker, which they name. */

@@ -1,5 +1,5 @@
-/* What is told of the scheduler: to error sentences, to the trace, and to observers. Nothing here
- * has an effect on a decision. */
+/* What error sentences, the trace and observers show of the scheduler. Nothing here affects a
+ * decision. */
 #include "runtime/scheduler/internal.h"
 
 #include <string.h>
