@@ -12,7 +12,7 @@ static void coordinator_unlock(tine_context *c) { tine_coordinator_unlock(coordi
 
 /* ---- fork ---- */
 
-/* Of ready tasks, and of forks that wait for their arguments. */
+/* The tasks that have not started, held forks included; *bytes: of their arguments. */
 static size_t coordinator_pending(const tine_coordinator *c, size_t *bytes) {
     const tine_scheduler_stats *s = tine_scheduler_stats_get(c->scheduler);
     *bytes = s->ready_bytes + c->context.held_bytes;
@@ -104,7 +104,7 @@ static void coordinator_pull(tine_context *context, const tine_future *f, uint64
  * messages. */
 enum { REFERENCE_MIN = 4096 };
 
-/* An object of a result that is here. */
+/* Makes an object of a result that is here; 0: it is small, or there is no memory. */
 static tine_object object_of_result(tine_coordinator *c, const tine_future *f) {
     tine_object id = 0;
     tine_payload *p = tine_payload_ref(f->payload);
@@ -128,7 +128,7 @@ static const tine_value *coordinator_reference(tine_context *context, tine_futur
     if (!id) return NULL;
     f->reference = tine_value_of_object(id, c->context.owner);
     if (!f->reference) tine_scheduler_object_release(c->scheduler, id);
-    tine_future_observe(f); /* what depends on it tells of its failure */
+    tine_future_observe(f); /* what depends on it reports its failure */
     return f->reference;
 }
 

@@ -10,8 +10,8 @@
 #include "transport/base/clock.h"
 #include "transport/base/thread.h"
 
-/* Objects that coordinators of this process have made: a handle that outlives one must mean
- * nothing to the next. */
+/* How many objects the coordinators of this process have made. The next one goes on counting, so
+ * that a handle that outlives its coordinator never names a new object. */
 static uint64_t objects_made;
 
 tine_error tine_coordinator_over(void) {
@@ -78,8 +78,8 @@ tine_error tine_coordinator_new(tine_coordinator **out, const tine_settings *s,
 
 /* ---- while it runs ---- */
 
-/* So many failed attempts in a row, some 2 s, mean that the program's workers end at once. Only
- * tine_init gives up then. */
+/* After this many failed attempts in a row, some 2 s, the program's workers are taken to end at
+ * once. Only tine_init gives up then. */
 enum { OPEN_FAILURES = 9 };
 
 typedef struct joining {
@@ -164,7 +164,7 @@ void tine_coordinator_stop(tine_coordinator *c, double seconds) {
     tine_context_install(NULL);
 }
 
-/* Frees all but the locks, which futures that are asked later still take. */
+/* Frees all but the locks, which calls on futures that outlive it still take. */
 static void coordinator_clear(tine_coordinator *c) {
     tine_link_fini(&c->link);
     if (c->scheduler) tine_coordinator_count_handles(c);

@@ -58,13 +58,13 @@ tine_error tine_coordinator_trace_write(tine_coordinator *c, const char *path, d
  * transport has delivered what it had sent before. */
 void tine_coordinator_worker_died(tine_coordinator *c, uint32_t pid, const char *reason,
                                   const tine_run_log *log);
-/* fn(pid, token) is called, with the lock, when a local worker's connection is lost but nobody
- * has reported its end: it is stopped, or stuck, and has to be killed so that another can take
- * its place. Set before workers join. */
 /* known(pid, token): whether this process has started the worker that a HELLO claims to be, called
  * with the lock. Set before workers join; without it every token counts. */
 void tine_coordinator_know_local(tine_coordinator *c,
                                  bool (*known)(uint32_t pid, const char *token));
+/* fn(pid, token) is called, with the lock, when a local worker's connection is lost and its end has
+ * not been reported: it is stopped, or stuck, and has to be killed so that another can take its
+ * place. Set before workers join. */
 void tine_coordinator_on_unreachable(tine_coordinator *c,
                                      void (*fn)(uint32_t pid, const char *token));
 /* fn(token, task) is called, with the lock, again and again until the task has ended: the local
@@ -75,11 +75,11 @@ void tine_coordinator_on_task_end(tine_coordinator *c,
  * what happened to the last worker. Both become a part of the errors of calls that wait for a
  * worker meanwhile. */
 void tine_coordinator_start_failed(tine_coordinator *c, unsigned failures, const char *reason);
-/* From any thread: makes the endpoint anew if its file has been removed. 0, or a negative errno
+/* From any thread: creates the endpoint again if its file has been removed. 0, or a negative errno
  * value with a sentence in `why`. */
 int tine_coordinator_endpoint_restore(tine_coordinator *c, char *why, size_t why_size);
 
-/* Is the calling thread running a callback? Then it runs the event loop, and must not wait for
+/* Whether the calling thread runs a callback. Then it runs the event loop, and must not wait for
  * it. */
 bool tine_coordinator_in_callback(void);
 

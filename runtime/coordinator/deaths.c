@@ -51,10 +51,10 @@ static tine_peer peer_of_pid(tine_coordinator *c, uint32_t pid) {
     return found;
 }
 
-/* What a HELLO says of its sender is a claim. A peer counts as a local worker, whose death is
- * waited for and who is killed when it is disconnected, only if this process has started such a
- * worker and no other connection is it already; where the kernel says which process has connected,
- * that has to be this one. */
+/* What a HELLO says of its sender is only a claim. A peer counts as a local worker if this process
+ * has started such a worker and no other connection is it already; where the kernel says which
+ * process has connected, that has to be this worker's. The death of a local worker is waited for,
+ * and it is killed when it is disconnected. */
 bool tine_coordinator_is_local(tine_coordinator *c, tine_peer peer, const tine_hello *h) {
     const tine_transport *t = c->link.transport;
     uint32_t pid = t->ops->pid ? t->ops->pid(t, peer) : 0;

@@ -1,7 +1,7 @@
 /* Workers that are to be ended because a task that was cancelled does not leave them. A worker that
- * this process has started is killed while it runs just that task, so that no other task suffers
- * for one that has not begun, or waits; until then it is looked at again. One of another host is
- * disconnected. Threads and ranks cannot be ended alone. */
+ * this process has started is killed only while it runs just that task: while the task has not
+ * begun, or waits, the kill would hit another task. Until then the worker is checked again. A
+ * worker of another host is disconnected. Threads and ranks cannot be ended alone. */
 #include <stdlib.h>
 
 #include "runtime/coordinator/internal.h"

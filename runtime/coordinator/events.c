@@ -72,7 +72,7 @@ static void complete_future(tine_coordinator *c, const tine_scheduler_action *a)
     tine_future *f = (tine_future *)(uintptr_t)a->ticket;
     c->n_open--;
     if (a->object && f->reference)
-        tine_scheduler_object_release(c->scheduler, a->object); /* it has a handle */
+        tine_scheduler_object_release(c->scheduler, a->object); /* the reference has a handle */
     else if (a->object)
         f->reference = tine_value_of_object(a->object, c->context.owner);
     else if (a->status == TINE_OK && !a->payload)
@@ -83,7 +83,7 @@ static void complete_future(tine_coordinator *c, const tine_scheduler_action *a)
     tine_future_unref(f);
 }
 
-/* Taking it may go on to the scheduler, whose action `a` is not needed any more. */
+/* Taking the value may call the scheduler (PULL). The action is not used after that. */
 static void stream_value(const tine_scheduler_action *a) {
     tine_stream_arrived((tine_future *)(uintptr_t)a->ticket, a->item, TINE_OK, a->payload, NULL);
 }

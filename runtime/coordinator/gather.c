@@ -16,7 +16,7 @@
 
 /* Questions to each remote worker's clock: the shortest round trip of them bounds the error. */
 enum { CLOCK_QUESTIONS = 16 };
-/* Of one worker: a peer that never ends is not listened to for ever. */
+/* Of one worker: a limit for a peer whose batches are always full. */
 enum { BATCHES_MAX = 512 };
 
 typedef struct source {

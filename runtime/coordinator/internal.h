@@ -1,7 +1,8 @@
 /* What the coordinator's files share: coordinator.c (its life), lock.c (its lock), loop.c (which
  * thread runs the event loop), events.c (what comes from the link and from the scheduler),
- * context.c (the program's calls), deaths.c (local workers that end), gather.c (the profile),
- * observers.c and snapshot.c (what others see of the job). */
+ * context.c (the program's calls), objects.c (puts, modules and handles), pool.c (all workers
+ * together), deaths.c (local workers that end), ending.c and memory.c (workers that are to be
+ * ended), gather.c (the profile), observers.c and snapshot.c (what others see of the job). */
 #ifndef TINE_RUNTIME_COORDINATOR_INTERNAL_H
 #define TINE_RUNTIME_COORDINATOR_INTERNAL_H
 
@@ -30,7 +31,7 @@ typedef struct coordinator_death {
     tine_peer lost; /* 0: not lost yet */
     int64_t due;    /* settled by then with what is known */
     char transport_reason[128];
-    char why[160];     /* this process has killed it; "": not known */
+    char why[160];     /* this process has killed it; "": it has not */
     tine_run_log *log; /* NULL: not known */
 } coordinator_death;
 
@@ -214,7 +215,7 @@ void tine_coordinator_ends_free(tine_coordinator *c);
 
 /* Whether the message is one of an observer, and has been handled. */
 bool tine_coordinator_observe(tine_coordinator *c, tine_peer peer, const tine_message *m);
-/* Whether the peer was an observer: it is one no longer. */
+/* Forgets an observer. False: the peer was none. */
 bool tine_coordinator_observer_gone(tine_coordinator *c, tine_peer peer);
 /* Whether this process has started the worker, and starts another one in its place. */
 bool tine_coordinator_restarts(void *coordinator, const tine_worker_info *w);

@@ -11,8 +11,8 @@
 #include "transport/base/clock.h"
 #include "transport/base/thread.h"
 
-/* A thread waits for the lock this long, and for the end of a turn: letting it have the lock costs
- * two thread switches, and as a rule the loop soon blocks. */
+/* How long a thread waits for the lock before the loop yields it after a turn. To yield costs two
+ * thread switches, and as a rule the loop soon blocks. */
 enum { LOCKED_NS = 1000000 };
 
 static void lock_wait(tine_coordinator *c) {
@@ -57,7 +57,8 @@ void tine_coordinator_changed(tine_coordinator *c) {
     pthread_mutex_unlock(&c->change_lock);
 }
 
-/* With the lock, so a thread that is counted has yet to take it, and signals then. */
+/* The caller has the lock, so a thread that is counted has not taken it yet: it signals lock_taken
+ * when it does. */
 void tine_coordinator_yield(tine_coordinator *c) {
     if (atomic_load_explicit(&c->n_locking, memory_order_relaxed) == 0) {
         c->wanted_since = 0;

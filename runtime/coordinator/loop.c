@@ -11,12 +11,12 @@
 #include "transport/base/log.h"
 #include "transport/base/thread.h"
 
-/* What waits for workers longer than this is told. */
+/* A wait for workers longer than this is logged. */
 enum { TELL_NS = 1000000000 };
 enum {
-    /* How long no thread must have run the loop before the progress thread does; while others
-     * keep running it, four times as long. It bounds what a nested fork waits for when the
-     * program begins to compute. */
+    /* When no thread has run the loop for this long, the progress thread does; while others keep
+     * running it, four times as long. It bounds how long a nested fork waits when the program
+     * begins to compute. */
     TICK_NS = 1000000,
     TICK_MAX_NS = 4 * TICK_NS,
     /* While one thread stays in the transport's wait, the progress thread sleeps this long at
@@ -89,7 +89,7 @@ void tine_coordinator_expect(tine_coordinator *c) {
     if (!c->told && c->tell_at == INT64_MAX) c->tell_at = tine_clock_ns() + TELL_NS;
 }
 
-/* Where local workers cannot be started, the supervisor tells why. */
+/* Where local workers cannot be started, the supervisor logs why instead. */
 static void tell_what_is_awaited(tine_coordinator *c) {
     tine_scheduler_stats s = *tine_scheduler_stats_get(c->scheduler);
     c->tell_at = INT64_MAX;
@@ -112,7 +112,8 @@ static void tell_what_is_awaited(tine_coordinator *c) {
                  (unsigned long long)s.ready, s.ready == 1 ? " waits" : "s wait", remedy);
 }
 
-/* A settled death may complete what the caller waits for. */
+/* Does what is due by the clock. True if a deadline has cancelled a fork, or the scheduler had a
+ * tick. */
 static bool deadlines_work(tine_coordinator *c, int64_t coarse) {
     int64_t next = next_deadline(c);
     if (next == INT64_MAX || next - COARSE_NS > coarse) return false;
@@ -146,8 +147,8 @@ bool tine_coordinator_work(tine_coordinator *c, int64_t *next) {
 
 static void wake_for_release(void *link) { tine_link_wake(link); }
 
-/* Release callbacks stay held: they may want a lock of a thread that waits for the loop. One
- * that becomes due while this thread is inside the transport wakes it. */
+/* Release callbacks are not run here: they may need a lock that a thread has which waits for the
+ * loop. One that becomes due while this thread is inside the transport wakes it. */
 static void loop_block(tine_coordinator *c, int64_t next) {
     int64_t timeout = -1;
     if (next != INT64_MAX) {

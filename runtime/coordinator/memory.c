@@ -1,10 +1,10 @@
 /* The limit of a worker's memory, TINE_MAX_MEMORY.
  *
- * While tasks run, the processes of workers on this host are looked at every LOOK_NS; others tell
- * theirs in answers to PINGs, once they do not compute. Past SOFT_PERCENT of the limit a worker
- * gets no more tasks, until it has fallen below that. Past the limit it is killed, as the kernel
- * would do somewhat later, but with a reason; so is one that is past SOFT_PERCENT and has no task:
- * its memory would not be given back. */
+ * While tasks run, the processes of workers on this host are looked at every LOOK_NS; others report
+ * theirs in PONGs, when they do not compute. Past SOFT_PERCENT of the limit a worker gets no more
+ * tasks, until it has fallen below that. Past the limit it is killed, as the kernel would do
+ * somewhat later, but with a reason. A worker that is past SOFT_PERCENT and has no task is killed,
+ * too: its memory would not be freed. */
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -88,7 +88,8 @@ static tine_payload *payload_of(tine_coordinator *c, tine_object id) {
     return c->scheduler ? tine_scheduler_object_payload(c->scheduler, id, NULL) : NULL;
 }
 
-/* A put value that was made before Tine was shut down and started again is sent itself. */
+/* Whether an object is encoded as a reference. A put value that was made before Tine was shut down
+ * and started again is encoded by value. */
 static bool coordinator_by_reference(void *ctx, tine_object id) {
     tine_coordinator *c = ctx;
     const char *text;

@@ -3,9 +3,9 @@
  *
  * An observer connects to the workers' endpoint, so it needs the job's key where they do. Its first
  * message is OBSERVE instead of HELLO. It cannot slow the job: a snapshot is encoded at most every
- * SNAPSHOT_NS however many observers and scrapers there are, an observer that asks more often than
- * it may is dropped, and so is one that does not read. Workers are asked for their memory at most
- * every MEMORY_NS, and only while somebody looks. */
+ * SNAPSHOT_NS however many observers and scrapers there are, and an observer that asks too often or
+ * does not read is dropped. Workers are asked for their memory at most every MEMORY_NS, and only
+ * while something asks for it. */
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -94,7 +94,7 @@ void tine_coordinator_memory_ask(tine_coordinator *c) {
     c->memory_wanted = false;
     c->memory_at = tine_clock_ns();
     if (all) tine_scheduler_workers(c->scheduler, all, n);
-    for (size_t i = 0; all && i < n; i++) /* the profile's questions count from 1 */
+    for (size_t i = 0; all && i < n; i++) /* seq 0: those of gather.c count from 1 */
         tine_coordinator_send(c, all[i].peer, &(tine_message){.type = TINE_MSG_PING});
     free(all);
 }
@@ -170,7 +170,7 @@ static coordinator_observer *observer_new(tine_coordinator *c, tine_peer peer) {
         observer_refuse(c, peer, "16 observers watch this job already");
         return NULL;
     }
-    /* The scheduler's record of the connection would end it for want of a HELLO. */
+    /* The scheduler would drop the connection, because it sends no HELLO. */
     if (!tine_scheduler_peer_forget(c->scheduler, peer)) return NULL;
     o = calloc(1, sizeof *o);
     if (!o) {

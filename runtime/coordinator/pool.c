@@ -11,7 +11,8 @@
 
 /* ---- workers ---- */
 
-/* A process of this host is read at once; others tell theirs while somebody asks. */
+/* The memory of a process of this host is read at once. Other workers are asked for theirs, and
+ * their last answer is given. */
 static uint64_t worker_memory(tine_coordinator *c, const tine_worker_info *info) {
     if (info->token[0] || info->pid == (uint32_t)getpid())
         return tine_process_memory_of((int)info->pid);

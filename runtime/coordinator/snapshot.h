@@ -1,5 +1,5 @@
 /* A snapshot: the state of a job as one value, which `tine top`, its JSON and the metrics show.
- * WIRE.md describes it. Nothing of a task's values is in it, but for the first line of errors. */
+ * WIRE.md describes it. It has no values of tasks, except what the first line of an error says. */
 #ifndef TINE_RUNTIME_COORDINATOR_SNAPSHOT_H
 #define TINE_RUNTIME_COORDINATOR_SNAPSHOT_H
 
