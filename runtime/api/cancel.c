@@ -120,7 +120,7 @@ bool tine_deadlines_run(tine_context *c, int64_t now) {
         snprintf(why, sizeof why, "it was not done within %g s of its fork, its deadline",
                  x->seconds);
         tine_text_locale_leave(before);
-        /* where its result is here already, it stands */
+        /* a result that is here already is kept */
         (void)tine_future_cancel(c, x->future, TINE_ETIMEDOUT, why, x->grace_ns);
     }
     return any;

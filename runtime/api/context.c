@@ -5,7 +5,8 @@
 #include "runtime/api/forked.h"
 
 static tine_context *process_context;
-/* A leaf: between reading process_context and taking a reference it must not be freed. */
+/* A leaf lock. The context must not be freed between the read of process_context and the taking of
+ * a reference. */
 static pthread_mutex_t process_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static atomic_int workers; /* that run in this process */
@@ -46,7 +47,7 @@ tine_context *tine_context_acquire(void) {
     return c;
 }
 
-/* Of a worker's context, which lives as long as its tasks, tine_context_acquire took none. */
+/* tine_context_acquire takes no reference of a worker's context, which outlives its tasks. */
 void tine_context_release(tine_context *c) {
     if (c && c != tine_current.context) tine_context_unref(c);
 }

@@ -50,14 +50,14 @@ typedef struct tine_context_ops {
     void (*unhold)(tine_context *c, void *parent, size_t bytes);
 
     /* The value that stands for f's result as an argument (f->reference); NULL: the result itself
-     * is to be its argument, when it is done. It is an object, so that the result need not be here,
-     * nor be there yet. NULL where there are no such objects. */
+     * is to be its argument, when it is done. It is an object: the result need not be in this
+     * process, nor exist yet. NULL where there are no such objects. */
     const tine_value *(*reference)(tine_context *c, tine_future *f);
 
     /* ---- waiting; with the lock ---- */
 
-    /* The result will be taken: if it stays at a worker, it is sent for as soon as it is there.
-     * NULL where results do not stay. */
+    /* The result will be taken: if it stays at a worker, it is fetched as soon as it is made. NULL
+     * where results do not stay. */
     void (*want)(tine_context *c, tine_future *f);
 
     /* Blocks until all of n futures are done, or any, or one has failed, or `deadline` (monotonic
@@ -66,7 +66,7 @@ typedef struct tine_context_ops {
     tine_error (*wait)(tine_context *c, tine_future *const *f, size_t n, tine_wait_mode mode,
                        int64_t deadline);
     /* A future was completed by this thread and not by the event loop: wakes the threads that may
-     * wait for it. NULL: its waiters are all there is to wake. */
+     * wait for it. NULL: nothing but its waiters waits for it. */
     void (*completed)(tine_context *c);
     /* The state of a future that is not done, a malloc'ed text; NULL where it is not known. May
      * be NULL. */
@@ -118,7 +118,7 @@ struct tine_context {
     bool promises_ended; /* no more are made: the context stops */
     /* through which other threads reach a context without a lock; NULL: it has one */
     struct tine_mailbox *mailbox;
-    /* its owner's, and one of each future: they may be asked after it has stopped */
+    /* its owner's, and one of each future: futures may be used after it has stopped */
     atomic_size_t refs;
 };
 

@@ -1,4 +1,4 @@
-/* What concerns workers by their ids. */
+/* The id of the worker that a task runs on. */
 #include "runtime/api/context.h"
 #include "runtime/value/current.h"
 

@@ -25,7 +25,7 @@ static tine_error target_of(const char *method, const tine_argument *a, tine_for
         out->target = (tine_target){.name = a->s};
         return tine_name_check("function", a->s);
     }
-    if (a->type == TINE_ARG_VALUE && !a->value) /* its maker failed: that error stands */
+    if (a->type == TINE_ARG_VALUE && !a->value) /* an error of the call that made it is kept */
         return tine_error_null("the target is NULL, not a module");
     bool value = a->type == TINE_ARG_VALUE;
     if (!value || a->value->kind != TINE_MODULE_REF)

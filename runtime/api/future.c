@@ -14,7 +14,7 @@
 #include "transport/base/log.h"
 #include "transport/base/vector.h"
 
-/* Without this log line nothing would tell of the failure. Cancellations by a shutdown are
+/* Without this log line the failure would not be reported. Cancellations by a shutdown are
  * expected. */
 static void log_unobserved(const tine_future *f) {
     if (f->status == TINE_OK || f->status == TINE_ECANCELED || f->status == TINE_ENDED ||
@@ -118,7 +118,7 @@ void tine_future_complete(tine_future *f, tine_error status, tine_payload *paylo
     TINE_ASSERT(atomic_load_explicit(&f->done, memory_order_relaxed), ==, 0);
     f->status = status;
     f->payload = payload;
-    if (future_is_small(f)) future_decode(f); /* what it cannot decode, the wait reports */
+    if (future_is_small(f)) future_decode(f); /* the wait reports an error */
     f->text = text ? strdup(text) : NULL;
     atomic_store_explicit(&f->done, 1, memory_order_release);
     if (f->handle.kind == TINE_HANDLE_STREAM) tine_stream_ended(f);
@@ -224,7 +224,7 @@ static tine_error fetch_unresolved(tine_context *c, tine_future *f) {
     return e;
 }
 
-/* A payload stays while the value is not decoded, which only those who wait for it do. */
+/* f->payload stays until the value is decoded, which only calls that take the result do. */
 tine_error tine_future_fetch(tine_future *f) {
     tine_context *c = f->context;
     if (!c || !c->ops->reference || f->status != TINE_OK) return TINE_OK;

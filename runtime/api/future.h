@@ -32,8 +32,8 @@ struct tine_future {
     atomic_bool observed; /* some call has waited for it, or taken its result */
     tine_error status;
     struct tine_context *context;
-    /* Stands for the result in the arguments of forks, or is where it can be had; NULL: it is not
-     * needed, or cannot be referred to. */
+    /* Stands for the result in the arguments of forks, or names the object from which the result is
+     * fetched; NULL: it is not needed, or the result cannot be referred to. */
     tine_value *reference;
     /* The result with futures in it, which are done: their results take their places when it is
      * taken, because some have stayed at workers. NULL otherwise. */

@@ -8,8 +8,9 @@
 #include "runtime/api/cancel.h"
 #include "transport/base/clock.h"
 
-/* A fork that is held until `missing` futures in its arguments are done. When one of them fails,
- * its result does at once; the record stays until the others are done, for they refer to it. */
+/* A fork that is held until `missing` futures in its arguments are done. When one of them fails, so
+ * does its result, at once; the record stays until the others are done, because they refer to
+ * it. */
 typedef struct held_fork {
     tine_future *result;
     tine_arguments arguments;
@@ -68,7 +69,7 @@ held_fork *tine_held_fork_last(const tine_context *c, const tine_fork_target *to
     return h;
 }
 
-/* It is held no more; the one that follows it. */
+/* Takes h out of the order of its module's calls. Returns the call that follows it. */
 static held_fork *held_fork_leave(held_fork *h) {
     held_fork *next = h->next;
     if (h->to.flags & TINE_MODULE_SINGLE && h->result->held) LIST_REMOVE(h, single);
@@ -88,7 +89,8 @@ static void held_fork_submit(held_fork *h) {
     held_fork_free(h);
 }
 
-/* One thing less that it waits for. A loop, as calls of one module may be in a long row. */
+/* h waits for one thing less. A loop, not recursion: a long row of calls of one module may wait for
+ * one another. */
 static void held_fork_release(held_fork *h) {
     while (h && --h->missing == 0) {
         held_fork *next = held_fork_leave(h);

@@ -35,7 +35,7 @@ tine_value *tine_put(const tine_value *v) {
     return out;
 }
 
-/* The arguments that `class_name` wants to travel, in place of these. */
+/* Replaces the arguments by those that the class sends instead (tine_class_entry, rewrite). */
 static tine_error rewrite_arguments(const char *class_name, tine_arguments *a) {
     const tine_class_entry *class = tine_registry_class(class_name);
     tine_value *dict = NULL;

@@ -1,5 +1,5 @@
-/* Promises: see promise.h. The first call that completes a promise takes it; its future may still
- * be completed by another (a shutdown), which then wins. */
+/* Promises: see promise.h. The first call that completes a promise takes it. A shutdown may still
+ * complete its future first: then the call fails. */
 #include "runtime/api/promise.h"
 
 #include <pthread.h>

@@ -6,9 +6,9 @@
  * another; the worker is told of the room once half of the window is free.
  *
  * A stream whose last reference in the program is released is cancelled: its task would wait for
- * ever. So is a fork with the option `owned`, which is a stream in that alone. The context has a
- * reference, too, until the task is done; so it is the release that leaves one. That one is put off
- * while this thread holds a lock. */
+ * ever. The same holds for a fork with the option `owned`, which is like a stream only in that. The
+ * context has a reference until the task is done, so the program's last release is the one that
+ * leaves one reference. The cancellation is deferred while this thread holds a lock. */
 #include "runtime/api/stream.h"
 
 #include <math.h>
@@ -28,7 +28,7 @@ typedef struct tine_stream {
     uint64_t low;     /* all below have arrived and were asked for */
     uint64_t taken;   /* values that have arrived and were asked for */
     uint64_t pulled;  /* the worker was told that it may yield up to this one */
-    tine_idmap items; /* by number: futures that have arrived, or were asked for, and not both */
+    tine_idmap items; /* by number: values that have arrived or were asked for, but not both */
 } tine_stream;
 
 static tine_stream *stream_of(const tine_future *f) { return f->extra ? f->extra->stream : NULL; }
@@ -232,7 +232,7 @@ static void stream_release(tine_handle *h) {
     }
     tine_due_release *due = malloc(sizeof *due);
     if (!due) {
-        atomic_fetch_sub(&h->refs, 1); /* it goes on unread */
+        atomic_fetch_sub(&h->refs, 1); /* not cancelled: its values are not taken */
         return;
     }
     *due = (tine_due_release){.release = stream_abandon, .ctx = f};

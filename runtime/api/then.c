@@ -39,7 +39,7 @@ static void complete_with_returned(tine_future *result, tine_value *v) {
     tine_value_unref(v);
 }
 
-/* The thread's last error is not the callback's concern, nor the reverse. */
+/* The callback begins without an error, and leaves the thread's last error as it was. */
 static void then_call(then_fn *fn, tine_future *f, void *ctx, tine_future *result) {
     tine_failure before = tine_current.failure;
     tine_current.failure = (tine_failure){0};

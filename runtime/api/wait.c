@@ -38,9 +38,8 @@ static tine_error check_futures(tine_future *const *f, size_t n) {
     return TINE_OK;
 }
 
-/* Waits for n futures. *held: the context whose lock the caller holds afterwards, or NULL; the
- * futures' own unless they were done before, which may be futures of several. `values`: they will
- * be taken. */
+/* Waits for n futures. *held: the context whose lock the caller holds afterwards. NULL: none; all
+ * were done before, and may be futures of several contexts. `values`: the results will be taken. */
 static tine_error wait_locked(tine_future *const *f, size_t n, tine_wait_mode mode, bool values,
                               int64_t deadline, tine_context **held) {
     *held = NULL;
@@ -59,8 +58,7 @@ static tine_error wait_locked(tine_future *const *f, size_t n, tine_wait_mode mo
     return c->ops->wait(c, f, n, mode, deadline);
 }
 
-/* The result of a future that is done. Nobody needs to decode, or to have, one that is not
- * taken. */
+/* The result of a future that is done. Without `out` it is neither fetched nor decoded. */
 static tine_error take_result(tine_future *f, tine_value **out, tine_context **held) {
     const tine_value *v = NULL;
     lock_context(held, f->context);
@@ -105,7 +103,7 @@ static tine_error check_seconds(double seconds) {
     return isnan(seconds) ? tine_error_set(TINE_EINVAL, "the seconds to wait are NaN") : TINE_OK;
 }
 
-/* A program that goes on to wait has dealt with an earlier error. */
+/* A wait that succeeds shows that the program has dealt with an earlier error. */
 static tine_error wait_ended(tine_error e) {
     if (e == TINE_OK) tine_current.failure.seen = true;
     return e;
