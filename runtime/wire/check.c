@@ -1,7 +1,7 @@
 /* The check of a body that came from a peer: one walk of all of it, before anything is made of it.
- * Afterwards decoding can only lack memory or an object. Buffers must be mentioned in order, each
- * at least once, and fit their tensors exactly. The walk gathers the objects that the body
- * mentions: the scheduler counts their holders. */
+ * After it, decoding can fail only for want of memory or of an object. Buffers must be mentioned in
+ * order, each at least once, and fit their tensors exactly. The walk gathers the objects that the
+ * body mentions: the scheduler counts their holders. */
 #include "runtime/wire/check.h"
 
 #include <stdlib.h>

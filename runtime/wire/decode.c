@@ -240,7 +240,7 @@ static bool check_sense(header *h, bool *call) {
 
 /* ---- the body ---- */
 
-/* The message's body, as the frame has it; false: it is not there, or there is more. */
+/* Finds the message's body in the frame. False: it is missing, or something is left over. */
 static bool find_body(header *h, const tine_frame *f, uint8_t **body, size_t *size) {
     *body = NULL;
     *size = 0;

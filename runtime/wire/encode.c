@@ -1,9 +1,9 @@
 /* Messages to frames.
  *
  * A payload's frame has room in front of the body, so that the header is written there and the body
- * is sent from where it was encoded, or received. A frame of its own is made where that room is
- * taken by a message that is still on its way, or too small, and for a body past INLINE_MAX, which
- * travels as a buffer and is shared by all frames that carry it. */
+ * is sent from where it was encoded, or received. A message gets a frame of its own where that room
+ * is too small, or in use by a message that is still on its way, and where the body is past
+ * INLINE_MAX: then it travels as a buffer and is shared by all frames that carry it. */
 #include <string.h>
 
 #include "runtime/value/value.h"

@@ -5,7 +5,7 @@
 
 #include "runtime/wire/message.h"
 
-/* A letter for each field, in the header's order; their meaning stands in encode.c and decode.c.
+/* A letter for each field, in the header's order; encode.c and decode.c give them their meaning.
  * 'B', where the body is, comes last. */
 typedef struct tine_layout {
     const char *fields;

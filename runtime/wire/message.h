@@ -19,7 +19,7 @@ enum {
     TINE_PROTOCOL_VERSION = 3,
     /* ids that this library puts into one message, so that it fits the smallest max_frame */
     TINE_MESSAGE_IDS = 4096,
-    /* bytes of a HELLO: what a peer that nobody knows may make the coordinator hold */
+    /* bytes of a HELLO: the most that the coordinator holds for a peer that it does not know yet */
     TINE_MAX_HELLO = 64 << 10,
 };
 
@@ -89,9 +89,10 @@ typedef enum tine_message_type {
     /* coordinator to observer: answers OBSERVE. seq, text (what became of what was asked for, or
      * NULL), payload (the state of the job, see WIRE.md) */
     TINE_MSG_SNAPSHOT,
-    /* From a worker, once, after a WELCOME with flag bit 1: it keeps nested forks for itself. The
-     * answer, and again whenever more of them are wanted: seq (how many SUBMITs this connection may
-     * have sent in all for them), attempt (of a repeatable task, how many it has: for errors) */
+    /* From a worker, once, after a WELCOME with flag bit 1: it keeps nested forks for itself. From
+     * the coordinator, as the answer and whenever it wants more of them: seq (how many SUBMITs this
+     * connection may have sent in all for them), attempt (the attempts of a repeatable task: for
+     * errors) */
     TINE_MSG_DEMAND,
     TINE_MSG_LAST_
 } tine_message_type;
@@ -165,7 +166,7 @@ enum { TINE_WELCOME_TRACE = 1, TINE_WELCOME_DEMAND = 2 };
 
 const char *tine_message_name(const tine_message *m); /* "TASK" */
 
-/* What a task that has failed is reported with. */
+/* The parts of the sentence that reports a failed task. */
 typedef struct tine_failed {
     const char *name, *cause;
     const char *host; /* of the worker, as its pid and its rank (-1: none) */

@@ -65,7 +65,7 @@ static tine_value *decode_bytes(decoding *c, const tine_token *t) {
     if (!tine_walk_bytes(&c->w, t, &buffer)) return decode_refused(c);
     if (buffer < tine_payload_tensors(c->payload)) {
         tine_buffer *b = c->payload->buffers[buffer];
-        /* Bytes are to be parsed, and must not change meanwhile. */
+        /* Bytes may be parsed, and a peer could change those in its memory meanwhile. */
         return b->foreign ? tine_bytes(b->data, b->size) : tine_bytes_over(b);
     }
     tine_walk_refuse(&c->w, "bytes lie in no buffer");
@@ -199,7 +199,7 @@ static tine_error decode_call(decoding *c, tine_arguments *a) {
     if (!tine_walk_next(&c->w, &t) || t.kind != TINE_TOKEN_MAP)
         return decode_refused(c), TINE_EPROTO;
     if (t.n == 0) return TINE_OK;
-    /* the keys' texts are among the bytes that are left, their NULs where a text's length was */
+    /* the bytes that are left suffice: a key's NUL takes the place of the length before it */
     size_t left = (size_t)(c->w.end - c->w.p);
     if (!tine_arguments_reserve_named(a, t.n, left)) return decode_no_memory();
     return decode_named(c, a, t.n);

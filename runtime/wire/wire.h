@@ -2,7 +2,8 @@
  * description; this is its only implementation.
  *
  * A decoder checks everything: types, lengths, depth (at most 64) and counts are checked against
- * the bytes that are left before anything is allocated; what it accepts, it accepts whole. */
+ * the bytes that are left before anything is allocated. A message is accepted or refused as a
+ * whole. */
 #ifndef TINE_RUNTIME_WIRE_WIRE_H
 #define TINE_RUNTIME_WIRE_WIRE_H
 
@@ -33,7 +34,8 @@ tine_message_type tine_wire_type(const tine_frame *f);
 /* Bytes of max_frame that are left to the header: its names are bounded by TINE_MAX_NAME. */
 enum { TINE_WIRE_ALLOWANCE = 4096 };
 
-/* May object `id` be mentioned by reference (else its value is sent)? NULL: yes, always. */
+/* by_reference: whether object `id` may be mentioned by reference (else its value is sent); NULL:
+ * always. */
 typedef struct tine_encoder {
     bool (*by_reference)(void *ctx, tine_object id);
     void *ctx;
