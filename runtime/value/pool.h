@@ -59,14 +59,14 @@ bool tine_pool_gives(tine_handle *h);
 /* The reference on a handle has another owner now: the pool forgets it. */
 void tine_pool_forget(tine_handle *h);
 void tine_pool_drain(tine_pool *p); /* releases all that is left, frees the slots */
-/* A reference for a list, a task or a future, which no pool notes; unlike with tine_release, the
- * pool keeps the maker's when it is dropped. Both accept NULL. */
+/* References of the library's own: of a list, a task or a future. No pool notes them, and to drop
+ * one does not, as tine_release does, take the maker's out of the pool. Both accept NULL. */
 void tine_handle_ref(tine_handle *h);
 void tine_handle_unref(tine_handle *h);
 /* As tine_handle_unref, for a stream. */
 extern void (*tine_stream_release)(tine_handle *h);
-/* Frees what is no value when its last reference was dropped: set by a constructor of the folder
- * above that makes futures. A pointer in each of them would cost 16 bytes. */
+/* Frees a future, promise or completer whose last reference was dropped: set by a constructor in
+ * api/, which is above this folder. A pointer in each of them would cost 16 bytes. */
 extern void (*tine_future_free)(tine_handle *h);
 
 #endif

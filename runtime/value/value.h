@@ -33,7 +33,7 @@ struct tine_value {
         struct {
             size_t size;
             char *data;          /* NUL-terminated behind size bytes, except BYTES over a buffer */
-            tine_value *base;    /* whose contents these are (see tine_value_as_object), or NULL */
+            tine_value *base;    /* the owner of the contents (tine_value_as_object), or NULL */
             tine_buffer *buffer; /* BYTES that came from a peer lie in its buffer; else NULL */
         } bytes;                 /* STRING, BYTES; MODULE_REF: the class's name */
         struct {
