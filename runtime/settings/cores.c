@@ -124,7 +124,7 @@ static int cores_by_slurm(void) {
     return least;
 }
 
-/* Physical ones. */
+/* The physical cores in the affinity mask. */
 static int cores_by_topology(void) {
     tine_topology t;
     tine_topology_get(&t);

@@ -344,7 +344,7 @@ static bool variable_is_known(const char *variable, size_t n) {
     return false;
 }
 
-/* Few enough edits for a mistake in writing; others may be variables of the program's own. */
+/* The most edits that make a misspelt setting; other names may be variables of the program. */
 enum { MISSPELT = 3 };
 
 static void variable_warn(const char *variable, size_t n) {

@@ -11,7 +11,7 @@
 #include <hwloc.h>
 #endif
 
-/* Different values of an int of the cores; 0: not known. */
+/* How many different values an int member has among the cores; 0: not known. */
 static int topology_count_different(const tine_topology *t, size_t member) {
     int n = 0;
     for (int i = 0; i < t->n; i++) {
@@ -41,7 +41,7 @@ static void topology_of_numbers(tine_topology *t, const cpu_set_t *allowed) {
 
 #ifdef HWLOC_API_VERSION
 
-/* Each core has one CPU, and all memory is near. */
+/* Each core has one hardware thread, and there is one NUMA node. */
 static bool machine_is_plain(void) {
     char smt = '0', nodes[8] = "0\n";
     FILE *f = fopen("/sys/devices/system/cpu/smt/active", "re");
@@ -54,7 +54,7 @@ static bool machine_is_plain(void) {
            !getenv("HWLOC_XMLFILE");
 }
 
-/* What of hwloc.h is a function of the library, and not an inline one. */
+/* The functions of hwloc.h that are in the library, and not inline. */
 /* clang-format off */
 #define HWLOC_FUNCTIONS(f)                                                                         \
     f(topology_init) f(topology_load) f(topology_destroy) f(topology_is_thissystem)                \

@@ -1,9 +1,9 @@
 /* Where workers go: the physical cores that this process may use, near ones side by side.
  *
- * hwloc knows them (libhwloc, which Open MPI uses as well). It is loaded where it is needed and not
- * linked: a machine without hardware threads and with one NUMA node is described by its CPUs'
- * numbers. Without libhwloc every machine is. HWLOC_SYNTHETIC and the like describe another
- * machine: then nothing is pinned. */
+ * They are read with hwloc (libhwloc, which Open MPI uses as well). It is loaded where it is needed
+ * and not linked. A machine without hardware threads and with one NUMA node is described by its
+ * CPUs' numbers, and so is every machine without libhwloc. HWLOC_SYNTHETIC and the like describe
+ * another machine: then nothing is pinned. */
 #ifndef TINE_RUNTIME_SETTINGS_TOPOLOGY_H
 #define TINE_RUNTIME_SETTINGS_TOPOLOGY_H
 
@@ -28,7 +28,7 @@ void tine_topology_fini(tine_topology *t);
 /* Whether each of so many workers gets cores of its own. With fewer workers than that they are left
  * to the kernel: other programs would pin theirs to the same cores. */
 bool tine_topology_pins(const tine_topology *t, int workers, int threads);
-/* Those of worker i; the node of the first in *node. */
+/* The CPUs of worker i; the NUMA node of its first core in *node. */
 void tine_topology_place(const tine_topology *t, int i, int threads, cpu_set_t *cpus, int *node);
 
 #endif
