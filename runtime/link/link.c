@@ -9,8 +9,8 @@
 #include "runtime/wire/wire.h"
 
 enum {
-    /* Limits of one tine_link_receive: enough to batch, few enough that peers do not wait for the
-     * answers and deadlines hold where a process has a small part of a core. */
+    /* Limits of one tine_link_receive: large enough to batch, and small enough that answers are not
+     * delayed and deadlines hold where a process has a small share of a core. */
     EVENTS_PER_RECEIVE = 64,
     BYTES_PER_RECEIVE = 2 << 20,
     /* Collected events: more than a worker's tasks and open forks cause. */

@@ -49,8 +49,8 @@ void tine_link_init(tine_link *l, tine_transport *t, const tine_link_handler *ha
 void tine_link_fini(tine_link *l);
 
 /* TINE_OK: the frame is sent or in the backlog, or the peer is gone and its LOST is on the way.
- * Else the message is not sent and the connection is of no more use: ENOMEM (no memory, or past a
- * frame's limits), EIO (refused by the transport). Never blocks. */
+ * Else the message is not sent and the connection cannot be used any more: ENOMEM (no memory, or
+ * past a frame's limits), EIO (refused by the transport). Never blocks. */
 tine_error tine_link_send(tine_link *l, tine_peer peer, const tine_message *m);
 bool tine_link_has_backlog(const tine_link *l);
 bool tine_link_has_backlog_of(tine_link *l, tine_peer peer);
@@ -58,8 +58,8 @@ bool tine_link_has_backlog_of(tine_link *l, tine_peer peer);
 void tine_link_flush(tine_link *l);
 /* As the transport's hold. tine_link_collect and tine_link_wait end it. */
 void tine_link_hold(tine_link *l, bool on);
-/* Whether only calls of this link move something on: a backlog, or a large frame part sent or
- * received. */
+/* Whether something makes progress only by calls of this link: a backlog, or a large frame that is
+ * sent or received in part. */
 bool tine_link_busy(tine_link *l);
 
 /* Handles what has come, collected events first. How many events; 0: none has come; -EIO: the
