@@ -100,7 +100,7 @@ typedef struct outer {
     void (*refuse)(tine_task *task, const tine_value *v, const char *wanted);
 } outer;
 
-/* The sentence is the error of the calling thread, and the first one the task's. */
+/* Sets the error of the calling thread; the first one becomes the task's. */
 static void task_fail(tine_task *task, tine_error e, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

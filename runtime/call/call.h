@@ -54,7 +54,7 @@ typedef struct tine_arguments {
     tine_value *few[TINE_ARGUMENTS_FEW];
 } tine_arguments;
 void tine_arguments_fini(tine_arguments *a);
-/* `to` is empty; `from` is, afterwards. */
+/* `to` must be empty; `from` is empty afterwards. */
 void tine_arguments_move(tine_arguments *to, tine_arguments *from);
 /* Room in empty arguments, once for each kind; key_bytes with a NUL for each key. False: no
  * memory. */

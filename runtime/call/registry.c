@@ -22,7 +22,7 @@ typedef struct table {
 } table;
 
 static table functions, classes;
-/* A leaf: nothing is called under it. */
+/* A leaf lock: no other lock is taken while it is held. */
 static pthread_rwlock_t table_lock = PTHREAD_RWLOCK_INITIALIZER;
 
 static __attribute__((noreturn)) void registry_abort(const char *kind, const char *name,
@@ -178,12 +178,12 @@ void tine_register_builtin_class(const tine_class *c, tine_function rewrite) {
     class_add(prefixed, rewrite, true);
 }
 
-/* A program tends to fork one function many times. */
+/* Remembers the last function: a program tends to fork one many times. */
 const tine_callable *tine_registry_function(const char *name) {
     static _Thread_local const tine_callable *last;
     if (last && strcmp(last->name, name) == 0) return last;
     const tine_callable *c = table_find(&functions, name);
-    if (c && !c->builtin) last = c; /* a built-in may give way to a plug-in's */
+    if (c && !c->builtin) last = c; /* a plug-in may replace a built-in */
     return c;
 }
 const tine_class_entry *tine_registry_class(const char *name) { return table_find(&classes, name); }
