@@ -1,5 +1,5 @@
 /* Perfetto's binary form of a trace: TracePackets with TrackEvents. Source: perfetto_trace.proto of
- * the Perfetto project, whose field numbers stand in the enums below.
+ * the Perfetto project, whose field numbers are in the enums below.
  *
  * A process and each of its threads have a track, and so has each task that was ever suspended. A
  * slice has no duration in this format, but a begin and an end. A flow's start and its steps are

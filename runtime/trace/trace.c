@@ -124,8 +124,8 @@ tine_error tine_trace_record(bool on) {
     return TINE_OK;
 }
 
-/* The end of the array is taken first: what is left then begins at its start, as before it was
- * full. Which events are the oldest no longer matters for those. */
+/* Takes from the end of the array, so that what is left begins at its start, as in a ring that has
+ * not been full. The order of the events that are left does not matter. */
 tine_error tine_trace_take(tine_payload **out) {
     pthread_mutex_lock(&lock);
     size_t held = store.n < store.room ? store.n : store.room;

@@ -1,10 +1,10 @@
-/* The profile: what each process did when, gathered at the coordinator into one file in Chrome's
- * Trace Event Format, on one clock. The terms are that format's.
+/* The profile: what each process did when, gathered at the coordinator into one file, on one clock.
+ * The file is in Chrome's Trace Event Format, whose terms are used here, or in Perfetto's.
  *
  * A process records into a ring (of TINE_TRACE_EVENTS records of 72 bytes unless set otherwise,
- * mapped and touched as they are used), from any thread. When it is full, the oldest event makes
- * way for the newest; those lost are counted, and the file says so. While recording is off, every
- * call is one relaxed load.
+ * mapped and touched as they are used), from any thread. When it is full, the newest event replaces
+ * the oldest; those lost are counted, and the file says so. While recording is off, every call is
+ * one relaxed load.
  *
  * A process and each of its recording threads have a track with nested slices. A fiber's run is one
  * TINE_TRACE_RUN slice from each resume to the next yield: slices of one thread must not overlap in
@@ -147,7 +147,7 @@ typedef struct tine_trace_process {
     size_t n_events;
     int64_t offset_ns, error_ns;
 } tine_trace_process;
-/* By its name, which ends in ".pftrace" then. */
+/* Whether the file's name asks for Perfetto's format: it ends in ".pftrace". */
 bool tine_trace_for_perfetto(const char *path);
 /* Writes the file, in Perfetto's binary format or in the Trace Event Format. Process 0 is shown
  * first. `last_ns`: leaves out what ended earlier than that before the last event; 0:
