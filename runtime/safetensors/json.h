@@ -15,9 +15,9 @@ typedef struct tine_json_reader {
     bool nul;          /* the last string holds \u0000 */
 } tine_json_reader;
 
-/* The next character behind white space is `c`. False at the end, which is an error. */
+/* Whether the next character behind white space is `c`. False at the end, which is an error. */
 bool tine_json_is(tine_json_reader *r, char c);
-/* Skips it. It is an error if it is another one. */
+/* Skips `c`. Another character is an error. */
 bool tine_json_expect(tine_json_reader *r, char c);
 /* White space up to the end. Anything else is an error. */
 bool tine_json_end(tine_json_reader *r);
