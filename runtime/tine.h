@@ -15,7 +15,7 @@
  *
  * - **Ownership.** Values are immutable and reference-counted. A call borrows its arguments and
  *   takes references of its own. A function that makes a value or a future gives the caller one
- *   reference, to be given back with tine_release(). Inside a task that is optional: references
+ *   reference, to be released with tine_release(). Inside a task that is optional: references
  *   that a task was given are released when it returns. One taken with tine_ref() is kept, so that
  *   a module can hold a value from one call to the next.
  * - **Errors.** A function that returns a value returns NULL on failure, others return a
@@ -162,9 +162,9 @@ typedef struct tine_options {
     size_t max_memory;
     /** Further attempts of a task that was declared safe to repeat (#TINE_REPEATABLE), after its
      * worker was lost: with 3, the default, the fourth worker that dies while the task runs
-     * completes its future with ELOST. -1: none. A worker on this host tells what it ran when it
-     * died, so that the loss counts for that task alone (and for those above it on this worker);
-     * elsewhere it counts for all that the worker had. A function that fails (EFAILED) is not run
+     * completes its future with ELOST. -1: none. A worker on this host records what it runs, so
+     * that the loss counts for that task alone (and for those above it on this worker); elsewhere
+     * it counts for all that the worker had. A function that fails (EFAILED) is not run
      * again. A task that is not repeatable ends with ELOST when its worker is lost, unless it is
      * known that it had not begun: then it runs on another one. */
     int retries;
@@ -184,9 +184,9 @@ typedef struct tine_options {
      * values are not copied between them. A tensor past it is copied. Default: half of the
      * machine's memory. -1: none. */
     size_t arena;
-    /** Who may join over tcp://. "auto", the default: where other hosts can connect, only who has
-     * the job's key, and messages are encrypted; "curve": on this host too; "none": anybody, in
-     * plain text. Other transports need no key. */
+    /** Which workers may join over tcp://. "auto", the default: where other hosts can connect, only
+     * those with the job's key, and messages are encrypted; "curve": the same on this host too;
+     * "none": all, in plain text. Other transports need no key. */
     const char *security;
     /** A file with the job's key, which `tine key FILE` makes and only its owner can read. Default:
      * the variable TINE_KEY, or a new key, which only the workers that are started here have. */
@@ -204,8 +204,8 @@ typedef struct tine_options {
     const char *log_level;
     /** A file: tine_shutdown() writes a trace of all processes to it (see @ref trace). */
     const char *trace;
-    /** How many events each process keeps for a trace, at 72 bytes each; older ones make way for
-     * newer ones, and the file says how many. A task takes about 20 in all. Default: 256 Ki. */
+    /** How many events each process keeps for a trace, at 72 bytes each. Newer ones replace the
+     * oldest, and the file says how many. A task takes about 20 in all. Default: 256 Ki. */
     size_t trace_events;
     /** Only the last so many seconds are written: a program of days is traced to its end.
      * Default: 0, all that is kept. */
@@ -225,8 +225,8 @@ typedef struct tine_options {
  * is the coordinator. In a process that was started as a worker it serves until the coordinator
  * ends it, then exits; there it does not return. Blocks until the workers have joined, for at most
  * `connect_timeout`. Raises the soft limit of file descriptors (RLIMIT_NOFILE) by what workers
- * need, as far as the hard limit allows; workers, and what tasks start, have the one from before,
- * what the program itself starts inherits the raised one.
+ * need, as far as the hard limit allows. Workers, and processes that tasks start, have the limit
+ * from before; processes that the program itself starts inherit the raised one.
  * @param argc The number of arguments; reduced by those that were removed. May be NULL.
  * @param argv The arguments of main; `--tine-…` are removed. May be NULL.
  * @param options Settings, read during the call only. NULL: the defaults.
@@ -327,12 +327,12 @@ typedef struct tine_fork_options {
      * again, and may have to share them then. */
     const char *resources;
     /** How many values tine_yield() may be ahead of tine_next(): the future is a stream
-     * (@ref streams). At most 65536. 0: it is none. */
+     * (@ref streams). At most 65536. 0: it is no stream. */
     int stream;
     bool no_wait; /**< True: NULL with EAGAIN where the call would block, as tine_try_fork(). */
     /** True: when the last reference of the future is released before it is done, it is cancelled
-     * as by tine_cancel(), unless other forks depend on it: nobody could get its result. Inside a
-     * task that happens at its end. */
+     * as by tine_cancel(), unless other forks depend on it: its result could not be taken any more.
+     * Inside a task that happens at the task's end. */
     bool owned;
 } tine_fork_options;
 
@@ -548,7 +548,7 @@ TINE_API tine_future *tine_when_any(tine_future *const *f, size_t n);
 
 /** @} */
 /** @defgroup cancelling Cancelling
- * Ends work that nobody needs any more.
+ * Ends work whose result is not needed any more.
  * @{ */
 
 /** Flags of tine_cancel(). */
@@ -562,8 +562,8 @@ enum {
 /** Cancels what a future stands for. The future fails with ECANCELED at once, and with it what
  * depends on it. A task that has not started never starts. One that runs is told: tine_cancelled()
  * turns true there, its waits fail with ECANCELED, its forks are cancelled likewise, and its result
- * is dropped. A future of @ref promises fails, what it would follow from goes on. Cancelled tasks
- * are not run again.
+ * is dropped. A future of @ref promises fails; the futures that it follows from go on. Cancelled
+ * tasks are not run again.
  * @param f A future of this process or task.
  * @param flags 0 or #TINE_CANCEL_FORCE.
  * @return TINE_OK; ESTATE: it is done; EINVAL: it is NULL or of another process, or the flags are
@@ -592,12 +592,13 @@ TINE_API bool tine_cancelled(const tine_task *task);
  *   dropped by their number: each is given once. What is #TINE_REPEATABLE has to yield the same
  *   values each time.
  * - **Release.** When the last reference on a stream is released before its end, its task is
- *   cancelled: nobody could take its values. Inside a task that happens at its end.
+ *   cancelled: its values could not be taken any more. Inside a task that happens at the task's
+ *   end.
  * @{ */
 
-/** Yields a value to who forked the running task as a stream. Blocks while that is `stream` values
- * behind, and for futures inside the value. Where nobody takes the values (a plain fork,
- * tine_call() in the program) they are dropped.
+/** Yields a value of the stream as which the running task was forked. Blocks while `stream` values
+ * have not been taken yet, and for futures inside the value. The values of a plain fork, and of
+ * tine_call() in the program, are dropped.
  * @param task The call, or one that it makes with tine_call().
  * @param v The value; a reference is taken.
  * @return TINE_OK; ECANCELED: the task was cancelled, and should return; EINVAL: task or v is NULL;
@@ -646,8 +647,9 @@ typedef struct tine_worker_status {
      * tine_worker_end(). A constant. */
     const char *state;
     char task[80]; /**< The task that it is taken to run, cut if it is longer; "": none. */
-    /** Resident bytes of its process. Of a worker on another host as it told last, while workers
-     * are asked for: a worker that computes does not answer; 0: not known yet. */
+    /** Resident bytes of its process. A worker on another host is asked for them when the workers
+     * are listed, and this is its last answer: it does not answer while it computes. 0: not known
+     * yet. */
     uint64_t memory;
     uint64_t bytes_received; /**< Arguments, results and put values that came from it. */
     uint64_t bytes_sent;     /**< The same that were sent to it. */
@@ -673,8 +675,8 @@ typedef struct tine_task_status {
     char name[80];  /**< As in error sentences, cut if it is longer. */
 } tine_task_status;
 
-/** The tasks that have not ended. Of nested ones those are left out that stay at the worker that
- * makes them.
+/** The tasks that have not ended. Nested ones that stay at the worker that makes them are left
+ * out.
  * @param[out] out What is known of each, in no order; may be NULL.
  * @param room How many `out` has room for.
  * @return How many there are; 0 before tine_init(), in a worker, and without memory. */
@@ -743,8 +745,8 @@ TINE_API tine_error tine_worker_end(uint32_t id, int flags);
 TINE_API uint32_t tine_worker_id(void);
 
 /** Blocks until every fork of this program is done and every callback has run; forks of other
- * threads and of callbacks meanwhile included. Futures stay to be taken. Before tine_shutdown(),
- * which cancels what is pending, it lets all finish.
+ * threads and of callbacks meanwhile included. Results can still be taken afterwards. Called before
+ * tine_shutdown(), which cancels what is pending, it lets everything finish.
  * @param seconds For how long to block at most, as for waits.
  * @return TINE_OK, also when tasks failed; ETIMEDOUT: the deadline passed; ESTATE: Tine is not
  *     running, or this was called in a task or a callback; EINVAL: the seconds are NaN. */
@@ -939,8 +941,8 @@ TINE_API tine_value *tine_put(const tine_value *v);
 TINE_API tine_value *tine_load(const char *path, const char *prefix);
 
 /** Writes a dict of tensors to a safetensors file. A file that is at the path is replaced once the
- * new one is complete, so that tensors loaded from it stay valid; what is none (a device, a pipe, a
- * symbolic link) is written in place.
+ * new one is complete, so that tensors loaded from it stay valid. A path that is not a regular file
+ * (a device, a pipe, a symbolic link) is written in place.
  * @param path The file.
  * @param tensors A dict of tensors.
  * @return TINE_OK; EINVAL: there is another kind of value, or a key "__metadata__"; EIO: the file
@@ -1074,8 +1076,8 @@ TINE_API void tine_release_completer_(tine_completer *c);
  * @return x. */
 #define tine_ref(x) TINE_REF_(x)
 
-/** Gives one reference back. Releasing a future that is pending does not cancel its task, which
- * runs on, see tine_cancel(); its result is dropped.
+/** Releases one reference. Releasing a future that is pending does not cancel its task (see
+ * tine_cancel()): the task runs on, and its result is dropped.
  * @param x A `tine_value *`, `tine_future *`, `tine_promise *` or `tine_completer *`; NULL is
  *     allowed. */
 #define tine_release(x) TINE_RELEASE_(x)
@@ -1235,9 +1237,9 @@ typedef struct tine_class {
 
 /** Flags of classes. */
 enum {
-    /** A module has one instance, on one worker: `init` runs there, all calls do, one after another
-     * in the order of their forks, and the state is what the last one has left, also where that
-     * failed or was cancelled. The first call chooses the worker, by its fork options too. A call
+    /** A module has one instance, on one worker: `init` and all calls run there, one after another
+     * in the order of their forks. The state is what the last call has left, also where that failed
+     * or was cancelled. The first call chooses the worker, by its fork options too. A call
      * that waits keeps its turn: it must not wait for a later call of its own module. tine_call()
      * is for methods of the same module. When the worker is lost, so is the state: the call that
      * ran, and all others from then on, fail with ELOST. */
@@ -1306,7 +1308,7 @@ TINE_API tine_error tine_trace_stop(void);
  * answered, or a few seconds have passed.
  * @param path The file: in Perfetto's binary format (its perfetto_trace.proto) if its name ends in
  *     `.pftrace`, else in the Trace Event Format. A regular file is replaced once the trace is
- *     complete; what is none (a device, a pipe, a symbolic link) is written in place.
+ *     complete; another one (a device, a pipe, a symbolic link) is written in place.
  * @return TINE_OK; ESTATE: Tine is not running; EIO: the file cannot be written; ENOMEM. */
 TINE_API tine_error tine_trace_write(const char *path);
 
@@ -1494,8 +1496,8 @@ static inline tine_argument tine_keyword_(const char *key, tine_argument a) {
 #define TINE_LIST_(...) TINE_JOIN_(TINE_LIST, TINE_EMPTY_(__VA_ARGS__))(__VA_ARGS__)
 #define TINE_LIST0(...) tine_list_args_(TINE_ARGS_(__VA_ARGS__))
 #define TINE_LIST1(...) tine_list_args_(NULL, 0)
-/* 1 for no arguments, in C11: alone, before () and behind a macro they make no comma, between the
- * two they do. */
+/* 1 for no arguments, in C11: an empty list makes no comma alone, before (), or behind a macro's
+ * name; between that name and () it does. */
 #define TINE_EMPTY_(...)                                                                           \
     TINE_HAS_COMMA_(TINE_JOIN5_(                                                                   \
         TINE_EMPTY, TINE_HAS_COMMA_(__VA_ARGS__), TINE_HAS_COMMA_(TINE_COMMA_ __VA_ARGS__),        \
