@@ -19,7 +19,7 @@ typedef struct tine_spawn_slot_state {
     int pidfd;         /* -1: none */
     int lifeline;      /* our end; -1: none */
     bool killed;       /* once it is reaped: by a signal */
-    /* by SIGKILL, which no fault of the program sends */
+    /* by SIGKILL: from outside, or by the kernel for want of memory */
     bool killed_from_outside;
     char mark[96];     /* what its descendants have in their environment */
     tine_run_log *log; /* NULL: none */
