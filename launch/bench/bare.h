@@ -30,8 +30,8 @@ typedef struct tine_bare_config {
 } tine_bare_config;
 
 /* Measures against a peer that echoes: a forked child (ipc, tcp), a thread (inproc), or one of the
- * other ranks (mpi), all of which call tine_bare_echo meanwhile. False with a sentence
- * in `why`. Call it while this process has one thread. */
+ * other ranks (mpi); all other ranks call tine_bare_echo meanwhile. False with a sentence in `why`.
+ * Call it while this process has one thread. */
 bool tine_bare_measure(const tine_bare_config *config, tine_bare *out, char *why, size_t why_size);
 /* Sends back every frame until the listener at `url` is gone. `lane` and
  * `arena`: as in tine_transport_config. */

@@ -75,7 +75,7 @@ static const setting settings[] = {
      false, FIELD(key_file), 0, 0, 0},
     {"labels", "TINE_LABELS", "labels of a worker, by which forks choose it: big,left",
      TINE_SETTING_TEXT, true, FIELD(labels), 0, 0, 0},
-    {"slots", "TINE_SLOTS", "resources of a worker, of which tasks take some: gpu=2,disk=1",
+    {"slots", "TINE_SLOTS", "resources that a worker offers to its tasks: gpu=2,disk=1",
      TINE_SETTING_SLOTS, true, FIELD(slots), 0, 0, 0},
     {"log-level", "TINE_LOG_LEVEL", "error, warn, info or debug", TINE_SETTING_LEVEL, true,
      FIELD(log_level), TINE_LOG_ERROR, TINE_LOG_DEBUG, TINE_LOG_WARN},

@@ -2,7 +2,7 @@
  * borrowed lies in what can be read, and every lease comes back.
  *
  * The first byte of the input: bit 0, whether the reader is the listener; bit 1, whether the record
- * lends. The rest is both the message and the record. Here both sides are this process. */
+ * has leases. The rest is both the message and the record. Here both sides are this process. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -73,11 +73,11 @@ static void read_byte(const tine_buffer *b, size_t at) {
     (void)*((const volatile uint8_t *)b->data + at);
 }
 
-static void read_record(const tine_shm_record *r, bool lends) {
+static void read_record(const tine_shm_record *r, bool leased) {
     const char *wrong = NULL;
     uint64_t before = atomic_load(&side.made.borrowed->count), foreign = 0;
-    tine_frame *f = lends ? tine_zmq_record_borrow(r, LIMIT, &side.leases, &side.made, &wrong)
-                          : tine_zmq_record_read(r, LIMIT, &wrong);
+    tine_frame *f = leased ? tine_zmq_record_borrow(r, LIMIT, &side.leases, &side.made, &wrong)
+                           : tine_zmq_record_read(r, LIMIT, &wrong);
     must(f || wrong);
     for (uint32_t i = 0; f && i < f->n_buffers; i++) {
         const tine_buffer *b = f->buffers[i];

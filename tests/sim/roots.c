@@ -235,7 +235,7 @@ static bool fails_twice(const sim_frame *f, const sim_call *call, int i) {
            (i > 0 && f->objects[call->args[0]].status);
 }
 
-/* What it depends on, of which the losses before may be known. */
+/* What it depends on: results whose earlier losses may be known. */
 static void choose_inputs(sim_world *w, const sim_frame *f, sim_call *call, root *r,
                           tine_object *refs) {
     for (int i = 0; i < call->n_args; i++)
@@ -256,8 +256,8 @@ static void choose_inputs(sim_world *w, const sim_frame *f, sim_call *call, root
     }
 }
 
-/* Also a slot that it keeps while it waits for its forks, of which none takes the same. Nor does
- * what such a root depends on: it depends on nothing. */
+/* Also a slot that it keeps while it waits for its forks: none of them takes the same, and such a
+ * root depends on nothing. */
 static const char *root_resources(const sim_world *w, const sim_call *call) {
     sim_body body = {.seed = call->seed, .depth = call->depth};
     const char *takes = sim_resources(&w->traits, call->name, &body);

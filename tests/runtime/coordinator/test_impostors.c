@@ -119,8 +119,8 @@ static tine_hello hello_of(uint32_t pid, const char *token, const char *host,
                         .n_functions = (uint32_t)n};
 }
 
-/* Two at once with one pid and one token, each of which has begun a task when they vanish: the
- * deaths were one, and the tasks of the other stalled for good. What they had not begun runs on
+/* Two at once with one pid and one token. Each has begun a task when they vanish: the deaths were
+ * counted as one, and the tasks of the other stalled for good. What they had not begun runs on
  * the next worker that serves it. */
 static void claim_one_pid(const char *token) {
     static const char *const functions[] = {"impostors_only"};
