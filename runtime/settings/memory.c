@@ -1,6 +1,7 @@
 /* The memory that this process may use, by its control groups and the machine. */
 #include "runtime/settings/memory.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +31,15 @@ static uint64_t limits_of(const char *mount, const char *file, char *group) {
     }
 }
 
+/* `list` is that of one hierarchy, "cpu,memory"; the one of version 2 has the empty list. */
+static bool is_listed(const char *list, const char *controller) {
+    size_t n = strlen(controller);
+    if (!n) return !*list;
+    for (; *list; list += strcspn(list, ","), list += *list == ',')
+        if (strcspn(list, ",") == n && strncmp(list, controller, n) == 0) return true;
+    return false;
+}
+
 uint64_t tine_memory_by_group(const char *groups, const char *root) {
     static const struct {
         const char *controllers, *path, *file;
@@ -47,7 +57,7 @@ uint64_t tine_memory_by_group(const char *groups, const char *root) {
         group[strcspn(group, "\n")] = 0;
         for (size_t i = 0; i < sizeof mounts / sizeof *mounts; i++) {
             char copy[sizeof line], mount[256];
-            if (strcmp(controllers, mounts[i].controllers) != 0) continue;
+            if (!is_listed(controllers, mounts[i].controllers)) continue;
             snprintf(copy, sizeof copy, "%s", group);
             snprintf(mount, sizeof mount, "%s%s", root, mounts[i].path);
             least = limit_least(least, limits_of(mount, mounts[i].file, copy));

@@ -67,4 +67,14 @@ Test(settings_memory, version_1, .init = begin, .fini = end) {
     cr_assert_eq(tine_memory_by_group(groups, root), 123456789);
 }
 
+Test(settings_memory, version_1_with_two_controllers_in_one_hierarchy, .init = begin, .fini = end) {
+    put("groups", "6:cpu,memory_other:/d\n5:cpu,memory:/c\n");
+    make("memory");
+    make("memory/c");
+    make("memory/d");
+    put("memory/c/memory.limit_in_bytes", "123456789\n");
+    put("memory/d/memory.limit_in_bytes", "4096000\n");
+    cr_assert_eq(tine_memory_by_group(groups, root), 123456789);
+}
+
 Test(settings_memory, the_machine_has_some) { cr_assert_gt(tine_memory_available(), 1 << 20); }
