@@ -67,23 +67,24 @@ void tine_coordinator_on_worker_end(tine_coordinator *c,
     c->end_worker = fn;
 }
 
-/* With the lock. False: there is no such worker. */
-static bool worker_of_id(tine_coordinator *c, uint32_t id, tine_worker_info *out) {
+/* With the lock. */
+static tine_error worker_of_id(tine_coordinator *c, uint32_t id, tine_worker_info *out) {
     size_t n = tine_scheduler_workers(c->scheduler, NULL, 0), i = 0;
     tine_worker_info *all = calloc(n + 1, sizeof *all);
-    if (!all) return false;
+    if (!all) return tine_error_set(TINE_ENOMEM, "no memory for a list of %zu workers", n);
     tine_scheduler_workers(c->scheduler, all, n);
     while (i < n && all[i].epoch != id) i++;
     *out = all[i];
     free(all);
-    return i < n;
+    return i < n ? TINE_OK
+                 : tine_error_set(TINE_EINVAL, "there is no worker with the id %u now", id);
 }
 
 static tine_error end_worker_locked(tine_coordinator *c, uint32_t id, int flags) {
     tine_worker_info w;
     if (c->stopping) return tine_coordinator_over();
-    if (!worker_of_id(c, id, &w))
-        return tine_error_set(TINE_EINVAL, "there is no worker with the id %u now", id);
+    tine_error e = worker_of_id(c, id, &w);
+    if (e) return e;
     if (tine_coordinator_cannot_end(c))
         return tine_error_set(TINE_EINVAL,
                               "worker %u is a thread or a rank, which cannot be ended alone: use "
