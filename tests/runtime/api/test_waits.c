@@ -184,6 +184,36 @@ TRANSPORT_TEST(waits, what_a_callback_makes_lives_until_its_task_ends, 20) {
     cluster_stop();
 }
 
+/* 1: the wait for a future that is not done was refused in one sentence. */
+static tine_value *wait_in_callback(tine_future *f, void *ctx) {
+    tine_future *pending = NULL;
+    tine_promise *p = tine_promise_new(&pending);
+    (void)ctx;
+    bool refused = tine_wait(f, NULL) == TINE_OK && tine_wait(pending, NULL) == TINE_ESTATE &&
+                   strstr(tine_error_message(), "a callback cannot wait");
+    tine_promise_set(p, tine_int(1));
+    tine_release(pending);
+    return tine_int(refused);
+}
+
+static int64_t refused_in_callback(void) {
+    tine_value *v = NULL;
+    tine_future *f = tine_fork("test_add", 1), *then = tine_then(f, wait_in_callback, NULL);
+    int64_t refused = tine_wait(then, &v) == TINE_OK ? tine_as_int(v) : -1;
+    tine_release(v);
+    tine_release(then);
+    tine_release(f);
+    return refused;
+}
+TINE_FUNCTION(test_refused_in_callback, "") { return tine_int(refused_in_callback()); }
+
+TRANSPORT_TEST(waits, a_callback_cannot_wait, 20) {
+    cluster_start(endpoint, 1);
+    cr_assert_eq(refused_in_callback(), 1);
+    cr_assert_eq(cluster_take_int(tine_fork("test_refused_in_callback")), 1);
+    cluster_stop();
+}
+
 static void release_argument(tine_future *f, void *ctx) {
     tine_release(f);
     ++*(int *)ctx;
