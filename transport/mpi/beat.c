@@ -28,8 +28,7 @@ static void beat_peer(tine_mpi *t, tine_mpi_peer *p) {
         return;
     }
     snprintf(reason, sizeof reason,
-             "rank %d gave no sign of life for %g s (%d heartbeats were missed while this process "
-             "ran)",
+             "rank %d sent nothing for %g s (%d heartbeats were missed while this process ran)",
              p->rank, (double)t->base.config.heartbeat_ns * most / 1e9, most);
     if (!t->listener) tine_mpi_end_job(t->rank, reason, 1, true);
     tine_mpi_end_together_never();

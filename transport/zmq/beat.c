@@ -53,7 +53,7 @@ bool tine_zmq_is_remote(const tine_zmq *t, int fd) {
     return a.known && b.known && !b.loopback && memcmp(a.bytes, b.bytes, sizeof a.bytes) != 0;
 }
 
-/* Bytes that have arrived and are not read yet are a sign of life. */
+/* Bytes that have arrived and are not read yet count as received. */
 static bool beat_missed(const tine_zmq *t, int fd) {
     struct tcp_info info;
     socklen_t size = sizeof info;
@@ -69,7 +69,7 @@ static void beat_check(tine_zmq *t, tine_zmq_peer *p) {
     p->missed = beat_missed(t, p->fd) ? p->missed + 1 : 0;
     if (p->missed < BEATS_MISSED) return;
     snprintf(reason, sizeof reason,
-             "it gave no sign of life for %g s (%d heartbeats were missed while this process ran)",
+             "it sent nothing for %g s (%d heartbeats were missed while this process ran)",
              (double)t->base.config.heartbeat_ns * BEATS_MISSED / 1e9, BEATS_MISSED);
     tine_zmq_peer_lose(t, p, false, reason);
 }

@@ -146,7 +146,7 @@ static void stranger_check(tine_zmq *t, tine_zmq_stranger *s, int64_t now) {
     const tine_transport_config *c = &t->base.config;
     if (s->until == INT64_MAX) return;
     if (now >= s->until)
-        stranger_cut(t, s, s->why ? s->why : "it did not say who it is in time");
+        stranger_cut(t, s, s->why ? s->why : "it did not identify itself in time");
     else if (!s->why && c->max_first_frame < c->max_frame &&
              bytes_sent(t, s->fd) > c->max_first_frame + FIRST_FRAME_EXTRA)
         stranger_cut(t, s, "it sent more than a first frame may have");
@@ -177,6 +177,6 @@ bool tine_zmq_strangers_room(tine_zmq *t, int64_t now) {
     }
     t->strangers_full = n >= TINE_ZMQ_STRANGERS_AT_A_TIME;
     if (t->strangers_full && t->tcp && now - oldest->since >= MAKE_WAY_NS)
-        stranger_cut(t, oldest, "it did not say who it is, and others waited");
+        stranger_cut(t, oldest, "it did not identify itself, and others waited");
     return !t->strangers_full;
 }

@@ -107,7 +107,7 @@ static void until_held(job *j, int tasks) {
     learn(j);
     cr_assert_eq(count(j, "held "), tasks, "the job did not start: %s", j->text);
     for (int i = 0; i < RANKS; i++)
-        cr_assert_neq(j->ranks[i], 0, "rank %d did not say who it is: %s", i, j->text);
+        cr_assert_neq(j->ranks[i], 0, "rank %d did not identify itself: %s", i, j->text);
 }
 
 static void strike(job *j, pid_t pid, int signal) {

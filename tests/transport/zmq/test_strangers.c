@@ -102,7 +102,7 @@ Test(strangers, the_silent_are_cut_off) {
     int hello = hello_socket(t), fds[3] = {plain_socket(t), zmtp_socket(t, NULL, 0), hello};
     for (int i = 0; i < 3; i++) {
         tine_event ev = until(t, TINE_EVENT_LOST);
-        cr_expect(ev.bad && strstr(ev.reason, "did not say who it is"), "%s", ev.reason);
+        cr_expect(ev.bad && strstr(ev.reason, "did not identify itself"), "%s", ev.reason);
     }
     for (int i = 0; i < 3; i++) until_closed(t, fds[i]);
     ops->fini(t);
