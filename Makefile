@@ -64,10 +64,15 @@ CMD_OBJ  := $(call obj,$(CMD_SRC)) $(if $(ONNX),$(BUILD)/generated/onnx.pb-c.o)
 MPI_TESTS := $(if $(MPI_MODULE),$(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/mpi/*.c)))
 TEST_SUPPORT := $(call obj,$(wildcard tests/support/*.c))
 
-ifeq ($(shell uname -m),x86_64)
+TARGET := $(shell $(CC) -dumpmachine)
+ifneq ($(filter x86_64-%,$(TARGET)),)
 ISA_avx2        := -mavx2 -mfma
 ISA_avx512      := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
 ISA_avx512_bf16 := $(ISA_avx512) -mavx512bf16
+endif
+ifneq ($(filter aarch64-%,$(TARGET)),)
+# Else GCC 12 moves loads ahead and spills two of the micro-kernel's 24 sums.
+ISA_neon        := $(call accepted,-fno-schedule-insns)
 endif
 # kernels/OPERATION_ISA.c is compiled with the flags ISA_isa, see kernels/isa.h. The stem of the pattern rule is the source.
 ISA_ALL := $(foreach v,$(sort $(filter ISA_%,$(.VARIABLES))),$(v)=$($(v)))

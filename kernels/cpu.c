@@ -14,7 +14,7 @@
 static struct tine_cpu this_cpu;
 static pthread_once_t cpu_once = PTHREAD_ONCE_INIT;
 
-enum cpu_register { EAX, EBX, ECX, EDX, XCR0 };
+enum cpu_register { EAX, EBX, ECX, EDX, XCR0, NOT_X86 };
 
 static const struct {
     uint32_t leaf, subleaf;
@@ -39,6 +39,7 @@ static uint32_t cpu_xcr0(void) {
 static uint32_t cpu_word(uint32_t leaf, uint32_t subleaf, enum cpu_register where) {
     uint32_t words[4] = {0};
     if (where == XCR0) return cpu_xcr0();
+    if (where == NOT_X86) return 0;
     /* EAX of a leaf's subleaf 0 is its highest subleaf. */
     if (subleaf && (!__get_cpuid_count(leaf, 0, &words[0], &words[1], &words[2], &words[3]) ||
                     words[0] < subleaf))
@@ -75,6 +76,9 @@ static void cpu_find(void) {
 #ifdef HAVE_X86
     cpu_find_features(&this_cpu);
     cpu_find_brand(&this_cpu);
+#elif defined(__aarch64__)
+    this_cpu.features = TINE_CPU_NEON; /* a part of the architecture */
+    snprintf(this_cpu.brand, sizeof this_cpu.brand, "AArch64 CPU");
 #endif
 }
 

@@ -1,19 +1,21 @@
 /* The CPU's features, as far as kernels need them.
  *
- * A feature counts only if the CPU reports it (CPUID) and, for registers, the operating system
- * saves them (XGETBV): under a hypervisor or kernel that leaves the ZMM state off, the first
+ * On x86 a feature counts only if the CPU reports it (CPUID) and, for registers, the operating
+ * system saves them (XGETBV): under a hypervisor or kernel that leaves the ZMM state off, the first
  * AVX-512 instruction would kill the process. Bits are those of the Intel 64 and IA-32
- * Architectures Software Developer's Manual, volume 2, CPUID, and volume 1, 13.3 (XCR0). */
+ * Architectures Software Developer's Manual, volume 2, CPUID, and volume 1, 13.3 (XCR0). An AArch64
+ * CPU always has NEON. */
 #ifndef TINE_KERNELS_CPU_H
 #define TINE_KERNELS_CPU_H
 
 #include <stdint.h>
 
 /* One row per feature: FEATURE(name, CPUID leaf, subleaf, register, bits that must all be set, what
- * to say where it is missing). XCR0 is read with XGETBV instead of CPUID. The order is the one in
- * which missing features are reported, the most basic first. */
+ * to say where it is missing). XCR0 is read with XGETBV instead of CPUID; NOT_X86 is 0 on x86. The
+ * order is the one in which missing features are reported, the most basic first. */
 #define TINE_CPU_FEATURES(FEATURE)                                                                 \
     FEATURE(X86, 0, 0, EAX, 0, "this is not an x86 CPU")                                           \
+    FEATURE(NEON, 0, 0, NOT_X86, 1, "this is not an AArch64 CPU")                                  \
     FEATURE(AVX, 1, 0, ECX, 1u << 28, "the CPU has no AVX2")                                       \
     FEATURE(AVX2, 7, 0, EBX, 1u << 5, "the CPU has no AVX2")                                       \
     FEATURE(FMA, 1, 0, ECX, 1u << 12, "the CPU has no FMA")                                        \

@@ -14,6 +14,11 @@
 #else
 #define X86(records)
 #endif
+#ifdef TINE_KERNELS_ARM64
+#define ARM64(records) records
+#else
+#define ARM64(records)
+#endif
 #define GEMM_F32(isa) .gemm_f32 = &tine_gemm_f32_##isa,
 #define GEMM_BF16(isa) .gemm_bf16 = &tine_gemm_bf16_##isa,
 #define VECMATH(isa) .vecmath = &tine_vecmath_##isa,

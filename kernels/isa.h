@@ -9,8 +9,9 @@
  *        vecmath_ISA.c  tine_vecmath_ISA                        struct tine_vecmath      vecmath.h
  *        peak_ISA.c     tine_peak_ISA                           struct tine_peak_loops   peak.h
  *      Each includes the header and this one, and compiles to nothing on other architectures
- *      (TINE_KERNELS_X86). The compiler may use the ISA's instructions anywhere in these files, so
- *      they contain no constructor and no function that runs before the CPU was checked.
+ *      (TINE_KERNELS_X86, TINE_KERNELS_ARM64). The compiler may use the ISA's instructions anywhere
+ *      in these files, so they contain no constructor and no function that runs before the CPU was
+ *      checked.
  *   2. Add the row below, after those that it is preferred to:
  *        ROW(ID, name, base, features, records)
  *      ID becomes TINE_ISA_ID, name is the ISA of the file names and the value of TINE_KERNEL,
@@ -40,6 +41,8 @@
         GEMM_F32(portable) VECMATH(portable) PEAK(portable))                                       \
     ROW(OPENBLAS, openblas, AUTO, 0,                                                               \
         GEMM_F32(openblas))                                                                        \
+    ROW(NEON, neon, PORTABLE, TINE_CPU_NEON,                                                       \
+        ARM64(GEMM_F32(neon) VECMATH(neon) PEAK(neon)))                                            \
     ROW(AVX2, avx2, PORTABLE,                                                                      \
         TINE_CPU_X86 | TINE_CPU_AVX | TINE_CPU_AVX2 | TINE_CPU_FMA | TINE_CPU_OS_AVX,              \
         X86(GEMM_F32(avx2) VECMATH(avx2) PEAK(avx2)))                                              \
@@ -62,6 +65,12 @@ enum tine_isa { TINE_ISA_AUTO = 0, TINE_ISA_TABLE(ROW) TINE_ISA_COUNT };
 #else
 #define X86(records)
 #endif
+#if defined(__aarch64__)
+#define TINE_KERNELS_ARM64 1
+#define ARM64(records) records
+#else
+#define ARM64(records)
+#endif
 #define ROW(ID, name, base, features, records) records
 #define GEMM_F32(isa) extern const struct tine_gemm_kernel tine_gemm_f32_##isa;
 #define GEMM_BF16(isa) extern const struct tine_gemm_kernel tine_gemm_bf16_##isa;
@@ -69,6 +78,7 @@ enum tine_isa { TINE_ISA_AUTO = 0, TINE_ISA_TABLE(ROW) TINE_ISA_COUNT };
 #define PEAK(isa) extern const struct tine_peak_loops tine_peak_##isa;
 TINE_ISA_TABLE(ROW)
 #undef X86
+#undef ARM64
 #undef ROW
 #undef GEMM_F32
 #undef GEMM_BF16

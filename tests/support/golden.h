@@ -1,5 +1,5 @@
-/* Reads the reference files in tests/golden for the tests of kernels/. It trusts them; the reader
- * that checks its input, runtime/safetensors/safetensors.h, is above the kernels. */
+/* The reference files in tests/golden, for the tests of kernels/ and of modules: shapes in size_t,
+ * and the numbers and flags of their metadata. */
 #ifndef TINE_TESTS_SUPPORT_GOLDEN_H
 #define TINE_TESTS_SUPPORT_GOLDEN_H
 

@@ -56,8 +56,10 @@ static void check_overflow(void (*fn)(void)) {
     int status = in_child(fn, said, sizeof said, words, sizeof words);
     cr_expect(WIFSIGNALED(status), "died of the signal: status %x, said %s", status, said);
     cr_expect(WTERMSIG(status) == SIGSEGV || WTERMSIG(status) == SIGBUS);
-    cr_expect_str_eq(
-        said, "tine: stack overflow in task bottomless (stack of 64 KiB; set TINE_STACK_SIZE)\n");
+    /* qemu-user adds a line about the signal. */
+    const char *line =
+        "tine: stack overflow in task bottomless (stack of 64 KiB; set TINE_STACK_SIZE)\n";
+    cr_expect(!strncmp(said, line, strlen(line)), "said %s", said);
     cr_expect_str_eq(words,
                      "stack overflow in task bottomless (stack of 64 KiB; set TINE_STACK_SIZE)");
 }

@@ -1,0 +1,14 @@
+/* The function of OpenBLAS that kernels/gemm_openblas.c calls: row-major, B transposed, beta 1. */
+#include <cblas.h>
+
+void cblas_sgemm(enum CBLAS_ORDER order, enum CBLAS_TRANSPOSE trans_a, enum CBLAS_TRANSPOSE trans_b,
+                 blasint m, blasint n, blasint k, float alpha, const float *a, blasint lda,
+                 const float *b, blasint ldb, float beta, float *c, blasint ldc) {
+    (void)order, (void)trans_a, (void)trans_b, (void)beta;
+    for (blasint i = 0; i < m; i++)
+        for (blasint j = 0; j < n; j++) {
+            float sum = c[i * ldc + j];
+            for (blasint p = 0; p < k; p++) sum += alpha * a[i * lda + p] * b[j * ldb + p];
+            c[i * ldc + j] = sum;
+        }
+}
