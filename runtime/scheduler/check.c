@@ -25,10 +25,14 @@ static void sched_check_slots(const tine_scheduler *s, const sched_worker *w) {
     const sched_want *want;
     TAILQ_FOREACH (want, &w->wanting, link)
         TINE_ASSERT_TRUE(s->stopped || w->saves || !tine_scheduler_slots_fit(s, w, want->callable));
+    bool some = false;
     for (uint32_t k = 0; k < slots->n; k++) {
         TINE_ASSERT(w->taken[k], ==, taken[k]);
         TINE_ASSERT(given[k], <=, slots->of[k].amount);
+        some |= taken[k] < slots->of[k].amount;
     }
+    TINE_ASSERT(w->heap_at[SCHED_GIVERS] != 0, ==,
+                some && w->heap_at[SCHED_OPEN] && !w->granted && !w->saves);
 }
 
 static bool sched_check_has_slots(const sched_task *t) {
@@ -74,8 +78,10 @@ static void sched_check_worker(const tine_scheduler *s, const sched_worker *w) {
     TINE_ASSERT(sched_check_wanting(w), ==, wanting);
     TINE_ASSERT(w->unstarted, ==, unstarted);
     TINE_ASSERT((uint64_t)w->window_left + w->unstarted + w->ungranted, ==, s->config.window);
-    TINE_ASSERT(w->heap_at != 0, ==, !w->closed && tine_scheduler_has_credit(w));
-    TINE_ASSERT(w->pin_queued, ==, w->pinned.n > 0);
+    TINE_ASSERT(w->heap_at[SCHED_OPEN] != 0, ==, !w->closed && tine_scheduler_has_credit(w));
+    TINE_ASSERT_TRUE(!w->pin_queued || w->pinned.n > 0);
+    if (!w->outstanding && !(w->closed & (SCHED_CLOSED_HELD | SCHED_CLOSED_NEW)))
+        TINE_ASSERT_TRUE(s->stopped || !w->pinned.n); /* none waits beside an idle worker */
     if (w->taken) sched_check_slots(s, w);
     TINE_ASSERT_TRUE(!w->stopped || TAILQ_EMPTY(&w->running));
 }

@@ -18,7 +18,10 @@ static uint64_t sched_stock(const tine_scheduler *s) {
     return (uint64_t)s->stats.workers * STOCK + STOCK_ALL;
 }
 
-static bool sched_group_idle(const sched_group *g) { return g->n_open && !g->open[0]->outstanding; }
+static bool sched_group_idle(const sched_group *g) {
+    const sched_heap *open = &g->heaps[SCHED_OPEN];
+    return open->n && !open->of[0]->outstanding;
+}
 
 static bool sched_any_idle(const tine_scheduler *s) {
     for (size_t i = 0; i < s->n_groups; i++)

@@ -54,58 +54,18 @@ bool tine_scheduler_fits(const tine_scheduler *s, const sched_worker *w, const s
            w->load_bytes < c->max_credit_bytes && t->bytes <= c->max_credit_bytes - w->load_bytes;
 }
 
-/* A suspended task may have resumed, which the worker does not report. So of two workers with equal
- * load the one with fewer suspended tasks comes first. */
-bool tine_scheduler_lighter(const sched_worker *a, const sched_worker *b) {
-    if (a->load != b->load) return a->load < b->load;
-    return a->suspended != b->suspended ? a->suspended < b->suspended : a->epoch < b->epoch;
-}
-
-static void sched_heap_set(sched_group *g, size_t at, sched_worker *w) {
-    g->open[at - 1] = w;
-    w->heap_at = at;
-}
-
-static void sched_heap_sift(sched_group *g, sched_worker *w) {
-    size_t at = w->heap_at;
-    for (; at > 1 && tine_scheduler_lighter(w, g->open[at / 2 - 1]); at /= 2)
-        sched_heap_set(g, at, g->open[at / 2 - 1]);
-    for (size_t child; (child = at * 2) <= g->n_open; at = child) {
-        if (child < g->n_open && tine_scheduler_lighter(g->open[child], g->open[child - 1]))
-            child++;
-        if (!tine_scheduler_lighter(g->open[child - 1], w)) break;
-        sched_heap_set(g, at, g->open[child - 1]);
-    }
-    sched_heap_set(g, at, w);
-}
-
-static void sched_heap_remove(sched_group *g, sched_worker *w) {
-    sched_worker *last = g->open[--g->n_open];
-    size_t at = w->heap_at;
-    w->heap_at = 0;
-    if (last == w) return;
-    sched_heap_set(g, at, last);
-    sched_heap_sift(g, last);
-}
-
 void tine_scheduler_worker_update(tine_scheduler *s, sched_worker *w) {
-    sched_group *g = w->group;
     const tine_scheduler_config *c = &s->config;
     uint64_t time = sched_load_share(w->load_ns, c->prefetch_ns, s->ns_to_load);
     uint64_t bytes = sched_load_share(w->load_bytes, c->max_credit_bytes, s->bytes_to_load);
     uint64_t number = sched_load_share(w->outstanding, c->max_credit, s->tasks_to_load);
     w->load = time > bytes ? time : bytes;
     if (number > w->load) w->load = number;
-    bool open = !w->closed && tine_scheduler_has_credit(w);
-    if (open && !w->heap_at) {
-        g->open = tine_scheduler_grow(g->open, &g->room, g->n_open + 1, sizeof *g->open);
-        sched_heap_set(g, ++g->n_open, w);
-        tine_scheduler_slots_offer(s, w);
-    }
-    if (open)
-        sched_heap_sift(g, w);
-    else if (w->heap_at)
-        sched_heap_remove(g, w);
+    bool open = !w->closed && tine_scheduler_has_credit(w), was = w->heap_at[SCHED_OPEN];
+    tine_scheduler_heap_update(w, SCHED_OPEN, open);
+    if (w->taken) tine_scheduler_giver_update(w);
+    if (open && !was) tine_scheduler_slots_offer(s, w);
+    if (w->pinned.n) tine_scheduler_pin_enqueue(s, w);
     tine_scheduler_aim_enqueue(s, w);
 }
 
@@ -308,7 +268,7 @@ static sched_worker *sched_choose_worker(tine_scheduler *s, const sched_task *t,
     for (size_t i = 0; anywhere && o && i < o->words; i++) {
         for (uint64_t bits = o->replicas[i]; bits; bits &= bits - 1) {
             sched_worker *other = s->slots[i * 64 + (size_t)__builtin_ctzll(bits)];
-            if (!other->heap_at || !tine_scheduler_serves(s, other, t->callable) ||
+            if (!other->heap_at[SCHED_OPEN] || !tine_scheduler_serves(s, other, t->callable) ||
                 !tine_scheduler_fits(s, other, t))
                 continue;
             uint64_t bytes = sched_task_affinity(s, t, other, &anywhere);
@@ -370,13 +330,13 @@ static bool sched_dispatch_one(tine_scheduler *s) {
     sched_task *task = NULL;
     bool again = false;
     for (size_t i = 0; i < s->n_groups; i++) {
-        sched_group *g = &s->groups[i];
-        if (!g->n_open || (worker && !tine_scheduler_lighter(g->open[0], worker))) continue;
+        const sched_heap *open = &s->groups[i].heaps[SCHED_OPEN];
+        if (!open->n || (worker && !tine_scheduler_lighter(open->of[0], worker))) continue;
         sched_callable *c = sched_choose_callable(s, i);
         if (!c) continue;
-        sched_task *t = sched_choose_task(s, c, g->open[0]);
-        if (!tine_scheduler_fits(s, g->open[0], t)) continue;
-        worker = g->open[0];
+        sched_task *t = sched_choose_task(s, c, open->of[0]);
+        if (!tine_scheduler_fits(s, open->of[0], t)) continue;
+        worker = open->of[0];
         task = t;
     }
     sched_task *pinned = NULL;

@@ -32,7 +32,7 @@ void tine_scheduler_group_fini(sched_group *g) {
     sched_names_free(g->labels, g->n_labels);
     free(g->slots_text);
     free(g->slots);
-    free(g->open);
+    for (int i = 0; i < SCHED_HEAPS; i++) free(g->heaps[i].of);
     *g = (sched_group){0};
 }
 

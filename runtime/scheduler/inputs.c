@@ -278,7 +278,8 @@ static sched_aim_choice sched_aim_choose(tine_scheduler *s, const sched_task *t)
         sched_aim_consider(s, t, sched_input_worker(i->object), &in, &best);
     }
     for (size_t g = 0; best.worker && best.start > in.ready && g < s->n_groups; g++)
-        if (s->groups[g].n_open) sched_aim_consider(s, t, s->groups[g].open[0], &in, &best);
+        if (s->groups[g].heaps[SCHED_OPEN].n)
+            sched_aim_consider(s, t, s->groups[g].heaps[SCHED_OPEN].of[0], &in, &best);
     return best;
 }
 

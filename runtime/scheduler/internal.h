@@ -186,8 +186,6 @@ void tine_scheduler_enqueue(tine_scheduler *s, sched_task *t);
 void tine_scheduler_dequeue(tine_scheduler *s, sched_task *t);
 /* Counts it as ready: it has been put into a ready queue. */
 void tine_scheduler_queued(tine_scheduler *s, const sched_task *t);
-/* Whether a, of two workers with credit, is the less loaded one. */
-bool tine_scheduler_lighter(const sched_worker *a, const sched_worker *b);
 /* The task no longer counts against its owner's window. */
 void tine_scheduler_leave_window(tine_scheduler *s, sched_task *t);
 void tine_scheduler_uncharge(tine_scheduler *s, sched_task *t);
@@ -195,6 +193,12 @@ void tine_scheduler_uncharge(tine_scheduler *s, sched_task *t);
 void tine_scheduler_worker_update(tine_scheduler *s, sched_worker *w);
 void tine_scheduler_sweep(tine_scheduler *s); /* ends ready tasks that no worker can serve */
 void tine_scheduler_dispatch(tine_scheduler *s);
+
+/* heap.c */
+/* Whether a, of two workers with credit, is the less loaded one. */
+bool tine_scheduler_lighter(const sched_worker *a, const sched_worker *b);
+/* w is to be in that heap of its group, or not to be; its load may have changed. */
+void tine_scheduler_heap_update(sched_worker *w, sched_heap_kind kind, bool in);
 
 /* demand.c */
 void tine_scheduler_demand_begin(tine_scheduler *s, sched_worker *w); /* w keeps its forks */
@@ -224,11 +228,13 @@ sched_worker *tine_scheduler_place(tine_scheduler *s, const sched_task *t);
 sched_worker *tine_scheduler_worker_of_epoch(const tine_scheduler *s, uint32_t epoch);
 void tine_scheduler_pin(tine_scheduler *s, sched_task *t, sched_worker *w);
 void tine_scheduler_unpin(tine_scheduler *s, sched_task *t);
+/* The first pinned task of w may be able to start: w has some. */
+void tine_scheduler_pin_enqueue(tine_scheduler *s, sched_worker *w);
 void tine_scheduler_pins_lost(tine_scheduler *s, sched_worker *w, const char *reason);
 /* The pinned task that is to start now, on t->pinned; NULL: none. `next` is the task that was
  * chosen among those that are not pinned, and `worker` its worker; NULL: none can start. *again: a
  * worker was closed, and these two must be chosen again. */
-sched_task *tine_scheduler_pin_choose(tine_scheduler *s, const sched_worker *worker,
+sched_task *tine_scheduler_pin_choose(tine_scheduler *s, sched_worker *worker,
                                       const sched_task *next, bool *again);
 static inline bool tine_scheduler_has_credit(const sched_worker *w) {
     return !w->outstanding || w->load < SCHED_LOAD_ONE;
@@ -254,6 +260,8 @@ void tine_scheduler_slots_offer(tine_scheduler *s, sched_worker *w);
 bool tine_scheduler_slots_fit(const tine_scheduler *s, const sched_worker *w,
                               const sched_callable *c);
 void tine_scheduler_offer_dequeue(tine_scheduler *s, sched_worker *w);
+/* Of a worker with slots: what it has to give, or whether it may, has changed. */
+void tine_scheduler_giver_update(sched_worker *w);
 void tine_scheduler_slots_settle(tine_scheduler *s);
 
 /* single.c: of calls whose flags have TINE_MODULE_SINGLE */

@@ -81,6 +81,7 @@ static void sched_worker_join(tine_scheduler *s, tine_peer peer, const tine_hell
     LIST_INIT(&w->singles);
     if (group->slots) w->taken = tine_scheduler_alloc(group->slots->n * sizeof *w->taken);
     TAILQ_INSERT_TAIL(&s->workers, w, link);
+    tine_idmap_put(&s->epochs, w->epoch, w);
     tine_scheduler_peer(s, peer)->worker = w;
     group->workers++;
     group->last_used = ++s->n_joined;
@@ -149,11 +150,12 @@ void tine_scheduler_hello(tine_scheduler *s, sched_handshake *g, const tine_hell
 
 void tine_scheduler_worker_free(tine_scheduler *s, sched_worker *w) {
     TAILQ_REMOVE(&s->workers, w, link);
+    tine_idmap_remove(&s->epochs, w->epoch);
     tine_scheduler_flush_dequeue(s, w);
     tine_scheduler_aim_dequeue(s, w);
     tine_scheduler_demand_dequeue(s, w);
     tine_scheduler_offer_dequeue(s, w);
-    s->n_saving -= w->saves;
+    if (w->saves) TAILQ_REMOVE(&s->saving, w, saving_link);
     s->slots[w->slot] = NULL;
     if (w->slot < s->slots_taken) s->slots_taken = w->slot;
     tine_scheduler_leaving_forget(s, w);

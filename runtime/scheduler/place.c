@@ -5,7 +5,8 @@
  * queue. A dispatch starts the first pinned task of a worker before a task that any worker could
  * run, unless that one precedes it and would go to this worker: so neither kind starves the other.
  * Where the first pinned task needs more credit than the worker has left, the worker is closed
- * until it has enough. */
+ * until it has enough. A worker whose first pinned task cannot start leaves pin_queue until its
+ * load, or what closes it, has changed: so a choice does not cost more with more workers. */
 #include "runtime/scheduler/internal.h"
 
 #include <inttypes.h>
@@ -14,10 +15,8 @@
 /* ---- the place of a task ---- */
 
 sched_worker *tine_scheduler_worker_of_epoch(const tine_scheduler *s, uint32_t epoch) {
-    sched_worker *w;
-    TAILQ_FOREACH (w, &s->workers, link)
-        if (w->epoch == epoch && !w->lost) return w;
-    return NULL;
+    sched_worker *w = tine_idmap_get(&s->epochs, epoch);
+    return w && !w->lost ? w : NULL;
 }
 
 sched_worker *tine_scheduler_place(tine_scheduler *s, const sched_task *t) {
@@ -72,12 +71,22 @@ void tine_scheduler_choice_tell(tine_scheduler *s, sched_callable *c) {
 
 /* ---- pinned tasks ---- */
 
-void tine_scheduler_pin(tine_scheduler *s, sched_task *t, sched_worker *w) {
-    t->pinned = w;
-    tine_ready_push(&w->pinned, &t->link);
+void tine_scheduler_pin_enqueue(tine_scheduler *s, sched_worker *w) {
     if (w->pin_queued) return;
     w->pin_queued = true;
     TAILQ_INSERT_TAIL(&s->pin_queue, w, pin_link);
+}
+
+static void sched_pin_dequeue(tine_scheduler *s, sched_worker *w) {
+    if (!w->pin_queued) return;
+    w->pin_queued = false;
+    TAILQ_REMOVE(&s->pin_queue, w, pin_link);
+}
+
+void tine_scheduler_pin(tine_scheduler *s, sched_task *t, sched_worker *w) {
+    t->pinned = w;
+    tine_ready_push(&w->pinned, &t->link);
+    tine_scheduler_pin_enqueue(s, w);
 }
 
 void tine_scheduler_unpin(tine_scheduler *s, sched_task *t) {
@@ -86,12 +95,14 @@ void tine_scheduler_unpin(tine_scheduler *s, sched_task *t) {
     tine_ready_remove(&w->pinned, &t->link);
     if (w->granted == t) {
         w->granted = NULL;
+        tine_scheduler_giver_update(w);
         tine_scheduler_slots_offer(s, w);
     }
     tine_scheduler_close(s, w, SCHED_CLOSED_DRAINING, false);
-    if (w->pinned.n > 0) return;
-    w->pin_queued = false;
-    TAILQ_REMOVE(&s->pin_queue, w, pin_link);
+    if (w->pinned.n > 0)
+        tine_scheduler_pin_enqueue(s, w); /* another one is the first */
+    else
+        sched_pin_dequeue(s, w);
 }
 
 void tine_scheduler_pins_lost(tine_scheduler *s, sched_worker *w, const char *reason) {
@@ -126,21 +137,28 @@ static bool sched_task_initialises(const sched_task *t) {
     return t->terms && t->terms->initialiser;
 }
 
-sched_task *tine_scheduler_pin_choose(tine_scheduler *s, const sched_worker *worker,
+/* The first pinned task, if only credit can keep it from starting. */
+static sched_task *sched_pin_first(const sched_worker *w) {
+    sched_task *t = (sched_task *)tine_ready_first((tine_ready *)&w->pinned);
+    if (!t || !tine_scheduler_has_credit(w) || w->closed & SCHED_CLOSED_HELD) return NULL;
+    return w->closed & SCHED_CLOSED_NEW && !sched_task_initialises(t) ? NULL : t;
+}
+
+sched_task *tine_scheduler_pin_choose(tine_scheduler *s, sched_worker *worker,
                                       const sched_task *next, bool *again) {
-    sched_worker *w;
-    TAILQ_FOREACH (w, &s->pin_queue, pin_link) {
-        sched_task *t = (sched_task *)tine_ready_first(&w->pinned);
-        if (!tine_scheduler_has_credit(w) ||
-            (w == worker && !tine_scheduler_task_precedes(t, next)))
-            continue;
-        if (w->closed & SCHED_CLOSED_HELD) continue;
-        if (w->closed & SCHED_CLOSED_NEW && !sched_task_initialises(t)) continue;
-        if (tine_scheduler_fits(s, w, t)) return t;
-        if (w != worker) continue;
-        tine_scheduler_close(s, w, SCHED_CLOSED_DRAINING, true);
+    sched_task *t = worker ? sched_pin_first(worker) : NULL;
+    if (t && tine_scheduler_task_precedes(t, next)) {
+        if (tine_scheduler_fits(s, worker, t)) return t;
+        tine_scheduler_close(s, worker, SCHED_CLOSED_DRAINING, true);
         *again = true;
         return NULL;
+    }
+    for (sched_worker *w = TAILQ_FIRST(&s->pin_queue), *following; w; w = following) {
+        following = TAILQ_NEXT(w, pin_link);
+        if (w == worker) continue;
+        t = sched_pin_first(w);
+        if (t && tine_scheduler_fits(s, w, t)) return t;
+        sched_pin_dequeue(s, w);
     }
     return NULL;
 }

@@ -37,6 +37,7 @@ tine_error tine_scheduler_new(tine_scheduler **out, const tine_scheduler_config 
     TAILQ_INIT(&s->object_list);
     TAILQ_INIT(&s->aim_queue);
     TAILQ_INIT(&s->pin_queue);
+    TAILQ_INIT(&s->saving);
     TAILQ_INIT(&s->offer_queue);
     TAILQ_INIT(&s->turns);
     STAILQ_INIT(&s->initialisers);
@@ -56,6 +57,7 @@ static void sched_peers_free(tine_scheduler *s) {
         tine_scheduler_handshake_free(s, g);
     }
     tine_idmap_fini(&s->peers);
+    tine_idmap_fini(&s->epochs);
     free(s->slots);
 }
 

@@ -39,7 +39,7 @@ static bool sched_slots_free(const sched_worker *w, const tine_resources *r) {
  * tasks to it while another worker is idle. */
 static bool sched_slots_offers(const tine_scheduler *s, const sched_worker *w,
                                const sched_callable *c) {
-    return w->heap_at && !w->granted && tine_scheduler_serves(s, w, c);
+    return w->heap_at[SCHED_OPEN] && !w->granted && tine_scheduler_serves(s, w, c);
 }
 
 bool tine_scheduler_slots_fit(const tine_scheduler *s, const sched_worker *w,
@@ -47,17 +47,29 @@ bool tine_scheduler_slots_fit(const tine_scheduler *s, const sched_worker *w,
     return sched_slots_offers(s, w, c) && sched_slots_free(w, c->takes);
 }
 
+void tine_scheduler_giver_update(sched_worker *w) {
+    const tine_resources *slots = w->group->slots;
+    bool gives = w->heap_at[SCHED_OPEN] && !w->granted && !w->saves, some = false;
+    for (uint32_t i = 0; gives && !some && i < slots->n; i++)
+        some = w->taken[i] < slots->of[i].amount;
+    tine_scheduler_heap_update(w, SCHED_GIVERS, gives && some);
+}
+
 static void sched_slots_save(tine_scheduler *s, sched_worker *w, bool saves) {
     if (saves == w->saves) return;
     w->saves = saves;
-    s->n_saving += saves ? 1 : -1u;
+    if (saves)
+        TAILQ_INSERT_TAIL(&s->saving, w, saving_link);
+    else
+        TAILQ_REMOVE(&s->saving, w, saving_link);
+    tine_scheduler_giver_update(w);
 }
 
 static void sched_slots_offer_saved(tine_scheduler *s) {
-    sched_worker *w;
-    if (!s->n_saving) return;
-    TAILQ_FOREACH (w, &s->workers, link)
-        if (w->saves) tine_scheduler_slots_offer(s, w);
+    for (sched_worker *w = TAILQ_FIRST(&s->saving), *next; w; w = next) {
+        next = TAILQ_NEXT(w, saving_link); /* it may save them no more */
+        tine_scheduler_slots_offer(s, w);
+    }
 }
 
 /* A task for which slots were saved takes them elsewhere, or has ended. */
@@ -76,12 +88,14 @@ void tine_scheduler_slots_return(tine_scheduler *s, const sched_task *t) {
     for (uint32_t i = 0; i < r->n; i++) *sched_slots_taken(w, r->of[i].name) -= r->of[i].amount;
     t->terms->slots_of = NULL;
     t->terms->retook = false;
+    tine_scheduler_giver_update(w);
     tine_scheduler_slots_offer(s, w);
 }
 
 void tine_scheduler_slots_retake(sched_task *t) {
     sched_slots_take(t, t->worker);
     t->terms->retook = true;
+    tine_scheduler_giver_update(t->worker);
 }
 
 void tine_scheduler_slots_revoke(tine_scheduler *s, sched_task *t) {
@@ -93,16 +107,30 @@ void tine_scheduler_slots_revoke(tine_scheduler *s, sched_task *t) {
 
 /* ---- a task is queued ---- */
 
+/* The lightest worker of the heap, from `at` on, that has what tasks of c take, if it is lighter
+ * than *best. Those that have not are passed: they have slots free, but too few, or others. */
+static void sched_giver_find(const sched_heap *givers, size_t at, const sched_callable *c,
+                             sched_worker **best) {
+    if (at > givers->n) return;
+    sched_worker *w = givers->of[at - 1];
+    if (*best && !tine_scheduler_lighter(w, *best)) return;
+    if (sched_slots_free(w, c->takes)) {
+        *best = w;
+        return;
+    }
+    sched_giver_find(givers, 2 * at, c, best);
+    sched_giver_find(givers, 2 * at + 1, c, best);
+}
+
 /* A worker that has what tasks of c take is to give it. Where there is none it is not looked for
  * again while tasks of c wait: one that comes to have it is in offer_queue. One that is found may
  * give it to another callable: when it has no more to give, one is looked for again. */
 static void sched_slots_seek(tine_scheduler *s, sched_callable *c) {
-    sched_worker *best = NULL, *w;
+    sched_worker *best = NULL;
     if (c->starved) return;
-    TAILQ_FOREACH (w, &s->workers, link)
-        if (!w->saves && tine_scheduler_slots_fit(s, w, c) &&
-            (!best || tine_scheduler_lighter(w, best)))
-            best = w;
+    for (size_t i = 0; i < s->n_groups; i++)
+        if (c->serves[i / 64] >> (i % 64) & 1)
+            sched_giver_find(&s->groups[i].heaps[SCHED_GIVERS], 1, c, &best);
     c->starved = !best;
     if (best) tine_scheduler_slots_offer(s, best);
 }
@@ -226,6 +254,7 @@ void tine_scheduler_slots_settle(tine_scheduler *s) {
         sched_slots_unsave(s, t);
         sched_slots_take(t, w);
         w->granted = t;
+        tine_scheduler_giver_update(w);
         tine_scheduler_pin(s, t, w);
         tine_scheduler_queued(s, t);
     }

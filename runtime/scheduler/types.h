@@ -55,6 +55,18 @@ TAILQ_HEAD(sched_handshake_queue, sched_handshake);
 TAILQ_HEAD(sched_object_queue, sched_object);
 SLIST_HEAD(sched_object_stack, sched_object);
 
+/* Workers by load, the least loaded one first. */
+typedef struct sched_heap {
+    sched_worker **of;
+    size_t n, room;
+} sched_heap;
+
+typedef enum sched_heap_kind {
+    SCHED_OPEN,   /* those with credit */
+    SCHED_GIVERS, /* of these, those that may give slots (slots.c) */
+    SCHED_HEAPS
+} sched_heap_kind;
+
 /* A set of names served, of labels, and of slots. Workers with equal sets share one group;
  * callables refer to groups, not to workers. */
 typedef struct sched_group {
@@ -64,8 +76,7 @@ typedef struct sched_group {
     tine_resources *slots; /* NULL: none */
     /* n_joined when a worker last joined it: of the groups without workers the oldest is reused */
     uint64_t last_used;
-    sched_worker **open; /* heap of the workers with credit, least loaded first */
-    size_t n_open, room;
+    sched_heap heaps[SCHED_HEAPS];
 } sched_group;
 
 /* A function, or a method of a class, and where it may run. Kept while tasks or actions use it, and
@@ -248,7 +259,7 @@ struct sched_worker {
     uint32_t initialising; /* initialisers that it has not run yet */
     char *refused;         /* why it is to be dropped; NULL: it is not */
     uint8_t closed;        /* SCHED_CLOSED_… */
-    bool pin_queued;       /* in pin_queue: pinned.n > 0 */
+    bool pin_queued;       /* in pin_queue: the first pinned task may be able to start */
     bool flush_queued;     /* in flush_queue: it has credit or drops to be sent */
     bool aim_queued;       /* in aim_queue: one of its aims may be sent */
     bool offer_queued;     /* in offer_queue: it may have slots to give to a task */
@@ -260,8 +271,8 @@ struct sched_worker {
     uint64_t load, load_ns, load_bytes;
     uint32_t outstanding; /* running tasks, which count against its credit */
     uint32_t suspended;   /* tasks that do not count, and resume when what they wait for arrives */
-    size_t heap_at;       /* in group->open, from 1; 0: no credit */
-    tine_ready pinned;    /* ready tasks that run here only */
+    size_t heap_at[SCHED_HEAPS];      /* in group->heaps, from 1; 0: it is not there */
+    tine_ready pinned;                /* ready tasks that run here only */
     TAILQ_HEAD(, sched_want) wanting; /* the same, which wait for slots */
     sched_task *granted; /* the one of the pinned tasks that has taken slots; NULL: none has */
     uint64_t *taken;     /* of each of group->slots; NULL: there are none */
@@ -286,6 +297,7 @@ struct sched_worker {
     TAILQ_ENTRY(sched_worker) pin_link;
     TAILQ_ENTRY(sched_worker) demand_link;
     TAILQ_ENTRY(sched_worker) offer_link;
+    TAILQ_ENTRY(sched_worker) saving_link;
 };
 
 /* A connection whose HELLO has not been accepted. */
@@ -365,7 +377,6 @@ struct tine_scheduler {
     struct sched_callable_queue all, active, idle;
     struct sched_callable_queue wanting; /* those whose ready tasks wait for slots */
     uint64_t n_wanting; /* ready tasks that wait for slots, of a worker or of any */
-    uint32_t n_saving;  /* workers that save their slots */
     size_t n_idle;
 
     sched_group groups[SCHED_GROUPS];
@@ -375,6 +386,8 @@ struct tine_scheduler {
     struct sched_worker_queue workers, flush_queue, aim_queue, pin_queue;
     struct sched_worker_queue demand_queue; /* that may be asked for more of their forks */
     struct sched_worker_queue offer_queue;
+    struct sched_worker_queue saving; /* that save their slots */
+    tine_idmap epochs;                /* workers by their epoch */
     sched_worker **slots;
     size_t n_slots;
     size_t slots_taken; /* from the first one on: none of these is free */

@@ -4,7 +4,10 @@
  * Short tasks are pipelined up to the limit of credit, long ones (longer than the prefetch) go to
  * idle workers one at a time. At most 65,536 tasks are ready, as tine_fork allows. A worker answers
  * its oldest task first, one of each worker in turn. Then a tenth of the workers, all with tasks,
- * is lost at once, and their tasks run again elsewhere. */
+ * is lost at once, and their tasks run again elsewhere.
+ *
+ * The same for tasks that ask for a label, for slots, or for a worker by its id; of the last kind
+ * those of lost workers fail. */
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +24,11 @@ typedef struct sent_task {
     uint64_t task;
     uint32_t attempt, epoch;
 } sent_task;
+
+/* What a fork asks for beside its call. */
+typedef enum place { ANYWHERE, BY_LABEL, BY_SLOTS, BY_ID } place;
+static place where;
+static uint32_t n_workers;
 
 static tine_ring sent = TINE_RING(sent_task);
 static uint64_t n_completed, n_failed;
@@ -43,7 +51,7 @@ static void drain(tine_scheduler *s) {
     while (tine_scheduler_next(s, &a)) {
         if (a.kind == TINE_SCHEDULER_COMPLETE) {
             n_completed++;
-            n_failed += a.status != TINE_OK;
+            n_failed += a.status != TINE_OK && where != BY_ID;
             tine_payload_unref(a.payload);
         } else if (a.kind == TINE_SCHEDULER_SEND && a.message.type == TINE_MSG_TASK) {
             sent_task *t = tine_ring_push(&sent);
@@ -70,7 +78,12 @@ static void answer(tine_scheduler *s, size_t n, uint64_t run_ns) {
 
 static void fork_one(tine_scheduler *s) {
     static uint64_t ticket;
-    tine_scheduler_fork(s, ++ticket, 0, &target, TINE_REPEATABLE, arguments, NULL, NULL);
+    ticket++;
+    const tine_terms terms = {.label = where == BY_LABEL ? "big" : NULL,
+                              .resources = where == BY_SLOTS ? "gpu=1" : NULL,
+                              .worker = where == BY_ID ? 1 + (uint32_t)(ticket % n_workers) : 0};
+    tine_scheduler_fork(s, ticket, 0, &target, TINE_REPEATABLE, arguments,
+                        where == ANYWHERE ? NULL : &terms, NULL);
     drain(s);
 }
 
@@ -82,7 +95,11 @@ static tine_scheduler *scheduler_with(uint32_t workers) {
     tine_hello hello = {.version = TINE_PROTOCOL_VERSION,
                         .host = "bench",
                         .functions = (const char *const[]){"f"},
-                        .n_functions = 1};
+                        .labels = (const char *const[]){"big"},
+                        .slots = "gpu=4",
+                        .n_functions = 1,
+                        .n_labels = 1};
+    n_workers = workers;
     for (tine_peer p = 1; p <= workers; p++) {
         tine_scheduler_peer_up(s, p, 0);
         tine_scheduler_message(s, p, &(tine_message){.type = TINE_MSG_HELLO, .hello = &hello}, 0);
@@ -135,7 +152,7 @@ static void measure(uint32_t workers, uint64_t run_ns, const char *tasks) {
     double task = tasks_run(s, (uint64_t)workers * TASKS_PER_WORKER, run_ns), lost;
     double again = deaths_run(s, workers, run_ns, &lost);
     uint64_t retried = tine_scheduler_stats_get(s)->retried;
-    printf("%7u  %-5s  %8.2f  %8.0f  %8.3f  %10.2f  %9.1f  %9.3f  %9llu\n", workers, tasks,
+    printf("%7u  %-11s  %8.2f  %8.0f  %8.3f  %10.2f  %9.1f  %9.3f  %9llu\n", workers, tasks,
            join * 1e6, per_worker, task * 1e6, 1e-6 / task, lost * 1e6, again * 1e6,
            (unsigned long long)retried);
     scheduler_end(s);
@@ -160,13 +177,20 @@ int main(void) {
     memset(arguments->body, 0, 16);
     memset(result->body, 0, 16);
     printf("a ready task: %.0f bytes\n\n", bytes_per_task());
-    printf("workers  tasks   us/join   B/worker   us/task   M tasks/s   us/death   us/again    "
-           "retried\n");
-    const uint32_t sizes[] = {100, 1000, 10000};
-    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        measure(sizes[i], SHORT_NS, "short");
-        measure(sizes[i], LONG_NS, "long");
-    }
+    n_failed = 0; /* those that its scheduler had when it was stopped */
+    printf(
+        "workers  tasks         us/join   B/worker   us/task   M tasks/s   us/death   us/again    "
+        "retried\n");
+    static const uint32_t sizes[] = {100, 1000, 10000};
+    static const char *const places[] = {"", " label", " slots", " id"};
+    for (where = ANYWHERE; where <= BY_ID; where++)
+        for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+            char text[16];
+            snprintf(text, sizeof text, "short%s", places[where]);
+            measure(sizes[i], SHORT_NS, text);
+            snprintf(text, sizeof text, "long%s", places[where]);
+            measure(sizes[i], LONG_NS, text);
+        }
     tine_payload_unref(arguments);
     tine_payload_unref(result);
     return n_failed > 0;

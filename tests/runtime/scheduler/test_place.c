@@ -123,3 +123,25 @@ Test(place, pinned_tasks_and_others_start_in_order) {
     }
     fixture_close();
 }
+
+/* The worker has credit for a short task and not for the long one in front of it. */
+Test(place, what_is_behind_a_pinned_task_that_is_cancelled_starts_at_once) {
+    fixture_open((tine_scheduler_config){.prefetch_ns = 1000, .workers_return = true});
+    tine_payload *p = payload_with(8, NULL, 0);
+    const tine_terms terms = {.worker = join(1)};
+    uint64_t first = 0;
+    teach(1, "f", 100);
+    fork_at(1, &terms);
+    cr_assert_eq(
+        tine_scheduler_fork(F.scheduler, 2, 0, &(tine_target){.name = "g"}, 0, p, &terms, &first),
+        TINE_OK);
+    fork_at(3, &terms);
+    take();
+    cr_assert_eq(count_sent(1, TINE_MSG_TASK), 1, "the length of g is not known");
+    cr_assert(tine_scheduler_cancel(F.scheduler, first, TINE_ECANCELED, "the test asks", 0));
+    take();
+    cr_assert_eq(count_sent(1, TINE_MSG_TASK), 1);
+    cr_assert_str_eq(sent(1, TINE_MSG_TASK, 0)->name, "f");
+    tine_payload_unref(p);
+    fixture_close();
+}
