@@ -56,7 +56,8 @@ TESTS    := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/*/test_*.c tests/*/*/test
 SIM_SRC  := $(wildcard tests/sim/*.c)
 # The mpi transport is a module, loaded on first use: programs start where Open MPI is missing. It carries its own copies
 # of what it needs of the library, whose symbols are hidden; the log, which has a state, is not for modules.
-MPI_SRC  := $(wildcard transport/mpi/*.c) transport/launcher.c $(filter-out %/log.c,$(wildcard transport/base/*.c))
+MPI_SRC  := $(wildcard transport/mpi/*.c) transport/daemon.c transport/launcher.c \
+            $(filter-out %/log.c,$(wildcard transport/base/*.c))
 MPI_MODULE := $(if $(shell pkg-config --exists ompi-c 2>/dev/null && echo yes),$(BUILD)/libtine-mpi.so)
 obj       = $(patsubst %.c,$(BUILD)/%.o,$(1))
 LIB_OBJ  := $(call obj,$(LIB_SRC))

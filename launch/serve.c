@@ -47,6 +47,7 @@ void tine_serve_and_exit(const tine_settings *s, const char *endpoint, int rank)
     tine_fiber_report_to(crash_fd);
     tine_blas_threads(s->threads);
     if (e == TINE_OK) e = tine_serve(s, endpoint, rank, log);
+    if (e == TINE_OK && log) atomic_store(&log->dismissed, 1);
     bool local = s->token[0] != 0;
     if (e != TINE_OK)
         tine_log(e == TINE_ELOST && local ? TINE_LOG_INFO : TINE_LOG_ERROR, "worker: %s",

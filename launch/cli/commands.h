@@ -8,7 +8,9 @@ int tine_command_predict(int argc, char **argv);
 int tine_command_verify(int argc, char **argv);
 int tine_command_key(int argc, char **argv);
 int tine_command_worker(int argc, char **argv);
-/* Returns only after --help and --dry-run, or on failure: else this process becomes mpirun. */
+int tine_command_supervise(int argc, char **argv);
+/* Returns only after --help, --dry-run and --survive, or on failure: else this process becomes
+ * mpirun. */
 int tine_command_run(int argc, char **argv);
 int tine_command_info(int argc, char **argv);
 int tine_command_trace(int argc, char **argv);

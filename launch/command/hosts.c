@@ -16,6 +16,20 @@ static bool hosts_refuse(char *why, size_t why_size, const char *text, const cha
     return false;
 }
 
+static bool item_add(tine_hosts *h, const char *name, int cores) {
+    for (int i = 0; i < h->n_items; i++) {
+        tine_host *item = &h->items[i];
+        if (strcmp(item->name, name) != 0) continue;
+        item->cores = cores && item->cores ? item->cores + cores : 0;
+        return true;
+    }
+    tine_host *items = reallocarray(h->items, (size_t)h->n_items + 1, sizeof *items);
+    if (!items) return false;
+    h->items = items;
+    items[h->n_items] = (tine_host){strdup(name), cores};
+    return items[h->n_items++].name;
+}
+
 /* cores 0: all that it has. False: no memory, or too many. */
 static bool hosts_add(tine_hosts *h, const char *name, int cores) {
     bool known = cores > 0 && (h->n == 0 || h->cores > 0);
@@ -23,7 +37,7 @@ static bool hosts_add(tine_hosts *h, const char *name, int cores) {
         cores
             ? tine_text_format("%s%s%s:%d", h->list ? h->list : "", h->list ? "," : "", name, cores)
             : tine_text_format("%s%s%s:auto", h->list ? h->list : "", h->list ? "," : "", name);
-    if (!longer || h->n == MAX_HOSTS || cores > MAX_CORES) {
+    if (!longer || h->n == MAX_HOSTS || cores > MAX_CORES || !item_add(h, name, cores)) {
         free(longer);
         return false;
     }
@@ -151,13 +165,15 @@ bool tine_hosts_file(tine_hosts *h, const char *path, char *why, size_t why_size
 
 /* ---- allocations ---- */
 
-/* Sums Slurm's "2(x3),1". */
-static int slurm_sum(const char *text) {
-    int sum = 0, n, times;
+/* Sums Slurm's "2(x3),1", and gives each host its part. */
+static int slurm_sum(tine_hosts *h, const char *text, int each) {
+    int sum = 0, n, times, host = 0;
     for (const char *at = text; at && *at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL) {
         int got = sscanf(at, "%8d(x%8d)", &n, &times);
         if (got < 1 || n < 1) return 0;
-        sum += got == 2 && times > 0 && times < MAX_HOSTS ? n * times : n;
+        if (got < 2 || times < 1 || times >= MAX_HOSTS) times = 1;
+        sum += n * times * each;
+        for (; times > 0 && host < h->n_items; times--) h->items[host++].cores = n * each;
     }
     return sum;
 }
@@ -169,12 +185,16 @@ static int number_of(const char *name) {
 
 /* mpirun reads the hosts itself, and counts each task's cores as slots. */
 static bool slurm_allocated(tine_hosts *h) {
-    const char *tasks = getenv("SLURM_TASKS_PER_NODE");
+    char why[200];
+    const char *tasks = getenv("SLURM_TASKS_PER_NODE"), *names = getenv("SLURM_JOB_NODELIST");
     int each = number_of("SLURM_CPUS_PER_TASK"), nodes = number_of("SLURM_JOB_NUM_NODES");
-    if (!getenv("SLURM_JOB_ID") || !getenv("SLURM_JOB_NODELIST")) return false;
+    if (!getenv("SLURM_JOB_ID") || !names) return false;
+    tine_hosts_parse(h, names, why, sizeof why);
+    free(h->list);
+    h->list = NULL;
     h->batch = "Slurm";
     h->n = nodes > 0 ? nodes : 1;
-    h->cores = slurm_sum(tasks) * (each > 1 ? each : 1);
+    h->cores = slurm_sum(h, tasks, each > 1 ? each : 1);
     h->tasks = number_of("SLURM_NTASKS");
     return true;
 }
@@ -204,7 +224,14 @@ bool tine_hosts_allocated(tine_hosts *h, char *why, size_t why_size) {
     return lines_read(grid, line_of_grid_engine, h, why, why_size);
 }
 
+void tine_hosts_cores_set(tine_hosts *h, const char *name, int cores) {
+    for (int i = 0; i < h->n_items; i++)
+        if (!h->items[i].cores && !strcmp(h->items[i].name, name)) h->items[i].cores = cores;
+}
+
 void tine_hosts_fini(tine_hosts *h) {
+    for (int i = 0; i < h->n_items; i++) free(h->items[i].name);
+    free(h->items);
     free(h->list);
     free(h->user);
     *h = (tine_hosts){0};

@@ -5,10 +5,17 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+typedef struct tine_host {
+    char *name;
+    int cores; /* 0: all that it has */
+} tine_host;
+
 typedef struct tine_hosts {
+    tine_host *items; /* each host once */
+    int n_items;
     char *list; /* for mpirun: "a:4,b:4", `a:auto` for all cores of a; NULL: mpirun knows them */
     char *user; /* who logs in there; NULL: this user */
-    int n;      /* hosts */
+    int n;      /* hosts, as often as they are named */
     int cores;  /* of all of them; 0: not known here */
     int tasks;  /* that the batch system was asked for; 0: it was not said */
     const char *batch; /* "Slurm", "PBS", "LSF", "Grid Engine"; NULL: none */
@@ -20,6 +27,8 @@ bool tine_hosts_parse(tine_hosts *h, const char *text, char *why, size_t why_siz
 bool tine_hosts_file(tine_hosts *h, const char *path, char *why, size_t why_size);
 /* Reads the allocation in which this process runs, if any. False, with a sentence. */
 bool tine_hosts_allocated(tine_hosts *h, char *why, size_t why_size);
+/* Sets the cores of a host that is in the list, if they are not known. */
+void tine_hosts_cores_set(tine_hosts *h, const char *name, int cores);
 void tine_hosts_fini(tine_hosts *h);
 
 #endif

@@ -26,6 +26,7 @@ static const command commands[] = {
     {"predict", "compute a model exported from PyTorch on workers", tine_command_predict},
     {"verify", "compute models exported from PyTorch on workers and compare", tine_command_verify},
     {"worker", "join a coordinator from another shell or host", tine_command_worker},
+    {"supervise", "keep several workers running on this host", tine_command_supervise},
     {"key", "make the key that a coordinator and its workers share over tcp://", tine_command_key},
     {"run", "start a program under mpirun with the right options", tine_command_run},
     {"bench", "measure scaling, fork and wait, small tasks, or the LSTM kernels", command_bench},

@@ -15,14 +15,14 @@
 #include "launch/cli/arguments.h"
 #include "launch/cli/commands.h"
 #include "launch/command/hosts.h"
+#include "launch/command/line.h"
+#include "launch/command/survive.h"
 #include "runtime/settings/cores.h"
+#include "transport/base/text.h"
 #include "transport/launcher.h"
-#include "transport/zmq/key.h"
 #include "transport/transport.h"
 
-extern char **environ;
-
-enum { MAX_RANKS = 1 << 16, MAX_THREADS = 4096, MAX_FIXED_ARGUMENTS = 36 };
+enum { MAX_RANKS = 1 << 16, MAX_THREADS = 4096 };
 
 typedef struct run_plan {
     long ranks, threads;
@@ -31,12 +31,9 @@ typedef struct run_plan {
     tine_hosts hosts;
     tine_option_pairs mca;
     bool by_srun;
-    bool dry, as_root, oversubscribe;
+    bool dry, as_root, oversubscribe, survive;
     const char *mpirun;
-    char **line; /* ends with NULL */
-    size_t n, room;
-    char *owned[8]; /* strings made for the line */
-    size_t n_owned;
+    tine_line line;
 } run_plan;
 
 static int run_fail(int code, const char *text) {
@@ -79,6 +76,9 @@ static int plan_parse(run_plan *p, int *argc, char **argv) {
          TINE_OPTION_NUMBER, &p->threads, 1, MAX_THREADS},
         {"--mca", "NAME VALUE", "pass a parameter on to mpirun; at most 16", TINE_OPTION_PAIRS,
          &p->mca, 0, 0},
+        {"--survive", NULL,
+         "workers over ZeroMQ, which may die and are started again, on hosts that may vanish",
+         TINE_OPTION_FLAG, &p->survive, 0, 0},
         {"--oversubscribe", NULL, "allow more workers x threads than cores", TINE_OPTION_FLAG,
          &p->oversubscribe, 0, 0},
         {"--allow-run-as-root", NULL,
@@ -94,7 +94,10 @@ static int plan_parse(run_plan *p, int *argc, char **argv) {
         .text = "Starts N ranks of PROGRAM under Open MPI's mpirun: rank 0 coordinates, the others "
                 "are\nworkers. Prints the mpirun line on standard error, then runs it. In a job of "
                 "Slurm, PBS, LSF\nor Grid Engine it takes the job's hosts; in one of Slurm without "
-                "mpirun it composes srun's\nline.",
+                "mpirun it composes srun's\nline.\n\nWith --survive the program coordinates on "
+                "this host, and N-1 workers join it over tcp:// with a\nkey. One mpirun (in a job "
+                "of Slurm: srun) for each host starts them and is started again\nwhen it ends. "
+                "The exit status is the program's.",
         .options = options,
         .operands_max = TINE_OPERANDS_PROGRAM};
     const char *threads = getenv("TINE_THREADS");
@@ -123,6 +126,12 @@ static bool path_has(const char *name) {
     return false;
 }
 
+static bool srun_find(run_plan *p) {
+    p->by_srun = p->hosts.batch && !strcmp(p->hosts.batch, "Slurm") && path_has("srun");
+    if (p->by_srun) p->mpirun = "srun";
+    return p->by_srun;
+}
+
 /* Sets p->mpirun to Open MPI's; in a job of Slurm, where there is none, to srun. -1: continue. */
 static int mpirun_find(run_plan *p) {
     static const char *const names[] = {"mpirun.openmpi", "mpirun", "mpiexec.openmpi"};
@@ -143,11 +152,7 @@ static int mpirun_find(run_plan *p) {
         text[strcspn(text, "\n")] = 0;
         snprintf(other, sizeof other, "%s", text);
     }
-    if (p->hosts.batch && !strcmp(p->hosts.batch, "Slurm") && path_has("srun")) {
-        p->mpirun = "srun";
-        p->by_srun = true;
-        return -1;
-    }
+    if (srun_find(p)) return -1;
     if (!*other)
         return run_fail(1,
                         "mpirun is not installed: install Open MPI (apt-get install openmpi-bin)");
@@ -179,27 +184,28 @@ static bool root_allowed(const run_plan *p) {
     return geteuid() != 0 || p->as_root || (a && b && !strcmp(a, "1") && !strcmp(b, "1"));
 }
 
-/* The cores of all hosts, for hosts without a number: mpirun starts its daemons there to find out.
- * 0: it failed. */
-static int slots_query(run_plan *p) {
-    char *command = NULL, line[512];
-    int sum = 0, n;
-    if (asprintf(&command, "%s %s --display-allocation --host '%s' -n 1 true 2>/dev/null",
-                 p->mpirun, p->as_root ? "--allow-run-as-root" : "", p->hosts.list) < 0)
-        return 0;
-    FILE *out = popen(command, "r");
+/* The cores of hosts without a number: mpirun starts its daemons there to find out. Sets the slots
+ * of all; 0: it failed. */
+static void slots_query(run_plan *p) {
+    char line[512], name[256];
+    int n;
+    char *command =
+        tine_text_format("%s %s --display-allocation --host '%s' -n 1 true 2>/dev/null", p->mpirun,
+                         p->as_root ? "--allow-run-as-root" : "", p->hosts.list);
+    FILE *out = command ? popen(command, "r") : NULL;
     while (out && fgets(line, sizeof line, out)) {
         const char *at = strstr(line, " slots=");
-        if (at && sscanf(at, " slots=%d", &n) == 1 && n > 0) sum += n;
+        if (!at || sscanf(at, " slots=%d", &n) != 1 || n < 1) continue;
+        p->slots += n;
+        if (sscanf(line, " %255[^: ]", name) == 1) tine_hosts_cores_set(&p->hosts, name, n);
     }
     if (out) pclose(out);
     free(command);
-    return sum;
 }
 
 static int slots_check(run_plan *p) {
     if (!p->hosts.n) p->slots = tine_cores_available();
-    if (p->hosts.list && !p->slots && !p->dry) p->slots = slots_query(p);
+    if (p->hosts.list && !p->slots && !p->dry) slots_query(p);
     if (!p->slots || p->oversubscribe) return -1;
     long need = (p->ranks - 1) * p->threads, most = p->slots / p->threads + 1;
     if (need <= p->slots) return -1;
@@ -218,158 +224,105 @@ static int plan_check(run_plan *p, const char *program) {
         return run_fail(1, "this process is already a rank of a job: start "
                            "tine run outside of mpirun");
     int code = program_check(program);
-    if (code < 0) code = mpirun_find(p);
+    if (code < 0 && !(p->survive && srun_find(p))) code = mpirun_find(p);
     if (code >= 0) return code;
-    if (!tine_transport_for("mpi://", why, sizeof why)) return run_fail(1, why);
+    if (!p->survive && !tine_transport_for("mpi://", why, sizeof why)) return run_fail(1, why);
     if (!p->by_srun && !root_allowed(p))
         return run_fail(1, "mpirun refuses to run as root: become another user, "
                            "or add --allow-run-as-root");
     return slots_check(p);
 }
 
-static void line_add(run_plan *p, const char *arg) {
-    if (p->n + 1 < p->room) p->line[p->n++] = (char *)arg;
-}
-
-static const char *line_number(run_plan *p, const char *format, long value) {
-    char *out = NULL;
-    if (asprintf(&out, format, value) < 0) return "";
-    return p->owned[p->n_owned++] = out;
-}
-
 static void line_add_placement(run_plan *p) {
     bool core_each = p->slots && p->ranks * p->threads <= p->slots;
     if (core_each) {
-        line_add(p, "--map-by");
-        line_add(p, line_number(p, "slot:PE=%ld", p->threads));
-        line_add(p, "--bind-to");
-        line_add(p, "core");
+        tine_line_add(&p->line, "--map-by");
+        tine_line_add_format(&p->line, "slot:PE=%ld", p->threads);
+        tine_line_add(&p->line, "--bind-to");
+        tine_line_add(&p->line, "core");
         return;
     }
-    if (p->slots ? p->ranks > p->slots : p->oversubscribe) line_add(p, "--oversubscribe");
-    line_add(p, "--bind-to");
-    line_add(p, "none");
-}
-
-/* The ranks of a job at an endpoint that other hosts can reach share a key. It is passed on in the
- * environment, as all of TINE_… is. */
-static void key_provide(void) {
-    char key[TINE_ZMQ_KEY_SIZE];
-    const char *security = getenv("TINE_SECURITY");
-    unsigned flags = tine_transport_flags(getenv("TINE_ENDPOINT"));
-    if (!(flags & TINE_TRANSPORT_REMOTE) || flags & TINE_TRANSPORT_RANKS) return;
-    if (security && strcmp(security, "none") == 0) return;
-    if (getenv("TINE_KEY") || getenv("TINE_KEY_FILE") || !tine_zmq_key_make(key)) return;
-    setenv("TINE_KEY", key, 1);
-}
-
-static const char *line_text(run_plan *p, const char *format, const char *value) {
-    char *out = NULL;
-    if (asprintf(&out, format, value) < 0) return "";
-    return p->owned[p->n_owned++] = out;
-}
-
-static void line_add_mca(run_plan *p, const char *name, const char *value) {
-    line_add(p, "--mca");
-    line_add(p, name);
-    line_add(p, value);
-}
-
-/* Without it mpirun would never notice that the network of a host has died. */
-static void line_add_keepalive(run_plan *p) {
-    line_add_mca(p, "oob_tcp_keepalive_time", "5");
-    line_add_mca(p, "oob_tcp_keepalive_intvl", "1");
-    line_add_mca(p, "oob_tcp_keepalive_probes", "5");
+    if (p->slots ? p->ranks > p->slots : p->oversubscribe)
+        tine_line_add(&p->line, "--oversubscribe");
+    tine_line_add(&p->line, "--bind-to");
+    tine_line_add(&p->line, "none");
 }
 
 /* The coordinator shares a core where there is none for it. */
 static void line_compose_srun(run_plan *p) {
-    line_add(p, "--mpi=pmix");
-    line_add(p, "-n");
-    line_add(p, line_number(p, "%ld", p->ranks));
+    tine_line *l = &p->line;
+    tine_line_add(l, "--mpi=pmix");
+    tine_line_add(l, "-n");
+    tine_line_add_format(l, "%ld", p->ranks);
     if (p->threads > 1) {
-        line_add(p, "-c");
-        line_add(p, line_number(p, "%ld", p->threads));
+        tine_line_add(l, "-c");
+        tine_line_add_format(l, "%ld", p->threads);
     }
-    if (!p->slots || p->ranks * p->threads > p->slots) line_add(p, "--overcommit");
+    if (!p->slots || p->ranks * p->threads > p->slots) tine_line_add(l, "--overcommit");
 }
 
-static bool line_compose(run_plan *p, char **program) {
-    size_t n_program = 0, n_forward = 0;
-    if (p->threads > 1) setenv("TINE_THREADS", line_number(p, "%ld", p->threads), 1);
-    key_provide();
-    while (program[n_program]) n_program++;
-    for (char **e = environ; *e; e++) n_forward += strncmp(*e, "TINE_", 5) == 0;
-    p->room = MAX_FIXED_ARGUMENTS + 3 * TINE_OPTION_PAIRS_MAX + n_program + 2 * n_forward + 1;
-    if (!(p->line = calloc(p->room, sizeof *p->line))) return false;
-    line_add(p, p->mpirun);
-    if (p->by_srun) {
-        line_compose_srun(p);
-        for (size_t i = 0; i < n_program; i++) line_add(p, program[i]);
-        return true;
-    }
-    if (p->as_root) line_add(p, "--allow-run-as-root");
-    line_add(p, "-n");
-    line_add(p, line_number(p, "%ld", p->ranks));
+static void line_compose_mpirun(run_plan *p) {
+    tine_line *l = &p->line;
+    if (p->as_root) tine_line_add(l, "--allow-run-as-root");
+    tine_line_add(l, "-n");
+    tine_line_add_format(l, "%ld", p->ranks);
     if (p->hosts.list) {
-        line_add(p, "--host");
-        line_add(p, p->hosts.list);
+        tine_line_add(l, "--host");
+        tine_line_add(l, p->hosts.list);
     }
     line_add_placement(p);
-    if (p->hosts.n > 1) line_add_keepalive(p);
-    if (p->hosts.user) line_add_mca(p, "plm_rsh_args", line_text(p, "-l %s", p->hosts.user));
-    for (int i = 0; i < p->mca.n; i++) line_add_mca(p, p->mca.items[i][0], p->mca.items[i][1]);
-    for (char **e = environ; p->hosts.list && *e;
-         e++) { /* other hosts do not inherit the environment */
-        if (strncmp(*e, "TINE_", 5)) continue;
-        char *name = strndup(*e, strcspn(*e, "="));
-        line_add(p, "-x");
-        line_add(p, name);
-    }
-    for (size_t i = 0; i < n_program; i++) line_add(p, program[i]);
-    return true;
+    tine_line_add_network(l, &p->hosts, p->hosts.n > 1, &p->mca);
+    if (p->hosts.list) tine_line_add_environment(l);
 }
 
-static void line_print(const run_plan *p, FILE *to) {
-    for (size_t i = 0; i < p->n; i++) {
-        const char *a = p->line[i];
-        bool plain =
-            *a &&
-            strspn(a, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:=,+@%") ==
-                strlen(a);
-        if (i) fputc(' ', to);
-        if (plain) {
-            fputs(a, to);
-            continue;
-        }
-        fputc('\'', to);
-        for (; *a; a++) fputs(*a == '\'' ? "'\\''" : (char[]){*a, 0}, to);
-        fputc('\'', to);
-    }
-    fputc('\n', to);
-    fflush(to);
+static void line_compose(run_plan *p, char **program) {
+    tine_line_key_provide(getenv("TINE_ENDPOINT"));
+    tine_line_add(&p->line, p->mpirun);
+    if (p->by_srun)
+        line_compose_srun(p);
+    else
+        line_compose_mpirun(p);
+    tine_line_add_all(&p->line, program);
+}
+
+/* This process becomes the launcher. */
+static int plan_execute(run_plan *p, char **program) {
+    line_compose(p, program);
+    if (p->line.failed) return run_fail(1, "no memory");
+    tine_line_print(&p->line, p->dry ? stdout : stderr);
+    if (p->slots && p->ranks > p->slots && p->ranks - 1 <= p->slots / p->threads)
+        fprintf(stderr,
+                "tine run: %ld ranks on %d cores: the coordinator shares a core with a worker, and "
+                "sleeps while it waits\n",
+                p->ranks, p->slots);
+    if (p->dry) return 0;
+    execvp(p->mpirun, p->line.words);
+    fprintf(stderr, "tine run: %s: %s\n", p->mpirun, strerror(errno));
+    return 1;
+}
+
+static int plan_survive(const run_plan *p, char **program) {
+    return tine_survive(&(tine_survive_plan){.launcher = p->mpirun,
+                                             .by_srun = p->by_srun,
+                                             .as_root = p->as_root,
+                                             .dry = p->dry,
+                                             .workers = p->ranks - 1,
+                                             .threads = p->threads,
+                                             .hosts = &p->hosts,
+                                             .mca = &p->mca,
+                                             .program = program});
 }
 
 int tine_command_run(int argc, char **argv) {
     run_plan p = {0};
+    char count[32];
     int code = plan_parse(&p, &argc, argv);
     if (code < 0) code = plan_check(&p, argv[1]);
     if (code >= 0) return code;
-    if (!line_compose(&p, argv + 1)) return run_fail(1, "no memory");
-    line_print(&p, p.dry ? stdout : stderr);
-    if (p.slots && p.ranks > p.slots && p.ranks - 1 <= p.slots / p.threads)
-        fprintf(stderr,
-                "tine run: %ld ranks on %d cores: the coordinator shares a core with a worker, and "
-                "sleeps while it waits\n",
-                p.ranks, p.slots);
-    code = 0;
-    if (!p.dry) {
-        execvp(p.mpirun, p.line);
-        fprintf(stderr, "tine run: %s: %s\n", p.mpirun, strerror(errno));
-        code = 1;
-    }
-    for (size_t i = 0; i < p.n_owned; i++) free(p.owned[i]);
-    free(p.line);
+    snprintf(count, sizeof count, "%ld", p.threads);
+    if (p.threads > 1) setenv("TINE_THREADS", count, 1);
+    code = p.survive ? plan_survive(&p, argv + 1) : plan_execute(&p, argv + 1);
+    tine_line_fini(&p.line);
     tine_hosts_fini(&p.hosts);
     return code;
 }

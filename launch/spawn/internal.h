@@ -46,6 +46,7 @@ struct tine_spawn {
     void (*died)(void *ctx, int slot, pid_t pid, const char *reason, const tine_run_log *log);
     void (*failed)(void *ctx, unsigned failures, const char *reason);
     bool (*ready)(void *ctx, char *reason, size_t room);
+    void (*ended)(void *ctx);
     void *ctx;
 
     /* The supervisor's own. */

@@ -130,6 +130,19 @@ static void spawn_slot_clear(tine_spawn_slot_state *w) {
     w->log = NULL;
 }
 
+/* A coordinator that is another process has ended this worker: its slot stays empty. */
+static bool spawn_slot_dismissed(const tine_spawn *s, tine_spawn_slot_state *w) {
+    if (!s->ended || w->killed || !atomic_load(&w->log->dismissed)) return false;
+    atomic_store(&w->retired, true);
+    return true;
+}
+
+static bool spawn_all_retired(tine_spawn *s) {
+    for (int i = 0; i < s->workers; i++)
+        if (!atomic_load(&s->slots[i].retired)) return false;
+    return true;
+}
+
 static void spawn_slot_reap(tine_spawn *s, int i) {
     tine_spawn_slot_state *w = &s->slots[i];
     char reason[384];
@@ -137,7 +150,8 @@ static void spawn_slot_reap(tine_spawn *s, int i) {
     pid_t pid = atomic_exchange(&w->pid, 0);
     tine_log(TINE_LOG_DEBUG, "worker %d (pid %d) %s", i, (int)pid, reason);
     if (w->killed) tine_descendants_kill(w->mark);
-    if (atomic_exchange(&w->ending, 0) == pid) {
+    bool dismissed = spawn_slot_dismissed(s, w);
+    if (atomic_exchange(&w->ending, 0) == pid || dismissed) {
         if (s->died) s->died(s->ctx, i, pid, NULL, w->log);
         if (!atomic_load(&w->retired)) s->retry_at = tine_clock_ns();
     } else if (!atomic_load(&s->stopping)) {
@@ -147,6 +161,7 @@ static void spawn_slot_reap(tine_spawn *s, int i) {
         spawn_failed(s, i, w->killed_from_outside || atomic_load(&w->log->joined), reason);
     }
     spawn_slot_clear(w);
+    if (dismissed && spawn_all_retired(s)) s->ended(s->ctx);
 }
 
 /* ---- the supervisor ---- */
@@ -260,6 +275,7 @@ static tine_error spawn_new(tine_spawn **out, const tine_spawn_config *config) {
     s->died = config->died;
     s->failed = config->failed;
     s->ready = config->ready;
+    s->ended = config->ended;
     s->ctx = config->ctx;
     s->killed = -1; /* the workers are not killed yet */
     s->wake_fd = eventfd(0, EFD_CLOEXEC);

@@ -66,6 +66,9 @@ typedef struct tine_spawn_config {
     /* Called before a worker is replaced: whether it can connect. False, with a reason: it is not
      * started now, which counts as a failure. */
     bool (*ready)(void *ctx, char *reason, size_t room);
+    /* Set where the coordinator is another process: a worker that it has ended is not replaced.
+     * Called when none is left. */
+    void (*ended)(void *ctx);
     void *ctx;
 } tine_spawn_config;
 

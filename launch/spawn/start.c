@@ -166,7 +166,7 @@ static int spawn_process(tine_spawn *s, int i, int lifeline, int log, pid_t *pid
     snprintf(w->mark, sizeof w->mark, TINE_DESCENDANTS_MARK "=%s.%d.%u", s->token, i, s->starts++);
     environment[s->n_environment + 2] = w->mark;
     bool memory = placement_enter(s, i);
-    e = posix_spawn(pid, s->program, &files, &attr, s->argv, environment);
+    e = posix_spawnp(pid, s->program, &files, &attr, s->argv, environment);
     placement_leave(s, memory);
     for (int k = 0; k < 3; k++) environment[s->n_environment + (size_t)k] = NULL;
     posix_spawn_file_actions_destroy(&files);

@@ -5,7 +5,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -15,8 +14,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "transport/base/process.h"
 #include "transport/base/thread.h"
+#include "transport/daemon.h"
 #include "transport/mpi/internal.h"
 
 /* Without pidfd_open (before Linux 5.3) the daemon is polled this often. */
@@ -31,55 +30,6 @@ static struct {
     char name[32]; /* "": the parent, which is not known to be a launcher */
     int fd, rank;
 } watch;
-
-/* The nearest ancestor that is a launcher's daemon: there may be a shell or a debugger between. */
-static pid_t find_daemon(char name[32]) {
-    static const char *const daemons[] = {"mpirun", "orterun", "mpiexec", "orted",
-                                          "prted",  "prte",    "prterun", "slurmstepd"};
-    pid_t at = getppid(), up;
-    for (int depth = 0; at > 1 && depth < 16 && tine_process_look_up(at, &up, name);
-         depth++, at = up)
-        for (size_t i = 0; i < sizeof daemons / sizeof *daemons; i++)
-            if (strncmp(name, daemons[i], strlen(daemons[i])) == 0) return at;
-    at = getppid();
-    name[0] = 0;
-    return at > 1 ? at : 0;
-}
-
-static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw) {
-    (void)st, (void)type, (void)ftw;
-    remove(path);
-    return 0;
-}
-
-/* The job's number, 0: not known. Its upper half is that of the job's family: all that one mpirun
- * has started. */
-static unsigned long job_number(void) {
-    const char *space = getenv("PMIX_NAMESPACE");
-    char *end;
-    unsigned long id = space ? strtoul(space, &end, 10) : 0;
-    return id && !*end ? id : 0;
-}
-
-/* Removes `dir` only if it is the session directory of this job: .../ompi.HOST.UID/pid.N, N being
- * the process that is gone, or on other hosts .../jf.F, F being the job's family. The variable that
- * names it may have been changed since. */
-static void remove_session(const char *dir) {
-    struct stat st;
-    char path[4096], user[32], by_pid[32], by_family[32];
-    if (!dir || snprintf(path, sizeof path, "%s", dir) >= (int)sizeof path) return;
-    snprintf(user, sizeof user, ".%u", (unsigned)geteuid());
-    snprintf(by_pid, sizeof by_pid, "pid.%d", (int)watch.daemon);
-    snprintf(by_family, sizeof by_family, "jf.%lu", job_number() >> 16);
-    char *last = strrchr(path, '/');
-    if (!last || last == path || (strcmp(last + 1, by_pid) && strcmp(last + 1, by_family))) return;
-    if (lstat(path, &st) || !S_ISDIR(st.st_mode) || st.st_uid != geteuid()) return;
-    *last = 0;
-    const char *top = strrchr(path, '/'), *owner = strrchr(path, '.');
-    if (!top || strncmp(top, "/ompi.", 6) || strcmp(owner, user)) return;
-    nftw(dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
-    rmdir(path);
-}
 
 /* The name of shared memory of this job up to the rank's number, KIND_segment.HOST.UID.JOBID., as
  * this process has mapped it: the job's id is PMIX_NAMESPACE under mpirun, but not under srun. */
@@ -135,8 +85,7 @@ static void *watchdog(void *unused) {
     }
     /* A daemon that exits normally waits for its ranks first; this rank may be about to exit. */
     remove_segments();
-    remove_session(getenv("PMIX_SERVER_TMPDIR"));
-    remove_session(getenv("OMPI_MCA_orte_jobfam_session_dir"));
+    tine_daemon_sessions_remove(watch.daemon);
     dprintf(STDERR_FILENO,
             "tine: rank %d (pid %d): %s (pid %d), which started it, is gone; the rank ends\n",
             watch.rank, (int)getpid(), watch.name[0] ? watch.name : "the process",
@@ -146,10 +95,9 @@ static void *watchdog(void *unused) {
 
 void tine_mpi_watchdog_start(int rank) {
     watch.rank = rank;
-    watch.daemon = find_daemon(watch.name);
+    watch.daemon = tine_daemon_find(watch.name);
     if (watch.daemon <= 0) return;
-    watch.fd = (int)syscall(SYS_pidfd_open, watch.daemon, 0);
-    if (watch.fd >= 0) fcntl(watch.fd, F_SETFD, FD_CLOEXEC);
+    watch.fd = tine_daemon_open(watch.daemon);
     if (tine_thread_start_detached("tine-watchdog", watchdog, NULL))
         fprintf(stderr,
                 "tine: rank %d cannot start a thread to watch its launcher: the rank may outlive a "

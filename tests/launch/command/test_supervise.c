@@ -1,0 +1,116 @@
+/* `tine supervise`: workers that end are started again, but for those that their coordinator has
+ * ended; and `tine run --survive` on this host. Across hosts: tests/check_survive. */
+#include <criterion/criterion.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/support/cluster.h"
+#include "tests/support/mpirun.h"
+#include "tests/support/process.h"
+
+TINE_FUNCTION(leave, "") {
+    (void)task;
+    exit(0);
+}
+TINE_REPEATABLE_FUNCTION(pid, "") {
+    (void)task;
+    return tine_int(getpid());
+}
+
+static char dir[64], endpoint[128];
+
+/* Workers are copies of this executable. */
+static pid_t supervise(const char *workers) {
+    char command[4096], own[PATH_MAX] = "";
+    snprintf(dir, sizeof dir, "/tmp/tine-supervise-XXXXXX");
+    cr_assert(mkdtemp(dir) && readlink("/proc/self/exe", own, sizeof own - 1) > 0);
+    snprintf(endpoint, sizeof endpoint, "ipc://%s/socket", dir);
+    snprintf(command, sizeof command, "%s/tine", tine_program_build());
+    pid_t child = fork();
+    cr_assert_geq(child, 0);
+    if (child == 0) {
+        unsetenv("BXFI_MAP"); /* Criterion's, for a test's process */
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        execl(command, "tine", "supervise", "-n", workers, endpoint, own, (char *)NULL);
+        _exit(127);
+    }
+    cluster_start_with(
+        &(tine_options){.endpoint = endpoint, .workers = -1, .await_workers = atoi(workers)});
+    return child;
+}
+
+static pid_t worker_pid(void) {
+    tine_value *v = cluster_take(tine_fork("pid"));
+    pid_t pid = (pid_t)tine_as_int(v);
+    tine_release(v);
+    return pid;
+}
+
+static int status_of(pid_t child) {
+    int status;
+    cr_assert_eq(waitpid(child, &status, 0), child);
+    rmdir(dir);
+    return status;
+}
+
+Test(supervise, replaces_workers_until_the_coordinator_ends_them, .timeout = 60) {
+    pid_t child = supervise("1"), first = worker_pid();
+    cr_assert_eq(kill(first, SIGKILL), 0);
+    pid_t second = worker_pid();
+    cr_expect_neq(second, first);
+    tine_future *f = tine_fork("leave");
+    cr_expect_eq(tine_wait(f, NULL), TINE_ELOST, "a task has ended its worker with status 0");
+    tine_release(f);
+    cr_expect_neq(worker_pid(), second);
+    cluster_stop();
+    cr_expect_eq(status_of(child), 0);
+}
+
+Test(supervise, a_signal_ends_it_and_its_workers, .timeout = 60) {
+    pid_t child = supervise("2");
+    int worker = process_open(worker_pid());
+    cr_assert_geq(worker, 0);
+    cr_assert_eq(kill(child, SIGTERM), 0);
+    cr_expect(process_ends(worker, 30000));
+    cluster_stop();
+    cr_expect_eq(status_of(child), 0);
+    close(worker);
+}
+
+Test(supervise, is_killed_and_its_workers_end, .timeout = 60) {
+    pid_t child = supervise("2");
+    int worker = process_open(worker_pid());
+    cr_assert_geq(worker, 0);
+    cr_assert_eq(kill(child, SIGKILL), 0);
+    cr_expect(process_ends(worker, 30000));
+    cluster_stop();
+    cr_expect(WIFSIGNALED(status_of(child)));
+    close(worker);
+}
+
+Test(survive, the_status_is_the_programs, .timeout = 120) {
+    tine_need_mpirun();
+    tine_program p =
+        tine_program_run(60, "$B/tine run --survive %s -n 2 sh -c 'exit 5'", tine_mpirun_root());
+    cr_expect_eq(p.code, 5, "%s", p.error);
+    tine_program_fini(&p);
+    p = tine_program_run(60, "$B/tine run --survive %s -n 2 sh -c 'kill -9 $$'",
+                         tine_mpirun_root());
+    cr_expect_eq(p.code, 128 + SIGKILL, "%s", p.error);
+    tine_program_fini(&p);
+}
+
+Test(survive, prints_what_one_process_prints, .timeout = 120) {
+    tine_need_mpirun();
+    tine_program p = tine_program_run(
+        60, "$B/tine run --survive --oversubscribe %s -n 4 $B/04_fibonacci 9", tine_mpirun_root());
+    cr_expect_eq(p.code, 0, "%s", p.error);
+    cr_expect_str_eq(p.out, "fib(9) = 34\n");
+    tine_program_fini(&p);
+}
