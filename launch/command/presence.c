@@ -89,10 +89,11 @@ void tine_presence_turn(tine_presence *p, void (*lost)(void *ctx, int host), voi
     }
 }
 
-void tine_presence_drop(tine_presence *p, int host) {
+bool tine_presence_drop(tine_presence *p, int host) {
     tine_peer peer = p->peers[host];
     p->peers[host] = 0; /* its loss is no news */
     if (peer) p->transport->ops->drop(p->transport, peer, false, "its launcher has ended");
+    return peer;
 }
 
 bool tine_presence_join(tine_presence *p, const char *url, int host, char *why, size_t why_size) {

@@ -22,8 +22,8 @@ bool tine_presence_listen(tine_presence *p, const char *url, int n, char *why, s
 int tine_presence_port(const tine_presence *p);
 /* Calls `lost` for each host whose supervisor has connected and is gone. Never blocks. */
 void tine_presence_turn(tine_presence *p, void (*lost)(void *ctx, int host), void *ctx);
-/* Ends the supervisor of this host, if one is connected. */
-void tine_presence_drop(tine_presence *p, int host);
+/* Ends the supervisor of this host. False: none is connected. */
+bool tine_presence_drop(tine_presence *p, int host);
 
 /* The supervisor's end. False, with a sentence. */
 bool tine_presence_join(tine_presence *p, const char *url, int host, char *why, size_t why_size);

@@ -22,9 +22,9 @@
 enum {
     FIRST_WAIT_MS = 100, /* before a second start in a row; it doubles */
     LONGEST_WAIT_MS = 5000,
-    LIVED_MS = 2000,     /* after so long an end is the first one in a row */
+    SERVED_MS = 2000,    /* the end of one that has served so long is the first one in a row */
     GONE_MS = 500,       /* for a launcher to end after its supervisor, and after SIGTERM */
-    LEAVE_MS = 2000,     /* for workers to end by themselves after the program */
+    LEAVE_MS = 1000,     /* for workers to end with the program, and launchers with supervisors */
     TERMINATE_MS = 5000, /* between SIGTERM and SIGKILL */
 };
 
@@ -35,8 +35,8 @@ typedef struct watcher {
     pid_t program;       /* 0: it has ended */
     int status;          /* its exit status */
     int64_t program_end; /* when it is killed; INT64_MAX: not yet asked to end */
-    int64_t hosts_end;   /* when launchers get `hosts_signal` */
-    int hosts_signal;
+    int64_t hosts_ns;    /* when the next step ends the launchers; INT64_MAX: none does */
+    int step;
     int signals;
 } watcher;
 
@@ -72,6 +72,7 @@ static bool program_start(watcher *w, char *const *line, char *const *variables)
 static void host_start(tine_survive_host *h) {
     h->retry_ns = h->end_ns = INT64_MAX;
     h->started_ns = tine_clock_ns();
+    h->served = false;
     h->pid = fork();
     if (h->pid == 0) {
         int null = open("/dev/null", O_RDONLY);
@@ -107,9 +108,10 @@ static void host_clean(pid_t pid) {
 static void host_ended(watcher *w, tine_survive_host *h, int status) {
     if (WIFSIGNALED(status)) host_clean(h->pid);
     h->pid = 0;
-    tine_presence_drop(w->presence, (int)(h - w->hosts));
+    if (tine_presence_drop(w->presence, (int)(h - w->hosts))) h->served = true;
     if (!w->program || w->program_end != INT64_MAX) return;
-    if (tine_clock_ns() - h->started_ns > (int64_t)LIVED_MS * 1000000) h->failures = 0;
+    int64_t lived_ms = (tine_clock_ns() - h->started_ns) / 1000000;
+    if (h->served && lived_ms >= SERVED_MS) h->failures = 0;
     unsigned doubled = h->failures++;
     int64_t ms = doubled == 0 ? 0 : (int64_t)FIRST_WAIT_MS << (doubled < 8 ? doubled - 1 : 7);
     if (ms > LONGEST_WAIT_MS) ms = LONGEST_WAIT_MS;
@@ -125,6 +127,7 @@ static void host_ended(watcher *w, tine_survive_host *h, int status) {
 /* Its launcher usually ends soon, but srun does not if slurmstepd was killed. */
 static void supervisor_lost(void *ctx, int i) {
     tine_survive_host *h = &((watcher *)ctx)->hosts[i];
+    h->served = true;
     h->end_ns = after_ms(GONE_MS);
     h->end_signal = SIGTERM;
 }
@@ -138,8 +141,8 @@ static void host_end(tine_survive_host *h) {
 static void program_ended(watcher *w, int status) {
     w->program = 0;
     w->status = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
-    w->hosts_signal = SIGTERM;
-    w->hosts_end = after_ms(LEAVE_MS);
+    bool asked = WIFSIGNALED(status) || w->program_end != INT64_MAX;
+    w->hosts_ns = after_ms(asked ? 0 : LEAVE_MS);
 }
 
 static void children_reap(watcher *w) {
@@ -151,13 +154,17 @@ static void children_reap(watcher *w) {
     }
 }
 
-static void hosts_signal(watcher *w) {
+/* The next step to end what is left: supervisors are told, launchers get SIGTERM, then SIGKILL. */
+static void hosts_end(watcher *w) {
+    static const int steps[] = {0, SIGTERM, SIGKILL};
+    int sig = steps[w->step];
     for (int i = 0; i < w->n; i++) {
         pid_t pid = w->hosts[i].pid;
-        if (pid > 0) kill(w->hosts_signal == SIGKILL ? -pid : pid, w->hosts_signal);
+        if (!sig) tine_presence_drop(w->presence, i);
+        if (sig && pid > 0) kill(sig == SIGKILL ? -pid : pid, sig);
     }
-    w->hosts_end = w->hosts_signal == SIGKILL ? INT64_MAX : after_ms(TERMINATE_MS);
-    w->hosts_signal = SIGKILL;
+    w->hosts_ns = sig == SIGKILL ? INT64_MAX : after_ms(sig ? TERMINATE_MS : LEAVE_MS);
+    w->step += sig != SIGKILL;
 }
 
 /* A terminal has sent the signal to the program as well. The second signal does not wait. */
@@ -166,7 +173,7 @@ static void signal_take(watcher *w, const tine_signal *s) {
     bool again = w->program_end != INT64_MAX;
     w->program_end = after_ms(again ? 0 : TERMINATE_MS);
     if (w->program && !s->by_kernel) kill(w->program, s->number);
-    if (!w->program) w->hosts_end = tine_clock_ns();
+    if (!w->program) w->hosts_ns = tine_clock_ns();
 }
 
 static void signals_read(watcher *w) {
@@ -183,7 +190,7 @@ static bool watch_goes_on(const watcher *w) {
 }
 
 static int watch_timeout_ms(const watcher *w) {
-    int64_t until = w->program ? w->program_end : w->hosts_end, left;
+    int64_t until = w->program ? w->program_end : w->hosts_ns, left;
     for (int i = 0; w->program && i < w->n; i++)
         if (w->hosts[i].retry_ns < until) until = w->hosts[i].retry_ns;
     if (until == INT64_MAX) return -1;
@@ -197,7 +204,7 @@ static void watch_turn(watcher *w) {
         kill(w->program, SIGKILL);
         w->program_end = after_ms(TERMINATE_MS);
     }
-    if (!w->program && now >= w->hosts_end) hosts_signal(w);
+    if (!w->program && now >= w->hosts_ns) hosts_end(w);
     for (int i = 0; i < w->n && w->program && w->program_end == INT64_MAX; i++) {
         if (now >= w->hosts[i].end_ns) host_end(&w->hosts[i]);
         if (now >= w->hosts[i].retry_ns) host_start(&w->hosts[i]);
@@ -216,8 +223,7 @@ int tine_survive_watch(tine_survive_host *hosts, int n, tine_presence *presence,
                  .presence = presence,
                  .status = 1,
                  .program_end = INT64_MAX,
-                 .hosts_end = INT64_MAX,
-                 .hosts_signal = SIGTERM};
+                 .hosts_ns = INT64_MAX};
     w.signals = tine_signals_catch(taken);
     if (w.signals < 0) {
         fprintf(stderr, "tine run: %s\n", strerror(errno));

@@ -15,6 +15,7 @@ typedef struct tine_survive_host {
     char *const *line; /* mpirun or srun and its arguments; ends with NULL */
     /* The watcher's own. */
     pid_t pid;         /* 0: none runs */
+    bool served;       /* its supervisor has connected */
     unsigned failures; /* in a row */
     int64_t started_ns, retry_ns;
     int64_t end_ns; /* when it is ended: its supervisor is gone. INT64_MAX: that lives */
