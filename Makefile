@@ -70,6 +70,8 @@ ifneq ($(filter x86_64-%,$(TARGET)),)
 ISA_avx2        := -mavx2 -mfma
 ISA_avx512      := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
 ISA_avx512_bf16 := $(ISA_avx512) -mavx512bf16
+ISA_avx_vnni    := $(ISA_avx2) -mavxvnni
+ISA_avx512_vnni := $(ISA_avx512) -mavx512vnni
 endif
 ifneq ($(filter aarch64-%,$(TARGET)),)
 # Else GCC 12 moves loads ahead and spills two of the micro-kernel's 24 sums.

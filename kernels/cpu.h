@@ -24,7 +24,9 @@
             "the CPU has no AVX-512 (F, BW, DQ and VL)")                                           \
     FEATURE(OS_AVX512, 1, 0, XCR0, 0xe6,                                                           \
             "the operating system does not save the AVX-512 registers")                            \
-    FEATURE(AVX512_BF16, 7, 1, EAX, 1u << 5, "the CPU has no AVX512_BF16")
+    FEATURE(AVX512_BF16, 7, 1, EAX, 1u << 5, "the CPU has no AVX512_BF16")                         \
+    FEATURE(AVX512_VNNI, 7, 0, ECX, 1u << 11, "the CPU has no AVX512_VNNI")                        \
+    FEATURE(AVX_VNNI, 7, 1, EAX, 1u << 4, "the CPU has no AVX-VNNI")
 
 #define FEATURE(name, ...) TINE_CPU_##name##_INDEX,
 enum { TINE_CPU_FEATURES(FEATURE) TINE_CPU_FEATURE_COUNT };

@@ -8,11 +8,17 @@
  * evenly (50 rows by 6 are 5 x 6 + 4 x 5, not 8 x 6 + 2): a short tile has too few sums in flight
  * to hide the latency of FMA. */
 #include "kernels/gemm.h"
+#include "kernels/int8.h"
 #include "kernels/mem.h"
 
 #include <string.h>
 
 static const float zero_row[TINE_GEMM_NR_MAX];
+
+static size_t element_size(const struct tine_gemm_kernel *kernel) {
+    static const size_t sizes[] = {sizeof(float), sizeof(uint16_t), sizeof(uint8_t)};
+    return sizes[kernel->type];
+}
 
 const char *tine_gemm_defect(const struct tine_gemm_kernel *kernel) {
     if (!kernel->name || strncmp(kernel->name, "gemm_", 5) != 0)
@@ -22,8 +28,10 @@ const char *tine_gemm_defect(const struct tine_gemm_kernel *kernel) {
     if (kernel->mr < 1 || kernel->mr > TINE_GEMM_MR_MAX) return "mr is out of range";
     if (kernel->nr < 1 || TINE_GEMM_NR_MAX % kernel->nr)
         return "nr does not divide TINE_GEMM_NR_MAX";
-    if (kernel->kr != (kernel->type == TINE_GEMM_BF16 ? 2 : 1)) return "kr does not fit its type";
+    if (kernel->kr * element_size(kernel) != sizeof(float)) return "kr does not fit its type";
     if (kernel->kc < 1 || kernel->kc % kernel->kr) return "kc is 0 or not a multiple of kr";
+    if (kernel->type == TINE_GEMM_INT8 && kernel->kc != TINE_INT8_KC)
+        return "kc is not that of int8.h";
     if (kernel->mc < kernel->mr) return "mc is less than mr";
     if (kernel->micro && kernel->prefetch_every < 1) return "prefetch_every is 0";
     if (!kernel->pack) return "it has no packer";
@@ -31,11 +39,40 @@ const char *tine_gemm_defect(const struct tine_gemm_kernel *kernel) {
     return NULL;
 }
 
-const struct tine_gemm_kernel *tine_gemm_choose(enum tine_isa isa, bool bf16) {
-    if (isa == TINE_ISA_AUTO) isa = bf16 ? tine_kernel_choice()->bf16 : tine_kernel_choice()->f32;
-    if (isa == TINE_ISA_AUTO) return NULL;
-    const struct tine_gemm_kernel *kernel = bf16 ? tine_gemm_find(isa, TINE_GEMM_BF16) : NULL;
-    return kernel ? kernel : tine_gemm_find(isa, TINE_GEMM_F32);
+enum tine_isa tine_gemm_isa(enum tine_gemm_type type) {
+    const struct tine_kernel_choice *choice = tine_kernel_choice();
+    return type == TINE_GEMM_INT8   ? choice->int8
+           : type == TINE_GEMM_BF16 ? choice->bf16
+                                    : choice->f32;
+}
+
+static const char *const type_names[] = {"f32", "bf16", "int8"};
+
+const char *tine_gemm_type_name(enum tine_gemm_type type) { return type_names[type]; }
+
+bool tine_gemm_type_parse(const char *name, enum tine_gemm_type *out) {
+    for (int type = TINE_GEMM_F32; type <= TINE_GEMM_INT8; type++) {
+        if (strcmp(name, type_names[type]) != 0) continue;
+        *out = (enum tine_gemm_type)type;
+        return true;
+    }
+    return false;
+}
+
+const struct tine_gemm_kernel *tine_gemm_of_row(const struct tine_isa_row *row,
+                                                enum tine_gemm_type type) {
+    return type == TINE_GEMM_INT8   ? row->gemm_int8
+           : type == TINE_GEMM_BF16 ? row->gemm_bf16
+                                    : row->gemm_f32;
+}
+
+const struct tine_gemm_kernel *tine_gemm_choose(enum tine_isa isa, enum tine_gemm_type type) {
+    if (isa == TINE_ISA_AUTO) isa = tine_gemm_isa(type);
+    if (isa == TINE_ISA_AUTO || tine_isa_obstacle(tine_cpu(), isa)) return NULL;
+    const struct tine_gemm_kernel *kernel = tine_gemm_find(isa, type);
+    if (kernel) return kernel;
+    return type == TINE_GEMM_INT8 ? tine_isa_row(TINE_ISA_PORTABLE)->gemm_int8
+                                  : tine_gemm_find(isa, TINE_GEMM_F32);
 }
 
 const struct tine_gemm_kernel *tine_gemm_at(size_t i) {
@@ -43,20 +80,16 @@ const struct tine_gemm_kernel *tine_gemm_at(size_t i) {
         const struct tine_isa_row *row = tine_isa_row(isa);
         if (row->gemm_f32 && i-- == 0) return row->gemm_f32;
         if (row->gemm_bf16 && i-- == 0) return row->gemm_bf16;
+        if (row->gemm_int8 && i-- == 0) return row->gemm_int8;
     }
     return NULL;
 }
 
 const struct tine_gemm_kernel *tine_gemm_find(enum tine_isa isa, enum tine_gemm_type type) {
-    if (isa == TINE_ISA_AUTO) {
-        const struct tine_kernel_choice *choice = tine_kernel_choice();
-        isa = type == TINE_GEMM_BF16 ? choice->bf16 : choice->f32;
-    }
+    if (isa == TINE_ISA_AUTO) isa = tine_gemm_isa(type);
     if (tine_isa_obstacle(tine_cpu(), isa)) return NULL;
     for (; isa != TINE_ISA_AUTO; isa = tine_isa_row(isa)->base) {
-        const struct tine_isa_row *row = tine_isa_row(isa);
-        const struct tine_gemm_kernel *kernel =
-            type == TINE_GEMM_BF16 ? row->gemm_bf16 : row->gemm_f32;
+        const struct tine_gemm_kernel *kernel = tine_gemm_of_row(tine_isa_row(isa), type);
         if (kernel) return kernel;
     }
     return NULL;
@@ -64,20 +97,23 @@ const struct tine_gemm_kernel *tine_gemm_find(enum tine_isa isa, enum tine_gemm_
 
 /* ---- packing ---- */
 
-static size_t element_size(const struct tine_gemm_kernel *kernel) {
-    return kernel->type == TINE_GEMM_BF16 ? 2 : 4;
+/* Bytes of the head of each block of kc of a panel. */
+static size_t head_size(const struct tine_gemm_kernel *kernel) {
+    return kernel->type == TINE_GEMM_INT8 ? TINE_INT8_HEAD(kernel->nr) : 0;
 }
 
 static enum tine_kernel_error packed_alloc(const struct tine_gemm_kernel *kernel, size_t k,
                                            size_t n, struct tine_packed *out) {
     memset(out, 0, sizeof *out);
     size_t panels = n / kernel->nr + (n % kernel->nr != 0);
-    size_t kpad, bytes, total;
+    size_t kpad, bytes, heads, total;
     if (!tine_size_add(k, kernel->kr - 1, &kpad)) return TINE_KERNEL_OVERFLOW;
     kpad -= kpad % kernel->kr;
-    if (!tine_size_mul(kpad, (size_t)kernel->nr * element_size(kernel), &bytes))
+    heads = k ? (k - 1) / kernel->kc + 1 : 1;
+    if (!tine_size_mul(kpad, (size_t)kernel->nr * element_size(kernel), &bytes) ||
+        !tine_size_mul(heads, head_size(kernel), &heads) || !tine_size_add(bytes, heads, &bytes) ||
+        !tine_size_mul(bytes, panels, &total))
         return TINE_KERNEL_OVERFLOW;
-    if (!tine_size_mul(bytes, panels, &total)) return TINE_KERNEL_OVERFLOW;
     struct tine_mem mem;
     if (!tine_mem_alloc(&mem, total)) return TINE_KERNEL_MEMORY;
     *out = (struct tine_packed){kernel, k, n, panels, bytes, mem.data, mem.bytes, mem.mapped};
@@ -124,7 +160,7 @@ void tine_gemm_packed_free(struct tine_packed *packed) {
 struct pass {
     const struct tine_gemm_kernel *kernel;
     size_t m, k;
-    const char *a;
+    const char *a, *heads; /* heads: of the rows, in int8 */
     size_t lda, elem;
     /* rows in tiles: the first `larger` have one row more than `small` */
     size_t tiles, small, larger;
@@ -144,8 +180,8 @@ static void pass_split_rows(struct pass *p) {
 }
 
 static void pass_run_tiles(const struct pass *p) {
-    const size_t steps = p->kernel->kr == 2 ? (p->k + 1) / 2 : p->k;
-    /* cache lines of B in a pass: a step is 4 bytes of each column for either type */
+    const size_t steps = (p->k + p->kernel->kr - 1) / p->kernel->kr;
+    /* cache lines of B in a pass: a step is 4 bytes of each column for every type */
     const size_t lines = p->resident ? 0 : steps * p->kernel->nr / 16;
     /* lines that a tile prefetches; a pass has at most kc steps */
     const size_t fetched = (unsigned)steps / p->kernel->prefetch_every;
@@ -157,6 +193,7 @@ static void pass_run_tiles(const struct pass *p) {
             .k = p->k,
             .a = p->a + row * p->lda * p->elem,
             .lda = p->lda,
+            .heads = p->heads + row * p->lda * p->elem,
             .b = p->b,
             .init = p->init + row * p->ldinit,
             .ldinit = p->ldinit,
@@ -181,6 +218,7 @@ static void pass_run_edge(struct pass pass, size_t columns) {
         struct pass part = pass;
         part.m = m - row < pass.kernel->mr ? m - row : pass.kernel->mr;
         part.a += row * pass.lda * pass.elem;
+        part.heads += row * pass.lda * pass.elem;
         part.init = part.c = buffer;
         pass_split_rows(&part);
         part.ldinit = part.ldc = nr;
@@ -197,23 +235,22 @@ static void gemm_run_panel(const struct tine_packed *b, size_t panel, struct pas
     const struct tine_gemm_kernel *kernel = b->kernel;
     const char *data = b->data, *base = data + panel * b->panel_bytes;
     const size_t columns = b->n - panel * kernel->nr;
-    const size_t k_bytes = (size_t)kernel->nr * pass.elem;
+    const size_t block = kernel->kc * kernel->nr * pass.elem + head_size(kernel);
     const char *a = pass.a;
     size_t k = 0;
+    pass.b = base;
     do {
         pass.k = b->k - k < kernel->kc ? b->k - k : kernel->kc;
         pass.a = a + k * pass.elem;
-        pass.b = base + k * k_bytes;
         bool last = k + pass.k >= b->k;
-        pass.next = !last                   ? pass.b + kernel->kc * k_bytes
-                    : panel + 1 < b->panels ? base + b->panel_bytes
-                                            : data;
+        pass.next = !last ? pass.b + block : panel + 1 < b->panels ? base + b->panel_bytes : data;
         pass.next_init = last && pass.ldinit ? pass.init + kernel->nr : pass.init;
         if (columns < kernel->nr)
             pass_run_edge(pass, columns);
         else
             pass_run_tiles(&pass);
         pass.init = pass.c, pass.ldinit = pass.ldc;
+        pass.b += block;
         k += pass.k;
     } while (k < b->k);
 }
@@ -228,11 +265,13 @@ void tine_gemm_panels(const struct tine_packed *b, size_t first_panel, size_t pa
         return;
     }
     const size_t elem = element_size(kernel);
+    const size_t head = kernel->type == TINE_GEMM_INT8 ? sizeof(struct tine_int8_row) : 0;
     for (size_t row = 0; row < m; row += kernel->mc) {
         struct pass pass = {
             .kernel = kernel,
             .m = m - row < kernel->mc ? m - row : kernel->mc,
-            .a = (const char *)a + row * lda * elem,
+            .a = (const char *)a + row * lda * elem + head,
+            .heads = (const char *)a + row * lda * elem,
             .lda = lda,
             .elem = elem,
             .ldinit = init ? ldinit : 0,

@@ -10,6 +10,7 @@
  *
  * Packed layout: panels of nr columns; within a panel k ascending in groups of kr; within a group
  * the nr columns, each with its kr values. The last panel and the last group are padded with zeros.
+ * In int8 each block of kc values of a panel has a head; see int8.h.
  *
  * A packed matrix is immutable: any number of threads may use it. */
 #ifndef TINE_KERNELS_GEMM_H
@@ -21,7 +22,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum tine_gemm_type { TINE_GEMM_F32, TINE_GEMM_BF16 };
+enum tine_gemm_type { TINE_GEMM_F32, TINE_GEMM_BF16, TINE_GEMM_INT8 };
 
 enum {
     TINE_GEMM_MR_MAX = 8,
@@ -31,9 +32,12 @@ enum {
 /* One call of a micro-kernel: rows (1..mr) x nr elements of C. */
 struct tine_gemm_tile {
     size_t rows, k;
-    const void *a; /* float or bf16, row r at a + r*lda elements; k values of each are read */
+    /* float, bf16 or uint8, row r at a + r*lda elements; k values of each are read, in int8 with
+     * the padding */
+    const void *a;
     size_t lda;
-    const void *b;     /* the panel at the first k of this block */
+    const char *heads; /* int8: the heads of the rows, at heads + r*lda; else not used */
+    const void *b;     /* the panel at the first k of this block, in int8 its head */
     const float *init; /* where the sums begin; row r at init + r*ldinit */
     size_t ldinit;
     float *c; /* may equal init */
@@ -71,10 +75,19 @@ struct tine_gemm_kernel {
 /* The record for an instruction set (AUTO: the one chosen) and type: its own, else its base's. NULL
  * if there is none or the instruction set cannot run here. */
 const struct tine_gemm_kernel *tine_gemm_find(enum tine_isa isa, enum tine_gemm_type type);
-/* The record for a computation in float32, or for one whose operands are rounded to bf16: the
- * float32 record where there is none for bf16; then the caller rounds (vecmath.h). AUTO: the choice
- * of tine_kernel_choice(). NULL if the instruction set cannot run here. */
-const struct tine_gemm_kernel *tine_gemm_choose(enum tine_isa isa, bool bf16);
+/* The record for a computation whose operands have this type: where there is none for bf16 that for
+ * float32, then the caller rounds (operand.h), for int8 the portable one. AUTO: the choice of
+ * tine_kernel_choice(). NULL if the instruction set cannot run here. */
+const struct tine_gemm_kernel *tine_gemm_choose(enum tine_isa isa, enum tine_gemm_type type);
+/* The choice of tine_kernel_choice() for a type. */
+enum tine_isa tine_gemm_isa(enum tine_gemm_type type);
+/* "f32", "bf16", "int8" */
+const char *tine_gemm_type_name(enum tine_gemm_type type);
+/* False: no such name; *out is untouched. */
+bool tine_gemm_type_parse(const char *name, enum tine_gemm_type *out);
+/* A row's record for a type, or NULL. */
+const struct tine_gemm_kernel *tine_gemm_of_row(const struct tine_isa_row *row,
+                                                enum tine_gemm_type type);
 /* The i-th record of the table, whether or not it can run; NULL past the end. */
 const struct tine_gemm_kernel *tine_gemm_at(size_t i);
 /* Why a record is defective, a constant clause; NULL if it is sound. */
@@ -90,7 +103,8 @@ struct tine_packed {
 };
 
 /* Packs B, whose element (i, j) stands at b[i*stride_k + j*stride_n] (any strides: row-major,
- * transposed, a slice). The bf16 kernel rounds to nearest even. On failure *out is empty. */
+ * transposed, a slice). A bf16 kernel rounds to nearest even, an int8 one quantises. On failure
+ * *out is empty. */
 enum tine_kernel_error tine_gemm_pack(const struct tine_gemm_kernel *kernel, size_t k, size_t n,
                                       const float *b, ptrdiff_t stride_k, ptrdiff_t stride_n,
                                       struct tine_packed *out);
@@ -101,8 +115,9 @@ enum tine_kernel_error tine_gemm_pack_columns(const struct tine_gemm_kernel *ker
 void tine_gemm_packed_free(struct tine_packed *packed);
 
 /* C (m x n) = init + A (m x k) x B. A is row-major with lda elements a row: float for an f32
- * kernel, bf16 (uint16_t) for a bf16 one. init: NULL is zeros; ldinit 0 is one row for all (a
- * bias); it may be C itself (accumulate). Reads and writes nothing outside these. No allocation. */
+ * kernel, bf16 (uint16_t) for a bf16 one, for an int8 one rows of int8.h, lda bytes apart. init:
+ * NULL is zeros; ldinit 0 is one row for all (a bias); it may be C itself (accumulate). Reads and
+ * writes nothing outside these. No allocation. */
 void tine_gemm(const struct tine_packed *b, size_t m, const void *a, size_t lda, const float *init,
                size_t ldinit, float *c, size_t ldc);
 /* The columns of `panels` panels from `first_panel` on; init and c point at the first of those

@@ -72,3 +72,48 @@ const struct tine_gemm_kernel tine_gemm_f32_portable = {
     .micro = portable_micro,
     .pack = portable_pack,
 };
+
+/* ---- int8 ---- */
+
+/* The sums of one row; the compiler vectorises the loops over columns. */
+static void portable_int8_sums(size_t k, const uint8_t *a, const int8_t *b, int32_t sum[NR]) {
+    memset(sum, 0, NR * sizeof *sum);
+    for (size_t i = 0; i < k; i += TINE_INT8_KR, b += TINE_INT8_KR * NR)
+        for (int j = 0; j < NR; j++)
+            for (int u = 0; u < TINE_INT8_KR; u++) sum[j] += a[i + (size_t)u] * b[4 * j + u];
+}
+
+static void portable_int8_micro(const struct tine_gemm_tile *t) {
+    const float *scales = t->b;
+    const int32_t *sums = (const int32_t *)(scales + NR);
+    for (size_t r = 0; r < t->rows; r++) {
+        const float *init = t->init + r * t->ldinit;
+        struct tine_int8_row head;
+        int32_t sum[NR];
+        memcpy(&head, t->heads + r * t->lda, sizeof head);
+        portable_int8_sums(t->k, (const uint8_t *)t->a + r * t->lda,
+                           (const int8_t *)t->b + TINE_INT8_HEAD(NR), sum);
+        for (int j = 0; j < NR; j++)
+            t->c[r * t->ldc + (size_t)j] =
+                fmaf((float)(sum[j] - head.zero * sums[j]), head.scale * scales[j], init[j]);
+    }
+}
+
+static void portable_int8_pack(size_t k, const float *const *columns, ptrdiff_t stride_k,
+                               void *panel) {
+    tine_gemm_pack_int8(k, columns, stride_k, panel, NR);
+}
+
+const struct tine_gemm_kernel tine_gemm_int8_portable = {
+    .name = "gemm_int8_portable_4x16",
+    .isa = TINE_ISA_PORTABLE,
+    .type = TINE_GEMM_INT8,
+    .mr = MR,
+    .nr = NR,
+    .kr = TINE_INT8_KR,
+    .kc = TINE_INT8_KC,
+    .prefetch_every = 1,
+    .mc = 128,
+    .micro = portable_int8_micro,
+    .pack = portable_int8_pack,
+};

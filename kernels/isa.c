@@ -21,6 +21,7 @@
 #endif
 #define GEMM_F32(isa) .gemm_f32 = &tine_gemm_f32_##isa,
 #define GEMM_BF16(isa) .gemm_bf16 = &tine_gemm_bf16_##isa,
+#define GEMM_INT8(isa) .gemm_int8 = &tine_gemm_int8_##isa,
 #define VECMATH(isa) .vecmath = &tine_vecmath_##isa,
 #define PEAK(isa) .peak = &tine_peak_##isa,
 #define ROW(ID, name_, base_, features_, records)                                                  \
@@ -57,18 +58,23 @@ const char *tine_isa_defect(enum tine_isa isa, const struct tine_isa_row *row) {
     if (!row->name || !*row->name) return "it has no name";
     if (isa_name_taken(isa, row->name)) return "another row has its name";
     if (row->base >= isa) return "its base is not an earlier row";
-    if (isa == TINE_ISA_PORTABLE && (!row->gemm_f32 || !row->vecmath || !row->peak))
+    if (isa == TINE_ISA_PORTABLE &&
+        (!row->gemm_f32 || !row->gemm_int8 || !row->vecmath || !row->peak))
         return "the portable row lacks an operation";
     if (row->gemm_f32 && row->gemm_f32->type != TINE_GEMM_F32)
         return "its GEMM_F32 is not of float32";
     if (row->gemm_bf16 && row->gemm_bf16->type != TINE_GEMM_BF16)
         return "its GEMM_BF16 is not of bfloat16";
+    if (row->gemm_int8 && row->gemm_int8->type != TINE_GEMM_INT8)
+        return "its GEMM_INT8 is not of int8";
     if ((row->gemm_f32 && row->gemm_f32->isa != isa) ||
         (row->gemm_bf16 && row->gemm_bf16->isa != isa) ||
+        (row->gemm_int8 && row->gemm_int8->isa != isa) ||
         (row->vecmath && row->vecmath->isa != isa))
         return "one of its records is of another instruction set";
     if (row->gemm_f32 && (why = tine_gemm_defect(row->gemm_f32))) return why;
     if (row->gemm_bf16 && (why = tine_gemm_defect(row->gemm_bf16))) return why;
+    if (row->gemm_int8 && (why = tine_gemm_defect(row->gemm_int8))) return why;
     if (row->vecmath && (why = tine_vecmath_defect(row->vecmath))) return why;
     return row->peak ? tine_peak_defect(row->peak) : NULL;
 }
@@ -94,9 +100,7 @@ static pthread_once_t choice_once = PTHREAD_ONCE_INIT;
 
 static enum tine_isa best_for(const struct tine_cpu *cpu, enum tine_gemm_type type) {
     for (int isa = TINE_ISA_COUNT - 1; isa > TINE_ISA_AUTO; isa--) {
-        const struct tine_isa_row *row = &isa_table[isa];
-        if ((type == TINE_GEMM_BF16 ? row->gemm_bf16 : row->gemm_f32) &&
-            !tine_isa_obstacle(cpu, (enum tine_isa)isa))
+        if (tine_gemm_of_row(&isa_table[isa], type) && !tine_isa_obstacle(cpu, (enum tine_isa)isa))
             return (enum tine_isa)isa;
     }
     return TINE_ISA_AUTO;
@@ -124,7 +128,7 @@ static void resolve_forced(const struct tine_cpu *cpu, const char *wanted,
                            struct tine_kernel_choice *out) {
     enum tine_isa isa = isa_of_name(wanted);
     if (isa == TINE_ISA_AUTO) {
-        char names[128];
+        char names[160];
         list_names(names, sizeof names);
         snprintf(out->error, sizeof out->error, "TINE_KERNEL=%.64s is not a kernel; use %s", wanted,
                  names);
@@ -138,7 +142,7 @@ static void resolve_forced(const struct tine_cpu *cpu, const char *wanted,
         return;
     }
     out->forced = true;
-    out->bf16 = out->f32 = isa;
+    out->int8 = out->bf16 = out->f32 = isa;
     while (!isa_table[out->f32].gemm_f32 && out->f32 != TINE_ISA_AUTO)
         out->f32 = isa_table[out->f32].base;
 }
@@ -152,7 +156,10 @@ void tine_kernel_resolve(const struct tine_cpu *cpu, const char *wanted,
     }
     out->f32 = best_for(cpu, TINE_GEMM_F32);
     out->bf16 = best_for(cpu, TINE_GEMM_BF16);
+    out->int8 = best_for(cpu, TINE_GEMM_INT8);
     if (out->bf16 == TINE_ISA_AUTO) out->bf16 = out->f32;
+    /* the portable GEMM, with the vector functions of this CPU */
+    if (out->int8 == TINE_ISA_PORTABLE) out->int8 = out->f32;
 }
 
 static void choice_make(void) {

@@ -5,9 +5,9 @@
  * from its base.
  *
  *   1. Write the files, beginning with a copy of the portable one, which is the reference:
- *        gemm_ISA.c     tine_gemm_f32_ISA, tine_gemm_bf16_ISA   struct tine_gemm_kernel  gemm.h
- *        vecmath_ISA.c  tine_vecmath_ISA                        struct tine_vecmath      vecmath.h
- *        peak_ISA.c     tine_peak_ISA                           struct tine_peak_loops   peak.h
+ *        gemm_ISA.c     tine_gemm_TYPE_ISA   struct tine_gemm_kernel  gemm.h (f32, bf16, int8)
+ *        vecmath_ISA.c  tine_vecmath_ISA     struct tine_vecmath      vecmath.h
+ *        peak_ISA.c     tine_peak_ISA        struct tine_peak_loops   peak.h
  *      Each includes the header and this one, and compiles to nothing on other architectures
  *      (TINE_KERNELS_X86, TINE_KERNELS_ARM64). The compiler may use the ISA's instructions anywhere
  *      in these files, so they contain no constructor and no function that runs before the CPU was
@@ -38,7 +38,7 @@
 /* clang-format off */
 #define TINE_ISA_TABLE(ROW)                                                                        \
     ROW(PORTABLE, portable, AUTO, 0,                                                               \
-        GEMM_F32(portable) VECMATH(portable) PEAK(portable))                                       \
+        GEMM_F32(portable) GEMM_INT8(portable) VECMATH(portable) PEAK(portable))                   \
     ROW(OPENBLAS, openblas, AUTO, 0,                                                               \
         GEMM_F32(openblas))                                                                        \
     ROW(NEON, neon, PORTABLE, TINE_CPU_NEON,                                                       \
@@ -49,7 +49,11 @@
     ROW(AVX512, avx512, AVX2, TINE_CPU_AVX512 | TINE_CPU_OS_AVX512,                                \
         X86(GEMM_F32(avx512) VECMATH(avx512) PEAK(avx512)))                                        \
     ROW(AVX512_BF16, avx512_bf16, AVX512, TINE_CPU_AVX512_BF16,                                    \
-        X86(GEMM_BF16(avx512_bf16) PEAK(avx512_bf16)))
+        X86(GEMM_BF16(avx512_bf16) PEAK(avx512_bf16)))                                             \
+    ROW(AVX_VNNI, avx_vnni, AVX2, TINE_CPU_AVX_VNNI,                                               \
+        X86(GEMM_INT8(avx_vnni) PEAK(avx_vnni)))                                                   \
+    ROW(AVX512_VNNI, avx512_vnni, AVX512, TINE_CPU_AVX512_VNNI,                                    \
+        X86(GEMM_INT8(avx512_vnni) PEAK(avx512_vnni)))
 /* clang-format on */
 
 /* AUTO: the best that runs. As the base of a row: operations that the row lacks come from the best
@@ -74,6 +78,7 @@ enum tine_isa { TINE_ISA_AUTO = 0, TINE_ISA_TABLE(ROW) TINE_ISA_COUNT };
 #define ROW(ID, name, base, features, records) records
 #define GEMM_F32(isa) extern const struct tine_gemm_kernel tine_gemm_f32_##isa;
 #define GEMM_BF16(isa) extern const struct tine_gemm_kernel tine_gemm_bf16_##isa;
+#define GEMM_INT8(isa) extern const struct tine_gemm_kernel tine_gemm_int8_##isa;
 #define VECMATH(isa) extern const struct tine_vecmath tine_vecmath_##isa;
 #define PEAK(isa) extern const struct tine_peak_loops tine_peak_##isa;
 TINE_ISA_TABLE(ROW)
@@ -82,6 +87,7 @@ TINE_ISA_TABLE(ROW)
 #undef ROW
 #undef GEMM_F32
 #undef GEMM_BF16
+#undef GEMM_INT8
 #undef VECMATH
 #undef PEAK
 
@@ -91,12 +97,12 @@ struct tine_isa_row {
     enum tine_isa base;
     uint32_t features; /* beyond the base's */
     /* NULL: the base's */
-    const struct tine_gemm_kernel *gemm_f32, *gemm_bf16;
+    const struct tine_gemm_kernel *gemm_f32, *gemm_bf16, *gemm_int8;
     const struct tine_vecmath *vecmath;
     const struct tine_peak_loops *peak;
 };
 
-/* The row of PORTABLE … AVX512_BF16; for any other value an empty one, whose base is AUTO. */
+/* The row of PORTABLE … AVX512_VNNI; for any other value an empty one, whose base is AUTO. */
 const struct tine_isa_row *tine_isa_row(enum tine_isa isa);
 /* "auto" for AUTO, "unknown" for what is no ISA. */
 const char *tine_isa_name(enum tine_isa isa);
@@ -110,13 +116,14 @@ const char *tine_isa_defect(enum tine_isa isa, const struct tine_isa_row *row);
 void tine_isa_check(enum tine_isa isa, const struct tine_isa_row *row);
 
 struct tine_kernel_choice {
-    enum tine_isa f32, bf16; /* AUTO in both if error is set */
-    bool forced;             /* by TINE_KERNEL */
-    char error[256];         /* empty, or why TINE_KERNEL cannot be obeyed */
+    enum tine_isa f32, bf16, int8; /* AUTO in all if error is set */
+    bool forced;                   /* by TINE_KERNEL */
+    char error[320];               /* empty, or why TINE_KERNEL cannot be obeyed */
 };
 
 /* The rule behind the choice, for a CPU and a value of TINE_KERNEL (NULL, "" or "auto": the last
- * row with a GEMM for the type that runs). A wrong name, or one that cannot run here, is a sentence
+ * row with a GEMM for the type that runs, for int8 past PORTABLE; without such a row that of f32).
+ * A wrong name, or one that cannot run here, is a sentence
  * in `error`. */
 void tine_kernel_resolve(const struct tine_cpu *cpu, const char *wanted,
                          struct tine_kernel_choice *out);

@@ -4,50 +4,39 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels/gemm.h"
 #include "kernels/mem.h"
-#include "kernels/vecmath.h"
+#include "kernels/operand.h"
 
 struct tine_linear {
-    const struct tine_gemm_kernel *kernel;
-    const struct tine_vecmath *math;
+    struct tine_operand operand;
     struct tine_packed weight;
     float *bias; /* padded to whole panels */
     size_t in, out;
-    bool bf16;  /* operands are stored as bf16 */
-    bool round; /* operands are float32, rounded to bf16 values */
 };
 
 static enum tine_kernel_error linear_pack(struct tine_linear *l, const float *weight,
                                           const float *bias) {
     enum tine_kernel_error error =
-        tine_gemm_pack(l->kernel, l->in, l->out, weight, 1, (ptrdiff_t)l->in, &l->weight);
+        tine_gemm_pack(l->operand.kernel, l->in, l->out, weight, 1, (ptrdiff_t)l->in, &l->weight);
     if (error) return error;
-    if (l->round)
-        l->math->round_bf16(l->weight.panels * l->weight.panel_bytes / sizeof(float),
-                            l->weight.data, l->weight.data);
+    tine_operand_weights(&l->operand, &l->weight);
     if (!bias) return TINE_KERNEL_OK;
-    l->bias = calloc(l->weight.panels * l->kernel->nr, sizeof *l->bias);
+    l->bias = calloc(l->weight.panels * l->operand.kernel->nr, sizeof *l->bias);
     if (!l->bias) return TINE_KERNEL_MEMORY;
     memcpy(l->bias, bias, l->out * sizeof *bias);
     return TINE_KERNEL_OK;
 }
 
 enum tine_kernel_error tine_linear_create(size_t in, size_t out, const float *weight,
-                                          const float *bias, bool bf16, enum tine_isa isa,
-                                          struct tine_linear **linear) {
+                                          const float *bias, enum tine_gemm_type type,
+                                          enum tine_isa isa, struct tine_linear **linear) {
     const size_t limit = (size_t)1 << 30;
     if (in < 1 || in > limit || out < 1 || out > limit) return TINE_KERNEL_ARGUMENT;
-    const struct tine_gemm_kernel *kernel = tine_gemm_choose(isa, bf16);
-    if (!kernel) return TINE_KERNEL_UNSUPPORTED;
+    struct tine_operand operand;
+    if (tine_operand_init(&operand, isa, type)) return TINE_KERNEL_UNSUPPORTED;
     struct tine_linear *l = calloc(1, sizeof *l);
     if (!l) return TINE_KERNEL_MEMORY;
-    *l = (struct tine_linear){.kernel = kernel,
-                              .math = tine_vecmath(kernel->isa),
-                              .in = in,
-                              .out = out,
-                              .bf16 = kernel->type == TINE_GEMM_BF16,
-                              .round = bf16 && kernel->type != TINE_GEMM_BF16};
+    *l = (struct tine_linear){.operand = operand, .in = in, .out = out};
     enum tine_kernel_error error = linear_pack(l, weight, bias);
     if (error)
         tine_linear_free(l);
@@ -65,22 +54,22 @@ void tine_linear_free(struct tine_linear *l) {
 
 enum tine_kernel_error tine_linear_forward(const struct tine_linear *l, size_t rows, const float *x,
                                            float *y) {
-    if (!l->bf16 && !l->round) {
+    const struct tine_operand *o = &l->operand;
+    if (o->plain) {
         tine_gemm(&l->weight, rows, x, l->in, l->bias, 0, y, l->out);
         return TINE_KERNEL_OK;
     }
-    const size_t some = rows < l->kernel->mc ? rows : l->kernel->mc;
-    const size_t elem = l->bf16 ? sizeof(uint16_t) : sizeof(float);
-    struct tine_mem operand;
-    if (!tine_mem_alloc(&operand, some * l->in * elem)) return TINE_KERNEL_MEMORY;
+    const size_t some = rows < o->kernel->mc ? rows : o->kernel->mc,
+                 width = tine_operand_width(o, l->in);
+    struct tine_mem operands;
+    if (!tine_mem_alloc(&operands, some * width * o->size)) return TINE_KERNEL_MEMORY;
     for (size_t at = 0; at < rows; at += some) {
         const size_t n = rows - at < some ? rows - at : some;
-        if (l->bf16)
-            l->math->to_bf16(n * l->in, x + at * l->in, operand.data);
-        else
-            l->math->round_bf16(n * l->in, x + at * l->in, operand.data);
-        tine_gemm(&l->weight, n, operand.data, l->in, l->bias, 0, y + at * l->out, l->out);
+        for (size_t i = 0; i < n; i++)
+            tine_operand_row(o, l->in, x + (at + i) * l->in,
+                             (char *)operands.data + i * width * o->size);
+        tine_gemm(&l->weight, n, operands.data, width, l->bias, 0, y + at * l->out, l->out);
     }
-    tine_mem_free(&operand);
+    tine_mem_free(&operands);
     return TINE_KERNEL_OK;
 }

@@ -63,8 +63,7 @@ const char *tine_lstm_config_defect(const struct tine_lstm_config *config) {
     if (config->gru && config->proj_size) return "a GRU has no projection";
     if (config->reverse && config->bidirectional)
         return "reverse and bidirectional cannot both be set";
-    if (config->type != TINE_LSTM_F32 && config->type != TINE_LSTM_BF16)
-        return "the type must be f32 or bf16";
+    if ((unsigned)config->type > TINE_LSTM_INT8) return "the type must be f32, bf16 or int8";
     if ((unsigned)config->isa >= TINE_ISA_COUNT) return "there is no such kernel";
     return NULL;
 }
@@ -82,13 +81,6 @@ double tine_lstm_flops(const struct tine_lstm_config *config, size_t steps, size
 }
 
 /* ---- packing ---- */
-
-/* bf16 without a bf16 kernel: rounds the float32 panels, which consist of values only. */
-static void round_packed(const struct tine_lstm *lstm, struct tine_packed *packed) {
-    if (lstm->round)
-        lstm->math->round_bf16(packed->panels * packed->panel_bytes / sizeof(float), packed->data,
-                               packed->data);
-}
 
 /* The gate of the weights that is sum `s`, of the input or the recurrent product; GATE_NONE: the
  * sum has no part of this product. */
@@ -109,9 +101,10 @@ static enum tine_kernel_error pack_gates(const struct tine_lstm *lstm, const flo
         size_t unit = j / TINE_GROUP_COLUMNS * TINE_GATE_UNITS + j % TINE_GATE_UNITS;
         if (unit < hidden && gate != GATE_NONE) rows[j] = weight + (gate * hidden + unit) * k;
     }
-    enum tine_kernel_error error = tine_gemm_pack_columns(lstm->kernel, k, columns, rows, 1, out);
+    enum tine_kernel_error error =
+        tine_gemm_pack_columns(lstm->operand.kernel, k, columns, rows, 1, out);
     free(rows);
-    if (!error) round_packed(lstm, out);
+    if (!error) tine_operand_weights(&lstm->operand, out);
     return error;
 }
 
@@ -140,24 +133,20 @@ static enum tine_kernel_error pack_cell(const struct tine_lstm *lstm, const floa
         error = pack_bias(lstm, config->bias ? weights[2] : NULL, config->bias ? weights[3] : NULL,
                           &cell->bias);
     if (!error && config->proj_size) {
-        error = tine_gemm_pack(lstm->kernel, config->hidden_size, config->proj_size,
+        error = tine_gemm_pack(lstm->operand.kernel, config->hidden_size, config->proj_size,
                                weights[per_cell(config) - 1], 1, (ptrdiff_t)config->hidden_size,
                                &cell->w_hr);
-        if (!error) round_packed(lstm, &cell->w_hr);
+        if (!error) tine_operand_weights(&lstm->operand, &cell->w_hr);
     }
     return error;
 }
 
 static enum tine_kernel_error lstm_choose_kernel(struct tine_lstm *lstm) {
     struct tine_lstm_config *config = &lstm->config;
-    const bool bf16 = config->type == TINE_LSTM_BF16;
-    lstm->kernel = tine_gemm_choose(config->isa, bf16);
-    if (!lstm->kernel) return TINE_KERNEL_UNSUPPORTED;
-    lstm->bf16 = lstm->kernel->type == TINE_GEMM_BF16;
-    lstm->round = bf16 && !lstm->bf16;
-    config->isa = lstm->kernel->isa;
-    lstm->math = tine_vecmath(config->isa);
-    lstm->gates = config->gru ? lstm->math->gru_gates : lstm->math->gates;
+    if (tine_operand_init(&lstm->operand, config->isa, (enum tine_gemm_type)config->type))
+        return TINE_KERNEL_UNSUPPORTED;
+    config->isa = lstm->operand.isa;
+    lstm->gates = config->gru ? lstm->operand.math->gru_gates : lstm->operand.math->gates;
     return TINE_KERNEL_OK;
 }
 
@@ -204,4 +193,6 @@ const struct tine_lstm_config *tine_lstm_config(const struct tine_lstm *lstm) {
     return &lstm->config;
 }
 
-const char *tine_lstm_kernel_name(const struct tine_lstm *lstm) { return lstm->kernel->name; }
+const char *tine_lstm_kernel_name(const struct tine_lstm *lstm) {
+    return lstm->operand.kernel->name;
+}

@@ -18,6 +18,7 @@
 #define TINE_KERNELS_LSTM_H
 
 #include "kernels/error.h"
+#include "kernels/gemm.h"
 #include "kernels/isa.h"
 
 #include <stdbool.h>
@@ -26,10 +27,18 @@
 
 /* F32: everything in float32. BF16: weights and the operands of every product (x, h) are rounded to
  * bf16; sums, gates and cell state are float32. A CPU without a bf16 kernel rounds in the same way
- * and computes with a float32 kernel. The outputs of the two types differ by 1.5e-3 at most at the
- * tutorial's size (`tine bench lstm` prints it), and by less than 1e-2 in the cases of
+ * and computes with a float32 kernel. INT8: weights are quantised once, operands at every step, row
+ * by row (int8.h); sums of products are exact, gates and cell state float32. A CPU without VNNI
+ * computes the same with the portable kernel.
+ *
+ * The outputs differ from those of F32 by 1.5e-3 in BF16 and 3.9e-3 in INT8 at most at the
+ * tutorial's size (`tine bench lstm` prints it), and by less than 1e-2 and 3e-2 in the cases of
  * tests/kernels/test_lstm.c. */
-enum tine_lstm_type { TINE_LSTM_F32, TINE_LSTM_BF16 };
+enum tine_lstm_type {
+    TINE_LSTM_F32 = TINE_GEMM_F32,
+    TINE_LSTM_BF16 = TINE_GEMM_BF16,
+    TINE_LSTM_INT8 = TINE_GEMM_INT8,
+};
 
 struct tine_lstm_config {
     size_t input_size, hidden_size; /* at least 1 */
@@ -81,9 +90,9 @@ double tine_lstm_flops(const struct tine_lstm_config *config, size_t steps, size
 enum tine_kernel_error tine_lstm_workspace_create(struct tine_lstm_workspace **out);
 void tine_lstm_workspace_free(struct tine_lstm_workspace *workspace);
 
-/* What a forward consists of, for profiles: rounding or copying x to operands of the product, the
- * input product, the recurrent products, the gates, and writing h to the output and to the next
- * step's operand, with a projection if there is one. */
+/* What a forward consists of, for profiles: rounding, quantising or copying x to operands of the
+ * product, the input product, the recurrent products, the gates, and writing h to the output and to
+ * the next step's operand, with a projection if there is one. */
 enum tine_lstm_phase {
     TINE_LSTM_OPERANDS,
     TINE_LSTM_INPUT,

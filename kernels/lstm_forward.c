@@ -83,15 +83,16 @@ static bool plan_make(const struct tine_lstm *lstm, size_t steps, size_t batch, 
         config->num_layers > 1 && width > config->input_size ? width : config->input_size;
     memset(plan, 0, sizeof *plan);
     plan->units = lstm->groups * TINE_GATE_UNITS;
-    /* 16 more than needed: with a power of two, all rows would map to the same cache sets */
+    /* 16 more than needed: with a power of two, all rows would map to the same cache sets; and
+     * where an element is a byte, room for the head of int8.h */
     plan->ldh = plan->units + 16;
-    plan->chunk = batch ? lstm->kernel->mc / batch : 1;
+    plan->chunk = batch ? lstm->operand.kernel->mc / batch : 1;
     if (plan->chunk > steps) plan->chunk = steps;
     if (plan->chunk < 1) plan->chunk = 1;
-    plan->rows = batch < lstm->kernel->mc ? batch : lstm->kernel->mc;
-    plan->block = lstm->kernel->whole ? lstm->groups
-                  : plan->rows        ? SUMS_IN_CACHE / TINE_GROUP_COLUMNS / plan->rows
-                                      : 1;
+    plan->rows = batch < lstm->operand.kernel->mc ? batch : lstm->operand.kernel->mc;
+    plan->block = lstm->operand.kernel->whole ? lstm->groups
+                  : plan->rows                ? SUMS_IN_CACHE / TINE_GROUP_COLUMNS / plan->rows
+                                              : 1;
     if (plan->block > lstm->groups) plan->block = lstm->groups;
     if (plan->block < 1) plan->block = 1;
     plan->columns =
@@ -103,11 +104,11 @@ static bool plan_make(const struct tine_lstm *lstm, size_t steps, size_t batch, 
         return false;
     if (!tine_size_mul(total, width, &check) || !tine_size_mul(check, sizeof(float), &check))
         return false;
-    const size_t elem = lstm->bf16 ? sizeof(uint16_t) : sizeof(float);
+    const size_t elem = lstm->operand.size;
     const size_t between = config->num_layers > 1 ? total : 0,
                  third = config->num_layers > 2 ? total : 0;
     return plan_reserve(plan, &plan->pre, rows, plan->columns, sizeof(float)) &&
-           plan_reserve(plan, &plan->x, rows, input, elem) &&
+           plan_reserve(plan, &plan->x, rows, tine_operand_width(&lstm->operand, input), elem) &&
            plan_reserve(plan, &plan->z, plan->rows, plan->block * TINE_GROUP_COLUMNS,
                         sizeof(float)) &&
            plan_reserve(plan, &plan->c, batch, plan->units, sizeof(float)) &&
@@ -120,34 +121,25 @@ static bool plan_make(const struct tine_lstm *lstm, size_t steps, size_t batch, 
 
 /* ---- one direction of one layer ---- */
 
-/* Converts one row to the operand of a product: a copy, rounded to bf16 values, or bf16. */
-static void to_operand(const struct tine_lstm *lstm, size_t n, const float *from, void *to) {
-    if (lstm->bf16)
-        lstm->math->to_bf16(n, from, to);
-    else if (lstm->round)
-        lstm->math->round_bf16(n, from, to);
-    else
-        memcpy(to, from, n * sizeof *from);
-}
-
 /* pre = x W_ih' + b for `count` steps from `first`. `pre` is stored block by block of columns, in
  * each block row after row: what a step reads is contiguous, while rows of full length would map to
  * the same cache sets. */
 static void input_product(struct run *run, const struct tine_lstm_cell *cell, struct sequence in,
                           size_t first, size_t count) {
     const struct tine_lstm *lstm = run->lstm;
-    const size_t elem = lstm->bf16 ? sizeof(uint16_t) : sizeof(float), rows = count * run->batch;
+    const size_t elem = lstm->operand.size, rows = count * run->batch;
     const size_t columns = run->plan->block * TINE_GROUP_COLUMNS,
-                 panels = columns / lstm->kernel->nr;
+                 panels = columns / lstm->operand.kernel->nr;
     const size_t all = cell->w_ih.panels;
     const void *a = in.data + first * in.step;
     size_t lda = in.row;
-    if (lstm->bf16 || lstm->round || in.step != run->batch * in.row) {
+    if (!lstm->operand.plain || in.step != run->batch * in.row) {
         char *copy = run->base + run->plan->x;
-        a = copy, lda = cell->input;
+        a = copy, lda = tine_operand_width(&lstm->operand, cell->input);
         for (size_t t = 0; t < count; t++)
-            for (size_t b = 0; b < run->batch; b++, copy += cell->input * elem)
-                to_operand(lstm, cell->input, in.data + (first + t) * in.step + b * in.row, copy);
+            for (size_t b = 0; b < run->batch; b++, copy += lda * elem)
+                tine_operand_row(&lstm->operand, cell->input,
+                                 in.data + (first + t) * in.step + b * in.row, copy);
     }
     phase_end(run, TINE_LSTM_OPERANDS);
     float *pre = (float *)(run->base + run->plan->pre);
@@ -178,8 +170,8 @@ static void recurrent_step(struct run *run, const struct tine_lstm_cell *cell, s
                            size_t t, size_t active) {
     const struct plan *plan = run->plan;
     const size_t columns = plan->block * TINE_GROUP_COLUMNS,
-                 per_group = TINE_GROUP_COLUMNS / run->lstm->kernel->nr;
-    const size_t elem = run->lstm->bf16 ? sizeof(uint16_t) : sizeof(float), batch = run->batch;
+                 per_group = TINE_GROUP_COLUMNS / run->lstm->operand.kernel->nr;
+    const size_t elem = run->lstm->operand.size, batch = run->batch;
     const float *pre = (const float *)(run->base + plan->pre) + t * batch * columns;
     float *z = (float *)(run->base + plan->z), *c = (float *)(run->base + plan->c),
           *h = (float *)run->h_new;
@@ -206,19 +198,21 @@ static void recurrent_step(struct run *run, const struct tine_lstm_cell *cell, s
 static void finish_step(struct run *run, const struct tine_lstm_cell *cell, size_t active,
                         float *out, size_t row) {
     const struct tine_lstm *lstm = run->lstm;
-    const size_t elem = lstm->bf16 ? sizeof(uint16_t) : sizeof(float), ld = run->plan->ldh;
+    const size_t elem = lstm->operand.size, ld = run->plan->ldh;
     float *h = (float *)run->h_new;
     if (cell->w_hr.kernel) {
         for (size_t b = 0; b < active; b++)
-            to_operand(lstm, lstm->config.hidden_size, h + b * ld, run->h_a + b * ld * elem);
+            tine_operand_row(&lstm->operand, lstm->config.hidden_size, h + b * ld,
+                             run->h_a + b * ld * elem);
         h = (float *)(run->base + run->plan->h_out);
         tine_gemm(&cell->w_hr, active, run->h_a, ld, NULL, 0, h, ld);
     }
-    const bool swap = !cell->w_hr.kernel && !lstm->bf16 && !lstm->round && !run->lengths;
+    const bool swap = !cell->w_hr.kernel && lstm->operand.plain && !run->lengths;
     for (size_t b = active; b < run->batch; b++) memset(out + b * row, 0, lstm->out * sizeof *out);
     for (size_t b = 0; b < active; b++) {
         memcpy(out + b * row, h + b * ld, lstm->out * sizeof *out);
-        if (!swap) to_operand(lstm, lstm->out, h + b * ld, run->h_a + b * ld * elem);
+        if (!swap)
+            tine_operand_row(&lstm->operand, lstm->out, h + b * ld, run->h_a + b * ld * elem);
     }
     if (!swap) return;
     char *old = run->h_a;
@@ -244,14 +238,16 @@ static void gather_c(const struct run *run, size_t b, float *row) {
 static void begin_state(struct run *run, const float *h0, const float *c0) {
     const struct tine_lstm *lstm = run->lstm;
     const struct plan *plan = run->plan;
-    const size_t elem = lstm->bf16 ? sizeof(uint16_t) : sizeof(float);
+    const size_t elem = lstm->operand.size;
     run->h_a = run->base + plan->h_a;
     run->h_new = run->base + plan->h_new;
     memset(run->base + plan->c, 0, run->batch * plan->units * sizeof(float));
     memset(run->h_a, 0, run->batch * plan->ldh * elem);
     for (size_t b = 0; b < run->batch; b++) {
         if (c0) scatter_c(run, b, c0 + b * lstm->config.hidden_size);
-        if (h0) to_operand(lstm, lstm->out, h0 + b * lstm->out, run->h_a + b * plan->ldh * elem);
+        if (h0)
+            tine_operand_row(&lstm->operand, lstm->out, h0 + b * lstm->out,
+                             run->h_a + b * plan->ldh * elem);
     }
 }
 

@@ -5,7 +5,7 @@
 #include "kernels/gemm.h"
 #include "kernels/lstm.h"
 #include "kernels/mem.h"
-#include "kernels/vecmath.h"
+#include "kernels/operand.h"
 
 /* A GRU has four sums too, see vecmath.h: its third gate has one from x and one from h. Packed
  * weights of zeros keep the two apart, which costs a quarter of the products.
@@ -24,10 +24,7 @@ struct tine_lstm_cell { /* one direction of one layer */
 
 struct tine_lstm {
     struct tine_lstm_config config;
-    const struct tine_gemm_kernel *kernel;
-    const struct tine_vecmath *math;
-    bool bf16;  /* operands are stored as bf16 */
-    bool round; /* operands are float32, rounded to bf16 values */
+    struct tine_operand operand; /* of all products */
     void (*gates)(size_t rows, const float *z, size_t ldz, float *c, size_t ldc, float *h,
                   size_t ldh);
     size_t directions, out, groups;

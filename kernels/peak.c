@@ -37,10 +37,12 @@ static const struct tine_peak_loops *peak_loops(enum tine_isa isa) {
 }
 
 const char *tine_peak_defect(const struct tine_peak_loops *loops) {
-    if (!loops->fma && !loops->dot) return "its peak has no loop";
+    if (!loops->fma && !loops->dot && !loops->int8) return "its peak has no loop";
     if (loops->fma && !(loops->flops > 0)) return "its peak does not say how much fma computes";
     if (loops->dot && !(loops->bf16_flops > 0))
         return "its peak does not say how much dot computes";
+    if (loops->int8 && !(loops->int8_ops > 0))
+        return "its peak does not say how much int8 computes";
     if (loops->fma && !loops->read) return "its peak has no read loop";
     return NULL;
 }
@@ -64,13 +66,14 @@ static double peak_rate(float (*loop)(size_t, const float *), const float *seed,
 }
 
 double tine_peak_gflops(enum tine_isa isa, enum tine_gemm_type type, double seconds) {
-    const struct tine_kernel_choice *choice = tine_kernel_choice();
-    if (isa == TINE_ISA_AUTO) isa = type == TINE_GEMM_BF16 ? choice->bf16 : choice->f32;
+    if (isa == TINE_ISA_AUTO) isa = tine_gemm_isa(type);
     if (tine_isa_obstacle(tine_cpu(), isa)) return 0;
     const struct tine_peak_loops *loops = peak_loops(isa);
     float seed[TINE_PEAK_SEEDS];
     for (int i = 0; i < TINE_PEAK_SEEDS; i++) seed[i] = 0.5f + (float)i / 4096;
     seed[0] = 0.5f;
+    if (type == TINE_GEMM_INT8)
+        return loops->int8 ? 1e-9 * loops->int8_ops * peak_rate(loops->int8, seed, seconds) : 0;
     if (type == TINE_GEMM_BF16)
         return loops->dot ? 1e-9 * loops->bf16_flops * peak_rate(loops->dot, seed, seconds) : 0;
     return loops->fma ? 1e-9 * loops->flops * peak_rate(loops->fma, seed, seconds) : 0;

@@ -1,8 +1,8 @@
 /* The peak rates of one core, which every "share of peak" refers to.
  *
- * Loops of independent fused multiply-adds (or bf16 dot products) in registers, and of plain vector
- * loads from a buffer. Each is measured in short slices and the best slice counts: other load on
- * the machine can only make a slice slower. */
+ * Loops of independent fused multiply-adds (or bf16 or int8 dot products) in registers, and of
+ * plain vector loads from a buffer. Each is measured in short slices and the best slice counts:
+ * other load on the machine can only make a slice slower. */
 #ifndef TINE_KERNELS_PEAK_H
 #define TINE_KERNELS_PEAK_H
 
@@ -10,9 +10,9 @@
 #include "kernels/isa.h"
 
 /* Measured GFLOP/s of one core, taking about `seconds` (0.05 to 0.1 is enough); an FMA counts as 2
- * per lane, a bf16 dot product as 4 per lane. AUTO: the kernel chosen for the type. OPENBLAS: the
- * best float32 loop that runs. 0 for an instruction set that has no such loop or cannot run
- * here. */
+ * per lane, a bf16 dot product as 4, one of int8 as 8. AUTO: the kernel chosen for the type.
+ * OPENBLAS: the best float32 loop that runs. 0 for an instruction set that has no such loop or
+ * cannot run here. */
 double tine_peak_gflops(enum tine_isa isa, enum tine_gemm_type type, double seconds);
 
 /* Measured GB/s (10^9 bytes) of one core reading a buffer of `bytes` bytes again and again with the
@@ -24,12 +24,13 @@ enum { TINE_PEAK_SEEDS = 1024 };
 /* The record of one instruction set, in the table of isa.h. Each loop returns a value that depends
  * on all it computed. */
 struct tine_peak_loops {
-    /* floating-point operations of one iteration of fma and of dot */
-    double flops, bf16_flops;
-    /* float32 multiply-adds, bf16 dot products; NULL: no such loop. seed has TINE_PEAK_SEEDS
-     * values */
+    /* operations of one iteration of fma, of dot and of int8 */
+    double flops, bf16_flops, int8_ops;
+    /* float32 multiply-adds, bf16 and int8 dot products; NULL: no such loop. seed has
+     * TINE_PEAK_SEEDS values */
     float (*fma)(size_t iterations, const float *seed);
     float (*dot)(size_t iterations, const float *seed);
+    float (*int8)(size_t iterations, const float *seed);
     float (*read)(const float *data, size_t count); /* count is a multiple of 1024; with fma */
 };
 

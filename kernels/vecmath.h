@@ -36,6 +36,9 @@ struct tine_vecmath {
      * a NaN stays a NaN. */
     void (*to_bf16)(size_t n, const float *x, uint16_t *y);
     void (*round_bf16)(size_t n, const float *x, float *y);
+    /* Quantises n values to a row of int8.h: tine_int8_row_bytes(n) bytes. The bits are the same
+     * for every instruction set. */
+    void (*to_int8)(size_t n, const float *x, void *row);
 };
 
 /* The record of an instruction set, else its base's; for AUTO and OPENBLAS the best that runs.

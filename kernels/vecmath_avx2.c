@@ -62,6 +62,14 @@ static inline void avx2_store_bf16(uint16_t *p, __m256 x) {
     _mm_storeu_si128((__m128i *)p, _mm_packus_epi32(low, high));
 }
 
+static inline void avx2_store_bytes(uint8_t *p, __m256 x) {
+    const __m256i low = _mm256_and_si256(_mm256_castps_si256(x), _mm256_set1_epi32(255));
+    const __m128i half =
+        _mm_packus_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1));
+    _mm_storel_epi64((__m128i *)p, _mm_packus_epi16(half, half));
+}
+
+#define v_store_bytes avx2_store_bytes
 #define v_bf16_bits avx2_bf16_bits
 #define v_copysign avx2_copysign
 #define v_lookup avx2_lookup

@@ -45,6 +45,8 @@ static inline void avx512_store_bf16(uint16_t *p, __m512 x) {
     _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16(upper));
 }
 
+#define v_store_bytes(p, x)                                                                        \
+    _mm_storeu_si128((__m128i *)(p), _mm512_cvtepi32_epi8(_mm512_castps_si512(x)))
 #define v_bf16_bits avx512_bf16_bits
 #define v_copysign avx512_copysign
 #define v_store_bf16 avx512_store_bf16

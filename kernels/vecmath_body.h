@@ -10,6 +10,7 @@
  *   v_copysign(x, s)   the magnitude of x with the sign of s
  *   v_if_negative(x, a, b)  a where the sign bit of x is set, else b
  *   v_bf16_bits(x)     x rounded to a bf16 value; v_store_bf16(p, x) its upper halves
+ *   v_store_bytes(p, x)  the lowest byte of each lane's representation; may be left out
  *
  * exp: n = x / ln 2 rounded to a multiple of 1/16, r = x - n ln 2 in two parts, and e^x = 2^n e^r,
  * where the 16 values of 2^n between 1 and 2 stand in a table and |r| is at most ln 2 / 32, so that
@@ -20,6 +21,7 @@
 #ifndef TINE_KERNELS_VECMATH_BODY_H
 #define TINE_KERNELS_VECMATH_BODY_H
 
+#include "kernels/int8.h"
 #include "kernels/unroll.h"
 #include "kernels/vecmath.h"
 
@@ -137,6 +139,64 @@ static void to_bf16_array(size_t n, const float *x, uint16_t *y) {
     }
 }
 
+/* ---- int8 ---- */
+
+#ifndef v_store_bytes
+static inline void store_lane_bytes(uint8_t *p, V x) {
+    uint32_t bits[W];
+    v_store((float *)bits, x);
+    for (int i = 0; i < W; i++) p[i] = (uint8_t)bits[i];
+}
+#define v_store_bytes store_lane_bytes
+#endif
+
+/* The least and the greatest value and 0; a sum that is NaN if one is not finite, else 0. */
+struct row_range {
+    V low, high, not_finite;
+};
+
+TINE_INLINE void range_add(struct row_range *range, V x) {
+    range->low = v_min(x, range->low);
+    range->high = v_max(x, range->high);
+    range->not_finite = v_add(range->not_finite, v_sub(x, x));
+}
+
+static float row_begin(size_t n, const float *x, struct tine_int8_row *row) {
+    struct row_range all = {v_set1(0), v_set1(0), v_set1(0)};
+    float low[W], high[W], not_finite[W], tail[W] = {0};
+    size_t i = 0;
+    for (; i + W <= n; i += W) range_add(&all, v_load(x + i));
+    memcpy(tail, x + i, (n - i) * sizeof *x);
+    range_add(&all, v_load(tail));
+    v_store(low, all.low), v_store(high, all.high), v_store(not_finite, all.not_finite);
+    for (int j = 1; j < W; j++) {
+        low[0] = low[j] < low[0] ? low[j] : low[0];
+        high[0] = high[j] > high[0] ? high[j] : high[0];
+        not_finite[0] += not_finite[j];
+    }
+    return tine_int8_row_begin(row, low[0], high[0], not_finite[0]);
+}
+
+/* Adding the rounder and the zero point leaves the value in the lowest byte. */
+static void to_int8_row(size_t n, const float *x, void *row) {
+    struct tine_int8_row head;
+    uint8_t *q = (uint8_t *)row + sizeof head, rest[W];
+    const V inverse = v_set1(row_begin(n, x, &head));
+    const V least = v_set1((float)-head.zero), most = v_set1((float)(255 - head.zero)),
+            zero = v_set1(TINE_INT8_ROUNDER + (float)head.zero);
+    float tail[W] = {0};
+    size_t i = 0;
+#define QUANTISED(x) v_add(v_min(v_max(v_mul(x, inverse), least), most), zero)
+    for (; i + W <= n; i += W) v_store_bytes(q + i, QUANTISED(v_load(x + i)));
+    memcpy(row, &head, sizeof head);
+    if (i == n && n % TINE_INT8_KR == 0) return;
+    memcpy(tail, x + i, (n - i) * sizeof *x);
+    v_store_bytes(rest, QUANTISED(v_load(tail)));
+#undef QUANTISED
+    for (size_t j = i; j < tine_int8_row_bytes(n) - sizeof head; j++)
+        q[j] = j < n ? rest[j - i] : 0;
+}
+
 /* The new states of all rows, then their h: a row's two divisions one after the other would take
  * longer than a CPU looks ahead. */
 static void gates_rows(size_t rows, const float *z, size_t ldz, float *c, size_t ldc, float *h,
@@ -176,7 +236,7 @@ static void gru_gates_rows(size_t rows, const float *z, size_t ldz, float *c, si
     {                                                                                              \
         .isa = ISA, .exp = exp_array, .sigmoid = sigmoid_array, .tanh = tanh_array,                \
         .gates = gates_rows, .gru_gates = gru_gates_rows, .to_bf16 = to_bf16_array,                \
-        .round_bf16 = round_bf16_array                                                             \
+        .round_bf16 = round_bf16_array, .to_int8 = to_int8_row                                     \
     }
 
 #endif

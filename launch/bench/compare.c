@@ -76,8 +76,9 @@ static void machine_text(const tine_results *r, const char *member, char out[sta
 }
 
 static void machines_compare(FILE *f, const tine_results *now, const tine_results *was) {
-    static const char *const members[] = {"cpu",  "cores", "host",      "kernel_f32", "kernel_bf16",
-                                          "tine", "blas",  "blas_core", "linux",      "compiler"};
+    static const char *const members[] = {"cpu",         "cores",       "host",    "kernel_f32",
+                                          "kernel_bf16", "kernel_int8", "tine",    "blas",
+                                          "blas_core",   "linux",       "compiler"};
     for (size_t i = 0; i < sizeof members / sizeof *members; i++) {
         char a[128], b[128];
         machine_text(was, members[i], a);

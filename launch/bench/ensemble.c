@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "kernels/gemm.h"
 #include "launch/bench/machine.h"
 #include "launch/bench/outputs.h"
 #include "launch/bench/pool.h"
@@ -125,8 +126,9 @@ static int scaling_parse(scaling_command *c) {
     c->plan.weak = strcmp(s, "strong") != 0;
     if (strcmp(s, "strong") && strcmp(s, "weak") && strcmp(s, "both"))
         return scaling_refuse("--scaling", s, "strong, weak or both");
-    if (strcmp(c->plan.dtype, "f32") && strcmp(c->plan.dtype, "bf16"))
-        return scaling_refuse("--dtype", c->plan.dtype, "f32 or bf16");
+    enum tine_gemm_type type;
+    if (!tine_gemm_type_parse(c->plan.dtype, &type))
+        return scaling_refuse("--dtype", c->plan.dtype, "f32, bf16 or int8");
     int code = sizes_parse(c);
     if (code < 0 && c->workers_text) code = workers_parse(c);
     if (code < 0 && c->transports_text) code = transports_parse(c);
@@ -354,7 +356,7 @@ int tine_command_bench_ensemble(int argc, char **argv) {
          &c.plan.models_per_worker, 1, 256},
         {"--repeat", "R", "timed runs of each point, after three to warm up (7)",
          TINE_OPTION_NUMBER, &c.plan.repeat, 1, TINE_SCALING_REPEAT_MAX},
-        {"--dtype", "TYPE", "f32 or bf16, as for tine ensemble (f32)", TINE_OPTION_TEXT,
+        {"--dtype", "TYPE", "f32, bf16 or int8, as for tine ensemble (f32)", TINE_OPTION_TEXT,
          &c.plan.dtype, 0, 0},
         TINE_OPTIONS_OUTPUTS(c.outputs),
         {0},

@@ -12,7 +12,7 @@ enum { TINE_ENSEMBLE_MODELS_MAX = 256 };
 typedef struct tine_ensemble_config {
     long models, time, batch, channels;
     long seed;
-    const char *dtype; /* of the products: "f32" or "bf16" */
+    const char *dtype; /* of the products: "f32", "bf16" or "int8" */
 } tine_ensemble_config;
 
 /* Weights of a cell, in the order of torch.nn.LSTM's state_dict; float32 tensors. */

@@ -7,6 +7,7 @@
 #include "launch/cli/commands.h"
 
 #include <cblas.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,9 @@
 typedef struct request {
     bool json, quick, probe, phases;
     long steps, batch, channels, rounds;
+    const char *dtype;
+    enum tine_lstm_type types[3]; /* to measure */
+    int n_types;
 } request;
 
 typedef struct results {
@@ -32,7 +36,8 @@ typedef struct results {
     /* rows [0, main_rows) are the tutorial's size, [grid_from, grid_to) the grid */
     int main_rows, grid_from, grid_to;
     tine_bench_bandwidth batch1;
-    double peak_f32, peak_bf16, peak_avx2, bf16_error;
+    double peak_f32, peak_bf16, peak_int8, peak_avx2;
+    double bf16_error, int8_error; /* negative: not measured */
 } results;
 
 /* ---- OpenBLAS at its best ---- */
@@ -113,37 +118,47 @@ static bool measure_grid(results *r, int rounds) {
     return true;
 }
 
-/* The GEMM kernels of the table but the portable one: float32, the preferred first, then
- * bfloat16. */
-static int list_subjects(tine_bench_subject all[TINE_BENCH_SUBJECTS]) {
+/* The GEMM kernels of the table but the portable ones, type by type, the preferred first. */
+static int list_subjects(const request *q, tine_bench_subject all[TINE_BENCH_SUBJECTS]) {
     int count = 0;
-    for (int isa = TINE_ISA_COUNT - 1; isa > TINE_ISA_PORTABLE; isa--)
-        if (tine_isa_row((enum tine_isa)isa)->gemm_f32 && count < TINE_BENCH_SUBJECTS)
-            all[count++] = (tine_bench_subject){(enum tine_isa)isa, TINE_LSTM_F32};
-    for (int isa = TINE_ISA_COUNT - 1; isa > TINE_ISA_PORTABLE; isa--)
-        if (tine_isa_row((enum tine_isa)isa)->gemm_bf16 && count < TINE_BENCH_SUBJECTS)
-            all[count++] = (tine_bench_subject){(enum tine_isa)isa, TINE_LSTM_BF16};
+    for (int i = 0; i < q->n_types; i++)
+        for (int isa = TINE_ISA_COUNT - 1; isa > TINE_ISA_PORTABLE; isa--)
+            if (count < TINE_BENCH_SUBJECTS && tine_gemm_of_row(tine_isa_row((enum tine_isa)isa),
+                                                                (enum tine_gemm_type)q->types[i]))
+                all[count++] = (tine_bench_subject){(enum tine_isa)isa, q->types[i]};
     return count;
+}
+
+static bool is_measured(const request *q, enum tine_lstm_type type) {
+    return !q->dtype || q->types[0] == type;
 }
 
 static bool bench_lstm_measure(const request *q, results *r) {
     tine_bench_subject all[TINE_BENCH_SUBJECTS];
-    const int count = list_subjects(all);
+    const int count = list_subjects(q, all);
     static const tine_bench_subject portable = {TINE_ISA_PORTABLE, TINE_LSTM_F32};
     const tine_bench_size size = {q->steps, q->batch, q->channels};
     /* the portable kernel is slow */
     const tine_bench_size part = {(q->steps + 9) / 10, q->batch, q->channels};
     if (!tine_bench_measure(size, all, count, (int)q->rounds, &r->rows)) return false;
-    if (!tine_bench_measure(part, &portable, 1, 2, &r->rows)) return false;
+    if (is_measured(q, TINE_LSTM_F32) && !tine_bench_measure(part, &portable, 1, 2, &r->rows))
+        return false;
     r->main_rows = r->grid_from = r->grid_to = r->rows.count;
     for (int i = 0; i < r->main_rows; i++) {
         const tine_bench_row *row = &r->rows.row[i];
-        if (!strcmp(row->kernel, "avx2")) r->peak_avx2 = row->peak;
+        if (strcmp(row->dtype, "f32") == 0 && !strcmp(row->kernel, "avx2"))
+            r->peak_avx2 = row->peak;
         if (!strcmp(row->kernel, tine_isa_name(tine_kernel_choice()->f32))) r->peak_f32 = row->peak;
         if (!strcmp(row->dtype, "bf16")) r->peak_bf16 = row->peak;
+        if (!strcmp(row->dtype, "int8")) r->peak_int8 = fmax(r->peak_int8, row->peak);
     }
     if (r->peak_f32 <= 0) r->peak_f32 = tine_peak_gflops(TINE_ISA_AUTO, TINE_GEMM_F32, 0.05);
-    r->bf16_error = tine_bench_bf16_error(size);
+    r->bf16_error = r->int8_error = -1;
+    if (is_measured(q, TINE_LSTM_BF16))
+        r->bf16_error = tine_bench_rounding_error(size, TINE_LSTM_BF16);
+    if (is_measured(q, TINE_LSTM_INT8))
+        r->int8_error = tine_bench_rounding_error(size, TINE_LSTM_INT8);
+    if (q->dtype) return true;
     if (!tine_bench_batch1(q->steps, q->channels, (int)q->rounds, &r->batch1)) return false;
     if (!q->quick && !measure_grid(r, (int)q->rounds)) return false;
     return true;
@@ -186,12 +201,16 @@ static void print_verdict(const char *what, double measured, double least, const
 static void print_verdicts(const results *r) {
     const tine_bench_row *best = row_find(r, tine_isa_name(tine_kernel_choice()->f32), "f32");
     const tine_bench_row *avx2 = row_find(r, "avx2", "f32"),
-                         *bf16 = row_find(r, "avx512_bf16", "bf16");
+                         *bf16 = row_find(r, "avx512_bf16", "bf16"),
+                         *int8 = row_find(r, "avx512_vnni", "int8");
     puts("\nverdicts: measured, wanted at least");
     if (best) print_verdict("fp32 LSTM, share of the FMA peak", row_share(best), 0.92, "%");
     if (best)
         print_verdict("fp32 LSTM against the same with OpenBLAS", best->vs_openblas, 1.2, "x");
     if (bf16) print_verdict("bf16 LSTM, share of the dot-product peak", row_share(bf16), 0.85, "%");
+    if (bf16 && int8)
+        print_verdict("int8 LSTM against the same in bf16", bf16->seconds / int8->seconds, 1.7,
+                      "x");
     if (avx2) print_verdict("AVX2 LSTM, share of the AVX2 FMA peak", row_share(avx2), 0.88, "%");
     print_verdict("batch 1, recurrent steps, share of one core's read bandwidth",
                   r->batch1.recurrent / r->batch1.read_one, 0.85, "%");
@@ -229,14 +248,18 @@ static void bench_lstm_print(const results *r, const request *q) {
     printf("%s, one core: peak %.1f GFLOP/s f32", tine_cpu()->brand, r->peak_f32);
     if (r->peak_avx2 > 0) printf(", %.1f AVX2", r->peak_avx2);
     if (r->peak_bf16 > 0) printf(", %.1f bf16 dot products", r->peak_bf16);
+    if (r->peak_int8 > 0) printf(", %.1f int8", r->peak_int8);
     printf("\nOpenBLAS with its kernels for %s\n", openblas_get_corename());
     print_kernels();
     printf("\n%-18s %-5s %4s %4s %5s %13s %8s %9s %10s\n", "kernel", "type", "T", "B", "C", "time",
            "GFLOP/s", "of peak", "OpenBLAS");
     print_rows(r, 0, r->main_rows);
     if (r->bf16_error >= 0)
-        printf("\nlargest difference of the bf16 output from the f32 output: %.2e\n",
-               r->bf16_error);
+        printf("\nlargest difference of the bf16 output from the f32 output: %.2e", r->bf16_error);
+    if (r->int8_error >= 0)
+        printf("\nlargest difference of the int8 output from the f32 output: %.2e", r->int8_error);
+    puts("");
+    if (q->dtype) return;
     print_batch1(r, q);
     if (r->grid_to > r->grid_from) puts("");
     print_rows(r, r->grid_from, r->grid_to);
@@ -274,18 +297,35 @@ static json_object *json_batch1(const tine_bench_bandwidth *b) {
     return o;
 }
 
-static void bench_lstm_print_json(const results *r) {
+static void bench_lstm_print_json(const results *r, const request *q) {
     json_object *o = json_object_new_object(), *rows = json_object_new_array();
     json_object_object_add(o, "cpu", json_object_new_string(tine_cpu()->brand));
     json_object_object_add(o, "openblas_core", json_object_new_string(openblas_get_corename()));
     add_number(o, "peak_gflops", r->peak_f32);
     add_number(o, "peak_gflops_avx2", r->peak_avx2);
     add_number(o, "peak_gflops_bf16", r->peak_bf16);
+    add_number(o, "peak_gflops_int8", r->peak_int8);
     add_number(o, "bf16_error", r->bf16_error);
+    add_number(o, "int8_error", r->int8_error);
     for (int i = 0; i < r->rows.count; i++) json_object_array_add(rows, json_row(&r->rows.row[i]));
     json_object_object_add(o, "rows", rows);
-    json_object_object_add(o, "batch1", json_batch1(&r->batch1));
+    if (!q->dtype) json_object_object_add(o, "batch1", json_batch1(&r->batch1));
     tine_json_print(o);
+}
+
+static bool types_parse(request *q) {
+    enum tine_gemm_type type;
+    while (!q->dtype && q->n_types < 3) {
+        q->types[q->n_types] = (enum tine_lstm_type)q->n_types;
+        q->n_types++;
+    }
+    if (!q->dtype) return true;
+    if (!tine_gemm_type_parse(q->dtype, &type)) {
+        fprintf(stderr, "tine bench lstm: --dtype=%s: expected f32, bf16 or int8\n", q->dtype);
+        return false;
+    }
+    q->types[q->n_types++] = (enum tine_lstm_type)type;
+    return true;
 }
 
 int tine_command_bench_lstm(int argc, char **argv) {
@@ -298,6 +338,8 @@ int tine_command_bench_lstm(int argc, char **argv) {
          16384},
         {"--rounds", "R", "measure until R rounds improve nothing; the best counts (5)",
          TINE_OPTION_NUMBER, &q.rounds, 1, 1000},
+        {"--dtype", "TYPE", "f32, bf16 or int8: only this type, without batch 1 and the grid",
+         TINE_OPTION_TEXT, &q.dtype, 0, 0},
         {"--quick", NULL, "without the grid of sizes", TINE_OPTION_FLAG, &q.quick, 0, 0},
         {"--phases", NULL, "what the time consists of, size by size", TINE_OPTION_FLAG, &q.phases,
          0, 0},
@@ -317,17 +359,18 @@ int tine_command_bench_lstm(int argc, char **argv) {
     int code = tine_arguments_parse(&usage, &argc, argv);
     if (code >= 0) return code;
     if (q.probe) return openblas_probe();
+    if (!types_parse(&q)) return 2;
     if (*tine_kernel_choice()->error) {
         fprintf(stderr, "tine bench lstm: %s\n", tine_kernel_choice()->error);
         return 2;
     }
     if (q.phases)
-        return tine_bench_phases((tine_bench_size){q.steps, q.batch, q.channels}, (int)q.rounds,
-                                 q.quick, q.json);
-    openblas_run_with_best_core_type();
+        return tine_bench_phases((tine_bench_size){q.steps, q.batch, q.channels}, q.types,
+                                 q.n_types, (int)q.rounds, q.quick, q.json);
+    if (is_measured(&q, TINE_LSTM_F32)) openblas_run_with_best_core_type();
     if (!bench_lstm_measure(&q, &r)) return 1;
     if (q.json)
-        bench_lstm_print_json(&r);
+        bench_lstm_print_json(&r, &q);
     else
         bench_lstm_print(&r, &q);
     return 0;

@@ -17,18 +17,15 @@ typedef struct profiles {
 } profiles;
 
 static bool profile_add(profiles *all, tine_bench_size size, enum tine_lstm_type type, int rounds) {
-    const bool bf16 = type == TINE_LSTM_BF16;
-    const tine_bench_subject subject = {
-        bf16 ? tine_kernel_choice()->bf16 : tine_kernel_choice()->f32, type};
+    const tine_bench_subject subject = {tine_gemm_isa((enum tine_gemm_type)type), type};
     return tine_bench_profile_measure(size, subject, rounds, &all->row[all->count++]);
 }
 
-static bool profile_grid(profiles *all, long steps, int rounds) {
+static bool profile_grid(profiles *all, long steps, enum tine_lstm_type type, int rounds) {
     static const long channels[] = {128, 256, 512, 1024}, batches[] = {1, 4, 8, 16, 50, 128};
     for (int c = 0; c < 4; c++)
         for (int b = 0; b < 6; b++)
-            if (!profile_add(all, (tine_bench_size){steps, batches[b], channels[c]}, TINE_LSTM_F32,
-                             rounds))
+            if (!profile_add(all, (tine_bench_size){steps, batches[b], channels[c]}, type, rounds))
                 return false;
     return true;
 }
@@ -90,12 +87,12 @@ static json_object *profile_json(const tine_bench_profile *p) {
     return o;
 }
 
-int tine_bench_phases(tine_bench_size size, int rounds, bool quick, bool json) {
+int tine_bench_phases(tine_bench_size size, const enum tine_lstm_type *types, int n, int rounds,
+                      bool quick, bool json) {
     static profiles all;
-    if (!profile_add(&all, size, TINE_LSTM_F32, rounds) ||
-        !profile_add(&all, size, TINE_LSTM_BF16, rounds) ||
-        (!quick && !profile_grid(&all, size.steps, rounds)))
-        return 1;
+    for (int i = 0; i < n; i++)
+        if (!profile_add(&all, size, types[i], rounds)) return 1;
+    if (!quick && !profile_grid(&all, size.steps, types[0], rounds)) return 1;
     if (!json) {
         phases_print(&all);
         return 0;

@@ -6,8 +6,9 @@
 
 #include "launch/bench/rows.h"
 
-/* Measures the size in float32 and bf16 and, unless quick, a grid of sizes; prints a table, or one
- * JSON object. The exit code. */
-int tine_bench_phases(tine_bench_size size, int rounds, bool quick, bool json);
+/* Measures the size in the types and, unless quick, a grid of sizes in the first; prints a table,
+ * or one JSON object. The exit code. */
+int tine_bench_phases(tine_bench_size size, const enum tine_lstm_type *types, int n, int rounds,
+                      bool quick, bool json);
 
 #endif

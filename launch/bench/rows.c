@@ -94,8 +94,10 @@ static double comparison_flops(const comparison *c, int i) {
                            (size_t)c->size.batch);
 }
 
+/* That of float32 where there is no instruction for the type. */
 static double subject_peak(tine_bench_subject s) {
-    return tine_peak_gflops(s.isa, s.type == TINE_LSTM_BF16 ? TINE_GEMM_BF16 : TINE_GEMM_F32, 0.01);
+    double rate = tine_peak_gflops(s.isa, (enum tine_gemm_type)s.type, 0.01);
+    return rate > 0 ? rate : tine_peak_gflops(s.isa, TINE_GEMM_F32, 0.01);
 }
 
 static void rows_append(tine_bench_rows *out, const comparison *c, int i,
@@ -103,7 +105,7 @@ static void rows_append(tine_bench_rows *out, const comparison *c, int i,
     if (out->count == TINE_BENCH_ROWS) return;
     tine_bench_row *row = &out->row[out->count++];
     snprintf(row->kernel, sizeof row->kernel, "%s", tine_isa_name(subject.isa));
-    row->dtype = subject.type == TINE_LSTM_BF16 ? "bf16" : "f32";
+    row->dtype = tine_gemm_type_name((enum tine_gemm_type)subject.type);
     row->size = c->size;
     row->seconds = seconds;
     row->gflops = 1e-9 * comparison_flops(c, i) / seconds;
@@ -142,14 +144,14 @@ bool tine_bench_measure(tine_bench_size size, const tine_bench_subject *subjects
     return ok;
 }
 
-double tine_bench_bf16_error(tine_bench_size size) {
+double tine_bench_rounding_error(tine_bench_size size, enum tine_lstm_type type) {
     comparison c;
     double worst = -1;
     if (!comparison_init(&c, size)) return worst;
     const size_t n = (size_t)(size.steps * size.batch * size.channels);
     float *exact = random_floats(n, 0);
     if (exact && comparison_add(&c, 0, (tine_bench_subject){TINE_ISA_AUTO, TINE_LSTM_F32}) &&
-        comparison_add(&c, 1, (tine_bench_subject){TINE_ISA_AUTO, TINE_LSTM_BF16}) &&
+        comparison_add(&c, 1, (tine_bench_subject){TINE_ISA_AUTO, type}) &&
         comparison_forward(&c, 0)) {
         memcpy(exact, c.y, n * sizeof *exact);
         worst = comparison_forward(&c, 1) ? 0 : -1;
@@ -191,7 +193,7 @@ bool tine_bench_profile_measure(tine_bench_size size, tine_bench_subject subject
                                 .timed = INFINITY,
                                 .input_flops = 8 * rows * C * C,
                                 .hidden_flops = 8 * rows * C * C,
-                                .weight_bytes = C * C * (subject.type == TINE_LSTM_BF16 ? 8 : 16)};
+                                .weight_bytes = 16 * C * C / (double)(1 << subject.type)};
     bool ok =
         comparison_init(&c, size) && comparison_add(&c, 0, subject) && comparison_forward(&c, 0);
     if (ok) snprintf(out->kernel, sizeof out->kernel, "%s", tine_lstm_kernel_name(c.lstm[0]));

@@ -44,9 +44,9 @@ double tine_bench_clock(void); /* CPU seconds of this thread */
 bool tine_bench_measure(tine_bench_size size, const tine_bench_subject *subjects, int count,
                         int rounds, tine_bench_rows *out);
 
-/* Largest difference between the bf16 and the f32 forward of this size. Negative if it cannot be
- * computed. */
-double tine_bench_bf16_error(tine_bench_size size);
+/* Largest difference between the forward of this size in a type and that in f32. Negative if it
+ * cannot be computed. */
+double tine_bench_rounding_error(tine_bench_size size, enum tine_lstm_type type);
 
 typedef struct tine_bench_bandwidth {
     /* GB/s of one core over a buffer as large as one weight matrix, and as both */

@@ -23,7 +23,7 @@ enum { WARM_UPS = 3 };
 /* The largest error of an element against double precision. The sums have 2*channels terms, rounded
  * to 2^-24 (float32), or with operands rounded to 2^-8 (bfloat16); the gates bound them, and what
  * they add up to over the steps stays far below these limits. */
-static const double limit_float32 = 1e-5, limit_bfloat16 = 5e-2;
+static const double limit_float32 = 1e-5, limit_rounded = 5e-2;
 
 /* A method of the class "ensemble". Called here, the method's forks go to the workers and this
  * process only waits; where the method computes between its forks, it is itself forked. */
@@ -36,6 +36,7 @@ typedef struct variant {
 
 typedef struct report {
     tine_ensemble_config config;
+    enum tine_gemm_type type; /* config.dtype */
     long repeat;
     bool json;
     variant variants[VARIANTS];
@@ -69,11 +70,9 @@ static tine_error run_variant(variant *v, const tine_ensemble *e, double *second
 /* The peak of the cores that the workers compute on; those of other hosts are assumed to be like
  * the cores here. */
 static void measure_peak(report *r) {
-    enum tine_gemm_type type =
-        strcmp(r->config.dtype, "bf16") == 0 ? TINE_GEMM_BF16 : TINE_GEMM_F32;
     int here = tine_cores_available();
     r->cores = r->workers < 1 ? 1 : r->workers < here ? r->workers : here;
-    double peak = tine_cores_peak(r->cores, type, 0.1);
+    double peak = tine_cores_peak(r->cores, r->type, 0.1);
     if (peak == 0) peak = tine_cores_peak(r->cores, TINE_GEMM_F32, 0.1);
     if (r->peak == 0 || peak < r->least_peak) r->least_peak = peak;
     if (peak > r->peak) r->peak = peak;
@@ -115,9 +114,7 @@ static tine_error measure_all(report *r, tine_ensemble *e) {
 
 static void ensemble_print_table(const report *r) {
     const tine_ensemble_config *c = &r->config;
-    bool bf16 = strcmp(c->dtype, "bf16") == 0;
-    const struct tine_gemm_kernel *kernel =
-        tine_gemm_find(TINE_ISA_AUTO, bf16 ? TINE_GEMM_BF16 : TINE_GEMM_F32);
+    const struct tine_gemm_kernel *kernel = tine_gemm_find(TINE_ISA_AUTO, r->type);
     printf("%ld models of 2 LSTMs, %ld steps, batch %ld, %ld channels, %s: %.1f GFLOP; %s\n",
            c->models, c->time, c->batch, c->channels, c->dtype, r->flops * 1e-9,
            kernel ? kernel->name : "float32 kernel");
@@ -165,7 +162,7 @@ static int run_ensemble(report *r) {
     int code = 1;
     r->workers = tine_worker_count();
     r->flops = tine_ensemble_flops(&r->config);
-    r->limit = strcmp(r->config.dtype, "bf16") == 0 ? limit_bfloat16 : limit_float32;
+    r->limit = r->type == TINE_GEMM_F32 ? limit_float32 : limit_rounded;
     tine_error failed = measure_all(r, &e);
     tine_progress_end();
     if (failed) {
@@ -196,7 +193,7 @@ int tine_command_ensemble(int argc, char **argv) {
         {"--batch", "B", "batch size (50)", TINE_OPTION_NUMBER, &r.config.batch, 1, 1000000},
         {"--channels", "C", "input and hidden size (1024)", TINE_OPTION_NUMBER, &r.config.channels,
          1, 65536},
-        {"--dtype", "TYPE", "f32 or bf16: of the weights and inputs; sums and states stay float32",
+        {"--dtype", "TYPE", "f32, bf16 or int8: of the weights and inputs; states stay float32",
          TINE_OPTION_TEXT, &r.config.dtype, 0, 0},
         {"--repeat", "R", "timed runs of each variant, after three to warm up (5)",
          TINE_OPTION_NUMBER, &r.repeat, 1, REPEAT_MAX},
@@ -219,8 +216,8 @@ int tine_command_ensemble(int argc, char **argv) {
         0};
     int code = tine_arguments_parse(&usage, &argc, argv);
     if (code >= 0) return code;
-    if (strcmp(r.config.dtype, "f32") != 0 && strcmp(r.config.dtype, "bf16") != 0) {
-        fprintf(stderr, "tine ensemble: --dtype=%s: expected f32 or bf16\n", r.config.dtype);
+    if (!tine_gemm_type_parse(r.config.dtype, &r.type)) {
+        fprintf(stderr, "tine ensemble: --dtype=%s: expected f32, bf16 or int8\n", r.config.dtype);
         return 2;
     }
     if (tine_init(&argc, argv, NULL)) {

@@ -28,9 +28,10 @@ static void info_kernels(void) {
     }
     const struct tine_gemm_kernel *f32 = tine_gemm_find(TINE_ISA_AUTO, TINE_GEMM_F32);
     const struct tine_gemm_kernel *bf16 = tine_gemm_find(TINE_ISA_AUTO, TINE_GEMM_BF16);
+    const struct tine_gemm_kernel *int8 = tine_gemm_choose(TINE_ISA_AUTO, TINE_GEMM_INT8);
     printf("kernels       float32: %s", f32 ? f32->name : tine_isa_name(choice->f32));
-    printf(", bfloat16: %s%s\n", bf16 ? bf16->name : "rounded, computed in float32",
-           choice->forced ? " (TINE_KERNEL)" : "");
+    printf(", bfloat16: %s, int8: %s%s\n", bf16 ? bf16->name : "rounded, computed in float32",
+           int8 ? int8->name : "none", choice->forced ? " (TINE_KERNEL)" : "");
     for (enum tine_isa isa = TINE_ISA_PORTABLE; isa < TINE_ISA_COUNT; isa++) {
         const char *obstacle = tine_isa_obstacle(cpu, isa);
         printf("  %-12s%s%s\n", tine_isa_name(isa), obstacle ? "not usable: " : "usable",

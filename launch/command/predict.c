@@ -162,10 +162,11 @@ static int predict_all(predict *c, int *argc, char **argv) {
 
 static int predict_check(const predict *c) {
     const char *wrong = NULL;
+    enum tine_gemm_type type;
     if (!c->options.input)
         wrong = "--input names no file; an .npy or a .safetensors file is needed";
-    else if (strcmp(c->options.dtype, "f32") != 0 && strcmp(c->options.dtype, "bf16") != 0)
-        wrong = "--dtype must be f32 or bf16";
+    else if (!tine_gemm_type_parse(c->options.dtype, &type))
+        wrong = "--dtype must be f32, bf16 or int8";
     else if (c->output && !tine_ends_with(c->output, ".npy") &&
              !tine_ends_with(c->output, ".safetensors"))
         wrong = "--output must end in .npy or .safetensors";
@@ -191,7 +192,7 @@ int tine_command_predict(int argc, char **argv) {
         {"--output", "Y", "write the result: .npy, or .safetensors with h_n and c_n too",
          TINE_OPTION_TEXT, &c.output, 0, 0},
         TINE_OPTION_WORKERS,
-        {"--dtype", "T", "f32 (the default), or bf16: round the products' operands",
+        {"--dtype", "T", "f32 (the default), bf16 or int8: round the products' operands",
          TINE_OPTION_TEXT, &c.options.dtype, 0, 0},
         {"--batch-size", "B", "rows of the batch in one task (default: all workers are used)",
          TINE_OPTION_NUMBER, &c.options.batch_size, 1, 1000000000},

@@ -164,7 +164,9 @@ static bool read_model(tine_prediction *p, const tine_prediction_options *o) {
         return false;
     }
     p->cells.config.batch_first = !sequence_only && (o->batch_first || said == 1);
-    p->cells.config.type = strcmp(o->dtype, "bf16") == 0 ? TINE_LSTM_BF16 : TINE_LSTM_F32;
+    enum tine_gemm_type type = TINE_GEMM_F32;
+    tine_gemm_type_parse(o->dtype, &type);
+    p->cells.config.type = (enum tine_lstm_type)type;
     return p->weights;
 }
 

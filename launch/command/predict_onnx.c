@@ -31,7 +31,7 @@ tine_onnx_prediction *tine_onnx_prediction_open(const tine_prediction_options *o
 }
 
 bool tine_onnx_prediction_prepare(tine_onnx_prediction *p, const tine_prediction_options *o) {
-    return tine_onnx_prepare(p->graph, o->dtype[0] == 'b');
+    return tine_onnx_prepare(p->graph, o->dtype);
 }
 
 tine_value *tine_onnx_prediction_run(const tine_onnx_prediction *p) {

@@ -27,7 +27,7 @@ typedef struct onnx_operator {
     /* Checks the node and its constants when the file is read. May be NULL. */
     bool (*check)(const tine_onnx *g, const onnx_node *node);
     /* Makes the node's module. May be NULL. */
-    tine_value *(*module)(const tine_onnx *g, const onnx_node *node, bool bf16);
+    tine_value *(*module)(const tine_onnx *g, const onnx_node *node, const char *dtype);
     /* With a module: its call, NULL on failure, and the outputs from the result. */
     tine_future *(*start)(onnx_call *call);
     bool (*finish)(onnx_call *call, const tine_value *result);
@@ -132,10 +132,10 @@ bool tine_onnx_cast(onnx_call *call);
 bool tine_onnx_constant_of_shape(onnx_call *call);
 
 bool tine_onnx_rnn_check(const tine_onnx *g, const onnx_node *node);
-tine_value *tine_onnx_rnn_module(const tine_onnx *g, const onnx_node *node, bool bf16);
+tine_value *tine_onnx_rnn_module(const tine_onnx *g, const onnx_node *node, const char *dtype);
 tine_future *tine_onnx_rnn_start(onnx_call *call);
 bool tine_onnx_rnn_finish(onnx_call *call, const tine_value *result);
-tine_value *tine_onnx_linear_module(const tine_onnx *g, const onnx_node *node, bool bf16);
+tine_value *tine_onnx_linear_module(const tine_onnx *g, const onnx_node *node, const char *dtype);
 tine_future *tine_onnx_linear_start(onnx_call *call);
 bool tine_onnx_linear_finish(onnx_call *call, const tine_value *result);
 

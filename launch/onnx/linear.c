@@ -17,7 +17,7 @@ static tine_value *linear_weight(const tine_value *b, bool transposed) {
     return out;
 }
 
-tine_value *tine_onnx_linear_module(const tine_onnx *g, const onnx_node *node, bool bf16) {
+tine_value *tine_onnx_linear_module(const tine_onnx *g, const onnx_node *node, const char *dtype) {
     const tine_value *b = tine_onnx_constant(g, node, 1), *c = tine_onnx_constant(g, node, 2);
     bool gemm = strcmp(node->op->name, "Gemm") == 0, transposed = tine_onnx_int(node, "transB", 0);
     if (!b || b->tensor.rank != 2 || b->tensor.dtype != TINE_F32 || b->tensor.elements == 0)
@@ -35,8 +35,7 @@ tine_value *tine_onnx_linear_module(const tine_onnx *g, const onnx_node *node, b
     tine_value *dict =
         items[0] ? tine_dict_of((const char *[]){"weight", "bias"}, items, bias ? 2 : 1) : NULL;
     if (dict)
-        module = tine_module("tine.linear", in, out, bias, bf16 ? "bf16" : "f32",
-                             tine_kw("state_dict", dict));
+        module = tine_module("tine.linear", in, out, bias, dtype, tine_kw("state_dict", dict));
     tine_release(dict);
     tine_release(items[0]);
     return module;

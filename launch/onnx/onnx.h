@@ -27,8 +27,8 @@ size_t tine_onnx_cells(const tine_onnx *g);
 /* Names of the inputs that are not constants; NULL past the end. */
 const char *tine_onnx_input(const tine_onnx *g, size_t i);
 
-/* Makes the modules; Tine runs. bf16: the operands of products are rounded. */
-bool tine_onnx_prepare(tine_onnx *g, bool bf16);
+/* Makes the modules; Tine runs. dtype: of the operands of products, "f32", "bf16" or "int8". */
+bool tine_onnx_prepare(tine_onnx *g, const char *dtype);
 /* Computes the outputs, a dict by name, from inputs by name; a graph of one input takes a tensor
  * too. NULL: tine_error_message() names the node. */
 tine_value *tine_onnx_run(const tine_onnx *g, const tine_value *inputs);

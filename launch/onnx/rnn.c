@@ -112,7 +112,7 @@ static tine_value *rnn_state_dict(const tine_onnx *g, const onnx_node *node, int
     return dict;
 }
 
-tine_value *tine_onnx_rnn_module(const tine_onnx *g, const onnx_node *node, bool bf16) {
+tine_value *tine_onnx_rnn_module(const tine_onnx *g, const onnx_node *node, const char *dtype) {
     const tine_value *w = tine_onnx_constant(g, node, W), *r = tine_onnx_constant(g, node, R);
     tine_value *dict = rnn_state_dict(g, node, w->tensor.shape[0]), *module = NULL;
     bool bias = tine_onnx_constant(g, node, B), both = w->tensor.shape[0] == 2;
@@ -120,7 +120,7 @@ tine_value *tine_onnx_rnn_module(const tine_onnx *g, const onnx_node *node, bool
         module =
             tine_module(is_gru(node) ? "tine.gru" : "tine.lstm", w->tensor.shape[2],
                         r->tensor.shape[2], tine_kw("bias", bias), tine_kw("bidirectional", both),
-                        tine_kw("dtype", bf16 ? "bf16" : "f32"), tine_kw("state_dict", dict));
+                        tine_kw("dtype", dtype), tine_kw("state_dict", dict));
     tine_release(dict);
     return module;
 }

@@ -188,11 +188,11 @@ tine_value *tine_onnx_run(const tine_onnx *g, const tine_value *inputs) {
     return out;
 }
 
-bool tine_onnx_prepare(tine_onnx *g, bool bf16) {
+bool tine_onnx_prepare(tine_onnx *g, const char *dtype) {
     for (size_t i = 0; i < g->n_nodes; i++) {
         onnx_node *node = &g->nodes[i];
         if (!node->op->module || node->module) continue;
-        node->module = node->op->module(g, node, bf16);
+        node->module = node->op->module(g, node, dtype);
         if (!node->module && !node->op->compute)
             return tine_onnx_refuse(g, node, "%s", tine_error_text());
     }

@@ -3,6 +3,7 @@
  * its initial value. */
 #include "kernels/bf16.h"
 #include "kernels/gemm.h"
+#include "kernels/int8.h"
 #include "tests/support/guard.h"
 #include "tests/support/random.h"
 
@@ -17,22 +18,59 @@ struct problem {
     size_t m, n, k, lda, ldc;
     /* a in the kernel's type; b is float, n rows of k (a weight) */
     struct tine_guard a, b, c, init;
+    float *rounded; /* b as the kernel sees it */
     struct tine_packed packed;
 };
 
 static uint64_t seed = 1;
 static float random_value(void) { return random_float(&seed); }
 
-static bool is_bf16(const struct problem *p) { return p->kernel->type == TINE_GEMM_BF16; }
-
-static float a_at(const struct problem *p, size_t i, size_t k) {
-    if (is_bf16(p)) return tine_bf16_to_float(((const uint16_t *)p->a.data)[i * p->lda + k]);
-    return ((const float *)p->a.data)[i * p->lda + k];
+/* Bytes of an element of A, and elements of a row of k values. */
+static size_t element(const struct tine_gemm_kernel *kernel) { return 4 / kernel->kr; }
+static size_t width(const struct tine_gemm_kernel *kernel, size_t k) {
+    return kernel->type == TINE_GEMM_INT8 ? tine_int8_row_bytes(k) : k;
 }
 
-static float b_at(const struct problem *p, size_t k, size_t j) {
-    float value = ((const float *)p->b.data)[j * p->k + k];
-    return is_bf16(p) ? tine_bf16_to_float(tine_bf16_from_float(value)) : value;
+static double a_at(const struct problem *p, size_t i, size_t k) {
+    const char *row = (const char *)p->a.data + i * p->lda * element(p->kernel);
+    if (p->kernel->type == TINE_GEMM_F32) return ((const float *)row)[k];
+    if (p->kernel->type == TINE_GEMM_BF16) return tine_bf16_to_float(((const uint16_t *)row)[k]);
+    struct tine_int8_row head;
+    memcpy(&head, row, sizeof head);
+    return (double)head.scale * ((uint8_t)row[sizeof head + k] - head.zero);
+}
+
+/* What the kernel makes of the weights. In int8 the greatest magnitude of a column is 127 steps. */
+static float *rounded_b(const struct problem *p) {
+    float *out = malloc((p->n * p->k + 1) * sizeof *out);
+    for (size_t j = 0; j < p->n; j++) {
+        const float *column = (const float *)p->b.data + j * p->k;
+        float most = 0;
+        for (size_t i = 0; i < p->k; i++) most = fmaxf(most, fabsf(column[i]));
+        const float inverse = 1 / (most / 127);
+        for (size_t i = 0; i < p->k; i++)
+            out[j * p->k + i] = p->kernel->type == TINE_GEMM_F32 ? column[i]
+                                : p->kernel->type == TINE_GEMM_BF16
+                                    ? tine_bf16_to_float(tine_bf16_from_float(column[i]))
+                                    : most / 127 * rintf(column[i] * inverse);
+    }
+    return out;
+}
+
+static void fill_a(struct problem *p) {
+    for (size_t i = 0; i < p->m; i++) {
+        char *row = (char *)p->a.data + i * p->lda * element(p->kernel);
+        const struct tine_int8_row head = {fabsf(random_value()),
+                                           (int32_t)(127.5F * (1 + random_value()))};
+        if (p->kernel->type == TINE_GEMM_INT8) memcpy(row, &head, sizeof head);
+        for (size_t k = 0; k < width(p->kernel, p->k); k++)
+            if (p->kernel->type == TINE_GEMM_F32)
+                ((float *)row)[k] = random_value();
+            else if (p->kernel->type == TINE_GEMM_BF16)
+                ((uint16_t *)row)[k] = tine_bf16_from_float(random_value());
+            else if (k >= sizeof head)
+                row[k] = (char)(int)(127.5F * (1 + random_value()));
+    }
 }
 
 static size_t extent(size_t rows, size_t ld, size_t last) {
@@ -40,17 +78,14 @@ static size_t extent(size_t rows, size_t ld, size_t last) {
 }
 
 static void make(struct problem *p, bool at_end) {
-    const size_t na = extent(p->m, p->lda, p->k), nc = extent(p->m, p->ldc, p->n);
-    p->a = tine_guard_alloc(na * (is_bf16(p) ? 2 : 4), at_end);
+    const size_t na = extent(p->m, p->lda, width(p->kernel, p->k)), nc = extent(p->m, p->ldc, p->n);
+    p->a = tine_guard_alloc(na * element(p->kernel), at_end);
     p->b = tine_guard_alloc(p->n * p->k * 4, at_end);
     p->c = tine_guard_alloc(nc * 4, at_end);
     p->init = tine_guard_alloc(nc * 4, at_end);
-    for (size_t i = 0; i < na; i++)
-        if (is_bf16(p))
-            ((uint16_t *)p->a.data)[i] = tine_bf16_from_float(random_value());
-        else
-            ((float *)p->a.data)[i] = random_value();
+    fill_a(p);
     for (size_t i = 0; i < p->n * p->k; i++) ((float *)p->b.data)[i] = random_value();
+    p->rounded = rounded_b(p);
     for (size_t i = 0; i < nc; i++)
         ((float *)p->c.data)[i] = 777, ((float *)p->init.data)[i] = random_value();
     cr_assert_eq(tine_gemm_pack(p->kernel, p->k, p->n, p->b.data, 1, (ptrdiff_t)p->k, &p->packed),
@@ -59,6 +94,7 @@ static void make(struct problem *p, bool at_end) {
 
 static void discard(struct problem *p) {
     tine_gemm_packed_free(&p->packed);
+    free(p->rounded);
     tine_guard_free(&p->a), tine_guard_free(&p->b), tine_guard_free(&p->c),
         tine_guard_free(&p->init);
 }
@@ -69,12 +105,14 @@ static void discard(struct problem *p) {
 static void check_values(const struct problem *p, const float *init, size_t ldinit,
                          const char *what) {
     const float *c = p->c.data;
-    const double roundings = ((double)p->k + 1) * 0x1p-24, gamma = roundings / (1 - roundings);
+    /* int8: also the scales of a column and of both, and the conversion of a sum */
+    const double more = p->kernel->type == TINE_GEMM_INT8 ? 4 : 1;
+    const double roundings = ((double)p->k + more) * 0x1p-24, gamma = roundings / (1 - roundings);
     for (size_t i = 0; i < p->m; i++)
         for (size_t j = 0; j < p->n; j++) {
             double exact = init ? init[i * ldinit + j] : 0, sum = fabs(exact);
             for (size_t k = 0; k < p->k; k++) {
-                double term = (double)a_at(p, i, k) * b_at(p, k, j);
+                double term = a_at(p, i, k) * (double)p->rounded[j * p->k + k];
                 exact += term, sum += fabs(term);
             }
             double error = fabs(c[i * p->ldc + j] - exact);
@@ -93,7 +131,8 @@ static void reset(struct problem *p) {
 
 static void check_size(const struct tine_gemm_kernel *kernel, size_t m, size_t n, size_t k,
                        size_t gap, bool at_end) {
-    struct problem p = {.kernel = kernel, .m = m, .n = n, .k = k, .lda = k + gap, .ldc = n + gap};
+    struct problem p = {.kernel = kernel, .m = m, .n = n, .k = k, .ldc = n + gap};
+    p.lda = width(kernel, k) + gap;
     make(&p, at_end);
     tine_gemm(&p.packed, m, p.a.data, p.lda, NULL, 0, p.c.data, p.ldc);
     check_values(&p, NULL, 0, "from zero");
@@ -179,10 +218,10 @@ static void check_independence(const struct tine_gemm_kernel *kernel) {
                         .m = 50,
                         .n = kernel->nr + 7,
                         .k = kernel->kc + 9,
-                        .lda = kernel->kc + 12};
+                        .lda = width(kernel, kernel->kc + 12)};
     p.ldc = p.n;
     make(&p, true);
-    const size_t elem = is_bf16(&p) ? 2 : 4;
+    const size_t elem = element(kernel);
     float *alone = malloc(p.m * p.n * sizeof *alone);
     tine_gemm(&p.packed, p.m, p.a.data, p.lda, p.init.data, p.ldc, p.c.data, p.ldc);
     for (size_t rows = 1; rows <= 13; rows += 4) {

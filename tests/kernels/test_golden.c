@@ -112,16 +112,44 @@ static void check_all(enum tine_isa isa) {
         return;
     }
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        double error = check_case(cases[i], isa, TINE_LSTM_F32);
-        cr_expect_leq(error, 1e-5, "%s: %s differs from PyTorch by %g", tine_isa_name(isa),
-                      cases[i], error);
-        /* bf16 has 8 bits of significand: 2^-9 on each of |W| <= 0.35 and |x| of a few units */
-        error = check_case(cases[i], isa, TINE_LSTM_BF16);
-        cr_expect_leq(error, 3e-2, "%s: %s in bf16 differs from PyTorch by %g", tine_isa_name(isa),
-                      cases[i], error);
+        /* bf16 has 8 bits of significand: 2^-9 on each of |W| <= 0.35 and |x| of a few units; int8
+         * has 8 bits for the range of a row or a column */
+        static const double bounds[] = {1e-5, 3e-2, 3e-2};
+        double error[3];
+        for (int type = TINE_LSTM_F32; type <= TINE_LSTM_INT8; type++) {
+            error[type] = check_case(cases[i], isa, (enum tine_lstm_type)type);
+            cr_expect_leq(error[type], bounds[type], "%s: %s in %s differs from PyTorch by %g",
+                          tine_isa_name(isa), cases[i],
+                          tine_gemm_type_name((enum tine_gemm_type)type), error[type]);
+        }
+        fprintf(stderr, "%s: %s: f32 %.1e, bf16 %.1e, int8 %.1e\n", tine_isa_name(isa), cases[i],
+                error[0], error[1], error[2]);
     }
     cr_expect_leq(check_ensemble("ensemble_small", isa), 1e-5);
     cr_expect_leq(check_ensemble("ensemble_edges", isa), 1e-5);
+}
+
+/* A scale for each row of x and h, and 8 bits, against PyTorch's one for a step, and 7. */
+Test(golden, int8_is_nearer_to_float32_than_quantize_dynamic, .timeout = 60) {
+    struct tine_golden *golden = tine_golden_open("lstm_int8");
+    cr_assert_not_null(golden);
+    struct tine_lstm_config config = config_of(golden);
+    config.type = TINE_LSTM_INT8;
+    struct tine_lstm *lstm = load(golden, &config, "");
+    size_t in[4], out[4];
+    const float *x = tine_golden_tensor(golden, "input", in),
+                *exact = tine_golden_tensor(golden, "output", out),
+                *theirs = tine_golden_tensor(golden, "output_int8", out);
+    const size_t n = out[0] * out[1] * out[2];
+    float *y = malloc(n * sizeof *y);
+    cr_assert_eq(tine_lstm_forward(lstm, NULL, in[0], in[1], x, NULL, NULL, y, NULL, NULL), 0);
+    fprintf(stderr, "int8 differs from float32 by %.2e, quantize_dynamic by %.2e\n",
+            worst(y, exact, n), worst(theirs, exact, n));
+    cr_expect_lt(worst(y, exact, n), worst(theirs, exact, n));
+    cr_expect_lt(worst(y, theirs, n), 2 * worst(theirs, exact, n));
+    free(y);
+    tine_lstm_free(lstm);
+    tine_golden_close(golden);
 }
 
 #define ROW(ID, name, ...)                                                                         \

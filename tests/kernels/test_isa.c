@@ -37,7 +37,12 @@ Test(isa, the_best_that_runs_is_chosen, .timeout = 10) {
     struct tine_cpu cpu = full;
     cr_expect_eq(resolve(&cpu, NULL).f32, TINE_ISA_AVX512);
     cr_expect_eq(resolve(&cpu, "").bf16, TINE_ISA_AVX512_BF16);
+    cr_expect_eq(resolve(&cpu, NULL).int8, TINE_ISA_AVX512_VNNI);
     cr_expect_not(resolve(&cpu, NULL).forced);
+    cpu.features &= ~TINE_CPU_AVX512_VNNI;
+    cr_expect_eq(resolve(&cpu, NULL).int8, TINE_ISA_AVX_VNNI);
+    cpu.features &= ~TINE_CPU_AVX_VNNI;
+    cr_expect_eq(resolve(&cpu, NULL).int8, TINE_ISA_AVX512, "its vector functions");
     cpu.features &= ~TINE_CPU_AVX512_BF16;
     cr_expect_eq(resolve(&cpu, NULL).bf16, TINE_ISA_AVX512);
     cpu.features &= ~TINE_CPU_AVX512;
@@ -62,10 +67,12 @@ Test(isa, a_kernel_can_be_forced, .timeout = 10) {
     for (int i = 0; i < 4; i++) {
         struct tine_kernel_choice choice = resolve(&full, names[i]);
         cr_expect(choice.forced && choice.f32 == isas[i] && choice.bf16 == isas[i] &&
-                  !*choice.error);
+                  choice.int8 == isas[i] && !*choice.error);
     }
     struct tine_kernel_choice choice = resolve(&full, "avx512_bf16");
     cr_expect(choice.f32 == TINE_ISA_AVX512 && choice.bf16 == TINE_ISA_AVX512_BF16);
+    choice = resolve(&full, "avx_vnni");
+    cr_expect(choice.f32 == TINE_ISA_AVX2 && choice.int8 == TINE_ISA_AVX_VNNI);
 }
 #endif
 
@@ -84,8 +91,8 @@ Test(isa, a_kernel_that_cannot_run_is_refused_with_a_sentence, .timeout = 10) {
 Test(isa, this_machine_has_a_brand_and_a_choice, .timeout = 10) {
     cr_expect(*tine_cpu()->brand);
     const struct tine_kernel_choice *choice = tine_kernel_choice();
-    fprintf(stderr, "%s: f32 %s, bf16 %s\n", tine_cpu()->brand, tine_isa_name(choice->f32),
-            tine_isa_name(choice->bf16));
+    fprintf(stderr, "%s: f32 %s, bf16 %s, int8 %s\n", tine_cpu()->brand, tine_isa_name(choice->f32),
+            tine_isa_name(choice->bf16), tine_isa_name(choice->int8));
     cr_expect_eq(choice, tine_kernel_choice());
 }
 
@@ -108,6 +115,8 @@ Test(isa, an_operation_that_a_row_lacks_is_its_bases, .timeout = 10) {
     cr_expect_eq(tine_gemm_find(TINE_ISA_AVX512_BF16, TINE_GEMM_F32)->isa, TINE_ISA_AVX512);
     cr_expect_eq(tine_gemm_find(TINE_ISA_AVX512_BF16, TINE_GEMM_BF16)->isa, TINE_ISA_AVX512_BF16);
     cr_expect_null(tine_gemm_find(TINE_ISA_AVX512, TINE_GEMM_BF16));
+    cr_expect_eq(tine_gemm_find(TINE_ISA_AVX512, TINE_GEMM_INT8)->isa, TINE_ISA_PORTABLE);
+    cr_expect_eq(tine_gemm_choose(TINE_ISA_OPENBLAS, TINE_GEMM_INT8)->isa, TINE_ISA_PORTABLE);
     cr_expect_eq(tine_vecmath(TINE_ISA_AVX512_BF16)->isa, TINE_ISA_AVX512);
     cr_expect_eq(tine_vecmath(TINE_ISA_OPENBLAS)->isa, TINE_ISA_AVX512);
     cr_expect_eq(tine_vecmath(TINE_ISA_PORTABLE)->isa, TINE_ISA_PORTABLE);
@@ -132,6 +141,8 @@ Test(isa, a_defective_row_is_found, .timeout = 10) {
     cr_expect_str_eq(defect(row), "the portable row lacks an operation");
     row = sound, row.gemm_bf16 = row.gemm_f32;
     cr_expect_str_eq(defect(row), "its GEMM_BF16 is not of bfloat16");
+    row = sound, row.gemm_int8 = row.gemm_f32;
+    cr_expect_str_eq(defect(row), "its GEMM_INT8 is not of int8");
     row = sound, row.gemm_f32 = tine_isa_row(TINE_ISA_OPENBLAS)->gemm_f32;
     cr_expect_str_eq(defect(row), "one of its records is of another instruction set");
     struct tine_vecmath math = *sound.vecmath;
@@ -144,8 +155,11 @@ Test(isa, a_defective_row_is_found, .timeout = 10) {
     peak.flops = 0;
     row = sound, row.peak = &peak;
     cr_expect_str_eq(defect(row), "its peak does not say how much fma computes");
-    struct tine_gemm_kernel gemm = *sound.gemm_f32;
-    gemm.mc = 0;
+    struct tine_gemm_kernel gemm = *sound.gemm_int8;
+    gemm.kc = 1024;
+    row = sound, row.gemm_int8 = &gemm;
+    cr_expect_str_eq(defect(row), "kc is not that of int8.h");
+    gemm = *sound.gemm_f32, gemm.mc = 0;
     row = sound, row.gemm_f32 = &gemm;
     cr_expect_str_eq(defect(row), "mc is less than mr");
 }

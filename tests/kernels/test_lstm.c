@@ -42,19 +42,19 @@ static const struct {
 
 static void check_cases(enum tine_isa isa) {
     if (skipped(isa)) return;
-    double worst_half = 0;
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        double error = check(cases[i].config, cases[i].steps, cases[i].batch, cases[i].state, isa,
-                             TINE_LSTM_F32);
-        cr_expect_leq(error, 1e-5, "%s: case %zu is off by %g", tine_isa_name(isa), i, error);
-        error = check(cases[i].config, cases[i].steps, cases[i].batch, cases[i].state, isa,
-                      TINE_LSTM_BF16);
-        cr_expect_leq(error, 3e-2, "%s: case %zu in bf16 is off by %g", tine_isa_name(isa), i,
-                      error);
-        worst_half = fmax(worst_half, error);
-    }
-    fprintf(stderr, "%s: bf16 differs from double precision by %.2g at most\n", tine_isa_name(isa),
-            worst_half);
+    static const double bounds[] = {1e-5, 3e-2, 3e-2};
+    double worst[3] = {0};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int type = TINE_LSTM_F32; type <= TINE_LSTM_INT8; type++) {
+            double error = check(cases[i].config, cases[i].steps, cases[i].batch, cases[i].state,
+                                 isa, (enum tine_lstm_type)type);
+            cr_expect_leq(error, bounds[type], "%s: case %zu in %s is off by %g",
+                          tine_isa_name(isa), i, tine_gemm_type_name((enum tine_gemm_type)type),
+                          error);
+            worst[type] = fmax(worst[type], error);
+        }
+    fprintf(stderr, "%s differs from double precision by %.2g in f32, %.2g in bf16, %.2g in int8\n",
+            tine_isa_name(isa), worst[0], worst[1], worst[2]);
 }
 
 #define ROW(ID, name, ...)                                                                         \
@@ -77,6 +77,31 @@ Test(lstm, bf16_by_instruction_and_by_rounding_agree, .timeout = 60) {
     free(b.y);
     free_data(&a);
     free_model(&m);
+}
+
+/* The sums are exact and the gates those of AVX-512: the same bits with and without VNNI. */
+Test(lstm, int8_by_vnni_and_by_the_portable_kernel_are_the_same, .timeout = 60) {
+    struct tine_lstm_config config = {
+        .input_size = 70, .hidden_size = 50, .num_layers = 2, .bias = true, .proj_size = 21};
+    if (skipped(TINE_ISA_AVX512_VNNI)) return;
+    for (int gru = 0; gru < 2; gru++) {
+        config.gru = gru;
+        if (gru) config.proj_size = 0;
+        struct model m = make_model(config);
+        const size_t bytes = 10 * 7 * m.width * sizeof(float);
+        struct data d = make_data(&m, 10, 7, true);
+        struct tine_lstm *vnni = create(&m, TINE_ISA_AVX512_VNNI, TINE_LSTM_INT8),
+                         *portable = create(&m, TINE_ISA_AVX512, TINE_LSTM_INT8);
+        cr_expect_str_eq(tine_lstm_kernel_name(portable), "gemm_int8_portable_4x16");
+        forward(vnni, &d);
+        float *want = memcpy(malloc(bytes), d.y, bytes);
+        forward(portable, &d);
+        cr_expect(!memcmp(d.y, want, bytes));
+        free(want);
+        tine_lstm_free(vnni), tine_lstm_free(portable);
+        free_data(&d);
+        free_model(&m);
+    }
 }
 
 Test(lstm, nothing_to_do_leaves_the_state, .timeout = 10) {
@@ -134,8 +159,8 @@ static void check_bits(enum tine_isa isa, enum tine_lstm_type type) {
 Test(lstm, a_rows_bits_do_not_depend_on_its_batch, .timeout = 120) {
     for (enum tine_isa isa = TINE_ISA_PORTABLE; isa < TINE_ISA_COUNT; isa++) {
         if (isa == TINE_ISA_OPENBLAS) continue;
-        check_bits(isa, TINE_LSTM_F32);
-        check_bits(isa, TINE_LSTM_BF16);
+        for (int type = TINE_LSTM_F32; type <= TINE_LSTM_INT8; type++)
+            check_bits(isa, (enum tine_lstm_type)type);
     }
 }
 

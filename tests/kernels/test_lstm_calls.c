@@ -44,36 +44,36 @@ Test(lstm, threads_share_an_lstm, .timeout = 60) {
 
 /* ---- bounds and refusals ---- */
 
-Test(lstm, touches_nothing_beyond_its_arrays, .timeout = 60) {
-    for (int i = TINE_ISA_PORTABLE; i < TINE_ISA_COUNT; i++) {
-        enum { T = 5, B = 3, I = 7, H = 19 };
-        if (skipped((enum tine_isa)i)) continue;
-        struct tine_lstm_config config = {.input_size = I, .hidden_size = H, .bias = true};
-        struct model m = make_model(config);
-        struct tine_guard x = tine_guard_alloc(T * B * I * 4, true),
-                          y = tine_guard_alloc(T * B * H * 4, true);
-        struct tine_guard h = tine_guard_alloc(B * H * 4, true),
-                          c = tine_guard_alloc(B * H * 4, true), w[4];
-        const float *weights[4];
-        for (int k = 0; k < 4; k++) {
-            size_t rows, columns;
-            char name[40];
-            tine_lstm_weight_info(&config, (size_t)k, name, &rows, &columns);
-            w[k] = tine_guard_alloc(rows * (columns ? columns : 1) * 4, true);
-            weights[k] = w[k].data;
-        }
-        struct tine_lstm *lstm;
-        config.isa = (enum tine_isa)i,
-        config.type = i == TINE_ISA_AVX512_BF16 ? TINE_LSTM_BF16 : TINE_LSTM_F32;
-        cr_assert_eq(tine_lstm_create(&config, weights, &lstm), TINE_KERNEL_OK);
-        cr_assert_eq(
-            tine_lstm_forward(lstm, NULL, T, B, x.data, h.data, c.data, y.data, h.data, c.data),
-            TINE_KERNEL_OK);
-        tine_lstm_free(lstm);
-        for (int k = 0; k < 4; k++) tine_guard_free(&w[k]);
-        tine_guard_free(&x), tine_guard_free(&y), tine_guard_free(&h), tine_guard_free(&c);
-        free_model(&m);
+static void check_bounds(enum tine_isa isa, enum tine_lstm_type type) {
+    enum { T = 5, B = 3, I = 7, H = 19 };
+    struct tine_lstm_config config = {
+        .input_size = I, .hidden_size = H, .bias = true, .isa = isa, .type = type};
+    struct tine_guard x = tine_guard_alloc(T * B * I * 4, true),
+                      y = tine_guard_alloc(T * B * H * 4, true);
+    struct tine_guard h = tine_guard_alloc(B * H * 4, true), c = tine_guard_alloc(B * H * 4, true),
+                      w[4];
+    const float *weights[4];
+    for (int k = 0; k < 4; k++) {
+        size_t rows, columns;
+        char name[40];
+        tine_lstm_weight_info(&config, (size_t)k, name, &rows, &columns);
+        w[k] = tine_guard_alloc(rows * (columns ? columns : 1) * 4, true);
+        weights[k] = w[k].data;
     }
+    struct tine_lstm *lstm;
+    cr_assert_eq(tine_lstm_create(&config, weights, &lstm), TINE_KERNEL_OK);
+    cr_assert_eq(
+        tine_lstm_forward(lstm, NULL, T, B, x.data, h.data, c.data, y.data, h.data, c.data),
+        TINE_KERNEL_OK);
+    tine_lstm_free(lstm);
+    for (int k = 0; k < 4; k++) tine_guard_free(&w[k]);
+    tine_guard_free(&x), tine_guard_free(&y), tine_guard_free(&h), tine_guard_free(&c);
+}
+
+Test(lstm, touches_nothing_beyond_its_arrays, .timeout = 60) {
+    for (int i = TINE_ISA_PORTABLE; i < TINE_ISA_COUNT; i++)
+        for (int type = TINE_LSTM_F32; type <= TINE_LSTM_INT8 && !skipped((enum tine_isa)i); type++)
+            check_bounds((enum tine_isa)i, (enum tine_lstm_type)type);
 }
 
 Test(lstm, bad_configurations_are_refused, .timeout = 10) {
@@ -141,8 +141,8 @@ Test(lstm, a_profile_adds_up_and_changes_no_bit, .timeout = 10) {
     struct tine_lstm_config config = {.input_size = C, .hidden_size = C, .proj_size = 7};
     struct model m = make_model(config);
     float *x = random_values((size_t)STEPS * BATCH * C, 1), y[2][STEPS * BATCH * 7];
-    for (int bf16 = 0; bf16 < 2; bf16++) {
-        struct tine_lstm *lstm = create(&m, TINE_ISA_AUTO, bf16 ? TINE_LSTM_BF16 : TINE_LSTM_F32);
+    for (int type = TINE_LSTM_F32; type <= TINE_LSTM_INT8; type++) {
+        struct tine_lstm *lstm = create(&m, TINE_ISA_AUTO, (enum tine_lstm_type)type);
         struct tine_lstm_workspace *space;
         double phases[TINE_LSTM_PHASES] = {0}, before;
         cr_assert_eq(tine_lstm_workspace_create(&space), TINE_KERNEL_OK);

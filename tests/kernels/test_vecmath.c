@@ -2,6 +2,7 @@
  * float32: every 509th bit pattern, or every TINE_TEST_STRIDEth; 1 takes about ten minutes a
  * set. */
 #include "kernels/bf16.h"
+#include "kernels/int8.h"
 #include "kernels/vecmath.h"
 
 #include <criterion/criterion.h>
@@ -153,6 +154,56 @@ static void check_bf16(const struct tine_vecmath *math) {
     }
 }
 
+/* Half a step at most, 0 exactly, the same bytes as the portable set's, and none behind them. */
+static void check_int8(const struct tine_vecmath *math) {
+    enum { N = 70, ROOM = 96 };
+    float x[N];
+    for (size_t n = 0; n < N; n++)
+        for (int shift = -1; shift <= 1; shift++) {
+            uint8_t row[ROOM], want[ROOM];
+            const size_t bytes = tine_int8_row_bytes(n);
+            struct tine_int8_row head;
+            for (size_t i = 0; i < n; i++)
+                x[i] = i % 7 ? sinf((float)(i + n)) * 3 + 4 * (float)shift : 0;
+            memset(row, 77, ROOM), memset(want, 77, ROOM);
+            math->to_int8(n, x, row);
+            tine_vecmath(TINE_ISA_PORTABLE)->to_int8(n, x, want);
+            cr_assert(!memcmp(row, want, ROOM), "%s: %zu values", tine_isa_name(math->isa), n);
+            memcpy(&head, row, sizeof head);
+            for (size_t i = 0; i < n; i++) {
+                const double got = (double)head.scale * (row[sizeof head + i] - head.zero);
+                cr_assert(fabs(got - (double)x[i]) <= (double)head.scale * 0.50001);
+                if (x[i] == 0) cr_assert_eq(got, 0);
+            }
+            for (size_t i = bytes; i < ROOM; i++) cr_assert_eq(row[i], 77);
+        }
+}
+
+static void check_int8_special(const struct tine_vecmath *math) {
+    const float special[] = {NAN, INFINITY, -INFINITY};
+    float x[33] = {1, -2};
+    uint8_t row[64];
+    struct tine_int8_row head;
+    for (int i = 0; i < 3; i++)
+        for (int at = 0; at < 33; at++) {
+            const float before = x[at];
+            x[at] = special[i];
+            math->to_int8(33, x, row);
+            memcpy(&head, row, sizeof head);
+            cr_expect(isnan(head.scale), "%s: %g at %d", tine_isa_name(math->isa),
+                      (double)special[i], at);
+            x[at] = before;
+        }
+    x[0] = FLT_MAX, x[1] = -FLT_MAX;
+    math->to_int8(33, x, row);
+    memcpy(&head, row, sizeof head);
+    cr_expect(isfinite(head.scale) && row[sizeof head] == 255 && row[sizeof head + 1] == 0);
+    x[0] = x[1] = FLT_TRUE_MIN;
+    math->to_int8(33, x, row);
+    memcpy(&head, row, sizeof head);
+    cr_expect_eq((float)(row[sizeof head] - head.zero) * head.scale, 0);
+}
+
 static void check_set(enum tine_isa isa) {
     const char *why = tine_isa_obstacle(tine_cpu(), isa);
     if (why) {
@@ -170,6 +221,8 @@ static void check_set(enum tine_isa isa) {
     check_gates(math);
     check_gru_gates(math);
     check_bf16(math);
+    check_int8(math);
+    check_int8_special(math);
 }
 
 #define ROW(ID, name, ...)                                                                         \

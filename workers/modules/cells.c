@@ -77,7 +77,7 @@ const char *tine_cells_class(const tine_cells *c) {
 
 static tine_value *cell_module(const struct tine_lstm_config *c, const tine_value *dict,
                                int64_t seed) {
-    const char *dtype = c->type == TINE_LSTM_BF16 ? "bf16" : "f32";
+    const char *dtype = tine_gemm_type_name((enum tine_gemm_type)c->type);
     tine_argument args[] = {TINE_ARGUMENT(c->gru ? "tine.gru" : "tine.lstm"),
                             TINE_ARGUMENT(c->input_size),
                             TINE_ARGUMENT(c->hidden_size),
@@ -143,7 +143,7 @@ tine_value *tine_cells_models(const tine_cells *c, const tine_value *dict, int64
 }
 
 tine_value *tine_cells_module(const tine_cells *c, const tine_value *dict) {
-    const char *dtype = c->config.type == TINE_LSTM_BF16 ? "bf16" : "f32";
+    const char *dtype = tine_gemm_type_name((enum tine_gemm_type)c->config.type);
     if (!c->models && !c->paired) return cell_module(&c->config, dict, 0);
     return tine_module(c->models ? "tine.ensemble" : "tine.bilstm", tine_kw("state_dict", dict),
                        tine_kw("dtype", dtype));
@@ -231,15 +231,13 @@ bool tine_cells_arguments(tine_task *task, bool ensemble, tine_cells *out,
     size_t input = 0, hidden = 0, models = 0, at = ensemble;
     const tine_value *given = tine_arg(task, tine_arg_index(task, "state_dict")),
                      *prefix = tine_arg(task, tine_arg_index(task, "prefix"));
-    tine_dtype t = tine_arg_dtype(task, tine_arg_index(task, "dtype"));
+    enum tine_gemm_type type;
     *dict = NULL;
-    if (!t || (ensemble && !cells_size(task, 0, TINE_MODELS_MAX, &models)) ||
+    if (!tine_operand_type_arg(task, &type) ||
+        (ensemble && !cells_size(task, 0, TINE_MODELS_MAX, &models)) ||
         !cells_size(task, at, (size_t)1 << 30, &input) ||
         !cells_size(task, at + 1, (size_t)1 << 30, &hidden))
         return false;
-    if (t != TINE_F32 && t != TINE_BF16)
-        return tine_fail(task, "%s(): dtype must be f32 or bf16, not %s", task->callable->name,
-                         tine_dtype_name(t));
     *out = (tine_cells){.models = models, .paired = true, .config = {.bias = true}};
     if (given->kind == TINE_DICT) {
         *dict = cells_under(task, ensemble, given,
@@ -257,7 +255,7 @@ bool tine_cells_arguments(tine_task *task, bool ensemble, tine_cells *out,
     if (input) out->config.input_size = input;
     if (hidden) out->config.hidden_size = hidden;
     if (out->config.num_layers == 0) out->config.num_layers = 1;
-    out->config.type = t == TINE_BF16 ? TINE_LSTM_BF16 : TINE_LSTM_F32;
+    out->config.type = (enum tine_lstm_type)type;
     if (!*dict &&
         (!out->config.input_size || !out->config.hidden_size || (ensemble && !out->models)))
         return tine_fail(task,

@@ -11,7 +11,8 @@
 typedef struct linear {
     struct tine_linear *packed;
     int64_t in, out;
-    bool bias, bf16;
+    bool bias;
+    enum tine_gemm_type type; /* of the product's operands */
 } linear;
 
 static void linear_fini(void *self) {
@@ -34,16 +35,12 @@ static bool linear_read(tine_task *task, linear *l) {
     l->in = tine_arg_int(task, 0);
     l->out = tine_arg_int(task, 1);
     l->bias = tine_arg_bool(task, 2);
-    tine_dtype t = tine_arg_dtype(task, 3);
-    if (task->failed || !t) return false;
+    if (task->failed || !tine_operand_type_arg(task, &l->type)) return false;
     for (size_t i = 0; i < 2; i++) {
         int64_t n = i == 0 ? l->in : l->out;
         if (n < 1 || n > limit)
             return tine_arg_fail(task, i, "be from 1 to 2^30, not %lld", (long long)n);
     }
-    if (t != TINE_F32 && t != TINE_BF16)
-        return tine_arg_fail(task, 3, "be f32 or bf16, not %s", tine_dtype_name(t));
-    l->bf16 = t == TINE_BF16;
     return true;
 }
 
@@ -58,7 +55,7 @@ static void *linear_init(tine_task *task) {
     const float *weight = tine_data(weights[0]), *bias = NULL;
     if (weights[1]) bias = tine_data(weights[1]);
     enum tine_kernel_error e = tine_linear_create((size_t)config.in, (size_t)config.out, weight,
-                                                  bias, config.bf16, TINE_ISA_AUTO, &config.packed);
+                                                  bias, config.type, TINE_ISA_AUTO, &config.packed);
     *l = config;
     if (!e) return l;
     free(l);
@@ -75,8 +72,9 @@ static tine_value *linear_forward(tine_task *task) {
     if (rank == 0 || x->tensor.shape[rank - 1] != l->in)
         return tine_arg_fail(task, 0, "have a last dimension of in_features=%lld, not %lld",
                              (long long)l->in, rank ? (long long)x->tensor.shape[rank - 1] : 0LL);
-    if (x->tensor.dtype != TINE_F32 && (x->tensor.dtype != TINE_BF16 || !l->bf16))
-        return tine_arg_fail(task, 0, "be %s, not %s", l->bf16 ? "float32 or bfloat16" : "float32",
+    const bool bf16 = l->type == TINE_GEMM_BF16;
+    if (x->tensor.dtype != TINE_F32 && (x->tensor.dtype != TINE_BF16 || !bf16))
+        return tine_arg_fail(task, 0, "be %s, not %s", bf16 ? "float32 or bfloat16" : "float32",
                              tine_dtype_name(x->tensor.dtype));
     if (!(floats = tine_floats_of(task, x, "input"))) return NULL;
     memcpy(shape, x->tensor.shape, sizeof shape);

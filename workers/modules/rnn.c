@@ -35,8 +35,9 @@ static bool rnn_check_dropout(tine_task *task) {
 }
 
 static bool rnn_read_config(tine_task *task, bool gru, struct tine_lstm_config *c) {
-    tine_dtype t = tine_arg_dtype(task, tine_arg_index(task, "dtype"));
-    if (!t || !rnn_size_arg(task, "input_size", 1, &c->input_size) ||
+    enum tine_gemm_type type;
+    if (!tine_operand_type_arg(task, &type) ||
+        !rnn_size_arg(task, "input_size", 1, &c->input_size) ||
         !rnn_size_arg(task, "hidden_size", 1, &c->hidden_size) ||
         !rnn_size_arg(task, "num_layers", 1, &c->num_layers) ||
         (!gru && !rnn_size_arg(task, "proj_size", 0, &c->proj_size)) || !rnn_check_dropout(task))
@@ -45,10 +46,7 @@ static bool rnn_read_config(tine_task *task, bool gru, struct tine_lstm_config *
     c->bias = rnn_flag_arg(task, "bias");
     c->batch_first = rnn_flag_arg(task, "batch_first");
     c->bidirectional = rnn_flag_arg(task, "bidirectional");
-    if (t != TINE_F32 && t != TINE_BF16)
-        return tine_fail(task, "%s(): dtype must be f32 or bf16, not %s", task->callable->name,
-                         tine_dtype_name(t));
-    c->type = t == TINE_BF16 ? TINE_LSTM_BF16 : TINE_LSTM_F32;
+    c->type = (enum tine_lstm_type)type;
     const char *defect = tine_lstm_config_defect(c);
     if (defect) tine_fail(task, "%s(): %s", task->callable->name, defect);
     return !task->failed;

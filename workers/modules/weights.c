@@ -27,6 +27,17 @@ static const tine_value *arg_named(tine_task *task, const char *name) {
     return tine_arg(task, tine_arg_index(task, name));
 }
 
+bool tine_operand_type_arg(tine_task *task, enum tine_gemm_type *out) {
+    const char *name = tine_arg_string(task, tine_arg_index(task, "dtype"));
+    if (!name) return false;
+    if (tine_gemm_type_parse(name, out)) return true;
+    tine_dtype t = tine_dtype_parse(name);
+    *out = t == TINE_BF16 ? TINE_GEMM_BF16 : TINE_GEMM_F32;
+    return t == TINE_F32 || t == TINE_BF16 ||
+           tine_fail(task, "%s(): dtype must be f32, bf16 or int8, not %.64s", task->callable->name,
+                     t ? tine_dtype_name(t) : name);
+}
+
 const tine_value *tine_floats_of(tine_task *task, const tine_value *x, const char *what) {
     if (x->tensor.dtype == TINE_F32) return x;
     if (tine_dtype_floating(x->tensor.dtype)) return tine_converted(x, TINE_F32);

@@ -7,6 +7,7 @@
 #ifndef TINE_WORKERS_MODULES_WEIGHTS_H
 #define TINE_WORKERS_MODULES_WEIGHTS_H
 
+#include "kernels/gemm.h"
 #include "runtime/call/call.h"
 
 /* The last parameters of every class with weights. */
@@ -44,6 +45,9 @@ tine_value *tine_dict_under(const tine_value *dict, const char *prefix);
 const tine_value *tine_dict_find(const tine_value *dict, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* The parameter 'dtype', the type of the products' operands: f32, bf16 or int8. False: the task has
+ * failed. */
+bool tine_operand_type_arg(tine_task *task, enum tine_gemm_type *out);
 /* The index of a parameter, which the function has. */
 size_t tine_arg_index(const tine_task *task, const char *name);
 /* x as float32, converted if need be. NULL: the task has failed; `what` names x. */

@@ -18,6 +18,7 @@ _CLASSES: dict[Any, Any] = {
     "LayerNorm": ("layer_norm", ("normalized_shape", "eps")),
     "Dropout": ("dropout", ("p",)),
 }
+_ROUNDED = ("lstm", "gru", "linear")  # they have a dtype
 _FUNCTIONS = {"ReLU": "relu", "Tanh": "tanh", "Sigmoid": "sigmoid", "Identity": "identity"}
 
 
@@ -26,9 +27,11 @@ def _kind(x: Any) -> str:
     return getattr(x, "original_name", type(x).__name__) if hasattr(x, "state_dict") else ""
 
 
-def _with_weights(name: str, settings: dict[Any, Any], torch_module: Any) -> Module:
+def _with_weights(name: str, settings: dict[Any, Any], torch_module: Any, dtype: Optional[str]) -> Module:
     weights = {key: tensor.detach() for key, tensor in torch_module.state_dict().items()}
-    if any(str(tensor.dtype) == "torch.bfloat16" for tensor in weights.values()):
+    if dtype and name in _ROUNDED:
+        settings["dtype"] = dtype
+    elif any(str(tensor.dtype) == "torch.bfloat16" for tensor in weights.values()):
         settings["dtype"] = "bf16"
     if name == "linear":
         settings["bias"] = "bias" in weights
@@ -39,8 +42,12 @@ def _with_weights(name: str, settings: dict[Any, Any], torch_module: Any) -> Mod
     return module(name, **settings, state_dict=weights)
 
 
-def from_torch(torch_module: Any) -> Module:
+def from_torch(torch_module: Any, dtype: Optional[str] = None) -> Module:
     """The module that computes what a torch module does after eval(), with its weights.
+
+    dtype  "f32", "bf16" or "int8": of the operands of products (launch/MODELS.md); None: bf16 where the
+           weights are bfloat16, else f32. "int8" is for what torch's quantize_dynamic is for; pass the
+           module as it was before that.
 
     LSTM, GRU, Linear, Embedding, LayerNorm, Dropout, and Sequential of these and of ReLU, Tanh, Sigmoid
     and Identity; the tutorial's classes, found by their attributes: one with `cell_f` and `cell_b`, and
@@ -50,13 +57,13 @@ def from_torch(torch_module: Any) -> Module:
     kind = _kind(torch_module)
     if kind in _CLASSES:
         name, attributes = _CLASSES[kind]
-        made = _with_weights(name, {a: getattr(torch_module, a) for a in attributes}, torch_module)
+        made = _with_weights(name, {a: getattr(torch_module, a) for a in attributes}, torch_module, dtype)
     elif kind == "Sequential":
-        made = module("sequential", *[_FUNCTIONS.get(_kind(m)) or from_torch(m) for m in torch_module])
+        made = module("sequential", *[_FUNCTIONS.get(_kind(m)) or from_torch(m, dtype) for m in torch_module])
     elif hasattr(torch_module, "cell_f") and hasattr(torch_module, "cell_b"):
-        made = module("bilstm", from_torch(torch_module.cell_f), from_torch(torch_module.cell_b))
+        made = module("bilstm", from_torch(torch_module.cell_f, dtype), from_torch(torch_module.cell_b, dtype))
     elif hasattr(torch_module, "models"):
-        made = module("ensemble", [from_torch(m) for m in torch_module.models])
+        made = module("ensemble", [from_torch(m, dtype) for m in torch_module.models])
     else:
         known = ", ".join([*_CLASSES, "Sequential"])
         raise TypeError(f"tine.from_torch: {kind or type(torch_module).__name__} is none of {known}, and has no cell_f and cell_b, or models")
@@ -66,14 +73,14 @@ def from_torch(torch_module: Any) -> Module:
 
 def _maker(name: str, forward: str) -> Callable[..., Module]:
     def make(*args: Any, **kwargs: Any) -> Module:
-        if len(args) == 1 and not kwargs and _kind(args[0]):
-            return from_torch(args[0])
+        if len(args) == 1 and not kwargs.keys() - {"dtype"} and _kind(args[0]):
+            return from_torch(args[0], **kwargs)
         made = module(name, *args, **kwargs)
         made._torch = any(isinstance(x, Module) and x._torch for x in args)
         return made
 
     make.__name__ = make.__qualname__ = name
-    make.__doc__ = f"""A module of the class {name}: from a torch module with its weights, or from torch.nn's parameters and
+    make.__doc__ = f"""A module of the class {name}: from a torch module with its weights (and `dtype=`), or from torch.nn's parameters and
     `state_dict=`, `prefix=`, `seed=` (launch/MODELS.md).
 
     Called with {forward}. ArgumentError, at the calls: parameters or weights that do not fit."""
@@ -103,7 +110,7 @@ def ensemble(models: Any = None, **kwargs: Any) -> Module:
     models  a list of modules, Tine's or PyTorch's; or a torch module with an attribute `models`. None:
             from `state_dict=` (launch/MODELS.md)"""
     if _kind(models):
-        return from_torch(models)
+        return from_torch(models, **kwargs)
     if models is None or not hasattr(models, "__iter__"):
         return module("ensemble", *([] if models is None else [models]), **kwargs)
     made = [from_torch(m) if _kind(m) else m for m in models]

@@ -56,7 +56,7 @@ Test(command, wrong_arguments_are_refused_by_name, .timeout = 60) {
     expect("$B/tine ensemble --repeat=0", 2, "", "--repeat=0: expected a whole number from 1");
     expect("$B/tine ensemble --repeat 1x", 2, "", "--repeat=1x");
     expect("$B/tine ensemble --json=1", 2, "", "--json takes no value");
-    expect("$B/tine ensemble --dtype f64", 2, "", "--dtype=f64: expected f32 or bf16");
+    expect("$B/tine ensemble --dtype f64", 2, "", "--dtype=f64: expected f32, bf16 or int8");
     expect("$B/tine ensemble extra", 2, "", "unexpected argument extra");
     expect("$B/tine ensemble --workers many", 2, "", "many");
     expect("TINE_WORKERS=many $B/tine ensemble", 2, "", "TINE_WORKERS=many");
@@ -179,8 +179,8 @@ Test(command, bench_lstm_says_what_the_time_consists_of, .timeout = 60) {
     cr_assert_eq(p.code, 0, "%s", p.error);
     json_object *o = json_tokener_parse(p.out), *rows = NULL;
     cr_assert(o && json_object_object_get_ex(o, "profiles", &rows), "not JSON: %s", p.out);
-    cr_assert_eq(json_object_array_length(rows), 2);
-    for (size_t i = 0; i < 2; i++) {
+    cr_assert_eq(json_object_array_length(rows), 3, "f32, bf16 and int8");
+    for (size_t i = 0; i < 3; i++) {
         json_object *row = json_object_array_get_idx(rows, i), *phases = NULL;
         cr_assert(json_object_object_get_ex(row, "phase_seconds", &phases));
         cr_expect_gt(number(row, "seconds"), 0);
@@ -194,6 +194,22 @@ Test(command, bench_lstm_says_what_the_time_consists_of, .timeout = 60) {
     }
     json_object_put(o);
     tine_program_fini(&p);
+}
+
+Test(command, bench_lstm_measures_one_type, .timeout = 60) {
+    tine_program p = tine_program_run(50, "$B/tine bench lstm --dtype int8 --quick --json "
+                                          "--rounds 1 --time 3 --batch 2 --channels 40");
+    cr_assert_eq(p.code, 0, "%s", p.error);
+    json_object *o = json_tokener_parse(p.out), *rows = NULL;
+    cr_assert(o && json_object_object_get_ex(o, "rows", &rows), "not JSON: %s", p.out);
+    for (size_t i = 0; i < json_object_array_length(rows); i++)
+        cr_expect_str_eq(json_object_get_string(
+                             json_object_object_get(json_object_array_get_idx(rows, i), "dtype")),
+                         "int8");
+    cr_expect(number(o, "int8_error") > 0 && number(o, "int8_error") < 3e-2);
+    json_object_put(o);
+    tine_program_fini(&p);
+    expect("$B/tine bench lstm --dtype f64", 2, "", "--dtype=f64: expected f32, bf16 or int8");
 }
 
 /* ---- its parts ---- */

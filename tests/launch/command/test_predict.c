@@ -53,11 +53,14 @@ test(the_tutorials_ensemble_has_pytorchs_answer_and_the_same_bits_in_slices) {
     tine_value *wanted = tine_npy_load(GOLDEN "tutorial_y.npy"),
                *whole = result_of(TUTORIAL "--workers 2"),
                *slices = result_of(TUTORIAL "--workers 2 --batch-size 1 --repeat 3"),
-               *bf16 = result_of(TUTORIAL "--workers 1 --dtype bf16");
+               *bf16 = result_of(TUTORIAL "--workers 1 --dtype bf16"),
+               *int8 = result_of(TUTORIAL "--workers 1 --dtype int8");
     cr_expect_leq(largest_error(whole, wanted), 1e-5);
     cr_expect(tine_equal(whole, slices));
     cr_expect(largest_error(bf16, wanted) > 1e-5 && largest_error(bf16, wanted) < 1e-2);
-    tine_release(wanted), tine_release(whole), tine_release(slices), tine_release(bf16);
+    cr_expect(largest_error(int8, wanted) > 1e-5 && largest_error(int8, wanted) < 2e-2);
+    tine_release(wanted), tine_release(whole), tine_release(slices);
+    tine_release(bf16), tine_release(int8);
     expect(TUTORIAL "--workers 1 --batch-size 3", 0, "ensemble of 3 pairs of lstm, 6 -> 6, f32",
            "");
     expect(TUTORIAL "--workers 1 --batch-size 3 --json", 0, "\"slices\": 2", "");
@@ -121,6 +124,11 @@ test(an_onnx_model_has_pytorchs_answer) {
     cr_expect_leq(largest_error(got, wanted), 1e-5);
     tine_release(wanted), tine_release(got);
     expect(line, 0, "ONNX graph of 30 nodes, 6 of them LSTM or GRU, f32; 2 workers", "");
+    char rounded[400];
+    snprintf(rounded, sizeof rounded, "%s --dtype int8", line);
+    wanted = tine_npy_load(GOLDEN "tutorial_y.npy"), got = result_of(rounded);
+    cr_expect(largest_error(got, wanted) > 1e-5 && largest_error(got, wanted) < 2e-2);
+    tine_release(wanted), tine_release(got);
     expect("$B/tine predict --workers 1 " GOLDEN "onnx/refused_split.onnx --input " GOLDEN
            "tutorial_x.npy",
            2, "", "node \"last\" (Split): this operator is not supported");
@@ -138,7 +146,7 @@ test(an_onnx_model_has_pytorchs_answer) {
 test(what_is_wrong_is_one_sentence) {
     expect("$B/tine predict", 2, "", "expected MODEL --input X");
     expect("$B/tine predict " GOLDEN "tutorial.safetensors", 2, "", "--input names no file");
-    expect(TUTORIAL "--dtype f64", 2, "", "--dtype must be f32 or bf16");
+    expect(TUTORIAL "--dtype f64", 2, "", "--dtype must be f32, bf16 or int8");
     expect(TUTORIAL "--output x.txt", 2, "", "--output must end in .npy or .safetensors");
     expect(TUTORIAL "--batch-first", 2, "", "--batch-first is for a single lstm or gru");
     expect(TUTORIAL "--prefix models.9", 2, "", "no tensor's name begins with \"models.9\"");

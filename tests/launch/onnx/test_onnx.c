@@ -54,7 +54,7 @@ static void run_case(const char *name) {
     tine_onnx *g = tine_onnx_open(path);
     cr_assert_not_null(g, "%s", tine_error_message());
     tine_value *in = part(name, "in"), *wanted = part(name, "out"), *got;
-    cr_assert(tine_onnx_prepare(g, false), "%s", tine_error_message());
+    cr_assert(tine_onnx_prepare(g, "f32"), "%s", tine_error_message());
     for (int run = 0; run < 2; run++) {
         cr_assert_not_null(got = tine_onnx_run(g, in), "%s", tine_error_message());
         compare(name, got, wanted);

@@ -62,6 +62,19 @@ def test_lstm(options):
     torch.testing.assert_close(again, expected_again, atol=1e-5, rtol=1e-5)
 
 
+def test_a_dtype_for_products():
+    torch.manual_seed(6)
+    nn, x = torch.nn, torch.rand(4, 3, 32)
+    for reference in (nn.LSTM(32, 48, num_layers=2), nn.GRU(32, 48), nn.Linear(32, 9), nn.Sequential(nn.LayerNorm(32), nn.Linear(32, 5))):
+        with torch.no_grad():
+            expected = reference(x)
+        for dtype, least, most in (("f32", 0, 1e-5), ("bf16", 1e-5, 1e-2), ("int8", 1e-5, 3e-2)):
+            result = tine.wait(tine.fork(tine.from_torch(reference, dtype), x))
+            got, wanted = (result[0], expected[0]) if isinstance(expected, tuple) else (result, expected)
+            assert least <= (got - wanted).abs().max().item() <= most, (reference, dtype)
+    assert tine.wait(tine.fork(tine.linear(nn.Linear(32, 9), dtype="int8"), x)).shape == (4, 3, 9)
+
+
 def test_other_modules():
     torch.manual_seed(5)
     nn, x, words = torch.nn, torch.rand(4, 2, 5), torch.randint(0, 11, (3, 4))

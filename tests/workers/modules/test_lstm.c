@@ -213,10 +213,24 @@ test(wrong_weights_are_refused_as_pytorch_does) {
     refuse("lstm(): hidden_size must be at least 1, got 0", 8, 0, tine_kw("state_dict", all));
     refuse("lstm(): argument 'bias' must be a bool, 0 or 1, not 2", 8, 16, 1, 2,
            tine_kw("state_dict", all));
-    refuse("lstm(): dtype must be f32 or bf16, not float64", 8, 16, tine_kw("dtype", "f64"),
+    refuse("lstm(): dtype must be f32, bf16 or int8, not float64", 8, 16, tine_kw("dtype", "f64"),
            tine_kw("state_dict", all));
     cr_expect_neq(init(&m, 8, 16, tine_kw("proj_size", 16), tine_kw("state_dict", all)), TINE_OK);
     cr_expect_neq(init(&m, INT64_MAX, INT64_MAX, tine_kw("state_dict", all)), TINE_OK);
+    tine_golden_close(g);
+}
+
+test(int8_products_take_float32) {
+    struct tine_golden *g = tine_golden_open("lstm_basic");
+    struct tine_lstm_config c = {.input_size = 8, .hidden_size = 16, .num_layers = 1, .bias = true};
+    model m;
+    cr_assert_eq(init(&m, 8, 16, tine_kw("dtype", "int8"),
+                      tine_kw("state_dict", state_dict(g, &c, SIZE_MAX))),
+                 TINE_OK, "%s", tine_error_message());
+    tine_value *x = golden_tensor(g, "input", 3), *wanted = golden_tensor(g, "output", 3);
+    const double error = largest_error(tine_at(forward(&m, x), 0), wanted);
+    cr_assert(error > 1e-5 && error < 0.02, "%g", error);
+    model_close(&m);
     tine_golden_close(g);
 }
 

@@ -135,7 +135,7 @@ static void expect_composition(const char *class, const char *dtype, bool batch_
 /* The modules spare copies: the bits are those of the tutorial's own operations. */
 Test(modules, are_the_tutorials_operations_bit_for_bit, .timeout = 60) {
     cluster_start(NULL, 1);
-    static const char *const classes[] = {"lstm", "gru"}, *const dtypes[] = {"f32", "bf16"};
-    for (int i = 0; i < 8; i++) expect_composition(classes[i & 1], dtypes[i >> 1 & 1], i >> 2);
+    static const char *const classes[] = {"lstm", "gru"}, *const dtypes[] = {"f32", "bf16", "int8"};
+    for (int i = 0; i < 12; i++) expect_composition(classes[i & 1], dtypes[i / 2 % 3], i / 6);
     cluster_stop();
 }
