@@ -97,7 +97,9 @@ typedef enum tine_error {
     TINE_EPROTO, /**< A peer broke the wire format. */
     TINE_EIO,    /**< The transport or the operating system failed. */
     TINE_ESTATE, /**< Called at the wrong time: before tine_init(), or in a callback. */
-    TINE_ENDED,  /**< Nothing is left to be taken. */
+    /** A deadlock: it waits for what waits for it (@ref waiting). */
+    TINE_EDEADLK,
+    TINE_ENDED, /**< Nothing is left to be taken. */
 } tine_error;
 
 /** The sentence behind the last error of this thread; inside a task, of this task. It says what
@@ -375,6 +377,14 @@ typedef struct tine_fork_options {
  *
  * Where a wait takes seconds, it blocks for so long at most; 0 or less: not at all; INFINITY: no
  * deadline; NaN: EINVAL. When the deadline passes it fails with ETIMEDOUT, and the tasks go on.
+ *
+ * **Deadlocks.** Once nothing has run for a second, tasks are found that can never be done because
+ * they wait for each other in a circle: for results, for their turns at a module with one instance,
+ * for slots, for the values of a stream to be taken. One task of the circle, or several that wait
+ * alike, fail with EDEADLK and a sentence that names the circle; those who wait for them go on with
+ * that error. It is no deadlock where something else may end it: a stream that the program reads, a
+ * task or a wait in a task with a deadline, an open promise of the worker, or other workers with
+ * slots, which may join where the endpoint was set.
  * @{ */
 
 /** Blocks until a future is done.

@@ -215,9 +215,9 @@ static tine_error worker_yield(tine_context *c, void *attempt, tine_payload *pay
         if (e == TINE_OK) tine_worker_act(w);
         if (e != TINE_EAGAIN)
             return e == TINE_OK ? e : tine_error_set(e, "the coordinator has stopped");
-        a->waits_for_credit = true;
+        a->waits_for_credit = a->yields = true;
         tine_attempt_suspend(a);
-        a->waits_for_credit = false;
+        a->waits_for_credit = a->yields = false;
     }
 }
 
@@ -253,6 +253,8 @@ static tine_error worker_wait(tine_context *c, tine_future *const *f, size_t n, 
     a->timed_out = false;
     w->n_timed += deadline != INT64_MAX;
     a->waits = true;
+    a->awaited = f;
+    a->n_awaited = n;
     while (set.missing > 0 && !a->timed_out && !a->cancelled) tine_attempt_suspend(a);
     a->waits = false;
     w->n_timed -= deadline != INT64_MAX;

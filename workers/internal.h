@@ -31,6 +31,9 @@ struct tine_attempt {
     bool suspended, timed_out;
     bool waits;                  /* for futures */
     bool waits_for_credit;       /* to fork, or to yield */
+    bool yields;                 /* it is to yield */
+    tine_future *const *awaited; /* while `waits` */
+    size_t n_awaited;
     bool cancelled;              /* nothing uses its result; its waits fail */
     int64_t cancel_asked;        /* when tine_cancelled looked for messages last */
     bool finishing;              /* it has its result and waits for `held` alone */
@@ -101,6 +104,9 @@ struct tine_worker {
     bool ran_local;            /* it was of a fork that stayed here */
     tine_error send_error;     /* of the progress thread */
 
+    uint64_t *awaited; /* of the last PONG */
+    size_t room_awaited;
+    bool calling;     /* a callback */
     bool acting;      /* in tine_worker_act */
     bool holding;     /* results wait in the link */
     uint64_t held_ns; /* run time of the tasks of these results */
@@ -151,7 +157,12 @@ void tine_worker_object_came(tine_worker *w, tine_object id, tine_error status, 
 void tine_worker_forget(tine_worker *w, tine_object id);
 void tine_worker_values_fini(tine_worker *w);
 
+/* quiet.c */
+void tine_worker_answer(tine_worker *w, tine_message *pong); /* fills in what the executor leaves */
+
 /* worker.c */
+/* Nothing is left to run until something is received or a wait times out. */
+bool tine_worker_is_idle(const tine_worker *w);
 void tine_worker_act(tine_worker *w);     /* carries out the executor's actions */
 void tine_worker_receive(tine_worker *w); /* what has come; does not block */
 /* As tine_link_hold. What a task sends while it runs does not wait. */

@@ -114,7 +114,7 @@ void tine_worker_act(tine_worker *w) {
     while (tine_executor_next(w->executor, &a)) {
         switch (a.kind) {
         case TINE_EXECUTOR_SEND:
-            if (a.message.type == TINE_MSG_PONG) a.message.memory = tine_process_memory();
+            if (a.message.type == TINE_MSG_PONG) tine_worker_answer(w, &a.message);
             worker_send(w, &a.message);
             break;
         case TINE_EXECUTOR_COMPLETE:
@@ -212,7 +212,9 @@ static bool worker_run_callback(tine_worker *w) {
         tine_current.other = a->pool;
         tine_handles_of_task(w->handles, &a->handles);
     }
+    w->calling = true;
     callback->fn(callback->arg);
+    w->calling = false;
     tine_current.task = NULL;
     tine_current.pool = tine_current.other = NULL;
     tine_handles_of_task(w->handles, NULL);
@@ -239,8 +241,7 @@ static bool worker_run_attempt(tine_worker *w) {
     return true;
 }
 
-/* Nothing is left to run until something is received or a wait times out. */
-static bool worker_is_idle(const tine_worker *w) {
+bool tine_worker_is_idle(const tine_worker *w) {
     return STAILQ_EMPTY(&w->runnable) && STAILQ_EMPTY(&w->callbacks) && !w->stopping &&
            !tine_executor_has_ready(w->executor);
 }
@@ -259,7 +260,7 @@ enum { LOOK_NS = 20000 };
 
 static bool worker_looks(tine_worker *w) {
     bool local = w->ran_local || tine_executor_has_local(w->executor);
-    if (local && w->ran_at - w->looked_at < LOOK_NS && !worker_is_idle(w)) return false;
+    if (local && w->ran_at - w->looked_at < LOOK_NS && !tine_worker_is_idle(w)) return false;
     w->looked_at = w->ran_at;
     return true;
 }
@@ -274,13 +275,13 @@ static void worker_loop(tine_worker *w) {
         if (STAILQ_EMPTY(&w->runnable)) did |= worker_start_task(w);
         did |= worker_run_attempt(w);
         tine_worker_act(w);
-        if (!worker_is_idle(w)) continue;
+        if (!tine_worker_is_idle(w)) continue;
         /* a reply received by now saves the report that its task is suspended */
         if (did && (tine_executor_has_report(w->executor) || w->n_timed > 0)) continue;
         tine_handles_flush(w->handles, NULL, w->executor);
         tine_executor_flush(w->executor);
         tine_worker_act(w);
-        if (worker_is_idle(w)) worker_sleep(w, deadline);
+        if (tine_worker_is_idle(w)) worker_sleep(w, deadline);
     }
 }
 
@@ -347,6 +348,7 @@ static tine_error worker_finish(tine_worker *w) {
     worker_end_attempts(w);
     tine_worker_context_fini(w);
     tine_idmap_fini(&w->tickets);
+    free(w->awaited);
     tine_executor_free(w->executor);
     tine_progress_fini(&w->progress);
     tine_link_fini(&w->link);

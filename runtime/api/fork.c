@@ -152,16 +152,18 @@ static tine_error options_take(const tine_fork_options *o, tine_fork_target *to,
     if (e == TINE_OK) e = options_number("stream", o->stream, 0);
     if (e == TINE_OK) e = options_number("retries", o->retries, -1);
     if (e != TINE_OK) return e;
-    to->terms = (tine_terms){.name = o->name,
-                             .label = o->label && *o->label ? o->label : NULL,
-                             .resources = o->resources && *o->resources ? o->resources : NULL,
-                             .worker = o->worker,
-                             .priority = o->priority,
-                             .retries = o->retries == 0    ? 0
-                                        : o->retries == -1 ? 1
-                                                           : (uint32_t)o->retries + 1,
-                             .failure_retries = (uint32_t)o->retry_on_failure,
-                             .stream = (uint32_t)o->stream};
+    to->terms =
+        (tine_terms){.name = o->name,
+                     .label = o->label && *o->label ? o->label : NULL,
+                     .resources = o->resources && *o->resources ? o->resources : NULL,
+                     .worker = o->worker,
+                     .priority = o->priority,
+                     .retries = o->retries == 0    ? 0
+                                : o->retries == -1 ? 1
+                                                   : (uint32_t)o->retries + 1,
+                     .failure_retries = (uint32_t)o->retry_on_failure,
+                     .stream = (uint32_t)o->stream,
+                     .timed = o->deadline > 0 && tine_wait_deadline(o->deadline) < INT64_MAX};
     to->has_terms = true;
     return options_extra(o, f);
 }

@@ -238,6 +238,13 @@ void tine_promises_cancel(tine_context *c, const char *why) {
             tine_future_complete(p->future, TINE_ECANCELED, NULL, why);
 }
 
+bool tine_promises_open(const tine_context *c) {
+    const tine_promise *p;
+    LIST_FOREACH (p, &c->promises, entry)
+        if (!tine_future_is_done(p->future)) return true;
+    return false;
+}
+
 /* ---- completing ---- */
 
 /* Takes over `text`. */
@@ -290,7 +297,7 @@ tine_error tine_promise_fail(tine_promise *p, tine_error code, const char *forma
     va_list ap;
     tine_error e = promise_check(p);
     if (e != TINE_OK) return e;
-    if (code <= TINE_OK || code > TINE_ESTATE || !format)
+    if (code <= TINE_OK || code >= TINE_ENDED || !format)
         return tine_error_set(TINE_EINVAL, "tine_promise_fail needs an error and a sentence");
     va_start(ap, format);
     char *text = tine_text_formatv(format, ap);

@@ -20,6 +20,8 @@ void tine_mailbox_close(struct tine_context *c);
 
 /* With the lock: completes every promise that is open with ECANCELED, and no more can be made. */
 void tine_promises_cancel(struct tine_context *c, const char *why);
+/* On the worker's thread: whether a promise of c is open, or was completed by another thread. */
+bool tine_promises_open(const struct tine_context *c);
 void tine_promise_free(tine_promise *p); /* for tine_handle_unref */
 
 /* With the lock: completes f with v, once the futures inside v are done. Those are of c. */

@@ -36,9 +36,10 @@ sched_action *tine_scheduler_push(tine_scheduler *s, tine_scheduler_action_kind 
     return a;
 }
 
-sched_action *tine_scheduler_send(tine_scheduler *s, tine_peer peer, tine_message_type type) {
+sched_action *tine_scheduler_send(tine_scheduler *s, sched_worker *w, tine_message_type type) {
     sched_action *a = tine_scheduler_push(s, TINE_SCHEDULER_SEND);
-    a->a.peer = peer;
+    w->n_sent += tine_message_counts(type);
+    a->a.peer = w->peer;
     a->a.message.type = type;
     return a;
 }
@@ -89,7 +90,7 @@ static bool sched_worker_credit_due(const tine_scheduler *s, const sched_worker 
 
 void tine_scheduler_flush_drops(tine_scheduler *s, sched_worker *w) {
     if (!w->n_drops) return;
-    sched_action *a = tine_scheduler_send(s, w->peer, TINE_MSG_DROP);
+    sched_action *a = tine_scheduler_send(s, w, TINE_MSG_DROP);
     a->owned.memory = w->drops;
     a->a.message.ids = w->drops;
     a->a.message.n_ids = w->n_drops;
@@ -99,7 +100,7 @@ void tine_scheduler_flush_drops(tine_scheduler *s, sched_worker *w) {
 
 static void sched_worker_flush(tine_scheduler *s, sched_worker *w) {
     if (sched_worker_credit_due(s, w)) {
-        tine_scheduler_send(s, w->peer, TINE_MSG_CREDIT)->a.message.window = w->ungranted;
+        tine_scheduler_send(s, w, TINE_MSG_CREDIT)->a.message.window = w->ungranted;
         w->window_left += w->ungranted;
         w->ungranted = 0;
     }

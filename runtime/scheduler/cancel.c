@@ -5,7 +5,7 @@
 
 static void sched_task_tell(tine_scheduler *s, const sched_task *t) {
     if (t->state != SCHED_RUNNING || t->worker->lost) return;
-    sched_action *a = tine_scheduler_send(s, t->worker->peer, TINE_MSG_CANCEL);
+    sched_action *a = tine_scheduler_send(s, t->worker, TINE_MSG_CANCEL);
     a->a.message.task = t->id;
     tine_scheduler_stream_tell(s, t); /* for a worker that goes on nevertheless */
 }

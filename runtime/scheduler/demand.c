@@ -40,8 +40,8 @@ static uint64_t sched_demand(const tine_scheduler *s, const sched_worker *w) {
     return ready < stock ? stock - ready : sched_group_idle(w->group);
 }
 
-static void sched_demand_send(tine_scheduler *s, const sched_worker *w) {
-    tine_message *m = &tine_scheduler_send(s, w->peer, TINE_MSG_DEMAND)->a.message;
+static void sched_demand_send(tine_scheduler *s, sched_worker *w) {
+    tine_message *m = &tine_scheduler_send(s, w, TINE_MSG_DEMAND)->a.message;
     m->seq = w->allowed;
     m->attempt = s->config.max_attempts;
 }

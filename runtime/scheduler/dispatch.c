@@ -361,6 +361,7 @@ static bool sched_dispatch_next(tine_scheduler *s) {
 }
 
 void tine_scheduler_dispatch(tine_scheduler *s) {
+    s->at_rest = s->still = false;
     do {
         if (s->n_leaving > 0) tine_scheduler_leaving_settle(s);
         tine_scheduler_turns_begin(s);

@@ -23,7 +23,7 @@ void *tine_scheduler_grow(void *array, size_t *room, size_t need, size_t item_si
 char *tine_scheduler_copy(const char *text); /* NULL gives "" */
 /* A zeroed action, valid until the next one is pushed. */
 sched_action *tine_scheduler_push(tine_scheduler *s, tine_scheduler_action_kind kind);
-sched_action *tine_scheduler_send(tine_scheduler *s, tine_peer peer, tine_message_type type);
+sched_action *tine_scheduler_send(tine_scheduler *s, sched_worker *w, tine_message_type type);
 void tine_scheduler_log(tine_scheduler *s, int level, char *text); /* takes text */
 void tine_scheduler_flush_drops(tine_scheduler *s, sched_worker *w);
 void tine_scheduler_flush_enqueue(tine_scheduler *s, sched_worker *w);
@@ -250,6 +250,8 @@ void tine_scheduler_slots_queue(tine_scheduler *s, sched_task *t, sched_worker *
 void tine_scheduler_slots_dequeue(tine_scheduler *s, sched_task *t); /* it has none yet */
 /* Of a task with terms that leaves its worker, or its worker's queue. */
 void tine_scheduler_slots_return(tine_scheduler *s, const sched_task *t);
+/* What a task takes is free there. */
+bool tine_scheduler_slots_free(const sched_worker *w, const tine_resources *r);
 /* A task at a worker has them again, also where they are not free. */
 void tine_scheduler_slots_retake(sched_task *t);
 /* A task that has some and has not started may start elsewhere, unless it has to run there. */
@@ -331,6 +333,27 @@ const char *tine_scheduler_result_arrived(tine_scheduler *s, sched_worker *w,
 /* w is lost, or does not have the result: it is fetched elsewhere, or made again, or has failed. */
 void tine_scheduler_result_lost(tine_scheduler *s, sched_object *o, const sched_worker *w,
                                 const char *reason);
+
+/* deadlock.c */
+/* Whether a look for a deadlock is wanted, at s->look_at. */
+static inline bool tine_scheduler_looks(const tine_scheduler *s) {
+    const tine_scheduler_stats *n = &s->stats;
+    return !n->running && n->waiting + n->suspended + n->ready > 0 && n->workers > 0 &&
+           !s->at_rest && !s->stopped;
+}
+/* It has answered, or is lost. */
+void tine_scheduler_pinged_end(tine_scheduler *s, sched_worker *w);
+void tine_scheduler_look(tine_scheduler *s, int64_t now);
+void tine_scheduler_pong(tine_scheduler *s, sched_worker *w, const tine_message *m);
+/* Whether a task of w waits for this fork of w. */
+bool tine_scheduler_awaits(const sched_worker *w, const sched_task *fork);
+/* A stream that has yielded all values that it may. */
+bool tine_scheduler_stream_full(const sched_task *t);
+
+/* cycle.c */
+/* After the marks of deadlock.c are made: ends a task that is not marked, whose owner is told what
+ * waits for what. False: there is none to be told. */
+bool tine_scheduler_cycle_break(tine_scheduler *s);
 
 /* groups.c */
 /* The group with these names, made if there is none; NULL: there are too many. */

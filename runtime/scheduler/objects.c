@@ -123,7 +123,7 @@ bool tine_scheduler_refs_known(tine_scheduler *s, sched_worker *w, const tine_pa
 /* ---- to and from workers ---- */
 
 static void sched_object_send(tine_scheduler *s, sched_worker *w, sched_object *o) {
-    sched_action *a = tine_scheduler_send(s, w->peer, TINE_MSG_OBJECT);
+    sched_action *a = tine_scheduler_send(s, w, TINE_MSG_OBJECT);
     a->a.message.object = o->id;
     if (o->state == SCHED_OBJECT_FAILED) {
         a->a.message.status = o->status;
@@ -178,7 +178,7 @@ void tine_scheduler_object_fetch(tine_scheduler *s, sched_worker *w, tine_object
     if (o) {
         sched_object_provide(s, w, o);
     } else {
-        sched_action *a = tine_scheduler_send(s, w->peer, TINE_MSG_OBJECT);
+        sched_action *a = tine_scheduler_send(s, w, TINE_MSG_OBJECT);
         a->a.message.object = id;
         a->a.message.status = TINE_EINVAL;
         a->a.message.text = a->owned.memory =

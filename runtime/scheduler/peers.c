@@ -38,7 +38,9 @@ void tine_scheduler_handshake_free(tine_scheduler *s, sched_handshake *g) {
 
 static void sched_handshake_reject(tine_scheduler *s, sched_handshake *g, bool bad, char *text,
                                    int64_t now) {
-    sched_action *a = tine_scheduler_send(s, g->peer, TINE_MSG_REJECT);
+    sched_action *a = tine_scheduler_push(s, TINE_SCHEDULER_SEND);
+    a->a.peer = g->peer;
+    a->a.message.type = TINE_MSG_REJECT;
     a->a.message.text = a->owned.memory = text;
     tine_scheduler_log(s, 1,
                        tine_scheduler_text("peer %" PRIu64 " was rejected: %s", g->peer, text));
@@ -88,7 +90,7 @@ static void sched_worker_join(tine_scheduler *s, tine_peer peer, const tine_hell
     s->stats.workers++;
     if (s->stats.workers > s->most_workers) s->most_workers = s->stats.workers;
     tine_scheduler_worker_update(s, w);
-    sched_action *a = tine_scheduler_send(s, peer, TINE_MSG_WELCOME);
+    sched_action *a = tine_scheduler_send(s, w, TINE_MSG_WELCOME);
     a->a.message.epoch = w->epoch;
     a->a.message.window = s->config.window;
     a->a.message.flags = TINE_WELCOME_DEMAND | (s->trace ? TINE_WELCOME_TRACE : 0);
@@ -156,6 +158,7 @@ void tine_scheduler_worker_free(tine_scheduler *s, sched_worker *w) {
     tine_scheduler_demand_dequeue(s, w);
     tine_scheduler_offer_dequeue(s, w);
     if (w->saves) TAILQ_REMOVE(&s->saving, w, saving_link);
+    tine_scheduler_pinged_end(s, w);
     s->slots[w->slot] = NULL;
     if (w->slot < s->slots_taken) s->slots_taken = w->slot;
     tine_scheduler_leaving_forget(s, w);
@@ -163,6 +166,7 @@ void tine_scheduler_worker_free(tine_scheduler *s, sched_worker *w) {
     free(w->token);
     free(w->kernel);
     free(w->drops);
+    free(w->awaited);
     tine_ready_fini(&w->pinned);
     free(w->taken);
     tine_scheduler_arrivals_fini(&w->puts);

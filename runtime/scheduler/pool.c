@@ -152,7 +152,7 @@ static void sched_worker_stop(tine_scheduler *s, sched_worker *w) {
     s->n_leaving--;
     w->stopped = true;
     tine_scheduler_objects_unkeep(s, w);
-    tine_scheduler_send(s, w->peer, TINE_MSG_STOP);
+    tine_scheduler_send(s, w, TINE_MSG_STOP);
     tine_scheduler_log(s, 2,
                        tine_scheduler_text("worker pid %u (host %.64s) is ended: the program "
                                            "asked for it",

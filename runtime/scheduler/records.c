@@ -31,6 +31,7 @@ static sched_terms *sched_terms_new(const tine_terms *terms) {
     t->max_attempts = terms->retries;
     t->failure_retries = terms->failure_retries;
     t->worker = terms->worker;
+    t->timed = terms->timed;
     t->stream.limit = terms->stream;
     strcpy(t->name, name);
     return t;

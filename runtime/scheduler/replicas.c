@@ -55,7 +55,7 @@ void tine_scheduler_object_drop_at(tine_scheduler *s, sched_worker *w, tine_obje
 /* A task that waited for it has failed for another reason, and its worker does not wait any
  * more. */
 static void sched_object_withhold(tine_scheduler *s, sched_worker *w, const sched_object *o) {
-    sched_action *a = tine_scheduler_send(s, w->peer, TINE_MSG_OBJECT);
+    sched_action *a = tine_scheduler_send(s, w, TINE_MSG_OBJECT);
     a->a.message.object = o->id;
     a->a.message.status = TINE_ECANCELED;
     a->a.message.text = a->owned.memory = tine_scheduler_copy("nothing needs the object any more");

@@ -65,15 +65,15 @@ sched_object *tine_scheduler_result_made(tine_scheduler *s, sched_task *t, tine_
 void tine_scheduler_result_request(tine_scheduler *s, sched_object *o) {
     for (size_t i = 0; i < o->words && !o->asked; i++) {
         if (!o->replicas[i]) continue;
-        const sched_worker *w = s->slots[i * 64 + (size_t)__builtin_ctzll(o->replicas[i])];
-        tine_scheduler_send(s, w->peer, TINE_MSG_FETCH)->a.message.object = o->id;
+        sched_worker *w = s->slots[i * 64 + (size_t)__builtin_ctzll(o->replicas[i])];
+        tine_scheduler_send(s, w, TINE_MSG_FETCH)->a.message.object = o->id;
         o->asked = w->epoch;
     }
 }
 
 void tine_scheduler_result_ask(tine_scheduler *s, const sched_task *t) {
     if (t->result_id && t->state == SCHED_RUNNING && t->callable->stays)
-        tine_scheduler_send(s, t->worker->peer, TINE_MSG_FETCH)->a.message.object = t->result_id;
+        tine_scheduler_send(s, t->worker, TINE_MSG_FETCH)->a.message.object = t->result_id;
 }
 
 void tine_scheduler_result_want(tine_scheduler *s, uint64_t task) {

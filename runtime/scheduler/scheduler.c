@@ -21,6 +21,8 @@ tine_error tine_scheduler_new(tine_scheduler **out, const tine_scheduler_config 
     if (!c->prefetch_ns) c->prefetch_ns = 1000000;
     if (!c->window) c->window = 4096;
     if (!c->hello_timeout_ns) c->hello_timeout_ns = 5000000000;
+    if (!c->look_ns) c->look_ns = 1000000000;
+    if (c->look_ns < 0) s->look_at = INT64_MAX;
     s->last_object = s->stats.objects_made = c->objects_made;
     s->ns_to_load = SCHED_LOAD_ONE / (double)c->prefetch_ns;
     s->bytes_to_load = SCHED_LOAD_ONE / (double)c->max_credit_bytes;
@@ -114,7 +116,7 @@ void tine_scheduler_stop(tine_scheduler *s) {
     sched_worker *w;
     TAILQ_FOREACH (w, &s->workers, link) {
         tine_scheduler_objects_unkeep(s, w);
-        tine_scheduler_send(s, w->peer, TINE_MSG_STOP);
+        tine_scheduler_send(s, w, TINE_MSG_STOP);
     }
 }
 
@@ -125,18 +127,22 @@ int64_t tine_scheduler_deadline(const tine_scheduler *s) {
     const sched_handshake *g;
     TAILQ_FOREACH (g, &s->handshakes, link)
         if (g->deadline < first) first = g->deadline;
+    if (tine_scheduler_looks(s) && s->look_at < first) first = s->look_at;
     return first;
 }
 
 void tine_scheduler_tick(tine_scheduler *s, int64_t now) {
+    bool dropped = false;
     for (sched_handshake *g = TAILQ_FIRST(&s->handshakes), *next; g; g = next) {
         next = TAILQ_NEXT(g, link);
-        if (g->deadline <= now)
-            tine_scheduler_drop(s, g->peer, !g->rejected,
-                                g->rejected ? "its HELLO was rejected"
-                                            : "it did not send HELLO in time");
+        if (g->deadline > now) continue;
+        dropped = true;
+        tine_scheduler_drop(s, g->peer, !g->rejected,
+                            g->rejected ? "its HELLO was rejected"
+                                        : "it did not send HELLO in time");
     }
-    tine_scheduler_dispatch(s);
+    if (dropped) tine_scheduler_dispatch(s);
+    if (tine_scheduler_looks(s) && s->look_at <= now) tine_scheduler_look(s, now);
 }
 
 /* ---- messages ---- */
@@ -175,7 +181,7 @@ static void sched_on_suspend(tine_scheduler *s, sched_worker *w, const tine_mess
 
 static void sched_fork_refuse(tine_scheduler *s, sched_worker *w, uint64_t seq, tine_error e,
                               const char *why) {
-    sched_action *a = tine_scheduler_send(s, w->peer, TINE_MSG_RESULT);
+    sched_action *a = tine_scheduler_send(s, w, TINE_MSG_RESULT);
     a->a.message.seq = seq;
     a->a.message.status = e;
     a->a.message.text = a->owned.memory = tine_scheduler_copy(why);
@@ -244,6 +250,7 @@ static void sched_on_object(tine_scheduler *s, sched_worker *w, const tine_messa
 
 static void sched_on_worker_message(tine_scheduler *s, sched_worker *w, const tine_message *m) {
     if (m->payload) w->bytes_in += tine_payload_bytes(m->payload);
+    w->n_received += tine_message_counts(m->type);
     switch (m->type) {
     case TINE_MSG_DONE: sched_on_done(s, w, m); break;
     case TINE_MSG_SUSPEND: sched_on_suspend(s, w, m); break;
@@ -260,7 +267,6 @@ static void sched_on_worker_message(tine_scheduler *s, sched_worker *w, const ti
         for (size_t i = 0; i < m->n_ids; i++)
             tine_scheduler_object_keep(s, w, m->ids[i], m->type == TINE_MSG_HOLD);
         break;
-    case TINE_MSG_PONG: w->memory = m->memory; break;
     case TINE_MSG_EVENTS: break; /* handled by the event loop */
     case TINE_MSG_OBSERVE:
         tine_scheduler_drop(s, w->peer, true, "it sent OBSERVE after HELLO");
@@ -273,7 +279,11 @@ static void sched_on_worker_message(tine_scheduler *s, sched_worker *w, const ti
 
 void tine_scheduler_message(tine_scheduler *s, tine_peer peer, const tine_message *m, int64_t now) {
     sched_peer *p = tine_scheduler_peer(s, peer);
-    if (!p) return; /* dropped before this message arrived */
+    if (!p) return;                              /* dropped before this message arrived */
+    if (p->worker && m->type == TINE_MSG_PONG) { /* nothing has changed: no dispatch */
+        tine_scheduler_pong(s, p->worker, m);
+        return;
+    }
     if (p->worker)
         sched_on_worker_message(s, p->worker, m);
     else if (m->type == TINE_MSG_HELLO)

@@ -64,9 +64,13 @@ typedef struct tine_scheduler_config {
     uint64_t prefetch_ns;      /* expected time of what is outstanding at one worker; 0: 1 ms */
     uint32_t window;           /* forks not yet started that a worker may have; 0: 4096 */
     int64_t hello_timeout_ns;  /* a peer without HELLO by then is dropped; 0: 5 s */
+    /* nothing runs and nothing happens for this long: a look for a deadlock; 0: 1 s; -1: never */
+    int64_t look_ns;
     /* more workers may join (remote ones, or lost ones are started again), and tasks wait for them.
      * Otherwise pending tasks fail with ELOST when the last worker is lost */
     bool workers_return;
+    /* and workers that were never here may join, with slots that tasks wait for */
+    bool workers_join;
     /* the first object of this process is numbered after these; see the stats */
     uint64_t objects_made;
 } tine_scheduler_config;

@@ -26,7 +26,7 @@ static void sched_slots_take(const sched_task *t, sched_worker *w) {
     t->terms->slots_of = w;
 }
 
-static bool sched_slots_free(const sched_worker *w, const tine_resources *r) {
+bool tine_scheduler_slots_free(const sched_worker *w, const tine_resources *r) {
     for (uint32_t i = 0; i < r->n; i++) {
         int at = tine_resources_find(w->group->slots, r->of[i].name);
         if (w->taken[at] + r->of[i].amount > w->group->slots->of[at].amount) return false;
@@ -44,7 +44,7 @@ static bool sched_slots_offers(const tine_scheduler *s, const sched_worker *w,
 
 bool tine_scheduler_slots_fit(const tine_scheduler *s, const sched_worker *w,
                               const sched_callable *c) {
-    return sched_slots_offers(s, w, c) && sched_slots_free(w, c->takes);
+    return sched_slots_offers(s, w, c) && tine_scheduler_slots_free(w, c->takes);
 }
 
 void tine_scheduler_giver_update(sched_worker *w) {
@@ -114,7 +114,7 @@ static void sched_giver_find(const sched_heap *givers, size_t at, const sched_ca
     if (at > givers->n) return;
     sched_worker *w = givers->of[at - 1];
     if (*best && !tine_scheduler_lighter(w, *best)) return;
-    if (sched_slots_free(w, c->takes)) {
+    if (tine_scheduler_slots_free(w, c->takes)) {
         *best = w;
         return;
     }
@@ -220,7 +220,8 @@ static void sched_slots_look(const tine_scheduler *s, const sched_worker *w, tin
                              sched_slots_choice *choice) {
     sched_task *t = (sched_task *)tine_ready_first(queue);
     if (!t || !sched_slots_offers(s, w, t->callable)) return;
-    sched_task **best = sched_slots_free(w, t->callable->takes) ? &choice->fits : &choice->misses;
+    sched_task **best =
+        tine_scheduler_slots_free(w, t->callable->takes) ? &choice->fits : &choice->misses;
     if (!*best || tine_scheduler_task_precedes(t, *best)) *best = t;
 }
 

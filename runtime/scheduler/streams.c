@@ -18,10 +18,15 @@ static sched_stream *sched_stream_read(const sched_task *t) {
     return t->reported || t->orphan || (t->owner && t->owner->lost) ? NULL : sched_stream_of(t);
 }
 
+bool tine_scheduler_stream_full(const sched_task *t) {
+    const sched_stream *stream = sched_stream_read(t);
+    return t->yields && stream && stream->limit <= stream->arrivals.low + stream->arrivals.n;
+}
+
 void tine_scheduler_stream_tell(tine_scheduler *s, const sched_task *t) {
     if (!t->yields || t->state != SCHED_RUNNING || t->worker->lost) return;
     const sched_stream *stream = sched_stream_read(t);
-    sched_action *a = tine_scheduler_send(s, t->worker->peer, TINE_MSG_PULL);
+    sched_action *a = tine_scheduler_send(s, t->worker, TINE_MSG_PULL);
     a->a.message.task = t->id;
     a->a.message.item = stream ? stream->limit : 0;
 }
@@ -31,7 +36,7 @@ void tine_scheduler_stream_tell(tine_scheduler *s, const sched_task *t) {
 static void sched_stream_forward(tine_scheduler *s, const sched_task *t, const tine_message *m) {
     sched_action *a;
     if (t->owner) {
-        a = tine_scheduler_send(s, t->owner->peer, TINE_MSG_YIELD);
+        a = tine_scheduler_send(s, t->owner, TINE_MSG_YIELD);
         a->a.message.seq = t->ticket;
         a->a.message.item = m->item;
         a->a.message.payload = a->owned.payload = tine_payload_ref(m->payload);
@@ -97,7 +102,7 @@ uint64_t tine_scheduler_stream_left(const sched_task *t) {
 void tine_scheduler_stream_end(tine_scheduler *s, const sched_task *t) {
     const sched_stream *stream = sched_stream_of(t);
     if (!stream) return;
-    sched_action *a = tine_scheduler_send(s, t->owner->peer, TINE_MSG_YIELD);
+    sched_action *a = tine_scheduler_send(s, t->owner, TINE_MSG_YIELD);
     a->a.message.seq = t->ticket;
     a->a.message.item = stream->arrivals.low + stream->arrivals.n + 1;
 }

@@ -41,7 +41,7 @@ void tine_scheduler_task_started(tine_scheduler *s, sched_task *t, sched_worker 
     else
         s->stats.running++;
     tine_scheduler_objects_push(s, t, w);
-    sched_action *a = tine_scheduler_send(s, w->peer, TINE_MSG_TASK);
+    sched_action *a = tine_scheduler_send(s, w, TINE_MSG_TASK);
     tine_message *m = &a->a.message;
     m->task = t->id;
     m->attempt = t->attempt;
@@ -119,7 +119,7 @@ static void sched_task_complete(tine_scheduler *s, const sched_task *t, tine_err
 static void sched_task_answer(tine_scheduler *s, sched_task *t, tine_error status,
                               tine_payload *payload, char *text) {
     tine_scheduler_stream_end(s, t);
-    sched_action *a = tine_scheduler_send(s, t->owner->peer, TINE_MSG_RESULT);
+    sched_action *a = tine_scheduler_send(s, t->owner, TINE_MSG_RESULT);
     a->a.message.seq = t->ticket;
     a->a.message.status = status;
     a->a.message.payload = a->owned.payload = tine_payload_ref(payload);
@@ -316,7 +316,7 @@ static void sched_task_finish(tine_scheduler *s, sched_task *t, tine_error statu
 }
 
 void tine_scheduler_task_done(tine_scheduler *s, sched_task *t, const tine_message *m) {
-    tine_error status = m->status > TINE_ESTATE ? TINE_EPROTO : m->status;
+    tine_error status = m->status >= TINE_ENDED ? TINE_EPROTO : m->status;
     tine_scheduler_callable_measure(t->callable, m->run_ns);
     tine_scheduler_inputs_forget(s, t);
     if (m->seq <= t->received) {

@@ -160,6 +160,7 @@ typedef struct sched_terms {
     uint32_t max_attempts;          /* as the config's; 0: that one */
     uint32_t failure_retries;       /* left */
     uint32_t worker;                /* the epoch of the only worker that may run it; 0: any */
+    bool timed;                     /* it has a deadline at its owner, this process */
     bool joins;                     /* of an initialiser: its worker has joined since */
     sched_worker *slots_of;         /* whose slots it has taken; NULL: none, or not yet */
     bool retook;                    /* them after it had given them back: there may be too few */
@@ -213,8 +214,10 @@ struct sched_task {
     uint32_t n_holds, room_holds, attempt, flags;
     uint32_t uncounted; /* attempts that ended with a worker through no fault of this task */
     uint32_t suspected; /* the attempts among them that it may have ended */
+    uint32_t unmarked;  /* inputs whose tasks are not marked as live, see deadlock.c */
     uint8_t state, skips;
-    bool windowed; /* counts against its owner's window until it starts for the first time */
+    bool live, walked; /* marks of deadlock.c and of cycle.c */
+    bool windowed;     /* counts against its owner's window until it starts for the first time */
     bool suspended;
     bool ahead;     /* it runs, and has missing inputs: it does not count against credit */
     bool wanted;    /* its result, by this process */
@@ -291,6 +294,12 @@ struct sched_worker {
     sched_arrivals puts; /* of its objects */
     size_t n_expected;   /* objects on record that have not arrived */
     tine_recent cancels; /* of forks that have not arrived */
+    /* see deadlock.c: messages so far; how many there were when it said last that only a message
+     * can make it go on (told_received 0: it did not); the forks, by seq, that it waited for */
+    uint64_t n_sent, n_received, told_sent, told_received, *awaited;
+    size_t n_awaited;
+    bool pinged;      /* and has not answered */
+    bool live, gives; /* marks: something there can go on, and has some of its slots */
     TAILQ_ENTRY(sched_worker) link;
     TAILQ_ENTRY(sched_worker) flush_link;
     TAILQ_ENTRY(sched_worker) aim_link;
@@ -402,7 +411,12 @@ struct tine_scheduler {
     uint64_t walks;
     uint64_t lost_results; /* how often a result was lost: tasks not sent yet may need it */
 
-    int64_t now;                                /* see tine_scheduler_time */
+    /* for deadlocks; still: nothing has happened since the last look; told: a PONG has come */
+    int64_t look_at;
+    uint32_t n_pinged; /* workers that have not answered */
+    bool still, told, look_again;
+    bool at_rest; /* nothing has happened since a look that found none, and never will by itself */
+    int64_t now;  /* see tine_scheduler_time */
     tine_failure_info failures[SCHED_FAILURES]; /* a ring */
     uint64_t n_failures;                        /* ever */
 

@@ -93,6 +93,7 @@ const char *tine_error_name(tine_error e) {
         [TINE_EPROTO] = "EPROTO",
         [TINE_EIO] = "EIO",
         [TINE_ESTATE] = "ESTATE",
+        [TINE_EDEADLK] = "EDEADLK",
         [TINE_ENDED] = "ENDED",
     };
     return (size_t)e < sizeof names / sizeof *names ? names[e] : "an unknown error";

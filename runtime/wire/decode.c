@@ -61,7 +61,7 @@ static bool get_u32(header *h, const char *what, uint32_t *out) {
 
 static bool get_status(header *h) {
     uint64_t u;
-    if (!tine_walk_uint(&h->w, "a status", TINE_ESTATE, &u)) return false;
+    if (!tine_walk_uint(&h->w, "a status", TINE_ENDED - 1, &u)) return false;
     h->out->message.status = (tine_error)u;
     return true;
 }
@@ -171,6 +171,8 @@ static bool get_field(header *h, char field) {
     case 'g': return tine_walk_uint(&h->w, "a grace", UINT64_MAX, &m->grace_ns);
     case 'I': return tine_walk_uint(&h->w, "an item", UINT64_MAX, &m->item);
     case 'y': return tine_walk_uint(&h->w, "a memory size", UINT64_MAX, &m->memory);
+    case 'z': return tine_walk_uint(&h->w, "a number of messages", UINT64_MAX, &m->received);
+    case 'Z': return tine_walk_uint(&h->w, "a number of messages", UINT64_MAX, &m->sent);
     case 'V': return get_version(h);
     case 'B': return get_body(h);
     default: return get_hello_field(h, field);

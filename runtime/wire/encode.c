@@ -121,6 +121,8 @@ static void put_field(tine_writer *w, const tine_message *m, char field, uint8_t
     case 'g': tine_pack_uint64(w, m->grace_ns); break;
     case 'I': tine_pack_uint64(w, m->item); break;
     case 'y': tine_pack_uint64(w, m->memory); break;
+    case 'z': tine_pack_uint64(w, m->received); break;
+    case 'Z': tine_pack_uint64(w, m->sent); break;
     case 'V': tine_pack_uint32(w, TINE_PROTOCOL_VERSION); break;
     case 'B': tine_pack_uint8(w, body); break;
     default: put_hello_field(w, m->hello, field); break;

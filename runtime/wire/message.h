@@ -37,7 +37,10 @@ typedef enum tine_message_type {
     /* seq, task (the parent), target, flags, payload (arguments): a fork made inside a task */
     TINE_MSG_SUBMIT,
     TINE_MSG_FETCH, /* object: the sender needs it; both ways */
-    /* seq, clock (worker's monotonic ns when answering), memory (resident bytes; 0: not known) */
+    /* seq, clock (worker's monotonic ns when answering), memory (resident bytes; 0: not known).
+     * Where only a message can make this worker go on: received and sent, of the messages for which
+     * tine_message_counts; ids: the seqs of the forks that its tasks wait for, 0: and of any other
+     * one. Otherwise received is 0 */
     TINE_MSG_PONG,
     TINE_MSG_EVENTS, /* payload: recorded trace events (see trace.h); answers TINE_MSG_TRACE */
     /* coordinator to worker */
@@ -122,6 +125,7 @@ typedef struct tine_terms {
     uint32_t failure_retries; /* further attempts after it has failed */
     uint32_t stream;          /* values that it may yield before one is taken; 0: none is taken */
     bool initialises;         /* every worker runs it, later ones too; not on the wire */
+    bool timed;               /* its owner, the program, ends it at a deadline; not on the wire */
 } tine_terms;
 
 /* A copy of terms that lives as long as `texts`, which has room for tine_terms_size bytes. */
@@ -150,7 +154,7 @@ typedef struct tine_message {
     uint64_t task, seq, run_ns, clock;
     /* TASK: joins fork and run in the trace: tine_trace_flow(owner's epoch, its ticket or seq) */
     uint64_t flow;
-    uint64_t grace_ns, item, memory;
+    uint64_t grace_ns, item, memory, received, sent;
     tine_object object;
     tine_target target;
     tine_terms terms; /* SUBMIT_WITH */
@@ -165,6 +169,12 @@ typedef struct tine_message {
 enum { TINE_WELCOME_TRACE = 1, TINE_WELCOME_DEMAND = 2 };
 
 const char *tine_message_name(const tine_message *m); /* "TASK" */
+/* Whether it counts in PONG's `received` or `sent`: what follows HELLO and WELCOME, apart from what
+ * the event loops send by themselves. */
+static inline bool tine_message_counts(tine_message_type type) {
+    return type != TINE_MSG_HELLO && type != TINE_MSG_WELCOME && type != TINE_MSG_PING &&
+           type != TINE_MSG_PONG && type != TINE_MSG_TRACE && type != TINE_MSG_EVENTS;
+}
 
 /* The parts of the sentence that reports a failed task. */
 typedef struct tine_failed {

@@ -388,7 +388,7 @@ def main():
             for ident in fields[0]:
                 objects.pop(ident, None)
         elif kind == PING:
-            c.send(msgpack.packb([PONG, fields[0], time.monotonic_ns(), 0]))
+            c.send(msgpack.packb([PONG, fields[0], time.monotonic_ns(), 0, 0, 0, []]))
         elif kind == TRACE and fields[0] == 2:
             c.send(msgpack.packb([EVENTS, BODY_INLINE]) + b"\xc4\x00")
         elif kind == STOP:

@@ -1,4 +1,6 @@
 /* What must hold: where tasks are sent, what observers see, and that nothing is left at the end. */
+#include <string.h>
+
 #include "runtime/coordinator/snapshot.h"
 #include "runtime/wire/wire.h"
 #include "world.h"
@@ -83,6 +85,14 @@ void sim_check_task(sim_world *w, size_t index, const tine_message *m) {
     check_place(w, index, m);
     check_turn(w, m);
     check_initialised(w, &w->seats[index], m);
+}
+
+void sim_check_deadlock(sim_world *w, const char *text) {
+    sim_trace(w, "a deadlock: %s", text);
+    if (!w->stalls) sim_fail("a deadlock is found in a program that ends: %s", text);
+    if (!text || !strstr(text, "can never be done")) sim_fail("a deadlock without a sentence");
+    w->deadlocked = true;
+    w->counts->deadlocks++;
 }
 
 void sim_check_end(sim_world *w) {

@@ -82,7 +82,10 @@ static int report(const sim_counts *c, uint64_t seeds, double seconds) {
                 {"workers ended when asked", c->retired},
                 {"tasks that stayed local", c->local},
                 {"of these lost", c->lost_local},
-                {"forks asked for", c->demands}};
+                {"forks asked for", c->demands},
+                {"answers of quiet workers", c->quiet},
+                {"programs with a deadlock", c->stalls},
+                {"deadlocks broken", c->deadlocks}};
     int missing = 0;
     printf("%llu seeds, %llu events, %.1f s\n", (unsigned long long)seeds,
            (unsigned long long)c->events, seconds);

@@ -12,6 +12,17 @@ static bool is_large(const tine_message *m) {
     return m->payload && m->payload->body_size > SIM_SMALL_BODY;
 }
 
+/* PING and PONG come in their places, and change nothing else in the run: with them and without
+ * them the same happens until the first deadlock is found. */
+static bool is_ping(const tine_message *m) {
+    return m->type == TINE_MSG_PING || m->type == TINE_MSG_PONG;
+}
+
+static int64_t ping_arrival(const sim_world *w, const channel *c) {
+    int64_t at = w->now + 200;
+    return at < c->small ? c->small : at;
+}
+
 static int64_t arrival(sim_world *w, channel *c, bool large) {
     int64_t at =
         w->now + 200 + (int64_t)sim_below(&w->random, sim_one_in(&w->random, 8) ? 60000 : 4000);
@@ -29,7 +40,8 @@ static int64_t arrival(sim_world *w, channel *c, bool large) {
 void sim_transmit(sim_world *w, size_t index, channel *c, event_kind kind, const tine_message *m) {
     if (c->broken) return;
     bool large = is_large(m);
-    event *e = sim_push(&w->queue, w->now, arrival(w, c, large), kind, index);
+    int64_t at = is_ping(m) ? ping_arrival(w, c) : arrival(w, c, large);
+    event *e = sim_push(&w->queue, w->now, at, kind, index);
     e->message = sim_copy_message(m);
     e->large = large;
     sim_trace(w, "%s %zu: %s%s task %llx seq %llu object %llx%s%llx status %d, arrives %.3f",
@@ -38,7 +50,7 @@ void sim_transmit(sim_world *w, size_t index, channel *c, event_kind kind, const
               (unsigned long long)m->object, m->n_ids ? " first id " : " ids ",
               (unsigned long long)(m->n_ids ? m->ids[0] : 0), (int)m->status, (double)e->at / 1000);
     bool harmless = m->type == TINE_MSG_DONE || m->type == TINE_MSG_RESULT;
-    if (harmless && sim_one_in(&w->random, 24)) {
+    if (harmless && !w->traits.quiet && sim_one_in(&w->random, 24)) {
         event *twice = sim_push(&w->queue, w->now, arrival(w, c, large), kind, index);
         twice->message = sim_copy_message(m);
         twice->duplicate = true;
@@ -66,8 +78,9 @@ void sim_kill_worker(sim_world *w, size_t index) {
     sim_break_worker(w, index, "is killed");
 }
 
-bool sim_drops(sim_world *w, size_t index) {
-    if (w->faults > 6 || w->stopped || !w->joins_done || !sim_one_in(&w->random, 4000))
+bool sim_drops(sim_world *w, size_t index, const tine_message *m) {
+    if (is_ping(m) || w->faults > 6 || w->stopped || !w->joins_done ||
+        !sim_one_in(&w->random, 4000))
         return false;
     w->counts->drops++;
     sim_break_worker(w, index, "loses a message and its connection");
@@ -78,10 +91,10 @@ bool sim_to_scheduler(sim_world *w, sim_worker *from, const tine_message *m) {
     size_t index = sim_worker_index(from);
     seat *s = &w->seats[index];
     if (s->out.broken) return false;
-    if (s->sends_left >= 0 && s->sends_left-- == 0) sim_kill_worker(w, index);
-    if (s->out.broken || sim_drops(w, index)) return false;
+    if (!is_ping(m) && s->sends_left >= 0 && s->sends_left-- == 0) sim_kill_worker(w, index);
+    if (s->out.broken || sim_drops(w, index, m)) return false;
     sim_transmit(w, index, &s->out, EV_TO_SCHEDULER, m);
-    if (m->type == TINE_MSG_DONE && sim_one_in(&w->random, 16)) {
+    if (m->type == TINE_MSG_DONE && !w->traits.quiet && sim_one_in(&w->random, 16)) {
         sim_free_message(w->old_done);
         w->old_done = sim_copy_message(m);
         w->old_done_from = index;

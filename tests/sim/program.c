@@ -107,11 +107,13 @@ const char *sim_label(const sim_traits *traits, const char *name, uint64_t seed)
 
 const char *sim_resources(const sim_traits *traits, const char *name, const sim_body *call) {
     static const char *const some[] = {"r", "r=2", "r=1,q=3"};
-    bool other = name[0] == 'C' || name[1] == '2';
-    if (!traits->slots || other || call->depth || is_stream(traits, call->seed)) return NULL;
+    bool method = name[0] == 'C', waits = method || call->depth || is_stream(traits, call->seed);
+    if (!traits->slots || (!method && name[1] == '2') || (waits && !traits->deadlocks)) return NULL;
     uint64_t draw = sim_mix(call->seed, 51);
     return draw % 2 ? some[draw / 2 % 3] : NULL;
 }
+
+bool sim_is_single(tine_object id) { return id / 2 % 3; }
 
 void sim_frame_learn(sim_frame *f, const sim_answer *a) {
     f->waited++;

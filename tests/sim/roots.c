@@ -105,11 +105,14 @@ void sim_on_complete(sim_world *w, tine_scheduler_action *a) {
     if (r->cancelled && a->status != r->cancelled)
         sim_fail("root %zu was cancelled, and its status is %d", i, (int)a->status);
     /* the program has not got the answers that it cancelled */
-    bool cancels = w->traits.cancels || w->any_cancelled;
+    bool cancels = w->traits.cancels || w->any_cancelled || w->deadlocked;
     lost |= a->status == TINE_ELOST && cancels;
     /* it cannot run where it should, or what it depends on cannot */
     bool misplaced = w->any_misplaced && (a->status == TINE_ELOST || a->status == TINE_EUNKNOWN ||
                                           a->status == TINE_EINVAL);
+    if (a->status == TINE_EDEADLK && w->ends[i])
+        sim_fail("root %zu is not part of a deadlock: %s", i, a->text);
+    lost |= w->deadlocked && (a->status == TINE_EDEADLK || a->status == TINE_ELOST);
     w->counts->misplaced += misplaced;
     w->counts->lost += lost;
     w->counts->cancelled += cancelled;
@@ -286,7 +289,7 @@ void sim_fork_root(sim_world *w) {
     r->expected = sim_expect(&w->traits, &call, f.objects);
     tine_target target = {call.name, call.method, call.module >= 0 ? f.objects[call.module].id : 0};
     /* Roots alone: a nested call of a module that waits for this one would never have its turn. */
-    if (call.module >= 0 && f.objects[call.module].id / 2 % 3) {
+    if (call.module >= 0 && sim_is_single(f.objects[call.module].id)) {
         r->single = f.objects[call.module].id;
         call.flags |= TINE_MODULE_SINGLE;
         if (r->single / 2 % 3 == 2) call.flags |= TINE_MODULE_RENEW;

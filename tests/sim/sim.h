@@ -96,6 +96,11 @@ typedef struct sim_traits { /* of one seed's programs */
     bool labels;  /* some workers have one, and some forks ask for it */
     bool slots;   /* the same workers offer some, of which some forks take some */
     bool streams; /* tasks yield values, and some are forked as streams */
+    /* workers say when they are quiet: the network stays within the contract, as that needs */
+    bool quiet;
+    /* and tasks may wait for each other: for slots, for their turns, for the end of a stream that
+     * they do not take */
+    bool deadlocks;
 } sim_traits;
 
 void sim_frame_start(sim_frame *f, uint64_t seed, uint32_t depth, const sim_object *args,
@@ -111,7 +116,10 @@ const char *sim_label(const sim_traits *traits, const char *name, uint64_t seed)
 /* What the call takes of its worker's slots; NULL: nothing. Only a function that forks and yields
  * nothing: another one could wait for a task that cannot get its slots. So can a method, for the
  * results that its module mentions. */
+/* With deadlocks, a task of any kind may take some. */
 const char *sim_resources(const sim_traits *traits, const char *name, const sim_body *call);
+/* The calls of the module with this id run one after another. */
+bool sim_is_single(tine_object id);
 /* The expected result. */
 sim_answer sim_expect(const sim_traits *traits, const sim_call *call, const sim_object *objects);
 
@@ -148,6 +156,7 @@ typedef struct sim_counts {
         turns, renewed, initialised, retired;
     uint64_t yielded, refused_yields, arrived, streams, snapshots;
     uint64_t local, lost_local, demands; /* tasks that stayed where they were forked */
+    uint64_t quiet, stalls, deadlocks;   /* answers to PING, programs that stall, what was broken */
 } sim_counts;
 
 /* Runs one seed; exits the process with a message when a check fails. */

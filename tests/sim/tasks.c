@@ -140,9 +140,12 @@ static bool fork_one(sim_worker *s, sim_task *t, const sim_call *call) {
                        .priority = (int32_t)(call->seed / 8 % 5) - 2,
                        .failure_retries = (uint32_t)(call->seed / 64 % 2),
                        .stream = call->stream};
+    uint32_t flags = call->flags;
+    if (sim_world_traits(s->world)->deadlocks && target.object && sim_is_single(target.object))
+        flags |= TINE_MODULE_SINGLE;
     bool asks = call->seed % 4 == 0 || some.label || some.resources || call->stream;
     const tine_terms *terms = asks ? &some : NULL;
-    tine_error e = tine_executor_fork(s->executor, t->id, ticket, &target, call->flags, p, terms);
+    tine_error e = tine_executor_fork(s->executor, t->id, ticket, &target, flags, p, terms);
     tine_payload_unref(p);
     if (e == TINE_EAGAIN) return false;
     sim_child *c = &t->children[t->frame.forked++];
@@ -179,8 +182,10 @@ typedef enum sim_waited { WAITED, BLOCKED, LOST } sim_waited;
 static sim_waited wait_one(sim_worker *s, sim_task *t) {
     sim_child *c = &t->children[t->frame.waited];
     if (!c->done) {
-        uint64_t item = sim_stream_take(&c->stream);
+        bool takes = !sim_world_traits(s->world)->deadlocks || c->stream.seed % 8;
+        uint64_t item = takes ? sim_stream_take(&c->stream) : 0;
         if (item) tine_executor_pull(s->executor, c->ticket, item);
+        t->awaited = c->ticket;
         block(s, t);
         return BLOCKED;
     }
@@ -268,6 +273,20 @@ static void cancel_some(sim_worker *s, sim_task *t) {
     tine_idmap_remove(&s->tickets, c->ticket);
     c->done = c->lost = true;
     sim_world_counts(s->world)->forks_cancelled++;
+}
+
+void sim_answer_ping(sim_worker *s, tine_message *pong, uint64_t *ids, size_t room) {
+    if (!sim_world_traits(s->world)->quiet || s->computing || s->first ||
+        tine_executor_has_ready(s->executor)) {
+        pong->received = pong->sent = 0;
+        return;
+    }
+    pong->ids = ids;
+    for (const sim_task *t = s->all; t && pong->n_ids < room; t = t->all_next) {
+        bool vague = t->awaited % 16 == 1; /* as one that waits for what follows from a fork */
+        if (t->awaited || t->starved) ids[pong->n_ids++] = vague ? 0 : t->awaited;
+    }
+    sim_world_counts(s->world)->quiet++;
 }
 
 bool sim_task_step(sim_worker *s, sim_task *t) {

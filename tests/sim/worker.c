@@ -11,6 +11,7 @@
 static void unblock(sim_worker *s, sim_task *t) {
     if (!t->blocked) return;
     t->blocked = false;
+    t->awaited = 0;
     sim_task_runnable(s, t);
 }
 
@@ -38,7 +39,7 @@ static void on_pull(sim_worker *s, uint64_t task) {
  * run where it should, which a task depends on. */
 static bool is_outside(const tine_executor_action *a) {
     return a->status == TINE_ELOST || a->status == TINE_ECANCELED || a->status == TINE_ETIMEDOUT ||
-           a->status == TINE_EINVAL ||
+           a->status == TINE_EDEADLK || a->status == TINE_EINVAL ||
            (a->status == TINE_EUNKNOWN && strstr(a->text, "cannot run where its fork says"));
 }
 
@@ -109,11 +110,15 @@ static void on_stop(sim_worker *s) {
 
 static bool drain(sim_worker *s) {
     tine_executor_action a;
+    uint64_t ids[256];
     bool any = false;
     while (!s->killed && tine_executor_next(s->executor, &a)) {
         any = true;
         switch (a.kind) {
-        case TINE_EXECUTOR_SEND: s->killed = !sim_to_scheduler(s->world, s, &a.message); break;
+        case TINE_EXECUTOR_SEND:
+            if (a.message.type == TINE_MSG_PONG) sim_answer_ping(s, &a.message, ids, 256);
+            s->killed = !sim_to_scheduler(s->world, s, &a.message);
+            break;
         case TINE_EXECUTOR_COMPLETE: on_complete(s, &a); break;
         case TINE_EXECUTOR_YIELD: on_yield(s, &a); break;
         case TINE_EXECUTOR_PULL: on_pull(s, a.ticket); break;

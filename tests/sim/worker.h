@@ -24,6 +24,7 @@ struct sim_task {
     bool yields; /* it was refused once */
     sim_object self, args[2];
     bool have_args;
+    uint64_t awaited; /* the ticket that it waits for; 0: none */
     uint32_t fork_at; /* calls of the current FORK step made so far */
     uint32_t yielded;
     int64_t ran;
@@ -54,6 +55,8 @@ extern sim_task sim_ended;
 
 uint64_t sim_object_value(sim_worker *s, tine_object id);
 void sim_release_oldest(sim_worker *s); /* of kept */
+/* Fills in a PONG as a worker does, which says when nothing but a message can wake it. */
+void sim_answer_ping(sim_worker *s, tine_message *pong, uint64_t *ids, size_t room);
 void sim_task_runnable(sim_worker *s, sim_task *t);
 /* One step; false: the task does not continue now. */
 bool sim_task_step(sim_worker *s, sim_task *t);

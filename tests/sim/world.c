@@ -73,12 +73,17 @@ static void drain(sim_world *w) {
                 w->counts->retired++;
                 if (sim_is_alive(&w->seats[i])) sim_break_worker(w, i, "is told to stop");
             }
+            if (a.message.status == TINE_EDEADLK && a.message.type == TINE_MSG_RESULT)
+                sim_check_deadlock(w, a.message.text);
             w->counts->demands += a.message.type == TINE_MSG_DEMAND;
-            if (sim_is_alive(&w->seats[i]) && !sim_drops(w, i))
+            if (sim_is_alive(&w->seats[i]) && !sim_drops(w, i, &a.message))
                 sim_transmit(w, i, &w->seats[i].in, EV_TO_WORKER, &a.message);
             break;
         }
-        case TINE_SCHEDULER_COMPLETE: sim_on_complete(w, &a); break;
+        case TINE_SCHEDULER_COMPLETE:
+            if (a.status == TINE_EDEADLK) sim_check_deadlock(w, a.text);
+            sim_on_complete(w, &a);
+            break;
         case TINE_SCHEDULER_YIELD: sim_on_yield(w, &a); break;
         case TINE_SCHEDULER_DROP:
             if (!w->stopped && w->seats[seat_of(w, a.peer)].worker)
@@ -127,7 +132,14 @@ static void on_event(sim_world *w, event *e) {
     sim_free_message(e->message);
 }
 
-static void plan(sim_world *w) {
+/* How often deadlocks are looked for: all the time where there are none, and only when everything
+ * else is over where a later cancel or death could end one. */
+static int64_t plan_looks(sim_world *w) {
+    int64_t often[] = {2000, 20000, 200000};
+    return w->traits.deadlocks ? 0 : often[sim_mix(w->seed, 61) % 3];
+}
+
+static void plan(sim_world *w, bool looks) {
     sim_rng *r = &w->random;
     w->traits = (sim_traits){.all_repeatable = sim_one_in(r, 3),
                              .foreign = sim_one_in(r, 3),
@@ -137,7 +149,10 @@ static void plan(sim_world *w) {
                              .cancels = sim_one_in(r, 4),
                              .labels = sim_one_in(r, 3),
                              .slots = sim_one_in(r, 3),
-                             .streams = sim_one_in(r, 2)};
+                             .streams = sim_one_in(r, 2),
+                             .quiet = sim_one_in(r, 2)};
+    w->traits.deadlocks = w->traits.quiet && sim_one_in(r, 4);
+    w->any_misplaced = w->traits.deadlocks; /* nested calls of one instance fail with it */
     w->workers_return = !sim_one_in(r, 4);
     w->n_workers = 1 + (uint32_t)sim_below(r, w->traits.foreign ? MAX_WORKERS - 1 : MAX_WORKERS);
     w->stays = (size_t[]){0, SIM_SMALL_BODY, SIZE_MAX}[sim_below(r, 3)];
@@ -150,7 +165,8 @@ static void plan(sim_world *w) {
         .max_credit = sim_one_in(r, 2) ? 3 : 0,
         .max_credit_bytes = sim_one_in(r, 4) ? 200 : 0,
         .window = w->window,
-        .workers_return = w->workers_return};
+        .workers_return = w->workers_return,
+        .look_ns = looks ? plan_looks(w) : -1};
     if (tine_scheduler_new(&w->scheduler, &config)) sim_fail("no scheduler");
     for (uint32_t i = 0; i < expected; i++)
         sim_push(&w->queue, w->now, (int64_t)sim_below(r, 100000), EV_JOIN,
@@ -195,21 +211,52 @@ static bool one_event(sim_world *w) {
     return true;
 }
 
+static bool stalls(const sim_world *w) {
+    const tine_scheduler_stats *s = tine_scheduler_stats_get(w->scheduler);
+    return s->waiting + s->ready + s->running + s->suspended > 0;
+}
+
+static void run(sim_world *w) {
+    running = w;
+    for (uint64_t events = 0; one_event(w); events++)
+        if (events > MAX_EVENTS) sim_fail("more events than any program needs");
+}
+
+static void finish(sim_world *w) {
+    w->stopped = true;
+    tine_scheduler_stop(w->scheduler);
+    drain(w);
+    tine_scheduler_free(w->scheduler);
+    sim_queue_fini(&w->queue);
+    for (size_t i = 0; i < w->n_seats; i++) sim_worker_free(w->seats[i].worker);
+    sim_free_message(w->old_done);
+    running = NULL;
+}
+
+static void begin(sim_world *w, uint64_t seed, sim_counts *counts, bool looks) {
+    *w = (sim_world){.seed = seed, .random = {sim_mix(seed, 42)}, .counts = counts};
+    plan(w, looks);
+}
+
+/* The same run without looks for deadlocks says whether there is one, and which roots end. */
+static void foresee(sim_world *w) {
+    static sim_world other;
+    sim_counts counts = {0};
+    begin(&other, w->seed, &counts, false);
+    run(&other);
+    w->stalls = stalls(&other);
+    for (size_t i = 0; i < other.n_roots; i++) w->ends[i] = other.roots[i].done;
+    finish(&other);
+}
+
 void sim_run(uint64_t seed, bool verbose, sim_counts *counts) {
     static sim_world w;
-    w = (sim_world){
-        .seed = seed, .verbose = verbose, .random = {sim_mix(seed, 42)}, .counts = counts};
-    running = &w;
-    plan(&w);
-    for (uint64_t events = 0; one_event(&w); events++)
-        if (events > MAX_EVENTS) sim_fail("more events than any program needs");
+    begin(&w, seed, counts, true);
+    w.verbose = verbose;
+    if (w.traits.deadlocks) foresee(&w);
+    run(&w);
+    if (w.stalls && !w.deadlocked) sim_fail("stalled: no deadlock is found");
+    counts->stalls += w.stalls;
     sim_check_end(&w);
-    w.stopped = true;
-    tine_scheduler_stop(w.scheduler);
-    drain(&w);
-    tine_scheduler_free(w.scheduler);
-    sim_queue_fini(&w.queue);
-    for (size_t i = 0; i < w.n_seats; i++) sim_worker_free(w.seats[i].worker);
-    sim_free_message(w.old_done);
-    running = NULL;
+    finish(&w);
 }

@@ -70,6 +70,9 @@ struct sim_world {
     tine_message *old_done; /* of some epoch, replayed later by other workers */
     uint64_t init_seed;     /* of the call that every worker runs; 0: there is none */
     uint64_t init_ticket;   /* until it is answered */
+    bool stalls;            /* it does where deadlocks are not looked for */
+    bool deadlocked;        /* one was found */
+    bool ends[MAX_ROOTS];   /* roots that end where deadlocks are not looked for */
 };
 
 enum { FOREIGN = 1, LABELLED = 2 }; /* workers */
@@ -83,7 +86,7 @@ void sim_transmit(sim_world *w, size_t index, channel *c, event_kind kind, const
 /* Only of one that is alive: a worker is lost once, however many faults meet. */
 void sim_break_worker(sim_world *w, size_t index, const char *how);
 void sim_kill_worker(sim_world *w, size_t index);
-bool sim_drops(sim_world *w, size_t index); /* its next message, with its connection */
+bool sim_drops(sim_world *w, size_t index, const tine_message *m); /* with its connection */
 /* A faulty worker sends a reply of another one, changed and perhaps with its own epoch: it must
  * have no effect. */
 void sim_replay_old_done(sim_world *w, size_t index);
@@ -110,6 +113,8 @@ void sim_on_complete(sim_world *w, tine_scheduler_action *a);
 /* A TASK goes to the worker of this seat: counts it, and checks that it may. */
 void sim_check_task(sim_world *w, size_t index, const tine_message *m);
 void sim_observe(sim_world *w);
+/* A task ends because of a deadlock: is there to be one? */
+void sim_check_deadlock(sim_world *w, const char *text);
 void sim_check_end(sim_world *w);
 
 #endif

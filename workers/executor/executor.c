@@ -23,6 +23,7 @@ executor_action *tine_executor_push(tine_executor *x, tine_executor_action_kind 
 
 executor_action *tine_executor_send(tine_executor *x, tine_message_type type) {
     executor_action *action = tine_executor_push(x, TINE_EXECUTOR_SEND);
+    x->n_sent += tine_message_counts(type);
     action->a.message.type = type;
     return action;
 }
@@ -378,9 +379,12 @@ static void on_ping(tine_executor *x, uint64_t seq, int64_t now) {
     tine_message *m = &tine_executor_send(x, TINE_MSG_PONG)->a.message;
     m->seq = seq;
     m->clock = (uint64_t)now;
+    m->received = x->n_received;
+    m->sent = x->n_sent;
 }
 
 static void on_welcomed(tine_executor *x, const tine_message *m, int64_t now) {
+    x->n_received += tine_message_counts(m->type);
     switch (m->type) {
     case TINE_MSG_TASK: on_task(x, m); break;
     case TINE_MSG_RESULT: tine_executor_fork_answered(x, m); break;

@@ -18,7 +18,9 @@
 typedef struct tine_executor tine_executor;
 
 typedef enum tine_executor_action_kind {
-    TINE_EXECUTOR_SEND, /* message to the coordinator */
+    /* message to the coordinator. Of a PONG, the receiver fills in ids, or resets `received`, and
+     * fills in memory */
+    TINE_EXECUTOR_SEND,
     /* a fork made here is done: ticket, status, payload (owned by the receiver now; every put value
      * that it mentions is here) | text */
     TINE_EXECUTOR_COMPLETE,

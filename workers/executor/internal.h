@@ -130,7 +130,8 @@ struct tine_executor {
     uint32_t epoch, window;
     size_t stays; /* larger results, in bytes, stay here */
     bool stopped;
-    bool refused_fork; /* CREDIT has to be reported */
+    bool refused_fork;           /* CREDIT has to be reported */
+    uint64_t n_received, n_sent; /* messages, see PONG */
     uint64_t orders, puts;
     /* SUBMITs so far, and how many the coordinator wants of those that stay here otherwise */
     bool keeps; /* it has said so: forks stay here otherwise */

@@ -13,14 +13,14 @@ from ._calls import Future, Module, Promise, Stream, as_completed, call, call_me
 from ._calls import wait, wait_all, wait_any, wait_failure, when_all, when_any
 from ._executor import Executor, allow_pickle
 from ._functions import function
-from ._library import ArgumentError, CanceledError, Error, LostError, TaskError, TimeoutError, UnknownError, version
+from ._library import ArgumentError, CanceledError, DeadlockError, Error, LostError, TaskError, TimeoutError, UnknownError, version
 from ._modules import bilstm, dropout, embedding, ensemble, from_torch, gru, layer_norm, linear, load, lstm, save, sequential
 from ._pool import endpoint, init, pool, shutdown, trace_start, trace_write, worker_count, worker_id
 from ._values import Value
 
 __version__ = version
 __all__ = [
-    "ArgumentError", "CanceledError", "Error", "Executor", "Future", "LostError", "Module",
+    "ArgumentError", "CanceledError", "DeadlockError", "Error", "Executor", "Future", "LostError", "Module",
     "Promise", "Stream", "TaskError", "TimeoutError", "UnknownError", "Value", "allow_pickle", "as_completed",
     "bilstm", "call", "call_method", "cancelled", "dropout", "embedding", "endpoint", "ensemble", "fork",
     "fork_method", "fork_with", "from_torch", "function", "gru", "init", "layer_norm", "linear", "load", "lstm",

@@ -169,6 +169,10 @@ class CanceledError(Error):
     """Tine was shut down, or the task cancelled, first: ECANCELED."""
 
 
+class DeadlockError(Error):
+    """It can never be done: it waits for what waits for it: EDEADLK."""
+
+
 class TimeoutError(Error, builtins.TimeoutError):
     """A deadline passed: ETIMEDOUT. Also a built-in TimeoutError."""
 
@@ -189,6 +193,7 @@ _KINDS = {
     _abi.TINE_ELOST: LostError,
     _abi.TINE_ETIMEDOUT: TimeoutError,
     _abi.TINE_ECANCELED: CanceledError,
+    _abi.TINE_EDEADLK: DeadlockError,
 }
 
 

@@ -19,7 +19,8 @@ test(messages_come_back) {
     MESSAGE(TINE_MSG_SUBMIT, .seq = 3, .task = 4, .target = function, .flags = 1,
             .payload = call_payload(tine_ones(TINE_F32, 1, (int64_t[]){3})));
     MESSAGE(TINE_MSG_FETCH, .object = UINT64_MAX);
-    MESSAGE(TINE_MSG_PONG, .seq = 1, .clock = 1ull << 60, .memory = 1 << 30);
+    MESSAGE(TINE_MSG_PONG, .seq = 1, .clock = 1ull << 60, .memory = 1 << 30, .received = 7,
+            .sent = 1ull << 40, .ids = (const uint64_t[]){0, 5}, .n_ids = 2);
     MESSAGE(TINE_MSG_EVENTS, .payload = payload_of(tine_list(1, 2)));
     MESSAGE(TINE_MSG_WELCOME, .epoch = 3, .window = 4096, .flags = 1);
     MESSAGE(TINE_MSG_REJECT, .text = "no");

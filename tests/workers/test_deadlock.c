@@ -1,0 +1,139 @@
+/* Deadlocks: each kind is reported to those who wait, with the names of the tasks in it, and the
+ * program goes on. */
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/support/cluster.h"
+
+/* Waits for f and releases it: it fails because of a deadlock, and the sentence says which. */
+static void expect_deadlock(tine_future *f, const char *sentence) {
+    cr_assert(f, "%s", tine_error_message());
+    tine_error e = tine_wait(f, NULL);
+    cr_assert(e == TINE_EDEADLK, "%s: %s", tine_error_name(e), tine_error_message());
+    cr_assert(strstr(tine_error_message(), sentence), "\"%s\" lacks \"%s\"", tine_error_message(),
+              sentence);
+    tine_release(f);
+}
+
+static tine_value *waited(tine_future *f) {
+    tine_value *v;
+    return !f || tine_wait(f, &v) ? NULL : v;
+}
+
+TINE_FUNCTION(dead_one, "") {
+    (void)task;
+    return tine_int(1);
+}
+
+/* ---- slots ---- */
+
+static tine_future *fork_with_slot(const char *function, double deadline) {
+    const tine_fork_options takes = {.resources = "r=1", .deadline = deadline};
+    return tine_fork_with(&takes, function);
+}
+/* Its forks need the slot that it has. */
+TINE_FUNCTION(dead_parent, "n, deadline=0.0") {
+    tine_future *forks[8];
+    size_t n = (size_t)tine_arg_int(task, 0);
+    for (size_t i = 0; i < n; i++) forks[i] = fork_with_slot("dead_one", tine_arg_float(task, 1));
+    return tine_wait_all(forks, n, NULL) ? NULL : tine_none();
+}
+/* As above, and goes on without them. */
+TINE_FUNCTION(dead_mindful, "") {
+    (void)task;
+    tine_future *f = fork_with_slot("dead_one", 0);
+    return tine_int(tine_wait(f, NULL) == TINE_EDEADLK ? 5 : 0);
+}
+
+static void expect_slots(const char *endpoint) {
+    const tine_fork_options holds = {.resources = "r=1"};
+    cluster_start_with(&(tine_options){.endpoint = endpoint, .workers = 1, .slots = "r=1"});
+    tine_future *several = tine_fork_with(&holds, "dead_parent", 8),
+                *mindful = tine_fork_with(&holds, "dead_mindful");
+    expect_deadlock(several, "task \"dead_one\" can never be done: it waits for the slots \"r=1\" "
+                             "of \"dead_parent\", which waits for its fork \"dead_one\"");
+    cr_assert_eq(cluster_take_int(mindful), 5);
+    cr_assert_eq(cluster_take_int(fork_with_slot("dead_one", 0)), 1);
+    tine_future *late = tine_fork_with(&holds, "dead_parent", 1, 3.0);
+    cr_assert_eq(tine_wait(late, NULL), TINE_ETIMEDOUT, "%s", tine_error_message());
+    tine_release(late);
+    cluster_stop();
+}
+Test(deadlock, slots_inproc, .timeout = 60) { expect_slots("inproc://dead-slots"); }
+Test(deadlock, slots_ipc, .timeout = 60) { expect_slots(NULL); }
+
+/* ---- modules with one instance ---- */
+
+static void *box_new(tine_task *task) {
+    (void)task;
+    return malloc(1);
+}
+static tine_value *box_inner(tine_task *task) {
+    (void)task;
+    return tine_int(1);
+}
+static tine_value *box_outer(tine_task *task) {
+    return waited(tine_fork_method(tine_self_module(task), "inner"));
+}
+/* The other box calls this one back. */
+static tine_value *box_call(tine_task *task) {
+    return waited(
+        tine_fork_method((tine_value *)tine_arg(task, 0), "back", tine_self_module(task)));
+}
+static tine_value *box_back(tine_task *task) {
+    return waited(tine_fork_method((tine_value *)tine_arg(task, 0), "inner"));
+}
+static const tine_method methods[] = {{"inner", "", box_inner, 0},
+                                      {"outer", "", box_outer, 0},
+                                      {"call", "other", box_call, 0},
+                                      {"back", "other", box_back, 0},
+                                      {0}};
+static const tine_class dead_box = {"dead_box", "", box_new, free, methods};
+TINE_CLASS_FLAGS(dead_box, TINE_MODULE_SINGLE)
+
+/* ---- streams and futures that are passed on ---- */
+
+TINE_FUNCTION(dead_yields, "n") {
+    for (int64_t i = 0; i < tine_arg_int(task, 0); i++)
+        if (tine_yield(task, tine_int(i))) return NULL;
+    return tine_none();
+}
+/* It waits for the result of a stream whose values it does not take. */
+TINE_FUNCTION(dead_reader, "") {
+    (void)task;
+    return waited(tine_fork_with(&(tine_fork_options){.stream = 1}, "dead_yields", 3));
+}
+/* It waits for its own future, which its parent has left there. */
+static tine_future *own;
+TINE_FUNCTION(dead_own, "") {
+    (void)task;
+    return waited(tine_ref(own)); /* the parent may end first */
+}
+TINE_FUNCTION(dead_giver, "") {
+    (void)task;
+    own = tine_fork_with(&(tine_fork_options){.worker = tine_worker_id()}, "dead_own");
+    return waited(own);
+}
+
+TRANSPORT_TEST(deadlock, tasks, 60) {
+    cluster_start(endpoint, 2);
+    tine_value *a = tine_module("dead_box"), *b = tine_module("dead_box"),
+               *c = tine_module("dead_box");
+    tine_future *outer = tine_fork_method(a, "outer"), *call = tine_fork_method(b, "call", c),
+                *reader = tine_fork("dead_reader"), *giver = tine_fork("dead_giver");
+    expect_deadlock(outer, "task \"dead_box.inner\" can never be done: it waits for its turn after "
+                           "\"dead_box.outer\", which waits for its fork \"dead_box.inner\"");
+    expect_deadlock(call, "task \"dead_box.inner\" can never be done: it waits for its turn after "
+                          "\"dead_box.call\", which waits for its fork \"dead_box.back\", which "
+                          "waits for its fork \"dead_box.inner\"");
+    expect_deadlock(reader,
+                    "task \"dead_yields\" can never be done: it waits for the taking of its "
+                    "values by \"dead_reader\", which waits for its fork \"dead_yields\"");
+    expect_deadlock(giver, "task \"dead_own\" can never be done: it waits for its own result");
+    cr_assert_eq(cluster_take_int(tine_fork_method(a, "inner")), 1);
+    tine_release(a);
+    tine_release(b);
+    tine_release(c);
+    cluster_stop();
+}
