@@ -14,6 +14,11 @@
 
 #include "sim.h"
 
+enum {
+    LANES_OF = 8, /* every eighth seed has lanes: making them takes longer than all the rest */
+    N_LANE_ROWS = 6
+};
+
 static uint64_t current;
 static const char *self;
 
@@ -32,7 +37,7 @@ static int usage(void) {
     return 2;
 }
 
-static int report(const sim_counts *c, uint64_t seeds, double seconds) {
+static int report(const sim_counts *c, uint64_t seeds, const char *no_lanes, double seconds) {
     const struct {
         const char *name;
         uint64_t n;
@@ -85,11 +90,19 @@ static int report(const sim_counts *c, uint64_t seeds, double seconds) {
                 {"forks asked for", c->demands},
                 {"answers of quiet workers", c->quiet},
                 {"programs with a deadlock", c->stalls},
-                {"deadlocks broken", c->deadlocks}};
+                {"deadlocks broken", c->deadlocks},
+                {"buffers lent", c->lent},
+                {"of these lent back", c->lent_back},
+                {"of these lent on", c->lent_on},
+                {"holders of buffers killed", c->holders_died},
+                {"lanes ended with leases", c->lanes_aside},
+                {"doorbells lost", c->bells_lost}};
     int missing = 0;
+    size_t n = sizeof rows / sizeof *rows - (no_lanes ? N_LANE_ROWS : 0);
+    if (no_lanes) printf("without lanes: %s\n", no_lanes);
     printf("%llu seeds, %llu events, %.1f s\n", (unsigned long long)seeds,
            (unsigned long long)c->events, seconds);
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    for (size_t i = 0; i < n; i++) {
         printf("  %-28s %llu\n", rows[i].name, (unsigned long long)rows[i].n);
         if (rows[i].n || seeds < 1000) continue;
         fprintf(stderr, "sim: never happened: %s\n", rows[i].name);
@@ -121,8 +134,12 @@ int main(int argc, char **argv) {
     sim_counts counts = {0};
     struct timespec a, b;
     clock_gettime(CLOCK_MONOTONIC, &a);
-    for (current = first; current < first + seeds; current++) sim_run(current, verbose, &counts);
+    const char *none = NULL; /* why there are no lanes */
+    for (current = first; current < first + seeds; current++) {
+        sim_run(current, verbose, &counts);
+        if (!none && current % LANES_OF == 0) none = sim_lanes_run(current, &counts);
+    }
     clock_gettime(CLOCK_MONOTONIC, &b);
-    return report(&counts, seeds,
+    return report(&counts, seeds, none,
                   (double)(b.tv_sec - a.tv_sec) + (double)(b.tv_nsec - a.tv_nsec) / 1e9);
 }

@@ -4,8 +4,8 @@
  *
  * program.c makes random programs and their expected results; worker.c runs them on executors, and
  * tasks.c has their steps; network.c has the network, the faults and the workers that join; roots.c
- * has the coordinator's program; checks.c what must hold; world.c the clock and the events; main.c
- * runs the seeds. */
+ * has the coordinator's program; checks.c what must hold; world.c the clock and the events; lanes.c
+ * has shared memory, in a world of its own; main.c runs the seeds. */
 #ifndef TINE_TESTS_SIM_SIM_H
 #define TINE_TESTS_SIM_SIM_H
 
@@ -157,8 +157,11 @@ typedef struct sim_counts {
     uint64_t yielded, refused_yields, arrived, streams, snapshots;
     uint64_t local, lost_local, demands; /* tasks that stayed where they were forked */
     uint64_t quiet, stalls, deadlocks;   /* answers to PING, programs that stall, what was broken */
+    uint64_t lent, lent_back, lent_on, holders_died, lanes_aside, bells_lost;
 } sim_counts;
 
+/* The lanes of one seed. NULL, or why this host has none. */
+const char *sim_lanes_run(uint64_t seed, sim_counts *counts);
 /* Runs one seed; exits the process with a message when a check fails. */
 void sim_run(uint64_t seed, bool verbose, sim_counts *counts);
 

@@ -10,7 +10,8 @@ static sim_world *running;
 void sim_fail(const char *format, ...) {
     va_list ap;
     va_start(ap, format);
-    fprintf(stderr, "sim: seed %llu: ", (unsigned long long)(running ? running->seed : 0));
+    fprintf(stderr, "sim: ");
+    if (running) fprintf(stderr, "seed %llu: ", (unsigned long long)running->seed);
     vfprintf(stderr, format, ap);
     fprintf(stderr, "\n");
     va_end(ap);
