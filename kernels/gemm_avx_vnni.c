@@ -6,7 +6,7 @@
 #include "kernels/isa.h"
 
 #ifdef TINE_KERNELS_X86
-#include <immintrin.h>
+#include "kernels/gemm_int8_ymm.h"
 
 #ifndef INT8_DPBUSD
 #define INT8_DPBUSD "%{vex%} vpdpbusd"
@@ -34,25 +34,6 @@ TINE_INLINE void avx_vnni_step(__m256i sum[MR][NV], const uint8_t *a, size_t lda
     }
 }
 
-/* C = C0 + scale_a scale_b (sum - zero * sum of b), of one row. */
-TINE_INLINE void avx_vnni_row_end(const struct tine_gemm_tile *t, size_t r, const __m256i sum[NV]) {
-    const float *scales = t->b, *init = t->init + r * t->ldinit;
-    const int32_t *sums = (const int32_t *)(scales + NR);
-    float *c = t->c + r * t->ldc;
-    struct tine_int8_row head;
-    memcpy(&head, t->heads + r * t->lda, sizeof head);
-    const __m256i zero = _mm256_set1_epi32(head.zero);
-    const __m256 scale = _mm256_set1_ps(head.scale);
-    TINE_UNROLL(NV)
-    for (int j = 0; j < NV; j++) {
-        const __m256i of_b = _mm256_loadu_si256((const __m256i *)(sums + 8 * j));
-        const __m256i exact = _mm256_sub_epi32(sum[j], _mm256_mullo_epi32(zero, of_b));
-        const __m256 both = _mm256_mul_ps(scale, _mm256_loadu_ps(scales + 8 * j));
-        _mm256_storeu_ps(c + 8 * j, _mm256_fmadd_ps(_mm256_cvtepi32_ps(exact), both,
-                                                    _mm256_loadu_ps(init + 8 * j)));
-    }
-}
-
 TINE_INLINE void avx_vnni_tile(const struct tine_gemm_tile *t, const int rows) {
     __m256i sum[MR][NV];
     const uint8_t *a = t->a;
@@ -73,7 +54,7 @@ TINE_INLINE void avx_vnni_tile(const struct tine_gemm_tile *t, const int rows) {
         b += TINE_INT8_KR * NR;
     }
     TINE_UNROLL(MR)
-    for (int r = 0; r < rows; r++) avx_vnni_row_end(t, (size_t)r, sum[r]);
+    for (int r = 0; r < rows; r++) tine_gemm_int8_row_end(t, (size_t)r, sum[r], NV);
 }
 
 static void avx_vnni_micro(const struct tine_gemm_tile *t) { TINE_GEMM_BY_ROWS(avx_vnni_tile, t) }

@@ -147,6 +147,11 @@ static void resolve_forced(const struct tine_cpu *cpu, const char *wanted,
         out->f32 = isa_table[out->f32].base;
 }
 
+static bool isa_is_based_on(enum tine_isa isa, enum tine_isa base) {
+    while (isa != base && isa != TINE_ISA_AUTO) isa = isa_table[isa].base;
+    return isa == base;
+}
+
 void tine_kernel_resolve(const struct tine_cpu *cpu, const char *wanted,
                          struct tine_kernel_choice *out) {
     memset(out, 0, sizeof *out);
@@ -158,8 +163,8 @@ void tine_kernel_resolve(const struct tine_cpu *cpu, const char *wanted,
     out->bf16 = best_for(cpu, TINE_GEMM_BF16);
     out->int8 = best_for(cpu, TINE_GEMM_INT8);
     if (out->bf16 == TINE_ISA_AUTO) out->bf16 = out->f32;
-    /* the portable GEMM, with the vector functions of this CPU */
-    if (out->int8 == TINE_ISA_PORTABLE) out->int8 = out->f32;
+    /* then its GEMM, with the vector functions of this CPU */
+    if (isa_is_based_on(out->f32, out->int8)) out->int8 = out->f32;
 }
 
 static void choice_make(void) {

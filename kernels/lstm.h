@@ -29,7 +29,7 @@
  * bf16; sums, gates and cell state are float32. A CPU without a bf16 kernel rounds in the same way
  * and computes with a float32 kernel. INT8: weights are quantised once, operands at every step, row
  * by row (int8.h); sums of products are exact, gates and cell state float32. A CPU without VNNI
- * computes the same with the portable kernel.
+ * computes the same with AVX2, or in plain C.
  *
  * The outputs differ from those of F32 by 1.5e-3 in BF16 and 3.9e-3 in INT8 at most at the
  * tutorial's size (`tine bench lstm` prints it), and by less than 1e-2 and 3e-2 in the cases of
