@@ -41,6 +41,12 @@ static inline __m256 avx2_lookup(const float *t, __m256 x) {
                             _mm256_castsi256_ps(_mm256_slli_epi32(i, 28)));
 }
 
+static inline __m256 avx2_power(const uint32_t *t, __m256 sixteenths) {
+    const __m256i power = _mm256_castps_si256(avx2_lookup((const float *)t, sixteenths));
+    const __m256i shifted = _mm256_slli_epi32(_mm256_castps_si256(sixteenths), 19);
+    return _mm256_castsi256_ps(_mm256_add_epi32(power, shifted));
+}
+
 static inline __m256 avx2_copysign(__m256 x, __m256 s) {
     const __m256 sign = _mm256_set1_ps(-0.0f);
     return _mm256_or_ps(_mm256_andnot_ps(sign, x), _mm256_and_ps(sign, s));
@@ -73,6 +79,7 @@ static inline void avx2_store_bytes(uint8_t *p, __m256 x) {
 #define v_bf16_bits avx2_bf16_bits
 #define v_copysign avx2_copysign
 #define v_lookup avx2_lookup
+#define v_power(s, n) avx2_power(exp2_power, s)
 #define v_scale avx2_scale
 #define v_scale_normal(p, n) _mm256_mul_ps(p, avx2_pow2(_mm256_floor_ps(n)))
 #define v_store_bf16 avx2_store_bf16

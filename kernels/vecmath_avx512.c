@@ -22,8 +22,15 @@
 #define v_scale(p, n) _mm512_scalef_ps(p, n)
 #define v_scale_normal(p, n) _mm512_scalef_ps(p, n)
 #define v_lookup(t, x) _mm512_permutexvar_ps(_mm512_castps_si512(x), _mm512_loadu_ps(t))
+#define v_power(s, n) avx512_power(exp2_power, s)
 #define v_if_negative(x, a, b)                                                                     \
     _mm512_mask_blend_ps(_mm512_movepi32_mask(_mm512_castps_si512(x)), b, a)
+
+static inline __m512 avx512_power(const uint32_t *t, __m512 sixteenths) {
+    const __m512i s = _mm512_castps_si512(sixteenths);
+    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_permutexvar_epi32(s, _mm512_loadu_si512(t)),
+                                                _mm512_slli_epi32(s, 19)));
+}
 
 static inline __m512 avx512_copysign(__m512 x, __m512 s) {
     const __m512 sign = _mm512_set1_ps(-0.0f);

@@ -41,12 +41,17 @@ static inline float32x4_t neon_scale(float32x4_t p, float32x4_t n) {
 }
 
 /* The 16 floats are a table of 64 bytes, of which four bytes a lane are taken. */
-static inline float32x4_t neon_lookup(const float *t, float32x4_t x) {
+static inline float32x4_t neon_lookup(const void *t, float32x4_t x) {
     const uint32x4_t i = vandq_u32(vreinterpretq_u32_f32(x), vdupq_n_u32(15));
     const uint32x4_t bytes =
         vaddq_u32(vmulq_u32(i, vdupq_n_u32(0x04040404)), vdupq_n_u32(0x03020100));
-    return vreinterpretq_f32_u8(
-        vqtbl4q_u8(vld1q_u8_x4((const uint8_t *)t), vreinterpretq_u8_u32(bytes)));
+    return vreinterpretq_f32_u8(vqtbl4q_u8(vld1q_u8_x4(t), vreinterpretq_u8_u32(bytes)));
+}
+
+static inline float32x4_t neon_power(const uint32_t *t, float32x4_t sixteenths) {
+    const uint32x4_t power = vreinterpretq_u32_f32(neon_lookup(t, sixteenths));
+    return vreinterpretq_f32_u32(
+        vaddq_u32(power, vshlq_n_u32(vreinterpretq_u32_f32(sixteenths), 19)));
 }
 
 static inline float32x4_t neon_bf16_bits(float32x4_t x) {
@@ -66,6 +71,7 @@ static inline void neon_store_bf16(uint16_t *p, float32x4_t x) {
 #define v_max neon_max
 #define v_bf16_bits neon_bf16_bits
 #define v_lookup neon_lookup
+#define v_power(s, n) neon_power(exp2_power, s)
 #define v_scale neon_scale
 #define v_scale_normal(p, n) vmulq_f32(p, neon_pow2(vrndmq_f32(n)))
 #define v_store_bf16 neon_store_bf16
