@@ -115,9 +115,12 @@ static bool presence_say(tine_presence *p, tine_peer listener) {
 bool tine_presence_holds(tine_presence *p) {
     tine_event ev;
     while (presence_next(p, &ev)) {
-        if (ev.kind == TINE_EVENT_UP && !presence_say(p, ev.peer)) return false;
+        if (ev.kind == TINE_EVENT_UP) p->up = presence_say(p, ev.peer);
         if (ev.kind == TINE_EVENT_FRAME) tine_frame_free(ev.frame);
-        if (ev.kind == TINE_EVENT_LOST) return false;
+        if (ev.kind == TINE_EVENT_LOST) {
+            snprintf(p->reason, sizeof p->reason, "%s", ev.reason);
+            return false;
+        }
     }
     return true;
 }

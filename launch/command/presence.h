@@ -15,6 +15,8 @@ typedef struct tine_presence {
     tine_transport *transport; /* NULL: none */
     tine_peer *peers;          /* the listener's: of each host; 0: none */
     int n;                     /* the listener's: hosts; the supervisor's: its host */
+    bool up;                   /* the supervisor's: it has been connected */
+    char reason[128];          /* the supervisor's: why it holds no more */
 } tine_presence;
 
 /* Listens for the supervisors of n hosts at `url`, whose port is chosen. False, with a sentence. */

@@ -55,6 +55,8 @@ static void supervise_wait(int ended, int signals, pid_t daemon, tine_presence *
         dropped = !tine_presence_holds(presence);
         if (!dropped) tine_presence_wait(presence, -1);
     }
+    if (dropped && !presence->up)
+        fprintf(stderr, "tine supervise: `tine run` cannot be reached: %s\n", presence->reason);
     if (gone || fds[2].revents) tine_daemon_sessions_remove(daemon);
     if (fds[2].fd >= 0) close(fds[2].fd);
 }

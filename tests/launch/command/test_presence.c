@@ -2,6 +2,7 @@
  * ends are driven by the test's one thread. */
 #include <criterion/criterion.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "launch/command/presence.h"
 
@@ -73,6 +74,17 @@ Test(presence, the_end_of_the_job_is_noticed) {
     int i = join_and_arrive(1);
     tine_presence_fini(&job);
     while (tine_presence_holds(&ends[i])) tine_presence_wait(&ends[i], 5);
+    cr_expect(ends[i].up);
+}
+
+Test(presence, a_job_that_cannot_be_reached_is_reported) {
+    char why[256] = "";
+    setenv("TINE_CONNECT_TIMEOUT", "0.1", 1);
+    cr_assert(tine_presence_join(&ends[0], "tcp://127.0.0.1:1", 0, why, sizeof why), "%s", why);
+    n_ends = 1;
+    while (tine_presence_holds(&ends[0])) tine_presence_wait(&ends[0], 5);
+    cr_expect_not(ends[0].up);
+    cr_expect(*ends[0].reason);
 }
 
 Test(presence, a_second_supervisor_of_a_host_ends_the_first) {
