@@ -28,8 +28,9 @@ static void sched_worker_name(char *out, size_t size, const sched_worker *w) {
 }
 
 static uint32_t sched_task_attempts(const tine_scheduler *s, const sched_task *t) {
-    uint32_t most = t->flags & TINE_REPEATABLE ? tine_scheduler_max_attempts(s, t) : 1;
-    return t->uncounted + most + (t->terms ? t->terms->failure_retries : 0);
+    if (!(t->flags & TINE_REPEATABLE)) return t->uncounted + 1;
+    return t->uncounted + tine_scheduler_max_attempts(s, t) +
+           (t->terms ? t->terms->failure_retries : 0);
 }
 
 char *tine_scheduler_text_failed(const tine_scheduler *s, const sched_task *t,

@@ -183,5 +183,6 @@ Test(cancels, a_failure_is_repeated_as_often_as_its_terms_say) {
     done_with(1, &t, TINE_EFAILED, "no", 1, 0, NULL, 0);
     take();
     cr_assert_eq(completed(3)->a.status, TINE_EFAILED);
+    cr_assert(strstr(completed(3)->text, "attempt 1 of 1"), "%s", completed(3)->text);
     fixture_close();
 }
