@@ -1,5 +1,5 @@
 /* The pool over mpi://: its lists and counts, functions that every worker runs, slots, what a rank
- * refuses, and draining:
+ * refuses, a deadlock, and draining:
  *   TINE_SLOTS=gpu mpirun -n 3 build/mpi/pool   (tests/runtime/coordinator/test_pool.c) */
 #include <stdio.h>
 #include <string.h>
@@ -39,6 +39,20 @@ TINE_FUNCTION(takes, "") {
     take(tine_fork("add", 1));
     taking--;
     return tine_int(most_taking);
+}
+
+/* A task that waits for its own future, which its parent has left there. */
+static tine_future *own;
+TINE_FUNCTION(waits_for_itself, "") {
+    (void)task;
+    tine_wait(tine_ref(own), NULL);
+    return NULL;
+}
+TINE_FUNCTION(forks_it, "") {
+    (void)task;
+    own = tine_fork_with(TINE_FORK_OPTIONS(.worker = tine_worker_id()), "waits_for_itself");
+    return tine_int(tine_wait(own, NULL) == TINE_EDEADLK &&
+                    strstr(tine_error_message(), "\"waits_for_itself\" can never be done"));
 }
 
 static int listed(void) {
@@ -116,6 +130,7 @@ int main(int argc, char **argv) {
     printf("initialised: %d\n", (int)initialised());
     printf("took: %d\n", took());
     printf("refused: %d\n", refused());
+    printf("deadlocked: %d\n", (int)take(tine_fork("forks_it")));
     printf("drained: %d\n", drained());
     for (int i = 0; i < 50; i++) tine_release(tine_fork("add", i));
     return tine_shutdown_after(30);

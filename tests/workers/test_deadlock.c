@@ -116,6 +116,20 @@ TINE_FUNCTION(dead_giver, "") {
     return waited(own);
 }
 
+/* The same with a fork that may stay at the worker: then the coordinator does not know of it. */
+TINE_FUNCTION(dead_keeper, "") {
+    (void)task;
+    own = tine_fork("dead_own");
+    return waited(own);
+}
+Test(deadlock, local, .timeout = 60) {
+    cluster_start("inproc://dead-local", 1);
+    cr_assert_eq(cluster_take_int(tine_fork("dead_one")), 1);
+    expect_deadlock(tine_fork("dead_keeper"), "can never be done");
+    cr_assert_eq(cluster_take_int(tine_fork("dead_one")), 1);
+    cluster_stop();
+}
+
 TRANSPORT_TEST(deadlock, tasks, 60) {
     cluster_start(endpoint, 2);
     tine_value *a = tine_module("dead_box"), *b = tine_module("dead_box"),

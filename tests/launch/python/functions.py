@@ -165,6 +165,15 @@ def squares(n):
 
 
 @tine.function
+def reads_nothing():
+    """Waits for the end of a stream that it does not read."""
+    try:
+        return tine.stream(1, counts, 3).result()
+    except tine.DeadlockError as error:
+        return f"{error.code}: {error}"
+
+
+@tine.function
 def where():
     return tine.worker_id()
 

@@ -202,6 +202,12 @@ def test_fork_options():
         tine.fork_with({"wrker": 1}, functions.where)
 
 
+def test_a_deadlock_is_an_error_of_its_own():
+    assert tine.wait(tine.fork(functions.reads_nothing)) == (
+        'EDEADLK: task "counts" can never be done: it waits for the taking of its values by "reads_nothing", '
+        'which waits for its fork "counts"')
+
+
 def test_streams():
     stream = tine.stream(3, functions.counts, 20)
     assert [int(x[0]) for x in stream] == list(range(20))

@@ -108,7 +108,8 @@ Test(pool, over_mpi, .timeout = 60) {
         tine_mpirun_root(), "$B/mpi/pool");
     cr_expect_eq(p.code, 0, "exit code %d: %s%s", p.code, p.out, p.error);
     static const char *const lines[] = {"listed: 5", "counted: 3", "initialised: 14",
-                                        "took: 40",  "refused: 1", "drained: 1"};
+                                        "took: 40",  "refused: 1", "deadlocked: 1",
+                                        "drained: 1"};
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
         cr_expect(strstr(p.out, lines[i]), "no \"%s\": %s%s", lines[i], p.out, p.error);
     tine_program_fini(&p);
