@@ -34,6 +34,7 @@ tine_error tine_serve(const tine_settings *s, const char *endpoint, int rank, ti
                                  .slots = s->slots,
                                  .rank = rank,
                                  .stack_size = s->stack_size,
+                                 .stays = s->stay_bytes,
                                  .transport = transport};
     /* A worker thread starts after its listener: if that is gone, waiting is pointless. */
     if (tine_transport_flags(endpoint) & TINE_TRANSPORT_THREADS) config.transport.connect_ns = 1;

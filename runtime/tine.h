@@ -186,6 +186,11 @@ typedef struct tine_options {
      * values are not copied between them. A tensor past it is copied. Default: half of the
      * machine's memory. -1: none. */
     size_t arena;
+    /** Bytes of a result past which it stays at a worker on another host that joined over tcp://,
+     * if other tasks take it: they are placed there, or their workers fetch it from there without
+     * this process in between. When that worker is lost the result is made again, if its task is
+     * repeatable. Default: 64 KiB. */
+    size_t stay_bytes;
     /** Which workers may join over tcp://. "auto", the default: where other hosts can connect, only
      * those with the job's key, and messages are encrypted; "curve": the same on this host too;
      * "none": all, in plain text. Other transports need no key. */

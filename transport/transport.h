@@ -163,6 +163,12 @@ typedef struct tine_transport_ops {
     /* The URL that a connector on this host can use, ports resolved. Valid until `fini`. */
     const char *(*url)(const tine_transport *t);
 
+    /* Connector that has reached its listener: a URL, for any free port, at which this process can
+     * listen so that the other peers of that listener reach it: the address from which it is
+     * connected. 1: the listener is on another host; 0: on this one; negative: there is no such
+     * URL. NULL: there never is. */
+    int (*own_url)(const tine_transport *t, char *url, size_t size);
+
     /* Whether messages are encrypted and peers without the key refused. NULL: they never are. */
     bool (*encrypted)(const tine_transport *t);
     /* Listener: whether other hosts can connect and nothing keeps them out. NULL: never. */

@@ -170,6 +170,9 @@ void tine_attempt_run(tine_attempt *a) {
     if (!tine_fiber_ended(a->fiber)) return;
     if (w->log && a->status == TINE_OK && a->task.known == a->task.task) tine_run_log_end(w->log);
     tine_handles_flush(w->handles, &a->handles, w->executor);
+    /* the coordinator may have said that the result should stay */
+    if (w->reach && a->payload && tine_payload_bytes(a->payload) > w->config->stays)
+        tine_worker_receive(w);
     bool more = attempt_has_follower(a); /* its target's texts go with the executor's record */
     tine_executor_done(w->executor, a->task.task, a->status, a->payload, a->text, a->run_ns);
     if (more) tine_worker_hold(w, true);

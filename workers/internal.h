@@ -11,6 +11,7 @@
 #include "workers/fiber/fiber.h"
 #include "workers/handles.h"
 #include "workers/progress.h"
+#include "workers/reach.h"
 #include "workers/worker.h"
 
 typedef struct tine_worker tine_worker;
@@ -83,6 +84,8 @@ struct tine_worker {
     tine_progress progress;
     tine_fiber_pool *fibers;
     tine_run_log *log; /* NULL: none */
+    const tine_worker_config *config;
+    tine_reach *reach; /* NULL: it fetches nothing from other workers, and keeps nothing for them */
 
     LIST_HEAD(, tine_attempt) attempts; /* live, the newest first */
     tine_attempt_queue runnable;
@@ -156,6 +159,10 @@ tine_error tine_worker_object_payload(tine_context *c, tine_object id, tine_payl
 void tine_worker_object_came(tine_worker *w, tine_object id, tine_error status, const char *text);
 void tine_worker_forget(tine_worker *w, tine_object id);
 void tine_worker_values_fini(tine_worker *w);
+/* Tells the coordinator where others can fetch results, if there is a place. */
+void tine_worker_reachable(tine_worker *w);
+void tine_worker_reach(tine_worker *w, const tine_executor_action *a); /* has it fetched */
+void tine_worker_reached(tine_worker *w);                              /* what has come */
 
 /* quiet.c */
 void tine_worker_answer(tine_worker *w, tine_message *pong); /* fills in what the executor leaves */

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "runtime/api/instances.h"
+#include "transport/base/log.h"
 #include "workers/internal.h"
 
 static void value_keep(tine_worker *w, tine_object id, const tine_value *value) {
@@ -49,6 +50,7 @@ tine_value *tine_worker_put_value(void *ctx, tine_object id) {
 void tine_worker_forget(tine_worker *w, tine_object id) {
     worker_value *k = tine_idmap_remove(&w->value_by_id, id);
     if (k) value_drop(k);
+    if (w->reach) tine_reach_forget(w->reach, id);
     tine_instance_forget(&w->context, id);
 }
 
@@ -106,6 +108,43 @@ void tine_worker_object_came(tine_worker *w, tine_object id, tine_error status, 
         if (status != TINE_OK)
             a->object_failure = (tine_failure){.code = status, .text = strdup(text ? text : "")};
         tine_attempt_wake(a);
+    }
+}
+
+/* ---- results of other workers ---- */
+
+static void reach_wake(void *link) { tine_link_wake(link); }
+
+/* On the coordinator's host results are lent: they need not stay. */
+void tine_worker_reachable(tine_worker *w) {
+    const tine_transport *t = w->link.transport;
+    const tine_transport_config *c = &t->config;
+    char url[256], why[192] = "";
+    uint64_t secret = 0;
+    int other = t->ops->own_url ? t->ops->own_url(t, url, sizeof url) : -1;
+    if (other < 0 || !(w->reach = tine_reach_new(&w->config->transport, reach_wake, &w->link)))
+        return;
+    const char *at = "";
+    if (other || c->lane < 0 || c->arena == 0) {
+        at = tine_reach_listen(w->reach, url, &secret, why, sizeof why);
+        if (!at)
+            tine_log(TINE_LOG_INFO, "results of this worker pass the coordinator: %s: %s", url,
+                     why);
+    }
+    tine_executor_reachable(w->executor, at ? at : "", secret);
+}
+
+void tine_worker_reach(tine_worker *w, const tine_executor_action *a) {
+    if (w->reach)
+        tine_reach_fetch(w->reach, a->object, a->ticket, a->text);
+    else
+        tine_executor_reached(w->executor, a->object, NULL, "this worker has said that it cannot");
+}
+
+void tine_worker_reached(tine_worker *w) {
+    for (tine_reached r; tine_reach_take(w->reach, &r);) {
+        tine_executor_reached(w->executor, r.id, r.payload, r.why);
+        tine_payload_unref(r.payload);
     }
 }
 

@@ -53,16 +53,22 @@ static void worker_send(tine_worker *w, const tine_message *m) {
 
 /* ---- on the progress thread ---- */
 
-static bool worker_has_local(void *ctx) {
-    return tine_executor_has_local(((tine_worker *)ctx)->executor);
+static bool worker_may_be_asked(void *ctx) {
+    const tine_worker *w = ctx;
+    return tine_executor_has_local(w->executor) || tine_executor_keeps(w->executor);
 }
 
-/* A DEMAND was handled: sends the forks that it asks for. */
-static void worker_send_early(void *ctx) {
+/* A DEMAND, FETCH or REACH was handled: sends the forks, or the result, that it asks for, or has a
+ * result fetched. */
+static void worker_act_early(void *ctx) {
     tine_worker *w = ctx;
     tine_executor_action a;
-    while (tine_executor_next_send(w->executor, &a))
-        if (!w->send_error) w->send_error = tine_link_send(&w->link, 1, &a.message);
+    while (tine_executor_next_early(w->executor, &a)) {
+        if (a.kind == TINE_EXECUTOR_REACH)
+            tine_worker_reach(w, &a);
+        else if (!w->send_error)
+            w->send_error = tine_link_send(&w->link, 1, &a.message);
+    }
 }
 
 void tine_worker_complete(tine_worker *w, uint64_t ticket, tine_error status, tine_payload *payload,
@@ -124,6 +130,11 @@ void tine_worker_act(tine_worker *w) {
         case TINE_EXECUTOR_PULL: tine_worker_pulled(w, a.ticket); break;
         case TINE_EXECUTOR_OBJECT: tine_worker_object_came(w, a.object, a.status, a.text); break;
         case TINE_EXECUTOR_FORGET: tine_worker_forget(w, a.object); break;
+        case TINE_EXECUTOR_REACHABLE: tine_worker_reachable(w); break;
+        case TINE_EXECUTOR_KEEP:
+            if (w->reach) tine_reach_keep(w->reach, a.object, a.payload);
+            break;
+        case TINE_EXECUTOR_REACH: tine_worker_reach(w, &a); break;
         case TINE_EXECUTOR_CREDIT: tine_worker_credit(w); break;
         case TINE_EXECUTOR_TRACE: worker_trace(w, a.flags); break;
         case TINE_EXECUTOR_CANCEL: tine_worker_cancelled(w, a.ticket); break;
@@ -268,6 +279,7 @@ static bool worker_looks(tine_worker *w) {
 static void worker_loop(tine_worker *w) {
     while (!w->stopping || !STAILQ_EMPTY(&w->runnable)) {
         if (worker_looks(w)) tine_worker_receive(w);
+        if (w->reach) tine_worker_reached(w);
         tine_worker_act(w);
         tine_mailbox_run(w->context.mailbox);
         int64_t deadline = worker_wake_timed_out(w);
@@ -319,9 +331,7 @@ static tine_error worker_make_executor(tine_worker *w, const tine_worker_config 
     hello.classes = names + functions;
     hello.labels = hello.classes + hello.n_classes;
     hello.n_labels = labels_split(labels, names + functions + hello.n_classes);
-    /* No result stays: it could be fetched only between two tasks, so its reader would wait for the
-     * end of the next task. */
-    tine_error e = tine_executor_new(&w->executor, &hello, SIZE_MAX, TINE_EXECUTOR_QUEUED);
+    tine_error e = tine_executor_new(&w->executor, &hello, config->stays, TINE_EXECUTOR_QUEUED);
     free(names);
     free(labels);
     return e;
@@ -344,6 +354,8 @@ static void worker_end_attempts(tine_worker *w) {
 
 static tine_error worker_finish(tine_worker *w) {
     tine_progress_stop(&w->progress);
+    tine_reach_free(w->reach);
+    w->reach = NULL;
     tine_link_close(&w->link);
     worker_end_attempts(w);
     tine_worker_context_fini(w);
@@ -371,9 +383,10 @@ static bool worker_connect(tine_worker *w, const tine_worker_config *config) {
     }
     tine_link_init(&w->link, transport, &worker_events, w);
     w->context.encoder.max_frame = transport->config.max_frame;
-    w->link.early = TINE_MSG_DEMAND;
+    w->link.any_time = UINT64_C(1) << TINE_MSG_DEMAND;
+    w->link.early = UINT64_C(1) << TINE_MSG_FETCH | UINT64_C(1) << TINE_MSG_REACH;
     tine_progress_init(&w->progress, &w->link,
-                       &(tine_progress_handler){worker_has_local, worker_send_early, w});
+                       &(tine_progress_handler){worker_may_be_asked, worker_act_early, w});
     return true;
 }
 
@@ -388,6 +401,7 @@ tine_error tine_worker_run(const tine_worker_config *config) {
     tine_worker *w = calloc(1, sizeof *w);
     if (!w) return tine_error_set(TINE_ENOMEM, "no memory for a worker");
     w->log = config->log;
+    w->config = config;
     tine_worker_context_init(w);
     tine_context_count_worker(1);
     tine_current.context = &w->context;

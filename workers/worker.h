@@ -13,6 +13,7 @@ typedef struct tine_worker_config {
     const char *slots;    /* "gpu=2,disk=1", or NULL */
     int rank;             /* under a launcher, else -1 */
     size_t stack_size;    /* 0: the default */
+    size_t stays;         /* bytes of a result past which it stays here for other workers */
     tine_run_log *log;    /* shared with the process that started this one; NULL: none */
     tine_transport_config transport;
 } tine_worker_config;

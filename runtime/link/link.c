@@ -182,6 +182,11 @@ int tine_link_receive(tine_link *l) {
 
 /* ---- receiving in place of the thread that handles ---- */
 
+static bool link_is_early(const tine_link *l, const tine_event *ev) {
+    uint64_t types = l->any_time | (l->collected.n == 0 ? l->early : 0);
+    return types && types >> tine_wire_type(ev->frame) & 1;
+}
+
 /* Handles an early message. What cannot be decoded becomes the loss of its peer, which is not
  * handled here. */
 static bool link_take_early(tine_link *l, tine_event *ev) {
@@ -209,8 +214,7 @@ tine_link_collected tine_link_collect(tine_link *l) {
         if (ev.kind == TINE_EVENT_WRITABLE) link_writable(l, ev.peer);
     } while (ev.kind == TINE_EVENT_WRITABLE);
     if (ev.kind == TINE_EVENT_NONE) return TINE_LINK_NOTHING;
-    if (ev.kind == TINE_EVENT_FRAME && l->early && tine_wire_type(ev.frame) == l->early &&
-        link_take_early(l, &ev))
+    if (ev.kind == TINE_EVENT_FRAME && link_is_early(l, &ev) && link_take_early(l, &ev))
         return TINE_LINK_COLLECTED;
     *(tine_event *)tine_ring_push(&l->collected) = ev;
     return ev.kind == TINE_EVENT_LOST ? TINE_LINK_ENDED : TINE_LINK_COLLECTED;

@@ -9,7 +9,7 @@
  * A link is used by one thread at a time, as its transport is; only tine_link_wake may be called
  * from any thread. While the thread that handles messages is busy, another thread may take its
  * place with tine_link_collect: events that it receives wait, undecoded, for the next
- * tine_link_receive, except messages of one type (early). */
+ * tine_link_receive, except messages of some types (early). */
 #ifndef TINE_RUNTIME_LINK_LINK_H
 #define TINE_RUNTIME_LINK_LINK_H
 
@@ -39,8 +39,10 @@ typedef struct tine_link {
     void *ctx;
     tine_idmap by_peer; /* backlogs; only peers that have one */
     LIST_HEAD(, tine_backlog) backlogs;
-    tine_ring collected;     /* of tine_event */
-    tine_message_type early; /* messages that tine_link_collect handles at once; 0: none */
+    tine_ring collected; /* of tine_event */
+    /* Types, as bits, that tine_link_collect handles at once: any_time always, early unless
+     * something that was collected comes before it. */
+    uint64_t any_time, early;
 } tine_link;
 
 /* Takes over the transport. `handler` lives as long as the link. */

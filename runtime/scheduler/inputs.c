@@ -26,12 +26,13 @@ uint32_t tine_scheduler_task_refs(const sched_task *t, const tine_object **refs)
 
 /* ---- waiting ---- */
 
-static void sched_input_add(sched_task *t, sched_object *o) {
+static void sched_input_add(tine_scheduler *s, sched_task *t, sched_object *o) {
     sched_input *i = tine_scheduler_alloc(sizeof *i);
     *i = (sched_input){.task = t, .object = o};
     TAILQ_INSERT_TAIL(&o->inputs, i, link);
     LIST_INSERT_HEAD(&t->inputs, i, task_link);
     t->n_missing++;
+    if (o->producer) tine_scheduler_reach_keep(s, o->producer);
 }
 
 static void sched_input_drop(sched_input *i) {
@@ -77,7 +78,7 @@ const sched_object *tine_scheduler_inputs_await(tine_scheduler *s, sched_task *t
     if (failed) return failed;
     struct sched_object_stack stack = sched_walk(s, t);
     for (sched_object *o; (o = sched_walk_next(s, &stack));)
-        if (o->state == SCHED_OBJECT_PENDING) sched_input_add(t, o);
+        if (o->state == SCHED_OBJECT_PENDING) sched_input_add(s, t, o);
     return NULL;
 }
 
@@ -191,7 +192,7 @@ static void sched_running_wait_again(tine_scheduler *s, sched_object *o, sched_w
             tine_scheduler_ahead_begin(s, t, w);
             s->stats.waiting++;
         }
-        sched_input_add(t, o);
+        sched_input_add(s, t, o);
     }
 }
 

@@ -355,6 +355,13 @@ bool tine_scheduler_stream_full(const sched_task *t);
  * waits for what. False: there is none to be told. */
 bool tine_scheduler_cycle_break(tine_scheduler *s);
 
+/* reach.c */
+/* Tells the worker of t, if it runs, that other tasks take its result, once they do. */
+void tine_scheduler_reach_keep(tine_scheduler *s, sched_task *t);
+/* Has w fetch o from its source, and counts w among those that have it. False: it cannot. */
+bool tine_scheduler_reach(tine_scheduler *s, sched_worker *w, sched_object *o);
+void tine_scheduler_reach_message(tine_scheduler *s, sched_worker *w, const tine_message *m);
+
 /* groups.c */
 /* The group with these names, made if there is none; NULL: there are too many. */
 sched_group *tine_scheduler_group_for(tine_scheduler *s, const tine_hello *hello);

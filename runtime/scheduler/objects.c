@@ -160,6 +160,7 @@ static void sched_object_provide(tine_scheduler *s, sched_worker *w, sched_objec
         sched_object_send(s, w, o);
         return;
     }
+    if (tine_scheduler_reach(s, w, o)) return;
     tine_scheduler_object_wait(o, w);
     if (o->state == SCHED_OBJECT_REMOTE) tine_scheduler_result_request(s, o);
 }
@@ -188,11 +189,20 @@ void tine_scheduler_object_fetch(tine_scheduler *s, sched_worker *w, tine_object
     }
 }
 
+/* Workers that cannot fetch it from its source are answered when it is here. */
+static void sched_object_answer_remote(tine_scheduler *s, sched_object *o) {
+    bool asked = o->wanted;
+    for (size_t i = 0; i < o->words; i++) {
+        for (uint64_t bits = o->fetchers[i]; bits; bits &= bits - 1)
+            tine_scheduler_reach(s, s->slots[i * 64 + (size_t)__builtin_ctzll(bits)], o);
+        asked |= o->fetchers[i] != 0;
+    }
+    if (asked) tine_scheduler_result_request(s, o);
+}
+
 void tine_scheduler_object_answer(tine_scheduler *s, sched_object *o) {
     if (o->state == SCHED_OBJECT_REMOTE) {
-        bool asked = o->wanted;
-        for (size_t i = 0; i < o->words; i++) asked |= o->fetchers[i] != 0;
-        if (asked) tine_scheduler_result_request(s, o);
+        sched_object_answer_remote(s, o);
         return;
     }
     if (!sched_object_is_here(o)) return;

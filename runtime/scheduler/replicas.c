@@ -28,6 +28,7 @@ void tine_scheduler_object_replica(sched_object *o, const sched_worker *w) {
 }
 
 void tine_scheduler_object_unreplica(sched_object *o, const sched_worker *w) {
+    if (o->source == w) o->source = NULL;
     if (w->slot / 64 < o->words) o->replicas[w->slot / 64] &= ~(UINT64_C(1) << (w->slot % 64));
 }
 

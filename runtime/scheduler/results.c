@@ -26,6 +26,8 @@ tine_object tine_scheduler_result(tine_scheduler *s, uint64_t task) {
 
 static void sched_result_present(tine_scheduler *s, sched_object *o, tine_payload *payload) {
     o->state = SCHED_OBJECT_PRESENT;
+    free(o->text);
+    o->text = NULL;
     o->payload = tine_payload_ref(payload);
     o->bytes = tine_payload_bytes(payload);
     tine_scheduler_hold_refs(s, payload);
@@ -54,6 +56,7 @@ sched_object *tine_scheduler_result_made(tine_scheduler *s, sched_task *t, tine_
         sched_result_present(s, o, payload);
     } else {
         o->state = SCHED_OBJECT_REMOTE;
+        if (t->worker->reach && *t->worker->reach) o->source = t->worker;
         if (!o->name) o->name = tine_scheduler_copy(tine_scheduler_task_name(t));
         t->callable->stays = true;
     }
@@ -106,6 +109,7 @@ const char *tine_scheduler_result_arrived(tine_scheduler *s, sched_worker *w,
     }
     if (m->payload->n_refs) return "it kept a result that mentions put values or modules";
     o->asked = 0;
+    o->source = NULL;
     sched_result_present(s, o, m->payload);
     sched_result_drop_producer(s, o);
     tine_scheduler_inputs_settle(s, o);
@@ -120,14 +124,20 @@ void tine_scheduler_result_lost(tine_scheduler *s, sched_object *o, const sched_
     if (o->asked == w->epoch) o->asked = 0;
     if (o->state != SCHED_OBJECT_REMOTE) return;
     if (tine_scheduler_object_anywhere(o)) {
+        /* the others may be about to fetch it from w, and fail */
+        if (w->lost && !o->text) o->text = tine_scheduler_text_result_lost(o, w, reason);
         tine_scheduler_object_answer(s, o);
         return;
     }
     s->lost_results++;
     o->state = SCHED_OBJECT_PENDING;
     tine_scheduler_inputs_pend(s, o);
-    if (o->producer && tine_scheduler_task_repeat(s, o->producer)) return;
-    char *text = tine_scheduler_text_result_lost(o, w, reason);
+    char *text = o->text ? o->text : tine_scheduler_text_result_lost(o, w, reason);
+    o->text = NULL;
+    if (o->producer && tine_scheduler_task_repeat(s, o->producer)) {
+        free(text);
+        return;
+    }
     tine_scheduler_object_fail(o, TINE_ELOST, text);
     free(text);
     sched_result_drop_producer(s, o);

@@ -262,6 +262,7 @@ static void sched_on_worker_message(tine_scheduler *s, sched_worker *w, const ti
     case TINE_MSG_DEMAND: tine_scheduler_demand_begin(s, w); break;
     case TINE_MSG_FETCH: tine_scheduler_object_fetch(s, w, m->object); break;
     case TINE_MSG_OBJECT: sched_on_object(s, w, m); break;
+    case TINE_MSG_REACH: tine_scheduler_reach_message(s, w, m); break;
     case TINE_MSG_HOLD:
     case TINE_MSG_RELEASE:
         for (size_t i = 0; i < m->n_ids; i++)

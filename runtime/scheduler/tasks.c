@@ -30,7 +30,7 @@ void tine_scheduler_task_started(tine_scheduler *s, sched_task *t, sched_worker 
     t->state = SCHED_RUNNING;
     t->worker = w;
     t->received = 0;
-    t->suspended = t->blamed = t->keeps = t->withheld = t->yields = false;
+    t->suspended = t->blamed = t->keeps = t->withheld = t->yields = t->reach_told = false;
     t->sent_number = ++w->tasks_sent;
     t->started = s->now;
     t->callable->running++;
@@ -41,6 +41,7 @@ void tine_scheduler_task_started(tine_scheduler *s, sched_task *t, sched_worker 
     else
         s->stats.running++;
     tine_scheduler_objects_push(s, t, w);
+    tine_scheduler_reach_keep(s, t);
     sched_action *a = tine_scheduler_send(s, w, TINE_MSG_TASK);
     tine_message *m = &a->a.message;
     m->task = t->id;

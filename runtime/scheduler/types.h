@@ -219,13 +219,14 @@ struct sched_task {
     bool live, walked; /* marks of deadlock.c and of cycle.c */
     bool windowed;     /* counts against its owner's window until it starts for the first time */
     bool suspended;
-    bool ahead;     /* it runs, and has missing inputs: it does not count against credit */
-    bool wanted;    /* its result, by this process */
-    bool keeps;     /* its worker has its result */
-    bool withheld;  /* its worker was told that nothing needs its result */
-    bool reported;  /* to its owner: it runs again for its result alone, or is abandoned */
-    bool abandoned; /* it was cancelled, or an input has failed, after it was sent */
-    bool orphan;    /* its owner is lost: its result is dropped */
+    bool ahead;      /* it runs, and has missing inputs: it does not count against credit */
+    bool wanted;     /* its result, by this process */
+    bool keeps;      /* its worker has its result */
+    bool withheld;   /* its worker was told that nothing needs its result */
+    bool reach_told; /* its worker was told that other tasks take its result */
+    bool reported;   /* to its owner: it runs again for its result alone, or is abandoned */
+    bool abandoned;  /* it was cancelled, or an input has failed, after it was sent */
+    bool orphan;     /* its owner is lost: its result is dropped */
     bool cancelled; /* it, or one above it, was cancelled or is an orphan: refuse its later forks */
     bool blamed;    /* its worker died while it ran, or a fork of it there */
     bool yields;    /* this attempt does: its worker is told how many values are taken */
@@ -257,6 +258,9 @@ struct sched_worker {
     /* for observers: when it joined, when one of its tasks last ended or was suspended */
     int64_t joined, turned;
     uint64_t bytes_in, bytes_out, memory;
+    /* where other workers fetch results from it, "": nowhere, but it can fetch; NULL: it cannot */
+    char *reach;
+    uint64_t reach_secret;
     bool lost;
     bool stopped;          /* it was told to STOP */
     uint32_t initialising; /* initialisers that it has not run yet */
@@ -347,6 +351,7 @@ struct sched_object {
     sched_task *producer; /* that makes, or made it; NULL: none, or it cannot run again */
     TAILQ_HEAD(, sched_input) inputs; /* of tasks that wait for it */
     uint32_t asked;                   /* epoch of the worker that was sent a FETCH; 0: none */
+    sched_worker *source;             /* where workers fetch it (reach.c); NULL: from here */
     bool wanted;                      /* by this process */
     bool settling;                    /* in s->settled */
     uint64_t walked;                  /* the last walk that has met it */

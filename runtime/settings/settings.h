@@ -23,6 +23,7 @@ typedef struct tine_settings {
     double connect_timeout, heartbeat; /* seconds */
     int lane;                          /* shared memory with workers on this host: 1 or 0 */
     size_t arena;                      /* bytes of tensors in it; 0: none; default: half of all */
+    size_t stay_bytes;                 /* larger results stay at remote workers */
     char *security, *key_file;         /* NULL: auto; none */
     char *labels;                      /* of this process as a worker, "big,left"; NULL: none */
     char *slots;                       /* resources that it offers, "gpu=2,disk=1"; NULL: none */

@@ -235,6 +235,8 @@ static bool check_sense(header *h, bool *call) {
         return m->flags <= TINE_OBSERVE_RESTART ||
                tine_walk_refuse(&h->w, "an observer asks for something unknown: %u", m->flags);
     case TINE_MSG_EVENTS: return body || tine_walk_refuse(&h->w, "events have no body");
+    case TINE_MSG_REACH:
+        return m->object || m->text || tine_walk_refuse(&h->w, "a REACH has no address");
     case TINE_MSG_REJECT: return m->text || tine_walk_refuse(&h->w, "a rejection has no reason");
     default: return true;
     }

@@ -45,7 +45,7 @@ typedef enum tine_message_type {
     TINE_MSG_EVENTS, /* payload: recorded trace events (see trace.h); answers TINE_MSG_TRACE */
     /* coordinator to worker */
     /* epoch, window (nested forks it may have unstarted), flags bit 0: record a trace, bit 1:
-     * DEMAND is answered */
+     * DEMAND is answered, bit 2: REACH is understood */
     TINE_MSG_WELCOME,
     TINE_MSG_REJECT, /* text: why; the connection ends */
     /* task, attempt, epoch, depth, flow, target, object, payload (arguments). object: the id under
@@ -97,6 +97,12 @@ typedef enum tine_message_type {
      * connection may have sent in all for them), attempt (the attempts of a repeatable task: for
      * errors) */
     TINE_MSG_DEMAND,
+    /* From a worker after a WELCOME with flag bit 2, object 0: other workers can fetch results from
+     * it at text (a URL), with seq, a secret. With an object: it cannot be fetched there, text is
+     * the reason. From the coordinator, text NULL: other tasks take the result `object` of a task
+     * that runs at this worker, so a large one stays; else: the object is to be fetched at text,
+     * with seq. Between workers: object is asked for, with seq; OBJECT answers it. */
+    TINE_MSG_REACH,
     TINE_MSG_LAST_
 } tine_message_type;
 
@@ -166,7 +172,7 @@ typedef struct tine_message {
 } tine_message;
 
 /* WELCOME's flags */
-enum { TINE_WELCOME_TRACE = 1, TINE_WELCOME_DEMAND = 2 };
+enum { TINE_WELCOME_TRACE = 1, TINE_WELCOME_DEMAND = 2, TINE_WELCOME_REACH = 4 };
 
 const char *tine_message_name(const tine_message *m); /* "TASK" */
 /* Whether it counts in PONG's `received` or `sent`: what follows HELLO and WELCOME, apart from what

@@ -4,6 +4,8 @@
  * a small one may overtake large ones, never the other way round, as the transport's contract says.
  * Beyond the contract, messages that the protocol tolerates twice are duplicated, replies of old
  * epochs are replayed, and a lost message breaks its connection. */
+#include <stdlib.h>
+
 #include "world.h"
 
 /* ---- messages in flight ---- */
@@ -56,6 +58,44 @@ void sim_transmit(sim_world *w, size_t index, channel *c, event_kind kind, const
         twice->duplicate = true;
         w->counts->duplicates++;
     }
+}
+
+/* ---- between workers ---- */
+
+static void reach_push(sim_world *w, event_kind kind, size_t index, bool large,
+                       const tine_message *m) {
+    int64_t at = w->now + 200 + (int64_t)sim_below(&w->random, large ? 200000 : 4000);
+    event *e = sim_push(&w->queue, w->now, at, kind, index);
+    e->message = sim_copy_message(m);
+}
+
+/* url: the number of a seat. */
+void sim_reach(sim_world *w, const sim_worker *from, tine_object id, uint64_t secret,
+               const char *url) {
+    tine_message m = {
+        .type = TINE_MSG_REACH, .object = id, .seq = secret, .task = sim_worker_index(from)};
+    sim_trace(w, "worker %zu asks %s for object %llx", sim_worker_index(from), url,
+              (unsigned long long)id);
+    reach_push(w, EV_REACH, strtoull(url, NULL, 10), false, &m);
+}
+
+void sim_reach_answer(sim_world *w, size_t index, const tine_message *m) {
+    const seat *s = &w->seats[index];
+    bool near = sim_mix(w->seed, index * MAX_SEATS + m->task) % 6 != 0;
+    tine_payload *p =
+        near && sim_is_alive(s) ? sim_worker_kept(s->worker, m->object, m->seq) : NULL;
+    /* its connection breaks while the answer is under way */
+    bool cut = p && w->faults < 10 && sim_one_in(&w->random, 4);
+    tine_message answer = {.type = TINE_MSG_OBJECT,
+                           .object = m->object,
+                           .payload = cut ? NULL : p,
+                           .status = p && !cut ? TINE_OK : TINE_ELOST,
+                           .text = p && !cut ? NULL : "it cannot be reached"};
+    if (cut && sim_one_in(&w->random, 2)) sim_kill_worker(w, index);
+    w->counts->reached += answer.payload != NULL;
+    w->counts->unreached += !answer.payload;
+    w->counts->reached_late += cut || !sim_is_alive(s);
+    reach_push(w, EV_REACHED, m->task, true, &answer);
 }
 
 void sim_wake_at(sim_world *w, sim_worker *s, int64_t when) {

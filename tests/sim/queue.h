@@ -22,6 +22,8 @@ typedef enum event_kind {
     EV_HOLD,
     EV_STOP,
     EV_BAD_PEER,
+    EV_REACH,   /* a worker asks this one for a result */
+    EV_REACHED, /* what it was answered */
     EV_REPLAY
 } event_kind;
 

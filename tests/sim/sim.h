@@ -155,8 +155,9 @@ typedef struct sim_counts {
     uint64_t held, ended_held, labelled, taking, holding, taking_of, taken_by, pinned, misplaced,
         turns, renewed, initialised, retired;
     uint64_t yielded, refused_yields, arrived, streams, snapshots;
-    uint64_t local, lost_local, demands; /* tasks that stayed where they were forked */
-    uint64_t quiet, stalls, deadlocks;   /* answers to PING, programs that stall, what was broken */
+    uint64_t reached, unreached, reached_late; /* by other workers; late: it was lost, or cut off */
+    uint64_t local, lost_local, demands;       /* tasks that stayed where they were forked */
+    uint64_t quiet, stalls, deadlocks; /* answers to PING, programs that stall, what was broken */
     uint64_t lent, lent_back, lent_on, holders_died, lanes_aside, bells_lost;
 } sim_counts;
 
@@ -174,6 +175,9 @@ sim_counts *sim_world_counts(sim_world *w);
 uint64_t sim_ticket(sim_world *w);
 /* Sends the worker's message. False: the worker was killed at this message and must stop. */
 bool sim_to_scheduler(sim_world *w, sim_worker *from, const tine_message *m);
+/* Asks the worker at `url` for a result; sim_worker_reached follows. */
+void sim_reach(sim_world *w, const sim_worker *from, tine_object id, uint64_t secret,
+               const char *url);
 void sim_wake_at(sim_world *w, sim_worker *s, int64_t when); /* calls sim_worker_resume then */
 
 /* ---- workers (worker.c, tasks.c) ---- */
@@ -186,6 +190,9 @@ uint32_t sim_worker_epoch(const sim_worker *s);
 const tine_run_log *sim_worker_log(const sim_worker *s);
 void sim_worker_message(sim_worker *s, const tine_message *m);
 void sim_worker_resume(sim_worker *s); /* its computation has ended */
+void sim_worker_reached(sim_worker *s, const tine_message *m);
+/* What it keeps for other workers, borrowed; NULL: it does not have it. */
+tine_payload *sim_worker_kept(const sim_worker *s, tine_object id, uint64_t secret);
 void sim_worker_pump(sim_worker *s);
 void sim_worker_check_idle(const sim_worker *s, uint32_t window); /* nothing is left over */
 tine_payload *sim_payload(uint64_t value, uint64_t seed, uint32_t depth, bool large,

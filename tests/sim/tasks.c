@@ -277,7 +277,7 @@ static void cancel_some(sim_worker *s, sim_task *t) {
 
 void sim_answer_ping(sim_worker *s, tine_message *pong, uint64_t *ids, size_t room) {
     if (!sim_world_traits(s->world)->quiet || s->computing || s->first ||
-        tine_executor_has_ready(s->executor)) {
+        tine_executor_has_ready(s->executor) || tine_executor_reaches(s->executor)) {
         pong->received = pong->sent = 0;
         return;
     }

@@ -1,6 +1,7 @@
 /* A simulated worker process: an executor and the programs of its tasks; one of them computes at a
  * time. The executor's contract is checked here: objects that arguments and results reference are
  * present, each fork completes once, nothing is left over. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -108,6 +109,25 @@ static void on_stop(sim_worker *s) {
         if (t->yields && !t->fetching) unblock(s, t);
 }
 
+/* Some only fetch, and some know nothing of it. */
+static void on_reachable(sim_worker *s) {
+    sim_rng *r = sim_random(s->world);
+    char url[24] = "";
+    if (sim_one_in(r, 5)) return;
+    if (!sim_one_in(r, 5)) snprintf(url, sizeof url, "%zu", s->index);
+    tine_executor_reachable(s->executor, url, s->secret = sim_next(r));
+}
+
+tine_payload *sim_worker_kept(const sim_worker *s, tine_object id, uint64_t secret) {
+    if (secret != s->secret) sim_fail("worker %zu is asked with another secret", s->index);
+    return tine_idmap_get(&s->shared, id);
+}
+
+static void on_keep(sim_worker *s, const tine_executor_action *a) {
+    if (tine_idmap_get(&s->shared, a->object)) sim_fail("a result is kept twice");
+    tine_idmap_put(&s->shared, a->object, tine_payload_ref(a->payload));
+}
+
 static bool drain(sim_worker *s) {
     tine_executor_action a;
     uint64_t ids[256];
@@ -130,7 +150,12 @@ static bool drain(sim_worker *s) {
                 sim_fail("worker %zu got an unexpected STOP: %s", s->index, a.text);
             on_stop(s);
             break;
+        case TINE_EXECUTOR_REACHABLE: on_reachable(s); break;
+        case TINE_EXECUTOR_KEEP: on_keep(s, &a); break;
+        case TINE_EXECUTOR_REACH: sim_reach(s->world, s, a.object, a.ticket, a.text); break;
         case TINE_EXECUTOR_FORGET:
+            tine_payload_unref(tine_idmap_remove(&s->shared, a.object));
+            break;
         case TINE_EXECUTOR_TRACE: break;
         }
     }
@@ -178,8 +203,23 @@ void sim_worker_pump(sim_worker *s) {
     }
 }
 
+/* Results stay as well where the scheduler has not asked for it: a worker may keep any. Not where
+ * messages are counted. */
+static void keep_anyway(sim_worker *s, const tine_message *m) {
+    if (sim_world_traits(s->world)->quiet) return;
+    tine_message taken = {.type = TINE_MSG_REACH, .object = m->object, .seq = m->task};
+    if (m->type == TINE_MSG_TASK && m->object && sim_one_in(sim_random(s->world), 2))
+        tine_executor_message(s->executor, &taken, sim_now(s->world));
+}
+
 void sim_worker_message(sim_worker *s, const tine_message *m) {
+    keep_anyway(s, m);
     tine_executor_message(s->executor, m, sim_now(s->world));
+    sim_worker_pump(s);
+}
+
+void sim_worker_reached(sim_worker *s, const tine_message *m) {
+    tine_executor_reached(s->executor, m->object, m->payload, m->text);
     sim_worker_pump(s);
 }
 
@@ -220,6 +260,9 @@ void sim_worker_free(sim_worker *s) {
         sim_world_counts(s->world)->lost_local += t->given.known != t->id;
     while (s->all) sim_task_free(s, s->all);
     tine_idmap_fini(&s->tickets);
+    for (size_t i = 0; i < s->shared.room; i++)
+        if (s->shared.entries[i].id) tine_payload_unref(s->shared.entries[i].item);
+    tine_idmap_fini(&s->shared);
     tine_executor_free(s->executor);
     free(s);
 }
@@ -233,6 +276,7 @@ void sim_worker_check_idle(const sim_worker *s, uint32_t window) {
     tine_executor_stats_get(s->executor, &stats);
     if (s->all || s->computing) sim_fail("worker %zu: a task never ended", s->index);
     if (s->stopped) return;
+    if (s->shared.n) sim_fail("worker %zu shares %zu results", s->index, s->shared.n);
     if (stats.tasks || stats.ready || stats.forks || stats.objects)
         sim_fail("worker %zu keeps %zu tasks (%zu ready), %zu forks, %zu objects", s->index,
                  stats.tasks, stats.ready, stats.forks, stats.objects);

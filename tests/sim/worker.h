@@ -42,6 +42,8 @@ struct sim_worker {
     sim_task *all;
     sim_task *computing;
     tine_idmap tickets; /* to the task */
+    tine_idmap shared;  /* results that other workers may fetch */
+    uint64_t secret;
     bool stopped, killed;
     /* held beyond the tasks that gave them: must stay, with the same value */
     sim_object kept[SIM_MAX_KEPT];

@@ -129,6 +129,10 @@ static void on_event(sim_world *w, event *e) {
         break;
     case EV_BAD_PEER: sim_bad_peer(w); break;
     case EV_REPLAY: sim_replay_old_done(w, e->seat); break;
+    case EV_REACH: sim_reach_answer(w, e->seat, e->message); break;
+    case EV_REACHED:
+        if (sim_is_alive(s)) sim_worker_reached(s->worker, e->message);
+        break;
     }
     sim_free_message(e->message);
 }

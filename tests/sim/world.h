@@ -90,6 +90,8 @@ bool sim_drops(sim_world *w, size_t index, const tine_message *m); /* with its c
 /* A faulty worker sends a reply of another one, changed and perhaps with its own epoch: it must
  * have no effect. */
 void sim_replay_old_done(sim_world *w, size_t index);
+/* A worker asks this one for a result: it may be gone, or out of reach. */
+void sim_reach_answer(sim_world *w, size_t index, const tine_message *m);
 void sim_join(sim_world *w, size_t kind); /* FOREIGN, LABELLED */
 void sim_lost(sim_world *w, size_t index);
 void sim_bad_peer(sim_world *w);

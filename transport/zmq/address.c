@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "transport/zmq/internal.h"
 
@@ -123,6 +124,38 @@ int tine_zmq_addresses(tine_zmq *t, char *why, size_t why_size) {
 
 const char *tine_zmq_address(const tine_zmq *t, int attempt) {
     return t->n_addresses ? t->addresses[(unsigned)attempt % t->n_addresses] : t->url;
+}
+
+/* The address from which datagrams to `a` would be sent. */
+static bool address_towards(const struct sockaddr *a, socklen_t n, struct sockaddr_storage *own) {
+    int fd = socket(a->sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    socklen_t size = sizeof *own;
+    bool ok =
+        fd >= 0 && connect(fd, a, n) == 0 && getsockname(fd, (struct sockaddr *)own, &size) == 0;
+    if (fd >= 0) close(fd);
+    return ok;
+}
+
+int tine_zmq_own_url(const tine_zmq *t, char *url, size_t size) {
+    char listener[128], own[128], host[128];
+    struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV,
+                             .ai_socktype = SOCK_DGRAM};
+    struct addrinfo *a = NULL;
+    struct sockaddr_storage from;
+    if (!t->tcp || t->listener || !t->n_addresses) return -1;
+    const char *at = tine_zmq_address(t, t->failures) + strlen("tcp://"), *port = strrchr(at, ':');
+    bool six = *at == '[';
+    snprintf(host, sizeof host, "%.*s", (int)(port - at) - 2 * six, at + six);
+    if (getaddrinfo(host, port + 1, &hints, &a) != 0) return -1;
+    bool known = address_towards(a->ai_addr, a->ai_addrlen, &from) &&
+                 getnameinfo((struct sockaddr *)&from, a->ai_addrlen, own, sizeof own, NULL, 0,
+                             NI_NUMERICHOST) == 0 &&
+                 getnameinfo(a->ai_addr, a->ai_addrlen, listener, sizeof listener, NULL, 0,
+                             NI_NUMERICHOST) == 0;
+    freeaddrinfo(a);
+    if (!known) return -1;
+    snprintf(url, size, six ? "tcp://[%s]:0" : "tcp://%s:0", own);
+    return strcmp(own, listener) != 0;
 }
 
 bool tine_zmq_is_reachable(const tine_zmq *t) {

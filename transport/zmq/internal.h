@@ -337,6 +337,8 @@ void tine_zmq_beat(tine_zmq *t, int64_t now);
 /* Reads t->url and resolves its host, if it is tcp://; listener: into t->local. 0, -EINVAL, -EIO
  * with a sentence. Blocks as the resolver does. */
 int tine_zmq_addresses(tine_zmq *t, char *why, size_t why_size);
+/* As the transport's own_url. */
+int tine_zmq_own_url(const tine_zmq *t, char *url, size_t size);
 /* Listener: whether other hosts can connect. */
 bool tine_zmq_is_reachable(const tine_zmq *t);
 /* What libzmq is given in this attempt, from 0. */

@@ -163,6 +163,10 @@ static const char *zmq_transport_url(const tine_transport *base) {
     return ((const tine_zmq *)base)->url;
 }
 
+static int zmq_transport_own_url(const tine_transport *base, char *url, size_t size) {
+    return tine_zmq_own_url((const tine_zmq *)base, url, size);
+}
+
 static bool zmq_transport_encrypted(const tine_transport *base) {
     return ((const tine_zmq *)base)->encrypted;
 }
@@ -382,6 +386,7 @@ const tine_transport_ops tine_transport_zmq = {
     .listen = zmq_transport_listen,
     .connect = zmq_transport_connect,
     .url = zmq_transport_url,
+    .own_url = zmq_transport_own_url,
     .encrypted = zmq_transport_encrypted,
     .exposed = zmq_transport_exposed,
     .restore = zmq_transport_restore,

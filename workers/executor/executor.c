@@ -36,23 +36,24 @@ static void executor_owned_free(executor_owned *o) {
 }
 
 bool tine_executor_next(tine_executor *x, tine_executor_action *out) {
-    executor_owned_free(&x->taken);
+    executor_owned_free(&x->last);
     executor_action *first = tine_ring_first(&x->actions);
     if (!first) return false;
     *out = first->a;
-    x->taken = first->owned;
+    x->last = first->owned;
     tine_ring_pop(&x->actions, NULL);
     return true;
 }
 
-bool tine_executor_next_send(tine_executor *x, tine_executor_action *out) {
+bool tine_executor_next_early(tine_executor *x, tine_executor_action *out) {
     const executor_action *first = tine_ring_first(&x->actions);
-    return first && first->a.kind == TINE_EXECUTOR_SEND && tine_executor_next(x, out);
+    return first && (first->a.kind == TINE_EXECUTOR_SEND || first->a.kind == TINE_EXECUTOR_REACH) &&
+           tine_executor_next(x, out);
 }
 
 /* Frees the actions that were not taken. */
 static void executor_actions_free(tine_executor *x) {
-    executor_owned_free(&x->taken);
+    executor_owned_free(&x->last);
     for (executor_action action; tine_ring_pop(&x->actions, &action);) {
         if (action.a.kind == TINE_EXECUTOR_COMPLETE || action.a.kind == TINE_EXECUTOR_YIELD)
             tine_payload_unref(action.a.payload);
@@ -239,6 +240,7 @@ static void on_task(tine_executor *x, const tine_message *m) {
     t->limit = 1;
     t->link.depth = m->depth;
     tine_executor_await(x, &t->waiter, t->payload);
+    t->taken = tine_recent_take(&x->taken, m->task);
     if (tine_recent_take(&x->cancels, m->task)) on_cancel(x, m->task);
 }
 
@@ -257,6 +259,9 @@ const tine_target *tine_executor_next_target(const tine_executor *x) {
     executor_task *t = (executor_task *)tine_ready_first((tine_ready *)&x->ready);
     return t && !x->stopped ? &t->target : NULL;
 }
+bool tine_executor_reaches(const tine_executor *x) { return x->n_reaching > 0; }
+bool tine_executor_keeps(const tine_executor *x) { return x->kept_bytes > 0; }
+
 bool tine_executor_has_local(const tine_executor *x) { return !TAILQ_EMPTY(&x->local); }
 
 bool tine_executor_has_ready(const tine_executor *x) { return x->ready.n > 0 && !x->stopped; }
@@ -365,6 +370,7 @@ static void on_welcome(tine_executor *x, const tine_message *m) {
     x->window = m->window;
     if (m->flags & TINE_WELCOME_TRACE) executor_trace(x, 1);
     if (m->flags & TINE_WELCOME_DEMAND) tine_executor_send(x, TINE_MSG_DEMAND);
+    if (m->flags & TINE_WELCOME_REACH) tine_executor_push(x, TINE_EXECUTOR_REACHABLE);
 }
 
 void tine_executor_credit(tine_executor *x, uint32_t more) {
@@ -390,6 +396,7 @@ static void on_welcomed(tine_executor *x, const tine_message *m, int64_t now) {
     case TINE_MSG_RESULT: tine_executor_fork_answered(x, m); break;
     case TINE_MSG_FETCH: tine_executor_result_fetch(x, m->object); break;
     case TINE_MSG_OBJECT: tine_executor_object_arrived(x, m); break;
+    case TINE_MSG_REACH: tine_executor_reach(x, m); break;
     case TINE_MSG_CREDIT: tine_executor_credit(x, m->window); break;
     case TINE_MSG_DEMAND: tine_executor_demand(x, m); break;
     case TINE_MSG_CANCEL: on_cancel(x, m->task); break;

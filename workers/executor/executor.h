@@ -35,6 +35,11 @@ typedef enum tine_executor_action_kind {
     /* a fork made here has yielded its value number `item`: ticket; else as COMPLETE. All come
      * before its COMPLETE; where that has failed, values in between may be missing */
     TINE_EXECUTOR_YIELD,
+    /* the coordinator lets workers fetch results from each other: tine_executor_reachable is to be
+     * called, if this one can */
+    TINE_EXECUTOR_REACHABLE,
+    TINE_EXECUTOR_KEEP,   /* object, payload (borrowed): others may fetch it here until FORGET */
+    TINE_EXECUTOR_REACH,  /* object is to be fetched at text, with ticket: tine_executor_reached */
     TINE_EXECUTOR_CANCEL, /* the started task `ticket` is cancelled: nothing uses its result */
     /* the coordinator sent STOP, or it rejected this worker or broke the protocol: status
      * EPROTO, text */
@@ -71,8 +76,8 @@ enum { TINE_EXECUTOR_STAYS = 64 << 10 };
  * taken. */
 #define TINE_EXECUTOR_QUEUED ((size_t)1 << 30)
 
-/* `hello` is copied and sent first. Results of more than `stays` bytes are kept and not sent;
- * `queued`: see TINE_EXECUTOR_QUEUED. */
+/* `hello` is copied and sent first. Results of more than `stays` bytes that other tasks take are
+ * kept and not sent, up to `queued` bytes in all; see TINE_EXECUTOR_QUEUED, too. */
 tine_error tine_executor_new(tine_executor **out, const tine_hello *hello, size_t stays,
                              size_t queued);
 void tine_executor_free(tine_executor *x); /* accepts NULL */
@@ -111,13 +116,22 @@ tine_error tine_executor_put(tine_executor *x, uint64_t task, const char *class_
  * else OBJECT follows. */
 bool tine_executor_fetch(tine_executor *x, tine_object id, tine_payload **payload,
                          const char **class_name);
+/* Other workers can fetch what is kept here at `url` with `secret`; url "": nowhere, this one only
+ * fetches from others. After TINE_EXECUTOR_REACHABLE, once. */
+void tine_executor_reachable(tine_executor *x, const char *url, uint64_t secret);
+/* The outcome of TINE_EXECUTOR_REACH, once for each: the payload, or NULL and why there is none:
+ * the coordinator is asked then. */
+void tine_executor_reached(tine_executor *x, tine_object id, tine_payload *payload,
+                           const char *why);
 /* hold: this side refers to n objects beyond the tasks that gave them to it; release: it no longer
  * does. Each id is held once, before the tine_executor_done of such a task, and released once. */
 void tine_executor_hold(tine_executor *x, const tine_object *ids, size_t n);
 void tine_executor_release(tine_executor *x, const tine_object *ids, size_t n);
 /* Sends the gathered SUSPEND reports; to be called before waiting for input. */
 void tine_executor_flush(tine_executor *x);
-bool tine_executor_has_local(const tine_executor *x);  /* forks of its tasks are queued here */
+bool tine_executor_has_local(const tine_executor *x); /* forks of its tasks are queued here */
+bool tine_executor_keeps(const tine_executor *x);   /* results that the coordinator does not have */
+bool tine_executor_reaches(const tine_executor *x); /* a REACH has no outcome yet */
 bool tine_executor_has_report(const tine_executor *x); /* something for flush */
 /* What is kept here now: all are 0 when nothing runs and the coordinator has dropped its
  * objects. */
@@ -131,7 +145,7 @@ uint32_t tine_executor_epoch(const tine_executor *x); /* 0 until welcomed */
 /* The next action, oldest first; false when there is none. What it points to is valid until the
  * next call. */
 bool tine_executor_next(tine_executor *x, tine_executor_action *out);
-/* The same, if that is a SEND. */
-bool tine_executor_next_send(tine_executor *x, tine_executor_action *out);
+/* The same, if that is a SEND or a REACH. */
+bool tine_executor_next_early(tine_executor *x, tine_executor_action *out);
 
 #endif

@@ -39,6 +39,7 @@ struct executor_task {
     bool started, suspended;
     bool refused_yield; /* PULL has to be reported */
     bool unread;        /* its values are not taken */
+    bool taken;         /* its result is, by other tasks: a large one stays */
     /* it has failed, and stays while an object refers to its waiter: it is in no map */
     bool failed;
     tine_target target; /* its texts lie behind the struct */
@@ -90,8 +91,9 @@ struct executor_object {
     tine_object id;
     executor_object_state state;
     /* wanted: by tine_executor_fetch; asked: the coordinator wants the result; dropped: forget it
-     * as soon as it is settled */
-    bool wanted, asked, dropped;
+     * as soon as it is settled; reaching: it is fetched from another worker; kept: it counts in
+     * kept_bytes */
+    bool wanted, asked, dropped, reaching, kept;
     char *class_name;
     tine_payload *payload;
     executor_waiter **waiters;
@@ -141,7 +143,10 @@ struct tine_executor {
     const char *last_served;
     TAILQ_HEAD(, executor_task) local; /* queued ones, oldest first */
     size_t local_bytes, most_bytes;    /* of their arguments */
+    size_t n_reaching;                 /* objects that are fetched from other workers */
+    size_t kept_bytes;                 /* of results that stay, up to most_bytes */
     tine_recent cancels;               /* of tasks that have not arrived */
+    tine_recent taken;                 /* those whose results other tasks take */
     tine_idmap tasks, objects, open; /* tasks: local ones, too; open: ticket to slot + 1 in forks */
     tine_ready ready;
     LIST_HEAD(, executor_task) task_list;
@@ -153,8 +158,8 @@ struct tine_executor {
     uint32_t n_streams;  /* open forks that are streams */
     uint64_t *suspended; /* tasks not yet reported */
     size_t n_suspended, room_suspended;
-    tine_ring actions;    /* of executor_action */
-    executor_owned taken; /* of the action that was taken last */
+    tine_ring actions;   /* of executor_action */
+    executor_owned last; /* of the action that was taken last */
 };
 
 /* executor.c */
@@ -242,6 +247,8 @@ bool tine_executor_result_keep(tine_executor *x, const executor_task *t, tine_pa
                                bool *send);
 void tine_executor_result_unkept(tine_executor *x, tine_object id);
 void tine_executor_result_fetch(tine_executor *x, tine_object id); /* the coordinator asks for it */
+/* A REACH of the coordinator: a result is taken by other tasks, or is to be fetched elsewhere. */
+void tine_executor_reach(tine_executor *x, const tine_message *m);
 void tine_executor_object_arrived(tine_executor *x, const tine_message *m);
 void tine_executor_object_dropped(tine_executor *x, tine_object id);
 /* Reports every fetch that is under way as cancelled. */

@@ -51,6 +51,7 @@ void tine_executor_objects_free(tine_executor *x) {
 }
 
 static void executor_object_forget(tine_executor *x, executor_object *o) {
+    if (o->kept) x->kept_bytes -= tine_payload_bytes(o->payload);
     tine_idmap_remove(&x->objects, o->id);
     LIST_REMOVE(o, entry);
     executor_action *action = tine_executor_push(x, TINE_EXECUTOR_FORGET);
@@ -205,10 +206,25 @@ void tine_executor_object_dropped(tine_executor *x, tine_object id) {
 
 /* ---- results ---- */
 
+static bool executor_result_stays(const tine_executor *x, const executor_task *t,
+                                  const tine_payload *payload) {
+    size_t bytes = tine_payload_bytes(payload);
+    return t->taken && bytes > x->stays && bytes <= x->most_bytes - x->kept_bytes;
+}
+
+/* Others may fetch it from now on. */
+static void executor_object_keep(tine_executor *x, executor_object *o) {
+    o->kept = true;
+    x->kept_bytes += tine_payload_bytes(o->payload);
+    executor_action *action = tine_executor_push(x, TINE_EXECUTOR_KEEP);
+    action->a.object = o->id;
+    action->a.payload = action->owned.payload = tine_payload_ref(o->payload);
+}
+
 bool tine_executor_result_keep(tine_executor *x, const executor_task *t, tine_payload *payload,
                                bool *send) {
     executor_object *o = t->result ? executor_object_find(x, t->result) : NULL;
-    bool stays = tine_payload_bytes(payload) > x->stays;
+    bool stays = executor_result_stays(x, t, payload);
     if (!t->result || payload->n_refs > 0 || (!o && !stays)) return false;
     if (o && o->state == EXECUTOR_FAILED) return false; /* the coordinator has no use for it */
     if (!o) o = executor_object_expect(x, t->result);
@@ -216,6 +232,7 @@ bool tine_executor_result_keep(tine_executor *x, const executor_task *t, tine_pa
     if (o->state != EXECUTOR_FETCHING) return true; /* the coordinator had sent it, too */
     o->state = EXECUTOR_INCOMPLETE;
     o->payload = tine_payload_ref(payload);
+    if (!*send) executor_object_keep(x, o);
     executor_settle(x, &o->waiter);
     return true;
 }
@@ -231,6 +248,19 @@ void tine_executor_result_unkept(tine_executor *x, tine_object id) {
         executor_object_forget(x, o);
 }
 
+/* o may be NULL. */
+static void executor_result_send(tine_executor *x, const executor_object *o, tine_object id) {
+    executor_action *action = tine_executor_send(x, TINE_MSG_OBJECT);
+    tine_message *m = &action->a.message;
+    m->object = id;
+    if (o && o->payload && o->state != EXECUTOR_FAILED) {
+        m->payload = action->owned.payload = tine_payload_ref(o->payload);
+        return;
+    }
+    m->status = TINE_EINVAL;
+    m->text = action->owned.memory = tine_must_copy("this worker does not keep that result");
+}
+
 static bool executor_makes(const tine_executor *x, tine_object id) {
     const executor_task *t;
     LIST_FOREACH (t, &x->task_list, entry)
@@ -240,20 +270,71 @@ static bool executor_makes(const tine_executor *x, tine_object id) {
 
 void tine_executor_result_fetch(tine_executor *x, tine_object id) {
     executor_object *o = executor_object_find(x, id);
-    if ((!o || o->state == EXECUTOR_FETCHING) && executor_makes(x, id)) {
+    bool coming = o && o->state == EXECUTOR_FETCHING && o->reaching;
+    if (coming || ((!o || o->state == EXECUTOR_FETCHING) && executor_makes(x, id))) {
         if (!o) o = executor_object_expect(x, id);
         o->asked = true;
         return;
     }
-    executor_action *action = tine_executor_send(x, TINE_MSG_OBJECT);
-    tine_message *m = &action->a.message;
-    m->object = id;
-    if (o && o->state == EXECUTOR_READY) {
-        m->payload = action->owned.payload = tine_payload_ref(o->payload);
+    executor_result_send(x, o, id);
+}
+
+/* ---- results at other workers ---- */
+
+void tine_executor_reachable(tine_executor *x, const char *url, uint64_t secret) {
+    if (x->stopped) return;
+    executor_action *action = tine_executor_send(x, TINE_MSG_REACH);
+    action->a.message.seq = secret;
+    action->a.message.text = action->owned.memory = tine_must_copy(url);
+}
+
+static void executor_object_reach(tine_executor *x, const tine_message *m) {
+    executor_object *o = executor_object_find(x, m->object);
+    if (!o) o = executor_object_expect(x, m->object);
+    if (o->state != EXECUTOR_FETCHING || o->reaching) return;
+    o->reaching = true;
+    x->n_reaching++;
+    executor_action *action = tine_executor_push(x, TINE_EXECUTOR_REACH);
+    action->a.object = m->object;
+    action->a.ticket = m->seq;
+    action->a.text = action->owned.memory = tine_must_copy(m->text);
+}
+
+void tine_executor_reach(tine_executor *x, const tine_message *m) {
+    if (m->text) {
+        if (!tine_object_is_module(m->object)) executor_object_reach(x, m);
         return;
     }
-    m->status = TINE_EINVAL;
-    m->text = action->owned.memory = tine_must_copy("this worker does not keep that result");
+    executor_task *t = executor_task_find(x, m->seq);
+    if (t)
+        t->taken = true;
+    else if (m->seq)
+        tine_recent_add(&x->taken, m->seq);
+}
+
+/* The coordinator's own FETCH of it is answered by the REACH as well. */
+static void executor_reach_failed(tine_executor *x, executor_object *o, const char *why) {
+    o->asked = false;
+    executor_action *action = tine_executor_send(x, TINE_MSG_REACH);
+    action->a.message.object = o->id;
+    action->a.message.text = action->owned.memory = tine_must_copy(why);
+}
+
+void tine_executor_reached(tine_executor *x, tine_object id, tine_payload *payload,
+                           const char *why) {
+    executor_object *o = executor_object_find(x, id);
+    if (!o || !o->reaching || x->stopped) return;
+    o->reaching = false;
+    x->n_reaching--;
+    if (o->state != EXECUTOR_FETCHING) return; /* it was made here meanwhile */
+    if (!payload || payload->n_refs > 0) {
+        executor_reach_failed(x, o, payload ? "it mentions other objects" : why);
+        return;
+    }
+    o->state = EXECUTOR_INCOMPLETE;
+    o->payload = tine_payload_ref(payload);
+    if (o->asked) executor_result_send(x, o, id);
+    executor_settle(x, &o->waiter);
 }
 
 static void executor_object_refuse(tine_executor *x, tine_object id) {

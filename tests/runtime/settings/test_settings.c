@@ -60,8 +60,9 @@ Test(settings, defaults, .timeout = 20) {
     cr_expect_str_eq(s.token, "");
     tine_setting_row rows[TINE_SETTINGS_MAX];
     size_t n = tine_settings_rows(&s, rows, N(rows));
-    cr_expect_eq(n, 23);
+    cr_expect_eq(n, 24);
     cr_expect_gt(s.arena, 0);
+    cr_expect_eq(s.stay_bytes, 64 << 10);
     for (size_t i = 0; i < n; i++) cr_expect_str_eq(rows[i].origin, "default");
     tine_settings_fini(&s);
     tine_settings_fini(&s);

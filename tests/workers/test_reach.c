@@ -1,0 +1,161 @@
+/* Large results that workers fetch from each other. Workers join over tcp:// without a lane, as
+ * those of other hosts do. A gate is a task that waits for a byte in a FIFO: what it holds up is
+ * forked while the results are still to be made. */
+#include <criterion/criterion.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tests/support/cluster.h"
+
+enum { WORKERS = 3, MIB = 1 << 20, BYTES = 10 * MIB, SMALL = MIB };
+
+TINE_FUNCTION(reach_gate, "fifo") {
+    char byte = 0;
+    int fd = open(tine_arg_string(task, 0), O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || read(fd, &byte, 1) != 1) return tine_fail(task, "the gate does not open");
+    close(fd);
+    return tine_int(byte);
+}
+
+static tine_value *filled(int byte) {
+    int64_t n = BYTES;
+    void *data;
+    tine_value *v = tine_tensor_new(TINE_U8, 1, &n, &data);
+    if (v) memset(data, byte, BYTES);
+    return v;
+}
+
+TINE_REPEATABLE_FUNCTION(reach_make, "gate, byte") { return filled((int)tine_arg_int(task, 1)); }
+TINE_FUNCTION(reach_make_once, "gate, byte") { return filled((int)tine_arg_int(task, 1)); }
+
+/* The sum of all elements of the tensors among them. */
+TINE_FUNCTION(reach_sum, "a, b, c, d, e, f") {
+    int64_t sum = 0;
+    for (size_t i = 0; i < 6; i++) {
+        const tine_value *v = tine_arg(task, i);
+        if (tine_kind_of(v) != TINE_TENSOR) continue;
+        const uint8_t *data = tine_data(v);
+        if (tine_elements(v) != BYTES) return tine_fail(task, "a tensor has another size");
+        for (int64_t k = 0; k < BYTES; k++) sum += data[k];
+    }
+    return tine_int(sum);
+}
+TINE_FUNCTION(reach_ready, "") {
+    (void)task;
+    return tine_none();
+}
+
+static char dir[64], fifo[2][80];
+static tine_worker_status workers[WORKERS];
+
+#define ON(index, ...) tine_fork_with(TINE_FORK_OPTIONS(.worker = workers[index].id), __VA_ARGS__)
+
+static void look(void) { cr_assert_eq(tine_workers(workers, WORKERS), WORKERS); }
+
+/* Each worker has run a task: so it has said where others reach it. */
+static void begin(void) {
+    setenv("TINE_LANE", "off", 1);
+    tine_options o = {.endpoint = "tcp://127.0.0.1:0", .workers = WORKERS};
+    cluster_start_with(&o);
+    look();
+    for (int i = 0; i < WORKERS; i++) tine_release(cluster_take(ON(i, "reach_ready")));
+    snprintf(dir, sizeof dir, "/tmp/tine-test-XXXXXX");
+    cr_assert_not_null(mkdtemp(dir));
+    for (int i = 0; i < 2; i++) {
+        snprintf(fifo[i], sizeof fifo[i], "%s/gate%d", dir, i);
+        cr_assert_eq(mkfifo(fifo[i], 0600), 0);
+    }
+}
+
+static void open_gate(int i) {
+    int fd = open(fifo[i], O_WRONLY | O_CLOEXEC);
+    cr_assert_eq(write(fd, "x", 1), 1);
+    close(fd);
+}
+
+static void end(void) {
+    for (int i = 0; i < 2; i++) unlink(fifo[i]);
+    cr_assert_eq(rmdir(dir), 0);
+    cluster_stop();
+}
+
+static uint64_t through_coordinator(void) {
+    uint64_t bytes = 0;
+    look();
+    for (int i = 0; i < WORKERS; i++) bytes += workers[i].bytes_received + workers[i].bytes_sent;
+    return bytes;
+}
+
+Test(reach, a_reduction_does_not_pass_the_coordinator, .timeout = 60) {
+    enum { N = 6 };
+    begin();
+    tine_future *gate = ON(0, "reach_gate", fifo[0]), *made[N];
+    int64_t expected = 0;
+    for (int i = 0; i < N; i++) {
+        made[i] = ON(i % WORKERS, "reach_make", gate, i + 1);
+        expected += (int64_t)(i + 1) * BYTES;
+    }
+    tine_future *sums[WORKERS];
+    for (int i = 0; i < WORKERS; i++)
+        sums[i] = ON(i, "reach_sum", made[0], made[1], made[2], made[3], made[4], made[5]);
+    open_gate(0);
+    for (int i = 0; i < WORKERS; i++) cr_expect_eq(cluster_take_int(sums[i]), expected);
+    uint64_t bytes = through_coordinator();
+    cr_expect_lt(bytes, SMALL, "%llu bytes went through the coordinator",
+                 (unsigned long long)bytes);
+    /* the program's own wait fetches one */
+    tine_value *v;
+    cr_assert_eq(tine_wait(made[4], &v), TINE_OK);
+    cr_expect_eq(((const uint8_t *)tine_data(v))[BYTES - 1], 5);
+    tine_release(v);
+    bytes = through_coordinator();
+    cr_expect(bytes >= BYTES && bytes < BYTES + SMALL);
+    for (int i = 0; i < N; i++) tine_release(made[i]);
+    tine_release(gate);
+    end();
+}
+
+/* The worker that has a result is killed before another one fetches it: worker 0 or 1, as the other
+ * one waits at a gate. What the task that takes it gives, or why it fails, as a text. */
+static void holder_dies(const char *make, char *text, size_t size) {
+    begin();
+    tine_future *gate = ON(0, "reach_gate", fifo[0]), *later = ON(2, "reach_gate", fifo[1]);
+    tine_future *made = tine_fork(make, gate, 3);
+    tine_future *sum = ON(2, "reach_sum", made, later, 0, 0, 0, 0);
+    open_gate(0);
+    cr_assert_eq(tine_wait_any(&made, 1, NULL), TINE_OK);
+    cr_assert_lt(through_coordinator(), SMALL, "it stays");
+    int holder = workers[0].tasks_done == 3 ? 0 : 1;
+    cr_assert_eq(kill(workers[holder].pid, SIGKILL), 0);
+    open_gate(1);
+    tine_value *v = NULL;
+    if (tine_wait(sum, &v) == TINE_OK)
+        snprintf(text, size, "%lld", (long long)tine_as_int(v));
+    else
+        snprintf(text, size, "%s", tine_error_message());
+    if (v) tine_release(v);
+    tine_release(sum);
+    tine_release(made);
+    tine_release(later);
+    tine_release(gate);
+    end();
+}
+
+Test(reach, a_repeatable_task_is_run_again_when_its_result_is_lost, .timeout = 60) {
+    char text[400], sum[32];
+    holder_dies("reach_make", text, sizeof text);
+    snprintf(sum, sizeof sum, "%d", 3 * BYTES);
+    cr_expect_str_eq(text, sum);
+}
+
+Test(reach, what_takes_a_lost_result_fails_with_the_name_of_its_task, .timeout = 60) {
+    char text[400];
+    holder_dies("reach_make_once", text, sizeof text);
+    cr_expect(strstr(text, "the result of task \"reach_make_once\" was lost on worker pid"), "%s",
+              text);
+}

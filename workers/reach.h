@@ -1,0 +1,43 @@
+/* Results that workers fetch from each other, without the coordinator in between.
+ *
+ * A worker that has kept results for others listens at an endpoint of its own, which the
+ * coordinator names to those that need one. A thread answers them whatever the worker's tasks do.
+ * Each source that this worker fetches from has a connection, made when it is first needed, and a
+ * thread. What they receive is taken by the worker's thread. A source that cannot be reached is
+ * not tried again for some time: the coordinator then relays its results.
+ *
+ * The transport, its key and its limits are those of the connection to the coordinator. A request
+ * carries the secret that the source has told the coordinator: an endpoint may belong to another
+ * process by now. */
+#ifndef TINE_WORKERS_REACH_H
+#define TINE_WORKERS_REACH_H
+
+#include "runtime/wire/message.h"
+#include "transport/transport.h"
+
+typedef struct tine_reach tine_reach;
+
+typedef struct tine_reached {
+    tine_object id;
+    tine_payload *payload; /* a reference of the receiver's; NULL: it cannot be had there */
+    char why[160];
+} tine_reached;
+
+/* `config` is copied, but for its key, which lives as long. wake(ctx) is called, from any thread,
+ * when there is something to take. NULL: no memory. */
+tine_reach *tine_reach_new(const tine_transport_config *config, void (*wake)(void *ctx), void *ctx);
+/* Ends all connections and threads. Accepts NULL. */
+void tine_reach_free(tine_reach *r);
+
+/* Where others can fetch from now on, and the secret that they need. NULL: nowhere, with a sentence
+ * in `why`. */
+const char *tine_reach_listen(tine_reach *r, const char *url, uint64_t *secret, char *why,
+                              size_t why_size);
+void tine_reach_keep(tine_reach *r, tine_object id, tine_payload *payload);
+void tine_reach_forget(tine_reach *r, tine_object id); /* also one that is not kept */
+
+/* Asks for an object at `url`. One tine_reached follows. Does not block. */
+void tine_reach_fetch(tine_reach *r, tine_object id, uint64_t secret, const char *url);
+bool tine_reach_take(tine_reach *r, tine_reached *out); /* false: there is nothing now */
+
+#endif
