@@ -138,7 +138,7 @@ static tine_error workers_spawn(const tine_settings *s, const char *const *comma
 static void *worker_thread_main(void *arg) {
     (void)arg;
     tine_trace_inproc_worker();
-    if (tine_serve(&state.settings, state.url, -1, NULL) != TINE_OK)
+    if (tine_serve(&state.settings, state.url, -1, NULL, NULL) != TINE_OK)
         tine_log(TINE_LOG_INFO, "worker thread: %s", tine_error_message());
     tine_error_clear();
     return NULL;

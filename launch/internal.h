@@ -6,11 +6,13 @@
 #include "runtime/settings/settings.h"
 #include "transport/base/run_log.h"
 #include "transport/transport.h"
+#include "workers/leave.h"
 
 /* serve.c */
 tine_transport_config tine_transport_config_of(const tine_settings *s);
-/* Serves until the coordinator has ended. `log` may be NULL. */
-tine_error tine_serve(const tine_settings *s, const char *endpoint, int rank, tine_run_log *log);
+/* Serves until the coordinator has ended, or the worker has left. `log` and `leave` may be NULL. */
+tine_error tine_serve(const tine_settings *s, const char *endpoint, int rank, tine_run_log *log,
+                      tine_leave *leave);
 /* Serves and ends the process: in a worker tine_init does not return. */
 void tine_serve_and_exit(const tine_settings *s, const char *endpoint, int rank);
 

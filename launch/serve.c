@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "launch/internal.h"
+#include "launch/leave.h"
 #include "launch/security.h"
 #include "launch/spawn/lifeline.h"
 #include "runtime/value/error.h"
@@ -22,13 +23,15 @@ tine_transport_config tine_transport_config_of(const tine_settings *s) {
                                    .heartbeat_ns = (int64_t)(s->heartbeat * 1e9)};
 }
 
-tine_error tine_serve(const tine_settings *s, const char *endpoint, int rank, tine_run_log *log) {
+tine_error tine_serve(const tine_settings *s, const char *endpoint, int rank, tine_run_log *log,
+                      tine_leave *leave) {
     char key[TINE_ZMQ_KEY_SIZE];
     tine_transport_config transport = tine_transport_config_of(s);
     tine_error e = tine_security_set(s, endpoint, false, &transport, key);
     if (e != TINE_OK) return e;
     tine_worker_config config = {.endpoint = endpoint,
                                  .log = log,
+                                 .leave = leave,
                                  .token = s->token,
                                  .labels = s->labels,
                                  .slots = s->slots,
@@ -47,9 +50,11 @@ void tine_serve_and_exit(const tine_settings *s, const char *endpoint, int rank)
     tine_error e = tine_lifeline_start(endpoint, &crash_fd, &log);
     tine_fiber_report_to(crash_fd);
     tine_blas_threads(s->threads);
-    if (e == TINE_OK) e = tine_serve(s, endpoint, rank, log);
+    bool local = s->token[0] != 0; /* its coordinator ends it */
+    bool ranks = tine_transport_flags(endpoint) & TINE_TRANSPORT_RANKS; /* the launcher does */
+    tine_leave *leave = local || ranks ? NULL : tine_leave_on_signals(s->grace);
+    if (e == TINE_OK) e = tine_serve(s, endpoint, rank, log, leave);
     if (e == TINE_OK && log) atomic_store(&log->dismissed, 1);
-    bool local = s->token[0] != 0;
     if (e != TINE_OK)
         tine_log(e == TINE_ELOST && local ? TINE_LOG_INFO : TINE_LOG_ERROR, "worker: %s",
                  tine_error_message());

@@ -177,6 +177,13 @@ typedef struct tine_options {
      * does not count. A worker on this host is lost when its process or connection ends, not
      * when it is stopped. Default: 1. */
     double heartbeat;
+    /** Seconds that tasks which run have to end when their worker leaves. A worker that was
+     * started by hand leaves at SIGTERM or SIGINT: it gives back the tasks that have not begun,
+     * which run elsewhere as if they had not been sent, and exits with 0 when the others have
+     * ended. After this time it exits with 1, and they end or run again as after its death. A
+     * second SIGINT ends it at once. A signal that the program handles itself is left alone.
+     * Default: 25. -1: none. */
+    double grace;
     /** Whether workers on this host exchange messages with the program through shared memory where
      * they have joined over ipc:// or tcp://: on (the default) or off. Where it cannot be used,
      * messages take the endpoint's way, and a line of the log at level info says why. */
@@ -659,7 +666,7 @@ typedef struct tine_worker_status {
     char labels[128];    /**< "big,left", in the order of the alphabet, cut if there are more. */
     char slots[128];     /**< "gpu=2,disk=1": what it offers (tine_options::slots), cut likewise. */
     /** "running"; "waiting": its tasks wait for their forks; "idle"; "ending": see
-     * tine_worker_end(). A constant. */
+     * tine_worker_end() and tine_options::grace. A constant. */
     const char *state;
     char task[80]; /**< The task that it is taken to run, cut if it is longer; "": none. */
     /** Resident bytes of its process. A worker on another host is asked for them when the workers

@@ -85,6 +85,7 @@ struct tine_worker {
     tine_fiber_pool *fibers;
     tine_run_log *log; /* NULL: none */
     const tine_worker_config *config;
+    tine_leave *leave; /* NULL: none */
     tine_reach *reach; /* NULL: it fetches nothing from other workers, and keeps nothing for them */
 
     LIST_HEAD(, tine_attempt) attempts; /* live, the newest first */

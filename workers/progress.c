@@ -27,6 +27,7 @@ static void sleep_in_transport(tine_progress *p) {
 
 /* Until the link is reclaimed or nothing large is under way any more. */
 static void move_link(tine_progress *p) {
+    if (!p->ended) p->handler.handled(p->handler.ctx);
     while (!atomic_load(&p->reclaiming) && !p->ended) {
         tine_link_collected collected = tine_link_collect(p->link);
         if (collected == TINE_LINK_COLLECTED) {

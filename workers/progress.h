@@ -7,7 +7,8 @@
  * operations unless the progress thread has accepted. That thread accepts at once when something
  * large is under way, at the next tick of some milliseconds when nested forks are queued here, else
  * when the same offer still stands after a tick. What it receives waits in the link's queue, except
- * a demand for such forks: the executor goes with the link, and they are sent at once. Backlogs are
+ * a demand for such forks: the executor goes with the link, and they are sent at once. So are tasks
+ * that are given back because the worker is to leave. Backlogs are
  * sent as soon as there is room.
  *
  * Users' release callbacks are left to the worker's thread: they may need a lock that the running
@@ -25,7 +26,7 @@
 typedef struct tine_progress_handler {
     /* something is here that the coordinator may ask for: the thread stays in the transport */
     bool (*waits)(void *ctx);
-    /* an early message of the link was handled: sends what follows from it */
+    /* it has got the link, or an early message was handled: sends what is due */
     void (*handled)(void *ctx);
     void *ctx;
 } tine_progress_handler;

@@ -59,10 +59,14 @@ static bool worker_may_be_asked(void *ctx) {
 }
 
 /* A DEMAND, FETCH or REACH was handled: sends the forks, or the result, that it asks for, or has a
- * result fetched. */
+ * result fetched. Gives tasks back, if this worker is to leave. */
 static void worker_act_early(void *ctx) {
     tine_worker *w = ctx;
     tine_executor_action a;
+    if (tine_leave_asked(w->leave)) {
+        tine_executor_leave(w->executor);
+        tine_link_handle_any_time(&w->link, TINE_MSG_TASK); /* those are given back */
+    }
     while (tine_executor_next_early(w->executor, &a)) {
         if (a.kind == TINE_EXECUTOR_REACH)
             tine_worker_reach(w, &a);
@@ -280,6 +284,7 @@ static void worker_loop(tine_worker *w) {
     while (!w->stopping || !STAILQ_EMPTY(&w->runnable)) {
         if (worker_looks(w)) tine_worker_receive(w);
         if (w->reach) tine_worker_reached(w);
+        if (tine_leave_asked(w->leave)) tine_executor_leave(w->executor);
         tine_worker_act(w);
         tine_mailbox_run(w->context.mailbox);
         int64_t deadline = worker_wake_timed_out(w);
@@ -353,6 +358,7 @@ static void worker_end_attempts(tine_worker *w) {
 }
 
 static tine_error worker_finish(tine_worker *w) {
+    tine_leave_attach(w->leave, NULL);
     tine_progress_stop(&w->progress);
     tine_reach_free(w->reach);
     w->reach = NULL;
@@ -383,8 +389,9 @@ static bool worker_connect(tine_worker *w, const tine_worker_config *config) {
     }
     tine_link_init(&w->link, transport, &worker_events, w);
     w->context.encoder.max_frame = transport->config.max_frame;
-    w->link.any_time = UINT64_C(1) << TINE_MSG_DEMAND;
     w->link.early = UINT64_C(1) << TINE_MSG_FETCH | UINT64_C(1) << TINE_MSG_REACH;
+    tine_link_handle_any_time(&w->link, TINE_MSG_DEMAND);
+    tine_leave_attach(w->leave, &w->link);
     tine_progress_init(&w->progress, &w->link,
                        &(tine_progress_handler){worker_may_be_asked, worker_act_early, w});
     return true;
@@ -393,6 +400,7 @@ static bool worker_connect(tine_worker *w, const tine_worker_config *config) {
 static void worker_await_up(tine_worker *w) {
     while (!w->up && !w->stopping) {
         tine_worker_receive(w);
+        if (tine_leave_asked(w->leave)) worker_stop(w, TINE_OK, NULL);
         if (!w->up && !w->stopping) tine_link_wait(&w->link, -1);
     }
 }
@@ -402,6 +410,7 @@ tine_error tine_worker_run(const tine_worker_config *config) {
     if (!w) return tine_error_set(TINE_ENOMEM, "no memory for a worker");
     w->log = config->log;
     w->config = config;
+    w->leave = config->leave;
     tine_worker_context_init(w);
     tine_context_count_worker(1);
     tine_current.context = &w->context;

@@ -5,6 +5,7 @@
 #include "runtime/wire/message.h"
 #include "transport/base/run_log.h"
 #include "transport/transport.h"
+#include "workers/leave.h"
 
 typedef struct tine_worker_config {
     const char *endpoint; /* where the coordinator listens */
@@ -15,6 +16,7 @@ typedef struct tine_worker_config {
     size_t stack_size;    /* 0: the default */
     size_t stays;         /* bytes of a result past which it stays here for other workers */
     tine_run_log *log;    /* shared with the process that started this one; NULL: none */
+    tine_leave *leave;    /* by which it is asked to leave; NULL: it is not */
     tine_transport_config transport;
 } tine_worker_config;
 

@@ -1,6 +1,6 @@
 /* `tine worker ENDPOINT`: a worker in another shell or on another host. It runs until its
- * coordinator ends or is lost. With --python it becomes an interpreter that serves the functions of
- * a module (launch/python/tine/__main__.py). */
+ * coordinator ends or is lost, or until SIGTERM or Ctrl-C has it leave. With --python it becomes an
+ * interpreter that serves the functions of a module (launch/python/tine/__main__.py). */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,7 +43,10 @@ int tine_command_worker(int argc, char **argv) {
         "it\n"
         "ends. It has the built-in functions and modules. A program with functions of its own is "
         "a\n"
-        "worker too: start it with TINE_WORKER=ENDPOINT in its environment.",
+        "worker too: start it with TINE_WORKER=ENDPOINT in its environment.\n"
+        "SIGTERM or Ctrl-C has it leave: it gives back tasks that have not begun, and ends when "
+        "the\n"
+        "others have, or after TINE_GRACE seconds (25). A second Ctrl-C ends it at once.",
         options,
         1,
         1};

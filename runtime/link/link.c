@@ -182,9 +182,12 @@ int tine_link_receive(tine_link *l) {
 
 /* ---- receiving in place of the thread that handles ---- */
 
+static bool link_is(uint64_t types, const tine_event *ev) {
+    return types && ev->kind == TINE_EVENT_FRAME && types >> tine_wire_type(ev->frame) & 1;
+}
+
 static bool link_is_early(const tine_link *l, const tine_event *ev) {
-    uint64_t types = l->any_time | (l->collected.n == 0 ? l->early : 0);
-    return types && types >> tine_wire_type(ev->frame) & 1;
+    return link_is(l->any_time | (l->collected.n == 0 ? l->early : 0), ev);
 }
 
 /* Handles an early message. What cannot be decoded becomes the loss of its peer, which is not
@@ -203,6 +206,15 @@ static bool link_take_early(tine_link *l, tine_event *ev) {
     return false;
 }
 
+void tine_link_handle_any_time(tine_link *l, tine_message_type type) {
+    if (l->any_time >> type & 1) return;
+    l->any_time |= UINT64_C(1) << type;
+    tine_event ev;
+    for (size_t n = l->collected.n; n > 0 && tine_ring_pop(&l->collected, &ev); n--)
+        if (!link_is(l->any_time, &ev) || !link_take_early(l, &ev))
+            *(tine_event *)tine_ring_push(&l->collected) = ev;
+}
+
 /* Room is made before an event is received, so that none is lost for want of memory. */
 tine_link_collected tine_link_collect(tine_link *l) {
     tine_event ev;
@@ -214,8 +226,7 @@ tine_link_collected tine_link_collect(tine_link *l) {
         if (ev.kind == TINE_EVENT_WRITABLE) link_writable(l, ev.peer);
     } while (ev.kind == TINE_EVENT_WRITABLE);
     if (ev.kind == TINE_EVENT_NONE) return TINE_LINK_NOTHING;
-    if (ev.kind == TINE_EVENT_FRAME && link_is_early(l, &ev) && link_take_early(l, &ev))
-        return TINE_LINK_COLLECTED;
+    if (link_is_early(l, &ev) && link_take_early(l, &ev)) return TINE_LINK_COLLECTED;
     *(tine_event *)tine_ring_push(&l->collected) = ev;
     return ev.kind == TINE_EVENT_LOST ? TINE_LINK_ENDED : TINE_LINK_COLLECTED;
 }

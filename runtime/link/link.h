@@ -77,6 +77,9 @@ typedef enum tine_link_collected {
 /* Receives one event without handling it, and sends on what WRITABLE allows. Never blocks. */
 tine_link_collected tine_link_collect(tine_link *l);
 
+/* From now on messages of this type are handled at any time; those that were collected, now. */
+void tine_link_handle_any_time(tine_link *l, tine_message_type type);
+
 /* Blocks as the transport's wait; returns at once if collected events wait. */
 void tine_link_wait(tine_link *l, int64_t timeout_ns);
 /* From any thread. */

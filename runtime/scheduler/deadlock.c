@@ -8,9 +8,9 @@
  * A look marks what can go on ("live"), beginning with the workers that are not quiet, and from
  * there to what waits for it. Whatever could also be helped by something outside of the scheduler
  * is live: a stream that this process reads, a task with a deadline, slots and labels that another
- * worker may bring. A worker that waits for several forks is live if one of them is. So a task
- * without a mark waits, however indirectly, for nothing but tasks without one: only a cancel could
- * change that. cycle.c ends one of them.
+ * worker may bring, a worker that leaves, which ends when its grace is over. A worker that waits
+ * for several forks is live if one of them is. So a task without a mark waits, however indirectly,
+ * for nothing but tasks without one: only a cancel could change that. cycle.c ends one of them.
  *
  * Looks happen only once nothing has run and nothing has happened for config.look_ns, and not after
  * one of them has found that every worker is quiet and every task live. So they cost nothing while
@@ -68,6 +68,7 @@ static bool sched_task_is_open(const sched_task *t) {
 /* Of one that is to end: whether its tasks, and their forks, may be done. */
 static bool sched_worker_ends(const sched_worker *w) {
     const sched_task *t;
+    if (w->leaves) return true;
     LIST_FOREACH (t, &w->detached, sibling)
         if (!t->live) return false;
     return w->live || TAILQ_EMPTY(&w->running);
@@ -162,7 +163,7 @@ static bool sched_object_spread(const tine_scheduler *s, const sched_object *o) 
 static void sched_marks_begin(tine_scheduler *s) {
     sched_worker *w;
     TAILQ_FOREACH (w, &s->workers, link) {
-        w->live = !sched_worker_is_quiet(w);
+        w->live = w->leaves || !sched_worker_is_quiet(w);
         w->gives = false;
     }
     for (size_t i = 0; i < tine_scheduler_task_slots(s); i++) {

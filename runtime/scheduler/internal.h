@@ -98,6 +98,8 @@ typedef enum sched_part {
 } sched_part;
 void tine_scheduler_task_lost(tine_scheduler *s, sched_task *t, const sched_worker *w,
                               sched_part part, const char *reason);
+/* Its worker, which leaves, has not begun it and does not run it. */
+void tine_scheduler_task_returned(tine_scheduler *s, sched_task *t);
 void tine_scheduler_task_done(tine_scheduler *s, sched_task *t, const tine_message *m);
 /* Counts a SUBMIT, OBJECT or YIELD of its attempt; the last one releases a deferred DONE. */
 void tine_scheduler_task_received(tine_scheduler *s, sched_task *t);
@@ -277,6 +279,8 @@ sched_worker *tine_scheduler_single_place(tine_scheduler *s, const sched_task *t
 /* The task starts at w. */
 void tine_scheduler_single_bind(tine_scheduler *s, const sched_task *t, sched_worker *w);
 void tine_scheduler_singles_lost(sched_worker *w, const char *reason);
+/* A call that was sent to its module's worker has not begun there. */
+void tine_scheduler_single_unbind(tine_scheduler *s, const sched_task *t);
 void tine_scheduler_single_free(tine_scheduler *s, sched_single *g); /* accepts NULL */
 
 /* pool.c */
@@ -287,6 +291,10 @@ void tine_scheduler_initialised(tine_scheduler *s, const sched_task *t, tine_err
                                 const char *text);
 void tine_scheduler_initialiser_waits(tine_scheduler *s, const sched_task *t);
 void tine_scheduler_initialisers_free(tine_scheduler *s);
+/* Why a worker that ends gets no tasks. */
+const char *tine_scheduler_text_ending(const sched_worker *w);
+/* w ends by itself, and gives tasks back. */
+void tine_scheduler_worker_leave(tine_scheduler *s, sched_worker *w, const tine_message *m);
 void tine_scheduler_leaving_settle(tine_scheduler *s); /* drops and ends workers, while n_leaving */
 void tine_scheduler_leaving_forget(tine_scheduler *s, sched_worker *w); /* it is lost */
 

@@ -43,9 +43,9 @@ static bool sched_worker_check(tine_scheduler *s, sched_task *t) {
                                                    : "worker %" PRIu32 " is not there any more",
                                 id));
     else if (w->closed & SCHED_CLOSED_ENDING)
-        sched_task_end_misplaced(
-            s, t, TINE_ELOST,
-            tine_scheduler_text("worker %" PRIu32 " is lost: the program has it ended", id));
+        sched_task_end_misplaced(s, t, TINE_ELOST,
+                                 tine_scheduler_text("worker %" PRIu32 " is lost: %s", id,
+                                                     tine_scheduler_text_ending(w)));
     else if (!tine_scheduler_serves(s, w, t->callable))
         sched_task_end_misplaced(
             s, t, TINE_EUNKNOWN,

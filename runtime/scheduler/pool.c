@@ -6,7 +6,8 @@
  * dropped, as one that could not start.
  *
  * A worker that is to end gets no more tasks. When its tasks have ended, results that only it has
- * are fetched, and then it is told to STOP.
+ * are fetched, and then it is told to STOP. One that leaves by itself is treated alike, and gives
+ * back those of its tasks that have not begun: they go elsewhere as if they had not been sent.
  *
  * Workers are dropped and stopped in a dispatch: no task is in the middle of ending there. */
 #include "runtime/scheduler/internal.h"
@@ -73,7 +74,8 @@ tine_error tine_scheduler_initialise(tine_scheduler *s, uint64_t ticket, const c
 
 static void sched_worker_initialised(tine_scheduler *s, sched_worker *w, tine_error status,
                                      const char *text) {
-    if (status != TINE_OK && !w->refused) {
+    bool ending = w->closed & SCHED_CLOSED_ENDING; /* then it is no fault of the initialiser */
+    if (status != TINE_OK && !w->refused && !ending) {
         w->refused = tine_scheduler_text("an initialiser failed there: %s", text ? text : "");
         s->n_leaving++;
     }
@@ -113,18 +115,65 @@ void tine_scheduler_initialisers_free(tine_scheduler *s) {
 
 /* ---- workers that are to end ---- */
 
-bool tine_scheduler_worker_end(tine_scheduler *s, uint32_t epoch) {
-    static const char *const why = "the program has it ended";
-    sched_worker *w = tine_scheduler_worker_of_epoch(s, epoch);
-    if (!w || s->stopped) return false;
-    if (w->closed & SCHED_CLOSED_ENDING) return true;
+const char *tine_scheduler_text_ending(const sched_worker *w) {
+    return w->leaves ? "it leaves" : "the program has it ended";
+}
+
+static void sched_worker_close(tine_scheduler *s, sched_worker *w) {
+    if (w->closed & SCHED_CLOSED_ENDING) return;
     s->n_leaving++;
     tine_scheduler_close(s, w, SCHED_CLOSED_ENDING, true);
     tine_scheduler_aim_lost(s, w);
-    tine_scheduler_singles_lost(w, why);
-    tine_scheduler_pins_lost(s, w, why);
+    tine_scheduler_singles_lost(w, tine_scheduler_text_ending(w));
+    tine_scheduler_pins_lost(s, w, tine_scheduler_text_ending(w));
+}
+
+bool tine_scheduler_worker_end(tine_scheduler *s, uint32_t epoch) {
+    sched_worker *w = tine_scheduler_worker_of_epoch(s, epoch);
+    if (!w || s->stopped) return false;
+    sched_worker_close(s, w);
     tine_scheduler_dispatch(s);
     return true;
+}
+
+/* Whether nothing of it has begun, as far as messages of its own say. */
+static bool sched_task_may_return(const sched_task *t) {
+    return !t->suspended && !t->received && LIST_EMPTY(&t->children);
+}
+
+static void sched_worker_returns(tine_scheduler *s, sched_worker *w, const tine_message *m) {
+    uint64_t *ids = NULL;
+    size_t n = 0;
+    for (size_t i = 0; i < m->n_ids; i++) {
+        sched_task *t = tine_scheduler_task_find(s, m->ids[i]);
+        if (!t || t->worker != w || t->state != SCHED_RUNNING) continue;
+        if (!sched_task_may_return(t)) {
+            free(ids);
+            tine_scheduler_drop(s, w->peer, true, "it gave back a task that has begun");
+            return;
+        }
+        if (t->payload) {
+            tine_scheduler_task_returned(s, t);
+            continue;
+        }
+        if (!ids) ids = tine_scheduler_alloc((m->n_ids - i) * sizeof *ids);
+        ids[n++] = t->id;
+    }
+    if (n == 0) return;
+    sched_action *a = tine_scheduler_send(s, w, TINE_MSG_LEAVE);
+    a->a.message.ids = a->owned.memory = ids;
+    a->a.message.n_ids = n;
+}
+
+/* The arguments of a task that was taken to have begun may have been freed: it is run there. */
+void tine_scheduler_worker_leave(tine_scheduler *s, sched_worker *w, const tine_message *m) {
+    if (s->stopped || w->stopped) return;
+    if (!w->leaves)
+        tine_scheduler_log(
+            s, 2, tine_scheduler_text("worker pid %u (host %.64s) leaves", w->pid, w->host));
+    w->leaves = true;
+    sched_worker_close(s, w);
+    sched_worker_returns(s, w, m);
 }
 
 void tine_scheduler_worker_hold(tine_scheduler *s, uint32_t epoch, bool hold) {
@@ -154,8 +203,9 @@ static void sched_worker_stop(tine_scheduler *s, sched_worker *w) {
     tine_scheduler_objects_unkeep(s, w);
     tine_scheduler_send(s, w, TINE_MSG_STOP);
     tine_scheduler_log(s, 2,
-                       tine_scheduler_text("worker pid %u (host %.64s) is ended: the program "
-                                           "asked for it",
+                       tine_scheduler_text(w->leaves ? "worker pid %u (host %.64s) has left"
+                                                     : "worker pid %u (host %.64s) is ended: the "
+                                                       "program asked for it",
                                            w->pid, w->host));
 }
 

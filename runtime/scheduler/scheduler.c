@@ -268,6 +268,7 @@ static void sched_on_worker_message(tine_scheduler *s, sched_worker *w, const ti
         for (size_t i = 0; i < m->n_ids; i++)
             tine_scheduler_object_keep(s, w, m->ids[i], m->type == TINE_MSG_HOLD);
         break;
+    case TINE_MSG_LEAVE: tine_scheduler_worker_leave(s, w, m); break;
     case TINE_MSG_EVENTS: break; /* handled by the event loop */
     case TINE_MSG_OBSERVE:
         tine_scheduler_drop(s, w->peer, true, "it sent OBSERVE after HELLO");

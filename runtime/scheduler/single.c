@@ -97,9 +97,20 @@ void tine_scheduler_turns_begin(tine_scheduler *s) {
 
 void tine_scheduler_single_bind(tine_scheduler *s, const sched_task *t, sched_worker *w) {
     sched_single *g = sched_single_of(s, t);
+    g->used = g->worker;
     if (g->worker) return;
     g->worker = w;
     LIST_INSERT_HEAD(&w->singles, g, link);
+}
+
+/* The first call would have made the instance: there is none whose state is lost. */
+void tine_scheduler_single_unbind(tine_scheduler *s, const sched_task *t) {
+    sched_single *g = sched_single_of(s, t);
+    if (g->used) return;
+    if (g->worker) LIST_REMOVE(g, link);
+    g->worker = NULL;
+    free(g->lost);
+    g->lost = NULL;
 }
 
 void tine_scheduler_singles_lost(sched_worker *w, const char *reason) {

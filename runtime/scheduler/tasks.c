@@ -391,6 +391,11 @@ void tine_scheduler_task_lost(tine_scheduler *s, sched_task *t, const sched_work
     sched_task_again(s, t, counts);
 }
 
+void tine_scheduler_task_returned(tine_scheduler *s, sched_task *t) {
+    if (t->flags & TINE_MODULE_SINGLE) tine_scheduler_single_unbind(s, t);
+    tine_scheduler_task_lost(s, t, t->worker, SCHED_PART_QUEUED, "it leaves");
+}
+
 /* ---- shutdown ---- */
 
 static sched_task *sched_task_used_at(const tine_scheduler *s, size_t i) {

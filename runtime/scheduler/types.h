@@ -138,6 +138,7 @@ typedef struct sched_single {
     struct sched_task_queue queue;
     char *lost; /* why no call runs any more */
     bool renew; /* it may be made anew */
+    bool used;  /* another call has started at `worker` before the current one */
     bool due;   /* in turns: the next turn is to begin */
     LIST_ENTRY(sched_single) link;
     TAILQ_ENTRY(sched_single) turn_link;
@@ -263,6 +264,7 @@ struct sched_worker {
     uint64_t reach_secret;
     bool lost;
     bool stopped;          /* it was told to STOP */
+    bool leaves;           /* by itself (LEAVE) */
     uint32_t initialising; /* initialisers that it has not run yet */
     char *refused;         /* why it is to be dropped; NULL: it is not */
     uint8_t closed;        /* SCHED_CLOSED_… */

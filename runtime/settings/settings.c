@@ -64,6 +64,8 @@ static const setting settings[] = {
      TINE_SETTING_SECONDS, true, FIELD(connect_timeout), 0.001, 86400, 30},
     {"heartbeat", "TINE_HEARTBEAT", "seconds between signs of life of remote workers",
      TINE_SETTING_SECONDS, true, FIELD(heartbeat), 0.01, 3600, 1},
+    {"grace", "TINE_GRACE", "seconds that running tasks have when their worker is told to leave",
+     TINE_SETTING_SECONDS, false, FIELD(grace), 0, 1e6, 25},
     {"lane", "TINE_LANE", "shared memory with workers on this host: on or off", TINE_SETTING_SWITCH,
      true, FIELD(lane), 0, 1, 1},
     {"arena", "TINE_ARENA", "bytes of tensors that a process shares instead of copying; 0: none",

@@ -21,6 +21,7 @@ typedef struct tine_settings {
     size_t max_memory; /* of a worker; 0: none */
     int retries;
     double connect_timeout, heartbeat; /* seconds */
+    double grace;                      /* of tasks at a worker that leaves; seconds */
     int lane;                          /* shared memory with workers on this host: 1 or 0 */
     size_t arena;                      /* bytes of tensors in it; 0: none; default: half of all */
     size_t stay_bytes;                 /* larger results stay at remote workers */

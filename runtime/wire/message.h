@@ -103,6 +103,10 @@ typedef enum tine_message_type {
      * that runs at this worker, so a large one stays; else: the object is to be fetched at text,
      * with seq. Between workers: object is asked for, with seq; OBJECT answers it. */
     TINE_MSG_REACH,
+    /* From a worker: it takes no more tasks, and gives back those of ids, which have not begun;
+     * again for each TASK that arrives after that. It ends when it receives STOP. From the
+     * coordinator: ids are tasks among these that it runs after all */
+    TINE_MSG_LEAVE,
     TINE_MSG_LAST_
 } tine_message_type;
 

@@ -9,10 +9,12 @@ It serves functions under names that no C worker has:
   py.fail(why)          fails, with why
   py.wait(path)         returns if the file is there, else waits until it is cancelled
   py.count(n)           yields 1 … n, as many as are taken; gives how many it has yielded
-It prints one line to standard output for each of: joined, stopped.
+On SIGTERM it leaves: it gives back what has not begun, and stops when the coordinator says so.
+It prints one line to standard output for each of: joined, leaves, stopped.
 """
 import array
 import os
+import signal
 import socket
 import struct
 import sys
@@ -24,6 +26,7 @@ import zmq
 CHUNK, WINDOW, COST = 1 << 20, 32 << 20, 1024
 HELLO, DONE, PONG, EVENTS = 1, 2, 6, 7
 WELCOME, REJECT, TASK, DROP, PING, TRACE, STOP, OBJECT, CANCEL, YIELD, PULL = 8, 9, 10, 13, 14, 15, 16, 17, 20, 22, 23
+LEAVE = 28
 EINVAL, EUNKNOWN, EFAILED, ECANCELED = 1, 3, 4, 7
 EXT_TENSOR, EXT_OBJECT, EXT_BYTES = 1, 2, 4
 BODY_NONE, BODY_INLINE, BODY_BESIDE = 0, 1, 2  # the last field of a header that may have a body
@@ -68,6 +71,12 @@ class Connection:
         self.socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 10000)
         self.socket.setsockopt(zmq.LINGER, 1000)
         self.monitor = self.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self.leave = None  # is called at a signal, and from then on for what arrives
+        self.leaves = False
+        self.signalled, wake = socket.socketpair()
+        wake.setblocking(False)
+        signal.set_wakeup_fd(wake.detach())
+        signal.signal(signal.SIGTERM, lambda *_: None)
         self.socket.connect(endpoint)
         self.checked = False  # until the coordinator asks for checksums
         self.socket.send(hello(CHUNK, WINDOW, 0))
@@ -94,7 +103,12 @@ class Connection:
     def take(self):
         """One message. Sets `ended` when the connection is gone and nothing that came on it is left to read."""
         while not self.socket.poll(0):
-            if zmq.select([self.socket, self.monitor], [], [])[0] == [self.monitor]:
+            ready = zmq.select([self.socket, self.monitor, self.signalled], [], [])[0]
+            if self.signalled.fileno() in ready:
+                self.signalled.recv(64)
+                if self.leave:
+                    self.leave()
+            elif ready == [self.monitor]:
                 self.ended = True
                 return
         parts = self.socket.recv_multipart()
@@ -124,7 +138,9 @@ class Connection:
                 self.cut()
         elif kind == 5:
             self.ended = True
-        elif kind == 6:
+        if self.leaves and kind in (2, 4):
+            self.leave()
+        if kind == 6:
             self.acked, = struct.unpack(">Q", rest[:8])
 
     def cut(self):
@@ -364,6 +380,26 @@ def main():
             sent = current.yielded
             c.send(msgpack.packb([DONE, task, attempt, epoch, status, ran, sent, text, 0, place]) + (result or b""), out)
 
+    returned = {}  # tasks that were given back, by their ids
+
+    def give_back(items):
+        returned.update((item[0][0], item) for item in items)
+        c.send(msgpack.packb([LEAVE, [item[0][0] for item in items]]))
+
+    def leave():
+        """Also while a task waits: then tasks behind it have been received, and not looked at."""
+        waiting = [(frame, split(*frame)) for frame in c.frames]
+        items = [message[1:] for _, message in waiting if message[0] == TASK]
+        c.frames = [frame for frame, message in waiting if message[0] != TASK]
+        if not c.leaves:
+            items += tasks
+            tasks.clear()
+            print("leaves", flush=True)
+        if items or not c.leaves:
+            give_back(items)
+        c.leaves = True
+    c.leave = leave
+
     while (frame := c.receive()) is not None:
         kind, fields, body, buffers = split(*frame)
         if kind == WELCOME:
@@ -372,6 +408,9 @@ def main():
             raise SystemExit("rejected: " + fields[0])
         elif kind == TASK:
             tasks.append((fields, body, buffers))
+            run_tasks()
+        elif kind == LEAVE:  # their arguments are not at the coordinator any more
+            tasks.extend(returned.pop(ident) for ident in fields[0] if ident in returned)
             run_tasks()
         elif kind == OBJECT:
             ident, _task, status, text, _place = fields

@@ -79,7 +79,18 @@ static void count_task(sim_world *w, const tine_message *m) {
         w->counts->again += w->roots[i].result && w->roots[i].result == m->object;
 }
 
+void sim_begin(sim_world *w, uint64_t task, const tine_payload *call) {
+    uint64_t seed = sim_body_of(call).seed;
+    if (sim_repeatable(&w->traits, seed) || seed == w->init_seed) return;
+    if (tine_idmap_get(&w->begun, task))
+        sim_fail("task %llx, which is not repeatable, begins twice", (unsigned long long)task);
+    tine_idmap_put(&w->begun, task, w);
+}
+
 void sim_check_task(sim_world *w, size_t index, const tine_message *m) {
+    tine_worker_info info;
+    if (tine_scheduler_worker(w->scheduler, index + 1, &info) && info.ending)
+        sim_fail("a task is sent to a worker that ends");
     if (w->seats[index].held) sim_fail("a task is sent to a worker that gets none");
     count_task(w, m);
     check_place(w, index, m);

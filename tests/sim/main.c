@@ -88,6 +88,8 @@ static int report(const sim_counts *c, uint64_t seeds, const char *no_lanes, dou
                 {"fetched from workers", c->reached},
                 {"not to be had there", c->unreached},
                 {"of these cut, or lost", c->reached_late},
+                {"workers that left", c->left},
+                {"tasks given back", c->returned},
                 {"tasks that stayed local", c->local},
                 {"of these lost", c->lost_local},
                 {"forks asked for", c->demands},

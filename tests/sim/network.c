@@ -107,7 +107,7 @@ void sim_wake_at(sim_world *w, sim_worker *s, int64_t when) {
 void sim_break_worker(sim_world *w, size_t index, const char *how) {
     seat *s = &w->seats[index];
     sim_trace(w, "worker %zu %s", index, how);
-    w->faults++;
+    w->faults += !s->left;
     s->in.broken = s->out.broken = true;
     sim_push(&w->queue, w->now, w->now + (int64_t)sim_below(&w->random, 50000), EV_LOST, index);
 }
@@ -134,6 +134,7 @@ bool sim_to_scheduler(sim_world *w, sim_worker *from, const tine_message *m) {
     if (!is_ping(m) && s->sends_left >= 0 && s->sends_left-- == 0) sim_kill_worker(w, index);
     if (s->out.broken || sim_drops(w, index, m)) return false;
     sim_transmit(w, index, &s->out, EV_TO_SCHEDULER, m);
+    if (m->type == TINE_MSG_LEAVE) w->counts->returned += m->n_ids;
     if (m->type == TINE_MSG_DONE && !w->traits.quiet && sim_one_in(&w->random, 16)) {
         sim_free_message(w->old_done);
         w->old_done = sim_copy_message(m);
@@ -185,7 +186,7 @@ void sim_join(sim_world *w, size_t kind) {
 void sim_lost(sim_world *w, size_t index) {
     seat *s = &w->seats[index];
     if (!s->worker) sim_fail("worker %zu is lost twice", index);
-    w->losses++;
+    w->losses += !s->left;
     s->up = false;
     tine_run_log log = *sim_worker_log(s->worker);
     bool known = sim_one_in(&w->random, 2); /* not of a worker on another host */

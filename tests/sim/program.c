@@ -78,12 +78,16 @@ static bool is_stream(const sim_traits *traits, uint64_t seed) {
     return traits->streams && sim_mix(seed, 31) % 3 > 0;
 }
 
+bool sim_repeatable(const sim_traits *traits, uint64_t seed) {
+    return traits->all_repeatable || seed / 4 % 2;
+}
+
 void sim_frame_call(const sim_frame *f, const sim_traits *traits, uint32_t i, sim_call *call) {
     static const char *const names[] = {"f0", "f1", "f3"};
     uint64_t draw = sim_mix(sim_mix(f->acc, f->seed + f->step), 1000 + i);
     *call = (sim_call){.seed = draw, .depth = f->depth ? f->depth - 1 : 0, .module = -1};
     call->name = names[draw % 3];
-    call->flags = traits->all_repeatable || draw / 4 % 2 ? TINE_REPEATABLE : 0;
+    call->flags = sim_repeatable(traits, draw) ? TINE_REPEATABLE : 0;
     call->large = draw / 8 % 4 == 0;
     if (is_stream(traits, draw)) call->stream = 1 + sim_mix(draw, 32) % 4;
     for (uint64_t j = 0; j < draw / 32 % 3 && f->n_objects; j++)

@@ -20,6 +20,7 @@ typedef enum event_kind {
     EV_INITIALISE,
     EV_RETIRE,
     EV_HOLD,
+    EV_LEAVE,
     EV_STOP,
     EV_BAD_PEER,
     EV_REACH,   /* a worker asks this one for a result */

@@ -28,21 +28,41 @@ void sim_run_initialiser(sim_world *w) {
     tine_payload_unref(p);
 }
 
-/* The program has a worker ended: it stops when nothing runs there. What its tasks wait for has
- * another place, one that is started again if it is lost. */
-void sim_retire_worker(sim_world *w, size_t index) {
-    tine_worker_info info, other;
+/* What the tasks of this worker wait for has another place, one that is started again if it is
+ * lost. */
+static bool has_double(const sim_world *w, size_t index) {
+    tine_worker_info other;
     size_t i = index + 1;
     while (i < w->n_seats &&
            (w->seats[i].foreign || w->seats[i].labelled != w->seats[index].labelled ||
-            !tine_scheduler_worker(w->scheduler, i + 1, &other) || other.ending))
+            w->seats[i].leaves || !tine_scheduler_worker(w->scheduler, i + 1, &other) ||
+            other.ending))
         i++;
-    if (i >= w->n_seats || w->seats[index].foreign ||
-        !tine_scheduler_worker(w->scheduler, index + 1, &info))
-        return;
+    return i < w->n_seats && !w->seats[index].foreign;
+}
+
+/* The program has a worker ended: it stops when nothing runs there. */
+void sim_retire_worker(sim_world *w, size_t index) {
+    tine_worker_info info;
+    if (!has_double(w, index) || !tine_scheduler_worker(w->scheduler, index + 1, &info)) return;
     w->any_misplaced = true; /* calls that are bound to it fail */
     tine_scheduler_worker_end(w->scheduler, info.epoch);
     sim_trace(w, "worker %zu is to end", index);
+}
+
+enum { LONG_GRACE_NS = 100000000 }; /* longer than all tasks take that do not wait for ever */
+
+/* A worker leaves by itself: it stops when what has begun there has ended, or is killed when its
+ * time is over. */
+void sim_leave_worker(sim_world *w, size_t index) {
+    seat *s = &w->seats[index];
+    if (!sim_is_alive(s) || s->leaves || w->stopped) return;
+    bool in_time = has_double(w, index) && !sim_one_in(&w->random, 8);
+    s->leaves = true;
+    sim_trace(w, "worker %zu leaves", index);
+    int64_t grace = in_time ? LONG_GRACE_NS : (int64_t)sim_below(&w->random, 1000000);
+    sim_push(&w->queue, w->now, w->now + grace, EV_KILL, index);
+    sim_worker_leave(s->worker);
 }
 
 /* Its memory is past the soft limit, or has fallen below it again, or is past the limit. */

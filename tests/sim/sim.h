@@ -111,6 +111,7 @@ void sim_frame_call(const sim_frame *f, const sim_traits *traits, uint32_t i, si
 void sim_frame_learn(sim_frame *f, const sim_answer *a);
 void sim_frame_add(sim_frame *f, sim_object o);
 uint64_t sim_put_value(const sim_frame *f, const sim_op *op); /* of the new object */
+bool sim_repeatable(const sim_traits *traits, uint64_t seed); /* a task of this seed is */
 /* The label that a fork of this seed asks for, and a call that runs needs; NULL: none. */
 const char *sim_label(const sim_traits *traits, const char *name, uint64_t seed);
 /* What the call takes of its worker's slots; NULL: nothing. Only a function that forks and yields
@@ -153,7 +154,7 @@ typedef struct sim_counts {
     uint64_t dependents, ahead, stayed, fetched, again;
     uint64_t roots_cancelled, forks_cancelled, told, ends;
     uint64_t held, ended_held, labelled, taking, holding, taking_of, taken_by, pinned, misplaced,
-        turns, renewed, initialised, retired;
+        turns, renewed, initialised, retired, left, returned;
     uint64_t yielded, refused_yields, arrived, streams, snapshots;
     uint64_t reached, unreached, reached_late; /* by other workers; late: it was lost, or cut off */
     uint64_t local, lost_local, demands;       /* tasks that stayed where they were forked */
@@ -178,6 +179,8 @@ bool sim_to_scheduler(sim_world *w, sim_worker *from, const tine_message *m);
 /* Asks the worker at `url` for a result; sim_worker_reached follows. */
 void sim_reach(sim_world *w, const sim_worker *from, tine_object id, uint64_t secret,
                const char *url);
+/* A worker begins a task of the coordinator's: checks that it may. */
+void sim_begin(sim_world *w, uint64_t task, const tine_payload *call);
 void sim_wake_at(sim_world *w, sim_worker *s, int64_t when); /* calls sim_worker_resume then */
 
 /* ---- workers (worker.c, tasks.c) ---- */
@@ -194,6 +197,7 @@ void sim_worker_reached(sim_worker *s, const tine_message *m);
 /* What it keeps for other workers, borrowed; NULL: it does not have it. */
 tine_payload *sim_worker_kept(const sim_worker *s, tine_object id, uint64_t secret);
 void sim_worker_pump(sim_worker *s);
+void sim_worker_leave(sim_worker *s);
 void sim_worker_check_idle(const sim_worker *s, uint32_t window); /* nothing is left over */
 tine_payload *sim_payload(uint64_t value, uint64_t seed, uint32_t depth, bool large,
                           const tine_object *refs, size_t n_refs);

@@ -174,10 +174,12 @@ static sim_task *next_task(sim_worker *s) {
     if (!tine_executor_start(s->executor, &given)) return NULL;
     t = calloc(1, sizeof *t);
     t->id = given.task;
-    if (given.known == t->id)
+    if (given.known == t->id) {
         tine_run_log_begin(&s->log, t->id);
-    else
+        sim_begin(s->world, t->id, given.payload);
+    } else {
         sim_world_counts(s->world)->local++;
+    }
     t->given = given;
     t->all_next = s->all;
     if (s->all) s->all->all_prev = t;
@@ -220,6 +222,11 @@ void sim_worker_message(sim_worker *s, const tine_message *m) {
 
 void sim_worker_reached(sim_worker *s, const tine_message *m) {
     tine_executor_reached(s->executor, m->object, m->payload, m->text);
+    sim_worker_pump(s);
+}
+
+void sim_worker_leave(sim_worker *s) {
+    tine_executor_leave(s->executor);
     sim_worker_pump(s);
 }
 

@@ -71,7 +71,9 @@ static void drain(sim_world *w) {
             if (a.message.type == TINE_MSG_TASK) sim_check_task(w, i, &a.message);
             if (a.message.type == TINE_MSG_WELCOME) w->seats[i].fresh = w->init_seed != 0;
             if (a.message.type == TINE_MSG_STOP && !w->stopped) {
-                w->counts->retired++;
+                w->seats[i].left = w->seats[i].leaves && sim_is_alive(&w->seats[i]);
+                w->counts->left += w->seats[i].left;
+                w->counts->retired += !w->seats[i].left;
                 if (sim_is_alive(&w->seats[i])) sim_break_worker(w, i, "is told to stop");
             }
             if (a.message.status == TINE_EDEADLK && a.message.type == TINE_MSG_RESULT)
@@ -122,6 +124,7 @@ static void on_event(sim_world *w, event *e) {
     case EV_INITIALISE: sim_run_initialiser(w); break;
     case EV_RETIRE: sim_retire_worker(w, e->seat); break;
     case EV_HOLD: sim_hold_worker(w, e->seat); break;
+    case EV_LEAVE: sim_leave_worker(w, e->seat); break;
     case EV_STOP:
         w->stopped = true;
         w->counts->stops++;
@@ -195,6 +198,9 @@ static void plan(sim_world *w, bool looks) {
     for (uint64_t n = sim_one_in(r, 3) ? sim_below(r, 6) : 0; n-- > 0;)
         sim_push(&w->queue, w->now, 100000 + (int64_t)sim_below(r, 3000000), EV_HOLD,
                  sim_below(r, expected));
+    for (uint64_t n = w->workers_return && sim_one_in(r, 3) ? sim_below(r, 6) : 0; n-- > 0;)
+        sim_push(&w->queue, w->now, (int64_t)sim_below(r, 3000000), EV_LEAVE,
+                 sim_below(r, 2 * expected));
 }
 
 static bool one_event(sim_world *w) {
@@ -233,6 +239,7 @@ static void finish(sim_world *w) {
     drain(w);
     tine_scheduler_free(w->scheduler);
     sim_queue_fini(&w->queue);
+    tine_idmap_fini(&w->begun);
     for (size_t i = 0; i < w->n_seats; i++) sim_worker_free(w->seats[i].worker);
     sim_free_message(w->old_done);
     running = NULL;

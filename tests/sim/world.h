@@ -20,6 +20,7 @@ typedef struct seat { /* of a worker process, running or ended, or of a bad peer
     bool fresh;         /* it has joined after the initialiser, which it has not run */
     uint64_t init_task; /* the task that is it; 0: not sent yet */
     bool held;          /* past the soft limit of memory: it gets no tasks */
+    bool leaves, left;  /* by itself; it has, which is no fault */
 } seat;
 
 typedef struct root {
@@ -73,6 +74,7 @@ struct sim_world {
     bool stalls;            /* it does where deadlocks are not looked for */
     bool deadlocked;        /* one was found */
     bool ends[MAX_ROOTS];   /* roots that end where deadlocks are not looked for */
+    tine_idmap begun;       /* tasks that are not repeatable, by id */
 };
 
 enum { FOREIGN = 1, LABELLED = 2 }; /* workers */
@@ -107,6 +109,7 @@ void sim_release(sim_world *w, size_t i); /* a handle */
 void sim_run_initialiser(sim_world *w);
 void sim_retire_worker(sim_world *w, size_t index);
 void sim_hold_worker(sim_world *w, size_t index);
+void sim_leave_worker(sim_world *w, size_t index);
 void sim_on_yield(sim_world *w, const tine_scheduler_action *a);
 void sim_on_complete(sim_world *w, tine_scheduler_action *a);
 

@@ -1,6 +1,7 @@
 /* A worker in another language, written from runtime/wire/WIRE.md and transport/zmq/FRAMING.md
  * alone: it joins, serves what no C worker does, and leaves when told to. */
 #include <criterion/criterion.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -135,6 +136,49 @@ Test(foreign, its_tasks_are_cancelled, .timeout = 60) {
     tine_release(waits), tine_release(queued);
     cr_assert_eq(tine_shutdown(), 0);
     foreign_end(&f, "stopped");
+}
+
+static int64_t echoed(const tine_value *v) { return tine_as_int(tine_at(tine_at(v, 0), 0)); }
+
+/* What is queued behind a task that waits goes to another one, and the task ends. */
+Test(foreign, it_leaves, .timeout = 60) {
+    char gate[] = "/tmp/tine-foreign-XXXXXX", line[64] = "";
+    tine_worker_status status;
+    int fd = mkstemp(gate);
+    cr_assert_geq(fd, 0);
+    unlink(gate);
+    close(fd);
+    cluster_start_with(&(tine_options){.workers = -1});
+    foreign first = foreign_start();
+    for (int i = 0; i < 20; i++) { /* they are taken to be short, and queued at the worker */
+        tine_release(cluster_take(tine_fork("py.echo", i)));
+        tine_release(cluster_take(tine_fork("py.wait", "/")));
+    }
+    tine_future *waits = tine_fork("py.wait", gate), *f[10];
+    cr_assert_eq(tine_wait_for(waits, 0.1, NULL), TINE_ETIMEDOUT);
+    for (int i = 0; i < 10; i++) f[i] = tine_fork("py.echo", i);
+    cr_assert_eq(tine_workers(&status, 1), 1);
+    cr_assert_gt(status.running, 1, "nothing is queued there");
+    kill(first.pid, SIGTERM);
+    for (size_t n = 0; !strstr(line, "leaves");) { /* behind what is left of its first line */
+        ssize_t got = read(first.out, line + n, sizeof line - 1 - n);
+        cr_assert_gt(got, 0, "it said: %s", line);
+        n += (size_t)got;
+    }
+    foreign second = foreign_start();
+    for (int i = 0; i < 10; i++) {
+        tine_value *v = cluster_take(f[i]);
+        cr_assert_eq(echoed(v), i);
+        tine_release(v);
+    }
+    cr_assert(!tine_done(waits));
+    close(creat(gate, 0600));
+    tine_workers(&status, 1); /* asks it for its memory, after which it looks for the file */
+    tine_release(cluster_take(waits));
+    foreign_end(&first, "stopped");
+    unlink(gate);
+    cr_assert_eq(tine_shutdown(), 0);
+    foreign_end(&second, "stopped");
 }
 
 Test(foreign, it_yields_values, .timeout = 60) {

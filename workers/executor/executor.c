@@ -184,7 +184,7 @@ void tine_executor_task_settled(tine_executor *x, executor_task *t) {
         tine_executor_task_free(x, t);
     else if (t->waiter.status)
         tine_executor_task_end(x, t, t->waiter.status, NULL, t->waiter.text, 0);
-    else
+    else if (!t->returned)
         tine_ready_push(&x->ready, &t->link);
 }
 
@@ -218,8 +218,8 @@ static void on_cancel(tine_executor *x, uint64_t task) {
         tine_executor_cancel_below(x, t);
     } else {
         executor_task_refuse(t);
-        if (t->link.queued) {
-            tine_ready_remove(&x->ready, &t->link);
+        if (t->link.queued) tine_ready_remove(&x->ready, &t->link);
+        if (t->waiter.missing == 0) {
             tine_executor_task_settled(x, t);
         } else {
             tine_executor_task_failed(x, t); /* it waits for objects */
@@ -239,8 +239,11 @@ static void on_task(tine_executor *x, const tine_message *m) {
     t->result = m->object;
     t->limit = 1;
     t->link.depth = m->depth;
-    tine_executor_await(x, &t->waiter, t->payload);
     t->taken = tine_recent_take(&x->taken, m->task);
+    if (x->leaving)
+        tine_executor_return(x, t);
+    else
+        tine_executor_await(x, &t->waiter, t->payload);
     if (tine_recent_take(&x->cancels, m->task)) on_cancel(x, m->task);
 }
 
@@ -371,6 +374,7 @@ static void on_welcome(tine_executor *x, const tine_message *m) {
     if (m->flags & TINE_WELCOME_TRACE) executor_trace(x, 1);
     if (m->flags & TINE_WELCOME_DEMAND) tine_executor_send(x, TINE_MSG_DEMAND);
     if (m->flags & TINE_WELCOME_REACH) tine_executor_push(x, TINE_EXECUTOR_REACHABLE);
+    if (x->leaving) tine_executor_leave_begin(x);
 }
 
 void tine_executor_credit(tine_executor *x, uint32_t more) {
@@ -402,6 +406,7 @@ static void on_welcomed(tine_executor *x, const tine_message *m, int64_t now) {
     case TINE_MSG_CANCEL: on_cancel(x, m->task); break;
     case TINE_MSG_PULL: on_pull(x, m); break;
     case TINE_MSG_YIELD: tine_executor_fork_yielded(x, m); break;
+    case TINE_MSG_LEAVE: tine_executor_unreturn(x, m); break;
     case TINE_MSG_DROP:
         for (size_t i = 0; i < m->n_ids; i++) tine_executor_object_dropped(x, m->ids[i]);
         break;

@@ -112,6 +112,9 @@ void tine_executor_pull(tine_executor *x, uint64_t ticket, uint64_t item);
  * coordinator at once. */
 tine_error tine_executor_put(tine_executor *x, uint64_t task, const char *class_name,
                              tine_payload *payload, tine_object *out);
+/* This worker takes no more tasks: those that have not begun are given back to the coordinator,
+ * nested forks that stay here too. It stops (TINE_EXECUTOR_STOP) when the others have ended. */
+void tine_executor_leave(tine_executor *x);
 /* Asks for an object; true when it is here already (payload and class are borrowed until FORGET),
  * else OBJECT follows. */
 bool tine_executor_fetch(tine_executor *x, tine_object id, tine_payload **payload,

@@ -1,5 +1,6 @@
 /* The executor's structures, shared by executor.c (tasks, messages), forks.c (what tasks fork and
- * put), local.c (forks that stay here) and objects.c (objects and what waits for them). Small
+ * put), leave.c (tasks that are given back), local.c (forks that stay here) and objects.c (objects
+ * and what waits for them). Small
  * records come from tine_must_alloc, which ends the process without memory: the coordinator then
  * runs the tasks elsewhere. */
 #ifndef TINE_WORKERS_EXECUTOR_INTERNAL_H
@@ -37,6 +38,8 @@ struct executor_task {
     tine_object result;      /* the id under which its result may be kept; 0: none */
     uint32_t attempt;
     bool started, suspended;
+    bool returned;      /* to the coordinator: it does not start */
+    bool unasked;       /* it was returned before its objects were looked up */
     bool refused_yield; /* PULL has to be reported */
     bool unread;        /* its values are not taken */
     bool taken;         /* its result is, by other tasks: a large one stays */
@@ -132,6 +135,7 @@ struct tine_executor {
     uint32_t epoch, window;
     size_t stays; /* larger results, in bytes, stay here */
     bool stopped;
+    bool leaving;                /* it starts no task of the coordinator's that has not begun */
     bool refused_fork;           /* CREDIT has to be reported */
     uint64_t n_received, n_sent; /* messages, see PONG */
     uint64_t orders, puts;
@@ -203,6 +207,11 @@ void tine_executor_result_settled(tine_executor *x, executor_result *r);
 /* Completes every open fork as cancelled. */
 void tine_executor_forks_stop(tine_executor *x);
 void tine_executor_forks_free(tine_executor *x);
+
+/* leave.c */
+void tine_executor_leave_begin(tine_executor *x);              /* leaving, and welcomed */
+void tine_executor_return(tine_executor *x, executor_task *t); /* one that has just arrived */
+void tine_executor_unreturn(tine_executor *x, const tine_message *m);
 
 /* local.c */
 /* Of a name that this worker serves, in x->served. */

@@ -2,7 +2,8 @@
  *
  * Such a fork is queued here and starts like any other task: when its parent waits, deepest first.
  * The coordinator does not know of it. It gets the oldest queued ones, as SUBMITs, while it wants
- * any (DEMAND), and those that are queued when the task above them ends. A fork is submitted at
+ * any (DEMAND), those that are queued when the task above them ends, and all of them when this
+ * worker leaves. A fork is submitted at
  * once if this worker does not serve what it calls, if a value among its arguments is not here, if
  * it is a stream, or for a certain worker or label, if it calls a module with one instance, or if
  * it has a priority, which is compared with tasks of other workers.
@@ -40,8 +41,8 @@ bool tine_executor_may_keep(tine_executor *x, const tine_target *target, uint32_
                             const tine_payload *payload, const tine_terms *terms) {
     bool anywhere = !terms || (!terms->priority && !terms->worker && !terms->label &&
                                !terms->resources && !terms->stream);
-    return x->keeps && anywhere && !(flags & TINE_MODULE_SINGLE) && executor_serves(x, target) &&
-           (!payload->n_refs || tine_executor_refs_here(x, payload));
+    return x->keeps && !x->leaving && anywhere && !(flags & TINE_MODULE_SINGLE) &&
+           executor_serves(x, target) && (!payload->n_refs || tine_executor_refs_here(x, payload));
 }
 
 void tine_executor_keep(tine_executor *x, executor_task *parent, uint64_t ticket,
@@ -89,7 +90,7 @@ static void executor_local_submit(tine_executor *x, executor_task *t) {
 }
 
 void tine_executor_give(tine_executor *x) {
-    while (x->submits < x->allowed && !TAILQ_EMPTY(&x->local))
+    while ((x->leaving || x->submits < x->allowed) && !TAILQ_EMPTY(&x->local))
         executor_local_submit(x, TAILQ_FIRST(&x->local));
 }
 

@@ -1,0 +1,96 @@
+/* See leave.h.
+ *
+ * The handlers write the signal into a pipe; a thread of its own reads it, because the worker's
+ * thread may run a task for as long as the grace lasts. They are installed only in a process that
+ * serves to its end, so the program never gets to see that its dispositions have changed. */
+#include "launch/leave.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "transport/base/log.h"
+#include "transport/base/thread.h"
+
+/* A worker that is still there after this time says what it waits for. */
+enum { TELL_MS = 1000 };
+
+static struct {
+    tine_leave leave;
+    int pipe[2]; /* the reading end, the writing end */
+    double grace;
+    atomic_bool leaving;
+} leave_state = {.leave = TINE_LEAVE_INITIALIZER};
+
+static void leave_on_signal(int number) {
+    int saved = errno;
+    if (atomic_exchange(&leave_state.leaving, true) && number == SIGINT) {
+        signal(number, SIG_DFL);
+        raise(number);
+    }
+    unsigned char byte = (unsigned char)number;
+    if (write(leave_state.pipe[1], &byte, 1) < 0) errno = 0; /* it is full: one has been written */
+    errno = saved;
+}
+
+/* False: the worker has ended its connection, and is about to exit. */
+static bool leave_wait(double seconds) {
+    double ms = seconds * 1000;
+    poll(NULL, 0, ms < INT_MAX ? (int)ms : INT_MAX);
+    return tine_leave_connected(&leave_state.leave);
+}
+
+static int leave_signal_read(void) {
+    unsigned char byte = 0;
+    while (read(leave_state.pipe[0], &byte, 1) < 0 && errno == EINTR) {
+    }
+    return byte;
+}
+
+static void *leave_main(void *arg) {
+    (void)arg;
+    const char *name = leave_signal_read() == SIGINT ? "SIGINT" : "SIGTERM";
+    double grace = leave_state.grace, tell = grace < TELL_MS / 1e3 ? grace : TELL_MS / 1e3;
+    if (!tine_leave_ask(&leave_state.leave)) _exit(0);
+    if (!leave_wait(tell)) return NULL;
+    if (grace > tell)
+        tine_log(TINE_LOG_WARN,
+                 "worker: %s: it takes no more tasks, and waits up to %g s for those that run "
+                 "(TINE_GRACE); SIGINT (Ctrl-C) ends it at once",
+                 name, grace);
+    if (!leave_wait(grace - tell)) return NULL;
+    tine_log(TINE_LOG_ERROR,
+             "worker: %s: tasks have not ended within %g s (TINE_GRACE); the worker ends, and they "
+             "are lost",
+             name, grace);
+    tine_log_flush();
+    _exit(1);
+}
+
+static void leave_install(int number) {
+    struct sigaction now,
+        leave = {.sa_handler = leave_on_signal, .sa_flags = SA_RESTART | SA_ONSTACK};
+    sigemptyset(&leave.sa_mask);
+    if (sigaction(number, NULL, &now) != 0 || now.sa_flags & SA_SIGINFO ||
+        now.sa_handler != SIG_DFL)
+        return;
+    sigaction(number, &leave, NULL);
+}
+
+tine_leave *tine_leave_on_signals(double grace) {
+    leave_state.grace = grace;
+    if (pipe2(leave_state.pipe, O_CLOEXEC) != 0) return NULL;
+    if (fcntl(leave_state.pipe[1], F_SETFL, O_NONBLOCK) != 0 ||
+        tine_thread_start_detached("tine leave", leave_main, NULL) != 0) {
+        close(leave_state.pipe[0]);
+        close(leave_state.pipe[1]);
+        return NULL;
+    }
+    leave_install(SIGTERM);
+    leave_install(SIGINT);
+    return &leave_state.leave;
+}

@@ -1,0 +1,13 @@
+/* SIGTERM and SIGINT of a worker that was started by hand. */
+#ifndef TINE_LAUNCH_LEAVE_H
+#define TINE_LAUNCH_LEAVE_H
+
+#include "workers/leave.h"
+
+/* From now on SIGTERM and SIGINT have the worker leave; what runs `grace` seconds later is lost,
+ * and the process ends with 1. A second SIGINT ends it at once. A signal that the program handles
+ * or ignores is left alone. NULL: it cannot be set up, and the signals end the process as without
+ * it. */
+tine_leave *tine_leave_on_signals(double grace);
+
+#endif
