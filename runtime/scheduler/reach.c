@@ -29,6 +29,7 @@ void tine_scheduler_reach_keep(tine_scheduler *s, sched_task *t) {
 bool tine_scheduler_reach(tine_scheduler *s, sched_worker *w, sched_object *o) {
     const sched_worker *source = o->source;
     if (o->state != SCHED_OBJECT_REMOTE || !source || source == w || !w->reach) return false;
+    if (!*source->reach) return false; /* others could not reach it */
     sched_action *a = tine_scheduler_send(s, w, TINE_MSG_REACH);
     a->a.message.object = o->id;
     a->a.message.seq = source->reach_secret;

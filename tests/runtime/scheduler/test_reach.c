@@ -141,6 +141,29 @@ Test(reach, what_cannot_be_had_there_passes_the_coordinator) {
     end_all();
 }
 
+/* Workers were sent to an empty address for them. */
+Test(reach, other_results_that_stay_there_are_relayed_too) {
+    open_three();
+    tine_object ids[2];
+    for (int i = 0; i < 2; i++) {
+        uint64_t made = fork_on(10 + i, epoch[1], 0, NULL, 0);
+        ids[i] = tine_scheduler_result(F.scheduler, made);
+        fork_on(20 + i, epoch[2], 0, &ids[i], 1);
+        take();
+        action f = *sent(1, TINE_MSG_TASK, 0);
+        done_staying(1, &f);
+        take();
+        cr_assert_eq(sent(2, TINE_MSG_REACH, 0)->a.message.object, ids[i]);
+    }
+    receive(2, (tine_message){.type = TINE_MSG_REACH, .object = ids[0], .text = "a wall"});
+    fork_on(4, epoch[3], 0, &ids[1], 1);
+    take();
+    cr_assert_eq(count_sent(0, TINE_MSG_REACH), 0);
+    cr_assert_eq(count_sent(1, TINE_MSG_FETCH), 2);
+    for (int i = 0; i < 2; i++) tine_scheduler_object_release(F.scheduler, ids[i]);
+    fixture_close();
+}
+
 Test(reach, a_source_that_is_lost_is_made_again_when_nobody_has_fetched_it) {
     open_staying(TINE_REPEATABLE);
     cr_assert(sent(2, TINE_MSG_REACH, 0));
