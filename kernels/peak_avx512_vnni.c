@@ -5,6 +5,7 @@
 
 #ifdef TINE_KERNELS_X86
 #include <immintrin.h>
+#include <string.h>
 
 enum { SUMS = 24, LANES = 16 };
 
@@ -23,9 +24,13 @@ static float avx512_vnni_int8(size_t iterations, const float *seed) {
         TINE_UNROLL(SUMS)
         for (int i = 0; i < SUMS; i++) peak_dot(&sum[i], a, b);
     }
+    int32_t lanes[LANES];
+    float all = 0;
     TINE_UNROLL(SUMS)
     for (int i = 1; i < SUMS; i++) sum[0] = _mm512_add_epi32(sum[0], sum[i]);
-    return (float)_mm512_reduce_add_epi32(sum[0]);
+    memcpy(lanes, &sum[0], sizeof lanes);
+    for (int i = 0; i < LANES; i++) all += (float)lanes[i];
+    return all;
 }
 
 const struct tine_peak_loops tine_peak_avx512_vnni = {
