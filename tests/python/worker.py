@@ -67,8 +67,9 @@ class Connection:
     def __init__(self, endpoint):
         self.socket = zmq.Context.instance().socket(zmq.DEALER)
         self.socket.setsockopt(zmq.RECONNECT_IVL, 3600000)
-        self.socket.setsockopt(zmq.HEARTBEAT_IVL, 1000)
-        self.socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 10000)
+        # libzmq 4.3.4 aborts if this timer fires while a connection breaks (its issue 4364)
+        self.socket.setsockopt(zmq.HEARTBEAT_IVL, 10000)
+        self.socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 20000)
         self.socket.setsockopt(zmq.LINGER, 1000)
         self.monitor = self.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
         self.leave = None  # is called at a signal, and from then on for what arrives
