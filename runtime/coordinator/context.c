@@ -71,7 +71,7 @@ static tine_error coordinator_submit(tine_context *context, tine_future *f, void
     tine_ref_future_(f); /* until COMPLETE */
     c->n_open++;
     if (tine_scheduler_stats_get(c->scheduler)->workers > 0)
-        c->told = false;
+        c->tell_ns = 0;
     else
         tine_coordinator_expect(c);
     tine_trace_fork(f->flow, terms && terms->name ? terms->name : t->name);

@@ -106,7 +106,7 @@ tine_error tine_coordinator_open(tine_coordinator *c, int n, double seconds) {
     e = tine_coordinator_until(c, have_joined, &j, tine_clock_ns() + (int64_t)(seconds * 1e9));
     size_t joined = tine_scheduler_workers(c->scheduler, NULL, 0);
     c->awaited = 0;
-    c->told = false;
+    c->tell_ns = 0;
     tine_coordinator_unlock(c);
     if (joined >= j.n) return TINE_OK;
     const char *last = c->start_failures > 0 ? "; the last one to be started " : "";

@@ -91,9 +91,9 @@ struct tine_coordinator {
     unsigned start_failures; /* attempts in a row to replace local workers that failed */
     char start_reason[256];  /* what the last one's worker did */
     size_t awaited;          /* workers that tine_init waits for; 0: it has returned */
-    /* when the log says what is awaited; INT64_MAX: nothing is, or it was said */
+    /* when the log says, or says again, what is awaited; INT64_MAX: nothing is */
     int64_t tell_at;
-    bool told; /* since a worker was last connected */
+    int64_t tell_ns; /* the time before that; 0: not said since a worker was last connected */
     STAILQ_HEAD(, coordinator_callback) callbacks;
     LIST_HEAD(, coordinator_death) deaths;
     LIST_HEAD(, coordinator_end) ends;

@@ -11,8 +11,8 @@
 #include "transport/base/log.h"
 #include "transport/base/thread.h"
 
-/* A wait for workers longer than this is logged. */
-enum { TELL_NS = 1000000000 };
+/* A wait for workers longer than this is logged, and again after twice, four times … this. */
+enum { TELL_NS = 2000000000 };
 enum {
     /* When no thread has run the loop for this long, the progress thread does; while others keep
      * running it, four times as long. It bounds how long a nested fork waits when the program
@@ -86,15 +86,20 @@ static int64_t next_deadline(tine_coordinator *c) {
 }
 
 void tine_coordinator_expect(tine_coordinator *c) {
-    if (!c->told && c->tell_at == INT64_MAX) c->tell_at = tine_clock_ns() + TELL_NS;
+    if (c->tell_ns == 0) c->tell_at = tine_clock_ns() + (c->tell_ns = TELL_NS);
 }
 
-/* Where local workers cannot be started, the supervisor logs why instead. */
-static void tell_what_is_awaited(tine_coordinator *c) {
+/* Ever more rarely. Where local workers cannot be started, the supervisor logs why instead. */
+static void tell_what_is_awaited(tine_coordinator *c, int64_t now) {
     tine_scheduler_stats s = *tine_scheduler_stats_get(c->scheduler);
-    c->tell_at = INT64_MAX;
-    if (c->start_failures > 0 || s.workers >= (c->awaited > 0 ? c->awaited : 1)) return;
-    if (c->awaited == 0 && s.ready == 0) return;
+    bool awaits = c->awaited > 0 ? s.workers < c->awaited : s.workers == 0 && s.ready > 0;
+    if (c->start_failures > 0 || !awaits) {
+        c->tell_at = INT64_MAX;
+        c->tell_ns = 0;
+        return;
+    }
+    c->tell_ns = c->tell_ns ? 2 * c->tell_ns : TELL_NS;
+    c->tell_at = now + c->tell_ns;
     char remedy[600] = "";
     const tine_transport *t = c->link.transport;
     const char *url = t->ops->url(t);
@@ -103,7 +108,6 @@ static void tell_what_is_awaited(tine_coordinator *c) {
         snprintf(remedy, sizeof remedy,
                  "; start `tine worker %.250s`, or this program with TINE_WORKER=%.250s%s", url,
                  url, key ? ", each with the job's key (TINE_KEY_FILE)" : "");
-    c->told = true;
     if (c->awaited > 0)
         tine_log(TINE_LOG_WARN, "tine_init waits for %zu workers; %u have joined%s", c->awaited,
                  s.workers, remedy);
@@ -122,7 +126,7 @@ static bool deadlines_work(tine_coordinator *c, int64_t coarse) {
     tine_coordinator_ends_run(c, now);
     tine_coordinator_memory_look(c, now);
     bool cancelled = tine_deadlines_run(&c->context, now);
-    if (c->tell_at <= now) tell_what_is_awaited(c);
+    if (c->tell_at <= now) tell_what_is_awaited(c, now);
     if (tine_scheduler_deadline(c->scheduler) > now) return cancelled;
     tine_scheduler_tick(c->scheduler, now);
     return true;
