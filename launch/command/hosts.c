@@ -139,7 +139,7 @@ static bool lines_read(const char *path, bool (*line)(tine_hosts *h, char *text)
 static bool line_of_hostfile(tine_hosts *h, char *text) {
     char name[256];
     int cores = 0;
-    if (sscanf(text, "%255s", name) != 1) return false;
+    if (sscanf(text, "%255s", name) != 1 || !name_is_plain(name)) return false;
     const char *slots = strstr(text, "slots");
     if (slots && (sscanf(slots, "slots = %d", &cores) != 1 || cores < 1)) return false;
     return hosts_add(h, name, cores);
