@@ -137,10 +137,10 @@ static bool spawn_slot_dismissed(const tine_spawn *s, tine_spawn_slot_state *w) 
     return true;
 }
 
-static bool spawn_all_retired(tine_spawn *s) {
-    for (int i = 0; i < s->workers; i++)
-        if (!atomic_load(&s->slots[i].retired)) return false;
-    return true;
+static int spawn_live_count(const tine_spawn *s) {
+    int n = 0;
+    for (int i = 0; i < s->workers; i++) n += s->slots[i].pid != 0;
+    return n;
 }
 
 static void spawn_slot_reap(tine_spawn *s, int i) {
@@ -161,16 +161,10 @@ static void spawn_slot_reap(tine_spawn *s, int i) {
         spawn_failed(s, i, w->killed_from_outside || atomic_load(&w->log->joined), reason);
     }
     spawn_slot_clear(w);
-    if (dismissed && spawn_all_retired(s)) s->ended(s->ctx);
+    if (dismissed && spawn_live_count(s) == 0) s->ended(s->ctx);
 }
 
 /* ---- the supervisor ---- */
-
-static int spawn_live_count(const tine_spawn *s) {
-    int n = 0;
-    for (int i = 0; i < s->workers; i++) n += s->slots[i].pid != 0;
-    return n;
-}
 
 static int spawn_poll_timeout_ms(const tine_spawn *s) {
     bool stopping = atomic_load(&s->stopping);
