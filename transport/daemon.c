@@ -119,13 +119,15 @@ static bool mark_is_stale(const char *dir) {
     return stale;
 }
 
-static void place_sweep(const char *place) {
+/* `own` is in use, even where an old mark of a process that had its name lies there. */
+static void place_sweep(const char *place, const char *own) {
     char path[PATH_MAX];
     DIR *d = opendir(place);
     for (struct dirent *e; d && (e = readdir(d));) {
         if (strncmp(e->d_name, "jf.", 3) && strncmp(e->d_name, "pid.", 4)) continue;
         int n = snprintf(path, sizeof path, "%s/%s", place, e->d_name);
-        if (n < (int)sizeof path && mark_is_stale(path)) session_tree_remove(path);
+        if (n >= (int)sizeof path || strncmp(own, path, (size_t)n) == 0) continue;
+        if (mark_is_stale(path)) session_tree_remove(path);
     }
     if (d) closedir(d);
 }
@@ -139,6 +141,6 @@ void tine_daemon_sessions_sweep(pid_t daemon) {
             continue;
         int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
         if (fd >= 0) close(fd);
-        place_sweep(place);
+        place_sweep(place, dir);
     }
 }
