@@ -225,6 +225,22 @@ static void lines_print(const survive_job *j, const tine_line *variables, FILE *
 
 /* ---- the job ---- */
 
+enum { MOST_WORKERS = 4096 }; /* of one supervisor */
+
+/* mpirun and srun look through the arguments of the program, and there is no way to quote them. */
+static int arguments_check(const survive_job *j) {
+    for (char **a = j->plan->program + 1; *a; a++)
+        if (!strcmp(*a, ":") ||
+            (!j->plan->by_srun && (!strcmp(*a, "--mca") || !strcmp(*a, "-mca"))))
+            return survive_refuse("the program's argument \"%s\" would be taken by %s: "
+                                  "give it to the program in another way",
+                                  *a, j->plan->launcher);
+    for (int i = 0; i < j->n; i++)
+        if (j->hosts[i].workers > MOST_WORKERS)
+            return survive_refuse("more than 4096 workers on the host %s%s", j->hosts[i].name, "");
+    return -1;
+}
+
 static int survive_prepare(survive_job *j) {
     if (j->plan->workers < 1)
         return survive_refuse("one process has no workers: use -n 2%s%s", " or more", "");
@@ -233,6 +249,8 @@ static int survive_prepare(survive_job *j) {
     if (!tine_process_executable(j->command, sizeof j->command))
         return survive_refuse("the path of this command cannot be read%s%s", "", "");
     hosts_fill(j);
+    code = arguments_check(j);
+    if (code >= 0) return code;
     const char *given = endpoint_given(j);
     return given ? endpoint_check(j, given) : endpoint_choose(j);
 }

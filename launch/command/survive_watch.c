@@ -26,6 +26,7 @@ enum {
     GONE_MS = 500,       /* for a launcher to end after its supervisor, and after SIGTERM */
     LEAVE_MS = 1000,     /* for workers to end with the program, and launchers with supervisors */
     TERMINATE_MS = 5000, /* between SIGTERM and SIGKILL */
+    SAME_MS = 200,       /* in which a second signal is the first one, sent to the group as well */
 };
 
 typedef struct watcher {
@@ -106,7 +107,7 @@ static void host_clean(pid_t pid) {
 }
 
 static void host_ended(watcher *w, tine_survive_host *h, int status) {
-    if (WIFSIGNALED(status)) host_clean(h->pid);
+    host_clean(h->pid);
     h->pid = 0;
     if (tine_presence_drop(w->presence, (int)(h - w->hosts))) h->served = true;
     if (!w->program || w->program_end != INT64_MAX) return;
@@ -167,10 +168,13 @@ static void hosts_end(watcher *w) {
     w->step += sig != SIGKILL;
 }
 
-/* A terminal has sent the signal to the program as well. The second signal does not wait. */
+/* A terminal has sent the signal to the program as well. The second signal does not wait, but for
+ * one that comes with the first: `timeout` sends to this process, then to its group. */
 static void signal_take(watcher *w, const tine_signal *s) {
     if (s->number == SIGCHLD) return;
     bool again = w->program_end != INT64_MAX;
+    if (again && w->program_end - tine_clock_ns() > (TERMINATE_MS - SAME_MS) * INT64_C(1000000))
+        return;
     w->program_end = after_ms(again ? 0 : TERMINATE_MS);
     if (w->program && !s->by_kernel) kill(w->program, s->number);
     if (!w->program) w->hosts_ns = tine_clock_ns();
@@ -191,8 +195,8 @@ static bool watch_goes_on(const watcher *w) {
 
 static int watch_timeout_ms(const watcher *w) {
     int64_t until = w->program ? w->program_end : w->hosts_ns, left;
-    for (int i = 0; w->program && i < w->n; i++)
-        if (w->hosts[i].retry_ns < until) until = w->hosts[i].retry_ns;
+    for (int i = 0; w->program_end == INT64_MAX && i < w->n; i++)
+        if (w->program && w->hosts[i].retry_ns < until) until = w->hosts[i].retry_ns;
     if (until == INT64_MAX) return -1;
     left = until - tine_clock_ns();
     return left > 0 ? (int)(left / 1000000) + 1 : 0;

@@ -166,6 +166,9 @@ Test(mpi_run, a_host_file, .init = prepare, .timeout = 30) {
         CALL("-n", "8", "--hostfile", path, "--dry-run", "--allow-run-as-root", "/bin/true"), 1);
     cr_assert_eq(CALL("-n", "2", "--hostfile", path, "--hosts", "a", "/bin/true"), 2);
     unlink(path);
+    write_list(path, "a'$(false)' slots=2\n"); /* it came to a shell */
+    cr_assert_eq(CALL("-n", "2", "--hostfile", path, "/bin/true"), 2);
+    unlink(path);
     cr_assert_eq(CALL("-n", "2", "--hostfile", path, "/bin/true"), 2);
     cr_assert(strstr(said(), "No such file"));
 }
@@ -338,7 +341,11 @@ Test(survive_run, what_cannot_work_is_refused, .init = prepare, .timeout = 30) {
     REFUSED("one process has no workers", "-n", "1", "/bin/true");
     REFUSED("endpoint mpi://: with --survive workers join over tcp://", "-n", "2", "/bin/true",
             "--tine-endpoint=mpi://");
+    setenv("RES_OPTIONS", "timeout:1 attempts:1", 1);
     REFUSED("cannot be found", "-n", "2", "--hosts", "no-such-host.invalid:2", "/bin/true");
+    REFUSED("argument \":\" would be taken by mpirun", "-n", "2", "/bin/true", ":", "-n", "1");
+    REFUSED("argument \"--mca\" would be taken by mpirun", "-n", "2", "/bin/true", "--mca", "a");
+    REFUSED("more than 4096 workers", "--oversubscribe", "-n", "5000", "/bin/true");
     setenv("TINE_ENDPOINT", "mpi://", 1);
     REFUSED("endpoint mpi://: with --survive", "-n", "2", "/bin/true");
     setenv("TINE_ENDPOINT", "ipc:///tmp/x", 1);
