@@ -329,8 +329,9 @@ typedef struct tine_fork_options {
      * call. */
     uint32_t worker;
     /** Only on workers with this label (tine_options::labels); NULL: on any. Where none has it the
-     * task waits for one to join, and a line of the log says so; over inproc:// and mpi://, where
-     * no other worker can join, it fails with EUNKNOWN. */
+     * task waits for one to join, and a line of the log says so. It fails with EUNKNOWN over
+     * inproc:// and mpi://, where no other worker can join, and with EDEADLK where no endpoint was
+     * set and all workers of this program are there (@ref waiting). */
     const char *label;
     /** What it takes of its worker's slots (tine_options::slots), "gpu=1,disk=2", from before it is
      * sent there until it has ended, its waits included; NULL or "": nothing. Only workers that
@@ -394,9 +395,14 @@ typedef struct tine_fork_options {
  * they wait for each other in a circle: for results, for their turns at a module with one instance,
  * for slots, for the values of a stream to be taken. One task of the circle, or several that wait
  * alike, fail with EDEADLK and a sentence that names the circle; those who wait for them go on with
- * that error. It is no deadlock where something else may end it: a stream that the program reads, a
- * task or a wait in a task with a deadline, an open promise of the worker, or other workers with
- * slots, which may join where the endpoint was set.
+ * that error. So do tasks whose label or slots no worker has. It is no deadlock where something
+ * else may end it:
+ * - a stream whose values the program, or a later task, may take; it protects all tasks at the
+ *   worker where its task waits for that;
+ * - a deadline of a task of the circle; one of a task that waits for the circle does not count;
+ * - a wait with a deadline, or an open promise, of a task at the same worker;
+ * - other workers, with a label or slots, which may join where the endpoint was set, and come where
+ *   none was set while fewer than tine_options::workers are there.
  * @{ */
 
 /** Blocks until a future is done.

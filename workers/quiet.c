@@ -9,6 +9,9 @@
 #include "transport/base/process.h"
 #include "workers/internal.h"
 
+/* Forks that one PONG names; more are: any. */
+enum { AWAITED_MAX = 65536 };
+
 static bool worker_is_quiet(const tine_worker *w) {
     return !w->current && !w->calling && tine_worker_is_idle(w) && !w->n_timed &&
            !tine_executor_reaches(w->executor) && tine_deadlines_next(&w->context) == INT64_MAX &&
@@ -16,7 +19,10 @@ static bool worker_is_quiet(const tine_worker *w) {
 }
 
 static void worker_add(tine_worker *w, tine_message *pong, uint64_t seq) {
-    if (pong->n_ids == TINE_MESSAGE_IDS) return;
+    if (pong->n_ids == AWAITED_MAX) { /* of some of them */
+        w->awaited[AWAITED_MAX - 1] = 0;
+        return;
+    }
     w->awaited = tine_must_grow(w->awaited, &w->room_awaited, pong->n_ids + 1, sizeof seq);
     w->awaited[pong->n_ids++] = seq;
 }
@@ -38,6 +44,7 @@ void tine_worker_answer(tine_worker *w, tine_message *pong) {
         return;
     }
     const tine_attempt *a;
+    if (!STAILQ_EMPTY(&w->forks)) worker_add(w, pong, 0); /* one that starts gives credit */
     LIST_FOREACH (a, &w->attempts, live) worker_add_awaited(w, pong, a);
     pong->ids = w->awaited;
 }

@@ -42,7 +42,7 @@ static tine_error coordinator_make_scheduler(tine_coordinator *c, const tine_set
     tine_scheduler_config config = {.expected_workers = (uint32_t)expected,
                                     .max_attempts = 1 + (uint32_t)s->retries,
                                     .workers_return = workers_return,
-                                    .workers_join = workers_return && s->endpoint,
+                                    .workers_most = s->endpoint ? UINT32_MAX : (uint32_t)s->workers,
                                     .objects_made = objects_made};
     return tine_scheduler_new(&c->scheduler, &config);
 }

@@ -96,7 +96,10 @@ static tine_error end_worker_locked(tine_coordinator *c, uint32_t id, int flags)
                               "worker %u (pid %u, host %.64s) was not started by this program: "
                               "restart it where it runs",
                               id, w.pid, w.host);
-    if (local) c->end_worker(w.pid, w.token, flags);
+    if (local) {
+        c->end_worker(w.pid, w.token, flags);
+        tine_scheduler_worker_replaced(c->scheduler, id, flags & TINE_WORKER_REPLACE);
+    }
     if (!(flags & TINE_WORKER_NOW))
         tine_scheduler_worker_end(c->scheduler, id);
     else if (!local)

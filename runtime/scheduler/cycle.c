@@ -3,6 +3,8 @@
  * circle ends with EDEADLK and a sentence that names all of them; its owner, which waits for it,
  * goes on with that.
  *
+ * Before that, all tasks end that need a label or slots that no worker has.
+ *
  * A task that has not started is chosen where there is one: it has done nothing that would be lost.
  * Forks of the same task that wait likewise, and are waited for, end with it: their owner may wait
  * for thousands of them. */
@@ -201,7 +203,8 @@ static void sched_task_break(tine_scheduler *s, sched_task *t, const char *text)
 /* Ending one that waits for slots, or for its turn, ends no other such task. */
 static bool sched_task_is_like(const sched_task *t, const sched_task *other) {
     return sched_task_is_dead(other) && other->state == t->state &&
-           other->callable == t->callable && (t->state == SCHED_READY || t->state == SCHED_TURN) &&
+           other->callable == t->callable && other->object == t->object &&
+           other->pinned == t->pinned && (t->state == SCHED_READY || t->state == SCHED_TURN) &&
            tine_scheduler_awaits(t->owner, other);
 }
 
@@ -221,6 +224,22 @@ static void sched_tasks_break(tine_scheduler *s, sched_task *t, const char *text
     for (size_t i = 0; i < n; i++)
         if ((other = tine_scheduler_task_find(s, ids[i]))) sched_task_break(s, other, text);
     free(ids);
+}
+
+/* Those that need a label or slots that no worker has. */
+static bool sched_unserved_break(tine_scheduler *s) {
+    bool broken = false;
+    for (size_t i = 0; i < tine_scheduler_task_slots(s); i++) {
+        sched_task *t = tine_scheduler_task_at(s, i);
+        if (!sched_task_is_dead(t) || t->state != SCHED_READY || t->n_missing > 0 ||
+            sched_task_rank(t) == RANK_NONE || tine_scheduler_is_served(s, t->callable, false))
+            continue;
+        char *text = tine_scheduler_text_unchosen(t);
+        sched_task_break(s, t, text);
+        free(text);
+        broken = true;
+    }
+    return broken;
 }
 
 /* A circle, or the end of a way where there is none. */
@@ -253,5 +272,5 @@ static bool sched_ways_break(tine_scheduler *s, bool circles) {
 }
 
 bool tine_scheduler_cycle_break(tine_scheduler *s) {
-    return sched_ways_break(s, true) || sched_ways_break(s, false);
+    return sched_unserved_break(s) || sched_ways_break(s, true) || sched_ways_break(s, false);
 }

@@ -81,18 +81,18 @@ static bool sched_worker_gives(const sched_worker *w, const sched_task *t) {
            tine_scheduler_slots_free(w, t->callable->takes);
 }
 
-/* Of one that waits for slots: whether it may get some. */
+/* Of one that needs a label or slots: whether a worker that is there, or is to come, may run it.
+ * Where none comes back, a sweep ends those that no worker can run. */
 static bool sched_seeker_goes_on(const tine_scheduler *s, const sched_task *t) {
     const sched_worker *w;
-    bool served = false;
-    if (s->config.workers_join || (s->config.workers_return && s->stats.workers < s->most_workers))
+    if (s->config.workers_return ? s->stats.workers < s->config.workers_most
+                                 : !tine_scheduler_is_served(s, t->callable, false))
         return true;
     TAILQ_FOREACH (w, &s->workers, link) {
         if ((t->pinned && t->pinned != w) || !tine_scheduler_serves(s, w, t->callable)) continue;
-        served = true;
-        if (sched_worker_gives(w, t)) return true;
+        if (!t->callable->takes || sched_worker_gives(w, t)) return true;
     }
-    return !served;
+    return false;
 }
 
 static bool sched_turn_goes_on(tine_scheduler *s, const sched_task *t) {
@@ -108,7 +108,7 @@ static bool sched_task_goes_on(tine_scheduler *s, const sched_task *t) {
     case SCHED_RUNNING: return !t->ahead && t->worker->live;
     case SCHED_TURN: return sched_turn_goes_on(s, t);
     case SCHED_READY:
-        return !t->callable->takes || t->terms->slots_of || sched_seeker_goes_on(s, t);
+        return !t->callable->chosen || t->terms->slots_of || sched_seeker_goes_on(s, t);
     default: return t->state == SCHED_DEFERRED;
     }
 }
@@ -144,10 +144,12 @@ static bool sched_task_spread(const sched_task *t) {
     return changed;
 }
 
-/* It may yield more once its owner takes what it has yielded. */
+/* It may yield more once its owner takes what it has yielded: this process, or a worker where a
+ * later task may take over from the one that forked it. */
 static bool sched_stream_spread(const sched_task *t) {
     if (t->state != SCHED_RUNNING || !tine_scheduler_stream_full(t)) return false;
-    return (!t->owner || t->owner->live) && sched_worker_mark(t->worker);
+    bool taken = !t->parent || t->owner->live || t->parent->live;
+    return taken && sched_worker_mark(t->worker);
 }
 
 /* Workers that wait for the object, which is on its way or being made. */
@@ -244,12 +246,14 @@ static void sched_deadlocks_break(tine_scheduler *s) {
 
 /* Nothing has happened since the last look, if this one is to do anything. */
 void tine_scheduler_look(tine_scheduler *s, int64_t now) {
-    int64_t ns = s->config.look_ns;
+    int64_t ns = s->config.look_ns, again = ns < AGAIN_NS ? ns : AGAIN_NS;
     bool still = s->still;
     s->still = true;
-    s->look_at = now + (s->look_again && ns > AGAIN_NS ? AGAIN_NS : ns);
+    s->look_at = now + (s->look_again ? again : ns);
+    if (!still) return;
     s->look_again = false;
-    if (!still || (!s->told && sched_workers_ask(s))) return;
+    if (!s->told && sched_workers_ask(s)) return;
     s->told = false;
     sched_deadlocks_break(s);
+    if (s->look_again) s->look_at = now + again;
 }

@@ -136,6 +136,14 @@ bool tine_scheduler_worker_end(tine_scheduler *s, uint32_t epoch) {
     return true;
 }
 
+void tine_scheduler_worker_replaced(tine_scheduler *s, uint32_t epoch, bool replaced) {
+    sched_worker *w = tine_scheduler_worker_of_epoch(s, epoch);
+    uint32_t *most = &s->config.workers_most;
+    if (!w || w->retired != replaced || *most == UINT32_MAX) return;
+    w->retired = !replaced;
+    *most += replaced ? 1 : -1;
+}
+
 /* Whether nothing of it has begun, as far as messages of its own say. */
 static bool sched_task_may_return(const sched_task *t) {
     return !t->suspended && !t->received && LIST_EMPTY(&t->children);

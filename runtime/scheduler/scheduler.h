@@ -69,8 +69,9 @@ typedef struct tine_scheduler_config {
     /* more workers may join (remote ones, or lost ones are started again), and tasks wait for them.
      * Otherwise pending tasks fail with ELOST when the last worker is lost */
     bool workers_return;
-    /* and workers that were never here may join, with slots that tasks wait for */
-    bool workers_join;
+    /* with workers_return, how many at a time: while fewer are there, one may come that has the
+     * label or the slots that a task needs. UINT32_MAX: any number, so that one may always come */
+    uint32_t workers_most;
     /* the first object of this process is numbered after these; see the stats */
     uint64_t objects_made;
 } tine_scheduler_config;
@@ -177,6 +178,8 @@ tine_error tine_scheduler_initialise(tine_scheduler *s, uint64_t ticket, const c
 /* The worker gets no more tasks, and is told to STOP when those that it has have ended and the
  * results that only it has are here. False: there is no such worker. */
 bool tine_scheduler_worker_end(tine_scheduler *s, uint32_t epoch);
+/* Whether another one comes once it has ended, as is taken for granted before. */
+void tine_scheduler_worker_replaced(tine_scheduler *s, uint32_t epoch, bool replaced);
 /* hold true: the worker gets no tasks from now on; false: it gets tasks again. */
 void tine_scheduler_worker_hold(tine_scheduler *s, uint32_t epoch, bool hold);
 /* The object that the result of an open fork becomes: with it the arguments of other tasks refer to

@@ -265,6 +265,7 @@ struct sched_worker {
     bool lost;
     bool stopped;          /* it was told to STOP */
     bool leaves;           /* by itself (LEAVE) */
+    bool retired;          /* no other one comes in its place */
     uint32_t initialising; /* initialisers that it has not run yet */
     char *refused;         /* why it is to be dropped; NULL: it is not */
     uint8_t closed;        /* SCHED_CLOSED_… */

@@ -89,8 +89,10 @@ static void fork_one(tine_scheduler *s) {
 
 static tine_scheduler *scheduler_with(uint32_t workers) {
     tine_scheduler *s = NULL;
-    tine_scheduler_config config = {
-        .expected_workers = workers, .max_attempts = 3, .workers_return = true};
+    tine_scheduler_config config = {.expected_workers = workers,
+                                    .max_attempts = 3,
+                                    .workers_return = true,
+                                    .workers_most = workers};
     if (tine_scheduler_new(&s, &config)) abort();
     tine_hello hello = {.version = TINE_PROTOCOL_VERSION,
                         .host = "bench",

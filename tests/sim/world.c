@@ -174,6 +174,7 @@ static void plan(sim_world *w, bool looks) {
         .max_credit_bytes = sim_one_in(r, 4) ? 200 : 0,
         .window = w->window,
         .workers_return = w->workers_return,
+        .workers_most = expected,
         .look_ns = looks ? plan_looks(w) : -1};
     if (tine_scheduler_new(&w->scheduler, &config)) sim_fail("no scheduler");
     for (uint32_t i = 0; i < expected; i++)

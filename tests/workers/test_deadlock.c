@@ -1,6 +1,7 @@
 /* Deadlocks: each kind is reported to those who wait, with the names of the tasks in it, and the
  * program goes on. */
 #include <criterion/criterion.h>
+#include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -62,6 +63,20 @@ static void expect_slots(const char *endpoint) {
 }
 Test(deadlock, slots_inproc, .timeout = 60) { expect_slots("inproc://dead-slots"); }
 Test(deadlock, slots_ipc, .timeout = 60) { expect_slots(NULL); }
+
+/* The other worker is not replaced, so no slots come with it; and no label. */
+Test(deadlock, slots_of_a_worker_that_is_ended, .timeout = 60) {
+    tine_worker_status w[2];
+    cluster_start_with(&(tine_options){.workers = 2, .slots = "r=1"});
+    cr_assert_eq(tine_workers(w, 2), 2);
+    cr_assert_eq(tine_worker_end(w[0].id, 0), TINE_OK, "%s", tine_error_message());
+    const tine_fork_options holds = {.resources = "r=1"}, gold = {.label = "gold"};
+    tine_future *parent = tine_fork_with(&holds, "dead_parent", 1),
+                *labelled = tine_fork_with(&gold, "dead_one");
+    expect_deadlock(parent, "waits for the slots \"r=1\" of \"dead_parent\"");
+    expect_deadlock(labelled, "no worker that serves it has the label \"gold\" (TINE_LABELS)");
+    cluster_stop();
+}
 
 /* ---- modules with one instance ---- */
 
@@ -149,5 +164,76 @@ TRANSPORT_TEST(deadlock, tasks, 60) {
     tine_release(a);
     tine_release(b);
     tine_release(c);
+    cluster_stop();
+}
+
+/* ---- none ---- */
+
+enum { WINDOW = 4096, NAMED = 65536 }; /* forks that a worker may have open, that PONG names */
+
+/* It waits for a fork that is queued at the worker behind all that need slots. */
+TINE_FUNCTION(dead_many, "") {
+    (void)task;
+    for (int i = 0; i < WINDOW; i++)
+        if (!fork_with_slot("dead_one", 0)) return NULL;
+    return waited(tine_fork("dead_one"));
+}
+static sem_t started; /* dead_any, dead_promised */
+
+/* The one that ends is the last of more than a PONG names. */
+TINE_FUNCTION(dead_any, "") {
+    (void)task;
+    static tine_future *f[NAMED + 1];
+    size_t at = 0;
+    tine_value *v;
+    const tine_fork_options stream = {.stream = 1, .worker = tine_worker_id()};
+    f[0] = tine_fork_with(&stream, "dead_yields", 3);
+    for (size_t i = 1; i < NAMED; i++) f[i] = f[0];
+    f[NAMED] = fork_with_slot("dead_one", 0);
+    sem_post(&started);
+    if (tine_wait_any(f, NAMED + 1, &at) || (at != NAMED && tine_wait(f[at], NULL))) return NULL;
+    while (tine_next(f[0], &v) == TINE_OK) tine_release(v);
+    return tine_none();
+}
+TINE_FUNCTION(dead_timed, "") {
+    (void)task;
+    const tine_fork_options own_slot = {.resources = "r=1", .worker = tine_worker_id()};
+    return tine_bool(tine_wait_for(tine_fork_with(&own_slot, "dead_one"), 2.3, NULL) ==
+                     TINE_ETIMEDOUT);
+}
+static tine_promise *promise;
+TINE_FUNCTION(dead_promised, "") {
+    (void)task;
+    tine_future *f;
+    promise = tine_promise_new(&f);
+    sem_post(&started);
+    return waited(f);
+}
+
+/* Each has the slot of a worker of its own. They go on when the first one ends. */
+Test(deadlock, none, .timeout = 60) {
+    static const char *const names[] = {"dead_any", "dead_promised", "dead_timed", "dead_many"};
+    const tine_fork_options holds = {.resources = "r=1"},
+                            stream = {.resources = "r=1", .stream = 1};
+    tine_future *first, *f[4];
+    tine_value *v;
+    sem_init(&started, 0, 0);
+    cluster_start_with(
+        &(tine_options){.endpoint = "inproc://dead-none", .workers = 5, .slots = "r=1"});
+    first = tine_fork_with(&stream, "dead_yields", 3);
+    cr_assert_eq(tine_next(first, &v), TINE_OK);
+    tine_release(v);
+    for (size_t i = 0; i < 4; i++) {
+        f[i] = tine_fork_with(&holds, names[i]);
+        cr_assert(f[i], "%s", tine_error_message());
+        if (i < 2) sem_wait(&started); /* before others take its slot */
+    }
+    cr_assert_eq(tine_wait(f[2], &v), TINE_OK, "%s", tine_error_message());
+    cr_assert(tine_as_bool(v), "its fork ended before");
+    tine_release(v);
+    cr_assert_eq(tine_promise_set(promise, tine_int(5)), TINE_OK);
+    while (tine_next(first, &v) == TINE_OK) tine_release(v);
+    for (size_t i = 0; i < 4; i++)
+        cr_assert_eq(tine_wait(f[i], NULL), TINE_OK, "%s: %s", names[i], tine_error_message());
     cluster_stop();
 }

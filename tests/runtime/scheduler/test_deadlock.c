@@ -48,17 +48,20 @@ static void waits(tine_peer peer, const action *t) {
     from[peer]++;
     took();
 }
-static void submits(tine_peer peer, const action *parent, uint64_t seq, const char *resources) {
+static void submits_with(tine_peer peer, const action *parent, uint64_t seq, tine_terms terms) {
     tine_payload *p = payload_with(8, NULL, 0);
     receive(peer, (tine_message){.type = TINE_MSG_SUBMIT_WITH,
                                  .task = parent->a.message.task,
                                  .seq = seq,
                                  .target = {.name = "g"},
-                                 .terms = {.resources = resources},
+                                 .terms = terms,
                                  .payload = p});
     tine_payload_unref(p);
     from[peer]++;
     took();
+}
+static void submits(tine_peer peer, const action *parent, uint64_t seq, const char *resources) {
+    submits_with(peer, parent, seq, (tine_terms){.resources = resources});
 }
 static void pongs(tine_peer peer, uint64_t received, const uint64_t *ids, size_t n) {
     receive(peer, (tine_message){.type = TINE_MSG_PONG,
@@ -174,6 +177,132 @@ Test(deadlock, two_that_wait_for_each_other, .timeout = 30) {
     fixture_close();
 }
 
+/* Two of the same parent that are bound to different workers wait for different tasks. */
+Test(deadlock, forks_at_different_workers_end_one_by_one, .timeout = 30) {
+    open_with((tine_scheduler_config){0}, 2, "r=1");
+    action f = fork_holding(1), other = fork_holding(2);
+    tine_peer at = f.a.peer, across = other.a.peer;
+    uint32_t own = f.a.message.epoch, others = other.a.message.epoch;
+    submits_with(at, &f, 5, (tine_terms){.resources = "r", .worker = own});
+    submits_with(at, &f, 6, (tine_terms){.resources = "r", .worker = others});
+    submits_with(across, &other, 7, (tine_terms){.resources = "r", .worker = own});
+    waits(at, &f);
+    waits(across, &other);
+    asks();
+    pongs(at, to[at], (const uint64_t[]){5, 6}, 2);
+    pongs(across, to[across], (const uint64_t[]){7}, 1);
+    look();
+    cr_assert_eq(count_sent(0, TINE_MSG_RESULT), 1);
+    end(at, &f);
+    end(across, &other);
+    fixture_close();
+}
+
+/* The next one is found sooner than a look that finds the first one. */
+Test(deadlock, one_after_the_other, .timeout = 30) {
+    open_with((tine_scheduler_config){0}, 1, "r=1");
+    action f = fork_holding(1);
+    submits(1, &f, 5, "r");
+    waits(1, &f);
+    asks();
+    pongs(1, to[1], (const uint64_t[]){5}, 1);
+    look();
+    expect_result(1, 0, 5, slots_text);
+    submits(1, &f, 6, "r");
+    pongs(1, to[1], (const uint64_t[]){6}, 1);
+    int64_t before = F.now;
+    do {
+        F.now = tine_scheduler_deadline(F.scheduler);
+        tine_scheduler_tick(F.scheduler, F.now);
+        took();
+    } while (!sent(1, TINE_MSG_RESULT, 0));
+    expect_result(1, 0, 6, slots_text);
+    cr_assert_lt(F.now - before, 1000000000, "by the clock of this test");
+    end(1, &f);
+    fixture_close();
+}
+
+/* ---- streams ---- */
+
+/* The stream of a task waits for its values to be taken. */
+static action begin_stream(bool timed, action *g) {
+    open_with((tine_scheduler_config){0}, 1, NULL);
+    action f = fork_terms(1, (tine_target){.name = "f"}, 0, &(tine_terms){.timed = timed});
+    submits_with(1, &f, 5, (tine_terms){.stream = 1});
+    waits(1, &f);
+    cr_assert(sent(1, TINE_MSG_TASK, 0));
+    *g = *sent(1, TINE_MSG_TASK, 0);
+    tine_payload *p = payload_with(8, NULL, 0);
+    receive(1, (tine_message){.type = TINE_MSG_YIELD,
+                              .task = g->a.message.task,
+                              .attempt = g->a.message.attempt,
+                              .epoch = g->a.message.epoch,
+                              .item = 1,
+                              .payload = p});
+    tine_payload_unref(p);
+    from[1]++;
+    waits(1, g);
+    return f;
+}
+static void end_stream(const action *f, const action *g) {
+    asks();
+    pongs(1, to[1], (const uint64_t[]){5}, f != NULL);
+    look();
+    cr_assert_eq(count_sent(1, TINE_MSG_RESULT), 0);
+    cr_assert_eq(count_sent(1, TINE_MSG_CANCEL), 0);
+    if (f) end(1, f);
+    end(1, g);
+    fixture_close();
+}
+
+Test(deadlock, none_of_a_stream_that_a_later_task_may_take, .timeout = 30) {
+    action g, f = begin_stream(false, &g);
+    end(1, &f);
+    from[1]++;
+    end_stream(NULL, &g);
+}
+Test(deadlock, none_of_a_stream_of_a_task_with_a_deadline, .timeout = 30) {
+    action g, f = begin_stream(true, &g);
+    end_stream(&f, &g);
+}
+
+/* ---- labels that no worker has ---- */
+
+static void fork_labelled(uint32_t workers_most) {
+    tine_terms gold = {.label = "gold"};
+    tine_payload *p = payload_with(8, NULL, 0);
+    open_with((tine_scheduler_config){.workers_return = true, .workers_most = workers_most}, 1,
+              NULL);
+    cr_assert_eq(
+        tine_scheduler_fork(F.scheduler, 1, 0, &(tine_target){.name = "f"}, 0, p, &gold, NULL), 0);
+    tine_payload_unref(p);
+    for (int i = 0; i < 2; i++) {
+        took();
+        cr_assert(!completed(1));
+        F.now += 1000000000;
+        tine_scheduler_tick(F.scheduler, F.now);
+    }
+    took();
+}
+Test(deadlock, a_label_that_no_worker_has, .timeout = 30) {
+    fork_labelled(1);
+    const action *f = completed(1);
+    cr_assert(f);
+    cr_assert_eq(f->a.status, TINE_EDEADLK);
+    cr_assert_str_eq(f->text, "task \"f\" cannot run: no worker that serves it has the label "
+                              "\"gold\" (TINE_LABELS), and no other worker can join");
+    fixture_close();
+}
+Test(deadlock, none_where_a_worker_with_the_label_may_join, .timeout = 30) {
+    fork_labelled(2);
+    cr_assert(!completed(1));
+    tine_scheduler_stop(F.scheduler);
+    took();
+    fixture_close();
+}
+
+/* ---- none ---- */
+
 /* The deadlock of the first test, if nothing else were to come. */
 static action nearly(tine_scheduler_config c, const tine_terms *terms) {
     open_with(c, 1, "r=1");
@@ -214,10 +343,12 @@ Test(deadlock, none_where_nothing_is_waited_for, .timeout = 30) {
     expect_none(&f);
 }
 Test(deadlock, none_where_a_worker_with_slots_may_join, .timeout = 30) {
-    action f =
-        nearly((tine_scheduler_config){.workers_return = true, .workers_join = true}, &holds);
-    pongs(1, to[1], (const uint64_t[]){5}, 1);
-    expect_none(&f);
+    for (uint32_t most = 2; most != 1; most = most == 2 ? UINT32_MAX : 1) {
+        action f =
+            nearly((tine_scheduler_config){.workers_return = true, .workers_most = most}, &holds);
+        pongs(1, to[1], (const uint64_t[]){5}, 1);
+        expect_none(&f);
+    }
 }
 Test(deadlock, none_of_a_task_with_a_deadline, .timeout = 30) {
     action f = nearly((tine_scheduler_config){0}, &(tine_terms){.resources = "r", .timed = true});
