@@ -96,6 +96,8 @@ typedef struct tine_transport_config {
     int64_t connect_ns;
     /* The interval of heartbeats, where a peer's death can go unnoticed; default 1 s. */
     int64_t heartbeat_ns;
+    /* Connector: the listener is lost as well if it is on this host and stopped. */
+    bool beats_here;
     /* Whether messages carry checksums: positive, always; negative, only where the other side asks
      * for them; default: where bytes may leave the machine and nothing beneath protects them (tcp
      * without a key). */

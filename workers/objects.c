@@ -138,12 +138,13 @@ void tine_worker_reach(tine_worker *w, const tine_executor_action *a) {
     if (w->reach)
         tine_reach_fetch(w->reach, a->object, a->ticket, a->text);
     else
-        tine_executor_reached(w->executor, a->object, NULL, "this worker has said that it cannot");
+        tine_executor_reached(w->executor, a->object, NULL, "this worker has said that it cannot",
+                              true);
 }
 
 void tine_worker_reached(tine_worker *w) {
     for (tine_reached r; tine_reach_take(w->reach, &r);) {
-        tine_executor_reached(w->executor, r.id, r.payload, r.why);
+        tine_executor_reached(w->executor, r.id, r.payload, r.why, r.own);
         tine_payload_unref(r.payload);
     }
 }

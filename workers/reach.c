@@ -14,10 +14,13 @@
 #include "runtime/value/release.h"
 #include "transport/base/clock.h"
 #include "transport/base/memory.h"
+#include "transport/base/process.h"
 #include "transport/base/thread.h"
 
 enum {
     SOURCES_MOST = 64, /* connections, each with a thread; results of further ones are relayed */
+    /* Of an end, and left for others: libzmq aborts where it finds none. */
+    END_DESCRIPTORS = 16 + 32,
 };
 static const int64_t CONNECT_NS = 2000000000, AVOID_NS = 30000000000;
 
@@ -72,9 +75,11 @@ struct tine_reach {
 
 /* ---- what the worker's thread takes ---- */
 
-static void reach_arrived(tine_reach *r, tine_object id, tine_payload *payload, const char *why) {
+static void reach_put(tine_reach *r, tine_object id, tine_payload *payload, const char *why,
+                      bool own) {
     reach_arrival *a = tine_must_alloc(sizeof *a);
-    a->reached = (tine_reached){.id = id, .payload = payload ? tine_payload_ref(payload) : NULL};
+    a->reached =
+        (tine_reached){.id = id, .payload = payload ? tine_payload_ref(payload) : NULL, .own = own};
     snprintf(a->reached.why, sizeof a->reached.why, "%s", why);
     pthread_mutex_lock(&r->lock);
     STAILQ_INSERT_TAIL(&r->arrivals, a, entry);
@@ -83,20 +88,30 @@ static void reach_arrived(tine_reach *r, tine_object id, tine_payload *payload, 
     r->wake(r->ctx);
 }
 
+static void reach_arrived(tine_reach *r, tine_object id, tine_payload *payload, const char *why) {
+    reach_put(r, id, payload, why, false);
+}
+
 bool tine_reach_take(tine_reach *r, tine_reached *out) {
     if (!atomic_load_explicit(&r->any, memory_order_acquire)) return false;
     pthread_mutex_lock(&r->lock);
-    tine_due_release *due = r->due;
-    r->due = NULL;
     reach_arrival *a = STAILQ_FIRST(&r->arrivals);
     if (a) STAILQ_REMOVE_HEAD(&r->arrivals, entry);
-    if (!a) atomic_store(&r->any, false);
+    if (!a && !r->due) atomic_store(&r->any, false);
     pthread_mutex_unlock(&r->lock);
-    if (due) tine_releases_run_list(due);
     if (!a) return false;
     *out = a->reached;
     free(a);
     return true;
+}
+
+void tine_reach_release(tine_reach *r) {
+    if (!atomic_load_explicit(&r->any, memory_order_acquire)) return;
+    pthread_mutex_lock(&r->lock);
+    tine_due_release *due = r->due;
+    r->due = NULL;
+    pthread_mutex_unlock(&r->lock);
+    if (due) tine_releases_run_list(due);
 }
 
 /* ---- threads ---- */
@@ -121,6 +136,14 @@ static bool end_turn(reach_end *e) {
     if (n < 0 || atomic_load(&e->ending)) return false;
     if (n == 0) tine_link_wait(&e->link, -1);
     return true;
+}
+
+static bool reach_has_descriptors(char *why, size_t why_size) {
+    size_t limit;
+    if (tine_process_descriptors(END_DESCRIPTORS, &limit) >= END_DESCRIPTORS) return true;
+    snprintf(why, why_size,
+             "this worker has no file descriptors left of its %zu; raise `ulimit -n`", limit);
+    return false;
 }
 
 static void end_stop(reach_end *e) {
@@ -184,6 +207,7 @@ const char *tine_reach_listen(tine_reach *r, const char *url, uint64_t *secret, 
         snprintf(why, why_size, "the system has no random numbers");
         return NULL;
     }
+    if (!reach_has_descriptors(why, why_size)) return NULL;
     if (ops->listen(&t, url, &config, why, why_size) != 0) return NULL;
     tine_link_init(&r->server.link, t, &server_events, r);
     r->server.reach = r;
@@ -311,6 +335,8 @@ static reach_source *source_new(tine_reach *r, const char *url, char *why, size_
     const tine_transport_ops *ops = tine_transport_for(url, why, why_size);
     tine_transport_config config = r->config;
     config.connect_ns = CONNECT_NS;
+    config.beats_here = true;
+    if (!reach_has_descriptors(why, why_size)) return NULL;
     if (!ops || ops->connect(&t, url, &config, why, why_size) != 0) return NULL;
     reach_source *s = tine_must_alloc(sizeof *s);
     s->url = tine_must_copy(url);
@@ -331,13 +357,14 @@ static reach_source *source_new(tine_reach *r, const char *url, char *why, size_
 }
 
 /* Frees connections that have ended, once they may be tried again; where there are too many, any
- * that has. */
+ * that has, or over which nothing is fetched. */
 static void sources_tidy(tine_reach *r) {
     int64_t now = tine_clock_ns();
     for (reach_source *s = LIST_FIRST(&r->sources), *next; s; s = next) {
         next = LIST_NEXT(s, entry);
         pthread_mutex_lock(&r->lock);
-        bool goes = s->over && (s->over_until <= now || r->n_sources >= SOURCES_MOST);
+        bool idle = STAILQ_EMPTY(&s->wanted) && STAILQ_EMPTY(&s->sent);
+        bool goes = (s->over && s->over_until <= now) || (idle && r->n_sources >= SOURCES_MOST);
         pthread_mutex_unlock(&r->lock);
         if (goes) source_free(r, s);
     }
@@ -368,9 +395,12 @@ static bool source_want(tine_reach *r, reach_source *s, tine_object id, uint64_t
 }
 
 void tine_reach_fetch(tine_reach *r, tine_object id, uint64_t secret, const char *url) {
-    char why[160] = "it was not reached some seconds ago";
+    char why[160];
     reach_source *s = source_for(r, url, why, sizeof why);
-    if (!s || !source_want(r, s, id, secret)) reach_arrived(r, id, NULL, why);
+    if (!s)
+        reach_put(r, id, NULL, why, true);
+    else if (!source_want(r, s, id, secret))
+        reach_arrived(r, id, NULL, "it was not reached some seconds ago");
 }
 
 /* ---- life ---- */
@@ -393,6 +423,7 @@ void tine_reach_free(tine_reach *r) {
     while (!LIST_EMPTY(&r->sources)) source_free(r, LIST_FIRST(&r->sources));
     if (r->listens) end_stop(&r->server);
     for (tine_reached left; tine_reach_take(r, &left);) tine_payload_unref(left.payload);
+    tine_reach_release(r);
     for (size_t i = 0; i < r->kept.room; i++)
         if (r->kept.entries[i].id) tine_payload_unref(r->kept.entries[i].item);
     tine_idmap_fini(&r->kept);

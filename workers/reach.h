@@ -21,6 +21,7 @@ typedef struct tine_reached {
     tine_object id;
     tine_payload *payload; /* a reference of the receiver's; NULL: it cannot be had there */
     char why[160];
+    bool own; /* the reason is this worker's: others may fetch there */
 } tine_reached;
 
 /* `config` is copied, but for its key, which lives as long. wake(ctx) is called, from any thread,
@@ -39,5 +40,6 @@ void tine_reach_forget(tine_reach *r, tine_object id); /* also one that is not k
 /* Asks for an object at `url`. One tine_reached follows. Does not block. */
 void tine_reach_fetch(tine_reach *r, tine_object id, uint64_t secret, const char *url);
 bool tine_reach_take(tine_reach *r, tine_reached *out); /* false: there is nothing now */
+void tine_reach_release(tine_reach *r); /* of users' memory: on the worker's thread */
 
 #endif

@@ -58,6 +58,14 @@ static bool worker_may_be_asked(void *ctx) {
     return tine_executor_has_local(w->executor) || tine_executor_keeps(w->executor);
 }
 
+/* A result that is here, or is fetched, can be sent whatever was collected. One can be fetched
+ * unless what was collected may end or drop an object of the same id. */
+static bool worker_overtakes(void *ctx, const tine_message *m, uint64_t held) {
+    const tine_worker *w = ctx;
+    if (m->type == TINE_MSG_FETCH) return tine_executor_has(w->executor, m->object);
+    return !(held & (UINT64_C(1) << TINE_MSG_OBJECT | UINT64_C(1) << TINE_MSG_DROP));
+}
+
 /* A DEMAND, FETCH or REACH was handled: sends the forks, or the result, that it asks for, or has a
  * result fetched. Gives tasks back, if this worker is to leave. */
 static void worker_act_early(void *ctx) {
@@ -283,7 +291,10 @@ static bool worker_looks(tine_worker *w) {
 static void worker_loop(tine_worker *w) {
     while (!w->stopping || !STAILQ_EMPTY(&w->runnable)) {
         if (worker_looks(w)) tine_worker_receive(w);
-        if (w->reach) tine_worker_reached(w);
+        if (w->reach) {
+            tine_worker_reached(w);
+            tine_reach_release(w->reach);
+        }
         if (tine_leave_asked(w->leave)) tine_executor_leave(w->executor);
         tine_worker_act(w);
         tine_mailbox_run(w->context.mailbox);
@@ -392,6 +403,7 @@ static bool worker_connect(tine_worker *w, const tine_worker_config *config) {
     w->link.early = UINT64_C(1) << TINE_MSG_FETCH | UINT64_C(1) << TINE_MSG_REACH;
     tine_link_handle_any_time(&w->link, TINE_MSG_DEMAND);
     tine_leave_attach(w->leave, &w->link);
+    w->link.overtakes = worker_overtakes;
     tine_progress_init(&w->progress, &w->link,
                        &(tine_progress_handler){worker_may_be_asked, worker_act_early, w});
     return true;

@@ -187,18 +187,26 @@ static bool link_is(uint64_t types, const tine_event *ev) {
 }
 
 static bool link_is_early(const tine_link *l, const tine_event *ev) {
-    return link_is(l->any_time | (l->collected.n == 0 ? l->early : 0), ev);
+    bool some = l->collected.n == 0 || l->overtakes;
+    return link_is(l->any_time | (some ? l->early : 0), ev);
 }
 
-/* Handles an early message. What cannot be decoded becomes the loss of its peer, which is not
- * handled here. */
+static bool link_must_wait(const tine_link *l, const tine_message *m) {
+    bool any_time = l->any_time >> m->type & 1;
+    return !any_time && l->collected.n > 0 && !l->overtakes(l->ctx, m, l->held);
+}
+
+/* Handles an early message, unless it has to wait. What cannot be decoded becomes the loss of its
+ * peer, which is not handled here. */
 static bool link_take_early(tine_link *l, tine_event *ev) {
     tine_decoded d = {0};
     char why[sizeof ev->reason];
     tine_peer peer = ev->peer;
     tine_error e = tine_wire_decode(ev->frame, &d, why, sizeof why);
-    if (e == TINE_OK) l->handler->message(l->ctx, peer, &d.message);
+    bool waits = e == TINE_OK && link_must_wait(l, &d.message);
+    if (e == TINE_OK && !waits) l->handler->message(l->ctx, peer, &d.message);
     tine_decoded_fini(&d);
+    if (waits) return false;
     tine_frame_free(ev->frame);
     if (e == TINE_OK) return true;
     *ev = (tine_event){.kind = TINE_EVENT_LOST, .peer = peer, .bad = true};
@@ -215,6 +223,12 @@ void tine_link_handle_any_time(tine_link *l, tine_message_type type) {
             *(tine_event *)tine_ring_push(&l->collected) = ev;
 }
 
+static void link_hold_event(tine_link *l, const tine_event *ev) {
+    if (l->collected.n == 0) l->held = 0;
+    if (ev->kind == TINE_EVENT_FRAME) l->held |= UINT64_C(1) << tine_wire_type(ev->frame);
+    *(tine_event *)tine_ring_push(&l->collected) = *ev;
+}
+
 /* Room is made before an event is received, so that none is lost for want of memory. */
 tine_link_collected tine_link_collect(tine_link *l) {
     tine_event ev;
@@ -227,7 +241,7 @@ tine_link_collected tine_link_collect(tine_link *l) {
     } while (ev.kind == TINE_EVENT_WRITABLE);
     if (ev.kind == TINE_EVENT_NONE) return TINE_LINK_NOTHING;
     if (link_is_early(l, &ev) && link_take_early(l, &ev)) return TINE_LINK_COLLECTED;
-    *(tine_event *)tine_ring_push(&l->collected) = ev;
+    link_hold_event(l, &ev);
     return ev.kind == TINE_EVENT_LOST ? TINE_LINK_ENDED : TINE_LINK_COLLECTED;
 }
 

@@ -43,6 +43,10 @@ typedef struct tine_link {
     /* Types, as bits, that tine_link_collect handles at once: any_time always, early unless
      * something that was collected comes before it. */
     uint64_t any_time, early;
+    uint64_t held; /* at least the types of the messages among `collected` */
+    /* Whether one of `early` may be handled before collected messages of the types `held` all the
+     * same; NULL: never. */
+    bool (*overtakes)(void *ctx, const tine_message *m, uint64_t held);
 } tine_link;
 
 /* Takes over the transport. `handler` lives as long as the link. */

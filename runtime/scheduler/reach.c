@@ -9,6 +9,8 @@
  * two workers wait for each other, each for what the other one does not have yet. */
 #include "runtime/scheduler/internal.h"
 
+#include <arpa/inet.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { REACH_URL_MAX = 256 };
@@ -38,13 +40,15 @@ bool tine_scheduler_reach(tine_scheduler *s, sched_worker *w, sched_object *o) {
     return true;
 }
 
-/* From here on this process relays the object, and further results of its source: they come with
- * their DONE. */
+/* From here on this process relays the object. Unless the reason is w's own it relays further
+ * results of the source, too: they come with their DONE. */
 static void sched_reach_give_up(tine_scheduler *s, const sched_worker *w, sched_object *o,
-                                const char *why) {
+                                const char *why, bool own) {
     sched_worker *source = o->source;
+    if (!source) return;
+    tine_scheduler_result_request(s, o); /* while it is known who made it */
     o->source = NULL;
-    if (!source || !*source->reach) return;
+    if (own || !*source->reach) return;
     tine_scheduler_log(s, 2,
                        tine_scheduler_text("results of worker pid %u (host %.64s) pass the "
                                            "coordinator from now on: worker pid %u (host %.64s) "
@@ -61,15 +65,28 @@ static void sched_reach_failed(tine_scheduler *s, sched_worker *w, const tine_me
         tine_scheduler_object_fetch(s, w, m->object);
         return;
     }
-    sched_reach_give_up(s, w, o, m->text);
+    sched_reach_give_up(s, w, o, m->text, m->seq == 1);
     tine_scheduler_object_wait(o, w);
     tine_scheduler_result_lost(s, o, w, m->text ? m->text : "it could not be fetched");
+}
+
+/* Workers connect there: a number, and no name that each of them would have to look up. */
+static bool sched_reach_is_url(const char *text) {
+    char host[INET6_ADDRSTRLEN], more;
+    unsigned port;
+    struct in6_addr address;
+    if (strlen(text) >= REACH_URL_MAX) return false;
+    bool six = strncmp(text, "tcp://[", 7) == 0;
+    int n = six ? sscanf(text, "tcp://[%45[0-9a-fA-F:.]]:%5u%c", host, &port, &more)
+                : sscanf(text, "tcp://%45[0-9.]:%5u%c", host, &port, &more);
+    return n == 2 && port > 0 && port <= UINT16_MAX &&
+           inet_pton(six ? AF_INET6 : AF_INET, host, &address) == 1;
 }
 
 void tine_scheduler_reach_message(tine_scheduler *s, sched_worker *w, const tine_message *m) {
     if (m->object) {
         sched_reach_failed(s, w, m);
-    } else if (!w->reach && m->text && strlen(m->text) < REACH_URL_MAX) {
+    } else if (!w->reach && m->text && (!*m->text || sched_reach_is_url(m->text))) {
         w->reach = tine_scheduler_copy(m->text);
         w->reach_secret = m->seq;
     }

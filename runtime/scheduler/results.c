@@ -65,13 +65,14 @@ sched_object *tine_scheduler_result_made(tine_scheduler *s, sched_task *t, tine_
 
 /* ---- fetched ---- */
 
+/* The one that made it: others may still fetch it from there, behind a task that they run. */
 void tine_scheduler_result_request(tine_scheduler *s, sched_object *o) {
-    for (size_t i = 0; i < o->words && !o->asked; i++) {
-        if (!o->replicas[i]) continue;
-        sched_worker *w = s->slots[i * 64 + (size_t)__builtin_ctzll(o->replicas[i])];
-        tine_scheduler_send(s, w, TINE_MSG_FETCH)->a.message.object = o->id;
-        o->asked = w->epoch;
-    }
+    sched_worker *w = o->source;
+    for (size_t i = 0; i < o->words && !w; i++)
+        if (o->replicas[i]) w = s->slots[i * 64 + (size_t)__builtin_ctzll(o->replicas[i])];
+    if (o->asked || !w) return;
+    tine_scheduler_send(s, w, TINE_MSG_FETCH)->a.message.object = o->id;
+    o->asked = w->epoch;
 }
 
 void tine_scheduler_result_ask(tine_scheduler *s, const sched_task *t) {

@@ -5,6 +5,7 @@
  * Beyond the contract, messages that the protocol tolerates twice are duplicated, replies of old
  * epochs are replayed, and a lost message breaks its connection. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "world.h"
 
@@ -69,14 +70,14 @@ static void reach_push(sim_world *w, event_kind kind, size_t index, bool large,
     e->message = sim_copy_message(m);
 }
 
-/* url: the number of a seat. */
+/* url: its port is the number of a seat, and 1. */
 void sim_reach(sim_world *w, const sim_worker *from, tine_object id, uint64_t secret,
                const char *url) {
     tine_message m = {
         .type = TINE_MSG_REACH, .object = id, .seq = secret, .task = sim_worker_index(from)};
     sim_trace(w, "worker %zu asks %s for object %llx", sim_worker_index(from), url,
               (unsigned long long)id);
-    reach_push(w, EV_REACH, strtoull(url, NULL, 10), false, &m);
+    reach_push(w, EV_REACH, strtoull(strrchr(url, ':') + 1, NULL, 10) - 1, false, &m);
 }
 
 void sim_reach_answer(sim_world *w, size_t index, const tine_message *m) {
@@ -92,6 +93,7 @@ void sim_reach_answer(sim_world *w, size_t index, const tine_message *m) {
                            .status = p && !cut ? TINE_OK : TINE_ELOST,
                            .text = p && !cut ? NULL : "it cannot be reached"};
     if (cut && sim_one_in(&w->random, 2)) sim_kill_worker(w, index);
+    if (!near) answer.seq = sim_mix(w->seed, m->object) % 2; /* the reason is the worker's own */
     w->counts->reached += answer.payload != NULL;
     w->counts->unreached += !answer.payload;
     w->counts->reached_late += cut || !sim_is_alive(s);

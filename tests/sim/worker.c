@@ -112,9 +112,9 @@ static void on_stop(sim_worker *s) {
 /* Some only fetch, and some know nothing of it. */
 static void on_reachable(sim_worker *s) {
     sim_rng *r = sim_random(s->world);
-    char url[24] = "";
+    char url[40] = "";
     if (sim_one_in(r, 5)) return;
-    if (!sim_one_in(r, 5)) snprintf(url, sizeof url, "%zu", s->index);
+    if (!sim_one_in(r, 5)) snprintf(url, sizeof url, "tcp://127.0.0.1:%zu", s->index + 1);
     tine_executor_reachable(s->executor, url, s->secret = sim_next(r));
 }
 
@@ -221,7 +221,7 @@ void sim_worker_message(sim_worker *s, const tine_message *m) {
 }
 
 void sim_worker_reached(sim_worker *s, const tine_message *m) {
-    tine_executor_reached(s->executor, m->object, m->payload, m->text);
+    tine_executor_reached(s->executor, m->object, m->payload, m->text, m->seq);
     sim_worker_pump(s);
 }
 

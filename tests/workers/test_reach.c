@@ -7,10 +7,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "tests/support/cluster.h"
+#include "transport/base/process.h"
+#include "workers/reach.h"
 
 enum { WORKERS = 3, MIB = 1 << 20, BYTES = 10 * MIB, SMALL = MIB };
 
@@ -52,6 +55,8 @@ TINE_FUNCTION(reach_ready, "") {
 
 static char dir[64], fifo[2][80];
 static tine_worker_status workers[WORKERS];
+
+static void nothing(void *ctx) { (void)ctx; }
 
 #define ON(index, ...) tine_fork_with(TINE_FORK_OPTIONS(.worker = workers[index].id), __VA_ARGS__)
 
@@ -118,6 +123,65 @@ Test(reach, a_reduction_does_not_pass_the_coordinator, .timeout = 60) {
     for (int i = 0; i < N; i++) tine_release(made[i]);
     tine_release(gate);
     end();
+}
+
+/* A worker's task has begun when its gate can be opened: from here on the worker's progress thread
+ * alone handles messages, until *gate is written to. The task behind it waits among them. */
+static tine_future *busy(int worker, int *gate, tine_future **behind) {
+    tine_future *b = ON(worker, "reach_gate", fifo[1]);
+    *gate = open(fifo[1], O_WRONLY | O_CLOEXEC);
+    cr_assert_geq(*gate, 0);
+    *behind = ON(worker, "reach_ready");
+    return b;
+}
+
+static void busy_end(tine_future *b, int gate, tine_future *behind) {
+    cr_assert_eq(write(gate, "x", 1), 1);
+    close(gate);
+    cr_expect_eq(cluster_take_int(b), 'x');
+    tine_release(cluster_take(behind));
+}
+
+Test(reach, a_wait_does_not_last_until_the_next_task_of_the_worker_that_has_the_result,
+     .timeout = 60) {
+    begin();
+    int gate;
+    tine_value *v;
+    tine_future *first = ON(0, "reach_gate", fifo[0]), *made = ON(0, "reach_make_once", first, 3);
+    tine_future *sum = ON(1, "reach_sum", made, 0, 0, 0, 0, 0), *behind;
+    open_gate(0);
+    cr_assert_eq(tine_wait_any(&made, 1, NULL), TINE_OK);
+    tine_future *b = busy(0, &gate, &behind);
+    cr_assert_eq(tine_wait(made, &v), TINE_OK);
+    cr_expect_eq(((const uint8_t *)tine_data(v))[BYTES - 1], 3);
+    tine_release(v);
+    cr_expect_eq(cluster_take_int(sum), 3 * BYTES);
+    busy_end(b, gate, behind);
+    tine_release(made);
+    tine_release(first);
+    end();
+}
+
+/* libzmq would abort. */
+Test(reach, without_descriptors_nothing_is_fetched, .timeout = 20) {
+    enum { SPARE = 10 };
+    tine_transport_config config = {0};
+    tine_reach *r = tine_reach_new(&config, nothing, NULL);
+    struct rlimit before, few;
+    size_t limit, left = tine_process_descriptors(0, &limit);
+    cr_assert_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+    few = (struct rlimit){limit - left + SPARE, limit - left + SPARE};
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+    tine_reach_fetch(r, 6, 7, "tcp://127.0.0.1:9");
+    tine_reached out;
+    cr_assert(tine_reach_take(r, &out));
+    cr_expect(out.id == 6 && !out.payload && out.own);
+    cr_expect(strstr(out.why, "no file descriptors left"), "%s", out.why);
+    uint64_t secret;
+    char why[160];
+    cr_expect_null(tine_reach_listen(r, "tcp://127.0.0.1:0", &secret, why, sizeof why));
+    cr_expect(strstr(why, "no file descriptors left"), "%s", why);
+    tine_reach_free(r);
 }
 
 /* The worker that has a result is killed before another one fetches it: worker 0 or 1, as the other

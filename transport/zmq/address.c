@@ -155,7 +155,8 @@ int tine_zmq_own_url(const tine_zmq *t, char *url, size_t size) {
     freeaddrinfo(a);
     if (!known) return -1;
     snprintf(url, size, six ? "tcp://[%s]:0" : "tcp://%s:0", own);
-    return strcmp(own, listener) != 0;
+    /* all of 127.0.0.0/8 is this host; what is connected to may be a tunnel's end here */
+    return strncmp(own, "127.", 4) != 0 && strcmp(own, listener) != 0;
 }
 
 bool tine_zmq_is_reachable(const tine_zmq *t) {

@@ -9,7 +9,7 @@
  * PONG arrives before the next. So only beats in which this process ran count.
  *
  * A peer on this host has no heartbeat: the kernel closes its connection when it ends, and as long
- * as it is stopped it is not dead. */
+ * as it is stopped it is not dead; unless the connector wants one (beats_here). */
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -65,7 +65,9 @@ static bool beat_missed(const tine_zmq *t, int fd) {
 
 static void beat_check(tine_zmq *t, tine_zmq_peer *p) {
     char reason[sizeof p->reason];
-    if (!p->remote || p->state != TINE_ZMQ_PEER_UP || p->disconnected) return;
+    if ((!p->remote && !t->base.config.beats_here) || p->state != TINE_ZMQ_PEER_UP ||
+        p->disconnected)
+        return;
     p->missed = beat_missed(t, p->fd) ? p->missed + 1 : 0;
     if (p->missed < BEATS_MISSED) return;
     snprintf(reason, sizeof reason,

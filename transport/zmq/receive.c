@@ -217,7 +217,7 @@ static int read_first(tine_zmq *t, uint64_t routing, zmq_msg_t *first, tine_even
     p->remote = tine_zmq_is_remote(t, fd);
     p->cookie = tine_zmq_cookie(t, fd);
     if (p->cookie) p->pid = tine_zmq_pid(t, fd);
-    t->beats |= p->remote;
+    t->beats |= p->remote || t->base.config.beats_here;
     if (t->listener) tine_zmq_silent(t, fd, -1);
     if (!t->listener) tine_zmq_joined(t, p);
     skip_rest(t, more);

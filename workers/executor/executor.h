@@ -123,9 +123,9 @@ bool tine_executor_fetch(tine_executor *x, tine_object id, tine_payload **payloa
  * fetches from others. After TINE_EXECUTOR_REACHABLE, once. */
 void tine_executor_reachable(tine_executor *x, const char *url, uint64_t secret);
 /* The outcome of TINE_EXECUTOR_REACH, once for each: the payload, or NULL and why there is none:
- * the coordinator is asked then. */
-void tine_executor_reached(tine_executor *x, tine_object id, tine_payload *payload,
-                           const char *why);
+ * the coordinator is asked then. own: the reason is this worker's, and others may fetch there. */
+void tine_executor_reached(tine_executor *x, tine_object id, tine_payload *payload, const char *why,
+                           bool own);
 /* hold: this side refers to n objects beyond the tasks that gave them to it; release: it no longer
  * does. Each id is held once, before the tine_executor_done of such a task, and released once. */
 void tine_executor_hold(tine_executor *x, const tine_object *ids, size_t n);
@@ -133,8 +133,10 @@ void tine_executor_release(tine_executor *x, const tine_object *ids, size_t n);
 /* Sends the gathered SUSPEND reports; to be called before waiting for input. */
 void tine_executor_flush(tine_executor *x);
 bool tine_executor_has_local(const tine_executor *x); /* forks of its tasks are queued here */
-bool tine_executor_keeps(const tine_executor *x);   /* results that the coordinator does not have */
-bool tine_executor_reaches(const tine_executor *x); /* a REACH has no outcome yet */
+bool tine_executor_keeps(const tine_executor *x); /* results that the coordinator does not have */
+/* A value that a FETCH can be answered with, now or when it has been fetched. */
+bool tine_executor_has(const tine_executor *x, tine_object id);
+bool tine_executor_reaches(const tine_executor *x);    /* a REACH has no outcome yet */
 bool tine_executor_has_report(const tine_executor *x); /* something for flush */
 /* What is kept here now: all are 0 when nothing runs and the coordinator has dropped its
  * objects. */

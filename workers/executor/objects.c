@@ -52,6 +52,7 @@ void tine_executor_objects_free(tine_executor *x) {
 
 static void executor_object_forget(tine_executor *x, executor_object *o) {
     if (o->kept) x->kept_bytes -= tine_payload_bytes(o->payload);
+    if (o->reaching) x->n_reaching--;
     tine_idmap_remove(&x->objects, o->id);
     LIST_REMOVE(o, entry);
     executor_action *action = tine_executor_push(x, TINE_EXECUTOR_FORGET);
@@ -261,6 +262,11 @@ static void executor_result_send(tine_executor *x, const executor_object *o, tin
     m->text = action->owned.memory = tine_must_copy("this worker does not keep that result");
 }
 
+bool tine_executor_has(const tine_executor *x, tine_object id) {
+    const executor_object *o = executor_object_find(x, id);
+    return o && (o->reaching || (o->payload && o->state != EXECUTOR_FAILED));
+}
+
 static bool executor_makes(const tine_executor *x, tine_object id) {
     const executor_task *t;
     LIST_FOREACH (t, &x->task_list, entry)
@@ -313,22 +319,23 @@ void tine_executor_reach(tine_executor *x, const tine_message *m) {
 }
 
 /* The coordinator's own FETCH of it is answered by the REACH as well. */
-static void executor_reach_failed(tine_executor *x, executor_object *o, const char *why) {
+static void executor_reach_failed(tine_executor *x, executor_object *o, const char *why, bool own) {
     o->asked = false;
     executor_action *action = tine_executor_send(x, TINE_MSG_REACH);
     action->a.message.object = o->id;
+    action->a.message.seq = own;
     action->a.message.text = action->owned.memory = tine_must_copy(why);
 }
 
-void tine_executor_reached(tine_executor *x, tine_object id, tine_payload *payload,
-                           const char *why) {
+void tine_executor_reached(tine_executor *x, tine_object id, tine_payload *payload, const char *why,
+                           bool own) {
     executor_object *o = executor_object_find(x, id);
     if (!o || !o->reaching || x->stopped) return;
     o->reaching = false;
     x->n_reaching--;
     if (o->state != EXECUTOR_FETCHING) return; /* it was made here meanwhile */
     if (!payload || payload->n_refs > 0) {
-        executor_reach_failed(x, o, payload ? "it mentions other objects" : why);
+        executor_reach_failed(x, o, payload ? "it mentions other objects" : why, own);
         return;
     }
     o->state = EXECUTOR_INCOMPLETE;

@@ -191,6 +191,35 @@ test(what_is_collected_is_handled_first_and_once) {
     tine_link_fini(&link_);
 }
 
+static void give_fetch(uint64_t object) {
+    tine_message m = {.type = TINE_MSG_FETCH, .object = object};
+    *(tine_event *)tine_ring_push(&transport.events) =
+        (tine_event){.kind = TINE_EVENT_FRAME, .peer = 1, .frame = tine_wire_encode(&m)};
+}
+
+static bool odd_ones(void *ctx, const tine_message *m, uint64_t held) {
+    (void)ctx;
+    cr_expect_eq(held & ~(UINT64_C(1) << TINE_MSG_FETCH), UINT64_C(1) << TINE_MSG_PING);
+    return m->object % 2;
+}
+
+test(an_early_message_waits_behind_what_was_collected_unless_it_overtakes) {
+    begin(0);
+    link_.early = UINT64_C(1) << TINE_MSG_FETCH;
+    for (int overtakes = 0; overtakes < 2; overtakes++) {
+        seen.messages = 0;
+        if (overtakes) link_.overtakes = odd_ones;
+        give_fetch(4); /* nothing was collected */
+        give_ping(1);
+        for (uint64_t object = 1; object <= 2; object++) give_fetch(object);
+        for (int i = 0; i < 4; i++) cr_assert_eq(tine_link_collect(&link_), TINE_LINK_COLLECTED);
+        cr_expect_eq(seen.messages, 1 + overtakes);
+        tine_link_receive(&link_);
+        cr_expect_eq(seen.messages, 4);
+    }
+    tine_link_fini(&link_);
+}
+
 test(one_receive_is_bounded_and_bytes_that_are_no_message_are_reported) {
     begin(0);
     for (uint64_t seq = 1; seq <= 100; seq++) give_ping(seq);

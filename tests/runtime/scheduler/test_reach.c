@@ -141,6 +141,67 @@ Test(reach, what_cannot_be_had_there_passes_the_coordinator) {
     end_all();
 }
 
+Test(reach, the_program_gets_it_from_the_worker_that_made_it) {
+    fixture_open((tine_scheduler_config){0});
+    epoch[1] = join(1);
+    epoch[2] = join(2);
+    reachable(1, "");
+    reachable(2, URL);
+    uint64_t made = fork_on(1, epoch[2], 0, NULL, 0);
+    id = tine_scheduler_result(F.scheduler, made);
+    fork_on(2, epoch[1], 0, &id, 1);
+    take();
+    action f = *sent(2, TINE_MSG_TASK, 0);
+    done_staying(2, &f);
+    take();
+    cr_assert(sent(1, TINE_MSG_REACH, 0));
+    tine_scheduler_object_want(F.scheduler, id);
+    take();
+    cr_assert_eq(count_sent(1, TINE_MSG_FETCH), 0, "it may wait for it itself");
+    cr_assert_eq(sent(2, TINE_MSG_FETCH, 0)->a.message.object, id);
+    end_all();
+}
+
+Test(reach, a_worker_that_cannot_fetch_for_a_reason_of_its_own_hinders_no_other) {
+    open_staying(0);
+    receive(2, (tine_message){.type = TINE_MSG_REACH, .object = id, .text = "no room", .seq = 1});
+    take();
+    cr_assert_eq(sent(1, TINE_MSG_FETCH, 0)->a.message.object, id);
+    cr_assert_eq(lines_with("pass the coordinator from now on"), 0);
+    uint64_t made = fork_on(3, epoch[1], 0, NULL, 0);
+    tine_object next = tine_scheduler_result(F.scheduler, made);
+    fork_on(4, epoch[3], 0, &next, 1);
+    take();
+    cr_assert(sent(1, TINE_MSG_REACH, 0), "further results stay");
+    tine_scheduler_object_release(F.scheduler, next);
+    end_all();
+}
+
+Test(reach, workers_are_sent_to_numeric_addresses_only) {
+    static const char *const urls[] = {URL,
+                                       "tcp://[fe80::1]:7",
+                                       "tcp://host:7",
+                                       "ipc:///tmp/x",
+                                       "tcp://10.0.0.1:70000",
+                                       "tcp://10.0.0.1:7x",
+                                       "tcp://10.0.0:7",
+                                       "tcp://[::1:7",
+                                       "tcp://10.0.0.1"};
+    for (size_t i = 0; i < sizeof urls / sizeof *urls; i++) {
+        fixture_open((tine_scheduler_config){0});
+        epoch[1] = join(1);
+        epoch[2] = join(2);
+        reachable(1, urls[i]);
+        uint64_t made = fork_on(1, epoch[1], 0, NULL, 0);
+        id = tine_scheduler_result(F.scheduler, made);
+        fork_on(2, epoch[2], 0, &id, 1);
+        take();
+        cr_expect_eq(count_sent(1, TINE_MSG_REACH), i < 2, "%s", urls[i]);
+        tine_scheduler_object_release(F.scheduler, id);
+        fixture_close();
+    }
+}
+
 /* Workers were sent to an empty address for them. */
 Test(reach, other_results_that_stay_there_are_relayed_too) {
     open_three();

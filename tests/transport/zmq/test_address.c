@@ -3,9 +3,11 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "transport/base/clock.h"
@@ -85,4 +87,56 @@ Test(address, what_is_wrong_is_said_at_once) {
     refused("tcp://host", true, -EINVAL, "has no port");
     refused("tcp://no-such-host.invalid:47", true, -EIO, "cannot be found");
     refused("tcp://no-such-host.invalid:47", false, -EIO, "cannot be found");
+}
+
+/* Where other peers of the listener reach the connector: 0, at this host alone. */
+Test(address, a_connector_of_another_loopback_address_is_on_this_host) {
+    static const char *const urls[] = {"tcp://127.0.0.1:0", "tcp://127.0.0.2:0"};
+    const tine_transport_ops *ops = tcp();
+    for (int i = 0; i < 2; i++) {
+        tine_transport *t, *c;
+        char own[100];
+        cr_assert_eq(ops->listen(&t, urls[i], NULL, why, sizeof why), 0, "%s", why);
+        cr_assert_eq(ops->connect(&c, ops->url(t), NULL, why, sizeof why), 0, "%s", why);
+        cr_expect_eq(ops->own_url(c, own, sizeof own), 0, "%s: %s", urls[i], own);
+        ops->fini(c);
+        ops->fini(t);
+    }
+}
+
+static void listen_for_ever(int out) {
+    const tine_transport_ops *ops = tcp();
+    tine_transport *t;
+    tine_event ev;
+    if (ops->listen(&t, "tcp://127.0.0.1:0", NULL, why, sizeof why)) _exit(1);
+    const char *url = ops->url(t);
+    if (write(out, url, strlen(url) + 1) < 0) _exit(1);
+    while (ops->recv(t, &ev) == 0)
+        if (ev.kind == TINE_EVENT_NONE) ops->wait(t, -1);
+    _exit(0);
+}
+
+Test(address, a_listener_on_this_host_that_is_stopped_is_lost_where_that_is_wanted) {
+    int fds[2];
+    char url[100] = "";
+    cr_assert_eq(pipe(fds), 0);
+    pid_t child = fork();
+    if (child == 0) listen_for_ever(fds[1]);
+    cr_assert_gt(read(fds[0], url, sizeof url), 0);
+    const tine_transport_ops *ops = tcp();
+    const tine_transport_config config = {.heartbeat_ns = 50000000, .beats_here = true};
+    tine_transport *c;
+    tine_event ev;
+    cr_assert_eq(ops->connect(&c, url, &config, why, sizeof why), 0, "%s", why);
+    do {
+        cr_assert_eq(ops->recv(c, &ev), 0);
+        if (ev.kind == TINE_EVENT_NONE) ops->wait(c, -1);
+        if (ev.kind == TINE_EVENT_UP) cr_assert_eq(kill(child, SIGSTOP), 0);
+    } while (ev.kind != TINE_EVENT_LOST);
+    cr_expect(strstr(ev.reason, "heartbeats were missed"), "%s", ev.reason);
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+    ops->fini(c);
+    close(fds[0]);
+    close(fds[1]);
 }

@@ -32,7 +32,7 @@ static void told_to_reach(tine_object id) {
 
 static void reached(tine_object id, bool here) {
     tine_payload *p = here ? payload_with(NULL, 0) : NULL;
-    tine_executor_reached(A, id, p, here ? "" : "it has gone");
+    tine_executor_reached(A, id, p, here ? "" : "it has gone", false);
     tine_payload_unref(p);
     take();
 }
@@ -129,5 +129,27 @@ Test(executor_reach, the_coordinator_s_fetch_is_answered_when_it_has_come, .time
         cr_assert_eq(sent(TINE_MSG_OBJECT, 0) != NULL, here, "the REACH answers, too");
         cr_assert_eq(sent(TINE_MSG_REACH, 0) != NULL, !here);
     }
+    close_executor();
+}
+
+Test(executor_reach, the_reason_says_whose_it_is, .timeout = 20) {
+    open_executor(4);
+    for (int own = 0; own < 2; own++) {
+        told_to_reach(6 + 2 * (tine_object)own);
+        tine_executor_reached(A, 6 + 2 * (tine_object)own, NULL, "no room", own);
+        take();
+        cr_assert_eq(sent(TINE_MSG_REACH, 0)->a.message.seq, own);
+    }
+    close_executor();
+}
+
+Test(executor_reach, one_that_is_dropped_before_it_has_come_is_not_under_way, .timeout = 20) {
+    open_executor(4);
+    cr_assert(!tine_executor_has(A, 6));
+    told_to_reach(6);
+    cr_assert(tine_executor_reaches(A) && tine_executor_has(A, 6));
+    give_object(6, NULL, 0);
+    drop(6);
+    cr_assert(!tine_executor_reaches(A) && !tine_executor_has(A, 6));
     close_executor();
 }
