@@ -281,6 +281,8 @@ static int belongs_elsewhere(tine_future *f, void *context) {
     return !tine_future_is_done(f) && f->context != context;
 }
 
+static int is_its_own(tine_future *f, void *future) { return f == future; }
+
 tine_error tine_promise_set(tine_promise *p, const tine_value *v) {
     tine_error e = promise_check(p);
     if (e != TINE_OK) return e;
@@ -290,6 +292,9 @@ tine_error tine_promise_set(tine_promise *p, const tine_value *v) {
         return e;
     }
     if (tine_value_futures(v, belongs_elsewhere, p->context)) return tine_future_foreign();
+    if (tine_value_futures(v, is_its_own, p->future))
+        return tine_error_set(TINE_EDEADLK, "a promise cannot be completed with a value that holds "
+                                            "its own future: it would wait for itself");
     return promise_complete(p, TINE_OK, v, NULL);
 }
 

@@ -36,6 +36,18 @@ TRANSPORT_TEST(promises, one_is_completed_once_and_is_an_argument, 20) {
     cluster_stop();
 }
 
+TRANSPORT_TEST(promises, one_does_not_take_its_own_future, 20) {
+    cluster_start(endpoint, 1);
+    tine_future *f;
+    tine_promise *p = tine_promise_new(&f);
+    cr_assert_eq(tine_promise_set(p, tine_list(1, tine_list(f))), TINE_EDEADLK);
+    cr_assert(strstr(tine_error_message(), "its own future"), "%s", tine_error_message());
+    cr_assert_eq(tine_promise_set(p, tine_int(3)), TINE_OK);
+    cr_assert_eq(cluster_take_int(f), 3);
+    tine_release(p);
+    cluster_stop();
+}
+
 TRANSPORT_TEST(promises, a_failure_reaches_dependents, 20) {
     cluster_start(endpoint, 1);
     tine_future *f, *g, *after;
