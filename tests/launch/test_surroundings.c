@@ -43,6 +43,12 @@ TINE_FUNCTION(limit_of_worker, "") {
     return tine_int(getrlimit(RLIMIT_NOFILE, &r) ? -1 : (int64_t)r.rlim_cur);
 }
 
+TINE_FUNCTION(blas_threads_of_worker, "") {
+    const char *n = getenv("OPENBLAS_NUM_THREADS");
+    (void)task;
+    return tine_int(n ? atoi(n) : -1);
+}
+
 TINE_FUNCTION(die, "") {
     (void)task;
     raise(SIGKILL);
@@ -126,6 +132,25 @@ static int program_descendants(const char *how) {
 }
 
 /* The soft limit, that of 40 workers within a hard limit of 128, and of one. */
+static int64_t blas_threads(const tine_options *o) {
+    if (tine_init(NULL, NULL, o)) return -1;
+    int64_t n = ask("blas_threads_of_worker", NULL);
+    return tine_shutdown() ? -1 : n;
+}
+
+static int program_threads(void) {
+    tine_options o = {.workers = 1, .log_level = "error"};
+    unsetenv("OPENBLAS_NUM_THREADS");
+    unsetenv("OMP_NUM_THREADS");
+    say("one", blas_threads(&o));
+    say("here", getenv("OPENBLAS_NUM_THREADS") != NULL);
+    setenv("OMP_NUM_THREADS", "3", 1);
+    say("omp", blas_threads(&o));
+    setenv("OPENBLAS_NUM_THREADS", "5", 1);
+    say("given", blas_threads(&o));
+    return 0;
+}
+
 static int program_descriptors(void) {
     struct rlimit r = {100, 1000};
     tine_options o = {.workers = 1, .log_level = "error"}, many = {.workers = 40};
@@ -155,6 +180,7 @@ int test_program(void) {
     if (strcmp(name, "directory") == 0) return program_directory();
     if (strcmp(name, "relative") == 0) return program_relative();
     if (strcmp(name, "descriptors") == 0) return program_descriptors();
+    if (strcmp(name, "threads") == 0) return program_threads();
     return program_descendants(name);
 }
 
@@ -311,6 +337,18 @@ Test(surroundings, what_a_task_forked_ends_with_the_coordinator) {
 }
 Test(surroundings, what_a_task_started_ends_with_the_coordinator) {
     check_descendants("exec", false);
+}
+
+/* OpenBLAS starts as many threads as a worker uses, unless the user has said how many. */
+Test(surroundings, threads) {
+    directory_enter();
+    pid_t pid = program_start("threads");
+    cr_expect_eq(answer("one"), 1);
+    cr_expect_eq(answer("here"), 0);
+    cr_expect_eq(answer("omp"), -1);
+    cr_expect_eq(answer("given"), 5);
+    cr_expect_eq(program_end(pid), 0);
+    cr_expect_eq(rmdir(base), 0);
 }
 
 /* The program keeps what it had: the limit is raised by what Tine needs, once, and not for workers;
