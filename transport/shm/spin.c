@@ -35,20 +35,24 @@ static int runnable(void) {
     return atoi(at);
 }
 
-static int cores_allowed(void) {
-    cpu_set_t set;
-    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-}
-
 static void spin_off(tine_shm_spin *s, int64_t now) {
     s->penalty = s->penalty ? 2 * s->penalty : PENALTY_NS;
     if (s->penalty > PENALTY_MOST_NS) s->penalty = PENALTY_MOST_NS;
     s->off_until = now + s->penalty;
 }
 
-static bool is_oversubscribed(void) {
-    int cores = cores_allowed();
-    return cores < 2 || (runnable() > cores && sysconf(_SC_NPROCESSORS_ONLN) <= cores);
+static int cores_allowed(pid_t pid) {
+    cpu_set_t set;
+    return sched_getaffinity(pid, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+}
+
+/* A worker that its parent has pinned to a core has that for itself. */
+static bool has_one_core(const tine_shm_spin *s) {
+    return cores_allowed(0) < 2 && (s->listens || cores_allowed(getppid()) < 2);
+}
+
+static bool is_oversubscribed(const tine_shm_spin *s) {
+    return has_one_core(s) || runnable() > sysconf(_SC_NPROCESSORS_ONLN);
 }
 
 int64_t tine_shm_spin_begin(tine_shm_spin *s, int64_t now) {
@@ -58,7 +62,7 @@ int64_t tine_shm_spin_begin(tine_shm_spin *s, int64_t now) {
     if (now - s->looked >= LOOK_NS) {
         s->looked = now;
         s->penalty /= 2;
-        if (is_oversubscribed()) {
+        if (is_oversubscribed(s)) {
             s->off_until = now + LOOK_NS;
             return 0;
         }

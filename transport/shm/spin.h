@@ -3,8 +3,9 @@
  * Polling saves a sleep and a wake-up, some 5 us to 50 us, and costs a core meanwhile. It pays
  * while an answer is likely to come soon and no other process wants the core. So a loop polls for
  * at most twice as long as recent waits took. It does not poll if that is long, if it may use one
- * core only, if more threads are runnable on the machine than it has cores, or for a while after a
- * polling thread has lost its core, which shows as a jump of its clock. */
+ * core only (unless the other side pinned it there), if more threads are runnable on the machine
+ * than it has cores, or for a while after a polling thread has lost its core, which shows as a jump
+ * of its clock. */
 #ifndef TINE_TRANSPORT_SHM_SPIN_H
 #define TINE_TRANSPORT_SHM_SPIN_H
 
@@ -13,6 +14,7 @@
 
 /* Zeroed is valid: polls little at first. */
 typedef struct tine_shm_spin {
+    bool listens;      /* it is not the other side that may have pinned this process */
     int64_t typical;   /* ns: the mean of recent waits */
     int64_t off_until; /* no polling until then */
     int64_t penalty;   /* how long it is off next time */

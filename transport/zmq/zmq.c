@@ -75,7 +75,7 @@ static int zmq_transport_new(tine_zmq **out, const char *url, const tine_transpo
     t->base.config = tine_transport_defaults(config);
     if (t->base.config.chunk < FRAMING_MIN_CHUNK) t->base.config.chunk = FRAMING_MIN_CHUNK;
     if (t->base.config.chunk > FRAMING_MAX_CHUNK) t->base.config.chunk = FRAMING_MAX_CHUNK;
-    t->listener = listener;
+    t->listener = t->spin.listens = listener;
     t->tcp = url[0] == 't';
     t->phase = listener ? TINE_ZMQ_LISTENING : TINE_ZMQ_CONNECTING;
     t->next_id = 1;
