@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -108,6 +109,7 @@ static void listen_for_ever(int out) {
     const tine_transport_ops *ops = tcp();
     tine_transport *t;
     tine_event ev;
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* also while it is stopped */
     if (ops->listen(&t, "tcp://127.0.0.1:0", NULL, why, sizeof why)) _exit(1);
     const char *url = ops->url(t);
     if (write(out, url, strlen(url) + 1) < 0) _exit(1);
@@ -116,7 +118,7 @@ static void listen_for_ever(int out) {
     _exit(0);
 }
 
-Test(address, a_listener_on_this_host_that_is_stopped_is_lost_where_that_is_wanted) {
+Test(address, a_listener_of_this_host_that_is_stopped_is_lost_if_asked_for, .timeout = 60) {
     int fds[2];
     char url[100] = "";
     cr_assert_eq(pipe(fds), 0);
