@@ -1,7 +1,7 @@
 /* NEON micro-kernel, float32: 6 rows by 4 vectors of 4.
  *
- * 24 sums, 4 vectors of B and the rows' values of A fit the 32 registers. A value of A is loaded as
- * a scalar, of which the multiply-add takes lane 0: loading it into all lanes (ld1r) would occupy a
+ * 24 sums, 4 vectors of B and the rows' values of A fit the 32 registers. A value of A is loaded
+ * into lane 0, which the multiply-add reads: loading it into all lanes (ld1r) would occupy a
  * vector pipe on Neoverse cores (Arm Neoverse N1 Software Optimization Guide, 3.17). */
 #include "kernels/gemm_micro.h"
 #include "kernels/isa.h"

@@ -40,7 +40,7 @@ static inline float32x4_t neon_scale(float32x4_t p, float32x4_t n) {
     return vmulq_f32(vmulq_f32(p, neon_pow2(half)), neon_pow2(vsubq_f32(n, half)));
 }
 
-/* The 16 floats are a table of 64 bytes, of which four bytes a lane are taken. */
+/* The 16 floats are a table of 64 bytes; each lane takes four of them. */
 static inline float32x4_t neon_lookup(const void *t, float32x4_t x) {
     const uint32x4_t i = vandq_u32(vreinterpretq_u32_f32(x), vdupq_n_u32(15));
     const uint32x4_t bytes =

@@ -94,7 +94,7 @@ typedef struct sim_traits { /* of one seed's programs */
     bool all_repeatable, foreign, unknown, failures, detached;
     bool cancels; /* tasks cancel some of their forks */
     bool labels;  /* some workers have one, and some forks ask for it */
-    bool slots;   /* the same workers offer some, of which some forks take some */
+    bool slots;   /* the same workers offer some, and some forks take some of them */
     bool streams; /* tasks yield values, and some are forked as streams */
     /* workers say when they are quiet: the network stays within the contract, as that needs */
     bool quiet;

@@ -356,7 +356,7 @@ Test(deadlock, none_of_a_task_with_a_deadline, .timeout = 30) {
     expect_none(&f);
 }
 
-/* While something runs, or happens, nobody is asked. */
+/* While something runs or happens, no worker is sent a PING. */
 Test(deadlock, looks_cost_nothing_while_work_goes_on, .timeout = 30) {
     open_with((tine_scheduler_config){0}, 1, "r=1");
     action f = fork_holding(1);
