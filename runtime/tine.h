@@ -156,9 +156,10 @@ typedef struct tine_options {
      * is disconnected. The same in all processes. Default: 64 GiB. */
     size_t max_frame;
     /** Resident bytes of a worker's process. Past 80 % of it the worker gets no more tasks until it
-     * has less. Past all of it, or past 80 % without a task, it is ended and replaced; its tasks
-     * are run again or fail, as after its death. Workers of this host are looked at every 0.25 s;
-     * those of others when they do not compute. Not over inproc://; a rank of mpi:// is not ended.
+     * has less, or until all of its tasks wait for their forks. Past all of it, or past 80 %
+     * without a task, it is ended and replaced; its tasks are run again or fail, as after its
+     * death. Workers of this host are looked at every 0.25 s; those of others when they do not
+     * compute. Not over inproc://; a rank of mpi:// is not ended.
      * -1: no limit. Default: 90 % of what the control groups of this process allow, or of the
      * machine's memory. */
     size_t max_memory;

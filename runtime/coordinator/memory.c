@@ -37,13 +37,15 @@ static void end_for_memory(tine_coordinator *c, const tine_worker_info *w, uint6
     }
 }
 
-/* A rank gets tasks again once it has none: nothing else would free its memory. */
+/* A rank gets tasks again once it has none: nothing else would free its memory. So does a worker
+ * whose tasks all wait for their forks, which may have no other place. */
 static void look_at(tine_coordinator *c, const tine_worker_info *w) {
     uint64_t bytes = memory_of(c, w);
     bool full = bytes > c->max_memory / 100 * SOFT_PERCENT;
     bool idle = w->running + w->suspended == 0, stays = tine_coordinator_cannot_end(c);
     if (full && !stays && (bytes > c->max_memory || idle)) end_for_memory(c, w, bytes);
-    tine_scheduler_worker_hold(c->scheduler, w->epoch, full && !(stays && idle));
+    bool waits = w->running == 0 && w->suspended > 0;
+    tine_scheduler_worker_hold(c->scheduler, w->epoch, full && !waits && !(stays && idle));
 }
 
 static bool somebody_works(const tine_coordinator *c) {

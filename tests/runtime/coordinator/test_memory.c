@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 
 #include "tests/support/cluster.h"
+#include "transport/base/clock.h"
 #include "transport/base/process.h"
 
 enum { MIB = 1 << 20, ROOM = 400 };
@@ -67,5 +68,43 @@ TRANSPORT_TEST_REMOTE(memory, a_worker_that_keeps_too_much_is_replaced, 60) {
     } while (e == TINE_OK);
     cr_assert_eq(e, TINE_ELOST);
     for (int i = 0; i < 20; i++) cr_assert_neq(cluster_take_int(tine_fork("memory_worker")), full);
+    cluster_stop();
+}
+
+/* Past 80 %, it forks tasks that are sent to the coordinator, for longer than two looks take. */
+TINE_FUNCTION(memory_forks, "mib") {
+    if (!take_up(tine_arg_int(task, 0))) return tine_fail(task, "no memory");
+    int64_t n = 0, end = tine_clock_ns() + 700000000;
+    for (; tine_clock_ns() < end; n++) {
+        tine_future *f = tine_fork_with(TINE_FORK_OPTIONS(.priority = 1), "memory_worker");
+        if (tine_wait(f, NULL)) return NULL;
+        tine_release(f);
+    }
+    return tine_int(n);
+}
+/* The task itself, or its fork there, takes too much. */
+TINE_FUNCTION(memory_nests, "mib") {
+    tine_value *v;
+    const tine_fork_options here = {.worker = tine_worker_id()};
+    return tine_wait(tine_fork_with(&here, "memory_grow", tine_arg_int(task, 0)), &v) ? NULL : v;
+}
+
+/* What a task waits for may have no other place than its worker. */
+TRANSPORT_TEST_REMOTE(memory, forks_of_a_task_on_a_full_worker_run, 60) {
+    start(endpoint, 1);
+    tine_future *f = tine_fork("memory_forks", (int64_t)((limit / 100 * 85 - base) / MIB));
+    cr_assert_gt(cluster_take_int(f), 0);
+    cluster_stop();
+}
+
+TRANSPORT_TEST_REMOTE(memory, a_fork_past_the_limit_ends_its_worker_and_the_task_above_it, 60) {
+    start(endpoint, 2);
+    tine_future *f = tine_fork("memory_nests", ROOM + 200);
+    cr_assert_eq(tine_wait(f, NULL), TINE_ELOST);
+    cr_assert(strstr(tine_error_message(), "task \"memory_nests\" was lost on worker pid") &&
+                  strstr(tine_error_message(), "MiB (TINE_MAX_MEMORY)"),
+              "%s", tine_error_message());
+    tine_release(f);
+    for (int i = 0; i < 20; i++) cluster_take_int(tine_fork("memory_worker"));
     cluster_stop();
 }
