@@ -314,8 +314,8 @@ typedef struct tine_fork_options {
     /** Seconds from the call within which it must be done, waiting for arguments and for a worker
      * included: then it fails with ETIMEDOUT and is cancelled as by tine_cancel(). 0: none. */
     double deadline;
-    /** Seconds from its cancellation, or its deadline, after which the worker that still runs it is
-     * ended as with #TINE_CANCEL_FORCE. 0: never. */
+    /** Seconds from its cancellation, or its deadline, after which a worker that still runs it, or
+     * a fork of it, is ended as with #TINE_CANCEL_FORCE. 0: never. */
     double grace;
     /** Further attempts after its worker was lost, instead of tine_options::retries; -1: none.
      * For what is #TINE_REPEATABLE. */
@@ -583,9 +583,10 @@ TINE_API tine_future *tine_when_any(tine_future *const *f, size_t n);
 
 /** Flags of tine_cancel(). */
 enum {
-    /** The worker that runs the task is killed, and replaced, if it does not end at once; every
-     * other task of that worker is run again or fails as after a death. A worker of another host is
-     * disconnected. Over inproc:// and mpi:// workers cannot be ended: there it has no effect. */
+    /** The workers that run the task and its forks are killed, and replaced, where these do not end
+     * at once; every other task there is run again or fails as after a death. A worker of another
+     * host is disconnected. Over inproc:// and mpi:// workers cannot be ended: there it has no
+     * effect. */
     TINE_CANCEL_FORCE = 1
 };
 

@@ -10,20 +10,30 @@ static void sched_task_tell(tine_scheduler *s, const sched_task *t) {
     tine_scheduler_stream_tell(s, t); /* for a worker that goes on nevertheless */
 }
 
+/* grace_ns later the event loop is to end the worker, if that still runs it. */
+static void sched_task_end_later(tine_scheduler *s, const sched_task *t, uint64_t grace_ns) {
+    if (t->state != SCHED_RUNNING || grace_ns == UINT64_MAX) return;
+    sched_action *a = tine_scheduler_push(s, TINE_SCHEDULER_END);
+    a->a.ticket = t->id;
+    a->a.grace_ns = grace_ns;
+}
+
 /* Ends a task that has no worker. Abandons one that runs, and pushes it on the stack, from which
  * its worker is told and its forks are cancelled. Takes text. */
 static void sched_task_cut(tine_scheduler *s, sched_task *t, tine_error status, char *text,
-                           struct sched_task_stack *stack) {
+                           uint64_t grace_ns, struct sched_task_stack *stack) {
     if (!t->worker) {
         tine_scheduler_task_end(s, t, status, NULL, text);
         return;
     }
+    sched_task_end_later(s, t, grace_ns);
     SLIST_INSERT_HEAD(stack, t, stacked);
     tine_scheduler_task_abandon(s, t, status, text);
 }
 
 /* An explicit stack, not recursion: chains of nested forks may be long. */
-static void sched_stack_cancel(tine_scheduler *s, struct sched_task_stack *stack, const char *why) {
+static void sched_stack_cancel(tine_scheduler *s, struct sched_task_stack *stack, uint64_t grace_ns,
+                               const char *why) {
     for (sched_task *at; (at = SLIST_FIRST(stack));) {
         SLIST_REMOVE_HEAD(stack, stacked);
         at->cancelled = true;
@@ -32,7 +42,7 @@ static void sched_stack_cancel(tine_scheduler *s, struct sched_task_stack *stack
             next = LIST_NEXT(child, sibling);
             if (!child->cancelled)
                 sched_task_cut(s, child, TINE_ECANCELED, tine_scheduler_text_cancelled(child, why),
-                               stack);
+                               grace_ns, stack);
         }
     }
 }
@@ -40,19 +50,15 @@ static void sched_stack_cancel(tine_scheduler *s, struct sched_task_stack *stack
 void tine_scheduler_cancel_forks(tine_scheduler *s, sched_task *t, const char *why) {
     struct sched_task_stack stack = SLIST_HEAD_INITIALIZER(stack);
     SLIST_INSERT_HEAD(&stack, t, stacked);
-    sched_stack_cancel(s, &stack, why);
+    sched_stack_cancel(s, &stack, UINT64_MAX, why);
 }
 
 void tine_scheduler_task_cancel(tine_scheduler *s, sched_task *t, tine_error status, char *text,
                                 uint64_t grace_ns) {
     struct sched_task_stack stack = SLIST_HEAD_INITIALIZER(stack);
-    if (t->state == SCHED_RUNNING && grace_ns != UINT64_MAX) {
-        sched_action *a = tine_scheduler_push(s, TINE_SCHEDULER_END);
-        a->a.ticket = t->id;
-        a->a.grace_ns = grace_ns;
-    }
-    sched_task_cut(s, t, status, text, &stack);
-    sched_stack_cancel(s, &stack, "the task that forked it, or one above it, was cancelled");
+    sched_task_cut(s, t, status, text, grace_ns, &stack);
+    sched_stack_cancel(s, &stack, grace_ns,
+                       "the task that forked it, or one above it, was cancelled");
 }
 
 /* ---- asked for by this process, and by workers ---- */

@@ -157,6 +157,30 @@ TRANSPORT_TEST_REMOTE(cancel, force_ends_the_worker_of_a_task_that_does_not_look
     marks_end();
 }
 
+/* It waits for a fork on another worker that does not look. */
+TINE_FUNCTION(cancel_waits_for_hanging, "began, worker") {
+    const tine_fork_options there = {.worker = (uint32_t)tine_arg_int(task, 1)};
+    tine_value *v;
+    return tine_wait(tine_fork_with(&there, "cancel_hangs", tine_arg(task, 0)), &v) ? NULL : v;
+}
+TRANSPORT_TEST_REMOTE(cancel, force_ends_the_workers_of_its_forks_too, 40) {
+    tine_worker_status w[2];
+    paths();
+    cluster_start(endpoint, 2);
+    cr_assert_eq(tine_workers(w, 2), 2);
+    const tine_fork_options here = {.worker = w[0].id}, there = {.worker = w[1].id};
+    tine_future *f = tine_fork_with(&here, "cancel_waits_for_hanging", began, (int64_t)w[1].id);
+    marks_await("began", 1);
+    cr_assert_eq(tine_cancel(f, TINE_CANCEL_FORCE), TINE_OK);
+    expect(f, TINE_ECANCELED, "\"cancel_waits_for_hanging\"");
+    tine_future *late = tine_fork_with(&there, "cancel_add", 1);
+    expect(late, TINE_ELOST, "SIGKILL");
+    tine_release(late);
+    tine_release(f);
+    cluster_stop();
+    marks_end();
+}
+
 /* A queued one behind a task that computes: its force must not end that task's worker. */
 TRANSPORT_TEST_REMOTE(cancel, force_spares_the_task_before_it, 40) {
     paths();
@@ -213,6 +237,19 @@ TRANSPORT_TEST_REMOTE(cancel, a_grace_after_a_deadline_ends_the_worker, 40) {
     tine_fork_options o = {.deadline = 0.2, .grace = 0.1};
     tine_future *f = tine_fork_with(&o, "cancel_hangs", began);
     expect(f, TINE_ETIMEDOUT, "its deadline");
+    cr_assert_eq(cluster_take_int(tine_fork("cancel_add", 1)), 2);
+    tine_release(f);
+    cluster_stop();
+    marks_end();
+}
+
+TRANSPORT_TEST_REMOTE(cancel, a_grace_after_a_cancel_ends_the_worker, 40) {
+    paths();
+    cluster_start(endpoint, 1);
+    tine_future *f = tine_fork_with(TINE_FORK_OPTIONS(.grace = 0.1), "cancel_hangs", began);
+    marks_await("began", 1);
+    cr_assert_eq(tine_cancel(f, 0), TINE_OK);
+    expect(f, TINE_ECANCELED, "\"cancel_hangs\"");
     cr_assert_eq(cluster_take_int(tine_fork("cancel_add", 1)), 2);
     tine_release(f);
     cluster_stop();

@@ -91,9 +91,13 @@ Test(cancels, forks_are_cancelled_at_every_depth) {
     submit(two, &second, 22, "f");
     take();
     cr_assert_eq(count_sent(0, TINE_MSG_TASK), 0);
-    cancel(task, UINT64_MAX);
+    cancel(task, 5);
     take();
     expect_cancelled(1);
+    const action *end = found(TINE_SCHEDULER_END, 0), *below = found(TINE_SCHEDULER_END, 1);
+    cr_assert(end && end->a.ticket == first.a.message.task && end->a.grace_ns == 5);
+    cr_assert(below && below->a.ticket == second.a.message.task && below->a.grace_ns == 5);
+    cr_assert(!found(TINE_SCHEDULER_END, 2), "the third one has no worker");
     cr_assert_eq(sent(one, TINE_MSG_CANCEL, 0)->a.message.task, first.a.message.task);
     cr_assert_eq(sent(two, TINE_MSG_CANCEL, 0)->a.message.task, second.a.message.task);
     cr_assert_eq(sent(one, TINE_MSG_RESULT, 0)->a.message.status, TINE_ECANCELED);
