@@ -748,9 +748,10 @@ TINE_API tine_error tine_count(tine_counts *out);
  * that could not start, and the log says so.
  * @param ... The function's name, and the arguments as for tine_fork().
  * @return A future, one reference to be released, which is done when the workers that are connected
- *     now have run it: its value is None, its failure the first one there. tine_cancel() refuses
- *     it with EINVAL.
- *     ESTATE in a task; EUNKNOWN: none of them serves it. NULL without memory. */
+ *     now have run it: its value is None, its failure the first one there, or EUNKNOWN: none of
+ *     them serves it. A call that fails is withdrawn: workers that join later do not run it. One
+ *     that is lost meanwhile has not failed it. tine_cancel() refuses the future with EINVAL.
+ *     ESTATE in a task. NULL without memory. */
 #define tine_initialise(...) tine_initialise_args(TINE_ARGS_(__VA_ARGS__))
 
 /** Flags of tine_worker_end(). */

@@ -287,7 +287,7 @@ void tine_scheduler_single_free(tine_scheduler *s, sched_single *g); /* accepts 
 /* A worker that has joined runs the initialisers that there are. */
 void tine_scheduler_worker_initialise(tine_scheduler *s, sched_worker *w);
 /* A task that runs an initialiser has ended, or waits. */
-void tine_scheduler_initialised(tine_scheduler *s, const sched_task *t, tine_error status,
+void tine_scheduler_initialised(tine_scheduler *s, sched_task *t, tine_error status,
                                 const char *text);
 void tine_scheduler_initialiser_waits(tine_scheduler *s, const sched_task *t);
 void tine_scheduler_initialisers_free(tine_scheduler *s);

@@ -3,7 +3,8 @@
  * An initialiser is pinned to each worker that is there, and is run once more by each that joins
  * later. Such a worker is closed to all other tasks until its initialisers have ended; one that
  * waits opens it, for what it waits for may have no other place. Where one fails, the worker is
- * dropped, as one that could not start.
+ * dropped, as one that could not start. An initialiser that fails on a worker that was there when
+ * it was called is withdrawn: later ones do not run it, since they would fail, too.
  *
  * A worker that is to end gets no more tasks. When its tasks have ended, results that only it has
  * are fetched, and then it is told to STOP. One that leaves by itself is treated alike, and gives
@@ -26,6 +27,7 @@ static void sched_initialiser_run(tine_scheduler *s, sched_initialiser *n, sched
     t->terms->initialiser = n;
     t->terms->joins = joins;
     if (joins) {
+        n->joining++;
         w->initialising++;
         tine_scheduler_close(s, w, SCHED_CLOSED_NEW, true);
     } else {
@@ -36,7 +38,25 @@ static void sched_initialiser_run(tine_scheduler *s, sched_initialiser *n, sched
 
 void tine_scheduler_worker_initialise(tine_scheduler *s, sched_worker *w) {
     sched_initialiser *n;
-    STAILQ_FOREACH (n, &s->initialisers, link) sched_initialiser_run(s, n, w, true);
+    STAILQ_FOREACH (n, &s->initialisers, link)
+        if (n->status == TINE_OK) sched_initialiser_run(s, n, w, true);
+}
+
+static void sched_initialiser_withdraw(tine_scheduler *s, sched_initialiser *n) {
+    STAILQ_REMOVE(&s->initialisers, n, sched_initialiser, link);
+    tine_scheduler_unhold_refs(s, n->payload);
+}
+
+static void sched_initialiser_free(tine_scheduler *s, sched_initialiser *n) {
+    tine_scheduler_callable_unuse(s, n->callable);
+    tine_payload_unref(n->payload);
+    free(n->text);
+    free(n);
+}
+
+/* Of one that is withdrawn, once no task runs it any more. */
+static void sched_initialiser_release(tine_scheduler *s, sched_initialiser *n) {
+    if (n->status != TINE_OK && n->left + n->joining == 0) sched_initialiser_free(s, n);
 }
 
 static void sched_initialiser_answer(tine_scheduler *s, sched_initialiser *n) {
@@ -45,6 +65,8 @@ static void sched_initialiser_answer(tine_scheduler *s, sched_initialiser *n) {
     a->a.status = n->status;
     a->a.text = a->owned.memory = n->text;
     n->text = NULL;
+    if (n->status != TINE_OK) sched_initialiser_withdraw(s, n);
+    sched_initialiser_release(s, n);
 }
 
 tine_error tine_scheduler_initialise(tine_scheduler *s, uint64_t ticket, const char *name,
@@ -79,15 +101,21 @@ static void sched_worker_initialised(tine_scheduler *s, sched_worker *w, tine_er
         w->refused = tine_scheduler_text("an initialiser failed there: %s", text ? text : "");
         s->n_leaving++;
     }
-    if (--w->initialising == 0 && !w->refused) tine_scheduler_close(s, w, SCHED_CLOSED_NEW, false);
+    if (--w->initialising > 0 || w->refused) return;
+    free(s->refusal);
+    s->refusal = NULL;
+    tine_scheduler_close(s, w, SCHED_CLOSED_NEW, false);
 }
 
-void tine_scheduler_initialised(tine_scheduler *s, const sched_task *t, tine_error status,
+void tine_scheduler_initialised(tine_scheduler *s, sched_task *t, tine_error status,
                                 const char *text) {
     sched_initialiser *n = t->terms->initialiser;
     sched_worker *w = tine_scheduler_worker_of_epoch(s, t->terms->worker);
+    t->terms->initialiser = NULL;
     if (t->terms->joins) {
-        if (w && !s->stopped) sched_worker_initialised(s, w, status, text);
+        if (w && !s->stopped) sched_worker_initialised(s, w, n->status ? TINE_OK : status, text);
+        n->joining--;
+        sched_initialiser_release(s, n);
         return;
     }
     bool there = w && !(w->closed & SCHED_CLOSED_ENDING);
@@ -104,12 +132,8 @@ void tine_scheduler_initialiser_waits(tine_scheduler *s, const sched_task *t) {
 
 void tine_scheduler_initialisers_free(tine_scheduler *s) {
     for (sched_initialiser *n; (n = STAILQ_FIRST(&s->initialisers));) {
-        STAILQ_REMOVE_HEAD(&s->initialisers, link);
-        tine_scheduler_unhold_refs(s, n->payload);
-        tine_scheduler_callable_unuse(s, n->callable);
-        tine_payload_unref(n->payload);
-        free(n->text);
-        free(n);
+        sched_initialiser_withdraw(s, n);
+        sched_initialiser_free(s, n);
     }
 }
 
@@ -219,6 +243,8 @@ static void sched_worker_stop(tine_scheduler *s, sched_worker *w) {
 
 static void sched_worker_refuse(tine_scheduler *s, const sched_worker *w) {
     char *why = tine_scheduler_copy(w->refused);
+    free(s->refusal);
+    s->refusal = tine_scheduler_copy(why);
     tine_scheduler_log(
         s, 0,
         tine_scheduler_text("worker pid %u (host %.64s) is dropped: %s", w->pid, w->host, why));

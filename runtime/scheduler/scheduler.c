@@ -69,6 +69,7 @@ void tine_scheduler_free(tine_scheduler *s) {
     tine_scheduler_actions_free(s);
     sched_peers_free(s);
     tine_scheduler_initialisers_free(s);
+    free(s->refusal);
     tine_scheduler_objects_free(s);
     while (!TAILQ_EMPTY(&s->all)) tine_scheduler_callable_free(s, TAILQ_FIRST(&s->all));
     tine_idmap_fini(&s->callables);

@@ -146,10 +146,12 @@ char *tine_scheduler_describe(const tine_scheduler *s, uint64_t ticket) {
         return tine_scheduler_text("task \"%s\" waits for a worker with the free slots \"%s\"",
                                    tine_scheduler_task_name(t), t->callable->resources);
     if (!t->worker)
-        return tine_scheduler_text("task \"%s\" has not started%s", tine_scheduler_task_name(t),
+        return tine_scheduler_text("task \"%s\" has not started%s%s%s", tine_scheduler_task_name(t),
                                    tine_scheduler_is_served(s, t->callable, false)
                                        ? ""
-                                       : ": no worker that serves it is connected");
+                                       : ": no worker that serves it is connected",
+                                   s->refusal ? "; the last one to join was dropped: " : "",
+                                   s->refusal ? s->refusal : "");
     sched_worker_name(where, sizeof where, t->worker);
     return tine_scheduler_text("task \"%s\" %s %s, attempt %u of %u", tine_scheduler_task_name(t),
                                !t->suspended ? "runs on"

@@ -148,7 +148,8 @@ typedef struct sched_single {
 typedef struct sched_initialiser {
     uint64_t ticket;
     uint32_t left, flags; /* left: of the workers that were there, those that have not run it */
-    tine_error status;    /* the first failure there */
+    uint32_t joining;     /* workers that have joined since and run it now */
+    tine_error status;    /* the first failure among those that were there; then it is withdrawn */
     char *text;
     sched_callable *callable;
     tine_payload *payload;
@@ -410,6 +411,7 @@ struct tine_scheduler {
     size_t slots_taken; /* from the first one on: none of these is free */
     TAILQ_HEAD(, sched_single) turns;
     STAILQ_HEAD(, sched_initialiser) initialisers;
+    char *refusal;      /* why the last worker that has joined was dropped; NULL: it was not */
     uint32_t n_leaving; /* workers that are to be dropped, or ended */
 
     tine_idmap objects;

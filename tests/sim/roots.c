@@ -7,6 +7,7 @@
 /* Those that were there have run it, or were lost. */
 static void initialised(sim_world *w, const tine_scheduler_action *a) {
     w->init_ticket = 0;
+    if (a->status) w->init_seed = 0; /* later workers do not run it */
     if (a->status && a->status != TINE_EUNKNOWN && !w->stopped)
         sim_fail("the initialiser failed: %d %s", (int)a->status, a->text);
 }

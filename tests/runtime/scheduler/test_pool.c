@@ -115,6 +115,40 @@ Test(scheduler_pool, a_worker_that_joins_and_fails_is_dropped) {
     fixture_close();
 }
 
+/* A worker that runs it when it is withdrawn is kept, whatever comes of that; later ones, also
+ * those that join before it has ended everywhere, do not run it. */
+Test(scheduler_pool, an_initialiser_that_has_failed_is_withdrawn) {
+    fixture_open((tine_scheduler_config){.workers_return = true});
+    join(1);
+    join(2);
+    initialise(9, "f");
+    take();
+    action a = task_of(1, 0, "f"), b = task_of(2, 0, "f");
+    join(3);
+    take();
+    action c = task_of(3, 0, "f");
+    done_with(1, &a, TINE_EFAILED, "no model", 9, 0, NULL, 0);
+    join(4);
+    fork_f(1, "g");
+    fork_f(2, "g");
+    take();
+    task_of(1, 0, "g");
+    task_of(4, 0, "g");
+    done(2, &b, 9);
+    take();
+    cr_assert_eq(completed(9)->a.status, TINE_EFAILED);
+    cr_assert(strstr(completed(9)->text, "no model"));
+    done_with(3, &c, TINE_EFAILED, "no model", 9, 0, NULL, 0);
+    join(5);
+    for (uint64_t i = 3; i < 6; i++) fork_f(i, "g");
+    take();
+    cr_assert(!found(TINE_SCHEDULER_DROP, 0));
+    task_of(2, 0, "g");
+    task_of(3, 0, "g");
+    task_of(5, 0, "g");
+    fixture_close();
+}
+
 Test(scheduler_pool, a_worker_that_is_to_end_stops_after_its_tasks) {
     fixture_open((tine_scheduler_config){.workers_return = true});
     join(1);
