@@ -219,6 +219,9 @@ bool tine_coordinator_observe(tine_coordinator *c, tine_peer peer, const tine_me
 bool tine_coordinator_observer_gone(tine_coordinator *c, tine_peer peer);
 /* Whether this process has started the worker, and starts another one in its place. */
 bool tine_coordinator_restarts(void *coordinator, const tine_worker_info *w);
+/* Whether it was started by this process and its process is gone: its connection may not have ended
+ * yet. */
+bool tine_coordinator_has_ended(const tine_coordinator *c, const tine_worker_info *w);
 /* The memory of workers is asked for: it is measured for a while from now on. */
 void tine_coordinator_memory_want(tine_coordinator *c, int64_t now);
 /* Asks the workers for their memory while it is measured. */

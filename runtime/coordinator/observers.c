@@ -50,6 +50,10 @@ bool tine_coordinator_restarts(void *ctx, const tine_worker_info *w) {
     return c->unreachable && w->token[0] && c->known_local && c->known_local(w->pid, w->token);
 }
 
+bool tine_coordinator_has_ended(const tine_coordinator *c, const tine_worker_info *w) {
+    return w->token[0] && c->known_local && !c->known_local(w->pid, w->token);
+}
+
 /* With the lock. */
 static tine_error snapshot_take(tine_coordinator *c) {
     int64_t now = tine_clock_ns();
@@ -113,7 +117,7 @@ static char *observer_restart(tine_coordinator *c, uint32_t epoch) {
     char *text;
     tine_scheduler_workers(c->scheduler, all, n);
     while (i < n && all[i].epoch != epoch) i++;
-    if (i == n) {
+    if (i == n || tine_coordinator_has_ended(c, &all[i])) {
         text = tine_text_format("the worker has ended already");
     } else if (!tine_coordinator_restarts(c, &all[i])) {
         text = tine_text_format("worker pid %u (host %.64s) was not started by the job: restart "

@@ -90,6 +90,9 @@ static tine_error end_worker_locked(tine_coordinator *c, uint32_t id, int flags)
                               "worker %u is a thread or a rank, which cannot be ended alone: use "
                               "an endpoint of ipc:// or tcp://",
                               id);
+    if (tine_coordinator_has_ended(c, &w))
+        return tine_error_set(TINE_EINVAL, "worker %u has ended: its process, pid %u, is gone", id,
+                              w.pid);
     bool local = c->end_worker && tine_coordinator_restarts(c, &w);
     if (flags & TINE_WORKER_REPLACE && !local)
         return tine_error_set(TINE_EINVAL,

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "runtime/coordinator/internal.h"
 #include "tests/support/cluster.h"
 
 static _Thread_local int64_t level; /* of a worker: inproc's are threads */
@@ -130,12 +131,29 @@ TRANSPORT_TEST_REMOTE(initialise, a_worker_that_fails_it_later_is_replaced, 30) 
     tine_task_status t[4];
     tine_wait(f, NULL);
     cr_assert_eq(tine_wait_for(late, 0.3, NULL), TINE_ETIMEDOUT, "a refused worker ran a task");
+    while (!strstr(tine_error_message(), "the last one to join was dropped: an initialiser failed"))
+        cr_assert_eq(tine_wait_for(late, 0.3, NULL), TINE_ETIMEDOUT);
     bool waits = false;
     for (size_t n = tine_tasks(t, 4), i = 0; i < n && i < 4; i++)
         waits |= !strcmp(t[i].name, "level_get") && !strcmp(t[i].state, "ready");
     cr_assert(waits);
     tine_release(f);
     tine_release(late);
+    cluster_stop();
+}
+
+/* A worker in the place of one of those that failed it, or did not know it, comes and works. */
+TRANSPORT_TEST_REMOTE(initialise, a_call_that_has_failed_is_withdrawn, 30) {
+    cluster_start(endpoint, 1);
+    tine_release(cluster_take(tine_initialise("level_set", 4)));
+    fails(tine_initialise("level_fail"), TINE_EFAILED, "there is no level");
+    fails(tine_initialise("level_nowhere"), TINE_EUNKNOWN, "level_nowhere");
+    uint32_t id = first_worker();
+    cr_assert_eq(tine_worker_end(id, TINE_WORKER_NOW | TINE_WORKER_REPLACE), TINE_OK);
+    tine_value *v = cluster_take(tine_fork("level_get"));
+    cr_assert_neq(tine_as_int(tine_at(v, 0)), id);
+    cr_assert_eq(tine_as_int(tine_at(v, 1)), 4, "the one that succeeded is not in force");
+    tine_release(v);
     cluster_stop();
 }
 
@@ -160,6 +178,28 @@ TRANSPORT_TEST_REMOTE(initialise, a_worker_that_is_to_end_ends_its_tasks_first, 
     cr_assert_eq(tine_worker_end(w[0].id, 0), TINE_EINVAL);
     cr_assert_eq(tine_worker_end(w[1].id, 64), TINE_EINVAL);
     tine_release(f);
+    cluster_stop();
+}
+
+static bool process_is_gone(uint32_t pid, const char *token) {
+    (void)token;
+    return pid == 0;
+}
+
+/* Between the end of its process, which the supervisor has seen, and that of its connection. */
+TRANSPORT_TEST_REMOTE(initialise, a_worker_whose_process_is_gone_has_ended, 30) {
+    cluster_start(endpoint, 1);
+    uint32_t id = first_worker();
+    tine_coordinator *c = (tine_coordinator *)tine_context_installed();
+    bool (*known)(uint32_t pid, const char *token) = c->known_local;
+    tine_coordinator_know_local(c, process_is_gone);
+    for (int flags = 0; flags < 4; flags++) {
+        cr_assert_eq(tine_worker_end(id, flags), TINE_EINVAL);
+        cr_assert(strstr(tine_error_message(), "has ended: its process"), "%s",
+                  tine_error_message());
+    }
+    tine_coordinator_know_local(c, known);
+    cr_assert_eq(tine_worker_end(id, TINE_WORKER_NOW | TINE_WORKER_REPLACE), TINE_OK);
     cluster_stop();
 }
 
