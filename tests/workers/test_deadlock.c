@@ -237,3 +237,51 @@ Test(deadlock, none, .timeout = 60) {
         cr_assert_eq(tine_wait(f[i], NULL), TINE_OK, "%s: %s", names[i], tine_error_message());
     cluster_stop();
 }
+
+/* ---- none: tasks that wait for forks which wait for their arguments ---- */
+
+static sem_t slots_taken;
+TINE_FUNCTION(dead_second, "a, b=0") { return tine_ref((tine_value *)tine_arg(task, 0)); }
+/* It has returned, and ends when its fork is submitted. */
+TINE_FUNCTION(dead_leaver, "") {
+    (void)task;
+    sem_wait(&slots_taken);
+    return tine_bool(tine_fork("dead_second", fork_with_slot("dead_one", 0)));
+}
+/* Its forks have arguments of 1 GiB in all, and another one has to wait for one of them. */
+TINE_FUNCTION(dead_full, "") {
+    (void)task;
+    int64_t bytes = 1 << 26;
+    void *data;
+    sem_wait(&slots_taken);
+    tine_value *large = tine_tensor_new(TINE_U8, 1, &bytes, &data);
+    tine_future *f = fork_with_slot("dead_one", 0);
+    for (int i = 0; i < 16; i++)
+        if (!tine_fork("dead_second", f, large)) return NULL;
+    return waited(tine_fork("dead_second", f));
+}
+
+/* Each has the slot of a worker of its own. The one of the third worker has a stream, which the
+ * program takes late. */
+Test(deadlock, none_where_forks_wait_for_their_arguments, .timeout = 60) {
+    const tine_fork_options holds = {.resources = "r=1"},
+                            stream = {.resources = "r=1", .stream = 1};
+    sem_init(&slots_taken, 0, 0);
+    cluster_start_with(
+        &(tine_options){.endpoint = "inproc://dead-held", .workers = 3, .slots = "r=1"});
+    tine_future *first = tine_fork_with(&stream, "dead_yields", 3),
+                *f[] = {tine_fork_with(&holds, "dead_leaver"), tine_fork_with(&holds, "dead_full")};
+    sem_post(&slots_taken);
+    sem_post(&slots_taken);
+    tine_error e = tine_wait_failure(f, 2, 2.3, NULL);
+    cr_assert(e == TINE_ETIMEDOUT, "%s: %s", tine_error_name(e), tine_error_message());
+    cr_assert(!tine_done(f[0]) && !tine_done(f[1]), "there was a slot for the forks");
+    while (tine_next(first, NULL) == TINE_OK) {
+    }
+    for (int i = 0; i < 2; i++) {
+        cr_assert_eq(tine_wait(f[i], NULL), TINE_OK, "%s", tine_error_message());
+        tine_release(f[i]);
+    }
+    tine_release(first);
+    cluster_stop();
+}
