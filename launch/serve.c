@@ -1,12 +1,15 @@
 /* This process as a worker. */
 #include <poll.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "launch/internal.h"
 #include "launch/leave.h"
 #include "launch/security.h"
 #include "launch/spawn/lifeline.h"
+#include "runtime/trace/trace.h"
 #include "runtime/value/error.h"
+#include "transport/base/clock.h"
 #include "transport/base/log.h"
 #include "workers/blas.h"
 #include "workers/fiber/fiber.h"
@@ -44,6 +47,47 @@ tine_error tine_serve(const tine_settings *s, const char *endpoint, int rank, ti
     return tine_worker_run(&config);
 }
 
+/* ---- coming back ---- */
+
+enum {
+    REJOIN_FIRST_MS = 100, /* before the second attempt in a row; it doubles */
+    REJOIN_LONGEST_MS = 5000,
+    REJOIN_SERVED_MS = 2000, /* the loss of one that has served so long is the first one in a row */
+    /* Of an attempt: a little longer than the transport waits for an answer. */
+    REJOIN_CONNECT_S = 4,
+};
+
+/* Waits before the next attempt. The workers of a job have lost their coordinator together, and do
+ * not all come back at the same time. */
+static void rejoin_wait(unsigned failures, bool joined) {
+    int ms = failures == 0 ? 0 : REJOIN_FIRST_MS << (failures < 7 ? failures - 1 : 6);
+    if (ms > REJOIN_LONGEST_MS) ms = REJOIN_LONGEST_MS;
+    if (!(failures & (failures - 1))) /* ever more rarely */
+        tine_log(TINE_LOG_WARN,
+                 "worker: the coordinator %s: %s; the worker tries to join in %.2g s",
+                 joined ? "is lost" : "cannot be reached", tine_error_message(), (double)ms / 1e3);
+    poll(NULL, 0, ms - ms * (getpid() % 32) / 64);
+}
+
+/* Returns when a coordinator has ended or refused the worker, when it has left, and when it has
+ * never reached one. */
+static tine_error serve_and_rejoin(const tine_settings *s, const char *endpoint,
+                                   tine_leave *leave) {
+    static tine_run_log log; /* counts the coordinators that have welcomed the worker */
+    tine_settings next = *s;
+    for (unsigned failures = 0;; failures++) {
+        uint64_t before = atomic_load(&log.joined);
+        int64_t began = tine_clock_ns();
+        tine_error e = tine_serve(&next, endpoint, -1, &log, leave);
+        bool never = atomic_load(&log.joined) == 0, joined = atomic_load(&log.joined) > before;
+        if (e != TINE_ELOST || never || tine_leave_asked(leave)) return e;
+        if (joined && tine_clock_ns() - began >= REJOIN_SERVED_MS * INT64_C(1000000)) failures = 0;
+        rejoin_wait(failures, joined);
+        next.connect_timeout = REJOIN_CONNECT_S;
+        tine_trace_record(false); /* of the coordinator that is lost */
+    }
+}
+
 void tine_serve_and_exit(const tine_settings *s, const char *endpoint, int rank) {
     int crash_fd = -1;
     tine_run_log *log;
@@ -53,7 +97,9 @@ void tine_serve_and_exit(const tine_settings *s, const char *endpoint, int rank)
     bool local = s->token[0] != 0; /* its coordinator ends it */
     bool ranks = tine_transport_flags(endpoint) & TINE_TRANSPORT_RANKS; /* the launcher does */
     tine_leave *leave = local || ranks ? NULL : tine_leave_on_signals(s->grace);
-    if (e == TINE_OK) e = tine_serve(s, endpoint, rank, log, leave);
+    if (e == TINE_OK)
+        e = s->rejoin && !local && !ranks ? serve_and_rejoin(s, endpoint, leave)
+                                          : tine_serve(s, endpoint, rank, log, leave);
     if (e == TINE_OK && log) atomic_store(&log->dismissed, 1);
     if (e != TINE_OK)
         tine_log(e == TINE_ELOST && local ? TINE_LOG_INFO : TINE_LOG_ERROR, "worker: %s",

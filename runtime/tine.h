@@ -185,6 +185,13 @@ typedef struct tine_options {
      * second SIGINT ends it at once. A signal that the program handles itself is left alone.
      * Default: 25. -1: none. */
     double grace;
+    /** Whether a worker that was started by hand comes back after it has lost its coordinator: on
+     * or off (the default). It may be its connection that was lost, or the program that ended
+     * without tine_shutdown(); then it joins the next one at the same endpoint. It tries at once
+     * and then after a wait that grows to 5 s, for as long as it takes, and joins as a new worker:
+     * what it had is lost as by a death. A coordinator that it has never reached ends it after
+     * `connect_timeout`, and so do a signal, and a coordinator that ends or refuses it. */
+    const char *rejoin;
     /** Whether workers on this host exchange messages with the program through shared memory where
      * they have joined over ipc:// or tcp://: on (the default) or off. Where it cannot be used,
      * messages take the endpoint's way, and a line of the log at level info says why. */

@@ -85,8 +85,7 @@ void tine_worker_credit(tine_worker *w) {
         worker_fork *f = STAILQ_FIRST(&w->forks);
         tine_error e = worker_fork_submit(w, f);
         if (e == TINE_EAGAIN) return;
-        if (e != TINE_OK)
-            tine_worker_complete(w, f->ticket, e, NULL, "the coordinator has stopped");
+        if (e != TINE_OK) tine_worker_complete(w, f->ticket, e, NULL, tine_worker_over(w));
         worker_fork_drop(w);
     }
     tine_attempt *a;
@@ -126,7 +125,7 @@ static tine_error worker_submit(tine_context *c, tine_future *f, void *parent, c
     tine_worker *w = tine_worker_of(c);
     tine_attempt *a = parent;
     if (!a) return tine_error_set(TINE_ESTATE, "a fork on a worker must come from a task");
-    if (w->stopping) return tine_error_set(TINE_ECANCELED, "the coordinator has stopped");
+    if (w->stopping) return tine_error_set(TINE_ECANCELED, "%s", tine_worker_over(w));
     int64_t began = tine_trace_begin();
     uint64_t ticket = ++w->last_ticket;
     f->flow = tine_trace_flow(tine_executor_epoch(w->executor), ticket);
@@ -214,7 +213,7 @@ static tine_error worker_yield(tine_context *c, void *attempt, tine_payload *pay
         tine_error e = tine_executor_yield(tine_worker_executor(w), a->task.task, payload);
         if (e == TINE_OK) tine_worker_act(w);
         if (e != TINE_EAGAIN)
-            return e == TINE_OK ? e : tine_error_set(e, "the coordinator has stopped");
+            return e == TINE_OK ? e : tine_error_set(e, "%s", tine_worker_over(w));
         a->waits_for_credit = a->yields = true;
         tine_attempt_suspend(a);
         a->waits_for_credit = a->yields = false;

@@ -171,6 +171,8 @@ void tine_worker_answer(tine_worker *w, tine_message *pong); /* fills in what th
 /* worker.c */
 /* Nothing is left to run until something is received or a wait times out. */
 bool tine_worker_is_idle(const tine_worker *w);
+/* Why a worker that stops fails what its attempts wait for. */
+const char *tine_worker_over(const tine_worker *w);
 void tine_worker_act(tine_worker *w);     /* carries out the executor's actions */
 void tine_worker_receive(tine_worker *w); /* what has come; does not block */
 /* As tine_link_hold. What a task sends while it runs does not wait. */

@@ -85,7 +85,7 @@ tine_error tine_worker_object_payload(tine_context *c, tine_object id, tine_payl
         return tine_error_set(TINE_ESTATE, "a callback cannot call a module that has not arrived "
                                            "at this worker");
     while (!worker_fetch_object(w, id, payload, &class)) {
-        if (w->stopping) return tine_error_set(TINE_ECANCELED, "the coordinator has stopped");
+        if (w->stopping) return tine_error_set(TINE_ECANCELED, "%s", tine_worker_over(w));
         a->wants = id;
         tine_failure_fini(&a->object_failure);
         tine_worker_act(w);

@@ -23,17 +23,22 @@
 #include "transport/base/process.h"
 #include "workers/internal.h"
 
+const char *tine_worker_over(const tine_worker *w) {
+    return w->status == TINE_OK ? "the coordinator has stopped"
+                                : "the connection to the coordinator has ended";
+}
+
 static void worker_stop(tine_worker *w, tine_error status, const char *why) {
     if (w->stopping) return;
     w->stopping = true;
     w->status = status;
     snprintf(w->why, sizeof w->why, "%s", why ? why : "");
-    tine_promises_cancel(&w->context, "the coordinator has stopped");
+    tine_promises_cancel(&w->context, tine_worker_over(w));
     /* no reply will come: attempts that wait for one resume */
     tine_attempt *a;
     LIST_FOREACH (a, &w->attempts, live) {
         if (a->wants != 0)
-            tine_worker_object_came(w, a->wants, TINE_ECANCELED, "the coordinator has stopped");
+            tine_worker_object_came(w, a->wants, TINE_ECANCELED, tine_worker_over(w));
         if (a->waits_for_credit) tine_attempt_wake(a);
     }
 }
@@ -176,7 +181,8 @@ static void worker_on_message(void *ctx, tine_peer peer, const tine_message *m) 
     tine_worker *w = ctx;
     (void)peer;
     if (m->type == TINE_MSG_WELCOME) w->context.worker_id = m->epoch;
-    if (m->type == TINE_MSG_WELCOME && w->log) atomic_store(&w->log->joined, 1);
+    if (m->type == TINE_MSG_WELCOME && w->log && atomic_fetch_add(&w->log->joined, 1) > 0)
+        tine_log(TINE_LOG_WARN, "worker: it has joined again, as worker %u", m->epoch);
     /* the executor looks at the time of a PING alone */
     tine_executor_message(w->executor, m, m->type == TINE_MSG_PING ? tine_clock_ns() : 0);
 }
@@ -361,7 +367,7 @@ static void worker_end_attempts(tine_worker *w) {
     /* from the last one: the open ones are among the latest */
     for (uint64_t ticket = w->last_ticket; w->tickets.n > 0; ticket--)
         if (tine_idmap_get(&w->tickets, ticket))
-            tine_worker_complete(w, ticket, TINE_ECANCELED, NULL, "the coordinator has stopped");
+            tine_worker_complete(w, ticket, TINE_ECANCELED, NULL, tine_worker_over(w));
     while (worker_run_callback(w) || worker_run_attempt(w)) {
     }
     while (!LIST_EMPTY(&w->attempts)) tine_attempt_drop(LIST_FIRST(&w->attempts));

@@ -30,11 +30,15 @@ static int worker_become_python(const char *modules, int argc, char **argv) {
 
 int tine_command_worker(int argc, char **argv) {
     const char *modules = NULL, *key = NULL;
+    bool rejoin = false;
     const tine_option options[] = {
         {"--python", "MODULE", "serve the functions of a Python module too; several: A,B",
          TINE_OPTION_TEXT, &modules, 0, 0},
         {"--key", "FILE", "the job's key (`tine key FILE`), where the coordinator needs one",
          TINE_OPTION_TEXT, &key, 0, 0},
+        {"--rejoin", NULL,
+         "come back after the coordinator, or the connection to it, was lost (TINE_REJOIN=on)",
+         TINE_OPTION_FLAG, &rejoin, 0, 0},
         {0}};
     const tine_usage usage = {
         "worker",
@@ -46,13 +50,18 @@ int tine_command_worker(int argc, char **argv) {
         "worker too: start it with TINE_WORKER=ENDPOINT in its environment.\n"
         "SIGTERM or Ctrl-C has it leave: it gives back tasks that have not begun, and ends when "
         "the\n"
-        "others have, or after TINE_GRACE seconds (25). A second Ctrl-C ends it at once.",
+        "others have, or after TINE_GRACE seconds (25). A second Ctrl-C ends it at once.\n"
+        "With --rejoin it does not end when the coordinator, or the connection to it, is lost: it\n"
+        "joins again, as a new worker, once it reaches a coordinator at ENDPOINT. It tries at "
+        "once,\n"
+        "then after a wait that grows to 5 s.",
         options,
         1,
         1};
     int code = tine_arguments_parse(&usage, &argc, argv);
     if (code >= 0) return code;
-    if (key && setenv("TINE_KEY_FILE", key, 1) != 0) {
+    if ((key && setenv("TINE_KEY_FILE", key, 1) != 0) ||
+        (rejoin && setenv("TINE_REJOIN", "on", 1) != 0)) {
         perror("tine worker");
         return 1;
     }

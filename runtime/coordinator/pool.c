@@ -80,6 +80,13 @@ static tine_error worker_of_id(tine_coordinator *c, uint32_t id, tine_worker_inf
                  : tine_error_set(TINE_EINVAL, "there is no worker with the id %u now", id);
 }
 
+/* One that would come back (tine_options::rejoin) does not after a STOP. */
+static void end_remote_now(tine_coordinator *c, tine_peer peer) {
+    const tine_message stop = {.type = TINE_MSG_STOP};
+    (void)tine_link_send(&c->link, peer, &stop);
+    tine_link_drop(&c->link, peer, false, "the program ended it");
+}
+
 static tine_error end_worker_locked(tine_coordinator *c, uint32_t id, int flags) {
     tine_worker_info w;
     if (c->stopping) return tine_coordinator_over();
@@ -106,7 +113,7 @@ static tine_error end_worker_locked(tine_coordinator *c, uint32_t id, int flags)
     if (!(flags & TINE_WORKER_NOW))
         tine_scheduler_worker_end(c->scheduler, id);
     else if (!local)
-        tine_link_drop(&c->link, w.peer, false, "the program ended it");
+        end_remote_now(c, w.peer);
     tine_coordinator_push(c);
     return TINE_OK;
 }

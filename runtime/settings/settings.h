@@ -22,6 +22,7 @@ typedef struct tine_settings {
     int retries;
     double connect_timeout, heartbeat; /* seconds */
     double grace;                      /* of tasks at a worker that leaves; seconds */
+    int rejoin;                        /* after the loss of the coordinator: 1 or 0 */
     int lane;                          /* shared memory with workers on this host: 1 or 0 */
     size_t arena;                      /* bytes of tensors in it; 0: none; default: half of all */
     size_t stay_bytes;                 /* larger results stay at remote workers */

@@ -1,10 +1,10 @@
-/* A job that is to survive its workers. Run by tests/check_survive:
- *   tine run --survive -n N build/mpi/survive
+/* A job that is to survive its workers. Run by tests/check_survive and tests/check_rejoin:
+ *   tine run --survive -n N build/mpi/survive [once]
  *
- * It keeps tasks running until a line, or the end, comes on standard input. It says when a worker
- * has finished its first task ("joined ID PID HOST at MS") and when one is gone ("lost ID PID HOST
- * at MS"), and at the end how many tasks there were and how many had no or a wrong answer. Its
- * status is 7. */
+ * It keeps tasks running (with `once`, such that must not run twice) until a line, or the end,
+ * comes on standard input. It says when a worker has finished its first task ("joined ID PID HOST
+ * at MS") and when one is gone ("lost ID PID HOST at MS"), and at the end how many tasks there were
+ * and how many had no or a wrong answer. Its status is 7. */
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -24,11 +24,14 @@ static long long now_ns(void) {
     return t.tv_sec * 1000000000LL + t.tv_nsec;
 }
 
-TINE_REPEATABLE_FUNCTION(triple, "i") {
+static tine_value *triple_of(tine_task *task) {
     for (long long end = now_ns() + TASK_NS; now_ns() < end;) {
     }
     return tine_int(3 * tine_arg_int(task, 0));
 }
+
+TINE_REPEATABLE_FUNCTION(triple, "i") { return triple_of(task); }
+TINE_FUNCTION(triple_once, "i") { return triple_of(task); }
 
 static void say(const char *what, const tine_worker_status *w) {
     printf("%s %u %d %s at %lld\n", what, w->id, w->pid, w->host, now_ns() / 1000000);
@@ -76,9 +79,10 @@ int main(int argc, char **argv) {
         fprintf(stderr, "%s\n", tine_error_message());
         return 1;
     }
+    const char *function = argc > 1 && !strcmp(argv[1], "once") ? "triple_once" : "triple";
     while (poll(&in, 1, 0) == 0 || taken < forked) {
         for (bool more = poll(&in, 1, 0) == 0; more && forked - taken < PENDING; forked++)
-            pending[forked % PENDING] = tine_fork("triple", forked);
+            pending[forked % PENDING] = tine_fork(function, forked);
         if (taken == forked) break;
         lost += !take(pending[taken % PENDING], taken);
         taken++;

@@ -53,6 +53,7 @@ Test(settings, defaults, .timeout = 20) {
     cr_expect_eq(s.connect_timeout, 30);
     cr_expect_eq(s.heartbeat, 1);
     cr_expect_eq(s.grace, 25);
+    cr_expect_eq(s.rejoin, 0);
     cr_expect_eq(s.lane, 1);
     cr_expect_eq(s.log_level, TINE_LOG_WARN);
     cr_expect_null(s.trace);
@@ -61,7 +62,7 @@ Test(settings, defaults, .timeout = 20) {
     cr_expect_str_eq(s.token, "");
     tine_setting_row rows[TINE_SETTINGS_MAX];
     size_t n = tine_settings_rows(&s, rows, N(rows));
-    cr_expect_eq(n, 25);
+    cr_expect_eq(n, 26);
     cr_expect_gt(s.arena, 0);
     cr_expect_eq(s.stay_bytes, 64 << 10);
     for (size_t i = 0; i < n; i++) cr_expect_str_eq(rows[i].origin, "default");
