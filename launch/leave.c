@@ -2,7 +2,10 @@
  *
  * The handlers write the signal into a pipe; a thread of its own reads it, because the worker's
  * thread may run a task for as long as the grace lasts. They are installed only in a process that
- * serves to its end, so the program never gets to see that its dispositions have changed. */
+ * serves to its end, so the program never gets to see that its dispositions have changed.
+ *
+ * A rank cannot end before its job does: having left it waits in MPI_Finalize. Its launcher's
+ * SIGTERM means that the job ends, and is not taken. */
 #include "launch/leave.h"
 
 #include <errno.h>
@@ -15,6 +18,7 @@
 
 #include "transport/base/log.h"
 #include "transport/base/thread.h"
+#include "transport/daemon.h"
 
 /* A worker that is still there after this time says what it waits for. */
 enum { TELL_MS = 1000 };
@@ -23,12 +27,21 @@ static struct {
     tine_leave leave;
     int pipe[2]; /* the reading end, the writing end */
     double grace;
+    int rank; /* negative: none */
+    pid_t launcher;
     atomic_bool leaving;
 } leave_state = {.leave = TINE_LEAVE_INITIALIZER};
 
-static void leave_on_signal(int number) {
+/* Sent by the rank's launcher, or from another namespace of processes, as the launcher may be. */
+static bool leave_is_end_of_job(const siginfo_t *info) {
+    return leave_state.rank >= 0 && (info->si_pid == leave_state.launcher || info->si_pid == 0);
+}
+
+static void leave_on_signal(int number, siginfo_t *info, void *unused) {
     int saved = errno;
-    if (atomic_exchange(&leave_state.leaving, true) && number == SIGINT) {
+    (void)unused;
+    if (leave_is_end_of_job(info) ||
+        (atomic_exchange(&leave_state.leaving, true) && number == SIGINT)) {
         signal(number, SIG_DFL);
         raise(number);
     }
@@ -51,8 +64,21 @@ static int leave_signal_read(void) {
     return byte;
 }
 
+static void leave_rank(void) {
+    leave_signal_read();
+    tine_log(TINE_LOG_WARN,
+             "worker: SIGTERM: rank %d takes no more tasks; a rank cannot leave its job, and ends "
+             "with it (the workers of `tine run --survive` can)",
+             leave_state.rank);
+    tine_leave_ask(&leave_state.leave);
+}
+
 static void *leave_main(void *arg) {
     (void)arg;
+    if (leave_state.rank >= 0) {
+        leave_rank();
+        return NULL;
+    }
     const char *name = leave_signal_read() == SIGINT ? "SIGINT" : "SIGTERM";
     double grace = leave_state.grace, tell = grace < TELL_MS / 1e3 ? grace : TELL_MS / 1e3;
     if (!tine_leave_ask(&leave_state.leave)) _exit(0);
@@ -73,7 +99,7 @@ static void *leave_main(void *arg) {
 
 static void leave_install(int number) {
     struct sigaction now,
-        leave = {.sa_handler = leave_on_signal, .sa_flags = SA_RESTART | SA_ONSTACK};
+        leave = {.sa_sigaction = leave_on_signal, .sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK};
     sigemptyset(&leave.sa_mask);
     if (sigaction(number, NULL, &now) != 0 || now.sa_flags & SA_SIGINFO ||
         now.sa_handler != SIG_DFL)
@@ -81,8 +107,11 @@ static void leave_install(int number) {
     sigaction(number, &leave, NULL);
 }
 
-tine_leave *tine_leave_on_signals(double grace) {
+tine_leave *tine_leave_on_signals(double grace, int rank) {
+    char name[32];
     leave_state.grace = grace;
+    leave_state.rank = rank;
+    if (rank >= 0) leave_state.launcher = tine_daemon_find(name);
     if (pipe2(leave_state.pipe, O_CLOEXEC) != 0) return NULL;
     if (fcntl(leave_state.pipe[1], F_SETFL, O_NONBLOCK) != 0 ||
         tine_thread_start_detached("tine leave", leave_main, NULL) != 0) {
@@ -91,6 +120,6 @@ tine_leave *tine_leave_on_signals(double grace) {
         return NULL;
     }
     leave_install(SIGTERM);
-    leave_install(SIGINT);
+    if (rank < 0) leave_install(SIGINT);
     return &leave_state.leave;
 }

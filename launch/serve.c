@@ -95,8 +95,8 @@ void tine_serve_and_exit(const tine_settings *s, const char *endpoint, int rank)
     tine_fiber_report_to(crash_fd);
     tine_blas_threads(s->threads);
     bool local = s->token[0] != 0; /* its coordinator ends it */
-    bool ranks = tine_transport_flags(endpoint) & TINE_TRANSPORT_RANKS; /* the launcher does */
-    tine_leave *leave = local || ranks ? NULL : tine_leave_on_signals(s->grace);
+    bool ranks = tine_transport_flags(endpoint) & TINE_TRANSPORT_RANKS;
+    tine_leave *leave = local ? NULL : tine_leave_on_signals(s->grace, ranks ? rank : -1);
     if (e == TINE_OK)
         e = s->rejoin && !local && !ranks ? serve_and_rejoin(s, endpoint, leave)
                                           : tine_serve(s, endpoint, rank, log, leave);

@@ -182,8 +182,9 @@ typedef struct tine_options {
      * started by hand leaves at SIGTERM or SIGINT: it gives back the tasks that have not begun,
      * which run elsewhere as if they had not been sent, and exits with 0 when the others have
      * ended. After this time it exits with 1, and they end or run again as after its death. A
-     * second SIGINT ends it at once. A signal that the program handles itself is left alone.
-     * Default: 25. -1: none. */
+     * second SIGINT ends it at once. A signal that the program handles itself is left alone. A
+     * rank of mpi:// leaves at a SIGTERM that its launcher has not sent, has no limit of time, and
+     * ends with its job. Default: 25. -1: none. */
     double grace;
     /** Whether a worker that was started by hand comes back after it has lost its coordinator: on
      * or off (the default). It may be its connection that was lost, or the program that ended

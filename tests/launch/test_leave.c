@@ -13,6 +13,7 @@
 
 #include "tests/support/cluster.h"
 #include "tests/support/marks.h"
+#include "tests/support/mpirun.h"
 
 /* None of these may run twice. */
 TINE_FUNCTION(leave_quick, "ran") {
@@ -163,4 +164,24 @@ Test(leave, for_no_longer_than_its_grace, .timeout = 60) {
     expect_exit(first, 1);
     cr_expect_eq(cluster_take_int(again), second);
     end(second);
+}
+
+/* As far as MPI allows it: the rank ends with its job. */
+Test(leave, a_rank_gives_back_what_has_not_begun, .timeout = 120) {
+    tine_need_mpirun();
+    tine_ranks_check_leaks_themselves();
+    marks_start();
+    const char *gates[] = {marks_path("one"), marks_path("two")};
+    for (int i = 0; i < 2; i++) cr_assert_eq(mkfifo(gates[i], 0600), 0);
+    tine_program p = tine_program_run(
+        100, "TINE_MODULE_DIR=$B exec mpirun %s --oversubscribe --bind-to none -n 3 %s %s %s",
+        tine_mpirun_root(), "$B/mpi/leave", gates[0], gates[1]);
+    cr_expect_eq(p.code, 0, "exit code %d: %s%s", p.code, p.out, p.error);
+    static const char *const lines[] = {"queued: 1", "elsewhere: 31", "computes: 1", "ended: 1",
+                                        "others: 1"};
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
+        cr_expect(strstr(p.out, lines[i]), "no \"%s\": %s%s", lines[i], p.out, p.error);
+    cr_expect(strstr(p.error, "a rank cannot leave its job"), "%s", p.error);
+    tine_program_fini(&p);
+    marks_end();
 }
