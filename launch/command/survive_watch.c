@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "launch/command/guard.h"
 #include "launch/command/signals.h"
 #include "transport/base/clock.h"
 #include "transport/base/text.h"
@@ -33,8 +34,9 @@ typedef struct watcher {
     tine_survive_host *hosts;
     int n;
     tine_presence *presence;
-    pid_t program;       /* 0: it has ended */
-    int status;          /* its exit status */
+    pid_t program; /* 0: it has ended */
+    int status;    /* its exit status */
+    bool ended_by_signal;
     int64_t program_end; /* when it is killed; INT64_MAX: not yet asked to end */
     int64_t hosts_ns;    /* when the next step ends the launchers; INT64_MAX: none does */
     int step;
@@ -52,13 +54,14 @@ static void child_execute(char *const *line) {
 }
 
 /* It stays in this process's group, which is the terminal's, and does not outlive this process. */
-static bool program_start(watcher *w, char *const *line, char *const *variables) {
+static bool program_start(watcher *w, char *const *line, char *const *variables, char *mark) {
     pid_t parent = getpid();
     w->program = fork();
     if (w->program == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (getppid() != parent) _exit(1);
         for (; *variables; variables++) putenv(*variables);
+        putenv(mark);
         child_execute(line);
     }
     if (w->program > 0) return true;
@@ -143,6 +146,7 @@ static void program_ended(watcher *w, int status) {
     w->program = 0;
     w->status = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
     bool asked = WIFSIGNALED(status) || w->program_end != INT64_MAX;
+    w->ended_by_signal = asked;
     w->hosts_ns = after_ms(asked ? 0 : LEAVE_MS);
 }
 
@@ -228,12 +232,15 @@ int tine_survive_watch(tine_survive_host *hosts, int n, tine_presence *presence,
                  .status = 1,
                  .program_end = INT64_MAX,
                  .hosts_ns = INT64_MAX};
-    w.signals = tine_signals_catch(taken);
-    if (w.signals < 0) {
+    tine_guard guard;
+    bool guarded = tine_guard_start(&guard); /* before this process has handlers */
+    if (guarded) w.signals = tine_signals_catch(taken);
+    if (!guarded || w.signals < 0) {
         fprintf(stderr, "tine run: %s\n", strerror(errno));
-    } else if (program_start(&w, program, variables)) {
+    } else if (program_start(&w, program, variables, guard.mark)) {
         for (int i = 0; i < n; i++) host_start(&hosts[i]);
         while (watch_goes_on(&w)) watch_turn(&w);
     }
+    if (guarded) tine_guard_end(&guard, w.ended_by_signal);
     return w.status;
 }

@@ -106,6 +106,49 @@ Test(survive, the_status_is_the_programs, .timeout = 120) {
     tine_program_fini(&p);
 }
 
+/* The program is a script, whose child would outlive it; so is its worker. */
+static void script_ends(int number) {
+    char command[4096], said[200] = "", rest[64];
+    int out[2], children[2], at = 0;
+    size_t n = 0;
+    tine_need_mpirun();
+    cr_assert_eq(pipe(out), 0);
+    snprintf(command, sizeof command, "exec %s/tine run --survive %s -n 2 sh -c %s",
+             tine_program_build(), tine_mpirun_root(), "'sleep 1000 & echo $!; wait; wait'");
+    pid_t run = fork();
+    cr_assert_geq(run, 0);
+    if (run == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        dup2(out[1], STDOUT_FILENO);
+        close(out[0]);
+        close(out[1]);
+        execl("/bin/sh", "sh", "-c", command, (char *)NULL);
+        _exit(127);
+    }
+    close(out[1]);
+    while (sscanf(said, "%d %d%n", &children[0], &children[1], &at) < 2 || said[at] != '\n') {
+        ssize_t got = read(out[0], said + n, sizeof said - 1 - n);
+        cr_assert_gt(got, 0, "it said: %s", said);
+        n += (size_t)got;
+    }
+    for (int i = 0; i < 2; i++) cr_assert_geq(children[i] = process_open(children[i]), 0);
+    cr_assert_eq(kill(run, number), 0);
+    for (int i = 0; i < 2; i++) {
+        cr_expect(process_ends(children[i], 30000), "a script's child is left");
+        close(children[i]);
+    }
+    while (read(out[0], rest, sizeof rest) > 0) { /* until mpirun has ended */
+    }
+    cr_assert_eq(waitpid(run, NULL, 0), run);
+    close(out[0]);
+}
+
+Test(survive, the_child_of_a_script_ends_with_a_killed_tine_run, .timeout = 120) {
+    script_ends(SIGKILL);
+}
+
+Test(survive, the_child_of_a_script_ends_at_a_signal, .timeout = 120) { script_ends(SIGTERM); }
+
 Test(survive, prints_what_one_process_prints, .timeout = 120) {
     tine_need_mpirun();
     tine_program p = tine_program_run(
