@@ -67,6 +67,8 @@ unsigned tine_transport_flags(const char *url);
 
 /* 0 is no peer; on a connector the listener is peer 1. */
 typedef uint64_t tine_peer;
+/* On a connector: the other one of a pair (tine_transport_ops.pair), by its peer id there. */
+static inline tine_peer tine_peer_other(uint64_t id) { return id | UINT64_C(1) << 63; }
 
 /* A field that is 0 stands for the default. */
 typedef struct tine_transport_config {
@@ -186,9 +188,16 @@ typedef struct tine_transport_ops {
      * -EPIPE (no such peer now), -EINVAL (larger than a limit). */
     int (*send)(tine_transport *t, tine_peer peer, tine_frame *f);
     /* On: more frames follow soon, and small ones may wait for each other, to leave in fewer
-     * messages. Off, also by `wait` and `stop`: what waits leaves now, in the order of the sends.
+     * messages, or with fewer wake-ups. Off, also by `stop`, and by `wait` before it blocks: what
+     * waits leaves now, in the order of the sends.
      * Never blocks. NULL where a frame never waits. */
     void (*hold)(tine_transport *t, bool on);
+    /* Listener: lets two peers on this host send small frames to each other without it. Either is
+     * then peer tine_peer_other(its id here) to the other one, of which no UP or LOST comes. Such a
+     * frame is lost where there is no room for it, or the other has ended: it should carry only
+     * what comes by another way, too. Never blocks. Errors: -EINVAL (it cannot be), -EEXIST,
+     * -ENOMEM, -EIO. NULL: it never can. */
+    int (*pair)(tine_transport *t, tine_peer a, tine_peer b);
     /* The next event, or NONE. Never blocks. Errors: -EIO (the transport itself is broken). */
     int (*recv)(tine_transport *t, tine_event *ev);
     /* Blocks until recv may have something, `wake` was called, or timeout_ns passed (negative: no

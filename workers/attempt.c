@@ -139,10 +139,18 @@ void tine_attempt_spare_free(tine_worker *w) {
  * progress thread sends them. */
 enum { SHORT_NS = 5000, HELD_NS = 20000 };
 
+/* A result that is passed to the workers that wait for it reaches them at once. The coordinator,
+ * which has sent the next tasks ahead, is then woken once for several results: it needs a core for
+ * that, which may be one of theirs (tine bench grain). */
+enum { PASSED_SHORT_NS = 50000, PASSED_HELD_NS = 100000 };
+
 static bool attempt_has_follower(const tine_attempt *a) {
     tine_worker *w = a->worker;
     const tine_target *next = tine_executor_next_target(w->executor), *t = &a->task.target;
     w->held_ns = w->holding ? w->held_ns + a->run_ns : a->run_ns;
+    if (tine_executor_passes(w->executor, a->task.task))
+        return a->run_ns < PASSED_SHORT_NS && w->held_ns < PASSED_HELD_NS &&
+               STAILQ_EMPTY(&w->runnable);
     return next && a->run_ns < SHORT_NS && w->held_ns < HELD_NS && STAILQ_EMPTY(&w->runnable) &&
            !strcmp(next->name, t->name) && !next->method == !t->method &&
            (!t->method || !strcmp(next->method, t->method));

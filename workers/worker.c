@@ -56,6 +56,12 @@ static void worker_send(tine_worker *w, const tine_message *m) {
     if (e != TINE_OK) worker_send_failed(w, e);
 }
 
+static void worker_pass(tine_worker *w, const tine_executor_action *a) {
+    tine_message m = {.type = TINE_MSG_OBJECT, .object = a->object, .payload = a->payload};
+    tine_error e = tine_link_send(&w->link, tine_peer_other(a->ticket), &m);
+    if (e != TINE_OK) worker_send_failed(w, e);
+}
+
 /* ---- on the progress thread ---- */
 
 static bool worker_may_be_asked(void *ctx) {
@@ -152,6 +158,7 @@ void tine_worker_act(tine_worker *w) {
             if (w->reach) tine_reach_keep(w->reach, a.object, a.payload);
             break;
         case TINE_EXECUTOR_REACH: tine_worker_reach(w, &a); break;
+        case TINE_EXECUTOR_PASS: worker_pass(w, &a); break;
         case TINE_EXECUTOR_CREDIT: tine_worker_credit(w); break;
         case TINE_EXECUTOR_TRACE: worker_trace(w, a.flags); break;
         case TINE_EXECUTOR_CANCEL: tine_worker_cancelled(w, a.ticket); break;
@@ -179,7 +186,10 @@ static void worker_on_up(void *ctx, tine_peer peer) {
 
 static void worker_on_message(void *ctx, tine_peer peer, const tine_message *m) {
     tine_worker *w = ctx;
-    (void)peer;
+    if (peer != 1) {
+        if (m->type == TINE_MSG_OBJECT) (void)tine_executor_passed(w->executor, m);
+        return;
+    }
     if (m->type == TINE_MSG_WELCOME) w->context.worker_id = m->epoch;
     if (m->type == TINE_MSG_WELCOME && w->log && atomic_fetch_add(&w->log->joined, 1) > 0)
         tine_log(TINE_LOG_WARN, "worker: it has joined again, as worker %u", m->epoch);
@@ -188,12 +198,19 @@ static void worker_on_message(void *ctx, tine_peer peer, const tine_message *m) 
 }
 
 static void worker_on_invalid(void *ctx, tine_peer peer, tine_error e, const char *why) {
-    (void)peer;
-    worker_stop(ctx, e, why);
+    tine_worker *w = ctx;
+    if (peer != 1)
+        tine_link_drop(&w->link, peer, e == TINE_EPROTO, why);
+    else
+        worker_stop(w, e, why);
 }
 
 static void worker_on_lost(void *ctx, tine_peer peer, bool bad, const char *reason) {
-    (void)peer, (void)bad;
+    (void)bad;
+    if (peer != 1) { /* link_take_early has refused a message of it */
+        tine_link_drop(&((tine_worker *)ctx)->link, peer, bad, reason);
+        return;
+    }
     tine_worker_act(ctx); /* handles what arrived before the loss, above all STOP */
     worker_stop(ctx, TINE_ELOST, reason);
 }

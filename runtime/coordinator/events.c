@@ -100,6 +100,10 @@ bool tine_coordinator_act(tine_coordinator *c) {
         case TINE_SCHEDULER_YIELD: stream_value(&a); break;
         case TINE_SCHEDULER_DROP: tine_link_drop(&c->link, a.peer, a.bad, a.text); break;
         case TINE_SCHEDULER_LOG: tine_log(a.level, "%s", a.text); break;
+        case TINE_SCHEDULER_PAIR:
+            if (tine_link_pair(&c->link, a.peer, a.other))
+                tine_scheduler_paired(c->scheduler, a.peer, a.other);
+            break;
         case TINE_SCHEDULER_END: tine_coordinator_end_later(c, a.ticket, a.grace_ns); break;
         }
     }

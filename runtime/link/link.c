@@ -262,6 +262,11 @@ void tine_link_wait(tine_link *l, int64_t timeout_ns) {
 
 void tine_link_wake(tine_link *l) { l->transport->ops->wake(l->transport); }
 
+bool tine_link_pair(tine_link *l, tine_peer a, tine_peer b) {
+    const tine_transport_ops *ops = l->transport->ops;
+    return ops->pair && ops->pair(l->transport, a, b) == 0;
+}
+
 void tine_link_drop(tine_link *l, tine_peer peer, bool bad, const char *reason) {
     l->transport->ops->drop(l->transport, peer, bad, reason);
 }

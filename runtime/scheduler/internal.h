@@ -216,6 +216,7 @@ void tine_scheduler_object_replica(sched_object *o, const sched_worker *w); /* w
 void tine_scheduler_object_unreplica(sched_object *o, const sched_worker *w);
 bool tine_scheduler_object_anywhere(const sched_object *o);
 void tine_scheduler_object_wait(sched_object *o, const sched_worker *w); /* it is sent once there */
+bool tine_scheduler_object_waits(const sched_object *o, const sched_worker *w);
 bool tine_scheduler_object_replica_at(const sched_object *o, const sched_worker *w);
 void tine_scheduler_object_drop_at(tine_scheduler *s, sched_worker *w, tine_object id);
 /* The object is about to be freed: those that have it or wait for it are told. */
@@ -368,6 +369,9 @@ bool tine_scheduler_cycle_break(tine_scheduler *s);
 void tine_scheduler_reach_keep(tine_scheduler *s, sched_task *t);
 /* Has w fetch o from its source, and counts w among those that have it. False: it cannot. */
 bool tine_scheduler_reach(tine_scheduler *s, sched_worker *w, sched_object *o);
+/* w waits for o, whose task runs at another worker: that is to send it there, too, if it can. */
+void tine_scheduler_pass(tine_scheduler *s, const sched_object *o, sched_worker *w);
+void tine_scheduler_unpair(tine_scheduler *s, const sched_worker *w); /* it is lost */
 void tine_scheduler_reach_message(tine_scheduler *s, sched_worker *w, const tine_message *m);
 
 /* groups.c */

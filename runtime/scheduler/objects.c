@@ -161,6 +161,7 @@ static void sched_object_provide(tine_scheduler *s, sched_worker *w, sched_objec
         return;
     }
     if (tine_scheduler_reach(s, w, o)) return;
+    if (!tine_scheduler_object_waits(o, w)) tine_scheduler_pass(s, o, w);
     tine_scheduler_object_wait(o, w);
     if (o->state == SCHED_OBJECT_REMOTE) tine_scheduler_result_request(s, o);
 }

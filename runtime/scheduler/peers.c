@@ -160,6 +160,7 @@ void tine_scheduler_worker_free(tine_scheduler *s, sched_worker *w) {
     tine_scheduler_offer_dequeue(s, w);
     if (w->saves) TAILQ_REMOVE(&s->saving, w, saving_link);
     tine_scheduler_pinged_end(s, w);
+    tine_scheduler_unpair(s, w);
     s->slots[w->slot] = NULL;
     if (w->slot < s->slots_taken) s->slots_taken = w->slot;
     tine_scheduler_leaving_forget(s, w);

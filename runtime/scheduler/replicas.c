@@ -42,6 +42,10 @@ void tine_scheduler_object_wait(sched_object *o, const sched_worker *w) {
     tine_scheduler_object_mark(o, &o->fetchers, w);
 }
 
+bool tine_scheduler_object_waits(const sched_object *o, const sched_worker *w) {
+    return w->slot / 64 < o->words && o->fetchers[w->slot / 64] >> (w->slot % 64) & 1;
+}
+
 bool tine_scheduler_object_replica_at(const sched_object *o, const sched_worker *w) {
     return w->slot / 64 < o->words && o->replicas[w->slot / 64] >> (w->slot % 64) & 1;
 }

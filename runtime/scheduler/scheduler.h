@@ -89,11 +89,14 @@ typedef enum tine_scheduler_action_kind {
     TINE_SCHEDULER_LOG,  /* level, text */
     /* the worker of task `ticket` is to be ended, unless the task leaves it within grace_ns */
     TINE_SCHEDULER_END,
+    /* results would best go from the worker `peer` to the worker `other` and back directly: if the
+     * transport can do that, tine_scheduler_paired follows */
+    TINE_SCHEDULER_PAIR,
 } tine_scheduler_action_kind;
 
 typedef struct tine_scheduler_action {
     tine_scheduler_action_kind kind;
-    tine_peer peer;
+    tine_peer peer, other;
     uint64_t ticket, grace_ns, item;
     tine_error status;
     bool bad;
@@ -157,6 +160,10 @@ typedef struct tine_failure_info {
     tine_error status;
     char name[80], text[200]; /* the first line, cut */
 } tine_failure_info;
+
+/* The workers a and b send each other small results directly from here on, as the two peers that
+ * the transport has made a pair of: after TINE_SCHEDULER_PAIR. */
+void tine_scheduler_paired(tine_scheduler *s, tine_peer a, tine_peer b);
 
 tine_error tine_scheduler_new(tine_scheduler **out, const tine_scheduler_config *config);
 /* After tine_scheduler_stop, whose actions have been taken. Accepts NULL. */

@@ -38,6 +38,7 @@ const char *tine_message_name(const tine_message *m) {
         [TINE_MSG_DEMAND] = "DEMAND",
         [TINE_MSG_REACH] = "REACH",
         [TINE_MSG_LEAVE] = "LEAVE",
+        [TINE_MSG_PASS] = "PASS",
     };
     return m->type < TINE_MSG_LAST_ && names[m->type] ? names[m->type] : "unknown";
 }

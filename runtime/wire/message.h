@@ -107,6 +107,10 @@ typedef enum tine_message_type {
      * again for each TASK that arrives after that. It ends when it receives STOP. From the
      * coordinator: ids are tasks among these that it runs after all */
     TINE_MSG_LEAVE,
+    /* coordinator to worker: a small result of task is to be sent to the worker that the transport
+     * has introduced under the number seq (tine_transport_ops.pair), too: as an OBJECT, behind the
+     * DONE */
+    TINE_MSG_PASS,
     TINE_MSG_LAST_
 } tine_message_type;
 

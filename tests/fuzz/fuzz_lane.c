@@ -67,6 +67,8 @@ static void read_message(const uint8_t *data, size_t size) {
     (void)tine_framing_read_lane_offer(data, size, &offer);
     (void)tine_framing_read_lane_arena(data, size, &place);
     if (tine_framing_read_lane_other(data, size, &number, &place)) must(number > 0);
+    bool second;
+    if (tine_framing_read_lane_pair(data, size, &number, &second, &offer)) must(number > 0);
 }
 
 static void read_byte(const tine_buffer *b, size_t at) {

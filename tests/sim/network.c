@@ -100,6 +100,35 @@ void sim_reach_answer(sim_world *w, size_t index, const tine_message *m) {
     reach_push(w, EV_REACHED, m->task, true, &answer);
 }
 
+/* Some workers have no direct way. */
+void sim_pair(sim_world *w, tine_peer a, tine_peer b) {
+    if (sim_mix(w->seed, a * b) % 4) tine_scheduler_paired(w->scheduler, a, b);
+}
+
+/* It may be lost, or be on its way for long. */
+void sim_pass(sim_world *w, const sim_worker *from, uint64_t number, const tine_message *m) {
+    int64_t most = sim_one_in(&w->random, 8) ? 400000 : 2000;
+    int64_t at = w->now + 200 + (int64_t)sim_below(&w->random, (uint64_t)most);
+    sim_trace(w, "worker %zu passes object %llx to worker %zu", sim_worker_index(from),
+              (unsigned long long)m->object, (size_t)number - 1);
+    if (sim_one_in(&w->random, 8)) return;
+    event *e = sim_push(&w->queue, w->now, at, EV_PASSED, (size_t)number - 1);
+    e->message = sim_copy_message(m);
+    e->message->task = sim_worker_index(from);
+}
+
+void sim_pass_arrives(sim_world *w, size_t index, const tine_message *m) {
+    seat *s = &w->seats[index];
+    if (!sim_is_alive(s)) return;
+    bool awaited = sim_worker_passed(s->worker, m);
+    w->counts->passed += awaited;
+    w->counts->passed_late += !awaited;
+    /* what it has sent the scheduler before may be lost with it */
+    if (!awaited || w->faults > 10 || !sim_one_in(&w->random, 2)) return;
+    w->counts->passed_dead += sim_is_alive(&w->seats[m->task]);
+    sim_kill_worker(w, m->task);
+}
+
 void sim_wake_at(sim_world *w, sim_worker *s, int64_t when) {
     sim_push(&w->queue, w->now, when, EV_RESUME, sim_worker_index(s));
 }

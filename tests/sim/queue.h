@@ -25,6 +25,7 @@ typedef enum event_kind {
     EV_BAD_PEER,
     EV_REACH,   /* a worker asks this one for a result */
     EV_REACHED, /* what it was answered */
+    EV_PASSED,  /* a result of another worker, unasked */
     EV_REPLAY
 } event_kind;
 

@@ -157,8 +157,10 @@ typedef struct sim_counts {
         turns, renewed, initialised, retired, left, returned;
     uint64_t yielded, refused_yields, arrived, streams, snapshots;
     uint64_t reached, unreached, reached_late; /* by other workers; late: it was lost, or cut off */
-    uint64_t local, lost_local, demands;       /* tasks that stayed where they were forked */
-    uint64_t quiet, stalls, deadlocks; /* answers to PING, programs that stall, what was broken */
+    /* directly between workers: awaited, not awaited there any more, by one that has died since */
+    uint64_t passed, passed_late, passed_dead;
+    uint64_t local, lost_local, demands; /* tasks that stayed where they were forked */
+    uint64_t quiet, stalls, deadlocks;   /* answers to PING, programs that stall, what was broken */
     uint64_t lent, lent_back, lent_on, holders_died, lanes_aside, bells_lost;
 } sim_counts;
 
@@ -174,11 +176,14 @@ int64_t sim_now(const sim_world *w);
 const sim_traits *sim_world_traits(const sim_world *w);
 sim_counts *sim_world_counts(sim_world *w);
 uint64_t sim_ticket(sim_world *w);
+size_t sim_seats(const sim_world *w); /* of workers so far, numbered from 1 */
 /* Sends the worker's message. False: the worker was killed at this message and must stop. */
 bool sim_to_scheduler(sim_world *w, sim_worker *from, const tine_message *m);
 /* Asks the worker at `url` for a result; sim_worker_reached follows. */
 void sim_reach(sim_world *w, const sim_worker *from, tine_object id, uint64_t secret,
                const char *url);
+/* A result goes to the worker of this number, too: sim_worker_passed follows, or not. */
+void sim_pass(sim_world *w, const sim_worker *from, uint64_t number, const tine_message *m);
 /* A worker begins a task of the coordinator's: checks that it may. */
 void sim_begin(sim_world *w, uint64_t task, const tine_payload *call);
 void sim_wake_at(sim_world *w, sim_worker *s, int64_t when); /* calls sim_worker_resume then */
@@ -194,6 +199,7 @@ const tine_run_log *sim_worker_log(const sim_worker *s);
 void sim_worker_message(sim_worker *s, const tine_message *m);
 void sim_worker_resume(sim_worker *s); /* its computation has ended */
 void sim_worker_reached(sim_worker *s, const tine_message *m);
+bool sim_worker_passed(sim_worker *s, const tine_message *m); /* false: it does not await it */
 /* What it keeps for other workers, borrowed; NULL: it does not have it. */
 tine_payload *sim_worker_kept(const sim_worker *s, tine_object id, uint64_t secret);
 void sim_worker_pump(sim_worker *s);

@@ -128,6 +128,11 @@ static void on_keep(sim_worker *s, const tine_executor_action *a) {
     tine_idmap_put(&s->shared, a->object, tine_payload_ref(a->payload));
 }
 
+static void on_pass(sim_worker *s, const tine_executor_action *a) {
+    tine_message m = {.type = TINE_MSG_OBJECT, .object = a->object, .payload = a->payload};
+    sim_pass(s->world, s, a->ticket, &m);
+}
+
 static bool drain(sim_worker *s) {
     tine_executor_action a;
     uint64_t ids[256];
@@ -153,6 +158,7 @@ static bool drain(sim_worker *s) {
         case TINE_EXECUTOR_REACHABLE: on_reachable(s); break;
         case TINE_EXECUTOR_KEEP: on_keep(s, &a); break;
         case TINE_EXECUTOR_REACH: sim_reach(s->world, s, a.object, a.ticket, a.text); break;
+        case TINE_EXECUTOR_PASS: on_pass(s, &a); break;
         case TINE_EXECUTOR_FORGET:
             tine_payload_unref(tine_idmap_remove(&s->shared, a.object));
             break;
@@ -214,15 +220,32 @@ static void keep_anyway(sim_worker *s, const tine_message *m) {
         tine_executor_message(s->executor, &taken, sim_now(s->world));
 }
 
+/* Likewise results are passed to others that may wait for them. */
+static void pass_anyway(sim_worker *s, const tine_message *m) {
+    if (sim_world_traits(s->world)->quiet || m->type != TINE_MSG_TASK) return;
+    for (uint64_t number = 1; number <= sim_seats(s->world); number++) {
+        tine_message pass = {.type = TINE_MSG_PASS, .task = m->task, .seq = number};
+        if (number != s->index + 1 && sim_one_in(sim_random(s->world), 12))
+            tine_executor_message(s->executor, &pass, sim_now(s->world));
+    }
+}
+
 void sim_worker_message(sim_worker *s, const tine_message *m) {
     keep_anyway(s, m);
     tine_executor_message(s->executor, m, sim_now(s->world));
+    pass_anyway(s, m);
     sim_worker_pump(s);
 }
 
 void sim_worker_reached(sim_worker *s, const tine_message *m) {
     tine_executor_reached(s->executor, m->object, m->payload, m->text, m->seq);
     sim_worker_pump(s);
+}
+
+bool sim_worker_passed(sim_worker *s, const tine_message *m) {
+    bool awaited = tine_executor_passed(s->executor, m);
+    sim_worker_pump(s);
+    return awaited;
 }
 
 void sim_worker_leave(sim_worker *s) {

@@ -33,6 +33,7 @@ sim_rng *sim_random(sim_world *w) { return &w->random; }
 int64_t sim_now(const sim_world *w) { return w->now; }
 const sim_traits *sim_world_traits(const sim_world *w) { return &w->traits; }
 sim_counts *sim_world_counts(sim_world *w) { return w->counts; }
+size_t sim_seats(const sim_world *w) { return w->n_seats; }
 uint64_t sim_ticket(sim_world *w) { return ++w->tickets; }
 
 /* ---- the scheduler's side ---- */
@@ -70,6 +71,8 @@ static void drain(sim_world *w) {
             size_t i = seat_of(w, a.peer);
             if (a.message.type == TINE_MSG_TASK) sim_check_task(w, i, &a.message);
             if (a.message.type == TINE_MSG_WELCOME) w->seats[i].fresh = w->init_seed != 0;
+            for (size_t k = 0; a.message.type == TINE_MSG_WELCOME && k < i; k++)
+                if (sim_one_in(&w->random, 2)) sim_pair(w, k + 1, a.peer);
             if (a.message.type == TINE_MSG_STOP && !w->stopped) {
                 w->seats[i].left = w->seats[i].leaves && sim_is_alive(&w->seats[i]);
                 w->counts->left += w->seats[i].left;
@@ -92,6 +95,7 @@ static void drain(sim_world *w) {
             if (!w->stopped && w->seats[seat_of(w, a.peer)].worker)
                 sim_fail("a correct worker is dropped: %s", a.text);
             break;
+        case TINE_SCHEDULER_PAIR: sim_pair(w, a.peer, a.other); break;
         case TINE_SCHEDULER_END: end_worker(w, a.ticket); break;
         case TINE_SCHEDULER_LOG: sim_trace(w, "scheduler: %s", a.text); break;
         }
@@ -133,6 +137,7 @@ static void on_event(sim_world *w, event *e) {
     case EV_BAD_PEER: sim_bad_peer(w); break;
     case EV_REPLAY: sim_replay_old_done(w, e->seat); break;
     case EV_REACH: sim_reach_answer(w, e->seat, e->message); break;
+    case EV_PASSED: sim_pass_arrives(w, e->seat, e->message); break;
     case EV_REACHED:
         if (sim_is_alive(s)) sim_worker_reached(s->worker, e->message);
         break;
@@ -183,8 +188,10 @@ static void plan(sim_world *w, bool looks) {
                  : i == 0 || sim_one_in(r, 3) ? LABELLED
                                               : 0);
     w->roots_planned = 1 + sim_below(r, MAX_ROOTS);
+    /* close together, inputs are still to be made when the tasks that take them are sent ahead */
+    uint64_t span = sim_one_in(r, 3) ? 30000 : 2000000;
     for (size_t i = 0; i < w->roots_planned; i++)
-        sim_push(&w->queue, w->now, (int64_t)sim_below(r, 2000000), EV_ROOT, 0);
+        sim_push(&w->queue, w->now, 100000 + (int64_t)sim_below(r, span), EV_ROOT, 0);
     for (uint64_t n = sim_one_in(r, 2) ? sim_below(r, 4) : 0; n-- > 0;)
         sim_push(&w->queue, w->now, 100000 + (int64_t)sim_below(r, 4000000), EV_KILL,
                  sim_below(r, expected));

@@ -92,6 +92,9 @@ bool sim_drops(sim_world *w, size_t index, const tine_message *m); /* with its c
 /* A faulty worker sends a reply of another one, changed and perhaps with its own epoch: it must
  * have no effect. */
 void sim_replay_old_done(sim_world *w, size_t index);
+/* A result of another worker arrives: the direct way of some workers loses them all, or none. */
+void sim_pass_arrives(sim_world *w, size_t index, const tine_message *m);
+void sim_pair(sim_world *w, tine_peer a, tine_peer b);
 /* A worker asks this one for a result: it may be gone, or out of reach. */
 void sim_reach_answer(sim_world *w, size_t index, const tine_message *m);
 void sim_join(sim_world *w, size_t kind); /* FOREIGN, LABELLED */

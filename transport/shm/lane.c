@@ -161,6 +161,8 @@ int tine_shm_lane_open(tine_shm_lane *l, const tine_shm_offer *offer, const char
     return 0;
 }
 
+void tine_shm_lane_turn(tine_shm_lane *l) { lane_set_rings(l, l->out.capacity, true); }
+
 /* ---- bells ---- */
 
 int tine_shm_bell_make(void) {

@@ -63,6 +63,8 @@ int tine_shm_lane_make(tine_shm_lane *l, uint64_t capacity, tine_shm_offer *offe
                        const char **why);
 /* Opens the lane that is offered, and writes the answer. Errors as above. */
 int tine_shm_lane_open(tine_shm_lane *l, const tine_shm_offer *offer, const char **why);
+/* One that was opened: this side has the maker's rings, since two others than the maker use it. */
+void tine_shm_lane_turn(tine_shm_lane *l);
 /* The maker: whether the other side has answered in the segment. */
 bool tine_shm_lane_answered(const tine_shm_lane *l, const tine_shm_offer *offer);
 /* The maker: the other side needs the segment's descriptor no more. */

@@ -52,7 +52,7 @@ static bool has_one_core(const tine_shm_spin *s) {
 }
 
 static bool is_oversubscribed(const tine_shm_spin *s) {
-    return has_one_core(s) || runnable() > sysconf(_SC_NPROCESSORS_ONLN);
+    return has_one_core(s) || runnable() > sysconf(_SC_NPROCESSORS_ONLN) + s->spared;
 }
 
 int64_t tine_shm_spin_begin(tine_shm_spin *s, int64_t now) {

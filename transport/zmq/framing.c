@@ -46,22 +46,30 @@ uint32_t tine_framing_crc_size(uint32_t crc, uint64_t size) {
 
 void tine_framing_ack(uint8_t out[FRAMING_ACK_BYTES], uint64_t read) { put_number(out, read, 8); }
 
-void tine_framing_lane_offer(uint8_t out[FRAMING_LANE_OFFER_BYTES], const tine_shm_offer *offer) {
+static void put_offer(uint8_t *out, const tine_shm_offer *offer) {
     const uint32_t numbers[] = {offer->pid, offer->segment, offer->bell, offer->other_bell};
+    for (int i = 0; i < 4; i++) put_number(out + 4 * i, numbers[i], 4);
+    put_number(out + 16, offer->capacity, 8);
+    memcpy(out + 24, offer->token, sizeof offer->token);
+}
+
+static void get_offer(const uint8_t *p, tine_shm_offer *out) {
+    *out = (tine_shm_offer){.pid = (uint32_t)get_number(p, 4),
+                            .segment = (uint32_t)get_number(p + 4, 4),
+                            .bell = (uint32_t)get_number(p + 8, 4),
+                            .other_bell = (uint32_t)get_number(p + 12, 4),
+                            .capacity = get_number(p + 16, 8)};
+    memcpy(out->token, p + 24, sizeof out->token);
+}
+
+void tine_framing_lane_offer(uint8_t out[FRAMING_LANE_OFFER_BYTES], const tine_shm_offer *offer) {
     out[0] = FRAMING_LANE_OFFER;
-    for (int i = 0; i < 4; i++) put_number(out + 1 + 4 * i, numbers[i], 4);
-    put_number(out + 17, offer->capacity, 8);
-    memcpy(out + 25, offer->token, sizeof offer->token);
+    put_offer(out + 1, offer);
 }
 
 bool tine_framing_read_lane_offer(const uint8_t *p, size_t n, tine_shm_offer *out) {
     if (n != FRAMING_LANE_OFFER_BYTES) return false;
-    *out = (tine_shm_offer){.pid = (uint32_t)get_number(p + 1, 4),
-                            .segment = (uint32_t)get_number(p + 5, 4),
-                            .bell = (uint32_t)get_number(p + 9, 4),
-                            .other_bell = (uint32_t)get_number(p + 13, 4),
-                            .capacity = get_number(p + 17, 8)};
-    memcpy(out->token, p + 25, sizeof out->token);
+    get_offer(p + 1, out);
     return true;
 }
 
@@ -112,6 +120,22 @@ bool tine_framing_read_lane_other(const uint8_t *p, size_t n, uint32_t *number,
                                   tine_arena_place *out) {
     if (n != FRAMING_LANE_OTHER_BYTES || !tine_framing_read_lane_number(p, n, number)) return false;
     get_place(p + FRAMING_LANE_NUMBER_BYTES, out);
+    return true;
+}
+
+void tine_framing_lane_pair(uint8_t out[FRAMING_LANE_PAIR_BYTES], uint32_t number, bool second,
+                            const tine_shm_offer *offer) {
+    tine_framing_lane_number(out, FRAMING_LANE_PAIR, number);
+    out[FRAMING_LANE_NUMBER_BYTES] = second;
+    put_offer(out + FRAMING_LANE_NUMBER_BYTES + 1, offer);
+}
+
+bool tine_framing_read_lane_pair(const uint8_t *p, size_t n, uint32_t *number, bool *second,
+                                 tine_shm_offer *out) {
+    if (n != FRAMING_LANE_PAIR_BYTES || !tine_framing_read_lane_number(p, n, number)) return false;
+    if (p[FRAMING_LANE_NUMBER_BYTES] > 1) return false;
+    *second = p[FRAMING_LANE_NUMBER_BYTES];
+    get_offer(p + FRAMING_LANE_NUMBER_BYTES + 1, out);
     return true;
 }
 

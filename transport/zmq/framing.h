@@ -29,10 +29,14 @@ enum {
     FRAMING_LANE_OTHER = 6,   /* a number, and where the tensors of another connector are */
     FRAMING_LANE_REACHED = 7, /* the number: they may be lent on; or not: why, as text */
     FRAMING_LANE_GONE = 8,    /* the number: nothing more of them is */
+    FRAMING_LANE_PAIR = 9,    /* a connector's number, and where a lane to it can be opened */
+    FRAMING_LANE_PAIRED = 10, /* the number: it is open; or not: why, as text */
+    FRAMING_LANE_PARTED = 11, /* the number: that connector does not use the lane any more */
     FRAMING_LANE_OFFER_BYTES = 1 + 4 * 4 + 8 + TINE_SHM_TOKEN,
     FRAMING_LANE_ARENA_BYTES = 1 + 2 * 4 + 8 + TINE_ARENA_TOKEN,
     FRAMING_LANE_NUMBER_BYTES = 1 + 4,
     FRAMING_LANE_OTHER_BYTES = FRAMING_LANE_NUMBER_BYTES + FRAMING_LANE_ARENA_BYTES - 1,
+    FRAMING_LANE_PAIR_BYTES = FRAMING_LANE_NUMBER_BYTES + 1 + FRAMING_LANE_OFFER_BYTES - 1,
 
     FRAMING_VERSION = 2,
     FRAMING_HELLO_BYTES = 19,
@@ -40,6 +44,7 @@ enum {
     FRAMING_ASKS_LANE = 2,   /* a flag of HELLO: a lane may be offered */
     FRAMING_ASKS_LEASES = 4, /* a flag of HELLO: ... and buffers lent through it */
     FRAMING_ASKS_OTHERS = 8, /* a flag of HELLO: ... also those of other connectors */
+    FRAMING_ASKS_PAIRS = 16, /* a flag of HELLO: ... and lanes to other connectors */
     FRAMING_ACK_BYTES = 8,
     /* in front of a message's fields: its kind, and its checksum if it has one */
     FRAMING_PLAIN_HEAD = 1,
@@ -77,6 +82,9 @@ void tine_framing_lane_number(uint8_t out[FRAMING_LANE_NUMBER_BYTES], uint8_t wh
                               uint32_t number);
 void tine_framing_lane_other(uint8_t out[FRAMING_LANE_OTHER_BYTES], uint32_t number,
                              const tine_arena_place *place);
+/* `second`: its ring is the second one. */
+void tine_framing_lane_pair(uint8_t out[FRAMING_LANE_PAIR_BYTES], uint32_t number, bool second,
+                            const tine_shm_offer *offer);
 void tine_framing_chunk(uint8_t out[FRAMING_CHUNK_BYTES], uint64_t offset);
 size_t tine_framing_open_bytes(uint32_t n_buffers);
 /* The sizes follow by tine_framing_open_size. */
@@ -96,6 +104,8 @@ bool tine_framing_read_lane_arena(const uint8_t *p, size_t n, tine_arena_place *
 bool tine_framing_read_lane_number(const uint8_t *p, size_t n, uint32_t *number);
 bool tine_framing_read_lane_other(const uint8_t *p, size_t n, uint32_t *number,
                                   tine_arena_place *out);
+bool tine_framing_read_lane_pair(const uint8_t *p, size_t n, uint32_t *number, bool *second,
+                                 tine_shm_offer *out);
 const char *tine_framing_read_chunk(const uint8_t *p, size_t n, uint64_t *offset);
 /* How many bytes an OPEN takes whose first part is p. */
 const char *tine_framing_read_open_length(const uint8_t *p, size_t n, size_t *bytes);

@@ -15,6 +15,7 @@
  *   lane_open.c  how it is offered, opened and closed
  *   lease.c    buffers that such peers read where they are
  *   neighbours.c  those that are lent on from one such peer to another
+ *   pair.c     shared memory between two such peers
  *   record.c   frames in that memory
  *   beat.c     heartbeats of peers on other hosts
  *   receive.c  messages in
@@ -114,6 +115,7 @@ typedef struct tine_zmq_peer {
     bool bye_sent; /* by stop */
     bool leases;   /* its hello says that buffers may be lent */
     bool others;   /* ... also those of other peers */
+    bool pairs;    /* ... and that it may get lanes to other peers */
     tine_zmq_lane *lane;
 
     /* receiving */
@@ -221,8 +223,12 @@ struct tine_zmq {
     struct tine_zmq_peer_queue waiting;   /* peers with something to send */
     struct tine_zmq_peer_queue reporting; /* peers with an event to report */
     struct tine_zmq_peer_list watched;    /* suspects, and those that are disconnected */
-    TAILQ_HEAD(, tine_zmq_lane) lanes;    /* that both sides have opened */
+    /* that both sides have opened; a connector's pairs come behind the listener's */
+    TAILQ_HEAD(tine_zmq_lane_queue, tine_zmq_lane) lanes;
     unsigned n_lanes;
+    LIST_HEAD(, tine_zmq_pair) pairs; /* listener */
+    bool pairs_told;                  /* the log has the reason why some have no lane */
+    bool holding, owes; /* bells wait for the end of hold; the listener's is to be rung then */
     tine_zmq_lane *lane_turn; /* is read first: the last one that had a frame; NULL: the first */
     unsigned n_held;          /* of them that hold what the socket brought (lane.h) */
     unsigned lane_frames;     /* read of them so far */

@@ -1,5 +1,5 @@
 /* See lane.h. A frame is one record of the ring (record.h). */
-#include "transport/zmq/lane.h"
+#include "transport/zmq/pair.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -69,9 +69,22 @@ int tine_zmq_lane_send(tine_zmq *t, tine_zmq_peer *p, const tine_frame *f, size_
     uint64_t on = l->leases.lender.lent_on - before_on;
     tine_count_add(&t->stats.lent, l->leases.lender.n - before - on);
     tine_count_add(&t->stats.lent_on, on);
-    if (tine_shm_write(&l->shm.out, size, lends ? TINE_ZMQ_RECORD_LENDS : TINE_ZMQ_RECORD_FRAME))
-        tine_shm_bell_ring(l->bell);
+    if (!tine_shm_write(&l->shm.out, size, lends ? TINE_ZMQ_RECORD_LENDS : TINE_ZMQ_RECORD_FRAME))
+        return 0;
+    t->owes |= t->holding;
+    if (!t->holding) tine_shm_bell_ring(l->bell);
     return 0;
+}
+
+void tine_zmq_bells_hold(tine_zmq *t, bool on) {
+    t->holding = on && !t->listener;
+    if (!on) tine_zmq_bells_ring(t);
+}
+
+void tine_zmq_bells_ring(tine_zmq *t) {
+    if (!t->owes) return;
+    t->owes = false;
+    if (!TAILQ_EMPTY(&t->lanes)) tine_shm_bell_ring(TAILQ_FIRST(&t->lanes)->bell);
 }
 
 uint64_t tine_zmq_lane_copies(const tine_zmq_peer *p, const tine_frame *f) {
@@ -159,6 +172,7 @@ static bool held_take(tine_zmq *t, tine_zmq_lane *l, tine_event *ev) {
 
 static bool lane_receive(tine_zmq *t, tine_zmq_lane *l, tine_event *ev) {
     tine_shm_record r;
+    if (l->other) return tine_zmq_pair_receive(t, l, ev);
     if (!l->receives || !lane_collect(t, l)) return false;
     if ((l->held || l->held_bye) && tine_shm_passed(&l->shm.in, l->held_until))
         return held_take(t, l, ev);

@@ -17,13 +17,15 @@
 struct tine_zmq_lane {
     tine_shm_lane shm;
     tine_shm_offer offer; /* listener: what it offered */
-    tine_zmq_peer *peer;
-    int bell;       /* the peer's; -1: none */
-    bool opened;    /* by both sides */
-    bool sends;     /* the peer has been told that small frames are in the ring */
-    bool receives;  /* the peer has said the same */
-    bool full;      /* the last frame found no room */
-    unsigned taken; /* in this turn */
+    tine_zmq_peer *peer;  /* NULL: it is a pair's */
+    uint32_t other;       /* of a pair: the other connector's number */
+    bool parted;          /* ... which does not use it any more: it is read to its end */
+    int bell;             /* the peer's; -1: none */
+    bool opened;          /* by both sides */
+    bool sends;           /* the peer has been told that small frames are in the ring */
+    bool receives;        /* the peer has said the same */
+    bool full;            /* the last frame found no room */
+    unsigned taken;       /* in this turn */
     tine_frame *held;
     bool held_bye;
     uint64_t held_until; /* of the ring */
@@ -32,6 +34,10 @@ struct tine_zmq_lane {
 };
 
 /* lane_open.c */
+tine_zmq_lane *tine_zmq_lane_new(tine_zmq_peer *p); /* NULL: no memory */
+void tine_zmq_lane_free(tine_zmq_lane *l);
+void tine_zmq_lane_join(tine_zmq *t, tine_zmq_lane *l); /* both sides have opened it */
+void tine_zmq_lane_end(tine_zmq *t, tine_zmq_lane *l);  /* closes one, however far it came */
 /* Listener: offers a lane to a peer whose hello asks for one. */
 void tine_zmq_lane_offer(tine_zmq *t, tine_zmq_peer *p);
 /* A LANE message's fields. NULL, or what is wrong with it. */
@@ -49,6 +55,10 @@ bool tine_zmq_lane_sends(tine_zmq *t, tine_zmq_peer *p);
 /* 0: sent, the frame is still the caller's; -EAGAIN: no room now; -E2BIG: too large now, because a
  * buffer cannot be lent any more; -EPIPE: the peer is lost now. */
 int tine_zmq_lane_send(tine_zmq *t, tine_zmq_peer *p, const tine_frame *f, size_t bytes);
+/* Connector: as tine_transport_ops.hold. Frames are in the ring at once; what waits is the bell, if
+ * the listener sleeps. */
+void tine_zmq_bells_hold(tine_zmq *t, bool on);
+void tine_zmq_bells_ring(tine_zmq *t); /* what waits */
 /* The large buffers of a frame that is sent on the socket, though the peer borrows. */
 uint64_t tine_zmq_lane_copies(const tine_zmq_peer *p, const tine_frame *f);
 /* Whether a lane that had no room has some. */

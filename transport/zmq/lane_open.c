@@ -6,10 +6,10 @@
 #include <unistd.h>
 
 #include "transport/base/log.h"
-#include "transport/zmq/lane.h"
+#include "transport/zmq/pair.h"
 #include "transport/zmq/record.h"
 
-static void lane_free(tine_zmq_lane *l) {
+void tine_zmq_lane_free(tine_zmq_lane *l) {
     tine_zmq_leases_fini(&l->leases);
     tine_shm_lane_fini(&l->shm);
     if (l->bell >= 0) close(l->bell);
@@ -17,7 +17,7 @@ static void lane_free(tine_zmq_lane *l) {
     free(l);
 }
 
-static tine_zmq_lane *lane_new(tine_zmq_peer *p) {
+tine_zmq_lane *tine_zmq_lane_new(tine_zmq_peer *p) {
     tine_zmq_lane *l = calloc(1, sizeof *l);
     if (!l) return NULL;
     l->peer = p;
@@ -25,18 +25,23 @@ static tine_zmq_lane *lane_new(tine_zmq_peer *p) {
     return l;
 }
 
-void tine_zmq_lane_close(tine_zmq *t, tine_zmq_peer *p) {
-    tine_zmq_lane *l = p->lane;
-    if (!l) return;
-    p->lane = NULL;
-    tine_zmq_neighbours_part(t, &l->leases);
-    t->n_held -= l->held || l->held_bye;
+void tine_zmq_lane_end(tine_zmq *t, tine_zmq_lane *l) {
     if (l->opened) {
         if (t->lane_turn == l) t->lane_turn = TAILQ_NEXT(l, entry);
         TAILQ_REMOVE(&t->lanes, l, entry);
         t->n_lanes--;
     }
-    lane_free(l);
+    tine_zmq_lane_free(l);
+}
+
+void tine_zmq_lane_close(tine_zmq *t, tine_zmq_peer *p) {
+    tine_zmq_lane *l = p->lane;
+    if (!l) return;
+    tine_zmq_pairs_part(t, p);
+    p->lane = NULL;
+    tine_zmq_neighbours_part(t, &l->leases);
+    t->n_held -= l->held || l->held_bye;
+    tine_zmq_lane_end(t, l);
 }
 
 void tine_zmq_lanes_fini(tine_zmq *t) {
@@ -44,10 +49,11 @@ void tine_zmq_lanes_fini(tine_zmq *t) {
     t->bell = -1;
 }
 
-static void lane_join(tine_zmq *t, tine_zmq_lane *l) {
+void tine_zmq_lane_join(tine_zmq *t, tine_zmq_lane *l) {
     l->opened = true;
     TAILQ_INSERT_TAIL(&t->lanes, l, entry);
     t->n_lanes++;
+    if (l->other) return;
     t->stats.lanes++;
     tine_log(TINE_LOG_INFO, "%s: a peer on this host uses shared memory", t->url);
 }
@@ -83,7 +89,7 @@ static int lane_make(tine_zmq *t, tine_zmq_lane *l, uint64_t capacity, const cha
 void tine_zmq_lane_offer(tine_zmq *t, tine_zmq_peer *p) {
     const char *why = "its chunks are too large for a ring";
     uint64_t capacity = lane_capacity(p);
-    tine_zmq_lane *l = lane_new(p);
+    tine_zmq_lane *l = tine_zmq_lane_new(p);
     if (!l) return;
     int rc = capacity ? lane_make(t, l, capacity, &why) : -E2BIG;
     if (!rc) {
@@ -97,7 +103,7 @@ void tine_zmq_lane_offer(tine_zmq *t, tine_zmq_peer *p) {
         return;
     }
     lane_tell_without(t, why, strerror(-rc));
-    lane_free(l);
+    tine_zmq_lane_free(l);
 }
 
 static int lane_open(tine_zmq *t, tine_zmq_lane *l, const char **why) {
@@ -112,17 +118,17 @@ static int lane_open(tine_zmq *t, tine_zmq_lane *l, const char **why) {
 static const char *offer_read(tine_zmq *t, tine_zmq_peer *p, const uint8_t *bytes, size_t size) {
     if (t->listener || p->lane || t->bell >= 0 || t->base.config.lane < 0)
         return "it offered a lane that was not asked for";
-    tine_zmq_lane *l = lane_new(p);
+    tine_zmq_lane *l = tine_zmq_lane_new(p);
     if (!l) return NULL;
     if (!tine_framing_read_lane_offer(bytes, size, &l->offer)) {
-        lane_free(l);
+        tine_zmq_lane_free(l);
         return "its offer of a lane is malformed";
     }
     const char *why;
     int rc = lane_open(t, l, &why);
     if (!rc) {
         p->lane = l;
-        lane_join(t, l);
+        tine_zmq_lane_join(t, l);
         (void)tine_zmq_lane_sends(t, p);
         return NULL;
     }
@@ -130,7 +136,7 @@ static const char *offer_read(tine_zmq *t, tine_zmq_peer *p, const uint8_t *byte
     snprintf(text, sizeof text, "%c%s: %s", FRAMING_LANE_REFUSED, why, strerror(-rc));
     (void)tine_zmq_send_short(t, p, FRAMING_LANE, text, strlen(text + 1) + 1);
     lane_tell_without(t, why, strerror(-rc));
-    lane_free(l);
+    tine_zmq_lane_free(l);
     tine_zmq_lanes_fini(t);
     return NULL;
 }
@@ -155,7 +161,7 @@ static const char *switch_read(tine_zmq *t, tine_zmq_peer *p) {
         if (!tine_shm_lane_answered(&l->shm, &l->offer))
             return "it uses a lane that it has not opened";
         tine_shm_lane_offered_end(&l->shm);
-        lane_join(t, l);
+        tine_zmq_lane_join(t, l);
         if (tine_zmq_lane_sends(t, p)) tine_zmq_leases_offer(t, p, &l->leases);
     }
     l->receives = true;
@@ -179,6 +185,9 @@ const char *tine_zmq_lane_message(tine_zmq *t, tine_zmq_peer *p, const uint8_t *
     case FRAMING_LANE_OTHER:
     case FRAMING_LANE_REACHED:
     case FRAMING_LANE_GONE: return leases_read(t, p, bytes, size);
+    case FRAMING_LANE_PAIR:
+    case FRAMING_LANE_PAIRED:
+    case FRAMING_LANE_PARTED: return tine_zmq_pair_message(t, p, bytes, size);
     default: return "a message about a lane is malformed";
     }
 }

@@ -111,7 +111,8 @@ int tine_zmq_send_hello(tine_zmq *t, uint64_t routing) {
     uint8_t hello[FRAMING_HELLO_BYTES];
     tine_framing_peer self = {(uint32_t)t->base.config.chunk, tine_zmq_window(t),
                               t->asks_checks ? FRAMING_ASKS_CHECKS : 0};
-    if (!t->listener && t->base.config.lane >= 0) self.flags |= FRAMING_ASKS_LANE;
+    if (!t->listener && t->base.config.lane >= 0)
+        self.flags |= FRAMING_ASKS_LANE | FRAMING_ASKS_PAIRS;
     if (!t->listener && t->has_arena) self.flags |= FRAMING_ASKS_LEASES | FRAMING_ASKS_OTHERS;
     tine_framing_hello(hello, &self);
     int rc = tine_zmq_send_address(t, routing);

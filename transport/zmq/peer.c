@@ -61,6 +61,7 @@ tine_zmq_peer *tine_zmq_peer_add(tine_zmq *t, uint64_t routing, int fd,
     p->window = hello->window;
     p->leases = hello->flags & FRAMING_ASKS_LEASES;
     p->others = hello->flags & FRAMING_ASKS_OTHERS;
+    p->pairs = hello->flags & FRAMING_ASKS_PAIRS;
     p->chunk = hello->chunk < t->base.config.chunk ? hello->chunk : t->base.config.chunk;
     p->checked = hello->window && ((hello->flags & FRAMING_ASKS_CHECKS) || t->asks_checks);
     p->small = p->large = TINE_RING(tine_frame *);

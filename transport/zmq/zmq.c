@@ -13,8 +13,8 @@
 #include <unistd.h>
 
 #include "transport/base/count.h"
-#include "transport/zmq/lane.h"
 #include "transport/zmq/lease.h"
+#include "transport/zmq/pair.h"
 
 enum { IPC_PATH_MAX = sizeof(((struct sockaddr_un *)0)->sun_path) - 1 };
 
@@ -179,6 +179,7 @@ static bool zmq_transport_exposed(const tine_transport *base) {
 static int zmq_transport_send(tine_transport *base, tine_peer peer, tine_frame *f) {
     tine_zmq *t = (tine_zmq *)base;
     size_t bytes = tine_frame_bytes(f);
+    if (peer & tine_peer_other(0)) return t->closed ? -EPIPE : tine_zmq_pair_send(t, peer, f);
     if (!tine_transport_may_send(base, f, bytes)) return -EINVAL;
     if (!bytes && f->n_buffers > FRAMING_WHOLE_BUFFERS) return -EINVAL;
     tine_zmq_peer *p = t->closed ? NULL : tine_zmq_peer_by_id(t, peer);
@@ -281,6 +282,7 @@ static void zmq_transport_wait(tine_transport *base, int64_t timeout_ns) {
     }
     timeout_ns = tine_timeout_min(timeout_ns, next_timeout(t));
     if (t->n_lanes && tine_zmq_lanes_wait(t, timeout_ns)) return;
+    tine_zmq_bells_ring(t);
     if (t->has_arena)
         timeout_ns = tine_timeout_min(timeout_ns, tine_zmq_lanes_tidy(t, tine_clock_ns()));
     struct timespec ts = tine_timespec(timeout_ns < 0 ? 0 : timeout_ns);
@@ -313,6 +315,15 @@ static void zmq_transport_drop(tine_transport *base, tine_peer peer, bool bad, c
     tine_zmq *t = (tine_zmq *)base;
     tine_zmq_peer *p = tine_zmq_peer_by_id(t, peer);
     if (p) tine_zmq_peer_lose(t, p, bad, reason);
+    if (peer & tine_peer_other(0)) tine_zmq_pair_drop(t, peer, reason);
+}
+
+static void zmq_transport_hold(tine_transport *base, bool on) {
+    tine_zmq_bells_hold((tine_zmq *)base, on);
+}
+
+static int zmq_transport_pair(tine_transport *base, tine_peer a, tine_peer b) {
+    return tine_zmq_pair_make((tine_zmq *)base, a, b);
 }
 
 static void zmq_transport_close(tine_transport *base) { ((tine_zmq *)base)->closed = true; }
@@ -391,6 +402,8 @@ const tine_transport_ops tine_transport_zmq = {
     .exposed = zmq_transport_exposed,
     .restore = zmq_transport_restore,
     .send = zmq_transport_send,
+    .hold = zmq_transport_hold,
+    .pair = zmq_transport_pair,
     .recv = zmq_transport_recv,
     .wait = zmq_transport_wait,
     .busy = zmq_transport_busy,

@@ -118,6 +118,7 @@ void tine_executor_task_free(tine_executor *x, executor_task *t) {
     if (!t->failed) tine_idmap_remove(&x->tasks, t->id);
     LIST_REMOVE(t, entry);
     tine_payload_unref(t->payload);
+    free(t->passes);
     if (t->waiter.text) free(t->waiter.text);
     if (t->end) {
         tine_payload_unref(t->end->payload);
@@ -163,6 +164,7 @@ static void executor_send_done(tine_executor *x, const executor_task *t, tine_er
     if (keep) m->object = t->result;
     if (send) m->payload = action->owned.payload = tine_payload_ref(payload);
     if (!ok) m->text = action->owned.memory = tine_must_copy(text ? text : "");
+    if (send) tine_executor_result_pass(x, t, payload);
 }
 
 void tine_executor_task_end(tine_executor *x, executor_task *t, tine_error status,
@@ -264,6 +266,11 @@ const tine_target *tine_executor_next_target(const tine_executor *x) {
 }
 bool tine_executor_reaches(const tine_executor *x) { return x->n_reaching > 0; }
 bool tine_executor_keeps(const tine_executor *x) { return x->kept_bytes > 0; }
+
+bool tine_executor_passes(const tine_executor *x, uint64_t task) {
+    const executor_task *t = executor_task_find(x, task);
+    return t && t->n_passes > 0 && x->tasks.n > 1;
+}
 
 bool tine_executor_has_local(const tine_executor *x) { return !TAILQ_EMPTY(&x->local); }
 
@@ -407,6 +414,7 @@ static void on_welcomed(tine_executor *x, const tine_message *m, int64_t now) {
     case TINE_MSG_PULL: on_pull(x, m); break;
     case TINE_MSG_YIELD: tine_executor_fork_yielded(x, m); break;
     case TINE_MSG_LEAVE: tine_executor_unreturn(x, m); break;
+    case TINE_MSG_PASS: tine_executor_pass(x, m); break;
     case TINE_MSG_DROP:
         for (size_t i = 0; i < m->n_ids; i++) tine_executor_object_dropped(x, m->ids[i]);
         break;

@@ -38,8 +38,10 @@ typedef enum tine_executor_action_kind {
     /* the coordinator lets workers fetch results from each other: tine_executor_reachable is to be
      * called, if this one can */
     TINE_EXECUTOR_REACHABLE,
-    TINE_EXECUTOR_KEEP,   /* object, payload (borrowed): others may fetch it here until FORGET */
-    TINE_EXECUTOR_REACH,  /* object is to be fetched at text, with ticket: tine_executor_reached */
+    TINE_EXECUTOR_KEEP,  /* object, payload (borrowed): others may fetch it here until FORGET */
+    TINE_EXECUTOR_REACH, /* object is to be fetched at text, with ticket: tine_executor_reached */
+    /* object, payload (borrowed): to be sent to the worker of number `ticket`, if that can be */
+    TINE_EXECUTOR_PASS,
     TINE_EXECUTOR_CANCEL, /* the started task `ticket` is cancelled: nothing uses its result */
     /* the coordinator sent STOP, or it rejected this worker or broke the protocol: status
      * EPROTO, text */
@@ -71,6 +73,9 @@ typedef struct tine_executor_task {
 /* A larger result stays at its worker: one of this size takes about as long to send as the extra
  * message that fetches it (ipc, 64 KiB: 20 us and 80 us). */
 enum { TINE_EXECUTOR_STAYS = 64 << 10 };
+
+/* The most bytes of a result that is passed to other workers as well as sent. */
+enum { TINE_EXECUTOR_PASSES = 8 << 10 };
 
 /* The most bytes of arguments of forks that stay here and have not started; past it none is
  * taken. */
@@ -126,12 +131,16 @@ void tine_executor_reachable(tine_executor *x, const char *url, uint64_t secret)
  * the coordinator is asked then. own: the reason is this worker's, and others may fetch there. */
 void tine_executor_reached(tine_executor *x, tine_object id, tine_payload *payload, const char *why,
                            bool own);
+/* An OBJECT of another worker, which was told to PASS it. False: it is not awaited. */
+bool tine_executor_passed(tine_executor *x, const tine_message *m);
 /* hold: this side refers to n objects beyond the tasks that gave them to it; release: it no longer
  * does. Each id is held once, before the tine_executor_done of such a task, and released once. */
 void tine_executor_hold(tine_executor *x, const tine_object *ids, size_t n);
 void tine_executor_release(tine_executor *x, const tine_object *ids, size_t n);
 /* Sends the gathered SUSPEND reports; to be called before waiting for input. */
 void tine_executor_flush(tine_executor *x);
+/* The result of this started task is passed to other workers, and further tasks are here. */
+bool tine_executor_passes(const tine_executor *x, uint64_t task);
 bool tine_executor_has_local(const tine_executor *x); /* forks of its tasks are queued here */
 bool tine_executor_keeps(const tine_executor *x); /* results that the coordinator does not have */
 /* A value that a FETCH can be answered with, now or when it has been fetched. */

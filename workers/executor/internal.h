@@ -43,6 +43,8 @@ struct executor_task {
     bool refused_yield; /* PULL has to be reported */
     bool unread;        /* its values are not taken */
     bool taken;         /* its result is, by other tasks: a large one stays */
+    uint64_t *passes;   /* n_passes workers that a small one is sent to, too */
+    size_t n_passes, room_passes;
     /* it has failed, and stays while an object refers to its waiter: it is in no map */
     bool failed;
     tine_target target; /* its texts lie behind the struct */
@@ -259,6 +261,9 @@ void tine_executor_result_fetch(tine_executor *x, tine_object id); /* the coordi
 /* A REACH of the coordinator: a result is taken by other tasks, or is to be fetched elsewhere. */
 void tine_executor_reach(tine_executor *x, const tine_message *m);
 void tine_executor_object_arrived(tine_executor *x, const tine_message *m);
+void tine_executor_pass(tine_executor *x, const tine_message *m); /* a PASS */
+/* A task has ended, whose DONE has its result. */
+void tine_executor_result_pass(tine_executor *x, const executor_task *t, tine_payload *payload);
 void tine_executor_object_dropped(tine_executor *x, tine_object id);
 /* Reports every fetch that is under way as cancelled. */
 void tine_executor_objects_stop(tine_executor *x);

@@ -344,6 +344,42 @@ void tine_executor_reached(tine_executor *x, tine_object id, tine_payload *paylo
     executor_settle(x, &o->waiter);
 }
 
+/* ---- passed on ---- */
+
+/* Each is sent behind the DONE: whoever has it may take it that the coordinator will. */
+void tine_executor_result_pass(tine_executor *x, const executor_task *t, tine_payload *payload) {
+    if (!t->n_passes || payload->n_refs > 0) return;
+    if (tine_payload_bytes(payload) > TINE_EXECUTOR_PASSES) return;
+    for (size_t i = 0; i < t->n_passes; i++) {
+        executor_action *action = tine_executor_push(x, TINE_EXECUTOR_PASS);
+        action->a.ticket = t->passes[i];
+        action->a.object = t->result;
+        action->a.payload = action->owned.payload = tine_payload_ref(payload);
+    }
+}
+
+/* One that is done is sent on by the coordinator alone. */
+void tine_executor_pass(tine_executor *x, const tine_message *m) {
+    executor_task *t = executor_task_find(x, m->task);
+    if (!t || !t->result) return;
+    for (size_t i = 0; i < t->n_passes; i++)
+        if (t->passes[i] == m->seq) return;
+    t->passes = tine_must_grow(t->passes, &t->room_passes, t->n_passes + 1, sizeof *t->passes);
+    t->passes[t->n_passes++] = m->seq;
+}
+
+/* Taken only where it is awaited: the coordinator drops what it knows to be here, and sends the
+ * same object once more. */
+bool tine_executor_passed(tine_executor *x, const tine_message *m) {
+    executor_object *o = x->epoch && !x->stopped ? executor_object_find(x, m->object) : NULL;
+    if (!o || o->state != EXECUTOR_FETCHING || o->reaching) return false;
+    if (m->status || m->text || !m->payload || m->payload->n_refs > 0) return false;
+    o->state = EXECUTOR_INCOMPLETE;
+    o->payload = tine_payload_ref(m->payload);
+    executor_settle(x, &o->waiter);
+    return true;
+}
+
 static void executor_object_refuse(tine_executor *x, tine_object id) {
     executor_action *action = tine_executor_push(x, TINE_EXECUTOR_OBJECT);
     action->a.object = id;

@@ -55,6 +55,7 @@ test(messages_come_back) {
     MESSAGE(TINE_MSG_REACH, .object = 6, .seq = 7);
     MESSAGE(TINE_MSG_LEAVE, .ids = ids, .n_ids = 3);
     MESSAGE(TINE_MSG_LEAVE, .n_ids = 0);
+    MESSAGE(TINE_MSG_PASS, .task = 70000, .seq = 2);
     MESSAGE(TINE_MSG_SUBMIT_WITH, .seq = 3, .task = 4, .target = function, .terms = {.priority = 5},
             .payload = call_payload(tine_int(1)));
 }

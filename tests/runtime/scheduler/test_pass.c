@@ -1,0 +1,128 @@
+/* Results that one worker passes to another one directly: who is told to, and that everything else
+ * is as without it. */
+#include "tests/support/scheduler_fixture.h"
+
+static action made[3], joined;    /* a task at each of two workers, and one of both results */
+static tine_object ids[3], last;  /* their results */
+static tine_peer here, elsewhere; /* where the last one runs; where its other input is made */
+
+static tine_object fork_at(uint64_t ticket, uint32_t worker, const tine_object *refs, size_t n) {
+    uint64_t task;
+    tine_payload *p = payload_with(8, refs, n);
+    tine_terms terms = {.worker = worker};
+    cr_assert_eq(tine_scheduler_fork(F.scheduler, ticket, 0, &(tine_target){.name = "f"}, 0, p,
+                                     worker ? &terms : NULL, &task),
+                 TINE_OK);
+    tine_payload_unref(p);
+    return tine_scheduler_result(F.scheduler, task);
+}
+
+static void open_workers(bool pair) {
+    fixture_open((tine_scheduler_config){0});
+    join(1);
+    join(2);
+    if (pair) tine_scheduler_paired(F.scheduler, 1, 2);
+}
+
+/* What was taken has the PASS, if there is one. */
+static void fork_three(void) {
+    for (uint32_t w = 1; w <= 2; w++) {
+        ids[w] = fork_at(w, w, NULL, 0);
+        take();
+        made[w] = *sent(w, TINE_MSG_TASK, 0);
+    }
+    last = fork_at(3, 0, ids + 1, 2);
+    take();
+    joined = *sent(0, TINE_MSG_TASK, 0);
+    here = joined.a.peer;
+    elsewhere = 3 - here;
+}
+
+static void release_and_close(void) {
+    for (int i = 1; i <= 2; i++) tine_scheduler_object_release(F.scheduler, ids[i]);
+    tine_scheduler_object_release(F.scheduler, last);
+    take();
+    if (stats().running + stats().waiting == 0) cr_expect_eq(stats().objects, 0);
+    fixture_close();
+}
+
+Test(pass, a_direct_way_is_asked_for_once_and_used_once_it_is_there) {
+    open_workers(false);
+    fork_three();
+    const action *pair = found(TINE_SCHEDULER_PAIR, 0);
+    cr_assert(pair && !found(TINE_SCHEDULER_PAIR, 1));
+    cr_expect_eq(pair->a.peer + pair->a.other, 3);
+    cr_expect_eq(count_sent(0, TINE_MSG_PASS), 0, "there is none yet");
+    tine_scheduler_paired(F.scheduler, pair->a.peer, pair->a.other);
+    tine_object other = fork_at(4, 0, ids + 1, 2);
+    take();
+    cr_expect_null(found(TINE_SCHEDULER_PAIR, 0));
+    cr_expect_leq(count_sent(0, TINE_MSG_PASS), 1, "one that was not told before");
+    tine_scheduler_object_release(F.scheduler, other);
+    release_and_close();
+}
+
+Test(pass, the_worker_that_makes_an_input_is_told_and_its_result_is_sent_on_too) {
+    open_workers(true);
+    fork_three();
+    const action *pass = sent(0, TINE_MSG_PASS, 0);
+    cr_assert(pass && count_sent(0, TINE_MSG_PASS) == 1);
+    cr_expect_eq(pass->a.peer, elsewhere);
+    cr_expect_eq(pass->a.message.task, made[elsewhere].a.message.task);
+    cr_expect_eq(pass->a.message.seq, here);
+    done(elsewhere, &made[elsewhere], 1000);
+    take();
+    cr_expect_eq(sent(here, TINE_MSG_OBJECT, 0)->a.message.object, ids[elsewhere]);
+    done(here, &made[here], 1000);
+    done(here, &joined, 1000);
+    take();
+    cr_expect(completed(3));
+    release_and_close();
+}
+
+Test(pass, a_task_may_end_before_it_is_known_that_its_input_is_made) {
+    open_workers(true);
+    fork_three();
+    done(here, &made[here], 1000);
+    done(here, &joined, 1000);
+    take();
+    cr_assert_eq(completed(3)->a.status, TINE_OK);
+    cr_expect_eq(stats().running, 1);
+    tine_scheduler_object_release(F.scheduler, ids[elsewhere]); /* nothing needs it any more */
+    take();
+    cr_expect(sent(here, TINE_MSG_DROP, 0), "what has come, or will not be taken any more");
+    done(elsewhere, &made[elsewhere], 1000);
+    take();
+    cr_expect_eq(completed(elsewhere)->a.status, TINE_OK);
+    ids[elsewhere] = 0;
+    release_and_close();
+}
+
+Test(pass, a_worker_that_dies_after_it_has_passed_a_result_fails_only_its_own_task) {
+    open_workers(true);
+    fork_three();
+    done(here, &made[here], 1000);
+    suspend(here, &joined); /* it has begun */
+    tine_scheduler_peer_lost(F.scheduler, elsewhere, "killed by signal 9 (SIGKILL)");
+    take();
+    cr_expect_eq(completed(elsewhere)->a.status, TINE_ELOST);
+    done(here, &joined, 1000);
+    take();
+    cr_expect_eq(completed(3)->a.status, TINE_OK);
+    release_and_close();
+}
+
+Test(pass, workers_that_join_in_the_place_of_others_are_paired_anew) {
+    open_workers(true);
+    tine_scheduler_peer_lost(F.scheduler, 2, "killed by signal 9 (SIGKILL)");
+    join(3);
+    take();
+    ids[1] = fork_at(1, 1, NULL, 0);
+    ids[2] = fork_at(2, 3, NULL, 0);
+    last = fork_at(3, 0, ids + 1, 2);
+    take();
+    cr_expect_eq(count_sent(0, TINE_MSG_PASS), 0);
+    cr_expect(found(TINE_SCHEDULER_PAIR, 0));
+    tine_scheduler_paired(F.scheduler, 1, 2); /* too late */
+    release_and_close();
+}

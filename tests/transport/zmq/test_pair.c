@@ -1,0 +1,214 @@
+/* Pairs of connectors: frames between them, what is dropped, and what becomes of the rest when one
+ * of them breaks the memory that they share, or ends. */
+#include <errno.h>
+
+#include "tests/support/lane_peers.h"
+#include "tests/support/leftovers.h"
+#include "transport/base/log.h"
+#include "transport/zmq/lane.h"
+
+enum { ENDS = 3 };
+
+typedef struct trio { /* a listener, and connectors that it knows as these peers */
+    const tine_transport_ops *ops;
+    tine_transport *t[ENDS];
+    tine_peer peer[ENDS];
+    tine_frame *came[ENDS]; /* the last frame, and from whom */
+    tine_peer from[ENDS];
+    bool lost[ENDS];
+} trio;
+
+static void trio_step(trio *s) {
+    bool any = false;
+    for (int i = 0; i < ENDS; i++) {
+        tine_event ev;
+        if (!s->t[i] || s->ops->recv(s->t[i], &ev)) continue;
+        any |= ev.kind != TINE_EVENT_NONE;
+        for (int k = 1; i == 0 && ev.kind == TINE_EVENT_UP && k < ENDS; k++)
+            if (!s->peer[k] || k == ENDS - 1) {
+                s->peer[k] = ev.peer;
+                break;
+            }
+        s->lost[i] |= ev.kind == TINE_EVENT_LOST;
+        if (ev.kind != TINE_EVENT_FRAME) continue;
+        tine_frame_free(s->came[i]);
+        s->came[i] = ev.frame;
+        s->from[i] = ev.peer;
+    }
+    if (!any) s->ops->wait(s->t[0], 1000000);
+}
+
+static bool trio_use_lanes(const trio *s) {
+    for (int i = 1; i < ENDS; i++)
+        if (!s->peer[i] || s->ops->uses_lane(s->t[0], s->peer[i]) == TINE_LANE_UNUSED ||
+            s->ops->uses_lane(s->t[i], 1) == TINE_LANE_UNUSED)
+            return false;
+    return true;
+}
+
+static void trio_until(trio *s, bool (*ready)(const trio *s)) {
+    for (int64_t end = tine_clock_ns() + PATIENCE; !ready(s); trio_step(s))
+        cr_assert_lt(tine_clock_ns(), end);
+}
+
+/* `lane`: of the last connector. */
+static void trio_open(trio *s, int lane) {
+    char why[200] = "", url[] = "tcp://127.0.0.1:0";
+    tine_log_level_set(TINE_LOG_ERROR);
+    *s = (trio){.ops = tine_transport_for(url, why, sizeof why)};
+    tine_transport_config config = {.checksums = -1};
+    cr_assert_eq(s->ops->listen(&s->t[0], url, &config, why, sizeof why), 0, "%s", why);
+    for (int i = 1; i < ENDS; i++) {
+        if (i == ENDS - 1) config.lane = lane;
+        cr_assert_eq(s->ops->connect(&s->t[i], s->ops->url(s->t[0]), &config, why, sizeof why), 0);
+        for (int64_t end = tine_clock_ns() + PATIENCE; !s->peer[i]; trio_step(s))
+            cr_assert_lt(tine_clock_ns(), end);
+    }
+    if (lane >= 0) trio_until(s, trio_use_lanes);
+}
+
+static bool trio_is_paired(const trio *s) {
+    return ((tine_zmq *)s->t[1])->n_lanes == 2 && ((tine_zmq *)s->t[2])->n_lanes == 2;
+}
+
+static void trio_open_paired(trio *s) {
+    trio_open(s, 0);
+    cr_assert_eq(s->ops->pair(s->t[0], s->peer[1], s->peer[2]), 0);
+    trio_until(s, trio_is_paired);
+}
+
+static void trio_end(trio *s, int i) {
+    s->ops->fini(s->t[i]);
+    s->t[i] = NULL;
+}
+
+static void trio_close(trio *s) {
+    for (int i = ENDS - 1; i >= 0; i--) {
+        tine_frame_free(s->came[i]);
+        if (s->t[i]) trio_end(s, i);
+    }
+    cr_expect_eq(leftover_mappings("tine-lane"), 0);
+}
+
+/* Negative: it was not taken. */
+static int trio_send(trio *s, int from, int to, size_t size, uint32_t seed) {
+    tine_frame *f = tine_conf_frame(8, size, seed);
+    int rc = s->ops->send(s->t[from], tine_peer_other(s->peer[to]), f);
+    if (rc) tine_frame_free(f);
+    return rc;
+}
+
+static void trio_receive(trio *s, int from, int to, size_t size, uint32_t seed) {
+    for (int64_t end = tine_clock_ns() + PATIENCE; !s->came[to]; trio_step(s))
+        cr_assert_lt(tine_clock_ns(), end);
+    cr_assert_eq(s->from[to], tine_peer_other(s->peer[from]));
+    cr_assert(tine_conf_check(s->came[to], 8, size, seed));
+    tine_frame_free(s->came[to]);
+    s->came[to] = NULL;
+}
+
+/* Frames to and from the listener pass as ever. */
+static void trio_check_listener(trio *s, int connector) {
+    cr_assert_eq(s->ops->send(s->t[connector], 1, tine_conf_frame(8, 5000, 3)), 0);
+    for (int64_t end = tine_clock_ns() + PATIENCE; !s->came[0]; trio_step(s))
+        cr_assert_lt(tine_clock_ns(), end);
+    cr_assert(s->from[0] == s->peer[connector] && tine_conf_check(s->came[0], 8, 5000, 3));
+    tine_frame_free(s->came[0]);
+    s->came[0] = NULL;
+    cr_assert_not(s->lost[connector]);
+}
+
+Test(zmq_pair, frames_pass_both_ways_without_the_listener, .timeout = 60) {
+    trio s;
+    unsigned fds = leftover_descriptors();
+    trio_open_paired(&s);
+    tine_transport_stats before, after;
+    s.ops->stats(s.t[0], &before);
+    for (uint32_t i = 0; i < 500; i++) {
+        size_t size = i % 5 ? i : SIZE_MAX;
+        cr_assert_eq(trio_send(&s, 1, 2, size, i), 0);
+        cr_assert_eq(trio_send(&s, 2, 1, size, i), 0);
+        trio_receive(&s, 1, 2, size, i);
+        trio_receive(&s, 2, 1, size, i);
+    }
+    s.ops->stats(s.t[0], &after);
+    cr_expect_eq(after.frames_in, before.frames_in);
+    cr_expect_eq(s.ops->pair(s.t[0], s.peer[2], s.peer[1]), -EEXIST);
+    trio_close(&s);
+    cr_expect_eq(leftover_descriptors(), fds);
+}
+
+Test(zmq_pair, a_frame_without_room_or_too_large_is_not_taken, .timeout = 60) {
+    trio s;
+    uint32_t sent = 0;
+    trio_open_paired(&s);
+    cr_expect_eq(trio_send(&s, 1, 2, 1 << 20, 0), -EPIPE);
+    while (trio_send(&s, 1, 2, 1000, sent) == 0) cr_assert_lt(++sent, 1000u);
+    cr_assert_gt(sent, 30u, "the ring's capacity");
+    for (uint32_t i = 0; i < sent; i++) {
+        tine_event ev = {0};
+        while (ev.kind != TINE_EVENT_FRAME) cr_assert_eq(s.ops->recv(s.t[2], &ev), 0);
+        cr_assert(tine_conf_check(ev.frame, 8, 1000, i));
+        tine_frame_free(ev.frame);
+    }
+    cr_expect_eq(trio_send(&s, 1, 2, 1000, 1), 0, "there is room again");
+    trio_receive(&s, 1, 2, 1000, 1);
+    cr_expect_eq(trio_send(&s, 1, 0, 8, 1), -EPIPE, "no such peer");
+    trio_check_listener(&s, 1);
+    trio_close(&s);
+}
+
+Test(zmq_pair, a_connector_without_a_lane_is_in_no_pair, .timeout = 60) {
+    trio s;
+    trio_open(&s, -1);
+    cr_expect_eq(s.ops->pair(s.t[0], s.peer[1], s.peer[2]), -EINVAL);
+    cr_expect_eq(s.ops->pair(s.t[0], s.peer[1], s.peer[1]), -EINVAL);
+    cr_expect_eq(s.ops->pair(s.t[0], s.peer[1], 77), -EINVAL);
+    cr_expect_eq(trio_send(&s, 1, 2, 8, 1), -EPIPE);
+    trio_close(&s);
+}
+
+static bool first_is_alone(const trio *s) { return ((tine_zmq *)s->t[1])->n_lanes == 1; }
+
+Test(zmq_pair, what_an_ended_connector_has_sent_is_still_read, .timeout = 60) {
+    trio s;
+    unsigned fds = leftover_descriptors();
+    trio_open_paired(&s);
+    cr_assert_eq(trio_send(&s, 2, 1, 100, 9), 0);
+    trio_end(&s, 2);
+    trio_receive(&s, 2, 1, 100, 9);
+    trio_until(&s, first_is_alone);
+    cr_expect_eq(trio_send(&s, 1, 2, 100, 9), -EPIPE);
+    cr_expect(LIST_EMPTY(&((tine_zmq *)s.t[0])->pairs));
+    trio_check_listener(&s, 1);
+    trio_close(&s);
+    cr_expect_eq(leftover_descriptors(), fds);
+}
+
+/* The ring of the other one is rewritten at random while it is in use: no more than the pair ends.
+ */
+Test(zmq_pair, a_connector_that_rewrites_the_memory_harms_nobody_else, .timeout = 120) {
+    uint32_t x = 7;
+    for (int round = 0; round < 30; round++) {
+        trio s;
+        trio_open_paired(&s);
+        tine_zmq_lane *l = TAILQ_LAST(&((tine_zmq *)s.t[2])->lanes, tine_zmq_lane_queue);
+        cr_assert(l->other);
+        for (int i = 0; i < 400 && ((tine_zmq *)s.t[1])->n_lanes == 2; i++) {
+            (void)trio_send(&s, 2, 1, i, 1);
+            x = x * 1664525 + 1013904223;
+            if (round % 3 == 0) atomic_store(&l->shm.out.ring->written, x);
+            if (round % 3 == 1) l->shm.out.bytes[(x >> 8) % 1000] ^= (uint8_t)x;
+            if (round % 3 == 2) atomic_fetch_add(&l->shm.out.ring->written, 8 * (x >> 24));
+            tine_event ev;
+            cr_assert_eq(s.ops->recv(s.t[1], &ev), 0);
+            cr_assert_neq(ev.kind, TINE_EVENT_LOST, "%s", ev.reason);
+            tine_frame_free(ev.kind == TINE_EVENT_FRAME ? ev.frame : NULL);
+        }
+        /* changed bytes may be those of a frame's content */
+        if (round % 3 != 1) cr_expect_eq(((tine_zmq *)s.t[1])->n_lanes, 1, "round %d", round);
+        trio_check_listener(&s, 1);
+        trio_check_listener(&s, 2);
+        trio_close(&s);
+    }
+}

@@ -1,0 +1,120 @@
+/* The executor's small results that go to other workers directly, and those that come from them. */
+#include "tests/support/executor_fixture.h"
+
+enum { RESULT = 20, INPUT = 22, OTHER = 5 };
+
+static void give_task(uint64_t task) {
+    hear_with((tine_message){.type = TINE_MSG_TASK,
+                             .task = task,
+                             .attempt = 1,
+                             .epoch = 3,
+                             .object = RESULT,
+                             .target = {.name = "f"}},
+              NULL, 0);
+}
+
+static void told_to_pass(uint64_t task, uint64_t number) {
+    hear((tine_message){.type = TINE_MSG_PASS, .task = task, .seq = number});
+}
+
+static void end_with(uint64_t task, size_t bytes, const tine_object *refs, size_t n) {
+    tine_payload *p = tine_payload_new(bytes, 0, n);
+    memset(p->body, 0, bytes);
+    for (size_t i = 0; i < n; i++) p->refs[i] = refs[i];
+    cr_assert_eq(start(), task);
+    tine_executor_done(A, task, TINE_OK, p, NULL, 5);
+    tine_payload_unref(p);
+    take();
+}
+
+static bool comes(tine_object id, tine_error status, const tine_object *refs, size_t n) {
+    tine_payload *p = status ? NULL : payload_with(refs, n);
+    tine_message m = {.type = TINE_MSG_OBJECT, .object = id, .status = status, .payload = p};
+    m.text = status ? "lost" : NULL;
+    bool taken = tine_executor_passed(A, &m);
+    tine_payload_unref(p);
+    return taken;
+}
+
+static void drop(tine_object id) {
+    hear((tine_message){.type = TINE_MSG_DROP, .ids = &id, .n_ids = 1});
+    take();
+}
+
+static size_t objects(void) {
+    tine_executor_stats s;
+    tine_executor_stats_get(A, &s);
+    return s.objects;
+}
+
+Test(executor_pass, a_small_result_is_passed_once_to_each_behind_its_done, .timeout = 20) {
+    open_executor(4);
+    give_task(1);
+    told_to_pass(1, OTHER);
+    told_to_pass(1, OTHER);
+    told_to_pass(1, OTHER + 1);
+    end_with(1, 8, NULL, 0);
+    const act *done = sent(TINE_MSG_DONE, 0), *pass = found(TINE_EXECUTOR_PASS, 0);
+    cr_assert(done && done->a.message.payload && pass && done < pass);
+    cr_expect_eq(pass->a.ticket, OTHER);
+    cr_expect_eq(pass->a.object, RESULT);
+    cr_expect_eq(found(TINE_EXECUTOR_PASS, 1)->a.ticket, OTHER + 1);
+    cr_expect_null(found(TINE_EXECUTOR_PASS, 2));
+    told_to_pass(1, OTHER); /* it has ended */
+    take();
+    cr_expect_null(found(TINE_EXECUTOR_PASS, 0));
+    close_executor();
+}
+
+Test(executor_pass, a_large_result_or_one_that_mentions_objects_or_an_error_is_not, .timeout = 20) {
+    tine_object mentioned = 8;
+    open_executor(4);
+    for (uint64_t task = 1; task <= 3; task++) {
+        give_task(task);
+        told_to_pass(task, OTHER);
+        if (task < 3)
+            end_with(task, task == 1 ? TINE_EXECUTOR_PASSES + 1 : 8, &mentioned, task - 1);
+    }
+    cr_assert_eq(start(), 3);
+    tine_executor_done(A, 3, TINE_EFAILED, NULL, "no", 5);
+    take();
+    cr_expect(sent(TINE_MSG_DONE, 0) && !found(TINE_EXECUTOR_PASS, 0));
+    close_executor();
+}
+
+Test(executor_pass, a_task_starts_with_what_another_worker_passed, .timeout = 20) {
+    tine_object id = INPUT;
+    open_executor(4);
+    give_with(1, 0, &id, 1);
+    cr_assert_eq(start(), 0);
+    cr_assert(comes(INPUT, TINE_OK, NULL, 0));
+    cr_assert_eq(start(), 1);
+    give_object(INPUT, NULL, 0); /* from the coordinator, too */
+    cr_expect_not(comes(INPUT, TINE_OK, NULL, 0), "it is here");
+    finish(1);
+    drop(INPUT);
+    cr_expect_eq(objects(), 0);
+    close_executor();
+}
+
+Test(executor_pass, what_is_not_awaited_is_not_taken, .timeout = 20) {
+    tine_object ids[] = {INPUT, INPUT + 2};
+    open_executor(4);
+    cr_expect_not(comes(INPUT, TINE_OK, NULL, 0), "no task needs it");
+    give_with(1, 0, ids, 2);
+    cr_expect_not(comes(INPUT, TINE_ELOST, NULL, 0), "only the coordinator says that it is lost");
+    cr_expect_not(comes(INPUT, TINE_OK, &ids[1], 1), "it mentions another one");
+    hear((tine_message){.type = TINE_MSG_REACH, .object = INPUT, .seq = 9, .text = "tcp://h:1"});
+    cr_expect_not(comes(INPUT, TINE_OK, NULL, 0), "it is fetched");
+    cr_expect(comes(INPUT + 2, TINE_OK, NULL, 0));
+    cr_expect_eq(start(), 0);
+    tine_executor_reached(A, INPUT, NULL, "it has gone", false);
+    give_object(INPUT, NULL, 0);
+    cr_assert_eq(start(), 1);
+    finish(1);
+    drop(INPUT);
+    drop(INPUT + 2);
+    cr_expect_not(comes(INPUT, TINE_OK, NULL, 0), "it was dropped");
+    cr_expect_eq(objects(), 0);
+    close_executor();
+}
