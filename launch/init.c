@@ -223,38 +223,44 @@ static tine_error init_rank_at(const char *url, const char *const *command,
     return coordinate(&state.settings, command, url, launcher->size - 1);
 }
 
-static tine_error init_role(const char *const *command) {
+static tine_error init_role(const char *const *command, const tine_launcher *launcher) {
     const tine_settings *s = &state.settings;
     const struct tine_kernel_choice *kernels = tine_kernel_choice();
     if (kernels->error[0] != 0) return tine_error_set(TINE_EINVAL, "%s", kernels->error);
     if (s->worker) become_worker(s->worker, -1);
-    tine_launcher launcher;
-    bool launched = tine_launcher_rank(&launcher);
     const char *url = s->endpoint;
-    if (launched && launcher.size == 1 && !url)
+    if (launcher->size == 1 && !url)
         tine_log(TINE_LOG_WARN, "%s started one process only: workers are started on this host",
-                 launcher.name);
-    if (launched && launcher.size > 1 && !url) {
-        if (!launcher.usable) return tine_error_set(TINE_EIO, "%s", launcher.why);
+                 launcher->name);
+    if (launcher->size > 1 && !url) {
+        if (!launcher->usable) return tine_error_set(TINE_EIO, "%s", launcher->why);
         url = tine_transport_info_with(TINE_TRANSPORT_RANKS)->any;
     }
     if (tine_transport_flags(url) & TINE_TRANSPORT_RANKS) {
-        if (!launched)
+        if (!launcher->size)
             return tine_error_set(TINE_EINVAL,
                                   "endpoint %s needs mpirun or srun: start the program with "
                                   "`tine run -n 3 PROGRAM`",
                                   url);
-        if (launcher.rank > 0) become_worker(url, launcher.rank);
-        return coordinate(s, command, url, launcher.size - 1);
+        if (launcher->rank > 0) become_worker(url, launcher->rank);
+        return coordinate(s, command, url, launcher->size - 1);
     }
-    if (launched && launcher.size > 1 && tine_url_is_common(url))
-        return init_rank_at(url, command, &launcher);
+    if (launcher->size > 1 && tine_url_is_common(url)) return init_rank_at(url, command, launcher);
     if (!url) {
         tine_error e = tine_private_open(&state.place);
         if (e != TINE_OK) return e;
         url = state.place.url;
     }
     return coordinate(s, command, url, 0);
+}
+
+/* A rank but the first does not return, unless by its endpoint it is a program of its own. */
+static tine_error init_refuse(tine_error e, const tine_launcher *launcher) {
+    const tine_settings *s = &state.settings;
+    bool alone = s->endpoint && !s->worker && !tine_url_is_common(s->endpoint) &&
+                 !(tine_transport_flags(s->endpoint) & TINE_TRANSPORT_RANKS);
+    if (launcher->rank > 0 && !alone) tine_rank_refuse(launcher, *tine_kernel_choice()->error);
+    return e;
 }
 
 /* The program may change its directory before the trace is written. */
@@ -274,16 +280,20 @@ tine_error tine_init(int *argc, char **argv, const tine_options *options) {
     if (state.running)
         return tine_error_set(TINE_ESTATE, "tine_init: this process is initialised "
                                            "already; call tine_shutdown first");
+    tine_launcher launcher;
+    if (!tine_launcher_rank(&launcher)) launcher = (tine_launcher){0};
     tine_error e = tine_settings_resolve(&state.settings, options, argc, argv);
-    if (e != TINE_OK) return e;
+    if (e != TINE_OK) return init_refuse(e, &launcher);
     trace_path_settle(&state.settings);
     tine_log_level_set(state.settings.log_level);
     tine_trace_capacity(state.settings.trace_events);
-    if (!state.settings.worker) tine_settings_warn_unknown();
-    e = init_role(options ? options->worker_command : NULL);
+    if (!state.settings.worker && launcher.rank == 0) tine_settings_warn_unknown();
+    e = init_role(options ? options->worker_command : NULL, &launcher);
     if (e == TINE_OK) {
         state.running = true;
-    } else { /* tearing down may overwrite the message */
+    } else {
+        init_refuse(e, &launcher);
+        /* tearing down may overwrite the message */
         char *sentence = strdup(tine_error_message());
         tear_down();
         tine_error_set(e, "%s", sentence ? sentence : "tine_init failed");

@@ -5,6 +5,7 @@
 
 #include "runtime/settings/settings.h"
 #include "transport/base/run_log.h"
+#include "transport/launcher.h"
 #include "transport/transport.h"
 #include "workers/leave.h"
 
@@ -15,6 +16,9 @@ tine_error tine_serve(const tine_settings *s, const char *endpoint, int rank, ti
                       tine_leave *leave);
 /* Serves and ends the process: in a worker tine_init does not return. */
 void tine_serve_and_exit(const tine_settings *s, const char *endpoint, int rank);
+/* This rank, which is not the first, cannot become a worker, for the reason in tine_error_message:
+ * it ends. `host`: the reason may be one of this host. */
+void tine_rank_refuse(const tine_launcher *l, bool host);
 
 /* listen.c */
 /* Listens, and sets the key that workers are told. `ranks`: of a job, which connect to the

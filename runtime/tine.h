@@ -246,10 +246,12 @@ typedef struct tine_options {
 
 /** Starts Tine. In the program it reads the settings, starts the workers and returns: this process
  * is the coordinator. In a process that was started as a worker it serves until the coordinator
- * ends it, then exits; there it does not return. Blocks until the workers have joined, for at most
- * `connect_timeout`. Raises the soft limit of file descriptors (RLIMIT_NOFILE) by what workers
- * need, as far as the hard limit allows. Workers, and processes that tasks start, have the limit
- * from before; processes that the program itself starts inherit the raised one.
+ * ends it, then exits; there it does not return. What the ranks of a job are refused is the error
+ * of the first one; another one logs a reason of its own, and exits with 1. Blocks until the
+ * workers have joined, for at most `connect_timeout`. Raises the soft limit of file descriptors
+ * (RLIMIT_NOFILE) by what workers need, as far as the hard limit allows. Workers, and processes
+ * that tasks start, have the limit from before; processes that the program itself starts inherit
+ * the raised one.
  * @param argc The number of arguments; reduced by those that were removed. May be NULL.
  * @param argv The arguments of main; `--tine-…` are removed. May be NULL.
  * @param options Settings, read during the call only. NULL: the defaults.

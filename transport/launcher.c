@@ -48,6 +48,7 @@ static bool detect_slurm(tine_launcher *l) {
     l->local_rank = environment_number("SLURM_LOCALID", -1);
     l->local_size = environment_number("SLURM_STEP_TASKS_PER_NODE", 0);
     l->name = "srun";
+    l->alike = true;
     l->usable = getenv("PMIX_RANK");
     /* an interactive shell is such a step: there is no job to join */
     if (!l->usable && l->size == 1) return false;

@@ -10,6 +10,7 @@ typedef struct tine_launcher {
     int rank, size;             /* in the whole job */
     int local_rank, local_size; /* on this host; -1, 0: not known */
     bool usable;                /* mpi:// works under it */
+    bool alike;                 /* all ranks have the same variables, on each host */
     char why[320];              /* not usable: one sentence with the remedy */
 } tine_launcher;
 

@@ -41,9 +41,7 @@ typedef struct scaling_command {
 } scaling_command;
 
 static int scaling_refuse(const char *option, const char *text, const char *expected) {
-    if (tine_first_rank())
-        fprintf(stderr, "tine bench ensemble: %s=%s: expected %s\n", option, text, expected);
-    return 2;
+    return tine_command_refuse("bench ensemble", 2, "%s=%s: expected %s", option, text, expected);
 }
 
 /* ---- lists ---- */
@@ -144,10 +142,8 @@ static void workers_default(tine_scaling_plan *p, long all) {
 
 static int pool_choose(scaling_command *c, int argc, char **argv) {
     tine_launcher l;
-    if (tine_pool_choose(argc, argv, &c->pool)) {
-        if (tine_first_rank()) fprintf(stderr, "tine bench ensemble: %s\n", tine_error_message());
-        return 2;
-    }
+    if (tine_pool_choose(argc, argv, &c->pool))
+        return tine_command_refuse("bench ensemble", 2, "%s", tine_error_message());
     bool ranks = tine_launcher_rank(&l) && l.size > 1;
     if (c->pool.chosen && !ranks)
         for (int i = 0; i < c->n_transports; i++)

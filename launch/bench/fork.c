@@ -254,7 +254,7 @@ static bool measure_bare(const fork_sizes *s, fork_run *run) {
     bool good = true;
     for (int i = 0; i < run->n && good; i++) good = bare_of_way(s, &run->ways[i], why, sizeof why);
     tine_progress_end();
-    if (!good) fprintf(stderr, "tine bench fork: %s\n", why);
+    if (!good) tine_command_refuse("bench fork", 1, "%s", why);
     return good;
 }
 
@@ -279,7 +279,7 @@ static bool measure_all_ways(int argc, char **argv, const fork_sizes *s, tine_re
     tine_pool_choice choice;
     fork_run run = {0};
     if (tine_pool_choose(argc, argv, &choice)) {
-        fprintf(stderr, "tine bench fork: %s\n", tine_error_message());
+        tine_command_refuse("bench fork", 1, "%s", tine_error_message());
         return false;
     }
     ways_choose(&run, &choice);

@@ -268,10 +268,8 @@ static int grain_each(int argc, char **argv, const grain_sizes *s, tine_results 
     tine_pool_choice choice;
     tine_machine_watch watch;
     tine_machine_begin(&watch);
-    if (tine_pool_choose(argc, argv, &choice)) {
-        fprintf(stderr, "tine bench grain: %s\n", tine_error_message());
-        return 2;
-    }
+    if (tine_pool_choose(argc, argv, &choice))
+        return tine_command_refuse("bench grain", 2, "%s", tine_error_message());
     int code = choice.chosen ? grain_over(NULL, argc, argv, s, r) : 0;
     for (size_t i = 0; !choice.chosen && !code && i < sizeof each / sizeof *each; i++)
         code = grain_over(each[i], argc, argv, s, r);

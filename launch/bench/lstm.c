@@ -321,7 +321,7 @@ static bool types_parse(request *q) {
     }
     if (!q->dtype) return true;
     if (!tine_gemm_type_parse(q->dtype, &type)) {
-        fprintf(stderr, "tine bench lstm: --dtype=%s: expected f32, bf16 or int8\n", q->dtype);
+        tine_command_refuse("bench lstm", 2, "--dtype=%s: expected f32, bf16 or int8", q->dtype);
         return false;
     }
     q->types[q->n_types++] = (enum tine_lstm_type)type;
@@ -360,10 +360,8 @@ int tine_command_bench_lstm(int argc, char **argv) {
     if (code >= 0) return code;
     if (q.probe) return openblas_probe();
     if (!types_parse(&q)) return 2;
-    if (*tine_kernel_choice()->error) {
-        fprintf(stderr, "tine bench lstm: %s\n", tine_kernel_choice()->error);
-        return 2;
-    }
+    if (*tine_kernel_choice()->error)
+        return tine_command_refuse("bench lstm", 2, "%s", tine_kernel_choice()->error);
     if (q.phases)
         return tine_bench_phases((tine_bench_size){q.steps, q.batch, q.channels}, q.types,
                                  q.n_types, (int)q.rounds, q.quick, q.json);

@@ -2,6 +2,7 @@
 #include "launch/cli/arguments.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,17 @@
 bool tine_first_rank(void) {
     tine_launcher l;
     return !tine_launcher_rank(&l) || l.rank == 0;
+}
+
+int tine_command_refuse(const char *command, int code, const char *format, ...) {
+    va_list args;
+    if (!tine_first_rank()) return code;
+    fprintf(stderr, "tine %s: ", command);
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fputc('\n', stderr);
+    return code;
 }
 
 static int usage_error(const tine_usage *u, const char *format, const char *a, const char *b) {

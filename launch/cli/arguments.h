@@ -65,5 +65,8 @@ void tine_man_text(const char *text);
 
 /* Under a launcher every rank runs the same command line: only the first one prints. */
 bool tine_first_rank(void);
+/* Prints "tine COMMAND: SENTENCE" on standard error, in a job once. Returns `code`. */
+int tine_command_refuse(const char *command, int code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 #endif

@@ -216,14 +216,12 @@ int tine_command_ensemble(int argc, char **argv) {
         0};
     int code = tine_arguments_parse(&usage, &argc, argv);
     if (code >= 0) return code;
-    if (!tine_gemm_type_parse(r.config.dtype, &r.type)) {
-        fprintf(stderr, "tine ensemble: --dtype=%s: expected f32, bf16 or int8\n", r.config.dtype);
-        return 2;
-    }
-    if (tine_init(&argc, argv, NULL)) {
-        fprintf(stderr, "tine ensemble: %s\n", tine_error_message());
-        return tine_last_error() == TINE_EINVAL ? 2 : 1;
-    }
+    if (!tine_gemm_type_parse(r.config.dtype, &r.type))
+        return tine_command_refuse("ensemble", 2, "--dtype=%s: expected f32, bf16 or int8",
+                                   r.config.dtype);
+    if (tine_init(&argc, argv, NULL))
+        return tine_command_refuse("ensemble", tine_last_error() == TINE_EINVAL ? 2 : 1, "%s",
+                                   tine_error_message());
     code = run_ensemble(&r);
     int ended = tine_shutdown();
     return code ? code : ended;

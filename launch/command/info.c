@@ -133,8 +133,7 @@ int tine_command_info(int argc, char **argv) {
     if (code >= 0) return code;
     tine_settings settings = {0};
     if (tine_settings_resolve(&settings, NULL, &argc, argv)) {
-        fprintf(stderr, "tine info: %s\n", tine_error_message());
-        return 2;
+        return tine_command_refuse("info", 2, "%s", tine_error_message());
     }
     if (topology) {
         info_topology(&settings);

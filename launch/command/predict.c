@@ -131,7 +131,7 @@ print:
 /* Names in files may hold anything. */
 static int predict_fail(int code) {
     char *text = tine_text_printable(tine_error_message(), true);
-    if (tine_first_rank()) fprintf(stderr, "tine predict: %s\n", text ? text : "no memory");
+    tine_command_refuse("predict", code, "%s", text ? text : "no memory");
     free(text);
     return code;
 }
@@ -173,8 +173,7 @@ static int predict_check(const predict *c) {
     else if (c->is_onnx && (c->options.batch_size || c->options.prefix || c->options.batch_first))
         wrong = "an ONNX model takes no --batch-size, --prefix and --batch-first: its graph "
                 "says them";
-    if (wrong && tine_first_rank()) fprintf(stderr, "tine predict: %s\n", wrong);
-    return wrong ? 2 : -1;
+    return wrong ? tine_command_refuse("predict", 2, "%s", wrong) : -1;
 }
 
 /* The operand: the argument that is no setting. */
@@ -223,12 +222,8 @@ int tine_command_predict(int argc, char **argv) {
     c.is_onnx = tine_ends_with(c.options.model, ".onnx");
     if ((code = predict_check(&c)) >= 0) return code;
     c.seconds = calloc((size_t)c.repeat, sizeof *c.seconds);
-    if (c.seconds) {
-        code = predict_all(&c, &argc, argv);
-    } else {
-        fprintf(stderr, "tine predict: no memory\n");
-        code = 1;
-    }
+    code =
+        c.seconds ? predict_all(&c, &argc, argv) : tine_command_refuse("predict", 1, "no memory");
     tine_release(c.results);
     tine_prediction_close(&c.p);
     tine_onnx_prediction_close(c.onnx);

@@ -106,8 +106,7 @@ static int verify_read_all(tine_verify_case *cases, int n, char **paths) {
     for (int i = 0; i < n; i++) {
         char why[300];
         if (!tine_verify_open(&cases[i], paths[i], why, sizeof why)) continue;
-        if (tine_first_rank()) fprintf(stderr, "tine verify: %s: %s\n", paths[i], why);
-        code = 2;
+        code = tine_command_refuse("verify", 2, "%s: %s", paths[i], why);
     }
     return code;
 }
@@ -147,16 +146,15 @@ int tine_command_verify(int argc, char **argv) {
     tine_verify_case *cases = calloc((size_t)argc, sizeof *cases);
     char **paths = calloc((size_t)argc, sizeof *paths);
     if (!cases || !paths) {
-        fprintf(stderr, "tine verify: no memory\n");
-        code = 1;
+        code = tine_command_refuse("verify", 1, "no memory");
         goto out;
     }
     n = operands_of(argc, argv, paths);
     code = verify_read_all(cases, n, paths);
     if (code) goto out;
     if (tine_init(&argc, argv, NULL)) {
-        fprintf(stderr, "tine verify: %s\n", tine_error_message());
-        code = tine_last_error() == TINE_EINVAL ? 2 : 1;
+        code = tine_command_refuse("verify", tine_last_error() == TINE_EINVAL ? 2 : 1, "%s",
+                                   tine_error_message());
         goto out;
     }
     json_object *list = json ? json_object_new_array() : NULL;
