@@ -8,10 +8,9 @@
 #include "kernels/gemm.h"
 #include "launch/cli/arguments.h"
 #include "launch/cli/commands.h"
-#include "launch/command/cores_peak.h"
 #include "launch/command/ensemble_error.h"
+#include "launch/command/peak.h"
 #include "launch/cli/report.h"
-#include "runtime/settings/cores.h"
 
 enum { VARIANTS = 3, REPEAT_MAX = 1000 };
 
@@ -40,10 +39,11 @@ typedef struct report {
     long repeat;
     bool json;
     variant variants[VARIANTS];
-    int workers, cores;
+    int workers;
     double flops, error, limit;
-    /* GFLOP/s of the workers' cores: best and worst measured between the runs */
+    /* GFLOP/s of all workers: best and worst measured between the runs; NaN: none */
     double peak, least_peak;
+    char no_peak[256]; /* why one of them was not measured */
     bool identical;
     long columns;
 } report;
@@ -67,15 +67,15 @@ static tine_error run_variant(variant *v, const tine_ensemble *e, double *second
     return TINE_OK;
 }
 
-/* The peak of the cores that the workers compute on; those of other hosts are assumed to be like
- * the cores here. */
+/* Without a figure where a worker is lost meanwhile, or is another program. */
 static void measure_peak(report *r) {
-    int here = tine_cores_available();
-    r->cores = r->workers < 1 ? 1 : r->workers < here ? r->workers : here;
-    double peak = tine_cores_peak(r->cores, r->type, 0.1);
-    if (peak == 0) peak = tine_cores_peak(r->cores, TINE_GEMM_F32, 0.1);
-    if (r->peak == 0 || peak < r->least_peak) r->least_peak = peak;
-    if (peak > r->peak) r->peak = peak;
+    double peak;
+    if (tine_workers_peak(r->type, 0.1, &peak)) {
+        snprintf(r->no_peak, sizeof r->no_peak, "%s", tine_error_message());
+        return;
+    }
+    if (isnan(r->peak) || peak < r->least_peak) r->least_peak = peak;
+    if (isnan(r->peak) || peak > r->peak) r->peak = peak;
 }
 
 /* The variants and the peak take turns, so that other load on the machine affects them alike. */
@@ -126,9 +126,12 @@ static void ensemble_print_table(const report *r) {
         printf("%-12s %9.4f %9.4f %9.2f %9.1f %7.1f %%\n", v->name, v->median, v->min,
                r->variants[0].median / v->median, gflops, 100 * gflops / r->peak);
     }
-    printf("\npeak           %.1f GFLOP/s: multiply-adds in registers on %d core%s at once, the "
-           "best of %ld between the runs; the least: %.1f\n",
-           r->peak, r->cores, r->cores == 1 ? "" : "s", r->repeat, r->least_peak);
+    if (isnan(r->peak))
+        printf("\npeak           not known: %s\n", r->no_peak);
+    else
+        printf("\npeak           %.1f GFLOP/s: multiply-adds in registers on %d worker%s at once, "
+               "the best of %ld between the runs; the least: %.1f\n",
+               r->peak, r->workers, r->workers == 1 ? "" : "s", r->repeat, r->least_peak);
     printf("outputs        %s\n", r->identical ? "bit-identical" : "DIFFER");
     printf("largest error  %.2e against double precision, in %ld columns of the batch (limit "
            "%.0e)%s\n",
@@ -179,6 +182,8 @@ static int run_ensemble(report *r) {
 int tine_command_ensemble(int argc, char **argv) {
     report r = {.config = {4, 50, 50, 1024, 1, "f32"},
                 .repeat = 5,
+                .peak = NAN,
+                .least_peak = NAN,
                 .variants = {{.name = "sequential", .method = "forward_serial"},
                              {.name = "directions", .method = "forward_directions", .forked = true},
                              {.name = "models", .method = "forward"}}};
