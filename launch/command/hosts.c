@@ -229,6 +229,26 @@ void tine_hosts_cores_set(tine_hosts *h, const char *name, int cores) {
         if (!h->items[i].cores && !strcmp(h->items[i].name, name)) h->items[i].cores = cores;
 }
 
+int tine_hosts_cores_for(const tine_hosts *h, int threads) {
+    int sum = 0;
+    for (int i = 0; i < h->n_items; i++) sum += h->items[i].cores / threads * threads;
+    return sum && h->cores ? sum : h->cores; /* on none of them: slots are no more than that */
+}
+
+char *tine_hosts_list_for(const tine_hosts *h, int threads) {
+    char *list = strdup("");
+    for (int i = 0; list && i < h->n_items; i++) {
+        const tine_host *host = &h->items[i];
+        if (host->cores && host->cores < threads) continue;
+        char slots[16] = "auto";
+        if (host->cores) snprintf(slots, sizeof slots, "%d", host->cores / threads);
+        char *longer = tine_text_format("%s%s%s:%s", list, *list ? "," : "", host->name, slots);
+        free(list);
+        list = longer;
+    }
+    return list;
+}
+
 void tine_hosts_fini(tine_hosts *h) {
     for (int i = 0; i < h->n_items; i++) free(h->items[i].name);
     free(h->items);

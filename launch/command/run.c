@@ -3,9 +3,10 @@
  * one sentence.
  *
  * Rank 0 coordinates and sleeps while workers compute, so N ranks need (N - 1) x threads cores. If
- * every rank can have its own cores, each is bound to them. If the coordinator has to share,
- * nothing is bound, and mpirun is told that there are more ranks than slots. More workers x threads
- * than cores needs --oversubscribe. */
+ * the ranks take all cores exactly, or those of a batch system's job, each is bound to its own: of
+ * a part of a host's cores mpirun takes the first ones, for each job the same. If the coordinator
+ * has to share, nothing is bound, and mpirun is told that there are more ranks than slots. More
+ * workers x threads than cores needs --oversubscribe. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,7 +57,7 @@ static int hosts_find(run_plan *p) {
     }
     if (!p->ranks) p->ranks = h->tasks ? h->tasks : h->batch ? h->cores / p->threads : 0;
     if (!p->ranks) return run_fail(2, "the number of ranks is missing: tine run -n N PROGRAM");
-    p->slots = h->cores;
+    p->slots = tine_hosts_cores_for(h, (int)p->threads);
     return -1;
 }
 
@@ -196,7 +197,7 @@ static void slots_query(run_plan *p) {
     while (out && fgets(line, sizeof line, out)) {
         const char *at = strstr(line, " slots=");
         if (!at || sscanf(at, " slots=%d", &n) != 1 || n < 1) continue;
-        p->slots += n;
+        p->slots += n / (int)p->threads * (int)p->threads;
         if (sscanf(line, " %255[^: ]", name) == 1) tine_hosts_cores_set(&p->hosts, name, n);
     }
     if (out) pclose(out);
@@ -233,17 +234,33 @@ static int plan_check(run_plan *p, const char *program) {
     return slots_check(p);
 }
 
+static bool is_bound(const run_plan *p) {
+    long need = p->ranks * p->threads;
+    return p->slots && (p->hosts.batch ? need <= p->slots : need == p->slots);
+}
+
+/* Without binding mpirun knows nothing of threads: it fills one host after the other, a slot a
+ * rank. */
+static void line_add_hosts(run_plan *p) {
+    char *list = NULL;
+    if (p->threads > 1 && p->hosts.n_items > 1 && !is_bound(p))
+        list = tine_hosts_list_for(&p->hosts, (int)p->threads);
+    const char *hosts = list && *list ? list : p->hosts.list;
+    if (hosts) tine_line_add(&p->line, "--host");
+    if (hosts) tine_line_add(&p->line, hosts);
+    free(list);
+}
+
 static void line_add_placement(run_plan *p) {
-    bool core_each = p->slots && p->ranks * p->threads <= p->slots;
-    if (core_each) {
+    if (is_bound(p)) {
         tine_line_add(&p->line, "--map-by");
         tine_line_add_format(&p->line, "slot:PE=%ld", p->threads);
         tine_line_add(&p->line, "--bind-to");
         tine_line_add(&p->line, "core");
         return;
     }
-    if (p->slots ? p->ranks > p->slots : p->oversubscribe)
-        tine_line_add(&p->line, "--oversubscribe");
+    long slots = p->hosts.n_items > 1 ? p->slots / p->threads : p->slots;
+    if (p->slots ? p->ranks > slots : p->oversubscribe) tine_line_add(&p->line, "--oversubscribe");
     tine_line_add(&p->line, "--bind-to");
     tine_line_add(&p->line, "none");
 }
@@ -266,10 +283,7 @@ static void line_compose_mpirun(run_plan *p) {
     if (p->as_root) tine_line_add(l, "--allow-run-as-root");
     tine_line_add(l, "-n");
     tine_line_add_format(l, "%ld", p->ranks);
-    if (p->hosts.list) {
-        tine_line_add(l, "--host");
-        tine_line_add(l, p->hosts.list);
-    }
+    line_add_hosts(p);
     line_add_placement(p);
     tine_line_add_network(l, &p->hosts, p->hosts.n > 1, &p->mca);
     if (p->hosts.list) tine_line_add_environment(l);

@@ -93,6 +93,29 @@ Test(mpi_run, workers_and_threads_fill_the_cores_beside_a_sleeping_coordinator, 
     cr_assert(strstr(line, "-x TINE_THREADS "), "%s", line);
 }
 
+/* Else four of the five ranks ran on a. */
+Test(mpi_run, ranks_are_mapped_by_threads, .init = prepare, .timeout = 30) {
+    cr_assert_eq(CALL("-n", "5", "--hosts", "a:4,b:5,c:1", "--threads", "2", "--dry-run",
+                      "--allow-run-as-root", "/bin/true"),
+                 0);
+    const char *line = text_of(cr_get_redirected_stdout());
+    cr_assert(strstr(line, "-n 5 --host a:2,b:2 --oversubscribe --bind-to none "), "%s", line);
+    cr_assert_eq(CALL("-n", "6", "--hosts", "a:4,b:5,c:1", "--threads", "2", "--dry-run",
+                      "--allow-run-as-root", "/bin/true"),
+                 1);
+    cr_assert(
+        strstr(said(), "6 ranks are 5 workers of 2 threads, but there are 8 cores: use -n 5"));
+}
+
+/* Two programs on one host would be bound to the same cores. */
+Test(mpi_run, ranks_that_leave_cores_are_not_bound, .init = prepare, .timeout = 30) {
+    cr_assert_eq(CALL("-n", "2", "--hosts", "a:4", "--dry-run", "--allow-run-as-root", "/bin/true"),
+                 0);
+    const char *line = text_of(cr_get_redirected_stdout());
+    cr_assert(strstr(line, "-n 2 --host a:4 --bind-to none "), "%s", line);
+    cr_assert(!strstr(line, "core"), "%s", line);
+}
+
 Test(mpi_run, one_more_rank_than_cores_is_said, .init = prepare, .timeout = 30) {
     cr_assert_eq(CALL("-n", "5", "--hosts", "a:4", "--dry-run", "--allow-run-as-root", "/bin/true"),
                  0);
