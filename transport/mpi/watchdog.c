@@ -107,9 +107,10 @@ void tine_mpi_watchdog_start(int rank) {
 
 /* An mpirun that aborts a job waits for ever for the daemon of a host that it cannot reach. When it
  * is killed instead, the daemons that are left end their ranks, as the watchdog does with this one.
- * The descriptor stands for the same process even if its pid is used again. */
+ * Not so under Slurm: there the abort ends the other hosts, and srun waits for a slurmstepd that
+ * was killed. The descriptor stands for the same process even if its pid is used again. */
 static bool daemon_kill(void) {
-    return watch.name[0] && watch.fd >= 0 &&
+    return watch.name[0] && strncmp(watch.name, "slurmstepd", 10) != 0 && watch.fd >= 0 &&
            !syscall(SYS_pidfd_send_signal, watch.fd, SIGKILL, NULL, 0);
 }
 
