@@ -2,11 +2,13 @@
  * Across hosts, where a link is down for a while: tests/check_rejoin. */
 #include <criterion/criterion.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -198,4 +200,20 @@ Test(rejoin, a_coordinator_that_was_never_there_ends_it, .timeout = 60) {
     setenv("TINE_CONNECT_TIMEOUT", "0.05", 1);
     worker = start_worker("on");
     expect_exit(1);
+}
+
+/* A link that is down ends an attempt like a host on which nothing listens. */
+Test(rejoin, an_unreachable_host_is_not_called_one_without_a_program, .timeout = 60) {
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof address;
+    int bound = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0); /* and does not listen */
+    cr_assert_eq(bind(bound, (struct sockaddr *)&address, size), 0);
+    cr_assert_eq(getsockname(bound, (struct sockaddr *)&address, &size), 0);
+    marks_start();
+    snprintf(endpoint, sizeof endpoint, "tcp://127.0.0.1:%d", ntohs(address.sin_port));
+    setenv("TINE_CONNECT_TIMEOUT", "0.05", 1);
+    worker = start_worker("off");
+    await_said("no process listens there, or its host cannot be reached");
+    expect_exit(1);
+    close(bound);
 }

@@ -272,7 +272,9 @@ static void connector_event(tine_zmq *t, int event, uint32_t value) {
         tine_zmq_peer *p = tine_zmq_peer_by_id(t, 1);
         if (p) tine_zmq_peer_disconnected(t, p);
     } else if (event == ZMQ_EVENT_CLOSED) {
-        attempt_failed(t, "no process listens there");
+        /* libzmq does not say whether the connection was refused or the host is unreachable */
+        attempt_failed(t, t->tcp ? "no process listens there, or its host cannot be reached"
+                                 : "no process listens there");
     } else if (event == ZMQ_EVENT_DISCONNECTED) {
         t->hung_up = true; /* a hello and more may still be readable */
     } else {
