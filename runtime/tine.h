@@ -197,7 +197,7 @@ typedef struct tine_options {
      * they have joined over ipc:// or tcp://: on (the default) or off. Where it cannot be used,
      * messages take the endpoint's way, and a line of the log at level info says why. */
     const char *lane;
-    /** Where messages go through shared memory: the most bytes of tensors of 1 MiB and more that
+    /** Where messages go through shared memory: the most bytes of tensors of 16 KiB and more that
      * each process keeps in memory which the others can map, so that arguments, results and put
      * values are not copied between them. A tensor past it is copied. Default: half of the
      * machine's memory. -1: none. */

@@ -41,7 +41,7 @@ static bool back_pressure(tine_conf_end *e) {
     if (!start_one(e, &p)) return false;
     uint32_t n = 0;
     int rc = 0;
-    while (n < 4096) { /* of 256 MiB */
+    while (n < 8192) { /* of 512 MiB; some may be lent */
         tine_frame *f = tine_conf_frame(1, 64 * KI, n);
         rc = e->ops->send(e->t, p, f);
         if (rc) tine_frame_free(f);

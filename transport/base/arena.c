@@ -19,7 +19,11 @@
 #include "transport/base/map.h"
 #include "transport/base/vector.h"
 
-enum { PAGE = TINE_ARENA_PAGE, HUGE = 2 << 20 };
+enum {
+    PAGE = TINE_ARENA_PAGE,
+    HUGE = 2 << 20,
+    LOOK_MOST = 1024 /* extents: some us */
+};
 #ifndef MADV_COLLAPSE
 enum { MADV_COLLAPSE = 25 };
 #endif
@@ -166,7 +170,8 @@ static bool arena_find_huge(uint64_t size, uint64_t *at) {
 }
 
 static bool arena_find(uint64_t size, uint64_t *at) {
-    for (size_t i = arena.n_free; i-- > 0;) {
+    size_t least = arena.n_free < LOOK_MOST ? 0 : arena.n_free - LOOK_MOST;
+    for (size_t i = arena.n_free; i-- > least;) {
         extent e = arena.free[i];
         if (e.size < size) continue;
         *at = e.at + e.size - size;

@@ -30,8 +30,8 @@ int tine_arena_open(uint64_t size, const char **why);
 void tine_arena_close(void);
 bool tine_arena_is_open(void);
 bool tine_arena_get(tine_arena_place *out); /* false: there is none */
-/* At least `size` bytes with any content; *taken: how many in all. NULL: no room, or no arena.
- * Large blocks get their memory at once. */
+/* At least `size` bytes with any content; *taken: how many in all. NULL: no room (for less than
+ * 2 MiB not every gap is tried), or no arena. Large blocks get their memory at once. */
 void *tine_arena_take(size_t size, size_t *taken);
 bool tine_arena_has(size_t size); /* whether so many are free, in one piece or not */
 void tine_arena_give(void *data, size_t taken);

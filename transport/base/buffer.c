@@ -1,5 +1,6 @@
-/* A buffer below PAGES_FROM is one allocation, struct and data together; from there on the data are
- * pages of their own (pages.h). */
+/* A small buffer is one allocation, struct and data together; the data of a large one are pages of
+ * their own (pages.h). Between them lie those that are pages where these can be shared with other
+ * processes: elsewhere they would only be more mappings, whose number is limited. */
 #include "transport/base/buffer.h"
 
 #include <stdlib.h>
@@ -23,8 +24,7 @@ static tine_buffer *buffer_over_pages(tine_pages p, size_t size) {
     return b;
 }
 
-tine_buffer *tine_buffer_new(size_t size) {
-    if (size >= PAGES_FROM) return buffer_over_pages(tine_pages_take(size), size);
+static tine_buffer *buffer_small(size_t size) {
     const size_t head = (sizeof(tine_buffer) + ALIGN - 1) & ~(size_t)(ALIGN - 1);
     tine_buffer *b = aligned_alloc(ALIGN, head + ((size + ALIGN - 1) & ~(size_t)(ALIGN - 1)));
     if (!b) return NULL;
@@ -38,8 +38,15 @@ tine_buffer *tine_buffer_new(size_t size) {
     return b;
 }
 
+tine_buffer *tine_buffer_new(size_t size) {
+    if (size < TINE_BUFFER_SHARED_FROM) return buffer_small(size);
+    if (size >= PAGES_FROM) return buffer_over_pages(tine_pages_take(size), size);
+    tine_pages shared = tine_pages_take_shared(size);
+    return shared.data ? buffer_over_pages(shared, size) : buffer_small(size);
+}
+
 tine_buffer *tine_buffer_new_untouched(size_t size) {
-    return size < PAGES_FROM ? tine_buffer_new(size)
+    return size < PAGES_FROM ? buffer_small(size)
                              : buffer_over_pages(tine_pages_take_untouched(size), size);
 }
 
@@ -73,7 +80,8 @@ void tine_buffer_unref(tine_buffer *b) {
 void tine_buffer_share(tine_buffer *b) {
     tine_buffer *copy, *none = NULL;
     uint64_t at;
-    if (b->size < PAGES_FROM || !tine_arena_has_readers() || atomic_load(&b->copy)) return;
+    if (b->size < TINE_BUFFER_SHARED_FROM || !tine_arena_has_readers() || atomic_load(&b->copy))
+        return;
     if (tine_arena_holds(b->data, b->size, &at) || !tine_arena_has(b->size)) return;
     if (!(copy = tine_buffer_new(b->size))) return;
     if (tine_arena_holds(copy->data, copy->size, &at)) {

@@ -8,6 +8,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum {
+    /* bytes from which on a buffer lies where other processes of this host can read it, where there
+     * is such memory: lending it then takes less time than two copies (bench_tensors). */
+    TINE_BUFFER_SHARED_FROM = 16 << 10
+};
+
 typedef struct tine_buffer {
     void *data;
     size_t size;
@@ -21,8 +27,8 @@ typedef struct tine_buffer {
     _Atomic(struct tine_buffer *) copy;
 } tine_buffer;
 
-/* A buffer of `size` uninitialised bytes, aligned to 64; NULL without memory. From 1 MiB on the
- * bytes are mapped pages (pages.h). */
+/* A buffer of `size` uninitialised bytes, aligned to 64; NULL without memory. From 1 MiB on, and
+ * where they can be shared from TINE_BUFFER_SHARED_FROM on, the bytes are pages (pages.h). */
 tine_buffer *tine_buffer_new(size_t size);
 /* The same, for a size that a peer announces: one that sends nothing costs no memory. */
 tine_buffer *tine_buffer_new_untouched(size_t size);

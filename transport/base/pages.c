@@ -1,31 +1,58 @@
-/* See pages.h. A short list, oldest first, searched for the block that fits best; the oldest blocks
- * make room for new ones. Pages come from the arena (arena.h) where there is one with room. */
+/* See pages.h. A block that is kept is in a list by age, whose oldest make room for new ones, and
+ * in the bin of its size, where one for a new buffer is looked for. Pages come from the arena
+ * (arena.h) where there is one with room. */
 #include "transport/base/pages.h"
 
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <string.h>
 #include <sys/mman.h>
+#include <sys/queue.h>
 
 #include "transport/base/arena.h"
 #include "transport/base/clock.h"
 
-enum { KEPT_MAX = 64, HUGE_FROM = 4 << 20, PAGE = 4096 };
+enum {
+    KEPT_MAX = 1024,
+    TIDY_MOST = 64, /* blocks in one call: some ms */
+    LOOK_MOST = 32, /* blocks of a bin */
+    BINS = 4 * 64,
+    HUGE_FROM = 4 << 20,
+    PAGE = 4096
+};
 static const int64_t KEEP_NS = 1000000000; /* pages of the arena */
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* taken before the arena's */
-static tine_pages kept[KEPT_MAX];
-static int64_t kept_since[KEPT_MAX];
-static size_t n_kept, bytes_kept;
+typedef struct kept_block {
+    TAILQ_ENTRY(kept_block) by_age;
+    LIST_ENTRY(kept_block) in_bin; /* or in the list of unused ones */
+    tine_pages pages;
+    int64_t since;
+    bool shared; /* of the arena */
+} kept_block;
 
-static tine_pages pages_remove(size_t i) {
-    tine_pages p = kept[i];
-    bytes_kept -= p.size;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* taken before the arena's */
+static kept_block blocks[KEPT_MAX];                      /* the first n_blocks have been used */
+static size_t n_blocks, n_kept, bytes_kept;
+static LIST_HEAD(, kept_block) unused;
+/* Each by `shared`: by age, the oldest first; of one size, the latest first. */
+static TAILQ_HEAD(, kept_block) ages[2] = {TAILQ_HEAD_INITIALIZER(ages[0]),
+                                           TAILQ_HEAD_INITIALIZER(ages[1])};
+static LIST_HEAD(, kept_block) bins[2][BINS];
+
+/* Four bins for each power of 2. */
+static size_t pages_bin(size_t size) {
+    if (size < PAGE) size = PAGE;
+    unsigned log = 63 - (unsigned)__builtin_clzll((unsigned long long)size);
+    return 4 * log + ((size >> (log - 2)) & 3);
+}
+
+static tine_pages pages_remove(kept_block *b) {
+    TAILQ_REMOVE(&ages[b->shared], b, by_age);
+    LIST_REMOVE(b, in_bin);
+    LIST_INSERT_HEAD(&unused, b, in_bin);
+    bytes_kept -= b->pages.size;
     n_kept--;
-    memmove(&kept[i], &kept[i + 1], (n_kept - i) * sizeof kept[0]);
-    memmove(&kept_since[i], &kept_since[i + 1], (n_kept - i) * sizeof kept_since[0]);
-    return p;
+    return b->pages;
 }
 
 static bool pages_are_shared(tine_pages p) {
@@ -33,28 +60,30 @@ static bool pages_are_shared(tine_pages p) {
     return tine_arena_holds(p.data, p.size, &offset);
 }
 
-static void pages_release(tine_pages p) {
-    if (pages_are_shared(p))
+static void pages_release(tine_pages p, bool shared) {
+    if (shared)
         tine_arena_give(p.data, p.size);
     else
         munmap(p.data, p.size);
 }
 
-static bool pages_fit(tine_pages p, size_t size, bool shared) {
-    return p.size >= size && p.size - size <= size / 4 && pages_are_shared(p) == shared;
+static bool pages_fit(tine_pages p, size_t size) {
+    return p.size >= size && p.size - size <= size / 4;
 }
 
 /* The smallest kept block of at least `size` bytes that is not a quarter larger; of equal ones the
- * latest given back. */
+ * latest given back. Blocks that fit lie in the bin of the size and the two after it. */
 static tine_pages pages_reuse(size_t size, bool shared) {
-    tine_pages p = {0};
-    size_t best = KEPT_MAX;
+    kept_block *best = NULL, *b;
     pthread_mutex_lock(&lock);
-    for (size_t i = n_kept; i-- > 0;)
-        if (pages_fit(kept[i], size, shared) &&
-            (best == KEPT_MAX || kept[i].size < kept[best].size))
-            best = i;
-    if (best < KEPT_MAX) p = pages_remove(best);
+    for (size_t bin = pages_bin(size), last = bin + 2; !best && bin <= last && bin < BINS; bin++) {
+        int looks = 0;
+        LIST_FOREACH (b, &bins[shared][bin], in_bin) {
+            if (pages_fit(b->pages, size) && (!best || b->pages.size < best->pages.size)) best = b;
+            if (++looks == LOOK_MOST || (best && best->pages.size - size < PAGE)) break;
+        }
+    }
+    tine_pages p = best ? pages_remove(best) : (tine_pages){0};
     pthread_mutex_unlock(&lock);
     return p;
 }
@@ -64,21 +93,30 @@ static void *pages_map(size_t size) {
                 0);
 }
 
+/* Of both kinds. The lock is held. */
+static void pages_release_oldest(void) {
+    kept_block *own = TAILQ_FIRST(&ages[false]), *shared = TAILQ_FIRST(&ages[true]);
+    bool is_shared = shared && (!own || shared->since < own->since);
+    pages_release(pages_remove(is_shared ? shared : own), is_shared);
+}
+
 /* Where address space is limited, kept blocks must not take what an allocation needs. */
 static void pages_release_all(void) {
     pthread_mutex_lock(&lock);
-    while (n_kept > 0) {
-        tine_pages p = pages_remove(n_kept - 1);
-        pages_release(p);
-    }
+    while (n_kept > 0) pages_release_oldest();
     pthread_mutex_unlock(&lock);
 }
 
 /* What a forked process inherits of the arena is not its own: there the arena is not open. */
-tine_pages tine_pages_take(size_t size) {
+tine_pages tine_pages_take_shared(size_t size) {
     tine_pages p = {0};
     if (tine_arena_is_open()) p = pages_reuse(size, true);
     if (!p.data) p.data = tine_arena_take(size, &p.size);
+    return p;
+}
+
+tine_pages tine_pages_take(size_t size) {
+    tine_pages p = tine_pages_take_shared(size);
     return p.data ? p : tine_pages_take_untouched(size);
 }
 
@@ -99,60 +137,56 @@ tine_pages tine_pages_take_untouched(size_t size) {
     return p;
 }
 
-/* Puts `p` at the end of the list; `out` receives the n_out blocks that made room. */
-static void pages_keep(tine_pages p, tine_pages out[KEPT_MAX], size_t *n_out) {
+static void pages_keep(tine_pages p, bool shared) {
     pthread_mutex_lock(&lock);
-    while (n_kept == KEPT_MAX || bytes_kept + p.size > TINE_PAGES_KEEP)
-        out[(*n_out)++] = pages_remove(0);
-    kept_since[n_kept] = tine_clock_ns();
-    kept[n_kept++] = p;
+    while (n_kept == KEPT_MAX || bytes_kept + p.size > TINE_PAGES_KEEP) pages_release_oldest();
+    kept_block *b = LIST_FIRST(&unused);
+    if (b)
+        LIST_REMOVE(b, in_bin);
+    else
+        b = &blocks[n_blocks++];
+    b->pages = p;
+    b->shared = shared;
+    b->since = tine_clock_ns();
+    TAILQ_INSERT_TAIL(&ages[shared], b, by_age);
+    LIST_INSERT_HEAD(&bins[shared][pages_bin(p.size)], b, in_bin);
+    n_kept++;
     bytes_kept += p.size;
     pthread_mutex_unlock(&lock);
 }
 
-static bool pages_keepable(tine_pages p) {
+static bool pages_keepable(tine_pages p, bool shared) {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
     return false; /* the sanitizer could not detect a use after the release */
 #endif
     if (p.size > TINE_PAGES_KEEP / 2) return false;
     /* From here on the kernel may reclaim the pages until they are written. It cannot reclaim the
      * arena's: tine_pages_tidy returns them. */
-    if (pages_are_shared(p)) return tine_arena_is_open();
+    if (shared) return tine_arena_is_open();
     return madvise(p.data, p.size, MADV_FREE) == 0;
 }
 
 void tine_pages_give(tine_pages p) {
-    tine_pages out[KEPT_MAX];
-    size_t n = 0;
     if (!p.data) return;
-    if (pages_keepable(p))
-        pages_keep(p, out, &n);
+    bool shared = pages_are_shared(p);
+    if (pages_keepable(p, shared))
+        pages_keep(p, shared);
     else
-        out[n++] = p;
-    while (n > 0) {
-        n--;
-        pages_release(out[n]);
-    }
+        pages_release(p, shared);
 }
 
 int64_t tine_pages_tidy(int64_t now_ns) {
-    tine_pages out[KEPT_MAX];
-    size_t n = 0;
-    int64_t next = -1;
-    pthread_mutex_lock(&lock);
-    for (size_t i = 0; i < n_kept;) {
-        bool shared = pages_are_shared(kept[i]);
-        int64_t left = kept_since[i] + KEEP_NS - now_ns;
-        if (shared && left <= 0) {
-            out[n++] = pages_remove(i);
-            continue;
-        }
-        if (shared && (next < 0 || left < next)) next = left;
-        i++;
+    for (int n = 0; n < TIDY_MOST || now_ns == INT64_MAX; n++) {
+        pthread_mutex_lock(&lock);
+        kept_block *oldest = TAILQ_FIRST(&ages[true]);
+        int64_t left = oldest ? oldest->since + KEEP_NS - now_ns : -1;
+        bool due = oldest && left <= 0;
+        tine_pages p = due ? pages_remove(oldest) : (tine_pages){0};
+        pthread_mutex_unlock(&lock);
+        if (!due) return left;
+        pages_release(p, true);
     }
-    pthread_mutex_unlock(&lock);
-    while (n > 0) pages_release(out[--n]);
-    return next;
+    return 0;
 }
 
 size_t tine_pages_kept(void) {

@@ -20,6 +20,8 @@ typedef struct tine_pages {
 
 /* Pages for `size` bytes, with any content; from the arena where it has room. */
 tine_pages tine_pages_take(size_t size);
+/* The same, from the arena only. */
+tine_pages tine_pages_take_shared(size_t size);
 /* The same, not from the arena: untouched, so a size that a peer claims and never sends costs only
  * address space. */
 tine_pages tine_pages_take_untouched(size_t size);

@@ -38,7 +38,7 @@ bool tine_zmq_lane_sends(tine_zmq *t, tine_zmq_peer *p) {
 }
 
 size_t tine_zmq_lane_bytes(const tine_zmq_peer *p, const tine_frame *f, size_t bytes) {
-    if (bytes < TINE_ZMQ_LEND_FROM || !tine_zmq_lane_lends(p)) return bytes;
+    if (bytes < TINE_BUFFER_SHARED_FROM || !tine_zmq_lane_lends(p)) return bytes;
     size_t rest = tine_zmq_leases_rest(&p->lane->leases, f);
     return rest == SIZE_MAX ? bytes : rest;
 }

@@ -14,11 +14,6 @@
 #include "transport/shm/lease.h"
 #include "transport/zmq/internal.h"
 
-enum {
-    /* Smaller buffers are copied; from there on they have pages of their own (buffer.c). */
-    TINE_ZMQ_LEND_FROM = 1 << 20
-};
-
 typedef struct tine_zmq_leases { /* zeroed: none */
     bool told;                   /* the peer knows where the arena of this process is */
     tine_shm_segment *theirs;
@@ -41,7 +36,7 @@ void tine_zmq_leases_fini(tine_zmq_leases *l);
 size_t tine_zmq_leases_rest(tine_zmq_leases *l, const tine_frame *f);
 /* Whether tine_zmq_leases_rest counts on lending this buffer. */
 static inline bool tine_zmq_lends(const tine_zmq_leases *l, const tine_frame *f, uint32_t i) {
-    return l->lender.memory && f->buffers[i]->size >= TINE_ZMQ_LEND_FROM &&
+    return l->lender.memory && f->buffers[i]->size >= TINE_BUFFER_SHARED_FROM &&
            !(f->body_beside && i + 1 == f->n_buffers);
 }
 /* Collects what outlived its lane, and releases pages kept for the next buffer. Result: ns until it

@@ -8,6 +8,7 @@
 
 #include "tests/support/leftovers.h"
 #include "transport/base/arena.h"
+#include "transport/base/buffer.h"
 #include "transport/base/pages.h"
 
 enum { MI = 1 << 20, SIZE = 256 * MI, BLOCKS = 200 };
@@ -96,6 +97,45 @@ Test(arena, pages_come_from_it_and_are_returned_when_idle, .timeout = 10) {
     cr_assert(large.data && !tine_arena_holds(large.data, large.size, &offset),
               "past the bound pages are not shared");
     tine_pages_give(large);
+}
+
+static bool buffer_is_shared(tine_buffer *b) {
+    uint64_t offset;
+    cr_assert_not_null(b);
+    memset(b->data, 1, b->size);
+    bool is = tine_arena_holds(b->data, b->size, &offset);
+    cr_expect_eq((uintptr_t)b->data % 64, 0);
+    tine_buffer_unref(b);
+    return is;
+}
+
+Test(arena, holds_all_but_small_buffers_while_there_is_room, .timeout = 10) {
+    const size_t from = TINE_BUFFER_SHARED_FROM;
+    cr_expect_not(buffer_is_shared(tine_buffer_new(from)), "there is none");
+    open_arena();
+    cr_expect(buffer_is_shared(tine_buffer_new(from)));
+    cr_expect(buffer_is_shared(tine_buffer_new(10 * MI)));
+    cr_expect_not(buffer_is_shared(tine_buffer_new(from - 1)));
+    cr_expect_not(buffer_is_shared(tine_buffer_new_untouched(from)));
+    tine_pages_tidy(INT64_MAX);
+    size_t got;
+    cr_assert(tine_arena_take(SIZE - 2 * MI, &got));
+    for (uint8_t *rest; (rest = tine_arena_take(1, &got));)
+        ;
+    cr_expect_not(buffer_is_shared(tine_buffer_new(from)), "there is no room");
+}
+
+Test(arena, blocks_come_back_to_it_some_at_a_time, .timeout = 10) {
+    enum { BLOCKS_KEPT = 500 };
+    tine_pages blocks[BLOCKS_KEPT];
+    open_arena();
+    for (int i = 0; i < BLOCKS_KEPT; i++) blocks[i] = tine_pages_take(TINE_BUFFER_SHARED_FROM);
+    for (int i = 0; i < BLOCKS_KEPT; i++) tine_pages_give(blocks[i]);
+    int calls = 0;
+    while (tine_pages_tidy(INT64_MAX - 1) != -1) cr_assert_lt(calls++, 100);
+    if (calls == 0) cr_skip_test("nothing is kept in a sanitizer's build");
+    cr_expect_geq(calls, 4, "other threads wait for one call a short time only");
+    cr_expect_eq(tine_arena_used(), 0);
 }
 
 Test(arena, a_forked_process_leaves_it_alone, .timeout = 20) {

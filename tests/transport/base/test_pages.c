@@ -2,6 +2,7 @@
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -81,6 +82,35 @@ Test(pages, kept_are_bounded_and_the_oldest_go, .timeout = 10) {
     cr_assert_gt(tine_pages_kept(), TINE_PAGES_KEEP - 32 * MI);
     for (int i = 39; i >= 24; i--) cr_assert_eq(take(32 * MI).data, blocks[i].data, "block %d", i);
     cr_assert_lt(tine_pages_kept(), 32 * MI, "only 16 of 32 MiB fit into %zu", TINE_PAGES_KEEP);
+}
+
+Test(pages, kept_are_bounded_in_number, .timeout = 10) {
+    enum { BLOCKS = 3000, PAGE = 4096 };
+    static tine_pages blocks[BLOCKS];
+    need_keeping();
+    for (int i = 0; i < BLOCKS; i++) blocks[i] = take(PAGE);
+    size_t before = tine_pages_kept();
+    for (int i = 0; i < BLOCKS; i++) tine_pages_give(blocks[i]);
+    cr_expect_gt(tine_pages_kept() - before, 500 * PAGE);
+    cr_expect_lt(tine_pages_kept() - before, 1500 * PAGE, "some must have gone");
+    for (int i = BLOCKS - 1; i >= BLOCKS - 500; i--)
+        cr_assert_eq(take(PAGE).data, blocks[i].data, "the latest are left: block %d", i);
+}
+
+Test(pages, of_every_size_serve_the_next_of_that_size_or_a_little_less, .timeout = 10) {
+    need_keeping();
+    munmap(take(MI).data, MI); /* which that has kept */
+    for (size_t pages = 4; pages < 25000; pages += 1 + pages / 7) {
+        const size_t size = pages * 4096;
+        tine_pages p = take(size);
+        tine_pages_give(p);
+        tine_pages same = take(size);
+        cr_assert_eq(same.data, p.data, "%zu bytes", size);
+        tine_pages_give(p);
+        tine_pages less = take(size - size / 6);
+        cr_assert_eq(less.data, p.data, "%zu bytes for a sixth less", size);
+        munmap(less.data, less.size); /* or a later round would take it */
+    }
 }
 
 Test(pages, past_half_of_what_may_be_kept_go_back, .timeout = 10) {

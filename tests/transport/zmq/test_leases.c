@@ -42,6 +42,23 @@ Test(leases, large_buffers_are_read_where_they_are, .timeout = 60) {
     cr_expect_eq(leftover_mappings("tine-tensors"), 1);
 }
 
+Test(leases, all_but_small_buffers_are_lent, .timeout = 60) {
+    end l, c;
+    pair_open(&l, &c);
+    for (uint32_t less = 0; less < 2; less++) {
+        const size_t size = TINE_BUFFER_SHARED_FROM - less;
+        cr_assert(end_send(&l, size, 7));
+        tine_event ev = end_next(&c);
+        cr_assert(ev.kind == TINE_EVENT_FRAME && tine_conf_check(ev.frame, 8, size, 7));
+        cr_expect_eq(ev.frame->buffers[0]->foreign, !less);
+        tine_frame_free(ev.frame);
+    }
+    cr_expect_eq(end_stats(&l).lent, 1);
+    await_unused(&l, &c);
+    end_fini(&c);
+    end_fini(&l);
+}
+
 /* As a coordinator has it: what other threads do excludes all but wait. */
 typedef struct statistician {
     end *l;
