@@ -149,8 +149,7 @@ static bool attempt_has_follower(const tine_attempt *a) {
     const tine_target *next = tine_executor_next_target(w->executor), *t = &a->task.target;
     w->held_ns = w->holding ? w->held_ns + a->run_ns : a->run_ns;
     if (tine_executor_passes(w->executor, a->task.task))
-        return a->run_ns < PASSED_SHORT_NS && w->held_ns < PASSED_HELD_NS &&
-               STAILQ_EMPTY(&w->runnable);
+        return a->run_ns < PASSED_SHORT_NS && STAILQ_EMPTY(&w->runnable);
     return next && a->run_ns < SHORT_NS && w->held_ns < HELD_NS && STAILQ_EMPTY(&w->runnable) &&
            !strcmp(next->name, t->name) && !next->method == !t->method &&
            (!t->method || !strcmp(next->method, t->method));
@@ -182,9 +181,12 @@ void tine_attempt_run(tine_attempt *a) {
     if (w->reach && a->payload && tine_payload_bytes(a->payload) > w->config->stays)
         tine_worker_receive(w);
     bool more = attempt_has_follower(a); /* its target's texts go with the executor's record */
+    bool enough = w->held_ns >= PASSED_HELD_NS;
     tine_executor_done(w->executor, a->task.task, a->status, a->payload, a->text, a->run_ns);
     if (more) tine_worker_hold(w, true);
     tine_worker_act(w); /* the answer is on its way while this frees the attempt */
-    if (!more) tine_worker_hold(w, false);
+    if (!more || enough) tine_worker_hold(w, false);
+    if (more) tine_worker_hold(w, true);
+    if (enough) w->held_ns = 0;
     tine_attempt_drop(a);
 }

@@ -3,6 +3,7 @@
 #include "transport/shm/spin.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,8 +52,9 @@ static bool has_one_core(const tine_shm_spin *s) {
     return cores_allowed(0) < 2 && (s->listens || cores_allowed(getppid()) < 2);
 }
 
-static bool is_oversubscribed(const tine_shm_spin *s) {
-    return has_one_core(s) || runnable() > sysconf(_SC_NPROCESSORS_ONLN) + s->spared;
+/* How many threads more are runnable than there are cores for them. */
+static int runnable_beyond_cores(const tine_shm_spin *s) {
+    return has_one_core(s) ? INT_MAX : runnable() - (int)sysconf(_SC_NPROCESSORS_ONLN);
 }
 
 int64_t tine_shm_spin_begin(tine_shm_spin *s, int64_t now) {
@@ -62,11 +64,9 @@ int64_t tine_shm_spin_begin(tine_shm_spin *s, int64_t now) {
     if (now - s->looked >= LOOK_NS) {
         s->looked = now;
         s->penalty /= 2;
-        if (is_oversubscribed(s)) {
-            s->off_until = now + LOOK_NS;
-            return 0;
-        }
+        s->beyond = runnable_beyond_cores(s);
     }
+    if (s->beyond > s->spared) return 0;
     s->budget = 2 * s->typical + SPIN_LEAST_NS;
     if (s->budget > SPIN_MOST_NS) s->budget = SPIN_MOST_NS;
     return s->budget;

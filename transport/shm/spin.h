@@ -15,7 +15,8 @@
 /* Zeroed is valid: polls little at first. */
 typedef struct tine_shm_spin {
     bool listens;      /* it is not the other side that may have pinned this process */
-    int spared;        /* threads that may run beside as many as there are cores */
+    int spared;        /* threads that may be runnable beside as many as there are cores */
+    int beyond;        /* threads that were, at the last look */
     int64_t typical;   /* ns: the mean of recent waits */
     int64_t off_until; /* no polling until then */
     int64_t penalty;   /* how long it is off next time */

@@ -248,6 +248,8 @@ static bool lanes_poll(tine_zmq *t, int64_t end) {
 
 bool tine_zmq_lanes_wait(tine_zmq *t, int64_t timeout_ns) {
     int64_t now = tine_clock_ns();
+    /* What is awaited then comes from the other one of a pair, and not from the listener. */
+    t->spin.spared = t->holding && t->n_lanes > 1;
     int64_t budget = tine_shm_spin_begin(&t->spin, now);
     budget = tine_timeout_min(timeout_ns, budget);
     bool came = budget > 0 ? lanes_poll(t, now + budget) : lanes_ready(t);

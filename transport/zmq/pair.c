@@ -145,7 +145,6 @@ static int pair_open(tine_zmq *t, uint32_t number, bool second, const tine_shm_o
         return rc;
     }
     l->sends = l->receives = true;
-    t->spin.spared = 1; /* the listener, which what is awaited from the other one does not need */
     tine_zmq_lane_join(t, l);
     return 0;
 }
