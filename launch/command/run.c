@@ -239,11 +239,11 @@ static bool is_bound(const run_plan *p) {
     return p->slots && (p->hosts.batch ? need <= p->slots : need == p->slots);
 }
 
-/* Without binding mpirun knows nothing of threads: it fills one host after the other, a slot a
- * rank. */
+/* mpirun fills one host after the other, a slot a rank, whatever PE says: of 2 ranks of 2 threads
+ * on a:2,b:2 both came to a, and were refused. */
 static void line_add_hosts(run_plan *p) {
     char *list = NULL;
-    if (p->threads > 1 && p->hosts.n_items > 1 && !is_bound(p))
+    if (p->threads > 1 && p->hosts.n_items > 1)
         list = tine_hosts_list_for(&p->hosts, (int)p->threads);
     const char *hosts = list && *list ? list : p->hosts.list;
     if (hosts) tine_line_add(&p->line, "--host");

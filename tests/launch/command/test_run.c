@@ -206,7 +206,7 @@ Test(mpi_run, the_allocation_of_pbs_lsf_and_grid_engine, .init = prepare, .timeo
     unsetenv("PBS_NODEFILE");
     setenv("LSB_MCPU_HOSTS", "n1 2 n2 4 ", 1);
     line = COMPOSED("--threads", "2", "/bin/true");
-    cr_assert(strstr(line, "-n 3 --host n1:2,n2:4 --map-by slot:PE=2 "), "%s", line);
+    cr_assert(strstr(line, "-n 3 --host n1:1,n2:2 --map-by slot:PE=2 "), "%s", line);
     unsetenv("LSB_MCPU_HOSTS");
     unsetenv("TINE_THREADS"); /* run has set it for the ranks */
     write_list(path, "n1 2 all.q@n1 <NULL>\nn2 1 all.q@n2 <NULL>\n");
