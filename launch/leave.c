@@ -43,7 +43,9 @@ static void leave_on_signal(int number, siginfo_t *info, void *unused) {
     if (leave_is_end_of_job(info) ||
         (atomic_exchange(&leave_state.leaving, true) && number == SIGINT)) {
         signal(number, SIG_DFL);
-        raise(number);
+        raise(number); /* comes when this handler returns */
+        errno = saved;
+        return;
     }
     unsigned char byte = (unsigned char)number;
     if (write(leave_state.pipe[1], &byte, 1) < 0) errno = 0; /* it is full: one has been written */

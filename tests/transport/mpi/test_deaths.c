@@ -283,6 +283,9 @@ Test(mpi_deaths, terminate, .timeout = 120) {
     job *j = START("idle");
     until_held(j, 1);
     strike(j, j->mpirun, SIGTERM);
+    read_to_the_end(j);
+    cr_expect_eq(count(j, "takes no more tasks"), 0, "the launcher's signal was taken: %s",
+                 j->text);
     over(j);
 }
 
