@@ -303,6 +303,8 @@ bool tine_zmq_refused_before(tine_zmq *t, const void *address, size_t size);
 int tine_zmq_listen(tine_zmq *t);
 /* The same, when the socket's file has been removed. */
 int tine_zmq_listen_again(tine_zmq *t);
+/* After either has failed, with errno: the error, with a sentence. */
+int tine_zmq_listen_failed(const tine_zmq *t, char *why, size_t why_size);
 void tine_zmq_listen_end(tine_zmq *t); /* before the socket is closed */
 /* Accepts a waiting peer, if there is one and there are descriptors for it. */
 void tine_zmq_admit(tine_zmq *t);
@@ -330,6 +332,7 @@ int tine_zmq_path_make(tine_zmq *t); /* where the URL leaves it open. -1 with er
 const char *tine_zmq_path(const tine_zmq *t);
 /* True with errno: what is there must not be replaced. */
 bool tine_zmq_path_in_use(const tine_zmq *t);
+int tine_zmq_path_mark(int fd);           /* before the socket is bound */
 void tine_zmq_path_remember(tine_zmq *t); /* after the socket file was made */
 void tine_zmq_path_remove(tine_zmq *t);
 

@@ -63,7 +63,8 @@ static int door_bind(tine_zmq *t) {
     if (fd < 0) return -1;
     bool tcp = t->local.ss_family != AF_UNIX;
     if (t->local.ss_family == AF_INET6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &no, sizeof no);
-    if ((!tcp || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) == 0) &&
+    if ((tcp ? setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes)
+             : tine_zmq_path_mark(fd)) == 0 &&
         bind(fd, (const struct sockaddr *)&t->local, t->local_size) == 0 &&
         listen(fd, t->backlog = backlog_of_limit()) == 0)
         return fd;
@@ -153,6 +154,21 @@ int tine_zmq_listen_again(tine_zmq *t) {
     close(fd);
     if (!rc) tine_zmq_path_remember(t);
     return rc;
+}
+
+int tine_zmq_listen_failed(const tine_zmq *t, char *why, size_t why_size) {
+    int e = errno;
+    const char *remedy = e == EADDRINUSE ? "choose another, or end the program that uses it"
+                         : e == EACCES   ? "choose a directory where this user may write"
+                         : e == EEXIST   ? "it is not a socket; choose a path where no file is"
+                         : e == EPERM
+                             ? "Tine has not made that socket: remove it if no program needs it"
+                         : e == ENODEV        ? "name an address or interface of this host"
+                         : e == EADDRNOTAVAIL ? "name an address of this host"
+                         : e == ENOENT        ? "make its directory first"
+                                              : "check the address";
+    snprintf(why, why_size, "cannot listen at %.80s: %s; %s", t->url, zmq_strerror(e), remedy);
+    return e == EINVAL ? -EINVAL : -EIO;
 }
 
 static void reserve_give(tine_zmq *t, unsigned keep) {

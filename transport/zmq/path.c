@@ -1,5 +1,7 @@
-/* The socket file of an ipc:// endpoint. Only a file that this transport made is removed: the one
- * whose device and inode it noted after binding. */
+/* The socket file of an ipc:// endpoint. What is removed is a file that this transport made, the
+ * one whose device and inode it noted after binding; and before binding one of a process that was
+ * killed. Such a file has the mark of Tine: its sticky bit, which means nothing for a socket, and
+ * which no other program sets. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,8 +29,15 @@ int tine_zmq_path_make(tine_zmq *t) {
     return 0;
 }
 
-/* A socket may be made where there is nothing, or a socket that no process has open; the latter is
- * removed. */
+/* The kernel makes the file with the mode of the socket that is bound, less the umask. */
+int tine_zmq_path_mark(int fd) { return fchmod(fd, S_ISVTX | S_IRWXU | S_IRWXG | S_IRWXO); }
+
+static bool path_is_ours(const struct stat *st) {
+    return st->st_mode & S_ISVTX && st->st_uid == geteuid();
+}
+
+/* A socket may be made where there is nothing, or one that Tine has made and no process listens at;
+ * the latter is removed. */
 bool tine_zmq_path_in_use(const tine_zmq *t) {
     struct sockaddr_un a = {.sun_family = AF_UNIX};
     struct stat st;
@@ -41,8 +50,8 @@ bool tine_zmq_path_in_use(const tine_zmq *t) {
     bool nobody = fd >= 0 && connect(fd, (struct sockaddr *)&a, sizeof a) != 0 &&
                   (errno == ECONNREFUSED || errno == ENOENT);
     if (fd >= 0) close(fd);
-    errno = EADDRINUSE;
-    return !nobody || (unlink(path) != 0 && errno != ENOENT);
+    errno = nobody ? EPERM : EADDRINUSE;
+    return !nobody || !path_is_ours(&st) || (unlink(path) != 0 && errno != ENOENT);
 }
 
 void tine_zmq_path_remember(tine_zmq *t) {

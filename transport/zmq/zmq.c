@@ -105,19 +105,6 @@ no_memory:
     return -ENOMEM;
 }
 
-static int bind_failed(tine_zmq *t, char *why, size_t why_size) {
-    int e = errno;
-    const char *remedy = e == EADDRINUSE      ? "choose another, or end the program that uses it"
-                         : e == EACCES        ? "choose a directory where this user may write"
-                         : e == EEXIST        ? "it is not a socket; choose a path where no file is"
-                         : e == ENODEV        ? "name an address or interface of this host"
-                         : e == EADDRNOTAVAIL ? "name an address of this host"
-                         : e == ENOENT        ? "make its directory first"
-                                              : "check the address";
-    snprintf(why, why_size, "cannot listen at %.80s: %s; %s", t->url, zmq_strerror(e), remedy);
-    return e == EINVAL ? -EINVAL : -EIO;
-}
-
 static int zmq_transport_listen(tine_transport **out, const char *url,
                                 const tine_transport_config *config, char *why, size_t why_size) {
     tine_zmq *t = NULL;
@@ -126,7 +113,7 @@ static int zmq_transport_listen(tine_transport **out, const char *url,
     rc = tine_zmq_open(t, why, why_size);
     if (rc) goto fail;
     if (tine_zmq_path_make(t) || tine_zmq_path_in_use(t) || tine_zmq_listen(t)) {
-        rc = bind_failed(t, why, why_size);
+        rc = tine_zmq_listen_failed(t, why, why_size);
         goto fail;
     }
     *out = &t->base;
@@ -140,7 +127,7 @@ static int zmq_transport_restore(tine_transport *base, char *why, size_t why_siz
     tine_zmq *t = (tine_zmq *)base;
     const char *path = tine_zmq_path(t);
     if (!path || !t->socket || access(path, F_OK) == 0) return 0;
-    return tine_zmq_listen_again(t) ? bind_failed(t, why, why_size) : 0;
+    return tine_zmq_listen_again(t) ? tine_zmq_listen_failed(t, why, why_size) : 0;
 }
 
 static int zmq_transport_connect(tine_transport **out, const char *url,

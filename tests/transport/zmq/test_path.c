@@ -75,7 +75,32 @@ Test(zmq_path, what_is_no_socket_is_refused_and_stays) {
     directory_leave();
 }
 
-Test(zmq_path, a_socket_in_use_stays_and_a_stale_one_is_replaced) {
+/* What a listener leaves that is killed. */
+static void listener_dies(const char *name) {
+    int status;
+    pid_t pid = fork();
+    if (pid == 0) {
+        char why[300];
+        tine_transport *t;
+        _exit(path_listen(name, &t, why) != 0);
+    }
+    cr_assert_eq(waitpid(pid, &status, 0), pid);
+    cr_assert_eq(status, 0);
+}
+
+Test(zmq_path, a_socket_of_a_listener_that_was_killed_is_replaced) {
+    char why[300];
+    tine_transport *t;
+    directory_enter();
+    listener_dies("s");
+    cr_assert(is_socket("s"));
+    cr_assert_eq(path_listen("s", &t, why), 0, "%s", why);
+    ops()->fini(t);
+    directory_leave();
+}
+
+/* Its program may be about to listen, or to remove it. */
+Test(zmq_path, a_socket_that_tine_has_not_made_stays) {
     char why[300];
     tine_transport *t;
     directory_enter();
@@ -87,9 +112,10 @@ Test(zmq_path, a_socket_in_use_stays_and_a_stale_one_is_replaced) {
     cr_expect(is_socket("s") && is_socket("d"));
     close(stream);
     close(datagram);
-    cr_assert_eq(path_listen("s", &t, why), 0, "%s", why);
-    ops()->fini(t);
-    unlink("d");
+    cr_expect_eq(path_listen("s", &t, why), -EIO);
+    cr_expect_not_null(strstr(why, "remove it if no program needs it"), "%s", why);
+    cr_expect(is_socket("s"));
+    cr_expect_eq(unlink("s") | unlink("d"), 0);
     directory_leave();
 }
 
