@@ -21,20 +21,20 @@ enum {
 
 static void sleep_in_transport(tine_progress *p) {
     atomic_store(&p->in_transport, true);
-    if (!atomic_load(&p->reclaiming)) tine_link_wait(p->link, -1);
+    if (!atomic_load(&p->reclaiming)) {
+        tine_link_await(p->link);
+        p->slept = true;
+    }
     atomic_store(&p->in_transport, false);
 }
 
 /* Until the link is reclaimed or nothing large is under way any more. */
 static void move_link(tine_progress *p) {
-    if (!p->ended) p->handler.handled(p->handler.ctx);
     while (!atomic_load(&p->reclaiming) && !p->ended) {
         tine_link_collected collected = tine_link_collect(p->link);
-        if (collected == TINE_LINK_COLLECTED) {
-            p->handler.handled(p->handler.ctx);
-            continue;
-        }
         p->ended = collected == TINE_LINK_ENDED;
+        if (!p->ended) p->handler.handled(p->handler.ctx);
+        if (collected == TINE_LINK_COLLECTED) continue;
         if (collected != TINE_LINK_NOTHING) break;
         if (!tine_link_busy(p->link) && !p->handler.waits(p->handler.ctx)) break;
         sleep_in_transport(p);
@@ -141,6 +141,10 @@ void tine_progress_reclaim(tine_progress *p) {
     if (!p->offered) return;
     p->offered = false;
     if (!is_reclaimed(p)) await_thread(p);
+    if (p->slept) { /* a wake-up for this thread may have ended there */
+        p->slept = false;
+        tine_link_wake(p->link);
+    }
     if (!p->due) return;
     tine_due_release *due = p->due;
     p->due = NULL;

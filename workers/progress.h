@@ -24,9 +24,9 @@
 
 /* Called by the thread while it has the link. */
 typedef struct tine_progress_handler {
-    /* something is here that the coordinator may ask for: the thread stays in the transport */
+    /* something may come that has to be handled at once: the thread stays in the transport */
     bool (*waits)(void *ctx);
-    /* it has got the link, or an early message was handled: sends what is due */
+    /* it has got the link, was woken, or has handled an early message: does what is due */
     void (*handled)(void *ctx);
     void *ctx;
 } tine_progress_handler;
@@ -52,6 +52,7 @@ typedef struct tine_progress {
 
     /* of the link's user */
     bool ended;            /* the link has nothing more to receive */
+    bool slept;            /* the thread has waited in the transport since the link was reclaimed */
     tine_due_release *due; /* releases that are left to the worker's thread */
 } tine_progress;
 

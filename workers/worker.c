@@ -64,9 +64,11 @@ static void worker_pass(tine_worker *w, const tine_executor_action *a) {
 
 /* ---- on the progress thread ---- */
 
-static bool worker_may_be_asked(void *ctx) {
+/* The coordinator may ask for something that is here, or a result is being fetched. */
+static bool worker_waits(void *ctx) {
     const tine_worker *w = ctx;
-    return tine_executor_has_local(w->executor) || tine_executor_keeps(w->executor);
+    return tine_executor_has_local(w->executor) || tine_executor_keeps(w->executor) ||
+           tine_executor_reaches(w->executor);
 }
 
 /* A result that is here, or is fetched, can be sent whatever was collected. One can be fetched
@@ -78,7 +80,7 @@ static bool worker_overtakes(void *ctx, const tine_message *m, uint64_t held) {
 }
 
 /* A DEMAND, FETCH or REACH was handled: sends the forks, or the result, that it asks for, or has a
- * result fetched. Gives tasks back, if this worker is to leave. */
+ * result fetched. Says what could not be fetched. Gives tasks back, if this worker is to leave. */
 static void worker_act_early(void *ctx) {
     tine_worker *w = ctx;
     tine_executor_action a;
@@ -86,6 +88,7 @@ static void worker_act_early(void *ctx) {
         tine_executor_leave(w->executor);
         tine_link_handle_any_time(&w->link, TINE_MSG_TASK); /* those are given back */
     }
+    if (w->reach) tine_worker_reached(w);
     while (tine_executor_next_early(w->executor, &a)) {
         if (a.kind == TINE_EXECUTOR_REACH)
             tine_worker_reach(w, &a);
@@ -428,7 +431,7 @@ static bool worker_connect(tine_worker *w, const tine_worker_config *config) {
     tine_leave_attach(w->leave, &w->link);
     w->link.overtakes = worker_overtakes;
     tine_progress_init(&w->progress, &w->link,
-                       &(tine_progress_handler){worker_may_be_asked, worker_act_early, w});
+                       &(tine_progress_handler){worker_waits, worker_act_early, w});
     return true;
 }
 

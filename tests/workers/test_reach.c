@@ -15,7 +15,7 @@
 #include "transport/base/process.h"
 #include "workers/reach.h"
 
-enum { WORKERS = 3, MIB = 1 << 20, BYTES = 10 * MIB, SMALL = MIB };
+enum { WORKERS = 3, GATES = 3, WARM = 20, MIB = 1 << 20, BYTES = 10 * MIB, SMALL = MIB };
 
 TINE_FUNCTION(reach_gate, "fifo") {
     char byte = 0;
@@ -53,7 +53,7 @@ TINE_FUNCTION(reach_ready, "") {
     return tine_none();
 }
 
-static char dir[64], fifo[2][80];
+static char dir[64], fifo[GATES][80];
 static tine_worker_status workers[WORKERS];
 
 static void nothing(void *ctx) { (void)ctx; }
@@ -71,7 +71,7 @@ static void begin(void) {
     for (int i = 0; i < WORKERS; i++) tine_release(cluster_take(ON(i, "reach_ready")));
     snprintf(dir, sizeof dir, "/tmp/tine-test-XXXXXX");
     cr_assert_not_null(mkdtemp(dir));
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < GATES; i++) {
         snprintf(fifo[i], sizeof fifo[i], "%s/gate%d", dir, i);
         cr_assert_eq(mkfifo(fifo[i], 0600), 0);
     }
@@ -84,7 +84,7 @@ static void open_gate(int i) {
 }
 
 static void end(void) {
-    for (int i = 0; i < 2; i++) unlink(fifo[i]);
+    for (int i = 0; i < GATES; i++) unlink(fifo[i]);
     cr_assert_eq(rmdir(dir), 0);
     cluster_stop();
 }
@@ -125,21 +125,29 @@ Test(reach, a_reduction_does_not_pass_the_coordinator, .timeout = 60) {
     end();
 }
 
+static uint32_t running(int worker) {
+    look();
+    return workers[worker].running;
+}
+
 /* A worker's task has begun when its gate can be opened: from here on the worker's progress thread
- * alone handles messages, until *gate is written to. The task behind it waits among them. */
-static tine_future *busy(int worker, int *gate, tine_future **behind) {
+ * alone handles messages, until *gate is written to. */
+static tine_future *busy(int worker, int *gate) {
+    for (int i = 0; i < WARM; i++) { /* only behind what has been short a task is sent */
+        tine_release(cluster_take(ON(worker, "reach_gate", "/dev/zero")));
+        tine_release(cluster_take(ON(worker, "reach_ready")));
+        tine_release(cluster_take(ON(worker, "reach_sum", 0, 0, 0, 0, 0, 0)));
+    }
     tine_future *b = ON(worker, "reach_gate", fifo[1]);
     *gate = open(fifo[1], O_WRONLY | O_CLOEXEC);
     cr_assert_geq(*gate, 0);
-    *behind = ON(worker, "reach_ready");
     return b;
 }
 
-static void busy_end(tine_future *b, int gate, tine_future *behind) {
+static void busy_end(tine_future *b, int gate) {
     cr_assert_eq(write(gate, "x", 1), 1);
     close(gate);
     cr_expect_eq(cluster_take_int(b), 'x');
-    tine_release(cluster_take(behind));
 }
 
 Test(reach, a_wait_does_not_last_until_the_next_task_of_the_worker_that_has_the_result,
@@ -150,13 +158,58 @@ Test(reach, a_wait_does_not_last_until_the_next_task_of_the_worker_that_has_the_
     tine_future *first = ON(0, "reach_gate", fifo[0]), *made = ON(0, "reach_make_once", first, 3);
     tine_future *sum = ON(1, "reach_sum", made, 0, 0, 0, 0, 0), *behind;
     open_gate(0);
-    cr_assert_eq(tine_wait_any(&made, 1, NULL), TINE_OK);
-    tine_future *b = busy(0, &gate, &behind);
+    cr_expect_eq(cluster_take_int(sum), 3 * BYTES);
+    tine_future *b = busy(0, &gate);
+    while (behind = ON(0, "reach_ready"), running(0) != 2) {
+        busy_end(b, gate);
+        tine_release(cluster_take(behind));
+        b = busy(0, &gate);
+    }
     cr_assert_eq(tine_wait(made, &v), TINE_OK);
     cr_expect_eq(((const uint8_t *)tine_data(v))[BYTES - 1], 3);
     tine_release(v);
+    cr_assert(!tine_done(b));
+    busy_end(b, gate);
+    tine_release(cluster_take(behind));
+    tine_release(made);
+    tine_release(first);
+    end();
+}
+
+/* Worker 0 is told to fetch from worker 1 while its own task runs. Worker 1 is stopped, so it does
+ * not answer, and then killed. */
+Test(reach, a_task_is_run_again_while_the_worker_that_was_to_fetch_its_result_computes,
+     .timeout = 60) {
+    begin();
+    int gate;
+    tine_value *v;
+    tine_future *first = ON(1, "reach_gate", fifo[0]), *made = tine_fork("reach_make", first, 3);
+    tine_future *later = ON(2, "reach_gate", fifo[2]), *sum;
+    tine_future *other = ON(2, "reach_sum", made, later, 0, 0, 0, 0);
+    cr_assert_eq(running(1), 1);
+    uint64_t before = workers[1].tasks_done;
+    open_gate(0);
+    cr_assert_eq(tine_wait_any(&made, 1, NULL), TINE_OK);
+    look();
+    cr_assert_eq(workers[1].tasks_done, before + 2, "it is made elsewhere");
+    cr_assert_eq(kill(workers[1].pid, SIGSTOP), 0);
+    tine_future *b = busy(0, &gate);
+    while (sum = ON(0, "reach_sum", made, 0, 0, 0, 0, 0), running(0) != 2) {
+        tine_cancel(sum, 0);
+        tine_release(sum);
+        busy_end(b, gate);
+        b = busy(0, &gate);
+    }
+    cr_assert_eq(kill(workers[1].pid, SIGKILL), 0);
+    cr_assert_eq(tine_wait(made, &v), TINE_OK, "%s", tine_error_message());
+    cr_expect_eq(((const uint8_t *)tine_data(v))[BYTES - 1], 3);
+    tine_release(v);
+    cr_assert(!tine_done(b));
+    busy_end(b, gate);
     cr_expect_eq(cluster_take_int(sum), 3 * BYTES);
-    busy_end(b, gate, behind);
+    open_gate(2);
+    cr_expect_eq(cluster_take_int(other), 3 * BYTES);
+    tine_release(later);
     tine_release(made);
     tine_release(first);
     end();
