@@ -127,7 +127,7 @@ tine_error tine_link_send(tine_link *l, tine_peer peer, const tine_message *m) {
 /* ---- receiving ---- */
 
 static void link_frame_received(tine_link *l, tine_peer peer, tine_frame *f) {
-    tine_decoded d = {0};
+    tine_decoded d;
     char why[160];
     int64_t began = tine_trace_begin();
     size_t bytes = began ? tine_frame_bytes(f) : 0;
@@ -199,7 +199,7 @@ static bool link_must_wait(const tine_link *l, const tine_message *m) {
 /* Handles an early message, unless it has to wait. What cannot be decoded becomes the loss of its
  * peer, which is not handled here. */
 static bool link_take_early(tine_link *l, tine_event *ev) {
-    tine_decoded d = {0};
+    tine_decoded d;
     char why[sizeof ev->reason];
     tine_peer peer = ev->peer;
     tine_error e = tine_wire_decode(ev->frame, &d, why, sizeof why);

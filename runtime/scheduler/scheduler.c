@@ -199,12 +199,11 @@ static uint32_t sched_level_below(uint32_t level) {
 
 static void sched_fork_submit(tine_scheduler *s, sched_worker *w, sched_task *parent,
                               const tine_message *m) {
-    sched_task *t = tine_scheduler_task_new(s, &m->target, m->flags, m->payload,
-                                            m->type == TINE_MSG_SUBMIT_WITH ? &m->terms : NULL);
+    sched_task *t = tine_scheduler_task_new(s, &m->target, m->flags, m->payload, m->terms);
     t->ticket = m->seq;
     t->flow = tine_trace_flow(w->epoch, m->seq);
     t->owner = w;
-    if (!m->terms.priority) t->link.depth = sched_level_below(parent->link.depth);
+    if (!m->terms || !m->terms->priority) t->link.depth = sched_level_below(parent->link.depth);
     t->windowed = true;
     w->unstarted++;
     tine_scheduler_task_adopt(parent, t);
@@ -227,7 +226,7 @@ static void sched_on_submit(tine_scheduler *s, sched_worker *w, const tine_messa
     sched_task *parent = tine_scheduler_task_find(s, m->task);
     if (parent && parent->worker != w) parent = NULL;
     bool cancelled = tine_recent_take(&w->cancels, m->seq);
-    const char *wrong = sched_terms_wrong(&m->terms);
+    const char *wrong = sched_terms_wrong(m->terms);
     if (!parent || parent->cancelled || cancelled)
         sched_fork_refuse(
             s, w, m->seq, TINE_ECANCELED,

@@ -160,14 +160,14 @@ static bool get_field(header *h, char field) {
     case 'n': return get_text(h, "a name", false, &m->target.name);
     case 'm': return get_text(h, "a method", true, &m->target.method);
     case 'O': return get_target_object(h);
-    case 'l': return get_text(h, "a task's name", true, &m->terms.name);
-    case 'P': return get_i32(h, "a priority", &m->terms.priority);
-    case 'A': return get_u32(h, "a number of retries", &m->terms.retries);
-    case 'G': return get_u32(h, "a number of retries", &m->terms.failure_retries);
-    case 'b': return get_text(h, "a label", true, &m->terms.label);
-    case 'u': return get_text(h, "what a task takes", true, &m->terms.resources);
-    case 'W': return get_u32(h, "a worker", &m->terms.worker);
-    case 'S': return get_u32(h, "a stream's window", &m->terms.stream);
+    case 'l': return get_text(h, "a task's name", true, &h->out->terms.name);
+    case 'P': return get_i32(h, "a priority", &h->out->terms.priority);
+    case 'A': return get_u32(h, "a number of retries", &h->out->terms.retries);
+    case 'G': return get_u32(h, "a number of retries", &h->out->terms.failure_retries);
+    case 'b': return get_text(h, "a label", true, &h->out->terms.label);
+    case 'u': return get_text(h, "what a task takes", true, &h->out->terms.resources);
+    case 'W': return get_u32(h, "a worker", &h->out->terms.worker);
+    case 'S': return get_u32(h, "a stream's window", &h->out->terms.stream);
     case 'g': return tine_walk_uint(&h->w, "a grace", UINT64_MAX, &m->grace_ns);
     case 'I': return tine_walk_uint(&h->w, "an item", UINT64_MAX, &m->item);
     case 'y': return tine_walk_uint(&h->w, "a memory size", UINT64_MAX, &m->memory);
@@ -190,6 +190,10 @@ static bool get_header(header *h) {
     if (type == 0 || type >= TINE_MSG_LAST_)
         return tine_walk_refuse(&h->w, "message type %llu is unknown", (unsigned long long)type);
     h->out->message.type = (tine_message_type)type;
+    if (type == TINE_MSG_SUBMIT_WITH) {
+        h->out->terms = (tine_terms){0};
+        h->out->message.terms = &h->out->terms;
+    }
     const tine_layout *l = &tine_layouts[type];
     const char *field = l->fields;
     if (type == TINE_MSG_HELLO) {

@@ -32,9 +32,9 @@ static size_t names_room(const char *const *names, size_t n) {
 static size_t header_room(const tine_message *m, const tine_layout *l) {
     size_t room = NUMBER_MAX * l->entries + NUMBER_MAX * m->n_ids;
     if (m->text) room += text_room(m->text);
-    if (m->terms.name) room += text_room(m->terms.name);
-    if (m->terms.label) room += text_room(m->terms.label);
-    if (m->terms.resources) room += text_room(m->terms.resources);
+    if (m->terms)
+        room +=
+            text_room(m->terms->name) + text_room(m->terms->label) + text_room(m->terms->resources);
     if (m->target.name) room += text_room(m->target.name) + text_room(m->target.method);
     if (m->type != TINE_MSG_HELLO) return room;
     const tine_hello *h = m->hello;
@@ -45,8 +45,8 @@ static size_t header_room(const tine_message *m, const tine_layout *l) {
 
 /* ---- fields ---- */
 
-/* A task's error may hold any bytes; a text on the wire is UTF-8, or its receiver would refuse the
- * frame. */
+/* A task's error, or a host's name, may hold any bytes; a text on the wire is UTF-8, or its
+ * receiver would refuse the frame. */
 static void put_text(tine_writer *w, const char *s) {
     if (!s) {
         tine_pack_nil(w);
@@ -110,14 +110,14 @@ static void put_field(tine_writer *w, const tine_message *m, char field, uint8_t
     case 'n': put_required_text(w, m->target.name); break;
     case 'm': put_text(w, m->target.method); break;
     case 'O': tine_pack_uint64(w, m->target.object); break;
-    case 'l': put_text(w, m->terms.name); break;
-    case 'P': tine_pack_int32(w, m->terms.priority); break;
-    case 'A': tine_pack_uint32(w, m->terms.retries); break;
-    case 'G': tine_pack_uint32(w, m->terms.failure_retries); break;
-    case 'b': put_text(w, m->terms.label); break;
-    case 'u': put_text(w, m->terms.resources); break;
-    case 'W': tine_pack_uint32(w, m->terms.worker); break;
-    case 'S': tine_pack_uint32(w, m->terms.stream); break;
+    case 'l': put_text(w, m->terms->name); break;
+    case 'P': tine_pack_int32(w, m->terms->priority); break;
+    case 'A': tine_pack_uint32(w, m->terms->retries); break;
+    case 'G': tine_pack_uint32(w, m->terms->failure_retries); break;
+    case 'b': put_text(w, m->terms->label); break;
+    case 'u': put_text(w, m->terms->resources); break;
+    case 'W': tine_pack_uint32(w, m->terms->worker); break;
+    case 'S': tine_pack_uint32(w, m->terms->stream); break;
     case 'g': tine_pack_uint64(w, m->grace_ns); break;
     case 'I': tine_pack_uint64(w, m->item); break;
     case 'y': tine_pack_uint64(w, m->memory); break;
@@ -196,6 +196,7 @@ tine_frame *tine_wire_encode(const tine_message *m) {
     const tine_layout *l = m->type < TINE_MSG_LAST_ ? &tine_layouts[m->type] : NULL;
     if (!l || !l->fields || m->n_ids > TINE_WIRE_MAX_LIST) return NULL;
     if (m->type == TINE_MSG_HELLO && !m->hello) return NULL;
+    if (m->type == TINE_MSG_SUBMIT_WITH && !m->terms) return NULL;
     tine_payload *p = l->body ? m->payload : NULL;
     size_t room = header_room(m, l);
     tine_frame *f = p ? frame_for(p, room) : tine_frame_new(room, 0);

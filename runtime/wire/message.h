@@ -171,7 +171,7 @@ typedef struct tine_message {
     uint64_t grace_ns, item, memory, received, sent;
     tine_object object;
     tine_target target;
-    tine_terms terms; /* SUBMIT_WITH */
+    const tine_terms *terms; /* SUBMIT_WITH */
     const char *text;
     const uint64_t *ids;
     size_t n_ids;

@@ -16,10 +16,11 @@
 tine_frame *tine_wire_encode(const tine_message *m);
 
 /* A decoded frame: `message` lies in it and in the frame, and is valid until one of the two is
- * freed. Not to be moved. */
+ * freed. Not to be moved. The rest is set only where the message has it. */
 typedef struct tine_decoded {
     tine_message message;
     tine_hello hello;
+    tine_terms terms;
     uint64_t few_ids[8];
     void *memory; /* names of HELLO, or more than a few ids; NULL as a rule */
 } tine_decoded;

@@ -45,14 +45,18 @@ void sim_queue_fini(sim_queue *q) {
 
 static char *copy_text(const char *s) { return s ? strdup(s) : NULL; }
 
+static tine_terms *copy_terms(const tine_terms *t) {
+    tine_terms *c = t ? malloc(sizeof *c + tine_terms_size(t)) : NULL;
+    if (c) *c = tine_terms_copy((char *)(c + 1), t);
+    return c;
+}
+
 tine_message *sim_copy_message(const tine_message *m) {
     tine_message *c = malloc(sizeof *c);
     *c = *m;
     c->target.name = copy_text(m->target.name);
     c->target.method = copy_text(m->target.method);
-    c->terms.name = copy_text(m->terms.name);
-    c->terms.label = copy_text(m->terms.label);
-    c->terms.resources = copy_text(m->terms.resources);
+    c->terms = copy_terms(m->terms);
     c->text = copy_text(m->text);
     c->payload = tine_payload_ref(m->payload);
     uint64_t *ids = m->n_ids ? malloc(m->n_ids * sizeof *ids) : NULL;
@@ -65,9 +69,7 @@ void sim_free_message(tine_message *m) {
     if (!m) return;
     free((char *)m->target.name);
     free((char *)m->target.method);
-    free((char *)m->terms.name);
-    free((char *)m->terms.label);
-    free((char *)m->terms.resources);
+    free((tine_terms *)m->terms);
     free((char *)m->text);
     free((uint64_t *)m->ids);
     tine_payload_unref(m->payload);

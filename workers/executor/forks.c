@@ -55,10 +55,12 @@ void tine_executor_submit(tine_executor *x, executor_task *known, uint64_t ticke
     x->submits++;
     executor_action *action = tine_executor_send(x, terms ? TINE_MSG_SUBMIT_WITH : TINE_MSG_SUBMIT);
     tine_message *m = &action->a.message;
-    size_t size = tine_target_size(target);
-    action->owned.memory = tine_must_alloc(size + tine_terms_size(terms));
-    m->target = tine_target_copy(action->owned.memory, target);
-    if (terms) m->terms = tine_terms_copy((char *)action->owned.memory + size, terms);
+    size_t size = tine_target_size(target), head = terms ? sizeof *terms : 0;
+    char *texts = tine_must_alloc(head + size + tine_terms_size(terms));
+    tine_terms *copy = action->owned.memory = texts;
+    m->target = tine_target_copy(texts + head, target);
+    if (terms) *copy = tine_terms_copy(texts + head + size, terms);
+    if (terms) m->terms = copy;
     m->task = known->id;
     m->flags = flags;
     m->payload = action->owned.payload = tine_payload_ref(payload);

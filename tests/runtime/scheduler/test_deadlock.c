@@ -54,7 +54,7 @@ static void submits_with(tine_peer peer, const action *parent, uint64_t seq, tin
                                  .task = parent->a.message.task,
                                  .seq = seq,
                                  .target = {.name = "g"},
-                                 .terms = terms,
+                                 .terms = &terms,
                                  .payload = p});
     tine_payload_unref(p);
     from[peer]++;

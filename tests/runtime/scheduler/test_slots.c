@@ -167,7 +167,7 @@ Test(slots, what_a_peer_says_is_checked) {
                               .seq = 1,
                               .task = parent,
                               .target = {.name = "f"},
-                              .terms = {.resources = "gpu=x"},
+                              .terms = &(tine_terms){.resources = "gpu=x"},
                               .payload = p});
     take();
     cr_assert_eq(sent(2, TINE_MSG_RESULT, 0)->a.message.status, TINE_EINVAL);

@@ -137,7 +137,7 @@ static void submit_stream(tine_peer peer, const action *parent, uint64_t seq) {
                                  .task = parent->a.message.task,
                                  .seq = seq,
                                  .target = {.name = "g"},
-                                 .terms = {.stream = 1},
+                                 .terms = &(tine_terms){.stream = 1},
                                  .payload = p});
     tine_payload_unref(p);
 }

@@ -45,7 +45,8 @@ test(messages_come_back) {
     MESSAGE(TINE_MSG_YIELD, .seq = 5, .item = 1);
     MESSAGE(TINE_MSG_PULL, .task = 4, .seq = 5, .item = UINT64_MAX);
     MESSAGE(TINE_MSG_SUBMIT_WITH, .seq = 3, .task = 4, .target = method, .flags = 1,
-            .terms = {"a name", "a label", "gpu=2", 9, INT32_MIN, 7, UINT32_MAX, 8},
+            .terms = &(tine_terms){"a name", "a label", "gpu=2", 9, INT32_MIN, 7, UINT32_MAX, 8,
+                                   false, false},
             .payload = call_payload(tine_int(1)));
     MESSAGE(TINE_MSG_OBSERVE, .seq = 3, .flags = TINE_OBSERVE_CANCEL, .task = 70000, .epoch = 2);
     MESSAGE(TINE_MSG_SNAPSHOT, .seq = 3, .payload = payload_of(tine_list("pid", 7)));
@@ -56,8 +57,8 @@ test(messages_come_back) {
     MESSAGE(TINE_MSG_LEAVE, .ids = ids, .n_ids = 3);
     MESSAGE(TINE_MSG_LEAVE, .n_ids = 0);
     MESSAGE(TINE_MSG_PASS, .task = 70000, .seq = 2);
-    MESSAGE(TINE_MSG_SUBMIT_WITH, .seq = 3, .task = 4, .target = function, .terms = {.priority = 5},
-            .payload = call_payload(tine_int(1)));
+    MESSAGE(TINE_MSG_SUBMIT_WITH, .seq = 3, .task = 4, .target = function,
+            .terms = &(tine_terms){.priority = 5}, .payload = call_payload(tine_int(1)));
 }
 
 test(hello_comes_back) {
