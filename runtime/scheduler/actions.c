@@ -62,7 +62,7 @@ void tine_scheduler_actions_free(tine_scheduler *s) {
     sched_taken_fini(s);
     for (sched_action *a; (a = tine_ring_first(&s->actions));) {
         s->taken = a->owned;
-        tine_payload_unref(a->a.payload);
+        if (a->a.kind != TINE_SCHEDULER_SEND) tine_payload_unref(a->a.payload);
         tine_ring_pop(&s->actions, NULL);
         sched_taken_fini(s);
     }

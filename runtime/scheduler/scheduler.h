@@ -96,15 +96,20 @@ typedef enum tine_scheduler_action_kind {
 
 typedef struct tine_scheduler_action {
     tine_scheduler_action_kind kind;
-    tine_peer peer, other;
-    uint64_t ticket, grace_ns, item;
-    tine_error status;
-    bool bad;
-    int level; /* of a log line: 0 error, 1 warn, 2 info, 3 debug */
-    const char *text;
-    tine_payload *payload;
-    tine_object object;
-    tine_message message;
+    tine_peer peer;
+    union {
+        tine_message message; /* SEND */
+        struct {              /* all others */
+            tine_peer other;
+            uint64_t ticket, grace_ns, item;
+            tine_error status;
+            bool bad;
+            int level; /* of a log line: 0 error, 1 warn, 2 info, 3 debug */
+            const char *text;
+            tine_payload *payload;
+            tine_object object;
+        };
+    };
 } tine_scheduler_action;
 
 typedef struct tine_scheduler_stats {

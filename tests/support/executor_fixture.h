@@ -26,10 +26,11 @@ static inline size_t take(void) {
         act *t = &acts[n_acts];
         memset(t, 0, sizeof *t);
         t->a = a;
-        const char *text = a.text ? a.text : a.message.text;
+        const tine_message none = {0}, *m = a.kind == TINE_EXECUTOR_SEND ? &a.message : &none;
+        const char *text = a.kind == TINE_EXECUTOR_SEND ? m->text : a.text;
         if (text) snprintf(t->text, sizeof t->text, "%s", text);
-        if (a.message.target.name) snprintf(t->name, sizeof t->name, "%s", a.message.target.name);
-        for (size_t i = 0; i < a.message.n_ids && i < 8; i++) t->ids[i] = a.message.ids[i];
+        if (m->target.name) snprintf(t->name, sizeof t->name, "%s", m->target.name);
+        for (size_t i = 0; i < m->n_ids && i < 8; i++) t->ids[i] = m->ids[i];
         if (a.kind == TINE_EXECUTOR_COMPLETE) tine_payload_unref(a.payload);
     }
     return n_acts;

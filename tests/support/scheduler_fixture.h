@@ -37,11 +37,12 @@ static inline size_t take(void) {
         action *t = &F.actions[F.n];
         memset(t, 0, sizeof *t);
         t->a = a;
-        copy_text(t->text, sizeof t->text, a.text);
-        copy_text(t->message_text, sizeof t->message_text, a.message.text);
-        copy_text(t->name, sizeof t->name, a.message.target.name);
-        copy_text(t->method, sizeof t->method, a.message.target.method);
-        for (size_t i = 0; i < a.message.n_ids && i < 16; i++) t->ids[i] = a.message.ids[i];
+        const tine_message none = {0}, *m = a.kind == TINE_SCHEDULER_SEND ? &a.message : &none;
+        if (a.kind != TINE_SCHEDULER_SEND) copy_text(t->text, sizeof t->text, a.text);
+        copy_text(t->message_text, sizeof t->message_text, m->text);
+        copy_text(t->name, sizeof t->name, m->target.name);
+        copy_text(t->method, sizeof t->method, m->target.method);
+        for (size_t i = 0; i < m->n_ids && i < 16; i++) t->ids[i] = m->ids[i];
         if (a.kind == TINE_SCHEDULER_COMPLETE) {
             for (uint32_t i = 0; a.payload && i < a.payload->n_refs; i++)
                 tine_scheduler_object_release(F.scheduler, a.payload->refs[i]);

@@ -50,13 +50,17 @@ typedef enum tine_executor_action_kind {
 
 typedef struct tine_executor_action {
     tine_executor_action_kind kind;
-    uint64_t ticket, item;
-    tine_error status;
-    uint32_t flags;
-    tine_object object;
-    const char *text;
-    tine_payload *payload;
-    tine_message message;
+    union {
+        tine_message message; /* SEND */
+        struct {              /* all others */
+            uint64_t ticket, item;
+            tine_error status;
+            uint32_t flags;
+            tine_object object;
+            const char *text;
+            tine_payload *payload;
+        };
+    };
 } tine_executor_action;
 
 /* A task to be started: the strings and the payload belong to the executor and live until

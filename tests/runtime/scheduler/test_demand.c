@@ -139,6 +139,7 @@ Test(demand, the_reason_why_a_value_is_withheld_is_dropped_before_the_next_attem
     take();
     size_t drop = 0, again = 0;
     for (size_t i = 0; i < F.n; i++) {
+        if (F.actions[i].a.kind != TINE_SCHEDULER_SEND) continue;
         if (F.actions[i].a.message.type == TINE_MSG_DROP) drop = i + 1;
         if (F.actions[i].a.message.type == TINE_MSG_TASK) again = i + 1;
     }
