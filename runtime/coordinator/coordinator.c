@@ -148,12 +148,12 @@ static void coordinator_stop_progress(tine_coordinator *c) {
 }
 
 void tine_coordinator_stop(tine_coordinator *c, double seconds) {
-    int64_t deadline = tine_clock_ns() + (int64_t)(seconds * 1e9), next;
+    int64_t deadline = tine_clock_ns() + (int64_t)(seconds * 1e9);
     coordinator_stop_progress(c);
     tine_scheduler_stop(c->scheduler);
     tine_coordinator_observers_stop(c);
     tine_promises_cancel(&c->context, "Tine was shut down before the promise was completed");
-    do tine_coordinator_work(c, &next);
+    do tine_coordinator_work(c);
     while (!STAILQ_EMPTY(&c->callbacks)); /* a callback's value may be due to another one */
     while (tine_link_has_backlog(&c->link) && tine_clock_ns() < deadline)
         tine_coordinator_turn(c, deadline);

@@ -158,9 +158,8 @@ void tine_coordinator_push(tine_coordinator *c);
 /* fn(arg) is called by the thread that runs the loop, without the lock; at once where there is
  * no memory. */
 void tine_coordinator_defer(tine_coordinator *c, void (*fn)(void *arg), void *arg);
-/* Everything that can be done without blocking; *next: when there is something to do again. True
- * if anything was done. */
-bool tine_coordinator_work(tine_coordinator *c, int64_t *next);
+/* Everything that can be done without blocking. True if anything was done. */
+bool tine_coordinator_work(tine_coordinator *c);
 /* One run through the loop: works, or blocks until there is work or `deadline` passes. */
 void tine_coordinator_turn(tine_coordinator *c, int64_t deadline);
 void tine_coordinator_announce(tine_coordinator *c); /* something has changed, outside the loop */

@@ -142,19 +142,18 @@ static bool work_without_callbacks(tine_coordinator *c) {
     return did | tine_coordinator_act(c);
 }
 
-bool tine_coordinator_work(tine_coordinator *c, int64_t *next) {
+bool tine_coordinator_work(tine_coordinator *c) {
     bool did = work_without_callbacks(c);
-    did |= callbacks_run(c);
-    *next = next_deadline(c);
-    return did;
+    return did | callbacks_run(c);
 }
 
 static void wake_for_release(void *link) { tine_link_wake(link); }
 
 /* Release callbacks are not run here: they may need a lock that a thread has which waits for the
  * loop. One that becomes due while this thread is inside the transport wakes it. */
-static void loop_block(tine_coordinator *c, int64_t next) {
-    int64_t timeout = -1;
+static void loop_block(tine_coordinator *c, int64_t deadline) {
+    int64_t timeout = -1, next = next_deadline(c);
+    if (deadline < next) next = deadline;
     if (next != INT64_MAX) {
         int64_t left = next - tine_clock_ns();
         timeout = left > 0 ? left : 0;
@@ -169,8 +168,7 @@ static void loop_block(tine_coordinator *c, int64_t next) {
 }
 
 void tine_coordinator_turn(tine_coordinator *c, int64_t deadline) {
-    int64_t next;
-    if (!tine_coordinator_work(c, &next)) loop_block(c, deadline < next ? deadline : next);
+    if (!tine_coordinator_work(c)) loop_block(c, deadline);
     tine_coordinator_yield(c);
 }
 
@@ -250,7 +248,7 @@ tine_error tine_coordinator_until(tine_coordinator *c, bool (*ready)(void *arg),
 static tine_error callback_until(tine_coordinator *c, bool (*ready)(void *arg), void *arg) {
     while (!ready(arg)) {
         if (c->stopping) return tine_error_set(TINE_ECANCELED, "Tine has been shut down");
-        if (!work_without_callbacks(c)) loop_block(c, next_deadline(c));
+        if (!work_without_callbacks(c)) loop_block(c, INT64_MAX);
         tine_coordinator_yield(c);
     }
     return TINE_OK;

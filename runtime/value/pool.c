@@ -84,6 +84,7 @@ static bool pool_take(tine_pool *p, const tine_handle *h, bool noted) {
 void tine_pool_forget(tine_handle *h) {
     if (h->kind == TINE_HANDLE_STATIC) return;
     tine_pool *p = tine_current.pool, *other = tine_current.other;
+    if (!p && !other) return;
     if (pool_take(p, h, false) || pool_take(p, h, true)) return;
     if (!pool_take(other, h, true)) pool_take(other, h, false);
 }

@@ -239,8 +239,8 @@ static tine_error encoding_complete(encoding *c, uint8_t kind, tine_payload **ou
     if (e) return e;
     f = tine_frame_resize(f, room, size, c->n_buffers, c->refs.n);
     if (!f) return encode_no_memory();
-    memcpy(f->refs, c->refs.ids, c->refs.n * sizeof *f->refs);
-    memcpy(f->buffers, c->buffers, c->n_buffers * sizeof(tine_buffer *));
+    for (size_t i = 0; i < c->refs.n; i++) f->refs[i] = c->refs.ids[i];
+    for (size_t i = 0; i < c->n_buffers; i++) f->buffers[i] = c->buffers[i];
     f->checked = kind;
     c->n_buffers = 0;
     c->w.frame = NULL;

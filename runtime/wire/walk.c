@@ -200,12 +200,13 @@ static bool text_is_plain(const uint8_t *s, size_t n) {
 
 bool tine_walk_text(tine_walk *w, const char *what, bool may_be_nil, const char **data, size_t *n) {
     tine_token t;
-    if (!tine_walk_next(w, &t)) return false;
-    if (may_be_nil && t.kind == TINE_TOKEN_NIL) {
-        *data = NULL;
-        *n = 0;
+    *data = NULL;
+    *n = 0;
+    if (may_be_nil && walk_left(w) && *w->p == 0xc0) { /* without a token, as most are */
+        w->p++;
         return true;
     }
+    if (!tine_walk_next(w, &t)) return false;
     if (t.kind != TINE_TOKEN_STR) return tine_walk_refuse(w, "%s is not a string", what);
     if (!text_is_plain(t.data, t.n) &&
         (memchr(t.data, 0, t.n) || !tine_utf8_valid((const char *)t.data, t.n)))

@@ -135,16 +135,20 @@ static int inproc_recv(tine_transport *base, tine_event *ev) {
     return 0;
 }
 
+/* Whether the listener is there; else the wait ends when the search does. */
+static bool inproc_may_find(const inproc_transport *t, int64_t *timeout_ns) {
+    pthread_mutex_lock(&tine_inproc_lock);
+    bool found = tine_inproc_find(t->url);
+    pthread_mutex_unlock(&tine_inproc_lock);
+    int64_t left = t->deadline - tine_clock_ns();
+    if (t->deadline >= 0) *timeout_ns = tine_timeout_min(*timeout_ns, left > 0 ? left : 0);
+    return found;
+}
+
 static void inproc_wait(tine_transport *base, int64_t timeout_ns) {
     inproc_transport *t = (inproc_transport *)base;
-    pthread_mutex_lock(&tine_inproc_lock);
-    bool ready = t->inbox.n || (t->searching && tine_inproc_find(t->url));
-    if (t->searching && t->deadline >= 0) {
-        int64_t left = t->deadline - tine_clock_ns();
-        timeout_ns = tine_timeout_min(timeout_ns, left > 0 ? left : 0);
-    }
-    pthread_mutex_unlock(&tine_inproc_lock);
-    if (ready) return;
+    if (atomic_load(&t->added) != t->taken) return;
+    if (t->searching && inproc_may_find(t, &timeout_ns)) return;
     struct pollfd p = {.fd = t->doorbell.fd, .events = POLLIN};
     struct timespec ts = tine_timespec(timeout_ns < 0 ? 0 : timeout_ns);
     if (ppoll(&p, 1, timeout_ns < 0 ? NULL : &ts, NULL) > 0) tine_doorbell_clear(&t->doorbell);

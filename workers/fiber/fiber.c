@@ -260,7 +260,7 @@ tine_fiber *tine_fiber_new(tine_fiber_pool *p, void (*entry)(void *arg), void *a
     f->spot.guard = map;
     f->spot.low = low;
     f->spot.stack_kib = p->stack_size >> 10;
-    if (name) strncpy(f->spot.name, name, sizeof f->spot.name - 1);
+    f->spot.name = name;
     tine_switch_make(&f->self, low, (size_t)((char *)f - low), fiber_main, f);
     sanitizer_made(f);
     p->live++;

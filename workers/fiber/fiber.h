@@ -24,7 +24,7 @@
 
 #include "runtime/tine.h"
 
-enum { TINE_FIBER_GUARD = 64 << 10, TINE_FIBER_STACK_MIN = 16 << 10, TINE_FIBER_NAME_MAX = 96 };
+enum { TINE_FIBER_GUARD = 64 << 10, TINE_FIBER_STACK_MIN = 16 << 10 };
 
 typedef struct tine_fiber tine_fiber;
 typedef struct tine_fiber_pool tine_fiber_pool;
@@ -39,9 +39,9 @@ tine_error tine_fiber_pool_new(tine_fiber_pool **out, size_t stack_size, size_t 
 void tine_fiber_pool_free(tine_fiber_pool *p);
 size_t tine_fiber_live(const tine_fiber_pool *p); /* made and not freed */
 
-/* A fiber that runs entry(arg) when it is first resumed. `name` (copied, cut at
- * TINE_FIBER_NAME_MAX) is written on overflow. Its tine_current starts zeroed, except `context`,
- * which is the caller's. NULL: no memory or no mapping is left (ENOMEM). */
+/* A fiber that runs entry(arg) when it is first resumed. `name`, which lives as long as the fiber,
+ * is written on overflow. Its tine_current starts zeroed, except `context`, which is the caller's.
+ * NULL: no memory or no mapping is left (ENOMEM). */
 tine_fiber *tine_fiber_new(tine_fiber_pool *p, void (*entry)(void *arg), void *arg,
                            const char *name);
 /* Runs f until it yields or ends. On the pool's thread, also inside another fiber. f must neither

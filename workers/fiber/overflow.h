@@ -10,7 +10,7 @@
 typedef struct tine_fiber_spot {
     char *guard, *low; /* the guard is [guard, low) */
     size_t stack_kib;
-    char name[TINE_FIBER_NAME_MAX];
+    const char *name;
 } tine_fiber_spot;
 
 /* Of the fiber that this thread runs, or NULL. Initial-exec, because other models may allocate on
