@@ -192,8 +192,8 @@ Test(leave, a_rank_gives_back_what_has_not_begun, .timeout = 120) {
         100, "TINE_MODULE_DIR=$B exec mpirun %s --oversubscribe --bind-to none -n 3 %s %s %s",
         tine_mpirun_root(), "$B/mpi/leave", gates[0], gates[1]);
     cr_expect_eq(p.code, 0, "exit code %d: %s%s", p.code, p.out, p.error);
-    static const char *const lines[] = {"queued: 1", "elsewhere: 31", "computes: 1", "ended: 1",
-                                        "others: 1"};
+    /* "queued: 0" on a busy machine: only tasks of a millisecond or less are sent ahead */
+    static const char *const lines[] = {"elsewhere: 31", "computes: 1", "ended: 1", "others: 1"};
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
         cr_expect(strstr(p.out, lines[i]), "no \"%s\": %s%s", lines[i], p.out, p.error);
     cr_expect(strstr(p.error, "a rank cannot leave its job"), "%s", p.error);
