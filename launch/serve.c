@@ -82,7 +82,9 @@ static tine_error serve_and_rejoin(const tine_settings *s, const char *endpoint,
         int64_t began = tine_clock_ns();
         tine_error e = tine_serve(&next, endpoint, -1, &log, leave);
         bool never = atomic_load(&log.joined) == 0, joined = atomic_load(&log.joined) > before;
-        if (e != TINE_ELOST || never || tine_leave_asked(leave)) return e;
+        /* EIO: the name of its host cannot be resolved, as where the network is down */
+        bool again = e == TINE_ELOST || e == TINE_EIO;
+        if (!again || never || tine_leave_asked(leave)) return e;
         if (joined && tine_clock_ns() - began >= REJOIN_SERVED_MS * INT64_C(1000000)) failures = 0;
         rejoin_wait(failures, joined);
         next.connect_timeout = REJOIN_CONNECT_S;
@@ -113,12 +115,12 @@ void tine_serve_and_exit(const tine_settings *s, const char *endpoint, int rank)
     bool local = s->token[0] != 0; /* its coordinator ends it */
     bool ranks = tine_transport_flags(endpoint) & TINE_TRANSPORT_RANKS;
     tine_leave *leave = local ? NULL : tine_leave_on_signals(s->grace, ranks ? rank : -1);
-    if (e == TINE_OK)
-        e = s->rejoin && !local && !ranks ? serve_and_rejoin(s, endpoint, leave)
-                                          : tine_serve(s, endpoint, rank, log, leave);
+    if (e == TINE_OK) /* a job would not end before a rank that comes back */
+        e = s->rejoin && !local && rank < 0 ? serve_and_rejoin(s, endpoint, leave)
+                                            : tine_serve(s, endpoint, rank, log, leave);
     if (e == TINE_OK && log) atomic_store(&log->dismissed, 1);
     tine_launcher launcher;
-    if (rank > 0 && e != TINE_OK && e != TINE_ELOST && tine_launcher_rank(&launcher))
+    if (rank > 0 && (e == TINE_EINVAL || e == TINE_EIO) && tine_launcher_rank(&launcher))
         tine_rank_refuse(&launcher, true);
     if (e != TINE_OK)
         tine_log(e == TINE_ELOST && local ? TINE_LOG_INFO : TINE_LOG_ERROR, "worker: %s",

@@ -32,6 +32,9 @@ static void end_for_memory(tine_coordinator *c, const tine_worker_info *w, uint6
         tine_coordinator_death_reason(c, w->pid, reason);
         c->unreachable(w->pid, w->token);
     } else {
+        /* one that would come back (tine_options::rejoin) does not after a REJECT */
+        const tine_message reject = {.type = TINE_MSG_REJECT, .text = reason};
+        (void)tine_link_send(&c->link, w->peer, &reject);
         tine_scheduler_worker_died(c->scheduler, w->peer, reason, NULL);
         tine_link_drop(&c->link, w->peer, false, reason);
     }

@@ -241,13 +241,19 @@ static void sched_worker_stop(tine_scheduler *s, sched_worker *w) {
                                            w->pid, w->host));
 }
 
-static void sched_worker_refuse(tine_scheduler *s, const sched_worker *w) {
+/* One that would come back (tine_options::rejoin) does not after a REJECT. One with a token does
+ * not in any case, and is killed. */
+static void sched_worker_refuse(tine_scheduler *s, sched_worker *w) {
     char *why = tine_scheduler_copy(w->refused);
     free(s->refusal);
     s->refusal = tine_scheduler_copy(why);
     tine_scheduler_log(
         s, 0,
         tine_scheduler_text("worker pid %u (host %.64s) is dropped: %s", w->pid, w->host, why));
+    if (!w->token[0]) {
+        sched_action *a = tine_scheduler_send(s, w, TINE_MSG_REJECT);
+        a->a.message.text = a->owned.memory = tine_scheduler_copy(why);
+    }
     tine_scheduler_drop(s, w->peer, false, why);
     free(why);
 }
