@@ -17,8 +17,6 @@
 
 /* How long a worker that has lost its coordinator waits for its watchdog to end the process. */
 enum { WATCHDOG_MS = 2000 };
-/* In which a launcher ends the ranks of a job whose rank 0 has ended with an error. */
-enum { REFUSED_MS = 3000 };
 
 tine_transport_config tine_transport_config_of(const tine_settings *s) {
     return (tine_transport_config){.max_frame = s->max_frame,
@@ -92,16 +90,12 @@ static tine_error serve_and_rejoin(const tine_settings *s, const char *endpoint,
     }
 }
 
-/* Ranks have the same program, arguments and settings, as a rule: rank 0 has been refused as well
- * and says why. Under srun that is certain, but for what depends on the host, which its first rank
- * says. mpirun ends the job when rank 0 ends with an error, so a rank that is still there after
- * that has a reason of its own. */
+/* At level info where rank 0 is taken to say it: `srun --multi-prog` starts several programs. */
 void tine_rank_refuse(const tine_launcher *l, bool host) {
     char name[256] = "?";
-    if (l->alike && (!host || l->local_rank > 0)) exit(1);
-    if (poll(NULL, 0, REFUSED_MS) != 0) exit(1); /* a signal */
+    int level = tine_launcher_speaks(l, host) ? TINE_LOG_ERROR : TINE_LOG_INFO;
     gethostname(name, sizeof name - 1);
-    tine_log(TINE_LOG_ERROR, "rank %d on %s: %s", l->rank, name, tine_error_message());
+    tine_log(level, "rank %d on %s: %s", l->rank, name, tine_error_message());
     tine_log_flush();
     exit(1);
 }

@@ -2,6 +2,7 @@
  * library understands its own mpirun and PMIx (prterun, srun --mpi=pmix). Under any other it would
  * start one job of one rank for each process without an error, so other launchers are recognised
  * too and refused with the remedy. */
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -132,6 +133,17 @@ static bool rank_is_ancestor(void) {
 
 bool tine_launcher_rank(tine_launcher *out) {
     return tine_launcher_detect(out) && server_named(out) && !rank_is_ancestor();
+}
+
+/* Ranks have the same program, arguments and settings, as a rule: rank 0 has been refused as well
+ * and says why. Under srun that is taken as certain, but for what depends on the host, which its
+ * first rank says. mpirun ends the job when rank 0 ends with an error, so a rank that is still
+ * there after that has a reason of its own. */
+bool tine_launcher_speaks(const tine_launcher *l, bool host) {
+    enum { REFUSED_MS = 3000 }; /* in which mpirun ends the ranks */
+    if (l->rank == 0) return true;
+    if (l->alike && (!host || l->local_rank > 0)) return false;
+    return poll(NULL, 0, REFUSED_MS) == 0; /* else a signal */
 }
 
 bool tine_launcher_detect(tine_launcher *out) {

@@ -22,4 +22,8 @@ bool tine_launcher_detect(tine_launcher *out);
  * this process (a program that a task runs, say), or name no server of a job. */
 bool tine_launcher_rank(tine_launcher *out);
 
+/* Whether rank l, which is refused something, has to say so itself: rank 0 may have been refused
+ * the same. `host`: it depends on the host. Blocks for up to 3 s. */
+bool tine_launcher_speaks(const tine_launcher *l, bool host);
+
 #endif

@@ -14,9 +14,15 @@ bool tine_first_rank(void) {
     return !tine_launcher_rank(&l) || l.rank == 0;
 }
 
+/* Whether this process says why the command is refused. */
+static bool rank_says_why(void) {
+    tine_launcher l;
+    return !tine_launcher_rank(&l) || tine_launcher_speaks(&l, false);
+}
+
 int tine_command_refuse(const char *command, int code, const char *format, ...) {
     va_list args;
-    if (!tine_first_rank()) return code;
+    if (!rank_says_why()) return code;
     fprintf(stderr, "tine %s: ", command);
     va_start(args, format);
     vfprintf(stderr, format, args);
@@ -26,7 +32,7 @@ int tine_command_refuse(const char *command, int code, const char *format, ...) 
 }
 
 static int usage_error(const tine_usage *u, const char *format, const char *a, const char *b) {
-    if (!tine_first_rank()) return 2;
+    if (!rank_says_why()) return 2;
     fprintf(stderr, "tine %s: ", u->name);
     fprintf(stderr, format, a, b);
     fprintf(stderr, "; see tine %s --help\n", u->name);

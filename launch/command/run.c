@@ -189,7 +189,7 @@ static bool root_allowed(const run_plan *p) {
  * of all; 0: it failed. */
 static void slots_query(run_plan *p) {
     char line[512], name[256];
-    int n;
+    int n, all = 0;
     char *command =
         tine_text_format("%s %s --display-allocation --host '%s' -n 1 true 2>/dev/null", p->mpirun,
                          p->as_root ? "--allow-run-as-root" : "", p->hosts.list);
@@ -197,9 +197,11 @@ static void slots_query(run_plan *p) {
     while (out && fgets(line, sizeof line, out)) {
         const char *at = strstr(line, " slots=");
         if (!at || sscanf(at, " slots=%d", &n) != 1 || n < 1) continue;
+        all += n;
         p->slots += n / (int)p->threads * (int)p->threads;
         if (sscanf(line, " %255[^: ]", name) == 1) tine_hosts_cores_set(&p->hosts, name, n);
     }
+    if (!p->slots) p->slots = all; /* as in tine_hosts_cores_for */
     if (out) pclose(out);
     free(command);
 }

@@ -45,6 +45,11 @@ Test(ranks, a_rank_that_alone_is_refused_says_so_itself, .timeout = 60) {
             "-n 2 $B/01_fork_wait : -n 1 env TINE_HEARTBEAT=never $B/01_fork_wait");
 }
 
+Test(ranks, the_command_of_a_rank_that_alone_is_refused_says_so, .timeout = 60) {
+    refused("expected f32, bf16 or int8", "",
+            "-n 1 $B/tine ensemble : -n 1 $B/tine ensemble --dtype f64");
+}
+
 /* A misspelt variable is a warning: the job runs. */
 Test(ranks, a_warning_is_written_once, .timeout = 60) {
     tine_need_mpirun();

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "launch/cli/commands.h"
@@ -274,6 +275,22 @@ Test(mpi_run, without_mpirun, .init = prepare, .timeout = 30) {
     fake_mpirun(NULL);
     cr_assert_eq(CALL("-n", "2", "--dry-run", "/bin/true"), 1);
     cr_assert(strstr(said(), "apt-get install openmpi-bin"));
+    remove_fake();
+}
+
+/* Of threads none fit on a host: the sum was 0, as where the cores are not known. What is not
+ * refused becomes mpirun. */
+Test(mpi_run, hosts_smaller_than_the_threads_are_refused, .init = prepare, .timeout = 30) {
+    int status;
+    fake_mpirun("mpirun (Open MPI) 4.1.4\n a: flags=0x11 slots=2 max\n b: flags=0x11 slots=3 max");
+    pid_t run = fork();
+    cr_assert_geq(run, 0);
+    if (run == 0)
+        _exit(CALL("-n", "9", "--hosts", "a,b", "--threads", "4", "--allow-run-as-root",
+                   "/bin/true"));
+    cr_assert_eq(waitpid(run, &status, 0), run);
+    cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == 1, "its status is %#x", status);
+    cr_expect(strstr(said(), "9 ranks are 8 workers of 4 threads, but there are 5 cores"));
     remove_fake();
 }
 
