@@ -58,6 +58,7 @@ static void worker_send(tine_worker *w, const tine_message *m) {
 
 static void worker_pass(tine_worker *w, const tine_executor_action *a) {
     tine_message m = {.type = TINE_MSG_OBJECT, .object = a->object, .payload = a->payload};
+    if (tine_link_has_backlog_of(&w->link, 1)) return; /* the DONE waits there */
     tine_error e = tine_link_send(&w->link, tine_peer_other(a->ticket), &m);
     if (e != TINE_OK) worker_send_failed(w, e);
 }

@@ -203,12 +203,14 @@ void tine_zmq_pairs_part(tine_zmq *t, const tine_zmq_peer *p) {
 
 /* ---- frames ---- */
 
+/* What waits for the listener would be lost with this process, and the frame would not be. */
 int tine_zmq_pair_send(tine_zmq *t, tine_peer other, tine_frame *f) {
     tine_zmq_lane *l = pair_lane(t, other ^ tine_peer_other(0));
+    const tine_zmq_peer *listener = tine_zmq_peer_by_id(t, 1);
     size_t bytes = tine_frame_bytes(f);
     uint8_t *to;
-    if (!l || l->parted || bytes > PAIR_FRAME_MOST || f->n_buffers > FRAMING_WHOLE_BUFFERS)
-        return -EPIPE;
+    if (!l || l->parted || !listener || listener->queued) return -EPIPE;
+    if (bytes > PAIR_FRAME_MOST || f->n_buffers > FRAMING_WHOLE_BUFFERS) return -EPIPE;
     size_t size = tine_zmq_record_size(f, bytes, false);
     if (size > tine_shm_record_max(l->shm.out.capacity) ||
         tine_shm_reserve(&l->shm.out, size, &to) != TINE_SHM_OK)

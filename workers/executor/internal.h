@@ -262,6 +262,12 @@ void tine_executor_result_fetch(tine_executor *x, tine_object id); /* the coordi
 void tine_executor_reach(tine_executor *x, const tine_message *m);
 void tine_executor_object_arrived(tine_executor *x, const tine_message *m);
 void tine_executor_pass(tine_executor *x, const tine_message *m); /* a PASS */
+/* The coordinator defers the DONE until it has what the task sent before: a large SUBMIT or OBJECT
+ * may be lost with this worker, and then the task runs again. */
+static inline bool executor_may_pass(const executor_task *t, const tine_payload *payload) {
+    return t->n_passes > 0 && !t->sent && payload && !payload->n_refs &&
+           tine_payload_bytes(payload) <= TINE_EXECUTOR_PASSES;
+}
 /* A task has ended, whose DONE has its result. */
 void tine_executor_result_pass(tine_executor *x, const executor_task *t, tine_payload *payload);
 void tine_executor_object_dropped(tine_executor *x, tine_object id);

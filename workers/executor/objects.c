@@ -348,8 +348,7 @@ void tine_executor_reached(tine_executor *x, tine_object id, tine_payload *paylo
 
 /* Each is sent behind the DONE: whoever has it may take it that the coordinator will. */
 void tine_executor_result_pass(tine_executor *x, const executor_task *t, tine_payload *payload) {
-    if (!t->n_passes || payload->n_refs > 0) return;
-    if (tine_payload_bytes(payload) > TINE_EXECUTOR_PASSES) return;
+    if (!executor_may_pass(t, payload)) return;
     for (size_t i = 0; i < t->n_passes; i++) {
         executor_action *action = tine_executor_push(x, TINE_EXECUTOR_PASS);
         action->a.ticket = t->passes[i];
@@ -372,7 +371,8 @@ void tine_executor_pass(tine_executor *x, const tine_message *m) {
  * same object once more. */
 bool tine_executor_passed(tine_executor *x, const tine_message *m) {
     executor_object *o = x->epoch && !x->stopped ? executor_object_find(x, m->object) : NULL;
-    if (!o || o->state != EXECUTOR_FETCHING || o->reaching) return false;
+    if (!o || tine_object_is_module(o->id)) return false;
+    if (o->state != EXECUTOR_FETCHING || o->reaching) return false;
     if (m->status || m->text || !m->payload || m->payload->n_refs > 0) return false;
     o->state = EXECUTOR_INCOMPLETE;
     o->payload = tine_payload_ref(m->payload);

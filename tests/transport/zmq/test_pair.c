@@ -158,6 +158,25 @@ Test(zmq_pair, a_frame_without_room_or_too_large_is_not_taken, .timeout = 60) {
     trio_close(&s);
 }
 
+static bool nothing_is_queued(const trio *s) {
+    return !tine_zmq_peer_by_id((tine_zmq *)s->t[1], 1)->queued;
+}
+
+/* What is queued is lost with its process: the other one would have what came after it. */
+Test(zmq_pair, a_frame_does_not_overtake_those_queued_for_the_listener, .timeout = 60) {
+    trio s;
+    trio_open_paired(&s);
+    for (int i = 0; nothing_is_queued(&s); i++) {
+        cr_assert_lt(i, 1000);
+        cr_assert_eq(s.ops->send(s.t[1], 1, tine_conf_frame(8, 100000, 3)), 0);
+    }
+    cr_expect_eq(trio_send(&s, 1, 2, 100, 1), -EPIPE);
+    trio_until(&s, nothing_is_queued);
+    cr_expect_eq(trio_send(&s, 1, 2, 100, 2), 0);
+    trio_receive(&s, 1, 2, 100, 2);
+    trio_close(&s);
+}
+
 Test(zmq_pair, a_connector_without_a_lane_is_in_no_pair, .timeout = 60) {
     trio s;
     trio_open(&s, -1);

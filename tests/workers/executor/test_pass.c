@@ -82,6 +82,37 @@ Test(executor_pass, a_large_result_or_one_that_mentions_objects_or_an_error_is_n
     close_executor();
 }
 
+/* The coordinator defers such a DONE until it has what was sent before. */
+Test(executor_pass, a_result_of_a_task_that_has_sent_something_is_not, .timeout = 20) {
+    tine_payload *p = payload_with(NULL, 0);
+    tine_object id;
+    open_executor(4);
+    give_task(1);
+    told_to_pass(1, OTHER);
+    cr_assert_eq(start(), 1);
+    cr_assert_eq(tine_executor_put(A, 1, NULL, p, &id), TINE_OK);
+    tine_executor_done(A, 1, TINE_OK, p, NULL, 5);
+    tine_payload_unref(p);
+    take();
+    cr_assert(sent(TINE_MSG_OBJECT, 0) && sent(TINE_MSG_DONE, 0));
+    cr_expect_eq(sent(TINE_MSG_DONE, 0)->a.message.seq, 1);
+    cr_expect_null(found(TINE_EXECUTOR_PASS, 0));
+    close_executor();
+}
+
+Test(executor_pass, a_module_is_not_taken, .timeout = 20) {
+    tine_object module = INPUT + 1;
+    cr_assert(tine_object_is_module(module));
+    open_executor(4);
+    cr_assert_not(tine_executor_fetch(A, module, NULL, NULL));
+    cr_expect_not(comes(module, TINE_OK, NULL, 0), "only the coordinator names its class");
+    give_object(module, NULL, 0);
+    take();
+    cr_expect_str_eq(found(TINE_EXECUTOR_OBJECT, 0)->text, "C");
+    drop(module);
+    close_executor();
+}
+
 Test(executor_pass, a_task_starts_with_what_another_worker_passed, .timeout = 20) {
     tine_object id = INPUT;
     open_executor(4);
