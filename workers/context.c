@@ -326,7 +326,7 @@ void tine_worker_context_init(tine_worker *w) {
     w->context.encoder = (tine_encoder){.by_reference = tine_worker_by_reference, .ctx = w};
     w->handles = tine_handles_new();
     w->context.owner = tine_handles_owner(w->handles);
-    w->context.decoder = (tine_decoder){tine_worker_put_value, w->context.owner, w};
+    w->context.decoder = (tine_decoder){tine_worker_put_value, w->context.owner, w, 0};
     LIST_INIT(&w->attempts);
     STAILQ_INIT(&w->runnable);
     STAILQ_INIT(&w->awaiting_instance);

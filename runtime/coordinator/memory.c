@@ -4,7 +4,8 @@
  * theirs in PONGs, when they do not compute. Past SOFT_PERCENT of the limit a worker gets no more
  * tasks, until it has fallen below that. Past the limit it is killed, as the kernel would do
  * somewhat later, but with a reason. A worker that is past SOFT_PERCENT and has no task is killed,
- * too: its memory would not be freed. */
+ * too: its memory would not be freed. What it has mapped of others' arenas, tensors that it reads
+ * where they are, does not count: to end it would free nothing. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -41,13 +42,17 @@ static void end_for_memory(tine_coordinator *c, const tine_worker_info *w, uint6
 }
 
 /* A rank gets tasks again once it has none: nothing else would free its memory. So does a worker
- * whose tasks all wait for their forks, which may have no other place. */
-static void look_at(tine_coordinator *c, const tine_worker_info *w) {
+ * whose tasks all wait for their forks, which may have no other place, once no worker computes:
+ * before, it might be given others' tasks, and be ended for what they take. */
+static void look_at(tine_coordinator *c, const tine_worker_info *w, bool computing) {
     uint64_t bytes = memory_of(c, w);
-    bool full = bytes > c->max_memory / 100 * SOFT_PERCENT;
+    const uint64_t soft = c->max_memory / 100 * SOFT_PERCENT;
+    if (w->token[0] && bytes > soft) /* to find that out takes longer */
+        bytes -= tine_process_memory_borrowed((int)w->pid, bytes);
+    bool full = bytes > soft;
     bool idle = w->running + w->suspended == 0, stays = tine_coordinator_cannot_end(c);
     if (full && !stays && (bytes > c->max_memory || idle)) end_for_memory(c, w, bytes);
-    bool waits = w->running == 0 && w->suspended > 0;
+    bool waits = !computing && w->suspended > 0;
     tine_scheduler_worker_hold(c->scheduler, w->epoch, full && !waits && !(stays && idle));
 }
 
@@ -68,6 +73,8 @@ void tine_coordinator_memory_look(tine_coordinator *c, int64_t now) {
     size_t n = tine_scheduler_workers(c->scheduler, NULL, 0);
     tine_worker_info *all = calloc(n + 1, sizeof *all);
     if (all) tine_scheduler_workers(c->scheduler, all, n);
-    for (size_t i = 0; all && i < n; i++) look_at(c, &all[i]);
+    bool computing = false;
+    for (size_t i = 0; all && i < n; i++) computing |= all[i].running > 0;
+    for (size_t i = 0; all && i < n; i++) look_at(c, &all[i], computing);
     free(all);
 }

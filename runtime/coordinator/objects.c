@@ -5,6 +5,12 @@
 #include "runtime/coordinator/internal.h"
 #include "transport/base/vector.h"
 
+enum {
+    /* A program may keep values for long, and what it keeps of a worker's memory takes a lease, and
+     * all of that memory once the worker has ended. */
+    COPY_BELOW = TINE_BUFFER_LARGE
+};
+
 tine_error tine_coordinator_object(tine_context *context, void *parent, const char *class_name,
                                    tine_payload *payload, tine_object *out) {
     (void)parent;
@@ -171,5 +177,5 @@ void tine_coordinator_objects_init(tine_coordinator *c) {
     c->context.encoder =
         (tine_encoder){coordinator_by_reference, c, c->link.transport->config.max_frame};
     c->context.owner = &the_owner.owner;
-    c->context.decoder = (tine_decoder){coordinator_put_value, &the_owner.owner, c};
+    c->context.decoder = (tine_decoder){coordinator_put_value, &the_owner.owner, c, COPY_BELOW};
 }

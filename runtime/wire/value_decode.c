@@ -31,7 +31,8 @@ static tine_value *decode_tensor(decoding *c, const tine_token *t) {
         return decode_refused(c);
     }
     tine_buffer *b = c->payload->buffers[s.buffer];
-    if ((uintptr_t)b->data % tine_dtype_size(s.dtype) == 0)
+    bool copy = b->foreign && c->decoder && b->size < c->decoder->copy_below;
+    if (!copy && (uintptr_t)b->data % tine_dtype_size(s.dtype) == 0)
         return tine_tensor_over(s.dtype, s.rank, s.shape, b, 0);
     return tine_tensor(s.dtype, s.rank, s.shape, b->data);
 }

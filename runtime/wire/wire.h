@@ -48,6 +48,7 @@ typedef struct tine_decoder {
     tine_value *(*value)(void *ctx, tine_object id);
     tine_object_owner *owner;
     void *ctx;
+    size_t copy_below; /* bytes; smaller tensors in another process's memory are copied */
 } tine_decoder;
 
 /* Errors: EINVAL with a sentence (a future that is not resolved, more than a frame holds: its

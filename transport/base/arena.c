@@ -128,6 +128,13 @@ bool tine_arena_is_open(void) {
     return is;
 }
 
+void tine_arena_fork(bool begins) {
+    if (begins)
+        pthread_mutex_lock(&lock);
+    else
+        pthread_mutex_unlock(&lock);
+}
+
 bool tine_arena_get(tine_arena_place *out) {
     pthread_mutex_lock(&lock);
     bool is = arena_is_ours();
@@ -169,15 +176,21 @@ static bool arena_find_huge(uint64_t size, uint64_t *at) {
     return false;
 }
 
+static bool extent_cut_end(size_t i, uint64_t size, uint64_t *at) {
+    extent e = arena.free[i];
+    if (e.size < size) return false;
+    *at = e.at + e.size - size;
+    extent_cut(i, *at, size);
+    return true;
+}
+
+/* The first extents, too: where many small gaps lie above, what has never been taken is there. */
 static bool arena_find(uint64_t size, uint64_t *at) {
-    size_t least = arena.n_free < LOOK_MOST ? 0 : arena.n_free - LOOK_MOST;
-    for (size_t i = arena.n_free; i-- > least;) {
-        extent e = arena.free[i];
-        if (e.size < size) continue;
-        *at = e.at + e.size - size;
-        extent_cut(i, *at, size);
-        return true;
-    }
+    size_t n = arena.n_free, least = n < LOOK_MOST ? 0 : n - LOOK_MOST;
+    for (size_t i = n; i-- > least;)
+        if (extent_cut_end(i, size, at)) return true;
+    for (size_t i = 0; i < least && i < LOOK_MOST; i++)
+        if (extent_cut_end(i, size, at)) return true;
     return false;
 }
 

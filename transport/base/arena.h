@@ -29,6 +29,8 @@ typedef struct tine_arena_place {
 int tine_arena_open(uint64_t size, const char **why);
 void tine_arena_close(void);
 bool tine_arena_is_open(void);
+/* Before and after this process forks: holds the arena's lock. */
+void tine_arena_fork(bool begins);
 bool tine_arena_get(tine_arena_place *out); /* false: there is none */
 /* At least `size` bytes with any content; *taken: how many in all. NULL: no room (for less than
  * 2 MiB not every gap is tried), or no arena. Large blocks get their memory at once. */

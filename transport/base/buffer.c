@@ -10,7 +10,7 @@
 #include "transport/base/assert.h"
 #include "transport/base/pages.h"
 
-enum { ALIGN = 64, PAGES_FROM = 1 << 20 };
+enum { ALIGN = 64 };
 
 static void give_pages(void *data, size_t size, void *ctx) {
     (void)size;
@@ -40,14 +40,14 @@ static tine_buffer *buffer_small(size_t size) {
 
 tine_buffer *tine_buffer_new(size_t size) {
     if (size < TINE_BUFFER_SHARED_FROM) return buffer_small(size);
-    if (size >= PAGES_FROM) return buffer_over_pages(tine_pages_take(size), size);
+    if (size >= TINE_BUFFER_LARGE) return buffer_over_pages(tine_pages_take(size), size);
     tine_pages shared = tine_pages_take_shared(size);
     return shared.data ? buffer_over_pages(shared, size) : buffer_small(size);
 }
 
 tine_buffer *tine_buffer_new_untouched(size_t size) {
-    return size < PAGES_FROM ? buffer_small(size)
-                             : buffer_over_pages(tine_pages_take_untouched(size), size);
+    return size < TINE_BUFFER_LARGE ? buffer_small(size)
+                                    : buffer_over_pages(tine_pages_take_untouched(size), size);
 }
 
 tine_buffer *tine_buffer_wrap(void *data, size_t size, void (*release)(void *, size_t, void *),

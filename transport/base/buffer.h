@@ -11,7 +11,9 @@
 enum {
     /* bytes from which on a buffer lies where other processes of this host can read it, where there
      * is such memory: lending it then takes less time than two copies (bench_tensors). */
-    TINE_BUFFER_SHARED_FROM = 16 << 10
+    TINE_BUFFER_SHARED_FROM = 16 << 10,
+    /* from here on it has pages of its own in any case */
+    TINE_BUFFER_LARGE = 1 << 20
 };
 
 typedef struct tine_buffer {

@@ -46,6 +46,21 @@ static size_t pages_bin(size_t size) {
     return 4 * log + ((size >> (log - 2)) & 3);
 }
 
+/* A process that is forked while another thread holds a lock may release what it has inherited. */
+static void fork_begins(void) {
+    pthread_mutex_lock(&lock);
+    tine_arena_fork(true);
+}
+
+static void fork_ends(void) {
+    tine_arena_fork(false);
+    pthread_mutex_unlock(&lock);
+}
+
+static void __attribute__((constructor)) fork_watch(void) {
+    pthread_atfork(fork_begins, fork_ends, fork_ends);
+}
+
 static tine_pages pages_remove(kept_block *b) {
     TAILQ_REMOVE(&ages[b->shared], b, by_age);
     LIST_REMOVE(b, in_bin);
@@ -110,7 +125,9 @@ static void pages_release_all(void) {
 /* What a forked process inherits of the arena is not its own: there the arena is not open. */
 tine_pages tine_pages_take_shared(size_t size) {
     tine_pages p = {0};
-    if (tine_arena_is_open()) p = pages_reuse(size, true);
+    /* Nor one that nobody uses: its pages would be cleared for each buffer. */
+    if (!tine_arena_is_open()) return p;
+    p = pages_reuse(size, true);
     if (!p.data) p.data = tine_arena_take(size, &p.size);
     return p;
 }

@@ -126,6 +126,23 @@ uint64_t tine_process_memory_of(int pid) {
     return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
+uint64_t tine_process_memory_borrowed(int pid, uint64_t most) {
+    char path[64], line[512], flags[8];
+    unsigned long kib;
+    uint64_t bytes = 0;
+    bool reads = false;
+    snprintf(path, sizeof path, "/proc/%d/smaps", pid);
+    FILE *f = fopen(path, "re");
+    while (f && fgets(line, sizeof line, f)) {
+        if (sscanf(line, "%*x-%*x %7s", flags) == 1)
+            reads = flags[3] == 's' && flags[1] != 'w' && strstr(line, "/memfd:tine-tensors");
+        else if (reads && sscanf(line, "Rss: %lu kB", &kib) == 1)
+            bytes += (uint64_t)kib * 1024;
+    }
+    if (f) fclose(f);
+    return bytes < most ? bytes : most;
+}
+
 /* A worker needs less than this many. */
 enum { DESCRIPTORS_LEAST = 64 };
 

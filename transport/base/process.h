@@ -29,6 +29,9 @@ bool tine_process_look_up(int pid, int *parent, char name[32]);
 /* Resident bytes of this process, or of another one of this host; 0: not readable. */
 uint64_t tine_process_memory(void);
 uint64_t tine_process_memory_of(int pid);
+/* How many of these lie in arenas (arena.h) of other processes, which it only reads; at most
+ * `most`. */
+uint64_t tine_process_memory_borrowed(int pid, uint64_t most);
 
 /* Raises the soft limit of file descriptors by n, at most to the hard one, so that the program
  * still has as many of its own. How many can be opened now; *limit: the soft limit. */

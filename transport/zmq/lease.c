@@ -133,12 +133,13 @@ void tine_zmq_leases_fini(tine_zmq_leases *l) {
 size_t tine_zmq_leases_rest(tine_zmq_leases *l, const tine_frame *f) {
     size_t rest = f->header_size;
     uint32_t lent = 0;
+    if (tine_shm_is_returned(&l->lender)) tine_shm_collect(&l->lender);
+    l->lends_small = tine_shm_lender_room(&l->lender) > TINE_SHM_LEASES / 2;
     for (uint32_t i = 0; i < f->n_buffers; i++)
         if (tine_zmq_lends(l, f, i))
             lent++;
         else
             rest += f->buffers[i]->size;
-    if (lent && tine_shm_is_returned(&l->lender)) tine_shm_collect(&l->lender);
     if (lent > tine_shm_lender_room(&l->lender)) return SIZE_MAX;
     tine_shm_spot spot;
     for (uint32_t i = 0; i < f->n_buffers && lent; i++)

@@ -16,6 +16,7 @@
 
 typedef struct tine_zmq_leases { /* zeroed: none */
     bool told;                   /* the peer knows where the arena of this process is */
+    bool lends_small;            /* half of the leases are for large buffers */
     tine_shm_segment *theirs;
     tine_shm_lender lender;
     tine_shm_neighbours neighbours; /* listener: that the peer was told of */
@@ -36,7 +37,8 @@ void tine_zmq_leases_fini(tine_zmq_leases *l);
 size_t tine_zmq_leases_rest(tine_zmq_leases *l, const tine_frame *f);
 /* Whether tine_zmq_leases_rest counts on lending this buffer. */
 static inline bool tine_zmq_lends(const tine_zmq_leases *l, const tine_frame *f, uint32_t i) {
-    return l->lender.memory && f->buffers[i]->size >= TINE_BUFFER_SHARED_FROM &&
+    const size_t from = l->lends_small ? TINE_BUFFER_SHARED_FROM : TINE_BUFFER_LARGE;
+    return l->lender.memory && f->buffers[i]->size >= from &&
            !(f->body_beside && i + 1 == f->n_buffers);
 }
 /* Collects what outlived its lane, and releases pages kept for the next buffer. Result: ns until it

@@ -89,6 +89,66 @@ TINE_FUNCTION(memory_nests, "mib") {
     return tine_wait(tine_fork_with(&here, "memory_grow", tine_arg_int(task, 0)), &v) ? NULL : v;
 }
 
+TINE_FUNCTION(memory_reads, "x") {
+    const tine_value *x = tine_arg(task, 0);
+    const uint8_t *data = tine_data(x);
+    int64_t sum = 0;
+    for (int64_t i = 0; i < tine_elements(x); i += 1024) sum += data[i];
+    return tine_int(sum);
+}
+
+/* What it reads in the program's memory is not its own, and would not be freed by its end. */
+Test(memory, tensors_that_are_lent_to_a_worker_do_not_count, .timeout = 60) {
+    enum { TENSORS = 150, SIZE = 4 * MIB };
+    tine_value *x[TENSORS];
+    start(NULL, 1);
+    int64_t first = cluster_take_int(tine_fork("memory_worker"));
+    for (int i = 0; i < TENSORS; i++) {
+        x[i] = tine_ones(TINE_U8, 1, (int64_t[]){SIZE});
+        cr_assert_eq(cluster_take_int(tine_fork("memory_reads", x[i])), SIZE / 1024);
+    }
+    tine_worker_status w;
+    cr_assert_eq(tine_workers(&w, 1), 1);
+    cr_assert_eq(w.id, first, "it was ended");
+    if (tine_process_memory_of((int)w.pid) < limit) cr_skip_test("nothing is lent here");
+    for (int64_t end = tine_clock_ns() + 700000000; tine_clock_ns() < end;) /* two looks */
+        cr_assert_eq(cluster_take_int(tine_fork("memory_worker")), first);
+    for (int i = 0; i < TENSORS; i++) tine_release(x[i]);
+    cluster_stop();
+}
+
+/* It waits for a fork on another worker, which computes meanwhile. */
+TINE_FUNCTION(memory_waits, "mib, other") {
+    tine_value *v;
+    if (!take_up(tine_arg_int(task, 0))) return tine_fail(task, "no memory");
+    const tine_fork_options there = {.worker = (uint32_t)tine_arg_int(task, 1)};
+    return tine_wait(tine_fork_with(&there, "memory_computes"), &v) ? NULL : v;
+}
+TINE_FUNCTION(memory_computes, "") {
+    while (!tine_cancelled(task))
+        ;
+    return tine_none();
+}
+
+Test(memory, a_full_worker_whose_task_waits_for_another_worker_gets_no_others, .timeout = 60) {
+    start(NULL, 2);
+    tine_worker_status w[2];
+    cr_assert_eq(tine_workers(w, 2), 2);
+    const tine_fork_options here = {.worker = w[0].id, .deadline = 0.25};
+    tine_future *f = tine_fork_with(TINE_FORK_OPTIONS(.worker = w[0].id), "memory_waits",
+                                    (int64_t)((limit / 100 * 85 - base) / MIB), (int64_t)w[1].id);
+    for (int in_turn = 0; in_turn < 8;) { /* for longer than some looks take */
+        tine_future *other = tine_fork_with(&here, "memory_worker");
+        tine_error e = tine_wait(other, NULL);
+        cr_assert(e == TINE_OK || e == TINE_ETIMEDOUT, "%s", tine_error_message());
+        in_turn = e ? in_turn + 1 : 0;
+        tine_release(other);
+    }
+    cr_expect_not(tine_done(f));
+    tine_release(f);
+    cluster_stop();
+}
+
 /* What a task waits for may have no other place than its worker. */
 TRANSPORT_TEST_REMOTE(memory, forks_of_a_task_on_a_full_worker_run, 60) {
     start(endpoint, 1);

@@ -145,6 +145,25 @@ test(a_part_of_a_buffer_is_sent_alone_and_unaligned_bytes_are_copied) {
     tine_buffer_unref(b);
 }
 
+/* Its owner would keep all of its memory for as long as the value lives. */
+test(a_small_tensor_in_another_process_is_copied_where_that_is_asked_for) {
+    enum { SIZE = 100 };
+    tine_value *v = tine_ones(TINE_U8, 1, (int64_t[]){SIZE}), *w;
+    tine_payload *p;
+    cr_assert_eq(tine_payload_of_value(v, NULL, &p), TINE_OK);
+    p->buffers[0]->foreign = true;
+    for (size_t below = 0; below < SIZE + 2; below += SIZE / 2) {
+        const tine_decoder d = {.copy_below = below + 1};
+        cr_assert_eq(tine_payload_value(p, &d, &w), TINE_OK, "%s", tine_error_message());
+        cr_expect(tine_equal(v, w));
+        cr_expect_eq(tine_data(w) != tine_data(v), below + 1 > SIZE, "below %zu", below + 1);
+        tine_release(w);
+    }
+    p->buffers[0]->foreign = false;
+    tine_payload_unref(p);
+    tine_release(v);
+}
+
 test(objects_travel_by_reference_or_by_value) {
     tine_value *x = tine_string("put"), *o = tine_value_as_object(x, 6, NULL),
                *o2 = tine_value_as_object(x, 4, NULL);

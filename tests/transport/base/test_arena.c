@@ -1,12 +1,15 @@
 /* The arena: blocks do not overlap, all that is given back can be taken again and is returned to
  * the system, and a forked process leaves it alone. */
 #include <criterion/criterion.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/support/leftovers.h"
+#include "tests/support/sanitizer.h"
 #include "transport/base/arena.h"
 #include "transport/base/buffer.h"
 #include "transport/base/pages.h"
@@ -118,11 +121,61 @@ Test(arena, holds_all_but_small_buffers_while_there_is_room, .timeout = 10) {
     cr_expect_not(buffer_is_shared(tine_buffer_new(from - 1)));
     cr_expect_not(buffer_is_shared(tine_buffer_new_untouched(from)));
     tine_pages_tidy(INT64_MAX);
+    tine_arena_close();
+    cr_expect_not(buffer_is_shared(tine_buffer_new(from)), "nobody uses it");
+    open_arena();
     size_t got;
     cr_assert(tine_arena_take(SIZE - 2 * MI, &got));
     for (uint8_t *rest; (rest = tine_arena_take(1, &got));)
         ;
     cr_expect_not(buffer_is_shared(tine_buffer_new(from)), "there is no room");
+}
+
+Test(arena, many_small_gaps_do_not_hide_the_room_below_them, .timeout = 20) {
+    enum { BUFFERS = 5000, SMALL = 20000 };
+    static tine_buffer *b[BUFFERS];
+    open_arena();
+    for (int i = 0; i < BUFFERS; i++) b[i] = tine_buffer_new(SMALL);
+    for (int i = 0; i < BUFFERS; i += 2) tine_buffer_unref(b[i]);
+    tine_pages_tidy(INT64_MAX);
+    for (size_t size = 24000; size < 2 * (size_t)MI; size *= 2)
+        cr_expect(buffer_is_shared(tine_buffer_new(size)), "%zu bytes", size);
+    for (int i = 1; i < BUFFERS; i += 2) tine_buffer_unref(b[i]);
+}
+
+static void *take_and_give(void *ctx) {
+    while (!atomic_load((atomic_bool *)ctx)) {
+        tine_buffer_unref(tine_buffer_new(TINE_BUFFER_SHARED_FROM));
+        tine_pages_tidy(INT64_MAX);
+    }
+    return NULL;
+}
+
+/* With a lock that another thread holds while it forks, a child could release nothing. */
+Test(arena, a_child_that_is_forked_beside_other_threads_releases_what_it_has, .timeout = 30) {
+#ifdef TSAN
+    cr_skip_test("a child of a process with threads does not end under TSan");
+#endif
+    pthread_t thread[2];
+    atomic_bool over = false;
+    open_arena();
+    tine_buffer *b = tine_buffer_new(TINE_BUFFER_SHARED_FROM);
+    for (int i = 0; i < 2; i++)
+        cr_assert_eq(pthread_create(&thread[i], NULL, take_and_give, &over), 0);
+    for (int i = 0; i < 200; i++) {
+        pid_t child = fork();
+        if (!child) {
+            tine_buffer_unref(b);
+            tine_buffer_unref(tine_buffer_new(TINE_BUFFER_SHARED_FROM));
+            _exit(0);
+        }
+        int status = -1;
+        cr_assert_eq(waitpid(child, &status, 0), child);
+        cr_assert_eq(status, 0);
+    }
+    atomic_store(&over, true);
+    for (int i = 0; i < 2; i++) pthread_join(thread[i], NULL);
+    tine_buffer_unref(b);
 }
 
 Test(arena, blocks_come_back_to_it_some_at_a_time, .timeout = 10) {

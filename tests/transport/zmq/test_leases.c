@@ -260,6 +260,34 @@ Test(leases, more_frames_than_leases_are_copied, .timeout = 60) {
     end_fini(&l);
 }
 
+Test(leases, small_buffers_leave_some_for_large_ones, .timeout = 60) {
+    static tine_event ev[TINE_SHM_LEASES];
+    end l, c;
+    pair_open(&l, &c);
+    tine_buffer *b = tine_buffer_new(TINE_BUFFER_SHARED_FROM);
+    memset(b->data, 5, b->size);
+    for (int i = 0; i < TINE_SHM_LEASES; i++) {
+        tine_frame *f = tine_frame_new(0, 1);
+        f->buffers[0] = tine_buffer_ref(b);
+        cr_assert_eq(l.ops->send(l.t, l.peer, f), 0);
+        ev[i] = end_next(&c);
+        cr_assert_eq(ev[i].frame->buffers[0]->foreign, i < TINE_SHM_LEASES / 2);
+    }
+    cr_assert(end_send(&l, MI, 1));
+    tine_event large = end_next(&c);
+    cr_expect(large.frame->buffers[0]->foreign && tine_conf_check(large.frame, 8, MI, 1));
+    tine_frame_free(large.frame);
+    for (int i = 0; i < TINE_SHM_LEASES; i++) tine_frame_free(ev[i].frame);
+    cr_assert(end_send(&l, TINE_BUFFER_SHARED_FROM, 2));
+    large = end_next(&c);
+    cr_expect(large.frame->buffers[0]->foreign, "they have come back");
+    tine_frame_free(large.frame);
+    tine_buffer_unref(b);
+    await_unused(&l, &c);
+    end_fini(&c);
+    end_fini(&l);
+}
+
 /* ---- leases outlive the connection ---- */
 
 Test(leases, what_is_borrowed_does_not_change_after_the_end, .timeout = 60) {
