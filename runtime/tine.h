@@ -199,8 +199,9 @@ typedef struct tine_options {
     const char *lane;
     /** Where messages go through shared memory: the most bytes of tensors of 16 KiB and more that
      * each process keeps in memory which the others can map, so that arguments, results and put
-     * values are not copied between them. A tensor past it is copied. Default: half of the
-     * machine's memory. -1: none. */
+     * values are not copied between them. A tensor past it is copied. A process that the program
+     * makes with fork() shares this memory instead of having a copy: what the program releases
+     * changes there. Default: half of the machine's memory. -1: none. */
     size_t arena;
     /** Bytes of a result past which it stays at a worker on another host that joined over tcp://,
      * if other tasks take it: they are placed there, or their workers fetch it from there without
