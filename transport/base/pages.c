@@ -108,11 +108,14 @@ static void *pages_map(size_t size) {
                 0);
 }
 
-/* Of both kinds. The lock is held. */
+/* Releases the oldest, of either kind. The lock is held, but not meanwhile. */
 static void pages_release_oldest(void) {
     kept_block *own = TAILQ_FIRST(&ages[false]), *shared = TAILQ_FIRST(&ages[true]);
     bool is_shared = shared && (!own || shared->since < own->since);
-    pages_release(pages_remove(is_shared ? shared : own), is_shared);
+    tine_pages p = pages_remove(is_shared ? shared : own);
+    pthread_mutex_unlock(&lock);
+    pages_release(p, is_shared);
+    pthread_mutex_lock(&lock);
 }
 
 /* Where address space is limited, kept blocks must not take what an allocation needs. */
