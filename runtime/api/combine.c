@@ -102,7 +102,10 @@ static void complete_by(tine_future *result, tine_value *value, bool any) {
     tine_future_list l = {0};
     size_t missing = 0;
     tine_error e = tine_future_list_add(&l, value);
-    for (size_t i = 0; i < l.n; i++) missing += !tine_future_is_done(l.items[i]);
+    for (size_t i = 0; i < l.n; i++) {
+        tine_future_observe(l.items[i]); /* the result reports the first failure, for all */
+        missing += !tine_future_is_done(l.items[i]);
+    }
     tine_future *first = decided_by(&l, any);
     if (e == TINE_OK && first)
         tine_future_complete_as(result, first);

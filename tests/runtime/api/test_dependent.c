@@ -208,6 +208,11 @@ Test(dependent, a_failure_that_was_released_unseen_is_one_log_line, .timeout = 6
     tine_release(f);
     cr_assert_eq(tine_wait(dependent, NULL), TINE_EFAILED);
     tine_release(dependent);
+    tine_future *both[] = {tine_fork("dependent_fail", "one"), tine_fork("dependent_fail", "two")},
+                *all = tine_when_all(both, 2);
+    for (int i = 0; i < 2; i++) tine_release(both[i]);
+    cr_assert_eq(tine_wait(all, NULL), TINE_EFAILED);
+    tine_release(all);
     cluster_stop();
     cr_assert_eq(tine_init(NULL, NULL, &(tine_options){.workers = 1, .log_level = "error"}),
                  TINE_OK);
