@@ -182,8 +182,11 @@ int tine_link_receive(tine_link *l) {
 
 /* ---- receiving in place of the thread that handles ---- */
 
+/* The other one of a pair says nothing that is early: what it breaks ends the pair alone, not the
+ * collecting. */
 static bool link_is(uint64_t types, const tine_event *ev) {
-    return types && ev->kind == TINE_EVENT_FRAME && types >> tine_wire_type(ev->frame) & 1;
+    if (ev->kind != TINE_EVENT_FRAME || ev->peer & tine_peer_other(0)) return false;
+    return types && types >> tine_wire_type(ev->frame) & 1;
 }
 
 static bool link_is_early(const tine_link *l, const tine_event *ev) {

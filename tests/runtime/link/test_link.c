@@ -220,6 +220,25 @@ test(an_early_message_waits_behind_what_was_collected_unless_it_overtakes) {
     tine_link_fini(&link_);
 }
 
+/* A LOST would end the collecting for good. */
+test(an_early_message_of_another_worker_waits_and_breaks_nothing_if_it_is_malformed) {
+    tine_message fetch = {.type = TINE_MSG_FETCH, .object = 8};
+    begin(0);
+    link_.early = UINT64_C(1) << TINE_MSG_FETCH;
+    for (int malformed = 0; malformed < 2; malformed++) {
+        tine_event ev = {.kind = TINE_EVENT_FRAME, .peer = tine_peer_other(7)};
+        ev.frame = tine_wire_encode(&fetch);
+        if (malformed) ev.frame->header_size--;
+        cr_assert_eq(tine_wire_type(ev.frame), TINE_MSG_FETCH);
+        *(tine_event *)tine_ring_push(&transport.events) = ev;
+        cr_expect_eq(tine_link_collect(&link_), TINE_LINK_COLLECTED);
+        cr_expect(seen.messages == 0 && seen.invalid == 0);
+    }
+    cr_expect_eq(tine_link_receive(&link_), 2);
+    cr_expect(seen.messages == 1 && seen.invalid == 1 && seen.lost == 0);
+    tine_link_fini(&link_);
+}
+
 test(one_receive_is_bounded_and_bytes_that_are_no_message_are_reported) {
     begin(0);
     for (uint64_t seq = 1; seq <= 100; seq++) give_ping(seq);
