@@ -128,18 +128,18 @@ static tine_zmq_lane *pair_lane(const tine_zmq *t, uint64_t number) {
     return NULL;
 }
 
+/* The listener closes the segment before the bell: a segment that is opened after the bell shows
+ * that the bell was not another pipe yet. */
 static int pair_open(tine_zmq *t, uint32_t number, bool second, const tine_shm_offer *offer,
                      const char **why) {
     tine_zmq_lane *l = tine_zmq_lane_new(NULL);
     *why = "no memory";
     if (!l) return -ENOMEM;
     l->other = number;
-    int rc = tine_shm_lane_open(&l->shm, offer, why);
+    *why = "the other's bell cannot be opened";
+    l->bell = tine_shm_bell_open(offer->pid, offer->bell);
+    int rc = l->bell < 0 ? l->bell : tine_shm_lane_open(&l->shm, offer, why);
     if (!rc && !second) tine_shm_lane_turn(&l->shm);
-    if (!rc && (l->bell = tine_shm_bell_open(offer->pid, offer->bell)) < 0) {
-        *why = "the other's bell cannot be opened";
-        rc = l->bell;
-    }
     if (rc) {
         tine_zmq_lane_free(l);
         return rc;
