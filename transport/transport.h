@@ -195,8 +195,8 @@ typedef struct tine_transport_ops {
     /* Listener: lets two peers on this host send small frames to each other without it. Either is
      * then peer tine_peer_other(its id here) to the other one, of which no UP or LOST comes. Such a
      * frame is lost where there is no room for it, or the other has ended: it should carry only
-     * what comes by another way, too. Never blocks. Errors: -EINVAL (it cannot be), -EEXIST,
-     * -ENOMEM, -EIO. NULL: it never can. */
+     * what comes by another way, too. Never blocks. Errors: -EINVAL (it cannot be), -EAGAIN
+     * (not yet: one of them has just come), -EEXIST, -ENOMEM, -EIO. NULL: it never can. */
     int (*pair)(tine_transport *t, tine_peer a, tine_peer b);
     /* The next event, or NONE. Never blocks. Errors: -EIO (the transport itself is broken). */
     int (*recv)(tine_transport *t, tine_event *ev);

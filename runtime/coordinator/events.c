@@ -1,5 +1,7 @@
 /* What the event loop moves: events of the link to the scheduler, actions of the scheduler to
  * the link and to futures. */
+#include <errno.h>
+
 #include "runtime/api/stream.h"
 #include "runtime/coordinator/internal.h"
 #include "transport/base/clock.h"
@@ -88,6 +90,14 @@ static void stream_value(const tine_scheduler_action *a) {
     tine_stream_arrived((tine_future *)(uintptr_t)a->ticket, a->item, TINE_OK, a->payload, NULL);
 }
 
+static void pair_workers(tine_coordinator *c, const tine_scheduler_action *a) {
+    int rc = tine_link_pair(&c->link, a->peer, a->other);
+    if (rc == 0)
+        tine_scheduler_paired(c->scheduler, a->peer, a->other);
+    else if (rc == -EAGAIN)
+        tine_scheduler_pair_later(c->scheduler, a->peer, a->other);
+}
+
 bool tine_coordinator_act(tine_coordinator *c) {
     tine_scheduler_action a;
     bool did = false, several = tine_scheduler_actions(c->scheduler) > 1;
@@ -100,10 +110,7 @@ bool tine_coordinator_act(tine_coordinator *c) {
         case TINE_SCHEDULER_YIELD: stream_value(&a); break;
         case TINE_SCHEDULER_DROP: tine_link_drop(&c->link, a.peer, a.bad, a.text); break;
         case TINE_SCHEDULER_LOG: tine_log(a.level, "%s", a.text); break;
-        case TINE_SCHEDULER_PAIR:
-            if (tine_link_pair(&c->link, a.peer, a.other))
-                tine_scheduler_paired(c->scheduler, a.peer, a.other);
-            break;
+        case TINE_SCHEDULER_PAIR: pair_workers(c, &a); break;
         case TINE_SCHEDULER_END: tine_coordinator_end_later(c, a.ticket, a.grace_ns); break;
         }
     }

@@ -267,9 +267,9 @@ void tine_link_await(tine_link *l) { l->transport->ops->wait(l->transport, -1); 
 
 void tine_link_wake(tine_link *l) { l->transport->ops->wake(l->transport); }
 
-bool tine_link_pair(tine_link *l, tine_peer a, tine_peer b) {
+int tine_link_pair(tine_link *l, tine_peer a, tine_peer b) {
     const tine_transport_ops *ops = l->transport->ops;
-    return ops->pair && ops->pair(l->transport, a, b) == 0;
+    return ops->pair ? ops->pair(l->transport, a, b) : -EINVAL;
 }
 
 void tine_link_drop(tine_link *l, tine_peer peer, bool bad, const char *reason) {

@@ -92,8 +92,8 @@ void tine_link_await(tine_link *l);
 void tine_link_wake(tine_link *l);
 /* As the transport's restore. */
 int tine_link_restore(tine_link *l, char *why, size_t why_size);
-/* As the transport's pair. False: it cannot be. */
-bool tine_link_pair(tine_link *l, tine_peer a, tine_peer b);
+/* As the transport's pair. */
+int tine_link_pair(tine_link *l, tine_peer a, tine_peer b);
 /* Ends one connection: LOST follows with this reason. */
 void tine_link_drop(tine_link *l, tine_peer peer, bool bad, const char *reason);
 /* Sends nothing new, flushes what the transport has taken, for at most its linger time. Accepts a

@@ -91,6 +91,13 @@ void tine_scheduler_paired(tine_scheduler *s, tine_peer a, tine_peer b) {
     y->paired |= UINT64_C(1) << x->slot;
 }
 
+void tine_scheduler_pair_later(tine_scheduler *s, tine_peer a, tine_peer b) {
+    sched_worker *x = sched_pair_worker(s, a), *y = sched_pair_worker(s, b);
+    if (!x || !y || x->slot >= REACH_PAIRS || y->slot >= REACH_PAIRS) return;
+    x->asked &= ~(UINT64_C(1) << y->slot);
+    y->asked &= ~(UINT64_C(1) << x->slot);
+}
+
 void tine_scheduler_unpair(tine_scheduler *s, const sched_worker *w) {
     sched_worker *other;
     if (w->slot >= REACH_PAIRS) return;

@@ -169,6 +169,8 @@ typedef struct tine_failure_info {
 /* The workers a and b send each other small results directly from here on, as the two peers that
  * the transport has made a pair of: after TINE_SCHEDULER_PAIR. */
 void tine_scheduler_paired(tine_scheduler *s, tine_peer a, tine_peer b);
+/* Or that cannot be yet: TINE_SCHEDULER_PAIR comes again when it is of use. */
+void tine_scheduler_pair_later(tine_scheduler *s, tine_peer a, tine_peer b);
 
 tine_error tine_scheduler_new(tine_scheduler **out, const tine_scheduler_config *config);
 /* After tine_scheduler_stop, whose actions have been taken. Accepts NULL. */

@@ -31,9 +31,11 @@ static void pairs_tell(tine_zmq *t, const char *why, const char *error) {
 
 /* ---- the listener ---- */
 
-static bool peer_may_pair(const tine_zmq_peer *p) {
-    return p && p->state == TINE_ZMQ_PEER_UP && !p->disconnected && p->pairs &&
-           p->id <= UINT32_MAX && tine_zmq_lane_is_used(p);
+/* As the transport's pair: -EAGAIN until it has answered the offer of its lane. */
+static int peer_may_pair(const tine_zmq_peer *p) {
+    if (!p || p->state != TINE_ZMQ_PEER_UP || p->disconnected || !p->pairs) return -EINVAL;
+    if (!p->lane || p->id > UINT32_MAX) return -EINVAL;
+    return tine_zmq_lane_is_used(p) ? 0 : -EAGAIN;
 }
 
 static tine_zmq_pair *pair_of(const tine_zmq *t, tine_peer a, tine_peer b) {
@@ -85,16 +87,18 @@ int tine_zmq_pair_make(tine_zmq *t, tine_peer a, tine_peer b) {
     tine_zmq_peer *first = tine_zmq_peer_by_id(t, a), *second = tine_zmq_peer_by_id(t, b);
     tine_shm_offer offer = {0};
     const char *why;
-    if (!t->listener || a == b || !peer_may_pair(first) || !peer_may_pair(second)) return -EINVAL;
+    if (!t->listener || a == b) return -EINVAL;
+    int rc = peer_may_pair(first), rc2 = peer_may_pair(second);
+    if (rc || rc2) return rc == -EINVAL || rc2 == -EINVAL ? -EINVAL : -EAGAIN;
     if (pair_of(t, a, b)) return -EEXIST;
     tine_zmq_pair *pair = calloc(1, sizeof *pair);
     if (!pair) return -ENOMEM;
     *pair = (tine_zmq_pair){.a = a, .b = b, .fd = pair_memory(&offer, &why)};
     LIST_INSERT_HEAD(&t->pairs, pair, entry);
-    int rc = pair->fd < 0 ? pair->fd : 0;
+    rc = pair->fd < 0 ? pair->fd : 0;
     if (rc) pairs_tell(t, why, strerror(-rc));
     if (!rc) rc = pair_tell(t, first, second, false, &offer);
-    if (!rc) rc = pair_tell(t, second, first, true, &offer);
+    if (!rc && (rc = pair_tell(t, second, first, true, &offer))) pair_tell_parted(t, a, b);
     if (!rc) return 0;
     pair_free(pair);
     return rc == -ENOMEM ? rc : -EIO;

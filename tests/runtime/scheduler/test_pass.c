@@ -38,10 +38,22 @@ static void fork_three(void) {
     elsewhere = 3 - here;
 }
 
-static void release_and_close(void) {
+static void release_three(void) {
     for (int i = 1; i <= 2; i++) tine_scheduler_object_release(F.scheduler, ids[i]);
     tine_scheduler_object_release(F.scheduler, last);
     take();
+}
+
+static void end_three(void) {
+    done(elsewhere, &made[elsewhere], 1000);
+    done(here, &made[here], 1000);
+    done(here, &joined, 1000);
+    take();
+    release_three();
+}
+
+static void release_and_close(void) {
+    release_three();
     if (stats().running + stats().waiting == 0) cr_expect_eq(stats().objects, 0);
     fixture_close();
 }
@@ -59,6 +71,19 @@ Test(pass, a_direct_way_is_asked_for_once_and_used_once_it_is_there) {
     cr_expect_null(found(TINE_SCHEDULER_PAIR, 0));
     cr_expect_leq(count_sent(0, TINE_MSG_PASS), 1, "one that was not told before");
     tine_scheduler_object_release(F.scheduler, other);
+    release_and_close();
+}
+
+Test(pass, a_direct_way_that_cannot_be_yet_is_asked_for_again) {
+    open_workers(false);
+    fork_three();
+    const action *pair = found(TINE_SCHEDULER_PAIR, 0);
+    cr_assert(pair);
+    tine_scheduler_pair_later(F.scheduler, pair->a.peer, pair->a.other);
+    tine_scheduler_pair_later(F.scheduler, 1, 77); /* it has gone meanwhile */
+    end_three();
+    fork_three();
+    cr_expect(found(TINE_SCHEDULER_PAIR, 0) && !found(TINE_SCHEDULER_PAIR, 1));
     release_and_close();
 }
 

@@ -18,9 +18,10 @@ typedef struct trio { /* a listener, and connectors that it knows as these peers
     bool lost[ENDS];
 } trio;
 
-static void trio_step(trio *s) {
+/* The listener, and as many connectors. */
+static void trio_step_some(trio *s, int connectors) {
     bool any = false;
-    for (int i = 0; i < ENDS; i++) {
+    for (int i = 0; i <= connectors; i++) {
         tine_event ev;
         if (!s->t[i] || s->ops->recv(s->t[i], &ev)) continue;
         any |= ev.kind != TINE_EVENT_NONE;
@@ -38,6 +39,8 @@ static void trio_step(trio *s) {
     if (!any) s->ops->wait(s->t[0], 1000000);
 }
 
+static void trio_step(trio *s) { trio_step_some(s, ENDS - 1); }
+
 static bool trio_use_lanes(const trio *s) {
     for (int i = 1; i < ENDS; i++)
         if (!s->peer[i] || s->ops->uses_lane(s->t[0], s->peer[i]) == TINE_LANE_UNUSED ||
@@ -51,8 +54,8 @@ static void trio_until(trio *s, bool (*ready)(const trio *s)) {
         cr_assert_lt(tine_clock_ns(), end);
 }
 
-/* `lane`: of the last connector. */
-static void trio_open(trio *s, int lane) {
+/* `lane`: of the last connector. `answering`: so many receive, too. */
+static void trio_connect(trio *s, int lane, int answering) {
     char why[200] = "", url[] = "tcp://127.0.0.1:0";
     tine_log_level_set(TINE_LOG_ERROR);
     *s = (trio){.ops = tine_transport_for(url, why, sizeof why)};
@@ -61,9 +64,13 @@ static void trio_open(trio *s, int lane) {
     for (int i = 1; i < ENDS; i++) {
         if (i == ENDS - 1) config.lane = lane;
         cr_assert_eq(s->ops->connect(&s->t[i], s->ops->url(s->t[0]), &config, why, sizeof why), 0);
-        for (int64_t end = tine_clock_ns() + PATIENCE; !s->peer[i]; trio_step(s))
+        for (int64_t end = tine_clock_ns() + PATIENCE; !s->peer[i]; trio_step_some(s, answering))
             cr_assert_lt(tine_clock_ns(), end);
     }
+}
+
+static void trio_open(trio *s, int lane) {
+    trio_connect(s, lane, ENDS - 1);
     if (lane >= 0) trio_until(s, trio_use_lanes);
 }
 
@@ -184,6 +191,18 @@ Test(zmq_pair, a_connector_without_a_lane_is_in_no_pair, .timeout = 60) {
     cr_expect_eq(s.ops->pair(s.t[0], s.peer[1], s.peer[1]), -EINVAL);
     cr_expect_eq(s.ops->pair(s.t[0], s.peer[1], 77), -EINVAL);
     cr_expect_eq(trio_send(&s, 1, 2, 8, 1), -EPIPE);
+    trio_close(&s);
+}
+
+Test(zmq_pair, connectors_that_have_not_answered_the_offer_of_a_lane_are_a_pair_later,
+     .timeout = 60) {
+    trio s;
+    trio_connect(&s, 0, 0);
+    cr_expect_eq(s.ops->pair(s.t[0], s.peer[1], s.peer[2]), -EAGAIN);
+    cr_expect_eq(s.ops->pair(s.t[0], s.peer[1], 77), -EINVAL);
+    trio_until(&s, trio_use_lanes);
+    cr_expect_eq(s.ops->pair(s.t[0], s.peer[1], s.peer[2]), 0);
+    trio_until(&s, trio_is_paired);
     trio_close(&s);
 }
 
