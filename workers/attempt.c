@@ -9,6 +9,7 @@
 #include "runtime/trace/trace.h"
 #include "transport/base/assert.h"
 #include "transport/base/clock.h"
+#include "transport/base/hash.h"
 #include "transport/base/text.h"
 #include "workers/internal.h"
 
@@ -144,11 +145,18 @@ enum { SHORT_NS = 5000, HELD_NS = 20000 };
  * that, which may be one of theirs (tine bench grain). */
 enum { PASSED_SHORT_NS = 50000, PASSED_HELD_NS = 100000 };
 
+/* Of which function it is. */
+static uint64_t attempt_key(const tine_attempt *a) {
+    const tine_target *t = &a->task.target;
+    uint64_t h = tine_hash(TINE_HASH_START, t->name, strlen(t->name) + 1);
+    return t->method ? tine_hash(h, t->method, strlen(t->method)) : h;
+}
+
 static bool attempt_has_follower(const tine_attempt *a) {
     tine_worker *w = a->worker;
     const tine_target *next = tine_executor_next_target(w->executor), *t = &a->task.target;
     w->held_ns = w->holding ? w->held_ns + a->run_ns : a->run_ns;
-    if (tine_executor_passes(w->executor, a->task.task))
+    if (a->status == TINE_OK && tine_executor_passes(w->executor, a->task.task, a->payload))
         return a->run_ns < PASSED_SHORT_NS && STAILQ_EMPTY(&w->runnable);
     return next && a->run_ns < SHORT_NS && w->held_ns < HELD_NS && STAILQ_EMPTY(&w->runnable) &&
            !strcmp(next->name, t->name) && !next->method == !t->method &&
@@ -157,6 +165,8 @@ static bool attempt_has_follower(const tine_attempt *a) {
 
 void tine_attempt_run(tine_attempt *a) {
     tine_worker *w = a->worker;
+    /* A task of another function may compute for a long time. */
+    if (w->holding && w->held_key != attempt_key(a)) tine_worker_hold(w, false);
     w->current = a;
     tine_handles_of_task(w->handles, &a->handles);
     if (w->log) tine_run_log_run(w->log, a->task.known);
@@ -181,6 +191,7 @@ void tine_attempt_run(tine_attempt *a) {
     if (w->reach && a->payload && tine_payload_bytes(a->payload) > w->config->stays)
         tine_worker_receive(w);
     bool more = attempt_has_follower(a); /* its target's texts go with the executor's record */
+    if (more) w->held_key = attempt_key(a);
     bool enough = w->held_ns >= PASSED_HELD_NS;
     tine_executor_done(w->executor, a->task.task, a->status, a->payload, a->text, a->run_ns);
     if (more) tine_worker_hold(w, true);

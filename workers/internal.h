@@ -110,10 +110,11 @@ struct tine_worker {
 
     uint64_t *awaited; /* of the last PONG */
     size_t room_awaited;
-    bool calling;     /* a callback */
-    bool acting;      /* in tine_worker_act */
-    bool holding;     /* results wait in the link */
-    uint64_t held_ns; /* run time of the tasks of these results */
+    bool calling;      /* a callback */
+    bool acting;       /* in tine_worker_act */
+    bool holding;      /* results wait in the link */
+    uint64_t held_ns;  /* run time of the tasks of these results */
+    uint64_t held_key; /* of their function: of the last one's */
     bool up, stopping;
     tine_error status; /* why it stopped */
     char why[192];

@@ -267,9 +267,9 @@ const tine_target *tine_executor_next_target(const tine_executor *x) {
 bool tine_executor_reaches(const tine_executor *x) { return x->n_reaching > 0; }
 bool tine_executor_keeps(const tine_executor *x) { return x->kept_bytes > 0; }
 
-bool tine_executor_passes(const tine_executor *x, uint64_t task) {
+bool tine_executor_passes(const tine_executor *x, uint64_t task, const tine_payload *payload) {
     const executor_task *t = executor_task_find(x, task);
-    return t && t->n_passes > 0 && x->tasks.n > 1;
+    return t && x->tasks.n > 1 && executor_may_pass(t, payload);
 }
 
 bool tine_executor_has_local(const tine_executor *x) { return !TAILQ_EMPTY(&x->local); }

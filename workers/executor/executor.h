@@ -143,8 +143,8 @@ void tine_executor_hold(tine_executor *x, const tine_object *ids, size_t n);
 void tine_executor_release(tine_executor *x, const tine_object *ids, size_t n);
 /* Sends the gathered SUSPEND reports; to be called before waiting for input. */
 void tine_executor_flush(tine_executor *x);
-/* The result of this started task is passed to other workers, and further tasks are here. */
-bool tine_executor_passes(const tine_executor *x, uint64_t task);
+/* This result of a started task is passed to other workers, and further tasks are here. */
+bool tine_executor_passes(const tine_executor *x, uint64_t task, const tine_payload *payload);
 bool tine_executor_has_local(const tine_executor *x); /* forks of its tasks are queued here */
 bool tine_executor_keeps(const tine_executor *x); /* results that the coordinator does not have */
 /* A value that a FETCH can be answered with, now or when it has been fetched. */

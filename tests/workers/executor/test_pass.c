@@ -100,6 +100,28 @@ Test(executor_pass, a_result_of_a_task_that_has_sent_something_is_not, .timeout 
     close_executor();
 }
 
+/* The coordinator is woken later only for a result that whoever waits for it has already. */
+Test(executor_pass, only_a_result_that_is_passed_is_held_back, .timeout = 20) {
+    tine_payload *small = payload_with(NULL, 0);
+    tine_payload *large = tine_payload_new(TINE_EXECUTOR_PASSES + 1, 0, 0);
+    tine_object id;
+    open_executor(4);
+    give_task(1);
+    cr_assert_eq(start(), 1);
+    cr_expect_not(tine_executor_passes(A, 1, small), "nobody waits for it");
+    told_to_pass(1, OTHER);
+    cr_expect_not(tine_executor_passes(A, 1, small), "no further task is here");
+    give(2, 0);
+    cr_expect(tine_executor_passes(A, 1, small));
+    cr_expect_not(tine_executor_passes(A, 1, large));
+    cr_assert_eq(tine_executor_put(A, 1, NULL, small, &id), TINE_OK);
+    cr_expect_not(tine_executor_passes(A, 1, small), "its DONE may be deferred");
+    tine_payload_unref(small);
+    tine_payload_unref(large);
+    take();
+    close_executor();
+}
+
 Test(executor_pass, a_module_is_not_taken, .timeout = 20) {
     tine_object module = INPUT + 1;
     cr_assert(tine_object_is_module(module));
