@@ -9,9 +9,10 @@
  * libzmq closes N it is the eventfd again.
  *
  * As long as the gate is open libzmq accepts one peer after the other. So it is opened only if
- * there are descriptors for all that may wait, which is what `listen` was told, and for one call
- * more. Otherwise they are refused: accepted here, with a descriptor of the reserve, and closed.
- * Connectors try again, so everything recovers when descriptors are free. */
+ * there are descriptors for all that may wait, which is what `listen` was told, for one call more,
+ * and for as many again: they come meanwhile where this thread loses its core. Otherwise they are
+ * refused: accepted here, with a descriptor of the reserve, and closed. Connectors try again, so
+ * everything recovers when descriptors are free. */
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
@@ -194,7 +195,7 @@ void tine_zmq_listen_end(tine_zmq *t) {
 /* Fills the reserve; whether there are as many descriptors as the gate needs. The kernel counts one
  * waiting peer more than it was told. */
 static bool reserve_take(tine_zmq *t, int64_t now) {
-    int more[BACKLOG_MOST + 2], n = 0, need = t->backlog + 2, fd;
+    int more[2 * (BACKLOG_MOST + 2)], n = 0, need = 2 * (t->backlog + 2), fd;
     while (t->n_reserve < TINE_ZMQ_RESERVE && (fd = fcntl(t->gate_fd, F_DUPFD_CLOEXEC, 0)) >= 0)
         t->reserve[t->n_reserve++] = fd;
     while ((int)t->n_reserve + n < need && (fd = fcntl(t->gate_fd, F_DUPFD_CLOEXEC, 0)) >= 0)
