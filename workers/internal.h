@@ -169,6 +169,9 @@ void tine_worker_reached(tine_worker *w);                              /* what h
 /* quiet.c */
 void tine_worker_answer(tine_worker *w, tine_message *pong); /* fills in what the executor leaves */
 
+/* early.c: says what the progress thread handles, once the link is open. */
+void tine_worker_progress_init(tine_worker *w);
+
 /* worker.c */
 /* Nothing is left to run until something is received or a wait times out. */
 bool tine_worker_is_idle(const tine_worker *w);
