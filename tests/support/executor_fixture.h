@@ -111,6 +111,17 @@ static inline void give_object(tine_object id, const tine_object *refs, size_t n
               refs, n);
 }
 
+static inline void drop(tine_object id) {
+    hear((tine_message){.type = TINE_MSG_DROP, .ids = &id, .n_ids = 1});
+    take();
+}
+
+static inline size_t objects(void) {
+    tine_executor_stats s;
+    tine_executor_stats_get(A, &s);
+    return s.objects;
+}
+
 static inline void close_executor(void) {
     tine_executor_free(A);
     A = NULL;

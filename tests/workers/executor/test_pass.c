@@ -36,17 +36,6 @@ static bool comes(tine_object id, tine_error status, const tine_object *refs, si
     return taken;
 }
 
-static void drop(tine_object id) {
-    hear((tine_message){.type = TINE_MSG_DROP, .ids = &id, .n_ids = 1});
-    take();
-}
-
-static size_t objects(void) {
-    tine_executor_stats s;
-    tine_executor_stats_get(A, &s);
-    return s.objects;
-}
-
 Test(executor_pass, a_small_result_is_passed_once_to_each_behind_its_done, .timeout = 20) {
     open_executor(4);
     give_task(1);

@@ -37,17 +37,6 @@ static void reached(tine_object id, bool here) {
     take();
 }
 
-static void drop(tine_object id) {
-    hear((tine_message){.type = TINE_MSG_DROP, .ids = &id, .n_ids = 1});
-    take();
-}
-
-static size_t objects(void) {
-    tine_executor_stats s;
-    tine_executor_stats_get(A, &s);
-    return s.objects;
-}
-
 Test(executor_reach, a_large_result_stays_only_if_other_tasks_take_it, .timeout = 20) {
     open_executor(4);
     give_task(1, RESULT);
