@@ -21,7 +21,7 @@ static void guard_run(const tine_guard *g, int end) {
     ssize_t n;
     while ((n = read(STDIN_FILENO, &byte, 1)) < 0 && errno == EINTR) {
     }
-    if (n <= 0) tine_descendants_kill(g->mark);
+    if (n <= 0) tine_descendants_kill((const char *[]){g->mark}, 1);
     _exit(0);
 }
 
@@ -42,7 +42,7 @@ bool tine_guard_start(tine_guard *g) {
 }
 
 void tine_guard_end(tine_guard *g, bool kill_marked) {
-    if (kill_marked) tine_descendants_kill(g->mark);
+    if (kill_marked) tine_descendants_kill((const char *[]){g->mark}, 1);
     if (send(g->fd, "", 1, MSG_NOSIGNAL) == 1) waitpid(g->pid, NULL, 0);
     close(g->fd);
 }

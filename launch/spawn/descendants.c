@@ -26,6 +26,11 @@ typedef struct environment_text {
     size_t n, room;
 } environment_text;
 
+typedef struct mark_set {
+    const char **marks; /* in order */
+    int n;
+} mark_set;
+
 /* False: the process has ended, or is another user's. */
 static bool environment_read(environment_text *t, int pid) {
     char path[64];
@@ -48,11 +53,20 @@ static bool environment_read(environment_text *t, int pid) {
     return ours;
 }
 
-static bool environment_has(environment_text *t, int pid, const char *mark) {
+static int mark_compare(const void *a, const void *b) {
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static bool environment_has(environment_text *t, int pid, const mark_set *of) {
+    static const char name[] = TINE_DESCENDANTS_MARK "=";
     if (!environment_read(t, pid) || t->n == 0) return false;
     t->bytes[t->n] = 0;
-    for (size_t at = 0; at < t->n; at += strlen(t->bytes + at) + 1)
-        if (strcmp(t->bytes + at, mark) == 0) return true;
+    for (size_t at = 0; at < t->n; at += strlen(t->bytes + at) + 1) {
+        const char *entry = t->bytes + at;
+        if (strncmp(entry, name, sizeof name - 1) == 0 &&
+            bsearch(&entry, of->marks, (size_t)of->n, sizeof entry, mark_compare))
+            return true;
+    }
     return false;
 }
 
@@ -64,19 +78,21 @@ static bool environment_is_coming(environment_text *t, int pid) {
 }
 
 /* The second look rules out that the pid was reused before the pidfd was made. */
-static bool descendant_kill(environment_text *t, int pid, const char *mark) {
-    if (!environment_has(t, pid, mark)) return false;
+static bool descendant_kill(environment_text *t, int pid, const mark_set *of) {
+    if (!environment_has(t, pid, of)) return false;
     int fd = tine_pidfd_open(pid);
     if (fd < 0) return kill(pid, SIGKILL) == 0; /* a kernel without pidfds */
     bool killed =
-        environment_has(t, pid, mark) && syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0) == 0;
+        environment_has(t, pid, of) && syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0) == 0;
     close(fd);
     return killed;
 }
 
-void tine_descendants_kill(const char *mark) {
+void tine_descendants_kill(const char **marks, int n) {
     environment_text t = {0};
-    bool some = true, coming = false;
+    mark_set of = {marks, n};
+    bool some = n > 0, coming = false;
+    if (n > 1) qsort(marks, (size_t)n, sizeof *marks, mark_compare);
     for (int round = 0; (some || coming) && round < ROUNDS_MAX; round++) {
         if (!some) poll(NULL, 0, ROUND_MS);
         DIR *d = opendir("/proc");
@@ -84,7 +100,7 @@ void tine_descendants_kill(const char *mark) {
         for (struct dirent *e; d && (e = readdir(d));) {
             int pid = atoi(e->d_name);
             if (pid <= 1 || pid == (int)getpid()) continue;
-            if (descendant_kill(&t, pid, mark))
+            if (descendant_kill(&t, pid, &of))
                 some = true;
             else if (environment_is_coming(&t, pid))
                 coming = true;

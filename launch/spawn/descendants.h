@@ -6,8 +6,9 @@
 /* The variable; its value is unique to a start of a worker, and cannot be guessed. */
 #define TINE_DESCENDANTS_MARK "TINE_STARTED_BY"
 
-/* Kills the processes of this user that have the entry `mark` ("NAME=VALUE") in the environment
- * with which they were started, but for this one. Any thread; takes some milliseconds. */
-void tine_descendants_kill(const char *mark);
+/* Kills the processes of this user that have one of n marks ("NAME=VALUE", which it sorts) in the
+ * environment with which they were started, but for this one. Any thread; takes some milliseconds:
+ * it reads the environment of each process of this user, once for all marks. */
+void tine_descendants_kill(const char **marks, int n);
 
 #endif

@@ -18,7 +18,11 @@ typedef struct tine_spawn_slot_state {
     _Atomic pid_t pid; /* 0: empty; written by the supervisor */
     int pidfd;         /* -1: none */
     int lifeline;      /* our end; -1: none */
-    bool killed;       /* once it is reaped: by a signal */
+    /* Once it is reaped, until its death is reported: its pid, and its exit status or the signal; a
+     * status of -1: unknown. */
+    pid_t dead;
+    int status;
+    bool killed; /* by a signal */
     /* by SIGKILL: from outside, or by the kernel for want of memory */
     bool killed_from_outside;
     char mark[96];     /* what its descendants have in their environment */
@@ -52,6 +56,7 @@ struct tine_spawn {
     /* The supervisor's own. */
     tine_spawn_slot_state *slots;
     struct pollfd *fds;  /* one per worker, then the eventfd */
+    const char **marks;  /* of those that died at the same time */
     bool no_pidfd;       /* some worker has none: poll for its death */
     int64_t unjoined_at; /* when workers that have not joined are killed; 0: not stopping yet */
     unsigned attempts;   /* times that empty slots were filled */

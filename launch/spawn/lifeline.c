@@ -129,7 +129,7 @@ static void *watchdog_main(void *arg) {
         if (tine_clock_ns() >= until) group_signal_die(sig);
     }
     tine_private_remove_of(w->endpoint);
-    if (w->mark) tine_descendants_kill(w->mark);
+    if (w->mark) tine_descendants_kill((const char *[]){w->mark}, 1);
     _exit(1);
     return NULL;
 }

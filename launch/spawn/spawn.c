@@ -44,27 +44,32 @@ static bool crash_report_read(int lifeline, char *reason, size_t room) {
     return true;
 }
 
-/* True when the worker is dead; then it is reaped and `reason` is filled in. */
-static bool spawn_reap(tine_spawn_slot_state *w, char *reason, size_t room) {
+/* True when the worker is dead; then it is reaped and its pid is not in the slot any more. */
+static bool spawn_slot_reap(tine_spawn_slot_state *w) {
     siginfo_t info = {0};
     int r = w->pidfd >= 0
                 ? waitid((idtype_t)3 /* P_PIDFD */, (id_t)w->pidfd, &info, WEXITED | WNOHANG)
                 : waitid(P_PID, (id_t)w->pid, &info, WEXITED | WNOHANG);
     if (r != 0 && errno != ECHILD) return false;
     if (r == 0 && info.si_pid == 0) return false;
+    w->status = r == 0 ? info.si_status : -1;
     w->killed = r == 0 && info.si_code != CLD_EXITED;
     w->killed_from_outside = w->killed && info.si_status == SIGKILL;
-    if (crash_report_read(w->lifeline, reason, room)) return true;
-    if (r != 0)
+    w->dead = atomic_exchange(&w->pid, 0);
+    return true;
+}
+
+static void death_describe(const tine_spawn_slot_state *w, char *reason, size_t room) {
+    if (crash_report_read(w->lifeline, reason, room)) return;
+    if (w->status < 0)
         snprintf(reason, room,
                  "ended; its exit status is unknown: another wait call of "
                  "this program collected it");
-    else if (info.si_code == CLD_EXITED)
-        snprintf(reason, room, "exited with status %d", info.si_status);
+    else if (!w->killed)
+        snprintf(reason, room, "exited with status %d", w->status);
     else
-        snprintf(reason, room, "was killed by signal %d (SIG%s)", info.si_status,
-                 sigabbrev_np(info.si_status) ? sigabbrev_np(info.si_status) : "?");
-    return true;
+        snprintf(reason, room, "was killed by signal %d (SIG%s)", w->status,
+                 sigabbrev_np(w->status) ? sigabbrev_np(w->status) : "?");
 }
 
 /* Whether a worker that the last attempt started has finished a task, which did not fail. */
@@ -143,13 +148,14 @@ static int spawn_live_count(const tine_spawn *s) {
     return n;
 }
 
-static void spawn_slot_reap(tine_spawn *s, int i) {
+/* True: its slot stays empty, because the coordinator has ended it. */
+static bool spawn_slot_ended(tine_spawn *s, int i) {
     tine_spawn_slot_state *w = &s->slots[i];
     char reason[384];
-    if (!spawn_reap(w, reason, sizeof reason)) return;
-    pid_t pid = atomic_exchange(&w->pid, 0);
+    death_describe(w, reason, sizeof reason);
+    pid_t pid = w->dead;
+    w->dead = 0;
     tine_log(TINE_LOG_DEBUG, "worker %d (pid %d) %s", i, (int)pid, reason);
-    if (w->killed) tine_descendants_kill(w->mark);
     bool dismissed = spawn_slot_dismissed(s, w);
     if (atomic_exchange(&w->ending, 0) == pid || dismissed) {
         if (s->died) s->died(s->ctx, i, pid, NULL, w->log);
@@ -161,6 +167,21 @@ static void spawn_slot_reap(tine_spawn *s, int i) {
         spawn_failed(s, i, w->killed_from_outside || atomic_load(&w->log->joined), reason);
     }
     spawn_slot_clear(w);
+    return dismissed;
+}
+
+/* One search finds what all of those have started that died at the same time. */
+static void spawn_reap_all(tine_spawn *s) {
+    int n = 0;
+    for (int i = 0; i < s->workers; i++) {
+        tine_spawn_slot_state *w = &s->slots[i];
+        if (w->pid == 0 || (!s->fds[i].revents && w->pidfd >= 0) || !spawn_slot_reap(w)) continue;
+        if (w->killed) s->marks[n++] = w->mark;
+    }
+    tine_descendants_kill(s->marks, n);
+    bool dismissed = false;
+    for (int i = 0; i < s->workers; i++)
+        if (s->slots[i].dead) dismissed |= spawn_slot_ended(s, i);
     if (dismissed && spawn_live_count(s) == 0) s->ended(s->ctx);
 }
 
@@ -224,10 +245,7 @@ static void spawn_poll_once(tine_spawn *s) {
         (void)n;
         for (int i = 0; i < s->workers; i++) spawn_slot_end_task(&s->slots[i]);
     }
-    for (int i = 0; i < s->workers; i++) {
-        const tine_spawn_slot_state *w = &s->slots[i];
-        if (w->pid != 0 && (s->fds[i].revents || w->pidfd < 0)) spawn_slot_reap(s, i);
-    }
+    spawn_reap_all(s);
     bool stopping = atomic_load(&s->stopping);
     if (!stopping && s->retry_at != INT64_MAX && tine_clock_ns() >= s->retry_at) spawn_refill(s);
     if (stopping && s->unjoined_at != 0 && tine_clock_ns() >= s->unjoined_at)
@@ -278,7 +296,9 @@ static tine_error spawn_new(tine_spawn **out, const tine_spawn_config *config) {
     s->environment = tine_spawn_environment(config, &s->n_environment);
     s->slots = calloc((size_t)s->workers, sizeof *s->slots);
     s->fds = calloc((size_t)s->workers + 1, sizeof *s->fds);
-    if (!s->program || !s->argv || !s->slots || !s->fds || !s->environment) return TINE_ENOMEM;
+    s->marks = calloc((size_t)s->workers, sizeof *s->marks);
+    if (!s->program || !s->argv || !s->slots || !s->fds || !s->marks || !s->environment)
+        return TINE_ENOMEM;
     for (int i = 0; i < s->workers; i++) s->slots[i].pidfd = s->slots[i].lifeline = -1;
     if (s->wake_fd < 0 || !tine_spawn_token_make(s->token)) return TINE_EIO;
     tine_spawn_placement_make(s);
@@ -369,6 +389,7 @@ void tine_spawn_free(tine_spawn *s) {
     tine_topology_fini(&s->topology);
     free(s->slots);
     free(s->fds);
+    free(s->marks);
     pthread_cond_destroy(&s->changed);
     pthread_mutex_destroy(&s->lock);
     free(s);

@@ -105,6 +105,24 @@ Test(spawn, a_killed_worker_is_named_and_replaced) {
     cr_expect_eq(seen.n, 3, "workers that were stopped are not reported as deaths");
 }
 
+Test(spawn, workers_that_are_killed_together_are_each_reported_and_replaced) {
+    enum { N = 3 };
+    tine_spawn *s = start(N, "ipc:///x", NULL);
+    report r[N];
+    for (int i = 0; i < N; i++) r[i] = next_report();
+    for (int i = 0; i < N; i++) cr_assert_eq(kill(r[i].pid, SIGKILL), 0);
+    cr_expect_eq(await_deaths(N, 0).n, N);
+    bool filled[N] = {false};
+    for (int i = 0; i < N; i++) {
+        report c = next_report();
+        int slot = tine_spawn_slot(s, c.token);
+        cr_assert(slot >= 0 && slot < N && !filled[slot], "slot %d", slot);
+        filled[slot] = true;
+    }
+    stop(s, N);
+    cr_expect_eq(seen.n, N);
+}
+
 Test(spawn, an_exit_is_named) {
     tine_spawn *s = start(1, "ipc:///x", NULL);
     report r = next_report();
