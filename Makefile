@@ -18,9 +18,9 @@ SEEDS   ?= 20000
 FUZZ_SECONDS ?= 60
 
 MSGPACK  := $(if $(shell pkg-config --exists msgpack 2>/dev/null || echo no),msgpack-c,msgpack)
-# What the library links, what it needs only headers of, and what only the command needs.
-PKGS     := libzmq openblas
-HDR_PKGS := $(MSGPACK)
+# What the library links, what it needs only headers of (OpenBLAS is loaded on first use), and what only the command needs.
+PKGS     := libzmq
+HDR_PKGS := $(MSGPACK) openblas
 # ONNX models need protobuf-c; without it `tine predict` refuses them.
 ONNX     := $(if $(shell pkg-config --exists libprotobuf-c 2>/dev/null && command -v protoc-c),launch/onnx)
 CMD_PKGS := json-c $(if $(ONNX),libprotobuf-c)

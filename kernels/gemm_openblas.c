@@ -1,10 +1,10 @@
 /* cblas_sgemm as a kernel: the fallback where no vector kernel of Tine runs, and the reference of
  * `tine bench lstm`. OpenBLAS packs B at every call and chooses its method by the shape, so the
  * bits of a row may depend on the number of rows, unlike with the other kernels. */
+#include "kernels/blas.h"
 #include "kernels/gemm.h"
 #include "kernels/isa.h"
 
-#include <cblas.h>
 #include <limits.h>
 #include <string.h>
 
@@ -35,9 +35,10 @@ static void openblas_whole(const struct tine_packed *b, size_t first_panel, size
     const size_t block = 1 << 20;
     for (size_t r = 0; r < m && b->k && lda <= INT_MAX && ldc <= INT_MAX; r += block)
         for (size_t j = 0; j < n; j += block)
-            cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)size_min(m - r, block),
-                        (int)size_min(n - j, block), (int)b->k, 1, a + r * lda, (int)lda,
-                        columns + j * b->k, (int)b->k, 1, c + r * ldc + j, (int)ldc);
+            tine_blas()->cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans,
+                                     (int)size_min(m - r, block), (int)size_min(n - j, block),
+                                     (int)b->k, 1, a + r * lda, (int)lda, columns + j * b->k,
+                                     (int)b->k, 1, c + r * ldc + j, (int)ldc);
 }
 
 const struct tine_gemm_kernel tine_gemm_f32_openblas = {

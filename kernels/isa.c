@@ -1,5 +1,6 @@
 /* The table of instruction sets, its checks, and the choice of a kernel; see isa.h. */
 #include "kernels/isa.h"
+#include "kernels/blas.h"
 #include "kernels/gemm.h"
 #include "kernels/peak.h"
 #include "kernels/vecmath.h"
@@ -40,6 +41,7 @@ const char *tine_isa_name(enum tine_isa isa) {
 
 const char *tine_isa_obstacle(const struct tine_cpu *cpu, enum tine_isa isa) {
     if ((unsigned)isa >= TINE_ISA_COUNT) return "there is no such kernel";
+    if (isa == TINE_ISA_OPENBLAS && !tine_blas()) return "libopenblas.so.0 cannot be loaded";
     uint32_t features = 0;
     for (; isa != TINE_ISA_AUTO; isa = isa_table[isa].base) features |= isa_table[isa].features;
     return tine_cpu_obstacle(cpu, features);

@@ -18,6 +18,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "kernels/blas.h"
 #include "kernels/isa.h"
 #include "launch/internal.h"
 #include "launch/observe/metrics.h"
@@ -33,7 +34,6 @@
 #include "transport/base/process.h"
 #include "transport/launcher.h"
 #include "transport/transport.h"
-#include "workers/blas.h"
 
 /* How long workers may take to exit at shutdown. Nothing waits for what they still compute. */
 #define STOP_SECONDS 1.0

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "kernels/blas.h"
 #include "launch/internal.h"
 #include "launch/leave.h"
 #include "launch/security.h"
@@ -11,7 +12,6 @@
 #include "runtime/value/error.h"
 #include "transport/base/clock.h"
 #include "transport/base/log.h"
-#include "workers/blas.h"
 #include "workers/fiber/fiber.h"
 #include "workers/worker.h"
 

@@ -6,7 +6,6 @@
  * then again with the fastest. */
 #include "launch/cli/commands.h"
 
-#include <cblas.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "kernels/blas.h"
 #include "kernels/peak.h"
 #include "launch/cli/arguments.h"
 #include "launch/bench/phases.h"
@@ -41,6 +41,10 @@ typedef struct results {
 } results;
 
 /* ---- OpenBLAS at its best ---- */
+
+static const char *openblas_core(void) {
+    return tine_blas() ? tine_blas()->openblas_get_corename() : "no CPU: it cannot be loaded";
+}
 
 static const char *const core_types[] = {"",        "SkylakeX", "Cooperlake", "SapphireRapids",
                                          "Haswell", "Zen"};
@@ -249,7 +253,7 @@ static void bench_lstm_print(const results *r, const request *q) {
     if (r->peak_avx2 > 0) printf(", %.1f AVX2", r->peak_avx2);
     if (r->peak_bf16 > 0) printf(", %.1f bf16 dot products", r->peak_bf16);
     if (r->peak_int8 > 0) printf(", %.1f int8", r->peak_int8);
-    printf("\nOpenBLAS with its kernels for %s\n", openblas_get_corename());
+    printf("\nOpenBLAS with its kernels for %s\n", openblas_core());
     print_kernels();
     printf("\n%-18s %-5s %4s %4s %5s %13s %8s %9s %10s\n", "kernel", "type", "T", "B", "C", "time",
            "GFLOP/s", "of peak", "OpenBLAS");
@@ -300,7 +304,7 @@ static json_object *json_batch1(const tine_bench_bandwidth *b) {
 static void bench_lstm_print_json(const results *r, const request *q) {
     json_object *o = json_object_new_object(), *rows = json_object_new_array();
     json_object_object_add(o, "cpu", json_object_new_string(tine_cpu()->brand));
-    json_object_object_add(o, "openblas_core", json_object_new_string(openblas_get_corename()));
+    json_object_object_add(o, "openblas_core", json_object_new_string(openblas_core()));
     add_number(o, "peak_gflops", r->peak_f32);
     add_number(o, "peak_gflops_avx2", r->peak_avx2);
     add_number(o, "peak_gflops_bf16", r->peak_bf16);

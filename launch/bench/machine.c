@@ -1,13 +1,13 @@
 /* See machine.h. */
 #include "launch/bench/machine.h"
 
-#include <cblas.h>
 #include <gnu/libc-version.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "kernels/blas.h"
 #include "kernels/cpu.h"
 #include "kernels/gemm.h"
 #include "launch/cli/report.h"
@@ -72,13 +72,15 @@ static void add_software(json_object *o) {
     const struct tine_gemm_kernel *f32 = tine_gemm_find(TINE_ISA_AUTO, TINE_GEMM_F32);
     const struct tine_gemm_kernel *bf16 = tine_gemm_find(TINE_ISA_AUTO, TINE_GEMM_BF16);
     const struct tine_gemm_kernel *int8 = tine_gemm_choose(TINE_ISA_AUTO, TINE_GEMM_INT8);
+    const struct tine_blas *blas = tine_blas();
     bool known = uname(&name) == 0;
     json_object_object_add(o, "tine", json_object_new_string(TINE_VERSION));
     json_object_object_add(o, "kernel_f32", text_or_null(f32 ? f32->name : NULL));
     json_object_object_add(o, "kernel_bf16", text_or_null(bf16 ? bf16->name : NULL));
     json_object_object_add(o, "kernel_int8", text_or_null(int8 ? int8->name : NULL));
-    json_object_object_add(o, "blas", text_or_null(openblas_get_config()));
-    json_object_object_add(o, "blas_core", text_or_null(openblas_get_corename()));
+    json_object_object_add(o, "blas", text_or_null(blas ? blas->openblas_get_config() : NULL));
+    json_object_object_add(o, "blas_core",
+                           text_or_null(blas ? blas->openblas_get_corename() : NULL));
     json_object_object_add(o, "transports", transports_json());
     json_object_object_add(o, "host", text_or_null(known ? name.nodename : NULL));
     json_object_object_add(o, "linux", text_or_null(known ? name.release : NULL));

@@ -1,10 +1,10 @@
 /* `tine info`: shows what this machine offers and what Tine would use. Starts nothing. */
-#include <cblas.h>
 #include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "kernels/blas.h"
 #include "kernels/isa.h"
 #include "kernels/gemm.h"
 #include "launch/cli/arguments.h"
@@ -41,8 +41,11 @@ static void info_kernels(void) {
 
 static void info_blas(void) {
     const char *preset = getenv("OPENBLAS_CORETYPE");
-    printf("blas          %s\n", openblas_get_config());
-    printf("  core        %s%s%s%s\n", openblas_get_corename(),
+    const struct tine_blas *blas = tine_blas();
+    printf("blas          %s\n",
+           blas ? blas->openblas_get_config() : "libopenblas.so.0 cannot be loaded");
+    if (!blas) return;
+    printf("  core        %s%s%s%s\n", blas->openblas_get_corename(),
            preset ? " (OPENBLAS_CORETYPE=" : "", preset ? preset : "",
            preset ? " in the environment)" : "");
 }

@@ -3,8 +3,7 @@
  * variables that differ between workers.
  *
  * OpenBLAS starts a thread for each core as it is loaded, before a worker can say how many it may
- * use, and each polls for some 100 ms before it sleeps: `tine bench fork` took 10 us instead of 2
- * for its first thousands of round trips. */
+ * use, and each polls for some 100 ms before it sleeps (kernels/blas.h). */
 #include <stdlib.h>
 #include <string.h>
 

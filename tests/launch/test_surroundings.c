@@ -49,6 +49,12 @@ TINE_FUNCTION(blas_threads_of_worker, "") {
     return tine_int(n ? atoi(n) : -1);
 }
 
+TINE_FUNCTION(product_of_ints, "") {
+    tine_value *x = tine_ones(TINE_I64, 1, TINE_SHAPE(3));
+    (void)task;
+    return tine_call("matmul", x, x);
+}
+
 TINE_FUNCTION(die, "") {
     (void)task;
     raise(SIGKILL);
@@ -151,6 +157,27 @@ static int program_threads(void) {
     return 0;
 }
 
+/* A worker that finds no OpenBLAS; this process has one. */
+static int program_no_blas(void) {
+    tine_options o = {.workers = 1, .log_level = "error"};
+    char here[256];
+    FILE *f = fopen("libopenblas.so.0", "w");
+    if (!f || fclose(f) || !getcwd(here, sizeof here)) return 1;
+    setenv("LD_LIBRARY_PATH", here, 1);
+    if (tine_init(NULL, NULL, &o)) return 1;
+    say("pid", ask("pid_of_worker", NULL) > 0);
+    tine_value *x = tine_ones(TINE_F32, 2, TINE_SHAPE(1, 1)), *y = NULL;
+    tine_future *product = tine_fork("matmul", x, x);
+    say("error", tine_wait(product, &y));
+    say("sentence",
+        strstr(tine_error_message(), "libopenblas.so.0 cannot be loaded; inst") != NULL);
+    tine_release(product);
+    say("ints", ask("product_of_ints", NULL));
+    tine_release(x);
+    unlink("libopenblas.so.0");
+    return tine_shutdown();
+}
+
 static int program_descriptors(void) {
     struct rlimit r = {100, 1000};
     tine_options o = {.workers = 1, .log_level = "error"}, many = {.workers = 40};
@@ -181,6 +208,7 @@ int test_program(void) {
     if (strcmp(name, "relative") == 0) return program_relative();
     if (strcmp(name, "descriptors") == 0) return program_descriptors();
     if (strcmp(name, "threads") == 0) return program_threads();
+    if (strcmp(name, "no blas") == 0) return program_no_blas();
     return program_descendants(name);
 }
 
@@ -347,6 +375,18 @@ Test(surroundings, threads) {
     cr_expect_eq(answer("here"), 0);
     cr_expect_eq(answer("omp"), -1);
     cr_expect_eq(answer("given"), 5);
+    cr_expect_eq(program_end(pid), 0);
+    cr_expect_eq(rmdir(base), 0);
+}
+
+/* It is loaded by what needs it: without it the worker runs, and other products too. */
+Test(surroundings, no_blas) {
+    directory_enter();
+    pid_t pid = program_start("no blas");
+    cr_expect_eq(answer("pid"), 1);
+    cr_expect_eq(answer("error"), TINE_EFAILED);
+    cr_expect_eq(answer("sentence"), 1);
+    cr_expect_eq(answer("ints"), 3);
     cr_expect_eq(program_end(pid), 0);
     cr_expect_eq(rmdir(base), 0);
 }

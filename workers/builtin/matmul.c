@@ -1,10 +1,10 @@
 /* matmul on OpenBLAS: vectors, matrices, and batches of matrices whose batch dimensions are
  * broadcast. bf16 is computed in float32, ints as int64, which wrap. BLAS takes sizes up to
  * 2^31 - 1. */
-#include <cblas.h>
 #include <limits.h>
 #include <string.h>
 
+#include "kernels/blas.h"
 #include "workers/builtin/builtin.h"
 
 typedef struct product {
@@ -87,12 +87,14 @@ static void multiply(const product *p, tine_dtype t, const void *a, int64_t at_a
     int m = (int)p->m, n = (int)p->n, k = (int)p->k, lda = k > 0 ? k : 1;
     switch (t) {
     case TINE_F32:
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, m, n, k, 1, (const float *)a + at_a,
-                    lda, (const float *)b + at_b, n, 0, (float *)c + at_c, n);
+        tine_blas()->cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, m, n, k, 1,
+                                 (const float *)a + at_a, lda, (const float *)b + at_b, n, 0,
+                                 (float *)c + at_c, n);
         break;
     case TINE_F64:
-        cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, m, n, k, 1, (const double *)a + at_a,
-                    lda, (const double *)b + at_b, n, 0, (double *)c + at_c, n);
+        tine_blas()->cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, m, n, k, 1,
+                                 (const double *)a + at_a, lda, (const double *)b + at_b, n, 0,
+                                 (double *)c + at_c, n);
         break;
     default:
         multiply_ints(p, (const int64_t *)a + at_a, (const int64_t *)b + at_b,
@@ -128,6 +130,9 @@ TINE_BUILTIN(matmul, TINE_INPUT ", " TINE_OTHER) {
                          tine_dtype_name(t), tine_dtype_name(b->tensor.dtype));
     tine_dtype inner = t == TINE_BF16 ? TINE_F32 : tine_dtype_floating(t) ? t : TINE_I64;
     if (!product_init(task, &p, a, b)) return NULL;
+    if (inner != TINE_I64 && !tine_blas())
+        return tine_fail(task, "matmul(): libopenblas.so.0 cannot be loaded; install OpenBLAS "
+                               "(in Debian libopenblas0)");
     if (!(a = tine_converted(a, inner)) || !(b = tine_converted(b, inner))) return NULL;
     tine_value *out = tine_tensor_new(inner, p.rank, p.shape, &data);
     if (!out) return NULL;

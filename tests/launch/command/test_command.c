@@ -67,6 +67,8 @@ Test(command, wrong_arguments_are_refused_by_name, .timeout = 60) {
 Test(command, info_tells_cpu_kernels_blas_transports_and_settings, .timeout = 30) {
     expect("$B/tine info", 0, "kernels       float32: gemm_f32_", "");
     expect("$B/tine info", 0, "blas          OpenBLAS", "");
+    expect("d=$(mktemp -d); : >$d/libopenblas.so.0; LD_LIBRARY_PATH=$d $B/tine info; rm -r $d", 0,
+           "openblas    not usable: libopenblas.so.0 cannot be loaded", "");
     expect("$B/tine info", 0, "libzmq 4.", "");
     expect("$B/tine info", 0, "lane        usable", "");
     expect("$B/tine info", 0, "tensors: ", "");
