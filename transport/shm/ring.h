@@ -81,6 +81,11 @@ tine_shm_result tine_shm_block(tine_shm_writer *w, size_t size);
 /* Whether there may be more room than when the writer looked last. */
 bool tine_shm_has_room(const tine_shm_writer *w);
 
+/* Whether the reader sleeps, or is about to. */
+static inline bool tine_shm_is_asleep(const tine_shm_writer *w) {
+    return atomic_load_explicit(&w->ring->asleep, memory_order_relaxed);
+}
+
 /* The next record, which stays until tine_shm_pass. */
 tine_shm_result tine_shm_next(tine_shm_reader *r, tine_shm_record *out);
 /* True: wake the writer. */

@@ -15,8 +15,11 @@ enum {
     WORTH_NS = 150000,        /* waits of this length may be short ones with two wake-ups */
     TYPICAL_MOST_NS = 500000, /* what one long wait counts for */
     JUMP_NS = 30000,          /* of the clock: the thread did not run */
-    LOOK_NS = 10000000,       /* between two looks at the load */
-    PENALTY_NS = 1000000,     /* how long it is off the first time; doubles up to */
+    /* Between two looks at the load. A thread too many may run for a moment only: after a look that
+     * shows one the next comes soon, then twice as long after each. */
+    LOOK_NS = 10000000,
+    LOOK_AGAIN_NS = 1000000,
+    PENALTY_NS = 1000000, /* how long it is off the first time; doubles up to */
     PENALTY_MOST_NS = 160000000,
 };
 
@@ -52,21 +55,22 @@ static bool has_one_core(const tine_shm_spin *s) {
     return cores_allowed(0) < 2 && (s->listens || cores_allowed(getppid()) < 2);
 }
 
-/* How many threads more are runnable than there are cores for them. */
-static int runnable_beyond_cores(const tine_shm_spin *s) {
-    return has_one_core(s) ? INT_MAX : runnable() - (int)sysconf(_SC_NPROCESSORS_ONLN);
+static void spin_look(tine_shm_spin *s, int64_t now) {
+    bool was_beyond = s->beyond > s->spared;
+    s->looked = now;
+    s->penalty /= 2;
+    s->cores = (int)sysconf(_SC_NPROCESSORS_ONLN);
+    s->beyond = has_one_core(s) ? INT_MAX : runnable() - s->cores;
+    s->look_ns = s->beyond <= s->spared ? LOOK_NS : !was_beyond ? LOOK_AGAIN_NS : 2 * s->look_ns;
+    if (s->look_ns > LOOK_NS) s->look_ns = LOOK_NS;
 }
 
 int64_t tine_shm_spin_begin(tine_shm_spin *s, int64_t now) {
     s->began = now;
     s->budget = 0;
     if (now < s->off_until || s->typical > WORTH_NS) return 0;
-    if (now - s->looked >= LOOK_NS) {
-        s->looked = now;
-        s->penalty /= 2;
-        s->beyond = runnable_beyond_cores(s);
-    }
-    if (s->beyond > s->spared) return 0;
+    if (now - s->looked >= s->look_ns) spin_look(s, now);
+    if (s->beyond > s->spared || s->others >= s->cores) return 0;
     s->budget = 2 * s->typical + SPIN_LEAST_NS;
     if (s->budget > SPIN_MOST_NS) s->budget = SPIN_MOST_NS;
     return s->budget;

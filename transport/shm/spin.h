@@ -4,8 +4,8 @@
  * while an answer is likely to come soon and no other process wants the core. So a loop polls for
  * at most twice as long as recent waits took. It does not poll if that is long, if it may use one
  * core only (unless the other side pinned it there), if more threads are runnable on the machine
- * than it has cores, or for a while after a polling thread has lost its core, which shows as a jump
- * of its clock. */
+ * than it has cores, if the other sides that do not sleep need all of these, or for a while after a
+ * polling thread has lost its core, which shows as a jump of its clock. */
 #ifndef TINE_TRANSPORT_SHM_SPIN_H
 #define TINE_TRANSPORT_SHM_SPIN_H
 
@@ -16,11 +16,14 @@
 typedef struct tine_shm_spin {
     bool listens;      /* it is not the other side that may have pinned this process */
     int spared;        /* threads that may be runnable beside as many as there are cores */
-    int beyond;        /* threads that were, at the last look */
+    int others;        /* other sides that do not sleep */
+    int cores;         /* of the machine */
+    int beyond;        /* threads that were runnable beside as many, at the last look */
     int64_t typical;   /* ns: the mean of recent waits */
     int64_t off_until; /* no polling until then */
     int64_t penalty;   /* how long it is off next time */
     int64_t looked;    /* at the load, last */
+    int64_t look_ns;   /* until the next look */
     int64_t began;     /* this wait */
     int64_t budget;    /* of it */
 } tine_shm_spin;

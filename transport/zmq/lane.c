@@ -223,6 +223,15 @@ bool tine_zmq_lanes_receive(tine_zmq *t, tine_event *ev, bool *look) {
 
 /* ---- waiting ---- */
 
+/* The listener: its peers that compute or poll. */
+static int lanes_awake(const tine_zmq *t) {
+    const tine_zmq_lane *l;
+    int n = 0;
+    if (!t->listener) return 0;
+    TAILQ_FOREACH (l, &t->lanes, entry) n += !tine_shm_is_asleep(&l->shm.out);
+    return n;
+}
+
 static bool lanes_ready(const tine_zmq *t) {
     const tine_zmq_lane *l;
     TAILQ_FOREACH (l, &t->lanes, entry) {
@@ -250,6 +259,7 @@ bool tine_zmq_lanes_wait(tine_zmq *t, int64_t timeout_ns) {
     int64_t now = tine_clock_ns();
     /* What is awaited then comes from the other one of a pair, and not from the listener. */
     t->spin.spared = t->holding && t->n_lanes > 1;
+    t->spin.others = lanes_awake(t);
     int64_t budget = tine_shm_spin_begin(&t->spin, now);
     budget = tine_timeout_min(timeout_ns, budget);
     bool came = budget > 0 ? lanes_poll(t, now + budget) : lanes_ready(t);
