@@ -2,8 +2,8 @@
  * points to until the next one is taken.
  *
  * Credit for nested forks and dropped objects accumulate per worker and become one CREDIT and one
- * DROP when the queue runs empty. The event loop polls its transport only then, so batching delays
- * neither. */
+ * DROP when the queue runs empty, and results go to the workers that wait for them. The event loop
+ * polls its transport only then, so batching delays nothing. */
 #include "runtime/scheduler/internal.h"
 
 #include <stdlib.h>
@@ -108,6 +108,7 @@ static void sched_worker_flush(tine_scheduler *s, sched_worker *w) {
 }
 
 static void sched_flush_all(tine_scheduler *s) {
+    tine_scheduler_answers_send(s);
     for (sched_worker *w; (w = TAILQ_FIRST(&s->flush_queue));) {
         tine_scheduler_flush_dequeue(s, w);
         sched_worker_flush(s, w);

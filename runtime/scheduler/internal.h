@@ -210,6 +210,8 @@ void tine_scheduler_demand_dequeue(tine_scheduler *s, sched_worker *w);
 void tine_scheduler_demand_all(tine_scheduler *s);
 
 /* replicas.c */
+void tine_scheduler_object_sets_init(sched_object *o);
+void tine_scheduler_object_sets_fini(sched_object *o);
 /* Adds w to one of the object's three sets. */
 void tine_scheduler_object_mark(sched_object *o, uint64_t **bits, const sched_worker *w);
 void tine_scheduler_object_replica(sched_object *o, const sched_worker *w); /* w has it */
@@ -306,7 +308,12 @@ void tine_scheduler_choice_tell(tine_scheduler *s, sched_callable *c);
 sched_object *tine_scheduler_object_new(tine_scheduler *s, tine_object id,
                                         sched_object_state state);
 void tine_scheduler_object_fail(sched_object *o, tine_error status, const char *text);
-void tine_scheduler_object_answer(tine_scheduler *s, sched_object *o); /* those that wait */
+/* Those that wait. A value is sent when the queue of actions runs empty: a worker that was passed
+ * it may have said by then that its task, which needed the value, is done. */
+void tine_scheduler_object_answer(tine_scheduler *s, sched_object *o);
+void tine_scheduler_answers_send(tine_scheduler *s);
+/* The task's worker, which has run it, has its objects, also those that were not sent yet. */
+void tine_scheduler_objects_had(tine_scheduler *s, const sched_task *t);
 /* Sends w the values that the task mentions and w does not have, now or once they are there. */
 void tine_scheduler_objects_push(tine_scheduler *s, const sched_task *t, sched_worker *w);
 sched_object *tine_scheduler_object_find(tine_scheduler *s, tine_object id);

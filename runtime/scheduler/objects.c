@@ -24,10 +24,16 @@ sched_object *tine_scheduler_object_new(tine_scheduler *s, tine_object id,
     o->id = id;
     o->state = state;
     TAILQ_INIT(&o->inputs);
+    tine_scheduler_object_sets_init(o);
     tine_idmap_put(&s->objects, id, o);
     TAILQ_INSERT_TAIL(&s->object_list, o, link);
     s->stats.objects++;
     return o;
+}
+
+static void sched_object_answered(tine_scheduler *s, sched_object *o) {
+    if (o->answering) TAILQ_REMOVE(&s->answers, o, answer_link);
+    o->answering = false;
 }
 
 static void sched_object_free(tine_scheduler *s, sched_object *o) {
@@ -36,14 +42,13 @@ static void sched_object_free(tine_scheduler *s, sched_object *o) {
     tine_idmap_remove(&s->objects, o->id);
     if (s->found == o) s->found = NULL;
     TAILQ_REMOVE(&s->object_list, o, link);
+    sched_object_answered(s, o);
     s->stats.objects--;
     tine_payload_unref(o->payload);
     free(o->class_name);
     free(o->text);
     free(o->name);
-    free(o->replicas);
-    free(o->fetchers);
-    free(o->keepers);
+    tine_scheduler_object_sets_fini(o);
     tine_scheduler_single_free(s, o->single);
     free(o);
 }
@@ -201,15 +206,38 @@ static void sched_object_answer_remote(tine_scheduler *s, sched_object *o) {
     if (asked) tine_scheduler_result_request(s, o);
 }
 
-void tine_scheduler_object_answer(tine_scheduler *s, sched_object *o) {
-    if (o->state == SCHED_OBJECT_REMOTE) {
-        sched_object_answer_remote(s, o);
-        return;
-    }
-    if (!sched_object_is_here(o)) return;
+static void sched_object_answer_all(tine_scheduler *s, sched_object *o) {
     for (size_t i = 0; i < o->words; i++)
         while (o->fetchers[i]) /* each is cleared as it is sent to */
             sched_object_send(s, s->slots[i * 64 + (size_t)__builtin_ctzll(o->fetchers[i])], o);
+}
+
+void tine_scheduler_object_answer(tine_scheduler *s, sched_object *o) {
+    if (o->state == SCHED_OBJECT_REMOTE) {
+        sched_object_answer_remote(s, o);
+    } else if (o->state == SCHED_OBJECT_FAILED) {
+        sched_object_answer_all(s, o);
+    } else if (o->state == SCHED_OBJECT_PRESENT && !o->answering) {
+        o->answering = true;
+        TAILQ_INSERT_TAIL(&s->answers, o, answer_link);
+    }
+}
+
+void tine_scheduler_answers_send(tine_scheduler *s) {
+    for (sched_object *o; (o = TAILQ_FIRST(&s->answers));) {
+        sched_object_answered(s, o);
+        sched_object_answer_all(s, o);
+    }
+}
+
+void tine_scheduler_objects_had(tine_scheduler *s, const sched_task *t) {
+    const tine_object *refs;
+    uint32_t n = TAILQ_EMPTY(&s->answers) ? 0 : tine_scheduler_task_refs(t, &refs);
+    for (uint32_t i = 0; i < n; i++) {
+        sched_object *o = tine_scheduler_object_find(s, refs[i]);
+        if (o && o->answering && tine_scheduler_object_waits(o, t->worker))
+            tine_scheduler_object_replica(o, t->worker);
+    }
 }
 
 const char *tine_scheduler_object_arrived(tine_scheduler *s, sched_worker *w,

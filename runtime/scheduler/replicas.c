@@ -2,21 +2,37 @@
  * told to drop. */
 #include "runtime/scheduler/internal.h"
 
+#include <stdlib.h>
 #include <string.h>
 
-static uint64_t *sched_words_grow(uint64_t *words, size_t n, size_t need) {
-    size_t room = n;
-    words = tine_scheduler_grow(words, &room, need, sizeof *words);
-    memset(words + n, 0, (need - n) * sizeof *words);
-    return words;
+/* Replaces `n` words, which lie at `first` or are allocated. */
+static uint64_t *sched_words_grow(uint64_t *words, const uint64_t *first, size_t n, size_t need) {
+    uint64_t *more = tine_scheduler_alloc(need * sizeof *words);
+    memcpy(more, words, n * sizeof *words);
+    if (words != first) free(words);
+    return more;
+}
+
+void tine_scheduler_object_sets_init(sched_object *o) {
+    o->words = 1;
+    o->replicas = &o->first[0];
+    o->fetchers = &o->first[1];
+    o->keepers = &o->first[2];
+}
+
+void tine_scheduler_object_sets_fini(sched_object *o) {
+    if (o->words == 1) return;
+    free(o->replicas);
+    free(o->fetchers);
+    free(o->keepers);
 }
 
 void tine_scheduler_object_mark(sched_object *o, uint64_t **bits, const sched_worker *w) {
     size_t need = w->slot / 64 + 1;
     if (need > o->words) {
-        o->replicas = sched_words_grow(o->replicas, o->words, need);
-        o->fetchers = sched_words_grow(o->fetchers, o->words, need);
-        o->keepers = sched_words_grow(o->keepers, o->words, need);
+        o->replicas = sched_words_grow(o->replicas, &o->first[0], o->words, need);
+        o->fetchers = sched_words_grow(o->fetchers, &o->first[1], o->words, need);
+        o->keepers = sched_words_grow(o->keepers, &o->first[2], o->words, need);
         o->words = need;
     }
     (*bits)[w->slot / 64] |= UINT64_C(1) << (w->slot % 64);

@@ -37,6 +37,7 @@ tine_error tine_scheduler_new(tine_scheduler **out, const tine_scheduler_config 
     TAILQ_INIT(&s->workers);
     TAILQ_INIT(&s->flush_queue);
     TAILQ_INIT(&s->object_list);
+    TAILQ_INIT(&s->answers);
     TAILQ_INIT(&s->aim_queue);
     TAILQ_INIT(&s->pin_queue);
     TAILQ_INIT(&s->saving);

@@ -295,6 +295,7 @@ static void sched_result_unkeep(tine_scheduler *s, sched_worker *w, tine_object 
 static void sched_task_finish(tine_scheduler *s, sched_task *t, tine_error status,
                               tine_payload *payload, const char *cause, tine_object keeps) {
     sched_worker *w = t->worker;
+    if (status == TINE_OK) tine_scheduler_objects_had(s, t);
     t->keeps = keeps && keeps == t->result_id;
     if (keeps && !t->keeps) sched_result_unkeep(s, w, keeps);
     if (status == TINE_OK && !payload && !t->keeps) {

@@ -349,7 +349,8 @@ struct sched_object {
     uint64_t holders, handles; /* handles: those of the holders that are this process's */
     /* workers by slot: that have it, that wait for it, that hold it */
     uint64_t *replicas, *fetchers, *keepers;
-    size_t words; /* of each of the three */
+    size_t words;      /* of each of the three */
+    uint64_t first[3]; /* where they are while there is one */
     tine_error status;
     char *text;
     char *name;           /* of the task whose result it is, once it stays at a worker */
@@ -360,10 +361,12 @@ struct sched_object {
     sched_worker *source;             /* where workers fetch it (reach.c); NULL: from here */
     bool wanted;                      /* by this process */
     bool settling;                    /* in s->settled */
+    bool answering;                   /* in s->answers */
     uint64_t walked;                  /* the last walk that has met it */
     TAILQ_ENTRY(sched_object) link;
     SLIST_ENTRY(sched_object) stacked;
     STAILQ_ENTRY(sched_object) settle_link;
+    TAILQ_ENTRY(sched_object) answer_link;
     uint64_t counted; /* by tine_scheduler_check */
 };
 
@@ -420,6 +423,7 @@ struct tine_scheduler {
     struct sched_object_queue object_list;
     sched_object *found;                 /* by the last lookup; may be NULL */
     STAILQ_HEAD(, sched_object) settled; /* whose inputs are to be told */
+    struct sched_object_queue answers;   /* that are to be sent to those that wait for them */
     uint64_t walks;
     uint64_t lost_results; /* how often a result was lost: tasks not sent yet may need it */
 

@@ -105,6 +105,37 @@ Test(pass, the_worker_that_makes_an_input_is_told_and_its_result_is_sent_on_too)
     release_and_close();
 }
 
+/* Both DONEs are there before the actions are taken. */
+Test(pass, a_result_is_not_sent_on_to_a_task_that_is_done) {
+    open_workers(true);
+    fork_three();
+    done(elsewhere, &made[elsewhere], 1000);
+    done(here, &made[here], 1000);
+    done(here, &joined, 1000);
+    take();
+    cr_expect_eq(completed(3)->a.status, TINE_OK);
+    cr_expect_eq(count_sent(here, TINE_MSG_OBJECT), 0);
+    tine_scheduler_object_release(F.scheduler, ids[elsewhere]);
+    take();
+    const action *drop = sent(here, TINE_MSG_DROP, 0);
+    cr_expect(drop && drop->a.message.n_ids == 1, "what was passed");
+    ids[elsewhere] = 0;
+    release_and_close();
+}
+
+/* It may have failed before its inputs were there. */
+Test(pass, a_result_is_sent_on_to_a_worker_whose_task_has_failed) {
+    open_workers(true);
+    fork_three();
+    done(elsewhere, &made[elsewhere], 1000);
+    done(here, &made[here], 1000);
+    done_with(here, &joined, TINE_EFAILED, "no", 1000, 0, NULL, 0);
+    take();
+    cr_expect_eq(completed(3)->a.status, TINE_EFAILED);
+    cr_expect_eq(sent(here, TINE_MSG_OBJECT, 0)->a.message.object, ids[elsewhere]);
+    release_and_close();
+}
+
 Test(pass, a_task_may_end_before_it_is_known_that_its_input_is_made) {
     open_workers(true);
     fork_three();
