@@ -42,12 +42,10 @@ struct tine_gemm_tile {
     size_t ldinit;
     float *c; /* may equal init */
     size_t ldc;
-    /* memory that a later tile reads: the kernel prefetches one cache line every prefetch_every
-     * steps of k, prefetch_step bytes apart, from here on */
+    /* memory that is needed later: the kernel prefetches one cache line every prefetch_every steps
+     * of k, prefetch_step bytes apart, from here on */
     const char *prefetch;
     size_t prefetch_step;
-    /* the next tile's rows of init, prefetched at the beginning of this one; same stride */
-    const float *next_init;
 };
 
 struct tine_packed;
@@ -120,10 +118,16 @@ void tine_gemm_packed_free(struct tine_packed *packed);
  * writes nothing outside these. No allocation. */
 void tine_gemm(const struct tine_packed *b, size_t m, const void *a, size_t lda, const float *init,
                size_t ldinit, float *c, size_t ldc);
+/* Memory that the caller uses after a product, and that the product brings into the level-2 cache
+ * where it has more than one tile of rows. */
+struct tine_gemm_ahead {
+    const void *data;
+    size_t bytes;
+};
 /* The columns of `panels` panels from `first_panel` on; init and c point at the first of those
  * columns. */
 void tine_gemm_panels(const struct tine_packed *b, size_t first_panel, size_t panels, size_t m,
                       const void *a, size_t lda, const float *init, size_t ldinit, float *c,
-                      size_t ldc);
+                      size_t ldc, struct tine_gemm_ahead ahead);
 
 #endif

@@ -33,9 +33,6 @@ TINE_INLINE void avx2_tile(const struct tine_gemm_tile *t, const int rows) {
         for (int j = 0; j < NV; j++)
             sum[r][j] = _mm256_loadu_ps(t->init + (size_t)r * t->ldinit + 8 * j);
     }
-    TINE_UNROLL(MR)
-    for (int r = 0; r < rows; r++)
-        _mm_prefetch((const char *)(t->next_init + (size_t)r * t->ldinit), _MM_HINT_T0);
     size_t i = 0;
     for (; i + 4 <= k; i += 4) {
         _mm_prefetch(next, _MM_HINT_T1);

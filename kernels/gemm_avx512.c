@@ -22,13 +22,6 @@ TINE_INLINE void avx512_tile(const struct tine_gemm_tile *t, const int rows) {
         for (int j = 0; j < NV; j++)
             sum[r][j] = _mm512_loadu_ps(t->init + (size_t)r * t->ldinit + 16 * j);
     }
-    TINE_UNROLL(MR)
-    for (int r = 0; r < rows; r++) {
-        TINE_UNROLL(NV)
-        for (int j = 0; j < NV; j++)
-            _mm_prefetch((const char *)(t->next_init + (size_t)r * t->ldinit + 16 * j),
-                         _MM_HINT_T0);
-    }
     for (size_t i = 0; i < k; i++) {
         __m512 bv[NV];
         TINE_UNROLL(NV)

@@ -48,11 +48,7 @@ TINE_INLINE void avx512_vnni_tile(const struct tine_gemm_tile *t, const int rows
     TINE_UNROLL(MR)
     for (int r = 0; r < rows; r++) {
         TINE_UNROLL(NV)
-        for (int j = 0; j < NV; j++) {
-            sum[r][j] = _mm512_setzero_si512();
-            _mm_prefetch((const char *)(t->next_init + (size_t)r * t->ldinit + 16 * j),
-                         _MM_HINT_T0);
-        }
+        for (int j = 0; j < NV; j++) sum[r][j] = _mm512_setzero_si512();
     }
     for (size_t i = 0; i < k; i += TINE_INT8_KR) {
         __m512i bv[NV];

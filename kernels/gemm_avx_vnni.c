@@ -43,7 +43,6 @@ TINE_INLINE void avx_vnni_tile(const struct tine_gemm_tile *t, const int rows) {
     for (int r = 0; r < rows; r++) {
         TINE_UNROLL(NV)
         for (int j = 0; j < NV; j++) sum[r][j] = _mm256_setzero_si256();
-        _mm_prefetch((const char *)(t->next_init + (size_t)r * t->ldinit), _MM_HINT_T0);
     }
     for (size_t i = 0; i < k; i += TINE_INT8_KR) {
         if (i % (4 * TINE_INT8_KR) == 0) {

@@ -21,8 +21,6 @@ TINE_INLINE void neon_tile(const struct tine_gemm_tile *t, const int rows) {
         TINE_UNROLL(NV)
         for (int j = 0; j < NV; j++) sum[r][j] = vld1q_f32(t->init + (size_t)r * t->ldinit + 4 * j);
     }
-    TINE_UNROLL(MR)
-    for (int r = 0; r < rows; r++) __builtin_prefetch(t->next_init + (size_t)r * t->ldinit);
     for (size_t i = 0; i < k; i++, b += NR, next += t->prefetch_step) {
         float av[MR];
         __builtin_prefetch(next, 0, 2);

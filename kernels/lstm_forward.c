@@ -144,9 +144,13 @@ static void input_product(struct run *run, const struct tine_lstm_cell *cell, st
     phase_end(run, TINE_LSTM_OPERANDS);
     float *pre = (float *)(run->base + run->plan->pre);
     const float *bias = cell->bias.data;
-    for (size_t p = 0; p < all; p += panels, pre += rows * columns, bias += columns)
+    for (size_t p = 0; p < all; p += panels, bias += columns) {
+        float *next = pre + rows * columns;
+        struct tine_gemm_ahead ahead = {next, all - p > panels ? (char *)next - (char *)pre : 0};
         tine_gemm_panels(&cell->w_ih, p, all - p < panels ? all - p : panels, rows, a, lda, bias, 0,
-                         pre, columns);
+                         pre, columns, ahead);
+        pre = next;
+    }
     phase_end(run, TINE_LSTM_INPUT);
 }
 
@@ -180,9 +184,12 @@ static void recurrent_step(struct run *run, const struct tine_lstm_cell *cell, s
             run->lstm->groups - g < plan->block ? run->lstm->groups - g : plan->block;
         for (size_t b = 0; b < active; b += plan->rows) {
             const size_t rows = active - b < plan->rows ? active - b : plan->rows;
+            const struct tine_gemm_ahead ahead = {
+                pre + count * batch * columns,
+                g + plan->block < run->lstm->groups ? rows * columns * sizeof *pre : 0};
             tine_gemm_panels(&cell->w_hh, g * per_group, block * per_group, rows,
                              run->h_a + b * plan->ldh * elem, plan->ldh, pre + b * columns, columns,
-                             z, columns);
+                             z, columns, ahead);
             phase_end(run, TINE_LSTM_RECURRENT);
             for (size_t i = 0; i < block; i++)
                 run->lstm->gates(rows, z + i * TINE_GROUP_COLUMNS, columns,
