@@ -42,26 +42,30 @@ static double hidden_read_share(const tine_bench_profile *p) {
     return 1e-9 * bytes / p->phases[TINE_LSTM_RECURRENT] / p->read;
 }
 
-static void phases_print(const profiles *all) {
+void tine_bench_profiles_print(const tine_bench_profile *rows, int n) {
     puts(
         "one core; shares in percent. peak: of GFLOP/s in registers. bound: of the least time that "
         "the peak and,\nin the recurrent products, reading the matrix allow. Then the share of "
-        "time of each phase, and in\nthe products the share of the peak, of the read bandwidth.\n");
-    printf("%-22s %3s %4s %5s %11s %5s %6s | %8s %15s %22s %6s %7s\n", "kernel", "T", "B", "C",
-           "time", "peak", "bound", "operands", "input  peak", "recurrent  peak  read", "gates",
-           "output");
-    for (int i = 0; i < all->count; i++) {
-        const tine_bench_profile *p = &all->row[i];
+        "time of each phase, and in\nthe products the share of the peak, of the read bandwidth. "
+        "Besides, milliseconds: packing, once a\nmodule; touch, what its first forward takes "
+        "beyond the time, for pages of the workspace and the\noutput touched for the first time "
+        "and weights that are not in the caches.\n");
+    printf("%-22s %3s %4s %5s %11s %5s %6s | %8s %15s %22s %6s %7s | %8s %6s\n", "kernel", "T", "B",
+           "C", "time", "peak", "bound", "operands", "input  peak", "recurrent  peak  read",
+           "gates", "output", "packing", "touch");
+    for (int i = 0; i < n; i++) {
+        const tine_bench_profile *p = &rows[i];
         const double percent = 100 / p->timed;
         printf("%-22s %3ld %4ld %5ld %8.3f ms %5.1f %6.1f | %8.1f %8.1f %6.1f %10.1f %5.1f %5.1f "
-               "%6.1f %7.1f\n",
+               "%6.1f %7.1f | %8.2f %6.2f\n",
                p->kernel, p->size.steps, p->size.batch, p->size.channels, p->seconds * 1e3,
                1e-7 * (p->input_flops + p->hidden_flops) / p->seconds / p->peak,
                100 * tine_bench_profile_bound(p) / p->seconds,
                percent * p->phases[TINE_LSTM_OPERANDS], percent * p->phases[TINE_LSTM_INPUT],
                100 * input_share(p), percent * p->phases[TINE_LSTM_RECURRENT],
                100 * hidden_share(p), 100 * hidden_read_share(p),
-               percent * p->phases[TINE_LSTM_GATES], percent * p->phases[TINE_LSTM_OUTPUT]);
+               percent * p->phases[TINE_LSTM_GATES], percent * p->phases[TINE_LSTM_OUTPUT],
+               1e3 * p->packing, 1e3 * (p->first - p->seconds));
     }
 }
 
@@ -78,12 +82,20 @@ static json_object *profile_json(const tine_bench_profile *p) {
     json_object_object_add(o, "C", json_object_new_int64(p->size.channels));
     json_object_object_add(o, "seconds", tine_json_number(p->seconds, 5));
     json_object_object_add(o, "seconds_timed", tine_json_number(p->timed, 5));
+    json_object_object_add(o, "packing_seconds", tine_json_number(p->packing, 5));
+    json_object_object_add(o, "first_seconds", tine_json_number(p->first, 5));
     json_object_object_add(o, "bound_seconds", tine_json_number(tine_bench_profile_bound(p), 5));
     json_object_object_add(o, "peak_gflops", tine_json_number(p->peak, 5));
     json_object_object_add(o, "read_gbs", tine_json_number(p->read, 5));
     for (int i = 0; i < TINE_LSTM_PHASES; i++)
         json_object_object_add(phases, names[i], tine_json_number(p->phases[i], 5));
     json_object_object_add(o, "phase_seconds", phases);
+    return o;
+}
+
+json_object *tine_bench_profiles_json(const tine_bench_profile *rows, int n) {
+    json_object *o = json_object_new_array();
+    for (int i = 0; i < n; i++) json_object_array_add(o, profile_json(&rows[i]));
     return o;
 }
 
@@ -94,12 +106,11 @@ int tine_bench_phases(tine_bench_size size, const enum tine_lstm_type *types, in
         if (!profile_add(&all, size, types[i], rounds)) return 1;
     if (!quick && !profile_grid(&all, size.steps, types[0], rounds)) return 1;
     if (!json) {
-        phases_print(&all);
+        tine_bench_profiles_print(all.row, all.count);
         return 0;
     }
-    json_object *o = json_object_new_object(), *rows = json_object_new_array();
-    for (int i = 0; i < all.count; i++) json_object_array_add(rows, profile_json(&all.row[i]));
-    json_object_object_add(o, "profiles", rows);
+    json_object *o = json_object_new_object();
+    json_object_object_add(o, "profiles", tine_bench_profiles_json(all.row, all.count));
     tine_json_print(o);
     return 0;
 }

@@ -2,6 +2,7 @@
 #ifndef TINE_LAUNCH_BENCH_PHASES_H
 #define TINE_LAUNCH_BENCH_PHASES_H
 
+#include <json-c/json.h>
 #include <stdbool.h>
 
 #include "launch/bench/rows.h"
@@ -10,5 +11,7 @@
  * or one JSON object. The exit code. */
 int tine_bench_phases(tine_bench_size size, const enum tine_lstm_type *types, int n, int rounds,
                       bool quick, bool json);
+void tine_bench_profiles_print(const tine_bench_profile *rows, int n);
+json_object *tine_bench_profiles_json(const tine_bench_profile *rows, int n);
 
 #endif

@@ -61,6 +61,10 @@ typedef struct tine_bench_bandwidth {
 typedef struct tine_bench_profile {
     char kernel[32];
     tine_bench_size size;
+    double packing; /* seconds, once a module */
+    /* of a new module's first forward: its weights, its workspace and the output come into the
+     * caches, and the pages of the last two are touched for the first time */
+    double first;
     double seconds;                   /* of a forward in which no clock is read */
     double timed;                     /* of one that reads it at every change of phase */
     double phases[TINE_LSTM_PHASES];  /* seconds of that one */

@@ -187,6 +187,8 @@ Test(command, bench_lstm_says_what_the_time_consists_of, .timeout = 60) {
         cr_assert(json_object_object_get_ex(row, "phase_seconds", &phases));
         cr_expect_gt(number(row, "seconds"), 0);
         cr_expect_gt(number(row, "bound_seconds"), 0);
+        cr_expect_gt(number(row, "packing_seconds"), 0);
+        cr_expect_gt(number(row, "first_seconds"), 0);
         double sum = number(phases, "operands") + number(phases, "output");
         cr_expect_gt(number(phases, "input"), 0);
         cr_expect_gt(number(phases, "recurrent"), 0);
