@@ -61,7 +61,6 @@ static void attempt_main(void *arg) {
     a->finishing = true;
     while (a->held > 0) tine_attempt_suspend(a);
     tine_pool_drain(&a->callbacks);
-    tine_failure_fini(&tine_current.failure);
 }
 
 void tine_attempt_suspend(tine_attempt *a) {
@@ -123,7 +122,7 @@ void tine_attempt_drop(tine_attempt *a) {
     tine_fiber_free(a->fiber);
     tine_payload_unref(a->payload);
     tine_failure_fini(&a->object_failure);
-    free(a->text);
+    if (a->text) free(a->text);
     attempt_free(a->worker, a);
 }
 

@@ -234,6 +234,7 @@ static bool worker_run_callback(tine_worker *w) {
     tine_current.pool = tine_current.other = NULL;
     tine_handles_of_task(w->handles, NULL);
     free(callback);
+    tine_worker_act(w);
     return true;
 }
 
@@ -241,9 +242,9 @@ static bool worker_run_callback(tine_worker *w) {
 static bool worker_start_task(tine_worker *w) {
     tine_executor_task task;
     if (w->stopping || !tine_executor_start(w->executor, &task)) return false;
-    if (tine_attempt_start(w, &task) != TINE_OK)
-        tine_executor_done(w->executor, task.task, tine_last_error(), NULL, tine_error_message(),
-                           0);
+    if (tine_attempt_start(w, &task) == TINE_OK) return true;
+    tine_executor_done(w->executor, task.task, tine_last_error(), NULL, tine_error_message(), 0);
+    tine_worker_act(w);
     return true;
 }
 
@@ -294,7 +295,6 @@ static void worker_loop(tine_worker *w) {
         bool did = worker_run_callback(w);
         if (STAILQ_EMPTY(&w->runnable)) did |= worker_start_task(w);
         did |= worker_run_attempt(w);
-        tine_worker_act(w);
         if (!tine_worker_is_idle(w)) continue;
         /* a reply received by now saves the report that its task is suspended */
         if (did && (tine_executor_has_report(w->executor) || w->n_timed > 0)) continue;

@@ -220,10 +220,9 @@ static tine_error fork_checked(tine_context *c, tine_future *f, const fork_form 
 }
 
 static tine_future *fork_call(const fork_form *form, const tine_argument *args, size_t n) {
-    tine_context *c = tine_context_acquire();
-    tine_future *f = tine_future_new(c);
-    tine_context_release(c); /* the future has a reference of its own */
+    tine_future *f = tine_future_new(NULL);
     if (!f) return NULL;
+    tine_context *c = f->context = tine_context_acquire(); /* the future takes over the reference */
     tine_error e = c ? fork_checked(c, f, form, args, n) : tine_last_error();
     if (e == TINE_EAGAIN && !form->may_wait) {
         tine_future_unref(f);

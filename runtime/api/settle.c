@@ -17,13 +17,16 @@ static const tine_value *settled_result(tine_future *f, void *ctx) {
     return e == TINE_OK ? v : NULL;
 }
 
-tine_error tine_arguments_futures(const tine_arguments *a, tine_future_list *out) {
+static tine_error add_futures(tine_value *const *values, size_t n, tine_future_list *out) {
     tine_error e = TINE_OK;
-    for (size_t i = 0; i < a->n_positional && e == TINE_OK; i++)
-        e = tine_future_list_add(out, a->positional[i]);
-    for (size_t i = 0; i < a->n_named && e == TINE_OK; i++)
-        e = tine_future_list_add(out, a->named[i]);
+    for (size_t i = 0; i < n && e == TINE_OK; i++)
+        if (tine_value_holds_futures(values[i])) e = tine_future_list_add(out, values[i]);
     return e;
+}
+
+tine_error tine_arguments_futures(const tine_arguments *a, tine_future_list *out) {
+    tine_error e = add_futures(a->positional, a->n_positional, out);
+    return e == TINE_OK ? add_futures(a->named, a->n_named, out) : e;
 }
 
 static tine_error settle_value(tine_value **v, tine_result_of *result) {
@@ -44,7 +47,7 @@ tine_error tine_arguments_resolve(tine_arguments *a, tine_result_of *result) {
 
 tine_error tine_value_settle(tine_value **v) {
     tine_arguments one = {.positional = v, .n_positional = 1};
-    return tine_arguments_settle(&one);
+    return tine_value_holds_futures(*v) ? tine_arguments_settle(&one) : TINE_OK;
 }
 
 tine_error tine_arguments_settle(tine_arguments *a) {

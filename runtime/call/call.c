@@ -13,7 +13,7 @@ void tine_arguments_fini(tine_arguments *a) {
     for (size_t i = 0; i < a->n_positional; i++) tine_value_unref(a->positional[i]);
     for (size_t i = 0; i < a->n_named; i++) tine_value_unref(a->named[i]);
     if (a->positional != a->few) free(a->positional);
-    free(a->keys);
+    if (a->keys) free(a->keys);
     a->positional = a->named = NULL;
     a->keys = NULL;
     a->n_positional = a->n_named = 0;

@@ -126,6 +126,12 @@ static bool parse_parameter(struct parser *q, const char **p) {
     return true;
 }
 
+static size_t find_kind(const tine_signature *s, enum tine_parameter_kind kind) {
+    for (size_t i = 0; i < s->n; i++)
+        if (s->parameters[i].kind == kind) return i;
+    return s->n;
+}
+
 tine_signature *tine_signature_parse(const char *text, char *why, size_t why_size) {
     size_t most = 1;
     for (const char *p = text; *p; p++) most += *p == ',';
@@ -148,7 +154,11 @@ tine_signature *tine_signature_parse(const char *text, char *why, size_t why_siz
         if (*p == 0) q.wrong = "nothing follows the last comma";
     }
     tine_current.pool = pool;
-    if (!q.wrong) return q.s;
+    if (!q.wrong) {
+        q.s->rest = find_kind(q.s, TINE_PARAMETER_REST);
+        q.s->rest_named = find_kind(q.s, TINE_PARAMETER_REST_NAMED);
+        return q.s;
+    }
     snprintf(why, why_size, "%s at \"%s\" of \"%s\"", q.wrong, p, text);
     tine_signature_free(q.s);
     return NULL;
@@ -203,15 +213,9 @@ static size_t find_parameter(const tine_signature *s, const char *key) {
     return s->n;
 }
 
-static size_t find_kind(const tine_signature *s, enum tine_parameter_kind kind) {
-    for (size_t i = 0; i < s->n; i++)
-        if (s->parameters[i].kind == kind) return i;
-    return s->n;
-}
-
 static tine_error bind_positional(const tine_signature *s, const char *name,
                                   const tine_arguments *a, tine_value **bound) {
-    size_t rest = find_kind(s, TINE_PARAMETER_REST);
+    size_t rest = s->rest;
     size_t n = a->n_positional < s->n_positional ? a->n_positional : s->n_positional;
     if (rest == s->n && a->n_positional > n) return refuse_too_many(s, name, a->n_positional);
     for (size_t i = 0; i < n; i++) bound[i] = tine_value_ref(a->positional[i]);
@@ -222,10 +226,11 @@ static tine_error bind_positional(const tine_signature *s, const char *name,
 
 static tine_error bind_named(const tine_signature *s, const char *name, const tine_arguments *a,
                              tine_value **bound) {
-    size_t rest = find_kind(s, TINE_PARAMETER_REST_NAMED), n_rest = 0;
+    size_t rest = s->rest_named, n_rest = 0;
     const char **keys = NULL;
     tine_value **items = NULL;
     tine_error e = TINE_OK;
+    if (a->n_named == 0 && rest == s->n) return TINE_OK;
     if (rest < s->n) {
         keys = calloc(a->n_named + 1, sizeof *keys);
         items = calloc(a->n_named + 1, sizeof *items);

@@ -24,7 +24,8 @@ typedef struct tine_parameter {
 
 struct tine_signature {
     size_t n;
-    size_t n_positional; /* the ANY ones, which come first */
+    size_t n_positional;     /* the ANY ones, which come first */
+    size_t rest, rest_named; /* where these two kinds are; n: nowhere */
     tine_parameter parameters[];
 };
 

@@ -139,9 +139,7 @@ static void coordinator_want(tine_context *context, tine_future *f) {
         tine_scheduler_result_want(c->scheduler, f->task);
     else if (f->reference && f->reference->object && !f->payload && !f->value)
         tine_scheduler_object_want(c->scheduler, f->reference->object);
-    else
-        return;
-    tine_coordinator_push(c);
+    if (tine_scheduler_actions(c->scheduler) > 0) tine_coordinator_push(c);
 }
 
 /* ---- wait ---- */

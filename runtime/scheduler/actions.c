@@ -52,7 +52,7 @@ void tine_scheduler_log(tine_scheduler *s, int level, char *text) {
 
 /* Releases what the last action taken pointed to. */
 static void sched_taken_fini(tine_scheduler *s) {
-    free(s->taken.memory);
+    if (s->taken.memory) free(s->taken.memory);
     tine_payload_unref(s->taken.payload);
     if (s->taken.callable) tine_scheduler_callable_unuse(s, s->taken.callable);
     s->taken = (sched_owned){0};

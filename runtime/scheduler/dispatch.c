@@ -364,9 +364,10 @@ void tine_scheduler_dispatch(tine_scheduler *s) {
     s->at_rest = s->still = false;
     do {
         if (s->n_leaving > 0) tine_scheduler_leaving_settle(s);
-        tine_scheduler_turns_begin(s);
+        if (!TAILQ_EMPTY(&s->turns)) tine_scheduler_turns_begin(s);
         while (sched_dispatch_next(s)) {
         }
-    } while (tine_scheduler_aim_send(s) || !TAILQ_EMPTY(&s->turns));
+    } while ((!TAILQ_EMPTY(&s->aim_queue) && tine_scheduler_aim_send(s)) ||
+             !TAILQ_EMPTY(&s->turns));
     if (s->stats.workers > 1 && !TAILQ_EMPTY(&s->demand_queue)) tine_scheduler_demand_all(s);
 }

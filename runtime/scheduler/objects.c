@@ -120,9 +120,11 @@ static bool sched_object_known(tine_scheduler *s, sched_worker *w, tine_object i
 
 bool tine_scheduler_refs_known(tine_scheduler *s, sched_worker *w, const tine_payload *p,
                                tine_object target) {
-    bool all = !target || (tine_object_is_module(target) && sched_object_known(s, w, target));
-    for (uint32_t i = 0; all && p && i < p->n_refs; i++) all = sched_object_known(s, w, p->refs[i]);
-    return all;
+    if (target && !(tine_object_is_module(target) && sched_object_known(s, w, target)))
+        return false;
+    for (uint32_t i = 0; p && i < p->n_refs; i++)
+        if (!sched_object_known(s, w, p->refs[i])) return false;
+    return true;
 }
 
 /* ---- to and from workers ---- */

@@ -98,7 +98,7 @@ void tine_scheduler_task_hold(tine_scheduler *s, sched_task *t, tine_object id) 
 
 void tine_scheduler_task_drop_holds(tine_scheduler *s, sched_task *t) {
     for (uint32_t i = 0; i < t->n_holds; i++) tine_scheduler_unhold(s, t->holds[i]);
-    free(t->holds);
+    if (t->holds) free(t->holds);
     t->holds = NULL;
     t->n_holds = t->room_holds = 0;
 }

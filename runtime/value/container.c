@@ -13,10 +13,6 @@ static bool is_container(const tine_value *v) {
 
 static int depth_of(const tine_value *v) { return is_container(v) ? v->list.depth : 0; }
 
-static bool holds_futures(const tine_value *v) {
-    return v->kind == TINE_FUTURE || (is_container(v) && v->list.futures);
-}
-
 tine_value *tine_container_new(tine_kind kind, size_t n, const char *const *keys,
                                tine_value **items) {
     const size_t head = sizeof((tine_value *)0)->list;
@@ -25,7 +21,7 @@ tine_value *tine_container_new(tine_kind kind, size_t n, const char *const *keys
     bool futures = false;
     for (size_t i = 0; i < n; i++) {
         if (depth_of(items[i]) > depth) depth = depth_of(items[i]);
-        futures |= holds_futures(items[i]);
+        futures |= tine_value_holds_futures(items[i]);
         if (keys) text += strlen(keys[i]) + 1;
     }
     if (depth >= TINE_MAX_DEPTH) {
@@ -183,7 +179,7 @@ const char *tine_key_at(const tine_value *dict, size_t i) {
 
 int tine_value_futures(const tine_value *v, int (*fn)(tine_future *f, void *ctx), void *ctx) {
     if (v->kind == TINE_FUTURE) return fn(v->future, ctx);
-    if (!holds_futures(v)) return 0;
+    if (!tine_value_holds_futures(v)) return 0;
     for (size_t i = 0; i < v->list.n; i++) {
         int answer = tine_value_futures(v->list.items[i], fn, ctx);
         if (answer) return answer;
@@ -194,7 +190,7 @@ int tine_value_futures(const tine_value *v, int (*fn)(tine_future *f, void *ctx)
 tine_value *tine_value_resolve(const tine_value *v,
                                const tine_value *(*result)(tine_future *f, void *ctx), void *ctx) {
     if (v->kind == TINE_FUTURE) return tine_value_ref(result(v->future, ctx));
-    if (!holds_futures(v)) return tine_value_ref(v);
+    if (!tine_value_holds_futures(v)) return tine_value_ref(v);
     tine_value **items = calloc(v->list.n, sizeof *items), *out = NULL;
     size_t made = 0;
     if (!items) {

@@ -58,7 +58,7 @@ tine_error tine_error_null(const char *format, ...) {
 }
 
 void tine_failure_fini(tine_failure *f) {
-    free(f->text);
+    if (f->text) free(f->text);
     *f = (tine_failure){0};
 }
 

@@ -102,7 +102,7 @@ void tine_pool_drain(tine_pool *p) {
         handle_count_place(s.handle, false);
         if (!s.noted) tine_handle_unref(s.handle);
     }
-    if (p->slots != p->few) free(p->slots);
+    if (p->room > TINE_POOL_FEW) free(p->slots);
     tine_pool_init(p);
 }
 

@@ -101,6 +101,11 @@ tine_value *tine_value_of_object(tine_object id, tine_object_owner *owner);
 /* A new handle on the same contents, marked as object `id` (what tine_put gives back). */
 tine_value *tine_value_as_object(const tine_value *v, tine_object id, tine_object_owner *owner);
 
+/* Whether v is a future, or one is inside it. */
+static inline bool tine_value_holds_futures(const tine_value *v) {
+    bool container = v->kind == TINE_LIST || v->kind == TINE_DICT;
+    return container ? v->list.futures : v->kind == TINE_FUTURE;
+}
 /* Calls fn for every future inside v, at any depth, in order. Stops when fn returns other than 0,
  * and returns that. */
 int tine_value_futures(const tine_value *v, int (*fn)(tine_future *f, void *ctx), void *ctx);

@@ -48,8 +48,7 @@ size_t tine_target_size(const tine_target *t) {
 }
 
 tine_target tine_target_copy(char *texts, const tine_target *t) {
-    char *method = texts + strlen(t->name) + 1;
-    strcpy(texts, t->name);
+    char *method = stpcpy(texts, t->name) + 1;
     if (t->method) strcpy(method, t->method);
     return (tine_target){texts, t->method ? method : NULL, t->object};
 }

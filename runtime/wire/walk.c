@@ -157,17 +157,26 @@ static bool walk_refuse_uint(tine_walk *w, const char *what, uint64_t most, cons
                             (unsigned long long)most);
 }
 
-bool tine_walk_wide_uint(tine_walk *w, const char *what, uint64_t most, uint64_t *out) {
+static bool walk_any_uint(tine_walk *w, const char *what, uint64_t most, uint64_t *out) {
     tine_token t;
-    size_t n = walk_left(w) && *w->p >= 0xcc && *w->p <= 0xcf ? (size_t)1 << (*w->p - 0xcc) : 0;
-    if (n && n < walk_left(w)) { /* most are: without a token it takes half the instructions */
-        w->p++;
-        walk_unsigned(w, &t, n);
-    } else if (!tine_walk_next(w, &t)) {
-        return false;
-    }
+    if (!tine_walk_next(w, &t)) return false;
     if (t.kind != TINE_TOKEN_UINT || t.u > most) return walk_refuse_uint(w, what, most, &t);
     *out = t.u;
+    return true;
+}
+
+/* One of 1, 2, 4 or 8 bytes in front of others, as most are, takes a fifth of a token's
+ * instructions: the 8 bytes behind its first one hold it. */
+bool tine_walk_wide_uint(tine_walk *w, const char *what, uint64_t most, uint64_t *out) {
+    uint64_t u;
+    if (walk_left(w) <= sizeof u || *w->p < 0xcc || *w->p > 0xcf)
+        return walk_any_uint(w, what, most, out);
+    size_t n = (size_t)1 << (*w->p - 0xcc);
+    memcpy(&u, w->p + 1, sizeof u);
+    u = be64toh(u) >> (64 - 8 * n);
+    if (u > most) return walk_any_uint(w, what, most, out);
+    w->p += 1 + n;
+    *out = u;
     return true;
 }
 

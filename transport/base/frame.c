@@ -65,6 +65,10 @@ tine_frame *tine_frame_new_body(size_t body_size, size_t n_buffers, size_t n_ref
 
 tine_frame *tine_frame_resize(tine_frame *f, size_t room, size_t body_size, size_t n_buffers,
                               size_t n_refs) {
+    if (n_buffers + n_refs == 0 && body_size <= room && room - body_size <= SPARE) {
+        f->body_size = (uint32_t)body_size;
+        return f;
+    }
     if (!frame_counts_ok(body_size, n_buffers, n_refs)) return NULL;
     const size_t has = frame_offset(TINE_FRAME_ROOM + room);
     const size_t at = frame_offset(TINE_FRAME_ROOM + body_size);

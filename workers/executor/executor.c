@@ -118,7 +118,7 @@ void tine_executor_task_free(tine_executor *x, executor_task *t) {
     if (!t->failed) tine_idmap_remove(&x->tasks, t->id);
     LIST_REMOVE(t, entry);
     tine_payload_unref(t->payload);
-    free(t->passes);
+    if (t->passes) free(t->passes);
     if (t->waiter.text) free(t->waiter.text);
     if (t->end) {
         tine_payload_unref(t->end->payload);
@@ -268,8 +268,8 @@ bool tine_executor_reaches(const tine_executor *x) { return x->n_reaching > 0; }
 bool tine_executor_keeps(const tine_executor *x) { return x->kept_bytes > 0; }
 
 bool tine_executor_passes(const tine_executor *x, uint64_t task, const tine_payload *payload) {
-    const executor_task *t = executor_task_find(x, task);
-    return t && x->tasks.n > 1 && executor_may_pass(t, payload);
+    const executor_task *t = x->tasks.n > 1 ? executor_task_find(x, task) : NULL;
+    return t && executor_may_pass(t, payload);
 }
 
 bool tine_executor_has_local(const tine_executor *x) { return !TAILQ_EMPTY(&x->local); }
