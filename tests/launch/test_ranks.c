@@ -50,6 +50,13 @@ Test(ranks, the_command_of_a_rank_that_alone_is_refused_says_so, .timeout = 60) 
             "-n 1 $B/tine ensemble : -n 1 $B/tine ensemble --dtype f64");
 }
 
+/* What the tests above rely on. */
+Test(ranks, a_program_that_ignores_its_end_is_seen_not_to_end, .timeout = 60) {
+    tine_program p = tine_program_run(1, "trap '' TERM; exec sleep 60");
+    cr_expect_eq(p.code, 124, "%d", p.code);
+    tine_program_fini(&p);
+}
+
 /* A misspelt variable is a warning: the job runs. */
 Test(ranks, a_warning_is_written_once, .timeout = 60) {
     tine_need_mpirun();

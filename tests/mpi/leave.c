@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "runtime/tine.h"
+#include "tests/mpi/take.h"
 
 enum { QUICK = 30 };
 
@@ -29,15 +29,6 @@ TINE_FUNCTION(rank_holds, "gate") {
     }
     if (gate.fd >= 0 && read(gate.fd, &byte, 1) >= 0) close(gate.fd);
     return tine_int(getpid());
-}
-
-static int64_t take(tine_future *f) {
-    tine_value *v = NULL;
-    if (tine_wait(f, &v)) fprintf(stderr, "%s\n", tine_error_message());
-    int64_t i = v ? tine_as_int(v) : -1;
-    tine_release(v);
-    tine_release(f);
-    return i;
 }
 
 static int running_at(const tine_worker_status *w) {

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "runtime/tine.h"
+#include "tests/mpi/take.h"
 
 static int prepared;
 static int taking, most_taking; /* of this rank's tasks in `takes`, which are suspended */
@@ -22,15 +22,6 @@ TINE_FUNCTION(spin, "") {
     while (!tine_cancelled(task))
         ;
     return tine_none();
-}
-
-static int64_t take(tine_future *f) {
-    tine_value *v = NULL;
-    if (tine_wait(f, &v)) fprintf(stderr, "%s\n", tine_error_message());
-    int64_t i = v ? tine_as_int(v) : -1;
-    tine_release(v);
-    tine_release(f);
-    return i;
 }
 
 TINE_FUNCTION(takes, "") {

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "runtime/tine.h"
+#include "tests/mpi/take.h"
 
 TINE_FUNCTION(add, "a, b=1") { return tine_int(tine_arg_int(task, 0) + tine_arg_int(task, 1)); }
 
@@ -16,15 +16,6 @@ static tine_value *twice(tine_future *f, void *ctx) {
     int64_t i = tine_as_int(v);
     tine_release(v);
     return tine_int(2 * i);
-}
-
-static int64_t take(tine_future *f) {
-    tine_value *v = NULL;
-    if (tine_wait(f, &v)) fprintf(stderr, "%s\n", tine_error_message());
-    int64_t i = v ? tine_as_int(v) : -1;
-    tine_release(v);
-    tine_release(f);
-    return i;
 }
 
 /* (5 + 1) * 2 twice over: 6 -> 12, and 12 + 30 */
