@@ -119,6 +119,16 @@ TINE_FUNCTION(dead_reader, "") {
     (void)task;
     return waited(tine_fork_with(&(tine_fork_options){.stream = 1}, "dead_yields", 3));
 }
+/* The same, beside a fork that it does not wait for: a worker that joins later may run that. */
+TINE_FUNCTION(dead_beside, "") {
+    const tine_fork_options later = {.label = "later"};
+    if (!tine_fork_with(&later, "dead_one")) return NULL;
+    return tine_yield(task, tine_int(1)) || tine_yield(task, tine_int(2)) ? NULL : tine_none();
+}
+TINE_FUNCTION(dead_reader_beside, "") {
+    (void)task;
+    return waited(tine_fork_with(&(tine_fork_options){.stream = 1}, "dead_beside"));
+}
 /* It waits for its own future, which its parent has left there. */
 static tine_future *own;
 TINE_FUNCTION(dead_own, "") {
@@ -142,6 +152,14 @@ Test(deadlock, local, .timeout = 60) {
     cr_assert_eq(cluster_take_int(tine_fork("dead_one")), 1);
     expect_deadlock(tine_fork("dead_keeper"), "can never be done");
     cr_assert_eq(cluster_take_int(tine_fork("dead_one")), 1);
+    cluster_stop();
+}
+
+Test(deadlock, beside_a_fork_that_nothing_waits_for, .timeout = 60) {
+    cluster_start("ipc://*", 1);
+    expect_deadlock(tine_fork("dead_reader_beside"),
+                    "task \"dead_beside\" can never be done: it waits for the taking of its "
+                    "values by \"dead_reader_beside\"");
     cluster_stop();
 }
 
