@@ -1,5 +1,25 @@
 /** @mainpage Tine: fork and wait across processes
- * Everything public is declared in one header, tine.h, and listed by topic under Modules.
+ * Everything public is declared in one header, tine.h, in these groups:
+ *
+ * - @ref version - which Tine a program was compiled for, and which it runs with.
+ * - @ref types - handles, whose contents are private.
+ * - @ref errors - a code and a sentence for each failure.
+ * - @ref startup - settings; the start and the end of the workers.
+ * - @ref calling - starts a task on a worker, or makes the same call here.
+ * - @ref waiting - blocks until tasks are done, and takes their results.
+ * - @ref promises - futures that the program completes, or that follow from others.
+ * - @ref cancelling - ends work whose result is not needed any more.
+ * - @ref streams - values that a task gives as it goes.
+ * - @ref pool - lists, prepares and ends workers; lists and counts tasks; waits for all of them.
+ * - @ref making - makes values: numbers, texts, tensors, lists, dicts.
+ * - @ref files - tensors in safetensors files.
+ * - @ref reading - what is in a value.
+ * - @ref references - keeps and releases what the other calls have given.
+ * - @ref functions - what tasks run: functions by their names, and their arguments.
+ * - @ref modules - state that lives on workers, and its methods.
+ * - @ref trace - records what every process does, and when.
+ * - @ref arrays - calls whose arguments are counted at run time, and for bindings.
+ * - @ref cpp - handles that release themselves, and exceptions.
  *
  *     TINE_FUNCTION(foo, "x") { return tine_call("neg", tine_arg(task, 0)); }
  *
@@ -287,7 +307,8 @@ TINE_API const char *tine_endpoint(void);
 
 /** @} */
 /** @defgroup calling Forking and calling
- * A call names its target, then its arguments, positional ones before keywords.
+ * Starts a task on a worker, or makes the same call here. A call names its target, then its
+ * arguments, positional ones before keywords.
  *
  * TARGET is the name of a registered function, or a module, whose `forward` is called. An ARG is
  * an int, a double, a bool, a string, a `tine_value *`, a `tine_future *`, or tine_kw(). A future,
@@ -396,9 +417,10 @@ typedef struct tine_fork_options {
 
 /** @} */
 /** @defgroup waiting Waiting
- * A future may be waited for any number of times, by any thread. A wait inside a task suspends the
- * task; its worker runs others meanwhile. A wait fails with EINVAL for a future that is NULL or was
- * forked in another process, and with ESTATE in a callback where it would block.
+ * Blocks until tasks are done, and takes their results. A future may be waited for any number of
+ * times, by any thread. A wait inside a task suspends the task; its worker runs others meanwhile. A
+ * wait fails with EINVAL for a future that is NULL or was forked in another process, and with
+ * ESTATE in a callback where it would block.
  *
  * Where a wait takes seconds, it blocks for so long at most; 0 or less: not at all; INFINITY: no
  * deadline; NaN: EINVAL. When the deadline passes it fails with ETIMEDOUT, and the tasks go on.
@@ -670,7 +692,7 @@ TINE_API tine_future *tine_next_future(tine_future *stream);
 
 /** @} */
 /** @defgroup pool Pool
- * The workers as a whole.
+ * The workers and tasks as a whole.
  * @{ */
 
 /** What is known of one worker. */
@@ -797,7 +819,8 @@ TINE_API tine_error tine_drain(double seconds);
 
 /** @} */
 /** @defgroup making Making values
- * Each function gives one reference, or NULL with EINVAL (an argument is wrong) or ENOMEM.
+ * Makes arguments and results. Each function gives one reference, or NULL with EINVAL (an argument
+ * is wrong) or ENOMEM.
  *
  * Tensors are row-major and contiguous. A shape is an array of `rank` sizes, each 0 or more; rank 0
  * is a scalar.
@@ -994,9 +1017,10 @@ TINE_API tine_error tine_save(const char *path, const tine_value *tensors);
 
 /** @} */
 /** @defgroup reading Reading values
- * What these functions return is borrowed from the value and valid as long as it is. For a value of
- * the wrong kind they return 0, false or NULL and set EINVAL; inside a task that also fails the
- * task, whatever it returns. Where several kinds are right, ask tine_kind_of() first.
+ * What is in a value. What these functions return is borrowed from the value and valid as long as
+ * it is. For a value of the wrong kind they return 0, false or NULL and set EINVAL; inside a task
+ * that also fails the task, whatever it returns. Where several kinds are right, ask tine_kind_of()
+ * first.
  * @{ */
 
 /** What a value is.
