@@ -22,6 +22,8 @@ TINE_INLINE void avx512_tile(const struct tine_gemm_tile *t, const int rows) {
         for (int j = 0; j < NV; j++)
             sum[r][j] = _mm512_loadu_ps(t->init + (size_t)r * t->ldinit + 16 * j);
     }
+    /* 2 and 3 rows take 8 and 11 % less time of a forward of 128 channels, others the same */
+    TINE_UNROLL_BY_4
     for (size_t i = 0; i < k; i++) {
         __m512 bv[NV];
         TINE_UNROLL(NV)
