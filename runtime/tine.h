@@ -19,7 +19,9 @@
  * - @ref modules - state that lives on workers, and its methods.
  * - @ref trace - records what every process does, and when.
  * - @ref arrays - calls whose arguments are counted at run time, and for bindings.
- * - @ref cpp - handles that release themselves, and exceptions.
+ * - C++ - handles that release themselves, and exceptions.
+ *
+ * A program:
  *
  *     TINE_FUNCTION(foo, "x") { return tine_call("neg", tine_arg(task, 0)); }
  *
