@@ -12,7 +12,7 @@ const struct tine_vecmath *tine_vecmath(enum tine_isa isa) {
 
 const char *tine_vecmath_defect(const struct tine_vecmath *math) {
     if (!math->exp || !math->sigmoid || !math->tanh || !math->gates || !math->gru_gates ||
-        !math->to_bf16 || !math->round_bf16 || !math->to_int8)
+        !math->to_bf16 || !math->round_bf16 || !math->sum || !math->to_int8)
         return "its vecmath lacks a function";
     return NULL;
 }

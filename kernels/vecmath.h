@@ -37,6 +37,9 @@ struct tine_vecmath {
      * a NaN stays a NaN. */
     void (*to_bf16)(size_t n, const float *x, uint16_t *y);
     void (*round_bf16)(size_t n, const float *x, float *y);
+    /* y[i] is the sum of x[0][i] … x[rows - 1][i], added in this order in double precision. The
+     * bits are the same for every instruction set. */
+    void (*sum)(size_t rows, const float *const *x, size_t n, float *y);
     /* Quantises n values to a row of int8.h: tine_int8_row_bytes(n) bytes. The bits are the same
      * for every instruction set. */
     void (*to_int8)(size_t n, const float *x, void *row);

@@ -176,6 +176,30 @@ static void to_bf16_array(size_t n, const float *x, uint16_t *y) {
     }
 }
 
+/* ---- sums ---- */
+
+enum { SUM_COLUMNS = 16 };
+
+/* In plain C: the compiler makes vectors of the instruction set of it, and keeps the sums in
+ * registers if the inner loop is unrolled. */
+static void sum_rows(size_t rows, const float *const *x, size_t n, float *y) {
+    size_t i = 0;
+    for (; i + SUM_COLUMNS <= n; i += SUM_COLUMNS) {
+        double sums[SUM_COLUMNS] = {0};
+        for (size_t r = 0; r < rows; r++) {
+            const float *p = x[r] + i;
+            TINE_UNROLL(SUM_COLUMNS)
+            for (int j = 0; j < SUM_COLUMNS; j++) sums[j] += (double)p[j];
+        }
+        for (int j = 0; j < SUM_COLUMNS; j++) y[i + (size_t)j] = (float)sums[j];
+    }
+    for (; i < n; i++) {
+        double sum = 0;
+        for (size_t r = 0; r < rows; r++) sum += (double)x[r][i];
+        y[i] = (float)sum;
+    }
+}
+
 /* ---- int8 ---- */
 
 #ifndef v_store_bytes
@@ -274,7 +298,7 @@ static void gru_gates_rows(size_t rows, const float *z, size_t ldz, float *c, si
     {                                                                                              \
         .isa = ISA, .exp = exp_array, .sigmoid = sigmoid_array, .tanh = tanh_array,                \
         .gates = gates_rows, .gru_gates = gru_gates_rows, .to_bf16 = to_bf16_array,                \
-        .round_bf16 = round_bf16_array, .to_int8 = to_int8_row                                     \
+        .round_bf16 = round_bf16_array, .sum = sum_rows, .to_int8 = to_int8_row                    \
     }
 
 #endif

@@ -180,6 +180,31 @@ static void check_bf16(const struct tine_vecmath *math) {
     }
 }
 
+/* The bits of a sum in double precision, whatever the order of the vectors, and of zeros. */
+static void check_sum(const struct tine_vecmath *math) {
+    enum { ROWS = 5, N = 75 };
+    static float x[ROWS][N + 1];
+    for (int r = 0; r < ROWS; r++)
+        for (int i = 0; i < N; i++) x[r][i] = sinf((float)(r * N + i)) * (r % 2 ? 1e-6f : 1e3f);
+    for (int r = 0; r < ROWS; r++) x[r][3] = -0.0f, x[r][4] = r ? FLT_MAX : -FLT_MAX;
+    x[2][5] = NAN, x[0][6] = INFINITY;
+    for (size_t rows = 0; rows <= ROWS; rows++)
+        for (size_t n = 0; n <= N; n++) {
+            const float *at[ROWS] = {x[0], x[1], x[2], x[3], x[4]};
+            float y[N + 1];
+            y[n] = 12345;
+            math->sum(rows, at, n, y);
+            for (size_t i = 0; i < n; i++) {
+                double sum = 0;
+                for (size_t r = 0; r < rows; r++) sum += (double)x[r][i];
+                const float want = (float)sum;
+                cr_assert(isnan(want) ? isnan(y[i]) : !memcmp(&y[i], &want, sizeof want),
+                          "%s: element %zu of %zu, %zu rows", tine_isa_name(math->isa), i, n, rows);
+            }
+            cr_assert_eq(y[n], 12345, "an element behind the sums was touched");
+        }
+}
+
 /* Half a step at most, 0 exactly, the same bytes as the portable set's, and none behind them. */
 static void check_int8(const struct tine_vecmath *math) {
     enum { N = 70, ROOM = 96 };
@@ -248,6 +273,7 @@ static void check_set(enum tine_isa isa) {
     check_gates_special(math);
     check_gru_gates(math);
     check_bf16(math);
+    check_sum(math);
     check_int8(math);
     check_int8_special(math);
 }
