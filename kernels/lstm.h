@@ -127,11 +127,13 @@ enum tine_kernel_error tine_lstm_forward_lengths(const struct tine_lstm *lstm,
                                                  size_t steps, size_t batch, const size_t *lengths,
                                                  const float *x, const float *h0, const float *c0,
                                                  float *output, float *h_n, float *c_n);
-/* From the last step to the first, output in the order of x: bit for bit a forward of x with its
- * steps flipped, whose output is flipped back. */
-enum tine_kernel_error tine_lstm_forward_reversed(const struct tine_lstm *lstm,
-                                                  struct tine_lstm_workspace *workspace,
-                                                  size_t steps, size_t batch, const float *x,
-                                                  float *output);
+/* The output alone, as columns of a wider array: its rows (step, row of the batch) begin `stride`
+ * floats apart, at least D*P, and what lies between them is untouched. `reversed`: from the last
+ * step to the first, output in the order of x: bit for bit a forward of x with its steps flipped,
+ * whose output is flipped back. */
+enum tine_kernel_error tine_lstm_forward_columns(const struct tine_lstm *lstm,
+                                                 struct tine_lstm_workspace *workspace,
+                                                 size_t steps, size_t batch, bool reversed,
+                                                 const float *x, float *output, size_t stride);
 
 #endif

@@ -42,6 +42,7 @@ struct run {
     size_t steps, batch;
     const size_t *lengths; /* in descending order; NULL: all rows have all steps */
     bool reversed;         /* each cell runs the other way */
+    size_t stride;         /* of the rows of the output */
     char *base;
     /* the h that a step computes, and the h of the step before as the operand of the product; in
      * float32 without a projection the two swap roles */
@@ -327,14 +328,15 @@ static void run_layers(struct run *run, const float *x, float *output, const str
     const struct tine_lstm *lstm = run->lstm;
     const size_t input = lstm->config.input_size, width = lstm->directions * lstm->out;
     const bool first = lstm->config.batch_first;
+    const size_t stride = run->stride;
     struct sequence in = {(float *)x, first ? input : run->batch * input,
                           first ? run->steps * input : input};
     for (size_t layer = 0; layer < lstm->config.num_layers; layer++) {
         struct sequence out = {(float *)(run->base + run->plan->layer[layer % 2]),
                                run->batch * width, width};
         if (layer + 1 == lstm->config.num_layers)
-            out = (struct sequence){output, first ? width : run->batch * width,
-                                    first ? run->steps * width : width};
+            out = (struct sequence){output, first ? stride : run->batch * stride,
+                                    first ? run->steps * stride : stride};
         run_layer(run, layer, in, out, all);
         in = out;
     }
@@ -361,7 +363,8 @@ void tine_lstm_workspace_free(struct tine_lstm_workspace *workspace) {
 static enum tine_kernel_error lstm_run(const struct tine_lstm *lstm,
                                        struct tine_lstm_workspace *workspace, size_t steps,
                                        size_t batch, const size_t *lengths, bool reversed,
-                                       const float *x, float *output, struct states states) {
+                                       const float *x, float *output, size_t stride,
+                                       struct states states) {
     struct plan plan;
     struct tine_lstm_workspace own = {{0}, NULL}, *space = workspace ? workspace : &own;
     if (!plan_make(lstm, steps, batch, &plan)) return TINE_KERNEL_OVERFLOW;
@@ -375,6 +378,7 @@ static enum tine_kernel_error lstm_run(const struct tine_lstm *lstm,
                       .batch = batch,
                       .lengths = lengths,
                       .reversed = reversed,
+                      .stride = stride,
                       .base = space->mem.data,
                       .phases = space->phases};
     if (run.phases) run.since = forward_clock();
@@ -391,14 +395,15 @@ enum tine_kernel_error tine_lstm_forward_lengths(const struct tine_lstm *lstm,
                                                  const float *x, const float *h0, const float *c0,
                                                  float *output, float *h_n, float *c_n) {
     return lstm_run(lstm, workspace, steps, batch, lengths, false, x, output,
-                    (struct states){h0, c0, h_n, c_n});
+                    lstm->directions * lstm->out, (struct states){h0, c0, h_n, c_n});
 }
 
-enum tine_kernel_error tine_lstm_forward_reversed(const struct tine_lstm *lstm,
-                                                  struct tine_lstm_workspace *workspace,
-                                                  size_t steps, size_t batch, const float *x,
-                                                  float *output) {
-    return lstm_run(lstm, workspace, steps, batch, NULL, true, x, output, (struct states){0});
+enum tine_kernel_error tine_lstm_forward_columns(const struct tine_lstm *lstm,
+                                                 struct tine_lstm_workspace *workspace,
+                                                 size_t steps, size_t batch, bool reversed,
+                                                 const float *x, float *output, size_t stride) {
+    return lstm_run(lstm, workspace, steps, batch, NULL, reversed, x, output, stride,
+                    (struct states){0});
 }
 
 enum tine_kernel_error tine_lstm_forward(const struct tine_lstm *lstm,

@@ -129,14 +129,25 @@ static tine_error instance_enter(tine_context *c, tine_object id, void *parent, 
                                                  "call that needed it failed)");
 }
 
+static tine_error instance_begin(tine_context *c, tine_object id, void *parent, instance **out) {
+    c->ops->lock(c);
+    if (!c->instances) c->instances = calloc(1, sizeof *c->instances);
+    tine_error e = c->instances ? instance_enter(c, id, parent, out)
+                                : tine_error_set(TINE_ENOMEM, "no memory for a module");
+    c->ops->unlock(c);
+    return e;
+}
+
+static void instance_end(tine_context *c, instance *i) {
+    c->ops->lock(c);
+    instance_leave(c, i);
+    c->ops->unlock(c);
+}
+
 tine_error tine_instance_call(tine_context *c, tine_object id, const char *method,
                               const tine_arguments *arguments, void *parent, tine_value **out) {
     instance *i = NULL;
-    c->ops->lock(c);
-    if (!c->instances) c->instances = calloc(1, sizeof *c->instances);
-    tine_error e = c->instances ? instance_enter(c, id, parent, &i)
-                                : tine_error_set(TINE_ENOMEM, "no memory for a module");
-    c->ops->unlock(c);
+    tine_error e = instance_begin(c, id, parent, &i);
     if (e != TINE_OK) return e;
     if (!method) method = "forward";
     const tine_callable *callable = tine_class_method(i->class, method);
@@ -145,9 +156,17 @@ tine_error tine_instance_call(tine_context *c, tine_object id, const char *metho
     else
         e = tine_error_set(TINE_EUNKNOWN, "class \"%s\" has no method \"%s\"",
                            i->class->class->name, method);
-    c->ops->lock(c);
-    instance_leave(c, i);
-    c->ops->unlock(c);
+    instance_end(c, i);
+    return e;
+}
+
+tine_error tine_instance_use(tine_context *c, tine_object id, void *parent, tine_instance_user use,
+                             void *ctx) {
+    instance *i = NULL;
+    tine_error e = instance_begin(c, id, parent, &i);
+    if (e != TINE_OK) return e;
+    e = use(i->self, ctx);
+    instance_end(c, i);
     return e;
 }
 

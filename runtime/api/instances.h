@@ -12,6 +12,11 @@ typedef struct tine_instances tine_instances;
  * lock held. */
 tine_error tine_instance_call(tine_context *c, tine_object id, const char *method,
                               const tine_arguments *arguments, void *parent, tine_value **out);
+/* What else is done with the instance of a module of this class, which is made if need be. An error
+ * of `use` is passed on. No lock held. */
+typedef tine_error (*tine_instance_user)(void *self, void *ctx);
+tine_error tine_instance_use(tine_context *c, tine_object id, void *parent, tine_instance_user use,
+                             void *ctx);
 /* The object is gone: its instance is freed, when the last call in it has returned. With the
  * lock. */
 void tine_instance_forget(tine_context *c, tine_object id);

@@ -188,9 +188,10 @@ Test(lstm, reverse_is_a_flip, .timeout = 60) {
     free_model(&m);
 }
 
-/* So is a forward that is told to run the other way, of layers and directions too. */
+/* So is a forward that is told to run the other way, of layers and directions too. Its rows may lie
+ * apart, and nothing between them is written. */
 Test(lstm, a_reversed_forward_is_a_flip, .timeout = 60) {
-    enum { T = 30, B = 9, I = 12, H = 20 };
+    enum { T = 30, B = 9, I = 12, H = 20, APART = 7 };
     for (int kind = 0; kind < 4; kind++) {
         struct tine_lstm_config config = {.input_size = I,
                                           .hidden_size = H,
@@ -207,11 +208,22 @@ Test(lstm, a_reversed_forward_is_a_flip, .timeout = 60) {
         free(a.h0), free(a.c0);
         a.h0 = a.c0 = NULL;
         forward(lstm, &a);
-        cr_assert_eq(tine_lstm_forward_reversed(lstm, NULL, T, B, b.x, b.y), TINE_KERNEL_OK);
+        const size_t stride = width + APART;
+        float *apart = malloc(T * B * stride * sizeof *apart);
+        for (size_t i = 0; i < T * B * stride; i++) apart[i] = 12345;
+        cr_assert_eq(tine_lstm_forward_columns(lstm, NULL, T, B, true, b.x, b.y, width),
+                     TINE_KERNEL_OK);
+        cr_assert_eq(tine_lstm_forward_columns(lstm, NULL, T, B, true, b.x, apart, stride),
+                     TINE_KERNEL_OK);
         for (size_t t = 0; t < T; t++)
             cr_assert(!memcmp(b.y + t * B * width, a.y + (T - 1 - t) * B * width,
                               B * width * sizeof(float)),
                       "kind %d, step %zu", kind, t);
+        for (size_t i = 0; i < (size_t)T * B; i++) {
+            cr_assert(!memcmp(apart + i * stride, b.y + i * width, width * sizeof(float)));
+            for (size_t k = width; k < stride; k++) cr_assert_eq(apart[i * stride + k], 12345);
+        }
+        free(apart);
         tine_lstm_free(lstm);
         free_data(&a), free_data(&b);
         free_model(&m);

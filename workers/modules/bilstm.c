@@ -9,6 +9,7 @@
  *
  * A module made of sizes or a state_dict makes its cells where it is made. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "workers/builtin/builtin.h"
 #include "workers/modules/cells.h"
@@ -51,14 +52,57 @@ static tine_value *flip_time(const tine_value *x) {
     return tine_call("tine.flip", x, tine_kw("dims", 0));
 }
 
-/* A built-in cell reads and writes the steps in reverse; others are given a flipped copy. */
-static tine_value *backward_output(tine_task *task, const bilstm *m, const tine_value *x) {
-    if (tine_rnn_is(m->cell_b)) return tine_call_method(m->cell_b, "forward_flipped", x);
-    return flip_time(output_of(task, tine_call(m->cell_b, flip_time(x))));
+/* What the backward cell has computed. A built-in cell reads and writes the steps in reverse, and
+ * its output is the right half of a tensor twice as wide, so that the forward one's need only be
+ * copied into the left half; others are given a flipped copy. */
+typedef struct backward {
+    tine_value *output;
+    bool half;
+} backward;
+
+static backward backward_run(tine_task *task, const bilstm *m, const tine_value *x) {
+    if (tine_rnn_is(m->cell_b)) return (backward){tine_rnn_flipped_half(task, m->cell_b, x), true};
+    return (backward){flip_time(output_of(task, tine_call(m->cell_b, flip_time(x)))), false};
 }
 
-static tine_value *join_outputs(const tine_value *output_f, const tine_value *output_b_rev) {
-    return tine_call("tine.cat", tine_list(output_f, output_b_rev), tine_kw("dim", -1));
+/* The width of a row, in bytes, and the number of rows. */
+static size_t rows_of(const tine_value *t, size_t *n) {
+    int64_t width = t->tensor.rank ? t->tensor.shape[t->tensor.rank - 1] : 1;
+    *n = width ? (size_t)(t->tensor.elements / width) : 0;
+    return (size_t)width * tine_dtype_size(t->tensor.dtype);
+}
+
+static bool fits_left_half(const tine_value *f, const tine_value *pair) {
+    int last = pair->tensor.rank - 1;
+    return f->tensor.dtype == pair->tensor.dtype && f->tensor.rank == last + 1 &&
+           !memcmp(f->tensor.shape, pair->tensor.shape, (size_t)last * sizeof(int64_t)) &&
+           2 * f->tensor.shape[last] == pair->tensor.shape[last];
+}
+
+/* The right half as a tensor of its own, for an output of another shape. */
+static tine_value *right_half(const tine_value *pair) {
+    int64_t shape[TINE_MAX_RANK];
+    void *data;
+    size_t n, width = rows_of(pair, &n) / 2;
+    memcpy(shape, pair->tensor.shape, sizeof shape);
+    shape[pair->tensor.rank - 1] /= 2;
+    tine_value *out = tine_tensor_new(pair->tensor.dtype, pair->tensor.rank, shape, &data);
+    for (size_t i = 0; out && i < n; i++)
+        memcpy((char *)data + i * width, pair->tensor.data + (2 * i + 1) * width, width);
+    return out;
+}
+
+static tine_value *join_outputs(const tine_value *output_f, backward b) {
+    if (!output_f || !b.output) return NULL;
+    if (b.half && fits_left_half(output_f, b.output)) {
+        size_t n, width = rows_of(output_f, &n);
+        for (size_t i = 0; i < n; i++) /* nobody else has it yet */
+            memcpy((char *)b.output->tensor.buffer->data + 2 * i * width,
+                   output_f->tensor.data + i * width, width);
+        return b.output;
+    }
+    tine_value *output_b = b.half ? right_half(b.output) : b.output;
+    return tine_call("tine.cat", tine_list(output_f, output_b), tine_kw("dim", -1));
 }
 
 static tine_value *bilstm_forward(tine_task *task) {
@@ -67,9 +111,9 @@ static tine_value *bilstm_forward(tine_task *task) {
     tine_value *result_f = NULL;
     if (!x) return NULL;
     tine_future *future_f = tine_fork(m->cell_f, x);
-    tine_value *output_b_rev = backward_output(task, m, x);
-    if (!output_b_rev || tine_wait(future_f, &result_f) != TINE_OK) return NULL;
-    return join_outputs(output_of(task, result_f), output_b_rev);
+    backward b = backward_run(task, m, x);
+    if (!b.output || tine_wait(future_f, &result_f) != TINE_OK) return NULL;
+    return join_outputs(output_of(task, result_f), b);
 }
 
 static tine_value *bilstm_serial(tine_task *task) {
@@ -77,7 +121,7 @@ static tine_value *bilstm_serial(tine_task *task) {
     const tine_value *x = tine_arg_tensor(task, 0, 0, -1);
     if (!x) return NULL;
     const tine_value *output_f = output_of(task, tine_call(m->cell_f, x));
-    return output_f ? join_outputs(output_f, backward_output(task, m, x)) : NULL;
+    return output_f ? join_outputs(output_f, backward_run(task, m, x)) : NULL;
 }
 
 static tine_value *bilstm_rewrite(tine_task *task) {

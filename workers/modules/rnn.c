@@ -104,8 +104,8 @@ static void *gru_init(tine_task *task) { return rnn_init(task, true); }
 
 bool tine_rnn_is(const tine_value *module) {
     const tine_class_entry *class = tine_registry_class(module->bytes.data);
-    const tine_callable *c = class ? tine_class_method(class, "forward_flipped") : NULL;
-    return c && c->call == tine_rnn_forward_flipped;
+    const tine_callable *c = class ? tine_class_method(class, "forward") : NULL;
+    return c && c->call == tine_rnn_forward;
 }
 
 static void rnn_fini(void *self) {
@@ -116,13 +116,8 @@ static void rnn_fini(void *self) {
     free(l);
 }
 
-#define RNN_METHODS                                                                                \
-    (const tine_method[]) {                                                                        \
-        {"forward", "input, hx=none, lengths=none", tine_rnn_forward, TINE_REPEATABLE},            \
-            {"forward_flipped", "input", tine_rnn_forward_flipped, TINE_REPEATABLE}, {             \
-            0                                                                                      \
-        }                                                                                          \
-    }
+static const tine_method rnn_methods[] = {
+    {"forward", "input, hx=none, lengths=none", tine_rnn_forward, TINE_REPEATABLE}, {0}};
 
 static const tine_class lstm_class = {
     .name = "lstm",
@@ -131,7 +126,7 @@ static const tine_class lstm_class = {
         "proj_size=0, dtype='f32', *, dropout=0.0, " TINE_WEIGHTS_PARAMETERS,
     .init = lstm_init,
     .fini = rnn_fini,
-    .methods = RNN_METHODS,
+    .methods = rnn_methods,
 };
 TINE_BUILTIN_CLASS(lstm_class, tine_weights_rewrite)
 
@@ -141,6 +136,6 @@ static const tine_class gru_class = {
                   "bidirectional=false, dtype='f32', *, dropout=0.0, " TINE_WEIGHTS_PARAMETERS,
     .init = gru_init,
     .fini = rnn_fini,
-    .methods = RNN_METHODS,
+    .methods = rnn_methods,
 };
 TINE_BUILTIN_CLASS(gru_class, tine_weights_rewrite)

@@ -19,8 +19,9 @@ typedef struct tine_rnn {
 tine_value *tine_rnn_forward(tine_task *task);
 /* Whether the module is an instance of these classes, and not of a program's of the same name. */
 bool tine_rnn_is(const tine_value *module);
-/* The method forward_flipped, "input": the output alone of a forward of the input flipped in its
- * first dimension, flipped back; without the copies. For the class bilstm. */
-tine_value *tine_rnn_forward_flipped(tine_task *task);
+/* For the class bilstm: the output alone of a forward of x flipped in its first dimension, flipped
+ * back, without the copies. It is the right half of a new tensor twice as wide, whose left half is
+ * not set. `module` is one of these classes. NULL: the task has failed. */
+tine_value *tine_rnn_flipped_half(tine_task *task, const tine_value *module, const tine_value *x);
 
 #endif

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/api/instances.h"
 #include "runtime/trace/trace.h"
 #include "workers/builtin/builtin.h"
 #include "workers/modules/rnn.h"
@@ -249,16 +250,26 @@ static tine_value *result_tensor(const tine_rnn *l, const sizes *s, int64_t firs
     return tine_tensor_new(TINE_F32, (int)n, shape, data);
 }
 
+/* What the kernel writes. */
+typedef struct rnn_outputs {
+    void *output, *h_n, *c_n;
+    /* not 0: the output alone is wanted, in columns of a wider array of this width, and the steps
+     * are taken from the last to the first if `reversed` */
+    size_t stride;
+    bool reversed;
+} rnn_outputs;
+
 static bool rnn_compute(tine_task *task, tine_rnn *l, const sizes *s, const rnn_inputs *in,
-                        bool reversed, void *output, void *h_n, void *c_n) {
+                        const rnn_outputs *out) {
     struct tine_lstm_workspace *w = workspace_take(l);
     if (!w) return tine_fail(task, "%s(): no memory", task->callable->name);
     int64_t t = tine_trace_begin();
     size_t steps = (size_t)s->steps, batch = (size_t)s->batch;
     enum tine_kernel_error e =
-        reversed ? tine_lstm_forward_reversed(l->packed, w, steps, batch, in->input, output)
-                 : tine_lstm_forward_lengths(l->packed, w, steps, batch, in->lengths, in->input,
-                                             in->h0, in->c0, output, h_n, c_n);
+        out->stride ? tine_lstm_forward_columns(l->packed, w, steps, batch, out->reversed,
+                                                in->input, out->output, out->stride)
+                    : tine_lstm_forward_lengths(l->packed, w, steps, batch, in->lengths, in->input,
+                                                in->h0, in->c0, out->output, out->h_n, out->c_n);
     tine_trace_end(TINE_TRACE_KERNEL, t, l->config.gru ? "gru" : "lstm");
     workspace_give_back(l, w);
     if (e) tine_fail(task, "%s(): %s", task->callable->name, tine_kernel_strerror(e));
@@ -268,7 +279,7 @@ static bool rnn_compute(tine_task *task, tine_rnn *l, const sizes *s, const rnn_
 tine_value *tine_rnn_forward(tine_task *task) {
     tine_rnn *l = tine_self(task);
     const tine_value *x = tine_arg_tensor(task, 0, 0, -1), *floats;
-    void *output, *h_n, *c_n = NULL;
+    rnn_outputs to = {0};
     rnn_inputs in = {0};
     sizes s;
     if (!x || !rnn_check_input(task, l, x, &s) || !rnn_read_states(task, l, &s, &in) ||
@@ -276,13 +287,11 @@ tine_value *tine_rnn_forward(tine_task *task) {
         return NULL;
     in.input = (const float *)floats->tensor.data;
     if (!rnn_sort(task, l, &s, &in)) return NULL;
-    tine_value *out = result_tensor(l, &s, s.steps, s.out, false, &output), *c = NULL;
-    tine_value *h = result_tensor(l, &s, s.cells, s.state, true, &h_n);
+    tine_value *out = result_tensor(l, &s, s.steps, s.out, false, &to.output), *c = NULL;
+    tine_value *h = result_tensor(l, &s, s.cells, s.state, true, &to.h_n);
     if (!l->config.gru)
-        c = result_tensor(l, &s, s.cells, (int64_t)l->config.hidden_size, true, &c_n);
-    if (!out || !h || (!c && !l->config.gru) ||
-        !rnn_compute(task, l, &s, &in, false, output, h_n, c_n))
-        return NULL;
+        c = result_tensor(l, &s, s.cells, (int64_t)l->config.hidden_size, true, &to.c_n);
+    if (!out || !h || (!c && !l->config.gru) || !rnn_compute(task, l, &s, &in, &to)) return NULL;
     out = result_unsorted(&in, out, &s, l->config.batch_first);
     h = result_unsorted(&in, h, &s, false);
     c = result_unsorted(&in, c, &s, false);
@@ -293,18 +302,42 @@ tine_value *tine_rnn_forward(tine_task *task) {
     return l->config.gru ? tine_list(out, h) : tine_list(out, tine_list(h, c));
 }
 
+/* ---- the backward half of a pair ---- */
+
+typedef struct rnn_half {
+    tine_task *task;
+    const tine_value *x;
+    tine_value *out;
+} rnn_half;
+
 /* Where the first dimension is the batch, two flips of it change nothing. */
-tine_value *tine_rnn_forward_flipped(tine_task *task) {
-    tine_rnn *l = tine_self(task);
-    const tine_value *x = tine_arg_tensor(task, 0, 0, -1), *floats;
+static tine_error rnn_half_make(void *self, void *ctx) {
+    tine_rnn *l = self;
+    rnn_half *half = ctx;
+    const tine_value *x = half->x, *floats;
+    rnn_outputs to = {0};
     rnn_inputs in = {0};
-    void *output;
+    void *data;
     sizes s;
-    if (!x || !rnn_check_input(task, l, x, &s) || !(floats = tine_floats_of(task, x, "input")))
-        return NULL;
+    if (!rnn_check_input(half->task, l, x, &s) ||
+        !(floats = tine_floats_of(half->task, x, "input")))
+        return TINE_EFAILED;
     in.input = (const float *)floats->tensor.data;
-    bool reversed = !s.batched || !l->config.batch_first;
-    tine_value *out = result_tensor(l, &s, s.steps, s.out, false, &output);
-    if (!out || !rnn_compute(task, l, &s, &in, reversed, output, NULL, NULL)) return NULL;
-    return x->tensor.dtype == TINE_BF16 ? tine_bf16_tensor(out) : out;
+    tine_value *out = result_tensor(l, &s, s.steps, 2 * s.out, false, &data);
+    if (!out) return tine_last_error();
+    to.output = (float *)data + s.out;
+    to.stride = 2 * (size_t)s.out;
+    to.reversed = !s.batched || !l->config.batch_first;
+    if (!rnn_compute(half->task, l, &s, &in, &to)) return TINE_EFAILED;
+    half->out = x->tensor.dtype == TINE_BF16 ? tine_bf16_tensor(out) : out;
+    return half->out ? TINE_OK : tine_last_error();
+}
+
+tine_value *tine_rnn_flipped_half(tine_task *task, const tine_value *module, const tine_value *x) {
+    rnn_half half = {task, x, NULL};
+    tine_context *c = tine_context_acquire();
+    if (!c) return NULL;
+    tine_instance_use(c, module->object, task->attempt, rnn_half_make, &half);
+    tine_context_release(c);
+    return half.out;
 }

@@ -99,12 +99,12 @@ static const tine_value *first_output(const tine_value *result) {
     return tine_at(result, 0);
 }
 
-static void expect_composition(const char *class, const char *dtype, bool batch_first) {
-    int64_t shape[] = {7, 3, 12};
-    tine_value *x = tine_call("tine.rand", tine_list(7, 3, 12));
+/* Takes x, of 12 columns. hidden: of the forward and of the backward cell. */
+static void expect_composition(const char *class, const char *dtype, bool batch_first,
+                               tine_value *x, const int64_t hidden[2]) {
     tine_value *cells[2], *models[3];
     for (int i = 0; i < 2; i++) {
-        cells[i] = tine_module(class, 12, 20, tine_kw("batch_first", batch_first),
+        cells[i] = tine_module(class, 12, hidden[i], tine_kw("batch_first", batch_first),
                                tine_kw("dtype", dtype), tine_kw("seed", i + 1));
         cr_assert_not_null(cells[i], "%s", tine_error_message());
     }
@@ -118,7 +118,8 @@ static void expect_composition(const char *class, const char *dtype, bool batch_
     tine_value *bilstm = tine_module("bilstm", cells[0], cells[1]);
     tine_value *got = tine_call(bilstm, x);
     cr_assert(got && tine_equal(got, wanted), "%s %s %d", class, dtype, batch_first);
-    cr_assert_eq(tine_shape(got)[0], shape[0]);
+    cr_assert_eq(tine_shape(got)[0], 7);
+    cr_assert_eq(tine_shape(got)[tine_rank(got) - 1], hidden[0] + hidden[1]);
     for (int i = 0; i < 3; i++) models[i] = bilstm;
     tine_value *list = tine_list_of(models, 3), *outputs[] = {wanted, wanted, wanted};
     tine_value *ensemble = tine_module("ensemble", list), *all = tine_list_of(outputs, 3);
@@ -136,6 +137,14 @@ static void expect_composition(const char *class, const char *dtype, bool batch_
 Test(modules, are_the_tutorials_operations_bit_for_bit, .timeout = 60) {
     cluster_start(NULL, 1);
     static const char *const classes[] = {"lstm", "gru"}, *const dtypes[] = {"f32", "bf16", "int8"};
-    for (int i = 0; i < 12; i++) expect_composition(classes[i & 1], dtypes[i / 2 % 3], i / 6);
+    const int64_t same[] = {20, 20}, other[] = {16, 20};
+    for (int i = 0; i < 12; i++)
+        expect_composition(classes[i & 1], dtypes[i / 2 % 3], i / 6,
+                           tine_call("tine.rand", tine_list(7, 3, 12)), same);
+    expect_composition("lstm", "f32", false, tine_call("tine.rand", tine_list(7, 3, 12)), other);
+    expect_composition("gru", "f32", false, tine_call("tine.rand", tine_list(7, 12)), same);
+    expect_composition("lstm", "bf16", false, tine_full(TINE_BF16, 3, TINE_SHAPE(7, 3, 12), 0.5),
+                       same);
+    expect_composition("lstm", "f32", false, tine_call("tine.rand", tine_list(7, 0, 12)), same);
     cluster_stop();
 }
