@@ -19,7 +19,9 @@ enum {
      * shows one the next comes soon, then twice as long after each. */
     LOOK_NS = 10000000,
     LOOK_AGAIN_NS = 1000000,
-    PENALTY_NS = 1000000, /* how long it is off the first time; doubles up to */
+    /* How long it is off the first time; doubles up to the most. A thread that loses its core once
+     * in some ms makes ten round trips with wake-ups then, and not forty. */
+    PENALTY_NS = 250000,
     PENALTY_MOST_NS = 160000000,
 };
 
