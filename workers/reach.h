@@ -34,6 +34,8 @@ void tine_reach_free(tine_reach *r);
  * in `why`. */
 const char *tine_reach_listen(tine_reach *r, const char *url, uint64_t *secret, char *why,
                               size_t why_size);
+/* Strangers so far, and peers that have asked for anything else than a result. From any thread. */
+uint64_t tine_reach_refused(const tine_reach *r);
 void tine_reach_keep(tine_reach *r, tine_object id, tine_payload *payload);
 void tine_reach_forget(tine_reach *r, tine_object id); /* also one that is not kept */
 
