@@ -132,8 +132,9 @@ typedef struct tine_zmq_peer {
     bool lost_due, writable_due, bad;
     char reason[sizeof(((tine_event *)0)->reason)];
 
-    bool suspect; /* a connection with its fd was closed */
-    int64_t suspect_until;
+    bool suspect;      /* a connection with its fd was closed */
+    unsigned probes;   /* since then, */
+    int64_t probed_at; /* ... and the last that counts */
 
     /* LIST: O(1) removal; the buckets of the two tables and the lists of tine_zmq */
     LIST_ENTRY(tine_zmq_peer) by_routing, by_id, watched;
@@ -272,14 +273,18 @@ bool tine_zmq_next_report(tine_zmq *t, tine_event *ev);     /* false: nothing to
 /* Checks the suspects and the disconnected; true: read the socket and check again. `dry`: it has
  * been read to the end. */
 bool tine_zmq_check_watched(tine_zmq *t, bool dry);
+/* Whether all has been read that a connection sent before it was closed, when t->received was
+ * `received`: the socket has been read to the end, or a load never lets that happen. */
+bool tine_zmq_is_drained(const tine_zmq *t, uint64_t received, bool dry);
 void tine_zmq_peers_free(tine_zmq *t);
 
 /* socket.c */
 int tine_zmq_open(tine_zmq *t, char *why, size_t why_size); /* socket and monitor, options set */
 int tine_zmq_attempt(tine_zmq *t, char *why, size_t why_size);
 void tine_zmq_disconnect(tine_zmq *t);
-/* Reads the monitor and goes on connecting; true: `ev` is an event. */
-bool tine_zmq_progress(tine_zmq *t, tine_event *ev);
+/* Reads the monitor and goes on connecting; true: `ev` is an event. `dry`: the socket has been read
+ * to the end. */
+bool tine_zmq_progress(tine_zmq *t, bool dry, tine_event *ev);
 void tine_zmq_silent(tine_zmq *t, int fd, int change);
 /* The monitor's next event; false: there is none. */
 bool tine_zmq_monitor_next(tine_zmq *t, int *event, uint32_t *value);

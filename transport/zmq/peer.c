@@ -7,7 +7,8 @@
  * was closed. ROUTER tells which: it refuses a message to a closed connection with EHOSTUNREACH.
  * The monitor may report a moment before ROUTER knows, and the descriptor may be another
  * connection's by then. So all peers with that descriptor are suspected: each is probed every
- * millisecond, until ROUTER refuses one or SUSPECT_NS has passed. */
+ * millisecond, until ROUTER refuses it, or has not for PROBES. They are counted, since the time in
+ * which this process does not run (a paused virtual machine) shows nothing. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +16,8 @@
 
 #include "transport/zmq/lane.h"
 
-static const int64_t SUSPECT_NS = 2000000000;
+enum { PROBES = 2000 };
+static const int64_t BETWEEN_NS = 1000000;
 /* ROUTER takes the messages of its connections in turn. So many of others, more than a process has
  * connections: nothing is left of a closed one. */
 enum { DRAINED_AFTER = 65536 };
@@ -136,37 +138,31 @@ void tine_zmq_peer_disconnected(tine_zmq *t, tine_zmq_peer *p) {
 }
 
 void tine_zmq_suspect(tine_zmq *t, int fd) {
-    int64_t until = tine_clock_ns() + SUSPECT_NS;
     tine_zmq_peer *p;
     for (size_t i = 0; i < TINE_ZMQ_BUCKETS; i++)
         LIST_FOREACH (p, &t->by_id[i], by_id) {
             if (p->disconnected || (p->fd != fd && p->fd >= 0)) continue;
             p->suspect = true;
-            p->suspect_until = until;
+            p->probes = 0;
             peer_watch(t, p);
         }
 }
 
 /* True: ROUTER says that the suspect's connection is closed. */
 static bool suspect_probe(tine_zmq *t, tine_zmq_peer *p) {
+    int64_t now = tine_clock_ns();
+    if (now - p->probed_at >= BETWEEN_NS) {
+        p->probed_at = now;
+        p->probes++;
+    }
     /* The routing id it chose is not kept. The peer is already lost; if it is still connected, its
      * next message adds it again. */
     if (p->routing >> 32) return true;
     return tine_zmq_send_short(t, p, FRAMING_NOOP, NULL, 0) == -EPIPE;
 }
 
-/* The closed connection is known, so the other peers with this descriptor are not suspects any
- * more. */
-static void clear_suspects(tine_zmq *t, int fd) {
-    tine_zmq_peer *p;
-    LIST_FOREACH (p, &t->watched, watched)
-        if (p->fd == fd) p->suspect = false;
-}
-
-/* What it sent before its connection was closed has been read, if the socket has been read to the
- * end, or under a load that never lets that happen. */
-static bool peer_is_drained(const tine_zmq *t, const tine_zmq_peer *p, bool dry) {
-    return dry || t->received - p->last_message > DRAINED_AFTER;
+bool tine_zmq_is_drained(const tine_zmq *t, uint64_t received, bool dry) {
+    return dry || t->received - received > DRAINED_AFTER;
 }
 
 /* The disconnected that are drained, and whose lanes are empty, are lost now. Suspects found to be
@@ -176,7 +172,8 @@ bool tine_zmq_check_watched(tine_zmq *t, bool dry) {
     tine_zmq_peer *p = LIST_FIRST(&t->watched), *next;
     for (; p; p = next) {
         next = LIST_NEXT(p, watched);
-        if (p->disconnected && (tine_zmq_lane_pending(p) || !peer_is_drained(t, p, dry))) {
+        if (p->disconnected &&
+            (tine_zmq_lane_pending(p) || !tine_zmq_is_drained(t, p->last_message, dry))) {
             again = true;
         } else if (p->disconnected) {
             peer_unwatch(p);
@@ -190,9 +187,8 @@ bool tine_zmq_check_watched(tine_zmq *t, bool dry) {
         } else if (p->suspect && suspect_probe(t, p)) {
             p->disconnected = true;
             p->last_message = t->received;
-            clear_suspects(t, p->fd);
             again = true;
-        } else if (!p->suspect || tine_clock_ns() > p->suspect_until) {
+        } else if (!p->suspect || p->probes > PROBES) {
             p->suspect = false;
             peer_unwatch(p);
         }

@@ -204,6 +204,8 @@ static int read_first(tine_zmq *t, uint64_t routing, zmq_msg_t *first, tine_even
     const uint8_t *bytes = zmq_msg_data(first);
     size_t size = zmq_msg_size(first);
     bool more = zmq_msg_more(first);
+    /* Earlier ends of connections with this descriptor, so that they are not taken for its own. */
+    if (t->listener) tine_zmq_monitor_read(t);
     bool bye = size && bytes[0] == FRAMING_BYE && !t->listener;
     const char *wrong = bye ? NULL : tine_framing_read_hello(bytes, size, &hello);
     if (!wrong && routing >> 32) wrong = "it set its own routing id";

@@ -18,8 +18,6 @@
 static const int64_t ATTEMPT_NS = 3000000000; /* an attempt without an answer is replaced */
 static const int64_t BACKOFF_NS = 20000000;   /* after a failed one; doubles up to 16 times that */
 
-static const int64_t SILENT_NS = 2000000; /* see connection_closed */
-
 static int socket_set(void *socket, int option, int value) {
     return zmq_setsockopt(socket, option, &value, sizeof value);
 }
@@ -161,10 +159,11 @@ static void handshake_failed(tine_zmq *t, int event, uint32_t value) {
     t->failed_handshake = true;
 }
 
-/* For each descriptor, how many connections were accepted on it that have not sent a message yet.
- * Accepting and the first message are learnt in either order, so a count may be negative for a
- * moment. libzmq does not name the descriptor of a ZMTP 1.0 peer, which always breaks the framing;
- * those are counted apart, and the next silent connection that ends is taken for one of them. */
+/* For each descriptor, how many connections were accepted on it that have not sent a message yet,
+ * with those of them that have ended and are not reported yet. The monitor is read before a first
+ * message is counted, so that accepting is always learnt first. libzmq does not name the descriptor
+ * of a ZMTP 1.0 peer, which always breaks the framing; those are counted apart, and the next silent
+ * connection that ends is taken for one of them. */
 void tine_zmq_silent(tine_zmq *t, int fd, int change) {
     if (fd < 0) {
         t->anonymous++;
@@ -181,20 +180,32 @@ void tine_zmq_silent(tine_zmq *t, int fd, int change) {
     t->silent[fd] = (int8_t)(t->silent[fd] + change);
 }
 
-static void connection_accepted(tine_zmq *t, int fd) {
-    tine_zmq_silent(t, fd, 1);
-    tine_zmq_stranger_accepted(t, fd);
-}
-
 typedef struct silent_end {
     int fd;
-    int64_t due;
+    uint64_t cookie;   /* of what the descriptor was then; 0: that is closed */
+    uint64_t received; /* t->received when that was found */
     struct sockaddr_storage from;
     char why[96];
 } silent_end;
 
-/* libzmq reports the end of a connection before it hands over the last of what came on it. So one
- * that has not sent a message is reported a little later, if it still has not. */
+static void silent_end_closed(const tine_zmq *t, silent_end *e) {
+    e->cookie = 0;
+    e->received = t->received;
+}
+
+/* What had this descriptor has closed it. */
+static void connection_accepted(tine_zmq *t, int fd) {
+    for (size_t i = 0; i < t->silent_ends.n; i++) {
+        silent_end *e = tine_ring_at(&t->silent_ends, i);
+        if (e->fd == fd && e->cookie) silent_end_closed(t, e);
+    }
+    tine_zmq_silent(t, fd, 1);
+    tine_zmq_stranger_accepted(t, fd);
+}
+
+/* libzmq reports the end of a connection, then hands over the last of what came on it, then closes
+ * its descriptor. So one that has not sent a message is reported when its descriptor is closed and
+ * the socket has been read to the end since, if it still has not. */
 static void connection_closed(tine_zmq *t, int fd) {
     bool silent = fd >= 0 && (size_t)fd < t->n_silent && t->silent[fd] > 0;
     struct sockaddr_storage from = {0};
@@ -209,7 +220,8 @@ static void connection_closed(tine_zmq *t, int fd) {
         return;
     }
     e->fd = fd;
-    e->due = tine_clock_ns() + SILENT_NS;
+    e->cookie = tine_zmq_cookie(t, fd);
+    e->received = t->received;
     e->from = from;
     snprintf(e->why, sizeof e->why, "%s", why);
 }
@@ -232,10 +244,17 @@ static bool report_stranger(tine_zmq *t, const silent_end *e, tine_event *ev) {
     return report_unknown(t, why, ev);
 }
 
+/* Whether what the connection has sent has been read. */
+static bool silent_end_is_drained(const tine_zmq *t, silent_end *e, bool dry) {
+    if (!e->cookie) return tine_zmq_is_drained(t, e->received, dry);
+    if (tine_zmq_cookie(t, e->fd) != e->cookie) silent_end_closed(t, e);
+    return false;
+}
+
 /* True: `ev` reports one. */
-static bool silent_end_report(tine_zmq *t, tine_event *ev) {
+static bool silent_end_report(tine_zmq *t, bool dry, tine_event *ev) {
     silent_end e, *first = tine_ring_first(&t->silent_ends);
-    if (!first || tine_clock_ns() < first->due) return false;
+    if (!first || !silent_end_is_drained(t, first, dry)) return false;
     tine_ring_pop(&t->silent_ends, &e);
     bool silent = t->silent[e.fd] > 0;
     if (silent) tine_zmq_silent(t, e.fd, -1);
@@ -243,8 +262,9 @@ static bool silent_end_report(tine_zmq *t, tine_event *ev) {
         t->anonymous--;
         silent = false;
     }
-    tine_zmq_suspect(t, e.fd); /* the descriptor may have been another's meanwhile */
-    return silent && report_stranger(t, &e, ev);
+    if (silent) return report_stranger(t, &e, ev);
+    tine_zmq_suspect(t, e.fd); /* its first message has come since */
+    return false;
 }
 
 bool tine_zmq_monitor_next(tine_zmq *t, int *event, uint32_t *value) {
@@ -310,8 +330,8 @@ static bool give_up(tine_zmq *t, tine_event *ev) {
 
 void tine_zmq_silent_ends_init(tine_zmq *t) { t->silent_ends = TINE_RING(silent_end); }
 
-bool tine_zmq_progress(tine_zmq *t, tine_event *ev) {
-    if (t->silent_ends.n && silent_end_report(t, ev)) return true;
+bool tine_zmq_progress(tine_zmq *t, bool dry, tine_event *ev) {
+    if (t->silent_ends.n && silent_end_report(t, dry, ev)) return true;
     if (t->hung_up && t->phase == TINE_ZMQ_CONNECTING)
         attempt_failed(t, "the connection was closed before a hello came");
     if (t->monitor) tine_zmq_monitor_read(t);

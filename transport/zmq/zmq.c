@@ -183,7 +183,7 @@ static bool housekeep(tine_zmq *t, bool dry, tine_event *ev, bool *again) {
     if (!TAILQ_EMPTY(&t->waiting)) tine_zmq_flush(t, true);
     if (!LIST_EMPTY(&t->watched) && tine_zmq_check_watched(t, dry)) *again = true;
     if ((t->monitor_ready || t->silent_ends.n || !dry || t->phase == TINE_ZMQ_CONNECTING) &&
-        tine_zmq_progress(t, ev))
+        tine_zmq_progress(t, dry, ev))
         return true;
     tine_zmq_admit(t);
     if (t->zap) tine_zmq_zap(t);
