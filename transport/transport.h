@@ -67,7 +67,7 @@ unsigned tine_transport_flags(const char *url);
 
 /* 0 is no peer; on a connector the listener is peer 1. */
 typedef uint64_t tine_peer;
-/* On a connector: the other one of a pair (tine_transport_ops.pair), by its peer id there. */
+/* On a connector: another one (tine_transport_ops.pair, join), by its peer id at the listener. */
 static inline tine_peer tine_peer_other(uint64_t id) { return id | UINT64_C(1) << 63; }
 
 /* A field that is 0 stands for the default. */
@@ -172,6 +172,11 @@ typedef struct tine_transport_ops {
      * connected. 1: the listener is on another host; 0: on this one; negative: there is no such
      * URL. NULL: there never is. */
     int (*own_url)(const tine_transport *t, char *url, size_t size);
+    /* Connector: connects to another one of its listener, at that one's own_url, within this
+     * transport. 1: it is connected to *peer; 0: UP of *peer follows, or LOST. Either of the two
+     * may ask, and the other one finds a peer that has come. Never blocks. Errors: -EINVAL (url),
+     * -EPIPE (it was lost, or never can be). NULL: own_url is a URL to listen at. */
+    int (*join)(tine_transport *t, const char *url, tine_peer *peer);
 
     /* Whether messages are encrypted and peers without the key refused. NULL: they never are. */
     bool (*encrypted)(const tine_transport *t);
@@ -189,14 +194,16 @@ typedef struct tine_transport_ops {
     int (*send)(tine_transport *t, tine_peer peer, tine_frame *f);
     /* On: more frames follow soon, and small ones may wait for each other, to leave in fewer
      * messages, or with fewer wake-ups. Off, also by `stop`, and by `wait` before it blocks: what
-     * waits leaves now, in the order of the sends.
+     * waits leaves now, in the order of the sends. A listener may let small frames to a peer on
+     * another host wait of itself, until the next `recv`, behind some that the peer has not taken.
      * Never blocks. NULL where a frame never waits. */
     void (*hold)(tine_transport *t, bool on);
     /* Listener: lets two peers on this host send small frames to each other without it. Either is
-     * then peer tine_peer_other(its id here) to the other one, of which no UP or LOST comes. Such a
-     * frame is lost where there is no room for it, or the other has ended: it should carry only
-     * what comes by another way, too. Never blocks. Errors: -EINVAL (it cannot be), -EAGAIN
-     * (not yet: one of them has just come), -EEXIST, -ENOMEM, -EIO. NULL: it never can. */
+     * then peer tine_peer_other(its id here) to the other one; UP and LOST of it come only where
+     * there is a join. Until then, and where there is no room for it or the other has ended, such a
+     * frame is lost: it should carry only what comes by another way, too. Never blocks. Errors:
+     * -EINVAL (it cannot be), -EAGAIN (not yet: one of them has just come), -EEXIST, -ENOMEM, -EIO.
+     * NULL: it never can. */
     int (*pair)(tine_transport *t, tine_peer a, tine_peer b);
     /* The next event, or NONE. Never blocks. Errors: -EIO (the transport itself is broken). */
     int (*recv)(tine_transport *t, tine_event *ev);

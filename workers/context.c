@@ -333,6 +333,7 @@ void tine_worker_context_init(tine_worker *w) {
     STAILQ_INIT(&w->spare);
     STAILQ_INIT(&w->forks);
     STAILQ_INIT(&w->callbacks);
+    STAILQ_INIT(&w->requests);
     LIST_INIT(&w->values);
 }
 

@@ -87,6 +87,7 @@ struct tine_worker {
     const tine_worker_config *config;
     tine_leave *leave; /* NULL: none */
     tine_reach *reach; /* NULL: it fetches nothing from other workers, and keeps nothing for them */
+    STAILQ_HEAD(, worker_request) requests; /* of joined.c, without an answer yet */
 
     LIST_HEAD(, tine_attempt) attempts; /* live, the newest first */
     tine_attempt_queue runnable;
@@ -165,6 +166,13 @@ void tine_worker_values_fini(tine_worker *w);
 void tine_worker_reachable(tine_worker *w);
 void tine_worker_reach(tine_worker *w, const tine_executor_action *a); /* has it fetched */
 void tine_worker_reached(tine_worker *w);                              /* what has come */
+
+/* joined.c */
+void tine_worker_joined_fetch(tine_worker *w, const tine_executor_action *a);
+void tine_worker_joined_up(tine_worker *w, tine_peer peer);
+void tine_worker_joined_message(tine_worker *w, tine_peer peer, const tine_message *m);
+void tine_worker_joined_lost(tine_worker *w, tine_peer peer, const char *reason);
+void tine_worker_joined_fini(tine_worker *w);
 
 /* quiet.c */
 void tine_worker_answer(tine_worker *w, tine_message *pong); /* fills in what the executor leaves */

@@ -125,17 +125,19 @@ void tine_worker_reachable(tine_worker *w) {
     if (other < 0 || !(w->reach = tine_reach_new(&w->config->transport, reach_wake, &w->link)))
         return;
     const char *at = "";
-    if (other || c->lane < 0 || c->arena == 0) {
+    if (t->ops->join)
+        at = tine_reach_open(w->reach, &secret, why, sizeof why) ? url : NULL;
+    else if (other || c->lane < 0 || c->arena == 0)
         at = tine_reach_listen(w->reach, url, &secret, why, sizeof why);
-        if (!at)
-            tine_log(TINE_LOG_INFO, "results of this worker pass the coordinator: %s: %s", url,
-                     why);
-    }
+    if (!at)
+        tine_log(TINE_LOG_INFO, "results of this worker pass the coordinator: %s: %s", url, why);
     tine_executor_reachable(w->executor, at ? at : "", secret);
 }
 
 void tine_worker_reach(tine_worker *w, const tine_executor_action *a) {
-    if (w->reach)
+    if (w->reach && w->link.transport->ops->join)
+        tine_worker_joined_fetch(w, a);
+    else if (w->reach)
         tine_reach_fetch(w->reach, a->object, a->ticket, a->text);
     else
         tine_executor_reached(w->executor, a->object, NULL, "this worker has said that it cannot",

@@ -105,12 +105,9 @@ void tine_reach_end_stop(tine_reach_end *e) {
 
 /* ---- the server ---- */
 
-static void server_up(void *ctx, tine_peer peer) { (void)ctx, (void)peer; }
-
-static void server_message(void *ctx, tine_peer peer, const tine_message *m) {
-    tine_reach *r = ctx;
+void tine_reach_answer(tine_reach *r, tine_link *l, tine_peer peer, const tine_message *m) {
     if (m->type != TINE_MSG_REACH || m->seq != r->secret) {
-        tine_link_drop(&r->server.link, peer, true, "it does not ask for a result of this worker");
+        tine_link_drop(l, peer, true, "it does not ask for a result of this worker");
         return;
     }
     pthread_mutex_lock(&r->lock);
@@ -122,9 +119,16 @@ static void server_message(void *ctx, tine_peer peer, const tine_message *m) {
         answer.status = TINE_EINVAL;
         answer.text = "the worker does not keep it any more";
     }
-    if (tine_link_send(&r->server.link, peer, &answer) != TINE_OK)
-        tine_link_drop(&r->server.link, peer, false, "a result could not be sent");
+    if (tine_link_send(l, peer, &answer) != TINE_OK)
+        tine_link_drop(l, peer, false, "a result could not be sent");
     tine_payload_unref(p);
+}
+
+static void server_up(void *ctx, tine_peer peer) { (void)ctx, (void)peer; }
+
+static void server_message(void *ctx, tine_peer peer, const tine_message *m) {
+    tine_reach *r = ctx;
+    tine_reach_answer(r, &r->server.link, peer, m);
 }
 
 static void server_invalid(void *ctx, tine_peer peer, tine_error e, const char *why) {
@@ -166,6 +170,13 @@ static void server_warn(const tine_transport *t) {
                  t->ops->url(t));
 }
 
+bool tine_reach_open(tine_reach *r, uint64_t *secret, char *why, size_t why_size) {
+    bool known = getrandom(&r->secret, sizeof r->secret, 0) == sizeof r->secret;
+    if (!known) snprintf(why, why_size, "the system has no random numbers");
+    *secret = known ? r->secret : 0;
+    return known;
+}
+
 const char *tine_reach_listen(tine_reach *r, const char *url, uint64_t *secret, char *why,
                               size_t why_size) {
     tine_transport *t;
@@ -174,10 +185,7 @@ const char *tine_reach_listen(tine_reach *r, const char *url, uint64_t *secret, 
     config.max_first_frame = TINE_MAX_HELLO;
     config.first_frame_ns = TINE_REACH_CONNECT_NS;
     if (!ops) return NULL;
-    if (getrandom(&r->secret, sizeof r->secret, 0) != sizeof r->secret) {
-        snprintf(why, why_size, "the system has no random numbers");
-        return NULL;
-    }
+    if (!tine_reach_open(r, secret, why, why_size)) return NULL;
     if (!tine_reach_has_descriptors(why, why_size)) return NULL;
     if (ops->listen(&t, url, &config, why, why_size) != 0) return NULL;
     server_warn(t);
@@ -186,7 +194,6 @@ const char *tine_reach_listen(tine_reach *r, const char *url, uint64_t *secret, 
         snprintf(why, why_size, "no thread can be started");
         return NULL;
     }
-    *secret = r->secret;
     return ops->url(t);
 }
 

@@ -6,14 +6,16 @@
  * thread. What they receive is taken by the worker's thread. A source that cannot be reached is
  * not tried again for some time: the coordinator then relays its results.
  *
+ * Where the transport to the coordinator connects workers to each other (its join; over mpi, rank
+ * to rank) this keeps the results and answers for them, and joined.c fetches: no thread is needed.
+ *
  * The transport, its key and its limits are those of the connection to the coordinator. A request
  * carries the secret that the source has told the coordinator: an endpoint may belong to another
  * process by now. */
 #ifndef TINE_WORKERS_REACH_H
 #define TINE_WORKERS_REACH_H
 
-#include "runtime/wire/message.h"
-#include "transport/transport.h"
+#include "runtime/link/link.h"
 
 typedef struct tine_reach tine_reach;
 
@@ -36,6 +38,10 @@ const char *tine_reach_listen(tine_reach *r, const char *url, uint64_t *secret, 
                               size_t why_size);
 /* Strangers so far, and peers that have asked for anything else than a result. From any thread. */
 uint64_t tine_reach_refused(const tine_reach *r);
+/* In place of that where the transport has a join: the secret alone. */
+bool tine_reach_open(tine_reach *r, uint64_t *secret, char *why, size_t why_size);
+/* Answers a request that came over a link, which the caller uses; anything else ends the peer. */
+void tine_reach_answer(tine_reach *r, tine_link *l, tine_peer peer, const tine_message *m);
 void tine_reach_keep(tine_reach *r, tine_object id, tine_payload *payload);
 void tine_reach_forget(tine_reach *r, tine_object id); /* also one that is not kept */
 

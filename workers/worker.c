@@ -149,14 +149,17 @@ void tine_worker_hold(tine_worker *w, bool on) {
 /* ---- from the link ---- */
 
 static void worker_on_up(void *ctx, tine_peer peer) {
-    (void)peer;
-    ((tine_worker *)ctx)->up = true;
+    tine_worker *w = ctx;
+    if (peer == 1)
+        w->up = true;
+    else
+        tine_worker_joined_up(w, peer);
 }
 
 static void worker_on_message(void *ctx, tine_peer peer, const tine_message *m) {
     tine_worker *w = ctx;
     if (peer != 1) {
-        if (m->type == TINE_MSG_OBJECT) (void)tine_executor_passed(w->executor, m);
+        tine_worker_joined_message(w, peer, m);
         return;
     }
     if (m->type == TINE_MSG_WELCOME) w->context.worker_id = m->epoch;
@@ -176,8 +179,8 @@ static void worker_on_invalid(void *ctx, tine_peer peer, tine_error e, const cha
 
 static void worker_on_lost(void *ctx, tine_peer peer, bool bad, const char *reason) {
     (void)bad;
-    if (peer != 1) { /* link_take_early has refused a message of it */
-        tine_link_drop(&((tine_worker *)ctx)->link, peer, bad, reason);
+    if (peer != 1) {
+        tine_worker_joined_lost(ctx, peer, reason);
         return;
     }
     tine_worker_act(ctx); /* handles what arrived before the loss, above all STOP */
@@ -363,6 +366,7 @@ static void worker_end_attempts(tine_worker *w) {
 static tine_error worker_finish(tine_worker *w) {
     tine_leave_attach(w->leave, NULL);
     tine_progress_stop(&w->progress);
+    tine_worker_joined_fini(w);
     tine_reach_free(w->reach);
     w->reach = NULL;
     tine_link_close(&w->link);

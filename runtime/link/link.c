@@ -182,11 +182,8 @@ int tine_link_receive(tine_link *l) {
 
 /* ---- receiving in place of the thread that handles ---- */
 
-/* The other one of a pair says nothing that is early: what it breaks ends the pair alone, not the
- * collecting. */
 static bool link_is(uint64_t types, const tine_event *ev) {
-    if (ev->kind != TINE_EVENT_FRAME || ev->peer & tine_peer_other(0)) return false;
-    return types && types >> tine_wire_type(ev->frame) & 1;
+    return types && ev->kind == TINE_EVENT_FRAME && types >> tine_wire_type(ev->frame) & 1;
 }
 
 static bool link_is_early(const tine_link *l, const tine_event *ev) {
@@ -243,6 +240,10 @@ tine_link_collected tine_link_collect(tine_link *l) {
         if (ev.kind == TINE_EVENT_WRITABLE) link_writable(l, ev.peer);
     } while (ev.kind == TINE_EVENT_WRITABLE);
     if (ev.kind == TINE_EVENT_NONE) return TINE_LINK_NOTHING;
+    if (ev.peer & tine_peer_other(0)) {
+        event_handle(l, &ev);
+        return TINE_LINK_COLLECTED;
+    }
     if (link_is_early(l, &ev) && link_take_early(l, &ev)) return TINE_LINK_COLLECTED;
     link_hold_event(l, &ev);
     return ev.kind == TINE_EVENT_LOST ? TINE_LINK_ENDED : TINE_LINK_COLLECTED;

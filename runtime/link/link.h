@@ -76,9 +76,10 @@ typedef enum tine_link_collected {
     TINE_LINK_NOTHING,   /* has come */
     TINE_LINK_COLLECTED, /* one event */
     TINE_LINK_FULL,      /* no memory, or the queue's limit: receive first */
-    TINE_LINK_ENDED      /* a peer was lost, or the transport is broken: receive says so too */
+    TINE_LINK_ENDED      /* peer 1 was lost, or the transport is broken: receive says so too */
 } tine_link_collected;
-/* Receives one event without handling it, and sends on what WRITABLE allows. Never blocks. */
+/* Receives one event without handling it, and sends on what WRITABLE allows. What comes of another
+ * connector (tine_peer_other) is in no order with the rest, and handled at once. Never blocks. */
 tine_link_collected tine_link_collect(tine_link *l);
 
 /* From now on messages of this type are handled at any time; those that were collected, now. */

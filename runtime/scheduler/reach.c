@@ -14,6 +14,7 @@
 #include "runtime/scheduler/internal.h"
 
 #include <arpa/inet.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -136,8 +137,10 @@ void tine_scheduler_pass(tine_scheduler *s, const sched_object *o, sched_worker 
 static bool sched_reach_is_url(const char *text) {
     char host[INET6_ADDRSTRLEN], more;
     unsigned port;
+    uint64_t number;
     struct in6_addr address;
     if (strlen(text) >= REACH_URL_MAX) return false;
+    if (sscanf(text, "mpi://%19" SCNu64 "%c", &number, &more) == 1) return true;
     bool six = strncmp(text, "tcp://[", 7) == 0;
     int n = six ? sscanf(text, "tcp://[%45[0-9a-fA-F:.]]:%5u%c", host, &port, &more)
                 : sscanf(text, "tcp://%45[0-9.]:%5u%c", host, &port, &more);

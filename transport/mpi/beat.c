@@ -5,7 +5,8 @@
  * whether it has received anything from that peer since the last beat. A process that did not run
  * for a while (Ctrl-Z, a paused machine) finds one beat missed, however long that was. While a task
  * computes the progress thread polls. Rank 0 may run a callback of the program for long, during
- * which nothing polls: so its peers allow it more missed beats.
+ * which nothing polls: so its peers allow it more missed beats. What a lost connector means for the
+ * job is left to rank 0, whatever connectors it was connected to as well.
  *
  * Open MPI cannot go on without a rank, but until the program ends the other workers can: rank 0
  * reports the peer lost, and ends the job in place of MPI_Finalize. A rank that loses rank 0 ends
@@ -14,12 +15,11 @@
 
 #include "transport/mpi/internal.h"
 
-/* Beats missed in a row after which a worker, or rank 0, is lost. */
-enum { MISSED_BY_WORKER = 10, MISSED_BY_RANK_0 = 60 };
+enum { MISSED_BY_RANK_0 = 60 }; /* in place of TINE_MPI_MISSED */
 
 static void beat_peer(tine_mpi *t, tine_mpi_peer *p) {
     char reason[128];
-    int most = t->listener ? MISSED_BY_WORKER : MISSED_BY_RANK_0;
+    int most = p->rank ? TINE_MPI_MISSED : MISSED_BY_RANK_0;
     if (p->state != TINE_MPI_UP || p->leaving || p->doorbell) return;
     p->missed = p->heard ? 0 : p->missed + 1;
     p->heard = false;
@@ -30,8 +30,8 @@ static void beat_peer(tine_mpi *t, tine_mpi_peer *p) {
     snprintf(reason, sizeof reason,
              "rank %d sent nothing for %g s (%d heartbeats were missed while this process ran)",
              p->rank, (double)t->base.config.heartbeat_ns * most / 1e9, most);
-    if (!t->listener) tine_mpi_end_job(t->rank, reason, 1, true);
-    tine_mpi_end_together_never();
+    if (!p->rank) tine_mpi_end_job(t->rank, reason, 1, true);
+    if (t->listener) tine_mpi_end_together_never();
     tine_mpi_lose(t, p, false, reason);
 }
 

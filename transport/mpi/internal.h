@@ -9,13 +9,15 @@
  *   send.c      one peer's outgoing frames
  *   receive.c   one peer's incoming frames
  *   progress.c  polling everything once: control messages, peers that come and go
+ *   cross.c     connections between two ranks other than 0
  *   beat.c      heartbeats between hosts
  *   wait.c      when to poll, when to sleep
  *   watchdog.c  the end of the job when its daemon is gone, or when a rank leaves in the middle
  *   mpi.c       the operations table: opening, events, closing
  *   bare.c      ping-pong over bare MPI, for benchmarks
  *
- * The topology is a star: rank 0 listens, every other rank has it as its only peer. A small frame
+ * The topology is a star: rank 0 listens, every other rank connects to it. Two of these connect to
+ * each other as well, when one of them, or rank 0, asks for it (join, pair). A small frame
  * is one eager message of at most TINE_MPI_SLOT bytes on the control tag, received by requests that
  * are posted in advance. A larger one is announced by such a message and follows on the data tag of
  * its lane, in pieces of at most `chunk` bytes, from and into the tensors' own memory. MPI matches
@@ -26,7 +28,8 @@
  * Between hosts, and for short tasks on one, a message costs more than what is in it. So while its
  * user holds (transport.h), frames of at most TINE_MPI_HELD bytes to one peer gather in one control
  * message, each with its head, and leave when it is full, when another message is to be sent, or
- * when the holding ends.
+ * when the holding ends. So do, until the next poll, frames to a rank of another host that has some
+ * to take already.
  *
  * Back-pressure does not rely on MPI, which queues eager messages without limit at a receiver that
  * does not poll. A peer may have TINE_MPI_WINDOW control messages that the other side's event loop
@@ -46,19 +49,21 @@
 enum {
     /* a control message: below the 4096 bytes that vader sends eagerly with its own header */
     TINE_MPI_SLOT = 4000,
-    TINE_MPI_SLOTS = 32,   /* receives posted in advance */
-    TINE_MPI_HELD = 1000,  /* the largest frame, with its head, that is held to leave with others */
+    TINE_MPI_SLOTS = 32,  /* receives posted in advance */
+    TINE_MPI_HELD = 1000, /* the largest frame, with its head, that is held to leave with others */
+    TINE_MPI_AHEAD = 8, /* frames that a rank of another host has not taken: it has enough to do */
     TINE_MPI_WINDOW = 256, /* control messages to one peer that it has not taken */
     TINE_MPI_PIECES = 4,   /* pieces of one lane in flight to one peer */
     /* for which receives are posted at once, beside one piece of each lane */
     TINE_MPI_TURN_BYTES = 2 << 20,
+    TINE_MPI_MISSED = 10, /* beats missed in a row, after which a worker is lost */
     TINE_MPI_LANES = 2,
     /* the only tag that does not belong to one opening of the transport */
     TINE_MPI_TAG_HELLO = 0,
     TINE_MPI_TAG_CONTROL = 1, /* + 4 x the receiver's opening */
     TINE_MPI_TAG_DATA = 2,    /* + lane + 4 x the connector's opening */
     TINE_MPI_TAGS = 4,
-    TINE_MPI_VERSION = 2,
+    TINE_MPI_VERSION = 3,
 };
 
 /* ---- message.c ---- */
@@ -68,7 +73,8 @@ typedef enum tine_mpi_kind {
     TINE_MPI_FRAME,
     TINE_MPI_ACK,
     TINE_MPI_BYE,
-    TINE_MPI_OVERSUBSCRIBED
+    TINE_MPI_OVERSUBSCRIBED,
+    TINE_MPI_JOIN
 } tine_mpi_kind;
 
 /* The head of every control message, in the native layout: the ranks of a job are one program on
@@ -80,11 +86,12 @@ typedef struct tine_mpi_head {
     uint8_t inlined;
     uint8_t version;
     uint32_t taken;   /* control messages of the receiver that the sender has taken, mod 2^32 */
-    uint32_t opening; /* the connector's: which of its connections this is about */
+    uint32_t opening; /* the connector's: which of its connections this is about (cross.c) */
     uint32_t header_size;
     uint32_t n_buffers;
     /* bytes of the body: the sizes of all buffers, the header, the buffers below TINE_MPI_SLOT
-     * bytes */
+     * bytes. JOIN: the number of the connector that the receiver connects to, whose identity
+     * follows */
     uint64_t body;
     uint64_t after; /* lane 1: delivered after this many frames of lane 0 */
     uint64_t chunk; /* pieces are this large; the last of each run may be shorter */
@@ -228,13 +235,14 @@ typedef struct tine_mpi_peer {
     int rank;
     tine_peer id; /* of the connection that is, or was last */
     tine_mpi_state state;
-    bool greeted; /* a HELLO came that is not answered yet */
-    bool blocked; /* send was answered with -EAGAIN */
-    bool leaving; /* it sent BYE: LOST follows what is still in flight */
-    bool clean;   /* its BYE followed everything it sent */
-    bool busy;    /* is in the list of peers with something to do */
-    bool heard;   /* something has arrived since the last beat */
-    int missed;   /* beats in a row in which nothing had */
+    bool greeted;         /* a HELLO came that is not answered yet */
+    bool blocked;         /* send was answered with -EAGAIN */
+    bool leaving;         /* it sent BYE: LOST follows what is still in flight */
+    bool clean;           /* its BYE followed everything it sent */
+    bool busy;            /* is in the list of peers with something to do */
+    bool heard;           /* something has arrived since the last beat */
+    int missed;           /* beats in a row in which nothing had */
+    int64_t called_until; /* of another connector: it has to answer our HELLO by then; 0: none */
     struct tine_mpi_peer *next_busy;
     tine_mpi_doorbell *doorbell;
     tine_mpi_identity identity;
@@ -261,10 +269,11 @@ typedef struct tine_mpi {
     tine_mpi_world *world;
     uint32_t opening;
     bool closed, broken, listener;
-    int64_t give_up; /* when the listener counts as unreachable; 0: never */
-    tine_mpi_peer *peers;
+    int64_t give_up;      /* when the listener counts as unreachable; 0: never */
+    tine_mpi_peer *peers; /* a listener's: of ranks 1, 2, …; a connector's: of ranks 0, 1, … */
     int n_peers;
     int n_joined; /* have sent HELLO */
+    int n_called; /* other connectors that have not answered this one's HELLO yet */
     int n_silent; /* their doorbell cannot be mapped */
     tine_mpi_peer *busy;
     /* Control messages to come, a ring in the order of posting. Each is received into the memory of
@@ -293,6 +302,37 @@ typedef struct tine_mpi {
     atomic_bool woken; /* wake was called */
     tine_transport_stats stats;
 } tine_mpi;
+
+/* NULL: this transport never has such a peer. */
+static inline tine_mpi_peer *tine_mpi_peer_at(const tine_mpi *t, int rank) {
+    int i = t->listener ? rank - 1 : rank;
+    return i >= 0 && i < t->n_peers && rank != t->rank ? &t->peers[i] : NULL;
+}
+
+/* A connector's number, by which rank 0 and other connectors know its connection: 1 + rank, plus
+ * the number of ranks for each opening before this one. So it is not used again. */
+static inline tine_peer tine_mpi_number(const tine_mpi *t, int rank, uint32_t opening) {
+    return 1 + (tine_peer)rank + (tine_peer)t->size * (opening - 1);
+}
+
+/* ---- cross.c ---- */
+
+static inline bool tine_mpi_is_cross(const tine_mpi *t, const tine_mpi_peer *p) {
+    return !t->listener && p->rank != 0;
+}
+/* The number that all messages of a connection carry: its connector's opening. Between two
+ * connectors it is the sum of both: another one when either has opened the transport anew. */
+uint32_t tine_mpi_connection(const tine_mpi *t, const tine_mpi_peer *p);
+/* As the transport's operations of these names. */
+int tine_mpi_own_url(const tine_mpi *t, char *url, size_t size);
+int tine_mpi_join(tine_mpi *t, const char *url, tine_peer *peer);
+int tine_mpi_pair(tine_mpi *t, tine_mpi_peer *a, tine_mpi_peer *b);
+/* What follows the head of rank 0's JOIN. NULL, or what is wrong with it. */
+const char *tine_mpi_cross_told(tine_mpi *t, tine_peer number, const uint8_t *extra, size_t size);
+/* A message of another connector. False: it is of a connection that is up. */
+bool tine_mpi_cross_message(tine_mpi *t, tine_mpi_peer *p, const tine_mpi_head *h,
+                            const uint8_t *extra, size_t size);
+void tine_mpi_cross_check(tine_mpi *t); /* gives up those that have not answered in time */
 
 /* ---- send.c ---- */
 
@@ -348,6 +388,9 @@ bool tine_mpi_progress(tine_mpi *t);
 void tine_mpi_lose(tine_mpi *t, tine_mpi_peer *p, bool bad, const char *reason);
 void tine_mpi_post_receive(tine_mpi *t, struct tine_mpi_receive *r);
 void tine_mpi_mark_busy(tine_mpi *t, tine_mpi_peer *p);
+/* A new connection with a rank, whose earlier one, if any, is over. Its id is of its identity. */
+void tine_mpi_peer_renew(tine_mpi *t, tine_mpi_peer *p);
+void tine_mpi_peer_up(tine_mpi *t, tine_mpi_peer *p);
 
 /* ---- beat.c ---- */
 

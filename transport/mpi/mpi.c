@@ -37,10 +37,10 @@ static bool mpi_guess_oversubscribed(const tine_mpi *t) {
 static void mpi_fini(tine_transport *base);
 
 static int mpi_allocate(tine_mpi *t) {
-    t->n_peers = t->listener ? t->size - 1 : 1;
+    t->n_peers = t->listener ? t->size - 1 : t->size;
     t->peers = calloc(t->n_peers ? (size_t)t->n_peers : 1, sizeof *t->peers);
     if (!t->peers) return -ENOMEM;
-    for (int i = 0; i < t->n_peers; i++) t->peers[i].rank = t->listener ? i + 1 : 0;
+    for (int i = 0; i < t->n_peers; i++) t->peers[i].rank = t->listener ? i + 1 : i;
     if (!t->listener) t->peers[0].id = 1;
     for (int i = 0; i < TINE_MPI_SLOTS; i++) t->receives[i].req = MPI_REQUEST_NULL;
     for (int i = 0; i < TINE_MPI_SLOTS; i++)
@@ -116,13 +116,26 @@ static const char *mpi_url(const tine_transport *t) {
     return "mpi://";
 }
 
-/* A connection's id is 1 + rank, plus the number of ranks for each time that this rank has
- * connected before. */
 static tine_mpi_peer *mpi_peer_of(tine_mpi *t, tine_peer id) {
-    tine_peer rank = (id - 1) % (tine_peer)t->size;
-    if (id == 0 || t->n_peers == 0 || (t->listener ? rank == 0 : rank != 0)) return NULL;
-    tine_mpi_peer *p = &t->peers[t->listener ? rank - 1 : 0];
-    return p->id == id ? p : NULL;
+    tine_peer number = id & ~tine_peer_other(0);
+    tine_mpi_peer *p =
+        number ? tine_mpi_peer_at(t, (int)((number - 1) % (tine_peer)t->size)) : NULL;
+    return p && p->id == id ? p : NULL;
+}
+
+static int mpi_own_url(const tine_transport *base, char *url, size_t size) {
+    return tine_mpi_own_url((const tine_mpi *)base, url, size);
+}
+
+static int mpi_join(tine_transport *base, const char *url, tine_peer *peer) {
+    tine_mpi *t = mpi_of(base);
+    return t->closed || t->broken ? -EPIPE : tine_mpi_join(t, url, peer);
+}
+
+static int mpi_pair(tine_transport *base, tine_peer a, tine_peer b) {
+    tine_mpi *t = mpi_of(base);
+    tine_mpi_peer *first = mpi_peer_of(t, a), *second = mpi_peer_of(t, b);
+    return t->listener && first && second ? tine_mpi_pair(t, first, second) : -EINVAL;
 }
 
 static int mpi_send(tine_transport *base, tine_peer peer, tine_frame *f) {
@@ -145,7 +158,10 @@ static int mpi_recv(tine_transport *base, tine_event *ev) {
     tine_mpi *t = mpi_of(base);
     tine_mpi_event e;
     /* The NONE that ends a batch does not poll: what the batch brought is handled sooner. */
-    if (!t->events.n && !t->drained) tine_mpi_progress(t);
+    if (!t->events.n && !t->drained) {
+        if (!t->holding) tine_mpi_send_held(t);
+        tine_mpi_progress(t);
+    }
     t->drained = false;
     ev->kind = TINE_EVENT_NONE;
     if (!tine_ring_pop(&t->events, &e)) return t->broken ? -EIO : 0;
@@ -181,8 +197,8 @@ static bool mpi_busy(tine_transport *base) {
 static void mpi_wake(tine_transport *base) { tine_mpi_wake(mpi_of(base)); }
 
 static void mpi_send_bye(tine_mpi *t, tine_mpi_peer *p, bool clean) {
-    if (!t->listener && p->state == TINE_MPI_SILENT && t->n_joined == 0 && t->receives[0].frame)
-        tine_mpi_send_hello(t, p, TINE_MPI_BYE);
+    bool unheard = !t->listener && p->rank == 0 && p->state == TINE_MPI_SILENT && !t->n_joined;
+    if (unheard && t->receives[0].frame) tine_mpi_send_hello(t, p, TINE_MPI_BYE);
     if (p->state == TINE_MPI_UP && !p->leaving)
         tine_mpi_send_control(t, p, (tine_mpi_head){.kind = TINE_MPI_BYE, .inlined = clean}, NULL,
                               0);
@@ -282,6 +298,9 @@ static const tine_transport_ops ops = {
     .listen = mpi_listen,
     .connect = mpi_connect,
     .url = mpi_url,
+    .own_url = mpi_own_url,
+    .join = mpi_join,
+    .pair = mpi_pair,
     .send = mpi_send,
     .hold = mpi_hold,
     .recv = mpi_recv,

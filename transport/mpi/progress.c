@@ -34,6 +34,8 @@ void tine_mpi_lose(tine_mpi *t, tine_mpi_peer *p, bool bad, const char *reason) 
     tine_mpi_send_clear(p);
     tine_mpi_receive_clear(p);
     if (!p->doorbell && p->state == TINE_MPI_UP) t->n_silent--;
+    t->n_called -= p->called_until != 0;
+    p->called_until = 0;
     p->state = TINE_MPI_GONE;
     tine_mpi_doorbell_close(p->doorbell, -1);
     p->doorbell = NULL;
@@ -65,8 +67,8 @@ static void send_oversubscribed(tine_mpi *t) {
     free(ranks);
 }
 
-static void peer_up(tine_mpi *t, tine_mpi_peer *p) {
-    p->doorbell = tine_mpi_doorbell_of(&t->identity, &p->identity);
+void tine_mpi_peer_up(tine_mpi *t, tine_mpi_peer *p) {
+    if (!p->doorbell) p->doorbell = tine_mpi_doorbell_of(&t->identity, &p->identity);
     p->state = TINE_MPI_UP;
     p->heard = true;
     t->n_silent += !p->doorbell;
@@ -79,22 +81,26 @@ static const char *peer_answered(tine_mpi *t, tine_mpi_peer *p, const uint8_t *e
         return "its hello has the wrong size, or is a second one";
     memcpy(&p->identity, extra, sizeof p->identity);
     t->n_joined = 1;
-    peer_up(t, p);
+    tine_mpi_peer_up(t, p);
     return NULL;
+}
+
+void tine_mpi_peer_renew(tine_mpi *t, tine_mpi_peer *p) {
+    tine_mpi_peer fresh = {
+        .rank = p->rank, .identity = p->identity, .busy = p->busy, .next_busy = p->next_busy};
+    fresh.id = tine_mpi_number(t, p->rank, p->identity.opening);
+    if (tine_mpi_is_cross(t, p)) fresh.id = tine_peer_other(fresh.id);
+    *p = fresh;
 }
 
 /* A rank that sends HELLO is a new peer, even if an earlier connection of it is still open. */
 static void peer_greeted(tine_mpi *t, tine_mpi_peer *p) {
-    p->greeted = false;
     t->n_joined += p->id == 0;
-    tine_mpi_peer fresh = {
-        .rank = p->rank, .identity = p->identity, .busy = p->busy, .next_busy = p->next_busy};
-    fresh.id = p->id ? p->id + (tine_peer)t->size : (tine_peer)p->rank + 1;
-    *p = fresh;
+    tine_mpi_peer_renew(t, p);
     if (tine_mpi_send_control(t, p, (tine_mpi_head){.kind = TINE_MPI_HELLO}, &t->identity,
                               sizeof t->identity))
         return;
-    peer_up(t, p);
+    tine_mpi_peer_up(t, p);
     if (t->n_joined == t->n_peers) send_oversubscribed(t);
 }
 
@@ -169,14 +175,16 @@ static void read_control(tine_mpi *t, tine_mpi_peer *p, tine_frame **message, si
     char text[96];
     const char *wrong = NULL;
     p->heard = true;
-    if (p->state == TINE_MPI_GONE || p->leaving) return;
     if (size >= sizeof h) memcpy(&h, msg, sizeof h);
+    if (tine_mpi_is_cross(t, p) &&
+        tine_mpi_cross_message(t, p, &h, msg + sizeof h, size - sizeof h))
+        return;
+    if (p->state == TINE_MPI_GONE || p->leaving) return;
     if (size < sizeof h || h.version != TINE_MPI_VERSION) {
         tine_mpi_lose(t, p, true, "it sent a message of another framing version");
         return;
     }
-    if (h.opening != (t->listener ? p->identity.opening : t->opening))
-        return; /* of an earlier connection */
+    if (h.opening != tine_mpi_connection(t, p)) return; /* of an earlier connection */
     if (h.kind != TINE_MPI_FRAME) wrong = read_taken(p, &h);
     if (!wrong) switch (h.kind) {
         case TINE_MPI_HELLO: wrong = peer_answered(t, p, msg + sizeof h, size - sizeof h); break;
@@ -187,6 +195,9 @@ static void read_control(tine_mpi *t, tine_mpi_peer *p, tine_frame **message, si
             p->clean = h.inlined;
             break;
         case TINE_MPI_OVERSUBSCRIBED: t->oversubscribed = h.inlined; break;
+        case TINE_MPI_JOIN:
+            wrong = tine_mpi_cross_told(t, h.body, msg + sizeof h, size - sizeof h);
+            break;
         default: wrong = "it sent a message of an unknown kind";
         }
     if (wrong) tine_mpi_lose(t, p, true, wrong);
@@ -194,8 +205,7 @@ static void read_control(tine_mpi *t, tine_mpi_peer *p, tine_frame **message, si
 }
 
 void tine_mpi_post_receive(tine_mpi *t, struct tine_mpi_receive *r) {
-    if (MPI_Irecv(tine_mpi_message_bytes(r->frame), TINE_MPI_SLOT, MPI_BYTE,
-                  t->listener ? MPI_ANY_SOURCE : 0,
+    if (MPI_Irecv(tine_mpi_message_bytes(r->frame), TINE_MPI_SLOT, MPI_BYTE, MPI_ANY_SOURCE,
                   (int)(TINE_MPI_TAGS * t->opening + TINE_MPI_TAG_CONTROL), t->comm,
                   &r->req) != MPI_SUCCESS)
         t->broken = true;
@@ -219,10 +229,8 @@ static bool poll_controls(tine_mpi *t) {
             break;
         }
         if (err == MPI_SUCCESS) MPI_Get_count(&status, MPI_BYTE, &size);
-        int k = t->listener ? status.MPI_SOURCE - 1 : 0;
-        if (k >= 0 && k < t->n_peers && t->peers[k].rank == status.MPI_SOURCE)
-            read_control(t, &t->peers[k], &r->frame,
-                         err == MPI_SUCCESS && size > 0 ? (size_t)size : 0);
+        tine_mpi_peer *p = tine_mpi_peer_at(t, status.MPI_SOURCE);
+        if (p) read_control(t, p, &r->frame, err == MPI_SUCCESS && size > 0 ? (size_t)size : 0);
         t->woke = false;
         t->unposted = r;
         t->next_receive = (t->next_receive + 1) % TINE_MPI_SLOTS;
@@ -274,6 +282,7 @@ bool tine_mpi_progress(tine_mpi *t) {
     if (t->flying_slots) tine_mpi_send_reap_slots(t);
     if (t->busy) moved |= progress_busy_peers(t);
     if (t->n_silent) moved |= tine_mpi_beat(t);
+    if (t->n_called) tine_mpi_cross_check(t);
     if (t->give_up && t->n_joined == 0 && tine_clock_ns() > t->give_up) {
         t->give_up = 0;
         tine_mpi_lose(t, &t->peers[0], false, "rank 0 did not listen in time");

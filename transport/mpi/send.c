@@ -39,14 +39,8 @@ static void slot_sent(tine_mpi *t, tine_mpi_slot *s) {
 }
 
 static void peer_ring(tine_mpi *t, int rank) {
-    int i = t->listener ? rank - 1 : 0;
-    if (i >= 0 && i < t->n_peers && t->peers[i].doorbell)
-        t->woke |= tine_mpi_doorbell_ring(t->peers[i].doorbell);
-}
-
-/* A connection is named by its connector's opening, in both directions. */
-static uint32_t connection_opening(const tine_mpi *t, const tine_mpi_peer *p) {
-    return t->listener ? p->identity.opening : t->opening;
+    const tine_mpi_peer *p = tine_mpi_peer_at(t, rank);
+    if (p && p->doorbell) t->woke |= tine_mpi_doorbell_ring(p->doorbell);
 }
 
 static int control_tag(const tine_mpi_peer *p) {
@@ -93,7 +87,7 @@ void tine_mpi_send_reap_slots(tine_mpi *t) {
 }
 
 static void head_stamp(const tine_mpi *t, tine_mpi_peer *p, tine_mpi_head *h) {
-    h->opening = connection_opening(t, p);
+    h->opening = tine_mpi_connection(t, p);
     h->version = TINE_MPI_VERSION;
     h->taken = p->received_taken;
     p->told = p->received_taken;
@@ -162,11 +156,17 @@ void tine_mpi_send_held(tine_mpi *t) {
     slot_send(t, s, t->held_for->rank, control_tag(t->held_for), s->bytes, t->held_size);
 }
 
+/* Whether the frame may leave with later ones. A program that forks and forks sends one task at a
+ * time: to a rank of another host that has enough to do they go together, at the next poll. */
+static bool frame_may_wait(const tine_mpi *t, const tine_mpi_peer *p) {
+    return t->holding || (t->listener && !p->doorbell && p->sent - p->taken >= TINE_MPI_AHEAD);
+}
+
 /* Appends the frame to those that leave together, and consumes it. False: it is to be sent alone,
  * behind them. */
 static bool frame_hold(tine_mpi *t, tine_mpi_peer *p, tine_mpi_head *h, tine_frame *f) {
     size_t size = sizeof *h + h->body;
-    if (!t->holding || size > TINE_MPI_HELD) return false;
+    if (size > TINE_MPI_HELD || !frame_may_wait(t, p)) return false;
     if (!t->held || t->held_for != p || size > TINE_MPI_SLOT - t->held_size) {
         if (!(t->held = slot_new(t))) return false;
         t->held_for = p;
@@ -268,7 +268,7 @@ bool tine_mpi_piece_start(tine_mpi *t, tine_mpi_peer *p, tine_mpi_lane *lane, ti
     int n = lane_may_start(t, lane, receive) ? tine_mpi_item_piece(it, &at) : 0;
     if (!n) return false;
     tine_mpi_piece *piece = &lane->pieces[(lane->first + lane->n) % TINE_MPI_PIECES];
-    int tag = (int)(TINE_MPI_TAGS * connection_opening(t, p) + TINE_MPI_TAG_DATA + it->head.lane);
+    int tag = (int)(TINE_MPI_TAGS * tine_mpi_connection(t, p) + TINE_MPI_TAG_DATA + it->head.lane);
     int err = receive ? MPI_Irecv(at, n, MPI_BYTE, p->rank, tag, t->comm, &piece->req)
                       : MPI_Isend(at, n, MPI_BYTE, p->rank, tag, t->comm, &piece->req);
     if (err != MPI_SUCCESS) {

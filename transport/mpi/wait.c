@@ -61,7 +61,7 @@ void tine_mpi_wait(tine_mpi *t, int64_t timeout_ns) {
         }
         /* A rank that has not sent HELLO cannot ring. The answer to a connector's HELLO rings. */
         bool rung = (!t->listener || t->n_joined == t->n_peers) && !t->n_silent && !t->busy &&
-                    !t->flying_slots;
+                    !t->n_called && !t->flying_slots;
         int64_t ns = rung ? SLEEP_RUNG_NS : next;
         rank_sleep(t, ns < end - now ? ns : end - now);
         next = 2 * next < SLEEP_LONGEST_NS ? 2 * next : SLEEP_LONGEST_NS;

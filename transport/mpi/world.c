@@ -124,7 +124,7 @@ int tine_mpi_world_open(tine_mpi_world **out, char *why, size_t why_size) {
         if (err) return err;
         world.ready = true;
     }
-    if (world.shared.openings >= INT32_MAX / TINE_MPI_TAGS - 1)
+    if (world.shared.openings >= INT32_MAX / TINE_MPI_TAGS / 2 - 1)
         return world_refuse(why, why_size, "mpi:// was opened too often in this process");
     world.shared.openings++;
     world.open++;
