@@ -97,8 +97,16 @@ static void call_due(void) {
     due.calling = false;
 }
 
+/* What a function waits for is released when it returns, and needs no copy. */
+static tine_decoder future_decoder(const tine_context *c) {
+    tine_decoder d = c->decoder;
+    if (tine_current.task) d.copy_below = 0;
+    return d;
+}
+
 static tine_error future_decode(tine_future *f) {
-    tine_error e = tine_payload_value(f->payload, &f->context->decoder, &f->value);
+    const tine_decoder d = future_decoder(f->context);
+    tine_error e = tine_payload_value(f->payload, &d, &f->value);
     if (e == TINE_OK && f->payload->n_refs == 0) {
         tine_payload_unref(f->payload);
         f->payload = NULL;
@@ -198,8 +206,9 @@ static tine_error fetch_result(tine_context *c, tine_future *f) {
     tine_error e = c->ops->object_payload(c, f->reference->object, &payload, &class_name);
     if (e != TINE_OK) return e;
     free(class_name);
+    const tine_decoder d = future_decoder(c);
     c->ops->lock(c);
-    if (!f->value) e = tine_payload_value(payload, &c->decoder, &f->value);
+    if (!f->value) e = tine_payload_value(payload, &d, &f->value);
     c->ops->unlock(c);
     tine_payload_unref(payload);
     return e;

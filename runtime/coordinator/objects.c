@@ -7,7 +7,8 @@
 
 enum {
     /* A program may keep values for long, and what it keeps of a worker's memory takes a lease, and
-     * all of that memory once the worker has ended. */
+     * all of that memory once the worker has ended. Its functions, which keep what they wait for
+     * until they return, take it as it is. */
     COPY_BELOW = TINE_BUFFER_LARGE
 };
 

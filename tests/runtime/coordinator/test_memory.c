@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "runtime/value/value.h"
 #include "tests/support/cluster.h"
 #include "tests/support/sanitizer.h"
 #include "transport/base/clock.h"
@@ -122,6 +123,28 @@ Test(memory, tensors_that_are_lent_to_a_worker_do_not_count, .timeout = 60) {
 }
 
 /* It waits for a fork on another worker, which computes meanwhile. */
+static bool is_lent(const tine_value *v) { return v->tensor.buffer->foreign; }
+
+TINE_FUNCTION(memory_takes, "bytes") {
+    tine_value *v;
+    if (tine_wait(tine_fork("ones", tine_arg(task, 0), tine_kw("dtype", "u8")), &v)) return NULL;
+    return tine_bool(is_lent(v));
+}
+
+Test(memory, what_a_function_of_the_program_waits_for_is_not_copied, .timeout = 60) {
+    cluster_start(NULL, 1);
+    for (int bytes = 2 * MIB; bytes >= 32 << 10; bytes /= 2) {
+        tine_value *kept = cluster_take(tine_fork("ones", bytes, tine_kw("dtype", "u8"))),
+                   *taken = tine_call("memory_takes", bytes);
+        if (bytes == 2 * MIB && !is_lent(kept)) cr_skip_test("nothing is lent here");
+        cr_expect_eq(is_lent(kept), bytes >= MIB, "%d", bytes);
+        cr_expect(tine_as_bool(taken), "%d", bytes);
+        tine_release(kept);
+        tine_release(taken);
+    }
+    cluster_stop();
+}
+
 TINE_FUNCTION(memory_waits, "mib, other") {
     tine_value *v;
     if (!take_up(tine_arg_int(task, 0))) return tine_fail(task, "no memory");
