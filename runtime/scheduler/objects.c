@@ -232,11 +232,13 @@ void tine_scheduler_answers_send(tine_scheduler *s) {
     }
 }
 
+/* Only the values in its arguments: a worker fetches modules when they are called, and what its
+ * forks have returned when it is awaited, which the task need not have done. */
 void tine_scheduler_objects_had(tine_scheduler *s, const sched_task *t) {
-    const tine_object *refs;
-    uint32_t n = TAILQ_EMPTY(&s->answers) ? 0 : tine_scheduler_task_refs(t, &refs);
-    for (uint32_t i = 0; i < n; i++) {
-        sched_object *o = tine_scheduler_object_find(s, refs[i]);
+    if (TAILQ_EMPTY(&s->answers) || !t->payload) return;
+    for (uint32_t i = 0; i < t->payload->n_refs; i++) {
+        if (tine_object_is_module(t->payload->refs[i])) continue;
+        sched_object *o = tine_scheduler_object_find(s, t->payload->refs[i]);
         if (o && o->answering && tine_scheduler_object_waits(o, t->worker))
             tine_scheduler_object_replica(o, t->worker);
     }

@@ -136,6 +136,61 @@ Test(pass, a_result_is_sent_on_to_a_worker_whose_task_has_failed) {
     release_and_close();
 }
 
+/* The task that ends has a module in its arguments, which only a call would have fetched. */
+Test(pass, a_fetched_module_is_sent_though_a_task_with_it_in_its_arguments_is_done) {
+    action root;
+    fixture_open((tine_scheduler_config){0});
+    tine_object module = (uint64_t)join(1) << 40 | 1 << 1 | 1;
+    join(2);
+    fork_f(1, "f");
+    take();
+    root = *sent(1, TINE_MSG_TASK, 0);
+    submit_with(1, &root, 1, (tine_target){.name = "f"}, &module, 1);
+    take();
+    action child = *sent(2, TINE_MSG_TASK, 0);
+    fetch(2, module); /* another task there calls it */
+    put(1, root.a.message.task, module, "C", NULL, 0);
+    done(2, &child, 1);
+    take();
+    const action *object = sent(2, TINE_MSG_OBJECT, 0);
+    cr_assert(object && object->a.message.object == module);
+    done_with(1, &root, TINE_OK, NULL, 1, 2, NULL, 0);
+    take();
+    cr_assert_eq(stats().objects, 0);
+    fixture_close();
+}
+
+/* A task holds what the results of its forks mention, but its worker may not have it. */
+Test(pass, a_fetched_value_is_sent_though_a_task_with_it_in_a_result_is_done) {
+    fixture_open((tine_scheduler_config){0});
+    join(1);
+    tine_object id = (uint64_t)join(2) << 40 | 1 << 1;
+    fork_f(1, "f");
+    fork_f(2, "f");
+    take();
+    const action root = *sent(1, TINE_MSG_TASK, 0), putter = *sent(2, TINE_MSG_TASK, 0);
+    suspend(2, &putter);
+    submit(1, &root, 1, "f");
+    suspend(1, &root);
+    receive(2, (tine_message){.type = TINE_MSG_HOLD, .ids = &id, .n_ids = 1}); /* on its way */
+    take();
+    const action child = *sent(0, TINE_MSG_TASK, 0);
+    done_with(child.a.peer, &child, TINE_OK, NULL, 1, 0, &id, 1);
+    take();
+    cr_assert_not_null(sent(1, TINE_MSG_RESULT, 0));
+    fetch(1, id);
+    put(2, putter.a.message.task, id, NULL, NULL, 0);
+    done_with(1, &root, TINE_OK, NULL, 1, 1, NULL, 0);
+    take();
+    const action *object = sent(1, TINE_MSG_OBJECT, 0);
+    cr_assert(object && object->a.message.object == id);
+    receive(2, (tine_message){.type = TINE_MSG_RELEASE, .ids = &id, .n_ids = 1});
+    done_with(2, &putter, TINE_OK, NULL, 1, 1, NULL, 0);
+    take();
+    cr_assert_eq(stats().objects, 0);
+    fixture_close();
+}
+
 Test(pass, a_task_may_end_before_it_is_known_that_its_input_is_made) {
     open_workers(true);
     fork_three();
