@@ -16,7 +16,7 @@
 typedef struct tine_shm_spin {
     bool listens;      /* it is not the other side that may have pinned this process */
     int spared;        /* threads that may be runnable beside as many as there are cores */
-    int others;        /* other sides that do not sleep */
+    int others;        /* other sides that do not sleep, and were heard since the last look */
     int cores;         /* of the machine */
     int beyond;        /* threads that were runnable beside as many, at the last look */
     int64_t typical;   /* ns: the mean of recent waits */

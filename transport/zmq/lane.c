@@ -214,6 +214,7 @@ bool tine_zmq_lanes_receive(tine_zmq *t, tine_event *ev, bool *look) {
         tine_zmq_lane *l = t->lane_turn ? t->lane_turn : TAILQ_FIRST(&t->lanes);
         t->lane_turn = TAILQ_NEXT(l, entry);
         if (!lane_receive(t, l, ev)) continue;
+        l->heard = t->spin.looked;
         if (++l->taken % FRAMES_PER_TURN) t->lane_turn = l;
         return true;
     }
@@ -223,12 +224,14 @@ bool tine_zmq_lanes_receive(tine_zmq *t, tine_event *ev, bool *look) {
 
 /* ---- waiting ---- */
 
-/* The listener: its peers that compute or poll. */
+/* The listener: its peers that compute or poll. One that has been silent since the last look at the
+ * load may be blocked in its task; if it computes, that look has counted it. */
 static int lanes_awake(const tine_zmq *t) {
     const tine_zmq_lane *l;
     int n = 0;
     if (!t->listener) return 0;
-    TAILQ_FOREACH (l, &t->lanes, entry) n += !tine_shm_is_asleep(&l->shm.out);
+    TAILQ_FOREACH (l, &t->lanes, entry)
+        n += l->heard == t->spin.looked && !tine_shm_is_asleep(&l->shm.out);
     return n;
 }
 

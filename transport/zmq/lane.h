@@ -26,6 +26,7 @@ struct tine_zmq_lane {
     bool receives;        /* the peer has said the same */
     bool full;            /* the last frame found no room */
     unsigned taken;       /* in this turn */
+    int64_t heard;        /* when it last sent something: the last look at the load before */
     tine_frame *held;
     bool held_bye;
     uint64_t held_until; /* of the ring */

@@ -9,6 +9,7 @@
 #include "tests/support/lane_peers.h"
 #include "tests/support/leftovers.h"
 #include "transport/base/log.h"
+#include "transport/zmq/internal.h"
 
 /* ---- where it is used ---- */
 
@@ -56,6 +57,46 @@ Test(zmq_lane, is_used_where_both_sides_allow_it, .timeout = 60) {
     try_pair(0, -1, false);
     cr_expect_eq(leftover_descriptors(), before);
     cr_expect_eq(leftover_mappings("tine-lane"), 0);
+}
+
+/* ---- whether to poll ---- */
+
+static void frame_exchange(const tine_transport_ops *ops, tine_transport *c, tine_transport *l) {
+    tine_event ev = {0};
+    cr_assert_eq(ops->send(c, 1, tine_conf_frame(8, 100, 0)), 0);
+    for (int64_t end = tine_clock_ns() + PATIENCE; ev.kind != TINE_EVENT_FRAME;) {
+        cr_assert_lt(tine_clock_ns(), end);
+        ops->recv(l, &ev);
+    }
+    tine_frame_free(ev.frame);
+}
+
+/* It neither sleeps nor sends anything: its task may be blocked. */
+Test(zmq_lane, a_silent_peer_is_not_taken_for_one_that_needs_a_core, .timeout = 60) {
+    char why[200], url[] = "tcp://127.0.0.1:0";
+    const tine_transport_ops *ops = tine_transport_for(url, why, sizeof why);
+    tine_transport *l, *c;
+    tine_event ev;
+    cr_assert_eq(ops->listen(&l, url, &(tine_transport_config){0}, why, sizeof why), 0);
+    cr_assert_eq(ops->connect(&c, ops->url(l), &(tine_transport_config){0}, why, sizeof why), 0);
+    int64_t end = tine_clock_ns() + PATIENCE;
+    while (!ops->uses_lane(c, 1) || !ops->uses_lane(l, 1)) {
+        cr_assert_lt(tine_clock_ns(), end);
+        ops->recv(c, &ev);
+        ops->recv(l, &ev);
+        if (!ev.kind) ops->wait(l, 100000);
+    }
+    const tine_shm_spin *spin = &((tine_zmq *)l)->spin;
+    frame_exchange(ops, c, l);
+    ops->wait(l, 0);
+    cr_expect_eq(spin->others, 1);
+    while (spin->others > 0 && tine_clock_ns() < end) ops->wait(l, 0);
+    cr_expect_eq(spin->others, 0);
+    frame_exchange(ops, c, l);
+    ops->wait(l, 0);
+    cr_expect_eq(spin->others, 1);
+    ops->fini(c);
+    ops->fini(l);
 }
 
 /* ---- where it is not possible: frames take the socket, and the log says why in one line ---- */
