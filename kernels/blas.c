@@ -3,13 +3,13 @@
 
 #include <dlfcn.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 
 static struct tine_blas blas_functions;
-static bool blas_loaded;
+static atomic_bool blas_loaded;
 static int blas_threads_wanted;
-static pthread_once_t blas_once = PTHREAD_ONCE_INIT;
-static pthread_mutex_t blas_lock = PTHREAD_MUTEX_INITIALIZER; /* of the threads */
+static pthread_mutex_t blas_lock = PTHREAD_MUTEX_INITIALIZER; /* of loading, and of the threads */
 
 static void blas_load(void) {
     void *library = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
@@ -21,14 +21,17 @@ static void blas_load(void) {
         if (library) dlclose(library);
         return;
     }
-    pthread_mutex_lock(&blas_lock);
     if (blas_threads_wanted) blas_functions.openblas_set_num_threads(blas_threads_wanted);
-    blas_loaded = true;
-    pthread_mutex_unlock(&blas_lock);
+    atomic_store_explicit(&blas_loaded, true, memory_order_release);
 }
 
+/* What prevents it may be over at the next call: a process may have no descriptor or memory left
+ * for a while. */
 const struct tine_blas *tine_blas(void) {
-    pthread_once(&blas_once, blas_load);
+    if (atomic_load_explicit(&blas_loaded, memory_order_acquire)) return &blas_functions;
+    pthread_mutex_lock(&blas_lock);
+    if (!blas_loaded) blas_load();
+    pthread_mutex_unlock(&blas_lock);
     return blas_loaded ? &blas_functions : NULL;
 }
 

@@ -18,7 +18,7 @@ struct tine_blas {
 };
 #undef TINE_BLAS_MEMBER
 
-/* NULL: libopenblas.so.0 cannot be loaded. Any thread. */
+/* NULL: libopenblas.so.0 cannot be loaded now; the next call tries again. Any thread. */
 const struct tine_blas *tine_blas(void);
 /* The number of BLAS threads of this process, also before it is loaded; 0: OpenBLAS's own. */
 void tine_blas_threads(int n);

@@ -1,6 +1,7 @@
 /* OpenBLAS is loaded by what computes with it, and by nothing else. */
 #include <criterion/criterion.h>
 #include <dlfcn.h>
+#include <sys/resource.h>
 
 #include "kernels/blas.h"
 
@@ -42,4 +43,15 @@ Test(blas, threads_are_set_before_and_after_it_is_loaded) {
     cr_expect_eq(threads(), 1);
     tine_blas_threads(2);
     cr_expect_eq(threads(), 2);
+}
+
+Test(blas, is_loaded_once_there_is_a_descriptor_for_it) {
+    struct rlimit before, none;
+    cr_assert_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = (struct rlimit){0, before.rlim_max};
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+    const struct tine_blas *without = tine_blas();
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+    cr_expect_null(without);
+    cr_expect_not_null(tine_blas());
 }
