@@ -1,5 +1,5 @@
 /* Signals of this process, to be read from a descriptor. A signalfd would need all threads to block
- * them, and those of OpenBLAS, which start before main, do not. */
+ * them, and those that a library starts need not. */
 #ifndef TINE_LAUNCH_COMMAND_SIGNALS_H
 #define TINE_LAUNCH_COMMAND_SIGNALS_H
 

@@ -142,7 +142,7 @@ static inline void be_worker(const char *mode) {
     }
 }
 
-/* To the main thread, which waits for it: OpenBLAS's threads, from before main, do not block it. */
+/* To the main thread, which waits for it: threads that a library starts need not block it. */
 static inline int give_order(pid_t worker, int sig) {
     return (int)syscall(SYS_tgkill, worker, worker, sig);
 }
