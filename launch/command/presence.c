@@ -9,7 +9,7 @@
 #include "launch/security.h"
 
 enum { MAX_HELLO = 16, MAX_FRAME = 1 << 16, LONGEST_MS = 250 };
-static const int64_t CONNECT_NS = 10000000000;
+static const int64_t CONNECT_NS = 10000000000, HELLO_NS = 10000000000;
 
 /* No shared memory, and no arena: nothing but signs of life passes. */
 static bool presence_open(tine_presence *p, const char *url, bool listens, char *why,
@@ -25,6 +25,7 @@ static bool presence_open(tine_presence *p, const char *url, bool listens, char 
         config.arena = 0;
         config.max_frame = MAX_FRAME;
         config.max_first_frame = MAX_HELLO;
+        config.first_frame_ns = HELLO_NS;
         /* `tine run` listens before it starts a supervisor: what cannot be reached soon is gone. */
         if (config.connect_ns > CONNECT_NS) config.connect_ns = CONNECT_NS;
         good = tine_security_set(&s, url, listens, &config, key) == TINE_OK;

@@ -151,6 +151,7 @@ typedef struct tine_zmq_stranger {
     uint64_t cookie;
     struct sockaddr_storage from;
     int64_t since, until; /* accepted; cut off. INT64_MAX: it was cut off */
+    uint64_t most;        /* bytes that it may send */
     const char *why;      /* it is cut off; NULL: it is not yet */
 } tine_zmq_stranger;
 

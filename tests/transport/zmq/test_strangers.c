@@ -136,11 +136,21 @@ Test(strangers, the_dropped_are_closed) {
     ops->fini(t);
 }
 
-/* The parts of one message that never ends would all be kept by libzmq. */
-Test(strangers, an_endless_first_message_is_cut_off) {
+/* What is cut off is reset: a peer that sends could wait for a window that nobody opens. */
+Test(strangers, the_cut_off_are_reset) {
+    tine_transport *t = listen_for(100000000);
+    struct pollfd p = {.fd = zmtp_socket(t, NULL, 0)};
+    while (poll(&p, 1, 0) == 0) next_event(t);
+    cr_expect(p.revents & POLLHUP);
+    close(p.fd);
+    ops->fini(t);
+}
+
+/* Sends the parts of one message that never ends, which libzmq would all keep. Where the time of a
+ * dropped connection would end it, that does not pass. */
+static void flood_until_closed(tine_transport *t, int fd) {
     static uint8_t part[65536 + 9] = {3, 0, 0, 0, 0, 0, 1, 0, 0};
-    tine_transport *t = listen_for(0);
-    int fd = zmtp_socket(t, part, sizeof part);
+    tine_zmq *z = (tine_zmq *)t;
     size_t sent = 0;
     int64_t end = tine_clock_ns() + INT64_C(20000000000);
     ssize_t at = 0;
@@ -149,9 +159,33 @@ Test(strangers, an_endless_first_message_is_cut_off) {
         if (n < 0 && errno != EAGAIN) break;
         if (n > 0) sent += (size_t)n, at = (at + n) % (ssize_t)sizeof part;
         next_event(t);
+        for (unsigned i = 0; i < z->n_strangers; i++)
+            if (z->strangers[i].why && z->strangers[i].until < INT64_MAX)
+                z->strangers[i].until = INT64_MAX - 1;
         cr_assert_lt(tine_clock_ns(), end, "it could send %zu bytes", sent);
     }
     close(fd);
+}
+
+Test(strangers, an_endless_first_message_is_cut_off) {
+    tine_transport *t = listen_for(0);
+    flood_until_closed(t, zmtp_socket(t, "\1\1\2", 3));
+    ops->fini(t);
+}
+
+Test(strangers, an_endless_message_behind_a_hello_is_cut_off) {
+    tine_transport *t = listen_for(INT64_C(3600000000000));
+    int fd = hello_socket(t);
+    until(t, TINE_EVENT_UP);
+    flood_until_closed(t, fd);
+    ops->fini(t);
+}
+
+Test(strangers, an_endless_message_of_a_dropped_peer_is_cut_off) {
+    tine_transport *t = listen_for(INT64_C(3600000000000));
+    int fd = zmtp_socket(t, "\0\3GET", 5);
+    cr_assert(until(t, TINE_EVENT_LOST).bad);
+    flood_until_closed(t, fd);
     ops->fini(t);
 }
 
