@@ -138,6 +138,7 @@ static void resolve_forced(const struct tine_cpu *cpu, const char *wanted,
     }
     const char *why = tine_isa_obstacle(cpu, isa);
     if (why) {
+        out->error_is_of_cpu = true;
         snprintf(out->error, sizeof out->error,
                  "TINE_KERNEL=%s cannot run on this machine (%s): %s; unset it or choose another",
                  wanted, cpu->brand, why);

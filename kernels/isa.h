@@ -119,6 +119,7 @@ struct tine_kernel_choice {
     enum tine_isa f32, bf16, int8; /* AUTO in all if error is set */
     bool forced;                   /* by TINE_KERNEL */
     char error[320];               /* empty, or why TINE_KERNEL cannot be obeyed */
+    bool error_is_of_cpu;          /* on another machine there may be none */
 };
 
 /* The rule behind the choice, for a CPU and a value of TINE_KERNEL (NULL, "" or "auto": the last

@@ -259,7 +259,8 @@ static tine_error init_refuse(tine_error e, const tine_launcher *launcher) {
     const tine_settings *s = &state.settings;
     bool alone = s->endpoint && !s->worker && !tine_url_is_common(s->endpoint) &&
                  !(tine_transport_flags(s->endpoint) & TINE_TRANSPORT_RANKS);
-    if (launcher->rank > 0 && !alone) tine_rank_refuse(launcher, *tine_kernel_choice()->error);
+    if (launcher->rank > 0 && !alone)
+        tine_rank_refuse(launcher, tine_kernel_choice()->error_is_of_cpu);
     return e;
 }
 

@@ -84,8 +84,10 @@ Test(isa, a_kernel_that_cannot_run_is_refused_with_a_sentence, .timeout = 10) {
     cr_expect_not_null(
         strstr(choice.error, "TINE_KERNEL=avx512_bf16 cannot run on this machine (Test CPU)"));
     cr_expect_not_null(strstr(choice.error, "the CPU has no AVX512_BF16"));
+    cr_expect(choice.error_is_of_cpu);
     choice = resolve(&cpu, "sse9");
     cr_expect_not_null(strstr(choice.error, "TINE_KERNEL=sse9 is not a kernel; use portable"));
+    cr_expect_not(choice.error_is_of_cpu, "it is refused on each machine");
 }
 
 Test(isa, this_machine_has_a_brand_and_a_choice, .timeout = 10) {
