@@ -16,6 +16,7 @@
 
 #include "launch/command/guard.h"
 #include "launch/command/signals.h"
+#include "launch/spawn/descendants.h"
 #include "transport/base/clock.h"
 #include "transport/base/text.h"
 #include "transport/daemon.h"
@@ -72,7 +73,8 @@ static bool program_start(watcher *w, char *const *line, char *const *variables,
 
 /* In a group of its own, which Ctrl-C does not reach: the program decides. It ends with its
  * supervisor, which does not outlive this process. PR_SET_PDEATHSIG would send SIGTERM once for
- * each thread of this process, and at the second one mpirun leaves its files behind. */
+ * each thread of this process, and at the second one mpirun leaves its files behind, as it does if
+ * it is killed: it does not have the mark of an outer `tine run`. */
 static void host_start(tine_survive_host *h) {
     h->retry_ns = h->end_ns = INT64_MAX;
     h->started_ns = tine_clock_ns();
@@ -81,6 +83,7 @@ static void host_start(tine_survive_host *h) {
     if (h->pid == 0) {
         int null = open("/dev/null", O_RDONLY);
         setpgid(0, 0);
+        unsetenv(TINE_DESCENDANTS_MARK);
         if (null >= 0) dup2(null, STDIN_FILENO);
         if (null > STDIN_FILENO) close(null);
         child_execute(h->line);
@@ -237,7 +240,7 @@ int tine_survive_watch(tine_survive_host *hosts, int n, tine_presence *presence,
     if (guarded) w.signals = tine_signals_catch(taken);
     if (!guarded || w.signals < 0) {
         fprintf(stderr, "tine run: %s\n", strerror(errno));
-    } else if (program_start(&w, program, variables, guard.mark)) {
+    } else if (program_start(&w, program, variables, guard.variable)) {
         for (int i = 0; i < n; i++) host_start(&hosts[i]);
         while (watch_goes_on(&w)) watch_turn(&w);
     }

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "launch/spawn/internal.h"
+#include "transport/base/text.h"
 #include "transport/base/vector.h"
 
 /* A process that forks while it is looked for is found by the next round; so is one that is just
@@ -57,14 +58,21 @@ static int mark_compare(const void *a, const void *b) {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
+/* The value is taken apart. */
+static bool value_has(char *value, const mark_set *of) {
+    for (char *mark; (mark = strsep(&value, ","));)
+        if (bsearch(&mark, of->marks, (size_t)of->n, sizeof mark, mark_compare)) return true;
+    return false;
+}
+
 static bool environment_has(environment_text *t, int pid, const mark_set *of) {
     static const char name[] = TINE_DESCENDANTS_MARK "=";
     if (!environment_read(t, pid) || t->n == 0) return false;
     t->bytes[t->n] = 0;
-    for (size_t at = 0; at < t->n; at += strlen(t->bytes + at) + 1) {
-        const char *entry = t->bytes + at;
-        if (strncmp(entry, name, sizeof name - 1) == 0 &&
-            bsearch(&entry, of->marks, (size_t)of->n, sizeof entry, mark_compare))
+    for (size_t at = 0, next; at < t->n; at = next) {
+        char *entry = t->bytes + at;
+        next = at + strlen(entry) + 1;
+        if (strncmp(entry, name, sizeof name - 1) == 0 && value_has(entry + sizeof name - 1, of))
             return true;
     }
     return false;
@@ -86,6 +94,11 @@ static bool descendant_kill(environment_text *t, int pid, const mark_set *of) {
         environment_has(t, pid, of) && syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0) == 0;
     close(fd);
     return killed;
+}
+
+char *tine_descendants_variable(const char *outer, const char *mark) {
+    return tine_text_format(TINE_DESCENDANTS_MARK "=%s%s%s", outer ? outer : "", outer ? "," : "",
+                            mark);
 }
 
 void tine_descendants_kill(const char **marks, int n) {

@@ -27,7 +27,6 @@
 #include "runtime/value/error.h"
 #include "transport/base/clock.h"
 #include "transport/base/process.h"
-#include "transport/base/text.h"
 #include "transport/base/thread.h"
 
 /* How long a signal to the whole process group may take to end the coordinator. */
@@ -36,7 +35,7 @@ enum { GROUP_SIGNAL_NS = 1000000000 };
 typedef struct watchdog {
     int lifeline;
     int coordinator; /* a pidfd; -1: none */
-    char *mark;      /* "TINE_STARTED_BY=…"; NULL: none */
+    char *mark;      /* NULL: none */
     char endpoint[];
 } watchdog;
 
@@ -191,7 +190,7 @@ static tine_error watchdog_start(const char *text, const char *endpoint, int *cr
     w->lifeline = fd;
     w->coordinator = coordinator_pidfd(pid);
     const char *mark = getenv(TINE_DESCENDANTS_MARK);
-    w->mark = mark ? tine_text_format(TINE_DESCENDANTS_MARK "=%s", mark) : NULL;
+    w->mark = mark ? strdup(mark) : NULL;
     atomic_store(&group_wake_fd, eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (atomic_load(&group_signal) && eventfd_write(atomic_load(&group_wake_fd), 1) != 0) _exit(1);
     fcntl(fd, F_SETFD, FD_CLOEXEC);

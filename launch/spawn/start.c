@@ -152,7 +152,7 @@ static int spawn_process(tine_spawn *s, int i, int lifeline, int log, pid_t *pid
     posix_spawnattr_t attr;
     posix_spawn_file_actions_t files;
     tine_spawn_slot_state *w = &s->slots[i];
-    char token[64], variable[64];
+    char token[64], variable[64], mark[128];
     snprintf(token, sizeof token, "TINE_TOKEN=%s.%d", s->token, i);
     snprintf(variable, sizeof variable, "TINE_LIFELINE=%d:%d:%d", TINE_SPAWN_LIFELINE_FD,
              (int)getpid(), TINE_SPAWN_LOG_FD);
@@ -161,10 +161,11 @@ static int spawn_process(tine_spawn *s, int i, int lifeline, int log, pid_t *pid
     e = spawn_files_make(&files, lifeline, log);
     if (e) goto no_files;
     char **environment = s->environment;
-    environment[s->n_environment] = token;
-    environment[s->n_environment + 1] = variable;
-    snprintf(w->mark, sizeof w->mark, TINE_DESCENDANTS_MARK "=%s.%d.%u", s->token, i, s->starts++);
-    environment[s->n_environment + 2] = w->mark;
+    environment[s->n_environment] = variable;
+    snprintf(w->mark, sizeof w->mark, "%s.%d.%u", s->token, i, s->starts++);
+    snprintf(mark, sizeof mark, TINE_DESCENDANTS_MARK "=%s", w->mark);
+    environment[s->n_environment + 1] = mark;
+    environment[s->n_environment + 2] = token;
     bool memory = placement_enter(s, i);
     e = posix_spawnp(pid, s->program, &files, &attr, s->argv, environment);
     placement_leave(s, memory);

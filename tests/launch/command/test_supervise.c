@@ -106,15 +106,18 @@ Test(survive, the_status_is_the_programs, .timeout = 120) {
     tine_program_fini(&p);
 }
 
-/* The program is a script, whose child would outlive it; so is its worker. */
-static void script_ends(int number) {
+/* Its worker runs it as well. */
+static const char with_worker[] = "sleep 1000 & echo $!; wait; wait";
+
+/* The program is a script, which says the pids of two children that would outlive it. */
+static void script_ends(const char *script, int number) {
     char command[4096], said[200] = "", rest[64];
     int out[2], children[2], at = 0;
     size_t n = 0;
     tine_need_mpirun();
     cr_assert_eq(pipe(out), 0);
-    snprintf(command, sizeof command, "exec %s/tine run --survive %s -n 2 sh -c %s",
-             tine_program_build(), tine_mpirun_root(), "'sleep 1000 & echo $!; wait; wait'");
+    snprintf(command, sizeof command, "exec %s/tine run --survive %s -n 2 sh -c '%s'",
+             tine_program_build(), tine_mpirun_root(), script);
     pid_t run = fork();
     cr_assert_geq(run, 0);
     if (run == 0) {
@@ -144,10 +147,22 @@ static void script_ends(int number) {
 }
 
 Test(survive, the_child_of_a_script_ends_with_a_killed_tine_run, .timeout = 120) {
-    script_ends(SIGKILL);
+    script_ends(with_worker, SIGKILL);
 }
 
-Test(survive, the_child_of_a_script_ends_at_a_signal, .timeout = 120) { script_ends(SIGTERM); }
+Test(survive, the_child_of_a_script_ends_at_a_signal, .timeout = 120) {
+    script_ends(with_worker, SIGTERM);
+}
+
+/* The inner one's guard is killed as well. */
+Test(survive, what_a_tine_run_within_another_has_started_ends, .timeout = 120) {
+    char script[4096];
+    snprintf(
+        script, sizeof script,
+        "[ \"$TINE_WORKER\" ] && exec sleep 1000; exec %s/tine run --survive %s -n 2 sh -c \"%s\"",
+        tine_program_build(), tine_mpirun_root(), "sleep 1000 & echo \\$!; wait; wait");
+    script_ends(script, SIGKILL);
+}
 
 Test(survive, prints_what_one_process_prints, .timeout = 120) {
     tine_need_mpirun();
