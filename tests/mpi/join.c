@@ -2,7 +2,8 @@
  * tests/transport/mpi/test_join.c:   mpirun -n 4 build/mpi/join
  *
  * Rank 0 makes a pair of ranks 1 and 2; 1 and 3 connect to each other at the same time, and 3 ends
- * that; 2 opens the transport anew, and 1 connects to it. Rank 3 has another host name, if it may,
+ * that; 2 asks 3 for a connection and ends before it is answered; 2 opens the transport anew, and 1
+ * connects to it. Rank 3 has another host name, if it may,
  * and so counts as a rank of another host: it is no part of a pair, and small frames to it leave
  * together. MPI's own messages order the steps. Exit code 0: all was as it should be. */
 #include <errno.h>
@@ -143,8 +144,10 @@ static void second(void) {
     await(TINE_EVENT_UP, peer);
     exchange(peer);
     pass_token(0, 1);
+    REQUIRE(join(urls[3], &peer) == 0 && peer == other(3));
     finish();
     begin();
+    peer = other(1);
     MPI_Send(urls[2], URL, MPI_CHAR, 1, 2, MPI_COMM_WORLD);
     await(TINE_EVENT_UP, peer);
     exchange(peer);
@@ -184,6 +187,8 @@ static void third(void) {
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) refuses(wrong[i]);
     refuses(urls[3]);
     pass_token(0, 1);
+    await(TINE_EVENT_UP, other(2)); /* it has asked for this, and ended before it was answered */
+    REQUIRE(strstr(await(TINE_EVENT_LOST, other(2)).reason, "closed the connection"));
 }
 
 int main(int argc, char **argv) {

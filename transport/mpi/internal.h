@@ -309,6 +309,12 @@ static inline tine_mpi_peer *tine_mpi_peer_at(const tine_mpi *t, int rank) {
     return i >= 0 && i < t->n_peers && rank != t->rank ? &t->peers[i] : NULL;
 }
 
+/* Whether the other side has this connection, or will when it reads our HELLO: so it is to be told
+ * when it ends. */
+static inline bool tine_mpi_awaits_bye(const tine_mpi_peer *p) {
+    return (p->state == TINE_MPI_UP || p->called_until) && !p->leaving;
+}
+
 /* A connector's number, by which rank 0 and other connectors know its connection: 1 + rank, plus
  * the number of ranks for each opening before this one. So it is not used again. */
 static inline tine_peer tine_mpi_number(const tine_mpi *t, int rank, uint32_t opening) {

@@ -199,7 +199,7 @@ static void mpi_wake(tine_transport *base) { tine_mpi_wake(mpi_of(base)); }
 static void mpi_send_bye(tine_mpi *t, tine_mpi_peer *p, bool clean) {
     bool unheard = !t->listener && p->rank == 0 && p->state == TINE_MPI_SILENT && !t->n_joined;
     if (unheard && t->receives[0].frame) tine_mpi_send_hello(t, p, TINE_MPI_BYE);
-    if (p->state == TINE_MPI_UP && !p->leaving)
+    if (tine_mpi_awaits_bye(p))
         tine_mpi_send_control(t, p, (tine_mpi_head){.kind = TINE_MPI_BYE, .inlined = clean}, NULL,
                               0);
 }

@@ -28,7 +28,7 @@ void tine_mpi_mark_busy(tine_mpi *t, tine_mpi_peer *p) {
 void tine_mpi_lose(tine_mpi *t, tine_mpi_peer *p, bool bad, const char *reason) {
     if (p->state == TINE_MPI_GONE) return;
     tine_mpi_send_held(t);
-    if (p->state == TINE_MPI_UP && !p->leaving)
+    if (tine_mpi_awaits_bye(p))
         tine_mpi_send_control(t, p, (tine_mpi_head){.kind = TINE_MPI_BYE}, NULL, 0);
     p->blocked = false;
     tine_mpi_send_clear(p);
