@@ -46,9 +46,16 @@ bool tine_executor_next(tine_executor *x, tine_executor_action *out) {
 }
 
 bool tine_executor_next_early(tine_executor *x, tine_executor_action *out) {
-    const executor_action *first = tine_ring_first(&x->actions);
-    return first && (first->a.kind == TINE_EXECUTOR_SEND || first->a.kind == TINE_EXECUTOR_REACH) &&
-           tine_executor_next(x, out);
+    for (size_t i = 0; i < x->actions.n; i++) {
+        executor_action early = *(executor_action *)tine_ring_at(&x->actions, i);
+        if (early.a.kind != TINE_EXECUTOR_SEND && early.a.kind != TINE_EXECUTOR_REACH) continue;
+        for (; i > 0; i--)
+            *(executor_action *)tine_ring_at(&x->actions, i) =
+                *(executor_action *)tine_ring_at(&x->actions, i - 1);
+        *(executor_action *)tine_ring_first(&x->actions) = early;
+        return tine_executor_next(x, out);
+    }
+    return false;
 }
 
 /* Frees the actions that were not taken. */

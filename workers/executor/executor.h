@@ -163,7 +163,7 @@ uint32_t tine_executor_epoch(const tine_executor *x); /* 0 until welcomed */
 /* The next action, oldest first; false when there is none. What it points to is valid until the
  * next call. */
 bool tine_executor_next(tine_executor *x, tine_executor_action *out);
-/* The same, if that is a SEND or a REACH. */
+/* The oldest SEND or REACH, whatever comes before it; false when there is none. */
 bool tine_executor_next_early(tine_executor *x, tine_executor_action *out);
 
 #endif

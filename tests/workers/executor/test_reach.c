@@ -132,6 +132,28 @@ Test(executor_reach, the_reason_says_whose_it_is, .timeout = 20) {
     close_executor();
 }
 
+/* While a task runs: what is done only when it ends holds up no message. */
+Test(executor_reach, what_is_forgotten_later_delays_no_message, .timeout = 20) {
+    tine_executor_action a;
+    open_executor(4);
+    told_to_reach(6);
+    told_to_reach(8);
+    drop(6);
+    tine_payload *p = payload_with(NULL, 0);
+    tine_executor_reached(A, 6, p, "", false);
+    tine_payload_unref(p);
+    tine_executor_reached(A, 8, NULL, "it has gone", false);
+    told_to_reach(10);
+    cr_assert(tine_executor_next_early(A, &a) && a.kind == TINE_EXECUTOR_SEND);
+    cr_assert_eq(a.message.object, 8);
+    cr_assert(tine_executor_next_early(A, &a) && a.kind == TINE_EXECUTOR_REACH);
+    cr_assert_eq(a.object, 10);
+    cr_assert(!tine_executor_next_early(A, &a));
+    take();
+    cr_assert(n_acts == 1 && found(TINE_EXECUTOR_FORGET, 0)->a.object == 6);
+    close_executor();
+}
+
 Test(executor_reach, one_that_is_dropped_before_it_has_come_is_not_under_way, .timeout = 20) {
     open_executor(4);
     cr_assert(!tine_executor_has(A, 6));
