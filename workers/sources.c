@@ -127,6 +127,10 @@ static void source_free(tine_reach *r, tine_reach_source *s) {
 
 static tine_reach_source *source_new(tine_reach *r, const char *url, char *why, size_t why_size) {
     tine_transport *t;
+    if (tine_transport_flags(url) & TINE_TRANSPORT_RANKS) { /* it would load MPI */
+        snprintf(why, why_size, "%.40s is a rank, and this worker is none", url);
+        return NULL;
+    }
     const tine_transport_ops *ops = tine_transport_for(url, why, why_size);
     tine_transport_config config = r->config;
     config.connect_ns = TINE_REACH_CONNECT_NS;

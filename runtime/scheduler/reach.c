@@ -133,14 +133,15 @@ void tine_scheduler_pass(tine_scheduler *s, const sched_object *o, sched_worker 
     m->seq = w->peer;
 }
 
-/* Workers connect there: a number, and no name that each of them would have to look up. */
-static bool sched_reach_is_url(const char *text) {
-    char host[INET6_ADDRSTRLEN], more;
+/* Workers connect there: a number, and no name that each of them would have to look up. A rank's is
+ * that of its connection here: another's would end the connections of others with that one. */
+static bool sched_reach_is_url(const char *text, tine_peer peer) {
+    char host[INET6_ADDRSTRLEN], own[32], more;
     unsigned port;
-    uint64_t number;
     struct in6_addr address;
     if (strlen(text) >= REACH_URL_MAX) return false;
-    if (sscanf(text, "mpi://%19" SCNu64 "%c", &number, &more) == 1) return true;
+    snprintf(own, sizeof own, "mpi://%" PRIu64, peer);
+    if (!strcmp(text, own)) return true;
     bool six = strncmp(text, "tcp://[", 7) == 0;
     int n = six ? sscanf(text, "tcp://[%45[0-9a-fA-F:.]]:%5u%c", host, &port, &more)
                 : sscanf(text, "tcp://%45[0-9.]:%5u%c", host, &port, &more);
@@ -151,7 +152,7 @@ static bool sched_reach_is_url(const char *text) {
 void tine_scheduler_reach_message(tine_scheduler *s, sched_worker *w, const tine_message *m) {
     if (m->object) {
         sched_reach_failed(s, w, m);
-    } else if (!w->reach && m->text && (!*m->text || sched_reach_is_url(m->text))) {
+    } else if (!w->reach && m->text && (!*m->text || sched_reach_is_url(m->text, w->peer))) {
         w->reach = tine_scheduler_copy(m->text);
         w->reach_secret = m->seq;
     }

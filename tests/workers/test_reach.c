@@ -237,6 +237,17 @@ Test(reach, without_descriptors_nothing_is_fetched, .timeout = 20) {
     tine_reach_free(r);
 }
 
+/* A worker that joined over tcp may say that it is one. */
+Test(reach, a_rank_is_no_source_of_a_worker_that_is_none, .timeout = 20) {
+    tine_reach *r = tine_reach_new(&(tine_transport_config){0}, nothing, NULL);
+    tine_reached out;
+    tine_reach_fetch(r, 6, 7, "mpi://2");
+    cr_assert(tine_reach_take(r, &out));
+    cr_expect(out.id == 6 && !out.payload && out.own);
+    cr_expect(strstr(out.why, "this worker is none"), "%s", out.why);
+    tine_reach_free(r);
+}
+
 /* The worker that has a result is killed before another one fetches it: worker 0 or 1, as the other
  * one waits at a gate. What the task that takes it gives, or why it fails, as a text. */
 static void holder_dies(const char *make, char *text, size_t size) {

@@ -180,6 +180,11 @@ Test(reach, a_worker_that_cannot_fetch_for_a_reason_of_its_own_hinders_no_other)
 Test(reach, workers_are_sent_to_numeric_addresses_only) {
     static const char *const urls[] = {URL,
                                        "tcp://[fe80::1]:7",
+                                       "mpi://1", /* its own number */
+                                       "mpi://2",
+                                       "mpi:// 1",
+                                       "mpi://1x",
+                                       "mpi://",
                                        "tcp://host:7",
                                        "ipc:///tmp/x",
                                        "tcp://10.0.0.1:70000",
@@ -196,7 +201,7 @@ Test(reach, workers_are_sent_to_numeric_addresses_only) {
         id = tine_scheduler_result(F.scheduler, made);
         fork_on(2, epoch[2], 0, &id, 1);
         take();
-        cr_expect_eq(count_sent(1, TINE_MSG_REACH), i < 2, "%s", urls[i]);
+        cr_expect_eq(count_sent(1, TINE_MSG_REACH), i < 3, "%s", urls[i]);
         tine_scheduler_object_release(F.scheduler, id);
         fixture_close();
     }
