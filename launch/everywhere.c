@@ -1,7 +1,9 @@
-/* tine_fork_everywhere: a fork for each worker, bound to it, and a future of them all. */
+/* tine_fork_everywhere: a fork for each worker, bound to it, and a future of them all. A cancel of
+ * the future cancels the forks. */
 #include <stdlib.h>
 
 #include "launch/internal.h"
+#include "runtime/api/cancel.h"
 #include "runtime/tine.h"
 #include "runtime/value/error.h"
 
@@ -24,6 +26,10 @@ static tine_future *everywhere_fork(const tine_worker_status *workers, tine_futu
         if (!f[made]) break;
     }
     if (made == n) all = tine_when_all(f, n);
+    if (all && tine_future_add_forks(all, f, n) != TINE_OK) {
+        tine_release(all);
+        all = NULL;
+    }
     while (made > 0) tine_release(f[--made]);
     return all;
 }

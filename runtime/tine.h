@@ -628,8 +628,9 @@ enum {
 /** Cancels what a future stands for. The future fails with ECANCELED at once, and with it what
  * depends on it. A task that has not started never starts. One that runs is told: tine_cancelled()
  * turns true there, its waits fail with ECANCELED, its forks are cancelled likewise, and its result
- * is dropped. A future of @ref promises fails; the futures that it follows from go on. Cancelled
- * tasks are not run again.
+ * is dropped. A future of @ref promises fails; the futures that it follows from go on. That of
+ * tine_fork_everywhere() fails, and each of its tasks is cancelled so. Cancelled tasks are not run
+ * again.
  * @param f A future of this process or task.
  * @param flags 0 or #TINE_CANCEL_FORCE.
  * @return TINE_OK; ESTATE: it is done; EINVAL: it is NULL or of another process, or the flags are
@@ -772,8 +773,9 @@ TINE_API tine_error tine_count(tine_counts *out);
  * run one on later workers too: tine_initialise().
  * @param ... The target and the arguments, as for tine_fork().
  * @return A future of the list of the results, in the order of tine_workers(), one reference to be
- *     released; it fails as soon as one of them does, also where a worker is lost. NULL without
- *     memory. In a task it fails with ESTATE. */
+ *     released; it fails as soon as one of them does, also where a worker is lost; the others go
+ *     on. tine_cancel() of it cancels the task on every worker. NULL without memory. In a task it
+ *     fails with ESTATE. */
 #define tine_fork_everywhere(...) tine_fork_everywhere_args(NULL, TINE_ARGS_(__VA_ARGS__))
 
 /** Has every worker run a function once: those that are connected now, and those that join from now

@@ -7,6 +7,7 @@
 
 #include "runtime/api/context.h"
 #include "runtime/api/forked.h"
+#include "runtime/api/stream.h"
 #include "transport/base/memory.h"
 #include "transport/base/text.h"
 
@@ -21,9 +22,32 @@ tine_error tine_future_cancel(tine_context *c, tine_future *f, tine_error status
     } else {
         snprintf(text, sizeof text, "the future was cancelled: %s", why);
         tine_future_complete(f, status, NULL, text);
+        for (size_t i = 0; f->extra && i < f->extra->forks.n; i++) {
+            tine_future *fork = f->extra->forks.items[i];
+            if (!tine_future_is_done(fork))
+                (void)tine_future_cancel(c, fork, status, why, grace_ns);
+        }
     }
     if (c->ops->completed) c->ops->completed(c);
     return e;
+}
+
+tine_error tine_future_add_forks(tine_future *f, tine_future *const *forks, size_t n) {
+    f->extra = calloc(1, sizeof *f->extra);
+    tine_future **items = f->extra ? calloc(n + 1, sizeof *items) : NULL;
+    if (!items) return tine_error_set(TINE_ENOMEM, "no memory for a fork on %zu workers", n);
+    for (size_t i = 0; i < n; i++) items[i] = tine_ref_future_(forks[i]);
+    f->extra->forks = (tine_future_list){.items = items, .n = n};
+    f->extra->grace_ns = UINT64_MAX;
+    return TINE_OK;
+}
+
+void tine_future_extra_free(tine_future_extra *x) {
+    if (!x) return;
+    tine_stream_free(x->stream);
+    for (size_t i = 0; i < x->forks.n; i++) tine_future_unref(x->forks.items[i]);
+    tine_future_list_fini(&x->forks);
+    free(x);
 }
 
 static tine_error cancel_done(void) {

@@ -4,7 +4,7 @@
 
 #include "runtime/api/future.h"
 
-/* What tine_fork_with adds to a future. Freed with it. */
+/* What tine_fork_with and tine_fork_everywhere add to a future. Freed with it. */
 typedef struct tine_future_extra {
     tine_waiter waiter; /* the future is done: the deadline does not count any more */
     tine_future *future;
@@ -13,12 +13,16 @@ typedef struct tine_future_extra {
     double seconds;             /* of the deadline; 0: none */
     uint64_t grace_ns;          /* from a cancel to the end of its worker; UINT64_MAX: never */
     struct tine_stream *stream; /* NULL: it is none */
+    tine_future_list forks;     /* references; a cancel of the future cancels them, too */
 } tine_future_extra;
 
 /* f is pending and of c. ESTATE with a sentence: its result is here already. `why` ends the
  * sentence. */
 tine_error tine_future_cancel(struct tine_context *c, tine_future *f, tine_error status,
                               const char *why, uint64_t grace_ns);
+/* From now on a cancel of f, which is no fork, cancels these forks, too. ENOMEM with a sentence. */
+tine_error tine_future_add_forks(tine_future *f, tine_future *const *forks, size_t n);
+void tine_future_extra_free(tine_future_extra *x); /* accepts NULL */
 /* Watches the deadline of f, which has an `extra`. */
 void tine_deadline_watch(struct tine_context *c, tine_future *f);
 int64_t tine_deadlines_next(const struct tine_context *c); /* INT64_MAX: none */

@@ -35,10 +35,7 @@ static void future_free(tine_future *f) {
     tine_value_unref(f->reference);
     tine_value_unref(f->unresolved);
     if (f->text) free(f->text);
-    if (f->extra) {
-        tine_stream_free(f->extra->stream);
-        free(f->extra);
-    }
+    tine_future_extra_free(f->extra);
     if (f->context) tine_context_unref(f->context);
     free(f);
 }

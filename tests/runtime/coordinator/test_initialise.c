@@ -6,6 +6,7 @@
 
 #include "runtime/coordinator/internal.h"
 #include "tests/support/cluster.h"
+#include "tests/support/marks.h"
 
 static _Thread_local int64_t level; /* of a worker: inproc's are threads */
 
@@ -32,6 +33,21 @@ TINE_FUNCTION(pool_computes_on, "") {
     while (!tine_cancelled(task))
         ;
     return tine_none();
+}
+/* Computes until it is told, and after. */
+TINE_FUNCTION(pool_marks, "began, told") {
+    marks_add(tine_arg_string(task, 0), "x");
+    while (!tine_cancelled(task))
+        ;
+    marks_add(tine_arg_string(task, 1), "x");
+    return tine_none();
+}
+/* Never looks. */
+TINE_FUNCTION(pool_hangs, "began") {
+    marks_add(tine_arg_string(task, 0), "x");
+    for (volatile int i = 0;; i++)
+        ;
+    return NULL;
 }
 TINE_FUNCTION(pool_waits_for, "x") { return tine_ref(tine_arg(task, 0)); }
 
@@ -93,6 +109,35 @@ TRANSPORT_TEST(initialise, failures_are_told, 30) {
     cluster_stop();
 }
 
+TRANSPORT_TEST(initialise, a_cancel_of_a_fork_on_every_worker_cancels_its_tasks, 30) {
+    marks_start();
+    const char *began = marks_path("began"), *told = marks_path("told");
+    cluster_start(endpoint, 2);
+    tine_future *argument;
+    tine_promise *p = tine_promise_new(&argument);
+    tine_future *runs = tine_fork_everywhere("pool_marks", began, told),
+                *queued = tine_fork_everywhere("pool_marks", began, told),
+                *held = tine_fork_everywhere("pool_marks", argument, told);
+    marks_await("began", 2);
+    cr_assert_eq(tine_cancel(held, 0), TINE_OK);
+    cr_assert_eq(tine_cancel(queued, 0), TINE_OK);
+    cr_assert_eq(tine_cancel(runs, 0), TINE_OK);
+    cr_assert_eq(tine_cancel(runs, 0), TINE_ESTATE);
+    marks_await("told", 2);
+    fails(held, TINE_ECANCELED, "tine_cancel was called");
+    fails(queued, TINE_ECANCELED, "tine_cancel was called");
+    fails(runs, TINE_ECANCELED, "tine_cancel was called");
+    tine_value *path = tine_string(began);
+    cr_assert_eq(tine_promise_set(p, path), TINE_OK);
+    cr_assert_eq(levels(2), 0);
+    cr_assert_eq(marks_size("began"), 2, "a task ran that was cancelled before it began");
+    tine_release(path);
+    tine_release(p);
+    tine_release(argument);
+    cluster_stop();
+    marks_end();
+}
+
 /* The id of the first worker. */
 static uint32_t first_worker(void) {
     tine_worker_status w;
@@ -140,6 +185,25 @@ TRANSPORT_TEST_REMOTE(initialise, a_worker_that_fails_it_later_is_replaced, 30) 
     tine_release(f);
     tine_release(late);
     cluster_stop();
+}
+
+TRANSPORT_TEST_REMOTE(initialise, a_cancel_with_force_ends_every_worker_that_does_not_look, 40) {
+    tine_worker_status w[2];
+    marks_start();
+    cluster_start(endpoint, 2);
+    cr_assert_eq(tine_workers(w, 2), 2);
+    tine_future *f = tine_fork_everywhere("pool_hangs", marks_path("began"));
+    marks_await("began", 2);
+    cr_assert_eq(tine_cancel(f, TINE_CANCEL_FORCE), TINE_OK);
+    fails(f, TINE_ECANCELED, "tine_cancel was called");
+    for (int i = 0; i < 4; i++) {
+        tine_value *v = cluster_take(tine_fork("level_get"));
+        int64_t id = tine_as_int(tine_at(v, 0));
+        cr_assert(id != w[0].id && id != w[1].id, "it was not replaced");
+        tine_release(v);
+    }
+    cluster_stop();
+    marks_end();
 }
 
 /* A worker in the place of one of those that failed it, or did not know it, comes and works. */
