@@ -181,8 +181,8 @@ typedef struct tine_options {
      * has less, or until all of its tasks wait for their forks. Past all of it, or past 80 %
      * without a task, it is ended and replaced; its tasks are run again or fail, as after its
      * death. Workers of this host are looked at every 0.25 s; those of others when they do not
-     * compute. Not over inproc://; a rank of mpi:// is not ended.
-     * -1: no limit. Default: 90 % of what the control groups of this process allow, or of the
+     * compute. Not over inproc://; a rank of mpi:// is not ended, and gets tasks again once it has
+     * none. -1: no limit. Default: 90 % of what the control groups of this process allow, or of the
      * machine's memory. */
     size_t max_memory;
     /** Further attempts of a task that was declared safe to repeat (#TINE_REPEATABLE), after its

@@ -1,10 +1,14 @@
 /* The pool over mpi://: its lists and counts, functions that every worker runs, slots, what a rank
- * refuses, a deadlock, and draining:
+ * refuses, a deadlock, the limits of pending tasks and of a rank's memory, and draining:
  *   TINE_SLOTS=gpu mpirun -n 3 build/mpi/pool   (tests/runtime/coordinator/test_pool.c) */
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "tests/mpi/take.h"
+#include "transport/base/process.h"
+
+enum { MIB = 1 << 20, ROOM = 400, PENDING = 50 };
 
 static int prepared;
 static int taking, most_taking; /* of this rank's tasks in `takes`, which are suspended */
@@ -44,6 +48,16 @@ TINE_FUNCTION(forks_it, "") {
     own = tine_fork_with(TINE_FORK_OPTIONS(.worker = tine_worker_id()), "waits_for_itself");
     return tine_int(tine_wait(own, NULL) == TINE_EDEADLK &&
                     strstr(tine_error_message(), "\"waits_for_itself\" can never be done"));
+}
+
+/* So many MiB, resident at once, which it keeps; then it waits for a fork on another rank. */
+TINE_FUNCTION(grows_and_waits, "mib, other") {
+    const tine_fork_options there = {.worker = (uint32_t)tine_arg_int(task, 1)};
+    void *p = mmap(NULL, (size_t)tine_arg_int(task, 0) * MIB, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    if (p == MAP_FAILED) return tine_fail(task, "no memory");
+    tine_wait(tine_fork_with(&there, "spin"), NULL);
+    return tine_none();
 }
 
 static int listed(void) {
@@ -100,6 +114,38 @@ static int refused(void) {
            strstr(tine_error_message(), "is a thread or a rank");
 }
 
+/* While both ranks compute, forks beyond the limit are refused. */
+static int limited(void) {
+    tine_future *spins = tine_fork_everywhere("spin"), *f[1000];
+    int made = 0, n = 0;
+    while (made < 1000 && (f[made] = tine_try_fork("add", made))) made++;
+    n += made >= PENDING && made < 1000 && tine_last_error() == TINE_EAGAIN &&
+         strstr(tine_error_message(), "TINE_MAX_PENDING");
+    n += tine_cancel(spins, 0) == TINE_OK;
+    tine_release(spins);
+    int i = 0;
+    while (i < made && take(f[i]) == i + 1) i++;
+    return n + (i == made);
+}
+
+/* A rank past its limit gets no tasks for longer than some looks take, until it has none: it is not
+ * ended. */
+static int held(void) {
+    tine_worker_status w[2];
+    tine_workers(w, 2);
+    const tine_fork_options here = {.worker = w[0].id},
+                            soon = {.worker = w[0].id, .deadline = 0.25};
+    tine_future *grows = tine_fork_with(&here, "grows_and_waits", ROOM + 100, (int64_t)w[1].id);
+    for (int in_turn = 0; in_turn < 5;) {
+        tine_future *f = tine_fork_with(&soon, "add", 1);
+        in_turn = tine_wait(f, NULL) == TINE_ETIMEDOUT ? in_turn + 1 : 0;
+        tine_release(f);
+    }
+    int n = !tine_done(grows) && tine_cancel(grows, 0) == TINE_OK;
+    tine_release(grows);
+    return n + (take(tine_fork_with(&here, "add", 1)) == 2);
+}
+
 static int drained(void) {
     tine_future *last = NULL;
     for (int i = 0; i < 100; i++) {
@@ -112,7 +158,9 @@ static int drained(void) {
 }
 
 int main(int argc, char **argv) {
-    if (tine_init(&argc, argv, NULL)) {
+    const tine_options o = {.max_pending = PENDING,
+                            .max_memory = tine_process_memory() + (size_t)ROOM * MIB};
+    if (tine_init(&argc, argv, &o)) {
         fprintf(stderr, "%s\n", tine_error_message());
         return 1;
     }
@@ -122,6 +170,8 @@ int main(int argc, char **argv) {
     printf("took: %d\n", took());
     printf("refused: %d\n", refused());
     printf("deadlocked: %d\n", (int)take(tine_fork("forks_it")));
+    printf("limited: %d\n", limited());
+    printf("held: %d\n", held());
     printf("drained: %d\n", drained());
     for (int i = 0; i < 50; i++) tine_release(tine_fork("add", i));
     return tine_shutdown_after(30);
