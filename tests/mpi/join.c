@@ -16,7 +16,7 @@
 
 #include "tests/support/conformance.h"
 
-enum { RANKS = 4, URL = 64, AHEAD = 8, HELD = 20, SMALL = 50, LAST = 2 * SMALL, BYTES = 20 << 20 };
+enum { RANKS = 4, URL = 64, AHEAD = 32, HELD = 50, SMALL = 50, LAST = 2 * SMALL, BYTES = 20 << 20 };
 
 static tine_conf_host host;
 static tine_conf_end end = {.host = &host};

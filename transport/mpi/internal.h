@@ -51,7 +51,10 @@ enum {
     TINE_MPI_SLOT = 4000,
     TINE_MPI_SLOTS = 32,  /* receives posted in advance */
     TINE_MPI_HELD = 1000, /* the largest frame, with its head, that is held to leave with others */
-    TINE_MPI_AHEAD = 8, /* frames that a rank of another host has not taken: it has enough to do */
+    /* Frames that a rank of another host has not taken: it has enough to do. A program that forks
+     * fewer and then computes would leave the others to the progress thread, 1 to 5 ms later. Two
+     * network namespaces, forks by the thousand: 8 and 32 are equal within a tenth. */
+    TINE_MPI_AHEAD = 32,
     TINE_MPI_WINDOW = 256, /* control messages to one peer that it has not taken */
     TINE_MPI_PIECES = 4,   /* pieces of one lane in flight to one peer */
     /* for which receives are posted at once, beside one piece of each lane */
