@@ -28,6 +28,8 @@ static struct {
     int pipe[2]; /* the reading end, the writing end */
     double grace;
     int rank; /* negative: none */
+    tine_run_log *log;
+    atomic_bool interrupt; /* SIGINT is taken */
     pid_t launcher;
     atomic_bool leaving;
 } leave_state = {.leave = TINE_LEAVE_INITIALIZER};
@@ -83,13 +85,14 @@ static void *leave_main(void *arg) {
     }
     const char *name = leave_signal_read() == SIGINT ? "SIGINT" : "SIGTERM";
     double grace = leave_state.grace, tell = grace < TELL_MS / 1e3 ? grace : TELL_MS / 1e3;
+    if (leave_state.log) atomic_store(&leave_state.log->leaves, 1);
     if (!tine_leave_ask(&leave_state.leave)) _exit(0);
     if (!leave_wait(tell)) return NULL;
     if (grace > tell)
         tine_log(TINE_LOG_WARN,
                  "worker: %s: it takes no more tasks, and waits up to %g s for those that run "
-                 "(TINE_GRACE); SIGINT (Ctrl-C) ends it at once",
-                 name, grace);
+                 "(TINE_GRACE)%s",
+                 name, grace, leave_state.interrupt ? "; SIGINT (Ctrl-C) ends it at once" : "");
     if (!leave_wait(grace - tell)) return NULL;
     tine_log(TINE_LOG_ERROR,
              "worker: %s: tasks have not ended within %g s (TINE_GRACE); the worker ends, and they "
@@ -99,20 +102,22 @@ static void *leave_main(void *arg) {
     _exit(1);
 }
 
-static void leave_install(int number) {
+/* False: the program handles or ignores it. */
+static bool leave_install(int number) {
     struct sigaction now,
         leave = {.sa_sigaction = leave_on_signal, .sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK};
     sigemptyset(&leave.sa_mask);
     if (sigaction(number, NULL, &now) != 0 || now.sa_flags & SA_SIGINFO ||
         now.sa_handler != SIG_DFL)
-        return;
-    sigaction(number, &leave, NULL);
+        return false;
+    return sigaction(number, &leave, NULL) == 0;
 }
 
-tine_leave *tine_leave_on_signals(double grace, int rank) {
+tine_leave *tine_leave_on_signals(double grace, int rank, tine_run_log *log) {
     char name[32];
     leave_state.grace = grace;
     leave_state.rank = rank;
+    leave_state.log = log;
     if (rank >= 0) leave_state.launcher = tine_daemon_find(name);
     if (pipe2(leave_state.pipe, O_CLOEXEC) != 0) return NULL;
     if (fcntl(leave_state.pipe[1], F_SETFL, O_NONBLOCK) != 0 ||
@@ -122,6 +127,6 @@ tine_leave *tine_leave_on_signals(double grace, int rank) {
         return NULL;
     }
     leave_install(SIGTERM);
-    if (rank < 0) leave_install(SIGINT);
+    leave_state.interrupt = rank < 0 && leave_install(SIGINT);
     return &leave_state.leave;
 }

@@ -106,22 +106,23 @@ void tine_serve_and_exit(const tine_settings *s, const char *endpoint, int rank)
     tine_error e = tine_lifeline_start(endpoint, &crash_fd, &log);
     tine_fiber_report_to(crash_fd);
     tine_blas_threads(s->threads);
-    bool local = s->token[0] != 0; /* its coordinator ends it */
+    bool local = s->token[0] != 0; /* its coordinator has started it, and ends it */
+    bool supervised = log;         /* that, or `tine supervise`, which starts another one */
     bool ranks = tine_transport_flags(endpoint) & TINE_TRANSPORT_RANKS;
-    tine_leave *leave = local ? NULL : tine_leave_on_signals(s->grace, ranks ? rank : -1);
+    tine_leave *leave = local ? NULL : tine_leave_on_signals(s->grace, ranks ? rank : -1, log);
     if (e == TINE_OK) /* a job would not end before a rank that comes back */
-        e = s->rejoin && !local && rank < 0 ? serve_and_rejoin(s, endpoint, leave)
-                                            : tine_serve(s, endpoint, rank, log, leave);
+        e = s->rejoin && !supervised && rank < 0 ? serve_and_rejoin(s, endpoint, leave)
+                                                 : tine_serve(s, endpoint, rank, log, leave);
     if (e == TINE_OK && log) atomic_store(&log->dismissed, 1);
     tine_launcher launcher;
     if (rank > 0 && (e == TINE_EINVAL || e == TINE_EIO) && tine_launcher_rank(&launcher))
         tine_rank_refuse(&launcher, true);
     if (e != TINE_OK)
-        tine_log(e == TINE_ELOST && local ? TINE_LOG_INFO : TINE_LOG_ERROR, "worker: %s",
+        tine_log(e == TINE_ELOST && supervised ? TINE_LOG_INFO : TINE_LOG_ERROR, "worker: %s",
                  tine_error_message());
     tine_log_flush();
     /* If the coordinator has died, the watchdog removes the private directory and ends this
      * process; an exit now would end the watchdog before it is done. */
-    if (e == TINE_ELOST && local) poll(NULL, 0, WATCHDOG_MS);
+    if (e == TINE_ELOST && supervised) poll(NULL, 0, WATCHDOG_MS);
     exit(e == TINE_OK ? 0 : 1);
 }

@@ -1,10 +1,10 @@
 /* `tine supervise -n N ENDPOINT [PROGRAM]`: keeps N workers running on this host. `tine run
  * --survive` has mpirun or srun start one on each host.
  *
- * Workers that die are replaced as those of a program are (launch/spawn/spawn.h). It ends with
- * status 0 when the coordinator has ended its workers, when a signal ends it, and when the
- * launcher's daemon that has started it is gone; mpirun would abort its job for any other status.
- * Workers do not outlive it, whatever ends it. */
+ * Workers that die are replaced as those of a program are (launch/spawn/spawn.h); one that leaves,
+ * at SIGTERM, is not. It ends with status 0 when the coordinator has ended its workers, when a
+ * signal ends it, and when the launcher's daemon that has started it is gone; mpirun would abort
+ * its job for any other status. Workers do not outlive it, whatever ends it. */
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -29,17 +29,26 @@ static int supervise_fail(const char *text) {
     return 1;
 }
 
+typedef struct supervised {
+    int ended; /* an eventfd */
+    bool job;  /* `tine run` starts this supervisor again if it ends before the job does */
+    bool left; /* the last worker has left */
+} supervised;
+
 static void supervised_died(void *ctx, int slot, pid_t pid, const char *reason,
                             const tine_run_log *log) {
+    supervised *s = ctx;
     char host[256] = "?";
-    (void)ctx, (void)log;
+    s->left = !reason && atomic_load(&log->leaves);
+    if (s->left) reason = "has left, as a signal has asked it to, and is not started again";
     if (!reason) return;
     gethostname(host, sizeof host - 1);
     tine_log(TINE_LOG_WARN, "worker %d on %s (pid %d) %s", slot, host, (int)pid, reason);
 }
 
 static void supervised_ended(void *ctx) {
-    if (eventfd_write(*(int *)ctx, 1) != 0) abort();
+    const supervised *s = ctx;
+    if (!(s->left && s->job) && eventfd_write(s->ended, 1) != 0) abort();
 }
 
 /* Returns when the supervisor is to end. The daemon: 0: none has started this process. */
@@ -64,23 +73,23 @@ static void supervise_wait(int ended, int signals, pid_t daemon, tine_presence *
 static int supervise_run(tine_spawn_config config, tine_presence *presence) {
     tine_spawn *spawn;
     char name[32];
-    int ended = eventfd(0, EFD_CLOEXEC);
+    supervised s = {.ended = eventfd(0, EFD_CLOEXEC), .job = presence->transport};
     int signals = tine_signals_catch((int[]){SIGTERM, SIGINT, SIGHUP, 0}), code = 1;
     pid_t daemon = tine_daemon_find(name);
     if (*name) tine_daemon_sessions_sweep(daemon);
-    config.ctx = &ended;
-    if (ended < 0 || signals < 0) {
+    config.ctx = &s;
+    if (s.ended < 0 || signals < 0) {
         supervise_fail(strerror(errno));
     } else if (tine_spawn_start(&spawn, &config)) {
         supervise_fail(tine_error_message());
     } else {
-        supervise_wait(ended, signals, *name ? daemon : 0, presence);
+        supervise_wait(s.ended, signals, *name ? daemon : 0, presence);
         tine_spawn_stop(spawn, 0);
         tine_spawn_free(spawn);
         code = 0;
     }
     tine_log_flush();
-    if (ended >= 0) close(ended);
+    if (s.ended >= 0) close(s.ended);
     return code;
 }
 
@@ -115,9 +124,9 @@ int tine_command_supervise(int argc, char **argv) {
         "ENDPOINT [PROGRAM [ARGUMENT...]]",
         "Keeps N workers running on this host for the coordinator at ENDPOINT: copies of PROGRAM, "
         "or\nof `tine worker`. A worker that dies is started again, at once the first time, then "
-        "after a\ngrowing wait. It ends when the coordinator has ended its workers, and when the "
-        "mpirun or srun\nthat has started it is gone. `tine run --survive` starts one on each "
-        "host.",
+        "after a\ngrowing wait; one that gets SIGTERM leaves, and is not. It ends when the "
+        "coordinator has\nended its workers, and when the mpirun or srun that has started it is "
+        "gone.\n`tine run --survive` starts one on each host.",
         options,
         1,
         TINE_OPERANDS_PROGRAM};

@@ -73,16 +73,19 @@ static void group_signal_take(int sig) {
     errno = saved;
 }
 
-/* Before main: afterwards the program may change how signals are handled. */
+/* Before main: afterwards the program may change how signals are handled. At SIGTERM a worker that
+ * `tine supervise` has started leaves (launch/leave.h). */
 static void __attribute__((constructor(200))) group_signals_catch(void) {
     struct sigaction now,
         take = {.sa_handler = group_signal_take, .sa_flags = SA_RESTART | SA_ONSTACK};
     sigset_t set;
+    bool leaves = !getenv("TINE_TOKEN");
     if (!getenv("TINE_LIFELINE")) return;
     group_pid = getpid();
     group_coordinator = getppid();
     for (int i = 0; i < GROUP_SIGNALS; i++)
-        if (sigaction(group_signals[i], NULL, &now) == 0 && now.sa_handler == SIG_DFL)
+        if (!(leaves && group_signals[i] == SIGTERM) &&
+            sigaction(group_signals[i], NULL, &now) == 0 && now.sa_handler == SIG_DFL)
             sigaction(group_signals[i], &take, NULL);
     tine_lifeline_signals(&set);
     pthread_sigmask(SIG_UNBLOCK, &set, NULL);

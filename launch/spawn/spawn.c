@@ -135,9 +135,11 @@ static void spawn_slot_clear(tine_spawn_slot_state *w) {
     w->log = NULL;
 }
 
-/* A coordinator that is another process has ended this worker: its slot stays empty. */
+/* A coordinator that is another process has ended this worker, or it has left: its slot stays
+ * empty. */
 static bool spawn_slot_dismissed(const tine_spawn *s, tine_spawn_slot_state *w) {
-    if (!s->ended || w->killed || !atomic_load(&w->log->dismissed)) return false;
+    if (!s->ended || w->killed) return false;
+    if (!atomic_load(&w->log->dismissed) && !atomic_load(&w->log->leaves)) return false;
     atomic_store(&w->retired, true);
     return true;
 }
@@ -148,7 +150,7 @@ static int spawn_live_count(const tine_spawn *s) {
     return n;
 }
 
-/* True: its slot stays empty, because the coordinator has ended it. */
+/* True: its slot stays empty, because the coordinator has ended it, or it has left. */
 static bool spawn_slot_ended(tine_spawn *s, int i) {
     tine_spawn_slot_state *w = &s->slots[i];
     char reason[384];

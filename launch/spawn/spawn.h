@@ -25,7 +25,7 @@
  * group; the coordinator decides), pinned to its own cores if workers x threads fit on the allowed
  * cores, and these variables:
  *   TINE_WORKER=ENDPOINT
- *   TINE_TOKEN=32 HEX DIGITS.SLOT
+ *   TINE_TOKEN=32 HEX DIGITS.SLOT, if this process is its coordinator
  *   TINE_LIFELINE=DESCRIPTOR:COORDINATOR'S PID:DESCRIPTOR OF THE RUN LOG
  *   TINE_STARTED_BY=MARK, which stays: when the worker is killed, or its coordinator ends, what its
  *   tasks have started is found by it and killed
@@ -59,15 +59,15 @@ typedef struct tine_spawn_config {
      * (SIGKILL)", "exited with status 3", "died of stack overflow in task fib (stack of …)", "could
      * not be started: Too many open files (errno 24)". */
     /* A worker has died, and has not been replaced yet. `reason` NULL: it was to end
-     * (tine_spawn_end). `log` is valid during the call; NULL: it has none. */
+     * (tine_spawn_end, `ended`). `log` is valid during the call; NULL: it has none. */
     void (*died)(void *ctx, int slot, pid_t pid, const char *reason, const tine_run_log *log);
     /* So many attempts in a row have failed; the last one's worker `reason`. */
     void (*failed)(void *ctx, unsigned failures, const char *reason);
     /* Called before a worker is replaced: whether it can connect. False, with a reason: it is not
      * started now, which counts as a failure. */
     bool (*ready)(void *ctx, char *reason, size_t room);
-    /* Set where the coordinator is another process: a worker that it has ended is not replaced.
-     * Called when none is left. */
+    /* Set where the coordinator is another process: a worker that it has ended, or that a signal
+     * has asked to leave, is not replaced. Called when none is left. */
     void (*ended)(void *ctx);
     void *ctx;
 } tine_spawn_config;

@@ -165,7 +165,7 @@ static int spawn_process(tine_spawn *s, int i, int lifeline, int log, pid_t *pid
     snprintf(w->mark, sizeof w->mark, "%s.%d.%u", s->token, i, s->starts++);
     snprintf(mark, sizeof mark, TINE_DESCENDANTS_MARK "=%s", w->mark);
     environment[s->n_environment + 1] = mark;
-    environment[s->n_environment + 2] = token;
+    environment[s->n_environment + 2] = s->ended ? NULL : token; /* its coordinator's */
     bool memory = placement_enter(s, i);
     e = posix_spawnp(pid, s->program, &files, &attr, s->argv, environment);
     placement_leave(s, memory);

@@ -13,6 +13,7 @@ enum { TINE_RUN_LOG_RECENT = 1024 };
 typedef struct tine_run_log {
     _Atomic uint64_t joined;       /* how often a coordinator has welcomed the worker */
     _Atomic uint64_t dismissed;    /* not 0: the coordinator has ended the worker */
+    _Atomic uint64_t leaves;       /* not 0: a signal has asked it to leave */
     _Atomic uint64_t running;      /* the task that runs now; 0: none */
     _Atomic uint64_t begun, ended; /* tasks so far; ended: without failing */
     /* the last ones begun, in a ring: task number i (from 0) at i % TINE_RUN_LOG_RECENT */

@@ -1,22 +1,44 @@
 /* `tine supervise`: workers that end are started again, but for those that their coordinator has
  * ended; and `tine run --survive` on this host. Across hosts: tests/check_survive. */
 #include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/support/capture.h"
 #include "tests/support/cluster.h"
+#include "tests/support/marks.h"
 #include "tests/support/mpirun.h"
 #include "tests/support/process.h"
 
 TINE_FUNCTION(leave, "") {
     (void)task;
     exit(0);
+}
+/* Computes, as far as its worker can see, until the gate is opened. */
+TINE_FUNCTION(hold, "begun, gate") {
+    char byte;
+    struct pollfd gate = {.fd = open(tine_arg_string(task, 1), O_RDWR | O_CLOEXEC),
+                          .events = POLLIN};
+    marks_add(tine_arg_string(task, 0), "x");
+    while (poll(&gate, 1, -1) < 0 && errno == EINTR) {
+    }
+    if (gate.fd >= 0 && read(gate.fd, &byte, 1) >= 0) close(gate.fd);
+    return tine_int(getpid());
+}
+/* Must not run twice. */
+TINE_FUNCTION(quick, "ran") {
+    marks_add(tine_arg_string(task, 0), "x");
+    return tine_int(getpid());
 }
 TINE_REPEATABLE_FUNCTION(pid, "") {
     (void)task;
@@ -70,6 +92,55 @@ Test(supervise, replaces_workers_until_the_coordinator_ends_them, .timeout = 60)
     cr_expect_neq(worker_pid(), second);
     cluster_stop();
     cr_expect_eq(status_of(child), 0);
+}
+
+/* The pid of the worker that runs something, and that of the other one. */
+static void tell_apart(pid_t *busy, pid_t *other) {
+    tine_worker_status w[3];
+    cr_assert_eq(tine_workers(w, 3), 2);
+    cr_assert_neq(w[0].running > 0, w[1].running > 0);
+    *busy = w[!w[0].running].pid;
+    *other = w[w[0].running > 0].pid;
+}
+
+/* While its task runs on, what it has not begun runs elsewhere; nothing runs twice, and nobody
+ * takes its place. */
+Test(supervise, a_worker_leaves_at_sigterm, .timeout = 60) {
+    enum { QUICK = 40 };
+    static char text[1 << 14];
+    tine_future *f[QUICK];
+    pid_t first, second;
+    int log = capture_pipe();
+    marks_start();
+    char *gate = strdup(marks_path("gate")), *ran = strdup(marks_path("ran"));
+    cr_assert_eq(mkfifo(gate, 0600), 0);
+    pid_t child = supervise("2");
+    tine_future *held = tine_fork("hold", marks_path("begun"), gate);
+    marks_await("begun", 1);
+    tell_apart(&first, &second);
+    int worker = process_open(first), supervisor = process_open(child);
+    for (int i = 0; i < QUICK; i++) f[i] = tine_fork("quick", ran);
+    cr_assert_eq(kill(first, SIGTERM), 0);
+    for (int i = 0; i < QUICK; i++) cr_expect_eq(cluster_take_int(f[i]), second);
+    cr_expect(!tine_done(held));
+    int fd = open(gate, O_WRONLY | O_CLOEXEC);
+    cr_assert_eq(write(fd, "x", 1), 1);
+    close(fd);
+    cr_expect_eq(cluster_take_int(held), first);
+    cr_expect_eq(marks_size("ran"), QUICK);
+    cr_expect(process_ends(worker, 30000));
+    close(worker);
+    cr_assert_eq(kill(second, SIGTERM), 0);
+    cr_expect(process_ends(supervisor, 30000), "all have left");
+    close(supervisor);
+    cluster_stop();
+    cr_expect_eq(status_of(child), 0);
+    cr_assert_gt(read(log, text, sizeof text - 1), 0);
+    cr_expect_eq(capture_count(text, "has left, as a signal has asked it to"), 2, "%s", text);
+    cr_expect_eq(capture_count(text, "was killed"), 0, "%s", text);
+    marks_end();
+    free(gate);
+    free(ran);
 }
 
 Test(supervise, a_signal_ends_it_and_its_workers, .timeout = 60) {
