@@ -28,9 +28,10 @@ static void coordinator_on_hello(tine_coordinator *c, tine_peer peer, const tine
 
 static void coordinator_on_message(void *ctx, tine_peer peer, const tine_message *m) {
     tine_coordinator *c = ctx;
+    bool observers = m->type == TINE_MSG_OBSERVE || !LIST_EMPTY(&c->observers);
     if (m->type == TINE_MSG_PONG || m->type == TINE_MSG_EVENTS) {
         if (c->listener) c->listener(c->listener_arg, peer, m);
-    } else if (tine_coordinator_observe(c, peer, m)) {
+    } else if (observers && tine_coordinator_observe(c, peer, m)) {
         return;
     }
     if (m->type == TINE_MSG_HELLO)

@@ -75,14 +75,14 @@ static bool callbacks_run(tine_coordinator *c) {
 
 /* ---- one turn ---- */
 
+static int64_t deadline_earlier(int64_t a, int64_t b) { return a < b ? a : b; }
+
 static int64_t next_deadline(tine_coordinator *c) {
-    const int64_t all[] = {tine_coordinator_deaths_due(c), tine_scheduler_deadline(c->scheduler),
-                           tine_coordinator_ends_due(c), tine_deadlines_next(&c->context),
-                           tine_coordinator_memory_due(c)};
-    int64_t first = c->tell_at;
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        if (all[i] < first) first = all[i];
-    return first;
+    int64_t next = deadline_earlier(c->tell_at, tine_coordinator_deaths_due(c));
+    next = deadline_earlier(next, tine_scheduler_deadline(c->scheduler));
+    next = deadline_earlier(next, tine_coordinator_ends_due(c));
+    next = deadline_earlier(next, tine_deadlines_next(&c->context));
+    return deadline_earlier(next, tine_coordinator_memory_due(c));
 }
 
 void tine_coordinator_expect(tine_coordinator *c) {
