@@ -1,6 +1,6 @@
 /* OpenBLAS, loaded when something computes with it first. As it is loaded it starts a thread for
- * each core, each of which polls for some 100 ms before it sleeps: a program that only forks and
- * waits would share its cores with them from its start (`tine bench fork`: 1 to 30 % of the first
+ * each core, and these poll for some 100 ms before they sleep: a program that only forks and waits
+ * would share its cores with them from its start (`tine bench fork`: 1 to 30 % of the first
  * 20,000 round trips took 13 to 60 us instead of 2). */
 #ifndef TINE_KERNELS_BLAS_H
 #define TINE_KERNELS_BLAS_H

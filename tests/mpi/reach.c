@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "runtime/tine.h"
+#include "tests/mpi/take.h"
 
 enum { WORKERS = 3, GATES = 3, N = 6, BYTES = 10 << 20, SMALL = 1 << 20 };
 
@@ -70,15 +71,6 @@ static bool gate_open(int fd) {
     return opened;
 }
 
-static int64_t take_int(tine_future *f) {
-    tine_value *v = NULL;
-    if (tine_wait(f, &v)) fprintf(stderr, "%s\n", tine_error_message());
-    int64_t n = v ? tine_as_int(v) : -1;
-    tine_release(v);
-    tine_release(f);
-    return n;
-}
-
 static unsigned long long through_coordinator(void) {
     unsigned long long bytes = 0;
     workers_look();
@@ -96,7 +88,7 @@ static bool reduce_everywhere(void) {
     for (int i = 0; i < WORKERS; i++)
         sums[i] = ON(i, "reduce", made[0], made[1], made[2], made[3], made[4], made[5]);
     bool right = gate_open(gate_enter(0));
-    for (int i = 0; i < WORKERS; i++) right &= take_int(sums[i]) == expected;
+    for (int i = 0; i < WORKERS; i++) right &= take(sums[i]) == expected;
     for (int i = 0; i < N; i++) tine_release(made[i]);
     tine_release(first);
     return right;
@@ -110,8 +102,8 @@ static bool fetch_from_a_busy_worker(void) {
     bool right = gate_open(gate_enter(0)) && !tine_wait_any(&made, 1, NULL);
     tine_future *holds = ON(0, "gate", fifo[0]);
     int held = gate_enter(0);
-    right &= gate_open(gate_enter(1)) && take_int(sum) == (int64_t)7 * BYTES;
-    right &= gate_open(held) && take_int(holds) == 'x';
+    right &= gate_open(gate_enter(1)) && take(sum) == (int64_t)7 * BYTES;
+    right &= gate_open(held) && take(holds) == 'x';
     tine_release(later);
     tine_release(made);
     tine_release(first);
@@ -162,7 +154,7 @@ int main(int argc, char **argv) {
     if (tine_init(&argc, argv, NULL) || argc < 3) return 1;
     if (!workers_look()) return 1;
     for (int i = 0; i < WORKERS; i++) /* each has said where it can be reached */
-        if (take_int(ON(i, "reduce", 0, 0, 0, 0, 0, 0))) return 1;
+        if (take(ON(i, "reduce", 0, 0, 0, 0, 0, 0))) return 1;
     for (int i = 0; i < GATES; i++) {
         snprintf(fifo[i], sizeof fifo[i], "%s/gate%d", argv[1], i);
         if (mkfifo(fifo[i], 0600)) return 1;
