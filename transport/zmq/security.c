@@ -112,6 +112,8 @@ static bool zap_is_good(const tine_zmq *t, const zap_request *r) {
 void tine_zmq_zap(tine_zmq *t) {
     zap_request r;
     while (t->zap && zap_receive(t->zap, &r)) {
+        /* Who asks, while its connection is open: it is closed with the answer. */
+        tine_zmq_monitor_read(t);
         bool good = zap_is_good(t, &r);
         zmq_send(t->zap, "1.0", 3, ZMQ_SNDMORE | ZMQ_DONTWAIT);
         zmq_send(t->zap, r.part[1], r.size[1], ZMQ_SNDMORE | ZMQ_DONTWAIT);
