@@ -31,7 +31,9 @@ typedef struct lane_control {
 _Static_assert(sizeof(lane_control) <= CONTROL, "the control page holds it");
 _Static_assert(offsetof(lane_control, answer) == 16 && offsetof(lane_control, rings) == 128 &&
                    sizeof(tine_shm_ring) == 384 && offsetof(tine_shm_ring, asleep) == 256 &&
-                   offsetof(lane_control, returns) == 1024 && sizeof(tine_shm_returns) == 520,
+                   offsetof(lane_control, returns[0]) == 1024 &&
+                   offsetof(lane_control, returns[1]) == 1544 &&
+                   offsetof(tine_shm_returns, bits) == 8 && sizeof(tine_shm_returns) == 520,
                "the layout is part of the framing");
 
 static lane_control *control_of(const tine_shm_lane *l) { return (void *)l->shared->bytes; }
