@@ -561,9 +561,10 @@ TINE_API tine_promise *tine_promise_new(tine_future **future);
 /** Completes a promise with a value.
  * @param p A promise.
  * @param v The value. NULL: its maker failed, and the future fails with that error.
- * @return TINE_OK; ESTATE: it was completed before; ECANCELED: its future was, by tine_shutdown();
- *     EINVAL: p is NULL, or v holds a pending future of another process; EDEADLK: v holds its own
- *     future. After the last two it is still open. */
+ * @return TINE_OK; ESTATE: it was completed before; ECANCELED: its future was cancelled before, by
+ *     tine_cancel() or tine_shutdown(), or its worker has ended; EINVAL: p is NULL, or v holds a
+ *     pending future of another process; EDEADLK: v holds its own future. After the last two it is
+ *     still open. In a thread that a task has started it is TINE_OK after a tine_cancel(), too. */
 TINE_API tine_error tine_promise_set(tine_promise *p, const tine_value *v);
 
 /** Completes a promise with a failure.

@@ -8,9 +8,9 @@
 #include "runtime/api/cancel.h"
 #include "transport/base/clock.h"
 
-/* A fork that is held until `missing` futures in its arguments are done. When one of them fails, so
- * does its result, at once; the record stays until the others are done, because they refer to
- * it. */
+/* A fork that is held until `missing` futures in its arguments are done. When one of its futures
+ * fails, so does its result, at once; also one whose result need not be here. The record stays
+ * until all of them are done, because they refer to it. */
 typedef struct held_fork {
     tine_future *result;
     tine_arguments arguments;
@@ -24,14 +24,17 @@ typedef struct held_fork {
     int64_t since;
     size_t bytes; /* of the arguments, without what the futures will be */
     size_t missing;
-    size_t n; /* of dependencies */
+    size_t refs; /* of the dependencies that are not done, and one while it is held */
+    size_t n;    /* of dependencies */
     struct dependency {
         tine_waiter waiter;
         struct held_fork *fork;
+        bool missing; /* one of those */
     } dependencies[];
 } held_fork;
 
-static void held_fork_free(held_fork *h) {
+static void held_fork_unref(held_fork *h) {
+    if (--h->refs > 0) return;
     tine_arguments_fini(&h->arguments);
     tine_future_unref(h->result);
     tine_value_unref(h->to.module);
@@ -86,7 +89,8 @@ static void held_fork_submit(held_fork *h) {
     h->result->held = NULL;
     if (e != TINE_OK) tine_fork_fail(h->result, e);
     held_fork_uncount(h);
-    held_fork_free(h);
+    tine_arguments_fini(&h->arguments);
+    held_fork_unref(h);
 }
 
 /* h waits for one thing less. A loop, not recursion: a long row of calls of one module may wait for
@@ -95,7 +99,7 @@ static void held_fork_release(held_fork *h) {
     while (h && --h->missing == 0) {
         held_fork *next = held_fork_leave(h);
         if (h->failed)
-            held_fork_free(h);
+            held_fork_unref(h);
         else
             held_fork_submit(h);
         h = next;
@@ -138,32 +142,36 @@ void tine_held_fork_cancel(tine_future *f, tine_error status, const char *why) {
 }
 
 static void dependency_done(tine_waiter *w, tine_future *f) {
-    held_fork *h = ((struct dependency *)w)->fork;
-    if (f->status != TINE_OK && !h->failed) held_fork_fail(h, f->status, f->text);
-    held_fork_release(h);
+    const struct dependency *d = (struct dependency *)w;
+    held_fork *h = d->fork;
+    if (f->status != TINE_OK && h->result->held == h) held_fork_fail(h, f->status, f->text);
+    if (d->missing) held_fork_release(h);
+    held_fork_unref(h);
 }
 
 static void held_fork_await(held_fork *h, tine_future *f) {
     struct dependency *d = &h->dependencies[h->n++];
-    *d = (struct dependency){.waiter.fn = dependency_done, .fork = h};
+    *d = (struct dependency){.waiter.fn = dependency_done, .fork = h, .missing = !f->reference};
     tine_future_await(f, &d->waiter);
+    h->refs++;
 }
 
 tine_error tine_held_fork_begin(tine_future *result, const tine_fork_target *to,
                                 tine_arguments *arguments, const tine_future_list *futures,
                                 size_t missing, held_fork *before) {
     size_t texts = tine_target_size(&to->target);
-    held_fork *h =
-        malloc(sizeof *h + missing * sizeof *h->dependencies + texts + tine_terms_size(&to->terms));
+    held_fork *h = malloc(sizeof *h + futures->n * sizeof *h->dependencies + texts +
+                          tine_terms_size(&to->terms));
     if (!h) return tine_error_set(TINE_ENOMEM, "no memory for a fork");
     *h = (held_fork){.result = tine_ref_future_(result),
                      .to = *to,
                      .parent = tine_context_parent(),
                      .since = tine_clock_coarse_ns(),
-                     .missing = missing + (before != NULL)};
+                     .missing = missing + (before != NULL),
+                     .refs = 1};
     h->to.module = tine_value_ref(to->module);
-    h->to.target = tine_target_copy((char *)&h->dependencies[missing], &to->target);
-    h->to.terms = tine_terms_copy((char *)&h->dependencies[missing] + texts, &to->terms);
+    h->to.target = tine_target_copy((char *)&h->dependencies[futures->n], &to->target);
+    h->to.terms = tine_terms_copy((char *)&h->dependencies[futures->n] + texts, &to->terms);
     tine_arguments_move(&h->arguments, arguments);
     h->bytes = arguments_bytes(&h->arguments);
     held_fork_count(h);
@@ -172,7 +180,6 @@ tine_error tine_held_fork_begin(tine_future *result, const tine_fork_target *to,
     if (before) before->next = h;
     if (to->flags & TINE_MODULE_SINGLE) LIST_INSERT_HEAD(&result->context->held_singles, h, single);
     for (size_t i = 0; i < futures->n; i++)
-        if (!tine_future_is_done(futures->items[i]) && !futures->items[i]->reference)
-            held_fork_await(h, futures->items[i]);
+        if (!tine_future_is_done(futures->items[i])) held_fork_await(h, futures->items[i]);
     return TINE_OK;
 }

@@ -73,6 +73,23 @@ TRANSPORT_TEST(promises, a_failure_reaches_dependents, 20) {
     cr_assert_null(f);
 }
 
+/* Also one whose result would go to the task's worker by itself. */
+TRANSPORT_TEST(promises, a_fork_fails_with_an_argument_while_another_one_is_open, 20) {
+    cluster_start(endpoint, 1);
+    tine_future *f;
+    tine_promise *p = tine_promise_new(&f);
+    tine_future *broken = tine_fork("test_fail"), *after = tine_fork("test_add", broken, f),
+                *last = tine_fork("test_add", f, after);
+    expect(after, TINE_EFAILED, "it broke");
+    expect(last, TINE_EFAILED, "it broke");
+    cr_assert(!tine_done(f));
+    cr_assert_eq(tine_promise_set(p, tine_int(1)), TINE_OK);
+    tine_future *all[] = {f, broken, after, last};
+    for (int i = 0; i < 4; i++) tine_release(all[i]);
+    tine_release(p);
+    cluster_stop();
+}
+
 /* Those who waited would wait for ever. */
 TRANSPORT_TEST(promises, one_that_is_released_open_fails_its_future, 20) {
     cluster_start(endpoint, 1);
