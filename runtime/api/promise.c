@@ -203,9 +203,8 @@ static void promise_delete(tine_promise *p) {
 }
 
 void tine_promise_free(tine_promise *p) {
-    if (tine_forked()) return; /* what waits for it belongs to the parent */
-    if (promise_is_remote(p)) {
-        promise_break(p);
+    if (tine_forked()) return;  /* what waits for it belongs to the parent */
+    if (promise_is_remote(p)) { /* which frees it again, where it is not remote */
         p->handle.refs = 1;
         if (mailbox_put(p->mailbox, p)) return;
     } else if (p->listed) {
