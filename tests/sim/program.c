@@ -21,6 +21,8 @@ void sim_frame_start(sim_frame *f, uint64_t seed, uint32_t depth, const sim_obje
     f->steps = depth ? 1 + (uint32_t)(sim_mix(seed, 11) % 5) : (uint32_t)(sim_mix(seed, 11) % 2);
 }
 
+void sim_frame_sum(sim_frame *f, uint64_t sum) { f->acc = sim_mix(f->acc, sum); }
+
 static int some_object(const sim_frame *f, uint64_t draw) {
     return f->n_objects && draw % 2 ? (int)(draw / 2 % (uint64_t)f->n_objects) : -1;
 }
@@ -155,6 +157,7 @@ sim_answer sim_expect(const sim_traits *traits, const sim_call *call, const sim_
     }
     sim_frame_start(&f, call->seed, call->depth, args, call->n_args,
                     call->module >= 0 ? &objects[call->module] : NULL);
+    if (call->adds) sim_frame_sum(&f, call->sum);
     for (;;) {
         sim_op op;
         sim_frame_next(&f, traits, &op);

@@ -26,6 +26,9 @@ typedef enum event_kind {
     EV_REACH,   /* a worker asks this one for a result */
     EV_REACHED, /* what it was answered */
     EV_PASSED,  /* a result of another worker, unasked */
+    EV_PROMISE, /* the program's next step with promises */
+    EV_CALLBACK,
+    EV_MAIL, /* promises that another thread has completed */
     EV_REPLAY
 } event_kind;
 

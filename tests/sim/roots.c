@@ -357,6 +357,7 @@ void sim_cancel_root(sim_world *w, size_t i) {
     r->cancelled = status;
     w->any_cancelled = true;
     w->counts->roots_cancelled++;
+    w->counts->expired += status == TINE_ETIMEDOUT;
 }
 
 void sim_pull_root(sim_world *w, size_t i) {

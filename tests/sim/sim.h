@@ -4,8 +4,9 @@
  *
  * program.c makes random programs and their expected results; worker.c runs them on executors, and
  * tasks.c has their steps; network.c has the network, the faults and the workers that join; roots.c
- * has the coordinator's program; checks.c what must hold; world.c the clock and the events; lanes.c
- * has shared memory, in a world of its own; main.c runs the seeds. */
+ * has the coordinator's program, and promises.c the futures and promises of it, which nodes.c
+ * checks, in the context that context.c has; checks.c what must hold; world.c the clock and the
+ * events; lanes.c has shared memory, in a world of its own; main.c runs the seeds. */
 #ifndef TINE_TESTS_SIM_SIM_H
 #define TINE_TESTS_SIM_SIM_H
 
@@ -30,7 +31,7 @@ static inline bool sim_one_in(sim_rng *r, uint64_t n) { return sim_below(r, n) =
 
 /* ---- programs (program.c) ---- */
 
-enum { SIM_MAX_OBJECTS = 12, SIM_MAX_CHILDREN = 12, SIM_SMALL_BODY = 96 };
+enum { SIM_MAX_OBJECTS = 12, SIM_MAX_CHILDREN = 12, SIM_MAX_ARGS = 8, SIM_SMALL_BODY = 96 };
 
 typedef struct sim_object { /* id: 0 in the expected run; value: what it stands for */
     tine_object id;
@@ -43,6 +44,7 @@ typedef struct sim_object { /* id: 0 in the expected run; value: what it stands 
 typedef struct sim_body {
     uint64_t value, seed;
     uint32_t depth;
+    uint32_t adds; /* a call with one argument: the sum of value and of all that it refers to */
 } sim_body;
 
 typedef enum sim_op_kind {
@@ -64,6 +66,8 @@ typedef struct sim_call {
     int args[2], n_args; /* indexes likewise */
     bool large;
     uint32_t stream; /* values that may be ahead; 0: none are taken */
+    bool adds;       /* its only argument is `sum` */
+    uint64_t sum;
 } sim_call;
 
 typedef struct sim_op {
@@ -92,10 +96,11 @@ typedef struct sim_answer {
 
 typedef struct sim_traits { /* of one seed's programs */
     bool all_repeatable, foreign, unknown, failures, detached;
-    bool cancels; /* tasks cancel some of their forks */
-    bool labels;  /* some workers have one, and some forks ask for it */
-    bool slots;   /* the same workers offer some, and some forks take some of them */
-    bool streams; /* tasks yield values, and some are forked as streams */
+    bool cancels;  /* tasks cancel some of their forks */
+    bool labels;   /* some workers have one, and some forks ask for it */
+    bool slots;    /* the same workers offer some, and some forks take some of them */
+    bool streams;  /* tasks yield values, and some are forked as streams */
+    bool promises; /* the program has some, and futures that follow from others */
     /* workers say when they are quiet: the network stays within the contract, as that needs */
     bool quiet;
     /* and tasks may wait for each other: for slots, for their turns, for the end of a stream that
@@ -105,6 +110,7 @@ typedef struct sim_traits { /* of one seed's programs */
 
 void sim_frame_start(sim_frame *f, uint64_t seed, uint32_t depth, const sim_object *args,
                      int n_args, const sim_object *self);
+void sim_frame_sum(sim_frame *f, uint64_t sum); /* of a call that adds */
 void sim_frame_next(const sim_frame *f, const sim_traits *traits, sim_op *op);
 void sim_frame_call(const sim_frame *f, const sim_traits *traits, uint32_t i, sim_call *call);
 /* Takes in the result of a child that was waited for. */
@@ -152,7 +158,11 @@ typedef struct sim_counts {
     uint64_t joins, kills, drops, duplicates, stale, overtaken;
     uint64_t retried, lost, cancelled, bad_peers, stops, logs;
     uint64_t dependents, ahead, stayed, fetched, again;
-    uint64_t roots_cancelled, forks_cancelled, told, ends;
+    uint64_t roots_cancelled, expired, forks_cancelled, told, ends;
+    uint64_t promises, promises_set, promises_of_futures, promises_failed, promises_released,
+        promises_late, promises_again, promises_remote, promises_open;
+    uint64_t awaits, awaits_several, awaits_failed, awaits_cancelled, thens, alls, anys,
+        fork_deadlines, futures_cancelled;
     uint64_t held, ended_held, labelled, taking, holding, taking_of, taken_by, pinned, misplaced,
         turns, renewed, initialised, retired, left, returned;
     uint64_t yielded, refused_yields, arrived, streams, snapshots;
@@ -208,5 +218,6 @@ void sim_worker_check_idle(const sim_worker *s, uint32_t window); /* nothing is 
 tine_payload *sim_payload(uint64_t value, uint64_t seed, uint32_t depth, bool large,
                           const tine_object *refs, size_t n_refs);
 sim_body sim_body_of(const tine_payload *p);
+void sim_body_set(tine_payload *p, const sim_body *body);
 
 #endif

@@ -22,6 +22,8 @@ sim_body sim_body_of(const tine_payload *p) {
     return body;
 }
 
+void sim_body_set(tine_payload *p, const sim_body *body) { memcpy(p->body, body, sizeof *body); }
+
 /* ---- objects ---- */
 
 uint64_t sim_object_value(sim_worker *s, tine_object id) {
@@ -230,8 +232,11 @@ static bool begin(sim_worker *s, sim_task *t) {
             .id = g->target.object, .value = sim_object_value(s, g->target.object), .module = true};
     }
     sim_body body = sim_body_of(g->payload);
-    sim_frame_start(&t->frame, body.seed, body.depth, t->args, (int)g->payload->n_refs,
-                    t->have_self ? &t->self : NULL);
+    uint64_t sum = body.value;
+    for (uint32_t i = 0; i < g->payload->n_refs; i++) sum += t->args[i].value;
+    sim_frame_start(&t->frame, body.seed, body.depth, t->args,
+                    body.adds ? 0 : (int)g->payload->n_refs, t->have_self ? &t->self : NULL);
+    if (body.adds) sim_frame_sum(&t->frame, sum);
     t->started = true;
     return true;
 }

@@ -22,7 +22,7 @@ struct sim_task {
     sim_frame frame;
     bool started, queued, blocked, starved, fetching, wait_all, have_self, cancelled;
     bool yields; /* it was refused once */
-    sim_object self, args[2];
+    sim_object self, args[SIM_MAX_ARGS];
     bool have_args;
     uint64_t awaited; /* the ticket that it waits for; 0: none */
     uint32_t fork_at; /* calls of the current FORK step made so far */

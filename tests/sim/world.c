@@ -88,7 +88,7 @@ static void drain(sim_world *w) {
         }
         case TINE_SCHEDULER_COMPLETE:
             if (a.status == TINE_EDEADLK) sim_check_deadlock(w, a.text);
-            sim_on_complete(w, &a);
+            if (!sim_context_complete(w, &a)) sim_on_complete(w, &a);
             break;
         case TINE_SCHEDULER_YIELD: sim_on_yield(w, &a); break;
         case TINE_SCHEDULER_DROP:
@@ -133,11 +133,15 @@ static void on_event(sim_world *w, event *e) {
         w->stopped = true;
         w->counts->stops++;
         tine_scheduler_stop(w->scheduler);
+        sim_promises_stop(w);
         break;
     case EV_BAD_PEER: sim_bad_peer(w); break;
     case EV_REPLAY: sim_replay_old_done(w, e->seat); break;
     case EV_REACH: sim_reach_answer(w, e->seat, e->message); break;
     case EV_PASSED: sim_pass_arrives(w, e->seat, e->message); break;
+    case EV_PROMISE: sim_promises_step(w); break;
+    case EV_CALLBACK: sim_context_call(w, e->seat); break;
+    case EV_MAIL: sim_context_mail(w); break;
     case EV_REACHED:
         if (sim_is_alive(s)) sim_worker_reached(s->worker, e->message);
         break;
@@ -165,6 +169,7 @@ static void plan(sim_world *w, bool looks) {
                              .streams = sim_one_in(r, 2),
                              .quiet = sim_one_in(r, 2)};
     w->traits.deadlocks = w->traits.quiet && sim_one_in(r, 4);
+    w->traits.promises = !w->traits.deadlocks && sim_mix(w->seed, 82) % 3 == 0;
     w->any_misplaced = w->traits.deadlocks; /* nested calls of one instance fail with it */
     w->workers_return = !sim_one_in(r, 4);
     w->n_workers = 1 + (uint32_t)sim_below(r, w->traits.foreign ? MAX_WORKERS - 1 : MAX_WORKERS);
@@ -209,6 +214,7 @@ static void plan(sim_world *w, bool looks) {
     for (uint64_t n = w->workers_return && sim_one_in(r, 3) ? sim_below(r, 6) : 0; n-- > 0;)
         sim_push(&w->queue, w->now, (int64_t)sim_below(r, 3000000), EV_LEAVE,
                  sim_below(r, 2 * expected));
+    if (w->traits.promises) sim_promises_plan(w);
 }
 
 static bool one_event(sim_world *w) {
@@ -225,6 +231,7 @@ static bool one_event(sim_world *w) {
     }
     tine_scheduler_time(w->scheduler, w->now);
     drain(w);
+    sim_promises_look(w);
     if (w->counts->events % 64 == 0) sim_observe(w);
     if (++w->counts->events % 16 == 0 || w->verbose) tine_scheduler_check(w->scheduler);
     return true;
@@ -275,6 +282,10 @@ void sim_run(uint64_t seed, bool verbose, sim_counts *counts) {
     w.verbose = verbose;
     if (w.traits.deadlocks) foresee(&w);
     run(&w);
+    while (sim_promises_finish(&w)) {
+        drain(&w);
+        run(&w);
+    }
     if (w.stalls && !w.deadlocked) sim_fail("stalled: no deadlock is found");
     counts->stalls += w.stalls;
     sim_check_end(&w);

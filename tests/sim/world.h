@@ -68,13 +68,16 @@ struct sim_world {
     handle handles[MAX_HANDLES];
     size_t n_handles;
     size_t old_done_from;
-    tine_message *old_done; /* of some epoch, replayed later by other workers */
-    uint64_t init_seed;     /* of the call that every worker runs; 0: there is none */
-    uint64_t init_ticket;   /* until it is answered */
-    bool stalls;            /* it does where deadlocks are not looked for */
-    bool deadlocked;        /* one was found */
-    bool ends[MAX_ROOTS];   /* roots that end where deadlocks are not looked for */
-    tine_idmap begun;       /* tasks that are not repeatable, by id */
+    tine_message *old_done;      /* of some epoch, replayed later by other workers */
+    uint64_t init_seed;          /* of the call that every worker runs; 0: there is none */
+    uint64_t init_ticket;        /* until it is answered */
+    bool stalls;                 /* it does where deadlocks are not looked for */
+    bool deadlocked;             /* one was found */
+    bool ends[MAX_ROOTS];        /* roots that end where deadlocks are not looked for */
+    tine_idmap begun;            /* tasks that are not repeatable, by id */
+    struct sim_context *context; /* of futures; NULL: none */
+    bool context_freed;
+    struct sim_promises *promises; /* what the program does with it; NULL: nothing */
 };
 
 enum { FOREIGN = 1, LABELLED = 2 }; /* workers */
@@ -115,6 +118,22 @@ void sim_hold_worker(sim_world *w, size_t index);
 void sim_leave_worker(sim_world *w, size_t index);
 void sim_on_yield(sim_world *w, const tine_scheduler_action *a);
 void sim_on_complete(sim_world *w, tine_scheduler_action *a);
+
+/* ---- context.c ---- */
+
+/* The COMPLETE of a future's fork; false: it is another one. */
+bool sim_context_complete(sim_world *w, const tine_scheduler_action *a);
+void sim_context_call(sim_world *w, size_t number); /* a callback that is due */
+void sim_context_mail(sim_world *w);
+
+/* ---- promises.c ---- */
+
+void sim_promises_plan(sim_world *w);
+void sim_promises_step(sim_world *w);
+void sim_promises_look(sim_world *w); /* after each event */
+void sim_promises_stop(sim_world *w);
+/* Nothing happens any more: completes what is open, or frees all. False: that has been done. */
+bool sim_promises_finish(sim_world *w);
 
 /* ---- checks.c ---- */
 
