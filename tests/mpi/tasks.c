@@ -1,9 +1,11 @@
-/* Promises, continuations, combinations, completers, cancels, deadlines, places, streams and
- * modules with one instance over mpi://:
+/* Promises, continuations, combinations, completers, waits, cancels, deadlines, retries,
+ * priorities, places, streams and modules with one instance over mpi://:
  *   mpirun -n 3 build/mpi/tasks   (tests/runtime/api/test_promises.c) */
 #include <math.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "tests/mpi/take.h"
 
@@ -63,6 +65,56 @@ static int cancelled(void) {
     for (int i = 0; i < 2; i++) tine_release(f[i]);
     for (int i = 0; i < 8; i++) n += take(tine_fork("add", i)) == i + 1;
     return n;
+}
+
+TINE_FUNCTION(fails, "") { return tine_fail(task, "as it is to"); }
+
+/* Deadlines of waits, the first failure, which are done, and a descriptor, while one runs. */
+static int waited(void) {
+    tine_future *f[2] = {tine_fork("spin"), tine_fork("fails")};
+    size_t index;
+    bool done[2];
+    int n = tine_wait_failure(f, 2, 30, &index) == TINE_EFAILED && index == 1;
+    n += tine_wait_any_for(f, 1, 0.05, NULL) == TINE_ETIMEDOUT;
+    n += tine_wait_all_for(f, 2, 0.05, NULL) == TINE_ETIMEDOUT;
+    n += tine_which_done(f, 2, done) == 1 && !done[0] && done[1];
+    tine_completer *c = tine_as_completed(f, 1);
+    struct pollfd fd = {.fd = tine_completer_fd(c), .events = POLLIN};
+    n += poll(&fd, 1, 0) == 0 && tine_cancel(f[0], 0) == TINE_OK;
+    n += poll(&fd, 1, 30000) == 1 && tine_completer_next(c, 0, &index) == TINE_OK;
+    tine_release(c);
+    for (int i = 0; i < 2; i++) tine_release(f[i]);
+    return n;
+}
+
+TINE_REPEATABLE_FUNCTION(fails_at_first, "") {
+    static int runs;
+    return ++runs > 2 ? tine_int(runs) : tine_fail(task, "attempt %d", runs);
+}
+TINE_FUNCTION(turn, "") {
+    static int turns;
+    (void)task;
+    return tine_int(++turns);
+}
+
+/* A name, further attempts, and a priority, all on one rank. */
+static int opted(void) {
+    tine_worker_status w[2];
+    tine_workers(w, 2);
+    const tine_fork_options low = {.worker = w[0].id}, high = {.worker = w[0].id, .priority = 9};
+    tine_future *f = tine_fork_with(TINE_FORK_OPTIONS(.name = "stubborn"), "fails");
+    int n = tine_wait(f, NULL) == TINE_EFAILED && strstr(tine_error_message(), "\"stubborn\"");
+    tine_release(f);
+    n += take(tine_fork_with(TINE_FORK_OPTIONS(.worker = w[0].id, .retry_on_failure = 2),
+                             "fails_at_first")) == 3;
+    tine_future *spins = tine_fork_with(&low, "spin"), *turns[20];
+    for (int i = 0; i < 20; i++) turns[i] = tine_fork_with(&low, "turn");
+    f = tine_fork_with(&high, "turn");
+    n += tine_cancel(spins, 0) == TINE_OK;
+    tine_release(spins);
+    int64_t first = take(f), last = 0;
+    for (int i = 0; i < 20; i++) last = take(turns[i]);
+    return n + (first < last);
 }
 
 TINE_FUNCTION(where, "") { return tine_int(tine_worker_id()); }
@@ -134,6 +186,8 @@ int main(int argc, char **argv) {
     printf("promises: %d\n", (int)promises());
     printf("completed: %d\n", completed());
     printf("cancelled: %d\n", cancelled());
+    printf("waited: %d\n", waited());
+    printf("opted: %d\n", opted());
     printf("placed: %d\n", placed());
     printf("streamed: %d\n", (int)streamed());
     printf("counted: %d\n", counted());
