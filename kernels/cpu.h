@@ -8,6 +8,7 @@
 #ifndef TINE_KERNELS_CPU_H
 #define TINE_KERNELS_CPU_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* One row per feature: FEATURE(name, CPUID leaf, subleaf, register, bits that must all be set, what
@@ -38,6 +39,8 @@ enum { TINE_CPU_FEATURES(FEATURE) };
 struct tine_cpu {
     uint32_t features; /* TINE_CPU_… */
     char brand[64];
+    /* AVX512_BF16 has fewer multiplications per second than FMA in float32 */
+    bool bf16_dots_slow;
 };
 
 /* This machine's CPU; the same at every call, from any thread. */

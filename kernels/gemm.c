@@ -17,6 +17,7 @@
 
 static const float zero_row[TINE_GEMM_NR_MAX];
 
+/* Of B. */
 static size_t element_size(const struct tine_gemm_kernel *kernel) {
     static const size_t sizes[] = {sizeof(float), sizeof(uint16_t), sizeof(uint8_t)};
     return sizes[kernel->type];
@@ -36,9 +37,17 @@ const char *tine_gemm_defect(const struct tine_gemm_kernel *kernel) {
         return "kc is not that of int8.h";
     if (kernel->mc < kernel->mr) return "mc is less than mr";
     if (kernel->micro && kernel->prefetch_every < 1) return "prefetch_every is 0";
+    if (kernel->micro_widened && kernel->type != TINE_GEMM_BF16)
+        return "it widens another type than bf16";
+    if (kernel->micro_widened && kernel->kc * kernel->nr > TINE_GEMM_WIDENED_MAX)
+        return "kc x nr values are more than TINE_GEMM_WIDENED_MAX";
     if (!kernel->pack) return "it has no packer";
     if (!kernel->micro == !kernel->whole) return "it does not have exactly one of micro and whole";
     return NULL;
+}
+
+size_t tine_gemm_a_size(const struct tine_gemm_kernel *kernel) {
+    return kernel->micro_widened ? sizeof(float) : element_size(kernel);
 }
 
 enum tine_isa tine_gemm_isa(enum tine_gemm_type type) {
@@ -158,12 +167,19 @@ void tine_gemm_packed_free(struct tine_packed *packed) {
 
 /* ---- the loops ---- */
 
+/* A matrix of as many bytes stays in the level-2 cache. A kernel that widens has shorter blocks,
+ * since they are there twice. */
+static size_t resident_bytes(const struct tine_gemm_kernel *kernel) {
+    return kernel->micro_widened ? (size_t)512 << 10
+                                 : 2 * kernel->kc * kernel->nr * element_size(kernel);
+}
+
 /* One panel by one block of k, for all rows of the block of mc. */
 struct pass {
     const struct tine_gemm_kernel *kernel;
     size_t m, k;
     const char *a, *heads; /* heads: of the rows, in int8 */
-    size_t lda, elem;
+    size_t lda, elem;      /* elem: bytes of an element of A */
     /* rows in tiles: the first `larger` have one row more than `small` */
     size_t tiles, small, larger;
     /* B is small enough to stay in the level-2 cache: nothing to prefetch */
@@ -174,6 +190,7 @@ struct pass {
     float *c;
     size_t ldc;
     struct tine_gemm_ahead *ahead; /* what of it is to be prefetched */
+    float *widened;                /* as in tine_gemm_panels */
 };
 
 static void pass_split_rows(struct pass *p) {
@@ -182,50 +199,62 @@ static void pass_split_rows(struct pass *p) {
     p->small = p->m / p->tiles, p->larger = p->m % p->tiles;
 }
 
-/* Lets a tile prefetch as many lines as it can; with fewer than that it comes to each several
- * times. */
-static void tile_prefetch_ahead(struct tine_gemm_tile *tile, size_t lines,
-                                struct tine_gemm_ahead *ahead) {
-    const size_t bytes = ahead->bytes < lines * 64 ? ahead->bytes : lines * 64;
-    tile->prefetch = ahead->data;
-    tile->prefetch_step = lines ? bytes / lines : 0;
-    ahead->data = (const char *)ahead->data + bytes;
-    ahead->bytes -= bytes;
+/* Lets a tile prefetch from `from` on, as much as it can, in `steps` steps; with fewer lines than
+ * that it comes to each several times. Returns the bytes. */
+static size_t tile_prefetch(struct tine_gemm_tile *tile, size_t steps, const void *from,
+                            size_t bytes) {
+    if (bytes > steps * 64) bytes = steps * 64;
+    tile->prefetch = from;
+    tile->prefetch_step = steps ? bytes / steps : 0;
+    return bytes;
 }
 
+/* The first tile of a pass widens B where others can use that. */
+static bool pass_widens(const struct pass *p) { return p->widened && p->tiles > 1; }
+
 static void pass_run_tiles(const struct pass *p) {
-    const size_t steps = (p->k + p->kernel->kr - 1) / p->kernel->kr;
-    /* cache lines of B in a pass: a step is 4 bytes of each column for every type. One tile alone
+    const struct tine_gemm_kernel *kernel = p->kernel;
+    const size_t steps = (p->k + kernel->kr - 1) / kernel->kr;
+    /* bytes of B in the next pass: a step is 4 bytes of each column for every type. One tile alone
      * reads B once, as fast as the hardware's own prefetching brings it; prefetches beside it cost
-     * 2 % of a forward of batch 1 (tine bench lstm) */
-    const size_t lines = p->resident || p->tiles == 1 ? 0 : steps * p->kernel->nr / 16;
-    /* lines that a tile prefetches; a pass has at most kc steps */
-    const size_t fetched = (unsigned)steps / p->kernel->prefetch_every;
-    size_t row = 0, line = 0;
+     * 2 % of a forward of batch 1 (tine bench lstm). The tiles share them evenly: where the first
+     * ones prefetched a line a step, and the others none, these had to wait for the line fill
+     * buffers of a CPU whose level-3 cache is slow, 2 to 4 % of a forward of 50 and 128 rows and
+     * 1024 channels (the same command, Emerald Rapids) */
+    size_t left = p->resident || p->tiles == 1 ? 0 : steps * kernel->nr * 4;
+    const char *next = p->next;
+    void (*micro)(const struct tine_gemm_tile *) = kernel->micro;
+    /* prefetches of a tile; a pass has at most kc steps */
+    size_t row = 0, fetches = (unsigned)steps / kernel->prefetch_every;
+    struct tine_gemm_tile tile = {.k = p->k,
+                                  .lda = p->lda,
+                                  .b = p->b,
+                                  .ldinit = p->ldinit,
+                                  .ldc = p->ldc,
+                                  .widened = pass_widens(p) ? p->widened : NULL};
     for (size_t i = 0; i < p->tiles; i++) {
-        size_t rows = p->small + (i < p->larger);
-        struct tine_gemm_tile tile = {
-            .rows = rows,
-            .k = p->k,
-            .a = p->a + row * p->lda * p->elem,
-            .lda = p->lda,
-            .heads = p->heads + row * p->lda * p->elem,
-            .b = p->b,
-            .init = p->init + row * p->ldinit,
-            .ldinit = p->ldinit,
-            .c = p->c + row * p->ldc,
-            .ldc = p->ldc,
-            .prefetch = p->next + line * 64,
-            .prefetch_step = 64,
-        };
-        if (p->tiles > 1 && p->ahead->bytes)
-            tile_prefetch_ahead(&tile, fetched, p->ahead);
-        else if (line + fetched <= lines)
-            line += fetched;
-        else
+        tile.rows = p->small + (i < p->larger);
+        tile.a = p->a + row * p->lda * p->elem;
+        tile.heads = p->heads + row * p->lda * p->elem;
+        tile.init = p->init + row * p->ldinit;
+        tile.c = p->c + row * p->ldc;
+        if (p->tiles > 1 && p->ahead->bytes) {
+            const size_t bytes = tile_prefetch(&tile, fetches, p->ahead->data, p->ahead->bytes);
+            p->ahead->data = (const char *)p->ahead->data + bytes;
+            p->ahead->bytes -= bytes;
+        } else if (left) {
+            const size_t bytes = tile_prefetch(&tile, fetches, next, left / (p->tiles - i));
+            next += bytes, left -= bytes;
+        } else {
             tile.prefetch = (const char *)tile.c, tile.prefetch_step = 0;
-        p->kernel->micro(&tile);
-        row += rows;
+        }
+        micro(&tile);
+        row += tile.rows;
+        if (tile.widened) {
+            micro = kernel->micro_widened;
+            fetches = p->k / kernel->prefetch_every;
+            tile.b = tile.widened, tile.widened = NULL;
+        }
     }
 }
 
@@ -255,7 +284,7 @@ static void gemm_run_panel(const struct tine_packed *b, size_t panel, struct pas
     const struct tine_gemm_kernel *kernel = b->kernel;
     const char *data = b->data, *base = data + panel * b->panel_bytes;
     const size_t columns = b->n - panel * kernel->nr;
-    const size_t block = kernel->kc * kernel->nr * pass.elem + head_size(kernel);
+    const size_t block = kernel->kc * kernel->nr * element_size(kernel) + head_size(kernel);
     const char *a = pass.a;
     size_t k = 0;
     pass.b = base;
@@ -276,14 +305,14 @@ static void gemm_run_panel(const struct tine_packed *b, size_t panel, struct pas
 
 void tine_gemm_panels(const struct tine_packed *b, size_t first_panel, size_t panels, size_t m,
                       const void *a, size_t lda, const float *init, size_t ldinit, float *c,
-                      size_t ldc, struct tine_gemm_ahead ahead) {
+                      size_t ldc, struct tine_gemm_ahead ahead, float *widened) {
     const struct tine_gemm_kernel *kernel = b->kernel;
     if (m == 0 || panels == 0) return;
     if (kernel->whole) {
         kernel->whole(b, first_panel, panels, m, a, lda, init, ldinit, c, ldc);
         return;
     }
-    const size_t elem = element_size(kernel);
+    const size_t elem = tine_gemm_a_size(kernel);
     const size_t head = kernel->type == TINE_GEMM_INT8 ? sizeof(struct tine_int8_row) : 0;
     for (size_t row = 0; row < m; row += kernel->mc) {
         struct pass pass = {
@@ -296,7 +325,8 @@ void tine_gemm_panels(const struct tine_packed *b, size_t first_panel, size_t pa
             .ldinit = init ? ldinit : 0,
             .ldc = ldc,
             .ahead = &ahead,
-            .resident = b->panels * b->panel_bytes <= 2 * kernel->kc * kernel->nr * elem,
+            .widened = kernel->micro_widened ? widened : NULL,
+            .resident = b->panels * b->panel_bytes <= resident_bytes(kernel),
         };
         pass_split_rows(&pass);
         for (size_t p = 0; p < panels; p++) {
@@ -309,5 +339,6 @@ void tine_gemm_panels(const struct tine_packed *b, size_t first_panel, size_t pa
 
 void tine_gemm(const struct tine_packed *b, size_t m, const void *a, size_t lda, const float *init,
                size_t ldinit, float *c, size_t ldc) {
-    tine_gemm_panels(b, 0, b->panels, m, a, lda, init, ldinit, c, ldc, (struct tine_gemm_ahead){0});
+    tine_gemm_panels(b, 0, b->panels, m, a, lda, init, ldinit, c, ldc, (struct tine_gemm_ahead){0},
+                     NULL);
 }

@@ -27,6 +27,10 @@ enum tine_gemm_type { TINE_GEMM_F32, TINE_GEMM_BF16, TINE_GEMM_INT8 };
 enum {
     TINE_GEMM_MR_MAX = 8,
     TINE_GEMM_NR_MAX = 64, /* and every nr divides it */
+    /* Most values of B in a pass of a kernel that widens: 128 KiB as float32, in the level-2 cache.
+     * With half as many a forward of 50 rows and 1024 channels takes 4 % more time, with twice as
+     * many about the same (tine bench lstm --dtype bf16, Emerald Rapids). */
+    TINE_GEMM_WIDENED_MAX = 512 * TINE_GEMM_NR_MAX,
 };
 
 /* One call of a micro-kernel: rows (1..mr) x nr elements of C. */
@@ -34,7 +38,7 @@ struct tine_gemm_tile {
     size_t rows, k;
     /* float, bf16 or uint8, row r at a + r*lda elements; k values of each are read, in int8 with
      * the padding */
-    const void *a;
+    const void *a; /* float where the kernel widens */
     size_t lda;
     const char *heads; /* int8: the heads of the rows, at heads + r*lda; else not used */
     const void *b;     /* the panel at the first k of this block, in int8 its head */
@@ -46,6 +50,9 @@ struct tine_gemm_tile {
      * of k, prefetch_step bytes apart, from here on */
     const char *prefetch;
     size_t prefetch_step;
+    /* for a kernel that widens: where the micro-kernel also writes the values of B as float32, for
+     * the other tiles of the pass; NULL: there are none */
+    float *widened;
 };
 
 struct tine_packed;
@@ -61,6 +68,10 @@ struct tine_gemm_kernel {
     unsigned prefetch_every; /* steps of k (of kr values) per cache line */
     size_t mc;               /* rows of A per pass: mc x kc values fit beside them */
     void (*micro)(const struct tine_gemm_tile *tile);
+    /* Set where a kernel for bf16 widens B to float32, which is exact, and multiplies in float32: A
+     * consists of float32, rounded to bf16 values. The first tile of a pass, computed by micro,
+     * leaves B widened, and this one computes the others. */
+    void (*micro_widened)(const struct tine_gemm_tile *tile);
     /* Packs one panel: column j is the k values columns[j][0], columns[j][stride_k], … or zeros if
      * columns[j] is NULL. */
     void (*pack)(size_t k, const float *const *columns, ptrdiff_t stride_k, void *panel);
@@ -86,6 +97,8 @@ bool tine_gemm_type_parse(const char *name, enum tine_gemm_type *out);
 /* A row's record for a type, or NULL. */
 const struct tine_gemm_kernel *tine_gemm_of_row(const struct tine_isa_row *row,
                                                 enum tine_gemm_type type);
+/* Bytes of an element of A. */
+size_t tine_gemm_a_size(const struct tine_gemm_kernel *kernel);
 /* The i-th record of the table, whether or not it can run; NULL past the end. */
 const struct tine_gemm_kernel *tine_gemm_at(size_t i);
 /* Why a record is defective, a constant clause; NULL if it is sound. */
@@ -113,9 +126,9 @@ enum tine_kernel_error tine_gemm_pack_columns(const struct tine_gemm_kernel *ker
 void tine_gemm_packed_free(struct tine_packed *packed);
 
 /* C (m x n) = init + A (m x k) x B. A is row-major with lda elements a row: float for an f32
- * kernel, bf16 (uint16_t) for a bf16 one, for an int8 one rows of int8.h, lda bytes apart. init:
- * NULL is zeros; ldinit 0 is one row for all (a bias); it may be C itself (accumulate). Reads and
- * writes nothing outside these. No allocation. */
+ * kernel and one that widens, bf16 (uint16_t) for another bf16 one, for an int8 one rows of int8.h,
+ * lda bytes apart. init: NULL is zeros; ldinit 0 is one row for all (a bias); it may be C itself
+ * (accumulate). Reads and writes nothing outside these. No allocation. */
 void tine_gemm(const struct tine_packed *b, size_t m, const void *a, size_t lda, const float *init,
                size_t ldinit, float *c, size_t ldc);
 /* Memory that the caller uses after a product, and that the product brings into the level-2 cache
@@ -125,9 +138,10 @@ struct tine_gemm_ahead {
     size_t bytes;
 };
 /* The columns of `panels` panels from `first_panel` on; init and c point at the first of those
- * columns. */
+ * columns. widened: room for TINE_GEMM_WIDENED_MAX floats, for a kernel that widens; NULL: each
+ * tile widens B for itself, with the same result. */
 void tine_gemm_panels(const struct tine_packed *b, size_t first_panel, size_t panels, size_t m,
                       const void *a, size_t lda, const float *init, size_t ldinit, float *c,
-                      size_t ldc, struct tine_gemm_ahead ahead);
+                      size_t ldc, struct tine_gemm_ahead ahead, float *widened);
 
 #endif

@@ -4,7 +4,6 @@
  * VDPBF16PS adds two products to each float32 sum. It treats denormals as zero and rounds to
  * nearest even whatever MXCSR says (Intel 64 and IA-32 Architectures Software Developer's Manual,
  * volume 2). */
-#include "kernels/bf16.h"
 #include "kernels/gemm_micro.h"
 #include "kernels/isa.h"
 
@@ -72,15 +71,7 @@ static void avx512_bf16_micro(const struct tine_gemm_tile *t) {
 
 static void avx512_bf16_pack(size_t k, const float *const *columns, ptrdiff_t stride_k,
                              void *panel) {
-    uint16_t *out = panel;
-    for (size_t i = 0; i < k; i += 2)
-        for (int j = 0; j < NR; j++, out += 2) {
-            const float *column = columns[j];
-            out[0] = column ? tine_bf16_from_float(column[(ptrdiff_t)i * stride_k]) : 0;
-            out[1] = column && i + 1 < k
-                         ? tine_bf16_from_float(column[(ptrdiff_t)(i + 1) * stride_k])
-                         : 0;
-        }
+    tine_gemm_pack_bf16(k, columns, stride_k, panel, NR);
 }
 
 const struct tine_gemm_kernel tine_gemm_bf16_avx512_bf16 = {

@@ -3,6 +3,7 @@
 #ifndef TINE_KERNELS_GEMM_MICRO_H
 #define TINE_KERNELS_GEMM_MICRO_H
 
+#include "kernels/bf16.h"
 #include "kernels/gemm.h"
 #include "kernels/int8.h"
 #include "kernels/unroll.h"
@@ -13,6 +14,17 @@ TINE_INLINE void tine_gemm_pack_f32(size_t k, const float *const *columns, ptrdi
     for (size_t i = 0; i < k; i++)
         for (int j = 0; j < nr; j++)
             *panel++ = columns[j] ? columns[j][(ptrdiff_t)i * stride_k] : 0;
+}
+
+/* Packs one panel of nr columns in bf16, in pairs of k. */
+TINE_INLINE void tine_gemm_pack_bf16(size_t k, const float *const *columns, ptrdiff_t stride_k,
+                                     uint16_t *panel, const int nr) {
+    for (size_t i = 0; i < k; i += 2)
+        for (int j = 0; j < nr; j++)
+            for (size_t at = i; at < i + 2; at++)
+                *panel++ = columns[j] && at < k
+                               ? tine_bf16_from_float(columns[j][(ptrdiff_t)at * stride_k])
+                               : 0;
 }
 
 /* The scale of a column: its greatest magnitude is 127; NaN if a value is not finite. */

@@ -100,9 +100,14 @@ __attribute__((constructor)) static void isa_table_check(void) {
 static struct tine_kernel_choice choice_made;
 static pthread_once_t choice_once = PTHREAD_ONCE_INIT;
 
+static bool isa_is_slow(const struct tine_cpu *cpu, enum tine_isa isa) {
+    return isa == TINE_ISA_AVX512_BF16 && cpu->bf16_dots_slow;
+}
+
 static enum tine_isa best_for(const struct tine_cpu *cpu, enum tine_gemm_type type) {
     for (int isa = TINE_ISA_COUNT - 1; isa > TINE_ISA_AUTO; isa--) {
-        if (tine_gemm_of_row(&isa_table[isa], type) && !tine_isa_obstacle(cpu, (enum tine_isa)isa))
+        if (tine_gemm_of_row(&isa_table[isa], type) &&
+            !tine_isa_obstacle(cpu, (enum tine_isa)isa) && !isa_is_slow(cpu, (enum tine_isa)isa))
             return (enum tine_isa)isa;
     }
     return TINE_ISA_AUTO;

@@ -47,7 +47,7 @@
         TINE_CPU_X86 | TINE_CPU_AVX | TINE_CPU_AVX2 | TINE_CPU_FMA | TINE_CPU_OS_AVX,              \
         X86(GEMM_F32(avx2) GEMM_INT8(avx2) VECMATH(avx2) PEAK(avx2)))                              \
     ROW(AVX512, avx512, AVX2, TINE_CPU_AVX512 | TINE_CPU_OS_AVX512,                                \
-        X86(GEMM_F32(avx512) VECMATH(avx512) PEAK(avx512)))                                        \
+        X86(GEMM_F32(avx512) GEMM_BF16(avx512) VECMATH(avx512) PEAK(avx512)))                      \
     ROW(AVX512_BF16, avx512_bf16, AVX512, TINE_CPU_AVX512_BF16,                                    \
         X86(GEMM_BF16(avx512_bf16) PEAK(avx512_bf16)))                                             \
     ROW(AVX_VNNI, avx_vnni, AVX2, TINE_CPU_AVX_VNNI,                                               \
@@ -123,8 +123,9 @@ struct tine_kernel_choice {
 };
 
 /* The rule behind the choice, for a CPU and a value of TINE_KERNEL (NULL, "" or "auto": the last
- * row with a GEMM for the type that runs; that of f32 if there is none, or if it is one of its
- * bases). A wrong name, or one that cannot run here, is a sentence in `error`. */
+ * row with a GEMM for the type that runs, but AVX512_BF16 where bf16_dots_slow; that of f32 if
+ * there is none, or if it is one of its bases). A wrong name, or one that cannot run here, is a
+ * sentence in `error`. */
 void tine_kernel_resolve(const struct tine_cpu *cpu, const char *wanted,
                          struct tine_kernel_choice *out);
 

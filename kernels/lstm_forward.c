@@ -27,7 +27,7 @@ struct plan {
     size_t block;          /* groups a product computes at a time */
     size_t rows;           /* rows of a recurrent product at a time */
     size_t ldh;            /* row length of the h buffers, in elements */
-    size_t pre, x, z, c, h_new, h_out, h_a, layer[2], bytes;
+    size_t pre, x, z, c, h_new, h_out, h_a, widened, layer[2], bytes;
 };
 
 /* A sequence of rows (step, row of the batch) in memory. */
@@ -116,6 +116,9 @@ static bool plan_make(const struct tine_lstm *lstm, size_t steps, size_t batch, 
            plan_reserve(plan, &plan->h_new, batch, plan->ldh, sizeof(float)) &&
            plan_reserve(plan, &plan->h_out, batch, plan->ldh, sizeof(float)) &&
            plan_reserve(plan, &plan->h_a, batch, plan->ldh, elem) &&
+           plan_reserve(plan, &plan->widened, 1,
+                        lstm->operand.kernel->micro_widened ? TINE_GEMM_WIDENED_MAX : 0,
+                        sizeof(float)) &&
            plan_reserve(plan, &plan->layer[0], between, width, sizeof(float)) &&
            plan_reserve(plan, &plan->layer[1], third, width, sizeof(float));
 }
@@ -149,7 +152,7 @@ static void input_product(struct run *run, const struct tine_lstm_cell *cell, st
         float *next = pre + rows * columns;
         struct tine_gemm_ahead ahead = {next, all - p > panels ? (char *)next - (char *)pre : 0};
         tine_gemm_panels(&cell->w_ih, p, all - p < panels ? all - p : panels, rows, a, lda, bias, 0,
-                         pre, columns, ahead);
+                         pre, columns, ahead, (float *)(run->base + run->plan->widened));
         pre = next;
     }
     phase_end(run, TINE_LSTM_INPUT);
@@ -190,7 +193,7 @@ static void recurrent_step(struct run *run, const struct tine_lstm_cell *cell, s
                 g + plan->block < run->lstm->groups ? rows * columns * sizeof *pre : 0};
             tine_gemm_panels(&cell->w_hh, g * per_group, block * per_group, rows,
                              run->h_a + b * plan->ldh * elem, plan->ldh, pre + b * columns, columns,
-                             z, columns, ahead);
+                             z, columns, ahead, (float *)(run->base + plan->widened));
             phase_end(run, TINE_LSTM_RECURRENT);
             for (size_t i = 0; i < block; i++)
                 run->lstm->gates(rows, z + i * TINE_GROUP_COLUMNS, columns,

@@ -10,12 +10,12 @@ enum tine_kernel_error tine_operand_init(struct tine_operand *o, enum tine_isa i
     const struct tine_gemm_kernel *kernel = tine_gemm_choose(isa, type);
     if (!kernel) return TINE_KERNEL_UNSUPPORTED;
     if (isa == TINE_ISA_AUTO) isa = tine_gemm_isa(type);
-    static const size_t sizes[] = {sizeof(float), sizeof(uint16_t), sizeof(uint8_t)};
     *o = (struct tine_operand){.kernel = kernel,
                                .math = tine_vecmath(isa),
                                .isa = isa,
-                               .size = sizes[kernel->type],
-                               .round = kernel->type != type,
+                               .size = tine_gemm_a_size(kernel),
+                               .round = type == TINE_GEMM_BF16 &&
+                                        tine_gemm_a_size(kernel) == sizeof(float),
                                .plain = type == TINE_GEMM_F32};
     return TINE_KERNEL_OK;
 }
@@ -25,20 +25,19 @@ size_t tine_operand_width(const struct tine_operand *o, size_t n) {
 }
 
 void tine_operand_row(const struct tine_operand *o, size_t n, const float *from, void *to) {
-    switch (o->kernel->type) {
-    case TINE_GEMM_INT8: o->math->to_int8(n, from, to); break;
-    case TINE_GEMM_BF16: o->math->to_bf16(n, from, to); break;
-    case TINE_GEMM_F32:
-        if (o->round)
-            o->math->round_bf16(n, from, to);
-        else
-            memcpy(to, from, n * sizeof *from);
-    }
+    if (o->round)
+        o->math->round_bf16(n, from, to);
+    else if (o->kernel->type == TINE_GEMM_INT8)
+        o->math->to_int8(n, from, to);
+    else if (o->kernel->type == TINE_GEMM_BF16)
+        o->math->to_bf16(n, from, to);
+    else
+        memcpy(to, from, n * sizeof *from);
 }
 
 /* The panels of float32 consist of values only. */
 void tine_operand_weights(const struct tine_operand *o, struct tine_packed *packed) {
-    if (o->round)
+    if (o->round && o->kernel->type == TINE_GEMM_F32)
         o->math->round_bf16(packed->panels * packed->panel_bytes / sizeof(float), packed->data,
                             packed->data);
 }

@@ -1,7 +1,8 @@
 /* The rows that a GEMM kernel multiplies, made of float32: for the LSTM and the linear layer.
  *
  *   F32    the values themselves
- *   BF16   rounded to bf16; with a float32 kernel, where there is none for bf16, kept as float32
+ *   BF16   rounded to bf16; kept as float32 for a kernel that widens, and for the one of float32
+ *          where there is none for bf16
  *   INT8   quantised; see int8.h */
 #ifndef TINE_KERNELS_OPERAND_H
 #define TINE_KERNELS_OPERAND_H

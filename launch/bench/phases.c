@@ -50,13 +50,13 @@ void tine_bench_profiles_print(const tine_bench_profile *rows, int n) {
         "Besides, milliseconds: packing, once a\nmodule; touch, what its first forward takes "
         "beyond the time, for pages of the workspace and the\noutput touched for the first time "
         "and weights that are not in the caches.\n");
-    printf("%-22s %3s %4s %5s %11s %5s %6s | %8s %15s %22s %6s %7s | %8s %6s\n", "kernel", "T", "B",
+    printf("%-25s %3s %4s %5s %11s %5s %6s | %8s %15s %22s %6s %7s | %8s %6s\n", "kernel", "T", "B",
            "C", "time", "peak", "bound", "operands", "input  peak", "recurrent  peak  read",
            "gates", "output", "packing", "touch");
     for (int i = 0; i < n; i++) {
         const tine_bench_profile *p = &rows[i];
         const double percent = 100 / p->timed;
-        printf("%-22s %3ld %4ld %5ld %8.3f ms %5.1f %6.1f | %8.1f %8.1f %6.1f %10.1f %5.1f %5.1f "
+        printf("%-25s %3ld %4ld %5ld %8.3f ms %5.1f %6.1f | %8.1f %8.1f %6.1f %10.1f %5.1f %5.1f "
                "%6.1f %7.1f | %8.2f %6.2f\n",
                p->kernel, p->size.steps, p->size.batch, p->size.channels, p->seconds * 1e3,
                1e-7 * (p->input_flops + p->hidden_flops) / p->seconds / p->peak,

@@ -26,14 +26,14 @@ static uint64_t seed = 1;
 static float random_value(void) { return random_float(&seed); }
 
 /* Bytes of an element of A, and elements of a row of k values. */
-static size_t element(const struct tine_gemm_kernel *kernel) { return 4 / kernel->kr; }
+static size_t element(const struct tine_gemm_kernel *kernel) { return tine_gemm_a_size(kernel); }
 static size_t width(const struct tine_gemm_kernel *kernel, size_t k) {
     return kernel->type == TINE_GEMM_INT8 ? tine_int8_row_bytes(k) : k;
 }
 
 static double a_at(const struct problem *p, size_t i, size_t k) {
     const char *row = (const char *)p->a.data + i * p->lda * element(p->kernel);
-    if (p->kernel->type == TINE_GEMM_F32) return ((const float *)row)[k];
+    if (element(p->kernel) == sizeof(float)) return ((const float *)row)[k];
     if (p->kernel->type == TINE_GEMM_BF16) return tine_bf16_to_float(((const uint16_t *)row)[k]);
     struct tine_int8_row head;
     memcpy(&head, row, sizeof head);
@@ -66,6 +66,8 @@ static void fill_a(struct problem *p) {
         for (size_t k = 0; k < width(p->kernel, p->k); k++)
             if (p->kernel->type == TINE_GEMM_F32)
                 ((float *)row)[k] = random_value();
+            else if (p->kernel->micro_widened)
+                ((float *)row)[k] = tine_bf16_to_float(tine_bf16_from_float(random_value()));
             else if (p->kernel->type == TINE_GEMM_BF16)
                 ((uint16_t *)row)[k] = tine_bf16_from_float(random_value());
             else if (k >= sizeof head)
@@ -239,6 +241,36 @@ static void check_independence(const struct tine_gemm_kernel *kernel) {
 Test(gemm, bits_of_a_row_depend_on_that_row_alone, .timeout = 60) {
     for (size_t i = 0; tine_gemm_at(i); i++)
         if (runnable(i) && runnable(i)->micro) check_independence(runnable(i));
+}
+
+/* One that widens has the bits of its float32 kernel on rounded operands, with room for B widened
+ * and without. */
+static void check_widened(const struct tine_gemm_kernel *kernel) {
+    const struct tine_gemm_kernel *f32 = tine_gemm_find(kernel->isa, TINE_GEMM_F32);
+    struct problem p = {.kernel = kernel, .m = 50, .n = 3 * kernel->nr, .k = 2 * kernel->kc + 9};
+    p.lda = p.k, p.ldc = p.n;
+    make(&p, true);
+    struct tine_packed rounded;
+    cr_assert_eq(tine_gemm_pack(f32, p.k, p.n, p.rounded, 1, (ptrdiff_t)p.k, &rounded),
+                 TINE_KERNEL_OK);
+    float *c[3], *room = aligned_alloc(64, TINE_GEMM_WIDENED_MAX * sizeof *room);
+    for (int i = 0; i < 3; i++) {
+        c[i] = malloc(p.m * p.n * sizeof *c[i]);
+        for (size_t m = 0; m < p.m; m += 25)
+            tine_gemm_panels(i ? &p.packed : &rounded, 0, 3, 25,
+                             (const float *)p.a.data + m * p.lda, p.lda, p.init.data, 0,
+                             c[i] + m * p.n, p.n, (struct tine_gemm_ahead){0}, i > 1 ? room : NULL);
+        cr_expect(!memcmp(c[0], c[i], p.m * p.n * sizeof *c[i]), "%s: %d", kernel->name, i);
+    }
+    for (int i = 0; i < 3; i++) free(c[i]);
+    free(room);
+    tine_gemm_packed_free(&rounded);
+    discard(&p);
+}
+
+Test(gemm, widened_bf16_has_the_bits_of_float32, .timeout = 60) {
+    for (size_t i = 0; tine_gemm_at(i); i++)
+        if (tine_gemm_at(i)->micro_widened && runnable(i)) check_widened(runnable(i));
 }
 
 Test(gemm, unsound_records_are_refused, .timeout = 10) {

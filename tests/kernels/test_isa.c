@@ -51,6 +51,13 @@ Test(isa, the_best_that_runs_is_chosen, .timeout = 10) {
     cr_expect_eq(resolve(&cpu, NULL).f32, TINE_ISA_OPENBLAS);
 }
 
+Test(isa, slow_dot_products_are_used_only_if_forced, .timeout = 10) {
+    struct tine_cpu cpu = full;
+    cpu.bf16_dots_slow = true;
+    cr_expect_eq(resolve(&cpu, NULL).bf16, TINE_ISA_AVX512);
+    cr_expect_eq(resolve(&cpu, "avx512_bf16").bf16, TINE_ISA_AVX512_BF16);
+}
+
 Test(isa, registers_that_the_operating_system_does_not_save_are_not_used, .timeout = 10) {
     struct tine_cpu cpu = full;
     cpu.features &= ~TINE_CPU_OS_AVX512;
@@ -116,7 +123,8 @@ Test(isa, an_operation_that_a_row_lacks_is_its_bases, .timeout = 10) {
     if (tine_isa_obstacle(tine_cpu(), TINE_ISA_AVX512_BF16)) return;
     cr_expect_eq(tine_gemm_find(TINE_ISA_AVX512_BF16, TINE_GEMM_F32)->isa, TINE_ISA_AVX512);
     cr_expect_eq(tine_gemm_find(TINE_ISA_AVX512_BF16, TINE_GEMM_BF16)->isa, TINE_ISA_AVX512_BF16);
-    cr_expect_null(tine_gemm_find(TINE_ISA_AVX512, TINE_GEMM_BF16));
+    cr_expect_eq(tine_gemm_find(TINE_ISA_AVX512, TINE_GEMM_BF16)->isa, TINE_ISA_AVX512);
+    cr_expect_null(tine_gemm_find(TINE_ISA_AVX2, TINE_GEMM_BF16));
     cr_expect_eq(tine_gemm_find(TINE_ISA_AVX512, TINE_GEMM_INT8)->isa, TINE_ISA_AVX2);
     cr_expect_eq(tine_gemm_choose(TINE_ISA_OPENBLAS, TINE_GEMM_INT8)->isa, TINE_ISA_PORTABLE);
     cr_expect_eq(tine_vecmath(TINE_ISA_AVX512_BF16)->isa, TINE_ISA_AVX512);
