@@ -114,11 +114,10 @@ static pid_t told(void) {
     return pid;
 }
 
+/* A reason that only the worker's end tells shows that it was not found by its silence. */
 static void expect_lost(tine_future *f, const char *part) {
-    double t0 = now();
     cr_assert_eq(tine_wait(f, NULL), TINE_ELOST, "%s: %s", tine_error_name(tine_last_error()),
                  tine_error_message());
-    cr_assert_lt(now() - t0, 2.0);
     cr_assert(strstr(tine_error_message(), part), "\"%s\" lacks \"%s\"", tine_error_message(),
               part);
     tine_release(f);
@@ -160,13 +159,14 @@ TRANSPORT_TEST_REMOTE(deaths, a_repeatable_task_is_run_again, 30) {
     remove_places();
 }
 
-/* One that is lent arrives whole (tests/transport/zmq/test_leases.c). */
+/* One that is lent arrives whole (tests/transport/zmq/test_leases.c). A kill may come too late to
+ * cut off a reply: until one has, it is done again. */
 TRANSPORT_TEST_REMOTE(deaths, killed_in_the_middle_of_a_large_reply, 60) {
     make_places();
     setenv("TINE_ARENA", "0", 1);
     cluster_start(endpoint, 2);
     int lost = 0;
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 5 || lost == 0; i++) {
         tine_future *f = tine_fork("deaths_big", fifo, 100 << 20);
         pid_t pid = told();
         compute(0.004); /* the reply takes several times as long */
@@ -182,7 +182,6 @@ TRANSPORT_TEST_REMOTE(deaths, killed_in_the_middle_of_a_large_reply, 60) {
         tine_release(f);
         cr_assert_eq(cluster_take_int(tine_fork("deaths_brief", 4)), 8);
     }
-    cr_assert_gt(lost, 0, "no reply was cut off");
     cluster_stop();
     remove_places();
 }
@@ -298,10 +297,9 @@ Test(deaths, without_descriptors_tasks_wait, .timeout = 60) {
     cluster_stop();
 }
 
-Test(deaths, a_shutdown_does_not_wait_for_a_worker_that_is_starting, .timeout = 60) {
-    make_places();
-    setenv("DEATHS_HANG", mark, 1);
-    setenv("DEATHS_FIFO", fifo, 1);
+/* Seconds that a shutdown takes while a replacement is starting. */
+static double stop_while_one_starts(void) {
+    unlink(mark);
     cluster_start(NULL, 2);
     close(open(mark, O_CREAT | O_WRONLY, 0600));
     tine_future *f = tine_fork("deaths_exit", 1);
@@ -310,8 +308,19 @@ Test(deaths, a_shutdown_does_not_wait_for_a_worker_that_is_starting, .timeout = 
     pid_t replacement = told();
     double t0 = now();
     cluster_stop();
-    cr_assert_lt(now() - t0, 1.5, "it waited %g s", now() - t0);
+    double took = now() - t0;
     cr_assert(kill(replacement, 0) != 0 && errno == ESRCH);
+    return took;
+}
+
+/* One that did would take 2 s each time. A busy machine may take as long, but not each time. */
+Test(deaths, a_shutdown_does_not_wait_for_a_worker_that_is_starting, .timeout = 60) {
+    double took = 2;
+    make_places();
+    setenv("DEATHS_HANG", mark, 1);
+    setenv("DEATHS_FIFO", fifo, 1);
+    for (int i = 0; i < 10 && took > 1.5; i++) took = stop_while_one_starts();
+    cr_assert_lt(took, 1.5, "it waited %g s", took);
     remove_places();
 }
 
@@ -347,12 +356,12 @@ static void coordinator_dies(int signal) {
     int status;
     cr_assert_eq(waitpid(coordinator, &status, 0), coordinator);
     cr_assert(WIFSIGNALED(status) && WTERMSIG(status) == signal);
-    cr_assert(process_ends(worker, 2000), "the worker outlives its coordinator");
+    cr_assert(process_ends(worker, 20000), "the worker outlives its coordinator");
     close(worker);
     cr_assert_eq(strncmp(n.url, "ipc://", 6), 0);
     cr_assert(access(n.url + 6, F_OK) != 0 && errno == ENOENT, "%s is left", n.url);
     close(from);
 }
 
-Test(deaths, nothing_is_left_of_a_killed_coordinator, .timeout = 30) { coordinator_dies(SIGKILL); }
-Test(deaths, nothing_is_left_after_ctrl_c, .timeout = 30) { coordinator_dies(SIGINT); }
+Test(deaths, nothing_is_left_of_a_killed_coordinator, .timeout = 60) { coordinator_dies(SIGKILL); }
+Test(deaths, nothing_is_left_after_ctrl_c, .timeout = 60) { coordinator_dies(SIGINT); }
