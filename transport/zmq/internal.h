@@ -134,7 +134,7 @@ typedef struct tine_zmq_peer {
 
     bool suspect;      /* a connection with its fd was closed */
     unsigned probes;   /* since then, */
-    int64_t probed_at; /* ... and the last that counts */
+    int64_t probed_at; /* ... and when the last was sent */
 
     /* LIST: O(1) removal; the buckets of the two tables and the lists of tine_zmq */
     LIST_ENTRY(tine_zmq_peer) by_routing, by_id, watched;

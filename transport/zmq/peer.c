@@ -151,10 +151,9 @@ void tine_zmq_suspect(tine_zmq *t, int fd) {
 /* True: ROUTER says that the suspect's connection is closed. */
 static bool suspect_probe(tine_zmq *t, tine_zmq_peer *p) {
     int64_t now = tine_clock_ns();
-    if (now - p->probed_at >= BETWEEN_NS) {
-        p->probed_at = now;
-        p->probes++;
-    }
+    if (now - p->probed_at < BETWEEN_NS) return false;
+    p->probed_at = now;
+    p->probes++;
     /* The routing id it chose is not kept. The peer is already lost; if it is still connected, its
      * next message adds it again. */
     if (p->routing >> 32) return true;
