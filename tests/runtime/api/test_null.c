@@ -11,7 +11,7 @@ static void says(const char *what, bool failed, const char *words) {
     cr_expect(strstr(tine_error_message(), words), "%s: %s", what, tine_error_message());
 }
 
-Test(null, arrays_of_values_and_futures, .timeout = 10) {
+Test(null, arrays_of_values_and_futures, .timeout = 60) {
     says("tine_list_of", !tine_list_of(NULL, 2), "the array of items is NULL");
     says("tine_list_of_futures", !tine_list_of_futures(NULL, 2), "the array of futures is NULL");
     says("tine_dict_of", !tine_dict_of(NULL, NULL, 1), "the array of keys is NULL");
@@ -23,7 +23,7 @@ Test(null, arrays_of_values_and_futures, .timeout = 10) {
     tine_release(none);
 }
 
-Test(null, tasks, .timeout = 10) {
+Test(null, tasks, .timeout = 60) {
     says("tine_arg", !tine_arg(NULL, 0), "is NULL");
     says("tine_arg_bool", !tine_arg_bool(NULL, 0), "is NULL");
     says("tine_arg_int", !tine_arg_int(NULL, 0), "is NULL");
