@@ -97,12 +97,12 @@ TINE_INLINE void avx512_widened_step(__m512 sum[MR][NV], const float *a, size_t 
     }
 }
 
-TINE_INLINE void avx512_bf16_load(const uint16_t *b, __m512i pairs[NV]) {
+TINE_INLINE void avx512_pairs_load(const uint16_t *b, __m512i pairs[NV]) {
     TINE_UNROLL(NV)
     for (int j = 0; j < NV; j++) pairs[j] = _mm512_loadu_si512(b + 32 * j);
 }
 
-TINE_INLINE void avx512_bf16_tile_to(const struct tine_gemm_tile *t, float *widened,
+TINE_INLINE void avx512_widened_tile(const struct tine_gemm_tile *t, float *widened,
                                      const int rows) {
     __m512 sum[MR][NV];
     __m512i pairs[NV];
@@ -117,7 +117,7 @@ TINE_INLINE void avx512_bf16_tile_to(const struct tine_gemm_tile *t, float *wide
             sum[r][j] = _mm512_loadu_ps(t->init + (size_t)r * t->ldinit + 16 * j);
     }
     for (size_t i = 0; i < even; i += 2) {
-        avx512_bf16_load(b, pairs);
+        avx512_pairs_load(b, pairs);
         _mm_prefetch(next, _MM_HINT_T1);
         avx512_widened_step(sum, a + i, lda, pairs, false, widened, rows);
         if (widened) widened += NR;
@@ -127,7 +127,7 @@ TINE_INLINE void avx512_bf16_tile_to(const struct tine_gemm_tile *t, float *wide
         next += step;
     }
     if (t->k > even) {
-        avx512_bf16_load(b, pairs);
+        avx512_pairs_load(b, pairs);
         avx512_widened_step(sum, a + even, lda, pairs, false, widened, rows);
     }
     TINE_UNROLL(MR)
@@ -138,15 +138,15 @@ TINE_INLINE void avx512_bf16_tile_to(const struct tine_gemm_tile *t, float *wide
     }
 }
 
-TINE_INLINE void avx512_bf16_tile(const struct tine_gemm_tile *t, const int rows) {
+TINE_INLINE void avx512_widening_tile(const struct tine_gemm_tile *t, const int rows) {
     if (t->widened)
-        avx512_bf16_tile_to(t, t->widened, rows);
+        avx512_widened_tile(t, t->widened, rows);
     else
-        avx512_bf16_tile_to(t, NULL, rows);
+        avx512_widened_tile(t, NULL, rows);
 }
 
-static void avx512_bf16_micro(const struct tine_gemm_tile *t) {
-    TINE_GEMM_BY_ROWS(avx512_bf16_tile, t)
+static void avx512_widening_micro(const struct tine_gemm_tile *t) {
+    TINE_GEMM_BY_ROWS(avx512_widening_tile, t)
 }
 
 static void avx512_pack_bf16(size_t k, const float *const *columns, ptrdiff_t stride_k,
@@ -164,7 +164,7 @@ const struct tine_gemm_kernel tine_gemm_bf16_avx512 = {
     .kc = KC_BF16,
     .prefetch_every = 1,
     .mc = 240,
-    .micro = avx512_bf16_micro,
+    .micro = avx512_widening_micro,
     .micro_widened = avx512_micro,
     .pack = avx512_pack_bf16,
 };
