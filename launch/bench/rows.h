@@ -24,6 +24,7 @@ typedef struct tine_bench_row {
     /* peak: GFLOP/s of one core for these instructions, 0 if unknown */
     double seconds, gflops, peak;
     double vs_openblas; /* the time of OpenBLAS over this one's, 0 if not compared */
+    double read;        /* as in tine_bench_profile, 0: not measured */
 } tine_bench_row;
 
 typedef struct tine_bench_rows {
