@@ -62,9 +62,10 @@ static void cpu_find_brand(struct tine_cpu *cpu) {
 }
 
 /* Dot products of bf16 and FMA reach 93 and 192 GFLOP/s on Emerald Rapids, 236 and 118 on an AMD
- * EPYC (tine bench lstm). Intel's cores since Golden Cove are taken to be alike: they are models of
- * family 6, where model 0x55, Cooper Lake, is an older core. By model, not by a measurement:
- * processes on equal machines have to choose the same kernel, else their bits differ. */
+ * EPYC (tine bench lstm). Intel's cores of family 6 are taken to be alike, but for Cooper Lake,
+ * model 0x55, which is older; those of other families keep the dot products. By model, not by a
+ * measurement: processes on equal machines have to choose the same kernel, else their bits
+ * differ. */
 static bool cpu_bf16_dots_are_slow(void) {
     uint32_t most, signature, b, c, d;
     if (!__get_cpuid(0, &most, &b, &c, &d) || b != signature_INTEL_ebx ||

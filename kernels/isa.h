@@ -123,7 +123,7 @@ struct tine_kernel_choice {
 };
 
 /* The rule behind the choice, for a CPU and a value of TINE_KERNEL (NULL, "" or "auto": the last
- * row with a GEMM for the type that runs, but AVX512_BF16 where bf16_dots_slow; that of f32 if
+ * row with a GEMM for the type that runs, but not AVX512_BF16 where bf16_dots_slow; that of f32 if
  * there is none, or if it is one of its bases). A wrong name, or one that cannot run here, is a
  * sentence in `error`. */
 void tine_kernel_resolve(const struct tine_cpu *cpu, const char *wanted,

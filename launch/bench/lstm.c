@@ -73,7 +73,7 @@ static bool measure_few(const request *q, results *r) {
     return true;
 }
 
-/* The GEMM kernels of the table but the portable ones, type by type, the preferred first. */
+/* The GEMM kernels of the table but the portable ones, type by type, the newest first. */
 static int list_subjects(const request *q, tine_bench_subject all[TINE_BENCH_SUBJECTS]) {
     int count = 0;
     for (int i = 0; i < q->n_types; i++)
@@ -129,7 +129,7 @@ static double row_share(const tine_bench_row *row) {
 
 /* As tine_bench_profile_bound has it: half of the operations are those of the input product. */
 static double row_share_of_bound(const tine_bench_row *row) {
-    if (row->peak <= 0) return 0;
+    if (row->peak <= 0 || row->read <= 0) return 0;
     const double half = 0.5 * row->gflops * row->seconds / row->peak,
                  channels = (double)row->size.channels;
     const double reading = 16e-9 * channels * channels * (double)row->size.steps / row->read;

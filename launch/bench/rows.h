@@ -11,7 +11,7 @@
 
 #include "kernels/lstm.h"
 
-enum { TINE_BENCH_SUBJECTS = 8, TINE_BENCH_ROWS = 64 };
+enum { TINE_BENCH_SUBJECTS = 12, TINE_BENCH_ROWS = 64 };
 
 typedef struct tine_bench_size {
     long steps, batch, channels;

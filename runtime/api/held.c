@@ -10,7 +10,7 @@
 
 /* A fork that is held until `missing` futures in its arguments are done. When one of its futures
  * fails, so does its result, at once; also one whose result need not be here. The record stays
- * until all of them are done, because they refer to it. */
+ * until all of them are done, because they refer to it; what it holds is let go before. */
 typedef struct held_fork {
     tine_future *result;
     tine_arguments arguments;
@@ -34,11 +34,16 @@ typedef struct held_fork {
 } held_fork;
 
 static void held_fork_unref(held_fork *h) {
-    if (--h->refs > 0) return;
+    if (--h->refs == 0) free(h);
+}
+
+/* It is held no more. The record stays for its waiters. */
+static void held_fork_end(held_fork *h) {
     tine_arguments_fini(&h->arguments);
     tine_future_unref(h->result);
+    h->result = NULL;
     tine_value_unref(h->to.module);
-    free(h);
+    held_fork_unref(h);
 }
 
 static void held_fork_count(held_fork *h) {
@@ -89,8 +94,6 @@ static void held_fork_submit(held_fork *h) {
     h->result->held = NULL;
     if (e != TINE_OK) tine_fork_fail(h->result, e);
     held_fork_uncount(h);
-    tine_arguments_fini(&h->arguments);
-    held_fork_unref(h);
 }
 
 /* h waits for one thing less. A loop, not recursion: a long row of calls of one module may wait for
@@ -98,27 +101,22 @@ static void held_fork_submit(held_fork *h) {
 static void held_fork_release(held_fork *h) {
     while (h && --h->missing == 0) {
         held_fork *next = held_fork_leave(h);
-        if (h->failed)
-            held_fork_unref(h);
-        else
-            held_fork_submit(h);
+        if (!h->failed) held_fork_submit(h);
+        held_fork_end(h);
         h = next;
     }
 }
 
+/* The completion may fail the one before it as well: it is not referred to after that. */
 static void held_fork_fail(held_fork *h, tine_error status, const char *text) {
     held_fork *before = h->before, *next = held_fork_leave(h);
     h->failed = true;
     held_fork_uncount(h);
-    tine_future_complete(h->result, status, NULL, text);
-    if (!before) {
-        held_fork_release(next);
-        return;
-    }
-    before->next = next; /* which waits for that one from now on */
-    if (next) next->before = before;
+    if (before) before->next = next; /* which waits for that one from now on */
+    if (before && next) next->before = before;
     h->before = NULL;
-    held_fork_release(h);
+    tine_future_complete(h->result, status, NULL, text);
+    held_fork_release(before ? h : next);
 }
 
 static const char *fork_name(const tine_fork_target *to) {
@@ -144,7 +142,8 @@ void tine_held_fork_cancel(tine_future *f, tine_error status, const char *why) {
 static void dependency_done(tine_waiter *w, tine_future *f) {
     const struct dependency *d = (struct dependency *)w;
     held_fork *h = d->fork;
-    if (f->status != TINE_OK && h->result->held == h) held_fork_fail(h, f->status, f->text);
+    if (f->status != TINE_OK && h->result && h->result->held == h)
+        held_fork_fail(h, f->status, f->text);
     if (d->missing) held_fork_release(h);
     held_fork_unref(h);
 }

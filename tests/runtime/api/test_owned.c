@@ -50,6 +50,25 @@ TRANSPORT_TEST(owned, a_release_cancels_what_has_not_started, 30) {
     cluster_stop();
 }
 
+/* It has been forked, and waits for a result that goes to its worker by itself. */
+TRANSPORT_TEST(owned, a_release_cancels_what_waited_for_a_promise, 30) {
+    tine_counts n;
+    cluster_start(endpoint, 1);
+    tine_future *runs = tine_fork("owned_computes"), *promised;
+    tine_promise *p = tine_promise_new(&promised);
+    tine_future *f = tine_fork_with(&owned, "owned_add", promised, runs);
+    cr_assert_eq(tine_promise_set(p, tine_int(1)), TINE_OK);
+    cr_assert_eq(tine_count(&n), TINE_OK);
+    cr_assert_eq(n.waiting, 1);
+    tine_release(f);
+    while (n.waiting) cr_assert_eq(tine_count(&n), TINE_OK);
+    tine_release(p);
+    tine_release(promised);
+    tine_cancel(runs, 0);
+    tine_release(runs);
+    cluster_stop();
+}
+
 TRANSPORT_TEST(owned, what_others_depend_on_goes_on, 30) {
     cluster_start(endpoint, 1);
     for (int i = 0; i < 50; i++) {

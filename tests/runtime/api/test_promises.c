@@ -6,9 +6,15 @@
 
 #include "tests/support/cluster.h"
 #include "tests/support/mpirun.h"
+#include "runtime/value/value.h"
 
 TINE_FUNCTION(test_add, "a, b=1") {
     return tine_int(tine_arg_int(task, 0) + tine_arg_int(task, 1));
+}
+TINE_FUNCTION(test_runs, "") {
+    while (!tine_cancelled(task))
+        ;
+    return tine_none();
 }
 TINE_FUNCTION(test_fail, "") { return tine_fail(task, "it broke"); }
 
@@ -85,6 +91,26 @@ TRANSPORT_TEST(promises, a_fork_fails_with_an_argument_while_another_one_is_open
     cr_assert(!tine_done(f));
     cr_assert_eq(tine_promise_set(p, tine_int(1)), TINE_OK);
     tine_future *all[] = {f, broken, after, last};
+    for (int i = 0; i < 4; i++) tine_release(all[i]);
+    tine_release(p);
+    cluster_stop();
+}
+
+/* What is still open may be so for long. */
+TRANSPORT_TEST(promises, a_fork_that_has_failed_lets_its_arguments_go, 20) {
+    cluster_start(endpoint, 1);
+    tine_future *f, *runs = tine_fork("test_runs");
+    tine_promise *p = tine_promise_new(&f);
+    tine_value *large = tine_string("large"), *list = tine_list(large, f, runs);
+    tine_future *after = tine_fork("sum", list);
+    tine_release(list);
+    cr_assert_eq(large->handle.refs, 2);
+    cr_assert_eq(tine_promise_fail(p, TINE_EIO, "no"), TINE_OK);
+    cr_assert_eq(tine_wait(after, NULL), TINE_EIO);
+    cr_assert_not(tine_done(runs));
+    cr_assert_eq(large->handle.refs, 1);
+    tine_cancel(runs, 0);
+    tine_value *all[] = {large, (tine_value *)f, (tine_value *)runs, (tine_value *)after};
     for (int i = 0; i < 4; i++) tine_release(all[i]);
     tine_release(p);
     cluster_stop();
