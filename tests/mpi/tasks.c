@@ -67,6 +67,25 @@ static int cancelled(void) {
     return n;
 }
 
+/* Its forks keep both workers busy until they are told. */
+TINE_FUNCTION(spins, "") {
+    (void)task;
+    tine_future *f[2] = {tine_fork("spin"), tine_fork("spin")};
+    return tine_wait_all(f, 2, NULL) ? NULL : tine_none();
+}
+
+/* With their forks, by tine_cancel and by the release of an owned one. */
+static int nested(void) {
+    tine_future *f[2] = {tine_fork("spins"),
+                         tine_fork_with(TINE_FORK_OPTIONS(.owned = true), "spins")};
+    int n = tine_wait_for(f[0], 0.05, NULL) == TINE_ETIMEDOUT;
+    n += tine_cancel(f[0], 0) == TINE_OK && tine_wait(f[0], NULL) == TINE_ECANCELED;
+    n += tine_wait_for(f[1], 0.05, NULL) == TINE_ETIMEDOUT;
+    for (int i = 0; i < 2; i++) tine_release(f[i]);
+    for (int i = 0; i < 8; i++) n += take(tine_fork("add", i)) == i + 1;
+    return n;
+}
+
 TINE_FUNCTION(fails, "") { return tine_fail(task, "as it is to"); }
 
 /* Deadlines of waits, the first failure, which are done, and a descriptor, while one runs. */
@@ -186,6 +205,7 @@ int main(int argc, char **argv) {
     printf("promises: %d\n", (int)promises());
     printf("completed: %d\n", completed());
     printf("cancelled: %d\n", cancelled());
+    printf("nested: %d\n", nested());
     printf("waited: %d\n", waited());
     printf("opted: %d\n", opted());
     printf("placed: %d\n", placed());

@@ -432,6 +432,7 @@ Test(promises, over_mpi, .timeout = 60) {
     cr_expect(strstr(p.out, "promises: 42"), "%s%s", p.out, p.error);
     cr_expect(strstr(p.out, "completed: 100"), "%s%s", p.out, p.error);
     cr_expect(strstr(p.out, "cancelled: 10"), "%s%s", p.out, p.error);
+    cr_expect(strstr(p.out, "nested: 11"), "%s%s", p.out, p.error);
     cr_expect(strstr(p.out, "waited: 6"), "%s%s", p.out, p.error);
     cr_expect(strstr(p.out, "opted: 4"), "%s%s", p.out, p.error);
     cr_expect(strstr(p.out, "placed: 12"), "%s%s", p.out, p.error);
