@@ -74,8 +74,9 @@ static tine_error coordinator_submit(tine_context *context, tine_future *f, void
         c->tell_ns = 0;
     else
         tine_coordinator_expect(c);
-    tine_trace_fork(f->flow, terms && terms->name ? terms->name : t->name);
-    tine_trace_end(TINE_TRACE_FORK, began, t->name);
+    const char *name = terms && terms->name && *terms->name ? terms->name : t->name;
+    tine_trace_fork(f->flow, name);
+    tine_trace_end(TINE_TRACE_FORK, began, name);
     tine_coordinator_push(c);
     return TINE_OK;
 }

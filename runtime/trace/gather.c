@@ -115,8 +115,18 @@ static int trace_item_by_thread(const void *a, const void *b) {
 enum { DEEPEST = 64 };
 typedef struct open_slices {
     int64_t begins[DEEPEST], ends[DEEPEST];
+    tine_trace_item *items[DEEPEST];
     int n;
 } open_slices;
+
+/* The run that a step is in is one of its flow. */
+static void trace_run_identify(open_slices *open, const tine_trace_item *step) {
+    for (int i = open->n; i-- > 0;) {
+        if (open->items[i]->type != TINE_TRACE_RUN) continue;
+        open->items[i]->id = step->id;
+        return;
+    }
+}
 
 static void trace_item_nest(tine_trace_gathered *g, open_slices *open, tine_trace_item *item) {
     /* At its end a slice contains a marker of that time, but no further slice. */
@@ -124,8 +134,10 @@ static void trace_item_nest(tine_trace_gathered *g, open_slices *open, tine_trac
     while (open->n > 0 && open->ends[open->n - 1] < item->ts + slice) open->n--;
     if (!slice) {
         item->bound = open->n > 0;
+        if (!item->bound || item->type != TINE_TRACE_FLOW_STEP) return;
+        trace_run_identify(open, item);
         /* A step is recorded at the end of its slice, and is shown at its begin. */
-        if (item->bound && item->type == TINE_TRACE_FLOW_STEP) item->ts = open->begins[open->n - 1];
+        item->ts = open->begins[open->n - 1];
         return;
     }
     if (open->n == DEEPEST) {
@@ -137,6 +149,7 @@ static void trace_item_nest(tine_trace_gathered *g, open_slices *open, tine_trac
         item->dur = open->ends[open->n - 1] - item->ts;
         g->clipped++;
     }
+    open->items[open->n] = item;
     open->begins[open->n] = item->ts;
     open->ends[open->n++] = item->ts + item->dur;
 }
@@ -159,6 +172,11 @@ static int trace_item_by_flow(const void *a, const void *b) {
     if (x->id != y->id) return x->id < y->id ? -1 : 1;
     if (x->type != y->type) return trace_order(x->type, y->type); /* fork, run, wait */
     return trace_order(x->ts, y->ts);
+}
+
+static int trace_item_by_id(const void *a, const void *b) {
+    const tine_trace_item *x = *(tine_trace_item *const *)a, *y = *(tine_trace_item *const *)b;
+    return (x->id > y->id) - (x->id < y->id);
 }
 
 /* The events of one flow: the first start, every step (there may be several attempts), the first
@@ -241,6 +259,27 @@ static bool trace_async_shape(tine_trace_gathered *g) {
     return true;
 }
 
+/* ---- names ---- */
+
+static bool trace_is_fork(const tine_trace_item *i) { return i->type == TINE_TRACE_FLOW_START; }
+
+/* A task's name is known where it was forked: the runs and waits of its flow have it too. */
+static bool trace_names_share(tine_trace_gathered *g) {
+    size_t n;
+    tine_trace_item **forks = trace_items_select(g, trace_is_fork, &n);
+    if (!forks) return false;
+    if (n) qsort(forks, n, sizeof(tine_trace_item *), trace_item_by_id);
+    for (size_t i = 0; n && i < g->n; i++) {
+        tine_trace_item *item = &g->items[i];
+        if (!item->id || (item->type != TINE_TRACE_RUN && !trace_is_async(item))) continue;
+        tine_trace_item **fork =
+            bsearch(&item, forks, n, sizeof(tine_trace_item *), trace_item_by_id);
+        if (fork && (*fork)->name.size) item->name = (*fork)->name;
+    }
+    free(forks);
+    return true;
+}
+
 /* ---- the whole ---- */
 
 /* Slices before the markers in them; at one time an async end before the next begin. */
@@ -274,7 +313,7 @@ tine_error tine_trace_gather(tine_trace_gathered *out, const tine_trace_process 
         if (trace_process_add(&g, i)) goto out;
     if (last_ns > 0) trace_items_drop_early(&g, last_ns);
     trace_nest_all(&g);
-    if (!trace_flows_shape(&g) || !trace_async_shape(&g)) goto out;
+    if (!trace_flows_shape(&g) || !trace_async_shape(&g) || !trace_names_share(&g)) goto out;
     trace_items_drop_unshaped(&g);
     if (g.n) qsort(g.items, g.n, sizeof *g.items, trace_item_by_time);
     e = TINE_OK;

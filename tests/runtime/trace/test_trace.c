@@ -197,6 +197,43 @@ Test(trace, a_run_in_one_process_is_recorded_completely, .timeout = 60) {
     run_and_trace("inproc://trace", 1);
 }
 
+/* Both have names of their own; the inner one stays at its worker, which waits for it. */
+TINE_FUNCTION(trace_inner, "") {
+    (void)task;
+    return tine_int(1);
+}
+TINE_FUNCTION(trace_outer, "") {
+    (void)task;
+    tine_value *v;
+    tine_future *f = tine_fork_with(TINE_FORK_OPTIONS(.name = "second step"), "trace_inner");
+    return tine_wait(f, &v) ? NULL : v;
+}
+static size_t events_named(const trace *t, const char *name) {
+    size_t n = 0;
+    for (size_t i = 0; i < json_object_array_length(t->events); i++)
+        n += strcmp(string_of(json_object_array_get_idx(t->events, i), "name"), name) == 0;
+    return n;
+}
+TRANSPORT_TEST(trace, a_task_has_the_name_that_its_fork_gave_it, 60) {
+    char path[] = "/tmp/tine-test-trace-XXXXXX";
+    close(mkstemp(path));
+    cluster_start(endpoint, 1);
+    cr_assert_eq(tine_trace_start(), TINE_OK, "%s", tine_error_message());
+    const tine_fork_options first = {.name = "first step"};
+    cr_expect_eq(cluster_take_int(tine_fork_with(&first, "trace_outer")), 1);
+    cr_assert_eq(tine_trace_write(path), TINE_OK, "%s", tine_error_message());
+    cluster_stop();
+    trace t = trace_read(path);
+    unlink(path);
+    cr_expect_eq(named(&t, "fork first step"), 1);
+    cr_expect_eq(named(&t, "fork second step"), 1);
+    cr_expect_geq(named(&t, "first step"), 2, "before its wait and after it");
+    cr_expect_geq(named(&t, "second step"), 1);
+    cr_expect_eq(events_named(&t, "trace_outer") + events_named(&t, "trace_inner"), 0);
+    cr_expect_geq(events_named(&t, "first step"), 4, "the wait, from its begin to its end, too");
+    trace_close(&t);
+}
+
 /* A worker has more events than a message holds: it is asked for batch after batch. */
 TINE_FUNCTION(trace_many, "n") {
     for (int64_t i = tine_arg_int(task, 0); i > 0; i--) tine_trace_instant("many");
