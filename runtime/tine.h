@@ -563,8 +563,9 @@ TINE_API tine_promise *tine_promise_new(tine_future **future);
  * @param v The value. NULL: its maker failed, and the future fails with that error.
  * @return TINE_OK; ESTATE: it was completed before; ECANCELED: its future was cancelled before, by
  *     tine_cancel() or tine_shutdown(), or its worker has ended; EINVAL: p is NULL, or v holds a
- *     pending future of another process; EDEADLK: v holds its own future. After the last two it is
- *     still open. In a thread that a task has started it is TINE_OK after a tine_cancel(), too. */
+ *     pending future of another process; EDEADLK: v holds its own future, or one that waits for it.
+ *     After the last two it is still open. In a thread that a task has started it is TINE_OK after
+ *     a tine_cancel(), too, and with a future that waits for its own, which then fails. */
 TINE_API tine_error tine_promise_set(tine_promise *p, const tine_value *v);
 
 /** Completes a promise with a failure.
@@ -582,7 +583,8 @@ TINE_API tine_error tine_promise_fail(tine_promise *p, tine_error code, const ch
  * @param fn What to call; it may fork, but not block. Its future is borrowed, and is done, also
  *     when it failed: `if (tine_wait(f, &v)) return NULL;` passes the failure on. It returns a
  *     reference, which it gives away, or NULL, which fails the new future with
- *     tine_error_message(). What else it makes belongs, inside a task, to that task, as if the task
+ *     tine_error_message(). A value that holds a future which waits for the new one fails it with
+ *     EDEADLK. What else it makes belongs, inside a task, to that task, as if the task
  *     had made it; in the program, to the program.
  * @param ctx Given to fn.
  * @return A future, one reference to be released; NULL: EINVAL (f or fn is NULL, or f is of another
@@ -688,7 +690,8 @@ TINE_API tine_error tine_next(tine_future *stream, tine_value **out);
 TINE_API tine_error tine_next_for(tine_future *stream, double seconds, tine_value **out);
 
 /** Takes the next value of a stream as a future, at once: for tine_on_done(), tine_wait_any() or a
- * completer over several streams, and as an argument of forks.
+ * completer over several streams, and as an argument of forks. tine_cancel() of it drops the value
+ * when it comes; the stream goes on.
  * @param stream A stream.
  * @return A future of the value, one reference to be released; it fails with ENDED if there is
  *     none. NULL: EINVAL as for tine_next(), or ENOMEM. */

@@ -1,9 +1,14 @@
 /* Futures that follow from others: all of several, the first of several, and a value that has
- * futures inside. The same record serves the three. */
+ * futures inside. The same record serves the three.
+ *
+ * A future can come to wait for one that is newer only through a value that it is completed with,
+ * so circles are looked for there, along the waiters of the future. */
 #include <stdlib.h>
 
 #include "runtime/api/context.h"
+#include "runtime/api/held.h"
 #include "runtime/api/promise.h"
+#include "runtime/api/stream.h"
 
 /* When the result is completed early, the other futures are forgotten. Those whose waiters are due
  * at that moment still refer to the record: the last of them frees it. */
@@ -71,6 +76,19 @@ static void gather_part_done(tine_waiter *w, tine_future *f) {
     if (g->missing == 0) gather_free(g);
 }
 
+/* Of more parts one is taken to be done some time. */
+enum { WALKED_MAX = 64 };
+
+/* The first of several waits for all of them in so far as each could help it. */
+static tine_future *gather_dependent(const tine_waiter *w) {
+    const gather *g = ((const struct gather_part *)w)->gather;
+    if (!g->any) return g->result;
+    if (g->n > WALKED_MAX) return NULL;
+    for (size_t i = 0; i < g->n; i++)
+        if (!g->parts[i].future->walked) return NULL;
+    return g->result;
+}
+
 /* The first that decides the result already; NULL: none. */
 static tine_future *decided_by(const tine_future_list *l, bool any) {
     for (size_t i = 0; i < l->n; i++)
@@ -91,7 +109,8 @@ static tine_error gather_begin(tine_future *result, tine_value *value, const tin
     for (size_t i = 0; i < l->n; i++) {
         if (tine_future_is_done(l->items[i])) continue;
         struct gather_part *part = &g->parts[g->n++];
-        *part = (struct gather_part){{.fn = gather_part_done}, g, l->items[i]};
+        const tine_waiter waiter = {.fn = gather_part_done, .dependent = gather_dependent};
+        *part = (struct gather_part){waiter, g, l->items[i]};
         tine_future_await(l->items[i], &part->waiter);
     }
     return TINE_OK;
@@ -117,9 +136,65 @@ static void complete_by(tine_future *result, tine_value *value, bool any) {
     tine_future_list_fini(&l);
 }
 
+/* ---- circles ---- */
+
+static tine_error walk_to(tine_future_list *l, tine_future *f) {
+    if (!f || f->walked || tine_future_is_done(f)) return TINE_OK;
+    tine_error e = tine_future_list_push(l, f);
+    f->walked = e == TINE_OK;
+    return e;
+}
+
+/* What waits for f: its values, where it is a stream, the call whose turn comes after it, and what
+ * has it among its arguments, or follows from it. */
+static tine_error walk_from(tine_future_list *l, tine_future *f) {
+    const tine_waiter *w;
+    tine_future *value;
+    tine_error e = f->held ? walk_to(l, tine_held_fork_follower(f->held)) : TINE_OK;
+    for (uint64_t item = 0; e == TINE_OK && (value = tine_stream_awaited(f, &item));)
+        e = walk_to(l, value);
+    TAILQ_FOREACH (w, &f->waiters, entry)
+        if (e == TINE_OK && w->dependent) e = walk_to(l, w->dependent(w));
+    return e;
+}
+
+static int is_walked(tine_future *f, void *ctx) {
+    if (tine_future_is_done(f) || !f->walked) return 0;
+    *(tine_future **)ctx = f;
+    return 1;
+}
+
+static tine_error circle(const tine_future *f, const tine_future *found) {
+    if (found->held)
+        return tine_error_set(TINE_EDEADLK,
+                              "a future cannot be completed with a value that holds the future of "
+                              "task \"%s\", which waits for it: neither would ever be done",
+                              tine_held_fork_name(found->held, NULL));
+    return tine_error_set(TINE_EDEADLK,
+                          "a future cannot be completed with a value that holds %s: it would wait "
+                          "for itself",
+                          found == f ? "its own future" : "a future that waits for it");
+}
+
+tine_error tine_future_no_circle(tine_future *f, const tine_value *v) {
+    tine_future_list l = {0};
+    tine_future *found = NULL;
+    if (!tine_value_holds_futures(v)) return TINE_OK;
+    tine_error e = walk_to(&l, f);
+    for (size_t i = 0; i < l.n && e == TINE_OK; i++) e = walk_from(&l, l.items[i]);
+    if (e == TINE_OK && tine_value_futures(v, is_walked, &found)) e = circle(f, found);
+    for (size_t i = 0; i < l.n; i++) l.items[i]->walked = false;
+    tine_future_list_fini(&l);
+    return e;
+}
+
 void tine_future_settle(tine_context *c, tine_future *f, tine_value *v) {
     (void)c;
-    complete_by(f, v, false);
+    tine_error e = tine_future_no_circle(f, v);
+    if (e == TINE_OK)
+        complete_by(f, v, false);
+    else
+        tine_future_complete(f, e, NULL, tine_error_text());
 }
 
 static tine_future *combine(tine_context *c, tine_future *const *f, size_t n, bool any) {

@@ -24,13 +24,16 @@ static void log_unobserved(const tine_future *f) {
              f->text ? f->text : tine_error_name(f->status));
 }
 
+void tine_future_payload_free(tine_future *f, tine_payload *p) {
+    tine_object_owner *owner = f->context ? f->context->owner : NULL;
+    for (uint32_t i = 0; owner && p && i < p->n_refs; i++) owner->released(owner, p->refs[i]);
+    tine_payload_unref(p);
+}
+
 static void future_free(tine_future *f) {
     TINE_ASSERT_TRUE(TAILQ_EMPTY(&f->waiters));
     log_unobserved(f);
-    tine_object_owner *owner = f->context ? f->context->owner : NULL;
-    for (uint32_t i = 0; owner && f->payload && i < f->payload->n_refs; i++)
-        owner->released(owner, f->payload->refs[i]);
-    tine_payload_unref(f->payload);
+    tine_future_payload_free(f, f->payload);
     tine_value_unref(f->value);
     tine_value_unref(f->reference);
     tine_value_unref(f->unresolved);
@@ -308,19 +311,20 @@ int64_t tine_wait_deadline(double seconds) {
 
 /* ---- lists of futures ---- */
 
-static int list_append(tine_future *f, void *ctx) {
-    tine_future_list *l = ctx;
+tine_error tine_future_list_push(tine_future_list *l, tine_future *f) {
     tine_future **items = tine_grow(l->items, &l->room, l->n + 1, sizeof *items);
-    if (!items) return -1;
+    if (!items) return tine_error_set(TINE_ENOMEM, "no memory for a list of futures");
     l->items = items;
     l->items[l->n++] = f;
-    return 0;
+    return TINE_OK;
+}
+
+static int list_append(tine_future *f, void *list) {
+    return tine_future_list_push(list, f) ? -1 : 0;
 }
 
 tine_error tine_future_list_add(tine_future_list *l, const tine_value *v) {
-    return tine_value_futures(v, list_append, l) == 0
-               ? TINE_OK
-               : tine_error_set(TINE_ENOMEM, "no memory to look for futures in a value");
+    return tine_value_futures(v, list_append, l) == 0 ? TINE_OK : TINE_ENOMEM;
 }
 
 void tine_future_list_fini(tine_future_list *l) {

@@ -22,6 +22,8 @@ typedef struct tine_waiter {
     bool listed;         /* it is on a future's list */
     tine_future *future; /* while fn is due: holds a reference */
     void (*fn)(struct tine_waiter *w, tine_future *f);
+    /* the future that cannot be done before those that are walked are; NULL, or gives NULL: none */
+    tine_future *(*dependent)(const struct tine_waiter *w);
 } tine_waiter;
 
 TAILQ_HEAD(tine_waiter_list, tine_waiter);
@@ -30,6 +32,7 @@ struct tine_future {
     tine_handle handle;
     atomic_uchar done;
     atomic_bool observed; /* some call has waited for it, or taken its result */
+    bool walked;          /* by the look for a circle: see combine.c */
     tine_error status;
     struct tine_context *context;
     /* Stands for the result in the arguments of forks, or names the object from which the result is
@@ -58,6 +61,8 @@ tine_future *tine_future_new(struct tine_context *c);
  * its own. */
 void tine_future_complete(tine_future *f, tine_error status, tine_payload *payload,
                           const char *text);
+/* Drops a result that f was to have, and the handles that come with it. Accepts NULL. */
+void tine_future_payload_free(tine_future *f, tine_payload *p);
 /* Drops a reference of the library's own: tine_release would remove the reference of a task's pool.
  * Accepts NULL. */
 static inline void tine_future_unref(tine_future *f) { tine_handle_unref((tine_handle *)f); }
@@ -123,6 +128,8 @@ typedef struct tine_future_list {
     size_t n, room;
 } tine_future_list;
 
+/* ENOMEM with a sentence. */
+tine_error tine_future_list_push(tine_future_list *l, tine_future *f);
 /* Appends the futures in v. ENOMEM with a sentence. */
 tine_error tine_future_list_add(tine_future_list *l, const tine_value *v);
 void tine_future_list_fini(tine_future_list *l);

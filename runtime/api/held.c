@@ -128,8 +128,12 @@ const held_fork *tine_held_fork_next(const tine_context *c, const held_fork *h) 
 }
 
 const char *tine_held_fork_name(const held_fork *h, int64_t *since) {
-    *since = h->since;
+    if (since) *since = h->since;
     return fork_name(&h->to);
+}
+
+tine_future *tine_held_fork_follower(const held_fork *h) {
+    return h->next ? h->next->result : NULL;
 }
 
 void tine_held_fork_cancel(tine_future *f, tine_error status, const char *why) {
@@ -148,9 +152,15 @@ static void dependency_done(tine_waiter *w, tine_future *f) {
     held_fork_unref(h);
 }
 
+static tine_future *dependency_result(const tine_waiter *w) {
+    return ((const struct dependency *)w)->fork->result;
+}
+
 static void held_fork_await(held_fork *h, tine_future *f) {
     struct dependency *d = &h->dependencies[h->n++];
-    *d = (struct dependency){.waiter.fn = dependency_done, .fork = h, .missing = !f->reference};
+    *d = (struct dependency){.waiter = {.fn = dependency_done, .dependent = dependency_result},
+                             .fork = h,
+                             .missing = !f->reference};
     tine_future_await(f, &d->waiter);
     h->refs++;
 }

@@ -36,7 +36,9 @@ tine_error tine_held_fork_begin(tine_future *result, const tine_fork_target *to,
 held_fork *tine_held_fork_last(const tine_context *c, const tine_fork_target *to);
 /* Each of a context's; NULL: the first one, or no more. */
 const held_fork *tine_held_fork_next(const tine_context *c, const held_fork *h);
-/* The task's name (borrowed) and when it was forked. */
+/* The task's name (borrowed) and when it was forked; since may be NULL. */
 const char *tine_held_fork_name(const held_fork *h, int64_t *since);
+/* The future of the call that waits for its turn after this one; NULL: none. */
+tine_future *tine_held_fork_follower(const held_fork *h);
 
 #endif

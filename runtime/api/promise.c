@@ -247,8 +247,8 @@ bool tine_promises_open(const tine_context *c) {
 /* ---- completing ---- */
 
 /* Takes over `text`. */
-static tine_error promise_complete(tine_promise *p, tine_error status, const tine_value *v,
-                                   char *text) {
+static tine_error promise_take(tine_promise *p, tine_error status, const tine_value *v,
+                               char *text) {
     if (atomic_exchange(&p->taken, true)) {
         free(text);
         return tine_error_set(TINE_ESTATE, "the promise has been completed before");
@@ -257,18 +257,34 @@ static tine_error promise_complete(tine_promise *p, tine_error status, const tin
     p->value = tine_value_ref(v);
     p->text = text;
     p->due = true;
-    if (promise_is_remote(p)) {
-        tine_handle_ref(&p->handle);
-        if (mailbox_put(p->mailbox, p)) return TINE_OK;
-        tine_handle_unref(&p->handle);
-        return tine_error_set(TINE_ECANCELED, "the worker of the promise has ended");
-    }
+    return TINE_OK;
+}
+
+static tine_error promise_post(tine_promise *p, tine_error status, const tine_value *v,
+                               char *text) {
+    tine_error e = promise_take(p, status, v, text);
+    if (e != TINE_OK) return e;
+    tine_handle_ref(&p->handle);
+    if (mailbox_put(p->mailbox, p)) return TINE_OK;
+    tine_handle_unref(&p->handle);
+    return tine_error_set(TINE_ECANCELED, "the worker of the promise has ended");
+}
+
+/* Takes over `text`. */
+static tine_error promise_complete(tine_promise *p, tine_error status, const tine_value *v,
+                                   char *text) {
+    if (promise_is_remote(p)) return promise_post(p, status, v, text);
     tine_context *c = p->context;
     c->ops->lock(c);
     bool late = tine_future_is_done(p->future);
-    promise_settle(p);
+    tine_error e = TINE_OK;
+    if (v && !late && !atomic_load(&p->taken)) e = tine_future_no_circle(p->future, v);
+    if (e == TINE_OK) e = promise_take(p, status, v, text);
+    if (e == TINE_OK) promise_settle(p);
     c->ops->unlock(c);
-    return late ? tine_error_set(TINE_ECANCELED, "the promise was cancelled before") : TINE_OK;
+    if (e == TINE_OK && late)
+        e = tine_error_set(TINE_ECANCELED, "the promise was cancelled before");
+    return e;
 }
 
 static tine_error promise_check(const tine_promise *p) {

@@ -24,7 +24,10 @@ void tine_promises_cancel(struct tine_context *c, const char *why);
 bool tine_promises_open(const struct tine_context *c);
 void tine_promise_free(tine_promise *p); /* for tine_handle_unref */
 
-/* With the lock: completes f with v, once the futures inside v are done. Those are of c. */
+/* With the lock: completes f with v, once the futures inside v are done. Those are of c. A circle
+ * fails it. */
 void tine_future_settle(struct tine_context *c, tine_future *f, tine_value *v);
+/* With the lock: EDEADLK with a sentence where v holds f, or a future that waits for f. ENOMEM. */
+tine_error tine_future_no_circle(tine_future *f, const tine_value *v);
 
 #endif

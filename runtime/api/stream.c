@@ -79,16 +79,17 @@ static void stream_take(tine_future *f, uint64_t item) {
     f->context->ops->pull(f->context, f, s->pulled);
 }
 
+/* One that was asked for may have been cancelled meanwhile: it is taken all the same, so that the
+ * task goes on. */
 void tine_stream_arrived(tine_future *f, uint64_t item, tine_error status, tine_payload *payload,
                          const char *text) {
     tine_stream *s = stream_of(f);
     tine_future *value = s ? stream_item(f, item) : NULL;
-    if (!value || tine_future_is_done(value)) {
-        tine_payload_unref(payload);
-        return;
-    }
-    bool asked = item < s->next;
-    tine_future_complete(value, status, payload, text);
+    bool asked = value && item < s->next;
+    if (!value || tine_future_is_done(value))
+        tine_future_payload_free(f, payload);
+    else
+        tine_future_complete(value, status, payload, text);
     if (!asked) return;
     stream_take(f, item);
     tine_future_unref(value);
@@ -102,13 +103,20 @@ static void stream_end_item(tine_future *f, tine_future *value) {
         tine_future_complete(value, f->status, NULL, f->text);
 }
 
+tine_future *tine_stream_awaited(const tine_future *f, uint64_t *item) {
+    const tine_stream *s = stream_of(f);
+    if (s && *item < s->low) *item = s->low - 1;
+    while (s && ++*item <= s->next) { /* some thread may wait for the last */
+        tine_future *value = tine_idmap_get(&s->items, *item);
+        if (value && !tine_future_is_done(value)) return value;
+    }
+    return NULL;
+}
+
 void tine_stream_ended(tine_future *f) {
-    tine_stream *s = stream_of(f);
-    for (uint64_t item = s ? s->low : 1; s && item <= s->next;
-         item++) { /* some thread may wait for the last */
-        tine_future *value = tine_idmap_get(&s->items, item);
-        if (!value || tine_future_is_done(value)) continue;
-        tine_idmap_remove(&s->items, item);
+    tine_future *value;
+    for (uint64_t item = 0; (value = tine_stream_awaited(f, &item));) {
+        tine_idmap_remove(&stream_of(f)->items, item);
         stream_end_item(f, value);
         tine_future_unref(value);
     }

@@ -16,6 +16,9 @@ void tine_stream_free(struct tine_stream *s); /* accepts NULL */
 /* Value number `item` has arrived: as tine_future_complete. */
 void tine_stream_arrived(tine_future *f, uint64_t item, tine_error status, tine_payload *payload,
                          const char *text);
+/* The first value after number *item that somebody waits for; NULL: none. Sets *item. f need not be
+ * a stream. */
+tine_future *tine_stream_awaited(const tine_future *f, uint64_t *item);
 /* f is done: no more values arrive. */
 void tine_stream_ended(tine_future *f);
 

@@ -70,12 +70,14 @@ static void callback_due(tine_waiter *w, tine_future *f) {
     f->context->ops->defer(f->context, callback_run, cb, cb->parent);
 }
 
+static tine_future *callback_result(const tine_waiter *w) { return ((const callback *)w)->result; }
+
 /* With the lock. */
 static tine_error callback_await(tine_context *c, tine_future *f, const callback *made) {
     callback *cb = malloc(sizeof *cb);
     if (!cb) return tine_error_set(TINE_ENOMEM, "no memory for a callback");
     *cb = *made;
-    cb->waiter.fn = callback_due;
+    cb->waiter = (tine_waiter){.fn = callback_due, .dependent = callback_result};
     cb->future = tine_ref_future_(f);
     if (cb->result) tine_ref_future_(cb->result);
     cb->parent = tine_context_parent();

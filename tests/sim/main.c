@@ -108,6 +108,7 @@ static int report(const sim_counts *c, uint64_t seeds, const char *no_lanes, dou
                 {"open at the end", c->promises_open},
                 {"set after a cancel", c->promises_late},
                 {"set twice", c->promises_again},
+                {"circles", c->promises_refused},
                 {"set by other threads", c->promises_remote},
                 {"forks that wait for one", c->awaits},
                 {"for several", c->awaits_several},

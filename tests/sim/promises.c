@@ -183,15 +183,31 @@ static void check_given(const node *n, tine_error e, bool taken, bool late, bool
         sim_fail("a promise was completed, and its future is not done");
 }
 
+/* One that waits for n; n where there is none. */
+static const node *one_that_waits(const sim_promises *p, const node *n) {
+    const size_t self = sim_node_index(n);
+    for (size_t i = self + 1; i < p->n; i++) {
+        const node *d = &p->nodes[i];
+        bool waits = d->kind == NODE_FORK || d->kind == NODE_ALL;
+        for (size_t j = 0; waits && !d->dropped && !tine_done(d->future) && j < d->n_deps; j++)
+            if (d->deps[j] == self) return d;
+    }
+    return n;
+}
+
 static void complete_promise(sim_world *w, node *n) {
     sim_promises *p = w->promises;
     sim_counts *c = w->counts;
     bool taken = n->taken, late = tine_done(n->future), remote = false;
     tine_error e;
-    tine_value *v = tine_list_of_futures(&n->future, 1);
-    if (sim_one_in(&p->random, 8) && tine_promise_set(n->promise, v) != TINE_EDEADLK)
-        sim_fail("a promise took its own future");
-    tine_release(v);
+    if (!taken && !late && sim_one_in(&p->random, 4)) {
+        const node *waits = one_that_waits(p, n);
+        tine_value *circle = tine_list_of_futures(&waits->future, 1);
+        if (tine_promise_set(n->promise, circle) != TINE_EDEADLK)
+            sim_fail("a promise took the future of node %zu", sim_node_index(waits));
+        tine_release(circle);
+        c->promises_refused += waits != n;
+    }
     remote = p->of_worker && sim_one_in(&p->random, 2);
     if (!taken) n->taken = true;
     if (sim_one_in(&p->random, 4)) {
@@ -201,7 +217,7 @@ static void complete_promise(sim_world *w, node *n) {
         c->promises_failed += !taken && !late;
     } else {
         if (!taken && !late && sim_one_in(&p->random, 2)) choose_deps(p, n, 2, OTHER_LEAVES);
-        v = value_of(p, n);
+        tine_value *v = value_of(p, n);
         if (remote) elsewhere_begin(w);
         e = tine_promise_set(n->promise, v);
         tine_release(v);

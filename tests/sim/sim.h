@@ -160,7 +160,7 @@ typedef struct sim_counts {
     uint64_t dependents, ahead, stayed, fetched, again;
     uint64_t roots_cancelled, expired, forks_cancelled, told, ends;
     uint64_t promises, promises_set, promises_of_futures, promises_failed, promises_released,
-        promises_late, promises_again, promises_remote, promises_open;
+        promises_late, promises_again, promises_refused, promises_remote, promises_open;
     uint64_t awaits, awaits_several, awaits_failed, awaits_cancelled, thens, alls, anys,
         fork_deadlines, futures_cancelled;
     uint64_t held, ended_held, labelled, taking, holding, taking_of, taken_by, pinned, misplaced,

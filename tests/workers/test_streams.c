@@ -270,6 +270,65 @@ Test(streams, values_are_futures, .timeout = 30) {
     cluster_stop();
 }
 
+/* 1: the task goes on behind a value that is cancelled before it comes, which is dropped. */
+static int64_t cancel_a_value(void) {
+    tine_future *n;
+    tine_promise *p = tine_promise_new(&n);
+    tine_future *f = tine_fork_with(TINE_FORK_OPTIONS(.stream = 1), "stream_sizes", n),
+                *first = tine_next_future(f), *second = tine_next_future(f);
+    tine_value *three = tine_int(3), *v = NULL;
+    bool good = tine_cancel(first, 0) == TINE_OK && tine_wait(first, NULL) == TINE_ECANCELED &&
+                tine_promise_set(p, three) == TINE_OK && tine_wait(second, &v) == TINE_OK &&
+                first_element(v) == 1;
+    tine_release(v);
+    good = good && tine_next_for(f, 20, &v) == TINE_OK && first_element(v) == 2;
+    tine_release(v);
+    good = good && tine_next_for(f, 20, NULL) == TINE_ENDED && tine_cancel(first, 0) == TINE_ESTATE;
+    tine_release(three);
+    tine_release(p);
+    tine_future *all[] = {n, f, first, second};
+    for (int i = 0; i < 4; i++) tine_release(all[i]);
+    return good;
+}
+TINE_FUNCTION(stream_cancel_a_value, "") {
+    (void)task;
+    return tine_int(cancel_a_value());
+}
+
+TRANSPORT_TEST(streams, a_value_that_is_cancelled_is_dropped_and_the_task_goes_on, 60) {
+    tine_counts n;
+    cluster_start(endpoint, 1);
+    cr_expect_eq(cancel_a_value(), 1, "%s", tine_error_message());
+    cr_expect_eq(cluster_take_int(tine_fork("stream_cancel_a_value")), 1);
+    do cr_assert_eq(tine_count(&n), TINE_OK); /* the values that were put are gone with it */
+    while (n.objects > 0);
+    cluster_stop();
+}
+
+/* The first two attempts fail half-way. */
+TINE_REPEATABLE_FUNCTION(stream_fails_at_first, "path, n") {
+    int64_t n = tine_arg_int(task, 1);
+    bool last = marks_add(tine_arg_string(task, 0), "x") == 3;
+    for (int64_t i = 1; i <= n; i++) {
+        if (tine_yield(task, tine_int(i))) return NULL;
+        if (!last && i == n / 2) return tine_fail(task, "no more flour");
+    }
+    return tine_int(n);
+}
+TRANSPORT_TEST(streams, a_task_that_fails_and_is_repeated_gives_each_value_once, 30) {
+    marks_start();
+    const char *path = marks_path("mark");
+    cluster_start(endpoint, 2);
+    const tine_fork_options twice = {.stream = 2, .retry_on_failure = 2};
+    tine_future *f = tine_fork_with(&twice, "stream_fails_at_first", path, 8);
+    for (int64_t i = 1; i <= 8; i++) cr_assert_eq(take(f), i);
+    cr_assert_eq(tine_next(f, NULL), TINE_ENDED);
+    cr_assert_eq(cluster_take_int(f), 8);
+    cr_assert_eq(marks_size("mark"), 3);
+    cluster_stop();
+    marks_end();
+}
+
 static void *take_some(void *stream) {
     int64_t sum = 0;
     tine_value *v;
