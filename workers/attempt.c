@@ -170,6 +170,7 @@ void tine_attempt_run(tine_attempt *a) {
     tine_handles_of_task(w->handles, &a->handles);
     if (w->log) tine_run_log_run(w->log, a->task.known);
     int64_t began = tine_clock_ns();
+    tine_worker_overdue_prepare(w);
     tine_progress_offer(&w->progress);
     tine_fiber_resume(a->fiber);
     tine_progress_reclaim(&w->progress);

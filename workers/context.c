@@ -141,9 +141,10 @@ static tine_error worker_submit(tine_context *c, tine_future *f, void *parent, c
     }
     f->task = a->task.task;
     f->ticket = ticket;
-    tine_trace_fork(f->flow, terms && terms->name ? terms->name : t->name);
+    const char *name = terms && terms->name && *terms->name ? terms->name : t->name;
+    tine_trace_fork(f->flow, name);
     if (w->current) tine_worker_act(w); /* sends it now: this task may compute for a long time */
-    tine_trace_end(TINE_TRACE_FORK, began, t->name);
+    tine_trace_end(TINE_TRACE_FORK, began, name);
     return TINE_OK;
 }
 
@@ -168,8 +169,10 @@ static tine_error worker_cancel(tine_context *c, tine_future *f, tine_error stat
     bool open = worker_fork_remove(w, f->ticket) ||
                 tine_executor_cancel(tine_worker_executor(w), f->ticket, grace_ns);
     if (open) {
-        char text[256];
-        snprintf(text, sizeof text, "a nested fork was cancelled: %s", why);
+        char text[256 + TINE_MAX_NAME];
+        const char *name = f->extra ? f->extra->name : NULL;
+        snprintf(text, sizeof text, "%s%s%s was cancelled: %s", name ? "task \"" : "a nested fork",
+                 name ? name : "", name ? "\"" : "", why);
         tine_worker_complete(w, f->ticket, status, NULL, text);
     }
     if (w->current) tine_worker_act(w);
@@ -198,6 +201,7 @@ static bool worker_is_cancelled(tine_context *c, void *attempt) {
     a->cancel_asked = now;
     tine_progress_reclaim(&w->progress);
     tine_worker_receive(w);
+    (void)tine_deadlines_run(&w->context, now); /* it may be a fork of this worker itself */
     tine_worker_act(w);
     return a->cancelled || w->stopping;
 }
@@ -240,11 +244,11 @@ static tine_error worker_wait(tine_context *c, tine_future *const *f, size_t n, 
                               int64_t deadline) {
     tine_worker *w = tine_worker_of(c);
     tine_attempt *a = w->current;
+    if (a && a->cancelled) return attempt_cancelled(a);
+    if (deadline != INT64_MAX && deadline <= tine_clock_ns()) return TINE_ETIMEDOUT;
     if (!a)
         return tine_error_set(TINE_ESTATE, "a callback cannot wait: it runs on the "
                                            "thread that receives the result");
-    if (a->cancelled) return attempt_cancelled(a);
-    if (deadline != INT64_MAX && deadline <= tine_clock_ns()) return TINE_ETIMEDOUT;
     tine_wait_set set;
     tine_error e = tine_wait_begin(&set, f, n, mode, awaited_are_done, a);
     if (e != TINE_OK) return e;

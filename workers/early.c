@@ -18,7 +18,8 @@ static bool worker_overtakes(void *ctx, const tine_message *m, uint64_t held) {
 }
 
 /* A DEMAND, FETCH or REACH was handled: sends the forks, or the result, that it asks for, or has a
- * result fetched. Says what could not be fetched. Gives tasks back, if this worker is to leave. */
+ * result fetched. Says what could not be fetched. Gives tasks back, if this worker is to leave, and
+ * cancels forks that are overdue. */
 static void worker_act_early(void *ctx) {
     tine_worker *w = ctx;
     tine_executor_action a;
@@ -27,6 +28,7 @@ static void worker_act_early(void *ctx) {
         tine_link_handle_any_time(&w->link, TINE_MSG_TASK); /* those are given back */
     }
     if (w->reach) tine_worker_reached(w);
+    tine_worker_overdue_report(w);
     while (tine_executor_next_early(w->executor, &a)) {
         if (a.kind == TINE_EXECUTOR_REACH)
             tine_worker_reach(w, &a);

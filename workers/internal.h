@@ -62,6 +62,13 @@ typedef struct worker_fork {
     tine_payload *payload;
 } worker_fork;
 
+/* A fork that the progress thread has cancelled at its deadline. */
+enum { OVERDUE_MAX = 16 }; /* at a time; others wait for the worker's loop */
+typedef struct worker_overdue {
+    int64_t due;
+    uint64_t ticket, grace_ns;
+} worker_overdue;
+
 /* A put value that is here, decoded. Handles share its contents. */
 typedef struct worker_value {
     LIST_ENTRY(worker_value) entry;
@@ -108,6 +115,9 @@ struct tine_worker {
     int64_t ran_at, looked_at; /* when an attempt ran last, and messages were looked for */
     bool ran_local;            /* it was of a fork that stayed here */
     tine_error send_error;     /* of the progress thread */
+    worker_overdue overdue[OVERDUE_MAX];
+    size_t n_overdue;
+    bool reported; /* the coordinator was told of one */
 
     uint64_t *awaited; /* of the last PONG */
     size_t room_awaited;
@@ -176,6 +186,13 @@ void tine_worker_joined_fini(tine_worker *w);
 
 /* quiet.c */
 void tine_worker_answer(tine_worker *w, tine_message *pong); /* fills in what the executor leaves */
+
+/* overdue.c. Before a task runs: which forks may become overdue meanwhile. */
+void tine_worker_overdue_prepare(tine_worker *w);
+/* On the thread that has the link: has the coordinator cancel those that are. */
+void tine_worker_overdue_report(tine_worker *w);
+/* On the worker's thread: ends them here, before their answers come. */
+void tine_worker_overdue_settle(tine_worker *w);
 
 /* early.c: says what the progress thread handles, once the link is open. */
 void tine_worker_progress_init(tine_worker *w);

@@ -191,6 +191,7 @@ static const tine_link_handler worker_events = {worker_on_up, worker_on_message,
                                                 worker_on_lost};
 
 void tine_worker_receive(tine_worker *w) {
+    tine_worker_overdue_settle(w);
     if (tine_link_receive(&w->link) < 0) worker_stop(w, TINE_EIO, "the transport is broken");
 }
 

@@ -47,6 +47,7 @@ void tine_future_extra_free(tine_future_extra *x) {
     tine_stream_free(x->stream);
     for (size_t i = 0; i < x->forks.n; i++) tine_future_unref(x->forks.items[i]);
     tine_future_list_fini(&x->forks);
+    free(x->name);
     free(x);
 }
 
@@ -103,6 +104,7 @@ static void heap_settle(tine_context *c, tine_future_extra *x) {
 }
 
 static void deadline_drop(tine_context *c, tine_future_extra *x) {
+    c->n_graced -= x->grace_ns != UINT64_MAX;
     tine_future_extra *last = c->deadlines[--c->n_deadlines];
     size_t at = x->at;
     x->at = 0;
@@ -123,6 +125,7 @@ void tine_deadline_watch(tine_context *c, tine_future *f) {
     x->future = f;
     x->waiter.fn = deadline_future_done;
     tine_future_await(f, &x->waiter);
+    c->n_graced += x->grace_ns != UINT64_MAX;
     heap_place(c, ++c->n_deadlines, x);
     heap_settle(c, x);
     if (x->at == 1 && c->ops->completed) c->ops->completed(c); /* the loop may sleep longer */
@@ -153,5 +156,5 @@ bool tine_deadlines_run(tine_context *c, int64_t now) {
 void tine_deadlines_fini(tine_context *c) {
     free(c->deadlines);
     c->deadlines = NULL;
-    c->n_deadlines = c->room_deadlines = 0;
+    c->n_deadlines = c->room_deadlines = c->n_graced = 0;
 }

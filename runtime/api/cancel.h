@@ -14,6 +14,7 @@ typedef struct tine_future_extra {
     uint64_t grace_ns;          /* from a cancel to the end of its worker; UINT64_MAX: never */
     struct tine_stream *stream; /* NULL: it is none */
     tine_future_list forks;     /* references; a cancel of the future cancels them, too */
+    char *name;                 /* of the task, in error sentences; NULL: it is no fork */
 } tine_future_extra;
 
 /* f is pending and of c. ESTATE with a sentence: its result is here already. `why` ends the

@@ -6,6 +6,7 @@
  * arguments are complete when it starts. Arguments are walked once to find futures, before the lock
  * is taken; the lock is taken once. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "runtime/api/cancel.h"
 #include "runtime/api/context.h"
@@ -13,6 +14,7 @@
 #include "runtime/api/stream.h"
 #include "runtime/wire/resources.h"
 #include "transport/base/clock.h"
+#include "transport/base/text.h"
 
 static tine_error target_of(const char *method, const tine_argument *a, tine_fork_target *out) {
     if (a->key)
@@ -131,10 +133,18 @@ static tine_error options_resources(const char *text) {
                           wrong ? wrong : "no resource is named");
 }
 
-static tine_error options_extra(const tine_fork_options *o, tine_future *f) {
-    if (o->deadline == 0 && o->grace == 0 && o->stream == 0 && !o->owned) return TINE_OK;
+/* In error sentences; NULL without memory. */
+static char *options_name(const tine_fork_options *o, const tine_target *to) {
+    if (o->name && *o->name) return strdup(o->name);
+    return to->method ? tine_text_format("%s.%s", to->name, to->method) : strdup(to->name);
+}
+
+static tine_error options_extra(const tine_fork_options *o, const tine_target *to, tine_future *f) {
+    bool named = o->name && *o->name;
+    if (o->deadline == 0 && o->grace == 0 && o->stream == 0 && !o->owned && !named) return TINE_OK;
     f->extra = calloc(1, sizeof *f->extra);
-    if (!f->extra) return tine_error_set(TINE_ENOMEM, "no memory for a fork");
+    if (f->extra) f->extra->name = options_name(o, to);
+    if (!f->extra || !f->extra->name) return tine_error_set(TINE_ENOMEM, "no memory for a fork");
     f->extra->seconds = o->deadline;
     f->extra->due = tine_wait_deadline(o->deadline);
     f->extra->grace_ns = o->grace == 0 || o->grace >= 9e9 ? UINT64_MAX : (uint64_t)(o->grace * 1e9);
@@ -163,9 +173,10 @@ static tine_error options_take(const tine_fork_options *o, tine_fork_target *to,
                                                    : (uint32_t)o->retries + 1,
                      .failure_retries = (uint32_t)o->retry_on_failure,
                      .stream = (uint32_t)o->stream,
-                     .timed = o->deadline > 0 && tine_wait_deadline(o->deadline) < INT64_MAX};
+                     .timed = o->deadline > 0 && tine_wait_deadline(o->deadline) < INT64_MAX,
+                     .graced = o->grace > 0};
     to->has_terms = true;
-    return options_extra(o, f);
+    return options_extra(o, &to->target, f);
 }
 
 /* ---- forking ---- */

@@ -206,7 +206,7 @@ bool tine_scheduler_cancel(tine_scheduler *s, uint64_t task, tine_error status, 
                            uint64_t grace_ns);
 /* The same on behalf of an observer, for a nested fork too; a worker is never ended for it. */
 bool tine_scheduler_cancel_any(tine_scheduler *s, uint64_t task, const char *why);
-/* Whether the task, cancelled or not, still has a worker; `out` is that worker. */
+/* Whether the task, cancelled or not, still has a worker; `out`: its peer, pid, host and token. */
 bool tine_scheduler_task_worker(const tine_scheduler *s, uint64_t task, tine_worker_info *out);
 /* This process takes the values of a stream of its own up to number `item`: the task may yield
  * these. The first terms->stream values need no call. */

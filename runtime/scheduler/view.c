@@ -60,7 +60,8 @@ size_t tine_scheduler_workers(const tine_scheduler *s, tine_worker_info *out, si
 bool tine_scheduler_task_worker(const tine_scheduler *s, uint64_t task, tine_worker_info *out) {
     const sched_task *t = tine_scheduler_task_find(s, task);
     if (!t || t->state != SCHED_RUNNING) return false;
-    sched_worker_describe(t->worker, out);
+    const sched_worker *w = t->worker; /* what it runs would be looked for among all its tasks */
+    *out = (tine_worker_info){.peer = w->peer, .pid = w->pid, .host = w->host, .token = w->token};
     return true;
 }
 

@@ -140,6 +140,7 @@ typedef struct tine_terms {
     uint32_t stream;          /* values that it may yield before one is taken; 0: none is taken */
     bool initialises;         /* every worker runs it, later ones too; not on the wire */
     bool timed;               /* its owner, the program, ends it at a deadline; not on the wire */
+    bool graced;              /* its worker may be ended for it; not on the wire */
 } tine_terms;
 
 /* A copy of terms that lives as long as `texts`, which has room for tine_terms_size bytes. */

@@ -115,6 +115,13 @@ bool tine_executor_cancel(tine_executor *x, uint64_t ticket, uint64_t grace_ns) 
     return true;
 }
 
+bool tine_executor_cancel_early(tine_executor *x, uint64_t ticket, uint64_t grace_ns) {
+    const executor_fork *f = tine_executor_fork_find(x, ticket);
+    if (!f || f->local || x->stopped) return false;
+    tine_executor_send_cancel(x, f->known, ticket, grace_ns);
+    return true;
+}
+
 void tine_executor_pull(tine_executor *x, uint64_t ticket, uint64_t item) {
     const executor_fork *f = tine_executor_fork_find(x, ticket);
     if (!f || x->stopped) return;

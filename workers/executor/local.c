@@ -5,8 +5,9 @@
  * any (DEMAND), those that are queued when the task above them ends, and all of them when this
  * worker leaves. A fork is submitted at
  * once if this worker does not serve what it calls, if a value among its arguments is not here, if
- * it is a stream, or for a certain worker or label, if it calls a module with one instance, or if
- * it has a priority, which is compared with tasks of other workers.
+ * it is a stream, or for a certain worker or label, if it calls a module with one instance, if it
+ * has a priority, which is compared with tasks of other workers, or a grace, after which only the
+ * coordinator can end this worker.
  *
  * The nearest task above that the coordinator knows stands for a local task: it sends the SUBMITs
  * and holds the objects, its run time contains that of the local ones, and its DONE is sent once
@@ -40,7 +41,7 @@ static bool executor_serves(tine_executor *x, const tine_target *t) {
 bool tine_executor_may_keep(tine_executor *x, const tine_target *target, uint32_t flags,
                             const tine_payload *payload, const tine_terms *terms) {
     bool anywhere = !terms || (!terms->priority && !terms->worker && !terms->label &&
-                               !terms->resources && !terms->stream);
+                               !terms->resources && !terms->stream && !terms->graced);
     return x->keeps && !x->leaving && anywhere && !(flags & TINE_MODULE_SINGLE) &&
            executor_serves(x, target) && (!payload->n_refs || tine_executor_refs_here(x, payload));
 }

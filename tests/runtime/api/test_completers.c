@@ -4,9 +4,11 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "tests/support/cluster.h"
+#include "tests/support/cpu.h"
 
 TINE_FUNCTION(test_add, "a, b=1") {
     return tine_int(tine_arg_int(task, 0) + tine_arg_int(task, 1));
@@ -120,6 +122,45 @@ TRANSPORT_TEST(completers, one_is_released_before_its_futures_are_done, 20) {
     tine_release(c);
     cr_assert_eq(tine_promise_set(e.promise, tine_none()), TINE_OK);
     endless_free(&e);
+    cluster_stop();
+}
+
+/* CPU time for each of n futures that are done in another order than they were made in. */
+static double seconds_each(size_t n) {
+    tine_future **f = malloc(n * sizeof *f);
+    tine_promise **p = malloc(n * sizeof *p);
+    size_t at = 0, i;
+    cr_assert(f && p);
+    for (size_t k = 0; k < n; k++) p[k] = tine_promise_new(&f[k]);
+    double begin = cpu_seconds();
+    tine_completer *c = tine_as_completed(f, n);
+    for (size_t k = 0; k < n; k++) {
+        at = (at + 7919) % n;
+        cr_assert_eq(tine_promise_set(p[at], tine_none()), TINE_OK);
+        if (k % 2 == 0) continue; /* one or two are done */
+        cr_assert_eq(tine_completer_next(c, 0, &i), TINE_OK);
+    }
+    while (tine_completer_next(c, 0, &i) == TINE_OK) {
+    }
+    cr_assert_eq(i, 0);
+    cr_assert_eq(tine_last_error(), TINE_ENDED);
+    tine_release(c);
+    double seconds = cpu_seconds() - begin;
+    for (size_t k = 0; k < n; k++) {
+        tine_release(f[k]);
+        tine_release(p[k]);
+    }
+    free(f);
+    free(p);
+    return seconds / (double)n;
+}
+
+/* Were each looked for among all, one of sixteen times as many would take sixteen times as long. */
+Test(completers, a_hundred_thousand_futures_cost_the_same_each, .timeout = 120) {
+    cluster_start("inproc://hundred-thousand", 1);
+    (void)seconds_each(1000);
+    double few = seconds_each(8000), many = seconds_each(128000);
+    cr_assert_lt(many, 6 * few, "%.0f ns each of 8,000, %.0f of 128,000", 1e9 * few, 1e9 * many);
     cluster_stop();
 }
 

@@ -1,0 +1,222 @@
+/* Cancelling with force, at once or after a grace: the workers of tasks that do not look are ended,
+ * and their other tasks run again or fail. */
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "tests/support/cancel_functions.h"
+#include "tests/support/cpu.h"
+
+/* The one that hangs is killed; the one behind it had not begun and runs. */
+TRANSPORT_TEST_REMOTE(force, force_ends_the_worker_of_a_task_that_does_not_look, 40) {
+    paths();
+    cluster_start(endpoint, 1);
+    tine_future *f = tine_fork("cancel_hangs", began), *next = tine_fork("cancel_add", 4);
+    marks_await("began", 1);
+    cr_assert_eq(tine_cancel(f, TINE_CANCEL_FORCE), TINE_OK);
+    expect(f, TINE_ECANCELED, "\"cancel_hangs\"");
+    cr_assert_eq(cluster_take_int(next), 5);
+    tine_release(f);
+    cluster_stop();
+    marks_end();
+}
+
+/* It waits for a fork on another worker that does not look. */
+TINE_FUNCTION(cancel_waits_for_hanging, "began, worker") {
+    const tine_fork_options there = {.worker = (uint32_t)tine_arg_int(task, 1)};
+    tine_value *v;
+    return tine_wait(tine_fork_with(&there, "cancel_hangs", tine_arg(task, 0)), &v) ? NULL : v;
+}
+TRANSPORT_TEST_REMOTE(force, force_ends_the_workers_of_its_forks_too, 40) {
+    tine_worker_status w[2];
+    paths();
+    cluster_start(endpoint, 2);
+    cr_assert_eq(tine_workers(w, 2), 2);
+    const tine_fork_options here = {.worker = w[0].id}, there = {.worker = w[1].id};
+    tine_future *f = tine_fork_with(&here, "cancel_waits_for_hanging", began, (int64_t)w[1].id);
+    marks_await("began", 1);
+    cr_assert_eq(tine_cancel(f, TINE_CANCEL_FORCE), TINE_OK);
+    expect(f, TINE_ECANCELED, "\"cancel_waits_for_hanging\"");
+    tine_future *late = tine_fork_with(&there, "cancel_add", 1);
+    expect(late, TINE_ELOST, "SIGKILL");
+    tine_release(late);
+    tine_release(f);
+    cluster_stop();
+    marks_end();
+}
+
+/* Waits for what never comes; in its second attempt it does not. */
+static tine_value *wait_in_the_first(tine_task *task) {
+    tine_future *never;
+    if (marks_add(tine_arg_string(task, 0), "x") > 1) return tine_int(2);
+    return !tine_promise_new(&never) || tine_wait(never, NULL) ? NULL : tine_int(1);
+}
+TINE_FUNCTION(cancel_loses_its_wait, "path") { return wait_in_the_first(task); }
+TINE_REPEATABLE_FUNCTION(cancel_repeats_its_wait, "path") { return wait_in_the_first(task); }
+
+TRANSPORT_TEST_REMOTE(force, force_repeats_other_tasks_of_the_worker_or_fails_them_by_name, 60) {
+    paths();
+    cluster_start(endpoint, 1);
+    tine_future *lost = tine_fork("cancel_loses_its_wait", told),
+                *again = tine_fork("cancel_repeats_its_wait", child);
+    marks_await("told", 1);
+    marks_await("child", 1);
+    tine_future *f = tine_fork("cancel_hangs", began);
+    marks_await("began", 1);
+    cr_assert(!tine_done(lost) && !tine_done(again));
+    cr_assert_eq(tine_cancel(f, TINE_CANCEL_FORCE), TINE_OK);
+    expect(f, TINE_ECANCELED, "\"cancel_hangs\"");
+    expect(lost, TINE_ELOST, "task \"cancel_loses_its_wait\" was lost on worker pid");
+    cr_assert_eq(cluster_take_int(again), 2);
+    tine_release(f);
+    tine_release(lost);
+    cluster_stop();
+    marks_end();
+}
+
+/* A task ends the worker of its fork. */
+TINE_FUNCTION(cancel_forces_its_fork, "began, worker") {
+    const tine_fork_options there = {.worker = (uint32_t)tine_arg_int(task, 1)};
+    tine_future *f = tine_fork_with(&there, "cancel_hangs", tine_arg(task, 0));
+    while (access(tine_arg_string(task, 0), F_OK))
+        if (tine_wait(tine_fork("cancel_add", 1), NULL)) return NULL;
+    if (tine_cancel(f, TINE_CANCEL_FORCE)) return NULL;
+    return tine_int(tine_wait(f, NULL));
+}
+TRANSPORT_TEST_REMOTE(force, a_task_forces_its_fork, 40) {
+    tine_worker_status w[2];
+    paths();
+    cluster_start(endpoint, 2);
+    cr_assert_eq(tine_workers(w, 2), 2);
+    const tine_fork_options here = {.worker = w[0].id}, there = {.worker = w[1].id};
+    cr_assert_eq(
+        cluster_take_int(tine_fork_with(&here, "cancel_forces_its_fork", began, (int64_t)w[1].id)),
+        TINE_ECANCELED);
+    tine_future *late = tine_fork_with(&there, "cancel_add", 1);
+    expect(late, TINE_ELOST, "SIGKILL");
+    tine_release(late);
+    cluster_stop();
+    marks_end();
+}
+
+/* Each waits; the seconds of a cancel of one of n. */
+TINE_FUNCTION(cancel_waits_for_ever, "") {
+    (void)task;
+    tine_future *never;
+    return !tine_promise_new(&never) || tine_wait(never, NULL) ? NULL : tine_none();
+}
+static double seconds_of_a_cancel(size_t n) {
+    tine_future **f = calloc(n, sizeof *f);
+    tine_counts counts;
+    for (size_t i = 0; i < n; i++) f[i] = tine_fork("cancel_waits_for_ever");
+    do cr_assert_eq(tine_count(&counts), TINE_OK);
+    while (counts.suspended < n);
+    double begin = cpu_seconds();
+    for (size_t i = 0; i < n; i++) cr_assert_eq(tine_cancel(f[i], TINE_CANCEL_FORCE), TINE_OK);
+    double seconds = cpu_seconds() - begin;
+    for (size_t i = 0; i < n; i++) tine_release(f[i]);
+    free((void *)f);
+    cr_assert_eq(tine_drain(INFINITY), TINE_OK);
+    do cr_assert_eq(tine_count(&counts), TINE_OK);
+    while (counts.suspended + counts.running > 0);
+    return seconds / (double)n;
+}
+/* Were the worker's tasks looked through for each, that would take sixteen times as long. */
+Test(force, a_cancel_costs_the_same_however_many_tasks_wait, .timeout = 60) {
+    cluster_start("inproc://many-wait", 1);
+    (void)seconds_of_a_cancel(100);
+    double few = seconds_of_a_cancel(500), many = seconds_of_a_cancel(8000);
+    cr_assert_lt(many, 6 * few, "%.0f ns each of 500, %.0f of 8,000", 1e9 * few, 1e9 * many);
+    cluster_stop();
+}
+
+/* A queued one behind a task that computes: its force must not end that task's worker. */
+TRANSPORT_TEST_REMOTE(force, force_spares_the_task_before_it, 40) {
+    paths();
+    cluster_start(endpoint, 1);
+    tine_future *f = tine_fork("cancel_computes", began, told),
+                *queued = tine_fork("cancel_mark", ran, "x");
+    marks_await("began", 1);
+    cr_assert_eq(tine_cancel(queued, TINE_CANCEL_FORCE), TINE_OK);
+    expect(queued, TINE_ECANCELED, "\"cancel_mark\"");
+    tine_future *never;
+    tine_promise *p = tine_promise_new(&never);
+    cr_assert_eq(tine_wait_for(never, 0.1, NULL), TINE_ETIMEDOUT);
+    cr_assert(!tine_done(f));
+    cr_assert_eq(tine_cancel(f, 0), TINE_OK);
+    marks_await("told", 1); /* by the same worker: it lives */
+    cr_assert(!marks_size("ran"));
+    tine_release(p);
+    tine_release(never);
+    tine_release(f);
+    tine_release(queued);
+    cluster_stop();
+    marks_end();
+}
+
+TRANSPORT_TEST_REMOTE(force, a_grace_after_a_deadline_ends_the_worker, 40) {
+    paths();
+    cluster_start(endpoint, 1);
+    tine_fork_options o = {.deadline = 0.2, .grace = 0.1};
+    tine_future *f = tine_fork_with(&o, "cancel_hangs", began);
+    expect(f, TINE_ETIMEDOUT, "its deadline");
+    cr_assert_eq(cluster_take_int(tine_fork("cancel_add", 1)), 2);
+    tine_release(f);
+    cluster_stop();
+    marks_end();
+}
+
+/* Waits for a fork of its own on this worker, which does not look. */
+TINE_FUNCTION(cancel_waits_on_its_worker, "began, deep") {
+    const tine_fork_options soon = {.deadline = 0.2, .grace = 0.1, .name = "inner"};
+    tine_value *v;
+    tine_future *f =
+        tine_arg_bool(task, 1)
+            ? tine_fork_with(&soon, "cancel_waits_on_its_worker", tine_arg(task, 0), (bool)false)
+            : tine_fork_with(&soon, "cancel_hangs", tine_arg(task, 0));
+    return tine_wait(f, &v) ? NULL : v;
+}
+TRANSPORT_TEST_REMOTE(force, a_grace_of_a_nested_fork_ends_the_worker_of_both, 60) {
+    paths();
+    cluster_start(endpoint, 1);
+    for (int deep = 0; deep < 2; deep++) {
+        const char *path = deep ? child : began;
+        tine_future *f = tine_fork("cancel_waits_on_its_worker", path, (bool)deep);
+        expect(f, TINE_ELOST, "task \"cancel_waits_on_its_worker\" was lost on worker pid");
+        cr_assert_eq(cluster_take_int(tine_fork("cancel_add", 1)), 2);
+        tine_release(f);
+    }
+    cr_assert(marks_size("began") == 1 && marks_size("child") == 1);
+    cluster_stop();
+    marks_end();
+}
+
+/* As above, but it ends when it is told: its task goes on with the deadline's error. */
+TINE_FUNCTION(cancel_gets_its_deadline, "began, told") {
+    const tine_fork_options soon = {.deadline = 0.2, .grace = 30};
+    tine_future *f = tine_fork_with(&soon, "cancel_computes", tine_arg(task, 0), tine_arg(task, 1));
+    return tine_int(tine_wait(f, NULL));
+}
+TRANSPORT_TEST(force, a_nested_fork_that_ends_within_its_grace_fails_with_its_deadline, 40) {
+    paths();
+    cluster_start(endpoint, 1);
+    cr_assert_eq(cluster_take_int(tine_fork("cancel_gets_its_deadline", began, told)),
+                 TINE_ETIMEDOUT);
+    cr_assert_eq(marks_size("told"), 1);
+    cluster_stop();
+    marks_end();
+}
+
+TRANSPORT_TEST_REMOTE(force, a_grace_after_a_cancel_ends_the_worker, 40) {
+    paths();
+    cluster_start(endpoint, 1);
+    tine_future *f = tine_fork_with(TINE_FORK_OPTIONS(.grace = 0.1), "cancel_hangs", began);
+    marks_await("began", 1);
+    cr_assert_eq(tine_cancel(f, 0), TINE_OK);
+    expect(f, TINE_ECANCELED, "\"cancel_hangs\"");
+    cr_assert_eq(cluster_take_int(tine_fork("cancel_add", 1)), 2);
+    tine_release(f);
+    cluster_stop();
+    marks_end();
+}
