@@ -218,10 +218,10 @@ static tine_error run_until(tine_coordinator *c, bool (*ready)(void *arg), void 
                             int64_t deadline) {
     while (!ready(arg)) {
         if (c->stopped) return tine_error_set(TINE_ECANCELED, "Tine has been shut down");
+        if (deadline != INT64_MAX && tine_clock_ns() >= deadline) return TINE_ETIMEDOUT;
         if (in_callback)
             return tine_error_set(TINE_ESTATE, "a callback cannot wait: it runs on the "
                                                "thread that receives the result");
-        if (deadline != INT64_MAX && tine_clock_ns() >= deadline) return TINE_ETIMEDOUT;
         tine_coordinator_preempt(c);
         if (c->running || c->n_entering > 0 || c->stopping) {
             tine_coordinator_sleep(c, deadline);

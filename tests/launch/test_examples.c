@@ -1,9 +1,10 @@
-/* Every example of launch/examples runs and prints what its head says, with 1 worker, and with 2
- * over ipc and tcp. */
+/* Every example of launch/examples runs and prints what its head says, with 1 worker, with 2 over
+ * inproc, ipc and tcp, and as ranks over mpi. */
 #include <criterion/criterion.h>
 #include <dirent.h>
 #include <string.h>
 
+#include "tests/support/mpirun.h"
 #include "tests/support/program.h"
 
 static const struct example {
@@ -31,12 +32,29 @@ static void run(const struct example *e, const char *options) {
     tine_program_fini(&p);
 }
 
+static void run_ranks(const struct example *e) {
+    tine_program p = tine_program_run(
+        50, "TINE_MODULE_DIR=$B exec mpirun %s --oversubscribe --bind-to none -n 3 $B/%s",
+        tine_mpirun_root(), e->name);
+    cr_expect_eq(p.code, 0, "%s: exit code %d: %s", e->name, p.code, p.error);
+    cr_expect_str_eq(p.out, e->prints, "%s printed:\n%s%s", e->name, p.out, p.error);
+    tine_program_fini(&p);
+}
+
 static void run_all(const char *options) {
     for (int i = 0; i < EXAMPLES; i++) run(&examples[i], options);
 }
 
 Test(examples, with_one_worker, .timeout = 100) { run_all("--tine-workers=1"); }
 Test(examples, with_two_workers, .timeout = 100) { run_all("--tine-workers=2"); }
+Test(examples, over_inproc, .timeout = 100) {
+    run_all("--tine-workers=2 --tine-endpoint=inproc://examples");
+}
+Test(examples, over_mpi, .timeout = 150) {
+    tine_need_mpirun();
+    tine_ranks_check_leaks_themselves();
+    for (int i = 0; i < EXAMPLES; i++) run_ranks(&examples[i]);
+}
 Test(examples, over_tcp, .timeout = 100) {
     run_all("--tine-workers=2 --tine-endpoint=tcp://127.0.0.1:0");
 }

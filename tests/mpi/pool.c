@@ -106,6 +106,27 @@ static int took(void) {
     return n;
 }
 
+/* A fork with the task that made it, and the memory of the ranks, which they are asked for. */
+TINE_FUNCTION(spins_on, "worker") {
+    const tine_fork_options there = {.name = "child", .worker = (uint32_t)tine_arg_int(task, 0)};
+    return tine_wait(tine_fork_with(&there, "spin"), NULL) ? NULL : tine_none();
+}
+static int related(void) {
+    tine_worker_status w[2];
+    tine_task_status t[2];
+    do tine_workers(w, 2);
+    while (!w[0].memory || !w[1].memory);
+    const tine_fork_options here = {.name = "parent", .worker = w[0].id};
+    tine_future *f = tine_fork_with(&here, "spins_on", (int64_t)w[1].id);
+    while (tine_tasks(t, 2) < 2 || !t[0].worker || !t[1].worker) tine_workers(w, 2);
+    bool second = !strcmp(t[1].name, "parent");
+    int n = !strcmp(t[!second].name, "child") && t[!second].worker == w[1].id;
+    n += t[second].worker == w[0].id && t[!second].parent == t[second].id;
+    n += tine_cancel(f, 0) == TINE_OK;
+    tine_release(f);
+    return n;
+}
+
 /* A rank ends with the job. */
 static int refused(void) {
     tine_worker_status w[2];
@@ -168,6 +189,7 @@ int main(int argc, char **argv) {
     printf("counted: %d\n", counted());
     printf("initialised: %d\n", (int)initialised());
     printf("took: %d\n", took());
+    printf("related: %d\n", related());
     printf("refused: %d\n", refused());
     printf("deadlocked: %d\n", (int)take(tine_fork("forks_it")));
     printf("limited: %d\n", limited());

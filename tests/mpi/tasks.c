@@ -1,11 +1,13 @@
 /* Promises, continuations, combinations, completers, waits, cancels, deadlines, retries,
- * priorities, places, streams and modules with one instance over mpi://:
- *   mpirun -n 3 build/mpi/tasks   (tests/runtime/api/test_promises.c) */
+ * priorities, places, names, streams and modules with one instance over mpi://:
+ *   mpirun -n 1 build/mpi/tasks : -n 1 build/mpi/tasks --tine-labels=left : …
+ *   (tests/runtime/api/test_promises.c) */
 #include <math.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tests/mpi/take.h"
 
@@ -46,6 +48,26 @@ static int completed(void) {
     while (tine_completer_next(c, INFINITY, &index) == TINE_OK)
         n += tine_done(f[index]) && take(f[index]) == (int64_t)index + 1;
     tine_release(c);
+    return n;
+}
+
+/* A promise that nobody holds fails what waits for it; a value that waits for it is refused. */
+static int broken(void) {
+    tine_future *f, *g;
+    tine_promise *p = tine_promise_new(&f), *q = tine_promise_new(&g);
+    tine_future *a = tine_fork("add", f), *b = tine_fork("add", g);
+    tine_value *circle = tine_list(b);
+    int n = tine_promise_set(q, circle) == TINE_EDEADLK &&
+            strstr(tine_error_message(), "task \"add\", which waits for it");
+    tine_release(p);
+    n += tine_wait(a, NULL) == TINE_ECANCELED &&
+         strstr(tine_error_message(), "the promise was released before it was completed");
+    n += tine_promise_fail(q, TINE_EIO, "no %s", "disk") == TINE_OK;
+    n += tine_wait(b, NULL) == TINE_EIO && strstr(tine_error_message(), "no disk");
+    tine_future *held[] = {f, g, a, b};
+    for (int k = 0; k < 4; k++) tine_release(held[k]);
+    tine_release(circle);
+    tine_release(q);
     return n;
 }
 
@@ -138,13 +160,15 @@ static int opted(void) {
 
 TINE_FUNCTION(where, "") { return tine_int(tine_worker_id()); }
 
-/* Each worker by its id, and by the label that all have; then one that none has. */
+/* Each worker by its id, and by the label that it alone has; then one that none has. */
 static int placed(void) {
     tine_worker_status w[2];
     int n = tine_workers(w, 2) == 2;
-    for (int i = 0; i < 10; i++)
-        n += take(tine_fork_with(TINE_FORK_OPTIONS(.worker = w[i % 2].id, .label = "rank"),
-                                 "where")) == w[i % 2].id;
+    for (int i = 0; i < 10; i++) {
+        const char *label = strstr(w[i % 2].labels, "left") ? "left" : "right";
+        const tine_fork_options by_id = {.worker = w[i % 2].id}, by_label = {.label = label};
+        n += take(tine_fork_with(i < 4 ? &by_id : &by_label, "where")) == w[i % 2].id;
+    }
     tine_future *f = tine_fork_with(TINE_FORK_OPTIONS(.label = "none"), "where");
     n += tine_wait(f, NULL) == TINE_EUNKNOWN; /* no other rank can join */
     tine_release(f);
@@ -172,6 +196,75 @@ static int64_t streamed(void) {
     for (; tine_next(f, &v) == TINE_OK; tine_release(v)) total += tine_as_int(v);
     tine_release(f);
     return total + take(tine_fork("sum", 10));
+}
+
+/* Yields until it is told. */
+TINE_FUNCTION(endless, "") {
+    int64_t i = 0;
+    while (!tine_yield(task, tine_int(++i)))
+        ;
+    return NULL;
+}
+/* The first two attempts fail half-way. */
+TINE_REPEATABLE_FUNCTION(stumbles, "") {
+    static int attempts;
+    attempts++;
+    for (int i = 1; i <= 6; i++) {
+        if (tine_yield(task, tine_int(i))) return NULL;
+        if (attempts < 3 && i == 3) return tine_fail(task, "as it is to");
+    }
+    return tine_int(attempts);
+}
+/* The sum of a stream's values until it ends with e. */
+static int64_t ends(tine_future *f, tine_error e) {
+    int64_t total = 0;
+    tine_value *v;
+    tine_error got;
+    for (; !(got = tine_next(f, &v)); tine_release(v)) total += tine_as_int(v);
+    if (got != e) fprintf(stderr, "%s, not %s\n", tine_error_name(got), tine_error_name(e));
+    return got == e ? total : -1;
+}
+
+/* Streams that end by a cancel, a deadline, a release, a value that is cancelled, and a failure. */
+static int64_t ended(void) {
+    tine_worker_status w;
+    tine_workers(&w, 1);
+    const tine_fork_options two = {.stream = 2}, soon = {.stream = 2, .deadline = 0.2},
+                            again = {.stream = 1, .retry_on_failure = 2, .worker = w.id};
+    tine_future *f = tine_fork_with(&two, "endless");
+    int64_t n = tine_next(f, NULL) == TINE_OK && tine_cancel(f, 0) == TINE_OK;
+    n += ends(f, TINE_ECANCELED) >= 0;
+    tine_release(f);
+    f = tine_fork_with(&soon, "endless");
+    n += tine_wait(f, NULL) == TINE_ETIMEDOUT && ends(f, TINE_ETIMEDOUT) >= 0;
+    tine_release(f);
+    f = tine_fork_with(&two, "endless");
+    n += tine_next(f, NULL) == TINE_OK;
+    tine_release(f);
+    f = tine_fork_with(&two, "count", 10);
+    tine_future *first = tine_next_future(f);
+    n += tine_cancel(first, 0) == TINE_OK || tine_wait(first, NULL) == TINE_OK;
+    n += ends(f, TINE_ENDED) == 54;
+    tine_release(first);
+    tine_release(f);
+    f = tine_fork_with(&again, "stumbles");
+    n += ends(f, TINE_ENDED) == 21;
+    return n + (take(f) == 3);
+}
+
+/* A task's name in the trace. */
+static int traced(void) {
+    char path[] = "/tmp/tine-mpi-trace-XXXXXX", text[1 << 16];
+    int fd = mkstemp(path), n = tine_trace_start() == TINE_OK;
+    n += take(tine_fork_with(TINE_FORK_OPTIONS(.name = "first step"), "add", 1)) == 2;
+    n += tine_trace_write(path) == TINE_OK && tine_trace_stop() == TINE_OK;
+    close(fd);
+    FILE *file = fopen(path, "r");
+    size_t size = file ? fread(text, 1, sizeof text - 1, file) : 0;
+    text[size] = 0;
+    if (file) fclose(file);
+    unlink(path);
+    return n + (strstr(text, "\"fork first step\"") && strstr(text, "\"first step\""));
 }
 
 /* A module with one instance: its calls see each other's state, on one rank. */
@@ -203,6 +296,7 @@ int main(int argc, char **argv) {
         return 1;
     }
     printf("promises: %d\n", (int)promises());
+    printf("broken: %d\n", broken());
     printf("completed: %d\n", completed());
     printf("cancelled: %d\n", cancelled());
     printf("nested: %d\n", nested());
@@ -210,6 +304,12 @@ int main(int argc, char **argv) {
     printf("opted: %d\n", opted());
     printf("placed: %d\n", placed());
     printf("streamed: %d\n", (int)streamed());
+    printf("ended: %d\n", (int)ended());
+    printf("traced: %d\n", traced());
     printf("counted: %d\n", counted());
-    return tine_shutdown();
+    tine_future *last = tine_fork("spin"); /* a shutdown cancels it */
+    int code = tine_shutdown();
+    printf("shut down: %d\n", tine_wait(last, NULL) == TINE_ECANCELED);
+    tine_release(last);
+    return code;
 }

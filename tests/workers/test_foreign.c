@@ -122,8 +122,8 @@ Test(foreign, its_errors_reach_the_caller, .timeout = 60) {
 }
 
 /* It is told while it waits, and one behind it does not start. */
-Test(foreign, its_tasks_are_cancelled, .timeout = 60) {
-    cluster_start(NULL, 1);
+TRANSPORT_TEST_REMOTE(foreign, its_tasks_are_cancelled, 60) {
+    cluster_start(endpoint, 1);
     foreign f = foreign_start();
     tine_future *waits = tine_fork("py.wait", "/nonexistent"), *queued = tine_fork("py.wait", "/");
     cr_assert_eq(tine_cancel(queued, 0), TINE_OK);
@@ -181,8 +181,8 @@ Test(foreign, it_leaves, .timeout = 60) {
     foreign_end(&second, "stopped");
 }
 
-Test(foreign, it_yields_values, .timeout = 60) {
-    cluster_start(NULL, 1);
+TRANSPORT_TEST_REMOTE(foreign, it_yields_values, 60) {
+    cluster_start(endpoint, 1);
     foreign f = foreign_start();
     tine_future *stream = tine_fork_with(TINE_FORK_OPTIONS(.stream = 3), "py.count", 20);
     tine_value *v;

@@ -1,7 +1,9 @@
 /* What all workers run, and the end of a worker that is asked for. */
 #include <criterion/criterion.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "runtime/coordinator/internal.h"
@@ -162,6 +164,28 @@ TRANSPORT_TEST_REMOTE(initialise, a_worker_in_the_place_of_another_runs_it_first
     cluster_stop();
 }
 
+int test_program(void) {
+    tine_init(NULL, NULL, NULL); /* a worker */
+    return 1;
+}
+
+TRANSPORT_TEST_REMOTE(initialise, a_worker_that_joins_by_hand_runs_it_first, 40) {
+    int out;
+    cluster_start(endpoint ? endpoint : "ipc://*", 1);
+    tine_release(cluster_take(tine_initialise("level_set", 4)));
+    setenv("TINE_WORKER", tine_endpoint(), 1);
+    setenv("TINE_LABELS", "late", 1);
+    pid_t pid = cluster_program(&out);
+    unsetenv("TINE_WORKER");
+    unsetenv("TINE_LABELS");
+    tine_value *v = cluster_take(tine_fork_with(TINE_FORK_OPTIONS(.label = "late"), "level_get"));
+    cr_assert_eq(tine_as_int(tine_at(v, 1)), 4, "it has not run the initialiser");
+    tine_release(v);
+    cluster_stop();
+    cr_assert_eq(waitpid(pid, NULL, 0), pid);
+    close(out);
+}
+
 TRANSPORT_TEST_REMOTE(initialise, a_worker_that_fails_it_later_is_replaced, 30) {
     cluster_start(endpoint, 1);
     uint32_t id = first_worker();
@@ -316,6 +340,40 @@ TRANSPORT_TEST(initialise, tasks_are_listed_and_counted, 30) {
     tine_release(after);
     tine_release(held);
     cluster_stop();
+}
+
+/* Waits for a fork on another worker. */
+TINE_FUNCTION(pool_forks_on, "worker, began, told") {
+    const tine_fork_options there = {.name = "child", .worker = (uint32_t)tine_arg_int(task, 0)};
+    tine_value *v;
+    tine_future *f = tine_fork_with(&there, "pool_marks", tine_arg(task, 1), tine_arg(task, 2));
+    return tine_wait(f, &v) ? NULL : v;
+}
+TRANSPORT_TEST(initialise, a_fork_of_a_task_is_listed_with_its_parent, 30) {
+    tine_worker_status w[2];
+    tine_task_status t[2];
+    marks_start();
+    cluster_start(endpoint, 2);
+    cr_assert_eq(tine_workers(w, 2), 2);
+    const tine_fork_options here = {.name = "parent", .worker = w[0].id};
+    tine_future *f = tine_fork_with(&here, "pool_forks_on", (int64_t)w[1].id, marks_path("began"),
+                                    marks_path("told"));
+    marks_await("began", 1);
+    do cr_assert_eq(tine_tasks(t, 2), 2);
+    while (strcmp(t[!strcmp(t[1].name, "parent")].state, "suspended") != 0);
+    bool second = !strcmp(t[1].name, "parent");
+    const tine_task_status *parent = &t[second], *child = &t[!second];
+    cr_assert_str_eq(child->name, "child");
+    cr_assert_str_eq(child->state, "running");
+    cr_assert(parent->worker == w[0].id && child->worker == w[1].id);
+    cr_assert(parent->id && child->parent == parent->id && parent->parent == 0);
+    cr_assert_eq(tine_workers(w, 2), 2);
+    cr_assert_str_eq(w[0].state, "waiting");
+    cr_assert(w[0].suspended == 1 && w[1].suspended == 0 && w[1].running == 1);
+    cr_assert_eq(tine_cancel(f, 0), TINE_OK);
+    tine_release(f);
+    cluster_stop();
+    marks_end();
 }
 
 TRANSPORT_TEST(initialise, a_shutdown_lets_all_be_done_first, 30) {

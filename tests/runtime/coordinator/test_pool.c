@@ -107,9 +107,9 @@ Test(pool, over_mpi, .timeout = 60) {
         "TINE_MODULE_DIR=$B TINE_SLOTS=gpu exec mpirun %s --oversubscribe --bind-to none -n 3 %s",
         tine_mpirun_root(), "$B/mpi/pool");
     cr_expect_eq(p.code, 0, "exit code %d: %s%s", p.code, p.out, p.error);
-    static const char *const lines[] = {"listed: 5",  "counted: 3", "initialised: 14",
-                                        "took: 40",   "refused: 1", "deadlocked: 1",
-                                        "limited: 3", "held: 2",    "drained: 1"};
+    static const char *const lines[] = {"listed: 5",  "counted: 3", "initialised: 14", "took: 40",
+                                        "related: 3", "refused: 1", "deadlocked: 1",   "limited: 3",
+                                        "held: 2",    "drained: 1"};
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
         cr_expect(strstr(p.out, lines[i]), "no \"%s\": %s%s", lines[i], p.out, p.error);
     tine_program_fini(&p);
