@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "tests/support/cancel_functions.h"
+#include "transport/base/clock.h"
 
 /* The one that runs begins before its deadline. */
 TRANSPORT_TEST(options, a_deadline_holds_for_tasks_that_run_that_wait_and_that_are_queued, 30) {
@@ -61,6 +62,45 @@ static void nested_deadlines(const char *endpoint, int workers) {
 TRANSPORT_TEST(options, a_deadline_of_a_nested_fork, 30) { nested_deadlines(endpoint, 2); }
 TRANSPORT_TEST(options, a_deadline_of_a_nested_fork_on_the_same_worker, 30) {
     nested_deadlines(endpoint, 1);
+}
+
+/* Does not look, and takes longer than its deadline. */
+TINE_FUNCTION(cancel_is_late, "") {
+    (void)task;
+    for (int64_t end = tine_clock_ns() + 200000000; tine_clock_ns() < end;)
+        ;
+    return tine_int(1);
+}
+TINE_FUNCTION(cancel_waits_for_a_late_one, "here") {
+    const tine_fork_options o = {.deadline = 0.05, .worker = (uint32_t)tine_arg_int(task, 0)};
+    return tine_int(tine_wait(tine_fork_with(&o, "cancel_is_late"), NULL));
+}
+TRANSPORT_TEST(options, a_nested_fork_that_ends_after_its_deadline_is_late, 30) {
+    tine_worker_status w;
+    cluster_start(endpoint, 1);
+    cr_assert_eq(tine_workers(&w, 1), 1);
+    cr_assert_eq(cluster_take_int(tine_fork("cancel_waits_for_a_late_one", 0)), TINE_ETIMEDOUT);
+    cr_assert_eq(cluster_take_int(tine_fork("cancel_waits_for_a_late_one", (int64_t)w.id)),
+                 TINE_ETIMEDOUT);
+    cluster_stop();
+}
+
+/* Computes for longer than the deadline of a fork that another worker ends in time. */
+TINE_FUNCTION(cancel_looks_late, "other") {
+    const tine_fork_options o = {.deadline = 1, .worker = (uint32_t)tine_arg_int(task, 0)};
+    tine_future *f = tine_fork_with(&o, "cancel_add", 1);
+    for (int64_t end = tine_clock_ns() + 1100000000; tine_clock_ns() < end;)
+        ;
+    return tine_int(tine_wait(f, NULL));
+}
+TRANSPORT_TEST(options, a_result_that_came_in_time_is_kept, 30) {
+    tine_worker_status w[2];
+    cluster_start(endpoint, 2);
+    cr_assert_eq(tine_workers(w, 2), 2);
+    const tine_fork_options here = {.worker = w[0].id};
+    cr_assert_eq(cluster_take_int(tine_fork_with(&here, "cancel_looks_late", (int64_t)w[1].id)),
+                 TINE_OK);
+    cluster_stop();
 }
 
 /* Fails until its file has as many bytes as it wants. */
