@@ -791,8 +791,8 @@ TINE_API tine_error tine_count(tine_counts *out);
  * @return A future, one reference to be released, which is done when the workers that are connected
  *     now have run it: its value is None, its failure the first one there, or EUNKNOWN: none of
  *     them serves it. A call that fails is withdrawn: workers that join later do not run it. One
- *     that is lost meanwhile has not failed it. tine_cancel() refuses the future with EINVAL.
- *     ESTATE in a task. NULL without memory. */
+ *     that is lost meanwhile has not failed it. tine_cancel() refuses the future with EINVAL once
+ *     its arguments are there. ESTATE in a task. NULL without memory. */
 #define tine_initialise(...) tine_initialise_args(TINE_ARGS_(__VA_ARGS__))
 
 /** Flags of tine_worker_end(). */

@@ -169,7 +169,7 @@ static tine_error worker_cancel(tine_context *c, tine_future *f, tine_error stat
     bool open = worker_fork_remove(w, f->ticket) ||
                 tine_executor_cancel(tine_worker_executor(w), f->ticket, grace_ns);
     if (open) {
-        char text[256 + TINE_MAX_NAME];
+        char text[256 + 2 * TINE_MAX_NAME];
         const char *name = f->extra ? f->extra->name : NULL;
         snprintf(text, sizeof text, "%s%s%s was cancelled: %s", name ? "task \"" : "a nested fork",
                  name ? name : "", name ? "\"" : "", why);

@@ -125,6 +125,15 @@ static tine_error options_number(const char *what, double x, int least) {
     return tine_error_set(TINE_EINVAL, "tine_fork_options: %s must be %d or more", what, least);
 }
 
+/* A worker's list of labels is cut at these. */
+static tine_error options_label(const char *label) {
+    if (!label || !strpbrk(label, ", ")) return tine_name_check("label", label);
+    return tine_error_set(TINE_EINVAL,
+                          "tine_fork_options: \"%.200s\" is not one label: no label has a comma or "
+                          "a blank",
+                          label);
+}
+
 static tine_error options_resources(const char *text) {
     tine_resources r;
     const char *wrong = tine_resources_parse(text, &r);
@@ -154,7 +163,7 @@ static tine_error options_extra(const tine_fork_options *o, const tine_target *t
 
 static tine_error options_take(const tine_fork_options *o, tine_fork_target *to, tine_future *f) {
     tine_error e = tine_name_check("task", o->name);
-    if (e == TINE_OK) e = tine_name_check("label", o->label);
+    if (e == TINE_OK) e = options_label(o->label);
     if (e == TINE_OK) e = options_resources(o->resources);
     if (e == TINE_OK) e = options_number("the deadline", o->deadline, 0);
     if (e == TINE_OK) e = options_number("the grace", o->grace, 0);

@@ -7,6 +7,7 @@
 
 #include "runtime/api/cancel.h"
 #include "transport/base/clock.h"
+#include "transport/base/text.h"
 
 /* A fork that is held until `missing` futures in its arguments are done. When one of its futures
  * fails, so does its result, at once; also one whose result need not be here. The record stays
@@ -15,6 +16,7 @@ typedef struct held_fork {
     tine_future *result;
     tine_arguments arguments;
     tine_fork_target to; /* its texts lie behind the dependencies */
+    char *method;        /* "class.method"; NULL: a function */
     void *parent;        /* NULL once it has failed */
     bool failed;
     /* of calls of a module with one instance: the one before, which this one waits for, and the
@@ -43,6 +45,7 @@ static void held_fork_end(held_fork *h) {
     tine_future_unref(h->result);
     h->result = NULL;
     tine_value_unref(h->to.module);
+    free(h->method);
     held_fork_unref(h);
 }
 
@@ -119,8 +122,10 @@ static void held_fork_fail(held_fork *h, tine_error status, const char *text) {
     held_fork_release(before ? h : next);
 }
 
-static const char *fork_name(const tine_fork_target *to) {
-    return to->has_terms && to->terms.name ? to->terms.name : to->target.name;
+static const char *fork_name(const held_fork *h) {
+    const tine_terms *terms = &h->to.terms;
+    if (h->to.has_terms && terms->name && *terms->name) return terms->name;
+    return h->method ? h->method : h->to.target.name;
 }
 
 const held_fork *tine_held_fork_next(const tine_context *c, const held_fork *h) {
@@ -129,7 +134,13 @@ const held_fork *tine_held_fork_next(const tine_context *c, const held_fork *h) 
 
 const char *tine_held_fork_name(const held_fork *h, int64_t *since) {
     if (since) *since = h->since;
-    return fork_name(&h->to);
+    return fork_name(h);
+}
+
+char *tine_held_fork_describe(const held_fork *h) {
+    return tine_text_format("task \"%s\" waits for %s", fork_name(h),
+                            h->before && h->missing == 1 ? "earlier calls of its module"
+                                                         : "its arguments");
 }
 
 tine_future *tine_held_fork_follower(const held_fork *h) {
@@ -137,9 +148,9 @@ tine_future *tine_held_fork_follower(const held_fork *h) {
 }
 
 void tine_held_fork_cancel(tine_future *f, tine_error status, const char *why) {
-    char text[256 + TINE_MAX_NAME];
+    char text[256 + 2 * TINE_MAX_NAME];
     snprintf(text, sizeof text, "task \"%s\" was cancelled while it waited for its arguments: %s",
-             fork_name(&f->held->to), why);
+             fork_name(f->held), why);
     held_fork_fail(f->held, status, text);
 }
 
@@ -181,6 +192,8 @@ tine_error tine_held_fork_begin(tine_future *result, const tine_fork_target *to,
     h->to.module = tine_value_ref(to->module);
     h->to.target = tine_target_copy((char *)&h->dependencies[futures->n], &to->target);
     h->to.terms = tine_terms_copy((char *)&h->dependencies[futures->n] + texts, &to->terms);
+    const tine_target *t = &h->to.target;
+    h->method = t->method ? tine_text_format("%s.%s", t->name, t->method) : NULL;
     tine_arguments_move(&h->arguments, arguments);
     h->bytes = arguments_bytes(&h->arguments);
     held_fork_count(h);

@@ -38,6 +38,8 @@ held_fork *tine_held_fork_last(const tine_context *c, const tine_fork_target *to
 const held_fork *tine_held_fork_next(const tine_context *c, const held_fork *h);
 /* The task's name (borrowed) and when it was forked; since may be NULL. */
 const char *tine_held_fork_name(const held_fork *h, int64_t *since);
+/* What it waits for, a sentence without an end; to be freed. NULL without memory. */
+char *tine_held_fork_describe(const held_fork *h);
 /* The future of the call that waits for its turn after this one; NULL: none. */
 tine_future *tine_held_fork_follower(const held_fork *h);
 

@@ -2,6 +2,7 @@
  * the contract of each operation, objects.c for puts and modules. */
 #include <stdlib.h>
 
+#include "runtime/api/held.h"
 #include "runtime/coordinator/internal.h"
 #include "runtime/trace/trace.h"
 #include "transport/base/clock.h"
@@ -192,6 +193,7 @@ static void coordinator_completed(tine_context *context) {
 
 static char *coordinator_describe(tine_context *context, const tine_future *f) {
     tine_coordinator *c = coordinator_of(context);
+    if (f->held) return tine_held_fork_describe(f->held);
     char *text = tine_scheduler_describe(c->scheduler, (uintptr_t)f);
     if (!text || c->start_failures == 0 || tine_scheduler_workers(c->scheduler, NULL, 0) > 0)
         return text;

@@ -58,9 +58,10 @@ static bool callbacks_run(tine_coordinator *c) {
     if (STAILQ_EMPTY(&c->callbacks)) return false;
     coordinator_callback *next = STAILQ_FIRST(&c->callbacks);
     STAILQ_INIT(&c->callbacks);
-    pthread_mutex_unlock(&c->lock);
     bool nested = in_callback;
     in_callback = c->calling_back = true;
+    tine_coordinator_changed(c); /* threads that preempt this one go on without */
+    pthread_mutex_unlock(&c->lock);
     while (next) {
         coordinator_callback *callback = next;
         next = STAILQ_NEXT(callback, entry);
@@ -181,16 +182,20 @@ static void loop_free(tine_coordinator *c) {
     tine_coordinator_changed(c);
 }
 
-void tine_coordinator_preempt(tine_coordinator *c) {
+/* Not while it runs a callback, which may compute for a long time. */
+static void preempt_until(tine_coordinator *c, int64_t deadline) {
     if (in_callback) return;
-    while (c->progress_running) {
+    while (c->progress_running && !c->calling_back &&
+           (deadline == INT64_MAX || tine_clock_ns() < deadline)) {
         c->n_preempting++;
         tine_link_wake(&c->link);
-        tine_coordinator_sleep(c, INT64_MAX);
+        tine_coordinator_sleep(c, deadline);
         c->n_preempting--;
     }
     c->runs++;
 }
+
+void tine_coordinator_preempt(tine_coordinator *c) { preempt_until(c, INT64_MAX); }
 
 void tine_coordinator_enter(tine_coordinator *c) {
     if (in_callback) return;
@@ -222,7 +227,7 @@ static tine_error run_until(tine_coordinator *c, bool (*ready)(void *arg), void 
         if (in_callback)
             return tine_error_set(TINE_ESTATE, "a callback cannot wait: it runs on the "
                                                "thread that receives the result");
-        tine_coordinator_preempt(c);
+        preempt_until(c, deadline);
         if (c->running || c->n_entering > 0 || c->stopping) {
             tine_coordinator_sleep(c, deadline);
             continue;

@@ -38,6 +38,9 @@ void tine_scheduler_failed(tine_scheduler *s, const char *name, tine_error statu
 char *tine_scheduler_text(const char *format, ...) __attribute__((format(printf, 1, 2)));
 char *tine_scheduler_text_failed(const tine_scheduler *s, const sched_task *t,
                                  const sched_worker *w, const char *cause);
+/* What makes a clause of a reason that has no subject: "killed by signal 9 (SIGKILL)", "exited with
+ * status 3". */
+const char *tine_scheduler_reason_subject(const char *reason);
 char *tine_scheduler_text_lost(const tine_scheduler *s, const sched_task *t, const sched_worker *w,
                                const char *reason);
 char *tine_scheduler_text_result_lost(const sched_object *o, const sched_worker *w,

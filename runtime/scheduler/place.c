@@ -118,7 +118,8 @@ void tine_scheduler_pins_lost(tine_scheduler *s, sched_worker *w, const char *re
         }
         sched_task_end_misplaced(
             s, t, TINE_ELOST,
-            tine_scheduler_text("worker %" PRIu32 " was lost: %.160s", w->epoch, reason));
+            tine_scheduler_text("worker %" PRIu32 " was lost: %s%.160s", w->epoch,
+                                tine_scheduler_reason_subject(reason), reason));
     }
 }
 

@@ -118,9 +118,9 @@ void tine_scheduler_singles_lost(sched_worker *w, const char *reason) {
         LIST_REMOVE(g, link);
         g->worker = NULL;
         if (!g->renew)
-            g->lost = tine_scheduler_text("the state of its module was lost on worker pid %" PRIu32
-                                          " (host %.64s): %.160s",
-                                          w->pid, w->host, reason);
+            g->lost = tine_scheduler_text(
+                "the state of its module was lost on worker pid %" PRIu32 " (host %.64s): %s%.160s",
+                w->pid, w->host, tine_scheduler_reason_subject(reason), reason);
     }
 }
 

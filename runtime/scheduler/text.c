@@ -42,9 +42,7 @@ char *tine_scheduler_text_failed(const tine_scheduler *s, const sched_task *t,
     return text;
 }
 
-/* What makes a clause of a reason that has no subject: "killed by signal 9 (SIGKILL)", "exited with
- * status 3". */
-static const char *sched_reason_subject(const char *reason) {
+const char *tine_scheduler_reason_subject(const char *reason) {
     static const struct {
         const char *begin, *subject;
     } known[] = {{"killed ", "the worker was "},
@@ -57,17 +55,32 @@ static const char *sched_reason_subject(const char *reason) {
     return "";
 }
 
+/* What would have it run again; behind the sentence. */
+static void sched_text_advice(char *out, size_t size, const sched_task *t) {
+    uint32_t died = t->attempt - t->uncounted;
+    if (t->flags & TINE_REPEATABLE)
+        snprintf(out, size, "; %u worker%s died while it ran (TINE_RETRIES)", died,
+                 died == 1 ? "" : "s have");
+    else if (!t->callable->method)
+        snprintf(out, size,
+                 "; register the function with TINE_REPEATABLE_FUNCTION to have it run "
+                 "again");
+    else if (t->flags & TINE_MODULE_SINGLE && !(t->flags & TINE_MODULE_RENEW))
+        snprintf(out, size, "; the state of its module is lost with it");
+    else
+        snprintf(out, size, "; give the method the flag TINE_REPEATABLE to have it run again");
+}
+
 char *tine_scheduler_text_lost(const tine_scheduler *s, const sched_task *t, const sched_worker *w,
                                const char *reason) {
     char where[160];
     sched_worker_name(where, sizeof where, w);
-    char advice[96] = "; register the function with TINE_REPEATABLE_FUNCTION to have it run again";
-    if (t->flags & TINE_REPEATABLE)
-        snprintf(advice, sizeof advice, "; %u worker%s died while it ran (TINE_RETRIES)",
-                 t->attempt - t->uncounted, t->attempt - t->uncounted == 1 ? "" : "s have");
-    return tine_scheduler_text(
-        "task \"%s\" was lost on %s, attempt %u of %u: %s%.160s%s", tine_scheduler_task_name(t),
-        where, t->attempt, sched_task_attempts(s, t), sched_reason_subject(reason), reason, advice);
+    char advice[96];
+    sched_text_advice(advice, sizeof advice, t);
+    return tine_scheduler_text("task \"%s\" was lost on %s, attempt %u of %u: %s%.160s%s",
+                               tine_scheduler_task_name(t), where, t->attempt,
+                               sched_task_attempts(s, t), tine_scheduler_reason_subject(reason),
+                               reason, advice);
 }
 
 char *tine_scheduler_text_cancelled(const sched_task *t, const char *why) {
@@ -88,8 +101,8 @@ char *tine_scheduler_text_result_lost(const sched_object *o, const sched_worker 
         o->producer ? "it cannot be made again: a value among its arguments has been freed"
                     : "register the function with TINE_REPEATABLE_FUNCTION to have it made again";
     return tine_scheduler_text("the result of task \"%s\" was lost on %s: %s%.160s; %s",
-                               o->name ? o->name : "", where, sched_reason_subject(reason), reason,
-                               advice);
+                               o->name ? o->name : "", where, tine_scheduler_reason_subject(reason),
+                               reason, advice);
 }
 
 char *tine_scheduler_text_unserved(const sched_task *t) {

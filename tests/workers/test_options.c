@@ -214,7 +214,8 @@ TRANSPORT_TEST(options, wrong_options_are_refused_by_name, 20) {
                  {{.deadline = (double)NAN}, "deadline"},
                  {{.grace = -1}, "grace"},
                  {{.retries = -2}, "retries"},
-                 {{.retry_on_failure = -1}, "retry_on_failure"}};
+                 {{.retry_on_failure = -1}, "retry_on_failure"},
+                 {{.label = "big,left"}, "\"big,left\" is not one label"}};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         tine_future *f = tine_fork_with(&wrong[i].o, "neg", 1);
         expect(f, TINE_EINVAL, wrong[i].part);

@@ -78,7 +78,7 @@ TRANSPORT_TEST(single, a_call_cannot_wait_for_the_one_after_it, 30) {
     for (int i = 1; i < 3; i++) calls[i] = tine_fork_method(counter, "add");
     tine_value *second = tine_future_value(calls[1]), *five = tine_int(5);
     cr_assert_eq(tine_promise_set(p, second), TINE_EDEADLK);
-    cr_assert(strstr(tine_error_message(), "task \"single_counter\", which waits for it"), "%s",
+    cr_assert(strstr(tine_error_message(), "task \"single_counter.add\", which waits for it"), "%s",
               tine_error_message());
     cr_assert_eq(tine_promise_set(p, five), TINE_OK);
     for (int i = 0; i < 3; i++) cr_expect_eq(added(calls[i], &worker), i == 0 ? 7 : 11 + i);
@@ -146,6 +146,8 @@ TRANSPORT_TEST_REMOTE(single, a_death_is_reported_at_the_next_call, 30) {
     cr_assert_eq(added(tine_fork_method(counter, "add"), &worker), 0);
     tine_future *dies = tine_fork_method(counter, "dies"), *next;
     cr_assert_eq(tine_wait(dies, NULL), TINE_ELOST);
+    cr_assert(strstr(tine_error_message(), "; the state of its module is lost with it"), "%s",
+              tine_error_message());
     for (int i = 0; i < 3; i++) {
         next = tine_fork_method(counter, "add");
         cr_assert_eq(tine_wait(next, NULL), TINE_ELOST);

@@ -79,6 +79,16 @@ TRANSPORT_TEST(initialise, every_worker_runs_it_once, 30) {
     tine_promise_set(p, two);
     cr_assert_eq(tine_wait(f, NULL), TINE_OK);
     cr_assert_eq(levels(3), 21);
+    tine_future *open;
+    tine_promise *q = tine_promise_new(&open);
+    tine_future *withdrawn = tine_initialise("level_set", open);
+    cr_assert_eq(tine_cancel(withdrawn, 0), TINE_OK);
+    cr_assert_eq(tine_promise_set(q, two), TINE_OK);
+    cr_assert_eq(tine_wait(withdrawn, NULL), TINE_ECANCELED);
+    cr_assert_eq(levels(3), 21);
+    tine_release(q);
+    tine_release(open);
+    tine_release(withdrawn);
     tine_value *v = cluster_take(tine_fork("initialise_nested"));
     for (size_t i = 0; i < 4; i++) cr_assert(tine_as_bool(tine_at(v, i)), "check %zu", i);
     tine_release(v);

@@ -1,6 +1,7 @@
 /* The pool as a whole: its list of workers, and waiting until nothing is pending. */
 #include <criterion/criterion.h>
 #include <math.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
@@ -81,6 +82,35 @@ TRANSPORT_TEST(pool, a_drain_waits_for_forks_dependents_and_callbacks, 30) {
     cr_assert_eq(tine_drain(1), TINE_ESTATE);
 }
 
+static sem_t entered, goes_on;
+static void takes_its_time(tine_future *f, void *ctx) {
+    (void)f, (void)ctx;
+    sem_post(&entered);
+    sem_wait(&goes_on);
+    called++;
+}
+/* The deadlines of this thread's waits hold meanwhile. */
+TRANSPORT_TEST(pool, a_drain_waits_for_a_callback_that_runs, 30) {
+    cluster_start(endpoint, 1);
+    sem_init(&entered, 0, 0);
+    sem_init(&goes_on, 0, 0);
+    called = 0;
+    tine_future *f;
+    tine_promise *p = tine_promise_new(&f);
+    cr_assert_eq(tine_on_done(f, takes_its_time, NULL), TINE_OK);
+    tine_release(p);
+    sem_wait(&entered); /* on the progress thread */
+    cr_assert_eq(tine_drain(0.05), TINE_ETIMEDOUT);
+    tine_future *next = tine_fork("pool_add", 1); /* a fork does not wait for it, either */
+    cr_assert_eq(tine_wait_for(next, 0.05, NULL), TINE_ETIMEDOUT);
+    sem_post(&goes_on);
+    cr_assert_eq(cluster_take_int(next), 2);
+    cr_assert_eq(tine_drain(INFINITY), TINE_OK);
+    cr_assert_eq(called, 1);
+    tine_release(f);
+    cluster_stop();
+}
+
 TRANSPORT_TEST(pool, a_drain_has_a_deadline, 30) {
     cluster_start(endpoint, 1);
     tine_future *promised;
@@ -90,6 +120,8 @@ TRANSPORT_TEST(pool, a_drain_has_a_deadline, 30) {
     cr_assert(strstr(tine_error_message(), "2 forks are pending"), "%s", tine_error_message());
     cr_assert_eq(tine_drain(NAN), TINE_EINVAL);
     tine_cancel(f, 0);
+    cr_assert_eq(tine_drain(0.05), TINE_ETIMEDOUT);
+    cr_assert(strstr(tine_error_message(), "1 fork is pending"), "%s", tine_error_message());
     tine_release(p);
     cr_assert_eq(tine_drain(20), TINE_OK);
     cr_assert_eq(tine_wait(held, NULL), TINE_ECANCELED);
