@@ -50,7 +50,16 @@ static void info_blas(void) {
            preset ? " in the environment)" : "");
 }
 
-static void info_transports(void) {
+static void info_lane(bool on) {
+    const char *obstacle = on ? tine_shm_obstacle() : "TINE_LANE=off";
+    printf("  %-12s%s%s\n", "lane",
+           !on        ? "not used: "
+           : obstacle ? "not usable: "
+                      : "usable: shared memory with peers on this host, over ipc and tcp",
+           obstacle ? obstacle : "");
+}
+
+static void info_transports(const tine_settings *s) {
     const tine_transport_info *info;
     printf("transports\n");
     for (size_t i = 0; (info = tine_transport_info_at(i)); i++) {
@@ -59,11 +68,7 @@ static void info_transports(void) {
         const tine_transport_ops *ops = tine_transport_for(url, why, sizeof why);
         printf("  %-12s%s\n", info->scheme, ops ? ops->version() : why);
     }
-    const char *obstacle = tine_shm_obstacle();
-    printf("  %-12s%s%s\n", "lane",
-           obstacle ? "not usable: "
-                    : "usable: shared memory with peers on this host, over ipc and tcp",
-           obstacle ? obstacle : "");
+    info_lane(s->lane);
     tine_info_shared();
 }
 
@@ -146,7 +151,7 @@ int tine_command_info(int argc, char **argv) {
     printf("tine          " TINE_VERSION "\n");
     info_kernels();
     info_blas();
-    info_transports();
+    info_transports(&settings);
     tine_setting_row rows[TINE_SETTINGS_MAX];
     size_t n = tine_settings_rows(&settings, rows, TINE_SETTINGS_MAX);
     printf("settings\n");

@@ -73,6 +73,7 @@ Test(command, info_tells_cpu_kernels_blas_transports_and_settings, .timeout = 30
     expect("$B/tine info", 0, "lane        usable", "");
     expect("$B/tine info", 0, "tensors: ", "");
     expect("TINE_LANE=off $B/tine info", 0, "TINE_LANE               off", "");
+    expect("TINE_LANE=off $B/tine info", 0, "lane        not used: TINE_LANE=off", "");
     expect("$B/tine info --topology", 0, "usable by this process", "");
     expect("TINE_WORKERS=0 $B/tine info --topology", 0, "not pinned", "");
     expect("TINE_STACK_SIZE=1M $B/tine info", 0, "environment", "");
