@@ -138,6 +138,9 @@ static void complete_by(tine_future *result, tine_value *value, bool any) {
 
 /* ---- circles ---- */
 
+/* A look visits no more futures than `steps` of the context, which grow with the number of waiters
+ * there ever were: a chain of promises, each completed with the future of the next, costs no more
+ * than in proportion to its length. What a look that ends early does not find waits for ever. */
 static tine_error walk_to(tine_future_list *l, tine_future *f) {
     if (!f || f->walked || tine_future_is_done(f)) return TINE_OK;
     tine_error e = tine_future_list_push(l, f);
@@ -147,14 +150,16 @@ static tine_error walk_to(tine_future_list *l, tine_future *f) {
 
 /* What waits for f: its values, where it is a stream, the call whose turn comes after it, and what
  * has it among its arguments, or follows from it. */
-static tine_error walk_from(tine_future_list *l, tine_future *f) {
+static tine_error walk_from(tine_future_list *l, tine_future *f, size_t most) {
     const tine_waiter *w;
     tine_future *value;
     tine_error e = f->held ? walk_to(l, tine_held_fork_follower(f->held)) : TINE_OK;
     for (uint64_t item = 0; e == TINE_OK && (value = tine_stream_awaited(f, &item));)
         e = walk_to(l, value);
-    TAILQ_FOREACH (w, &f->waiters, entry)
-        if (e == TINE_OK && w->dependent) e = walk_to(l, w->dependent(w));
+    TAILQ_FOREACH (w, &f->waiters, entry) {
+        if (e != TINE_OK || l->n >= most) break;
+        if (w->dependent) e = walk_to(l, w->dependent(w));
+    }
     return e;
 }
 
@@ -180,8 +185,11 @@ tine_error tine_future_no_circle(tine_future *f, const tine_value *v) {
     tine_future_list l = {0};
     tine_future *found = NULL;
     if (!tine_value_holds_futures(v)) return TINE_OK;
+    size_t *steps = &f->context->circle_steps;
     tine_error e = walk_to(&l, f);
-    for (size_t i = 0; i < l.n && e == TINE_OK; i++) e = walk_from(&l, l.items[i]);
+    for (size_t i = 0; i < l.n && l.n < *steps && e == TINE_OK; i++)
+        e = walk_from(&l, l.items[i], *steps);
+    *steps -= l.n < *steps ? l.n : *steps;
     if (e == TINE_OK && tine_value_futures(v, is_walked, &found)) e = circle(f, found);
     for (size_t i = 0; i < l.n; i++) l.items[i]->walked = false;
     tine_future_list_fini(&l);

@@ -14,6 +14,9 @@
 #include "transport/base/log.h"
 #include "transport/base/vector.h"
 
+/* A look for a circle may visit so many futures for each waiter there ever was. */
+enum { CIRCLE_STEPS = 16 };
+
 /* Without this log line the failure would not be reported. Cancellations by a shutdown are
  * expected. */
 static void log_unobserved(const tine_future *f) {
@@ -168,6 +171,7 @@ void tine_future_complete_as(tine_future *f, tine_future *from) {
 }
 
 void tine_future_await(tine_future *f, tine_waiter *w) {
+    if (f->context) f->context->circle_steps += CIRCLE_STEPS;
     w->listed = true;
     TAILQ_INSERT_TAIL(&f->waiters, w, entry);
 }

@@ -187,3 +187,22 @@ Test(circles, many_futures_wait_for_one_that_follows_another, .timeout = 60) {
     tine_release(q);
     cluster_stop();
 }
+
+/* A look for a circle at each promise would go through all of the chain before it. */
+Test(circles, a_chain_of_promises_costs_in_proportion_to_its_length, .timeout = 60) {
+    enum { N = 100000 };
+    static tine_promise *p[N];
+    static tine_future *f[N];
+    cluster_start("inproc://chain", 1);
+    for (int i = 0; i < N; i++) p[i] = tine_promise_new(&f[i]);
+    for (int i = 0; i + 1 < N; i++) {
+        tine_value *next = tine_future_value(f[i + 1]);
+        cr_assert_eq(tine_promise_set(p[i], next), TINE_OK);
+        tine_release(next);
+    }
+    cr_assert(gives(p[N - 1], 1));
+    cr_assert_eq(tine_wait(f[0], NULL), TINE_OK);
+    release_all(f, N);
+    for (int i = 0; i < N; i++) tine_release(p[i]);
+    cluster_stop();
+}
