@@ -45,8 +45,14 @@ test(messages_come_back) {
     MESSAGE(TINE_MSG_YIELD, .seq = 5, .item = 1);
     MESSAGE(TINE_MSG_PULL, .task = 4, .seq = 5, .item = UINT64_MAX);
     MESSAGE(TINE_MSG_SUBMIT_WITH, .seq = 3, .task = 4, .target = method, .flags = 1,
-            .terms = &(tine_terms){"a name", "a label", "gpu=2", 9, INT32_MIN, 7, UINT32_MAX, 8,
-                                   false, false},
+            .terms = &(tine_terms){.name = "a name",
+                                   .label = "a label",
+                                   .resources = "gpu=2",
+                                   .worker = 9,
+                                   .priority = INT32_MIN,
+                                   .retries = 7,
+                                   .failure_retries = UINT32_MAX,
+                                   .stream = 8},
             .payload = call_payload(tine_int(1)));
     MESSAGE(TINE_MSG_OBSERVE, .seq = 3, .flags = TINE_OBSERVE_CANCEL, .task = 70000, .epoch = 2);
     MESSAGE(TINE_MSG_SNAPSHOT, .seq = 3, .payload = payload_of(tine_list("pid", 7)));
