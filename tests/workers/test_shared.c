@@ -66,6 +66,7 @@ TINE_FUNCTION(shared_make, "n") {
 }
 
 static tine_worker_status workers[WORKERS];
+static const size_t NONE = SIZE_MAX; /* of an arena */
 static const char SHARED[] = "r--s tine-tensors", COPIED[] = "rw-p own memory";
 
 static tine_future *on(int i, const char *name, const tine_value *x) {
@@ -92,7 +93,7 @@ static void begin(const char *endpoint, const char *lane, size_t arena) {
     cluster_start_with(&o);
     cr_assert_eq(tine_workers(workers, WORKERS), WORKERS);
     tine_value *x = tine_ones(TINE_U8, 1, (int64_t[]){SETTLES});
-    for (int i = 0; i < WORKERS; i++) await_mapping(i, x, lane || arena ? COPIED : SHARED);
+    for (int i = 0; i < WORKERS; i++) await_mapping(i, x, lane || arena == NONE ? COPIED : SHARED);
     tine_release(x);
 }
 
@@ -156,6 +157,31 @@ TRANSPORT_TEST_REMOTE(shared, results_are_read_where_they_were_made, 60) {
     cluster_stop();
 }
 
+static bool is_filled(const tine_value *x, int64_t n) {
+    const uint8_t *data = tine_data(x);
+    for (int64_t i = 0; i < n; i++)
+        if (data[i] != 7) return false;
+    return tine_elements(x) == n;
+}
+
+/* The program keeps four times as much as its workers may share: they copy what does not fit. */
+TRANSPORT_TEST_REMOTE(shared, past_the_bound_tensors_are_copied_and_no_task_fails, 60) {
+    enum { BOUND = 8 * MI, EACH = 2 * MI, N = 32 };
+    tine_value *v[N];
+    unsigned shared = 0;
+    begin(endpoint, NULL, BOUND);
+    for (int i = 0; i < N; i++) v[i] = cluster_take(tine_fork("shared_make", EACH));
+    for (int i = 0; i < N; i++) {
+        cr_expect(is_filled(v[i], EACH), "tensor %d", i);
+        shared += is_mapped(v[i], SHARED);
+    }
+    cr_expect(shared > 0 && shared < N, "%u of %d", shared, N);
+    for (int i = 0; i < WORKERS; i++)
+        cr_expect_leq(cluster_take_int(on(i, "shared_bytes", NULL)), BOUND);
+    for (int i = 0; i < N; i++) tine_release(v[i]);
+    cluster_stop();
+}
+
 /* ---- what is in use ---- */
 
 static char *trace_text(void) {
@@ -190,7 +216,7 @@ TRANSPORT_TEST_REMOTE(shared, a_trace_says_that_tensors_are_shared, 60) {
     expect_traced(endpoint, NULL, 0, ", shared memory and tensors)", ", shared memory)");
 }
 TRANSPORT_TEST_REMOTE(shared, a_trace_says_that_messages_alone_are_shared, 60) {
-    expect_traced(endpoint, NULL, (size_t)-1, ", shared memory)", "and tensors");
+    expect_traced(endpoint, NULL, NONE, ", shared memory)", "and tensors");
 }
 TRANSPORT_TEST_REMOTE(shared, a_trace_says_nothing_of_what_is_turned_off, 60) {
     expect_traced(endpoint, "off", 0, NULL, "shared memory");
