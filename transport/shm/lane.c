@@ -138,8 +138,9 @@ static bool capacity_is_valid(uint64_t capacity) {
 static int segment_open(tine_shm_lane *l, const tine_shm_offer *offer, const char **why) {
     off_t size = CONTROL + 2 * (off_t)offer->capacity;
     int fd = tine_shm_proc_open(offer->pid, offer->segment, S_IFREG, size, true);
-    *why = fd == -EACCES || fd == -EPERM ? "the peer is another user's process"
-                                         : "the peer's /proc entry is not visible here";
+    *why = fd == -EACCES || fd == -EPERM
+               ? "the peer is another user's process, or may not be inspected"
+               : "the peer's /proc entry is not visible here";
     if (fd < 0) return fd;
     *why = "what the peer names is not a sealed segment";
     int rc = tine_shm_is_sealed(fd, size) ? lane_map(l, fd, offer->capacity) : -EINVAL;

@@ -10,14 +10,15 @@
 #include "tests/support/leftovers.h"
 #include "transport/base/log.h"
 #include "transport/zmq/internal.h"
+#include "transport/zmq/key.h"
 
 /* ---- where it is used ---- */
 
-static void try_pair(int listener, int connector, bool used) {
+static void try_pair(int listener, int connector, const char *key, bool used) {
     char why[200], url[] = "tcp://127.0.0.1:0";
     const tine_transport_ops *ops = tine_transport_for(url, why, sizeof why);
     tine_transport *l, *c;
-    tine_transport_config lc = {.lane = listener}, cc = {.lane = connector};
+    tine_transport_config lc = {.lane = listener, .key = key}, cc = {.lane = connector, .key = key};
     cr_assert_eq(ops->listen(&l, url, &lc, why, sizeof why), 0);
     cr_assert_eq(ops->connect(&c, ops->url(l), &cc, why, sizeof why), 0);
     unsigned sent = 0, came = 0;
@@ -44,6 +45,7 @@ static void try_pair(int listener, int connector, bool used) {
     tine_transport_stats s;
     ops->stats(l, &s);
     cr_expect_eq(s.lanes, used);
+    cr_expect_eq(ops->encrypted(l), key != NULL);
     cr_expect_eq(ops->uses_lane(l, 1), used);
     cr_expect_eq(ops->uses_lane(c, 1), used);
     ops->fini(c);
@@ -52,9 +54,12 @@ static void try_pair(int listener, int connector, bool used) {
 
 Test(zmq_lane, is_used_where_both_sides_allow_it, .timeout = 60) {
     unsigned before = leftover_descriptors();
-    try_pair(0, 0, true);
-    try_pair(-1, 0, false);
-    try_pair(0, -1, false);
+    char key[TINE_ZMQ_KEY_SIZE];
+    cr_assert(tine_zmq_key_make(key));
+    try_pair(0, 0, NULL, true);
+    try_pair(0, 0, key, true);
+    try_pair(-1, 0, NULL, false);
+    try_pair(0, -1, NULL, false);
     cr_expect_eq(leftover_descriptors(), before);
     cr_expect_eq(leftover_mappings("tine-lane"), 0);
 }
