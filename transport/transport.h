@@ -69,6 +69,7 @@ unsigned tine_transport_flags(const char *url);
 typedef uint64_t tine_peer;
 /* On a connector: another one (tine_transport_ops.pair, join), by its peer id at the listener. */
 static inline tine_peer tine_peer_other(uint64_t id) { return id | UINT64_C(1) << 63; }
+static inline uint64_t tine_peer_number(tine_peer other) { return other & ~tine_peer_other(0); }
 
 /* A field that is 0 stands for the default. */
 typedef struct tine_transport_config {
@@ -199,11 +200,12 @@ typedef struct tine_transport_ops {
      * Never blocks. NULL where a frame never waits. */
     void (*hold)(tine_transport *t, bool on);
     /* Listener: lets two peers on this host send small frames to each other without it. Either is
-     * then peer tine_peer_other(its id here) to the other one; UP and LOST of it come only where
-     * there is a join. Until then, and where there is no room for it or the other has ended, such a
-     * frame is lost: it should carry only what comes by another way, too. Never blocks. Errors:
-     * -EINVAL (it cannot be), -EAGAIN (not yet: one of them has just come), -EEXIST, -ENOMEM, -EIO.
-     * NULL: it never can. */
+     * then peer tine_peer_other(its id here) to the other one; UP of it comes only where there is a
+     * join. Until then, and where there is no room for a frame or the other has ended, its send
+     * gives -EPIPE. What is sent arrives unless the sender ends, or LOST comes at one of the two
+     * while both live: not where the listener reports the loss of either. Never blocks. Errors:
+     * -EINVAL (it cannot be), -EAGAIN (not yet: one of them has just come, or has not answered: ask
+     * again), -ENOMEM, -EIO. NULL: it never can. */
     int (*pair)(tine_transport *t, tine_peer a, tine_peer b);
     /* The next event, or NONE. Never blocks. Errors: -EIO (the transport itself is broken). */
     int (*recv)(tine_transport *t, tine_event *ev);

@@ -67,6 +67,7 @@ void tine_worker_joined_message(tine_worker *w, tine_peer peer, const tine_messa
 void tine_worker_joined_lost(tine_worker *w, tine_peer peer, const char *reason) {
     while (joined_end(w, peer, 0, NULL, reason)) {
     }
+    tine_executor_not_passed(w->executor, 0, tine_peer_number(peer));
 }
 
 void tine_worker_joined_fini(tine_worker *w) {

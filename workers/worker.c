@@ -58,9 +58,9 @@ static void worker_send(tine_worker *w, const tine_message *m) {
 
 static void worker_pass(tine_worker *w, const tine_executor_action *a) {
     tine_message m = {.type = TINE_MSG_OBJECT, .object = a->object, .payload = a->payload};
-    if (tine_link_has_backlog_of(&w->link, 1)) return; /* the DONE waits there */
-    tine_error e = tine_link_send(&w->link, tine_peer_other(a->ticket), &m);
-    if (e != TINE_OK) worker_send_failed(w, e);
+    bool waits = tine_link_has_backlog_of(&w->link, 1); /* the DONE does, there */
+    if (waits || !tine_link_pass(&w->link, tine_peer_other(a->ticket), &m))
+        tine_executor_not_passed(w->executor, a->object, a->ticket);
 }
 
 void tine_worker_complete(tine_worker *w, uint64_t ticket, tine_error status, tine_payload *payload,
@@ -171,10 +171,12 @@ static void worker_on_message(void *ctx, tine_peer peer, const tine_message *m) 
 
 static void worker_on_invalid(void *ctx, tine_peer peer, tine_error e, const char *why) {
     tine_worker *w = ctx;
-    if (peer != 1)
-        tine_link_drop(&w->link, peer, e == TINE_EPROTO, why);
-    else
+    if (peer == 1) {
         worker_stop(w, e, why);
+        return;
+    }
+    tine_link_drop(&w->link, peer, e == TINE_EPROTO, why);
+    tine_worker_joined_lost(w, peer, why);
 }
 
 static void worker_on_lost(void *ctx, tine_peer peer, bool bad, const char *reason) {

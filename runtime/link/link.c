@@ -124,6 +124,14 @@ tine_error tine_link_send(tine_link *l, tine_peer peer, const tine_message *m) {
     return e;
 }
 
+bool tine_link_pass(tine_link *l, tine_peer peer, const tine_message *m) {
+    tine_frame *f = tine_wire_encode(m);
+    if (!f) return false;
+    if (l->transport->ops->send(l->transport, peer, f) == 0) return true;
+    tine_frame_free(f);
+    return false;
+}
+
 /* ---- receiving ---- */
 
 static void link_frame_received(tine_link *l, tine_peer peer, tine_frame *f) {

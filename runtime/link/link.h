@@ -58,6 +58,8 @@ void tine_link_fini(tine_link *l);
  * Else the message is not sent and the connection cannot be used any more: ENOMEM (no memory, or
  * past a frame's limits), EIO (refused by the transport). Never blocks. */
 tine_error tine_link_send(tine_link *l, tine_peer peer, const tine_message *m);
+/* To another connector, what need not come: false if it is not sent. Never blocks. */
+bool tine_link_pass(tine_link *l, tine_peer peer, const tine_message *m);
 bool tine_link_has_backlog(const tine_link *l);
 bool tine_link_has_backlog_of(tine_link *l, tine_peer peer);
 /* Sends what the transport takes now of all backlogs. */

@@ -1,9 +1,9 @@
 /* The scheduler's actions: a queue that the event loop empties. An action owns what its message
  * points to until the next one is taken.
  *
- * Credit for nested forks and dropped objects accumulate per worker and become one CREDIT and one
- * DROP when the queue runs empty, and results go to the workers that wait for them. The event loop
- * polls its transport only then, so batching delays nothing. */
+ * Credit for nested forks, dropped objects and results to be passed accumulate per worker and
+ * become one CREDIT, one DROP and one PASS when the queue runs empty, and results go to the workers
+ * that wait for them. The event loop polls its transport only then, so batching delays nothing. */
 #include "runtime/scheduler/internal.h"
 
 #include <stdlib.h>
@@ -88,14 +88,22 @@ static bool sched_worker_credit_due(const tine_scheduler *s, const sched_worker 
     return w->ungranted && (w->ungranted >= quarter || w->window_left <= quarter);
 }
 
+static void sched_flush_ids(tine_scheduler *s, sched_worker *w, tine_message_type type,
+                            uint64_t **ids, size_t *n, size_t *room) {
+    if (!*n) return;
+    sched_action *a = tine_scheduler_send(s, w, type);
+    a->a.message.ids = a->owned.memory = *ids;
+    a->a.message.n_ids = *n;
+    *ids = NULL;
+    *n = *room = 0;
+}
+
 void tine_scheduler_flush_drops(tine_scheduler *s, sched_worker *w) {
-    if (!w->n_drops) return;
-    sched_action *a = tine_scheduler_send(s, w, TINE_MSG_DROP);
-    a->owned.memory = w->drops;
-    a->a.message.ids = w->drops;
-    a->a.message.n_ids = w->n_drops;
-    w->drops = NULL;
-    w->n_drops = w->room_drops = 0;
+    sched_flush_ids(s, w, TINE_MSG_DROP, &w->drops, &w->n_drops, &w->room_drops);
+}
+
+void tine_scheduler_flush_passes(tine_scheduler *s, sched_worker *w) {
+    sched_flush_ids(s, w, TINE_MSG_PASS, &w->passes, &w->n_passes, &w->room_passes);
 }
 
 static void sched_worker_flush(tine_scheduler *s, sched_worker *w) {
@@ -105,6 +113,7 @@ static void sched_worker_flush(tine_scheduler *s, sched_worker *w) {
         w->ungranted = 0;
     }
     tine_scheduler_flush_drops(s, w);
+    tine_scheduler_flush_passes(s, w);
 }
 
 static void sched_flush_all(tine_scheduler *s) {

@@ -112,6 +112,9 @@ static void sched_check_result(const sched_object *o) {
     TINE_ASSERT_TRUE(!t || t->state != SCHED_KEPT || o->state == SCHED_OBJECT_REMOTE);
     TINE_ASSERT_TRUE(o->state != SCHED_OBJECT_REMOTE || tine_scheduler_object_anywhere(o));
     for (size_t k = 0; k < o->words; k++)
+        TINE_ASSERT_TRUE(!o->passed[k] || o->state == SCHED_OBJECT_PRESENT);
+    for (size_t k = 0; k < o->words; k++) TINE_ASSERT(o->passed[k] & ~o->replicas[k], ==, 0);
+    for (size_t k = 0; k < o->words; k++)
         TINE_ASSERT_TRUE(!o->fetchers[k] || o->answering || o->state == SCHED_OBJECT_EXPECTED ||
                          o->state == SCHED_OBJECT_PENDING ||
                          (o->state == SCHED_OBJECT_REMOTE && o->asked));

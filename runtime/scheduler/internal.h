@@ -3,10 +3,11 @@
  * callables.c, dispatch.c (ready queues, credit, choice), place.c (tasks that may run on one worker
  * only), slots.c (tasks that take resources), single.c (modules with one instance), pool.c
  * (initialisers, workers that are to end), objects.c (objects and their holders), replicas.c (the
- * workers that have them), results.c (results as objects), streams.c, arrivals.c (what has arrived,
- * by number), cancel.c, peers.c (connections and workers), groups.c (what workers serve), demand.c
- * (forks that workers keep), actions.c (actions out), view.c (what observers see), text.c
- * (sentences for users) and check.c (invariants). Their structures are in types.h.
+ * workers that have them), results.c (results as objects), reach.c and pass.c (those that go from
+ * worker to worker), streams.c, arrivals.c (what has arrived, by number), cancel.c, peers.c
+ * (connections and workers), groups.c (what workers serve), demand.c (forks that workers keep),
+ * actions.c (actions out), view.c (what observers see), text.c (sentences for users) and check.c
+ * (invariants). Their structures are in types.h.
  *
  * Small records come from tine_scheduler_alloc, which aborts without memory: without its record a
  * fork could never be completed. */
@@ -26,6 +27,7 @@ sched_action *tine_scheduler_push(tine_scheduler *s, tine_scheduler_action_kind 
 sched_action *tine_scheduler_send(tine_scheduler *s, sched_worker *w, tine_message_type type);
 void tine_scheduler_log(tine_scheduler *s, int level, char *text); /* takes text */
 void tine_scheduler_flush_drops(tine_scheduler *s, sched_worker *w);
+void tine_scheduler_flush_passes(tine_scheduler *s, sched_worker *w);
 void tine_scheduler_flush_enqueue(tine_scheduler *s, sched_worker *w);
 void tine_scheduler_flush_dequeue(tine_scheduler *s, sched_worker *w);
 void tine_scheduler_actions_free(tine_scheduler *s);
@@ -215,7 +217,7 @@ void tine_scheduler_demand_all(tine_scheduler *s);
 /* replicas.c */
 void tine_scheduler_object_sets_init(sched_object *o);
 void tine_scheduler_object_sets_fini(sched_object *o);
-/* Adds w to one of the object's three sets. */
+/* Adds w to one of the object's four sets. */
 void tine_scheduler_object_mark(sched_object *o, uint64_t **bits, const sched_worker *w);
 void tine_scheduler_object_replica(sched_object *o, const sched_worker *w); /* w has it */
 void tine_scheduler_object_unreplica(sched_object *o, const sched_worker *w);
@@ -225,7 +227,7 @@ bool tine_scheduler_object_waits(const sched_object *o, const sched_worker *w);
 bool tine_scheduler_object_replica_at(const sched_object *o, const sched_worker *w);
 void tine_scheduler_object_drop_at(tine_scheduler *s, sched_worker *w, tine_object id);
 /* The object is about to be freed: those that have it or wait for it are told. */
-void tine_scheduler_object_drop_replicas(tine_scheduler *s, const sched_object *o);
+void tine_scheduler_object_drop_replicas(tine_scheduler *s, sched_object *o);
 
 /* place.c */
 /* Whether the task may wait for its place; if not it has ended. */
@@ -318,6 +320,7 @@ void tine_scheduler_answers_send(tine_scheduler *s);
 /* The task's worker, which has run it, has the values in its arguments, also those that were not
  * sent yet. */
 void tine_scheduler_objects_had(tine_scheduler *s, const sched_task *t);
+void tine_scheduler_object_send(tine_scheduler *s, sched_worker *w, sched_object *o);
 /* Sends w the values that the task mentions and w does not have, now or once they are there. */
 void tine_scheduler_objects_push(tine_scheduler *s, const sched_task *t, sched_worker *w);
 sched_object *tine_scheduler_object_find(tine_scheduler *s, tine_object id);
@@ -380,10 +383,20 @@ bool tine_scheduler_cycle_break(tine_scheduler *s);
 void tine_scheduler_reach_keep(tine_scheduler *s, sched_task *t);
 /* Has w fetch o from its source, and counts w among those that have it. False: it cannot. */
 bool tine_scheduler_reach(tine_scheduler *s, sched_worker *w, sched_object *o);
+void tine_scheduler_reach_message(tine_scheduler *s, sched_worker *w, const tine_message *m);
+
+/* pass.c */
 /* w waits for o, whose task runs at another worker: that is to send it there, too, if it can. */
 void tine_scheduler_pass(tine_scheduler *s, const sched_object *o, sched_worker *w);
 void tine_scheduler_unpair(tine_scheduler *s, const sched_worker *w); /* it is lost */
-void tine_scheduler_reach_message(tine_scheduler *s, sched_worker *w, const tine_message *m);
+/* m, the DONE of t, says to whom its worker passes the result, which is about to be made. */
+void tine_scheduler_passed(tine_scheduler *s, const sched_task *t, const tine_message *m);
+void tine_scheduler_passed_came(sched_object *o, const sched_worker *w);
+/* It may not come to w: it is sent there if it was passed, or is once it is made. */
+void tine_scheduler_passed_again(tine_scheduler *s, sched_object *o, sched_worker *w);
+/* It may have come to none of those to which it was passed. */
+void tine_scheduler_passed_lost(tine_scheduler *s, sched_object *o);
+void tine_scheduler_pass_message(tine_scheduler *s, sched_worker *w, const tine_message *m);
 
 /* groups.c */
 /* The group with these names, made if there is none; NULL: there are too many. */

@@ -129,7 +129,7 @@ bool tine_scheduler_refs_known(tine_scheduler *s, sched_worker *w, const tine_pa
 
 /* ---- to and from workers ---- */
 
-static void sched_object_send(tine_scheduler *s, sched_worker *w, sched_object *o) {
+void tine_scheduler_object_send(tine_scheduler *s, sched_worker *w, sched_object *o) {
     sched_action *a = tine_scheduler_send(s, w, TINE_MSG_OBJECT);
     a->a.message.object = o->id;
     if (o->state == SCHED_OBJECT_FAILED) {
@@ -164,7 +164,7 @@ static bool sched_object_is_here(const sched_object *o) {
 static void sched_object_provide(tine_scheduler *s, sched_worker *w, sched_object *o) {
     if (tine_scheduler_object_replica_at(o, w)) return;
     if (sched_object_is_here(o)) {
-        sched_object_send(s, w, o);
+        tine_scheduler_object_send(s, w, o);
         return;
     }
     if (tine_scheduler_reach(s, w, o)) return;
@@ -185,6 +185,7 @@ void tine_scheduler_objects_push(tine_scheduler *s, const sched_task *t, sched_w
 void tine_scheduler_object_fetch(tine_scheduler *s, sched_worker *w, tine_object id) {
     sched_object *o = tine_scheduler_object_find(s, id);
     if (o) {
+        tine_scheduler_passed_again(s, o, w);
         sched_object_provide(s, w, o);
     } else {
         sched_action *a = tine_scheduler_send(s, w, TINE_MSG_OBJECT);
@@ -211,7 +212,8 @@ static void sched_object_answer_remote(tine_scheduler *s, sched_object *o) {
 static void sched_object_answer_all(tine_scheduler *s, sched_object *o) {
     for (size_t i = 0; i < o->words; i++)
         while (o->fetchers[i]) /* each is cleared as it is sent to */
-            sched_object_send(s, s->slots[i * 64 + (size_t)__builtin_ctzll(o->fetchers[i])], o);
+            tine_scheduler_object_send(
+                s, s->slots[i * 64 + (size_t)__builtin_ctzll(o->fetchers[i])], o);
 }
 
 void tine_scheduler_object_answer(tine_scheduler *s, sched_object *o) {
@@ -235,11 +237,14 @@ void tine_scheduler_answers_send(tine_scheduler *s) {
 /* Only the values in its arguments: a worker fetches modules when they are called, and what its
  * forks have returned when it is awaited, which the task need not have done. */
 void tine_scheduler_objects_had(tine_scheduler *s, const sched_task *t) {
-    if (TAILQ_EMPTY(&s->answers) || !t->payload) return;
-    for (uint32_t i = 0; i < t->payload->n_refs; i++) {
+    for (uint32_t i = 0; t->payload && i < t->payload->n_refs; i++) {
         if (tine_object_is_module(t->payload->refs[i])) continue;
         sched_object *o = tine_scheduler_object_find(s, t->payload->refs[i]);
-        if (o && o->answering && tine_scheduler_object_waits(o, t->worker))
+        if (!o) continue;
+        tine_scheduler_passed_came(o, t->worker);
+        /* The DONE of one that was passed may be still to come. */
+        bool passed = o->state == SCHED_OBJECT_PENDING && o->producer->worker != t->worker;
+        if ((o->answering || passed) && tine_scheduler_object_waits(o, t->worker))
             tine_scheduler_object_replica(o, t->worker);
     }
 }
@@ -330,6 +335,7 @@ void tine_scheduler_objects_lost(tine_scheduler *s, sched_worker *w, const char 
         bool has = tine_scheduler_object_replica_at(o, w);
         if (w->slot / 64 < o->words) o->fetchers[w->slot / 64] &= ~(UINT64_C(1) << (w->slot % 64));
         tine_scheduler_object_unreplica(o, w);
+        tine_scheduler_passed_lost(s, o);
         bool own = o->state == SCHED_OBJECT_EXPECTED && o->id >> SCHED_EPOCH_SHIFT == w->epoch;
         if (!own && !(has && o->state == SCHED_OBJECT_REMOTE)) continue;
         ids = tine_scheduler_grow(ids, &room, n + 1, sizeof *ids);

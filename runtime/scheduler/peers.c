@@ -93,8 +93,8 @@ static void sched_worker_join(tine_scheduler *s, tine_peer peer, const tine_hell
     sched_action *a = tine_scheduler_send(s, w, TINE_MSG_WELCOME);
     a->a.message.epoch = w->epoch;
     a->a.message.window = s->config.window;
-    a->a.message.flags =
-        TINE_WELCOME_DEMAND | TINE_WELCOME_REACH | (s->trace ? TINE_WELCOME_TRACE : 0);
+    a->a.message.flags = TINE_WELCOME_DEMAND | TINE_WELCOME_REACH | TINE_WELCOME_PASSED |
+                         (s->trace ? TINE_WELCOME_TRACE : 0);
     tine_scheduler_log(s, 2,
                        tine_scheduler_text("worker pid %u (host %.64s) joined", w->pid, w->host));
     tine_scheduler_worker_initialise(s, w);
@@ -169,6 +169,7 @@ void tine_scheduler_worker_free(tine_scheduler *s, sched_worker *w) {
     free(w->kernel);
     free(w->reach);
     free(w->drops);
+    free(w->passes);
     free(w->awaited);
     tine_ready_fini(&w->pinned);
     free(w->taken);

@@ -8,9 +8,7 @@
  * worker, or has it made again. Only the worker that made a result is named as its source: so no
  * two workers wait for each other, each for what the other one does not have yet.
  *
- * A small result goes through this process. Where two workers of a host have a direct way the one
- * that makes it also passes it to the other one, whose task, sent ahead, then starts without this
- * process. Nothing depends on that: the result arrives here and is sent on as without it. */
+ * Small results are passed instead: pass.c. */
 #include "runtime/scheduler/internal.h"
 
 #include <arpa/inet.h>
@@ -73,64 +71,6 @@ static void sched_reach_failed(tine_scheduler *s, sched_worker *w, const tine_me
     sched_reach_give_up(s, w, o, m->text, m->seq == 1);
     tine_scheduler_object_wait(o, w);
     tine_scheduler_result_lost(s, o, w, m->text ? m->text : "it could not be fetched");
-}
-
-/* ---- passed on ---- */
-
-/* Workers that the two sets of a worker have room for. */
-enum { REACH_PAIRS = 64 };
-
-static sched_worker *sched_pair_worker(const tine_scheduler *s, tine_peer peer) {
-    const sched_peer *p = tine_scheduler_peer(s, peer);
-    return p ? p->worker : NULL;
-}
-
-void tine_scheduler_paired(tine_scheduler *s, tine_peer a, tine_peer b) {
-    sched_worker *x = sched_pair_worker(s, a), *y = sched_pair_worker(s, b);
-    if (!x || !y || x->slot >= REACH_PAIRS || y->slot >= REACH_PAIRS) return;
-    x->paired |= UINT64_C(1) << y->slot;
-    y->paired |= UINT64_C(1) << x->slot;
-}
-
-void tine_scheduler_pair_later(tine_scheduler *s, tine_peer a, tine_peer b) {
-    sched_worker *x = sched_pair_worker(s, a), *y = sched_pair_worker(s, b);
-    if (!x || !y || x->slot >= REACH_PAIRS || y->slot >= REACH_PAIRS) return;
-    x->asked &= ~(UINT64_C(1) << y->slot);
-    y->asked &= ~(UINT64_C(1) << x->slot);
-}
-
-void tine_scheduler_unpair(tine_scheduler *s, const sched_worker *w) {
-    sched_worker *other;
-    if (w->slot >= REACH_PAIRS) return;
-    TAILQ_FOREACH (other, &s->workers, link) {
-        other->asked &= ~(UINT64_C(1) << w->slot);
-        other->paired &= ~(UINT64_C(1) << w->slot);
-    }
-}
-
-/* Asks for a direct way, once. */
-static void sched_pair_ask(tine_scheduler *s, sched_worker *w, sched_worker *other) {
-    if (w->asked >> other->slot & 1) return;
-    w->asked |= UINT64_C(1) << other->slot;
-    other->asked |= UINT64_C(1) << w->slot;
-    sched_action *a = tine_scheduler_push(s, TINE_SCHEDULER_PAIR);
-    a->a.peer = w->peer;
-    a->a.other = other->peer;
-}
-
-void tine_scheduler_pass(tine_scheduler *s, const sched_object *o, sched_worker *w) {
-    const sched_task *t = o->producer;
-    if (o->state != SCHED_OBJECT_PENDING || !t || t->state != SCHED_RUNNING) return;
-    sched_worker *from = t->worker;
-    if (from == w || t->callable->stays) return;
-    if (w->slot >= REACH_PAIRS || from->slot >= REACH_PAIRS) return;
-    if (!(from->paired >> w->slot & 1)) {
-        sched_pair_ask(s, from, w);
-        return;
-    }
-    tine_message *m = &tine_scheduler_send(s, from, TINE_MSG_PASS)->a.message;
-    m->task = t->id;
-    m->seq = w->peer;
 }
 
 /* Workers connect there: a number, and no name that each of them would have to look up. A rank's is

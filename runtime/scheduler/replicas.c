@@ -18,6 +18,7 @@ void tine_scheduler_object_sets_init(sched_object *o) {
     o->replicas = &o->first[0];
     o->fetchers = &o->first[1];
     o->keepers = &o->first[2];
+    o->passed = &o->first[3];
 }
 
 void tine_scheduler_object_sets_fini(sched_object *o) {
@@ -25,6 +26,7 @@ void tine_scheduler_object_sets_fini(sched_object *o) {
     free(o->replicas);
     free(o->fetchers);
     free(o->keepers);
+    free(o->passed);
 }
 
 void tine_scheduler_object_mark(sched_object *o, uint64_t **bits, const sched_worker *w) {
@@ -33,6 +35,7 @@ void tine_scheduler_object_mark(sched_object *o, uint64_t **bits, const sched_wo
         o->replicas = sched_words_grow(o->replicas, &o->first[0], o->words, need);
         o->fetchers = sched_words_grow(o->fetchers, &o->first[1], o->words, need);
         o->keepers = sched_words_grow(o->keepers, &o->first[2], o->words, need);
+        o->passed = sched_words_grow(o->passed, &o->first[3], o->words, need);
         o->words = need;
     }
     (*bits)[w->slot / 64] |= UINT64_C(1) << (w->slot % 64);
@@ -46,6 +49,7 @@ void tine_scheduler_object_replica(sched_object *o, const sched_worker *w) {
 void tine_scheduler_object_unreplica(sched_object *o, const sched_worker *w) {
     if (o->source == w) o->source = NULL;
     if (w->slot / 64 < o->words) o->replicas[w->slot / 64] &= ~(UINT64_C(1) << (w->slot % 64));
+    tine_scheduler_passed_came(o, w);
 }
 
 bool tine_scheduler_object_anywhere(const sched_object *o) {
@@ -88,7 +92,12 @@ static void sched_object_withhold(tine_scheduler *s, sched_worker *w, const sche
         tine_scheduler_object_drop_at(s, w, o->id);
 }
 
-void tine_scheduler_object_drop_replicas(tine_scheduler *s, const sched_object *o) {
+/* What was passed to a worker may not come there, as if it waited for it. */
+void tine_scheduler_object_drop_replicas(tine_scheduler *s, sched_object *o) {
+    for (size_t i = 0; i < o->words; i++) {
+        o->fetchers[i] |= o->passed[i];
+        o->replicas[i] &= ~o->passed[i];
+    }
     for (size_t i = 0; i < o->words; i++)
         for (uint64_t bits = o->fetchers[i]; bits; bits &= bits - 1)
             sched_object_withhold(s, s->slots[i * 64 + (size_t)__builtin_ctzll(bits)], o);

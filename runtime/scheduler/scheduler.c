@@ -253,7 +253,8 @@ static void sched_on_worker_message(tine_scheduler *s, sched_worker *w, const ti
     if (m->payload) w->bytes_in += tine_payload_bytes(m->payload);
     w->n_received += tine_message_counts(m->type);
     switch (m->type) {
-    case TINE_MSG_DONE: sched_on_done(s, w, m); break;
+    case TINE_MSG_DONE:
+    case TINE_MSG_DONE_PASSED: sched_on_done(s, w, m); break;
     case TINE_MSG_SUSPEND: sched_on_suspend(s, w, m); break;
     case TINE_MSG_SUBMIT:
     case TINE_MSG_SUBMIT_WITH: sched_on_submit(s, w, m); break;
@@ -264,6 +265,7 @@ static void sched_on_worker_message(tine_scheduler *s, sched_worker *w, const ti
     case TINE_MSG_FETCH: tine_scheduler_object_fetch(s, w, m->object); break;
     case TINE_MSG_OBJECT: sched_on_object(s, w, m); break;
     case TINE_MSG_REACH: tine_scheduler_reach_message(s, w, m); break;
+    case TINE_MSG_PASS: tine_scheduler_pass_message(s, w, m); break;
     case TINE_MSG_HOLD:
     case TINE_MSG_RELEASE:
         for (size_t i = 0; i < m->n_ids; i++)

@@ -322,6 +322,7 @@ void tine_scheduler_task_done(tine_scheduler *s, sched_task *t, const tine_messa
     tine_scheduler_callable_measure(t->callable, m->run_ns);
     tine_scheduler_inputs_forget(s, t);
     if (m->seq <= t->received) {
+        if (m->n_ids > 0) tine_scheduler_passed(s, t, m);
         sched_task_finish(s, t, status, m->payload, m->text, m->object);
         return;
     }

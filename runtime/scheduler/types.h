@@ -301,6 +301,8 @@ struct sched_worker {
     uint32_t window_left, unstarted, ungranted;
     uint64_t *drops;
     size_t n_drops, room_drops;
+    uint64_t *passes; /* of the next PASS */
+    size_t n_passes, room_passes;
     sched_arrivals puts; /* of its objects */
     size_t n_expected;   /* objects on record that have not arrived */
     tine_recent cancels; /* of forks that have not arrived */
@@ -347,10 +349,11 @@ struct sched_object {
     tine_payload *payload;
     size_t bytes;              /* of the payload */
     uint64_t holders, handles; /* handles: those of the holders that are this process's */
-    /* workers by slot: that have it, that wait for it, that hold it */
-    uint64_t *replicas, *fetchers, *keepers;
-    size_t words;      /* of each of the three */
-    uint64_t first[3]; /* where they are while there is one */
+    /* workers by slot: that have it, that wait for it, that hold it; and of those that have it,
+     * those to which another one has passed it, where that has not shown yet (pass.c) */
+    uint64_t *replicas, *fetchers, *keepers, *passed;
+    size_t words;      /* of each of the four */
+    uint64_t first[4]; /* where they are while there is one */
     tine_error status;
     char *text;
     char *name;           /* of the task whose result it is, once it stays at a worker */
@@ -360,9 +363,10 @@ struct sched_object {
     uint32_t asked;                   /* epoch of the worker that was sent a FETCH; 0: none */
     sched_worker *source;             /* where workers fetch it (reach.c); NULL: from here */
     bool wanted;                      /* by this process */
-    bool settling;                    /* in s->settled */
-    bool answering;                   /* in s->answers */
-    uint64_t walked;                  /* the last walk that has met it */
+    bool insisted;   /* it is sent to all that wait for it, whatever its DONE says */
+    bool settling;   /* in s->settled */
+    bool answering;  /* in s->answers */
+    uint64_t walked; /* the last walk that has met it */
     TAILQ_ENTRY(sched_object) link;
     SLIST_ENTRY(sched_object) stacked;
     STAILQ_ENTRY(sched_object) settle_link;

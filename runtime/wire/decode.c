@@ -220,6 +220,7 @@ static bool check_sense(header *h, bool *call) {
         *call = true;
         return body || tine_walk_refuse(&h->w, "a call has no arguments");
     case TINE_MSG_DONE:
+    case TINE_MSG_DONE_PASSED:
         if (m->object && !failed && !body) return true; /* the result stays at the worker */
         if (m->object && failed)
             return tine_walk_refuse(&h->w, "a result that failed cannot be kept");
@@ -239,6 +240,8 @@ static bool check_sense(header *h, bool *call) {
         return m->flags <= TINE_OBSERVE_RESTART ||
                tine_walk_refuse(&h->w, "an observer asks for something unknown: %u", m->flags);
     case TINE_MSG_EVENTS: return body || tine_walk_refuse(&h->w, "events have no body");
+    case TINE_MSG_PASS:
+        return h->ids.n % 2 == 0 || tine_walk_refuse(&h->w, "the ids of a PASS are no pairs");
     case TINE_MSG_REACH:
         return m->object || m->text || tine_walk_refuse(&h->w, "a REACH has no address");
     case TINE_MSG_REJECT: return m->text || tine_walk_refuse(&h->w, "a rejection has no reason");

@@ -38,5 +38,6 @@ const tine_layout tine_layouts[TINE_MSG_LAST_] = {
     [TINE_MSG_DEMAND] = FIELDS("qa"),
     [TINE_MSG_REACH] = FIELDS("oqx"),
     [TINE_MSG_LEAVE] = FIELDS("i"),
-    [TINE_MSG_PASS] = FIELDS("tq"),
+    [TINE_MSG_PASS] = FIELDS("i"),
+    [TINE_MSG_DONE_PASSED] = FIELDS_AND_BODY("taesrqxoi"),
 };

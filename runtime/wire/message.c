@@ -39,6 +39,7 @@ const char *tine_message_name(const tine_message *m) {
         [TINE_MSG_REACH] = "REACH",
         [TINE_MSG_LEAVE] = "LEAVE",
         [TINE_MSG_PASS] = "PASS",
+        [TINE_MSG_DONE_PASSED] = "DONE_PASSED",
     };
     return m->type < TINE_MSG_LAST_ && names[m->type] ? names[m->type] : "unknown";
 }

@@ -19,6 +19,7 @@ enum {
     TINE_PROTOCOL_VERSION = 3,
     /* ids that this library puts into one message, so that it fits the smallest max_frame */
     TINE_MESSAGE_IDS = 4096,
+    TINE_MAX_PASSED = 8 << 10, /* bytes of a result that workers pass to each other */
     /* bytes of a HELLO: the most that the coordinator holds for a peer that it does not know yet */
     TINE_MAX_HELLO = 64 << 10,
 };
@@ -45,7 +46,7 @@ typedef enum tine_message_type {
     TINE_MSG_EVENTS, /* payload: recorded trace events (see trace.h); answers TINE_MSG_TRACE */
     /* coordinator to worker */
     /* epoch, window (nested forks it may have unstarted), flags bit 0: record a trace, bit 1:
-     * DEMAND is answered, bit 2: REACH is understood */
+     * DEMAND is answered, bit 2: REACH is understood, bit 3: DONE_PASSED is */
     TINE_MSG_WELCOME,
     TINE_MSG_REJECT, /* text: why; the connection ends */
     /* task, attempt, epoch, depth, flow, target, object, payload (arguments). object: the id under
@@ -107,10 +108,15 @@ typedef enum tine_message_type {
      * again for each TASK that arrives after that. It ends when it receives STOP. From the
      * coordinator: ids are tasks among these that it runs after all */
     TINE_MSG_LEAVE,
-    /* coordinator to worker: a small result of task is to be sent to the worker that the transport
-     * has introduced under the number seq (tine_transport_ops.pair), too: as an OBJECT, behind the
-     * DONE */
+    /* ids: pairs. From the coordinator: a task, and the number under which the transport has
+     * introduced another worker (tine_transport_ops.pair): a small result of the task is to be sent
+     * there, too, as an OBJECT behind the DONE. From a worker: an object that could not be sent so,
+     * or 0 (nothing of what the two send each other arrives any more), and the other's number */
     TINE_MSG_PASS,
+    /* worker to coordinator, after a WELCOME with flag bit 3 */
+    /* as DONE, and ids: the numbers of workers to which the result is passed, so that the
+     * coordinator need not send it to them */
+    TINE_MSG_DONE_PASSED,
     TINE_MSG_LAST_
 } tine_message_type;
 
@@ -181,7 +187,12 @@ typedef struct tine_message {
 } tine_message;
 
 /* WELCOME's flags */
-enum { TINE_WELCOME_TRACE = 1, TINE_WELCOME_DEMAND = 2, TINE_WELCOME_REACH = 4 };
+enum {
+    TINE_WELCOME_TRACE = 1,
+    TINE_WELCOME_DEMAND = 2,
+    TINE_WELCOME_REACH = 4,
+    TINE_WELCOME_PASSED = 8
+};
 
 const char *tine_message_name(const tine_message *m); /* "TASK" */
 /* Whether it counts in PONG's `received` or `sent`: what follows HELLO and WELCOME, apart from what

@@ -100,7 +100,7 @@ static tine_payload *payload_of(tine_payload *encoded, sim_call *call) {
     tine_payload *p = sim_payload(sum.of_ints, call->seed, call->depth, call->seed / 8 % 4 == 0,
                                   sum.refs, sum.n_refs);
     sim_body body = sim_body_of(p);
-    body.adds = true;
+    body.adds = SIM_ADDS;
     sim_body_set(p, &body);
     return p;
 }

@@ -15,6 +15,10 @@ static bool is_large(const tine_message *m) {
     return m->payload && m->payload->body_size > SIM_SMALL_BODY;
 }
 
+static bool is_done(const tine_message *m) {
+    return m->type == TINE_MSG_DONE || m->type == TINE_MSG_DONE_PASSED;
+}
+
 /* PING and PONG come in their places, and change nothing else in the run: with them and without
  * them the same happens until the first deadlock is found. */
 static bool is_ping(const tine_message *m) {
@@ -52,7 +56,7 @@ void sim_transmit(sim_world *w, size_t index, channel *c, event_kind kind, const
               large ? " (large)" : "", (unsigned long long)m->task, (unsigned long long)m->seq,
               (unsigned long long)m->object, m->n_ids ? " first id " : " ids ",
               (unsigned long long)(m->n_ids ? m->ids[0] : 0), (int)m->status, (double)e->at / 1000);
-    bool harmless = m->type == TINE_MSG_DONE || m->type == TINE_MSG_RESULT;
+    bool harmless = is_done(m) || m->type == TINE_MSG_RESULT;
     if (harmless && !w->traits.quiet && sim_one_in(&w->random, 24)) {
         event *twice = sim_push(&w->queue, w->now, arrival(w, c, large), kind, index);
         twice->message = sim_copy_message(m);
@@ -105,29 +109,55 @@ void sim_pair(sim_world *w, tine_peer a, tine_peer b) {
     if (sim_mix(w->seed, a * b) % 4) tine_scheduler_paired(w->scheduler, a, b);
 }
 
-/* It may be lost, or be on its way for long. A large one never comes: what is passed is small in
- * every transport, so that the DROP of it does not overtake the coordinator's OBJECT. */
-void sim_pass(sim_world *w, const sim_worker *from, uint64_t number, const tine_message *m) {
+/* There may be no room for it, or no way. A large one is never sent: what is passed is small in
+ * every transport, so that the DROP of it does not overtake the coordinator's OBJECT. It may be on
+ * its way for long. */
+bool sim_pass(sim_world *w, const sim_worker *from, uint64_t number, const tine_message *m) {
+    size_t index = sim_worker_index(from), to = (size_t)number - 1;
     int64_t most = sim_one_in(&w->random, 8) ? 400000 : 2000;
     int64_t at = w->now + 200 + (int64_t)sim_below(&w->random, (uint64_t)most);
-    sim_trace(w, "worker %zu passes object %llx to worker %zu", sim_worker_index(from),
-              (unsigned long long)m->object, (size_t)number - 1);
-    if (sim_one_in(&w->random, 8) || is_large(m)) return;
-    event *e = sim_push(&w->queue, w->now, at, EV_PASSED, (size_t)number - 1);
+    bool knows = w->seats[index].parted >> to & 1, sent = !knows && !is_large(m);
+    sent = !sim_one_in(&w->random, 8) && sent;
+    sim_trace(w, "worker %zu %s object %llx to worker %zu", index, sent ? "passes" : "cannot pass",
+              (unsigned long long)m->object, to);
+    w->counts->not_passed += !sent;
+    if (!sent) return false;
+    event *e = sim_push(&w->queue, w->now, at, EV_PASSED, to);
     e->message = sim_copy_message(m);
-    e->message->task = sim_worker_index(from);
+    e->message->task = index;
+    /* it dies as soon as its DONE is written */
+    if (w->faults < 10 && sim_one_in(&w->random, 16)) sim_kill_worker(w, index);
+    return true;
+}
+
+/* The memory that the two share is broken: the worker at `index` says so, and the other one sends
+ * on until it is told. */
+static void pass_break(sim_world *w, size_t index, size_t from) {
+    w->counts->passes_broken++;
+    sim_trace(w, "worker %zu receives nothing from worker %zu any more", index, from);
+    w->seats[index].parted |= UINT64_C(1) << from;
+    sim_worker_parted(w->seats[index].worker, from + 1);
 }
 
 void sim_pass_arrives(sim_world *w, size_t index, const tine_message *m) {
     seat *s = &w->seats[index];
-    if (!sim_is_alive(s)) return;
+    size_t from = m->task;
+    if (!sim_is_alive(s) || s->parted >> from & 1) return;
+    if (sim_is_alive(&w->seats[from]) && sim_one_in(&w->random, 24)) {
+        pass_break(w, index, from);
+        return;
+    }
+    if (!sim_is_alive(&w->seats[from]) && sim_one_in(&w->random, 2)) {
+        w->counts->passed_lost++;
+        return;
+    }
     bool awaited = sim_worker_passed(s->worker, m);
     w->counts->passed += awaited;
     w->counts->passed_late += !awaited;
     /* what it has sent the scheduler before may be lost with it */
-    if (!awaited || w->faults > 10 || !sim_one_in(&w->random, 2)) return;
-    w->counts->passed_dead += sim_is_alive(&w->seats[m->task]);
-    sim_kill_worker(w, m->task);
+    if (!awaited || w->faults > 10 || !sim_one_in(&w->random, 8)) return;
+    w->counts->passed_dead += sim_is_alive(&w->seats[from]);
+    sim_kill_worker(w, from);
 }
 
 void sim_wake_at(sim_world *w, sim_worker *s, int64_t when) {
@@ -167,7 +197,8 @@ bool sim_to_scheduler(sim_world *w, sim_worker *from, const tine_message *m) {
     if (s->out.broken || sim_drops(w, index, m)) return false;
     sim_transmit(w, index, &s->out, EV_TO_SCHEDULER, m);
     if (m->type == TINE_MSG_LEAVE) w->counts->returned += m->n_ids;
-    if (m->type == TINE_MSG_DONE && !w->traits.quiet && sim_one_in(&w->random, 16)) {
+    w->counts->told_passed += m->type == TINE_MSG_DONE_PASSED;
+    if (is_done(m) && !w->traits.quiet && sim_one_in(&w->random, 16)) {
         sim_free_message(w->old_done);
         w->old_done = sim_copy_message(m);
         w->old_done_from = index;

@@ -21,7 +21,10 @@ void sim_frame_start(sim_frame *f, uint64_t seed, uint32_t depth, const sim_obje
     f->steps = depth ? 1 + (uint32_t)(sim_mix(seed, 11) % 5) : (uint32_t)(sim_mix(seed, 11) % 2);
 }
 
-void sim_frame_sum(sim_frame *f, uint64_t sum) { f->acc = sim_mix(f->acc, sum); }
+void sim_frame_sum(sim_frame *f, uint64_t sum, uint32_t adds) {
+    f->acc = sim_mix(f->acc, sum);
+    f->grain = adds == SIM_GRAIN;
+}
 
 static int some_object(const sim_frame *f, uint64_t draw) {
     return f->n_objects && draw % 2 ? (int)(draw / 2 % (uint64_t)f->n_objects) : -1;
@@ -44,8 +47,18 @@ static int64_t duration(uint64_t draw) {
                          : 500 + (int64_t)(draw / 8 % 20000);
 }
 
+static void grain_next(const sim_frame *f, sim_op *op) {
+    op->kind = f->step ? SIM_RETURN : SIM_COMPUTE;
+    op->ns = duration(sim_mix(f->seed, 100));
+    op->value = f->acc;
+}
+
 void sim_frame_next(const sim_frame *f, const sim_traits *traits, sim_op *op) {
     *op = (sim_op){.ref = -1};
+    if (f->grain) {
+        grain_next(f, op);
+        return;
+    }
     if (f->step >= f->steps) {
         make_return(f, traits, op);
         return;
@@ -157,7 +170,7 @@ sim_answer sim_expect(const sim_traits *traits, const sim_call *call, const sim_
     }
     sim_frame_start(&f, call->seed, call->depth, args, call->n_args,
                     call->module >= 0 ? &objects[call->module] : NULL);
-    if (call->adds) sim_frame_sum(&f, call->sum);
+    if (call->adds) sim_frame_sum(&f, call->sum, call->adds);
     for (;;) {
         sim_op op;
         sim_frame_next(&f, traits, &op);

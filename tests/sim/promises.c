@@ -106,7 +106,7 @@ static void make_fork(sim_world *w) {
     n->call = (sim_call){.seed = sim_next(&p->random) >> 1,
                          .depth = (uint32_t)sim_below(&p->random, 3),
                          .module = -1,
-                         .adds = true};
+                         .adds = SIM_ADDS};
     n->call.name = names[n->call.seed % 3];
     n->leaves = 1;
     tine_argument args[3 + MAX_DEPS] = {TINE_ARGUMENT(n->call.name),

@@ -13,6 +13,7 @@ typedef enum event_kind {
     EV_LOST,
     EV_JOIN,
     EV_ROOT,
+    EV_GRAINS,
     EV_RELEASE,
     EV_TAKE,
     EV_CANCEL,

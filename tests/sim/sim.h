@@ -47,6 +47,10 @@ typedef struct sim_body {
     uint32_t adds; /* a call with one argument: the sum of value and of all that it refers to */
 } sim_body;
 
+/* What a call that adds does with the sum: as any other one with its arguments; or it computes once
+ * and returns a small value, without sending anything. */
+enum { SIM_ADDS = 1, SIM_GRAIN };
+
 typedef enum sim_op_kind {
     SIM_COMPUTE,
     SIM_FORK,
@@ -66,7 +70,7 @@ typedef struct sim_call {
     int args[2], n_args; /* indexes likewise */
     bool large;
     uint32_t stream; /* values that may be ahead; 0: none are taken */
-    bool adds;       /* its only argument is `sum` */
+    uint32_t adds;   /* its only argument is `sum` */
     uint64_t sum;
 } sim_call;
 
@@ -83,6 +87,7 @@ typedef struct sim_op {
 typedef struct sim_frame {
     uint64_t seed, acc;
     uint32_t depth, step, steps, waited, forked;
+    bool grain;
     sim_object objects[SIM_MAX_OBJECTS];
     int n_objects;
 } sim_frame;
@@ -110,7 +115,7 @@ typedef struct sim_traits { /* of one seed's programs */
 
 void sim_frame_start(sim_frame *f, uint64_t seed, uint32_t depth, const sim_object *args,
                      int n_args, const sim_object *self);
-void sim_frame_sum(sim_frame *f, uint64_t sum); /* of a call that adds */
+void sim_frame_sum(sim_frame *f, uint64_t sum, uint32_t adds); /* of a call that adds */
 void sim_frame_next(const sim_frame *f, const sim_traits *traits, sim_op *op);
 void sim_frame_call(const sim_frame *f, const sim_traits *traits, uint32_t i, sim_call *call);
 /* Takes in the result of a child that was waited for. */
@@ -167,8 +172,11 @@ typedef struct sim_counts {
         turns, renewed, initialised, retired, left, returned;
     uint64_t yielded, refused_yields, arrived, streams, snapshots;
     uint64_t reached, unreached, reached_late; /* by other workers; late: it was lost, or cut off */
-    /* directly between workers: awaited, not awaited there any more, by one that has died since */
-    uint64_t passed, passed_late, passed_dead;
+    uint64_t grains;
+    /* directly between workers: told of in a DONE; awaited, not awaited (there already, or not
+     * yet), by one that has died since; not sent; lost with its sender; lost where the way is
+     * broken */
+    uint64_t told_passed, passed, passed_late, passed_dead, not_passed, passed_lost, passes_broken;
     uint64_t local, lost_local, demands; /* tasks that stayed where they were forked */
     uint64_t quiet, stalls, deadlocks;   /* answers to PING, programs that stall, what was broken */
     uint64_t lent, lent_back, lent_on, holders_died, lanes_aside, bells_lost;
@@ -192,8 +200,9 @@ bool sim_to_scheduler(sim_world *w, sim_worker *from, const tine_message *m);
 /* Asks the worker at `url` for a result; sim_worker_reached follows. */
 void sim_reach(sim_world *w, const sim_worker *from, tine_object id, uint64_t secret,
                const char *url);
-/* A result goes to the worker of this number, too: sim_worker_passed follows, or not. */
-void sim_pass(sim_world *w, const sim_worker *from, uint64_t number, const tine_message *m);
+/* A result goes to the worker of this number, too: sim_worker_passed follows, unless it is lost.
+ * False: it is not sent. */
+bool sim_pass(sim_world *w, const sim_worker *from, uint64_t number, const tine_message *m);
 /* A worker begins a task of the coordinator's: checks that it may. */
 void sim_begin(sim_world *w, uint64_t task, const tine_payload *call);
 void sim_wake_at(sim_world *w, sim_worker *s, int64_t when); /* calls sim_worker_resume then */
@@ -210,6 +219,8 @@ void sim_worker_message(sim_worker *s, const tine_message *m);
 void sim_worker_resume(sim_worker *s); /* its computation has ended */
 void sim_worker_reached(sim_worker *s, const tine_message *m);
 bool sim_worker_passed(sim_worker *s, const tine_message *m); /* false: it does not await it */
+/* What it and the worker of this number send each other is lost from now on. */
+void sim_worker_parted(sim_worker *s, uint64_t number);
 /* What it keeps for other workers, borrowed; NULL: it does not have it. */
 tine_payload *sim_worker_kept(const sim_worker *s, tine_object id, uint64_t secret);
 void sim_worker_pump(sim_worker *s);

@@ -236,14 +236,14 @@ static bool begin(sim_worker *s, sim_task *t) {
     for (uint32_t i = 0; i < g->payload->n_refs; i++) sum += t->args[i].value;
     sim_frame_start(&t->frame, body.seed, body.depth, t->args,
                     body.adds ? 0 : (int)g->payload->n_refs, t->have_self ? &t->self : NULL);
-    if (body.adds) sim_frame_sum(&t->frame, sum);
+    if (body.adds) sim_frame_sum(&t->frame, sum, body.adds);
     t->started = true;
     return true;
 }
 
 /* Some values before each step, and the rest before it returns. False: it may yield no more now. */
 static bool yield_some(sim_worker *s, sim_task *t, const sim_op *op) {
-    uint32_t n = sim_items(sim_world_traits(s->world), t->frame.seed);
+    uint32_t n = t->frame.grain ? 0 : sim_items(sim_world_traits(s->world), t->frame.seed);
     if (op->kind != SIM_RETURN && n > t->frame.step) n = t->frame.step;
     while (t->yielded < n) {
         uint64_t item = t->yielded + 1;

@@ -130,7 +130,8 @@ static void on_keep(sim_worker *s, const tine_executor_action *a) {
 
 static void on_pass(sim_worker *s, const tine_executor_action *a) {
     tine_message m = {.type = TINE_MSG_OBJECT, .object = a->object, .payload = a->payload};
-    sim_pass(s->world, s, a->ticket, &m);
+    if (!sim_pass(s->world, s, a->ticket, &m))
+        tine_executor_not_passed(s->executor, a->object, a->ticket);
 }
 
 static bool drain(sim_worker *s) {
@@ -224,7 +225,8 @@ static void keep_anyway(sim_worker *s, const tine_message *m) {
 static void pass_anyway(sim_worker *s, const tine_message *m) {
     if (sim_world_traits(s->world)->quiet || m->type != TINE_MSG_TASK) return;
     for (uint64_t number = 1; number <= sim_seats(s->world); number++) {
-        tine_message pass = {.type = TINE_MSG_PASS, .task = m->task, .seq = number};
+        const uint64_t pair[] = {m->task, number};
+        tine_message pass = {.type = TINE_MSG_PASS, .ids = pair, .n_ids = 2};
         if (number != s->index + 1 && sim_one_in(sim_random(s->world), 12))
             tine_executor_message(s->executor, &pass, sim_now(s->world));
     }
@@ -246,6 +248,11 @@ bool sim_worker_passed(sim_worker *s, const tine_message *m) {
     bool awaited = tine_executor_passed(s->executor, m);
     sim_worker_pump(s);
     return awaited;
+}
+
+void sim_worker_parted(sim_worker *s, uint64_t number) {
+    tine_executor_not_passed(s->executor, 0, number);
+    sim_worker_pump(s);
 }
 
 void sim_worker_leave(sim_worker *s) {

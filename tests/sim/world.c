@@ -40,7 +40,7 @@ uint64_t sim_ticket(sim_world *w) { return ++w->tickets; }
 
 /* The initialiser has ended, or waits. */
 static bool opens_worker(const seat *s, const tine_message *m) {
-    return m->type == TINE_MSG_DONE
+    return m->type == TINE_MSG_DONE || m->type == TINE_MSG_DONE_PASSED
                ? m->task == s->init_task
                : m->type == TINE_MSG_SUSPEND && m->n_ids && m->ids[0] == s->init_task;
 }
@@ -121,6 +121,7 @@ static void on_event(sim_world *w, event *e) {
     case EV_LOST: sim_lost(w, e->seat); break;
     case EV_JOIN: sim_join(w, e->seat); break;
     case EV_ROOT: sim_fork_root(w); break;
+    case EV_GRAINS: sim_fork_grains(w); break;
     case EV_RELEASE: sim_release(w, e->seat); break;
     case EV_TAKE: sim_take_result(w, e->seat); break;
     case EV_CANCEL: sim_cancel_root(w, e->seat); break;
@@ -155,6 +156,8 @@ static int64_t plan_looks(sim_world *w) {
     int64_t often[] = {2000, 20000, 200000};
     return w->traits.deadlocks ? 0 : often[sim_mix(w->seed, 61) % 3];
 }
+
+enum { PLANNED_ROOTS = 8 };
 
 static void plan(sim_world *w, bool looks) {
     sim_rng *r = &w->random;
@@ -192,7 +195,7 @@ static void plan(sim_world *w, bool looks) {
                  i >= w->n_workers            ? FOREIGN
                  : i == 0 || sim_one_in(r, 3) ? LABELLED
                                               : 0);
-    w->roots_planned = 1 + sim_below(r, MAX_ROOTS);
+    w->roots_planned = 1 + sim_below(r, PLANNED_ROOTS);
     /* close together, inputs are still to be made when the tasks that take them are sent ahead */
     uint64_t span = sim_one_in(r, 3) ? 30000 : 2000000;
     for (size_t i = 0; i < w->roots_planned; i++)
@@ -215,6 +218,7 @@ static void plan(sim_world *w, bool looks) {
         sim_push(&w->queue, w->now, (int64_t)sim_below(r, 3000000), EV_LEAVE,
                  sim_below(r, 2 * expected));
     if (w->traits.promises) sim_promises_plan(w);
+    sim_grains_plan(w);
 }
 
 static bool one_event(sim_world *w) {

@@ -5,7 +5,7 @@
 #include "queue.h"
 #include "sim.h"
 
-enum { MAX_WORKERS = 8, MAX_SEATS = 64, MAX_ROOTS = 8, MAX_HANDLES = 32, MAX_EVENTS = 400000 };
+enum { MAX_WORKERS = 8, MAX_SEATS = 64, MAX_ROOTS = 32, MAX_HANDLES = 32, MAX_EVENTS = 400000 };
 
 typedef struct channel {  /* one direction of a connection */
     int64_t small, large; /* when the last of each arrives */
@@ -21,6 +21,7 @@ typedef struct seat { /* of a worker process, running or ended, or of a bad peer
     uint64_t init_task; /* the task that is it; 0: not sent yet */
     bool held;          /* past the soft limit of memory: it gets no tasks */
     bool leaves, left;  /* by itself; it has, which is no fault */
+    uint64_t parted;    /* seats to and from which nothing is passed any more */
 } seat;
 
 typedef struct root {
@@ -95,7 +96,7 @@ bool sim_drops(sim_world *w, size_t index, const tine_message *m); /* with its c
 /* A faulty worker sends a reply of another one, changed and perhaps with its own epoch: it must
  * have no effect. */
 void sim_replay_old_done(sim_world *w, size_t index);
-/* A result of another worker arrives: the direct way of some workers loses them all, or none. */
+/* A result of another worker arrives, or is lost. */
 void sim_pass_arrives(sim_world *w, size_t index, const tine_message *m);
 void sim_pair(sim_world *w, tine_peer a, tine_peer b);
 /* A worker asks this one for a result: it may be gone, or out of reach. */
@@ -118,6 +119,11 @@ void sim_hold_worker(sim_world *w, size_t index);
 void sim_leave_worker(sim_world *w, size_t index);
 void sim_on_yield(sim_world *w, const tine_scheduler_action *a);
 void sim_on_complete(sim_world *w, tine_scheduler_action *a);
+
+/* ---- grains.c ---- */
+
+void sim_grains_plan(sim_world *w);
+void sim_fork_grains(sim_world *w);
 
 /* ---- context.c ---- */
 

@@ -117,7 +117,7 @@ static const char *mpi_url(const tine_transport *t) {
 }
 
 static tine_mpi_peer *mpi_peer_of(tine_mpi *t, tine_peer id) {
-    tine_peer number = id & ~tine_peer_other(0);
+    tine_peer number = tine_peer_number(id);
     tine_mpi_peer *p =
         number ? tine_mpi_peer_at(t, (int)((number - 1) % (tine_peer)t->size)) : NULL;
     return p && p->id == id ? p : NULL;

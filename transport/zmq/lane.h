@@ -19,6 +19,7 @@ struct tine_zmq_lane {
     tine_shm_offer offer; /* listener: what it offered */
     tine_zmq_peer *peer;  /* NULL: it is a pair's */
     uint32_t other;       /* of a pair: the other connector's number */
+    bool broken;          /* ... whose memory is: it is about to be closed */
     bool parted;          /* ... which does not use it any more: it is read to its end */
     int bell;             /* the peer's; -1: none */
     bool opened;          /* by both sides */

@@ -2,6 +2,7 @@
 #include "transport/zmq/pair.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -20,6 +21,7 @@ typedef struct tine_zmq_pair {
     tine_peer a, b;
     int fd; /* of the memory, until both have answered; -1: they have */
     bool a_answered, b_answered;
+    bool refused; /* by one of them */
 } tine_zmq_pair;
 
 static void pairs_tell(tine_zmq *t, const char *why, const char *error) {
@@ -90,16 +92,16 @@ int tine_zmq_pair_make(tine_zmq *t, tine_peer a, tine_peer b) {
     if (!t->listener || a == b) return -EINVAL;
     int rc = peer_may_pair(first), rc2 = peer_may_pair(second);
     if (rc || rc2) return rc == -EINVAL || rc2 == -EINVAL ? -EINVAL : -EAGAIN;
-    if (pair_of(t, a, b)) return -EEXIST;
-    tine_zmq_pair *pair = calloc(1, sizeof *pair);
-    if (!pair) return -ENOMEM;
+    tine_zmq_pair *pair = pair_of(t, a, b);
+    if (pair) return pair->refused ? -EINVAL : pair->fd < 0 ? 0 : -EAGAIN;
+    if (!(pair = calloc(1, sizeof *pair))) return -ENOMEM;
     *pair = (tine_zmq_pair){.a = a, .b = b, .fd = pair_memory(&offer, &why)};
     LIST_INSERT_HEAD(&t->pairs, pair, entry);
     rc = pair->fd < 0 ? pair->fd : 0;
     if (rc) pairs_tell(t, why, strerror(-rc));
     if (!rc) rc = pair_tell(t, first, second, false, &offer);
     if (!rc && (rc = pair_tell(t, second, first, true, &offer))) pair_tell_parted(t, a, b);
-    if (!rc) return 0;
+    if (!rc) return -EAGAIN;
     pair_free(pair);
     return rc == -ENOMEM ? rc : -EIO;
 }
@@ -115,7 +117,8 @@ static const char *paired_read(tine_zmq *t, const tine_zmq_peer *p, const uint8_
     if (size > FRAMING_LANE_NUMBER_BYTES) {
         pairs_tell(t, "one of them cannot open the memory", NULL);
         pair_tell_parted(t, number, p->id);
-        pair_free(pair);
+        pair_close_fd(pair);
+        pair->refused = true;
         return NULL;
     }
     *(pair->a == p->id ? &pair->a_answered : &pair->b_answered) = true;
@@ -209,7 +212,7 @@ void tine_zmq_pairs_part(tine_zmq *t, const tine_zmq_peer *p) {
 
 /* What waits for the listener would be lost with this process, and the frame would not be. */
 int tine_zmq_pair_send(tine_zmq *t, tine_peer other, tine_frame *f) {
-    tine_zmq_lane *l = pair_lane(t, other ^ tine_peer_other(0));
+    tine_zmq_lane *l = pair_lane(t, tine_peer_number(other));
     const tine_zmq_peer *listener = tine_zmq_peer_by_id(t, 1);
     size_t bytes = tine_frame_bytes(f);
     uint8_t *to;
@@ -227,14 +230,15 @@ int tine_zmq_pair_send(tine_zmq *t, tine_peer other, tine_frame *f) {
     return 0;
 }
 
+/* The other one may write on: whoever owns this transport has it told to stop. */
 static void pair_break(tine_zmq *t, tine_zmq_lane *l, const char *why) {
     tine_log(TINE_LOG_WARN, "%s: memory shared with another worker is not used any more: %s",
              t->url, why);
-    tine_zmq_lane_end(t, l);
+    l->broken = l->parted = true;
 }
 
 void tine_zmq_pair_drop(tine_zmq *t, tine_peer other, const char *why) {
-    tine_zmq_lane *l = pair_lane(t, other ^ tine_peer_other(0));
+    tine_zmq_lane *l = pair_lane(t, tine_peer_number(other));
     if (l) pair_break(t, l, why);
 }
 
@@ -242,6 +246,10 @@ void tine_zmq_pair_drop(tine_zmq *t, tine_peer other, const char *why) {
 bool tine_zmq_pair_receive(tine_zmq *t, tine_zmq_lane *l, tine_event *ev) {
     tine_shm_record r;
     const char *wrong = "a count of its ring is impossible";
+    if (l->broken) {
+        tine_zmq_lane_end(t, l);
+        return false;
+    }
     if (tine_shm_readable(&TAILQ_FIRST(&t->lanes)->shm.in)) return false;
     tine_shm_result what = tine_shm_next(&l->shm.in, &r);
     if (what == TINE_SHM_NONE) {
@@ -251,9 +259,12 @@ bool tine_zmq_pair_receive(tine_zmq *t, tine_zmq_lane *l, tine_event *ev) {
     tine_frame *f = NULL;
     if (what == TINE_SHM_OK && r.kind == TINE_ZMQ_RECORD_FRAME)
         f = tine_zmq_record_read(&r, PAIR_FRAME_MOST, &wrong);
+    if (!f && !wrong) return false; /* no memory: it is read later */
     if (!f) {
-        pair_break(t, l, wrong ? wrong : "no memory for a frame");
-        return false;
+        *ev = (tine_event){.kind = TINE_EVENT_LOST, .peer = tine_peer_other(l->other), .bad = true};
+        snprintf(ev->reason, sizeof ev->reason, "%s", wrong);
+        pair_break(t, l, wrong);
+        return true; /* the caller counts it for the lane, which is closed at the next call */
     }
     (void)tine_shm_pass(&l->shm.in);
     t->stats.frames_in++;

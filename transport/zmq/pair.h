@@ -2,9 +2,9 @@
  *
  * The listener makes a lane's memory, tells each of the two where that is and which bell wakes the
  * other one, and takes no part in it any more. A connector that has opened it says so; when one of
- * the two has gone, or cannot open it, the other one is told. What is sent through such a lane is
- * sent to the listener, too (transport.h, pair): so a frame that finds no room is dropped, and a
- * connector that finds the lane broken closes it and goes on without it. */
+ * the two has gone, or cannot open it, the other one is told. A frame that finds no room is not
+ * sent, and a connector that finds the lane broken closes it, reports that as LOST, and goes on
+ * without it: what did not come is then sent by way of the listener (transport.h, pair). */
 #ifndef TINE_TRANSPORT_ZMQ_PAIR_H
 #define TINE_TRANSPORT_ZMQ_PAIR_H
 

@@ -155,12 +155,13 @@ void tine_executor_free(tine_executor *x) {
 
 /* Keeping the result may make other tasks ready. It comes before the message, because it may move
  * the queue of actions. */
-static void executor_send_done(tine_executor *x, const executor_task *t, tine_error status,
+static void executor_send_done(tine_executor *x, executor_task *t, tine_error status,
                                tine_payload *payload, const char *text, uint64_t run_ns) {
     bool ok = status == TINE_OK, send = ok;
     bool keep = ok && tine_executor_result_keep(x, t, payload, &send);
     if (!keep && t->result) tine_executor_result_unkept(x, t->result);
-    executor_action *action = tine_executor_send(x, TINE_MSG_DONE);
+    bool passes = send && executor_may_pass(t, payload), tells = passes && x->tells_passed;
+    executor_action *action = tine_executor_send(x, tells ? TINE_MSG_DONE_PASSED : TINE_MSG_DONE);
     tine_message *m = &action->a.message;
     m->task = t->id;
     m->attempt = t->attempt;
@@ -171,7 +172,14 @@ static void executor_send_done(tine_executor *x, const executor_task *t, tine_er
     if (keep) m->object = t->result;
     if (send) m->payload = action->owned.payload = tine_payload_ref(payload);
     if (!ok) m->text = action->owned.memory = tine_must_copy(text ? text : "");
-    if (send) tine_executor_result_pass(x, t, payload);
+    if (tells) {
+        m->ids = action->owned.memory = t->passes;
+        m->n_ids = t->n_passes;
+    }
+    if (passes) tine_executor_result_pass(x, t, payload);
+    if (!tells) return;
+    t->passes = NULL; /* it is the message's */
+    t->n_passes = 0;
 }
 
 void tine_executor_task_end(tine_executor *x, executor_task *t, tine_error status,
@@ -387,6 +395,7 @@ static void on_welcome(tine_executor *x, const tine_message *m) {
     x->window = m->window;
     if (m->flags & TINE_WELCOME_TRACE) executor_trace(x, 1);
     if (m->flags & TINE_WELCOME_DEMAND) tine_executor_send(x, TINE_MSG_DEMAND);
+    x->tells_passed = m->flags & TINE_WELCOME_PASSED;
     if (m->flags & TINE_WELCOME_REACH) tine_executor_push(x, TINE_EXECUTOR_REACHABLE);
     if (x->leaving) tine_executor_leave_begin(x);
 }

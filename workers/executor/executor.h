@@ -40,7 +40,8 @@ typedef enum tine_executor_action_kind {
     TINE_EXECUTOR_REACHABLE,
     TINE_EXECUTOR_KEEP,  /* object, payload (borrowed): others may fetch it here until FORGET */
     TINE_EXECUTOR_REACH, /* object is to be fetched at text, with ticket: tine_executor_reached */
-    /* object, payload (borrowed): to be sent to the worker of number `ticket`, if that can be */
+    /* object, payload (borrowed): to be sent to the worker of number `ticket`; if that cannot be:
+     * tine_executor_not_passed */
     TINE_EXECUTOR_PASS,
     TINE_EXECUTOR_CANCEL, /* the started task `ticket` is cancelled: nothing uses its result */
     /* the coordinator sent STOP, or it rejected this worker or broke the protocol: status
@@ -77,9 +78,6 @@ typedef struct tine_executor_task {
 /* A larger result stays at its worker: one of this size takes about as long to send as the extra
  * message that fetches it (ipc, 64 KiB: 20 us and 80 us). */
 enum { TINE_EXECUTOR_STAYS = 64 << 10 };
-
-/* The most bytes of a result that is passed to other workers as well as sent. */
-enum { TINE_EXECUTOR_PASSES = 8 << 10 };
 
 /* The most bytes of arguments of forks that stay here and have not started; past it none is
  * taken. */
@@ -140,6 +138,9 @@ void tine_executor_reached(tine_executor *x, tine_object id, tine_payload *paylo
                            bool own);
 /* An OBJECT of another worker, which was told to PASS it. False: it is not awaited. */
 bool tine_executor_passed(tine_executor *x, const tine_message *m);
+/* TINE_EXECUTOR_PASS could not be done. object 0: what this worker and that one (`number`) send
+ * each other may be lost from here on, or was before. */
+void tine_executor_not_passed(tine_executor *x, tine_object object, uint64_t number);
 /* hold: this side refers to n objects beyond the tasks that gave them to it; release: it no longer
  * does. Each id is held once, before the tine_executor_done of such a task, and released once. */
 void tine_executor_hold(tine_executor *x, const tine_object *ids, size_t n);

@@ -1,8 +1,8 @@
 /* The executor's structures, shared by executor.c (tasks, messages), forks.c (what tasks fork and
- * put), leave.c (tasks that are given back), local.c (forks that stay here) and objects.c (objects
- * and what waits for them). Small
- * records come from tine_must_alloc, which ends the process without memory: the coordinator then
- * runs the tasks elsewhere. */
+ * put), leave.c (tasks that are given back), local.c (forks that stay here), objects.c (objects and
+ * what waits for them) and pass.c (results that workers pass to each other). Small records come
+ * from tine_must_alloc, which ends the process without memory: the coordinator then runs the tasks
+ * elsewhere. */
 #ifndef TINE_WORKERS_EXECUTOR_INTERNAL_H
 #define TINE_WORKERS_EXECUTOR_INTERNAL_H
 
@@ -142,7 +142,8 @@ struct tine_executor {
     uint64_t n_received, n_sent; /* messages, see PONG */
     uint64_t orders, puts;
     /* SUBMITs so far, and how many the coordinator wants of those that stay here otherwise */
-    bool keeps; /* it has said so: forks stay here otherwise */
+    bool keeps;        /* it has said so: forks stay here otherwise */
+    bool tells_passed; /* the coordinator takes DONE_PASSED */
     uint64_t submits, allowed, locals;
     uint32_t attempts; /* of a repeatable task */
     tine_idmap served; /* names, by hash */
@@ -245,6 +246,13 @@ void tine_executor_cancel_below(tine_executor *x, executor_task *t);
 void tine_executor_cancel_local(tine_executor *x, executor_task *t);
 
 /* objects.c */
+static inline executor_object *executor_object_find(const tine_executor *x, tine_object id) {
+    return tine_idmap_get(&x->objects, id);
+}
+/* A record of one that is not here, which the coordinator is asked for. */
+executor_object *tine_executor_object_fetch(tine_executor *x, tine_object id);
+/* One of the objects that w waits for is settled, or its own message. */
+void tine_executor_settle(tine_executor *x, executor_waiter *w);
 /* Whether every value that the arguments mention can be read here. */
 bool tine_executor_refs_here(const tine_executor *x, const tine_payload *p);
 /* Lets w wait for the objects of p; it is settled by these calls at once when none is missing. The
@@ -261,19 +269,21 @@ void tine_executor_result_fetch(tine_executor *x, tine_object id); /* the coordi
 /* A REACH of the coordinator: a result is taken by other tasks, or is to be fetched elsewhere. */
 void tine_executor_reach(tine_executor *x, const tine_message *m);
 void tine_executor_object_arrived(tine_executor *x, const tine_message *m);
-void tine_executor_pass(tine_executor *x, const tine_message *m); /* a PASS */
-/* The coordinator defers the DONE until it has what the task sent before: a large SUBMIT or OBJECT
- * may be lost with this worker, and then the task runs again. */
-static inline bool executor_may_pass(const executor_task *t, const tine_payload *payload) {
-    return t->n_passes > 0 && !t->sent && payload && !payload->n_refs &&
-           tine_payload_bytes(payload) <= TINE_EXECUTOR_PASSES;
-}
-/* A task has ended, whose DONE has its result. */
-void tine_executor_result_pass(tine_executor *x, const executor_task *t, tine_payload *payload);
 void tine_executor_object_dropped(tine_executor *x, tine_object id);
 /* Reports every fetch that is under way as cancelled. */
 void tine_executor_objects_stop(tine_executor *x);
 void tine_executor_objects_free(tine_executor *x);
 void tine_executor_object_free(executor_object *o);
+
+/* pass.c */
+void tine_executor_pass(tine_executor *x, const tine_message *m); /* a PASS */
+/* The coordinator defers the DONE until it has what the task sent before: a large SUBMIT or OBJECT
+ * may be lost with this worker, and then the task runs again. */
+static inline bool executor_may_pass(const executor_task *t, const tine_payload *payload) {
+    return t->n_passes > 0 && !t->sent && payload && !payload->n_refs &&
+           tine_payload_bytes(payload) <= TINE_MAX_PASSED;
+}
+/* A task has ended, whose DONE has its result, which may be passed. */
+void tine_executor_result_pass(tine_executor *x, const executor_task *t, tine_payload *payload);
 
 #endif

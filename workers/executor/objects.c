@@ -19,10 +19,6 @@
 
 #include "transport/base/memory.h"
 
-static executor_object *executor_object_find(const tine_executor *x, tine_object id) {
-    return tine_idmap_get(&x->objects, id);
-}
-
 static executor_object *executor_object_new(tine_executor *x, tine_object id,
                                             executor_object_state state) {
     executor_object *o = tine_must_alloc(sizeof *o);
@@ -109,7 +105,7 @@ static void executor_object_missed(tine_executor *x, const executor_object *o, e
 
 /* A failed object is kept with the reason, until DROP: a task that mentions it may be on its
  * way. */
-static void executor_settle(tine_executor *x, executor_waiter *w) {
+void tine_executor_settle(tine_executor *x, executor_waiter *w) {
     executor_object *work = NULL;
     executor_waiter_settle(x, w, &work);
     while (work) {
@@ -132,7 +128,7 @@ static executor_object *executor_object_expect(tine_executor *x, tine_object id)
     return o;
 }
 
-static executor_object *executor_object_fetch(tine_executor *x, tine_object id) {
+executor_object *tine_executor_object_fetch(tine_executor *x, tine_object id) {
     executor_object *o = executor_object_expect(x, id);
     tine_executor_send(x, TINE_MSG_FETCH)->a.message.object = id;
     return o;
@@ -150,7 +146,7 @@ static void executor_await_refs(tine_executor *x, executor_waiter *w, const tine
         if (tine_object_is_module(p->refs[i])) continue;
         executor_object *o = executor_object_find(x, p->refs[i]);
         if (!o && w->kind == WAITER_TASK) o = executor_object_expect(x, p->refs[i]);
-        if (!o) o = executor_object_fetch(x, p->refs[i]);
+        if (!o) o = tine_executor_object_fetch(x, p->refs[i]);
         if (o->state == EXECUTOR_FAILED)
             executor_object_missed(x, o, w);
         else if (o->state != EXECUTOR_READY)
@@ -170,7 +166,7 @@ bool tine_executor_refs_here(const tine_executor *x, const tine_payload *p) {
 void tine_executor_await(tine_executor *x, executor_waiter *w, const tine_payload *p) {
     w->missing = 1;
     executor_await_refs(x, w, p);
-    executor_settle(x, w);
+    tine_executor_settle(x, w);
 }
 
 void tine_executor_object_put(tine_executor *x, tine_object id, const char *class_name,
@@ -193,7 +189,7 @@ void tine_executor_object_arrived(tine_executor *x, const tine_message *m) {
         o->class_name = m->text && *m->text ? tine_must_copy(m->text) : NULL;
         executor_await_refs(x, &o->waiter, o->payload);
     }
-    executor_settle(x, &o->waiter);
+    tine_executor_settle(x, &o->waiter);
 }
 
 void tine_executor_object_dropped(tine_executor *x, tine_object id) {
@@ -234,7 +230,7 @@ bool tine_executor_result_keep(tine_executor *x, const executor_task *t, tine_pa
     o->state = EXECUTOR_INCOMPLETE;
     o->payload = tine_payload_ref(payload);
     if (!*send) executor_object_keep(x, o);
-    executor_settle(x, &o->waiter);
+    tine_executor_settle(x, &o->waiter);
     return true;
 }
 
@@ -341,43 +337,7 @@ void tine_executor_reached(tine_executor *x, tine_object id, tine_payload *paylo
     o->state = EXECUTOR_INCOMPLETE;
     o->payload = tine_payload_ref(payload);
     if (o->asked) executor_result_send(x, o, id);
-    executor_settle(x, &o->waiter);
-}
-
-/* ---- passed on ---- */
-
-/* Each is sent behind the DONE: whoever has it may take it that the coordinator will. */
-void tine_executor_result_pass(tine_executor *x, const executor_task *t, tine_payload *payload) {
-    if (!executor_may_pass(t, payload)) return;
-    for (size_t i = 0; i < t->n_passes; i++) {
-        executor_action *action = tine_executor_push(x, TINE_EXECUTOR_PASS);
-        action->a.ticket = t->passes[i];
-        action->a.object = t->result;
-        action->a.payload = action->owned.payload = tine_payload_ref(payload);
-    }
-}
-
-/* One that is done is sent on by the coordinator alone. */
-void tine_executor_pass(tine_executor *x, const tine_message *m) {
-    executor_task *t = executor_task_find(x, m->task);
-    if (!t || !t->result) return;
-    for (size_t i = 0; i < t->n_passes; i++)
-        if (t->passes[i] == m->seq) return;
-    t->passes = tine_must_grow(t->passes, &t->room_passes, t->n_passes + 1, sizeof *t->passes);
-    t->passes[t->n_passes++] = m->seq;
-}
-
-/* Taken only where it is awaited: the coordinator drops what it knows to be here, and sends the
- * same object once more. */
-bool tine_executor_passed(tine_executor *x, const tine_message *m) {
-    executor_object *o = x->epoch && !x->stopped ? executor_object_find(x, m->object) : NULL;
-    if (!o || tine_object_is_module(o->id)) return false;
-    if (o->state != EXECUTOR_FETCHING || o->reaching) return false;
-    if (m->status || m->text || !m->payload || m->payload->n_refs > 0) return false;
-    o->state = EXECUTOR_INCOMPLETE;
-    o->payload = tine_payload_ref(m->payload);
-    executor_settle(x, &o->waiter);
-    return true;
+    tine_executor_settle(x, &o->waiter);
 }
 
 static void executor_object_refuse(tine_executor *x, tine_object id) {
@@ -431,7 +391,7 @@ bool tine_executor_fetch(tine_executor *x, tine_object id, tine_payload **payloa
         executor_object_refuse(x, id);
         return false;
     }
-    if (!o) o = executor_object_fetch(x, id);
+    if (!o) o = tine_executor_object_fetch(x, id);
     o->wanted = true;
     if (o->state == EXECUTOR_FAILED) executor_object_deliver(x, o);
     return false;

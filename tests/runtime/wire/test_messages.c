@@ -62,7 +62,9 @@ test(messages_come_back) {
     MESSAGE(TINE_MSG_REACH, .object = 6, .seq = 7);
     MESSAGE(TINE_MSG_LEAVE, .ids = ids, .n_ids = 3);
     MESSAGE(TINE_MSG_LEAVE, .n_ids = 0);
-    MESSAGE(TINE_MSG_PASS, .task = 70000, .seq = 2);
+    MESSAGE(TINE_MSG_PASS, .ids = ids, .n_ids = 4);
+    MESSAGE(TINE_MSG_DONE_PASSED, .task = 7, .attempt = 1, .epoch = 2, .run_ns = 5, .object = 20,
+            .ids = ids, .n_ids = 3, .payload = payload_of(tine_int(4)));
     MESSAGE(TINE_MSG_SUBMIT_WITH, .seq = 3, .task = 4, .target = function,
             .terms = &(tine_terms){.priority = 5}, .payload = call_payload(tine_int(1)));
 }
