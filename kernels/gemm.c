@@ -37,9 +37,13 @@ const char *tine_gemm_defect(const struct tine_gemm_kernel *kernel) {
         return "kc is not that of int8.h";
     if (kernel->mc < kernel->mr) return "mc is less than mr";
     if (kernel->micro && kernel->prefetch_every < 1) return "prefetch_every is 0";
-    if (kernel->micro_widened && kernel->type != TINE_GEMM_BF16)
+    if (kernel->widens_for && kernel->type != TINE_GEMM_BF16)
         return "it widens another type than bf16";
-    if (kernel->micro_widened && kernel->kc * kernel->nr > TINE_GEMM_WIDENED_MAX)
+    if (kernel->widens_for &&
+        (kernel->widens_for->type != TINE_GEMM_F32 || !kernel->widens_for->micro ||
+         kernel->widens_for->nr != kernel->nr || kernel->widens_for->mr < kernel->mr))
+        return "it widens for a kernel of another type or other tiles";
+    if (kernel->widens_for && kernel->kc * kernel->nr > TINE_GEMM_WIDENED_MAX)
         return "kc x nr values are more than TINE_GEMM_WIDENED_MAX";
     if (!kernel->pack) return "it has no packer";
     if (!kernel->micro == !kernel->whole) return "it does not have exactly one of micro and whole";
@@ -47,7 +51,7 @@ const char *tine_gemm_defect(const struct tine_gemm_kernel *kernel) {
 }
 
 size_t tine_gemm_a_size(const struct tine_gemm_kernel *kernel) {
-    return kernel->micro_widened ? sizeof(float) : element_size(kernel);
+    return kernel->widens_for ? sizeof(float) : element_size(kernel);
 }
 
 enum tine_isa tine_gemm_isa(enum tine_gemm_type type) {
@@ -170,8 +174,8 @@ void tine_gemm_packed_free(struct tine_packed *packed) {
 /* A matrix of as many bytes stays in the level-2 cache. A kernel that widens has shorter blocks,
  * since they are there twice. */
 static size_t resident_bytes(const struct tine_gemm_kernel *kernel) {
-    return kernel->micro_widened ? (size_t)512 << 10
-                                 : 2 * kernel->kc * kernel->nr * element_size(kernel);
+    return kernel->widens_for ? (size_t)512 << 10
+                              : 2 * kernel->kc * kernel->nr * element_size(kernel);
 }
 
 /* One panel by one block of k, for all rows of the block of mc. */
@@ -251,8 +255,8 @@ static void pass_run_tiles(const struct pass *p) {
         micro(&tile);
         row += tile.rows;
         if (tile.widened) {
-            micro = kernel->micro_widened;
-            fetches = p->k / kernel->prefetch_every;
+            micro = kernel->widens_for->micro;
+            fetches = p->k / kernel->widens_for->prefetch_every;
             tile.b = tile.widened, tile.widened = NULL;
         }
     }
@@ -325,7 +329,7 @@ void tine_gemm_panels(const struct tine_packed *b, size_t first_panel, size_t pa
             .ldinit = init ? ldinit : 0,
             .ldc = ldc,
             .ahead = &ahead,
-            .widened = kernel->micro_widened ? widened : NULL,
+            .widened = kernel->widens_for ? widened : NULL,
             .resident = b->panels * b->panel_bytes <= resident_bytes(kernel),
         };
         pass_split_rows(&pass);

@@ -70,8 +70,8 @@ struct tine_gemm_kernel {
     void (*micro)(const struct tine_gemm_tile *tile);
     /* Set where a kernel for bf16 widens B to float32, which is exact, and multiplies in float32: A
      * consists of float32, rounded to bf16 values. The first tile of a pass, computed by micro,
-     * leaves B widened, and this one computes the others. */
-    void (*micro_widened)(const struct tine_gemm_tile *tile);
+     * leaves B widened, as this kernel for float32 has it packed, which computes the others. */
+    const struct tine_gemm_kernel *widens_for;
     /* Packs one panel: column j is the k values columns[j][0], columns[j][stride_k], … or zeros if
      * columns[j] is NULL. */
     void (*pack)(size_t k, const float *const *columns, ptrdiff_t stride_k, void *panel);

@@ -6,6 +6,7 @@
  *
  *   1. Write the files, beginning with a copy of the portable one, which is the reference:
  *        gemm_ISA.c     tine_gemm_TYPE_ISA   struct tine_gemm_kernel  gemm.h (f32, bf16, int8)
+        widen_ISA.c    tine_gemm_bf16_ISA   the same, for a bf16 kernel that widens
  *        vecmath_ISA.c  tine_vecmath_ISA     struct tine_vecmath      vecmath.h
  *        peak_ISA.c     tine_peak_ISA        struct tine_peak_loops   peak.h
  *      Each includes the header and this one, and compiles to nothing on other architectures

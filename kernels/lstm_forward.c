@@ -117,7 +117,7 @@ static bool plan_make(const struct tine_lstm *lstm, size_t steps, size_t batch, 
            plan_reserve(plan, &plan->h_out, batch, plan->ldh, sizeof(float)) &&
            plan_reserve(plan, &plan->h_a, batch, plan->ldh, elem) &&
            plan_reserve(plan, &plan->widened, 1,
-                        lstm->operand.kernel->micro_widened ? TINE_GEMM_WIDENED_MAX : 0,
+                        lstm->operand.kernel->widens_for ? TINE_GEMM_WIDENED_MAX : 0,
                         sizeof(float)) &&
            plan_reserve(plan, &plan->layer[0], between, width, sizeof(float)) &&
            plan_reserve(plan, &plan->layer[1], third, width, sizeof(float));

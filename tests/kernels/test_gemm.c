@@ -66,7 +66,7 @@ static void fill_a(struct problem *p) {
         for (size_t k = 0; k < width(p->kernel, p->k); k++)
             if (p->kernel->type == TINE_GEMM_F32)
                 ((float *)row)[k] = random_value();
-            else if (p->kernel->micro_widened)
+            else if (p->kernel->widens_for)
                 ((float *)row)[k] = tine_bf16_to_float(tine_bf16_from_float(random_value()));
             else if (p->kernel->type == TINE_GEMM_BF16)
                 ((uint16_t *)row)[k] = tine_bf16_from_float(random_value());
@@ -246,7 +246,7 @@ Test(gemm, bits_of_a_row_depend_on_that_row_alone, .timeout = 60) {
 /* One that widens has the bits of its float32 kernel on rounded operands, with room for B widened
  * and without. */
 static void check_widened(const struct tine_gemm_kernel *kernel) {
-    const struct tine_gemm_kernel *f32 = tine_gemm_find(kernel->isa, TINE_GEMM_F32);
+    const struct tine_gemm_kernel *f32 = kernel->widens_for;
     struct problem p = {.kernel = kernel, .m = 50, .n = 3 * kernel->nr, .k = 2 * kernel->kc + 9};
     p.lda = p.k, p.ldc = p.n;
     make(&p, true);
@@ -270,7 +270,7 @@ static void check_widened(const struct tine_gemm_kernel *kernel) {
 
 Test(gemm, widened_bf16_has_the_bits_of_float32, .timeout = 60) {
     for (size_t i = 0; tine_gemm_at(i); i++)
-        if (tine_gemm_at(i)->micro_widened && runnable(i)) check_widened(runnable(i));
+        if (tine_gemm_at(i)->widens_for && runnable(i)) check_widened(runnable(i));
 }
 
 Test(gemm, unsound_records_are_refused, .timeout = 10) {
@@ -293,6 +293,17 @@ Test(gemm, unsound_records_are_refused, .timeout = 10) {
     cr_expect_not_null(tine_gemm_defect(&k));
     k = sound, k.name = "fast";
     cr_expect_not_null(tine_gemm_defect(&k));
+    k = sound, k.widens_for = &sound;
+    cr_expect_str_eq(tine_gemm_defect(&k), "it widens another type than bf16");
+    struct tine_gemm_kernel wide = sound, bf16 = sound;
+    bf16.type = TINE_GEMM_BF16, bf16.kr = 2, bf16.kc = 2, bf16.widens_for = &wide;
+    cr_expect_null(tine_gemm_defect(&bf16));
+    wide.nr = sound.nr / 2;
+    cr_expect_not_null(tine_gemm_defect(&bf16));
+    wide = sound, wide.mr = sound.mr - 1;
+    cr_expect_not_null(tine_gemm_defect(&bf16));
+    wide = sound, wide.type = TINE_GEMM_INT8;
+    cr_expect_not_null(tine_gemm_defect(&bf16));
     for (size_t i = 0; tine_gemm_at(i); i++) cr_expect_null(tine_gemm_defect(tine_gemm_at(i)));
 }
 
