@@ -249,8 +249,8 @@ static void pass_run_tiles(const struct pass *p) {
         } else if (left) {
             const size_t bytes = tile_prefetch(&tile, fetches, next, left / (p->tiles - i));
             next += bytes, left -= bytes;
-        } else {
-            tile.prefetch = (const char *)tile.c, tile.prefetch_step = 0;
+        } else { /* what is in the level-1 cache */
+            tile.prefetch = tile.a, tile.prefetch_step = 0;
         }
         micro(&tile);
         row += tile.rows;
