@@ -52,6 +52,14 @@ void tine_linear_free(struct tine_linear *l) {
     free(l);
 }
 
+/* Whether it pays to allocate room for B widened: with 50 rows a layer of 1024 by 1024 takes 6 to
+ * 24 % less time, one of 128 by 128 up to 20 % more, and 8 rows take 20 to 50 % more (Emerald
+ * Rapids). */
+static bool linear_shares_widened(const struct tine_linear *l, size_t rows) {
+    const struct tine_gemm_kernel *kernel = l->operand.kernel;
+    return kernel->widens_for && rows > 4 * kernel->mr && l->in * l->out >= (size_t)1 << 19;
+}
+
 enum tine_kernel_error tine_linear_forward(const struct tine_linear *l, size_t rows, const float *x,
                                            float *y) {
     const struct tine_operand *o = &l->operand;
@@ -61,14 +69,18 @@ enum tine_kernel_error tine_linear_forward(const struct tine_linear *l, size_t r
     }
     const size_t some = rows < o->kernel->mc ? rows : o->kernel->mc,
                  width = tine_operand_width(o, l->in);
+    const size_t bytes = (some * width * o->size + 63) & ~(size_t)63;
+    const size_t room = linear_shares_widened(l, some) ? TINE_GEMM_WIDENED_MAX * sizeof(float) : 0;
     struct tine_mem operands;
-    if (!tine_mem_alloc(&operands, some * width * o->size)) return TINE_KERNEL_MEMORY;
+    if (!tine_mem_alloc(&operands, bytes + room)) return TINE_KERNEL_MEMORY;
+    float *widened = room ? (float *)((char *)operands.data + bytes) : NULL;
     for (size_t at = 0; at < rows; at += some) {
         const size_t n = rows - at < some ? rows - at : some;
         for (size_t i = 0; i < n; i++)
             tine_operand_row(o, l->in, x + (at + i) * l->in,
                              (char *)operands.data + i * width * o->size);
-        tine_gemm(&l->weight, n, operands.data, width, l->bias, 0, y + at * l->out, l->out);
+        tine_gemm_panels(&l->weight, 0, l->weight.panels, n, operands.data, width, l->bias, 0,
+                         y + at * l->out, l->out, (struct tine_gemm_ahead){0}, widened);
     }
     tine_mem_free(&operands);
     return TINE_KERNEL_OK;

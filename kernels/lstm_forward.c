@@ -216,7 +216,8 @@ static void finish_step(struct run *run, const struct tine_lstm_cell *cell, size
             tine_operand_row(&lstm->operand, lstm->config.hidden_size, h + b * ld,
                              run->h_a + b * ld * elem);
         h = (float *)(run->base + run->plan->h_out);
-        tine_gemm(&cell->w_hr, active, run->h_a, ld, NULL, 0, h, ld);
+        tine_gemm_panels(&cell->w_hr, 0, cell->w_hr.panels, active, run->h_a, ld, NULL, 0, h, ld,
+                         (struct tine_gemm_ahead){0}, (float *)(run->base + run->plan->widened));
     }
     const bool swap = !cell->w_hr.kernel && lstm->operand.plain && !run->lengths;
     for (size_t b = active; b < run->batch; b++) memset(out + b * row, 0, lstm->out * sizeof *out);
