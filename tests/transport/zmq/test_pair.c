@@ -1,6 +1,7 @@
 /* Pairs of connectors: frames between them, what is dropped, and what becomes of the rest when one
  * of them breaks the memory that they share, or ends. */
 #include <errno.h>
+#include <sys/wait.h>
 
 #include "tests/support/lane_peers.h"
 #include "tests/support/leftovers.h"
@@ -8,6 +9,7 @@
 #include "transport/zmq/lane.h"
 
 enum { ENDS = 3 };
+static const tine_transport_config config = {.checksums = -1};
 
 typedef struct trio { /* a listener, and connectors that it knows as these peers */
     const tine_transport_ops *ops;
@@ -54,19 +56,27 @@ static void trio_until(trio *s, bool (*ready)(const trio *s)) {
         cr_assert_lt(tine_clock_ns(), end);
 }
 
-/* `lane`: of the last connector. `answering`: so many receive, too. */
-static void trio_connect(trio *s, int lane, int answering) {
+static void trio_listen(trio *s) {
     char why[200] = "", url[] = "tcp://127.0.0.1:0";
     tine_log_level_set(TINE_LOG_ERROR);
     *s = (trio){.ops = tine_transport_for(url, why, sizeof why)};
-    tine_transport_config config = {.checksums = -1};
     cr_assert_eq(s->ops->listen(&s->t[0], url, &config, why, sizeof why), 0, "%s", why);
-    for (int i = 1; i < ENDS; i++) {
-        if (i == ENDS - 1) config.lane = lane;
-        cr_assert_eq(s->ops->connect(&s->t[i], s->ops->url(s->t[0]), &config, why, sizeof why), 0);
-        for (int64_t end = tine_clock_ns() + PATIENCE; !s->peer[i]; trio_step_some(s, answering))
-            cr_assert_lt(tine_clock_ns(), end);
-    }
+}
+
+/* `answering`: so many connectors receive, too. */
+static void trio_connect_one(trio *s, int i, int lane, int answering) {
+    char why[200] = "";
+    tine_transport_config own = config;
+    own.lane = lane;
+    cr_assert_eq(s->ops->connect(&s->t[i], s->ops->url(s->t[0]), &own, why, sizeof why), 0);
+    for (int64_t end = tine_clock_ns() + PATIENCE; !s->peer[i]; trio_step_some(s, answering))
+        cr_assert_lt(tine_clock_ns(), end);
+}
+
+/* `lane`: of the last connector. */
+static void trio_connect(trio *s, int lane, int answering) {
+    trio_listen(s);
+    for (int i = 1; i < ENDS; i++) trio_connect_one(s, i, i == ENDS - 1 ? lane : 0, answering);
 }
 
 static void trio_open(trio *s, int lane) {
@@ -284,4 +294,88 @@ Test(zmq_pair, a_connector_that_rewrites_the_memory_harms_nobody_else, .timeout 
         trio_check_listener(&s, 2);
         trio_close(&s);
     }
+}
+
+/* ---- kill -9 of one of the two, in each phase ---- */
+
+enum { PAIRED, WRITING, WRITTEN, READING, FULL, PHASES };
+
+static tine_zmq_lane *await_pair(const tine_transport_ops *ops, tine_transport *t) {
+    for (tine_event ev; ((tine_zmq *)t)->n_lanes < 2;) {
+        if (ops->recv(t, &ev) || ev.kind == TINE_EVENT_LOST) _exit(2);
+        if (!ev.kind) ops->wait(t, 1000000);
+    }
+    return TAILQ_LAST(&((tine_zmq *)t)->lanes, tine_zmq_lane_queue);
+}
+
+static void paired_dies(const order *o) {
+    char why[200];
+    const tine_transport_ops *ops = tine_transport_for(o->url, why, sizeof why);
+    tine_transport *t;
+    tine_shm_record record;
+    uint8_t *to;
+    tine_log_level_set(TINE_LOG_ERROR);
+    if (ops->connect(&t, o->url, &config, why, sizeof why)) _exit(1);
+    tine_zmq_lane *l = await_pair(ops, t);
+    /* a record shows that the other one has it, too: until then frames are lost */
+    while (o->kind != PAIRED && tine_shm_next(&l->shm.in, &record) == TINE_SHM_NONE) {
+    }
+    uint32_t most = o->kind == FULL ? UINT32_MAX : o->kind == WRITTEN || o->kind == WRITING ? 3 : 0;
+    for (uint32_t i = 0; i < most; i++)
+        if (ops->send(t, tine_peer_other(l->other), tine_conf_frame(8, 100, i))) break;
+    if (o->kind == WRITING && tine_shm_reserve(&l->shm.out, 100, &to) == TINE_SHM_OK)
+        memset(to, 0xff, 50);
+    die();
+}
+
+static bool second_is_gone(const trio *s) { return s->lost[0] && first_is_alone(s); }
+
+/* Pairs the first connector with what the actor connects, and sends to it until it has gone. How
+ * many frames have come from there, all of them right. */
+static uint32_t trio_outlive(trio *s) {
+    uint32_t n = 0;
+    bool paired = false;
+    s->peer[2] = 0;
+    s->lost[0] = false;
+    for (int64_t end = tine_clock_ns() + PATIENCE; !second_is_gone(s); trio_step(s)) {
+        cr_assert_lt(tine_clock_ns(), end);
+        if (!paired && s->peer[2]) paired = !s->ops->pair(s->t[0], s->peer[1], s->peer[2]);
+        if (paired) (void)trio_send(s, 1, 2, 100, 1);
+        if (!s->came[1]) continue;
+        cr_assert(tine_conf_check(s->came[1], 8, 100, n), "another frame than number %u", n);
+        tine_frame_free(s->came[1]);
+        s->came[1] = NULL;
+        n++;
+    }
+    return n + (s->came[1] != NULL);
+}
+
+Test(zmq_pair, one_is_killed_in_each_phase, .timeout = 120) {
+    actors a = actors_new(paired_dies);
+    const char *text = getenv("TEST_LANE_ROUNDS");
+    unsigned fds = 0, maps = 0;
+    trio s;
+    trio_listen(&s);
+    trio_connect_one(&s, 1, 0, 1);
+    for (int i = 0, rounds = text ? atoi(text) : 50; i < rounds; i++) {
+        for (int phase = 0; phase < PHASES; phase++) {
+            actors_order(&a, s.ops->url(s.t[0]), phase, 0);
+            uint32_t n = trio_outlive(&s);
+            int status = actors_status(&a);
+            cr_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "phase %d: 0x%x", phase,
+                      (unsigned)status);
+            cr_assert(phase == FULL ? n > 3 : n == (phase == WRITING || phase == WRITTEN ? 3 : 0),
+                      "phase %d: %u frames", phase, n);
+            tine_frame_free(s.came[1]);
+            s.came[1] = NULL;
+            trio_check_listener(&s, 1);
+        }
+        if (i == 0) fds = leftover_descriptors(), maps = leftover_mappings("tine-lane");
+    }
+    /* libzmq closes a connection a moment after it has reported its end */
+    for (int64_t end = tine_clock_ns() + PATIENCE; leftover_descriptors() > fds; trio_step(&s))
+        cr_assert_lt(tine_clock_ns(), end, "%u descriptors", leftover_descriptors());
+    cr_expect_eq(leftover_mappings("tine-lane"), maps);
+    trio_close(&s);
+    actors_fini(&a);
 }
