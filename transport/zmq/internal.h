@@ -180,7 +180,7 @@ struct tine_zmq {
 
     /* connector */
     int64_t deadline;      /* when it gives up; negative: never */
-    int64_t attempt_until; /* when the present attempt is replaced by another */
+    int64_t attempt_until; /* when the present attempt is replaced by another; INT64_MAX: never */
     int failures;          /* attempts that ended so far */
     bool hung_up;          /* the connection ended before it was joined */
     char last_error[96];   /* how the last attempt ended; listener: the last failed handshake */

@@ -15,8 +15,11 @@
 #include "transport/base/vector.h"
 #include "transport/zmq/internal.h"
 
-static const int64_t ATTEMPT_NS = 3000000000; /* an attempt without an answer is replaced */
-static const int64_t BACKOFF_NS = 20000000;   /* after a failed one; doubles up to 16 times that */
+/* Over tcp an attempt without an answer is replaced: what it has sent may be lost. Over ipc it
+ * waits in the listener's queue, where another one would be behind it, and the kernel tells when
+ * the listener has gone. */
+static const int64_t ATTEMPT_NS = 3000000000;
+static const int64_t BACKOFF_NS = 20000000; /* after a failed one; doubles up to 16 times that */
 
 static int socket_set(void *socket, int option, int value) {
     return zmq_setsockopt(socket, option, &value, sizeof value);
@@ -36,7 +39,7 @@ static int socket_set(void *socket, int option, int value) {
  * HEARTBEAT: over tcp libzmq's I/O threads exchange PING and PONG, which prove that the process
  *   lives, not the task. TIMEOUT 0: what silence means is decided in beat.c. Over ipc the kernel
  *   reports every death at once. TCP keepalive is not needed beside it.
- * HANDSHAKE_IVL: a connection without a handshake is closed.
+ * HANDSHAKE_IVL: a connection without a handshake is closed, but for an attempt over ipc.
  * ROUTER_MANDATORY: a message to a connection that is closed is an error instead of silence.
  * IPV6: only for an address that is one; with it `*` would mean both kinds.
  * ROUTER_HANDOVER off: no peer can take over another's connection by its routing id. */
@@ -50,7 +53,8 @@ static int socket_set_options(tine_zmq *t) {
              socket_set(s, ZMQ_RCVHWM, 65536) | socket_set(s, ZMQ_IMMEDIATE, 0) |
              zmq_setsockopt(s, ZMQ_MAXMSGSIZE, &max, sizeof max) |
              socket_set(s, ZMQ_HEARTBEAT_IVL, t->tcp ? beat : 0) |
-             socket_set(s, ZMQ_HEARTBEAT_TIMEOUT, 0) | socket_set(s, ZMQ_HANDSHAKE_IVL, 10000);
+             socket_set(s, ZMQ_HEARTBEAT_TIMEOUT, 0) |
+             socket_set(s, ZMQ_HANDSHAKE_IVL, t->listener || t->tcp ? 10000 : 0);
     if (t->n_addresses && strchr(tine_zmq_address(t, t->failures), '['))
         rc |= socket_set(s, ZMQ_IPV6, 1);
     if (t->listener)
@@ -115,7 +119,7 @@ int tine_zmq_attempt(tine_zmq *t, char *why, size_t why_size) {
         tine_zmq_disconnect(t);
         return rc;
     }
-    t->attempt_until = tine_clock_ns() + ATTEMPT_NS;
+    t->attempt_until = t->tcp ? tine_clock_ns() + ATTEMPT_NS : INT64_MAX;
     /* The queue of a new socket is empty. */
     TINE_ASSERT(tine_zmq_send_hello(t, 0), ==, 0);
     return 0;

@@ -175,3 +175,31 @@ Test(zmq_path, an_abstract_socket_is_for_this_user_and_root, .timeout = 30) {
     cr_expect(is_admitted(t, 0));
     ops()->fini(t);
 }
+
+/* How many connections wait in the queue of a listening socket; they are ended. */
+static int queue_empty(int fd) {
+    int n = 0, one;
+    for (; (one = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0; n++) close(one);
+    return n;
+}
+
+/* An attempt that gave way to another would leave a dead connection there. */
+Test(zmq_path, a_connector_waits_in_the_queue_with_one_attempt) {
+    char why[300], url[128];
+    tine_transport *t;
+    tine_event ev = {0};
+    directory_enter();
+    int fd = socket_bind("s", SOCK_STREAM | SOCK_NONBLOCK);
+    cr_assert_eq(listen(fd, 8), 0);
+    snprintf(url, sizeof url, "ipc://%s/s", dir);
+    const tine_transport_config config = {.connect_ns = 4000000000}; /* longer than one over tcp */
+    cr_assert_eq(ops()->connect(&t, url, &config, why, sizeof why), 0, "%s", why);
+    while (ops()->recv(t, &ev) == 0 && ev.kind == TINE_EVENT_NONE) ops()->wait(t, -1);
+    cr_expect_eq(ev.kind, TINE_EVENT_LOST);
+    cr_expect_not_null(strstr(ev.reason, "no answer"), "%s", ev.reason);
+    ops()->fini(t);
+    cr_expect_eq(queue_empty(fd), 1);
+    close(fd);
+    cr_expect_eq(unlink("s"), 0);
+    directory_leave();
+}
