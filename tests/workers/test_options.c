@@ -64,43 +64,65 @@ TRANSPORT_TEST(options, a_deadline_of_a_nested_fork_on_the_same_worker, 30) {
     nested_deadlines(endpoint, 1);
 }
 
+static void compute(double seconds) {
+    for (int64_t end = tine_clock_ns() + (int64_t)(seconds * 1e9); tine_clock_ns() < end;)
+        ;
+}
 /* Does not look, and takes longer than its deadline. */
 TINE_FUNCTION(cancel_is_late, "") {
     (void)task;
-    for (int64_t end = tine_clock_ns() + 200000000; tine_clock_ns() < end;)
-        ;
+    compute(0.2);
     return tine_int(1);
 }
-TINE_FUNCTION(cancel_waits_for_a_late_one, "here") {
-    const tine_fork_options o = {.deadline = 0.05, .worker = (uint32_t)tine_arg_int(task, 0)};
+TINE_FUNCTION(cancel_waits_for_a_late_one, "here, grace") {
+    const tine_fork_options o = {.deadline = 0.05,
+                                 .worker = (uint32_t)tine_arg_int(task, 0),
+                                 .grace = tine_arg_float(task, 1)};
     return tine_int(tine_wait(tine_fork_with(&o, "cancel_is_late"), NULL));
 }
 TRANSPORT_TEST(options, a_nested_fork_that_ends_after_its_deadline_is_late, 30) {
     tine_worker_status w;
     cluster_start(endpoint, 1);
     cr_assert_eq(tine_workers(&w, 1), 1);
-    cr_assert_eq(cluster_take_int(tine_fork("cancel_waits_for_a_late_one", 0)), TINE_ETIMEDOUT);
-    cr_assert_eq(cluster_take_int(tine_fork("cancel_waits_for_a_late_one", (int64_t)w.id)),
-                 TINE_ETIMEDOUT);
+    /* where it may stay at the worker; where it is sent; where the coordinator hears of it at 0.05 s */
+    for (int i = 0; i < 4; i++) {
+        int64_t e = cluster_take_int(
+            tine_fork("cancel_waits_for_a_late_one", i % 2 ? (int64_t)w.id : 0, i / 2 ? 30. : 0.));
+        cr_expect_eq(e, TINE_ETIMEDOUT, "%d: %s", i, tine_error_name((tine_error)e));
+    }
     cluster_stop();
 }
 
-/* Computes for longer than the deadline of a fork that another worker ends in time. */
-TINE_FUNCTION(cancel_looks_late, "other") {
-    const tine_fork_options o = {.deadline = 1, .worker = (uint32_t)tine_arg_int(task, 0)};
-    tine_future *f = tine_fork_with(&o, "cancel_add", 1);
-    for (int64_t end = tine_clock_ns() + 1100000000; tine_clock_ns() < end;)
+/* A fork that another worker ends in time, while this one computes beyond the fork's deadline. */
+TINE_FUNCTION(cancel_awaits_a_mark, "path") {
+    while (access(tine_arg_string(task, 0), F_OK))
         ;
+    return tine_int(1);
+}
+TINE_FUNCTION(cancel_waits_for_another, "other, path, forked") {
+    const tine_fork_options o = {.deadline = 1.5, .worker = (uint32_t)tine_arg_int(task, 0)};
+    tine_future *f = tine_fork_with(&o, "cancel_awaits_a_mark", tine_arg(task, 1));
+    marks_add(tine_arg_string(task, 2), "x");
     return tine_int(tine_wait(f, NULL));
+}
+TINE_FUNCTION(cancel_computes_for_long, "path") {
+    marks_add(tine_arg_string(task, 0), "x");
+    compute(1.7);
+    return tine_int(1);
 }
 TRANSPORT_TEST(options, a_result_that_came_in_time_is_kept, 30) {
     tine_worker_status w[2];
+    paths();
     cluster_start(endpoint, 2);
     cr_assert_eq(tine_workers(w, 2), 2);
     const tine_fork_options here = {.worker = w[0].id};
-    cr_assert_eq(cluster_take_int(tine_fork_with(&here, "cancel_looks_late", (int64_t)w[1].id)),
-                 TINE_OK);
+    tine_future *f =
+        tine_fork_with(&here, "cancel_waits_for_another", (int64_t)w[1].id, began, told);
+    marks_await("told", 1);
+    cr_assert_eq(cluster_take_int(tine_fork_with(&here, "cancel_computes_for_long", began)), 1);
+    cr_assert_eq(cluster_take_int(f), TINE_OK);
     cluster_stop();
+    marks_end();
 }
 
 /* Fails until its file has as many bytes as it wants. */
