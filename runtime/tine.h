@@ -431,8 +431,9 @@ typedef struct tine_fork_options {
  * they wait for each other in a circle: for results, for their turns at a module with one instance,
  * for slots, for the values of a stream to be taken. One task of the circle, or several that wait
  * alike, fail with EDEADLK and a sentence that names the circle; those who wait for them go on with
- * that error. So do tasks whose label or slots no worker has. It is no deadlock where something
- * else may end it:
+ * that error. So do tasks whose label or slots no worker has. A value that waits for the future
+ * which it is to complete is refused where it is given (@ref promises). It is no deadlock where
+ * something else may end it:
  * - a stream whose values the program, or a later task, may take; it protects all tasks at the
  *   worker where its task waits for that;
  * - a deadline of a task of the circle; one of a task that waits for the circle does not count;
