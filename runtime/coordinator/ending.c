@@ -19,6 +19,16 @@ void tine_coordinator_on_task_end(tine_coordinator *c,
     c->end_task = fn;
 }
 
+/* Most are due in the order in which they come. */
+static void end_insert(tine_coordinator *c, coordinator_end *end) {
+    coordinator_end *before = TAILQ_LAST(&c->ends, coordinator_ends);
+    while (before && before->due > end->due) before = TAILQ_PREV(before, coordinator_ends, entry);
+    if (before)
+        TAILQ_INSERT_AFTER(&c->ends, before, end, entry);
+    else
+        TAILQ_INSERT_HEAD(&c->ends, end, entry);
+}
+
 void tine_coordinator_end_later(tine_coordinator *c, uint64_t task, uint64_t grace_ns) {
     tine_worker_info info;
     if (!tine_scheduler_task_worker(c->scheduler, task, &info)) return;
@@ -28,15 +38,12 @@ void tine_coordinator_end_later(tine_coordinator *c, uint64_t task, uint64_t gra
     if (grace_ns > INT64_MAX / 2) grace_ns = INT64_MAX / 2;
     end->task = task;
     end->due = tine_clock_ns() + (int64_t)grace_ns;
-    LIST_INSERT_HEAD(&c->ends, end, entry);
+    end_insert(c, end);
 }
 
 int64_t tine_coordinator_ends_due(const tine_coordinator *c) {
-    int64_t due = INT64_MAX;
-    const coordinator_end *end;
-    LIST_FOREACH (end, &c->ends, entry)
-        if (end->due < due) due = end->due;
-    return due;
+    const coordinator_end *first = TAILQ_FIRST(&c->ends);
+    return first ? first->due : INT64_MAX;
 }
 
 bool tine_coordinator_cannot_end(const tine_coordinator *c) {
@@ -62,19 +69,19 @@ static bool end_worker(tine_coordinator *c, uint64_t task) {
 }
 
 void tine_coordinator_ends_run(tine_coordinator *c, int64_t now) {
-    for (coordinator_end *end = LIST_FIRST(&c->ends), *next; end; end = next) {
-        next = LIST_NEXT(end, entry);
-        if (end->due > now) continue;
+    for (coordinator_end *end; (end = TAILQ_FIRST(&c->ends)) && end->due <= now;) {
+        TAILQ_REMOVE(&c->ends, end, entry);
         end->due = now + AGAIN_NS;
-        if (!end_worker(c, end->task)) continue;
-        LIST_REMOVE(end, entry);
-        free(end);
+        if (end_worker(c, end->task))
+            free(end);
+        else
+            end_insert(c, end);
     }
 }
 
 void tine_coordinator_ends_free(tine_coordinator *c) {
-    for (coordinator_end *end; (end = LIST_FIRST(&c->ends));) {
-        LIST_REMOVE(end, entry);
+    for (coordinator_end *end; (end = TAILQ_FIRST(&c->ends));) {
+        TAILQ_REMOVE(&c->ends, end, entry);
         free(end);
     }
 }

@@ -37,7 +37,7 @@ typedef struct coordinator_death {
 
 /* The worker of a cancelled task, to be ended. */
 typedef struct coordinator_end {
-    LIST_ENTRY(coordinator_end) entry;
+    TAILQ_ENTRY(coordinator_end) entry;
     uint64_t task;
     int64_t due;
 } coordinator_end;
@@ -96,7 +96,7 @@ struct tine_coordinator {
     int64_t tell_ns; /* the time before that; 0: not said since a worker was last connected */
     STAILQ_HEAD(, coordinator_callback) callbacks;
     LIST_HEAD(, coordinator_death) deaths;
-    LIST_HEAD(, coordinator_end) ends;
+    TAILQ_HEAD(coordinator_ends, coordinator_end) ends; /* by time */
     LIST_HEAD(, coordinator_observer) observers;
     tine_payload *snapshot;                /* the last one; NULL: none yet */
     int64_t began, snapshot_at, memory_at; /* memory_at: when workers were asked for theirs */

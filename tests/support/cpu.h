@@ -1,4 +1,4 @@
-/* The CPU time of the calling thread, from which tests take ratios within one run. */
+/* The CPU time of this process, from which tests take ratios within one run. */
 #ifndef TINE_TESTS_SUPPORT_CPU_H
 #define TINE_TESTS_SUPPORT_CPU_H
 
@@ -6,7 +6,7 @@
 
 static inline double cpu_seconds(void) {
     struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
