@@ -102,6 +102,7 @@ static tine_error gather_begin(tine_future *result, tine_value *value, const tin
     gather *g = malloc(sizeof *g + missing * sizeof *g->parts);
     if (!g) return tine_error_set(TINE_ENOMEM, "no memory to wait for %zu futures", missing);
     g->result = tine_ref_future_(result);
+    result->follows = true;
     g->value = tine_value_ref(value);
     g->any = any;
     g->n = 0;
@@ -169,6 +170,10 @@ static int is_walked(tine_future *f, void *ctx) {
     return 1;
 }
 
+static int may_wait(tine_future *f, void *ctx) {
+    return f == ctx || (f->follows && !tine_future_is_done(f));
+}
+
 static tine_error circle(const tine_future *f, const tine_future *found) {
     if (found->held)
         return tine_error_set(TINE_EDEADLK,
@@ -184,7 +189,7 @@ static tine_error circle(const tine_future *f, const tine_future *found) {
 tine_error tine_future_no_circle(tine_future *f, const tine_value *v) {
     tine_future_list l = {0};
     tine_future *found = NULL;
-    if (!tine_value_holds_futures(v)) return TINE_OK;
+    if (!tine_value_futures(v, may_wait, f)) return TINE_OK;
     size_t *steps = &f->context->circle_steps;
     tine_error e = walk_to(&l, f);
     for (size_t i = 0; i < l.n && l.n < *steps && e == TINE_OK; i++)

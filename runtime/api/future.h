@@ -32,6 +32,7 @@ struct tine_future {
     tine_handle handle;
     atomic_uchar done;
     atomic_bool observed; /* some call has waited for it, or taken its result */
+    bool follows;         /* it waits for others, or did */
     bool walked;          /* by the look for a circle: see combine.c */
     tine_error status;
     struct tine_context *context;

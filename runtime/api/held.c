@@ -198,6 +198,7 @@ tine_error tine_held_fork_begin(tine_future *result, const tine_fork_target *to,
     h->bytes = arguments_bytes(&h->arguments);
     held_fork_count(h);
     result->held = h;
+    result->follows = true;
     h->before = before;
     if (before) before->next = h;
     if (to->flags & TINE_MODULE_SINGLE) LIST_INSERT_HEAD(&result->context->held_singles, h, single);

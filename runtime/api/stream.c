@@ -65,6 +65,7 @@ static tine_future *stream_item(tine_future *f, uint64_t item) {
     if (value) return value;
     value = tine_future_new(f->context);
     if (value) tine_idmap_put(&s->items, item, value);
+    if (value) value->follows = true;
     return value;
 }
 

@@ -79,7 +79,7 @@ static tine_error callback_await(tine_context *c, tine_future *f, const callback
     *cb = *made;
     cb->waiter = (tine_waiter){.fn = callback_due, .dependent = callback_result};
     cb->future = tine_ref_future_(f);
-    if (cb->result) tine_ref_future_(cb->result);
+    if (cb->result) tine_ref_future_(cb->result)->follows = true;
     cb->parent = tine_context_parent();
     if (cb->parent) c->ops->hold(c, cb->parent, 0);
     tine_future_await(f, &cb->waiter);
