@@ -100,8 +100,8 @@ TRANSPORT_TEST_REMOTE(force, a_task_forces_its_fork, 40) {
     marks_end();
 }
 
-/* n tasks that wait, which are cancelled: the seconds of CPU for each, and then for each of n others,
- * while the grace of those is not over. */
+/* n tasks that wait, which are cancelled: the seconds of CPU for each, and then for each of n
+ * others, while the grace of those is not over. */
 TINE_FUNCTION(cancel_waits_for_ever, "") {
     (void)task;
     tine_future *never;

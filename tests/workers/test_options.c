@@ -84,7 +84,7 @@ TRANSPORT_TEST(options, a_nested_fork_that_ends_after_its_deadline_is_late, 30) 
     tine_worker_status w;
     cluster_start(endpoint, 1);
     cr_assert_eq(tine_workers(&w, 1), 1);
-    /* where it may stay at the worker; where it is sent; where the coordinator hears of it at 0.05 s */
+    /* where it may stay at the worker, where it is sent, and with a grace */
     for (int i = 0; i < 4; i++) {
         int64_t e = cluster_take_int(
             tine_fork("cancel_waits_for_a_late_one", i % 2 ? (int64_t)w.id : 0, i / 2 ? 30. : 0.));
