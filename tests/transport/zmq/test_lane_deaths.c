@@ -63,6 +63,7 @@ static uint64_t frames_until_lost(scene *s) {
     }
 }
 
+/* 500 rounds take some minutes on a busy machine; tests/run bounds the executable. */
 static int rounds(void) {
     const char *text = getenv("TEST_LANE_ROUNDS");
     return text ? atoi(text) : 50;
@@ -97,10 +98,10 @@ static void connector_dies_in(int first, int last) {
     actors_fini(&a);
 }
 
-Test(zmq_lane_deaths, connector_is_killed_while_the_lane_is_opened, .timeout = 120) {
+Test(zmq_lane_deaths, connector_is_killed_while_the_lane_is_opened, .timeout = 1200) {
     connector_dies_in(OFFERED, SWITCHED);
 }
-Test(zmq_lane_deaths, connector_is_killed_while_it_writes_or_reads, .timeout = 120) {
+Test(zmq_lane_deaths, connector_is_killed_while_it_writes_or_reads, .timeout = 1200) {
     connector_dies_in(WRITING, READING);
 }
 
@@ -184,7 +185,7 @@ static void connector_until_lost(const actors *a, const char *url, int phase) {
     e.ops->fini(e.t);
 }
 
-Test(zmq_lane_deaths, listener_is_killed_in_each_phase, .timeout = 120) {
+Test(zmq_lane_deaths, listener_is_killed_in_each_phase, .timeout = 1200) {
     actors a = actors_new(listener_dies);
     char dir[] = "/tmp/test-lane-XXXXXX", url[80];
     cr_assert(mkdtemp(dir));

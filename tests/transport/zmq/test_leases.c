@@ -399,7 +399,7 @@ static void expect_nothing_left(unsigned fds) {
     cr_expect_eq(leftover_mappings("tine-tensors"), 1);
 }
 
-Test(leases, connector_is_killed_in_each_phase, .timeout = 120) {
+Test(leases, connector_is_killed_in_each_phase, .timeout = 1200) {
     actors a = actors_new(connector_acts);
     unsigned fds = leftover_descriptors() + 1, files = leftover_files("/dev/shm", "tine");
     for (int i = 0; i < rounds(); i++)
@@ -415,7 +415,7 @@ Test(leases, connector_is_killed_in_each_phase, .timeout = 120) {
     actors_fini(&a);
 }
 
-Test(leases, listener_is_killed_in_each_phase, .timeout = 120) {
+Test(leases, listener_is_killed_in_each_phase, .timeout = 1200) {
     actors a = actors_new(listener_acts);
     unsigned fds = leftover_descriptors() + 1;
     char dir[] = "/tmp/test-leases-XXXXXX", url[80];

@@ -350,7 +350,7 @@ static uint32_t trio_outlive(trio *s) {
     return n + (s->came[1] != NULL);
 }
 
-Test(zmq_pair, one_is_killed_in_each_phase, .timeout = 120) {
+Test(zmq_pair, one_is_killed_in_each_phase, .timeout = 1200) {
     actors a = actors_new(paired_dies);
     const char *text = getenv("TEST_LANE_ROUNDS");
     unsigned fds = 0, maps = 0;
