@@ -214,8 +214,8 @@ static size_t tile_prefetch(struct tine_gemm_tile *tile, size_t steps, const voi
 }
 
 /* The first tile of a pass widens B for the others where that pays: storing it takes about as long
- * as the tile, so that with 2 tiles a product takes 10 % less time where each widens for itself, with
- * 4 the same (Emerald Rapids). */
+ * as the tile, so that with 2 tiles a product takes 10 % less time where each widens for itself,
+ * with 4 the same (Emerald Rapids). */
 static bool pass_widens(const struct pass *p) { return p->widened && p->tiles >= 4; }
 
 static void pass_run_tiles(const struct pass *p) {
