@@ -52,6 +52,13 @@ static inline void expect_whole_header(const tine_frame *f, bool has_body) {
     cr_expect_eq(w.p < w.end, has_body && t.u == 1);
 }
 
+static inline void expect_same_terms(const tine_terms *a, const tine_terms *b) {
+    cr_expect(same_text(a->name, b->name) && a->priority == b->priority &&
+              a->retries == b->retries && a->failure_retries == b->failure_retries);
+    cr_expect(same_text(a->label, b->label) && same_text(a->resources, b->resources) &&
+              a->worker == b->worker && a->stream == b->stream);
+}
+
 static inline void expect_decoded(const tine_message *m, tine_frame *f) {
     char why[200] = "";
     tine_decoded d;
@@ -64,13 +71,10 @@ static inline void expect_decoded(const tine_message *m, tine_frame *f) {
               r->task == m->task);
     cr_expect(r->seq == m->seq && r->run_ns == m->run_ns && r->clock == m->clock &&
               r->object == m->object && r->flow == m->flow && r->grace_ns == m->grace_ns);
-    cr_expect(!r->terms == !m->terms);
-    if (!r->terms || !m->terms) return;
-    const tine_terms *a = r->terms, *b = m->terms;
-    cr_expect(same_text(a->name, b->name) && a->priority == b->priority &&
-              a->retries == b->retries && a->failure_retries == b->failure_retries);
-    cr_expect(same_text(a->label, b->label) && same_text(a->resources, b->resources) &&
-              a->worker == b->worker && a->stream == b->stream);
+    cr_expect(r->item == m->item && r->memory == m->memory && r->received == m->received &&
+              r->sent == m->sent);
+    cr_assert(!r->terms == !m->terms);
+    if (m->terms) expect_same_terms(r->terms, m->terms);
     cr_expect(same_text(r->text, m->text) && same_text(r->target.name, m->target.name));
     cr_expect(same_text(r->target.method, m->target.method) &&
               r->target.object == m->target.object);
