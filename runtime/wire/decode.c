@@ -9,14 +9,10 @@
 #include "runtime/wire/walk.h"
 #include "runtime/wire/wire.h"
 
-enum { MAX_BODY = TINE_FRAME_MAX_HEADER, TEXTS_MAX = 5 };
-
-typedef struct slice {
-    const char *data;
-    size_t n;
-} slice;
+enum { MAX_BODY = TINE_FRAME_MAX_HEADER, TEXTS_MAX = 5, NAMES_MAX = 3 };
 
 typedef struct list { /* of names or ids: where its items begin */
+    const tine_field *field;
     const uint8_t *at;
     size_t n;
 } list;
@@ -26,11 +22,10 @@ typedef struct header {
     tine_decoded *out;
     uint8_t body; /* TINE_BODY_… */
     uint8_t n_ends;
+    uint8_t n_names;
     uint8_t *ends[TEXTS_MAX]; /* where the texts' NULs go */
     list ids;
-    /* HELLO: copied into memory of their own, which takes `room` bytes */
-    slice host, token, kernel, slots;
-    list functions, classes, labels;
+    list names[NAMES_MAX]; /* copied into memory of their own, which takes `room` bytes */
     size_t room;
 } header;
 
@@ -52,66 +47,18 @@ static bool get_ids(header *h, const char *what) {
     return true;
 }
 
-static bool get_u32(header *h, const char *what, uint32_t *out) {
-    uint64_t u;
-    if (!tine_walk_uint(&h->w, what, UINT32_MAX, &u)) return false;
-    *out = (uint32_t)u;
+static bool get_names(header *h, const tine_field *f) {
+    list *l = &h->names[h->n_names++];
+    const char *name;
+    size_t n;
+    if (!tine_walk_array(&h->w, f->what, TINE_WIRE_MAX_LIST, &l->n)) return false;
+    l->field = f;
+    l->at = h->w.p;
+    for (size_t i = 0; i < l->n; i++) {
+        if (!tine_walk_text(&h->w, f->what, false, &name, &n)) return false;
+        h->room += sizeof name + n + 1;
+    }
     return true;
-}
-
-static bool get_status(header *h) {
-    uint64_t u;
-    if (!tine_walk_uint(&h->w, "a status", TINE_ENDED - 1, &u)) return false;
-    h->out->message.status = (tine_error)u;
-    return true;
-}
-
-static bool get_target_object(header *h) {
-    tine_target *t = &h->out->message.target;
-    if (!tine_walk_uint(&h->w, "an object", UINT64_MAX, &t->object)) return false;
-    return (t->method != NULL) == (t->object != 0) ||
-           tine_walk_refuse(&h->w, "a target needs both a method and an object, or neither");
-}
-
-static bool get_body(header *h) {
-    uint64_t u;
-    if (!tine_walk_uint(&h->w, "the place of a body", TINE_BODY_BESIDE, &u)) return false;
-    h->body = (uint8_t)u;
-    return true;
-}
-
-/* ---- the fields of HELLO ---- */
-
-static bool get_hello_text(header *h, const char *what, slice *out) {
-    if (!tine_walk_text(&h->w, what, false, &out->data, &out->n)) return false;
-    h->room += out->n + 1;
-    return true;
-}
-
-static bool get_names(header *h, const char *what, list *out) {
-    slice name;
-    if (!tine_walk_array(&h->w, what, TINE_WIRE_MAX_LIST, &out->n)) return false;
-    out->at = h->w.p;
-    for (size_t i = 0; i < out->n; i++)
-        if (!get_hello_text(h, what, &name)) return false;
-    h->room += out->n * sizeof(char *);
-    return true;
-}
-
-static bool get_magic(header *h) {
-    slice s;
-    if (!tine_walk_text(&h->w, "the magic", false, &s.data, &s.n)) return false;
-    return (s.n == sizeof tine_wire_magic && !memcmp(s.data, tine_wire_magic, s.n)) ||
-           tine_walk_refuse(&h->w, "the first message does not begin with \"tine\"");
-}
-
-static bool get_version(header *h) {
-    uint32_t version;
-    if (!get_u32(h, "the protocol version", &version)) return false;
-    h->out->hello.version = version;
-    return version == TINE_PROTOCOL_VERSION ||
-           tine_walk_refuse(&h->w, "the peer uses protocol version %u, this process version %d",
-                            version, TINE_PROTOCOL_VERSION);
 }
 
 static bool get_i32(header *h, const char *what, int32_t *out) {
@@ -122,66 +69,86 @@ static bool get_i32(header *h, const char *what, int32_t *out) {
            tine_walk_refuse(&h->w, "%s is out of range", what);
 }
 
-static bool get_hello_field(header *h, char field) {
-    switch (field) {
-    case 'M': return get_magic(h);
-    case 'v': return get_version(h);
-    case 'p': return get_u32(h, "a pid", &h->out->hello.pid);
-    case 'R': return get_i32(h, "a rank", &h->out->hello.rank);
-    case 'h': return get_hello_text(h, "a host", &h->host);
-    case 'k': return get_hello_text(h, "a token", &h->token);
-    case 'K': return get_hello_text(h, "a kernel", &h->kernel);
-    case 'N': return get_names(h, "the functions", &h->functions);
-    case 'C': return get_names(h, "the classes", &h->classes);
-    case 'L': return get_names(h, "the labels", &h->labels);
-    default: return get_hello_text(h, "the slots", &h->slots);
+static bool get_magic(header *h, const char *what) {
+    const char *s;
+    size_t n;
+    if (!tine_walk_text(&h->w, what, false, &s, &n)) return false;
+    return (n == sizeof tine_wire_magic && !memcmp(s, tine_wire_magic, n)) ||
+           tine_walk_refuse(&h->w, "the first message does not begin with \"tine\"");
+}
+
+static bool check_version(header *h, uint64_t version) {
+    return version == TINE_PROTOCOL_VERSION ||
+           tine_walk_refuse(&h->w, "the peer uses protocol version %u, this process version %d",
+                            (unsigned)version, TINE_PROTOCOL_VERSION);
+}
+
+static bool get_unsigned(header *h, const tine_field *f, void *to) {
+    uint64_t u;
+    if (!tine_walk_uint(&h->w, f->what, f->most, &u)) return false;
+    if (f->kind == TINE_FIELD_U64)
+        *(uint64_t *)to = u;
+    else
+        *(uint32_t *)to = (uint32_t)u;
+    return true;
+}
+
+static bool get_other(header *h, const tine_field *f, void *to) {
+    uint64_t version;
+    switch ((tine_field_kind)f->kind) {
+    case TINE_FIELD_I32: return get_i32(h, f->what, to);
+    case TINE_FIELD_TEXT: return get_text(h, f->what, true, to);
+    case TINE_FIELD_NAME: return get_text(h, f->what, false, to);
+    case TINE_FIELD_IDS: return get_ids(h, f->what);
+    case TINE_FIELD_NAMES: return get_names(h, f);
+    case TINE_FIELD_MAGIC: return get_magic(h, f->what);
+    default: return tine_walk_uint(&h->w, f->what, f->most, &version) && check_version(h, version);
     }
+}
+
+static bool get_body(header *h) {
+    uint64_t u;
+    if (!tine_walk_uint(&h->w, "the place of a body", TINE_BODY_BESIDE, &u)) return false;
+    h->body = (uint8_t)u;
+    return true;
 }
 
 /* ---- the header ---- */
 
-static bool get_field(header *h, char field) {
-    tine_message *m = &h->out->message;
-    switch (field) {
-    case 't': return tine_walk_uint(&h->w, "a task", UINT64_MAX, &m->task);
-    case 'a': return get_u32(h, "an attempt", &m->attempt);
-    case 'e': return get_u32(h, "an epoch", &m->epoch);
-    case 'd': return get_u32(h, "a depth", &m->depth);
-    case 'f': return get_u32(h, "flags", &m->flags);
-    case 'w': return get_u32(h, "a window", &m->window);
-    case 's': return get_status(h);
-    case 'q': return tine_walk_uint(&h->w, "a seq", UINT64_MAX, &m->seq);
-    case 'r': return tine_walk_uint(&h->w, "a run time", UINT64_MAX, &m->run_ns);
-    case 'c': return tine_walk_uint(&h->w, "a clock", UINT64_MAX, &m->clock);
-    case 'o': return tine_walk_uint(&h->w, "an object", UINT64_MAX, &m->object);
-    case 'F': return tine_walk_uint(&h->w, "a flow", UINT64_MAX, &m->flow);
-    case 'x': return get_text(h, "a text", true, &m->text);
-    case 'i': return get_ids(h, "the ids");
-    case 'n': return get_text(h, "a name", false, &m->target.name);
-    case 'm': return get_text(h, "a method", true, &m->target.method);
-    case 'O': return get_target_object(h);
-    case 'l': return get_text(h, "a task's name", true, &h->out->terms.name);
-    case 'P': return get_i32(h, "a priority", &h->out->terms.priority);
-    case 'A': return get_u32(h, "a number of retries", &h->out->terms.retries);
-    case 'G': return get_u32(h, "a number of retries", &h->out->terms.failure_retries);
-    case 'b': return get_text(h, "a label", true, &h->out->terms.label);
-    case 'u': return get_text(h, "what a task takes", true, &h->out->terms.resources);
-    case 'W': return get_u32(h, "a worker", &h->out->terms.worker);
-    case 'S': return get_u32(h, "a stream's window", &h->out->terms.stream);
-    case 'g': return tine_walk_uint(&h->w, "a grace", UINT64_MAX, &m->grace_ns);
-    case 'I': return tine_walk_uint(&h->w, "an item", UINT64_MAX, &m->item);
-    case 'y': return tine_walk_uint(&h->w, "a memory size", UINT64_MAX, &m->memory);
-    case 'z': return tine_walk_uint(&h->w, "a number of messages", UINT64_MAX, &m->received);
-    case 'Z': return tine_walk_uint(&h->w, "a number of messages", UINT64_MAX, &m->sent);
-    case 'V': return get_version(h);
-    case 'B': return get_body(h);
-    default: return get_hello_field(h, field);
+/* Most fields are numbers. */
+static bool get_fields(header *h, const tine_field *f, size_t n, void *to) {
+    for (; n > 0; n--, f++) {
+        void *at = (char *)to + f->at;
+        if (!(f->kind <= TINE_FIELD_U32 ? get_unsigned(h, f, at) : get_other(h, f, at)))
+            return false;
     }
+    return true;
 }
 
-/* Magic and version of HELLO come first: a peer of another version is told so, whatever else its
- * HELLO holds. */
+static bool check_entries(header *h, const tine_layout *l, size_t n) {
+    return n == l->entries || tine_walk_refuse(&h->w, "message type %d has %d entries, not %zu",
+                                               (int)h->out->message.type, l->entries, n);
+}
+
+/* Magic and version come first: a peer of another version is told so, whatever else its HELLO
+ * holds. */
+static bool get_hello(header *h, const tine_layout *l, size_t n) {
+    enum { START = 2 };
+    tine_hello *hello = &h->out->hello;
+    h->out->message.hello = hello;
+    return get_fields(h, l->fields.of, START, hello) && check_version(h, hello->version) &&
+           check_entries(h, l, n) &&
+           get_fields(h, l->fields.of + START, l->fields.n - START, hello);
+}
+
+static bool get_terms(header *h) {
+    h->out->terms = (tine_terms){0};
+    h->out->message.terms = &h->out->terms;
+    return get_fields(h, tine_terms_fields.of, tine_terms_fields.n, &h->out->terms);
+}
+
 static bool get_header(header *h) {
+    tine_message *m = &h->out->message;
     size_t n;
     uint64_t type;
     if (!tine_walk_array(&h->w, "the header", SIZE_MAX, &n) ||
@@ -189,23 +156,16 @@ static bool get_header(header *h) {
         return false;
     if (type == 0 || type >= TINE_MSG_LAST_)
         return tine_walk_refuse(&h->w, "message type %llu is unknown", (unsigned long long)type);
-    h->out->message.type = (tine_message_type)type;
-    if (type == TINE_MSG_SUBMIT_WITH) {
-        h->out->terms = (tine_terms){0};
-        h->out->message.terms = &h->out->terms;
-    }
+    m->type = (tine_message_type)type;
     const tine_layout *l = &tine_layouts[type];
-    const char *field = l->fields;
-    if (type == TINE_MSG_HELLO) {
-        if (!get_magic(h) || !get_version(h)) return false;
-        field += 2;
-    }
-    if (n != l->entries)
-        return tine_walk_refuse(&h->w, "message type %d has %d entries, not %zu", (int)type,
-                                l->entries, n);
-    for (; *field; field++)
-        if (!get_field(h, *field)) return false;
-    return true;
+    if (type == TINE_MSG_HELLO) return get_hello(h, l, n);
+    return check_entries(h, l, n) && get_fields(h, l->fields.of, l->fields.n, m) &&
+           (type != TINE_MSG_SUBMIT_WITH || get_terms(h)) && (!l->body || get_body(h));
+}
+
+static bool check_target(header *h, const tine_target *t) {
+    return (t->method != NULL) == (t->object != 0) ||
+           tine_walk_refuse(&h->w, "a target needs both a method and an object, or neither");
 }
 
 /* Which fields have to be there together. `call`: the body is one. */
@@ -218,7 +178,8 @@ static bool check_sense(header *h, bool *call) {
     case TINE_MSG_SUBMIT:
     case TINE_MSG_SUBMIT_WITH:
         *call = true;
-        return body || tine_walk_refuse(&h->w, "a call has no arguments");
+        return (body || tine_walk_refuse(&h->w, "a call has no arguments")) &&
+               check_target(h, &m->target);
     case TINE_MSG_DONE:
     case TINE_MSG_DONE_PASSED:
         if (m->object && !failed && !body) return true; /* the result stays at the worker */
@@ -311,60 +272,48 @@ static bool place_ids(header *h, tine_decoded *out) {
     return true;
 }
 
-static const char *place_text(char **to, slice s) {
-    char *from = *to;
-    memcpy(from, s.data, s.n);
-    from[s.n] = 0;
-    *to += s.n + 1;
-    return from;
-}
-
-static void place_names(char **to, const list *l, const uint8_t *end, const char **out) {
+static void read_names(const list *l, const uint8_t *end, const char **out, char **to) {
     tine_walk w = {.p = l->at, .end = end};
     for (size_t i = 0; i < l->n; i++) {
-        slice s = {"", 0};
-        tine_walk_text(&w, "", false, &s.data, &s.n);
-        out[i] = place_text(to, s);
+        const char *name = "";
+        size_t n = 0;
+        tine_walk_text(&w, "", false, &name, &n);
+        out[i] = memcpy(*to, name, n);
+        (*to)[n] = 0;
+        *to += n + 1;
     }
 }
 
-static bool place_hello(header *h, tine_decoded *out) {
-    const char **functions = out->memory = malloc(h->room);
-    if (!functions) return false;
-    const char **classes = functions + h->functions.n;
-    const char **labels = classes + h->classes.n;
-    char *to = (char *)(labels + h->labels.n);
-    out->hello.host = place_text(&to, h->host);
-    out->hello.token = place_text(&to, h->token);
-    out->hello.kernel = place_text(&to, h->kernel);
-    out->hello.slots = place_text(&to, h->slots);
-    place_names(&to, &h->functions, h->w.end, functions);
-    place_names(&to, &h->classes, h->w.end, classes);
-    place_names(&to, &h->labels, h->w.end, labels);
-    out->hello.functions = functions;
-    out->hello.classes = classes;
-    out->hello.labels = labels;
-    out->hello.n_functions = (uint32_t)h->functions.n;
-    out->hello.n_classes = (uint32_t)h->classes.n;
-    out->hello.n_labels = (uint32_t)h->labels.n;
-    out->message.hello = &out->hello;
+/* The lists' pointers come first in the memory, then their texts. */
+static bool place_names(header *h, tine_decoded *out) {
+    size_t n = 0;
+    for (uint8_t i = 0; i < h->n_names; i++) n += h->names[i].n;
+    const char **names = out->memory = malloc(h->room + 1); /* not 0 */
+    if (!names) return false;
+    char *to = (char *)(names + n);
+    for (uint8_t i = 0; i < h->n_names; i++) {
+        const list *l = &h->names[i];
+        read_names(l, h->w.end, names, &to);
+        *(const char *const **)((char *)&out->hello + l->field->at) = names;
+        *(uint32_t *)((char *)&out->hello + l->field->n_at) = (uint32_t)l->n;
+        names += l->n;
+    }
     return true;
 }
 
 static bool place_all(header *h, tine_decoded *out) {
     for (uint8_t i = 0; i < h->n_ends; i++) *h->ends[i] = 0;
-    if (h->ids.n > 0 && !place_ids(h, out)) return false;
-    return out->message.type != TINE_MSG_HELLO || place_hello(h, out);
+    return (h->ids.n == 0 || place_ids(h, out)) && (h->n_names == 0 || place_names(h, out));
 }
 
 tine_error tine_wire_decode(tine_frame *f, tine_decoded *out, char *why, size_t why_size) {
-    header h; /* the fields of HELLO are set when one is read */
+    header h; /* the lists are set when one is read */
     bool call;
     h.w = (tine_walk){
         .p = f->header, .end = f->header + f->header_size, .why = why, .why_size = why_size};
     h.out = out;
     h.body = TINE_BODY_NONE;
-    h.n_ends = 0;
+    h.n_ends = h.n_names = 0;
     h.ids.n = h.room = 0;
     out->message = (tine_message){0};
     out->memory = NULL;

@@ -3,14 +3,17 @@
  * A payload's frame has room in front of the body, so that the header is written there and the body
  * is sent from where it was encoded, or received. A message gets a frame of its own where that room
  * is too small, or in use by a message that is still on its way, and where the body is past
- * INLINE_MAX: then it travels as a buffer and is shared by all frames that carry it. */
+ * INLINE_MAX: then it travels as a buffer and is shared by all frames that carry it.
+ *
+ * A header is written from its end to its beginning, the last field first: so it ends where the
+ * body begins, however long it gets. */
+#include <endian.h>
 #include <string.h>
 
 #include "runtime/value/value.h"
 #include "runtime/wire/layout.h"
 #include "runtime/wire/walk.h"
 #include "runtime/wire/wire.h"
-#include "runtime/wire/write.h"
 #include "transport/base/assert.h"
 #include "transport/base/text.h"
 
@@ -43,90 +46,108 @@ static size_t header_room(const tine_message *m, const tine_layout *l) {
            names_room(h->labels, h->n_labels) + text_room(h->slots);
 }
 
-/* ---- fields ---- */
+/* ---- fields: each is put in front of p, and its beginning is returned ---- */
+
+static uint8_t *put_byte(uint8_t *p, unsigned byte) {
+    *--p = (uint8_t)byte;
+    return p;
+}
+
+/* The last n bytes of u, big-endian. The others are overwritten by what comes in front: a field's
+ * room has 9 bytes beside its texts. */
+static uint8_t *put_big_endian(uint8_t *p, uint64_t u, size_t n) {
+    u = htobe64(u);
+    memcpy(p - sizeof u, &u, sizeof u);
+    return p - n;
+}
+
+static uint8_t *put_uint(uint8_t *p, uint64_t u) {
+    if (u < 0x80) return put_byte(p, (unsigned)u);
+    unsigned k = (u > UINT8_MAX) + (u > UINT16_MAX) + (u > UINT32_MAX);
+    return put_byte(put_big_endian(p, u, (size_t)1 << k), 0xcc + k);
+}
+
+static uint8_t *put_int(uint8_t *p, int32_t i) {
+    if (i >= 0) return put_uint(p, (uint64_t)i);
+    if (i >= -32) return put_byte(p, (unsigned)i);
+    unsigned k = (i < INT8_MIN) + (i < INT16_MIN);
+    return put_byte(put_big_endian(p, (uint64_t)i, (size_t)1 << k), 0xd0 + k);
+}
+
+static uint8_t *put_array(uint8_t *p, size_t n) {
+    if (n < 16) return put_byte(p, 0x90 + (unsigned)n);
+    unsigned k = n > UINT16_MAX;
+    return put_byte(put_big_endian(p, n, (size_t)2 << k), 0xdc + k);
+}
+
+static uint8_t *put_text_head(uint8_t *p, size_t n) {
+    if (n < 32) return put_byte(p, 0xa0 + (unsigned)n);
+    unsigned k = (n > UINT8_MAX) + (n > UINT16_MAX);
+    return put_byte(put_big_endian(p, n, (size_t)1 << k), 0xd9 + k);
+}
 
 /* A task's error, or a host's name, may hold any bytes; a text on the wire is UTF-8, or its
  * receiver would refuse the frame. */
-static void put_text(tine_writer *w, const char *s) {
-    if (!s) {
-        tine_pack_nil(w);
-        return;
-    }
-    size_t n = strlen(s);
-    tine_pack_text(w, s, n);
-    if (tine_utf8_valid(s, n)) return;
-    for (uint8_t *p = w->p - n; p < w->p;) {
-        size_t size = tine_utf8_sequence((const char *)p, (size_t)(w->p - p));
+static void text_mend(uint8_t *text, size_t n) {
+    for (uint8_t *p = text; p < text + n;) {
+        size_t size = tine_utf8_sequence((const char *)p, (size_t)(text + n - p));
         if (size == 0) *p = '?';
         p += size ? size : 1;
     }
 }
 
-static void put_required_text(tine_writer *w, const char *s) { put_text(w, s ? s : ""); }
-
-static void put_names(tine_writer *w, const char *const *names, size_t n) {
-    tine_pack_array(w, n);
-    for (size_t i = 0; i < n; i++) put_required_text(w, names[i]);
+static uint8_t *put_text(uint8_t *p, const char *s) {
+    if (!s) return put_byte(p, 0xc0);
+    size_t n = strlen(s);
+    uint8_t *text = memcpy(p - n, s, n);
+    if (!tine_utf8_valid(s, n)) text_mend(text, n);
+    return put_text_head(text, n);
 }
 
-static void put_ids(tine_writer *w, const uint64_t *ids, size_t n) {
-    tine_pack_array(w, n);
-    for (size_t i = 0; i < n; i++) tine_pack_uint64(w, ids[i]);
+static uint8_t *put_required_text(uint8_t *p, const char *s) { return put_text(p, s ? s : ""); }
+
+static uint8_t *put_names(uint8_t *p, const char *const *names, size_t n) {
+    for (size_t i = n; i-- > 0;) p = put_required_text(p, names[i]);
+    return put_array(p, n);
 }
 
-static void put_hello_field(tine_writer *w, const tine_hello *h, char field) {
-    switch (field) {
-    case 'M': tine_pack_text(w, tine_wire_magic, sizeof tine_wire_magic); break;
-    case 'v': tine_pack_uint32(w, h->version); break;
-    case 'p': tine_pack_uint32(w, h->pid); break;
-    case 'R': tine_pack_int32(w, h->rank); break;
-    case 'h': put_required_text(w, h->host); break;
-    case 'k': put_required_text(w, h->token); break;
-    case 'K': put_required_text(w, h->kernel); break;
-    case 'N': put_names(w, h->functions, h->n_functions); break;
-    case 'C': put_names(w, h->classes, h->n_classes); break;
-    case 'L': put_names(w, h->labels, h->n_labels); break;
-    case 'U': put_required_text(w, h->slots); break;
-    default: TINE_ASSERT(field, ==, 0); break;
+static uint8_t *put_ids(uint8_t *p, const uint64_t *ids, size_t n) {
+    for (size_t i = n; i-- > 0;) p = put_uint(p, ids[i]);
+    return put_array(p, n);
+}
+
+static uint8_t *put_magic(uint8_t *p) {
+    uint8_t *magic = memcpy(p - sizeof tine_wire_magic, tine_wire_magic, sizeof tine_wire_magic);
+    return put_text_head(magic, sizeof tine_wire_magic);
+}
+
+static uint8_t *put_other(uint8_t *p, const tine_field *f, const char *from) {
+    const void *at = from + f->at;
+    switch ((tine_field_kind)f->kind) {
+    case TINE_FIELD_I32: return put_int(p, *(const int32_t *)at);
+    case TINE_FIELD_TEXT: return put_text(p, *(const char *const *)at);
+    case TINE_FIELD_NAME: return put_required_text(p, *(const char *const *)at);
+    case TINE_FIELD_IDS:
+        return put_ids(p, *(const uint64_t *const *)at, ((const tine_message *)from)->n_ids);
+    case TINE_FIELD_NAMES:
+        return put_names(p, *(const char *const *const *)at, *(const uint32_t *)(from + f->n_at));
+    case TINE_FIELD_MAGIC: return put_magic(p);
+    default: return put_uint(p, TINE_PROTOCOL_VERSION);
     }
 }
 
-static void put_field(tine_writer *w, const tine_message *m, char field, uint8_t body) {
-    switch (field) {
-    case 't': tine_pack_uint64(w, m->task); break;
-    case 'a': tine_pack_uint32(w, m->attempt); break;
-    case 'e': tine_pack_uint32(w, m->epoch); break;
-    case 'd': tine_pack_uint32(w, m->depth); break;
-    case 'f': tine_pack_uint32(w, m->flags); break;
-    case 'w': tine_pack_uint32(w, m->window); break;
-    case 's': tine_pack_uint32(w, (uint32_t)m->status); break;
-    case 'q': tine_pack_uint64(w, m->seq); break;
-    case 'r': tine_pack_uint64(w, m->run_ns); break;
-    case 'c': tine_pack_uint64(w, m->clock); break;
-    case 'o': tine_pack_uint64(w, m->object); break;
-    case 'F': tine_pack_uint64(w, m->flow); break;
-    case 'x': put_text(w, m->text); break;
-    case 'i': put_ids(w, m->ids, m->n_ids); break;
-    case 'n': put_required_text(w, m->target.name); break;
-    case 'm': put_text(w, m->target.method); break;
-    case 'O': tine_pack_uint64(w, m->target.object); break;
-    case 'l': put_text(w, m->terms->name); break;
-    case 'P': tine_pack_int32(w, m->terms->priority); break;
-    case 'A': tine_pack_uint32(w, m->terms->retries); break;
-    case 'G': tine_pack_uint32(w, m->terms->failure_retries); break;
-    case 'b': put_text(w, m->terms->label); break;
-    case 'u': put_text(w, m->terms->resources); break;
-    case 'W': tine_pack_uint32(w, m->terms->worker); break;
-    case 'S': tine_pack_uint32(w, m->terms->stream); break;
-    case 'g': tine_pack_uint64(w, m->grace_ns); break;
-    case 'I': tine_pack_uint64(w, m->item); break;
-    case 'y': tine_pack_uint64(w, m->memory); break;
-    case 'z': tine_pack_uint64(w, m->received); break;
-    case 'Z': tine_pack_uint64(w, m->sent); break;
-    case 'V': tine_pack_uint32(w, TINE_PROTOCOL_VERSION); break;
-    case 'B': tine_pack_uint8(w, body); break;
-    default: put_hello_field(w, m->hello, field); break;
+/* Of the struct `from`, the last one first. Most are numbers. */
+static uint8_t *put_fields(uint8_t *p, const tine_fields *fields, const void *from) {
+    for (size_t i = fields->n; i-- > 0;) {
+        const tine_field *f = &fields->of[i];
+        const void *at = (const char *)from + f->at;
+        if (f->kind <= TINE_FIELD_U32)
+            p = put_uint(p,
+                         f->kind == TINE_FIELD_U64 ? *(const uint64_t *)at : *(const uint32_t *)at);
+        else
+            p = put_other(p, f, from);
     }
+    return p;
 }
 
 /* ---- frames ---- */
@@ -174,32 +195,28 @@ static tine_frame *frame_for(tine_payload *p, size_t room) {
     return beside ? frame_beside(p, room) : frame_with_copy(p, room);
 }
 
-static void write_header(tine_frame *f, const tine_message *m, const tine_layout *l, size_t room,
+static void write_header(tine_frame *f, const tine_message *m, const tine_layout *l,
                          bool has_body) {
-    uint8_t *start = f->header_end - room;
     bool is_inline = has_body && !f->body_beside;
-    uint8_t body = !has_body ? TINE_BODY_NONE : is_inline ? TINE_BODY_INLINE : TINE_BODY_BESIDE;
-    tine_writer w = {.p = start, .end = f->header_end};
-    tine_pack_array(&w, l->entries);
-    tine_pack_uint8(&w, (uint8_t)m->type);
-    for (const char *field = l->fields; *field; field++) put_field(&w, m, *field, body);
-    TINE_ASSERT_TRUE(!w.failed);
-    size_t size = (size_t)(w.p - start);
-    f->header = start;
-    f->header_size = (uint32_t)size;
-    if (!is_inline) return;
-    f->header = memmove(f->header_end - size, start, size);
-    f->header_size = (uint32_t)size + f->body_size;
+    unsigned body = !has_body ? TINE_BODY_NONE : is_inline ? TINE_BODY_INLINE : TINE_BODY_BESIDE;
+    uint8_t *p = f->header_end;
+    if (l->body) p = put_byte(p, body);
+    if (m->type == TINE_MSG_SUBMIT_WITH) p = put_fields(p, &tine_terms_fields, m->terms);
+    p = put_fields(p, &l->fields, m->type == TINE_MSG_HELLO ? (const void *)m->hello : m);
+    f->header = put_array(put_byte(p, m->type), l->entries);
+    f->header_size = (uint32_t)(f->header_end - f->header) + (is_inline ? f->body_size : 0);
 }
 
 tine_frame *tine_wire_encode(const tine_message *m) {
     const tine_layout *l = m->type < TINE_MSG_LAST_ ? &tine_layouts[m->type] : NULL;
-    if (!l || !l->fields || m->n_ids > TINE_WIRE_MAX_LIST) return NULL;
+    if (!l || !l->entries || m->n_ids > TINE_WIRE_MAX_LIST) return NULL;
     if (m->type == TINE_MSG_HELLO && !m->hello) return NULL;
     if (m->type == TINE_MSG_SUBMIT_WITH && !m->terms) return NULL;
     tine_payload *p = l->body ? m->payload : NULL;
     size_t room = header_room(m, l);
     tine_frame *f = p ? frame_for(p, room) : tine_frame_new(room, 0);
-    if (f) write_header(f, m, l, room, p != NULL);
+    if (!f) return NULL;
+    write_header(f, m, l, p != NULL);
+    TINE_ASSERT((size_t)(f->header_end - f->header), <=, room);
     return f;
 }

@@ -90,7 +90,6 @@ test(hello_comes_back) {
     tine_decoded d;
     tine_frame *f = tine_wire_encode(&m);
     cr_assert_eq(tine_wire_decode(f, &d, why, sizeof why), TINE_OK);
-    tine_frame_free(f);
     const tine_hello *r = d.message.hello;
     cr_assert(r->version == TINE_PROTOCOL_VERSION && r->pid == 4711 && r->rank == -1 &&
               r->n_functions == 3 && r->n_classes == 1 && r->n_labels == 2);
@@ -103,6 +102,43 @@ test(hello_comes_back) {
     cr_assert_str_eq(r->slots, "gpu=2,disk");
     tine_decoded_fini(&d);
     tine_decoded_fini(&d);
+    tine_frame_free(f);
+}
+
+/* The header of a message whose only other byte is its type. */
+static void expect_size(tine_message m, size_t size) {
+    tine_frame *f = tine_wire_encode(&m);
+    cr_expect_eq(f->header_size, 2 + size, "%u bytes", f->header_size);
+    tine_frame_free(f);
+    expect_message(&m);
+}
+
+test(numbers_and_texts_have_the_shortest_form) {
+    const uint64_t most[] = {0x7f, 0xff, 0xffff, 0xffffffff, UINT64_MAX};
+    const size_t sizes[] = {1, 2, 3, 5, 9}, texts[] = {31, 0xff, 0xffff, 0x10000},
+                 heads[] = {1, 2, 3, 5}, lists[] = {15, 0xffff, 0x10000}, list_heads[] = {1, 3, 5};
+    static char text[0x10001];
+    static uint64_t ids[0x10000];
+    for (int i = 0; i < 5; i++) {
+        expect_size((tine_message){TINE_MSG_FETCH, .object = most[i]}, sizes[i]);
+        if (i < 4) expect_size((tine_message){TINE_MSG_FETCH, .object = most[i] + 1}, sizes[i + 1]);
+    }
+    for (int i = 0; i < 4; i++) {
+        memset(text, 'x', texts[i]);
+        text[texts[i]] = 0;
+        expect_size((tine_message){TINE_MSG_REJECT, .text = text}, heads[i] + texts[i]);
+    }
+    for (int i = 0; i < 3; i++)
+        expect_size((tine_message){TINE_MSG_DROP, .ids = ids, .n_ids = lists[i]},
+                    list_heads[i] + lists[i]);
+}
+
+test(numbers_with_a_sign_come_back) {
+    const int32_t of[] = {0,   -1,  -32,    -33,   -128,      -129,     -32768,
+                          127, 128, -32769, 32767, INT32_MIN, INT32_MAX};
+    for (size_t i = 0; i < sizeof of / sizeof *of; i++)
+        MESSAGE(TINE_MSG_SUBMIT_WITH, .target = {.name = "neg"},
+                .terms = &(tine_terms){.priority = of[i]}, .payload = call_payload(tine_int(1)));
 }
 
 test(many_ids_come_back) {
