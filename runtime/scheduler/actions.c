@@ -63,7 +63,7 @@ void tine_scheduler_actions_free(tine_scheduler *s) {
     for (sched_action *a; (a = tine_ring_first(&s->actions));) {
         s->taken = a->owned;
         if (a->a.kind != TINE_SCHEDULER_SEND) tine_payload_unref(a->a.payload);
-        tine_ring_pop(&s->actions, NULL);
+        tine_ring_drop(&s->actions);
         sched_taken_fini(s);
     }
     tine_ring_fini(&s->actions);
@@ -133,6 +133,6 @@ bool tine_scheduler_next(tine_scheduler *s, tine_scheduler_action *out) {
     if (!a) return false;
     *out = a->a;
     s->taken = a->owned;
-    tine_ring_pop(&s->actions, NULL);
+    tine_ring_drop(&s->actions);
     return true;
 }

@@ -25,17 +25,10 @@ int tine_ring_reserve(tine_ring *r, size_t more) {
     return 0;
 }
 
-void *tine_ring_push(tine_ring *r) {
-    if (r->n == r->room && tine_ring_reserve(r, 1)) return NULL;
-    return tine_ring_at(r, r->n++);
-}
-
 bool tine_ring_pop(tine_ring *r, void *out) {
     if (!r->n) return false;
-    if (out) memcpy(out, tine_ring_at(r, 0), r->item_size);
-    r->first = (r->first + 1) & (r->room - 1);
-    r->n--;
-    if (!r->n && r->room * r->item_size > r->keep) tine_ring_fini(r);
+    memcpy(out, tine_ring_at(r, 0), r->item_size);
+    tine_ring_drop(r);
     return true;
 }
 

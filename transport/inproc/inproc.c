@@ -123,8 +123,11 @@ static int inproc_recv(tine_transport *base, tine_event *ev) {
         inproc_event e = {.frame = NULL};
         pthread_mutex_lock(&tine_inproc_lock);
         if (t->searching) tine_inproc_search(t);
-        any = tine_ring_pop(&t->inbox, &e);
-        if (any) {
+        const inproc_event *first = tine_ring_first(&t->inbox);
+        any = first;
+        if (first) {
+            e = *first;
+            tine_ring_drop(&t->inbox);
             t->taken++;
             reported = inproc_report(t, &e, ev);
             tine_inproc_unref(e.connection);

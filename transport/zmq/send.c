@@ -293,7 +293,7 @@ static int send_large(tine_zmq *t, tine_zmq_peer *p) {
     if (p->out_total == tine_frame_bytes(f)) {
         p->out_open = false;
         p->queued -= TINE_ZMQ_FRAME_COST;
-        tine_ring_pop(&p->large, NULL);
+        tine_ring_drop(&p->large);
         tine_frame_free(f);
     }
     return 0;
@@ -304,7 +304,7 @@ static int move_to_large(tine_zmq_peer *p, tine_frame *f) {
     tine_frame **slot = tine_ring_push(&p->large);
     if (!slot) return -EAGAIN;
     *slot = f;
-    tine_ring_pop(&p->small, NULL);
+    tine_ring_drop(&p->small);
     return 0;
 }
 
@@ -316,7 +316,7 @@ static int send_small(tine_zmq *t, tine_zmq_peer *p) {
         if (rc == -E2BIG && !(rc = move_to_large(p, f))) continue;
         if (rc) return rc;
         p->queued -= bytes + TINE_ZMQ_FRAME_COST;
-        tine_ring_pop(&p->small, NULL);
+        tine_ring_drop(&p->small);
         tine_frame_free(f);
     }
     return 0;

@@ -41,7 +41,7 @@ bool tine_executor_next(tine_executor *x, tine_executor_action *out) {
     if (!first) return false;
     *out = first->a;
     x->last = first->owned;
-    tine_ring_pop(&x->actions, NULL);
+    tine_ring_drop(&x->actions);
     return true;
 }
 
