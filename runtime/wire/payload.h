@@ -20,13 +20,11 @@ typedef tine_frame tine_payload;
 static inline tine_payload *tine_payload_new(size_t body_size, size_t n_buffers, size_t n_refs) {
     return tine_frame_new_body(body_size, n_buffers, n_refs);
 }
-/* accepts NULL */
+/* Both accept NULL. */
 static inline tine_payload *tine_payload_ref(tine_payload *p) {
     return p ? tine_frame_ref(p) : NULL;
 }
-static inline void tine_payload_unref(tine_payload *p) {
-    if (p) tine_frame_unref(p);
-}
+static inline void tine_payload_unref(tine_payload *p) { tine_frame_unref(p); }
 
 /* The buffers of its tensors and bytes: all but the one that the body lies in. */
 static inline uint32_t tine_payload_tensors(const tine_payload *p) {

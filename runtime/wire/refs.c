@@ -32,7 +32,3 @@ void tine_refs_sort(tine_refs *r) {
         if (kept == 0 || r->ids[kept - 1] != r->ids[i]) r->ids[kept++] = r->ids[i];
     r->n = kept;
 }
-
-void tine_refs_fini(tine_refs *r) {
-    if (r->ids != r->few) free(r->ids);
-}

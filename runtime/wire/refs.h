@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdlib.h>
 
 #include "runtime/wire/payload.h"
 
@@ -20,6 +21,8 @@ static inline void tine_refs_init(tine_refs *r) {
 }
 bool tine_refs_add(tine_refs *r, tine_object id); /* false: no memory */
 void tine_refs_sort(tine_refs *r);                /* ascending, once each */
-void tine_refs_fini(tine_refs *r);
+static inline void tine_refs_fini(tine_refs *r) {
+    if (r->ids != r->few) free(r->ids);
+}
 
 #endif

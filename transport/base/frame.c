@@ -81,25 +81,11 @@ tine_frame *tine_frame_resize(tine_frame *f, size_t room, size_t body_size, size
     return f;
 }
 
-tine_frame *tine_frame_ref(tine_frame *f) {
-    atomic_fetch_add_explicit(&f->refcount, 1, memory_order_relaxed);
-    return f;
-}
-
-void tine_frame_unref(tine_frame *f) {
-    if (!f) return;
-    unsigned before = atomic_fetch_sub_explicit(&f->refcount, 1, memory_order_acq_rel);
-    TINE_ASSERT(before, >, 0);
-    if (before != 1) return;
+void tine_frame_dispose(tine_frame *f, unsigned refs) {
+    TINE_ASSERT(refs, ==, 1);
     for (uint32_t i = 0; i < f->n_buffers; i++) tine_buffer_unref(f->buffers[i]);
     if (f->refs_allocated) free(f->refs);
     free(f);
-}
-
-void tine_frame_free(tine_frame *f) {
-    if (!f) return;
-    atomic_store_explicit(&f->claimed, false, memory_order_release);
-    tine_frame_unref(f);
 }
 
 uint64_t *tine_frame_refs_new(tine_frame *f, size_t n) {

@@ -61,10 +61,23 @@ tine_frame *tine_frame_new_body(size_t body_size, size_t n_buffers, size_t n_ref
 tine_frame *tine_frame_resize(tine_frame *f, size_t room, size_t body_size, size_t n_buffers,
                               size_t n_refs);
 
-tine_frame *tine_frame_ref(tine_frame *f);
-void tine_frame_unref(tine_frame *f); /* accepts NULL */
+static inline tine_frame *tine_frame_ref(tine_frame *f) {
+    atomic_fetch_add_explicit(&f->refcount, 1, memory_order_relaxed);
+    return f;
+}
+/* For tine_frame_unref: f had this many references. */
+void tine_frame_dispose(tine_frame *f, unsigned refs);
+/* Accepts NULL. */
+static inline void tine_frame_unref(tine_frame *f) {
+    if (!f) return;
+    unsigned refs = atomic_fetch_sub_explicit(&f->refcount, 1, memory_order_acq_rel);
+    if (refs < 2) tine_frame_dispose(f, refs);
+}
 /* The message is sent, or read: gives the claim back and drops a reference. Accepts NULL. */
-void tine_frame_free(tine_frame *f);
+static inline void tine_frame_free(tine_frame *f) {
+    if (f) atomic_store_explicit(&f->claimed, false, memory_order_release);
+    tine_frame_unref(f);
+}
 
 /* True: the header's bytes are this caller's until tine_frame_free. */
 static inline bool tine_frame_claim(tine_frame *f) {
