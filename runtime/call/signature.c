@@ -217,9 +217,9 @@ static tine_error bind_positional(const tine_signature *s, const char *name,
                                   const tine_arguments *a, tine_value **bound) {
     size_t rest = s->rest;
     size_t n = a->n_positional < s->n_positional ? a->n_positional : s->n_positional;
-    if (rest == s->n && a->n_positional > n) return refuse_too_many(s, name, a->n_positional);
-    for (size_t i = 0; i < n; i++) bound[i] = tine_value_ref(a->positional[i]);
-    if (rest == s->n) return TINE_OK;
+    for (size_t i = 0; i < s->n; i++) bound[i] = i < n ? tine_value_ref(a->positional[i]) : NULL;
+    if (rest == s->n)
+        return a->n_positional > n ? refuse_too_many(s, name, a->n_positional) : TINE_OK;
     bound[rest] = tine_list_of(a->positional + n, a->n_positional - n);
     return bound[rest] ? TINE_OK : tine_last_error();
 }
@@ -285,7 +285,6 @@ tine_error tine_signature_bind(const tine_signature *s, const char *name, const 
                                tine_value **bound) {
     tine_pool *pool = tine_current.pool;
     tine_current.pool = NULL;
-    for (size_t i = 0; i < s->n; i++) bound[i] = NULL;
     tine_error e = bind_positional(s, name, a, bound);
     if (e == TINE_OK) e = bind_named(s, name, a, bound);
     size_t missed[2] = {0, 0};

@@ -18,12 +18,11 @@ static struct tine_ready_block *block_new(void) {
     return b;
 }
 
-static struct tine_ready_block *block_get(tine_ready *q, size_t i) {
+static void block_make(tine_ready *q, size_t i) {
     size_t before = q->room;
     q->blocks = tine_must_grow(q->blocks, &q->room, i + 1, sizeof *q->blocks);
     if (q->room > before) memset(q->blocks + before, 0, (q->room - before) * sizeof *q->blocks);
-    if (!q->blocks[i]) q->blocks[i] = block_new();
-    return q->blocks[i];
+    q->blocks[i] = block_new();
 }
 
 static struct tine_ready_level *level_of(tine_ready *q, const tine_ready_link *l) {
@@ -96,7 +95,8 @@ static tine_ready_link *list_first(tine_ready *q) {
 
 void tine_ready_push(tine_ready *q, tine_ready_link *l) {
     TINE_ASSERT_TRUE(!l->queued);
-    block_get(q, level_index(l) / BLOCK);
+    size_t block = level_index(l) / BLOCK;
+    if (block >= q->room || !q->blocks[block]) block_make(q, block);
     const struct tine_ready_level *v = level_of(q, l);
     const tine_ready_link *first = TAILQ_FIRST(v), *last = TAILQ_LAST(v, tine_ready_level);
     l->heap_at = 0;

@@ -62,23 +62,20 @@ size_t tine_utf8_sequence(const char *s, size_t n) {
     return wrong ? 0 : size;
 }
 
+static bool eight_are_ascii(const char *s) {
+    uint64_t eight;
+    memcpy(&eight, s, sizeof eight);
+    return !(eight & UINT64_C(0x8080808080808080));
+}
+
 bool tine_utf8_valid(const char *s, size_t n) {
-    while (n) {
-        uint64_t eight;
-        if (n >= sizeof eight) {
-            memcpy(&eight, s, sizeof eight);
-            if (!(eight & UINT64_C(0x8080808080808080))) {
-                s += sizeof eight;
-                n -= sizeof eight;
-                continue;
-            }
-        }
-        size_t size = tine_utf8_sequence(s, n);
+    for (size_t size;; s += size, n -= size) {
+        for (; n >= 8 && eight_are_ascii(s); n -= 8) s += 8;
+        for (; n > 0 && (uint8_t)*s < 0x80; n--) s++;
+        if (n == 0) return true;
+        size = tine_utf8_sequence(s, n);
         if (!size) return false;
-        s += size;
-        n -= size;
     }
-    return true;
 }
 
 /* ---- what is shown ---- */
