@@ -114,7 +114,8 @@ static bool bare_round_trips(bare_end *b, const tine_bare_config *c, tine_bare *
         double start = tine_seconds();
         if (n > 0 && start - begin > TINE_BENCH_SECONDS) break;
         good = bare_ask(b, c->small, NULL) && bare_take(b, 1);
-        if (i >= warm) samples[n++] = 1e6 * (tine_seconds() - start);
+        if (i >= warm && start - begin >= TINE_BENCH_WARM_SECONDS)
+            samples[n++] = 1e6 * (tine_seconds() - start);
     }
     if (good) {
         out->p50 = tine_estimate_quantile(samples, n, 0.5);

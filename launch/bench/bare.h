@@ -10,6 +10,9 @@
 /* Seconds after which the measurement of round trips ends with fewer samples: on a busy machine
  * each may take a time slice. */
 enum { TINE_BENCH_SECONDS = 5 };
+/* Before them both sides run for so long, and for a tenth of the round trips: processes that have
+ * just started lose their cores to what else their start has set going. */
+#define TINE_BENCH_WARM_SECONDS 0.1
 /* A rate is the median of this many runs, which share the number of tasks that was asked for. */
 enum { TINE_BENCH_BATCHES = 7 };
 

@@ -67,7 +67,8 @@ static tine_error fork_round_trips(const fork_sizes *s, fork_figures *out) {
         if (n > 0 && start - begin > TINE_BENCH_SECONDS) break;
         tine_future *f = tine_fork("bench_nothing");
         failed = tine_wait(f, NULL);
-        if (i >= warm) samples[n++] = 1e6 * (tine_seconds() - start);
+        if (i >= warm && start - begin >= TINE_BENCH_WARM_SECONDS)
+            samples[n++] = 1e6 * (tine_seconds() - start);
         tine_release(f);
     }
     if (!failed) {
@@ -306,13 +307,13 @@ static int bench_fork_start(int argc, char **argv, const fork_sizes *s, tine_out
 }
 
 int tine_command_bench_fork(int argc, char **argv) {
-    fork_sizes s = {5000, 100000, 20};
+    fork_sizes s = {20000, 100000, 20};
     tine_outputs outputs = {0};
     const tine_option options[] = {
         TINE_OPTION_WORKERS,
         {"--endpoint", "URL", "where workers join; its transport is the one measured bare",
          TINE_OPTION_SETTING, NULL, 0, 0},
-        {"--rounds", "N", "sequential round trips (5000)", TINE_OPTION_NUMBER, &s.rounds, 10,
+        {"--rounds", "N", "sequential round trips (20000)", TINE_OPTION_NUMBER, &s.rounds, 10,
          10000000},
         {"--tasks", "N", "pipelined tasks (100000)", TINE_OPTION_NUMBER, &s.tasks, 10, 10000000},
         {"--large", "N", "round trips of 10 MB (20)", TINE_OPTION_NUMBER, &s.large_rounds, 1,
