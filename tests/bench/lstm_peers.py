@@ -3,7 +3,7 @@
 usage: lstm_peers.py TINE [--rounds 3] [--steps 50] [--dtype f32|bf16] [C,B …]; by default a grid of C 128 to 1024, B 1 to 128
 
 A figure is the least CPU time over all rounds; the last columns are a library's time over Tine's, above 1 where Tine is faster.
-Tine's is that of `tine bench lstm --phases`. Run it as `chrt -f 5 taskset -c 1 …` where other programs are busy."""
+Tine's is that of `tine bench lstm --phases`. Run it under `taskset -c 1`, on a machine that does nothing else."""
 import argparse, json, os, subprocess, sys, time
 
 os.environ["OMP_NUM_THREADS"] = "1"
