@@ -26,7 +26,7 @@ Test(spin, it_does_not_poll_while_more_threads_run_than_there_are_cores) {
     cr_expect_gt(tine_shm_spin_begin(&s, NOW), 4000);
 }
 
-/* Two sides that have slept wait for each other's wake-ups, 55 us each here. One that polls for less
+/* Two sides that have slept wait for each other's wake-ups, 55 us each. One that polls for less
  * would sleep each time, and so would the other. */
 Test(spin, it_polls_until_the_other_side_has_woken_up) {
     tine_shm_spin s = calm();
