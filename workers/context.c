@@ -201,8 +201,9 @@ static bool worker_is_cancelled(tine_context *c, void *attempt) {
     a->cancel_asked = now;
     tine_progress_reclaim(&w->progress);
     tine_worker_receive(w);
-    (void)tine_deadlines_run(&w->context, now); /* it may be a fork of this worker itself */
-    tine_worker_act(w);
+    tine_worker_act(w); /* a result that came in time is kept */
+    /* it may be a fork of this worker itself */
+    if (tine_deadlines_run(&w->context, now)) tine_worker_act(w);
     return a->cancelled || w->stopping;
 }
 

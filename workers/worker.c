@@ -76,10 +76,14 @@ void tine_worker_complete(tine_worker *w, uint64_t ticket, tine_error status, ti
 }
 
 static void worker_yielded(tine_worker *w, const tine_executor_action *a) {
+    tine_future *f = tine_idmap_get(&w->tickets, a->ticket);
+    if (!f) { /* it was cancelled after the value had come */
+        tine_payload_unref(a->payload);
+        return;
+    }
     for (uint32_t i = 0; a->payload && i < a->payload->n_refs; i++)
         w->context.owner->retained(w->context.owner, a->payload->refs[i]);
-    tine_stream_arrived(tine_idmap_get(&w->tickets, a->ticket), a->item, a->status, a->payload,
-                        a->text);
+    tine_stream_arrived(f, a->item, a->status, a->payload, a->text);
 }
 
 static void worker_trace(tine_worker *w, uint32_t what) {

@@ -93,6 +93,37 @@ TRANSPORT_TEST(options, a_nested_fork_that_ends_after_its_deadline_is_late, 30) 
     cluster_stop();
 }
 
+TINE_FUNCTION(cancel_yields, "") {
+    for (int64_t i = 0; !tine_cancelled(task) && !tine_yield(task, tine_int(i)); i++) compute(2e-5);
+    return NULL;
+}
+/* Asks while values come: when the deadline passes, some have been received that are not in their
+ * stream yet. */
+TINE_FUNCTION(cancel_asks_while_values_come, "worker, times") {
+    const tine_fork_options o = {
+        .worker = (uint32_t)tine_arg_int(task, 0), .stream = 60000, .deadline = 0.1};
+    int64_t late = 0;
+    while (late < tine_arg_int(task, 1)) {
+        tine_future *f = tine_fork_with(&o, "cancel_yields");
+        bool came = tine_next(f, NULL) == TINE_OK;
+        while (!tine_done(f))
+            if (tine_cancelled(task)) return NULL;
+        late += tine_wait(f, NULL) == TINE_ETIMEDOUT && came;
+        tine_release(f);
+    }
+    return tine_int(late);
+}
+TRANSPORT_TEST(options, a_deadline_passes_while_values_of_the_stream_come, 60) {
+    tine_worker_status w[2];
+    cluster_start(endpoint, 2);
+    cr_assert_eq(tine_workers(w, 2), 2);
+    const tine_fork_options here = {.worker = w[0].id};
+    tine_future *f =
+        tine_fork_with(&here, "cancel_asks_while_values_come", (int64_t)w[1].id, (int64_t)8);
+    cr_assert_eq(cluster_take_int(f), 8);
+    cluster_stop();
+}
+
 /* A fork that another worker ends in time, while this one computes beyond the fork's deadline. */
 TINE_FUNCTION(cancel_awaits_a_mark, "path") {
     while (access(tine_arg_string(task, 0), F_OK))
