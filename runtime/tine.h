@@ -585,8 +585,9 @@ TINE_API tine_error tine_promise_fail(tine_promise *p, tine_error code, const ch
  *     when it failed: `if (tine_wait(f, &v)) return NULL;` passes the failure on. It returns a
  *     reference, which it gives away, or NULL, which fails the new future with
  *     tine_error_message(). A value that holds a future which waits for the new one fails it with
- *     EDEADLK. What else it makes belongs, inside a task, to that task, as if the task
- *     had made it; in the program, to the program.
+ *     EDEADLK, and one that holds a pending future of another process with EINVAL. What else it
+ *     makes belongs, inside a task, to that task, as if the task had made it; in the program, to
+ *     the program.
  * @param ctx Given to fn.
  * @return A future, one reference to be released; NULL: EINVAL (f or fn is NULL, or f is of another
  *     process) or ENOMEM. */

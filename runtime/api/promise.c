@@ -296,6 +296,10 @@ static int belongs_elsewhere(tine_future *f, void *context) {
     return !tine_future_is_done(f) && f->context != context;
 }
 
+bool tine_value_is_foreign(const tine_value *v, tine_context *c) {
+    return tine_value_futures(v, belongs_elsewhere, c) != 0;
+}
+
 static int is_its_own(tine_future *f, void *future) { return f == future; }
 
 tine_error tine_promise_set(tine_promise *p, const tine_value *v) {
@@ -306,7 +310,7 @@ tine_error tine_promise_set(tine_promise *p, const tine_value *v) {
         (void)promise_complete(p, e, NULL, strdup(tine_error_text()));
         return e;
     }
-    if (tine_value_futures(v, belongs_elsewhere, p->context)) return tine_future_foreign();
+    if (tine_value_is_foreign(v, p->context)) return tine_future_foreign();
     if (tine_value_futures(v, is_its_own, p->future))
         return tine_error_set(TINE_EDEADLK, "a promise cannot be completed with a value that holds "
                                             "its own future: it would wait for itself");

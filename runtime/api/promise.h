@@ -24,6 +24,8 @@ void tine_promises_cancel(struct tine_context *c, const char *why);
 bool tine_promises_open(const struct tine_context *c);
 void tine_promise_free(tine_promise *p); /* for tine_handle_unref */
 
+/* Whether v holds a pending future of another context: nothing of c can wait for it. */
+bool tine_value_is_foreign(const tine_value *v, struct tine_context *c);
 /* With the lock: completes f with v, once the futures inside v are done. Those are of c. A circle
  * fails it. */
 void tine_future_settle(struct tine_context *c, tine_future *f, tine_value *v);

@@ -26,11 +26,13 @@ static void complete_with_returned(tine_future *result, tine_value *v) {
     tine_context *c = result->context;
     if (!v && tine_last_error() == TINE_OK)
         tine_error_set(TINE_EFAILED, "a callback of tine_then returned NULL and did not say why");
+    bool foreign = v && tine_value_is_foreign(v, c);
+    if (foreign) tine_future_foreign();
     if (v && tine_current.pool && !tine_pool_gives(&v->handle)) tine_value_ref(v);
     if (c) c->ops->lock(c);
     if (tine_future_is_done(result))
         ;
-    else if (v)
+    else if (v && !foreign)
         tine_future_settle(c, result, v);
     else
         tine_future_complete(result, tine_last_error(), NULL, tine_error_text());

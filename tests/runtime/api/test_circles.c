@@ -1,5 +1,5 @@
 /* Futures that would wait for themselves: a promise, or a continuation, whose value holds a future
- * that waits for it. No wait may be silent for ever. */
+ * that waits for it. No wait may be silent for ever. And those that nothing here may wait for. */
 #include <criterion/criterion.h>
 #include <pthread.h>
 #include <string.h>
@@ -204,5 +204,38 @@ Test(circles, a_chain_of_promises_costs_in_proportion_to_its_length, .timeout = 
     cr_assert_eq(tine_wait(f[0], NULL), TINE_OK);
     release_all(f, N);
     for (int i = 0; i < N; i++) tine_release(p[i]);
+    cluster_stop();
+}
+
+static tine_future *of_the_program;
+/* On a worker that is a thread of the program. */
+TINE_FUNCTION(circle_follows_the_program, "") {
+    (void)task;
+    tine_future *sum = tine_fork("circle_add", 1);
+    if (tine_wait(sum, NULL)) return NULL;
+    return tine_int(tine_wait_for(tine_then(sum, future_of, &of_the_program), 5, NULL));
+}
+Test(circles, a_continuation_takes_no_pending_future_of_another_context, .timeout = 30) {
+    cluster_start("inproc://of-the-program", 1);
+    tine_promise *p = tine_promise_new(&of_the_program);
+    cr_assert_eq(cluster_take_int(tine_fork("circle_follows_the_program")), TINE_EINVAL);
+    cr_assert(gives(p, 1));
+    tine_release(of_the_program);
+    tine_release(p);
+    cluster_stop();
+}
+
+/* Nor does one of a fork that was refused, because Tine did not run: it is of no context. */
+Test(circles, a_continuation_of_a_fork_without_a_context_takes_no_pending_future, .timeout = 30) {
+    tine_future *f, *refused = tine_fork("circle_add", 1);
+    cr_assert_eq(tine_wait(refused, NULL), TINE_ESTATE);
+    cluster_start("inproc://no-context", 1);
+    tine_promise *p = tine_promise_new(&f);
+    tine_future *sum = tine_fork("circle_add", f), *after = tine_then(refused, future_of, &sum);
+    cr_assert_eq(tine_wait(after, NULL), TINE_EINVAL);
+    cr_assert(gives(p, 1));
+    cr_assert_eq(taken(sum), 2);
+    release_all((tine_future *[]){f, refused, sum, after}, 4);
+    tine_release(p);
     cluster_stop();
 }
