@@ -548,6 +548,10 @@ TINE_API int tine_completer_fd(tine_completer *c);
  *
  * The value of a promise, and what a callback of tine_then() returns, may hold futures: they are
  * replaced by their results, as in a call's arguments, and the future is done when they are.
+ *
+ * A value that waits for the future which it is to complete is refused. Where hundreds of futures
+ * wait for that one, or the two are connected by a tine_when_any() of more than 64, this may not be
+ * found, and both wait for ever.
  * @{ */
 
 /** A promise: its holder completes the future, once, from any thread, also one that a task has

@@ -139,9 +139,12 @@ static void complete_by(tine_future *result, tine_value *value, bool any) {
 
 /* ---- circles ---- */
 
-/* A look visits no more futures than `steps` of the context, which grow with the number of waiters
- * there ever were: a chain of promises, each completed with the future of the next, costs no more
- * than in proportion to its length. What a look that ends early does not find waits for ever. */
+/* A look may visit a few futures and waiters for nothing. More come off the `circle_steps` of the
+ * context, which grow with the number of waiters there ever were and may fall as far below 0 as
+ * STEPS_ONCE, some tens of milliseconds. So n promises cost in proportion to n, whatever waits for
+ * them. What a look that ends early does not find waits for ever. */
+enum { STEPS_FREE = 64, STEPS_ONCE = 1 << 20 };
+
 static tine_error walk_to(tine_future_list *l, tine_future *f) {
     if (!f || f->walked || tine_future_is_done(f)) return TINE_OK;
     tine_error e = tine_future_list_push(l, f);
@@ -151,14 +154,16 @@ static tine_error walk_to(tine_future_list *l, tine_future *f) {
 
 /* What waits for f: its values, where it is a stream, the call whose turn comes after it, and what
  * has it among its arguments, or follows from it. */
-static tine_error walk_from(tine_future_list *l, tine_future *f, size_t most) {
+static tine_error walk_from(tine_future_list *l, tine_future *f, size_t *left) {
     const tine_waiter *w;
     tine_future *value;
     tine_error e = f->held ? walk_to(l, tine_held_fork_follower(f->held)) : TINE_OK;
-    for (uint64_t item = 0; e == TINE_OK && (value = tine_stream_awaited(f, &item));)
+    for (uint64_t item = 0; e == TINE_OK && *left > 0 && (value = tine_stream_awaited(f, &item));
+         --*left)
         e = walk_to(l, value);
     TAILQ_FOREACH (w, &f->waiters, entry) {
-        if (e != TINE_OK || l->n >= most) break;
+        if (e != TINE_OK || *left == 0) break;
+        --*left;
         if (w->dependent) e = walk_to(l, w->dependent(w));
     }
     return e;
@@ -190,11 +195,12 @@ tine_error tine_future_no_circle(tine_future *f, const tine_value *v) {
     tine_future_list l = {0};
     tine_future *found = NULL;
     if (!tine_value_futures(v, may_wait, f)) return TINE_OK;
-    size_t *steps = &f->context->circle_steps;
+    int64_t *steps = &f->context->circle_steps;
+    size_t left = (size_t)(*steps + STEPS_ONCE) + STEPS_FREE;
     tine_error e = walk_to(&l, f);
-    for (size_t i = 0; i < l.n && l.n < *steps && e == TINE_OK; i++)
-        e = walk_from(&l, l.items[i], *steps);
-    *steps -= l.n < *steps ? l.n : *steps;
+    for (size_t i = 0; i < l.n && left > 0 && e == TINE_OK; i++, left -= left > 0)
+        e = walk_from(&l, l.items[i], &left);
+    if ((int64_t)left - STEPS_ONCE < *steps) *steps = (int64_t)left - STEPS_ONCE;
     if (e == TINE_OK && tine_value_futures(v, is_walked, &found)) e = circle(f, found);
     for (size_t i = 0; i < l.n; i++) l.items[i]->walked = false;
     tine_future_list_fini(&l);

@@ -114,7 +114,7 @@ struct tine_context {
     LIST_HEAD(, held_fork) held_singles;
     struct tine_future_extra **deadlines;         /* of forks: a heap, the first one due first */
     size_t n_deadlines, room_deadlines, n_graced; /* n_graced: of forks with a grace */
-    size_t circle_steps; /* futures that looks for circles may still visit: see combine.c */
+    int64_t circle_steps; /* what looks for circles may still visit: see combine.c */
     LIST_HEAD(, tine_promise) promises;
     bool promises_ended; /* no more are made: the context stops */
     /* through which other threads reach a context without a lock; NULL: it has one */

@@ -14,7 +14,7 @@
 #include "transport/base/log.h"
 #include "transport/base/vector.h"
 
-/* A look for a circle may visit so many futures for each waiter there ever was. */
+/* Looks for circles may visit so much for each waiter there ever was. */
 enum { CIRCLE_STEPS = 16 };
 
 /* Without this log line the failure would not be reported. Cancellations by a shutdown are

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "tests/support/cluster.h"
+#include "tests/support/cpu.h"
 
 TINE_FUNCTION(circle_add, "a, b=1") {
     return tine_int(tine_arg_int(task, 0) + tine_arg_int(task, 1));
@@ -192,18 +193,85 @@ Test(circles, many_futures_wait_for_one_that_follows_another, .timeout = 60) {
 Test(circles, a_chain_of_promises_costs_in_proportion_to_its_length, .timeout = 60) {
     enum { N = 100000 };
     static tine_promise *p[N];
-    static tine_future *f[N];
+    static tine_future *f[N], *after[N];
     cluster_start("inproc://chain", 1);
     for (int i = 0; i < N; i++) p[i] = tine_promise_new(&f[i]);
+    for (int i = 0; i < N; i++) after[i] = tine_when_any(&f[i], 1);
     for (int i = 0; i + 1 < N; i++) {
-        tine_value *next = tine_future_value(f[i + 1]);
+        tine_value *next = tine_future_value(after[i + 1]);
         cr_assert_eq(tine_promise_set(p[i], next), TINE_OK);
         tine_release(next);
     }
     cr_assert(gives(p[N - 1], 1));
     cr_assert_eq(tine_wait(f[0], NULL), TINE_OK);
     release_all(f, N);
+    release_all(after, N);
     for (int i = 0; i < N; i++) tine_release(p[i]);
+    cluster_stop();
+}
+
+/* N futures that wait for N promises: each look goes through all of them. */
+Test(circles, one_through_hundreds_of_futures_is_found, .timeout = 60) {
+    enum { N = 300 };
+    static tine_promise *p[N];
+    static tine_future *f[N], *after[N];
+    tine_future *open;
+    cluster_start("inproc://hundreds", 1);
+    tine_promise *last = tine_promise_new(&open);
+    for (int i = 0; i < N; i++) p[i] = tine_promise_new(&f[i]);
+    tine_future *all = tine_when_all(f, N), *follows = tine_when_all(&open, 1);
+    for (int i = 0; i < N; i++) after[i] = tine_then(all, passes, NULL);
+    tine_value *v = tine_future_value(follows);
+    for (int i = 1; i < N; i++) cr_assert_eq(tine_promise_set(p[i], v), TINE_OK);
+    cr_assert(refuses(p[0], after[N - 1], "a future that waits for it"));
+    cr_assert(gives(p[0], 1) && gives(last, 1));
+    for (int i = 0; i < N; i++) cr_assert_eq(tine_wait(after[i], NULL), TINE_OK);
+    tine_release(v);
+    release_all(f, N);
+    release_all(after, N);
+    release_all((tine_future *[]){open, all, follows}, 3);
+    for (int i = 0; i < N; i++) tine_release(p[i]);
+    tine_release(last);
+    cluster_stop();
+}
+
+static void does_nothing(tine_future *f, void *ctx) { (void)f, (void)ctx; }
+/* The CPU time in which n promises are completed of which one future follows, for which 4 n wait:
+ * its values, or callbacks. */
+static double seconds_of_sets(bool stream, size_t n) {
+    enum { MOST = 8000 };
+    static tine_promise *p[MOST];
+    static tine_future *f[MOST], *values[4 * MOST], *open;
+    tine_promise *last = tine_promise_new(&open);
+    for (size_t i = 0; i < n; i++) p[i] = tine_promise_new(&f[i]);
+    tine_future *all = tine_when_all(f, n), *follows = tine_when_all(&open, 1),
+                *counts = tine_fork_with(TINE_FORK_OPTIONS(.stream = 1), "circle_count", all);
+    for (size_t i = 0; i < 4 * n; i++) {
+        values[i] = stream ? tine_next_future(counts) : NULL;
+        if (!stream) tine_on_done(all, does_nothing, NULL);
+    }
+    tine_value *v = tine_future_value(follows);
+    double seconds = -cpu_seconds();
+    for (size_t i = 0; i < n; i++) cr_assert_eq(tine_promise_set(p[i], v), TINE_OK);
+    seconds += cpu_seconds();
+    tine_release(v);
+    tine_cancel(counts, 0);
+    cr_assert(gives(last, 1));
+    release_all(values, stream ? 4 * n : 0);
+    release_all(f, n);
+    release_all((tine_future *[]){open, all, follows, counts}, 4);
+    for (size_t i = 0; i < n; i++) tine_release(p[i]);
+    tine_release(last);
+    return seconds;
+}
+/* Looks that go through all that waits would take 64 times as long, not 8 times. */
+Test(circles, looks_cost_in_proportion_to_what_waits, .timeout = 60) {
+    cluster_start("inproc://much-waits", 1);
+    for (int stream = 0; stream < 2; stream++) {
+        seconds_of_sets(stream, 1000); /* after it nothing is left of what is free once */
+        double few = seconds_of_sets(stream, 1000), many = seconds_of_sets(stream, 8000);
+        cr_expect_lt(many, 28 * few, "%d: %g s with 1,000, %g s with 8,000", stream, few, many);
+    }
     cluster_stop();
 }
 
