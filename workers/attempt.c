@@ -112,12 +112,14 @@ tine_error tine_attempt_start(tine_worker *w, const tine_executor_task *task) {
     }
     if (w->log && task->known == task->task) tine_run_log_begin(w->log, task->task);
     LIST_INSERT_HEAD(&w->attempts, a, live);
+    tine_idmap_put(&w->attempt_by_task, task->task, a);
     STAILQ_INSERT_TAIL(&w->runnable, a, queue);
     return TINE_OK;
 }
 
 void tine_attempt_drop(tine_attempt *a) {
     LIST_REMOVE(a, live);
+    tine_idmap_remove(&a->worker->attempt_by_task, a->task.task);
     tine_pool_drain(&a->callbacks);
     tine_handles_flush(a->worker->handles, &a->handles, a->worker->executor);
     tine_fiber_free(a->fiber);

@@ -180,12 +180,10 @@ static tine_error worker_cancel(tine_context *c, tine_future *f, tine_error stat
 }
 
 void tine_worker_cancelled(tine_worker *w, uint64_t task) {
-    tine_attempt *a;
-    LIST_FOREACH (a, &w->attempts, live) {
-        if (a->task.task != task) continue;
-        a->cancelled = true;
-        if (a->waits || a->waits_for_credit) tine_attempt_wake(a);
-    }
+    tine_attempt *a = tine_idmap_get(&w->attempt_by_task, task);
+    if (!a) return;
+    a->cancelled = true;
+    if (a->waits || a->waits_for_credit) tine_attempt_wake(a);
 }
 
 /* A task that computes receives nothing otherwise. One that asks in a loop must not pay for it each
@@ -226,9 +224,8 @@ static tine_error worker_yield(tine_context *c, void *attempt, tine_payload *pay
 }
 
 void tine_worker_pulled(tine_worker *w, uint64_t task) {
-    tine_attempt *a;
-    LIST_FOREACH (a, &w->attempts, live)
-        if (a->task.task == task && a->waits_for_credit) tine_attempt_wake(a);
+    tine_attempt *a = tine_idmap_get(&w->attempt_by_task, task);
+    if (a && a->waits_for_credit) tine_attempt_wake(a);
 }
 
 static void worker_pull(tine_context *c, const tine_future *f, uint64_t item) {

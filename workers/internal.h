@@ -97,6 +97,7 @@ struct tine_worker {
     STAILQ_HEAD(, worker_request) requests; /* of joined.c, without an answer yet */
 
     LIST_HEAD(, tine_attempt) attempts; /* live, the newest first */
+    tine_idmap attempt_by_task;
     tine_attempt_queue runnable;
     tine_attempt_queue awaiting_instance;
     tine_attempt_queue spare; /* records of ended ones, for the next */

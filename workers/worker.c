@@ -380,6 +380,7 @@ static tine_error worker_finish(tine_worker *w) {
     worker_end_attempts(w);
     tine_worker_context_fini(w);
     tine_idmap_fini(&w->tickets);
+    tine_idmap_fini(&w->attempt_by_task);
     free(w->awaited);
     tine_executor_free(w->executor);
     tine_progress_fini(&w->progress);
