@@ -58,7 +58,6 @@ tine_error tine_coordinator_new(tine_coordinator **out, const tine_settings *s,
     coordinator_init_locks(c);
     STAILQ_INIT(&c->callbacks);
     LIST_INIT(&c->deaths);
-    TAILQ_INIT(&c->ends);
     LIST_INIT(&c->observers);
     c->began = tine_clock_coarse_ns();
     c->tell_at = INT64_MAX;

@@ -19,14 +19,17 @@ void tine_coordinator_on_task_end(tine_coordinator *c,
     c->end_task = fn;
 }
 
-/* Most are due in the order in which they come. */
-static void end_insert(tine_coordinator *c, coordinator_end *end) {
-    coordinator_end *before = TAILQ_LAST(&c->ends, coordinator_ends);
-    while (before && before->due > end->due) before = TAILQ_PREV(before, coordinator_ends, entry);
-    if (before)
-        TAILQ_INSERT_AFTER(&c->ends, before, end, entry);
-    else
-        TAILQ_INSERT_HEAD(&c->ends, end, entry);
+static void end_insert(tine_coordinator *c, coordinator_end *end, int64_t due) {
+    end->link.order = (uint64_t)due;
+    tine_ready_push(&c->ends, &end->link);
+}
+
+/* NULL: none is due. */
+static coordinator_end *end_take(tine_coordinator *c, int64_t now) {
+    tine_ready_link *first = tine_ready_first(&c->ends);
+    if (!first || first->order > (uint64_t)now) return NULL;
+    tine_ready_remove(&c->ends, first);
+    return (coordinator_end *)first;
 }
 
 void tine_coordinator_end_later(tine_coordinator *c, uint64_t task, uint64_t grace_ns) {
@@ -37,13 +40,12 @@ void tine_coordinator_end_later(tine_coordinator *c, uint64_t task, uint64_t gra
     if (!info.token[0] && grace_ns < REMOTE_GRACE_NS) grace_ns = REMOTE_GRACE_NS;
     if (grace_ns > INT64_MAX / 2) grace_ns = INT64_MAX / 2;
     end->task = task;
-    end->due = tine_clock_ns() + (int64_t)grace_ns;
-    end_insert(c, end);
+    end_insert(c, end, tine_clock_ns() + (int64_t)grace_ns);
 }
 
-int64_t tine_coordinator_ends_due(const tine_coordinator *c) {
-    const coordinator_end *first = TAILQ_FIRST(&c->ends);
-    return first ? first->due : INT64_MAX;
+int64_t tine_coordinator_ends_due(tine_coordinator *c) {
+    const tine_ready_link *first = tine_ready_first(&c->ends);
+    return first ? (int64_t)first->order : INT64_MAX;
 }
 
 bool tine_coordinator_cannot_end(const tine_coordinator *c) {
@@ -69,19 +71,15 @@ static bool end_worker(tine_coordinator *c, uint64_t task) {
 }
 
 void tine_coordinator_ends_run(tine_coordinator *c, int64_t now) {
-    for (coordinator_end *end; (end = TAILQ_FIRST(&c->ends)) && end->due <= now;) {
-        TAILQ_REMOVE(&c->ends, end, entry);
-        end->due = now + AGAIN_NS;
+    for (coordinator_end *end; (end = end_take(c, now));) {
         if (end_worker(c, end->task))
             free(end);
         else
-            end_insert(c, end);
+            end_insert(c, end, now + AGAIN_NS);
     }
 }
 
 void tine_coordinator_ends_free(tine_coordinator *c) {
-    for (coordinator_end *end; (end = TAILQ_FIRST(&c->ends));) {
-        TAILQ_REMOVE(&c->ends, end, entry);
-        free(end);
-    }
+    for (coordinator_end *end; (end = end_take(c, INT64_MAX));) free(end);
+    tine_ready_fini(&c->ends);
 }

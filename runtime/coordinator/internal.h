@@ -14,6 +14,7 @@
 #include "runtime/coordinator/coordinator.h"
 #include "runtime/link/link.h"
 #include "runtime/scheduler/scheduler.h"
+#include "transport/base/ready.h"
 
 /* A callback that is due. */
 typedef struct coordinator_callback {
@@ -37,9 +38,8 @@ typedef struct coordinator_death {
 
 /* The worker of a cancelled task, to be ended. */
 typedef struct coordinator_end {
-    TAILQ_ENTRY(coordinator_end) entry;
+    tine_ready_link link; /* first; by when it is due */
     uint64_t task;
-    int64_t due;
 } coordinator_end;
 
 /* A connection of `tine top`. */
@@ -96,7 +96,7 @@ struct tine_coordinator {
     int64_t tell_ns; /* the time before that; 0: not said since a worker was last connected */
     STAILQ_HEAD(, coordinator_callback) callbacks;
     LIST_HEAD(, coordinator_death) deaths;
-    TAILQ_HEAD(coordinator_ends, coordinator_end) ends; /* by time */
+    tine_ready ends; /* most are due in the order in which they come */
     LIST_HEAD(, coordinator_observer) observers;
     tine_payload *snapshot;                /* the last one; NULL: none yet */
     int64_t began, snapshot_at, memory_at; /* memory_at: when workers were asked for theirs */
@@ -206,7 +206,7 @@ void tine_coordinator_delete(tine_coordinator *c); /* when the last future is go
 bool tine_coordinator_cannot_end(const tine_coordinator *c);
 
 void tine_coordinator_end_later(tine_coordinator *c, uint64_t task, uint64_t grace_ns);
-int64_t tine_coordinator_ends_due(const tine_coordinator *c); /* INT64_MAX: none is due */
+int64_t tine_coordinator_ends_due(tine_coordinator *c); /* INT64_MAX: none is due */
 void tine_coordinator_ends_run(tine_coordinator *c, int64_t now);
 void tine_coordinator_ends_free(tine_coordinator *c);
 

@@ -7,7 +7,9 @@
  *
  * A list is in the order of age because tasks come in it. Those that do not, which are tasks that
  * run again, are in a heap: when a host is lost there may be as many of them as of others
- * (tests/bench/bench_scale.c). */
+ * (tests/bench/bench_scale.c).
+ *
+ * The coordinator also keeps in one, all in one depth, what is due by time. */
 #ifndef TINE_TRANSPORT_BASE_READY_H
 #define TINE_TRANSPORT_BASE_READY_H
 
