@@ -585,8 +585,9 @@ TINE_API tine_error tine_promise_fail(tine_promise *p, tine_error code, const ch
 /** A future of what a callback returns, which is called once when another future is done: at once
  * if it is, otherwise on the thread that runs the event loop at that moment, which holds no lock.
  * @param f A future, done or not.
- * @param fn What to call; it may fork, but not block. Its future is borrowed, and is done, also
- *     when it failed: `if (tine_wait(f, &v)) return NULL;` passes the failure on. It returns a
+ * @param fn What to call; it may fork, but not block, nor compute for long: tasks that other
+ *     threads fork meanwhile may start only when it has ended. Its future is borrowed, and is done,
+ *     also when it failed: `if (tine_wait(f, &v)) return NULL;` passes the failure on. It returns a
  *     reference, which it gives away, or NULL, which fails the new future with
  *     tine_error_message(). A value that holds a future which waits for the new one fails it with
  *     EDEADLK, and one that holds a pending future of another process with EINVAL. What else it
