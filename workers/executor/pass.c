@@ -42,9 +42,10 @@ void tine_executor_not_passed(tine_executor *x, tine_object object, uint64_t num
 /* ---- from others ---- */
 
 /* Taken only where it is awaited: the coordinator drops what it knows to be here. What it does not
- * send, since it was told that it comes this way, has to be asked for. */
+ * send, since it was told that it comes this way, has to be asked for; also before WELCOME, which
+ * another worker's message may overtake. */
 bool tine_executor_passed(tine_executor *x, const tine_message *m) {
-    if (!m->object || tine_object_is_module(m->object) || !x->epoch || x->stopped) return false;
+    if (!m->object || tine_object_is_module(m->object) || x->stopped) return false;
     executor_object *o = executor_object_find(x, m->object);
     if (o && (o->state != EXECUTOR_FETCHING || o->reaching)) return false;
     if (o && !m->status && !m->text && m->payload && m->payload->n_refs == 0) {
@@ -53,7 +54,7 @@ bool tine_executor_passed(tine_executor *x, const tine_message *m) {
         tine_executor_settle(x, &o->waiter);
         return true;
     }
-    if (!x->tells_passed) return false;
+    if (x->epoch && !x->tells_passed) return false;
     if (o)
         tine_executor_send(x, TINE_MSG_FETCH)->a.message.object = m->object;
     else

@@ -37,11 +37,15 @@ static bool comes(tine_object id, tine_error status, const tine_object *refs, si
     return taken;
 }
 
-/* By a coordinator that is told to whom results are passed. */
-static void open_telling(void) {
+static void open_unwelcome(void) {
     tine_hello hello = {
         .version = 1, .pid = 9, .functions = (const char *const[]){"f"}, .n_functions = 1};
     cr_assert_eq(tine_executor_new(&A, &hello, TINE_EXECUTOR_STAYS, TINE_EXECUTOR_QUEUED), TINE_OK);
+}
+
+/* By a coordinator that is told to whom results are passed. */
+static void open_telling(void) {
+    open_unwelcome();
     hear((tine_message){
         .type = TINE_MSG_WELCOME, .epoch = 3, .window = 4, .flags = TINE_WELCOME_PASSED});
     take();
@@ -110,6 +114,27 @@ Test(executor_pass, what_comes_too_early_or_damaged_is_asked_for, .timeout = 20)
     drop(early);
     drop(damaged);
     cr_expect_not(comes(0, TINE_OK, NULL, 0), "no object");
+    cr_expect_eq(objects(), 0);
+    close_executor();
+}
+
+/* The coordinator counts it as passed: the task that needs it would wait for ever. */
+Test(executor_pass, what_comes_before_welcome_is_asked_for, .timeout = 20) {
+    tine_object early = INPUT;
+    open_unwelcome();
+    cr_expect_not(comes(early, TINE_OK, NULL, 0));
+    take();
+    const act *hello = sent(TINE_MSG_HELLO, 0), *fetch = sent(TINE_MSG_FETCH, 0);
+    cr_assert(hello && fetch && hello < fetch && !sent(TINE_MSG_FETCH, 1));
+    cr_expect_eq(fetch->a.message.object, early);
+    hear((tine_message){
+        .type = TINE_MSG_WELCOME, .epoch = 3, .window = 4, .flags = TINE_WELCOME_PASSED});
+    give_with(1, 0, &early, 1);
+    cr_expect_eq(start(), 0);
+    give_object(early, NULL, 0);
+    cr_expect_eq(start(), 1);
+    finish(1);
+    drop(early);
     cr_expect_eq(objects(), 0);
     close_executor();
 }
