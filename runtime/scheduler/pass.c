@@ -17,7 +17,7 @@
 
 /* ---- pairs ---- */
 
-/* Workers that the two sets of a worker have room for. */
+/* Workers that the sets of a worker have room for. */
 enum { PASS_PAIRS = 64 };
 
 static sched_worker *sched_pair_worker(const tine_scheduler *s, tine_peer peer) {
@@ -28,6 +28,7 @@ static sched_worker *sched_pair_worker(const tine_scheduler *s, tine_peer peer) 
 void tine_scheduler_paired(tine_scheduler *s, tine_peer a, tine_peer b) {
     sched_worker *x = sched_pair_worker(s, a), *y = sched_pair_worker(s, b);
     if (!x || !y || x->slot >= PASS_PAIRS || y->slot >= PASS_PAIRS) return;
+    if (x->parted >> y->slot & 1) return;
     x->paired |= UINT64_C(1) << y->slot;
     y->paired |= UINT64_C(1) << x->slot;
 }
@@ -45,12 +46,13 @@ void tine_scheduler_unpair(tine_scheduler *s, const sched_worker *w) {
     TAILQ_FOREACH (other, &s->workers, link) {
         other->asked &= ~(UINT64_C(1) << w->slot);
         other->paired &= ~(UINT64_C(1) << w->slot);
+        other->parted &= ~(UINT64_C(1) << w->slot);
     }
 }
 
 /* Asks for a direct way, once. */
 static void sched_pair_ask(tine_scheduler *s, sched_worker *w, sched_worker *other) {
-    if (w->asked >> other->slot & 1) return;
+    if ((w->asked | w->parted) >> other->slot & 1) return;
     w->asked |= UINT64_C(1) << other->slot;
     other->asked |= UINT64_C(1) << w->slot;
     sched_action *a = tine_scheduler_push(s, TINE_SCHEDULER_PAIR);
@@ -113,12 +115,14 @@ void tine_scheduler_passed_lost(tine_scheduler *s, sched_object *o) {
                                         s->slots[i * 64 + (size_t)__builtin_ctzll(o->passed[i])]);
 }
 
+/* For good. Only a pair's end costs a walk over all objects: a message names many. */
 static void sched_pair_end(tine_scheduler *s, sched_worker *a, sched_worker *b) {
     if (a->slot >= PASS_PAIRS || b->slot >= PASS_PAIRS) return;
+    a->parted |= UINT64_C(1) << b->slot;
+    b->parted |= UINT64_C(1) << a->slot;
+    if (!(a->paired >> b->slot & 1)) return; /* nothing was passed between them */
     a->paired &= ~(UINT64_C(1) << b->slot);
     b->paired &= ~(UINT64_C(1) << a->slot);
-    a->asked |= UINT64_C(1) << b->slot; /* for good */
-    b->asked |= UINT64_C(1) << a->slot;
     sched_object *o;
     TAILQ_FOREACH (o, &s->object_list, link) {
         if (o->state == SCHED_OBJECT_PENDING) continue;

@@ -263,8 +263,9 @@ struct sched_worker {
     /* where other workers fetch results from it, "": nowhere, but it can fetch; NULL: it cannot */
     char *reach;
     uint64_t reach_secret;
-    /* workers, by slot: that a direct way to was asked for, and that there is one to (reach.c) */
-    uint64_t asked, paired;
+    /* workers, by slot: that a direct way to was asked for, that there is one to, and that there
+     * is none to any more (pass.c) */
+    uint64_t asked, paired, parted;
     bool lost;
     bool stopped;          /* it was told to STOP */
     bool leaves;           /* by itself (LEAVE) */

@@ -387,6 +387,44 @@ Test(pass, a_way_that_is_broken_is_used_no_more) {
     release_and_close();
 }
 
+/* The transport says that a pair is made, or cannot be yet, after a worker has ended it. */
+Test(pass, a_way_that_is_broken_before_it_is_counted_is_used_no_more) {
+    open_workers(false);
+    fork_three();
+    cr_assert(found(TINE_SCHEDULER_PAIR, 0));
+    not_passed(here, 0, elsewhere);
+    tine_scheduler_paired(F.scheduler, here, elsewhere);
+    end_three();
+    for (int later = 0; later < 2; later++) {
+        fork_three();
+        cr_expect_eq(count_sent(0, TINE_MSG_PASS), 0);
+        cr_expect_null(found(TINE_SCHEDULER_PAIR, 0));
+        done_passed(elsewhere, &made[elsewhere], here, 8);
+        take();
+        cr_expect(sent_here(), "whatever is said");
+        end_here();
+        release_three();
+        tine_scheduler_pair_later(F.scheduler, here, elsewhere);
+    }
+    release_and_close();
+}
+
+/* A message may name each of thousands: none of them costs a walk over all objects. */
+Test(pass, the_end_of_a_way_that_is_not_there_sends_nothing) {
+    pass_to_here();
+    join(3);
+    take();
+    not_passed(here, 0, 3);
+    take();
+    cr_expect_eq(count_sent(here, TINE_MSG_OBJECT), 0);
+    not_passed(here, 0, elsewhere);
+    not_passed(here, 0, elsewhere);
+    take();
+    cr_expect(sent_here(), "once");
+    end_here();
+    release_and_close();
+}
+
 Test(pass, what_is_said_of_a_large_result_or_of_others_is_not_taken) {
     open_workers(true);
     fork_three();
