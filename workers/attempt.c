@@ -165,15 +165,6 @@ static bool attempt_has_follower(const tine_attempt *a) {
            (!t->method || !strcmp(next->method, t->method));
 }
 
-/* A fork that ran here too long is late, whatever it gives. The result of one that another worker
- * has sent meanwhile is kept. */
-static void worker_end_late_forks(tine_worker *w, int64_t now) {
-    if (w->context.n_deadlines == 0 || tine_deadlines_next(&w->context) > now) return;
-    tine_worker_receive(w);
-    tine_worker_act(w);
-    (void)tine_deadlines_run(&w->context, now);
-}
-
 void tine_attempt_run(tine_attempt *a) {
     tine_worker *w = a->worker;
     /* A task of another function may compute for a long time. */
@@ -182,7 +173,6 @@ void tine_attempt_run(tine_attempt *a) {
     tine_handles_of_task(w->handles, &a->handles);
     if (w->log) tine_run_log_run(w->log, a->task.known);
     int64_t began = tine_clock_ns();
-    tine_worker_overdue_prepare(w);
     tine_progress_offer(&w->progress);
     tine_fiber_resume(a->fiber);
     tine_progress_reclaim(&w->progress);
@@ -197,7 +187,8 @@ void tine_attempt_run(tine_attempt *a) {
         tine_trace_end(TINE_TRACE_RUN, began, a->task.target.name);
     }
     if (!tine_fiber_ended(a->fiber)) return;
-    worker_end_late_forks(w, ended);
+    /* a fork that ran here too long is late, whatever it gives */
+    tine_worker_end_late_forks(w, ended);
     if (w->log && a->status == TINE_OK && a->task.known == a->task.task) tine_run_log_end(w->log);
     tine_handles_flush(w->handles, &a->handles, w->executor);
     /* the coordinator may have said that the result should stay */

@@ -75,15 +75,21 @@ static tine_error worker_fork_queue(tine_worker *w, uint64_t ticket, tine_attemp
     return TINE_OK;
 }
 
-static tine_error worker_fork_submit(tine_worker *w, const worker_fork *f) {
-    return tine_executor_fork(tine_worker_executor(w), f->parent->task.task, f->ticket, &f->target,
-                              f->flags, f->payload, f->has_terms ? &f->terms : NULL);
+static tine_error worker_fork_submit(tine_worker *w, uint64_t ticket, const tine_attempt *parent,
+                                     const tine_target *t, uint32_t flags, tine_payload *payload,
+                                     const tine_terms *terms) {
+    tine_error e = tine_executor_fork(tine_worker_executor(w), parent->task.task, ticket, t, flags,
+                                      payload, terms);
+    if (e == TINE_OK && terms && terms->graced && terms->timed)
+        tine_worker_overdue_watch(w, tine_idmap_get(&w->tickets, ticket));
+    return e;
 }
 
 void tine_worker_credit(tine_worker *w) {
     while (!STAILQ_EMPTY(&w->forks)) {
         worker_fork *f = STAILQ_FIRST(&w->forks);
-        tine_error e = worker_fork_submit(w, f);
+        tine_error e = worker_fork_submit(w, f->ticket, f->parent, &f->target, f->flags, f->payload,
+                                          f->has_terms ? &f->terms : NULL);
         if (e == TINE_EAGAIN) return;
         if (e != TINE_OK) tine_worker_complete(w, f->ticket, e, NULL, tine_worker_over(w));
         worker_fork_drop(w);
@@ -127,20 +133,17 @@ static tine_error worker_submit(tine_context *c, tine_future *f, void *parent, c
     if (!a) return tine_error_set(TINE_ESTATE, "a fork on a worker must come from a task");
     if (w->stopping) return tine_error_set(TINE_ECANCELED, "%s", tine_worker_over(w));
     int64_t began = tine_trace_begin();
-    uint64_t ticket = ++w->last_ticket;
+    uint64_t ticket = f->ticket = ++w->last_ticket;
     f->flow = tine_trace_flow(tine_executor_epoch(w->executor), ticket);
     tine_idmap_put(&w->tickets, ticket, tine_ref_future_(f));
     tine_error e = TINE_EAGAIN;
-    if (STAILQ_EMPTY(&w->forks))
-        e = tine_executor_fork(tine_worker_executor(w), a->task.task, ticket, t, flags, payload,
-                               terms);
+    if (STAILQ_EMPTY(&w->forks)) e = worker_fork_submit(w, ticket, a, t, flags, payload, terms);
     if (e == TINE_EAGAIN) e = worker_fork_queue(w, ticket, a, t, flags, payload, terms);
     if (e != TINE_OK) {
         tine_future_unref(tine_idmap_remove(&w->tickets, ticket));
         return e;
     }
     f->task = a->task.task;
-    f->ticket = ticket;
     const char *name = terms && terms->name && *terms->name ? terms->name : t->name;
     tine_trace_fork(f->flow, name);
     if (w->current) tine_worker_act(w); /* sends it now: this task may compute for a long time */
@@ -199,9 +202,8 @@ static bool worker_is_cancelled(tine_context *c, void *attempt) {
     a->cancel_asked = now;
     tine_progress_reclaim(&w->progress);
     tine_worker_receive(w);
-    tine_worker_act(w); /* a result that came in time is kept */
-    /* it may be a fork of this worker itself */
-    if (tine_deadlines_run(&w->context, now)) tine_worker_act(w);
+    tine_worker_act(w);
+    tine_worker_end_late_forks(w, now); /* it may be a fork of this worker itself */
     return a->cancelled || w->stopping;
 }
 
@@ -341,7 +343,8 @@ void tine_worker_context_init(tine_worker *w) {
 
 void tine_worker_context_fini(tine_worker *w) {
     tine_mailbox_close(&w->context);
-    tine_deadlines_fini(&w->context);
+    tine_timers_fini(&w->context.deadlines);
+    tine_timers_fini(&w->graced);
     tine_worker_values_fini(w);
     tine_instances_end(&w->context);
     tine_instances_free(&w->context);

@@ -37,10 +37,12 @@ static void worker_act_early(void *ctx) {
     }
 }
 
+static int64_t worker_due(void *ctx) { return tine_timers_next(&((tine_worker *)ctx)->graced); }
+
 void tine_worker_progress_init(tine_worker *w) {
     w->link.early = UINT64_C(1) << TINE_MSG_FETCH | UINT64_C(1) << TINE_MSG_REACH;
     tine_link_handle_any_time(&w->link, TINE_MSG_DEMAND);
     w->link.overtakes = worker_overtakes;
     tine_progress_init(&w->progress, &w->link,
-                       &(tine_progress_handler){worker_waits, worker_act_early, w});
+                       &(tine_progress_handler){worker_waits, worker_act_early, worker_due, w});
 }

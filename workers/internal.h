@@ -62,13 +62,6 @@ typedef struct worker_fork {
     tine_payload *payload;
 } worker_fork;
 
-/* A fork that the progress thread has cancelled at its deadline. */
-enum { OVERDUE_MAX = 16 }; /* at a time; others wait for the worker's loop */
-typedef struct worker_overdue {
-    int64_t due;
-    uint64_t ticket, grace_ns;
-} worker_overdue;
-
 /* A put value that is here, decoded. Handles share its contents. */
 typedef struct worker_value {
     LIST_ENTRY(worker_value) entry;
@@ -116,9 +109,7 @@ struct tine_worker {
     int64_t ran_at, looked_at; /* when an attempt ran last, and messages were looked for */
     bool ran_local;            /* it was of a fork that stayed here */
     tine_error send_error;     /* of the progress thread */
-    worker_overdue overdue[OVERDUE_MAX];
-    size_t n_overdue;
-    bool reported; /* the coordinator was told of one */
+    tine_timers graced;        /* open forks with a grace and a deadline; of who has the link */
 
     uint64_t *awaited; /* of the last PONG */
     size_t room_awaited;
@@ -188,12 +179,14 @@ void tine_worker_joined_fini(tine_worker *w);
 /* quiet.c */
 void tine_worker_answer(tine_worker *w, tine_message *pong); /* fills in what the executor leaves */
 
-/* overdue.c. Before a task runs: which forks may become overdue meanwhile. */
-void tine_worker_overdue_prepare(tine_worker *w);
-/* On the thread that has the link: has the coordinator cancel those that are. */
+/* overdue.c; on the thread that has the link */
+/* f, which was submitted with a deadline and a grace, is open from now on; and is not any more. */
+void tine_worker_overdue_watch(tine_worker *w, tine_future *f);
+void tine_worker_overdue_forget(tine_worker *w, tine_future *f);
+/* Has the coordinator cancel those whose deadline has passed. */
 void tine_worker_overdue_report(tine_worker *w);
-/* On the worker's thread: ends them here, before their answers come. */
-void tine_worker_overdue_settle(tine_worker *w);
+/* On the worker's thread: ends forks whose deadline has passed, unless their results have come. */
+void tine_worker_end_late_forks(tine_worker *w, int64_t now);
 
 /* early.c: says what the progress thread handles, once the link is open. */
 void tine_worker_progress_init(tine_worker *w);
@@ -203,8 +196,9 @@ void tine_worker_progress_init(tine_worker *w);
 bool tine_worker_is_idle(const tine_worker *w);
 /* Why a worker that stops fails what its attempts wait for. */
 const char *tine_worker_over(const tine_worker *w);
-void tine_worker_act(tine_worker *w);     /* carries out the executor's actions */
-void tine_worker_receive(tine_worker *w); /* what has come; does not block */
+void tine_worker_act(tine_worker *w); /* carries out the executor's actions */
+/* Handles some of what has come; does not block. False: nothing has come. */
+bool tine_worker_receive(tine_worker *w);
 /* As tine_link_hold. What a task sends while it runs does not wait. */
 void tine_worker_hold(tine_worker *w, bool on);
 /* Completes the future of a fork; takes over `payload`. */

@@ -1,34 +1,48 @@
-/* Forks with a grace whose deadline passes while a task computes. The worker's loop, which ends
- * forks at their deadlines, stands still meanwhile, perhaps for ever: what computes may be the fork
- * itself, or something that it waits for. So the progress thread has the coordinator cancel them,
- * which ends the worker of one that does not end by itself. If the worker survives, its loop
- * completes their futures as always. */
+/* Forks whose deadline has passed. The worker's loop ends them, and stands still while a task
+ * computes, perhaps for ever: what computes may be the fork itself, or something that it waits for.
+ * So the progress thread has the coordinator cancel those that have a grace, which ends the worker
+ * of one that does not end by itself. If this worker survives, its loop completes their futures as
+ * always: with results that came in time, if there are any.
+ *
+ * Forks are submitted, and completed, by the thread that has the link (progress.h), which therefore
+ * needs no lock for their heap. */
 #include "runtime/api/cancel.h"
 #include "transport/base/clock.h"
 #include "workers/internal.h"
 
-void tine_worker_overdue_prepare(tine_worker *w) {
-    const tine_context *c = &w->context;
-    w->n_overdue = 0;
-    for (size_t i = 0; c->n_graced > 0 && i < c->n_deadlines && w->n_overdue < OVERDUE_MAX; i++) {
-        const tine_future_extra *x = c->deadlines[i];
-        if (x->grace_ns == UINT64_MAX || !x->future->ticket) continue;
-        w->overdue[w->n_overdue++] = (worker_overdue){x->due, x->future->ticket, x->grace_ns};
-    }
+/* ---- those with a grace ---- */
+
+void tine_worker_overdue_watch(tine_worker *w, tine_future *f) {
+    tine_timer *t = &f->extra->graced;
+    *t = (tine_timer){.due = f->extra->deadline.due, .owner = f};
+    tine_timers_add(&w->graced, t);
+}
+
+void tine_worker_overdue_forget(tine_worker *w, tine_future *f) {
+    if (f->extra) tine_timers_remove(&w->graced, &f->extra->graced);
 }
 
 void tine_worker_overdue_report(tine_worker *w) {
-    int64_t now = w->n_overdue > 0 ? tine_clock_ns() : 0;
-    for (size_t i = w->n_overdue; i-- > 0;) {
-        const worker_overdue late = w->overdue[i];
-        if (late.due > now) continue;
-        w->overdue[i] = w->overdue[--w->n_overdue];
-        w->reported |= tine_executor_cancel_early(w->executor, late.ticket, late.grace_ns);
+    if (tine_timers_next(&w->graced) == INT64_MAX) return;
+    for (int64_t now = tine_clock_ns(); tine_timers_next(&w->graced) <= now;) {
+        const tine_future *f = tine_timers_first(&w->graced)->owner;
+        tine_timers_remove(&w->graced, &f->extra->graced);
+        tine_executor_cancel_early(w->executor, f->ticket, f->extra->grace_ns);
     }
 }
 
-void tine_worker_overdue_settle(tine_worker *w) {
-    if (!w->reported) return;
-    w->reported = false;
-    (void)tine_deadlines_run(&w->context, tine_clock_ns());
+/* ---- in the loop ---- */
+
+/* Of one call, so that a peer that never stops sending does not hold up the worker. */
+enum { LATE_RECEIVES_MAX = 1024 };
+
+void tine_worker_end_late_forks(tine_worker *w, int64_t now) {
+    const tine_timers *deadlines = &w->context.deadlines;
+    if (tine_timers_next(deadlines) > now) return;
+    for (int i = 0; i < LATE_RECEIVES_MAX && tine_timers_next(deadlines) <= now; i++) {
+        tine_progress_reclaim(&w->progress);
+        if (!tine_worker_receive(w)) break;
+        tine_worker_act(w);
+    }
+    if (tine_deadlines_run(&w->context, now)) tine_worker_act(w);
 }

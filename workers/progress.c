@@ -22,7 +22,7 @@ enum {
 static void sleep_in_transport(tine_progress *p) {
     atomic_store(&p->in_transport, true);
     if (!atomic_load(&p->reclaiming)) {
-        tine_link_await(p->link);
+        tine_link_await(p->link, tine_timeout_until(p->handler.due(p->handler.ctx)));
         p->slept = true;
     }
     atomic_store(&p->in_transport, false);

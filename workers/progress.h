@@ -28,6 +28,8 @@ typedef struct tine_progress_handler {
     bool (*waits)(void *ctx);
     /* it has got the link, was woken, or has handled an early message: does what is due */
     void (*handled)(void *ctx);
+    /* when something is due again (monotonic ns); INT64_MAX: not before a message comes */
+    int64_t (*due)(void *ctx);
     void *ctx;
 } tine_progress_handler;
 

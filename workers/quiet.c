@@ -14,8 +14,8 @@ enum { AWAITED_MAX = 65536 };
 
 static bool worker_is_quiet(const tine_worker *w) {
     return !w->current && !w->calling && tine_worker_is_idle(w) && !w->n_timed &&
-           !tine_executor_reaches(w->executor) && tine_deadlines_next(&w->context) == INT64_MAX &&
-           !tine_promises_open(&w->context);
+           !tine_executor_reaches(w->executor) &&
+           tine_timers_next(&w->context.deadlines) == INT64_MAX && !tine_promises_open(&w->context);
 }
 
 static void worker_add(tine_worker *w, tine_message *pong, uint64_t seq) {

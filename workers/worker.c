@@ -68,6 +68,7 @@ void tine_worker_complete(tine_worker *w, uint64_t ticket, tine_error status, ti
     tine_future *f = tine_idmap_remove(&w->tickets, ticket);
     if (!f && w->stopping) return; /* of a local task that went on to its end */
     TINE_ASSERT_TRUE(f);
+    tine_worker_overdue_forget(w, f);
     /* the future has a handle on each object that its result mentions */
     for (uint32_t i = 0; payload && i < payload->n_refs; i++)
         w->context.owner->retained(w->context.owner, payload->refs[i]);
@@ -196,9 +197,10 @@ static void worker_on_lost(void *ctx, tine_peer peer, bool bad, const char *reas
 static const tine_link_handler worker_events = {worker_on_up, worker_on_message, worker_on_invalid,
                                                 worker_on_lost};
 
-void tine_worker_receive(tine_worker *w) {
-    tine_worker_overdue_settle(w);
-    if (tine_link_receive(&w->link) < 0) worker_stop(w, TINE_EIO, "the transport is broken");
+bool tine_worker_receive(tine_worker *w) {
+    int n = tine_link_receive(&w->link);
+    if (n < 0) worker_stop(w, TINE_EIO, "the transport is broken");
+    return n > 0;
 }
 
 /* ---- one turn ---- */
@@ -206,11 +208,11 @@ void tine_worker_receive(tine_worker *w) {
 /* Cancels forks whose deadline has passed, and wakes attempts whose wait has timed out. Returns
  * when the next one does. */
 static int64_t worker_wake_timed_out(tine_worker *w) {
-    int64_t next = tine_deadlines_next(&w->context), now;
-    if (w->n_timed == 0 && next == INT64_MAX) return INT64_MAX;
-    now = tine_clock_ns();
-    if (tine_deadlines_run(&w->context, now)) tine_worker_act(w);
-    next = tine_deadlines_next(&w->context);
+    const tine_timers *deadlines = &w->context.deadlines;
+    if (w->n_timed == 0 && tine_timers_next(deadlines) == INT64_MAX) return INT64_MAX;
+    int64_t now = tine_clock_ns();
+    tine_worker_end_late_forks(w, now);
+    int64_t next = tine_timers_next(deadlines);
     tine_attempt *a;
     LIST_FOREACH (a, &w->attempts, live) {
         if (a->deadline <= now && a->suspended) {
@@ -272,15 +274,6 @@ bool tine_worker_is_idle(const tine_worker *w) {
            !tine_executor_has_ready(w->executor);
 }
 
-static void worker_sleep(tine_worker *w, int64_t deadline) {
-    int64_t left = -1;
-    if (deadline != INT64_MAX) {
-        left = deadline - tine_clock_ns();
-        if (left < 0) left = 0;
-    }
-    tine_link_wait(&w->link, left);
-}
-
 /* Local tasks may take a microsecond, as long as polling the transport does. */
 enum { LOOK_NS = 20000 };
 
@@ -311,7 +304,7 @@ static void worker_loop(tine_worker *w) {
         tine_handles_flush(w->handles, NULL, w->executor);
         tine_executor_flush(w->executor);
         tine_worker_act(w);
-        if (tine_worker_is_idle(w)) worker_sleep(w, deadline);
+        if (tine_worker_is_idle(w)) tine_link_wait(&w->link, tine_timeout_until(deadline));
     }
 }
 

@@ -1,5 +1,4 @@
-/* tine_cancel, and deadlines: see cancel.h. Deadlines are in a heap by time, which the context's
- * event loop looks at. */
+/* tine_cancel, and deadlines: see cancel.h. The context's event loop looks at deadlines. */
 #include "runtime/api/cancel.h"
 
 #include <stdio.h>
@@ -8,7 +7,6 @@
 #include "runtime/api/context.h"
 #include "runtime/api/forked.h"
 #include "runtime/api/stream.h"
-#include "transport/base/memory.h"
 #include "transport/base/text.h"
 
 tine_error tine_future_cancel(tine_context *c, tine_future *f, tine_error status, const char *why,
@@ -85,76 +83,36 @@ bool tine_cancelled(const tine_task *task) {
 
 /* ---- deadlines ---- */
 
-static void heap_place(tine_context *c, size_t at, tine_future_extra *x) {
-    c->deadlines[at - 1] = x;
-    x->at = at;
-}
-
-static void heap_settle(tine_context *c, tine_future_extra *x) {
-    size_t at = x->at;
-    for (; at > 1 && x->due < c->deadlines[at / 2 - 1]->due; at /= 2)
-        heap_place(c, at, c->deadlines[at / 2 - 1]);
-    for (size_t child; (child = at * 2) <= c->n_deadlines; at = child) {
-        if (child < c->n_deadlines && c->deadlines[child]->due < c->deadlines[child - 1]->due)
-            child++;
-        if (x->due <= c->deadlines[child - 1]->due) break;
-        heap_place(c, at, c->deadlines[child - 1]);
-    }
-    heap_place(c, at, x);
-}
-
-static void deadline_drop(tine_context *c, tine_future_extra *x) {
-    c->n_graced -= x->grace_ns != UINT64_MAX;
-    tine_future_extra *last = c->deadlines[--c->n_deadlines];
-    size_t at = x->at;
-    x->at = 0;
-    if (last == x) return;
-    heap_place(c, at, last);
-    heap_settle(c, last);
-}
-
 static void deadline_future_done(tine_waiter *w, tine_future *f) {
-    deadline_drop(f->context, (tine_future_extra *)w);
+    tine_timers_remove(&f->context->deadlines, &((tine_future_extra *)w)->deadline);
 }
 
 void tine_deadline_watch(tine_context *c, tine_future *f) {
     tine_future_extra *x = f->extra;
     if (x->seconds == 0 || tine_future_is_done(f)) return;
-    c->deadlines =
-        tine_must_grow(c->deadlines, &c->room_deadlines, c->n_deadlines + 1, sizeof *c->deadlines);
-    x->future = f;
+    x->deadline.owner = f;
     x->waiter.fn = deadline_future_done;
     tine_future_await(f, &x->waiter);
-    c->n_graced += x->grace_ns != UINT64_MAX;
-    heap_place(c, ++c->n_deadlines, x);
-    heap_settle(c, x);
-    if (x->at == 1 && c->ops->completed) c->ops->completed(c); /* the loop may sleep longer */
-}
-
-int64_t tine_deadlines_next(const tine_context *c) {
-    return c->n_deadlines > 0 ? c->deadlines[0]->due : INT64_MAX;
+    tine_timers_add(&c->deadlines, &x->deadline);
+    /* the loop may sleep longer */
+    if (tine_timers_first(&c->deadlines) == &x->deadline && c->ops->completed) c->ops->completed(c);
 }
 
 bool tine_deadlines_run(tine_context *c, int64_t now) {
     bool any = false;
-    while (tine_deadlines_next(c) <= now) {
+    while (tine_timers_next(&c->deadlines) <= now) {
         char why[96];
-        tine_future_extra *x = c->deadlines[0];
+        tine_future *f = tine_timers_first(&c->deadlines)->owner;
+        tine_future_extra *x = f->extra;
         any = true;
-        deadline_drop(c, x);
-        tine_future_forget(x->future, &x->waiter);
+        tine_timers_remove(&c->deadlines, &x->deadline);
+        tine_future_forget(f, &x->waiter);
         locale_t before = tine_text_locale_enter();
         snprintf(why, sizeof why, "it was not done within %g s of its fork, its deadline",
                  x->seconds);
         tine_text_locale_leave(before);
         /* a result that is here already is kept */
-        (void)tine_future_cancel(c, x->future, TINE_ETIMEDOUT, why, x->grace_ns);
+        (void)tine_future_cancel(c, f, TINE_ETIMEDOUT, why, x->grace_ns);
     }
     return any;
-}
-
-void tine_deadlines_fini(tine_context *c) {
-    free(c->deadlines);
-    c->deadlines = NULL;
-    c->n_deadlines = c->room_deadlines = c->n_graced = 0;
 }

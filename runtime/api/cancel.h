@@ -3,15 +3,15 @@
 #define TINE_RUNTIME_API_CANCEL_H
 
 #include "runtime/api/future.h"
+#include "transport/base/timers.h"
 
 /* What tine_fork_with and tine_fork_everywhere add to a future. Freed with it. */
 typedef struct tine_future_extra {
-    tine_waiter waiter; /* the future is done: the deadline does not count any more */
-    tine_future *future;
-    int64_t due;
-    size_t at;                  /* in the context's heap, from 1; 0: in none */
-    double seconds;             /* of the deadline; 0: none */
-    uint64_t grace_ns;          /* from a cancel to the end of its worker; UINT64_MAX: never */
+    tine_waiter waiter;  /* the future is done: the deadline does not count any more */
+    tine_timer deadline; /* in the context's heap */
+    tine_timer graced;   /* on a worker, with a grace, while it is open: see workers/overdue.c */
+    double seconds;      /* of the deadline; 0: none */
+    uint64_t grace_ns;   /* from a cancel to the end of its worker; UINT64_MAX: never */
     struct tine_stream *stream; /* NULL: it is none */
     tine_future_list forks;     /* references; a cancel of the future cancels them, too */
     char *name;                 /* of the task, in error sentences; NULL: it is no fork */
@@ -26,10 +26,8 @@ tine_error tine_future_add_forks(tine_future *f, tine_future *const *forks, size
 void tine_future_extra_free(tine_future_extra *x); /* accepts NULL */
 /* Watches the deadline of f, which has an `extra`. */
 void tine_deadline_watch(struct tine_context *c, tine_future *f);
-int64_t tine_deadlines_next(const struct tine_context *c); /* INT64_MAX: none */
 /* Cancels the forks whose deadline has passed; whether there were any. */
 bool tine_deadlines_run(struct tine_context *c, int64_t now);
-void tine_deadlines_fini(struct tine_context *c);
 
 /* fork.c: cancels the fork of f that waits for its arguments. */
 void tine_held_fork_cancel(tine_future *f, tine_error status, const char *why);

@@ -15,6 +15,7 @@
 #include "runtime/api/future.h"
 #include "runtime/wire/message.h"
 #include "runtime/wire/wire.h"
+#include "transport/base/timers.h"
 
 typedef struct tine_context tine_context;
 
@@ -112,9 +113,8 @@ struct tine_context {
     LIST_HEAD(, held_fork) held; /* all of them, the last one first */
     /* those of them that call a module with one instance, the last one first */
     LIST_HEAD(, held_fork) held_singles;
-    struct tine_future_extra **deadlines;         /* of forks: a heap, the first one due first */
-    size_t n_deadlines, room_deadlines, n_graced; /* n_graced: of forks with a grace */
-    int64_t circle_steps; /* what looks for circles may still visit: see combine.c */
+    tine_timers deadlines; /* of forks */
+    int64_t circle_steps;  /* what looks for circles may still visit: see combine.c */
     LIST_HEAD(, tine_promise) promises;
     bool promises_ended; /* no more are made: the context stops */
     /* through which other threads reach a context without a lock; NULL: it has one */

@@ -155,7 +155,7 @@ static tine_error options_extra(const tine_fork_options *o, const tine_target *t
     if (f->extra) f->extra->name = options_name(o, to);
     if (!f->extra || !f->extra->name) return tine_error_set(TINE_ENOMEM, "no memory for a fork");
     f->extra->seconds = o->deadline;
-    f->extra->due = tine_wait_deadline(o->deadline);
+    f->extra->deadline.due = tine_wait_deadline(o->deadline);
     f->extra->grace_ns = o->grace == 0 || o->grace >= 9e9 ? UINT64_MAX : (uint64_t)(o->grace * 1e9);
     if (o->owned) f->handle.kind = TINE_HANDLE_STREAM; /* its release cancels it likewise */
     return o->stream > 0 ? tine_stream_begin(f, (uint32_t)o->stream) : TINE_OK;

@@ -173,7 +173,7 @@ static void coordinator_clear(tine_coordinator *c) {
     tine_coordinator_deaths_free(c);
     tine_coordinator_ends_free(c);
     tine_coordinator_observers_free(c);
-    tine_deadlines_fini(&c->context);
+    tine_timers_fini(&c->context.deadlines);
 }
 
 void tine_coordinator_free(tine_coordinator *c) {

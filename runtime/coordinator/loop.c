@@ -82,7 +82,7 @@ static int64_t next_deadline(tine_coordinator *c) {
     int64_t next = deadline_earlier(c->tell_at, tine_coordinator_deaths_due(c));
     next = deadline_earlier(next, tine_scheduler_deadline(c->scheduler));
     next = deadline_earlier(next, tine_coordinator_ends_due(c));
-    next = deadline_earlier(next, tine_deadlines_next(&c->context));
+    next = deadline_earlier(next, tine_timers_next(&c->context.deadlines));
     return deadline_earlier(next, tine_coordinator_memory_due(c));
 }
 
@@ -153,12 +153,7 @@ static void wake_for_release(void *link) { tine_link_wake(link); }
 /* Release callbacks are not run here: they may need a lock that a thread has which waits for the
  * loop. One that becomes due while this thread is inside the transport wakes it. */
 static void loop_block(tine_coordinator *c, int64_t deadline) {
-    int64_t timeout = -1, next = next_deadline(c);
-    if (deadline < next) next = deadline;
-    if (next != INT64_MAX) {
-        int64_t left = next - tine_clock_ns();
-        timeout = left > 0 ? left : 0;
-    }
+    int64_t timeout = tine_timeout_until(deadline_earlier(next_deadline(c), deadline));
     c->blocked = true;
     pthread_mutex_unlock(&c->lock);
     tine_releases_notify(wake_for_release, &c->link);

@@ -272,7 +272,9 @@ void tine_link_wait(tine_link *l, int64_t timeout_ns) {
     if (l->collected.n == 0) l->transport->ops->wait(l->transport, timeout_ns);
 }
 
-void tine_link_await(tine_link *l) { l->transport->ops->wait(l->transport, -1); }
+void tine_link_await(tine_link *l, int64_t timeout_ns) {
+    l->transport->ops->wait(l->transport, timeout_ns);
+}
 
 void tine_link_wake(tine_link *l) { l->transport->ops->wake(l->transport); }
 

@@ -89,8 +89,9 @@ void tine_link_handle_any_time(tine_link *l, tine_message_type type);
 
 /* Blocks as the transport's wait; returns at once if collected events wait. */
 void tine_link_wait(tine_link *l, int64_t timeout_ns);
-/* Before tine_link_collect: blocks until it may have something, or tine_link_wake was called. */
-void tine_link_await(tine_link *l);
+/* Before tine_link_collect: blocks until it may have something, or tine_link_wake was called, for
+ * at most so many ns; negative: no limit. */
+void tine_link_await(tine_link *l, int64_t timeout_ns);
 /* From any thread. */
 void tine_link_wake(tine_link *l);
 /* As the transport's restore. */

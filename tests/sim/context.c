@@ -246,11 +246,11 @@ void sim_context_end(sim_world *w) {
     sim_context *x = w->context;
     tine_context *c = &x->context;
     if (x->forks.n || x->callbacks.n || c->n_held || c->held_bytes || !LIST_EMPTY(&c->held) ||
-        c->n_deadlines || !LIST_EMPTY(&c->promises))
+        c->deadlines.n || !LIST_EMPTY(&c->promises))
         sim_fail("left over in the context: %zu forks, %zu callbacks, %zu held with %zu bytes, %zu "
                  "deadlines",
-                 x->forks.n, x->callbacks.n, c->n_held, c->held_bytes, c->n_deadlines);
-    tine_deadlines_fini(c);
+                 x->forks.n, x->callbacks.n, c->n_held, c->held_bytes, c->deadlines.n);
+    tine_timers_fini(&c->deadlines);
     tine_context_unref(c);
     if (c->ops->free && !w->context_freed) sim_fail("a future is left over");
     tine_current.context = NULL;

@@ -276,11 +276,12 @@ static void cancel_one(sim_world *w) {
 static void expire_one(sim_world *w) {
     sim_promises *p = w->promises;
     tine_context *c = sim_context_of(w);
-    int64_t due = tine_deadlines_next(c);
+    int64_t due = tine_timers_next(&c->deadlines);
     if (due == INT64_MAX) return;
     for (size_t i = 0; i < p->n; i++) {
         const tine_future *f = p->nodes[i].future;
-        if (f && !tine_done(f) && f->extra && f->extra->at == 1) p->nodes[i].expired = true;
+        if (f && !tine_done(f) && f->extra && f->extra->deadline.at == 1)
+            p->nodes[i].expired = true;
     }
     c->ops->lock(c);
     if (!tine_deadlines_run(c, due)) sim_fail("a deadline did not pass");

@@ -233,6 +233,98 @@ TRANSPORT_TEST_REMOTE(force, a_grace_of_a_nested_fork_ends_the_worker_of_both, 6
     marks_end();
 }
 
+/* Many others with a grace are due before it. */
+TINE_FUNCTION(cancel_waits_among_many, "began") {
+    enum { N = 40 };
+    const tine_fork_options first = {.deadline = 0.6, .grace = 0.1, .priority = 1};
+    tine_future *f[N], *hangs = tine_fork_with(&first, "cancel_hangs", tine_arg(task, 0));
+    for (int i = 0; i < N; i++)
+        f[i] = tine_fork_with(TINE_FORK_OPTIONS(.deadline = 0.3, .grace = 0.1), "cancel_add", i);
+    tine_error e = tine_wait(hangs, NULL);
+    for (int i = 0; i < N; i++) tine_release(f[i]);
+    return e ? NULL : tine_int(1);
+}
+TRANSPORT_TEST_REMOTE(force, a_grace_ends_the_worker_however_many_forks_have_one, 40) {
+    paths();
+    cluster_start(endpoint, 1);
+    tine_future *f = tine_fork("cancel_waits_among_many", began);
+    expect(f, TINE_ELOST, "task \"cancel_waits_among_many\" was lost on worker pid");
+    tine_release(f);
+    cluster_stop();
+    marks_end();
+}
+
+/* It computes while its fork hangs on another worker; one more fork may stay here, for which the
+ * progress thread waits in the transport. */
+TINE_FUNCTION(cancel_computes_beside_its_fork, "began, told, worker, keeps") {
+    const tine_fork_options soon = {
+        .deadline = 0.3, .grace = 0.1, .worker = (uint32_t)tine_arg_int(task, 2)};
+    tine_future *f = tine_fork_with(&soon, "cancel_hangs", tine_arg(task, 0));
+    if (tine_arg_bool(task, 3)) tine_release(tine_fork("cancel_add", 1));
+    while (access(tine_arg_string(task, 1), F_OK))
+        ;
+    return tine_int(tine_wait(f, NULL));
+}
+static void expect_grace_while_computing(const char *endpoint, bool keeps) {
+    tine_worker_status w[2];
+    paths();
+    cluster_start(endpoint, 2);
+    cr_assert_eq(tine_workers(w, 2), 2);
+    const tine_fork_options here = {.worker = w[0].id}, there = {.worker = w[1].id};
+    tine_future *f = tine_fork_with(&here, "cancel_computes_beside_its_fork", began, told,
+                                    (int64_t)w[1].id, (bool)keeps);
+    marks_await("began", 1);
+    tine_future *late = tine_fork_with(&there, "cancel_add", 1);
+    cr_expect_eq(tine_wait_for(late, 15, NULL), TINE_ELOST, "%s", tine_error_message());
+    marks_add(told, "x");
+    cr_assert_eq(cluster_take_int(f), TINE_ETIMEDOUT);
+    tine_release(late);
+    cluster_stop();
+    marks_end();
+}
+TRANSPORT_TEST_REMOTE(force, a_grace_holds_while_the_task_computes, 40) {
+    expect_grace_while_computing(endpoint, false);
+}
+TRANSPORT_TEST_REMOTE(force, a_grace_holds_while_the_task_computes_and_keeps_a_fork, 40) {
+    expect_grace_while_computing(endpoint, true);
+}
+
+/* The seconds of CPU for forks while many others, one of them with a grace, wait. */
+TINE_FUNCTION(cancel_forks_beside_deadlines, "grace") {
+    enum { HELD = 10000, N = 2000 };
+    static tine_future *held[HELD], *f[N];
+    tine_future *never;
+    tine_promise *p = tine_promise_new(&never);
+    for (int i = 0; i < HELD; i++) {
+        const tine_fork_options o = {.deadline = 1000 + i,
+                                     .grace = i == HELD - 1 ? tine_arg_float(task, 0) : 0};
+        held[i] = tine_fork_with(&o, "cancel_add", never);
+    }
+    double begin = cpu_seconds();
+    for (int i = 0; i < N; i++) f[i] = tine_fork("cancel_add", i);
+    if (tine_wait_all(f, N, NULL)) return NULL;
+    double seconds = cpu_seconds() - begin;
+    for (int i = 0; i < N; i++) tine_release(f[i]);
+    for (int i = 0; i < HELD; i++) tine_cancel(held[i], 0), tine_release(held[i]);
+    tine_promise_fail(p, TINE_EFAILED, "it is over");
+    tine_release(never);
+    return tine_float(seconds);
+}
+/* Were all deadlines looked through before each task, the other would take ten times as long. */
+Test(force, a_grace_costs_nothing_however_many_forks_have_deadlines, .timeout = 60) {
+    double seconds[2] = {1e9, 1e9};
+    cluster_start(NULL, 1);
+    for (int round = 0; round < 6; round++) {
+        tine_value *v = cluster_take(tine_fork("cancel_forks_beside_deadlines", round % 2 * 5.));
+        double s = tine_as_float(v);
+        if (s < seconds[round % 2]) seconds[round % 2] = s;
+        tine_release(v);
+    }
+    cr_expect_lt(seconds[1], 3 * seconds[0], "%.0f us without a grace, %.0f with one",
+                 1e6 * seconds[0], 1e6 * seconds[1]);
+    cluster_stop();
+}
+
 /* As above, but it ends when it is told: its task goes on with the deadline's error. */
 TINE_FUNCTION(cancel_gets_its_deadline, "began, told") {
     const tine_fork_options soon = {.deadline = 0.2, .grace = 30};

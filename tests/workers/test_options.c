@@ -124,36 +124,71 @@ TRANSPORT_TEST(options, a_deadline_passes_while_values_of_the_stream_come, 60) {
     cluster_stop();
 }
 
-/* A fork that another worker ends in time, while this one computes beyond the fork's deadline. */
-TINE_FUNCTION(cancel_awaits_a_mark, "path") {
-    while (access(tine_arg_string(task, 0), F_OK))
-        ;
+/* While this worker computes, another one does n forks in time; their deadline passes then. The
+ * worker computes in a fork of the task, which is late, or, late = 0, in the task itself. Which
+ * error that fork gives, and how many of the others give their results. */
+TINE_FUNCTION(cancel_keeps_results, "other, n, deadline, grace, late, graces") {
+    enum { MOST = 300 };
+    tine_future *f[MOST], *slow = NULL;
+    int64_t n = tine_arg_int(task, 1), kept = 0, error = TINE_OK;
+    double deadline = tine_arg_float(task, 2), grace = tine_arg_float(task, 3);
+    const tine_fork_options here = {.deadline = deadline / 2,
+                                    .worker = tine_worker_id(),
+                                    .grace = grace},
+                            there = {.deadline = deadline,
+                                     .worker = (uint32_t)tine_arg_int(task, 0),
+                                     .grace = tine_arg_bool(task, 5) ? grace : 0};
+    for (int64_t i = 0; i < n && i < MOST; i++) f[i] = tine_fork_with(&there, "cancel_add", i);
+    if (tine_arg_bool(task, 4))
+        slow = tine_fork_with(&here, "cancel_computes_for", 1.5 * deadline);
+    else
+        compute(1.5 * deadline);
+    if (slow) error = tine_wait(slow, NULL);
+    for (int64_t i = 0; i < n && i < MOST; i++) {
+        kept += tine_wait(f[i], NULL) == TINE_OK;
+        tine_release(f[i]);
+    }
+    tine_release(slow);
+    return tine_list(error, kept);
+}
+TINE_FUNCTION(cancel_computes_for, "seconds") {
+    compute(tine_arg_float(task, 0));
     return tine_int(1);
 }
-TINE_FUNCTION(cancel_waits_for_another, "other, path, forked") {
-    const tine_fork_options o = {.deadline = 1.5, .worker = (uint32_t)tine_arg_int(task, 0)};
-    tine_future *f = tine_fork_with(&o, "cancel_awaits_a_mark", tine_arg(task, 1));
-    marks_add(tine_arg_string(task, 2), "x");
-    return tine_int(tine_wait(f, NULL));
-}
-TINE_FUNCTION(cancel_computes_for_long, "path") {
-    marks_add(tine_arg_string(task, 0), "x");
-    compute(1.7);
-    return tine_int(1);
-}
-TRANSPORT_TEST(options, a_result_that_came_in_time_is_kept, 30) {
+/* A machine that is too slow for a deadline has twice as long the next time. */
+static void expect_kept(const char *endpoint, int64_t n, double grace, bool late, bool graces) {
     tine_worker_status w[2];
-    paths();
+    int64_t error = TINE_OK, kept = 0;
     cluster_start(endpoint, 2);
     cr_assert_eq(tine_workers(w, 2), 2);
     const tine_fork_options here = {.worker = w[0].id};
-    tine_future *f =
-        tine_fork_with(&here, "cancel_waits_for_another", (int64_t)w[1].id, began, told);
-    marks_await("told", 1);
-    cr_assert_eq(cluster_take_int(tine_fork_with(&here, "cancel_computes_for_long", began)), 1);
-    cr_assert_eq(cluster_take_int(f), TINE_OK);
+    for (double deadline = 0.2; kept < n && deadline < 4; deadline *= 2) {
+        tine_value *v = cluster_take(tine_fork_with(&here, "cancel_keeps_results", (int64_t)w[1].id,
+                                                    n, deadline, grace, (bool)late, (bool)graces));
+        error = tine_as_int(tine_at(v, 0));
+        kept = tine_as_int(tine_at(v, 1));
+        tine_release(v);
+        cr_expect_eq(error, late ? TINE_ETIMEDOUT : TINE_OK);
+    }
+    cr_expect_eq(kept, n, "%d of %d results are kept", (int)kept, (int)n);
     cluster_stop();
-    marks_end();
+}
+TRANSPORT_TEST(options, a_result_that_came_in_time_is_kept, 60) {
+    expect_kept(endpoint, 1, 0, true, false);
+}
+/* More than the worker receives in one turn. */
+TRANSPORT_TEST(options, results_that_came_in_time_are_kept_however_many, 60) {
+    expect_kept(endpoint, 250, 0, true, false);
+}
+TRANSPORT_TEST(options, results_that_came_in_time_while_their_task_computed_are_kept, 60) {
+    expect_kept(endpoint, 250, 0, false, false);
+}
+/* The coordinator is asked to end the late one, meanwhile. */
+TRANSPORT_TEST(options, results_that_came_in_time_beside_a_grace_are_kept, 60) {
+    expect_kept(endpoint, 60, 30, true, false);
+}
+TRANSPORT_TEST(options, results_that_came_in_time_of_forks_with_a_grace_are_kept, 60) {
+    expect_kept(endpoint, 60, 30, true, true);
 }
 
 /* Fails until its file has as many bytes as it wants. */

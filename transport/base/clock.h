@@ -28,6 +28,13 @@ static inline int64_t tine_timeout_min(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
+/* How long it is until `due`; INT64_MAX, which never comes: negative. */
+static inline int64_t tine_timeout_until(int64_t due) {
+    if (due == INT64_MAX) return -1;
+    int64_t left = due - tine_clock_ns();
+    return left > 0 ? left : 0;
+}
+
 /* ns must not be negative. */
 static inline struct timespec tine_timespec(int64_t ns) {
     return (struct timespec){.tv_sec = (time_t)(ns / TINE_NS_PER_SECOND),

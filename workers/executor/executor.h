@@ -110,9 +110,10 @@ tine_error tine_executor_fork(tine_executor *x, uint64_t parent, uint64_t ticket
 /* Cancels an open fork, which is not completed then; grace_ns as in CANCEL. False: its answer is
  * here, and completes it. */
 bool tine_executor_cancel(tine_executor *x, uint64_t ticket, uint64_t grace_ns);
-/* Has the coordinator cancel one that stays open here. False: it is not open, or has not been
- * submitted. */
-bool tine_executor_cancel_early(tine_executor *x, uint64_t ticket, uint64_t grace_ns);
+/* Has the coordinator cancel one that stays open here, until a result comes that was on its way or
+ * tine_executor_cancel is called, which has to follow: the answer of the coordinator that it was
+ * cancelled is left out. Does nothing to one that is not open, or has not been submitted. */
+void tine_executor_cancel_early(tine_executor *x, uint64_t ticket, uint64_t grace_ns);
 /* A started task yields a value. EAGAIN: its owner takes no more yet, wait for TINE_EXECUTOR_PULL.
  * ECANCELED: after TINE_EXECUTOR_STOP. If its values are not taken, nothing is sent. */
 tine_error tine_executor_yield(tine_executor *x, uint64_t task, tine_payload *payload);

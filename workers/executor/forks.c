@@ -107,19 +107,20 @@ bool tine_executor_cancel(tine_executor *x, uint64_t ticket, uint64_t grace_ns) 
     if (!f) return false;
     executor_task *local = f->local;
     uint64_t known = f->known;
+    bool told = f->overdue;
     tine_executor_fork_close(x, ticket);
     if (local)
         tine_executor_cancel_local(x, local);
-    else
+    else if (!told)
         tine_executor_send_cancel(x, known, ticket, grace_ns);
     return true;
 }
 
-bool tine_executor_cancel_early(tine_executor *x, uint64_t ticket, uint64_t grace_ns) {
-    const executor_fork *f = tine_executor_fork_find(x, ticket);
-    if (!f || f->local || x->stopped) return false;
+void tine_executor_cancel_early(tine_executor *x, uint64_t ticket, uint64_t grace_ns) {
+    executor_fork *f = tine_executor_fork_find(x, ticket);
+    if (!f || f->local || f->overdue || x->stopped) return;
+    f->overdue = true;
     tine_executor_send_cancel(x, f->known, ticket, grace_ns);
-    return true;
 }
 
 void tine_executor_pull(tine_executor *x, uint64_t ticket, uint64_t item) {
@@ -222,6 +223,7 @@ void tine_executor_answer(tine_executor *x, uint64_t ticket, tine_payload *paylo
 void tine_executor_fork_answered(tine_executor *x, const tine_message *m) {
     uint64_t ticket = m->seq;
     executor_fork *f = tine_executor_fork_find(x, ticket);
+    if (f && f->overdue && m->status == TINE_ECANCELED) return; /* its owner says why */
     if (f && f->stream) {
         executor_stream_answered(x, f, m);
         return;

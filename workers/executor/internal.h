@@ -113,6 +113,7 @@ typedef struct executor_fork { /* its ticket is its seq on the wire */
     uint64_t task, known;      /* that forked it, and as the coordinator knows it */
     uint32_t free_next;
     bool stream, answered;
+    bool overdue; /* the coordinator was asked to cancel it, while it stays open here */
     /* of a stream: values that are here, and how many there are (UINT64_MAX: not known yet) */
     uint64_t items, expects;
     executor_result *result; /* waits for them */

@@ -189,6 +189,28 @@ Test(executor, a_cancelled_task_does_not_start_and_is_answered) {
     close_executor();
 }
 
+Test(executor, a_fork_that_is_cancelled_early_stays_open_for_a_result_that_was_on_its_way) {
+    open_executor(4);
+    give(1, 0);
+    start();
+    fork_from(1, 7);
+    fork_from(1, 8);
+    take();
+    for (uint64_t ticket = 7; ticket <= 9; ticket++) tine_executor_cancel_early(A, ticket, 5);
+    tine_executor_cancel_early(A, 7, 5);
+    cr_assert_eq(take(), 2, "each is told once");
+    cr_assert(sent(TINE_MSG_CANCEL, 1)->a.message.seq == 8);
+    cr_assert_eq(sent(TINE_MSG_CANCEL, 1)->a.message.grace_ns, 5);
+    hear((tine_message){.type = TINE_MSG_RESULT, .seq = 7, .status = TINE_ECANCELED, .text = "x"});
+    hear_with((tine_message){.type = TINE_MSG_RESULT, .seq = 8}, NULL, 0);
+    cr_assert_eq(take(), 1);
+    cr_assert(found(TINE_EXECUTOR_COMPLETE, 0)->a.ticket == 8);
+    cr_assert(tine_executor_cancel(A, 7, 5));
+    cr_assert_eq(take(), 0);
+    finish(1);
+    close_executor();
+}
+
 Test(executor, a_fork_is_cancelled_once_and_its_answer_ignored) {
     open_executor(4);
     give(1, 0);
