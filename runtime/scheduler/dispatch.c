@@ -360,6 +360,8 @@ static bool sched_dispatch_next(tine_scheduler *s) {
     return (!TAILQ_EMPTY(&s->active) || !TAILQ_EMPTY(&s->pin_queue)) && sched_dispatch_one(s);
 }
 
+/* Tasks end in a round, too, and the last one of a worker may be among them: no later event is sure
+ * to come that would end the worker then. */
 void tine_scheduler_dispatch(tine_scheduler *s) {
     s->at_rest = s->still = false;
     do {
@@ -368,6 +370,6 @@ void tine_scheduler_dispatch(tine_scheduler *s) {
         while (sched_dispatch_next(s)) {
         }
     } while ((!TAILQ_EMPTY(&s->aim_queue) && tine_scheduler_aim_send(s)) ||
-             !TAILQ_EMPTY(&s->turns));
+             !TAILQ_EMPTY(&s->turns) || (s->n_leaving > 0 && tine_scheduler_leaving_settle(s)));
     if (s->stats.workers > 1 && !TAILQ_EMPTY(&s->demand_queue)) tine_scheduler_demand_all(s);
 }

@@ -303,7 +303,8 @@ void tine_scheduler_initialisers_free(tine_scheduler *s);
 const char *tine_scheduler_text_ending(const sched_worker *w);
 /* w ends by itself, and gives tasks back. */
 void tine_scheduler_worker_leave(tine_scheduler *s, sched_worker *w, const tine_message *m);
-void tine_scheduler_leaving_settle(tine_scheduler *s); /* drops and ends workers, while n_leaving */
+/* Drops and ends workers, while n_leaving. Whether there were any. */
+bool tine_scheduler_leaving_settle(tine_scheduler *s);
 void tine_scheduler_leaving_forget(tine_scheduler *s, sched_worker *w); /* it is lost */
 
 /* A line of the log, once, where no worker has the label, or the slots, that it asks for. */

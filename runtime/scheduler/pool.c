@@ -258,16 +258,25 @@ static void sched_worker_refuse(tine_scheduler *s, sched_worker *w) {
     free(why);
 }
 
-void tine_scheduler_leaving_settle(tine_scheduler *s) {
-    if (s->stopped) return;
+static bool sched_worker_may_stop(tine_scheduler *s, const sched_worker *w) {
+    return w->closed & SCHED_CLOSED_ENDING && !w->stopped && TAILQ_EMPTY(&w->running) &&
+           LIST_EMPTY(&w->detached) && !sched_worker_has_results(s, w);
+}
+
+bool tine_scheduler_leaving_settle(tine_scheduler *s) {
+    bool any = false;
+    if (s->stopped) return false;
     for (sched_worker *w = TAILQ_FIRST(&s->workers), *next; w; w = next) {
         next = TAILQ_NEXT(w, link);
         if (w->refused)
             sched_worker_refuse(s, w);
-        else if (w->closed & SCHED_CLOSED_ENDING && !w->stopped && TAILQ_EMPTY(&w->running) &&
-                 LIST_EMPTY(&w->detached) && !sched_worker_has_results(s, w))
+        else if (sched_worker_may_stop(s, w))
             sched_worker_stop(s, w);
+        else
+            continue;
+        any = true;
     }
+    return any;
 }
 
 void tine_scheduler_leaving_forget(tine_scheduler *s, sched_worker *w) {

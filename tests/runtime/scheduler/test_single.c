@@ -148,20 +148,42 @@ Test(single, the_first_call_chooses_the_worker_and_others_cannot_name_another) {
     end();
 }
 
+static void submit_flagged(const action *parent, uint32_t flags, tine_target target) {
+    tine_payload *p = payload_with(8, NULL, 0);
+    receive(parent->a.peer, (tine_message){.type = TINE_MSG_SUBMIT,
+                                           .task = parent->a.message.task,
+                                           .seq = 1,
+                                           .flags = flags,
+                                           .target = target,
+                                           .payload = p});
+    tine_payload_unref(p);
+}
+
+/* The fork that a task of an ending worker leaves behind fails when its turn comes, and is the last
+ * thing that the worker waits for. */
+Test(single, a_worker_that_is_to_end_stops_after_a_fork_whose_turn_cannot_come) {
+    begin(1);
+    call(1, 0);
+    take();
+    action a = only_task();
+    submit_flagged(&a, TINE_MODULE_SINGLE, (tine_target){"C", "add", module});
+    cr_assert(tine_scheduler_worker_end(F.scheduler, 1));
+    take();
+    cr_assert_eq(count_sent(1, TINE_MSG_STOP), 0);
+    done_with(1, &a, TINE_OK, NULL, 9, 1, NULL, 0);
+    take();
+    cr_assert_eq(sent(1, TINE_MSG_RESULT, 0)->a.message.status, TINE_ELOST);
+    cr_assert_eq(count_sent(1, TINE_MSG_STOP), 1, "it waits for another event");
+    end();
+}
+
 /* From a worker that breaks the protocol. */
 Test(single, a_function_has_no_instance) {
     begin(1);
     fork_f(1, "f");
     take();
     action a = only_task();
-    tine_payload *p = payload_with(8, NULL, 0);
-    receive(1, (tine_message){.type = TINE_MSG_SUBMIT,
-                              .task = a.a.message.task,
-                              .seq = 1,
-                              .flags = UINT32_MAX,
-                              .target = {.name = "g"},
-                              .payload = p});
-    tine_payload_unref(p);
+    submit_flagged(&a, UINT32_MAX, (tine_target){.name = "g"});
     take();
     end();
 }
