@@ -189,10 +189,10 @@ def test_fork_options():
         tine.fork_with({"worker": 4000}, functions.where).result()
     with pytest.raises(tine.TimeoutError, match='task "late"'):
         tine.fork_with({"deadline": 0.05, "name": "late"}, functions.spins).result()
-    for unserved in [{"label": "nobody has it", "priority": None}, {"resources": "nobody=1"}]:
-        waits = tine.fork_with(unserved, functions.where)
-        # where this process loses its core for long, tine has found meanwhile that it waits for ever
-        assert waits.cancel() or isinstance(waits.exception(), tine.DeadlockError)
+    waits = tine.fork_with({"label": "nobody", "priority": None}, functions.where)
+    assert waits.cancel()
+    waits = tine.fork_with({"resources": "nobody=1"}, functions.where)
+    assert waits.cancel()
     with pytest.raises(tine.Error, match="a resource is named twice"):
         tine.fork_with({"resources": "a,a"}, functions.where).result()
     spins = tine.fork_with({"owned": True}, functions.spins)
