@@ -39,10 +39,16 @@ static int running_at(const tine_worker_status *w) {
     return 0;
 }
 
-static void open_gate(const char *path) {
+/* Returns once a task has come to the gate: one that has not begun would be given back, too. */
+static int gate_of(const char *path) {
     int fd = open(path, O_WRONLY | O_CLOEXEC);
-    if (fd < 0 || write(fd, "x", 1) != 1) perror(path);
-    close(fd);
+    if (fd < 0) perror(path);
+    return fd;
+}
+
+static void open_gate(int gate) {
+    if (write(gate, "x", 1) != 1) perror("gate");
+    close(gate);
 }
 
 static tine_future *hold(const tine_worker_status *w, const char *gate) {
@@ -62,15 +68,16 @@ int main(int argc, char **argv) {
         take(tine_fork("rank_holds", "/dev/null"));
     }
     tine_future *leaves = hold(&w[0], argv[1]), *stays = hold(&w[1], argv[2]);
+    int gates[] = {gate_of(argv[1]), gate_of(argv[2])};
     for (int i = 0; i < QUICK; i++) f[i] = tine_fork("rank_pid");
     printf("queued: %d\n", running_at(&w[0]) > 1);
     kill(w[0].pid, SIGTERM);
-    open_gate(argv[2]);
+    open_gate(gates[1]);
     int elsewhere = take(stays) == w[1].pid;
     for (int i = 0; i < QUICK; i++) elsewhere += take(f[i]) == w[1].pid;
     printf("elsewhere: %d\n", elsewhere);
     printf("computes: %d\n", !tine_done(leaves));
-    open_gate(argv[1]);
+    open_gate(gates[0]);
     printf("ended: %d\n", take(leaves) == w[0].pid);
     printf("others: %d\n", take(tine_fork("rank_pid")) == w[1].pid);
     return tine_shutdown();
