@@ -318,7 +318,7 @@ void tine_scheduler_object_fail(sched_object *o, tine_error status, const char *
  * it may have said by then that its task, which needed the value, is done. */
 void tine_scheduler_object_answer(tine_scheduler *s, sched_object *o);
 void tine_scheduler_answers_send(tine_scheduler *s);
-/* The task's worker, which has run it, has the values in its arguments, also those that were not
+/* The task's worker, which has begun it, has the values in its arguments, also those that were not
  * sent yet. */
 void tine_scheduler_objects_had(tine_scheduler *s, const sched_task *t);
 void tine_scheduler_object_send(tine_scheduler *s, sched_worker *w, sched_object *o);

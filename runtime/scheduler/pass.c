@@ -3,8 +3,8 @@
  * A result comes here with its DONE, and goes from here to the workers that wait for it. Where two
  * workers have a direct way the one that makes it also passes it to the other one, whose task, sent
  * ahead, then starts without this process. Its DONE says to whom it is passed, and those are sent
- * nothing. Until one of them has ended a task that needs the result it may not have come there, and
- * is sent after all:
+ * nothing. Until one of them has ended or suspended a task that needs the result it may not have
+ * come there, and is sent after all:
  *
  * - when the worker that makes it says that it could not be passed to that one;
  * - when the other one asks for it: it came before its task, or was damaged;

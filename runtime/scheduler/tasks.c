@@ -90,6 +90,7 @@ static void sched_task_stopped(tine_scheduler *s, sched_task *t) {
 void tine_scheduler_task_suspend(tine_scheduler *s, sched_task *t) {
     if (t->state != SCHED_RUNNING || t->suspended) return;
     tine_scheduler_inputs_forget(s, t); /* it has begun */
+    tine_scheduler_objects_had(s, t);   /* while it is known what they are */
     if (t->terms && t->terms->initialiser) tine_scheduler_initialiser_waits(s, t);
     t->worker->suspended++;
     sched_task_leave_credit(s, t);

@@ -370,6 +370,31 @@ Test(pass, what_has_come_is_not_sent_when_its_maker_is_lost) {
     release_and_close();
 }
 
+/* Its arguments, which tell what it has, are freed. */
+Test(pass, what_a_suspended_task_has_is_not_sent) {
+    pass_to_here();
+    done(here, &made[here], 1000);
+    suspend(here, &joined);
+    tine_scheduler_peer_lost(F.scheduler, elsewhere, "killed by signal 9 (SIGKILL)");
+    take();
+    cr_expect_eq(count_sent(here, TINE_MSG_OBJECT), 0);
+    done(here, &joined, 1000);
+    take();
+    release_and_close();
+    open_workers(true);
+    fork_three();
+    done(here, &made[here], 1000);
+    suspend(here, &joined);
+    done_passed(elsewhere, &made[elsewhere], here, 8);
+    take();
+    tine_scheduler_peer_lost(F.scheduler, elsewhere, "killed by signal 9 (SIGKILL)");
+    take();
+    cr_expect_eq(count_sent(here, TINE_MSG_OBJECT), 0, "its DONE came later");
+    done(here, &joined, 1000);
+    take();
+    release_and_close();
+}
+
 Test(pass, a_way_that_is_broken_is_used_no_more) {
     pass_to_here();
     not_passed(here, 0, elsewhere);
