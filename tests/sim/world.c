@@ -79,6 +79,7 @@ static void drain(sim_world *w) {
                 w->counts->retired += !w->seats[i].left;
                 if (sim_is_alive(&w->seats[i])) sim_break_worker(w, i, "is told to stop");
             }
+            sim_note_lost_result(w, a.message.text);
             if (a.message.status == TINE_EDEADLK && a.message.type == TINE_MSG_RESULT)
                 sim_check_deadlock(w, a.message.text);
             w->counts->demands += a.message.type == TINE_MSG_DEMAND;

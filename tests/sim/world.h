@@ -52,6 +52,7 @@ typedef struct handle { /* of the coordinator's program */
 struct sim_world {
     uint64_t seed;
     bool verbose, stopped, workers_return, joins_done, any_cancelled, any_misplaced;
+    bool any_result_lost; /* for good: its arguments are gone */
     sim_rng random;
     sim_traits traits;
     sim_counts *counts;
@@ -118,6 +119,7 @@ void sim_retire_worker(sim_world *w, size_t index);
 void sim_hold_worker(sim_world *w, size_t index);
 void sim_leave_worker(sim_world *w, size_t index);
 void sim_on_yield(sim_world *w, const tine_scheduler_action *a);
+void sim_note_lost_result(sim_world *w, const char *text); /* an error, or NULL */
 void sim_on_complete(sim_world *w, tine_scheduler_action *a);
 
 /* ---- grains.c ---- */
