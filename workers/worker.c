@@ -176,12 +176,10 @@ static void worker_on_message(void *ctx, tine_peer peer, const tine_message *m) 
 
 static void worker_on_invalid(void *ctx, tine_peer peer, tine_error e, const char *why) {
     tine_worker *w = ctx;
-    if (peer == 1) {
+    if (peer == 1)
         worker_stop(w, e, why);
-        return;
-    }
-    tine_link_drop(&w->link, peer, e == TINE_EPROTO, why);
-    tine_worker_joined_lost(w, peer, why);
+    else
+        tine_link_drop(&w->link, peer, e == TINE_EPROTO, why); /* LOST follows */
 }
 
 static void worker_on_lost(void *ctx, tine_peer peer, bool bad, const char *reason) {

@@ -238,7 +238,7 @@ static int lanes_awake(const tine_zmq *t) {
 static bool lanes_ready(const tine_zmq *t) {
     const tine_zmq_lane *l;
     TAILQ_FOREACH (l, &t->lanes, entry) {
-        if (l->receives && tine_shm_readable(&l->shm.in)) return true;
+        if (l->broken || (l->receives && tine_shm_readable(&l->shm.in))) return true;
         if (l->full && tine_shm_has_room(&l->shm.out)) return true;
     }
     return false;

@@ -19,15 +19,18 @@ struct tine_zmq_lane {
     tine_shm_offer offer; /* listener: what it offered */
     tine_zmq_peer *peer;  /* NULL: it is a pair's */
     uint32_t other;       /* of a pair: the other connector's number */
-    bool broken;          /* ... whose memory is: it is about to be closed */
     bool parted;          /* ... which does not use it any more: it is read to its end */
-    int bell;             /* the peer's; -1: none */
-    bool opened;          /* by both sides */
-    bool sends;           /* the peer has been told that small frames are in the ring */
-    bool receives;        /* the peer has said the same */
-    bool full;            /* the last frame found no room */
-    unsigned taken;       /* in this turn */
-    int64_t heard;        /* when it last sent something: the last look at the load before */
+    bool broken;          /* ... whose memory is, or which was dropped: LOST is to be reported */
+    bool told;            /* ... it was: the lane is about to be closed */
+    bool bad;             /* LOST's */
+    char reason[sizeof(((tine_event *)0)->reason)];
+    int bell;       /* the peer's; -1: none */
+    bool opened;    /* by both sides */
+    bool sends;     /* the peer has been told that small frames are in the ring */
+    bool receives;  /* the peer has said the same */
+    bool full;      /* the last frame found no room */
+    unsigned taken; /* in this turn */
+    int64_t heard;  /* when it last sent something: the last look at the load before */
     tine_frame *held;
     bool held_bye;
     uint64_t held_until; /* of the ring */

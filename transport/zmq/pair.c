@@ -231,25 +231,36 @@ int tine_zmq_pair_send(tine_zmq *t, tine_peer other, tine_frame *f) {
 }
 
 /* The other one may write on: whoever owns this transport has it told to stop. */
-static void pair_break(tine_zmq *t, tine_zmq_lane *l, const char *why) {
+static void pair_break(tine_zmq *t, tine_zmq_lane *l, bool bad, const char *why) {
     tine_log(TINE_LOG_WARN, "%s: memory shared with another worker is not used any more: %s",
              t->url, why);
     l->broken = l->parted = true;
+    l->bad = bad;
+    snprintf(l->reason, sizeof l->reason, "%s", why);
 }
 
-void tine_zmq_pair_drop(tine_zmq *t, tine_peer other, const char *why) {
+void tine_zmq_pair_drop(tine_zmq *t, tine_peer other, bool bad, const char *why) {
     tine_zmq_lane *l = pair_lane(t, tine_peer_number(other));
-    if (l) pair_break(t, l, why);
+    if (l && !l->broken) pair_break(t, l, bad, why);
+}
+
+/* The caller counts the event for the lane, which is closed at the next call. */
+static bool pair_lost(tine_zmq_lane *l, tine_event *ev) {
+    *ev = (tine_event){.kind = TINE_EVENT_LOST, .peer = tine_peer_other(l->other), .bad = l->bad};
+    memcpy(ev->reason, l->reason, sizeof ev->reason);
+    l->told = true;
+    return true;
 }
 
 /* What the listener has sent before is read before: the first of the lanes is its. */
 bool tine_zmq_pair_receive(tine_zmq *t, tine_zmq_lane *l, tine_event *ev) {
     tine_shm_record r;
     const char *wrong = "a count of its ring is impossible";
-    if (l->broken) {
+    if (l->told) {
         tine_zmq_lane_end(t, l);
         return false;
     }
+    if (l->broken) return pair_lost(l, ev);
     if (tine_shm_readable(&TAILQ_FIRST(&t->lanes)->shm.in)) return false;
     tine_shm_result what = tine_shm_next(&l->shm.in, &r);
     if (what == TINE_SHM_NONE) {
@@ -261,10 +272,8 @@ bool tine_zmq_pair_receive(tine_zmq *t, tine_zmq_lane *l, tine_event *ev) {
         f = tine_zmq_record_read(&r, PAIR_FRAME_MOST, &wrong);
     if (!f && !wrong) return false; /* no memory: it is read later */
     if (!f) {
-        *ev = (tine_event){.kind = TINE_EVENT_LOST, .peer = tine_peer_other(l->other), .bad = true};
-        snprintf(ev->reason, sizeof ev->reason, "%s", wrong);
-        pair_break(t, l, wrong);
-        return true; /* the caller counts it for the lane, which is closed at the next call */
+        pair_break(t, l, true, wrong);
+        return pair_lost(l, ev);
     }
     (void)tine_shm_pass(&l->shm.in);
     t->stats.frames_in++;

@@ -20,7 +20,8 @@ const char *tine_zmq_pair_message(tine_zmq *t, tine_zmq_peer *p, const uint8_t *
 
 /* Connector. 0: the frame is the transport's; -EPIPE: it cannot be sent, and need not. */
 int tine_zmq_pair_send(tine_zmq *t, tine_peer other, tine_frame *f);
-void tine_zmq_pair_drop(tine_zmq *t, tine_peer other, const char *why);
+/* As the transport's drop. */
+void tine_zmq_pair_drop(tine_zmq *t, tine_peer other, bool bad, const char *why);
 /* As the other lanes' in lane.c: true, `ev` is an event. */
 bool tine_zmq_pair_receive(tine_zmq *t, tine_zmq_lane *l, tine_event *ev);
 

@@ -302,7 +302,7 @@ static void zmq_transport_drop(tine_transport *base, tine_peer peer, bool bad, c
     tine_zmq *t = (tine_zmq *)base;
     tine_zmq_peer *p = tine_zmq_peer_by_id(t, peer);
     if (p) tine_zmq_peer_lose(t, p, bad, reason);
-    if (peer & tine_peer_other(0)) tine_zmq_pair_drop(t, peer, reason);
+    if (peer & tine_peer_other(0)) tine_zmq_pair_drop(t, peer, bad, reason);
 }
 
 static void zmq_transport_hold(tine_transport *base, bool on) {

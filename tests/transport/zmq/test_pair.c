@@ -296,6 +296,32 @@ Test(zmq_pair, a_connector_that_rewrites_the_memory_harms_nobody_else, .timeout 
     }
 }
 
+/* What has come from it is not read any more. */
+Test(zmq_pair, a_connector_that_is_dropped_is_reported_lost_once, .timeout = 60) {
+    for (int has_sent = 0; has_sent < 2; has_sent++) {
+        trio s;
+        trio_open_paired(&s);
+        tine_event ev = {0};
+        tine_peer other = tine_peer_other(s.peer[2]);
+        if (has_sent) cr_assert_eq(trio_send(&s, 2, 1, 100, 1), 0);
+        s.ops->drop(s.t[1], other, true, "a message of it is malformed");
+        s.ops->drop(s.t[1], other, false, "again");
+        s.ops->drop(s.t[1], tine_peer_other(77), false, "nobody");
+        for (int64_t end = tine_clock_ns() + PATIENCE; ev.kind == TINE_EVENT_NONE;) {
+            cr_assert_lt(tine_clock_ns(), end);
+            s.ops->wait(s.t[1], -1); /* does not block */
+            cr_assert_eq(s.ops->recv(s.t[1], &ev), 0);
+        }
+        cr_assert(ev.kind == TINE_EVENT_LOST && ev.peer == other && ev.bad);
+        cr_expect_str_eq(ev.reason, "a message of it is malformed");
+        trio_until(&s, first_is_alone);
+        cr_expect_eq(trio_send(&s, 1, 2, 8, 1), -EPIPE);
+        trio_check_listener(&s, 1);
+        trio_check_listener(&s, 2);
+        trio_close(&s);
+    }
+}
+
 /* ---- kill -9 of one of the two, in each phase ---- */
 
 enum { PAIRED, WRITING, WRITTEN, READING, FULL, PHASES };
