@@ -2,17 +2,22 @@
  * stencil of tasks, each of which takes the results of both workers. */
 #include <criterion/criterion.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "tests/support/cluster.h"
 #include "tests/support/leftovers.h"
 #include "tests/support/marks.h"
+#include "transport/shm/lane.h"
 
 enum { WORKERS = 2, STEPS = 300, DEATHS = 3 };
+/* Of the stencil of large results: eight of them fill what two workers share. */
+enum { WIDTH = 4, LARGE = 8000 };
 
 static int64_t mixed(int64_t a, int64_t b) { return (a * 31 + b + 7) % 1000003; }
 
@@ -35,6 +40,48 @@ TINE_FUNCTION(pass_gate, "fifo") {
 TINE_FUNCTION(pass_lanes, "") {
     (void)task;
     return tine_int(leftover_mappings("tine-lane"));
+}
+
+/* One of the rings that this process shares with the other worker: they have the least capacity,
+ * and lie 128 bytes behind the start of the mapping (FRAMING.md). */
+static tine_shm_ring *ring_of_pair(void) {
+    char line[512];
+    uintptr_t from, to;
+    unsigned long offset;
+    tine_shm_ring *found = NULL;
+    FILE *f = fopen("/proc/self/maps", "re");
+    while (f && !found && fgets(line, sizeof line, f))
+        if (strstr(line, "tine-lane") &&
+            sscanf(line, "%" SCNxPTR "-%" SCNxPTR " %*s %lx", &from, &to, &offset) == 3 &&
+            offset == 0 && to - from <= 2 * TINE_SHM_MIN_CAPACITY)
+            found = (void *)(from + 128);
+    if (f) fclose(f);
+    return found;
+}
+/* One of the two finds that no frame of the other one can arrive any more, which writes on. */
+TINE_FUNCTION(pass_break, "") {
+    tine_shm_ring *ring = ring_of_pair();
+    if (!ring) return tine_fail(task, "there is no pair");
+    atomic_fetch_add(&ring->written, UINT64_C(1) << 40);
+    return tine_int(0);
+}
+static tine_value *large(int64_t head) {
+    char bytes[LARGE] = {0};
+    memcpy(bytes, &head, sizeof head);
+    return tine_bytes(bytes, sizeof bytes);
+}
+static int64_t head_of(const tine_value *v) {
+    size_t n = 0;
+    int64_t head = -1;
+    const void *bytes = tine_as_bytes(v, &n);
+    if (bytes && n == LARGE) memcpy(&head, bytes, sizeof head);
+    return head;
+}
+TINE_REPEATABLE_FUNCTION(pass_first, "column") { return large(tine_arg_int(task, 0)); }
+TINE_REPEATABLE_FUNCTION(pass_large, "a, b, c, step") {
+    int64_t head = tine_arg_int(task, 3);
+    for (size_t i = 0; i < 3; i++) head = mixed(head, head_of(tine_arg(task, i)));
+    return large(head);
 }
 
 static tine_worker_status workers[WORKERS];
@@ -123,4 +170,90 @@ Test(pass, a_stencil_has_the_same_values_when_workers_die_in_it, .timeout = 120)
     run_stencil(false);
     marks_end();
     cluster_stop();
+}
+
+/* ---- results that fill what two workers share, or find it broken ---- */
+
+static uint64_t bytes_sent(void) {
+    tine_worker_status now[WORKERS];
+    uint64_t sum = 0;
+    cr_assert_eq(tine_workers(now, WORKERS), WORKERS);
+    for (int i = 0; i < WORKERS; i++) sum += now[i].bytes_sent;
+    return sum;
+}
+
+static tine_future *large_next(tine_future *const *row, int column, int64_t step) {
+    int left = (column + WIDTH - 1) % WIDTH, right = (column + 1) % WIDTH;
+    return step == 0 ? tine_fork("pass_first", column)
+                     : tine_fork("pass_large", row[left], row[column], row[right], step);
+}
+
+static void take_large(tine_future *f, int64_t expected) {
+    tine_value *v;
+    cr_assert_eq(tine_wait_for(f, 60, &v), TINE_OK, "%s", tine_error_message());
+    cr_expect_eq(head_of(v), expected);
+    tine_release(v);
+    tine_release(f);
+}
+
+static void run_large(void) {
+    tine_future *row[WIDTH] = {0}, *next[WIDTH];
+    int64_t expected[WIDTH], sum[WIDTH];
+    for (int64_t step = 0; step < STEPS; step++) {
+        for (int i = 0; i < WIDTH; i++) {
+            int inputs[] = {(i + WIDTH - 1) % WIDTH, i, (i + 1) % WIDTH};
+            next[i] = large_next(row, i, step);
+            cr_assert_not_null(next[i]);
+            sum[i] = step ? step : i;
+            for (int k = 0; step && k < 3; k++) sum[i] = mixed(sum[i], expected[inputs[k]]);
+        }
+        for (int i = 0; i < WIDTH; i++) tine_release(row[i]);
+        memcpy(row, next, sizeof row);
+        memcpy(expected, sum, sizeof expected);
+    }
+    for (int i = 0; i < WIDTH; i++) take_large(row[i], expected[i]);
+}
+
+static const uint64_t all_large = (uint64_t)(STEPS - 1) * WIDTH * LARGE;
+
+/* False: this host has no lanes. */
+static bool begin_paired(int64_t *before) {
+    begin();
+    *before = lanes_of(0);
+    if (*before == 0) return false;
+    take_of_both();
+    for (int i = 0; i < WORKERS; i++)
+        while (lanes_of(i) != 2 * *before) continue; /* the pair is being made */
+    return true;
+}
+
+/* What finds no room is sent by the coordinator, which has to be told. */
+Test(pass, a_stencil_whose_results_fill_the_memory_ends, .timeout = 300) {
+    int64_t before;
+    bool paired = begin_paired(&before);
+    for (int round = 0; paired && round < 5; round++) {
+        uint64_t sent = bytes_sent();
+        run_large();
+        sent = bytes_sent() - sent;
+        cr_expect_lt(sent, all_large, "%llu of %llu bytes", (unsigned long long)sent,
+                     (unsigned long long)all_large);
+    }
+    cluster_stop();
+    if (!paired) cr_skip_test("this host has no lanes");
+}
+
+Test(pass, a_stencil_whose_workers_find_their_memory_broken_ends, .timeout = 300) {
+    int64_t before;
+    bool paired = begin_paired(&before);
+    if (paired) {
+        cr_assert_eq(cluster_take_int(
+                         tine_fork_with(TINE_FORK_OPTIONS(.worker = workers[0].id), "pass_break")),
+                     0);
+        while (lanes_of(0) != before && lanes_of(1) != before) continue; /* one reads it */
+        uint64_t sent = bytes_sent();
+        run_large();
+        cr_expect_geq(bytes_sent() - sent, all_large, "nothing is passed any more");
+    }
+    cluster_stop();
+    if (!paired) cr_skip_test("this host has no lanes");
 }
