@@ -53,6 +53,8 @@ static uint8_t *put_byte(uint8_t *p, unsigned byte) {
     return p;
 }
 
+static uint8_t *put_raw(uint8_t *p, const void *from, size_t n) { return memcpy(p - n, from, n); }
+
 /* The last n bytes of u, big-endian. The others are overwritten by what comes in front: a field's
  * room has 9 bytes beside its texts. */
 static uint8_t *put_big_endian(uint8_t *p, uint64_t u, size_t n) {
@@ -99,7 +101,7 @@ static void text_mend(uint8_t *text, size_t n) {
 static uint8_t *put_text(uint8_t *p, const char *s) {
     if (!s) return put_byte(p, 0xc0);
     size_t n = strlen(s);
-    uint8_t *text = memcpy(p - n, s, n);
+    uint8_t *text = put_raw(p, s, n);
     if (!tine_utf8_valid(s, n)) text_mend(text, n);
     return put_text_head(text, n);
 }
@@ -117,8 +119,8 @@ static uint8_t *put_ids(uint8_t *p, const uint64_t *ids, size_t n) {
 }
 
 static uint8_t *put_magic(uint8_t *p) {
-    uint8_t *magic = memcpy(p - sizeof tine_wire_magic, tine_wire_magic, sizeof tine_wire_magic);
-    return put_text_head(magic, sizeof tine_wire_magic);
+    return put_text_head(put_raw(p, tine_wire_magic, sizeof tine_wire_magic),
+                         sizeof tine_wire_magic);
 }
 
 static uint8_t *put_other(uint8_t *p, const tine_field *f, const char *from) {
