@@ -66,7 +66,10 @@ static void worker_pass(tine_worker *w, const tine_executor_action *a) {
 void tine_worker_complete(tine_worker *w, uint64_t ticket, tine_error status, tine_payload *payload,
                           const char *text) {
     tine_future *f = tine_idmap_remove(&w->tickets, ticket);
-    if (!f && w->stopping) return; /* of a local task that went on to its end */
+    if (!f && w->stopping) { /* of a local task that went on to its end */
+        tine_payload_unref(payload);
+        return;
+    }
     TINE_ASSERT_TRUE(f);
     tine_worker_overdue_forget(w, f);
     /* the future has a handle on each object that its result mentions */
