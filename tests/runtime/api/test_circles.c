@@ -236,8 +236,8 @@ Test(circles, one_through_hundreds_of_futures_is_found, .timeout = 60) {
 }
 
 static void does_nothing(tine_future *f, void *ctx) { (void)f, (void)ctx; }
-/* The CPU time in which n promises are completed of which one future follows, for which 4 n wait:
- * its values, or callbacks. */
+/* The CPU time of completing n promises with a future for which 4 n others wait: the values of a
+ * stream, or callbacks. */
 static double seconds_of_sets(bool stream, size_t n) {
     enum { MOST = 8000 };
     static tine_promise *p[MOST];
