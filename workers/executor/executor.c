@@ -1,5 +1,5 @@
 /* The executor: see executor.h for the contract, internal.h for the structures,
- * objects.c for objects.
+ * actions.c for the queue of actions, objects.c for objects.
  *
  * Frames of the coordinator arrive in order except that small ones overtake large ones; WELCOME is
  * small and first, so a message before it breaks the protocol. What this side sends may be
@@ -11,63 +11,6 @@
 #include <string.h>
 
 #include "transport/base/memory.h"
-
-/* ---- actions ---- */
-
-executor_action *tine_executor_push(tine_executor *x, tine_executor_action_kind kind) {
-    executor_action *action = tine_ring_push(&x->actions);
-    TINE_ASSERT_TRUE(action);
-    *action = (executor_action){.a = {.kind = kind}};
-    return action;
-}
-
-executor_action *tine_executor_send(tine_executor *x, tine_message_type type) {
-    executor_action *action = tine_executor_push(x, TINE_EXECUTOR_SEND);
-    x->n_sent += tine_message_counts(type);
-    action->a.message.type = type;
-    return action;
-}
-
-static void executor_owned_free(executor_owned *o) {
-    if (o->memory) free(o->memory);
-    if (o->payload) tine_payload_unref(o->payload);
-    if (o->object) tine_executor_object_free(o->object);
-    *o = (executor_owned){0};
-}
-
-bool tine_executor_next(tine_executor *x, tine_executor_action *out) {
-    executor_owned_free(&x->last);
-    executor_action *first = tine_ring_first(&x->actions);
-    if (!first) return false;
-    *out = first->a;
-    x->last = first->owned;
-    tine_ring_drop(&x->actions);
-    return true;
-}
-
-bool tine_executor_next_early(tine_executor *x, tine_executor_action *out) {
-    for (size_t i = 0; i < x->actions.n; i++) {
-        executor_action early = *(executor_action *)tine_ring_at(&x->actions, i);
-        if (early.a.kind != TINE_EXECUTOR_SEND && early.a.kind != TINE_EXECUTOR_REACH) continue;
-        for (; i > 0; i--)
-            *(executor_action *)tine_ring_at(&x->actions, i) =
-                *(executor_action *)tine_ring_at(&x->actions, i - 1);
-        *(executor_action *)tine_ring_first(&x->actions) = early;
-        return tine_executor_next(x, out);
-    }
-    return false;
-}
-
-/* Frees the actions that were not taken. */
-static void executor_actions_free(tine_executor *x) {
-    executor_owned_free(&x->last);
-    for (executor_action action; tine_ring_pop(&x->actions, &action);) {
-        if (action.a.kind == TINE_EXECUTOR_COMPLETE || action.a.kind == TINE_EXECUTOR_YIELD)
-            tine_payload_unref(action.a.payload);
-        executor_owned_free(&action.owned);
-    }
-    tine_ring_fini(&x->actions);
-}
 
 static void executor_stop(tine_executor *x, tine_error status, const char *text);
 
@@ -137,7 +80,7 @@ void tine_executor_task_free(tine_executor *x, executor_task *t) {
 
 void tine_executor_free(tine_executor *x) {
     if (!x) return;
-    executor_actions_free(x);
+    tine_executor_actions_free(x);
     while (!LIST_EMPTY(&x->task_list)) tine_executor_task_free(x, LIST_FIRST(&x->task_list));
     tine_executor_forks_free(x);
     tine_executor_objects_free(x);

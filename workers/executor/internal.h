@@ -170,9 +170,12 @@ struct tine_executor {
     executor_owned last; /* of the action that was taken last */
 };
 
-/* executor.c */
+/* actions.c */
 executor_action *tine_executor_push(tine_executor *x, tine_executor_action_kind kind);
 executor_action *tine_executor_send(tine_executor *x, tine_message_type type);
+void tine_executor_actions_free(tine_executor *x); /* those that were not taken */
+
+/* executor.c */
 /* One of the objects of t cannot be had; others may be to come. */
 void tine_executor_task_failed(tine_executor *x, executor_task *t);
 /* The objects of t are here, or one cannot be had. */
