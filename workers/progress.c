@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "transport/base/assert.h"
 #include "transport/base/clock.h"
 #include "transport/base/thread.h"
 
@@ -108,6 +109,7 @@ void tine_progress_init(tine_progress *p, tine_link *link, const tine_progress_h
 
 void tine_progress_offer(tine_progress *p) {
     if (p->offered || p->ending || !p->link) return;
+    TINE_ASSERT_TRUE(!p->link->receiving);
     if (!p->tried) progress_start(p);
     bool urgent = tine_link_busy(p->link);
     p->offered = true;

@@ -111,7 +111,7 @@ static void worker_trace(tine_worker *w, uint32_t what) {
     tine_payload_unref(m.payload);
 }
 
-void tine_worker_act(tine_worker *w) {
+static void worker_act(tine_worker *w) {
     if (w->acting) return; /* the outer call carries them out */
     w->acting = true;
     tine_progress_reclaim(&w->progress);
@@ -143,7 +143,11 @@ void tine_worker_act(tine_worker *w) {
         }
     }
     w->acting = false;
-    if (!w->current) return;
+}
+
+void tine_worker_act(tine_worker *w) {
+    worker_act(w);
+    if (w->acting || !w->current) return;
     tine_worker_hold(w, false);
     tine_progress_offer(&w->progress); /* the task continues after its call */
 }
@@ -191,7 +195,8 @@ static void worker_on_lost(void *ctx, tine_peer peer, bool bad, const char *reas
         tine_worker_joined_lost(ctx, peer, reason);
         return;
     }
-    tine_worker_act(ctx); /* handles what arrived before the loss, above all STOP */
+    /* handles what arrived before the loss, above all STOP; the link is still receiving */
+    worker_act(ctx);
     worker_stop(ctx, TINE_ELOST, reason);
 }
 

@@ -177,15 +177,17 @@ static int event_next(tine_link *l, tine_event *ev) {
 
 int tine_link_receive(tine_link *l) {
     size_t bytes = 0;
-    int n = 0;
+    int n = 0, failed = 0;
+    l->receiving = true;
     while (n < EVENTS_PER_RECEIVE && bytes < BYTES_PER_RECEIVE) {
         tine_event ev;
-        if (event_next(l, &ev) != 0) return n > 0 ? n : -EIO;
-        if (ev.kind == TINE_EVENT_NONE) break;
+        failed = event_next(l, &ev);
+        if (failed != 0 || ev.kind == TINE_EVENT_NONE) break;
         bytes += event_handle(l, &ev);
         n++;
     }
-    return n;
+    l->receiving = false;
+    return n == 0 && failed != 0 ? -EIO : n;
 }
 
 /* ---- receiving in place of the thread that handles ---- */

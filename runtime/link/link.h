@@ -37,6 +37,7 @@ typedef struct tine_link {
     tine_transport *transport;
     const tine_link_handler *handler;
     void *ctx;
+    bool receiving;     /* in tine_link_receive: its user must not change */
     tine_idmap by_peer; /* backlogs; only peers that have one */
     LIST_HEAD(, tine_backlog) backlogs;
     tine_ring collected; /* of tine_event */

@@ -19,13 +19,21 @@ TINE_FUNCTION(lost_tree, "n") {
     return tine_wait(left, NULL) || tine_wait(right, NULL) ? NULL : tine_none();
 }
 
-int test_program(void) {
-    if (tine_init(NULL, NULL, NULL)) return 1;
-    return tine_wait(tine_fork("lost_tree", 60), NULL) != TINE_OK;
+/* Computes until it is told that nobody wants its result. */
+TINE_FUNCTION(lost_poll, "") {
+    if (write(STDOUT_FILENO, "x", 1) != 1) abort();
+    while (!tine_cancelled(task)) {
+    }
+    return tine_none();
 }
 
-/* Its local tasks end after it has cancelled their futures. */
-Test(lost, while_local_tasks_run, .timeout = 60) {
+int test_program(void) {
+    if (tine_init(NULL, NULL, NULL)) return 1;
+    tine_future *f = getenv("LOST_POLL") ? tine_fork("lost_poll") : tine_fork("lost_tree", 60);
+    return tine_wait(f, NULL) != TINE_OK;
+}
+
+static void coordinator_is_killed(void) {
     char dir[] = "/tmp/tine-lost-XXXXXX", url[80], byte;
     int of_coordinator, of_worker, status;
     cr_assert_not_null(mkdtemp(dir));
@@ -48,4 +56,15 @@ Test(lost, while_local_tasks_run, .timeout = 60) {
     close(of_worker);
     unlink(url + 6);
     rmdir(dir);
+}
+
+/* Its local tasks end after it has cancelled their futures. */
+Test(lost, while_local_tasks_run, .timeout = 60) { coordinator_is_killed(); }
+
+/* Its thread reads the loss in the middle of the task, and the progress thread must not have the
+ * connection before it has read on. */
+Test(lost, while_a_task_polls_for_its_cancellation, .timeout = 60) {
+    setenv("LOST_POLL", "1", 1);
+    coordinator_is_killed();
+    unsetenv("LOST_POLL");
 }
