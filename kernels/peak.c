@@ -47,53 +47,69 @@ const char *tine_peak_defect(const struct tine_peak_loops *loops) {
     return NULL;
 }
 
-/* Iterations per second of the best slice; a slice is about a millisecond. */
-static double peak_rate(float (*loop)(size_t, const float *), const float *seed, double seconds) {
-    const double start = cpu_seconds(), slice = 1e-3;
-    size_t iterations = 1000;
-    double best = 0;
-    do {
-        double begin = wall_seconds();
-        sink = loop(iterations, seed);
+/* One of the loops: of arithmetic, or of reading `count` values at `data`. */
+struct loop {
+    float (*compute)(size_t iterations, const float *seed);
+    float (*read)(const float *data, size_t count);
+    const float *data;
+    size_t count;
+};
+
+static void loop_run(const struct loop *loop, size_t iterations) {
+    if (loop->compute)
+        sink = loop->compute(iterations, loop->data);
+    else
+        for (size_t i = 0; i < iterations; i++) sink = loop->read(loop->data, loop->count);
+}
+
+/* `unit` is 10^-9 of what one iteration does. A slice is about a millisecond. */
+static struct tine_peak_rate loop_measure(const struct loop *loop, double unit, double seconds) {
+    const double slice = 1e-3;
+    double best = 0, all = 0, passed = 0;
+    size_t iterations = 1;
+    while (passed < seconds || best == 0) {
+        double cpu = cpu_seconds(), begin = wall_seconds();
+        loop_run(loop, iterations);
         double took = wall_seconds() - begin;
-        if (took < slice / 2) {
+        if (took < slice / 2) { /* reading the clocks would count */
             iterations *= 2;
             continue;
         }
-        if ((double)iterations / took > best) best = (double)iterations / took;
-    } while (cpu_seconds() - start < seconds || best == 0);
-    return best;
+        passed += cpu_seconds() - cpu;
+        all += (double)iterations;
+        best = (double)iterations / took > best ? (double)iterations / took : best;
+    }
+    return (struct tine_peak_rate){unit * best, unit * all / passed};
 }
 
-double tine_peak_gflops(enum tine_isa isa, enum tine_gemm_type type, double seconds) {
+struct tine_peak_rate tine_peak_gflops(enum tine_isa isa, enum tine_gemm_type type,
+                                       double seconds) {
     if (isa == TINE_ISA_AUTO) isa = tine_gemm_isa(type);
-    if (tine_isa_obstacle(tine_cpu(), isa)) return 0;
+    if (tine_isa_obstacle(tine_cpu(), isa)) return (struct tine_peak_rate){0};
     const struct tine_peak_loops *loops = peak_loops(isa);
+    const double flops = type == TINE_GEMM_INT8   ? loops->int8_ops
+                         : type == TINE_GEMM_BF16 ? loops->bf16_flops
+                                                  : loops->flops;
     float seed[TINE_PEAK_SEEDS];
     for (int i = 0; i < TINE_PEAK_SEEDS; i++) seed[i] = 0.5f + (float)i / 4096;
     seed[0] = 0.5f;
-    if (type == TINE_GEMM_INT8)
-        return loops->int8 ? 1e-9 * loops->int8_ops * peak_rate(loops->int8, seed, seconds) : 0;
-    if (type == TINE_GEMM_BF16)
-        return loops->dot ? 1e-9 * loops->bf16_flops * peak_rate(loops->dot, seed, seconds) : 0;
-    return loops->fma ? 1e-9 * loops->flops * peak_rate(loops->fma, seed, seconds) : 0;
+    const struct loop loop = {.compute = type == TINE_GEMM_INT8   ? loops->int8
+                                         : type == TINE_GEMM_BF16 ? loops->dot
+                                                                  : loops->fma,
+                              .data = seed};
+    return loop.compute ? loop_measure(&loop, 1e-9 * flops, seconds) : (struct tine_peak_rate){0};
 }
 
-double tine_peak_read_gbs(size_t bytes, double seconds) {
+struct tine_peak_rate tine_peak_read_gbs(size_t bytes, double seconds) {
     struct tine_mem mem;
     const size_t count = (bytes / sizeof(float) + 1023) / 1024 * 1024;
-    if (count == 0 || !tine_mem_alloc(&mem, count * sizeof(float))) return 0;
+    if (count == 0 || !tine_mem_alloc(&mem, count * sizeof(float)))
+        return (struct tine_peak_rate){0};
     float *data = mem.data;
     for (size_t i = 0; i < count; i++) data[i] = (float)(i & 7);
-    const struct tine_peak_loops *loops = peak_best();
-    const double start = cpu_seconds();
-    double best = 0;
-    do {
-        double begin = wall_seconds();
-        sink = loops->read(data, count);
-        double rate = (double)count * sizeof(float) / (wall_seconds() - begin);
-        if (rate > best) best = rate;
-    } while (cpu_seconds() - start < seconds);
+    const struct loop loop = {.read = peak_best()->read, .data = data, .count = count};
+    loop_run(&loop, 1); /* into the caches that are large enough */
+    struct tine_peak_rate rate = loop_measure(&loop, 1e-9 * (double)count * sizeof(float), seconds);
     tine_mem_free(&mem);
-    return 1e-9 * best;
+    return rate;
 }

@@ -1,23 +1,31 @@
 /* The peak rates of one core, which every "share of peak" refers to.
  *
  * Loops of independent fused multiply-adds (or bf16 or int8 dot products) in registers, and of
- * plain vector loads from a buffer. Each is measured in short slices and the best slice counts:
- * other load on the machine can only make a slice slower. */
+ * plain vector loads from a buffer, measured in slices of about a millisecond. */
 #ifndef TINE_KERNELS_PEAK_H
 #define TINE_KERNELS_PEAK_H
 
 #include "kernels/gemm.h"
 #include "kernels/isa.h"
 
-/* Measured GFLOP/s of one core, taking about `seconds` (0.05 to 0.1 is enough); an FMA counts as 2
- * per lane, a bf16 dot product as 4, one of int8 as 8. AUTO: the kernel chosen for the type.
- * OPENBLAS: the best float32 loop that runs. 0 for an instruction set that has no such loop or
- * cannot run here. */
-double tine_peak_gflops(enum tine_isa isa, enum tine_gemm_type type, double seconds);
+struct tine_peak_rate {
+    /* of the best slice, by the wall clock: other load on the machine can only make one slower */
+    double best;
+    /* of all of them, by the CPU time of the thread: what a computation that takes as long beside
+     * it can be compared with. The frequency of a core, and what others on the machine do, change
+     * within milliseconds. */
+    double mean;
+};
+
+/* Measured GFLOP/s of one core, taking about `seconds` (0.05 to 0.1 is enough for the best); an FMA
+ * counts as 2 per lane, a bf16 dot product as 4, one of int8 as 8. AUTO: the kernel chosen for the
+ * type. OPENBLAS: the best float32 loop that runs. 0 for an instruction set that has no such loop
+ * or cannot run here. */
+struct tine_peak_rate tine_peak_gflops(enum tine_isa isa, enum tine_gemm_type type, double seconds);
 
 /* Measured GB/s (10^9 bytes) of one core reading a buffer of `bytes` bytes again and again with the
  * widest loads; 0 if there is no memory for it. */
-double tine_peak_read_gbs(size_t bytes, double seconds);
+struct tine_peak_rate tine_peak_read_gbs(size_t bytes, double seconds);
 
 enum { TINE_PEAK_SEEDS = 1024 };
 

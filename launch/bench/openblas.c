@@ -31,7 +31,8 @@ const char *tine_bench_openblas_core(void) {
 int tine_bench_openblas_probe(void) {
     static tine_bench_rows rows;
     const tine_bench_subject openblas = {TINE_ISA_OPENBLAS, TINE_LSTM_F32};
-    if (!tine_bench_measure((tine_bench_size){3, 50, 1024}, &openblas, 1, 3, &rows)) return 1;
+    if (!tine_bench_measure((tine_bench_size){3, 50, 1024}, &openblas, 1, false, 3, &rows))
+        return 1;
     printf("%.9f\n", rows.row[0].seconds);
     return 0;
 }

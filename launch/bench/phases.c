@@ -43,13 +43,14 @@ static double hidden_read_share(const tine_bench_profile *p) {
 }
 
 void tine_bench_profiles_print(const tine_bench_profile *rows, int n) {
-    puts(
-        "one core; shares in percent. peak: of GFLOP/s in registers. bound: of the least time that "
-        "the peak and,\nin the recurrent products, reading the matrix allow. Then the share of "
-        "time of each phase, and in\nthe products the share of the peak, of the read bandwidth. "
-        "Besides, milliseconds: packing, once a\nmodule; touch, what its first forward takes "
-        "beyond the time, for pages of the workspace and the\noutput touched for the first time "
-        "and weights that are not in the caches.\n");
+    puts("one core; shares in percent. peak: of GFLOP/s in registers, beside each forward. bound: "
+         "of "
+         "the least time\nthat this and, in the recurrent products, reading the matrix allow. Then "
+         "the share of time of each phase,\nand in the products the share of the peak, of the read "
+         "bandwidth. "
+         "Besides, milliseconds: packing, once a\nmodule; touch, what its first forward takes "
+         "beyond the time, for pages of the workspace and the\noutput touched for the first time "
+         "and weights that are not in the caches.\n");
     printf("%-25s %3s %4s %5s %11s %5s %6s | %8s %15s %22s %6s %7s | %8s %6s\n", "kernel", "T", "B",
            "C", "time", "peak", "bound", "operands", "input  peak", "recurrent  peak  read",
            "gates", "output", "packing", "touch");
@@ -59,13 +60,12 @@ void tine_bench_profiles_print(const tine_bench_profile *rows, int n) {
         printf("%-25s %3ld %4ld %5ld %8.3f ms %5.1f %6.1f | %8.1f %8.1f %6.1f %10.1f %5.1f %5.1f "
                "%6.1f %7.1f | %8.2f %6.2f\n",
                p->kernel, p->size.steps, p->size.batch, p->size.channels, p->seconds * 1e3,
-               1e-7 * (p->input_flops + p->hidden_flops) / p->seconds / p->peak,
-               100 * tine_bench_profile_bound(p) / p->seconds,
-               percent * p->phases[TINE_LSTM_OPERANDS], percent * p->phases[TINE_LSTM_INPUT],
-               100 * input_share(p), percent * p->phases[TINE_LSTM_RECURRENT],
-               100 * hidden_share(p), 100 * hidden_read_share(p),
-               percent * p->phases[TINE_LSTM_GATES], percent * p->phases[TINE_LSTM_OUTPUT],
-               1e3 * p->packing, 1e3 * (p->first - p->seconds));
+               100 * p->share, 100 * p->bound, percent * p->phases[TINE_LSTM_OPERANDS],
+               percent * p->phases[TINE_LSTM_INPUT], 100 * input_share(p),
+               percent * p->phases[TINE_LSTM_RECURRENT], 100 * hidden_share(p),
+               100 * hidden_read_share(p), percent * p->phases[TINE_LSTM_GATES],
+               percent * p->phases[TINE_LSTM_OUTPUT], 1e3 * p->packing,
+               1e3 * (p->first - p->seconds));
     }
 }
 
@@ -84,7 +84,8 @@ static json_object *profile_json(const tine_bench_profile *p) {
     json_object_object_add(o, "seconds_timed", tine_json_number(p->timed, 5));
     json_object_object_add(o, "packing_seconds", tine_json_number(p->packing, 5));
     json_object_object_add(o, "first_seconds", tine_json_number(p->first, 5));
-    json_object_object_add(o, "bound_seconds", tine_json_number(tine_bench_profile_bound(p), 5));
+    json_object_object_add(o, "share_of_peak", tine_json_number(p->share, 4));
+    json_object_object_add(o, "share_of_bound", tine_json_number(p->bound, 4));
     json_object_object_add(o, "peak_gflops", tine_json_number(p->peak, 5));
     json_object_object_add(o, "read_gbs", tine_json_number(p->read, 5));
     for (int i = 0; i < TINE_LSTM_PHASES; i++)

@@ -30,6 +30,9 @@ typedef struct variant {
     const char *name, *method;
     bool forked;
     double seconds[REPEAT_MAX], median, min;
+    /* of the peak of all workers before and after each run; the median, NaN: none is known */
+    double shares[REPEAT_MAX], share;
+    size_t n_shares;
     tine_value *output; /* of the last run */
 } variant;
 
@@ -41,8 +44,10 @@ typedef struct report {
     variant variants[VARIANTS];
     int workers;
     double flops, error, limit;
-    /* GFLOP/s of all workers: best and worst measured between the runs; NaN: none */
-    double peak, least_peak;
+    /* GFLOP/s of all workers: the last, all of them, their median (NaN: none) */
+    double beside, peaks[VARIANTS * REPEAT_MAX + 1], peak;
+    size_t n_peaks;
+    double best_peak;  /* in the best millisecond of each */
     char no_peak[256]; /* why one of them was not measured */
     bool identical;
     long columns;
@@ -68,35 +73,50 @@ static tine_error run_variant(variant *v, const tine_ensemble *e, double *second
 }
 
 /* Without a figure where a worker is lost meanwhile, or is another program. */
-static void measure_peak(report *r) {
-    double peak;
-    if (tine_workers_peak(r->type, 0.1, &peak)) {
+static void measure_peak(report *r, double seconds) {
+    const double least = 0.05, most = 0.5;
+    struct tine_peak_rate peak;
+    r->beside = NAN;
+    if (tine_workers_peak(r->type, fmin(fmax(seconds, least), most), &peak)) {
         snprintf(r->no_peak, sizeof r->no_peak, "%s", tine_error_message());
         return;
     }
-    if (isnan(r->peak) || peak < r->least_peak) r->least_peak = peak;
-    if (isnan(r->peak) || peak > r->peak) r->peak = peak;
+    r->beside = r->peaks[r->n_peaks++] = peak.mean;
+    r->best_peak = fmax(r->best_peak, peak.best);
 }
 
-/* The variants and the peak take turns, so that other load on the machine affects them alike. */
+/* A run that counts, and the peak after it; the peak before it was measured after the run before.
+ * So that a share is one of what ran at the same frequency and under the same load. */
+static void count_run(report *r, variant *v, long i, double seconds) {
+    const double before = r->beside;
+    v->seconds[i] = seconds;
+    measure_peak(r, seconds / 2);
+    const double share = 1e-9 * r->flops / seconds / ((before + r->beside) / 2);
+    if (!isnan(share)) v->shares[v->n_shares++] = share;
+}
+
+/* The variants take turns, so that other load on the machine affects them alike. */
 static tine_error time_variants(report *r, const tine_ensemble *e) {
     tine_steps steps = {.unit = "runs", .total = VARIANTS * (r->repeat + WARM_UPS)};
     for (long i = -WARM_UPS; i < r->repeat; i++) {
+        double seconds = 0;
         for (int j = 0; j < VARIANTS; j++) {
             variant *v = &r->variants[j];
-            double warm_up;
             tine_steps_show(&steps, v->name);
-            tine_error failed = run_variant(v, e, i < 0 ? &warm_up : &v->seconds[i]);
+            tine_error failed = run_variant(v, e, &seconds);
             if (failed) return failed;
+            if (i >= 0) count_run(r, v, i, seconds);
             steps.done++;
         }
-        if (i >= 0) measure_peak(r);
+        if (i == -1) measure_peak(r, seconds / 2);
     }
     for (int j = 0; j < VARIANTS; j++) {
         variant *v = &r->variants[j];
         v->median = tine_quantile(v->seconds, (size_t)r->repeat, 0.5);
         v->min = v->seconds[0];
+        v->share = v->n_shares ? tine_quantile(v->shares, v->n_shares, 0.5) : NAN;
     }
+    if (r->n_peaks) r->peak = tine_quantile(r->peaks, r->n_peaks, 0.5);
     return TINE_OK;
 }
 
@@ -124,14 +144,15 @@ static void ensemble_print_table(const report *r) {
         const variant *v = &r->variants[i];
         double gflops = r->flops / v->median * 1e-9;
         printf("%-12s %9.4f %9.4f %9.2f %9.1f %7.1f %%\n", v->name, v->median, v->min,
-               r->variants[0].median / v->median, gflops, 100 * gflops / r->peak);
+               r->variants[0].median / v->median, gflops, 100 * v->share);
     }
     if (isnan(r->peak))
         printf("\npeak           not known: %s\n", r->no_peak);
     else
         printf("\npeak           %.1f GFLOP/s: multiply-adds in registers on %d worker%s at once, "
-               "the best of %ld between the runs; the least: %.1f\n",
-               r->peak, r->workers, r->workers == 1 ? "" : "s", r->repeat, r->least_peak);
+               "before and after each run (%.1f to %.1f; the best millisecond: %.1f)\n",
+               r->peak, r->workers, r->workers == 1 ? "" : "s", r->peaks[0],
+               r->peaks[r->n_peaks - 1], r->best_peak);
     printf("outputs        %s\n", r->identical ? "bit-identical" : "DIFFER");
     printf("largest error  %.2e against double precision, in %ld columns of the batch (limit "
            "%.0e)%s\n",
@@ -143,7 +164,9 @@ static void ensemble_print_json(const report *r) {
     json_object_object_add(o, "workers", json_object_new_int(r->workers));
     json_object_object_add(o, "endpoint", json_object_new_string(tine_endpoint()));
     json_object_object_add(o, "peak_gflops", tine_json_number(r->peak, 6));
-    json_object_object_add(o, "peak_gflops_least", tine_json_number(r->least_peak, 6));
+    json_object_object_add(o, "peak_gflops_least",
+                           tine_json_number(r->n_peaks ? r->peaks[0] : NAN, 6));
+    json_object_object_add(o, "peak_gflops_best", tine_json_number(r->best_peak, 6));
     json_object_object_add(o, "identical", json_object_new_boolean(r->identical));
     json_object_object_add(o, "max_error", tine_json_number(r->error, 6));
     for (int i = 0; i < VARIANTS; i++) {
@@ -153,6 +176,7 @@ static void ensemble_print_json(const report *r) {
         json_object_object_add(row, "seconds", tine_json_number(v->median, 6));
         json_object_object_add(row, "seconds_min", tine_json_number(v->min, 6));
         json_object_object_add(row, "gflops", tine_json_number(r->flops / v->median * 1e-9, 6));
+        json_object_object_add(row, "share_of_peak", tine_json_number(v->share, 4));
         json_object_array_add(variants, row);
     }
     json_object_object_add(o, "variants", variants);
@@ -183,7 +207,7 @@ int tine_command_ensemble(int argc, char **argv) {
     report r = {.config = {4, 50, 50, 1024, 1, "f32"},
                 .repeat = 5,
                 .peak = NAN,
-                .least_peak = NAN,
+                .beside = NAN,
                 .variants = {{.name = "sequential", .method = "forward_serial"},
                              {.name = "directions", .method = "forward_directions", .forked = true},
                              {.name = "models", .method = "forward"}}};
@@ -215,6 +239,8 @@ int tine_command_ensemble(int argc, char **argv) {
         "Runs the tutorial's ensemble of bidirectional LSTMs in three ways:\n"
         "sequential (one process, nothing forked), directions (one model after another, its\n"
         "forward cell forked), models (models forked, and in each its forward cell).\n"
+        "\"of peak\" is the median share of what all workers reach in registers before and after\n"
+        "each run.\n"
         "Exit code 1 if the three outputs differ in a bit, or are too far from double precision.",
         options,
         0,

@@ -32,7 +32,7 @@ Test(peak, is_measured_on_all_workers_at_once, .timeout = 120) {
                       s->begin < t.slices[k].end;
         n++;
     }
-    cr_expect_eq(n, 2);
+    cr_expect_eq(n, 2 * 4, "before and after each of three runs");
     cr_expect_eq(n_pids, 2);
     cr_expect_gt(beside, 0, "they do not run at once");
     trace_close(&t);
