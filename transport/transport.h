@@ -132,6 +132,9 @@ typedef struct tine_event {
 
 typedef struct tine_transport_stats {
     uint64_t frames_in, frames_out, bytes_in, bytes_out;
+    /* in which they went: one may hold several small frames, or a piece of a large one; 0: not
+     * counted */
+    uint64_t messages_out;
     uint64_t lanes;                 /* peers with which shared memory has been used so far */
     uint64_t lent, borrowed;        /* buffers that were sent, and received, without a copy */
     uint64_t lent_on;               /* listener: beside `lent`, borrowed from another peer */

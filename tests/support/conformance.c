@@ -43,7 +43,7 @@ static void lane_await(tine_conf_end *e, tine_peer peer) {
 }
 
 tine_event tine_conf_next(tine_conf_end *e) {
-    tine_event ev;
+    tine_event ev = {0};
     if (e->early.n && tine_ring_pop(&e->early, &ev)) return ev;
     int64_t until = tine_clock_ns() + PATIENCE_NS;
     for (;;) {

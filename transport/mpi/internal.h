@@ -26,10 +26,10 @@
  * small frame waits for at most those, whatever the size of the frame they belong to.
  *
  * Between hosts, and for short tasks on one, a message costs more than what is in it. So while its
- * user holds (transport.h), frames of at most TINE_MPI_HELD bytes to one peer gather in one control
- * message, each with its head, and leave when it is full, when another message is to be sent, or
- * when the holding ends. So do, until the next poll, frames to a rank of another host that has some
- * to take already.
+ * user holds (transport.h), frames of at most TINE_MPI_HELD bytes gather in one control message for
+ * each peer, each with its head, and leave when it is full, when another message is to be sent to
+ * that peer, or when the holding ends. So do, until the next poll, frames to a rank of another host
+ * that has some to take already, and those that were queued while the window was closed.
  *
  * Back-pressure does not rely on MPI, which queues eager messages without limit at a receiver that
  * does not poll. A peer may have TINE_MPI_WINDOW control messages that the other side's event loop
@@ -41,6 +41,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/queue.h>
 
 #include "transport/base/clock.h"
 #include "transport/base/ring.h"
@@ -249,6 +250,9 @@ typedef struct tine_mpi_peer {
     struct tine_mpi_peer *next_busy;
     tine_mpi_doorbell *doorbell;
     tine_mpi_identity identity;
+    tine_mpi_slot *held; /* one message with frames that wait for more; NULL: none */
+    size_t held_size;
+    TAILQ_ENTRY(tine_mpi_peer) holder;
     tine_mpi_lane out[TINE_MPI_LANES], in[TINE_MPI_LANES];
     size_t queued;                 /* bytes */
     uint32_t sent, taken;          /* control messages to it; of those, taken by it */
@@ -289,12 +293,10 @@ typedef struct tine_mpi {
     unsigned next_receive;
     bool ran_dry; /* the last poll found none */
     tine_mpi_slot *idle_slots, *flying_slots;
-    bool holding;            /* small frames wait for more to the same peer */
-    tine_mpi_slot *held;     /* one message with such frames; NULL: none */
-    tine_mpi_peer *held_for; /* their receiver */
-    size_t held_size;
-    tine_ring events; /* of tine_mpi_event */
-    bool drained;     /* recv has just given the last of them */
+    bool holding;                        /* small frames wait for more to the same peer */
+    TAILQ_HEAD(, tine_mpi_peer) holders; /* peers for which some do */
+    tine_ring events;                    /* of tine_mpi_event */
+    bool drained;                        /* recv has just given the last of them */
     tine_mpi_doorbell *doorbell;
     tine_mpi_identity identity;
     int doorbell_fd;
@@ -346,8 +348,11 @@ void tine_mpi_cross_check(tine_mpi *t); /* gives up those that have not answered
 /* ---- send.c ---- */
 
 int tine_mpi_send_queue(tine_mpi *t, tine_mpi_peer *p, tine_frame *f);
-void tine_mpi_send_held(tine_mpi *t); /* what waits for more */
-/* Starts sends and completes sends. True if anything happened. */
+/* Sends what waits for more frames: to this peer, to any. */
+void tine_mpi_send_held_to(tine_mpi *t, tine_mpi_peer *p);
+void tine_mpi_send_held(tine_mpi *t);
+/* Starts sends and completes sends; small frames that it announces are held. True if anything
+ * happened. */
 bool tine_mpi_send_push(tine_mpi *t, tine_mpi_peer *p);
 /* A control message without a frame. `extra` bytes follow the head. */
 int tine_mpi_send_control(tine_mpi *t, tine_mpi_peer *p, tine_mpi_head h, const void *extra,

@@ -43,8 +43,10 @@ bool tine_mpi_head_ok(const tine_mpi_head *h, size_t got, size_t max_frame, char
         what = "a frame has too many buffers";
     else if (h->lane >= TINE_MPI_LANES)
         what = "a frame's lane is unknown";
-    else if (h->body < least || h->body > most || h->header_size > max_frame)
+    else if (h->body < least || h->body > most)
         what = "a body's size does not match its frame";
+    else if (h->header_size > max_frame || h->body - least > max_frame - h->header_size)
+        what = "a frame is past max_frame";
     else if (h->inlined ? got != sizeof *h + h->body : got != sizeof *h)
         what = "a body does not fit its message";
     else if (h->chunk == 0 || h->chunk > INT32_MAX)

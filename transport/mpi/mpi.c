@@ -83,6 +83,7 @@ static int mpi_open(tine_transport **out, const char *url, const tine_transport_
                     .listener = listener,
                     .events = TINE_RING(tine_mpi_event),
                     .doorbell_fd = -1};
+    TAILQ_INIT(&t->holders);
     if ((err = mpi_allocate(t))) goto out;
     t->doorbell_fd = t->identity.fd;
     t->oversubscribed = mpi_guess_oversubscribed(t);
@@ -258,7 +259,6 @@ static void mpi_keep_slots(tine_mpi *t) {
         next = s->next;
         tine_mpi_world_keep(s->req, s, tine_mpi_slot_free);
     }
-    free(t->held);
     for (tine_mpi_slot *s = t->idle_slots, *next; s; s = next) {
         next = s->next;
         free(s);
@@ -273,6 +273,7 @@ static void mpi_fini(tine_transport *base) {
         mpi_send_bye(t, p, false);
         tine_mpi_send_clear(p);
         tine_mpi_receive_clear(p);
+        free(p->held);
         tine_mpi_doorbell_close(p->doorbell, -1);
     }
     tine_mpi_event e;

@@ -246,6 +246,7 @@ static bool lanes_busy(const tine_mpi_lane lanes[TINE_MPI_LANES]) {
 static bool progress_peer(tine_mpi *t, tine_mpi_peer *p) {
     char why[96];
     bool moved = tine_mpi_send_push(t, p);
+    tine_mpi_send_held_to(t, p);
     int pulled = tine_mpi_receive_pull(t, p, why, sizeof why);
     p->heard |= pulled > 0;
     if (pulled < 0) {

@@ -12,9 +12,9 @@
  * too. */
 enum { ITEM_COST = sizeof(tine_mpi_item) + 64 };
 
-/* A slot for a message. Held frames are sent first: their acknowledgements are older. */
-static tine_mpi_slot *slot_new(tine_mpi *t) {
-    tine_mpi_send_held(t);
+/* A slot for a message to p. What is held for it is sent first: its acknowledgements are older. */
+static tine_mpi_slot *slot_new(tine_mpi *t, tine_mpi_peer *p) {
+    tine_mpi_send_held_to(t, p);
     tine_mpi_slot *s = t->idle_slots;
     if (s) {
         t->idle_slots = s->next;
@@ -57,6 +57,7 @@ static int slot_send(tine_mpi *t, tine_mpi_slot *s, int rank, int tag, const voi
         free(s);
         return -EIO;
     }
+    tine_count_add(&t->stats.messages_out, 1);
     MPI_Test(&s->req, &done, MPI_STATUS_IGNORE);
     s->rank = rank;
     if (done) {
@@ -95,7 +96,7 @@ static void head_stamp(const tine_mpi *t, tine_mpi_peer *p, tine_mpi_head *h) {
 
 static int send_message(tine_mpi *t, tine_mpi_peer *p, int tag, tine_mpi_head h, const void *extra,
                         size_t extra_size) {
-    tine_mpi_slot *s = slot_new(t);
+    tine_mpi_slot *s = slot_new(t, p);
     if (!s) return -ENOMEM;
     head_stamp(t, p, &h);
     memcpy(s->bytes, &h, sizeof h);
@@ -115,7 +116,7 @@ int tine_mpi_send_hello(tine_mpi *t, tine_mpi_peer *p, tine_mpi_kind kind) {
 
 /* Sends the control message of a frame, with the body if it fits. */
 static int frame_announce(tine_mpi *t, tine_mpi_peer *p, tine_mpi_head *h, const tine_frame *f) {
-    tine_mpi_slot *s = slot_new(t);
+    tine_mpi_slot *s = slot_new(t, p);
     if (!s) return -ENOMEM;
     head_stamp(t, p, h);
     memcpy(s->bytes, h, sizeof *h);
@@ -132,13 +133,13 @@ static bool frame_has_room(tine_frame *f) {
 }
 
 /* Sends a whole frame and consumes it: from its own memory, or else from a copy. */
-static int frame_send_whole(tine_mpi *t, tine_mpi_peer *p, tine_mpi_head *h, tine_frame *f) {
+static int frame_send_alone(tine_mpi *t, tine_mpi_peer *p, tine_mpi_head *h, tine_frame *f) {
     if (!frame_has_room(f)) {
         int err = frame_announce(t, p, h, f);
         if (!err) tine_frame_free(f);
         return err;
     }
-    tine_mpi_slot *s = slot_new(t);
+    tine_mpi_slot *s = slot_new(t, p);
     if (!s) return -ENOMEM;
     head_stamp(t, p, h);
     uint8_t *message = tine_mpi_message_bytes(f);
@@ -149,11 +150,16 @@ static int frame_send_whole(tine_mpi *t, tine_mpi_peer *p, tine_mpi_head *h, tin
     return err;
 }
 
-void tine_mpi_send_held(tine_mpi *t) {
-    tine_mpi_slot *s = t->held;
+void tine_mpi_send_held_to(tine_mpi *t, tine_mpi_peer *p) {
+    tine_mpi_slot *s = p->held;
     if (!s) return;
-    t->held = NULL;
-    slot_send(t, s, t->held_for->rank, control_tag(t->held_for), s->bytes, t->held_size);
+    p->held = NULL;
+    TAILQ_REMOVE(&t->holders, p, holder);
+    slot_send(t, s, p->rank, control_tag(p), s->bytes, p->held_size);
+}
+
+void tine_mpi_send_held(tine_mpi *t) {
+    while (!TAILQ_EMPTY(&t->holders)) tine_mpi_send_held_to(t, TAILQ_FIRST(&t->holders));
 }
 
 /* Whether the frame may leave with later ones. A program that forks and forks sends one task at a
@@ -162,24 +168,31 @@ static bool frame_may_wait(const tine_mpi *t, const tine_mpi_peer *p) {
     return t->holding || (t->listener && !p->doorbell && p->sent - p->taken >= TINE_MPI_AHEAD);
 }
 
-/* Appends the frame to those that leave together, and consumes it. False: it is to be sent alone,
- * behind them. */
-static bool frame_hold(tine_mpi *t, tine_mpi_peer *p, tine_mpi_head *h, tine_frame *f) {
+/* Appends the frame to those that leave together. False: it is to be sent alone, behind them. */
+static bool frame_hold(tine_mpi *t, tine_mpi_peer *p, tine_mpi_head *h, const tine_frame *f) {
     size_t size = sizeof *h + h->body;
-    if (size > TINE_MPI_HELD || !frame_may_wait(t, p)) return false;
-    if (!t->held || t->held_for != p || size > TINE_MPI_SLOT - t->held_size) {
-        if (!(t->held = slot_new(t))) return false;
-        t->held_for = p;
-        t->held_size = 0;
+    if (size > TINE_MPI_HELD) return false;
+    if (!p->held || size > TINE_MPI_SLOT - p->held_size) {
+        tine_mpi_slot *s = slot_new(t, p);
+        if (!s) return false;
+        p->held = s;
+        p->held_size = 0;
+        TAILQ_INSERT_TAIL(&t->holders, p, holder);
     }
     head_stamp(t, p, h);
-    uint8_t *at = t->held->bytes + t->held_size;
+    uint8_t *at = p->held->bytes + p->held_size;
     memcpy(at, h, sizeof *h);
     tine_mpi_body_write(f, at + sizeof *h);
-    t->held_size += size;
+    p->held_size += size;
     p->sent++;
-    tine_frame_free(f);
     return true;
+}
+
+/* Sends a frame that is whole in its message, now or with later ones, and consumes it. */
+static int frame_send_whole(tine_mpi *t, tine_mpi_peer *p, tine_mpi_head *h, tine_frame *f) {
+    if (!frame_may_wait(t, p) || !frame_hold(t, p, h, f)) return frame_send_alone(t, p, h, f);
+    tine_frame_free(f);
+    return 0;
 }
 
 /* Large frames leave half of the window to small ones. A large frame is delivered after the small
@@ -217,7 +230,7 @@ int tine_mpi_send_queue(tine_mpi *t, tine_mpi_peer *p, tine_frame *f) {
     h.inlined = sizeof h + h.body <= TINE_MPI_SLOT;
     tine_mpi_lane *lane = &p->out[h.lane];
     if (!h.lane && !lane->head && frame_fits(&h, f) && lane_window_open(p, 0)) {
-        int err = frame_hold(t, p, &h, f) ? 0 : frame_send_whole(t, p, &h, f);
+        int err = frame_send_whole(t, p, &h, f);
         if (err) return err == -EIO ? -EPIPE : -EAGAIN;
         p->lane0_sent++;
         count_sent(t, bytes);
@@ -242,6 +255,7 @@ int tine_mpi_send_queue(tine_mpi *t, tine_mpi_peer *p, tine_frame *f) {
     tine_mpi_lane_add(lane, it);
     tine_mpi_mark_busy(t, p);
     tine_mpi_send_push(t, p);
+    if (!t->holding) tine_mpi_send_held_to(t, p);
     return 0;
 }
 
@@ -275,6 +289,7 @@ bool tine_mpi_piece_start(tine_mpi *t, tine_mpi_peer *p, tine_mpi_lane *lane, ti
         t->broken = true;
         return false;
     }
+    if (!receive) tine_count_add(&t->stats.messages_out, 1);
     *piece = (tine_mpi_piece){piece->req, it, n};
     it->flying++;
     lane->n++;
@@ -294,13 +309,19 @@ bool tine_mpi_lane_start(tine_mpi *t, tine_mpi_peer *p, tine_mpi_lane *lane, boo
     return true;
 }
 
+/* Small frames that have waited for the window leave together. */
+static bool item_announce(tine_mpi *t, tine_mpi_peer *p, tine_mpi_item *it) {
+    if (!lane_window_open(p, it->head.lane)) return false;
+    if (frame_fits(&it->head, it->frame) && frame_hold(t, p, &it->head, it->frame)) return true;
+    return !frame_announce(t, p, &it->head, it->frame);
+}
+
 static bool lane_start(tine_mpi *t, tine_mpi_peer *p, tine_mpi_lane *lane) {
     bool moved = false;
     while (lane->cursor && !t->broken) {
         tine_mpi_item *it = lane->cursor;
         if (!it->announced) {
-            if (!lane_window_open(p, it->head.lane) || frame_announce(t, p, &it->head, it->frame))
-                break;
+            if (!item_announce(t, p, it)) break;
             it->announced = moved = true;
         }
         if (!tine_mpi_lane_start(t, p, lane, false, &moved)) break;

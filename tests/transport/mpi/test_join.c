@@ -1,4 +1,5 @@
-/* Ranks other than 0 that are connected to each other: tests/mpi/join.c and reach.c. */
+/* Ranks other than 0 that are connected to each other: tests/mpi/join.c and reach.c; and messages
+ * that are broken: tests/mpi/packed.c. */
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,4 +33,10 @@ Test(mpi_join, large_results_do_not_pass_the_coordinator, .timeout = 90) {
     cr_expect(bytes > 0 && bytes < SMALL, "%s", p.out);
     tine_program_fini(&p);
     cr_expect_eq(rmdir(dir), 0);
+}
+
+Test(mpi_join, a_message_of_several_frames_that_is_broken_loses_its_sender_alone, .timeout = 90) {
+    tine_program p = ranks("packed 100", 3);
+    cr_expect_eq(p.code, 0, "exit code %d: %s%s", p.code, p.out, p.error);
+    tine_program_fini(&p);
 }
