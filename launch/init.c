@@ -74,6 +74,11 @@ static bool worker_is_local(uint32_t pid, const char *token) {
     return slot >= 0 && pid != 0 && tine_spawn_pid(state.spawn, slot) == (pid_t)pid;
 }
 
+/* Also where a wrapper (worker_command) stands between this process and the worker. */
+static bool worker_is_ours(const char *token) {
+    return state.spawn && tine_spawn_slot(state.spawn, token) >= 0;
+}
+
 /* The worker has lost its connection but lives (it may be stopped): kill it to free its slot. */
 static void worker_disconnected(uint32_t pid, const char *token) {
     int slot = state.spawn && !atomic_load(&stopping) ? tine_spawn_slot(state.spawn, token) : -1;
@@ -180,6 +185,8 @@ static tine_error coordinate(const tine_settings *s, const char *const *command,
     tine_coordinator_on_task_end(state.coordinator, worker_end_task);
     tine_coordinator_on_worker_end(state.coordinator, worker_end);
     if (local > 0 && !threads) tine_coordinator_know_local(state.coordinator, worker_is_local);
+    if (state.place.url[0] && local > 0 && await <= local)
+        tine_coordinator_admit(state.coordinator, worker_is_ours);
     if (s->metrics) e = tine_metrics_serve(&state.metrics, s->metrics, state.coordinator);
     if (e == TINE_OK && s->trace) e = tine_coordinator_trace_record(state.coordinator, true);
     if (e == TINE_OK && local > 0)

@@ -303,7 +303,8 @@ TINE_API int tine_shutdown_after(double seconds);
  * @return 0 before tine_init(), and in a worker. */
 TINE_API int tine_worker_count(void);
 
-/** The endpoint where workers can join.
+/** The endpoint where workers can join. Where none was set, the pool is private: it takes the
+ * workers that the program starts and no others, unless it starts none or awaits more.
  * @return A URL, valid until tine_shutdown(); NULL before tine_init(), and in a worker. */
 TINE_API const char *tine_endpoint(void);
 

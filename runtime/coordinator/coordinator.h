@@ -62,6 +62,9 @@ void tine_coordinator_worker_died(tine_coordinator *c, uint32_t pid, const char 
  * with the lock. Set before workers join; without it every token counts. */
 void tine_coordinator_know_local(tine_coordinator *c,
                                  bool (*known)(uint32_t pid, const char *token));
+/* admits(token): whether a worker with this token may join; others are refused. Called with the
+ * lock. Set before workers join; without it all may. */
+void tine_coordinator_admit(tine_coordinator *c, bool (*admits)(const char *token));
 /* fn(pid, token) is called, with the lock, when a local worker's connection is lost and its end has
  * not been reported: it is stopped, or stuck, and has to be killed so that another can take its
  * place. Set before workers join. */

@@ -67,6 +67,10 @@ void tine_coordinator_know_local(tine_coordinator *c,
     c->known_local = known;
 }
 
+void tine_coordinator_admit(tine_coordinator *c, bool (*admits)(const char *token)) {
+    c->admits = admits;
+}
+
 void tine_coordinator_peer_lost(tine_coordinator *c, tine_peer peer, const char *reason) {
     tine_worker_info info;
     coordinator_death *d = NULL;

@@ -19,6 +19,14 @@ static void coordinator_on_hello(tine_coordinator *c, tine_peer peer, const tine
     tine_hello hello = *m->hello;
     tine_message copy = *m;
     copy.hello = &hello;
+    if (c->admits && !c->admits(hello.token)) {
+        tine_scheduler_refuse(
+            c->scheduler, peer,
+            "only workers that the program has started may join its private pool; "
+            "for others set an endpoint (TINE_ENDPOINT)",
+            tine_clock_ns());
+        return;
+    }
     if (tine_coordinator_is_local(c, peer, &hello))
         c->start_failures = 0;
     else

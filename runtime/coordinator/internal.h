@@ -105,6 +105,7 @@ struct tine_coordinator {
     void (*end_task)(const char *token, uint64_t task);
     void (*end_worker)(uint32_t pid, const char *token, int flags);
     bool (*known_local)(uint32_t pid, const char *token);
+    bool (*admits)(const char *token); /* NULL: all */
     /* where PONG and EVENTS go; NULL: they are dropped */
     void (*listener)(void *arg, tine_peer peer, const tine_message *m);
     void *listener_arg;

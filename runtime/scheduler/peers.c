@@ -49,6 +49,12 @@ static void sched_handshake_reject(tine_scheduler *s, sched_handshake *g, bool b
     g->deadline = now + REJECT_GRACE_NS;
 }
 
+void tine_scheduler_refuse(tine_scheduler *s, tine_peer peer, const char *why, int64_t now) {
+    const sched_peer *p = tine_scheduler_peer(s, peer);
+    if (p && p->handshake && !p->handshake->rejected)
+        sched_handshake_reject(s, p->handshake, true, tine_scheduler_copy(why), now);
+}
+
 static uint32_t sched_worker_slot(tine_scheduler *s) {
     for (; s->slots_taken < s->n_slots; s->slots_taken++)
         if (!s->slots[s->slots_taken]) return (uint32_t)s->slots_taken;

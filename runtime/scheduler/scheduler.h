@@ -222,6 +222,8 @@ void tine_scheduler_worker_died(tine_scheduler *s, tine_peer peer, const char *r
 void tine_scheduler_message(tine_scheduler *s, tine_peer peer, const tine_message *m, int64_t now);
 /* The peer sent bytes that could not be decoded. */
 void tine_scheduler_garbage(tine_scheduler *s, tine_peer peer, const char *why);
+/* The HELLO that this peer has sent is refused, for a reason that the peer is told. */
+void tine_scheduler_refuse(tine_scheduler *s, tine_peer peer, const char *why, int64_t now);
 void tine_scheduler_tick(tine_scheduler *s, int64_t now);
 /* The time from here on, for what observers see; no decision depends on it. */
 void tine_scheduler_time(tine_scheduler *s, int64_t now);

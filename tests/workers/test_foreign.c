@@ -91,11 +91,11 @@ static void serves(const char *url) {
     foreign_end(&f, "stopped");
 }
 
-Test(foreign, a_python_worker_serves_over_ipc, .timeout = 60) { serves(NULL); }
+Test(foreign, a_python_worker_serves_over_ipc, .timeout = 60) { serves("ipc://*"); }
 Test(foreign, a_python_worker_serves_over_tcp, .timeout = 60) { serves("tcp://127.0.0.1:*"); }
 
 Test(foreign, large_tensors_go_in_pieces_both_ways, .timeout = 60) {
-    cluster_start(NULL, 1);
+    cluster_start("ipc://*", 1);
     foreign f = foreign_start();
     /* 48 MB: more than a window */
     tine_value *big = tine_ones(TINE_F32, 2, (int64_t[]){4000, 3000});
@@ -107,7 +107,7 @@ Test(foreign, large_tensors_go_in_pieces_both_ways, .timeout = 60) {
 }
 
 Test(foreign, its_errors_reach_the_caller, .timeout = 60) {
-    cluster_start(NULL, 1);
+    cluster_start("ipc://*", 1);
     foreign f = foreign_start();
     tine_future *failed = tine_fork("py.fail", "the reason");
     cr_assert_eq(tine_wait(failed, NULL), TINE_EFAILED);
@@ -123,7 +123,7 @@ Test(foreign, its_errors_reach_the_caller, .timeout = 60) {
 
 /* It is told while it waits, and one behind it does not start. */
 TRANSPORT_TEST_REMOTE(foreign, its_tasks_are_cancelled, 60) {
-    cluster_start(endpoint, 1);
+    cluster_start(endpoint ? endpoint : "ipc://*", 1);
     foreign f = foreign_start();
     tine_future *waits = tine_fork("py.wait", "/nonexistent"), *queued = tine_fork("py.wait", "/");
     cr_assert_eq(tine_cancel(queued, 0), TINE_OK);
@@ -182,7 +182,7 @@ Test(foreign, it_leaves, .timeout = 60) {
 }
 
 TRANSPORT_TEST_REMOTE(foreign, it_yields_values, 60) {
-    cluster_start(endpoint, 1);
+    cluster_start(endpoint ? endpoint : "ipc://*", 1);
     foreign f = foreign_start();
     tine_future *stream = tine_fork_with(TINE_FORK_OPTIONS(.stream = 3), "py.count", 20);
     tine_value *v;

@@ -235,6 +235,63 @@ Test(intruders, a_replayed_hello_kills_nobody, .timeout = 60) {
     cluster_stop();
 }
 
+/* The text with which a worker of this token is refused; "": it is not. The caller frees it. */
+static char *refusal(const char *token) {
+    char why[128], *text = NULL;
+    tine_transport_config config = {0};
+    const tine_transport_ops *ops = tine_transport_for(url, why, sizeof why);
+    tine_transport *t = NULL;
+    tine_hello hello = worker_hello(TINE_PROTOCOL_VERSION);
+    hello.token = token;
+    cr_assert_eq(ops->connect(&t, url, &config, why, sizeof why), 0, "%s", why);
+    while (!text) {
+        tine_event ev;
+        cr_assert_eq(ops->recv(t, &ev), 0);
+        cr_assert_neq(ev.kind, TINE_EVENT_LOST, "%s", ev.reason);
+        if (ev.kind == TINE_EVENT_UP) {
+            tine_frame *f =
+                tine_wire_encode(&(tine_message){.type = TINE_MSG_HELLO, .hello = &hello});
+            cr_assert_eq(ops->send(t, 1, f), 0);
+        }
+        if (ev.kind == TINE_EVENT_FRAME) {
+            tine_decoded d;
+            cr_assert_eq(tine_wire_decode(ev.frame, &d, why, sizeof why), TINE_OK, "%s", why);
+            text = strdup(d.message.type == TINE_MSG_REJECT ? d.message.text : "");
+            tine_decoded_fini(&d);
+            tine_frame_free(ev.frame);
+        }
+        if (ev.kind == TINE_EVENT_NONE) ops->wait(t, 100000000);
+    }
+    ops->fini(t);
+    return text;
+}
+
+static void joins(const char *token, const char *why) {
+    char *text = refusal(token);
+    cr_expect(*why ? strstr(text, why) != NULL : !*text, "token \"%s\": \"%s\"", token, text);
+    free(text);
+}
+
+/* Its directory keeps other users out; this user's other processes have no token. */
+Test(intruders, a_private_pool_takes_no_worker_that_it_has_not_started, .timeout = 60) {
+    cluster_start(NULL, 1);
+    snprintf(url, sizeof url, "%s", tine_endpoint());
+    tine_value *token = cluster_take(tine_fork("intruders_token"));
+    joins("", "only workers that the program has started");
+    joins("abc", "only workers that the program has started");
+    cr_expect_eq(tine_worker_count(), 1);
+    joins(tine_as_string(token), ""); /* a wrapper may stand between */
+    tine_release(token);
+    cluster_stop();
+}
+
+Test(intruders, a_pool_with_an_endpoint_takes_others, .timeout = 60) {
+    cluster_start("ipc://*", 1);
+    snprintf(url, sizeof url, "%s", tine_endpoint());
+    joins("", "");
+    cluster_stop();
+}
+
 /* Two strangers with one pid and token: their tasks do not stall when both have gone. */
 Test(intruders, two_strangers_claim_one_pid, .timeout = 60) {
     cluster_start("tcp://127.0.0.1:0", 1);
