@@ -264,8 +264,9 @@ static tine_error init_role(const char *const *command, const tine_launcher *lau
 /* A rank but the first does not return, unless by its endpoint it is a program of its own. */
 static tine_error init_refuse(tine_error e, const tine_launcher *launcher) {
     const tine_settings *s = &state.settings;
-    bool alone = s->endpoint && !s->worker && !tine_url_is_common(s->endpoint) &&
-                 !(tine_transport_flags(s->endpoint) & TINE_TRANSPORT_RANKS);
+    unsigned flags = tine_transport_flags(s->endpoint);
+    bool alone = flags && !(flags & TINE_TRANSPORT_RANKS) && s->endpoint && !s->worker &&
+                 !tine_url_is_common(s->endpoint);
     if (launcher->rank > 0 && !alone)
         tine_rank_refuse(launcher, tine_kernel_choice()->error_is_of_cpu);
     return e;

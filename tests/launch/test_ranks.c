@@ -31,6 +31,7 @@ Test(ranks, a_program_that_is_refused_a_setting_says_so_once, .timeout = 180) {
 Test(ranks, an_endpoint_that_is_refused_is_named_once, .timeout = 180) {
     refused("other 7 ranks of this job cannot connect", "TINE_ENDPOINT=tcp://*:4747",
             "-n 8 $B/01_fork_wait");
+    refused("no transport serves", "TINE_ENDPOINT=bad:", "-n 8 $B/01_fork_wait");
     refused("port that is not a number",
             "TINE_ENDPOINT=tcp://nonsense:1:2:", "-n 8 $B/01_fork_wait");
 }
