@@ -178,6 +178,20 @@ static int slurm_sum(tine_hosts *h, const char *text, int each) {
     return sum;
 }
 
+/* With --overcommit there are more tasks on a host than CPUs. */
+static void slurm_bound(tine_hosts *h, const char *cpus) {
+    tine_hosts most = {.items = calloc((size_t)h->n_items + 1, sizeof *most.items),
+                       .n_items = h->n_items};
+    if (most.items && slurm_sum(&most, cpus, 1))
+        for (int i = 0; i < h->n_items; i++) {
+            int over = h->items[i].cores - most.items[i].cores;
+            if (over <= 0 || !most.items[i].cores) continue;
+            h->items[i].cores -= over;
+            h->cores -= over;
+        }
+    free(most.items);
+}
+
 static int number_of(const char *name) {
     const char *text = getenv(name);
     return text ? atoi(text) : 0;
@@ -195,6 +209,7 @@ static bool slurm_allocated(tine_hosts *h) {
     h->batch = "Slurm";
     h->n = nodes > 0 ? nodes : 1;
     h->cores = slurm_sum(h, tasks, each > 1 ? each : 1);
+    slurm_bound(h, getenv("SLURM_JOB_CPUS_PER_NODE"));
     h->tasks = number_of("SLURM_NTASKS");
     return true;
 }
@@ -224,6 +239,50 @@ bool tine_hosts_allocated(tine_hosts *h, char *why, size_t why_size) {
     return lines_read(grid, line_of_grid_engine, h, why, why_size);
 }
 
+/* "node1" and "node1.cluster.org" */
+static bool is_same_host(const char *a, const char *b) {
+    size_t n = strcspn(a, ".");
+    return n == strcspn(b, ".") && !strncmp(a, b, n);
+}
+
+static bool is_name(const char *host) {
+    return strspn(host, "0123456789.") < strlen(host) && strcmp(host, "localhost") != 0;
+}
+
+static bool host_within(tine_host *host, const tine_hosts *job, bool more, char *why,
+                        size_t why_size) {
+    for (int i = 0; i < job->n_items; i++) {
+        int cores = job->items[i].cores;
+        if (!is_same_host(host->name, job->items[i].name)) continue;
+        if (!host->cores) host->cores = cores;
+        if (more || !cores || host->cores <= cores) return true;
+        snprintf(why, why_size, "%.100s has %d core%s in this job of %s, not %d", host->name, cores,
+                 cores == 1 ? "" : "s", job->batch, host->cores);
+        return false;
+    }
+    if (!is_name(host->name)) return true; /* mpirun knows */
+    snprintf(why, why_size, "%.100s is not a host of this job of %s", host->name, job->batch);
+    return false;
+}
+
+bool tine_hosts_within(tine_hosts *h, const tine_hosts *job, bool more, char *why,
+                       size_t why_size) {
+    if (!job->batch || !job->n_items) return true;
+    h->cores = 0;
+    h->n = h->n_items;
+    h->batch = job->batch;
+    bool known = true;
+    for (int i = 0; i < h->n_items; i++) {
+        if (!host_within(&h->items[i], job, more, why, why_size)) return false;
+        known = known && h->items[i].cores;
+        h->cores += h->items[i].cores;
+    }
+    if (!known) h->cores = 0;
+    free(h->list);
+    h->list = tine_hosts_list_for(h, 1);
+    return h->list || !snprintf(why, why_size, "no memory for the hosts");
+}
+
 void tine_hosts_cores_set(tine_hosts *h, const char *name, int cores) {
     for (int i = 0; i < h->n_items; i++)
         if (!h->items[i].cores && !strcmp(h->items[i].name, name)) h->items[i].cores = cores;
@@ -243,6 +302,16 @@ char *tine_hosts_list_for(const tine_hosts *h, int threads) {
         char slots[16] = "auto";
         if (host->cores) snprintf(slots, sizeof slots, "%d", host->cores / threads);
         char *longer = tine_text_format("%s%s%s:%s", list, *list ? "," : "", host->name, slots);
+        free(list);
+        list = longer;
+    }
+    return list;
+}
+
+char *tine_hosts_names(const tine_hosts *h) {
+    char *list = strdup("");
+    for (int i = 0; list && i < h->n_items; i++) {
+        char *longer = tine_text_format("%s%s%s", list, *list ? "," : "", h->items[i].name);
         free(list);
         list = longer;
     }

@@ -27,11 +27,17 @@ bool tine_hosts_parse(tine_hosts *h, const char *text, char *why, size_t why_siz
 bool tine_hosts_file(tine_hosts *h, const char *path, char *why, size_t why_size);
 /* Reads the allocation in which this process runs, if any. False, with a sentence. */
 bool tine_hosts_allocated(tine_hosts *h, char *why, size_t why_size);
+/* Of hosts that were named in a job of a batch system: whether they are the job's, with as many
+ * cores, or more with `more`. Sets the cores that are not known to the job's. False, with a
+ * sentence. */
+bool tine_hosts_within(tine_hosts *h, const tine_hosts *job, bool more, char *why, size_t why_size);
 /* The cores on which workers of so many threads fit: of a host with 3, 2 threads take 2. */
 int tine_hosts_cores_for(const tine_hosts *h, int threads);
 /* The list for mpirun in which a slot is `threads` cores, to be freed; NULL: no memory. Hosts with
  * fewer cores are left out. */
 char *tine_hosts_list_for(const tine_hosts *h, int threads);
+/* "a,b", to be freed; NULL: no memory. */
+char *tine_hosts_names(const tine_hosts *h);
 /* Sets the cores of a host that is in the list, if they are not known. */
 void tine_hosts_cores_set(tine_hosts *h, const char *name, int cores);
 void tine_hosts_fini(tine_hosts *h);

@@ -11,12 +11,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "launch/cli/arguments.h"
 #include "launch/cli/commands.h"
 #include "launch/command/hosts.h"
 #include "launch/command/line.h"
+#include "launch/command/login.h"
 #include "launch/command/survive.h"
 #include "runtime/settings/cores.h"
 #include "transport/base/text.h"
@@ -51,6 +53,12 @@ static int hosts_find(run_plan *p) {
     bool good = p->hosts_text ? tine_hosts_parse(h, p->hosts_text, why, sizeof why)
                 : p->hostfile ? tine_hosts_file(h, p->hostfile, why, sizeof why)
                               : tine_hosts_allocated(h, why, sizeof why);
+    if (good && h->n_items && !h->batch) {
+        tine_hosts job = {0};
+        good = !tine_hosts_allocated(&job, why, sizeof why) ||
+               tine_hosts_within(h, &job, p->oversubscribe, why, sizeof why);
+        tine_hosts_fini(&job);
+    }
     if (!good) {
         fprintf(stderr, "tine run: %s%s\n", p->hosts_text ? "--hosts: " : "", why);
         return 2;
@@ -115,13 +123,20 @@ static int plan_parse(run_plan *p, int *argc, char **argv) {
     return hosts_find(p);
 }
 
+static bool is_program(const char *path) {
+    struct stat st;
+    if (access(path, X_OK) || stat(path, &st)) return false;
+    errno = S_ISDIR(st.st_mode) ? EISDIR : EACCES;
+    return S_ISREG(st.st_mode);
+}
+
 static bool path_has(const char *name) {
     char path[4096];
     const char *dirs = getenv("PATH");
     for (const char *at = dirs ? dirs : ""; *at;) {
         int n = (int)strcspn(at, ":");
         snprintf(path, sizeof path, "%.*s/%s", n, at, name);
-        if (!access(path, X_OK)) return true;
+        if (is_program(path)) return true;
         at += n + (at[n] == ':');
     }
     return false;
@@ -166,10 +181,10 @@ static int mpirun_find(run_plan *p) {
 
 static int program_check(const char *name) {
     if (strchr(name, '/')) {
-        if (!access(name, X_OK)) return -1;
+        if (is_program(name)) return -1;
     } else {
         if (path_has(name)) return -1;
-        if (!access(name, X_OK)) {
+        if (is_program(name)) {
             fprintf(stderr,
                     "tine run: %s is not in PATH; for the one in this directory write ./%s\n", name,
                     name);
@@ -233,6 +248,9 @@ static int plan_check(run_plan *p, const char *program) {
     if (!p->by_srun && !root_allowed(p))
         return run_fail(1, "mpirun refuses to run as root: become another user, "
                            "or add --allow-run-as-root");
+    if (!p->by_srun && !p->survive && !p->dry &&
+        !tine_login_check(&p->hosts, &p->mca, program, why, sizeof why))
+        return run_fail(1, why);
     return slots_check(p);
 }
 
@@ -270,7 +288,15 @@ static void line_add_placement(run_plan *p) {
 /* The coordinator shares a core where there is none for it. */
 static void line_compose_srun(run_plan *p) {
     tine_line *l = &p->line;
+    char *names = p->hosts.list ? tine_hosts_names(&p->hosts) : NULL;
     tine_line_add(l, "--mpi=pmix");
+    if (names) {
+        tine_line_add(l, "-N");
+        tine_line_add_format(l, "%d", p->hosts.n_items);
+        tine_line_add(l, "-w");
+        tine_line_add(l, names);
+    }
+    free(names);
     tine_line_add(l, "-n");
     tine_line_add_format(l, "%ld", p->ranks);
     if (p->threads > 1) {

@@ -1,0 +1,17 @@
+/* Whether mpirun can log in to the hosts of `tine run`, and finds the program there. */
+#ifndef TINE_LAUNCH_COMMAND_LOGIN_H
+#define TINE_LAUNCH_COMMAND_LOGIN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "launch/cli/arguments.h"
+#include "launch/command/hosts.h"
+
+/* Logs in to the hosts that are not this one, as mpirun does; it takes as long as the slowest, at
+ * most 10 s for each 32 of them. False, with a sentence that names the host. True also where it is
+ * not ssh that mpirun uses: in a job of a batch system, or with another agent. */
+bool tine_login_check(const tine_hosts *h, const tine_option_pairs *mca, const char *program,
+                      char *why, size_t why_size);
+
+#endif
