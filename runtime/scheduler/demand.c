@@ -2,9 +2,10 @@
  *
  * A worker that says so (DEMAND) keeps the forks of its tasks in a queue of its own and runs them
  * there when their parents wait, without a message. It sends the oldest of them here as SUBMITs up
- * to a number that it is told. The number is raised while fewer tasks are ready here than STOCK for
- * each worker and STOCK_ALL: so a worker that becomes idle finds a task at once, whatever the
- * others compute, and nothing is sent while all are busy. While a worker is idle although enough
+ * to a number that it is told. The number is raised while fewer tasks are ready, here or at a
+ * worker behind another one, than STOCK for each worker and STOCK_ALL: so a worker that becomes
+ * idle finds a task at once, whatever the others compute, and once there are so many nothing is
+ * sent while all are busy. While a worker is idle although enough
  * tasks are ready, the number is raised by one at a time. It counts from the connection's first
  * SUBMIT, so that messages that cross do no harm. */
 #include "runtime/scheduler/internal.h"
@@ -29,8 +30,12 @@ static bool sched_any_idle(const tine_scheduler *s) {
     return false;
 }
 
-/* What waits for slots may wait for long, and is nothing for other workers. */
-static uint64_t sched_stocked(const tine_scheduler *s) { return s->stats.ready - s->n_wanting; }
+/* What a worker has beside the task that it runs keeps it from being idle: it counts, else short
+ * tasks, of which many are sent ahead, would be replaced at once and never be enough. What waits
+ * for slots may wait for long, and is nothing for other workers. */
+static uint64_t sched_stocked(const tine_scheduler *s) {
+    return s->stats.ready - s->n_wanting + s->n_behind;
+}
 
 /* How many forks more are wanted of w. A single worker would get its own back. What is ready while
  * a worker is idle cannot run there: it is pinned, say. What w forks probably can. */

@@ -405,6 +405,7 @@ struct tine_scheduler {
     struct sched_callable_queue all, active, idle;
     struct sched_callable_queue wanting; /* those whose ready tasks wait for slots */
     uint64_t n_wanting; /* ready tasks that wait for slots, of a worker or of any */
+    uint64_t n_behind;  /* running tasks beside the first of each worker */
     size_t n_idle;
 
     sched_group groups[SCHED_GROUPS];

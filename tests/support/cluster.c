@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "runtime/coordinator/internal.h"
+
 void cluster_start_with(const tine_options *options) {
     /* Criterion marks its test processes so; workers must not inherit it. */
     unsetenv("BXFI_MAP");
@@ -28,6 +30,15 @@ tine_value *cluster_take(tine_future *f) {
     cr_assert_eq(e, TINE_OK, "%s", tine_error_message());
     tine_release(f);
     return v;
+}
+
+uint64_t cluster_messages(void) {
+    tine_coordinator *c = coordinator_of(tine_context_installed());
+    tine_transport_stats s;
+    tine_coordinator_lock(c);
+    c->link.transport->ops->stats(c->link.transport, &s);
+    tine_coordinator_unlock(c);
+    return s.frames_in + s.frames_out;
 }
 
 pid_t cluster_program(int *out) {

@@ -3,6 +3,7 @@
 #ifndef TINE_TESTS_SUPPORT_CLUSTER_H
 #define TINE_TESTS_SUPPORT_CLUSTER_H
 
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "runtime/tine.h"
@@ -15,6 +16,9 @@ void cluster_stop(void); /* checks that shutdown succeeds */
 /* Waits for f and releases it; fails the test when the task did. */
 tine_value *cluster_take(tine_future *f);
 int64_t cluster_take_int(tine_future *f);
+
+/* Messages that this process has sent to its workers and received, with those of heartbeats. */
+uint64_t cluster_messages(void);
 
 /* Starts this executable anew with standard output to *out; it runs test_program(), which the
  * test's file defines. */

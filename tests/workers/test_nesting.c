@@ -99,6 +99,34 @@ Test(nesting, fibonacci_of_20_with_4_workers, .timeout = 60) { fibonacci(NULL, 4
 Test(nesting, fibonacci_of_20_over_tcp, .timeout = 60) { fibonacci("tcp://127.0.0.1:0", 2); }
 Test(nesting, fibonacci_of_20_in_threads, .timeout = 60) { fibonacci("inproc://fibonacci", 2); }
 
+/* How many messages `roots` forks of nesting_fib(n) cost. */
+static uint64_t messages_of(int64_t n, int roots) {
+    tine_future *f[4];
+    uint64_t before = cluster_messages();
+    for (int i = 0; i < roots; i++) f[i] = tine_fork("nesting_fib", n);
+    for (int i = 0; i < roots; i++) cluster_take_int(f[i]);
+    return cluster_messages() - before;
+}
+
+enum { COUNTED_N = 15, COUNTED = 1973, MESSAGES_MOST = 200 }; /* with heartbeats of a minute */
+
+TRANSPORT_TEST(nesting, a_fork_that_runs_where_it_was_made_causes_no_message, 60) {
+    cluster_start(endpoint, 1);
+    messages_of(5, 1);
+    uint64_t n = messages_of(COUNTED_N, 1);
+    cr_expect_lt(n, MESSAGES_MOST, "%d messages for %d forks", (int)n, COUNTED);
+    cluster_stop();
+}
+
+/* 50 to 1,100 messages were counted; four for each fork that goes to the coordinator. */
+TRANSPORT_TEST(nesting, workers_that_are_busy_send_few_of_their_forks, 60) {
+    cluster_start(endpoint, 2);
+    messages_of(5, 2);
+    uint64_t n = messages_of(COUNTED_N, 4);
+    cr_expect_lt(n, COUNTED + MESSAGES_MOST, "%d messages for 4 x %d forks", (int)n, COUNTED);
+    cluster_stop();
+}
+
 static double now(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);

@@ -49,6 +49,28 @@ Test(demand, nothing_is_asked_for_while_tasks_are_ready) {
     fixture_close();
 }
 
+/* They are sent ahead to the workers at once: none of these is idle then, or will be soon. */
+Test(demand, short_tasks_that_workers_have_before_them_count_as_ready) {
+    fixture_open((tine_scheduler_config){0});
+    join(1), join(2);
+    teach(1, "f", 100);
+    keeps(1);
+    take();
+    uint64_t seq = 0, allowed = sent(1, TINE_MSG_DEMAND, 0)->a.message.seq;
+    fork_f(1, "f");
+    take();
+    action t = *sent(1, TINE_MSG_TASK, 0);
+    while (seq < allowed && seq < 100) {
+        submit(1, &t, ++seq, "f");
+        take();
+        cr_assert_eq(count_sent(0, TINE_MSG_TASK), 1);
+        const action *d = sent(1, TINE_MSG_DEMAND, 0);
+        if (d) allowed = d->a.message.seq;
+    }
+    cr_assert_lt(seq, 20, "%d are asked for, for two workers", (int)seq);
+    fixture_close();
+}
+
 Test(demand, one_is_asked_for_while_a_worker_is_idle_that_cannot_run_what_is_ready) {
     fixture_open((tine_scheduler_config){0});
     uint32_t first = join(1);
