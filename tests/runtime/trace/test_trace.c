@@ -197,6 +197,30 @@ Test(trace, a_run_in_one_process_is_recorded_completely, .timeout = 60) {
     run_and_trace("inproc://trace", 1);
 }
 
+/* What the coordinator does not know of is in the trace all the same. */
+TRANSPORT_TEST(trace, has_the_forks_that_stay_at_their_worker, 60) {
+    char path[] = "/tmp/tine-test-trace-XXXXXX";
+    close(mkstemp(path));
+    cluster_start(endpoint, 1);
+    cr_expect_eq(cluster_take_int(tine_fork("trace_fib", 1)), 1);
+    cr_assert_eq(tine_trace_start(), TINE_OK, "%s", tine_error_message());
+    uint64_t before = cluster_messages();
+    cr_expect_eq(cluster_take_int(tine_fork("trace_fib", 12)), 144);
+    uint64_t messages = cluster_messages() - before;
+    cr_expect_lt(messages, 150, "%d messages for 465 calls", (int)messages);
+    cr_assert_eq(tine_trace_write(path), TINE_OK, "%s", tine_error_message());
+    cluster_stop();
+    trace t = trace_read(path);
+    unlink(path);
+    check_nesting(&t);
+    check_flows(&t);
+    cr_expect_eq(count(&t, 's', NULL), 465);
+    cr_expect_eq(count(&t, 'f', NULL), 465);
+    cr_expect_geq(count(&t, 't', NULL), 465, "%zu runs", count(&t, 't', NULL));
+    cr_expect_eq(named(&t, "fork trace_fib"), 465, "%zu", named(&t, "fork trace_fib"));
+    trace_close(&t);
+}
+
 /* Both have names of their own; the inner one stays at its worker, which waits for it. */
 TINE_FUNCTION(trace_inner, "") {
     (void)task;
