@@ -33,9 +33,31 @@ void tine_future_payload_free(tine_future *f, tine_payload *p) {
     tine_payload_unref(p);
 }
 
+/* ---- small results ---- */
+
+static void future_small_drop(tine_future *f) {
+    if (f->n_small > TINE_FUTURE_INSIDE) free(f->small.beside);
+    f->n_small = 0;
+}
+
+/* False: there is no memory. */
+static bool future_small_keep(tine_future *f, const uint8_t *body, size_t size) {
+    uint8_t *to = f->small.inside;
+    if (size > TINE_FUTURE_INSIDE) to = f->small.beside = malloc(size);
+    if (!to) return false;
+    memcpy(to, body, size);
+    f->n_small = (uint16_t)size;
+    return true;
+}
+
+static uint8_t *future_small(tine_future *f) {
+    return f->n_small > TINE_FUTURE_INSIDE ? f->small.beside : f->small.inside;
+}
+
 static void future_free(tine_future *f) {
     TINE_ASSERT_TRUE(TAILQ_EMPTY(&f->waiters));
     log_unobserved(f);
+    future_small_drop(f);
     tine_future_payload_free(f, f->payload);
     tine_value_unref(f->value);
     tine_value_unref(f->reference);
@@ -107,7 +129,15 @@ static tine_decoder future_decoder(const tine_context *c) {
     return d;
 }
 
+static tine_error future_decode_small(tine_future *f) {
+    tine_payload p = {.body = future_small(f), .body_size = f->n_small};
+    tine_error e = tine_payload_value(&p, NULL, &f->value);
+    if (e == TINE_OK) future_small_drop(f);
+    return e;
+}
+
 static tine_error future_decode(tine_future *f) {
+    if (f->n_small) return future_decode_small(f);
     const tine_decoder d = future_decoder(f->context);
     tine_error e = tine_payload_value(f->payload, &d, &f->value);
     if (e == TINE_OK && f->payload->n_refs == 0) {
@@ -117,19 +147,21 @@ static tine_error future_decode(tine_future *f) {
     return e;
 }
 
-/* A value as small as this takes less memory than the frame that it came in. */
-enum { DECODED_AT_ONCE = 256 };
-static bool future_is_small(const tine_future *f) {
-    const tine_payload *p = f->payload;
-    return p && p->n_refs == 0 && p->n_buffers == 0 && p->body_size <= DECODED_AT_ONCE;
+/* Takes over p, which may be NULL. */
+static void future_keep(tine_future *f, tine_payload *p) {
+    bool small = p && p->n_refs == 0 && p->n_buffers == 0 && p->body_size > 0 &&
+                 p->body_size <= TINE_FUTURE_SMALL;
+    if (small && future_small_keep(f, p->body, p->body_size))
+        tine_payload_unref(p);
+    else
+        f->payload = p;
 }
 
 void tine_future_complete(tine_future *f, tine_error status, tine_payload *payload,
                           const char *text) {
     TINE_ASSERT(atomic_load_explicit(&f->done, memory_order_relaxed), ==, 0);
     f->status = status;
-    f->payload = payload;
-    if (future_is_small(f)) future_decode(f); /* the wait reports an error */
+    future_keep(f, payload);
     f->text = text ? strdup(text) : NULL;
     atomic_store_explicit(&f->done, 1, memory_order_release);
     if (f->handle.kind == TINE_HANDLE_STREAM) tine_stream_ended(f);
@@ -151,18 +183,20 @@ void tine_future_complete_value(tine_future *f, const tine_value *v) {
 }
 
 bool tine_future_has_stayed(const tine_future *f) {
-    return f->status == TINE_OK && !f->value && (!f->payload || f->payload->n_refs > 0);
+    return f->status == TINE_OK && !f->value && !f->n_small &&
+           (!f->payload || f->payload->n_refs > 0);
 }
 
 void tine_future_complete_as(tine_future *f, tine_future *from) {
     const tine_value *v;
-    if (from->status == TINE_OK && !from->value && !from->payload) {
+    bool small = from->n_small && future_small_keep(f, future_small(from), from->n_small);
+    if (from->status == TINE_OK && !small && !from->value && !from->payload) {
         f->reference = tine_value_ref(from->reference);
         f->unresolved = tine_value_ref(from->unresolved);
     }
     if (from->status != TINE_OK)
         tine_future_complete(f, from->status, NULL, from->text);
-    else if (f->reference || f->unresolved)
+    else if (small || f->reference || f->unresolved)
         tine_future_complete(f, TINE_OK, NULL, NULL);
     else if (tine_future_value_of(from, &v) == TINE_OK)
         tine_future_complete_value(f, v);
@@ -237,7 +271,7 @@ static tine_error fetch_unresolved(tine_context *c, tine_future *f) {
     return e;
 }
 
-/* f->payload stays until the value is decoded, which only calls that take the result do. */
+/* What is encoded stays until the value is decoded, which only calls that take the result do. */
 tine_error tine_future_fetch(tine_future *f) {
     tine_context *c = f->context;
     if (!c || !c->ops->reference || f->status != TINE_OK) return TINE_OK;

@@ -28,6 +28,11 @@ typedef struct tine_waiter {
 
 TAILQ_HEAD(tine_waiter_list, tine_waiter);
 
+enum {
+    TINE_FUTURE_SMALL = 256, /* the most bytes of a small result */
+    TINE_FUTURE_INSIDE = 24  /* ... that takes no memory beside the future's */
+};
+
 struct tine_future {
     tine_handle handle;
     atomic_uchar done;
@@ -35,6 +40,7 @@ struct tine_future {
     bool follows;         /* it waits for others, or did */
     bool walked;          /* by the look for a circle: see combine.c */
     tine_error status;
+    uint16_t n_small; /* bytes in `small`; 0: the result is not small, or decoded */
     struct tine_context *context;
     /* Stands for the result in the arguments of forks, or names the object from which the result is
      * fetched; NULL: it is not needed, or the result cannot be referred to. */
@@ -45,6 +51,12 @@ struct tine_future {
     /* the result, until it is decoded; NULL if it has stayed at a worker; kept where it holds
      * handles on objects (its refs) */
     tine_payload *payload;
+    /* A small result until it is decoded, in place of `payload`: a million results that nobody has
+     * taken yet would hold the frames that they came in, 550 bytes each. */
+    union {
+        uint8_t inside[TINE_FUTURE_INSIDE];
+        uint8_t *beside;
+    } small;
     tine_value *value; /* decoded */
     char *text;        /* of a failure */
     struct tine_waiter_list waiters;

@@ -139,7 +139,7 @@ static void coordinator_want(tine_context *context, tine_future *f) {
     if (c->stopping) return;
     if (!tine_future_is_done(f))
         tine_scheduler_result_want(c->scheduler, f->task);
-    else if (f->reference && f->reference->object && !f->payload && !f->value)
+    else if (f->reference && f->reference->object && !f->payload && tine_future_has_stayed(f))
         tine_scheduler_object_want(c->scheduler, f->reference->object);
     if (tine_scheduler_actions(c->scheduler) > 0) tine_coordinator_push(c);
 }

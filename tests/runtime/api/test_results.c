@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "runtime/api/future.h"
 #include "tests/support/cluster.h"
 
 enum { LARGE = 300000 }; /* elements: 1.2 MB */
@@ -151,5 +152,42 @@ TRANSPORT_TEST(results, combined_ones_that_stay_are_taken_and_are_arguments, 60)
     tine_release(pair);
     tine_release(list);
     for (int i = 0; i < 2; i++) tine_release(x[i]);
+    cluster_stop();
+}
+
+TINE_FUNCTION(results_text, "n, x=None") {
+    char text[1024];
+    memset(text, 'a', sizeof text);
+    text[tine_arg_int(task, 0)] = 0;
+    return tine_string(text);
+}
+
+static bool is_decoded(const tine_future *f) { return f->value != NULL; }
+
+/* What is only waited for and passed on stays encoded here. */
+TRANSPORT_TEST(results, are_decoded_when_their_value_is_taken, 60) {
+    static const int64_t sizes[] = {0, 1, 22, 23, 24, 31, 32, 253, 254, 255, 256, 1000};
+    cluster_start(endpoint, 2);
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        tine_future *x = tine_fork("results_text", sizes[i]),
+                    *next = tine_fork("results_text", 5, x), *any = tine_when_any(&x, 1);
+        cr_assert_eq(tine_wait(next, NULL), TINE_OK);
+        cr_assert_eq(tine_wait(any, NULL), TINE_OK);
+        cr_expect_not(is_decoded(x) && sizes[i] < 250, "%d bytes", (int)sizes[i]);
+        cr_expect_not(is_decoded(next));
+        tine_value *v[2];
+        cr_assert_eq(tine_wait(x, &v[0]), TINE_OK);
+        cr_assert_eq(tine_wait(any, &v[1]), TINE_OK);
+        for (int k = 0; k < 2; k++) {
+            cr_assert_eq(strlen(tine_as_string(v[k])), (size_t)sizes[i]);
+            cr_assert_eq(strspn(tine_as_string(v[k]), "a"), (size_t)sizes[i]);
+            tine_release(v[k]);
+        }
+        cr_expect(is_decoded(x));
+        cr_expect_eq(cluster_take_int(tine_fork("results_pid", x)) > 0, 1, "it is an argument");
+        tine_release(x);
+        tine_release(next);
+        tine_release(any);
+    }
     cluster_stop();
 }
