@@ -203,17 +203,25 @@ static bool arena_room(void) {
     return more;
 }
 
-/* Backs the whole 2 MiB units of the memory by pages of that size. For a memfd the kernel makes
- * none by itself (transparent_hugepage/shmem_enabled is `never` by default): only on request, and
- * only from populated pages. With pages of 4 KiB the tutorial's ensemble (256 channels, batch 64)
- * took 10 % longer, and the first touch of 64 MiB 53 ms instead of 6. Where the kernel refuses,
- * pages come as they are touched. */
-static void arena_make_huge(uint8_t *data, uint64_t size) {
+/* Backs these units of 2 MiB by pages of that size. For a memfd the kernel makes none by itself
+ * (transparent_hugepage/shmem_enabled is `never` by default): only on request, and only from
+ * populated pages. With pages of 4 KiB the tutorial's ensemble (256 channels, batch 64) took 10 %
+ * longer, and the first touch of 64 MiB 53 ms instead of 6. Where the kernel refuses, pages come as
+ * they are touched. */
+static void arena_make_huge(uint8_t *data, size_t size) {
     static atomic_bool refused; /* an older kernel */
-    size_t whole = (size_t)(size & ~(uint64_t)(HUGE - 1));
-    if (!whole || atomic_load(&refused)) return;
-    for (size_t i = 0; i < whole; i += HUGE) *(volatile uint8_t *)(data + i) = 0;
-    if (madvise(data, whole, MADV_COLLAPSE) != 0 && errno == EINVAL) atomic_store(&refused, true);
+    if (atomic_load(&refused)) return;
+    for (size_t i = 0; i < size; i += HUGE) *(volatile uint8_t *)(data + i) = 0;
+    if (madvise(data, size, MADV_COLLAPSE) != 0 && errno == EINVAL) atomic_store(&refused, true);
+}
+
+void tine_arena_touch(void *block, size_t size, size_t from, size_t n) {
+    const size_t unit = HUGE - 1, whole = size & ~unit;
+    size_t begin = (from + unit) & ~unit, end = (from + n + unit) & ~unit;
+    uint64_t offset;
+    if (end > whole) end = whole;
+    if (begin < end && tine_arena_holds(block, size, &offset))
+        arena_make_huge((uint8_t *)block + begin, end - begin);
 }
 
 void *tine_arena_take(size_t size, size_t *taken) {
@@ -228,7 +236,6 @@ void *tine_arena_take(size_t size, size_t *taken) {
         arena.used += (size_t)rounded;
     }
     pthread_mutex_unlock(&lock);
-    if (data) arena_make_huge(data, rounded);
     return data;
 }
 

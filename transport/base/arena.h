@@ -33,8 +33,11 @@ bool tine_arena_is_open(void);
 void tine_arena_fork(bool begins);
 bool tine_arena_get(tine_arena_place *out); /* false: there is none */
 /* At least `size` bytes with any content; *taken: how many in all. NULL: no room (for less than
- * 2 MiB not every gap is tried), or no arena. Large blocks get their memory at once. */
+ * 2 MiB not every gap is tried), or no arena. They get their memory when they are written. */
 void *tine_arena_take(size_t size, size_t *taken);
+/* The bytes [from, from + n) of a block are about to be written: where they begin a whole unit of
+ * 2 MiB, it is backed by a page of that size. Accepts memory that does not lie in the arena. */
+void tine_arena_touch(void *block, size_t size, size_t from, size_t n);
 bool tine_arena_has(size_t size); /* whether so many are free, in one piece or not */
 void tine_arena_give(void *data, size_t taken);
 /* Whether these bytes lie in the arena, and where. */

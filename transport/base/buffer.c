@@ -38,15 +38,19 @@ static tine_buffer *buffer_small(size_t size) {
     return b;
 }
 
-tine_buffer *tine_buffer_new(size_t size) {
-    if (size < TINE_BUFFER_SHARED_FROM) return buffer_small(size);
-    if (size >= TINE_BUFFER_LARGE) return buffer_over_pages(tine_pages_take(size), size);
-    tine_pages shared = tine_pages_take_shared(size);
+static tine_buffer *buffer_below_large(size_t size) {
+    tine_pages shared = {0};
+    if (size >= TINE_BUFFER_SHARED_FROM) shared = tine_pages_take_shared(size);
     return shared.data ? buffer_over_pages(shared, size) : buffer_small(size);
 }
 
+tine_buffer *tine_buffer_new(size_t size) {
+    return size < TINE_BUFFER_LARGE ? buffer_below_large(size)
+                                    : buffer_over_pages(tine_pages_take(size), size);
+}
+
 tine_buffer *tine_buffer_new_untouched(size_t size) {
-    return size < TINE_BUFFER_LARGE ? buffer_small(size)
+    return size < TINE_BUFFER_LARGE ? buffer_below_large(size)
                                     : buffer_over_pages(tine_pages_take_untouched(size), size);
 }
 

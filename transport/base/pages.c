@@ -126,21 +126,20 @@ static void pages_release_all(void) {
 }
 
 /* What a forked process inherits of the arena is not its own: there the arena is not open. */
-tine_pages tine_pages_take_shared(size_t size) {
+static tine_pages pages_take_shared(size_t size, bool touched) {
     tine_pages p = {0};
     /* Nor one that nobody uses: its pages would be cleared for each buffer. */
     if (!tine_arena_is_open()) return p;
     p = pages_reuse(size, true);
-    if (!p.data) p.data = tine_arena_take(size, &p.size);
+    if (p.data) return p;
+    p.data = tine_arena_take(size, &p.size);
+    if (p.data && touched) tine_arena_touch(p.data, p.size, 0, p.size);
     return p;
 }
 
-tine_pages tine_pages_take(size_t size) {
-    tine_pages p = tine_pages_take_shared(size);
-    return p.data ? p : tine_pages_take_untouched(size);
-}
+tine_pages tine_pages_take_shared(size_t size) { return pages_take_shared(size, true); }
 
-tine_pages tine_pages_take_untouched(size_t size) {
+static tine_pages pages_take_own(size_t size) {
     size_t rounded = (size + PAGE - 1) & ~(size_t)(PAGE - 1);
     if (rounded < size) return (tine_pages){0};
     tine_pages p = pages_reuse(size, false);
@@ -155,6 +154,16 @@ tine_pages tine_pages_take_untouched(size_t size) {
     if (rounded >= HUGE_FROM) (void)madvise(p.data, rounded, MADV_HUGEPAGE);
     p.size = rounded;
     return p;
+}
+
+tine_pages tine_pages_take(size_t size) {
+    tine_pages p = pages_take_shared(size, true);
+    return p.data ? p : pages_take_own(size);
+}
+
+tine_pages tine_pages_take_untouched(size_t size) {
+    tine_pages p = pages_take_shared(size, false);
+    return p.data ? p : pages_take_own(size);
 }
 
 static void pages_keep(tine_pages p, bool shared) {

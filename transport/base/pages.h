@@ -22,8 +22,8 @@ typedef struct tine_pages {
 tine_pages tine_pages_take(size_t size);
 /* The same, from the arena only. */
 tine_pages tine_pages_take_shared(size_t size);
-/* The same, not from the arena: untouched, so a size that a peer claims and never sends costs only
- * address space. */
+/* The same as tine_pages_take, but untouched, so that a size which a peer claims and never sends
+ * costs only address space. */
 tine_pages tine_pages_take_untouched(size_t size);
 void tine_pages_give(tine_pages pages);
 size_t tine_pages_kept(void); /* bytes kept now */

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "transport/base/arena.h"
 #include "transport/zmq/lane.h"
 #include "transport/zmq/receive.h"
 
@@ -84,13 +85,15 @@ int tine_zmq_read_open(tine_zmq *t, tine_zmq_peer *p, const tine_zmq_first_part 
     return what;
 }
 
-/* Where the next bytes go; NULL: no memory. A buffer is allocated when its first byte has come, so
- * a size that is claimed and never sent costs nothing. */
-static uint8_t *incoming_place(tine_zmq_peer *p) {
+/* Where the next `n` bytes go; NULL: no memory. A buffer is allocated when its first byte has come,
+ * and backed as they come, so a size that is claimed and never sent costs nothing. */
+static uint8_t *incoming_place(tine_zmq_peer *p, size_t n) {
     if (p->in_part == 0) return p->in->header + p->in_offset;
     tine_buffer **b = &p->in->buffers[p->in_part - 1];
     if (!*b) *b = tine_buffer_new_untouched((size_t)p->in_sizes[p->in_part]);
-    return *b ? (uint8_t *)(*b)->data + p->in_offset : NULL;
+    if (!*b) return NULL;
+    tine_arena_touch((*b)->data, (*b)->size, p->in_offset, n);
+    return (uint8_t *)(*b)->data + p->in_offset;
 }
 
 static void incoming_next_part(tine_zmq_peer *p) {
@@ -118,7 +121,7 @@ static int incoming_add(tine_zmq *t, tine_zmq_peer *p, const void *bytes, size_t
         tine_zmq_crc_read(t, bytes, size);
         return tine_zmq_refuse(t, p, false, wrong);
     }
-    uint8_t *to = incoming_place(p);
+    uint8_t *to = incoming_place(p, size);
     if (!to) return tine_zmq_lose_for_memory(t, p, false);
     tine_zmq_crc_copy(t, to, bytes, size);
     if (tine_zmq_is_damaged(t)) return tine_zmq_refuse(t, p, false, FRAMING_DAMAGED);

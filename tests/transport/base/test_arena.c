@@ -3,7 +3,9 @@
 #include <criterion/criterion.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -12,6 +14,7 @@
 #include "tests/support/sanitizer.h"
 #include "transport/base/arena.h"
 #include "transport/base/buffer.h"
+#include "transport/base/map.h"
 #include "transport/base/pages.h"
 
 enum { MI = 1 << 20, SIZE = 256 * MI, BLOCKS = 200 };
@@ -119,7 +122,9 @@ Test(arena, holds_all_but_small_buffers_while_there_is_room, .timeout = 10) {
     cr_expect(buffer_is_shared(tine_buffer_new(from)));
     cr_expect(buffer_is_shared(tine_buffer_new(10 * MI)));
     cr_expect_not(buffer_is_shared(tine_buffer_new(from - 1)));
-    cr_expect_not(buffer_is_shared(tine_buffer_new_untouched(from)));
+    cr_expect(buffer_is_shared(tine_buffer_new_untouched(from)));
+    cr_expect(buffer_is_shared(tine_buffer_new_untouched(10 * MI)));
+    cr_expect_not(buffer_is_shared(tine_buffer_new_untouched(from - 1)));
     tine_pages_tidy(INT64_MAX);
     tine_arena_close();
     cr_expect_not(buffer_is_shared(tine_buffer_new(from)), "nobody uses it");
@@ -129,6 +134,80 @@ Test(arena, holds_all_but_small_buffers_while_there_is_room, .timeout = 10) {
     for (uint8_t *rest; (rest = tine_arena_take(1, &got));)
         ;
     cr_expect_not(buffer_is_shared(tine_buffer_new(from)), "there is no room");
+    cr_expect_not(buffer_is_shared(tine_buffer_new_untouched(from)));
+    cr_expect_not(buffer_is_shared(tine_buffer_new_untouched(10 * MI)));
+}
+
+Test(arena, gives_what_is_announced_its_memory_as_it_comes, .timeout = 10) {
+    open_arena();
+    size_t before = resident();
+    tine_buffer *b = tine_buffer_new_untouched(64 * MI);
+    cr_expect_eq(resident(), before);
+    tine_arena_touch(b->data, b->size, 0, 1);
+    memset(b->data, 1, 1);
+    cr_expect_leq(resident(), before + 2 * MI);
+    for (size_t at = 1; at < b->size; at += MI) {
+        size_t n = b->size - at < MI ? b->size - at : MI;
+        tine_arena_touch(b->data, b->size, at, n);
+        memset((uint8_t *)b->data + at, 1, n);
+    }
+    for (size_t i = 0; i < b->size; i++)
+        if (((uint8_t *)b->data)[i] != 1) cr_assert_fail("byte %zu", i);
+    cr_expect_eq(resident(), before + 64 * MI);
+    tine_buffer_unref(b);
+}
+
+/* ---- pages of 2 MiB ---- */
+
+/* Bytes of the mappings of this name that pages of 2 MiB back. */
+static size_t backed_by_huge_pages(const char *name) {
+    char line[512];
+    unsigned long kib;
+    size_t bytes = 0;
+    bool named = false;
+    FILE *f = fopen("/proc/self/smaps", "re");
+    cr_assert_not_null(f);
+    while (fgets(line, sizeof line, f)) {
+        if (strchr(line, '-') && strstr(line, " /")) named = strstr(line, name) != NULL;
+        if (named && sscanf(line, "ShmemPmdMapped: %lu kB", &kib) == 1) bytes += kib * 1024;
+    }
+    fclose(f);
+    return bytes;
+}
+
+/* Whether this kernel gives a memfd such a page when it is asked for one. */
+static bool machine_has_huge_pages(void) {
+    enum { COLLAPSE = 25 };
+    const char *why;
+    int fd = tine_map_segment("test-huge", 4 * MI, &why);
+    uint8_t *room = mmap(NULL, 4 * MI, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    uint8_t *at = room + (-(uintptr_t)room & (2 * MI - 1));
+    cr_assert(fd >= 0 && room != MAP_FAILED);
+    at = mmap(at, 2 * MI, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
+    cr_assert(at != MAP_FAILED);
+    memset(at, 1, 1);
+    bool has = madvise(at, 2 * MI, COLLAPSE) == 0 && backed_by_huge_pages("test-huge") == 2 * MI;
+    munmap(room, 4 * MI);
+    close(fd);
+    return has;
+}
+
+Test(arena, large_blocks_have_pages_of_2_mib, .timeout = 20) {
+    if (!machine_has_huge_pages()) cr_skip_test("this kernel backs no memfd by pages of 2 MiB");
+    open_arena();
+    tine_pages p = tine_pages_take(7 * MI);
+    memset(p.data, 1, p.size);
+    cr_expect_eq(backed_by_huge_pages("tine-tensors"), 6 * MI);
+    tine_pages_give(p);
+    tine_pages_tidy(INT64_MAX);
+    cr_expect_eq(backed_by_huge_pages("tine-tensors"), 0);
+    tine_buffer *b = tine_buffer_new_untouched(8 * MI);
+    for (size_t at = 0; at < b->size; at += MI / 2) {
+        tine_arena_touch(b->data, b->size, at, MI / 2);
+        memset((uint8_t *)b->data + at, 1, MI / 2);
+    }
+    cr_expect_eq(backed_by_huge_pages("tine-tensors"), 8 * MI);
+    tine_buffer_unref(b);
 }
 
 Test(arena, many_small_gaps_do_not_hide_the_room_below_them, .timeout = 20) {
