@@ -240,6 +240,8 @@ struct tine_zmq {
     bool told_without_lane;   /* the log has the reason why a peer has none */
     bool told_apart;          /* ... and why no buffers are lent */
     bool has_arena;
+    int arena_error; /* why not: negative errno; 0: none is wanted, or there is one */
+    const char *arena_why;
     uint32_t arenas; /* of peers, so far */
     tine_shm_spin spin;
     unsigned arriving; /* peers of which a large frame has arrived in part */

@@ -100,6 +100,7 @@ void tine_zmq_lane_offer(tine_zmq *t, tine_zmq_peer *p) {
     }
     if (!rc) {
         p->lane = l;
+        tine_zmq_arena_missed(t);
         return;
     }
     lane_tell_without(t, why, strerror(-rc));
@@ -129,6 +130,7 @@ static const char *offer_read(tine_zmq *t, tine_zmq_peer *p, const uint8_t *byte
     if (!rc) {
         p->lane = l;
         tine_zmq_lane_join(t, l);
+        tine_zmq_arena_missed(t);
         (void)tine_zmq_lane_sends(t, p);
         return NULL;
     }

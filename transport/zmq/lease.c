@@ -27,11 +27,13 @@ void tine_zmq_leases_apart(tine_zmq *t, const uint8_t *text, size_t size) {
 }
 
 void tine_zmq_arena_open(tine_zmq *t) {
-    const char *why;
     if (!t->base.config.arena || t->base.config.lane < 0) return;
-    int rc = tine_arena_open(t->base.config.arena, &why);
-    t->has_arena = rc == 0;
-    if (rc) tell_apart(t, why, strerror(-rc));
+    t->arena_error = tine_arena_open(t->base.config.arena, &t->arena_why);
+    t->has_arena = !t->arena_error;
+}
+
+void tine_zmq_arena_missed(tine_zmq *t) {
+    if (t->arena_error) tell_apart(t, t->arena_why, strerror(-t->arena_error));
 }
 
 void tine_zmq_arena_close(tine_zmq *t) {

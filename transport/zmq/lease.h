@@ -24,6 +24,9 @@ typedef struct tine_zmq_leases { /* zeroed: none */
 
 /* Opens the process's arena, if the transport may have one. */
 void tine_zmq_arena_open(tine_zmq *t);
+/* A peer has a lane: writes to the log, once, why there is no arena. Without a lane the log has the
+ * reason for that, and one line is enough. */
+void tine_zmq_arena_missed(tine_zmq *t);
 void tine_zmq_arena_close(tine_zmq *t);
 /* Listener: begins. */
 void tine_zmq_leases_offer(tine_zmq *t, tine_zmq_peer *p, tine_zmq_leases *l);
