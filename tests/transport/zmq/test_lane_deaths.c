@@ -189,7 +189,7 @@ Test(zmq_lane_deaths, listener_is_killed_in_each_phase, .timeout = 1200) {
     actors a = actors_new(listener_dies);
     char dir[] = "/tmp/test-lane-XXXXXX", url[80];
     cr_assert(mkdtemp(dir));
-    unsigned fds = leftover_descriptors();
+    unsigned fds = leftover_descriptors(), files = leftover_files("/dev/shm", "tine");
     for (int i = 0; i < rounds(); i++)
         for (int phase = 0; phase < LISTENER_PHASES; phase++) {
             snprintf(url, sizeof url, "ipc://%s/s", dir);
@@ -202,6 +202,7 @@ Test(zmq_lane_deaths, listener_is_killed_in_each_phase, .timeout = 1200) {
         }
     cr_expect_eq(leftover_descriptors(), fds);
     cr_expect_eq(leftover_mappings("tine-lane"), 0);
+    cr_expect_eq(leftover_files("/dev/shm", "tine"), files);
     rmdir(dir);
     actors_fini(&a);
 }

@@ -391,12 +391,13 @@ static void outlive(end *e, actors *a, int phase) {
     }
 }
 
-static void expect_nothing_left(unsigned fds) {
+static void expect_nothing_left(unsigned fds, unsigned files) {
     await_unused(NULL, NULL);
     for (int64_t until = tine_clock_ns() + PATIENCE; leftover_descriptors() > fds;)
         cr_assert_lt(tine_clock_ns(), until, "%u descriptors", leftover_descriptors());
     cr_expect_eq(leftover_mappings("tine-lane"), 0);
     cr_expect_eq(leftover_mappings("tine-tensors"), 1);
+    cr_expect_eq(leftover_files("/dev/shm", "tine"), files);
 }
 
 Test(leases, connector_is_killed_in_each_phase, .timeout = 1200) {
@@ -410,14 +411,13 @@ Test(leases, connector_is_killed_in_each_phase, .timeout = 1200) {
             outlive(&e, &a, phase);
             end_fini(&e);
         }
-    expect_nothing_left(fds);
-    cr_expect_eq(leftover_files("/dev/shm", "tine"), files);
+    expect_nothing_left(fds, files);
     actors_fini(&a);
 }
 
 Test(leases, listener_is_killed_in_each_phase, .timeout = 1200) {
     actors a = actors_new(listener_acts);
-    unsigned fds = leftover_descriptors() + 1;
+    unsigned fds = leftover_descriptors() + 1, files = leftover_files("/dev/shm", "tine");
     char dir[] = "/tmp/test-leases-XXXXXX", url[80];
     cr_assert(mkdtemp(dir));
     snprintf(url, sizeof url, "ipc://%s/s", dir);
@@ -431,7 +431,7 @@ Test(leases, listener_is_killed_in_each_phase, .timeout = 1200) {
             end_fini(&e);
             unlink(url + 6);
         }
-    expect_nothing_left(fds);
+    expect_nothing_left(fds, files);
     rmdir(dir);
     actors_fini(&a);
 }

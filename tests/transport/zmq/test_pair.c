@@ -379,7 +379,7 @@ static uint32_t trio_outlive(trio *s) {
 Test(zmq_pair, one_is_killed_in_each_phase, .timeout = 1200) {
     actors a = actors_new(paired_dies);
     const char *text = getenv("TEST_LANE_ROUNDS");
-    unsigned fds = 0, maps = 0;
+    unsigned fds = 0, maps = 0, files = leftover_files("/dev/shm", "tine");
     trio s;
     trio_listen(&s);
     trio_connect_one(&s, 1, 0, 1);
@@ -402,6 +402,7 @@ Test(zmq_pair, one_is_killed_in_each_phase, .timeout = 1200) {
     for (int64_t end = tine_clock_ns() + PATIENCE; leftover_descriptors() > fds; trio_step(&s))
         cr_assert_lt(tine_clock_ns(), end, "%u descriptors", leftover_descriptors());
     cr_expect_eq(leftover_mappings("tine-lane"), maps);
+    cr_expect_eq(leftover_files("/dev/shm", "tine"), files);
     trio_close(&s);
     actors_fini(&a);
 }
