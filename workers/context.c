@@ -182,6 +182,11 @@ static tine_error worker_cancel(tine_context *c, tine_future *f, tine_error stat
     return open ? TINE_OK : TINE_ESTATE;
 }
 
+static bool worker_take_back(tine_context *c, tine_future *f) {
+    return tine_executor_is_queued(tine_worker_executor(tine_worker_of(c)), f->ticket) &&
+           worker_cancel(c, f, TINE_ECANCELED, "its task runs it itself", UINT64_MAX) == TINE_OK;
+}
+
 void tine_worker_cancelled(tine_worker *w, uint64_t task) {
     tine_attempt *a = tine_idmap_get(&w->attempt_by_task, task);
     if (!a) return;
@@ -310,6 +315,7 @@ static const tine_context_ops worker_ops = {
     .hold = worker_hold,
     .unhold = worker_unhold,
     .cancel = worker_cancel,
+    .take_back = worker_take_back,
     .cancelled = worker_is_cancelled,
     .yield = worker_yield,
     .pull = worker_pull,

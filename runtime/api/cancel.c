@@ -30,6 +30,12 @@ tine_error tine_future_cancel(tine_context *c, tine_future *f, tine_error status
     return e;
 }
 
+bool tine_future_take_back(tine_future *f) {
+    tine_context *c = f ? f->context : NULL;
+    return c && c->ops->take_back && !tine_future_is_done(f) && !f->held && f->task &&
+           c->ops->take_back(c, f);
+}
+
 tine_error tine_future_add_forks(tine_future *f, tine_future *const *forks, size_t n) {
     f->extra = calloc(1, sizeof *f->extra);
     tine_future **items = f->extra ? calloc(n + 1, sizeof *items) : NULL;

@@ -21,6 +21,9 @@ typedef struct tine_future_extra {
  * sentence. */
 tine_error tine_future_cancel(struct tine_context *c, tine_future *f, tine_error status,
                               const char *why, uint64_t grace_ns);
+/* Without the lock: takes back a fork of the running task that has not begun and of which no other
+ * process knows. False: it has begun, or may, and its result is to be waited for. */
+bool tine_future_take_back(tine_future *f);
 /* From now on a cancel of f, which is no fork, cancels these forks, too. ENOMEM with a sentence. */
 tine_error tine_future_add_forks(tine_future *f, tine_future *const *forks, size_t n);
 void tine_future_extra_free(tine_future_extra *x); /* accepts NULL */

@@ -36,6 +36,9 @@ typedef struct tine_context_ops {
      * is here already. grace_ns: see tine_future_cancel. */
     tine_error (*cancel)(tine_context *c, tine_future *f, tine_error status, const char *why,
                          uint64_t grace_ns);
+    /* Cancels a fork that was submitted, if it is still queued at this worker. NULL where none
+     * is. */
+    bool (*take_back)(tine_context *c, tine_future *f);
     /* Without the lock: whether the running task `parent` was cancelled. NULL: there are no
      * tasks. */
     bool (*cancelled)(tine_context *c, void *parent);

@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "runtime/api/cancel.h"
 #include "tests/support/cluster.h"
 
 TINE_FUNCTION(nesting_fib, "n") {
@@ -124,6 +125,35 @@ TRANSPORT_TEST(nesting, workers_that_are_busy_send_few_of_their_forks, 60) {
     messages_of(5, 2);
     uint64_t n = messages_of(COUNTED_N, 4);
     cr_expect_lt(n, COUNTED + MESSAGES_MOST, "%d messages for 4 x %d forks", (int)n, COUNTED);
+    cluster_stop();
+}
+
+/* Its fork is wanted by nobody else, or was sent to the coordinator. */
+TINE_FUNCTION(nesting_take_back, "") {
+    tine_future *f = tine_fork("nesting_fib", 4);
+    tine_value *v;
+    if (!tine_future_take_back(f)) return tine_wait(f, &v) ? NULL : v;
+    tine_error e = tine_wait(f, &v);
+    if (e != TINE_ECANCELED || tine_future_take_back(f)) return tine_fail(task, "it is not over");
+    return tine_int(-1);
+}
+
+TRANSPORT_TEST(nesting, a_fork_that_has_stayed_can_be_taken_back, 60) {
+    cluster_start(endpoint, 1);
+    cluster_take_int(tine_fork("nesting_fib", 5)); /* it keeps its forks by now */
+    cr_expect_eq(cluster_take_int(tine_fork("nesting_take_back")), -1);
+    tine_future *f = tine_fork("nesting_fib", 4);
+    cr_expect_not(tine_future_take_back(f), "a fork of the program");
+    cr_expect_eq(cluster_take_int(f), 3);
+    cluster_stop();
+}
+
+TRANSPORT_TEST(nesting, a_fork_that_another_worker_may_run_is_not_taken_back, 60) {
+    cluster_start(endpoint, 2);
+    for (int i = 0; i < 50; i++) {
+        int64_t n = cluster_take_int(tine_fork("nesting_take_back"));
+        cr_expect(n == 3 || n == -1);
+    }
     cluster_stop();
 }
 

@@ -110,6 +110,8 @@ tine_error tine_executor_fork(tine_executor *x, uint64_t parent, uint64_t ticket
 /* Cancels an open fork, which is not completed then; grace_ns as in CANCEL. False: its answer is
  * here, and completes it. */
 bool tine_executor_cancel(tine_executor *x, uint64_t ticket, uint64_t grace_ns);
+/* Whether an open fork has stayed here and has not begun. */
+bool tine_executor_is_queued(const tine_executor *x, uint64_t ticket);
 /* Has the coordinator cancel one that stays open here, until a result comes that was on its way or
  * tine_executor_cancel is called, which has to follow: the answer of the coordinator that it was
  * cancelled is left out. Does nothing to one that is not open, or has not been submitted. */

@@ -116,6 +116,11 @@ bool tine_executor_cancel(tine_executor *x, uint64_t ticket, uint64_t grace_ns) 
     return true;
 }
 
+bool tine_executor_is_queued(const tine_executor *x, uint64_t ticket) {
+    const executor_fork *f = tine_executor_fork_find(x, ticket);
+    return f && f->local && !f->local->started && f->local->attempt == 1;
+}
+
 void tine_executor_cancel_early(tine_executor *x, uint64_t ticket, uint64_t grace_ns) {
     executor_fork *f = tine_executor_fork_find(x, ticket);
     if (!f || f->local || f->overdue || x->stopped) return;

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/api/cancel.h"
 #include "workers/builtin/builtin.h"
 #include "workers/modules/cells.h"
 #include "workers/modules/rnn.h"
@@ -54,15 +55,21 @@ static tine_value *flip_time(const tine_value *x) {
 
 /* What the backward cell has computed. A built-in cell reads and writes the steps in reverse, and
  * its output is the right half of a tensor twice as wide, so that the forward one's need only be
- * copied into the left half; others are given a flipped copy. */
+ * written into the left half; others are given a flipped copy. */
 typedef struct backward {
-    tine_value *output;
+    tine_value *output; /* float32, if it is half of a pair */
     bool half;
 } backward;
 
 static backward backward_run(tine_task *task, const bilstm *m, const tine_value *x) {
-    if (tine_rnn_is(m->cell_b)) return (backward){tine_rnn_flipped_half(task, m->cell_b, x), true};
+    if (tine_rnn_is(m->cell_b))
+        return (backward){tine_rnn_half(task, m->cell_b, x, NULL, NULL), true};
     return (backward){flip_time(output_of(task, tine_call(m->cell_b, flip_time(x)))), false};
+}
+
+/* In the type of a cell's output. */
+static tine_value *pair_typed(const tine_value *x, tine_value *pair) {
+    return x->tensor.dtype == TINE_BF16 ? tine_bf16_tensor(pair) : pair;
 }
 
 /* The width of a row, in bytes, and the number of rows. */
@@ -92,7 +99,8 @@ static tine_value *right_half(const tine_value *pair) {
     return out;
 }
 
-static tine_value *join_outputs(const tine_value *output_f, backward b) {
+static tine_value *join_outputs(const tine_value *x, const tine_value *output_f, backward b) {
+    if (b.half && output_f) b.output = pair_typed(x, b.output);
     if (!output_f || !b.output) return NULL;
     if (b.half && fits_left_half(output_f, b.output)) {
         size_t n, width = rows_of(output_f, &n);
@@ -105,6 +113,16 @@ static tine_value *join_outputs(const tine_value *output_f, backward b) {
     return tine_call("tine.cat", tine_list(output_f, output_b), tine_kw("dim", -1));
 }
 
+/* The forward cell runs here: into the left half, if that is possible. */
+static tine_value *join_forward(tine_task *task, const bilstm *m, const tine_value *x, backward b) {
+    bool fits = false;
+    if (b.half && tine_rnn_is(m->cell_f)) {
+        tine_value *pair = tine_rnn_half(task, m->cell_f, x, b.output, &fits);
+        if (fits) return pair ? pair_typed(x, pair) : NULL;
+    }
+    return join_outputs(x, output_of(task, tine_call(m->cell_f, x)), b);
+}
+
 static tine_value *bilstm_forward(tine_task *task) {
     const bilstm *m = tine_self(task);
     const tine_value *x = tine_arg_tensor(task, 0, 0, -1);
@@ -112,16 +130,19 @@ static tine_value *bilstm_forward(tine_task *task) {
     if (!x) return NULL;
     tine_future *future_f = tine_fork(m->cell_f, x);
     backward b = backward_run(task, m, x);
-    if (!b.output || tine_wait(future_f, &result_f) != TINE_OK) return NULL;
-    return join_outputs(output_of(task, result_f), b);
+    if (!b.output) return NULL;
+    if (b.half && tine_rnn_is(m->cell_f) && tine_future_take_back(future_f))
+        return join_forward(task, m, x, b);
+    if (tine_wait(future_f, &result_f) != TINE_OK) return NULL;
+    return join_outputs(x, output_of(task, result_f), b);
 }
 
 static tine_value *bilstm_serial(tine_task *task) {
     const bilstm *m = tine_self(task);
     const tine_value *x = tine_arg_tensor(task, 0, 0, -1);
     if (!x) return NULL;
-    const tine_value *output_f = output_of(task, tine_call(m->cell_f, x));
-    return output_f ? join_outputs(output_f, backward_run(task, m, x)) : NULL;
+    backward b = backward_run(task, m, x);
+    return b.output ? join_forward(task, m, x, b) : NULL;
 }
 
 static tine_value *bilstm_rewrite(tine_task *task) {

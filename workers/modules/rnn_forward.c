@@ -240,14 +240,21 @@ static void workspace_give_back(tine_rnn *l, struct tine_lstm_workspace *w) {
     tine_lstm_workspace_free(w);
 }
 
-static tine_value *result_tensor(const tine_rnn *l, const sizes *s, int64_t first, int64_t width,
-                                 bool state, void **data) {
-    int64_t shape[3], n = 0;
+static int result_shape(const tine_rnn *l, const sizes *s, int64_t first, int64_t width, bool state,
+                        int64_t shape[3]) {
+    int n = 0;
     bool swap = !state && s->batched && l->config.batch_first;
     shape[n++] = swap ? s->batch : first;
     if (s->batched) shape[n++] = swap ? first : s->batch;
     shape[n++] = width;
-    return tine_tensor_new(TINE_F32, (int)n, shape, data);
+    return n;
+}
+
+static tine_value *result_tensor(const tine_rnn *l, const sizes *s, int64_t first, int64_t width,
+                                 bool state, void **data) {
+    int64_t shape[3];
+    int n = result_shape(l, s, first, width, state, shape);
+    return tine_tensor_new(TINE_F32, n, shape, data);
 }
 
 /* What the kernel writes. */
@@ -302,42 +309,55 @@ tine_value *tine_rnn_forward(tine_task *task) {
     return l->config.gru ? tine_list(out, h) : tine_list(out, tine_list(h, c));
 }
 
-/* ---- the backward half of a pair ---- */
+/* ---- half of a pair ---- */
 
 typedef struct rnn_half {
     tine_task *task;
     const tine_value *x;
+    tine_value *pair; /* NULL: of the right half, which makes one */
     tine_value *out;
+    bool fits;
 } rnn_half;
+
+static bool rnn_pair_fits(const tine_rnn *l, const sizes *s, const tine_value *pair) {
+    int64_t shape[3];
+    int n = result_shape(l, s, s->steps, 2 * s->out, false, shape);
+    return pair->tensor.rank == n && !memcmp(pair->tensor.shape, shape, (size_t)n * sizeof *shape);
+}
 
 /* Where the first dimension is the batch, two flips of it change nothing. */
 static tine_error rnn_half_make(void *self, void *ctx) {
     tine_rnn *l = self;
     rnn_half *half = ctx;
     const tine_value *x = half->x, *floats;
+    tine_value *pair = half->pair;
     rnn_outputs to = {0};
     rnn_inputs in = {0};
-    void *data;
+    void *data = pair ? pair->tensor.buffer->data : NULL;
     sizes s;
     if (!rnn_check_input(half->task, l, x, &s) ||
         !(floats = tine_floats_of(half->task, x, "input")))
         return TINE_EFAILED;
+    half->fits = !pair || rnn_pair_fits(l, &s, pair);
+    if (!half->fits) return TINE_OK;
     in.input = (const float *)floats->tensor.data;
-    tine_value *out = result_tensor(l, &s, s.steps, 2 * s.out, false, &data);
+    tine_value *out = pair ? pair : result_tensor(l, &s, s.steps, 2 * s.out, false, &data);
     if (!out) return tine_last_error();
-    to.output = (float *)data + s.out;
+    to.output = (float *)data + (pair ? 0 : s.out);
     to.stride = 2 * (size_t)s.out;
-    to.reversed = !s.batched || !l->config.batch_first;
+    to.reversed = !pair && (!s.batched || !l->config.batch_first);
     if (!rnn_compute(half->task, l, &s, &in, &to)) return TINE_EFAILED;
-    half->out = x->tensor.dtype == TINE_BF16 ? tine_bf16_tensor(out) : out;
-    return half->out ? TINE_OK : tine_last_error();
+    half->out = out;
+    return TINE_OK;
 }
 
-tine_value *tine_rnn_flipped_half(tine_task *task, const tine_value *module, const tine_value *x) {
-    rnn_half half = {task, x, NULL};
+tine_value *tine_rnn_half(tine_task *task, const tine_value *module, const tine_value *x,
+                          tine_value *pair, bool *fits) {
+    rnn_half half = {.task = task, .x = x, .pair = pair, .fits = true};
     tine_context *c = tine_context_acquire();
     if (!c) return NULL;
     tine_instance_use(c, module->object, task->attempt, rnn_half_make, &half);
     tine_context_release(c);
+    if (fits) *fits = half.fits;
     return half.out;
 }

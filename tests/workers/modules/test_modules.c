@@ -7,6 +7,7 @@
 
 #include "tests/support/cluster.h"
 #include "tests/support/golden.h"
+#include "tests/support/traces.h"
 
 static tine_value *tensor(const struct tine_golden *g, const char *name) {
     size_t shape[4];
@@ -65,6 +66,33 @@ static void same_answer(const char *endpoint, int workers) {
 
 Test(modules, the_ensemble_on_one_worker, .timeout = 60) { same_answer(NULL, 1); }
 TRANSPORT_TEST(modules, the_ensemble, 60) { same_answer(endpoint, 2); }
+
+/* Then the only fork has not run. */
+Test(modules, a_pair_s_forward_half_is_written_where_the_pair_is, .timeout = 60) {
+    char path[] = "/tmp/tine-test-trace-XXXXXX";
+    close(mkstemp(path));
+    cluster_start(NULL, 1);
+    tine_value *x = tine_call("tine.rand", tine_list(7, 3, 12)),
+               *pair = tine_module("bilstm", 12, 20, tine_kw("seed", 1));
+    tine_value *serial = cluster_take(tine_fork_method(pair, "forward_serial", x));
+    cr_assert_eq(tine_trace_start(), TINE_OK, "%s", tine_error_message());
+    tine_value *forked = cluster_take(tine_fork(pair, x));
+    cr_assert_eq(tine_trace_write(path), TINE_OK, "%s", tine_error_message());
+    cr_expect(tine_equal(forked, serial));
+    tine_value *const made[] = {x, pair, serial, forked};
+    for (size_t i = 0; i < sizeof made / sizeof *made; i++) tine_release(made[i]);
+    cluster_stop();
+    trace t = trace_read(path);
+    unlink(path);
+    size_t forks = 0, tasks = 0, kernels = 0;
+    for (size_t i = 0; i < t.n_slices; i++) {
+        forks += strcmp(t.slices[i].name, "fork tine.lstm") == 0;
+        tasks += strcmp(t.slices[i].name, "tine.lstm") == 0;
+        kernels += strcmp(t.slices[i].name, "lstm") == 0;
+    }
+    cr_expect(forks == 1 && tasks == 0 && kernels == 2, "%zu %zu %zu", forks, tasks, kernels);
+    trace_close(&t);
+}
 
 Test(modules, what_is_no_module_is_refused, .timeout = 60) {
     cluster_start(NULL, 1);
