@@ -1,5 +1,10 @@
 /* When a loop polls before it sleeps. The load is as at a look that has just been taken. */
 #include <criterion/criterion.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 #include "transport/shm/spin.h"
 
@@ -48,4 +53,39 @@ Test(spin, a_lost_core_stops_it_for_a_while) {
         before = off;
         now = s.off_until;
     }
+}
+
+/* ---- the load of this machine ---- */
+
+static atomic_bool over;
+
+static void *busy(void *arg) {
+    while (!atomic_load_explicit(&over, memory_order_relaxed)) tine_shm_relax();
+    return arg;
+}
+
+static int threads_runnable(void) {
+    int n = 0;
+    FILE *f = fopen("/proc/loadavg", "re");
+    if (f && fscanf(f, "%*s %*s %*s %d", &n) != 1) n = 0;
+    if (f) fclose(f);
+    return n;
+}
+
+/* Each wait looks at the load, and would be a short one. */
+Test(spin, it_does_not_poll_beside_busy_threads_on_all_cores, .timeout = 60) {
+    enum { WAITS = 200 };
+    int cores = (int)sysconf(_SC_NPROCESSORS_ONLN), n = cores + 1, polls = 0, seen = 0;
+    pthread_t *threads = calloc((size_t)n, sizeof *threads);
+    for (int i = 0; i < n; i++) cr_assert_eq(pthread_create(&threads[i], NULL, busy, NULL), 0);
+    for (int i = 0; i < WAITS; i++) {
+        tine_shm_spin s = {.listens = true, .typical = 2000};
+        seen += threads_runnable() > cores;
+        polls += tine_shm_spin_begin(&s, NOW) > 0;
+    }
+    atomic_store(&over, true);
+    for (int i = 0; i < n; i++) pthread_join(threads[i], NULL);
+    free(threads);
+    if (seen < WAITS / 2) cr_skip_test("this system does not tell what is runnable");
+    cr_expect_leq(polls, WAITS / 20, "%d of %d waits poll", polls, WAITS);
 }
