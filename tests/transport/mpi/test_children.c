@@ -66,3 +66,13 @@ Test(mpi_children, a_program_that_finalises_mpi_itself_ends_well, .timeout = 90)
     cr_expect(strstr(p.out, "sum 3, neg -7"), "%s%s", p.out, p.error);
     check(p, "finalised");
 }
+
+/* It is held back from threads that call MPI, while they do. */
+Test(mpi_children, sigpipe_is_as_the_program_has_left_it, .timeout = 90) {
+    tine_need_mpirun();
+    tine_ranks_check_leaks_themselves();
+    check(tine_program_run(
+              60, "export TINE_MODULE_DIR=$B; exec mpirun %s --oversubscribe -n 2 $B/mpi/own tine",
+              tine_mpirun_root()),
+          "SIGPIPE changed: 0, in tasks 0\n");
+}
