@@ -28,6 +28,11 @@ static const metric task_metrics[] = {
     {"tine_queued_bytes", "gauge", "Arguments of tasks that have not started.", "ready_bytes", ""},
     {0},
 };
+static const metric job_metrics[] = {
+    {"tine_connections_refused_total", "counter",
+     "Connections that had no key, or another, or broke the protocol.", "refused", ""},
+    {0},
+};
 static const metric shared_metrics[] = {
     {"tine_shared_bytes", "gauge", "The program's tensors that local workers can read.", "used",
      ""},
@@ -169,6 +174,7 @@ void tine_metrics_write(FILE *f, const tine_value *snapshot) {
     }
     metric_head(f, "tine_workers", "gauge", "Workers that are connected.");
     fprintf(f, "tine_workers %zu\n", metric_items(metric_field(snapshot, "workers")));
+    metrics_of(f, job_metrics, &snapshot, 1, NULL);
     metrics_of(f, task_metrics, &tasks, 1, NULL);
     metrics_of(f, shared_metrics, &shared, 1, NULL);
     metrics_of_list(f, worker_metrics, metric_field(snapshot, "workers"), worker_labels);

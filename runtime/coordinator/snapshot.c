@@ -50,6 +50,7 @@ static void put_job(tine_writer *w, const tine_snapshot_place *p) {
     put_key(w, "time");
     tine_pack_double(w, (double)now.tv_sec + 1e-9 * (double)now.tv_nsec);
     put_seconds(w, "uptime", p->now - p->began);
+    put_count(w, "refused", p->transport.peers_bad);
 }
 
 static void put_tasks(tine_writer *w, const tine_scheduler_stats *s) {
@@ -162,7 +163,7 @@ static bool lists_take(snapshot_lists *l, const tine_scheduler *s) {
 
 static void put_all(tine_writer *w, const tine_scheduler *s, const tine_snapshot_place *place,
                     const snapshot_lists *l) {
-    tine_pack_map(w, 11);
+    tine_pack_map(w, 12);
     put_job(w, place);
     put_shared(w, &place->transport);
     put_tasks(w, tine_scheduler_stats_get(s));

@@ -211,7 +211,7 @@ Test(top, prints_json_of_one_form) {
     cr_assert_eq(p.code, 0, "%s", p.error);
     json_object *o = json_tokener_parse(p.out);
     cr_assert(o, "%s", p.out);
-    expect_fields(o, "pid time uptime", "version endpoint host");
+    expect_fields(o, "pid time uptime refused", "version endpoint host");
     expect_fields(tine_rates_field(o, "tasks"),
                   "forked completed failed retried waiting ready running suspended objects "
                   "ready_bytes tasks_per_second bytes_in_per_second bytes_out_per_second",
