@@ -9,6 +9,7 @@
 #include "runtime/api/instances.h"
 #include "runtime/trace/trace.h"
 #include "transport/base/assert.h"
+#include "transport/base/block.h"
 #include "transport/base/clock.h"
 #include "transport/base/hash.h"
 #include "transport/base/text.h"
@@ -76,38 +77,19 @@ void tine_attempt_suspend(tine_attempt *a) {
 
 /* ---- in the loop ---- */
 
-enum { SPARE_MAX = 64 };
-
 void tine_attempt_wake(tine_attempt *a) {
     if (!a->suspended) return;
     a->suspended = false;
     STAILQ_INSERT_TAIL(&a->worker->runnable, a, queue);
 }
 
-static tine_attempt *attempt_alloc(tine_worker *w) {
-    tine_attempt *a = STAILQ_FIRST(&w->spare);
-    if (!a) return malloc(sizeof *a);
-    STAILQ_REMOVE_HEAD(&w->spare, queue);
-    w->n_spare--;
-    return a;
-}
-
-static void attempt_free(tine_worker *w, tine_attempt *a) {
-    if (w->n_spare == SPARE_MAX) {
-        free(a);
-        return;
-    }
-    STAILQ_INSERT_HEAD(&w->spare, a, queue);
-    w->n_spare++;
-}
-
 tine_error tine_attempt_start(tine_worker *w, const tine_executor_task *task) {
-    tine_attempt *a = attempt_alloc(w);
+    tine_attempt *a = tine_block_new(sizeof *a);
     if (!a) return tine_error_set(TINE_ENOMEM, "no memory for a task");
     *a = (tine_attempt){.worker = w, .task = *task, .deadline = INT64_MAX};
     a->fiber = tine_fiber_new(w->fibers, attempt_main, a, task->target.name);
     if (!a->fiber) {
-        attempt_free(w, a);
+        tine_block_free(a, sizeof *a);
         return TINE_ENOMEM;
     }
     if (w->log && task->known == task->task) tine_run_log_begin(w->log, task->task);
@@ -126,15 +108,7 @@ void tine_attempt_drop(tine_attempt *a) {
     tine_payload_unref(a->payload);
     tine_failure_fini(&a->object_failure);
     if (a->text) free(a->text);
-    attempt_free(a->worker, a);
-}
-
-void tine_attempt_spare_free(tine_worker *w) {
-    while (!STAILQ_EMPTY(&w->spare)) {
-        tine_attempt *a = STAILQ_FIRST(&w->spare);
-        STAILQ_REMOVE_HEAD(&w->spare, queue);
-        free(a);
-    }
+    tine_block_free(a, sizeof *a);
 }
 
 /* Results of short tasks leave together while more tasks of the same function are ready; at most

@@ -340,7 +340,6 @@ void tine_worker_context_init(tine_worker *w) {
     LIST_INIT(&w->attempts);
     STAILQ_INIT(&w->runnable);
     STAILQ_INIT(&w->awaiting_instance);
-    STAILQ_INIT(&w->spare);
     STAILQ_INIT(&w->forks);
     STAILQ_INIT(&w->callbacks);
     STAILQ_INIT(&w->requests);

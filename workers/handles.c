@@ -59,7 +59,7 @@ static void handle_free(tine_handles *h, worker_handle *handle) {
     atomic_fetch_sub(&h->untold, 1);
     tine_idmap_remove(&h->by_id, handle->id);
     LIST_REMOVE(handle, entry);
-    free(handle);
+    tine_block_free(handle, sizeof *handle);
 }
 
 static void handles_retained(tine_object_owner *owner, tine_object id) {

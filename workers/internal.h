@@ -21,7 +21,7 @@ typedef STAILQ_HEAD(tine_attempt_queue, tine_attempt) tine_attempt_queue;
 /* One run of a task. It is either on its fiber, or in `runnable`, or suspended and referenced by
  * the record that will make it runnable. */
 struct tine_attempt {
-    STAILQ_ENTRY(tine_attempt) queue; /* runnable, awaiting an instance, or spare */
+    STAILQ_ENTRY(tine_attempt) queue; /* runnable, or awaiting an instance */
     LIST_ENTRY(tine_attempt) live;
     tine_worker *worker;
     tine_executor_task task;
@@ -93,8 +93,6 @@ struct tine_worker {
     tine_idmap attempt_by_task;
     tine_attempt_queue runnable;
     tine_attempt_queue awaiting_instance;
-    tine_attempt_queue spare; /* records of ended ones, for the next */
-    size_t n_spare;
     tine_attempt *current; /* on its fiber now */
     size_t n_timed;        /* attempts with a deadline */
 
@@ -142,7 +140,6 @@ void tine_attempt_suspend(tine_attempt *a); /* from its fiber: until tine_attemp
 void tine_attempt_wake(tine_attempt *a);
 /* Frees one that is not running; what its stack owns leaks unless it has ended. */
 void tine_attempt_drop(tine_attempt *a);
-void tine_attempt_spare_free(tine_worker *w);
 
 /* context.c */
 void tine_worker_context_init(tine_worker *w);

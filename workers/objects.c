@@ -4,11 +4,11 @@
 
 #include "runtime/api/instances.h"
 #include "transport/base/log.h"
+#include "transport/base/memory.h"
 #include "workers/internal.h"
 
 static void value_keep(tine_worker *w, tine_object id, const tine_value *value) {
-    worker_value *k = calloc(1, sizeof *k);
-    if (!k) return; /* it is decoded again the next time */
+    worker_value *k = tine_must_alloc(sizeof *k);
     k->id = id;
     k->value = tine_value_ref(value);
     LIST_INSERT_HEAD(&w->values, k, entry);
@@ -18,7 +18,7 @@ static void value_keep(tine_worker *w, tine_object id, const tine_value *value) 
 static void value_drop(worker_value *k) {
     LIST_REMOVE(k, entry);
     tine_value_unref(k->value);
-    free(k);
+    tine_block_free(k, sizeof *k);
 }
 
 /* As tine_executor_fetch. */

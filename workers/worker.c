@@ -366,7 +366,6 @@ static void worker_end_attempts(tine_worker *w) {
     while (worker_run_callback(w) || worker_run_attempt(w)) {
     }
     while (!LIST_EMPTY(&w->attempts)) tine_attempt_drop(LIST_FIRST(&w->attempts));
-    tine_attempt_spare_free(w);
 }
 
 static tine_error worker_finish(tine_worker *w) {

@@ -10,6 +10,7 @@
 #include "runtime/api/promise.h"
 #include "runtime/api/stream.h"
 #include "transport/base/assert.h"
+#include "transport/base/block.h"
 #include "transport/base/clock.h"
 #include "transport/base/log.h"
 #include "transport/base/vector.h"
@@ -65,7 +66,7 @@ static void future_free(tine_future *f) {
     if (f->text) free(f->text);
     tine_future_extra_free(f->extra);
     if (f->context) tine_context_unref(f->context);
-    free(f);
+    tine_block_free(f, sizeof *f);
 }
 
 static void shared_handle_free(tine_handle *h) {
@@ -81,7 +82,7 @@ __attribute__((constructor)) static void future_register(void) {
 }
 
 tine_future *tine_future_new(struct tine_context *c) {
-    tine_future *f = malloc(sizeof *f); /* glibc's calloc bypasses the thread's cache */
+    tine_future *f = tine_block_new(sizeof *f);
     if (!f) {
         tine_error_set(TINE_ENOMEM, "no memory for a future");
         return NULL;

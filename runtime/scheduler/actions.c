@@ -9,13 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "transport/base/vector.h"
+#include "transport/base/memory.h"
 
-void *tine_scheduler_alloc(size_t size) {
-    void *p = calloc(1, size);
-    TINE_ASSERT_TRUE(p);
-    return p;
-}
+void *tine_scheduler_alloc(size_t size) { return tine_must_alloc(size); }
 
 void *tine_scheduler_grow(void *array, size_t *room, size_t need, size_t item_size) {
     void *p = tine_grow(array, room, need, item_size);

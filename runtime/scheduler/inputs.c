@@ -12,7 +12,7 @@
  * be long. */
 #include "runtime/scheduler/internal.h"
 
-#include <stdlib.h>
+#include "transport/base/block.h"
 
 enum { AIM_LOOK = 8 }; /* arguments of one task that are looked at to choose its worker */
 
@@ -39,7 +39,7 @@ static void sched_input_drop(sched_input *i) {
     TAILQ_REMOVE(&i->object->inputs, i, link);
     LIST_REMOVE(i, task_link);
     i->task->n_missing--;
-    free(i);
+    tine_block_free(i, sizeof *i);
 }
 
 static void sched_walk_push(tine_scheduler *s, struct sched_object_stack *stack,

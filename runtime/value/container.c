@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "runtime/value/value.h"
+#include "transport/base/block.h"
 #include "transport/base/text.h"
 
 static bool is_container(const tine_value *v) {
@@ -93,7 +94,7 @@ out:
 
 tine_value *tine_list_of_futures(tine_future *const *f, size_t n) {
     if (!array_given(f, n, "futures")) return NULL;
-    tine_value **items = calloc(n ? n : 1, sizeof *items), *list = NULL;
+    tine_value **items = tine_block_new(n * sizeof *items), *list = NULL;
     size_t made = 0;
     if (!items) tine_error_set(TINE_ENOMEM, "no memory for a list of %zu", n);
     for (; items && made < n; made++) {
@@ -102,7 +103,7 @@ tine_value *tine_list_of_futures(tine_future *const *f, size_t n) {
     }
     if (items && made == n) list = tine_list_of(items, n);
     while (made > 0) tine_value_unref(items[--made]);
-    free(items);
+    if (items) tine_block_free(items, n * sizeof *items);
     return list;
 }
 
@@ -191,7 +192,7 @@ tine_value *tine_value_resolve(const tine_value *v,
                                const tine_value *(*result)(tine_future *f, void *ctx), void *ctx) {
     if (v->kind == TINE_FUTURE) return tine_value_ref(result(v->future, ctx));
     if (!tine_value_holds_futures(v)) return tine_value_ref(v);
-    tine_value **items = calloc(v->list.n, sizeof *items), *out = NULL;
+    tine_value **items = tine_block_new(v->list.n * sizeof *items), *out = NULL;
     size_t made = 0;
     if (!items) {
         tine_error_set(TINE_ENOMEM, "no memory for a %s of %zu", tine_kind_name(v->kind),
@@ -203,7 +204,7 @@ tine_value *tine_value_resolve(const tine_value *v,
     out = tine_container_new(v->kind, v->list.n, (const char *const *)v->list.keys, items);
 out:
     while (!out && made > 0) tine_value_unref(items[--made]);
-    free(items);
+    tine_block_free(items, v->list.n * sizeof *items);
     return out;
 }
 

@@ -18,6 +18,7 @@ typedef struct tine_handle {
     uint32_t slot;
     uint16_t pools; /* how many slots of pools it is in; stays at its maximum once there */
     uint8_t kind;   /* TINE_HANDLE_… */
+    uint8_t units;  /* of a value: of its memory (block.h) */
 } tine_handle;      /* the first member of every value, future, promise and completer */
 enum {
     TINE_HANDLE_VALUE,

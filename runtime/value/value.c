@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "transport/base/assert.h"
+#include "transport/base/block.h"
 #include "transport/base/text.h"
 
 static tine_value the_none = {.handle = {.refs = 1, .kind = TINE_HANDLE_STATIC}, .kind = TINE_NONE};
@@ -20,7 +21,8 @@ static tine_value the_true = {
 /* Not inlined: the compiler would warn that the struct is larger than the allocation, which is
  * intended. */
 __attribute__((noinline)) tine_value *tine_value_new(tine_kind kind, size_t union_size) {
-    tine_value *v = malloc(offsetof(tine_value, i) + union_size);
+    size_t size = offsetof(tine_value, i) + union_size;
+    tine_value *v = tine_block_new(size);
     if (!v) {
         tine_error_set(TINE_ENOMEM, "no memory for a value of %zu bytes", union_size);
         return NULL;
@@ -29,6 +31,7 @@ __attribute__((noinline)) tine_value *tine_value_new(tine_kind kind, size_t unio
     v->handle.slot = 0;
     v->handle.pools = 0;
     v->handle.kind = TINE_HANDLE_VALUE;
+    v->handle.units = tine_block_units(size);
     v->kind = kind;
     v->object = 0;
     v->owner = NULL;
@@ -60,7 +63,7 @@ void tine_value_free(tine_value *v) {
     case TINE_FUTURE: tine_handle_unref((tine_handle *)v->future); break;
     default: break;
     }
-    free(v);
+    tine_block_free_units(v, v->handle.units);
 }
 
 void tine_value_unref(const tine_value *v) {

@@ -6,6 +6,7 @@
 
 #include "runtime/wire/wire.h"
 #include "runtime/wire/walk.h"
+#include "transport/base/block.h"
 
 typedef struct decoding {
     tine_walk w;
@@ -106,7 +107,8 @@ static tine_error decode_items(decoding *c, int depth, size_t wanted, char **key
 static tine_value *decode_container(decoding *c, const tine_token *t, int depth) {
     size_t made = 0;
     bool map = t->kind == TINE_TOKEN_MAP;
-    tine_value **items = malloc((t->n + 1) * sizeof *items), *v = NULL;
+    const size_t size = (t->n + 1) * sizeof(tine_value *);
+    tine_value **items = tine_block_new(size), *v = NULL;
     char **keys = map ? malloc((t->n + 1) * sizeof *keys) : NULL;
     tine_error e;
     if (depth >= TINE_MAX_DEPTH)
@@ -121,8 +123,8 @@ static tine_value *decode_container(decoding *c, const tine_token *t, int depth)
         if (map) free(keys[i]);
         if (!v) tine_value_unref(items[i]);
     }
-    free(items);
-    free(keys);
+    if (items) tine_block_free(items, size);
+    if (keys) free(keys);
     return v;
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "transport/base/assert.h"
+#include "transport/base/block.h"
 
 enum {
     SLACK = 1,    /* for the NUL of a text that ends the header */
@@ -27,10 +28,12 @@ static void frame_place(tine_frame *f, size_t offset, size_t n_buffers, size_t n
 static tine_frame *frame_alloc(size_t bytes, size_t n_buffers, size_t n_refs) {
     const size_t at = frame_offset(bytes);
     /* cppcheck-suppress pointerSize */
-    tine_frame *f =
-        malloc(at + n_buffers * sizeof(tine_buffer *) + refs_allocated(n_refs) * sizeof(uint64_t));
+    const size_t size =
+        at + n_buffers * sizeof(tine_buffer *) + refs_allocated(n_refs) * sizeof(uint64_t);
+    tine_frame *f = tine_block_new(size);
     if (!f) return NULL;
     memset(f, 0, offsetof(tine_frame, few_refs));
+    f->units = tine_block_units(size);
     atomic_init(&f->refcount, 1);
     frame_place(f, at, n_buffers, n_refs);
     return f;
@@ -74,8 +77,10 @@ tine_frame *tine_frame_resize(tine_frame *f, size_t room, size_t body_size, size
     const size_t at = frame_offset(TINE_FRAME_ROOM + body_size);
     const size_t wants =
         at + n_buffers * sizeof(tine_buffer *) + refs_allocated(n_refs) * sizeof(uint64_t);
-    if (wants > has || has - wants > SPARE) f = realloc(f, wants);
-    if (!f) return NULL;
+    if (wants > has || has - wants > SPARE) {
+        if (!(f = realloc(f, wants))) return NULL;
+        f->units = 0;
+    }
     frame_place(f, at, n_buffers, n_refs);
     frame_place_body(f, body_size);
     return f;
@@ -85,7 +90,7 @@ void tine_frame_dispose(tine_frame *f, unsigned refs) {
     TINE_ASSERT(refs, ==, 1);
     for (uint32_t i = 0; i < f->n_buffers; i++) tine_buffer_unref(f->buffers[i]);
     if (f->refs_allocated) free(f->refs);
-    free(f);
+    tine_block_free_units(f, f->units);
 }
 
 uint64_t *tine_frame_refs_new(tine_frame *f, size_t n) {

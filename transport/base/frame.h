@@ -37,6 +37,7 @@ typedef struct tine_frame {
     bool body_beside;    /* the body is the last of the buffers */
     bool refs_allocated;
     uint8_t checked;      /* runtime/wire: what the body was found to be; 0: not checked */
+    uint8_t units;        /* of its memory (block.h) */
     uint32_t header_size; /* with the body, if that is not beside; valid while claimed */
     uint32_t body_size;
     uint32_t n_buffers;

@@ -5,17 +5,16 @@
 #ifndef TINE_TRANSPORT_BASE_MEMORY_H
 #define TINE_TRANSPORT_BASE_MEMORY_H
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "transport/base/assert.h"
+#include "transport/base/block.h"
 #include "transport/base/vector.h"
 
-/* Zeroed; to be freed with free(). */
+/* Zeroed; to be freed with free(), or, where there are many, with tine_block_free(). */
 static inline void *tine_must_alloc(size_t size) {
-    void *p = malloc(size);
+    void *p = tine_block_new(size);
     TINE_ASSERT_TRUE(p);
-    __asm__("" : "+r"(p)); /* or gcc calls calloc, which bypasses glibc's cache of freed records */
     return memset(p, 0, size);
 }
 

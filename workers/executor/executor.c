@@ -75,7 +75,7 @@ void tine_executor_task_free(tine_executor *x, executor_task *t) {
         free(t->end->text);
         free(t->end);
     }
-    free(t);
+    tine_block_free_units(t, t->units);
 }
 
 void tine_executor_free(tine_executor *x) {
@@ -150,7 +150,9 @@ void tine_executor_task_settled(tine_executor *x, executor_task *t) {
 
 executor_task *tine_executor_task_new(tine_executor *x, uint64_t id, const tine_target *target,
                                       size_t more, tine_payload *payload) {
-    executor_task *t = tine_must_alloc(sizeof *t + tine_target_size(target) + more);
+    size_t size = sizeof(executor_task) + tine_target_size(target) + more;
+    executor_task *t = tine_must_alloc(size);
+    t->units = tine_block_units(size);
     t->waiter.kind = WAITER_TASK;
     t->target = tine_target_copy((char *)(t + 1), target);
     t->id = id;

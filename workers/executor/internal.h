@@ -43,6 +43,7 @@ struct executor_task {
     bool refused_yield; /* PULL has to be reported */
     bool unread;        /* its values are not taken */
     bool taken;         /* its result is, by other tasks: a large one stays */
+    uint8_t units;      /* of its memory (block.h) */
     uint64_t *passes;   /* n_passes workers that a small one is sent to, too */
     size_t n_passes, room_passes;
     /* it has failed, and stays while an object refers to its waiter: it is in no map */

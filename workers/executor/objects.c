@@ -32,10 +32,10 @@ static executor_object *executor_object_new(tine_executor *x, tine_object id,
 
 void tine_executor_object_free(executor_object *o) {
     tine_payload_unref(o->payload);
-    free(o->class_name);
-    free(o->waiter.text);
+    if (o->class_name) free(o->class_name);
+    if (o->waiter.text) free(o->waiter.text);
     free(o->waiters);
-    free(o);
+    tine_block_free(o, sizeof *o);
 }
 
 void tine_executor_objects_free(tine_executor *x) {
