@@ -107,9 +107,8 @@ static tine_error fork_locked(tine_context *c, tine_future *result, bool may_wai
                               const tine_fork_target *to, tine_arguments *arguments,
                               const tine_future_list *futures) {
     size_t missing;
-    tine_error failed = count_missing(c, futures, &missing);
-    if (failed == TINE_OK) failed = c->ops->admit(c, may_wait);
-    if (failed == TINE_OK && futures->n > 0) failed = count_missing(c, futures, &missing);
+    tine_error failed = c->ops->admit(c, may_wait);
+    if (failed == TINE_OK) failed = count_missing(c, futures, &missing);
     if (failed != TINE_OK) return failed;
     held_fork *before = tine_held_fork_last(c, to);
     if (missing > 0 || before)

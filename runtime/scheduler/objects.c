@@ -12,10 +12,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Remembers the last object found: a task's objects are looked up several times in a row. */
+#include "transport/base/block.h"
+
+static sched_object **sched_object_found(tine_scheduler *s, tine_object id) {
+    return &s->found[(id >> 1) % SCHED_FOUND];
+}
+
+/* Remembers the last objects found: a task's objects are looked up several times in a row. */
 sched_object *tine_scheduler_object_find(tine_scheduler *s, tine_object id) {
-    if (!s->found || s->found->id != id) s->found = tine_idmap_get(&s->objects, id);
-    return s->found;
+    sched_object **found = sched_object_found(s, id);
+    if (!*found || (*found)->id != id) *found = tine_idmap_get(&s->objects, id);
+    return *found;
 }
 
 sched_object *tine_scheduler_object_new(tine_scheduler *s, tine_object id,
@@ -40,7 +47,7 @@ static void sched_object_free(tine_scheduler *s, sched_object *o) {
     TINE_ASSERT_TRUE(TAILQ_EMPTY(&o->inputs) && !o->settling);
     if (o->producer) tine_scheduler_task_forget(s, o->producer);
     tine_idmap_remove(&s->objects, o->id);
-    if (s->found == o) s->found = NULL;
+    if (*sched_object_found(s, o->id) == o) *sched_object_found(s, o->id) = NULL;
     TAILQ_REMOVE(&s->object_list, o, link);
     sched_object_answered(s, o);
     s->stats.objects--;
@@ -50,7 +57,7 @@ static void sched_object_free(tine_scheduler *s, sched_object *o) {
     free(o->name);
     tine_scheduler_object_sets_fini(o);
     tine_scheduler_single_free(s, o->single);
-    free(o);
+    tine_block_free(o, sizeof *o);
 }
 
 /* ---- holders ---- */

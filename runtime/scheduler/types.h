@@ -37,6 +37,7 @@ enum {
     SCHED_LEVEL_HIGH = 32768,
     SCHED_LEVEL_DEPTHS = 32,
     SCHED_FAILURES = 16, /* kept for observers */
+    SCHED_FOUND = 8,     /* objects that were looked up last: more than most tasks mention */
 };
 /* object id: epoch of the worker that put it (0: this process), counter, module bit */
 enum { SCHED_EPOCH_SHIFT = 40 };
@@ -427,7 +428,7 @@ struct tine_scheduler {
 
     tine_idmap objects;
     struct sched_object_queue object_list;
-    sched_object *found;                 /* by the last lookup; may be NULL */
+    sched_object *found[SCHED_FOUND];    /* by the last lookups; may be NULL */
     STAILQ_HEAD(, sched_object) settled; /* whose inputs are to be told */
     struct sched_object_queue answers;   /* that are to be sent to those that wait for them */
     uint64_t walks;

@@ -24,9 +24,11 @@ static int compare_ids(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
+/* As a rule they are sorted: results of tasks that were forked one after another. */
 void tine_refs_sort(tine_refs *r) {
-    size_t kept = 0;
-    if (r->n < 2) return;
+    size_t kept = 0, sorted = 1;
+    while (sorted < r->n && r->ids[sorted - 1] < r->ids[sorted]) sorted++;
+    if (sorted >= r->n) return;
     qsort(r->ids, r->n, sizeof *r->ids, compare_ids);
     for (size_t i = 0; i < r->n; i++)
         if (kept == 0 || r->ids[kept - 1] != r->ids[i]) r->ids[kept++] = r->ids[i];
