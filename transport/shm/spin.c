@@ -18,9 +18,11 @@ enum {
     WORTH_NS = 150000,        /* waits of this length may be short ones with two wake-ups */
     TYPICAL_MOST_NS = 500000, /* what one long wait counts for */
     JUMP_NS = 30000,          /* of the clock: the thread did not run */
-    /* Between two looks at the load. A thread too many may run for a moment only: after a look that
-     * shows one the next comes soon, then twice as long after each. */
+    /* Between two looks at the load. A thread too many may run for a moment only, as the kernel's
+     * own do: one look that shows it is not believed, and the next comes at once; after that the
+     * next comes soon, then twice as long after each. */
     LOOK_NS = 10000000,
+    LOOK_AT_ONCE_NS = 100000,
     LOOK_AGAIN_NS = 1000000,
     /* How long it is off the first time; doubles up to the most. A thread that loses its core once
      * in some ms makes ten round trips with wake-ups then, and not forty. */
@@ -60,14 +62,23 @@ static bool has_one_core(const tine_shm_spin *s) {
     return cores_allowed(0) < 2 && (s->listens || cores_allowed(getppid()) < 2);
 }
 
-static void spin_look(tine_shm_spin *s, int64_t now) {
-    bool was_beyond = s->beyond > s->spared;
+void tine_shm_spin_saw(tine_shm_spin *s, int64_t now, int beyond) {
+    bool was_beyond = s->beyond > s->spared, is_beyond = beyond > s->spared;
     s->looked = now;
+    s->doubted = is_beyond && !was_beyond && !s->doubted && beyond < INT_MAX && s->look_ns;
+    if (s->doubted) {
+        s->look_ns = LOOK_AT_ONCE_NS;
+        return;
+    }
+    s->beyond = beyond;
     s->penalty /= 2;
-    s->cores = (int)sysconf(_SC_NPROCESSORS_ONLN);
-    s->beyond = has_one_core(s) ? INT_MAX : runnable() - s->cores;
-    s->look_ns = s->beyond <= s->spared ? LOOK_NS : !was_beyond ? LOOK_AGAIN_NS : 2 * s->look_ns;
+    s->look_ns = !is_beyond ? LOOK_NS : !was_beyond ? LOOK_AGAIN_NS : 2 * s->look_ns;
     if (s->look_ns > LOOK_NS) s->look_ns = LOOK_NS;
+}
+
+static void spin_look(tine_shm_spin *s, int64_t now) {
+    s->cores = (int)sysconf(_SC_NPROCESSORS_ONLN);
+    tine_shm_spin_saw(s, now, has_one_core(s) ? INT_MAX : runnable() - s->cores);
 }
 
 int64_t tine_shm_spin_begin(tine_shm_spin *s, int64_t now) {

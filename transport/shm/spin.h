@@ -18,7 +18,8 @@ typedef struct tine_shm_spin {
     int spared;        /* threads that may be runnable beside as many as there are cores */
     int others;        /* other sides that do not sleep, and were heard since the last look */
     int cores;         /* of the machine */
-    int beyond;        /* threads that were runnable beside as many, at the last look */
+    int beyond;        /* threads that were runnable beside as many, at the last look believed */
+    bool doubted;      /* the last look was not: it showed more threads than the one before */
     int64_t typical;   /* ns: the mean of recent waits */
     int64_t off_until; /* no polling until then */
     int64_t penalty;   /* how long it is off next time */
@@ -28,6 +29,9 @@ typedef struct tine_shm_spin {
     int64_t budget;    /* of it */
 } tine_shm_spin;
 
+/* A look at the load has shown so many runnable threads beside as many as there are cores; INT_MAX:
+ * this process may use one core only. tine_shm_spin_begin looks by itself. */
+void tine_shm_spin_saw(tine_shm_spin *s, int64_t now, int beyond);
 /* A wait begins: how many ns it may poll. */
 int64_t tine_shm_spin_begin(tine_shm_spin *s, int64_t now);
 /* The polling has ended, with or without success. */

@@ -1,5 +1,6 @@
 /* When a loop polls before it sleeps. The load is as at a look that has just been taken. */
 #include <criterion/criterion.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -29,6 +30,41 @@ Test(spin, it_does_not_poll_while_more_threads_run_than_there_are_cores) {
     cr_expect_eq(tine_shm_spin_begin(&s, NOW), 0);
     s.spared = 1;
     cr_expect_gt(tine_shm_spin_begin(&s, NOW), 4000);
+}
+
+/* A thread of the kernel runs for some 10 us, and a look may come just then. */
+Test(spin, one_look_that_shows_another_thread_is_not_believed) {
+    tine_shm_spin s = calm();
+    tine_shm_spin_saw(&s, NOW, 1);
+    cr_expect_gt(tine_shm_spin_begin(&s, NOW), 4000);
+    cr_expect_lt(s.look_ns, 1000000, "the next comes soon");
+    tine_shm_spin_saw(&s, NOW + s.look_ns, 0);
+    cr_expect_gt(tine_shm_spin_begin(&s, s.looked), 4000);
+    tine_shm_spin_saw(&s, NOW + LONG, 1); /* long after the other one */
+    cr_expect_gt(tine_shm_spin_begin(&s, s.looked), 4000);
+}
+
+Test(spin, two_looks_in_a_row_are) {
+    tine_shm_spin s = calm();
+    tine_shm_spin_saw(&s, NOW, 1);
+    tine_shm_spin_saw(&s, NOW + s.look_ns, 1);
+    cr_expect_eq(tine_shm_spin_begin(&s, s.looked), 0);
+    tine_shm_spin_saw(&s, NOW + s.look_ns, 1);
+    cr_expect_eq(tine_shm_spin_begin(&s, s.looked), 0);
+    tine_shm_spin_saw(&s, NOW + s.look_ns, 0);
+    cr_expect_gt(tine_shm_spin_begin(&s, s.looked), 4000);
+}
+
+Test(spin, the_first_look_is) {
+    tine_shm_spin s = {.cores = 2, .typical = 2000};
+    tine_shm_spin_saw(&s, NOW, 1);
+    cr_expect_eq(tine_shm_spin_begin(&s, NOW), 0);
+}
+
+Test(spin, one_core_is_believed_at_once) {
+    tine_shm_spin s = calm();
+    tine_shm_spin_saw(&s, NOW, INT_MAX);
+    cr_expect_eq(tine_shm_spin_begin(&s, NOW), 0);
 }
 
 /* Two sides that have slept wait for each other's wake-ups, 55 us each. One that polls for less
