@@ -22,6 +22,7 @@ static float avx2_fma(size_t iterations, const float *seed) {
     const __m256 a = _mm256_set1_ps(seed[0]), b = _mm256_set1_ps(seed[1]);
     TINE_UNROLL(SUMS)
     for (int i = 0; i < SUMS; i++) sum[i] = _mm256_loadu_ps(seed + LANES * i);
+    TINE_UNROLL_BY_4
     for (size_t n = 0; n < iterations; n++) {
         TINE_UNROLL(SUMS)
         for (int i = 0; i < SUMS; i++) sum[i] = _mm256_fmadd_ps(sum[i], a, b);

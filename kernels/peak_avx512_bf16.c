@@ -13,6 +13,7 @@ static float avx512_bf16_dot(size_t iterations, const float *seed) {
     const __m512bh a = (__m512bh)_mm512_set1_ps(seed[0]), b = (__m512bh)_mm512_set1_ps(-seed[1]);
     TINE_UNROLL(SUMS)
     for (int i = 0; i < SUMS; i++) sum[i] = _mm512_loadu_ps(seed + LANES * i);
+    TINE_UNROLL_BY_4
     for (size_t n = 0; n < iterations; n++) {
         TINE_UNROLL(SUMS)
         for (int i = 0; i < SUMS; i++) sum[i] = _mm512_dpbf16_ps(sum[i], a, b);

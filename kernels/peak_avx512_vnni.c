@@ -20,6 +20,7 @@ static float avx512_vnni_int8(size_t iterations, const float *seed) {
                   b = _mm512_castps_si512(_mm512_set1_ps(seed[1]));
     TINE_UNROLL(SUMS)
     for (int i = 0; i < SUMS; i++) sum[i] = _mm512_loadu_si512(seed + LANES * i);
+    TINE_UNROLL_BY_4
     for (size_t n = 0; n < iterations; n++) {
         TINE_UNROLL(SUMS)
         for (int i = 0; i < SUMS; i++) peak_dot(&sum[i], a, b);

@@ -20,6 +20,7 @@ static float avx_vnni_int8(size_t iterations, const float *seed) {
                   b = _mm256_castps_si256(_mm256_set1_ps(seed[1]));
     TINE_UNROLL(SUMS)
     for (int i = 0; i < SUMS; i++) sum[i] = _mm256_loadu_si256((const __m256i *)(seed + LANES * i));
+    TINE_UNROLL_BY_4
     for (size_t n = 0; n < iterations; n++) {
         TINE_UNROLL(SUMS)
         for (int i = 0; i < SUMS; i++) peak_vex_dot(&sum[i], a, b);
