@@ -15,7 +15,9 @@
 
 #include <string.h>
 
-static const float zero_row[TINE_GEMM_NR_MAX];
+/* Of sums, and of A where a product is computed for what it leaves of B. */
+enum { ZEROS = 512 };
+static const float zeros[ZEROS];
 
 /* Of B. */
 static size_t element_size(const struct tine_gemm_kernel *kernel) {
@@ -161,6 +163,23 @@ enum tine_kernel_error tine_gemm_pack(const struct tine_gemm_kernel *kernel, siz
         kernel->pack(k, columns, stride_k, (char *)out->data + p * out->panel_bytes);
     }
     return TINE_KERNEL_OK;
+}
+
+void tine_gemm_widen(const struct tine_packed *b, float *out, struct tine_packed *wide) {
+    const struct tine_gemm_kernel *kernel = b->kernel;
+    const size_t nr = kernel->nr, panel_bytes = b->k * nr * sizeof *out;
+    float row[TINE_GEMM_NR_MAX];
+    struct tine_gemm_tile tile = {
+        .rows = 1, .a = zeros, .init = zeros, .c = row, .prefetch = (const char *)zeros};
+    *wide = (struct tine_packed){kernel->widens_for,      b->k, b->n, b->panels, panel_bytes, out,
+                                 panel_bytes * b->panels, false};
+    for (size_t p = 0; p < b->panels; p++)
+        for (size_t k = 0; k < b->k; k += ZEROS) {
+            tile.k = b->k - k < ZEROS ? b->k - k : ZEROS;
+            tile.b = (const char *)b->data + p * b->panel_bytes + k * nr * element_size(kernel);
+            tile.widened = out + (p * b->k + k) * nr;
+            kernel->micro(&tile);
+        }
 }
 
 void tine_gemm_packed_free(struct tine_packed *packed) {
@@ -337,7 +356,7 @@ void tine_gemm_panels(const struct tine_packed *b, size_t first_panel, size_t pa
         };
         pass_split_rows(&pass);
         for (size_t p = 0; p < panels; p++) {
-            pass.init = init ? init + row * ldinit + p * kernel->nr : zero_row;
+            pass.init = init ? init + row * ldinit + p * kernel->nr : zeros;
             pass.c = c + row * ldc + p * kernel->nr;
             gemm_run_panel(b, first_panel + p, pass);
         }

@@ -123,6 +123,10 @@ enum tine_kernel_error tine_gemm_pack(const struct tine_gemm_kernel *kernel, siz
 enum tine_kernel_error tine_gemm_pack_columns(const struct tine_gemm_kernel *kernel, size_t k,
                                               size_t n, const float *const *columns,
                                               ptrdiff_t stride_k, struct tine_packed *out);
+/* B, packed for a kernel that widens, as its kernel for float32 has it, in k x nr x panels floats
+ * at `out`: for several products of many rows. What tine_gemm_panels computes with it has the same
+ * bits. Not to be freed. */
+void tine_gemm_widen(const struct tine_packed *b, float *out, struct tine_packed *wide);
 void tine_gemm_packed_free(struct tine_packed *packed);
 
 /* C (m x n) = init + A (m x k) x B. A is row-major with lda elements a row: float for an f32

@@ -1,10 +1,10 @@
 /* The peak rates of one core, which every "share of peak" refers to.
  *
  * Loops of independent fused multiply-adds (or bf16 or int8 dot products) in registers, and of
- * plain vector loads from a buffer, measured in slices of about a millisecond. The counter of a loop
- * must not take slots of the ports that are measured: where four iterations share one, as in the
- * x86 kernels, the rate is up to 8 % higher, depending on where the loop lies in memory (Emerald
- * Rapids). */
+ * plain vector loads from a buffer, measured in slices of about a millisecond. The counter of a
+ * loop must not take slots of the ports that are measured: where four iterations share one, as in
+ * the x86 kernels, the rate is up to 8 % higher, depending on where the loop lies in memory
+ * (Emerald Rapids). */
 #ifndef TINE_KERNELS_PEAK_H
 #define TINE_KERNELS_PEAK_H
 

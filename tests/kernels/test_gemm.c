@@ -244,7 +244,7 @@ Test(gemm, bits_of_a_row_depend_on_that_row_alone, .timeout = 60) {
 }
 
 /* One that widens has the bits of its float32 kernel on rounded operands, with room for B widened
- * and without. */
+ * and without, and where all of B is widened beforehand. */
 static void check_widened(const struct tine_gemm_kernel *kernel) {
     const struct tine_gemm_kernel *f32 = kernel->widens_for;
     struct problem p = {.kernel = kernel, .m = 50, .n = 3 * kernel->nr, .k = 2 * kernel->kc + 9};
@@ -253,17 +253,21 @@ static void check_widened(const struct tine_gemm_kernel *kernel) {
     struct tine_packed rounded;
     cr_assert_eq(tine_gemm_pack(f32, p.k, p.n, p.rounded, 1, (ptrdiff_t)p.k, &rounded),
                  TINE_KERNEL_OK);
-    float *c[3], *room = aligned_alloc(64, TINE_GEMM_WIDENED_MAX * sizeof *room);
-    for (int i = 0; i < 3; i++) {
+    float *c[4], *room = aligned_alloc(64, TINE_GEMM_WIDENED_MAX * sizeof *room);
+    float *all = aligned_alloc(64, p.k * p.n * sizeof *all);
+    struct tine_packed whole;
+    tine_gemm_widen(&p.packed, all, &whole);
+    const struct tine_packed *const packed[] = {&rounded, &p.packed, &p.packed, &whole};
+    for (int i = 0; i < 4; i++) {
         c[i] = malloc(p.m * p.n * sizeof *c[i]);
         for (size_t m = 0; m < p.m; m += 25)
-            tine_gemm_panels(i ? &p.packed : &rounded, 0, 3, 25,
-                             (const float *)p.a.data + m * p.lda, p.lda, p.init.data, 0,
-                             c[i] + m * p.n, p.n, (struct tine_gemm_ahead){0}, i > 1 ? room : NULL);
+            tine_gemm_panels(packed[i], 0, 3, 25, (const float *)p.a.data + m * p.lda, p.lda,
+                             p.init.data, 0, c[i] + m * p.n, p.n, (struct tine_gemm_ahead){0},
+                             i == 2 ? room : NULL);
         cr_expect(!memcmp(c[0], c[i], p.m * p.n * sizeof *c[i]), "%s: %d", kernel->name, i);
     }
-    for (int i = 0; i < 3; i++) free(c[i]);
-    free(room);
+    for (int i = 0; i < 4; i++) free(c[i]);
+    free(room), free(all);
     tine_gemm_packed_free(&rounded);
     discard(&p);
 }
