@@ -127,7 +127,8 @@ static bool lines_read(const char *path, bool (*line)(tine_hosts *h, char *text)
         good = !text[strspn(text, " \t")] || line(h, text);
         if (!good)
             hosts_refuse(why, why_size,
-                         "a line of the list is not a host name with an optional number of cores",
+                         "a line of the list is not a host name with an optional number of cores, "
+                         "or has another user than the first",
                          text);
     }
     free(text);
@@ -137,9 +138,13 @@ static bool lines_read(const char *path, bool (*line)(tine_hosts *h, char *text)
 
 /* Open MPI's host file. */
 static bool line_of_hostfile(tine_hosts *h, char *text) {
-    char name[256];
+    char word[256], *name = word;
     int cores = 0;
-    if (sscanf(text, "%255s", name) != 1 || !name_is_plain(name)) return false;
+    if (sscanf(text, "%255s", word) != 1) return false;
+    char *user_end = strchr(word, '@');
+    if (user_end) name = user_end + 1;
+    if (user_end ? !user_take(h, word, (size_t)(user_end - word)) : h->user != NULL) return false;
+    if (!name_is_plain(name)) return false;
     const char *slots = strstr(text, "slots");
     if (slots && (sscanf(slots, "slots = %d", &cores) != 1 || cores < 1)) return false;
     return hosts_add(h, name, cores);

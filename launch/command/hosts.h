@@ -23,7 +23,7 @@ typedef struct tine_hosts {
 
 /* Reads "a:4,user@b,h[1-3]:2". False, with a sentence. */
 bool tine_hosts_parse(tine_hosts *h, const char *text, char *why, size_t why_size);
-/* Reads Open MPI's host file: lines "NAME [slots=N]". False, with a sentence. */
+/* Reads Open MPI's host file: lines "[USER@]NAME [slots=N]". False, with a sentence. */
 bool tine_hosts_file(tine_hosts *h, const char *path, char *why, size_t why_size);
 /* Reads the allocation in which this process runs, if any. False, with a sentence. */
 bool tine_hosts_allocated(tine_hosts *h, char *why, size_t why_size);

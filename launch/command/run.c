@@ -79,7 +79,7 @@ static int plan_parse(run_plan *p, int *argc, char **argv) {
          "run on these hosts, with this many cores of each (without a number: all, which mpirun "
          "finds out; not with --dry-run); also USER@A, h[1-3]:4",
          TINE_OPTION_TEXT, &p->hosts_text, 0, 0},
-        {"--hostfile", "FILE", "the same from a file for mpirun: lines NAME slots=N",
+        {"--hostfile", "FILE", "the same from a file for mpirun: lines [USER@]NAME slots=N",
          TINE_OPTION_TEXT, &p->hostfile, 0, 0},
         {"--threads", "T", "threads of each worker (default: TINE_THREADS, else 1)",
          TINE_OPTION_NUMBER, &p->threads, 1, MAX_THREADS},
@@ -313,7 +313,7 @@ static void line_compose_mpirun(run_plan *p) {
     tine_line_add_format(l, "%ld", p->ranks);
     line_add_hosts(p);
     line_add_placement(p);
-    tine_line_add_network(l, &p->hosts, p->hosts.n > 1, &p->mca);
+    tine_line_add_network(l, &p->hosts, p->hosts.n > 0, &p->mca);
     if (p->hosts.list) tine_line_add_environment(l);
 }
 

@@ -95,6 +95,14 @@ Test(mpi_run, workers_and_threads_fill_the_cores_beside_a_sleeping_coordinator, 
     cr_assert(strstr(line, "-x TINE_THREADS "), "%s", line);
 }
 
+/* mpirun waited for ever for the daemon of a host that was cut off, also of the only one. */
+Test(mpi_run, one_host_may_be_another_than_that_of_mpirun, .init = prepare, .timeout = 30) {
+    cr_assert_eq(CALL("-n", "3", "--hosts", "a:2", "--dry-run", "--allow-run-as-root", "/bin/true"),
+                 0);
+    const char *line = text_of(cr_get_redirected_stdout());
+    cr_expect(strstr(line, "--mca oob_tcp_keepalive_time 5 "), "%s", line);
+}
+
 /* Else four of the five ranks ran on a. */
 Test(mpi_run, ranks_are_mapped_by_threads, .init = prepare, .timeout = 30) {
     cr_assert_eq(CALL("-n", "5", "--hosts", "a:4,b:5,c:1", "--threads", "2", "--dry-run",
@@ -190,6 +198,14 @@ Test(mpi_run, a_host_file, .init = prepare, .timeout = 30) {
     cr_assert_eq(
         CALL("-n", "8", "--hostfile", path, "--dry-run", "--allow-run-as-root", "/bin/true"), 1);
     cr_assert_eq(CALL("-n", "2", "--hostfile", path, "--hosts", "a", "/bin/true"), 2);
+    unlink(path);
+    write_list(path, "eve@node1 slots=2\neve@node2 slots=2\n");
+    line = COMPOSED("-n", "4", "--hostfile", path, "/bin/true");
+    cr_assert(strstr(line, "--host node1:2,node2:2 ") && strstr(line, " plm_rsh_args '-l eve' "),
+              "%s", line);
+    unlink(path);
+    write_list(path, "eve@node1 slots=2\nnode2 slots=2\n");
+    cr_assert_eq(CALL("-n", "2", "--hostfile", path, "/bin/true"), 2);
     unlink(path);
     write_list(path, "a'$(false)' slots=2\n"); /* it came to a shell */
     cr_assert_eq(CALL("-n", "2", "--hostfile", path, "/bin/true"), 2);
