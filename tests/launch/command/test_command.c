@@ -113,6 +113,19 @@ static void check_ensemble(const char *line, int workers, double limit) {
     tine_program_fini(&p);
 }
 
+Test(command, info_tells_where_workers_go_on_other_machines, .timeout = 30) {
+    tine_program p = tine_program_run(20, "HWLOC_SYNTHETIC='core:1 pu:1' $B/tine info --topology");
+    bool hwloc = strstr(p.out, "another machine");
+    tine_program_fini(&p);
+    if (!hwloc) cr_skip_test("SKIP: there is no libhwloc");
+#define SMT "HWLOC_SYNTHETIC='pack:2 [numa] core:64 pu:2' "
+    expect(SMT "TINE_WORKERS=128 $B/tine info --topology", 0,
+           "worker 127   package 1, node 1, core 127, CPUs 254-255", "");
+    expect(SMT "TINE_WORKERS=32 TINE_THREADS=4 $B/tine info --topology", 0,
+           "worker 16    package 1, node 1, cores 64-67, CPUs 128-135", "");
+    expect(SMT "TINE_WORKERS=127 $B/tine info --topology", 0, "not pinned", "");
+}
+
 Test(command, ensemble_is_identical_and_exact_over_ipc, .timeout = 100) {
     check_ensemble("$B/tine ensemble --json --workers 2 " SMALL, 2, 1e-5);
     check_ensemble("$B/tine ensemble --json --workers=1 --seed 7 " SMALL, 1, 1e-5);
