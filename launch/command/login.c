@@ -89,7 +89,7 @@ static bool login_end(FILE *out, const char *name, const char *program, char *wh
 static bool logins_check(const tine_hosts *h, const tine_host *const *hosts, int n,
                          const char *program, char *why, size_t why_size) {
     FILE *out[AT_A_TIME];
-    char other[512], *test = program_test(program);
+    char other[512] = "", *test = program_test(program);
     bool good = true;
     for (int i = 0; i < n; i++) out[i] = login_start(h, hosts[i]->name, test);
     for (int i = 0; i < n; i++)
