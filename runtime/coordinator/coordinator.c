@@ -7,6 +7,7 @@
 #include "runtime/api/instances.h"
 #include "runtime/api/promise.h"
 #include "runtime/coordinator/internal.h"
+#include "runtime/settings/cores.h"
 #include "transport/base/clock.h"
 #include "transport/base/thread.h"
 
@@ -39,7 +40,10 @@ static void coordinator_init_locks(tine_coordinator *c) {
 
 static tine_error coordinator_make_scheduler(tine_coordinator *c, const tine_settings *s,
                                              int expected, bool workers_return) {
+    const tine_transport *t = c->link.transport;
+    bool here = !(tine_transport_flags(t->ops->url(t)) & TINE_TRANSPORT_REMOTE);
     tine_scheduler_config config = {.expected_workers = (uint32_t)expected,
+                                    .cores = here ? (uint32_t)tine_cores_available() : 0,
                                     .max_attempts = 1 + (uint32_t)s->retries,
                                     .workers_return = workers_return,
                                     .workers_most = s->endpoint ? UINT32_MAX : (uint32_t)s->workers,

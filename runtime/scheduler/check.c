@@ -182,11 +182,14 @@ void tine_scheduler_check(const tine_scheduler *s) {
     TINE_ASSERT_TRUE(s->stopped || TAILQ_EMPTY(&s->offer_queue));
     const sched_worker *w;
     uint64_t behind = 0;
+    uint32_t busy = 0;
     TAILQ_FOREACH (w, &s->workers, link) {
         queued += w->pinned.n + sched_check_wanting(w);
         behind += w->outstanding > 0 ? w->outstanding - 1 : 0;
+        busy += w->outstanding > 0;
     }
     TINE_ASSERT(s->n_behind, ==, behind);
+    TINE_ASSERT(s->n_busy, ==, busy);
     TAILQ_FOREACH (c, &s->all, all_link) shown += c->running;
     TINE_ASSERT(shown, ==, sent);
     TINE_ASSERT(queued, ==, ready);

@@ -7,7 +7,8 @@
  * into the worker's credit, the worker drains first instead of taking a younger task: so a stream
  * of short tasks never starves a long one. An idle worker takes any task.
  *
- * Load is the largest share used of the three limits of credit (expected time, bytes, number). */
+ * Load is the largest share used of the three limits of credit (expected time, bytes, number).
+ * Short tasks fill one worker before the next, where more workers than cores would have some. */
 #include "runtime/scheduler/internal.h"
 
 bool tine_scheduler_serves(const tine_scheduler *s, const sched_worker *w,
@@ -74,7 +75,8 @@ void tine_scheduler_charge(tine_scheduler *s, sched_task *t, sched_worker *w) {
                                             : tine_scheduler_expected_ns(s, t->callable);
     w->load_ns += t->charge_ns;
     w->load_bytes += t->bytes;
-    s->n_behind += w->outstanding++ > 0;
+    s->n_behind += w->outstanding > 0;
+    s->n_busy += !w->outstanding++;
     tine_scheduler_worker_update(s, w);
 }
 
@@ -83,7 +85,9 @@ void tine_scheduler_uncharge(tine_scheduler *s, sched_task *t) {
     TINE_ASSERT(w->outstanding, >, 0);
     w->load_ns -= t->charge_ns;
     w->load_bytes -= t->bytes;
-    s->n_behind -= --w->outstanding > 0;
+    w->outstanding--;
+    s->n_behind -= w->outstanding > 0;
+    s->n_busy -= !w->outstanding;
     if (!w->outstanding && !w->n_ahead) w->free_at = 0;
     tine_scheduler_worker_update(s, w);
 }
@@ -324,6 +328,17 @@ static bool sched_task_unready(tine_scheduler *s, sched_task *t) {
     return t->callable->takes != NULL;
 }
 
+/* w, which is idle, or the worker that has got the last task, where waking w costs more. */
+static sched_worker *sched_fill(const tine_scheduler *s, sched_worker *w, const sched_task *t) {
+    sched_worker *last = w->group->filled;
+    if (!last || s->n_busy < s->config.cores || !last->outstanding || !last->heap_at[SCHED_OPEN])
+        return w;
+    uint64_t ns = tine_scheduler_expected_ns(s, t->callable);
+    bool fits = ns < SCHED_SHORT_NS && last->load_ns + ns <= SCHED_FILL_NS &&
+                last->outstanding < SCHED_FILL_TASKS && tine_scheduler_fits(s, last, t);
+    return fits ? last : w;
+}
+
 /* The least loaded worker over all groups that has a task to run and credit for it. */
 static bool sched_dispatch_one(tine_scheduler *s) {
     sched_worker *worker = NULL;
@@ -349,7 +364,10 @@ static bool sched_dispatch_one(tine_scheduler *s) {
     if (sched_task_needs_objects(task)) {
         if (sched_task_unready(s, task)) return true;
         if (!pinned) worker = sched_choose_worker(s, task, worker);
+    } else if (!pinned && s->config.cores && !worker->outstanding) {
+        worker = sched_fill(s, worker, task);
     }
+    worker->group->filled = worker;
     tine_scheduler_start(s, task, worker);
     return true;
 }

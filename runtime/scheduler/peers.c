@@ -240,6 +240,7 @@ static void sched_worker_lost(tine_scheduler *s, sched_worker *w, const char *re
     w->lost = true;
     w->closed |= SCHED_CLOSED_LOST;
     w->group->workers--;
+    if (w->group->filled == w) w->group->filled = NULL;
     s->stats.workers--;
     tine_scheduler_worker_update(s, w);
     tine_scheduler_aim_lost(s, w);

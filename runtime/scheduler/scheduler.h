@@ -28,6 +28,9 @@
  * take together (a moving average per function and method of the run time that replies report)
  * stays under `prefetch_ns`, their number under max_credit and their bytes under max_credit_bytes.
  * So short tasks are pipelined, and long ones are not queued at one worker while another idles.
+ * Where as many workers have tasks as there are cores, an idle one has to be woken and then takes a
+ * core from another, which costs more than a short task: some of these are queued at one worker
+ * before the next is woken.
  *
  * Choice: for a worker with credit, among the deepest ready tasks that it serves, the one for which
  * it already has most bytes of objects (modules, put values); then one whose objects no worker has;
@@ -62,6 +65,7 @@ typedef struct tine_scheduler_config {
     uint32_t max_credit;       /* tasks outstanding at one worker; 0: 256 */
     uint64_t max_credit_bytes; /* of their arguments; one always passes; 0: 256 MiB */
     uint64_t prefetch_ns;      /* expected time of what is outstanding at one worker; 0: 1 ms */
+    uint32_t cores;            /* that all workers share; 0: not known, or not the same ones */
     uint32_t window;           /* forks not yet started that a worker may have; 0: 4096 */
     int64_t hello_timeout_ns;  /* a peer without HELLO by then is dropped; 0: 5 s */
     /* nothing runs and nothing happens for this long: a look for a deadlock; 0: 1 s; -1: never */

@@ -186,6 +186,7 @@ static void plan(sim_world *w, bool looks) {
         .max_attempts = w->traits.all_repeatable ? 1000 : 1 + (uint32_t)sim_below(r, 3),
         .max_credit = sim_one_in(r, 2) ? 3 : 0,
         .max_credit_bytes = sim_one_in(r, 4) ? 200 : 0,
+        .cores = (uint32_t)(sim_mix(w->seed, 84) % 3),
         .window = w->window,
         .workers_return = w->workers_return,
         .workers_most = expected,

@@ -163,3 +163,72 @@ Test(dispatch, tasks_of_one_group_do_not_block_those_of_another) {
     cr_assert_eq(count_sent(2, TINE_MSG_TASK), 1);
     fixture_close();
 }
+
+/* ---- more workers than cores ---- */
+
+static void join_four(void) {
+    for (tine_peer p = 1; p <= 4; p++) join(p);
+}
+
+static void expect_tasks(size_t first, size_t second, size_t third, size_t fourth) {
+    size_t n[] = {first, second, third, fourth};
+    take();
+    for (tine_peer p = 1; p <= 4; p++)
+        cr_expect_eq(count_sent(p, TINE_MSG_TASK), n[p - 1], "worker %d has %zu", (int)p,
+                     count_sent(p, TINE_MSG_TASK));
+}
+
+Test(dispatch, short_tasks_fill_a_worker_once_all_cores_have_some) {
+    fixture_open((tine_scheduler_config){.cores = 2});
+    join_four();
+    teach(1, "f", 1000);
+    for (uint64_t i = 1; i <= 20; i++) fork_f(i, "f");
+    expect_tasks(1, 19, 0, 0);
+    for (uint64_t i = 21; i <= 40; i++) fork_f(i, "f");
+    expect_tasks(0, 13, 7, 0); /* 32 are enough */
+    fixture_close();
+}
+
+Test(dispatch, a_worker_is_filled_with_little_work_only) {
+    fixture_open((tine_scheduler_config){.cores = 1});
+    join_four();
+    teach(1, "f", 15000);
+    for (uint64_t i = 1; i <= 15; i++) fork_f(i, "f");
+    expect_tasks(6, 6, 3, 0);
+    fixture_close();
+}
+
+Test(dispatch, long_tasks_and_those_of_unknown_length_go_to_idle_workers) {
+    fixture_open((tine_scheduler_config){.cores = 1});
+    join_four();
+    teach(1, "f", 1000);
+    fork_f(1, "f");
+    fork_f(2, "g");
+    expect_tasks(1, 1, 0, 0);
+    done(2, sent(2, TINE_MSG_TASK, 0), 50000);
+    fork_f(3, "g");
+    fork_f(4, "g");
+    expect_tasks(0, 1, 1, 0);
+    fixture_close();
+}
+
+Test(dispatch, each_idle_worker_gets_a_task_where_the_cores_are_not_known) {
+    fixture_open((tine_scheduler_config){0});
+    join_four();
+    teach(1, "f", 1000);
+    for (uint64_t i = 1; i <= 8; i++) fork_f(i, "f");
+    expect_tasks(2, 2, 2, 2);
+    fixture_close();
+}
+
+Test(dispatch, a_worker_that_was_being_filled_may_be_lost) {
+    fixture_open((tine_scheduler_config){.cores = 1, .max_attempts = 1, .workers_return = true});
+    join_four();
+    teach(1, "f", 1000);
+    for (uint64_t i = 1; i <= 3; i++) fork_f(i, "f");
+    expect_tasks(3, 0, 0, 0);
+    tine_scheduler_peer_lost(F.scheduler, 1, "it died");
+    for (uint64_t i = 4; i <= 6; i++) fork_f(i, "f");
+    expect_tasks(0, 3, 0, 0);
+    fixture_close();
+}
