@@ -79,7 +79,7 @@ static inline void avx2_store_bytes(uint8_t *p, __m256 x) {
 #define v_bf16_bits avx2_bf16_bits
 #define v_copysign avx2_copysign
 #define v_lookup avx2_lookup
-#define v_power(s, n) avx2_power(exp2_power, s)
+#define v_power(s) avx2_power(exp2_power, s)
 #define v_scale avx2_scale
 #define v_scale_normal(p, n) _mm256_mul_ps(p, avx2_pow2(_mm256_floor_ps(n)))
 #define v_store_bf16 avx2_store_bf16

@@ -22,7 +22,7 @@
 #define v_scale(p, n) _mm512_scalef_ps(p, n)
 #define v_scale_normal(p, n) _mm512_scalef_ps(p, n)
 #define v_lookup(t, x) _mm512_permutexvar_ps(_mm512_castps_si512(x), _mm512_loadu_ps(t))
-#define v_power(s, n) avx512_power(exp2_power, s)
+#define v_power(s) avx512_power(exp2_power, s)
 #define v_if_negative(x, a, b)                                                                     \
     _mm512_mask_blend_ps(_mm512_movepi32_mask(_mm512_castps_si512(x)), b, a)
 

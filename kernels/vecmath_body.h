@@ -9,9 +9,8 @@
  *   v_lookup(t, x)     t[i] of 16 floats, i the lowest 4 bits of x's representation
  *   v_copysign(x, s)   the magnitude of x with the sign of s
  *   v_if_negative(x, a, b)  a where the sign bit of x is set, else b
- *   v_power(s, n)      2^n of a normal number, s its sixteenths as v_lookup takes them (may be left
- *                      out); exp2_power has the bits of 2^(i/16) less i << 19, to which s << 19 is
- *                      added
+ *   v_power(s)         2^n if that is a normal number, s its sixteenths as v_lookup takes them;
+ *                      exp2_power has the bits of 2^(i/16) less i << 19, to which s << 19 is added
  *   v_bf16_bits(x)     x rounded to a bf16 value; v_store_bf16(p, x) its upper halves
  *   v_store_bytes(p, x)  the lowest byte of each lane's representation; may be left out
  *
@@ -46,13 +45,9 @@ static const float exp2_rest[16] = {
     0x1.26055cp-26f,  -0x1.05cb44p-25f, 0x1.67a1cap-28f,  0x1.a3b5e4p-28f,
     -0x1.f9c304p-27f, -0x1.6961b4p-28f, -0x1.a5217cp-28f, 0x1.61428ep-28f};
 
-#ifdef v_power
 static const uint32_t exp2_power[16] = {
     0x3f800000, 0x3f7daac3, 0x3f7b95c2, 0x3f79c3d3, 0x3f7837f0, 0x3f76f532, 0x3f75fed7, 0x3f75583f,
     0x3f7504f3, 0x3f7508a4, 0x3f75672a, 0x3f76248c, 0x3f7744fd, 0x3f78ccdf, 0x3f7ac0c7, 0x3f7d257d};
-#else
-#define v_power(s, n) v_scale_normal(v_lookup(exp2_sixteenths, s), n)
-#endif
 
 /* x = n ln 2 + r; the fraction of n as v_lookup takes it. */
 struct reduced {
@@ -115,34 +110,41 @@ TINE_INLINE V tanh_v(V x) {
 
 /* The same for the gates of an LSTM, where the absolute error counts: e^x = 2^t with t = x / ln 2
  * rounded, so that the relative error of e^x grows with |x| while what it adds to the result does
- * not. With AVX-512 gates take three quarters of the time that they take with sigmoid_fraction and
- * tanh_fraction, with AVX2 three fifths. 2^t = power (1 + p). */
+ * not; 2^t = 2^n 2^-r, n a multiple of 1/16. tanh near 0 is off by up to 2^-20 of its value, since
+ * 2^n - 1 has the error of the table. A quotient of polynomials takes fewer operations, but is off
+ * by 3.5e-7 where it should be 1, and exceeds it. */
 struct exp2_parts {
-    V sixteenths, power, p;
+    V power, r; /* power: 2^n divided by 2^LESS */
 };
 
-/* For t from -126 to 126, or NaN. p / r is the Taylor series of (2^r - 1) / r with r^3 replaced by
- * 3/4 2^-10 r: off by less than 2^-23. */
-TINE_INLINE struct exp2_parts exp2_split(V t) {
-    V sixteenths = v_add(t, v_set1(ROUNDER));
-    V n = v_sub(sixteenths, v_set1(ROUNDER)), r = v_sub(t, n);
-    V p = v_fma(v_set1(0.0555041087f), r, v_set1(0.240233551f));
-    p = v_mul(v_fma(p, r, v_set1(0.693147181f)), r);
-    return (struct exp2_parts){sixteenths, v_power(sixteenths, n), p};
+/* For |x| up to 90, or NaN; t = x * SCALE. */
+#define EXP2_SPLIT(x, SCALE, LESS)                                                                 \
+    exp2_split(x, v_set1(SCALE), v_set1(-(SCALE)), v_set1(ROUNDER - (LESS)))
+
+TINE_INLINE struct exp2_parts exp2_split(V x, V scale, V minus, V rounder) {
+    V sixteenths = v_fma(x, scale, rounder);
+    return (struct exp2_parts){v_power(sixteenths), v_fma(x, minus, v_sub(sixteenths, rounder))};
+}
+
+/* (2^-r - 1) / r: the Taylor series with r^4 of 2^-r replaced by 3/4 2^-10 r^2: off by less than
+ * 2^-23. */
+TINE_INLINE V exp2_slope(V r) {
+    V p = v_fma(v_set1(-0.0555041087f), r, v_set1(0.240233551f));
+    return v_fma(p, r, v_set1(-0.693147181f));
 }
 
 /* 1 / sigmoid(x); at most 1 + 2^60, so that a product of two is finite. */
 TINE_INLINE V gate_inverse_sigmoid(V x) {
-    V t = v_max(v_set1(-126), v_min(v_set1(60), v_mul(x, v_set1(-LOG2_E))));
-    struct exp2_parts e = exp2_split(t);
-    return v_fma(e.power, e.p, v_add(v_set1(1), e.power));
+    struct exp2_parts e = EXP2_SPLIT(v_max(v_set1(-41.5f), v_min(v_set1(87), x)), -LOG2_E, 0);
+    return v_fma(e.power, v_mul(exp2_slope(e.r), e.r), v_add(v_set1(1), e.power));
 }
 
+/* (e^2x - 1) / (e^2x + 1), both divided by 2^28, so that the product of a denominator and two
+ * inverse sigmoids is finite. It is at most 1 in magnitude. */
 TINE_INLINE struct fraction gate_tanh(V x) {
-    struct exp2_parts e = exp2_split(v_mul(v_min(v_set1(10), v_abs(x)), v_set1(-2 * LOG2_E)));
-    V p = v_add(e.p, v_lookup(exp2_rest, e.sixteenths));
-    V above = v_fma(e.power, p, v_sub(e.power, v_set1(1)));
-    return (struct fraction){v_copysign(above, x), v_add(v_set1(1), v_fma(e.power, p, e.power))};
+    struct exp2_parts e = EXP2_SPLIT(v_max(v_set1(-9.1f), v_min(v_set1(9.1f), x)), 2 * LOG2_E, 28);
+    V above = v_fma(e.power, v_mul(exp2_slope(e.r), e.r), v_sub(e.power, v_set1(0x1p-28f)));
+    return (struct fraction){above, v_add(above, v_set1(0x1p-27f))};
 }
 
 /* Whole vectors, then one last vector through a buffer: every element takes the same instructions,

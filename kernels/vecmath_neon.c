@@ -71,7 +71,7 @@ static inline void neon_store_bf16(uint16_t *p, float32x4_t x) {
 #define v_max neon_max
 #define v_bf16_bits neon_bf16_bits
 #define v_lookup neon_lookup
-#define v_power(s, n) neon_power(exp2_power, s)
+#define v_power(s) neon_power(exp2_power, s)
 #define v_scale neon_scale
 #define v_scale_normal(p, n) vmulq_f32(p, neon_pow2(vrndmq_f32(n)))
 #define v_store_bf16 neon_store_bf16

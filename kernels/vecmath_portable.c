@@ -39,6 +39,11 @@ static inline float portable_lookup(const float *t, float x) {
     memcpy(&bits, &x, sizeof bits);
     return t[bits & 15];
 }
+static inline float portable_power(const uint32_t *t, float sixteenths) {
+    uint32_t bits;
+    memcpy(&bits, &sixteenths, sizeof bits);
+    return v_bits(t[bits & 15] + (bits << 19));
+}
 #define v_copysign(x, s) copysignf(x, s)
 #define v_if_negative(x, a, b) (signbit(x) ? (a) : (b))
 
@@ -49,6 +54,7 @@ static inline void portable_store_bf16(uint16_t *p, float x) { *p = tine_bf16_fr
 
 #define v_bf16_bits portable_bf16_bits
 #define v_lookup portable_lookup
+#define v_power(s) portable_power(exp2_power, s)
 #define v_scale portable_scale
 #define v_scale_normal(p, n) ((p)*portable_pow2(n))
 #define v_store_bf16 portable_store_bf16

@@ -141,6 +141,27 @@ static void check_gates_special(const struct tine_vecmath *math) {
     }
 }
 
+/* tanh where it comes close to 1, with the other gates open: h is never past 1. */
+static void check_gates_saturating(const struct tine_vecmath *math) {
+    enum { G = TINE_GATE_UNITS };
+    float z[4 * G], c[G], h[G];
+    double worst = 0, most = 0;
+    for (float x = 1; x < 12; x += 0.003f) {
+        for (int u = 0; u < G; u++) {
+            z[u] = z[3 * G + u] = 100, z[G + u] = -100;
+            z[2 * G + u] = (x + 0.0001f * (float)u) * (u % 2 ? -1 : 1);
+            c[u] = 0;
+        }
+        math->gates(1, z, 4 * G, c, G, h, G);
+        for (int u = 0; u < G; u++) {
+            worst = fmax(worst, fabs(c[u] - tanh(z[2 * G + u])));
+            most = fmax(most, fmax(fabs(c[u]), fabs(h[u])));
+        }
+    }
+    cr_expect_leq(worst, 3e-7);
+    cr_expect_leq(most, 1);
+}
+
 static void check_gru_gates(const struct tine_vecmath *math) {
     enum { ROWS = 3, G = TINE_GATE_UNITS };
     float z[ROWS * 70], c[ROWS * 20], h[ROWS * 18], c0[ROWS * 20];
@@ -271,6 +292,7 @@ static void check_set(enum tine_isa isa) {
     check_places(math);
     check_gates(math);
     check_gates_special(math);
+    check_gates_saturating(math);
     check_gru_gates(math);
     check_bf16(math);
     check_sum(math);
