@@ -207,7 +207,7 @@ struct pass {
     size_t tiles, small, larger;
     /* B is small enough to stay in the level-2 cache: nothing to prefetch */
     bool resident;
-    const char *b, *next; /* this block of the panel, and that of the next pass */
+    const char *b, *next; /* this block of the panel, and that of the next pass or NULL */
     const float *init;
     size_t ldinit;
     float *c;
@@ -246,7 +246,7 @@ static void pass_run_tiles(const struct pass *p) {
      * ones prefetched a line a step, and the others none, these had to wait for the line fill
      * buffers of a CPU whose level-3 cache is slow, 2 to 4 % of a forward of 50 and 128 rows and
      * 1024 channels (the same command, Emerald Rapids) */
-    size_t left = p->resident || p->tiles == 1 ? 0 : steps * kernel->nr * 4;
+    size_t left = p->resident || p->tiles == 1 || !p->next ? 0 : steps * kernel->nr * 4;
     const char *next = p->next;
     void (*micro)(const struct tine_gemm_tile *) = kernel->micro;
     /* prefetches of a tile; a pass has at most kc steps */
@@ -306,19 +306,23 @@ static void pass_run_edge(struct pass pass, size_t columns) {
     }
 }
 
-static void gemm_run_panel(const struct tine_packed *b, size_t panel, struct pass pass) {
+/* after: the panel that is read next, none if it is past the last one. */
+static void gemm_run_panel(const struct tine_packed *b, size_t panel, size_t after,
+                           struct pass pass) {
     const struct tine_gemm_kernel *kernel = b->kernel;
-    const char *data = b->data, *base = data + panel * b->panel_bytes;
+    const char *data = b->data;
     const size_t columns = b->n - panel * kernel->nr;
     const size_t block = kernel->kc * kernel->nr * element_size(kernel) + head_size(kernel);
     const char *a = pass.a;
     size_t k = 0;
-    pass.b = base;
+    pass.b = data + panel * b->panel_bytes;
     do {
         pass.k = b->k - k < kernel->kc ? b->k - k : kernel->kc;
         pass.a = a + k * pass.elem;
         bool last = k + pass.k >= b->k;
-        pass.next = !last ? pass.b + block : panel + 1 < b->panels ? base + b->panel_bytes : data;
+        pass.next = !last               ? pass.b + block
+                    : after < b->panels ? data + after * b->panel_bytes
+                                        : NULL;
         if (columns < kernel->nr)
             pass_run_edge(pass, columns);
         else
@@ -329,9 +333,9 @@ static void gemm_run_panel(const struct tine_packed *b, size_t panel, struct pas
     } while (k < b->k);
 }
 
-void tine_gemm_panels(const struct tine_packed *b, size_t first_panel, size_t panels, size_t m,
-                      const void *a, size_t lda, const float *init, size_t ldinit, float *c,
-                      size_t ldc, struct tine_gemm_ahead ahead, float *widened) {
+void tine_gemm_panels(const struct tine_packed *b, size_t first_panel, size_t panels, bool down,
+                      size_t m, const void *a, size_t lda, const float *init, size_t ldinit,
+                      float *c, size_t ldc, struct tine_gemm_ahead ahead, float *widened) {
     const struct tine_gemm_kernel *kernel = b->kernel;
     if (m == 0 || panels == 0) return;
     if (kernel->whole) {
@@ -355,16 +359,17 @@ void tine_gemm_panels(const struct tine_packed *b, size_t first_panel, size_t pa
             .resident = b->panels * b->panel_bytes <= resident_bytes(kernel),
         };
         pass_split_rows(&pass);
-        for (size_t p = 0; p < panels; p++) {
+        for (size_t i = 0; i < panels; i++) {
+            const size_t p = down ? panels - 1 - i : i, panel = first_panel + p;
             pass.init = init ? init + row * ldinit + p * kernel->nr : zeros;
             pass.c = c + row * ldc + p * kernel->nr;
-            gemm_run_panel(b, first_panel + p, pass);
+            gemm_run_panel(b, panel, down ? panel - 1 : panel + 1, pass);
         }
     }
 }
 
 void tine_gemm(const struct tine_packed *b, size_t m, const void *a, size_t lda, const float *init,
                size_t ldinit, float *c, size_t ldc) {
-    tine_gemm_panels(b, 0, b->panels, m, a, lda, init, ldinit, c, ldc, (struct tine_gemm_ahead){0},
-                     NULL);
+    tine_gemm_panels(b, 0, b->panels, false, m, a, lda, init, ldinit, c, ldc,
+                     (struct tine_gemm_ahead){0}, NULL);
 }

@@ -142,10 +142,12 @@ struct tine_gemm_ahead {
     size_t bytes;
 };
 /* The columns of `panels` panels from `first_panel` on; init and c point at the first of those
- * columns. widened: room for TINE_GEMM_WIDENED_MAX floats, for a kernel that widens; NULL: each
- * tile widens B for itself, with the same result. */
-void tine_gemm_panels(const struct tine_packed *b, size_t first_panel, size_t panels, size_t m,
-                      const void *a, size_t lda, const float *init, size_t ldinit, float *c,
-                      size_t ldc, struct tine_gemm_ahead ahead, float *widened);
+ * columns. down: the last panel first. Who multiplies by a matrix again and again alternates: what
+ * was read last is still cached, while in one order a matrix larger than a cache is never there
+ * when it is read again. widened: room for TINE_GEMM_WIDENED_MAX floats, for a kernel that widens;
+ * NULL: each tile widens B for itself, with the same result. */
+void tine_gemm_panels(const struct tine_packed *b, size_t first_panel, size_t panels, bool down,
+                      size_t m, const void *a, size_t lda, const float *init, size_t ldinit,
+                      float *c, size_t ldc, struct tine_gemm_ahead ahead, float *widened);
 
 #endif

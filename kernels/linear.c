@@ -79,8 +79,8 @@ enum tine_kernel_error tine_linear_forward(const struct tine_linear *l, size_t r
         for (size_t i = 0; i < n; i++)
             tine_operand_row(o, l->in, x + (at + i) * l->in,
                              (char *)operands.data + i * width * o->size);
-        tine_gemm_panels(&l->weight, 0, l->weight.panels, n, operands.data, width, l->bias, 0,
-                         y + at * l->out, l->out, (struct tine_gemm_ahead){0}, widened);
+        tine_gemm_panels(&l->weight, 0, l->weight.panels, false, n, operands.data, width, l->bias,
+                         0, y + at * l->out, l->out, (struct tine_gemm_ahead){0}, widened);
     }
     tine_mem_free(&operands);
     return TINE_KERNEL_OK;

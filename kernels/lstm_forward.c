@@ -47,6 +47,7 @@ struct run {
     size_t steps, batch;
     const size_t *lengths;   /* in descending order; NULL: all rows have all steps */
     bool reversed;           /* each cell runs the other way */
+    bool down;               /* the next step reads the last panel first, see gemm.h */
     size_t stride;           /* of the rows of the output */
     struct tine_packed w_hh; /* of the cell that runs, or what it is widened to */
     char *base;
@@ -172,8 +173,8 @@ static void input_product(struct run *run, const struct tine_lstm_cell *cell, st
     for (size_t p = 0; p < all; p += panels, bias += columns) {
         float *next = pre + rows * columns;
         struct tine_gemm_ahead ahead = {next, all - p > panels ? (char *)next - (char *)pre : 0};
-        tine_gemm_panels(&cell->w_ih, p, all - p < panels ? all - p : panels, rows, a, lda, bias, 0,
-                         pre, columns, ahead, (float *)(run->base + run->plan->widened));
+        tine_gemm_panels(&cell->w_ih, p, all - p < panels ? all - p : panels, false, rows, a, lda,
+                         bias, 0, pre, columns, ahead, (float *)(run->base + run->plan->widened));
         pre = next;
     }
     phase_end(run, TINE_LSTM_INPUT);
@@ -200,28 +201,32 @@ static void recurrent_step(struct run *run, size_t count, size_t t, size_t activ
     const size_t columns = plan->block * TINE_GROUP_COLUMNS,
                  per_group = TINE_GROUP_COLUMNS / run->w_hh.kernel->nr;
     const size_t elem = run->lstm->operand.size, batch = run->batch;
-    const float *pre = (const float *)(run->base + plan->pre) + t * batch * columns;
+    const size_t stride = count * batch * columns; /* of the blocks of pre */
+    const size_t blocks = (run->lstm->groups + plan->block - 1) / plan->block;
+    const float *pres = (const float *)(run->base + plan->pre) + t * batch * columns;
     float *z = (float *)(run->base + plan->z), *c = (float *)(run->base + plan->c),
           *h = (float *)run->h_new;
-    for (size_t g = 0; g < run->lstm->groups; g += plan->block, pre += count * batch * columns) {
+    for (size_t i = 0; i < blocks; i++) {
+        const size_t at = run->down ? blocks - 1 - i : i, g = at * plan->block;
         const size_t block =
             run->lstm->groups - g < plan->block ? run->lstm->groups - g : plan->block;
+        const float *pre = pres + at * stride;
+        const float *next = i + 1 == blocks ? NULL : run->down ? pre - stride : pre + stride;
         for (size_t b = 0; b < active; b += plan->rows) {
             const size_t rows = active - b < plan->rows ? active - b : plan->rows;
-            const struct tine_gemm_ahead ahead = {
-                pre + count * batch * columns,
-                g + plan->block < run->lstm->groups ? rows * columns * sizeof *pre : 0};
-            tine_gemm_panels(&run->w_hh, g * per_group, block * per_group, rows,
+            const struct tine_gemm_ahead ahead = {next, next ? rows * columns * sizeof *next : 0};
+            tine_gemm_panels(&run->w_hh, g * per_group, block * per_group, run->down, rows,
                              run->h_a + b * plan->ldh * elem, plan->ldh, pre + b * columns, columns,
                              z, columns, ahead, (float *)(run->base + plan->widened));
             phase_end(run, TINE_LSTM_RECURRENT);
-            for (size_t i = 0; i < block; i++)
-                run->lstm->gates(rows, z + i * TINE_GROUP_COLUMNS, columns,
-                                 c + ((g + i) * batch + b) * TINE_GATE_UNITS, TINE_GATE_UNITS,
-                                 h + b * plan->ldh + (g + i) * TINE_GATE_UNITS, plan->ldh);
+            for (size_t j = 0; j < block; j++)
+                run->lstm->gates(rows, z + j * TINE_GROUP_COLUMNS, columns,
+                                 c + ((g + j) * batch + b) * TINE_GATE_UNITS, TINE_GATE_UNITS,
+                                 h + b * plan->ldh + (g + j) * TINE_GATE_UNITS, plan->ldh);
             phase_end(run, TINE_LSTM_GATES);
         }
     }
+    run->down = !run->down;
 }
 
 /* Projects h if there is a projection, writes it to the output, and makes it the operand of the
@@ -236,8 +241,9 @@ static void finish_step(struct run *run, const struct tine_lstm_cell *cell, size
             tine_operand_row(&lstm->operand, lstm->config.hidden_size, h + b * ld,
                              run->h_a + b * ld * elem);
         h = (float *)(run->base + run->plan->h_out);
-        tine_gemm_panels(&cell->w_hr, 0, cell->w_hr.panels, active, run->h_a, ld, NULL, 0, h, ld,
-                         (struct tine_gemm_ahead){0}, (float *)(run->base + run->plan->widened));
+        tine_gemm_panels(&cell->w_hr, 0, cell->w_hr.panels, false, active, run->h_a, ld, NULL, 0, h,
+                         ld, (struct tine_gemm_ahead){0},
+                         (float *)(run->base + run->plan->widened));
     }
     const bool swap = !cell->w_hr.kernel && lstm->operand.plain && !run->lengths;
     for (size_t b = active; b < run->batch; b++) memset(out + b * row, 0, lstm->out * sizeof *out);

@@ -261,7 +261,7 @@ static void check_widened(const struct tine_gemm_kernel *kernel) {
     for (int i = 0; i < 4; i++) {
         c[i] = malloc(p.m * p.n * sizeof *c[i]);
         for (size_t m = 0; m < p.m; m += 25)
-            tine_gemm_panels(packed[i], 0, 3, 25, (const float *)p.a.data + m * p.lda, p.lda,
+            tine_gemm_panels(packed[i], 0, 3, i % 2, 25, (const float *)p.a.data + m * p.lda, p.lda,
                              p.init.data, 0, c[i] + m * p.n, p.n, (struct tine_gemm_ahead){0},
                              i == 2 ? room : NULL);
         cr_expect(!memcmp(c[0], c[i], p.m * p.n * sizeof *c[i]), "%s: %d", kernel->name, i);
