@@ -38,6 +38,8 @@ const char *tine_gemm_defect(const struct tine_gemm_kernel *kernel) {
     if (kernel->type == TINE_GEMM_INT8 && kernel->kc != TINE_INT8_KC)
         return "kc is not that of int8.h";
     if (kernel->mc < kernel->mr) return "mc is less than mr";
+    if (kernel->paired_rows > kernel->mr) return "paired_rows is more than mr";
+    if (kernel->paired_rows && kernel->widens_for) return "it widens and has paired_rows";
     if (kernel->micro && kernel->prefetch_every < 1) return "prefetch_every is 0";
     if (kernel->widens_for && kernel->type != TINE_GEMM_BF16)
         return "it widens another type than bf16";
@@ -208,6 +210,7 @@ struct pass {
     /* B is small enough to stay in the level-2 cache: nothing to prefetch */
     bool resident;
     const char *b, *next; /* this block of the panel, and that of the next pass or NULL */
+    size_t second;        /* bytes from this panel to the one computed with it; 0: none */
     const float *init;
     size_t ldinit;
     float *c;
@@ -254,6 +257,7 @@ static void pass_run_tiles(const struct pass *p) {
     struct tine_gemm_tile tile = {.k = p->k,
                                   .lda = p->lda,
                                   .b = p->b,
+                                  .second = p->second ? p->b + p->second : NULL,
                                   .ldinit = p->ldinit,
                                   .ldc = p->ldc,
                                   .widened = pass_widens(p) ? p->widened : NULL};
@@ -342,6 +346,8 @@ void tine_gemm_panels(const struct tine_packed *b, size_t first_panel, size_t pa
         kernel->whole(b, first_panel, panels, m, a, lda, init, ldinit, c, ldc);
         return;
     }
+    /* the edge of a matrix is computed alone */
+    const bool paired = m <= kernel->paired_rows && (first_panel + panels) * kernel->nr <= b->n;
     const size_t elem = tine_gemm_a_size(kernel);
     const size_t head = kernel->type == TINE_GEMM_INT8 ? sizeof(struct tine_int8_row) : 0;
     for (size_t row = 0; row < m; row += kernel->mc) {
@@ -359,11 +365,13 @@ void tine_gemm_panels(const struct tine_packed *b, size_t first_panel, size_t pa
             .resident = b->panels * b->panel_bytes <= resident_bytes(kernel),
         };
         pass_split_rows(&pass);
-        for (size_t i = 0; i < panels; i++) {
-            const size_t p = down ? panels - 1 - i : i, panel = first_panel + p;
+        for (size_t i = 0, n; i < panels; i += n) {
+            n = paired && panels - i > 1 ? 2 : 1;
+            const size_t p = down ? panels - n - i : i, panel = first_panel + p;
             pass.init = init ? init + row * ldinit + p * kernel->nr : zeros;
             pass.c = c + row * ldc + p * kernel->nr;
-            gemm_run_panel(b, panel, down ? panel - 1 : panel + 1, pass);
+            pass.second = n == 2 ? b->panel_bytes : 0;
+            gemm_run_panel(b, panel, down ? panel - 1 : panel + n, pass);
         }
     }
 }

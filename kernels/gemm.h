@@ -33,7 +33,7 @@ enum {
     TINE_GEMM_WIDENED_MAX = 512 * TINE_GEMM_NR_MAX,
 };
 
-/* One call of a micro-kernel: rows (1..mr) x nr elements of C. */
+/* One call of a micro-kernel: rows (1..mr) x nr elements of C, or twice as many columns. */
 struct tine_gemm_tile {
     size_t rows, k;
     /* float, bf16 or uint8, row r at a + r*lda elements; k values of each are read, in int8 with
@@ -42,6 +42,9 @@ struct tine_gemm_tile {
     size_t lda;
     const char *heads; /* int8: the heads of the rows, at heads + r*lda; else not used */
     const void *b;     /* the panel at the first k of this block, in int8 its head */
+    /* another panel likewise, of the next nr columns of init and c; NULL: one panel only. It is set
+     * only with at most paired_rows rows */
+    const void *second;
     const float *init; /* where the sums begin; row r at init + r*ldinit */
     size_t ldinit;
     float *c; /* may equal init */
@@ -67,6 +70,7 @@ struct tine_gemm_kernel {
     size_t kc;
     unsigned prefetch_every; /* steps of k (of kr values) per cache line */
     size_t mc;               /* rows of A per pass: mc x kc values fit beside them */
+    size_t paired_rows;      /* a product of so many rows or fewer takes two panels at a time */
     void (*micro)(const struct tine_gemm_tile *tile);
     /* Set where a kernel for bf16 widens B to float32, which is exact, and multiplies in float32: A
      * consists of float32, rounded to bf16 values. The first tile of a pass, computed by micro,
