@@ -268,3 +268,49 @@ Test(security, strangers_are_counted_and_reported_once) {
     for (int i = 0; i < 30; i++) close(fds[i]);
     ops->fini(t);
 }
+
+static long resident_kib(void) {
+    long pages = 0, all;
+    FILE *f = fopen("/proc/self/statm", "r");
+    if (!f || fscanf(f, "%ld %ld", &all, &pages) != 2) pages = 0;
+    if (f) fclose(f);
+    return pages * (sysconf(_SC_PAGESIZE) / 1024);
+}
+
+/* Greets without a key from an address of its own, until it is counted. */
+static void stranger_comes(tine_transport *t, unsigned number) {
+    uint8_t greeting[64] = {0xff, [9] = 0x7f, 3, 1, 'N', 'U', 'L', 'L'};
+    struct sockaddr_in from = {.sin_family = AF_INET,
+                               .sin_addr.s_addr = htonl(0x7f010000 + number)},
+                       to = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    tine_transport_stats stats = {0};
+    tine_event ev;
+    to.sin_port = htons((uint16_t)atoi(strrchr(ops->url(t), ':') + 1));
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    cr_assert_eq(bind(fd, (struct sockaddr *)&from, sizeof from), 0);
+    cr_assert_eq(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
+    cr_assert_eq(send(fd, greeting, sizeof greeting, MSG_NOSIGNAL), (ssize_t)sizeof greeting);
+    for (; stats.peers_bad < number; ops->stats(t, &stats)) {
+        cr_assert_eq(ops->recv(t, &ev), 0);
+        cr_expect_neq(ev.kind, TINE_EVENT_UP);
+        if (stats.peers_bad < number) ops->wait(t, 1000000);
+    }
+    close(fd);
+}
+
+/* Each from another address, which is reported: what one took is gone before the next comes. */
+Test(security, refusals_take_no_memory) {
+    enum { WARM = 100, MORE = 500 };
+    char job[TINE_ZMQ_KEY_SIZE];
+    cr_assert(tine_zmq_key_make(job));
+    tine_transport *t = listen_with(job, PATIENT_NS);
+    for (unsigned i = 1; i <= WARM; i++) stranger_comes(t, i);
+    long before = resident_kib();
+    for (unsigned i = WARM + 1; i <= WARM + MORE; i++) stranger_comes(t, i);
+#if !defined __SANITIZE_ADDRESS__ && !defined __SANITIZE_THREAD__ /* which keep what was freed */
+    cr_expect_lt(resident_kib(), before + 512, "%ld KiB before, %ld after", before,
+                 resident_kib());
+#endif
+    (void)before;
+    ops->fini(t);
+}
