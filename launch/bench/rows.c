@@ -128,8 +128,8 @@ double tine_bench_rounding_error(tine_bench_size size, enum tine_lstm_type type)
 
 /* ---- phases ---- */
 
-/* Phases are measured by the wall clock, since the other takes 200 ns to read, and scaled to CPU
- * time: where another process had the core, all of them are longer in proportion. */
+/* Phases are measured by the wall clock, since the other takes 200 ns to read. The forward in which
+ * other processes had the core least counts, scaled to CPU time. */
 static void profile_timed(tine_comparison *c, const tine_bench_sample *sample,
                           tine_bench_profile *out) {
     double phases[TINE_LSTM_PHASES] = {0}, wall = tine_seconds(), cpu = tine_bench_clock();
@@ -137,8 +137,8 @@ static void profile_timed(tine_comparison *c, const tine_bench_sample *sample,
     tine_comparison_forward(c, 0);
     tine_lstm_workspace_profile(c->space, NULL);
     wall = tine_seconds() - wall, cpu = tine_bench_clock() - cpu;
-    if (cpu >= out->timed) return;
-    out->timed = cpu;
+    if (wall >= out->wall) return;
+    out->wall = wall, out->timed = cpu;
     out->peak = sample->peak.mean, out->read = sample->read.mean;
     for (int i = 0; i < TINE_LSTM_PHASES; i++) out->phases[i] = phases[i] * cpu / wall;
 }
@@ -181,7 +181,7 @@ bool tine_bench_profile_measure(tine_bench_size size, tine_bench_subject subject
     *out = (tine_bench_profile){.size = size,
                                 .packing = INFINITY,
                                 .first = INFINITY,
-                                .timed = INFINITY,
+                                .wall = INFINITY,
                                 .input_flops = 8 * rows * C * C,
                                 .hidden_flops = 8 * rows * C * C,
                                 .weight_bytes = 16 * C * C / (double)(1 << subject.type)};

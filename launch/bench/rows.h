@@ -62,8 +62,9 @@ typedef struct tine_bench_profile {
     /* share of its bound: the least time that the rates beside it allow. The input product is bound
      * by arithmetic, a recurrent product by the slower of arithmetic and reading the matrix */
     double bound;
-    double timed;                    /* of the fastest that reads a clock at each change of phase */
-    double phases[TINE_LSTM_PHASES]; /* seconds of that one */
+    /* of the fastest, by the wall clock, that reads a clock at each change of phase; CPU time */
+    double wall, timed;
+    double phases[TINE_LSTM_PHASES];  /* seconds of that one */
     double input_flops, hidden_flops; /* of the input product, of all recurrent products */
     double weight_bytes;              /* of the recurrent matrix, read once a step */
     /* beside that one: GFLOP/s of one core in registers; GB/s of one core reading as many bytes as
