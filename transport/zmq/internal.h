@@ -237,6 +237,7 @@ struct tine_zmq {
     int bell;                 /* on which peers' lanes wake this process; -1: none */
     int64_t lanes_look_at;    /* with lanes: when the sockets are looked at unasked, */
     int64_t lanes_tidy_at;    /* ... and what is lent */
+    int64_t lanes_looked;     /* when the sockets were, last */
     bool told_without_lane;   /* the log has the reason why a peer has none */
     bool told_apart;          /* ... and why no buffers are lent */
     bool has_arena;

@@ -16,6 +16,8 @@ enum {
 /* While lanes are busy the sockets, which tell of deaths and bring large frames, are looked at this
  * often. */
 static const int64_t LOOK_NS = 100000;
+/* And at least this often where each wait has looked at them: there is more to be done then. */
+static const int64_t LOOK_MOST_NS = 5000000;
 /* Returned leases are collected this often, also while the process has nothing else to do. */
 static const int64_t COLLECT_NS = 1000000000;
 
@@ -193,6 +195,7 @@ static bool look_is_due(tine_zmq *t) {
     if (now >= t->lanes_tidy_at) (void)tine_zmq_lanes_tidy(t, now);
     if (t->dirty || t->monitor_ready || t->knock || !LIST_EMPTY(&t->watched)) return true;
     if (now < t->lanes_look_at) return false;
+    t->lanes_looked = now;
     t->lanes_look_at = now + LOOK_NS;
     struct pollfd p[3] = {{.fd = t->socket ? t->socket_fd : -1, .events = POLLIN},
                           {.fd = t->monitor ? t->monitor_fd : -1, .events = POLLIN},
@@ -280,6 +283,11 @@ bool tine_zmq_lanes_wait(tine_zmq *t, int64_t timeout_ns) {
         return true;
     }
     return false;
+}
+
+void tine_zmq_lanes_rung(tine_zmq *t) {
+    int64_t next = tine_clock_ns() + LOOK_NS, most = t->lanes_looked + LOOK_MOST_NS;
+    t->lanes_look_at = next < most ? next : most;
 }
 
 int64_t tine_zmq_lanes_tidy(tine_zmq *t, int64_t now) {

@@ -81,6 +81,8 @@ void tine_zmq_lane_hold(tine_zmq *t, tine_zmq_peer *p, tine_frame *f, const char
  * caller sleeps, for at most timeout_ns, also on t->bell, and then calls tine_zmq_lanes_awake. */
 bool tine_zmq_lanes_wait(tine_zmq *t, int64_t timeout_ns);
 void tine_zmq_lanes_awake(tine_zmq *t);
+/* The sleep has ended by t->bell alone, which shows that the sockets have nothing. */
+void tine_zmq_lanes_rung(tine_zmq *t);
 /* Returns unused memory to the system. Result: ns until it is due again; -1: it is not. */
 int64_t tine_zmq_lanes_tidy(tine_zmq *t, int64_t now);
 

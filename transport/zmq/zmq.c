@@ -283,6 +283,7 @@ static void zmq_transport_wait(tine_transport *base, int64_t timeout_ns) {
     if (t->n_lanes) tine_zmq_lanes_awake(t);
     if (ready <= 0) return;
     if (p[5].revents) tine_shm_bell_clear(t->bell);
+    if (p[5].revents && ready == 1) tine_zmq_lanes_rung(t);
     if (p[0].revents) tine_doorbell_clear(&t->doorbell);
     if (p[1].revents) t->dirty = true;
     if (p[2].revents) t->monitor_ready = true;
