@@ -101,6 +101,9 @@ typedef struct tine_transport_config {
     int64_t heartbeat_ns;
     /* Connector: the listener is lost as well if it is on this host and stopped. */
     bool beats_here;
+    /* Connector: where heartbeats find that the other side is silent, neither side takes it for
+     * lost at once (TINE_EVENT_SILENT). */
+    bool patient;
     /* Whether messages carry checksums: positive, always; negative, only where the other side asks
      * for them; default: where bytes may leave the machine and nothing beneath protects them (tcp
      * without a key). */
@@ -120,6 +123,11 @@ typedef enum tine_event_kind {
     TINE_EVENT_FRAME,
     TINE_EVENT_LOST,     /* the peer is gone; `reason` says why in a few words */
     TINE_EVENT_WRITABLE, /* a peer for which send answered -EAGAIN takes frames again */
+    /* Nothing has come of the peer for so long that one without `patient` is lost: `reason` says
+     * how long. Reported ever more rarely, until it is heard again, or is lost after fifteen times
+     * as long. It may be dropped; what is sent to it waits. */
+    TINE_EVENT_SILENT,
+    TINE_EVENT_HEARD, /* again, with nothing lost */
 } tine_event_kind;
 
 typedef struct tine_event {
@@ -127,7 +135,7 @@ typedef struct tine_event {
     tine_peer peer;
     tine_frame *frame; /* FRAME: the receiver owns it */
     bool bad;          /* LOST: the peer broke the framing */
-    char reason[128];  /* LOST */
+    char reason[128];  /* LOST, SILENT */
 } tine_event;
 
 typedef struct tine_transport_stats {

@@ -154,7 +154,7 @@ static void server_lost(void *ctx, tine_peer peer, bool bad, const char *reason)
 }
 
 static const tine_link_handler server_events = {server_up, server_message, server_invalid,
-                                                server_lost};
+                                                server_lost, NULL};
 
 static void *reach_server_main(void *arg) {
     tine_releases_hold();

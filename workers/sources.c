@@ -83,7 +83,7 @@ static void source_lost(void *ctx, tine_peer peer, bool bad, const char *reason)
 }
 
 static const tine_link_handler source_events = {source_up, source_message, source_invalid,
-                                                source_lost};
+                                                source_lost, NULL};
 
 /* False: the connection has ended. */
 static bool source_send(tine_reach_source *s) {

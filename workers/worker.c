@@ -201,7 +201,7 @@ static void worker_on_lost(void *ctx, tine_peer peer, bool bad, const char *reas
 }
 
 static const tine_link_handler worker_events = {worker_on_up, worker_on_message, worker_on_invalid,
-                                                worker_on_lost};
+                                                worker_on_lost, NULL};
 
 bool tine_worker_receive(tine_worker *w) {
     int n = tine_link_receive(&w->link);

@@ -74,7 +74,7 @@ static void watch_on_lost(void *ctx, tine_peer peer, bool bad, const char *reaso
 }
 
 static const tine_link_handler watch_events = {watch_on_up, watch_on_message, watch_on_invalid,
-                                               watch_on_lost};
+                                               watch_on_lost, NULL};
 
 tine_error tine_watch_open(tine_watch *w, const char *endpoint, const tine_settings *s,
                            double seconds) {

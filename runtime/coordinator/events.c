@@ -66,7 +66,8 @@ static void coordinator_on_lost(void *ctx, tine_peer peer, bool bad, const char 
 }
 
 const tine_link_handler tine_coordinator_events = {coordinator_on_up, coordinator_on_message,
-                                                   coordinator_on_invalid, coordinator_on_lost};
+                                                   coordinator_on_invalid, coordinator_on_lost,
+                                                   NULL};
 
 /* ---- from the scheduler ---- */
 

@@ -166,6 +166,11 @@ static size_t event_handle(tine_link *l, tine_event *ev) {
         l->handler->lost(l->ctx, ev->peer, ev->bad, ev->reason);
         break;
     case TINE_EVENT_WRITABLE: link_writable(l, ev->peer); break;
+    case TINE_EVENT_SILENT:
+    case TINE_EVENT_HEARD:
+        if (l->handler->silent)
+            l->handler->silent(l->ctx, ev->peer, ev->kind == TINE_EVENT_SILENT ? ev->reason : NULL);
+        break;
     }
     return bytes;
 }

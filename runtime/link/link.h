@@ -29,6 +29,8 @@ typedef struct tine_link_handler {
     void (*invalid)(void *ctx, tine_peer peer, tine_error e, const char *why);
     /* bad: the peer broke the framing */
     void (*lost)(void *ctx, tine_peer peer, bool bad, const char *reason);
+    /* As TINE_EVENT_SILENT; reason NULL: TINE_EVENT_HEARD. May be NULL. */
+    void (*silent)(void *ctx, tine_peer peer, const char *reason);
 } tine_link_handler;
 
 typedef struct tine_backlog tine_backlog;

@@ -9,9 +9,13 @@
  * PONG arrives before the next. So only beats in which this process ran count.
  *
  * A peer on this host has no heartbeat: the kernel closes its connection when it ends, and as long
- * as it is stopped it is not dead; unless the connector wants one (beats_here). */
+ * as it is stopped it is not dead; unless the connector wants one (beats_here).
+ *
+ * A connection outlives a link that is down: what was sent meanwhile is sent again by the kernel.
+ * So a patient peer is only reported as silent, and lost much later. */
+#include <limits.h>
+#include <linux/tcp.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -19,7 +23,17 @@
 
 #include "transport/zmq/internal.h"
 
-enum { BEATS_MISSED = 10 }; /* in a row: the peer is lost */
+enum {
+    BEATS_MISSED = 10, /* in a row: the peer is lost, or silent */
+    /* a patient one is lost; more than twice the minute for which a link may be down, since the
+     * kernel of a Linux before 6.15 may let as much time pass until it sends again */
+    BEATS_PATIENT = 150,
+    RESEND_MS = 2000, /* longer than a round trip takes on most networks; 1000 is the least */
+};
+
+#ifndef TCP_RTO_MAX_MS /* since Linux 6.15 */
+#define TCP_RTO_MAX_MS 44
+#endif
 
 typedef struct host_address {
     uint8_t bytes[16];
@@ -63,17 +77,46 @@ static bool beat_missed(const tine_zmq *t, int fd) {
     return info.tcpi_last_data_recv > t->base.config.heartbeat_ns * 3 / 2 / 1000000;
 }
 
+/* The kernel waits twice as long before each further attempt to send, up to two minutes: a link
+ * that was down for a minute would be used again after another one. A shorter wait alone would end
+ * the connection after fifteen attempts, so a time is set, too. */
+void tine_zmq_beat_patiently(const tine_zmq *t, int fd) {
+    int64_t ms = t->base.config.heartbeat_ns / 1000000;
+    int resend = RESEND_MS, most = INT_MAX / BEATS_PATIENT / 2;
+    int until = (int)(ms < most ? ms : most) * BEATS_PATIENT * 2;
+    if (setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &until, sizeof until) == 0)
+        setsockopt(fd, IPPROTO_TCP, TCP_RTO_MAX_MS, &resend, sizeof resend);
+}
+
+double tine_zmq_silent_for(const tine_zmq *t, const tine_zmq_peer *p) {
+    bool silent = p->missed >= BEATS_MISSED;
+    return silent ? (double)t->base.config.heartbeat_ns * p->missed / 1e9 : 0;
+}
+
+/* After 10, 20, 40 and 80 beats. */
+static bool is_told(unsigned missed) {
+    unsigned times = missed / BEATS_MISSED;
+    return missed % BEATS_MISSED == 0 && times > 0 && !(times & (times - 1));
+}
+
 static void beat_check(tine_zmq *t, tine_zmq_peer *p) {
     char reason[sizeof p->reason];
     if ((!p->remote && !t->base.config.beats_here) || p->state != TINE_ZMQ_PEER_UP ||
         p->disconnected)
         return;
-    p->missed = beat_missed(t, p->fd) ? p->missed + 1 : 0;
-    if (p->missed < BEATS_MISSED) return;
+    if (!beat_missed(t, p->fd)) {
+        if (p->missed >= BEATS_MISSED) tine_zmq_peer_silence(t, p, TINE_EVENT_HEARD, "");
+        p->missed = 0;
+        return;
+    }
+    p->missed++;
     snprintf(reason, sizeof reason,
-             "it sent nothing for %g s (%d heartbeats were missed while this process ran)",
-             (double)t->base.config.heartbeat_ns * BEATS_MISSED / 1e9, BEATS_MISSED);
-    tine_zmq_peer_lose(t, p, false, reason);
+             "it sent nothing for %g s (%u heartbeats were missed while this process ran)",
+             tine_zmq_silent_for(t, p), p->missed);
+    if (p->missed >= (p->patient ? BEATS_PATIENT : BEATS_MISSED))
+        tine_zmq_peer_lose(t, p, false, reason);
+    else if (is_told(p->missed))
+        tine_zmq_peer_silence(t, p, TINE_EVENT_SILENT, reason);
 }
 
 void tine_zmq_beat(tine_zmq *t, int64_t now) {

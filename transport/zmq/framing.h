@@ -45,6 +45,7 @@ enum {
     FRAMING_ASKS_LEASES = 4, /* a flag of HELLO: ... and buffers lent through it */
     FRAMING_ASKS_OTHERS = 8, /* a flag of HELLO: ... also those of other connectors */
     FRAMING_ASKS_PAIRS = 16, /* a flag of HELLO: ... and lanes to other connectors */
+    FRAMING_PATIENT = 32,    /* a flag of HELLO: silence ends the connection late */
     FRAMING_ACK_BYTES = 8,
     /* in front of a message's fields: its kind, and its checksum if it has one */
     FRAMING_PLAIN_HEAD = 1,

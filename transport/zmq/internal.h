@@ -92,6 +92,7 @@ typedef struct tine_zmq_peer {
     uint32_t pid;     /* listener, ipc: the process that has connected; 0: unknown */
     tine_zmq_peer_state state;
     bool remote;     /* on another host: it has a heartbeat */
+    bool patient;    /* ... and each side waits long for the other one */
     unsigned missed; /* beats in a row */
     /* Its connection is closed: what it sent is read to the end, then it is lost. */
     bool disconnected;
@@ -130,6 +131,7 @@ typedef struct tine_zmq_peer {
 
     /* events to report */
     bool lost_due, writable_due, bad;
+    tine_event_kind silence_due; /* SILENT or HEARD; NONE: neither */
     char reason[sizeof(((tine_event *)0)->reason)];
 
     bool suspect;      /* a connection with its fd was closed */
@@ -273,7 +275,9 @@ void tine_zmq_peer_disconnected(tine_zmq *t, tine_zmq_peer *p);
 /* A connection with this descriptor is closed; which peer's is not known yet. */
 void tine_zmq_suspect(tine_zmq *t, int fd);
 void tine_zmq_peer_writable(tine_zmq *t, tine_zmq_peer *p); /* WRITABLE is to be reported */
-bool tine_zmq_next_report(tine_zmq *t, tine_event *ev);     /* false: nothing to report */
+/* SILENT, with this reason, or HEARD is. */
+void tine_zmq_peer_silence(tine_zmq *t, tine_zmq_peer *p, tine_event_kind kind, const char *reason);
+bool tine_zmq_next_report(tine_zmq *t, tine_event *ev); /* false: nothing to report */
 /* Checks the suspects and the disconnected; true: read the socket and check again. `dry`: it has
  * been read to the end. */
 bool tine_zmq_check_watched(tine_zmq *t, bool dry);
@@ -350,6 +354,9 @@ void tine_zmq_path_remove(tine_zmq *t);
 bool tine_zmq_is_remote(const tine_zmq *t, int fd);
 /* Once a beat: loses the peers that have missed too many. */
 void tine_zmq_beat(tine_zmq *t, int64_t now);
+/* Has the kernel keep the connection, and send again soon once a link is back. */
+void tine_zmq_beat_patiently(const tine_zmq *t, int fd);
+double tine_zmq_silent_for(const tine_zmq *t, const tine_zmq_peer *p); /* seconds; 0: it is not */
 
 /* address.c */
 /* Reads t->url and resolves its host, if it is tcp://; listener: into t->local. 0, -EINVAL, -EIO

@@ -114,6 +114,7 @@ int tine_zmq_send_hello(tine_zmq *t, uint64_t routing) {
     if (!t->listener && t->base.config.lane >= 0)
         self.flags |= FRAMING_ASKS_LANE | FRAMING_ASKS_PAIRS;
     if (!t->listener && t->has_arena) self.flags |= FRAMING_ASKS_LEASES | FRAMING_ASKS_OTHERS;
+    if (!t->listener && t->base.config.patient) self.flags |= FRAMING_PATIENT;
     tine_framing_hello(hello, &self);
     int rc = tine_zmq_send_address(t, routing);
     return rc ? rc : tine_zmq_send_copy(t, hello, sizeof hello, false);

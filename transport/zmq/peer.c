@@ -64,6 +64,7 @@ tine_zmq_peer *tine_zmq_peer_add(tine_zmq *t, uint64_t routing, int fd,
     p->leases = hello->flags & FRAMING_ASKS_LEASES;
     p->others = hello->flags & FRAMING_ASKS_OTHERS;
     p->pairs = hello->flags & FRAMING_ASKS_PAIRS;
+    p->patient = t->listener ? hello->flags & FRAMING_PATIENT : t->base.config.patient;
     p->chunk = hello->chunk < t->base.config.chunk ? hello->chunk : t->base.config.chunk;
     p->checked = hello->window && ((hello->flags & FRAMING_ASKS_CHECKS) || t->asks_checks);
     p->small = p->large = TINE_RING(tine_frame *);
@@ -114,12 +115,20 @@ void tine_zmq_peer_writable(tine_zmq *t, tine_zmq_peer *p) {
     peer_report(t, p);
 }
 
+void tine_zmq_peer_silence(tine_zmq *t, tine_zmq_peer *p, tine_event_kind kind,
+                           const char *reason) {
+    p->silence_due = kind;
+    snprintf(p->reason, sizeof p->reason, "%s", reason);
+    peer_report(t, p);
+}
+
 void tine_zmq_peer_lose(tine_zmq *t, tine_zmq_peer *p, bool bad, const char *reason) {
     if (p->state == TINE_ZMQ_PEER_LOST) return;
     p->state = TINE_ZMQ_PEER_LOST;
     p->bad = bad;
     p->lost_due = true;
     p->writable_due = false;
+    p->silence_due = TINE_EVENT_NONE;
     snprintf(p->reason, sizeof p->reason, "%s", reason);
     tine_zmq_queues_free(p);
     tine_zmq_incoming_free(t, p);
@@ -164,6 +173,18 @@ bool tine_zmq_is_drained(const tine_zmq *t, uint64_t received, bool dry) {
     return dry || t->received - received > DRAINED_AFTER;
 }
 
+static void peer_lose_closed(tine_zmq *t, tine_zmq_peer *p) {
+    char reason[sizeof p->reason];
+    double seconds = tine_zmq_silent_for(t, p);
+    if (seconds > 0)
+        snprintf(reason, sizeof reason,
+                 "its connection was closed, after it had sent nothing for %g s", seconds);
+    tine_zmq_peer_lose(t, p, false,
+                       seconds > 0 ? reason
+                                   : "its connection was closed: it ended, "
+                                     "or sent a part that was too large");
+}
+
 /* The disconnected that are drained, and whose lanes are empty, are lost now. Suspects found to be
  * disconnected are lost at a later call, after what they have sent meanwhile. */
 bool tine_zmq_check_watched(tine_zmq *t, bool dry) {
@@ -177,9 +198,7 @@ bool tine_zmq_check_watched(tine_zmq *t, bool dry) {
         } else if (p->disconnected) {
             peer_unwatch(p);
             if (p->state == TINE_ZMQ_PEER_UP)
-                tine_zmq_peer_lose(t, p, false,
-                                   "its connection was closed: it ended, "
-                                   "or sent a part that was too large");
+                peer_lose_closed(t, p);
             else if (!p->lost_due)
                 peer_free(t, p);
             again = true;
@@ -212,6 +231,13 @@ bool tine_zmq_next_report(tine_zmq *t, tine_event *ev) {
         p->is_reporting = false;
         if (p->lost_due) {
             report_lost(t, p, ev);
+            return true;
+        }
+        if (p->silence_due) {
+            *ev = (tine_event){.kind = p->silence_due, .peer = p->id};
+            memcpy(ev->reason, p->reason, sizeof ev->reason);
+            p->silence_due = TINE_EVENT_NONE;
+            if (p->writable_due) peer_report(t, p);
             return true;
         }
         if (p->writable_due) {

@@ -136,12 +136,13 @@ static int read_frame(tine_zmq *t, tine_zmq_peer *p, const tine_zmq_first_part *
     return tine_zmq_deliver(t, p, f, ev);
 }
 
-/* The reason is the peer's text: only printable characters are kept. */
+/* The reason is the peer's text, about this end: only printable characters are kept. */
 static int read_bye(tine_zmq *t, tine_zmq_peer *p, const tine_zmq_first_part *first) {
     char reason[128];
     const uint8_t *text = first->fields;
     size_t n = first->size,
-           len = (size_t)snprintf(reason, sizeof reason, "it closed the connection: ");
+           len = (size_t)snprintf(reason, sizeof reason, "it closed the connection%s",
+                                  n > 0 ? ", saying of this end: " : "");
     for (size_t i = 0; i < n && len < sizeof reason - 1; i++)
         reason[len++] = text[i] >= ' ' && text[i] < 127 ? (char)text[i] : '?';
     reason[len] = 0;
@@ -217,6 +218,7 @@ static int read_first(tine_zmq *t, uint64_t routing, zmq_msg_t *first, tine_even
         return TINE_ZMQ_RECEIVED_OTHER;
     }
     p->remote = tine_zmq_is_remote(t, fd);
+    if (p->remote && p->patient) tine_zmq_beat_patiently(t, fd);
     p->cookie = tine_zmq_cookie(t, fd);
     if (p->cookie) p->pid = tine_zmq_pid(t, fd);
     t->beats |= p->remote || t->base.config.beats_here;

@@ -86,7 +86,7 @@ static void on_lost(void *ctx, tine_peer peer, bool bad, const char *reason) {
     snprintf(seen.why, sizeof seen.why, "%s", reason);
     seen.lost++;
 }
-static const tine_link_handler handler = {on_up, on_message, on_invalid, on_lost};
+static const tine_link_handler handler = {on_up, on_message, on_invalid, on_lost, NULL};
 
 static void begin(int room) {
     transport = (scripted){
