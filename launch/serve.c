@@ -42,6 +42,7 @@ tine_error tine_serve(const tine_settings *s, const char *endpoint, int rank, ti
                                  .stack_size = s->stack_size,
                                  .stays = s->stay_bytes,
                                  .transport = transport};
+    config.transport.patient = s->rejoin;
     /* A worker thread starts after its listener: if that is gone, waiting is pointless. */
     if (tine_transport_flags(endpoint) & TINE_TRANSPORT_THREADS) config.transport.connect_ns = 1;
     return tine_worker_run(&config);
@@ -110,9 +111,11 @@ void tine_serve_and_exit(const tine_settings *s, const char *endpoint, int rank)
     bool supervised = log;         /* that, or `tine supervise`, which starts another one */
     bool ranks = tine_transport_flags(endpoint) & TINE_TRANSPORT_RANKS;
     tine_leave *leave = local ? NULL : tine_leave_on_signals(s->grace, ranks ? rank : -1, log);
-    if (e == TINE_OK) /* a job would not end before a rank that comes back */
-        e = s->rejoin && !supervised && rank < 0 ? serve_and_rejoin(s, endpoint, leave)
-                                                 : tine_serve(s, endpoint, rank, log, leave);
+    tine_settings own = *s;
+    own.rejoin &= !supervised && rank < 0; /* a job would not end before a rank that comes back */
+    if (e == TINE_OK)
+        e = own.rejoin ? serve_and_rejoin(&own, endpoint, leave)
+                       : tine_serve(&own, endpoint, rank, log, leave);
     if (e == TINE_OK && log) atomic_store(&log->dismissed, 1);
     tine_launcher launcher;
     if (rank > 0 && (e == TINE_EINVAL || e == TINE_EIO) && tine_launcher_rank(&launcher))

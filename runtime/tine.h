@@ -196,9 +196,9 @@ typedef struct tine_options {
     /** Seconds in which the workers started here must join. Default: 30. */
     double connect_timeout;
     /** Seconds between two signs of life from a worker on another host that joined over tcp://.
-     * After ten missed ones in a row it is lost; time in which the coordinator was stopped itself
-     * does not count. A worker on this host is lost when its process or connection ends, not
-     * when it is stopped. Default: 1. */
+     * After ten missed ones in a row it is lost (but see `rejoin`); time in which the coordinator
+     * was stopped itself does not count. A worker on this host is lost when its process or
+     * connection ends, not when it is stopped. Default: 1. */
     double heartbeat;
     /** Seconds that tasks which run have to end when their worker leaves. A worker that was
      * started by hand leaves at SIGTERM or SIGINT: it gives back the tasks that have not begun,
@@ -213,7 +213,12 @@ typedef struct tine_options {
      * without tine_shutdown(); then it joins the next one at the same endpoint. It tries at once
      * and then after a wait that grows to 5 s, for as long as it takes, and joins as a new worker:
      * what it had is lost as by a death. A coordinator that it has never reached ends it after
-     * `connect_timeout`, and so do a signal, and a coordinator that ends or refuses it. */
+     * `connect_timeout`, and so do a signal, and a coordinator that ends or refuses it. Over tcp://
+     * such a worker on another host is not lost after ten missed signs of life if it has what would
+     * be lost for good (tasks and results of functions that are not repeatable, state of modules
+     * with #TINE_MODULE_SINGLE): it goes on, gets no further tasks, and what it has is waited for
+     * until its link is back, also its repeatable tasks; after 150 missed ones it is lost. The log
+     * says so. */
     const char *rejoin;
     /** Whether workers on this host exchange messages with the program through shared memory where
      * they have joined over ipc:// or tcp://: on (the default) or off. Where it cannot be used,

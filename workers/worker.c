@@ -200,8 +200,19 @@ static void worker_on_lost(void *ctx, tine_peer peer, bool bad, const char *reas
     worker_stop(ctx, TINE_ELOST, reason);
 }
 
+/* Tasks go on, and what they send waits for the connection. */
+static void worker_on_silent(void *ctx, tine_peer peer, const char *reason) {
+    (void)ctx;
+    if (peer != 1) return;
+    if (reason)
+        tine_log(TINE_LOG_WARN, "worker: the coordinator is silent: %s; the worker waits for it",
+                 reason);
+    else
+        tine_log(TINE_LOG_WARN, "worker: the coordinator is heard again");
+}
+
 static const tine_link_handler worker_events = {worker_on_up, worker_on_message, worker_on_invalid,
-                                                worker_on_lost, NULL};
+                                                worker_on_lost, worker_on_silent};
 
 bool tine_worker_receive(tine_worker *w) {
     int n = tine_link_receive(&w->link);

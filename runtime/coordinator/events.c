@@ -65,9 +65,17 @@ static void coordinator_on_lost(void *ctx, tine_peer peer, bool bad, const char 
     tine_coordinator_expect(c);
 }
 
+static void coordinator_on_silent(void *ctx, tine_peer peer, const char *reason) {
+    tine_coordinator *c = ctx;
+    if (!reason)
+        tine_scheduler_worker_heard(c->scheduler, peer);
+    else if (!tine_scheduler_worker_silent(c->scheduler, peer, reason))
+        tine_link_drop(&c->link, peer, false, reason);
+}
+
 const tine_link_handler tine_coordinator_events = {coordinator_on_up, coordinator_on_message,
                                                    coordinator_on_invalid, coordinator_on_lost,
-                                                   NULL};
+                                                   coordinator_on_silent};
 
 /* ---- from the scheduler ---- */
 

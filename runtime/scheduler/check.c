@@ -80,7 +80,7 @@ static void sched_check_worker(const tine_scheduler *s, const sched_worker *w) {
     TINE_ASSERT((uint64_t)w->window_left + w->unstarted + w->ungranted, ==, s->config.window);
     TINE_ASSERT(w->heap_at[SCHED_OPEN] != 0, ==, !w->closed && tine_scheduler_has_credit(w));
     TINE_ASSERT_TRUE(!w->pin_queued || w->pinned.n > 0);
-    if (!w->outstanding && !(w->closed & (SCHED_CLOSED_HELD | SCHED_CLOSED_NEW)))
+    if (!w->outstanding && !(w->closed & (SCHED_CLOSED_PAUSED | SCHED_CLOSED_NEW)))
         TINE_ASSERT_TRUE(s->stopped || !w->pinned.n); /* none waits beside an idle worker */
     if (w->taken) sched_check_slots(s, w);
     TINE_ASSERT_TRUE(!w->stopped || TAILQ_EMPTY(&w->running));

@@ -312,7 +312,7 @@ void tine_scheduler_aim_lost(tine_scheduler *s, sched_worker *w) {
 }
 
 void tine_scheduler_aim_enqueue(tine_scheduler *s, sched_worker *w) {
-    if (w->aim_queued || w->closed & (SCHED_CLOSED_LOST | SCHED_CLOSED_HELD) ||
+    if (w->aim_queued || w->closed & (SCHED_CLOSED_LOST | SCHED_CLOSED_PAUSED) ||
         TAILQ_EMPTY(&w->aims))
         return;
     w->aim_queued = true;

@@ -2,12 +2,12 @@
  * records.c (the records of tasks), inputs.c (tasks whose arguments are results of others),
  * callables.c, dispatch.c (ready queues, credit, choice), place.c (tasks that may run on one worker
  * only), slots.c (tasks that take resources), single.c (modules with one instance), pool.c
- * (initialisers, workers that are to end), objects.c (objects and their holders), replicas.c (the
- * workers that have them), results.c (results as objects), reach.c and pass.c (those that go from
- * worker to worker), streams.c, arrivals.c (what has arrived, by number), cancel.c, peers.c
- * (connections and workers), groups.c (what workers serve), demand.c (forks that workers keep),
- * actions.c (actions out), view.c (what observers see), text.c (sentences for users) and check.c
- * (invariants). Their structures are in types.h.
+ * (initialisers, workers that are to end), silent.c (workers whose link is down), objects.c
+ * (objects and their holders), replicas.c (the workers that have them), results.c (results as
+ * objects), reach.c and pass.c (those that go from worker to worker), streams.c, arrivals.c (what
+ * has arrived, by number), cancel.c, peers.c (connections and workers), groups.c (what workers
+ * serve), demand.c (forks that workers keep), actions.c (actions out), view.c (what observers see),
+ * text.c (sentences for users) and check.c (invariants). Their structures are in types.h.
  *
  * Small records come from tine_scheduler_alloc, which aborts without memory: without its record a
  * fork could never be completed. */
@@ -303,6 +303,8 @@ void tine_scheduler_initialisers_free(tine_scheduler *s);
 const char *tine_scheduler_text_ending(const sched_worker *w);
 /* w ends by itself, and gives tasks back. */
 void tine_scheduler_worker_leave(tine_scheduler *s, sched_worker *w, const tine_message *m);
+/* Whether it gets no tasks for this reason, one of SCHED_CLOSED_PAUSED. */
+void tine_scheduler_worker_pause(tine_scheduler *s, sched_worker *w, unsigned why, bool on);
 /* Drops and ends workers, while n_leaving. Whether there were any. */
 bool tine_scheduler_leaving_settle(tine_scheduler *s);
 void tine_scheduler_leaving_forget(tine_scheduler *s, sched_worker *w); /* it is lost */

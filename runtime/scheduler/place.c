@@ -141,7 +141,7 @@ static bool sched_task_initialises(const sched_task *t) {
 /* The first pinned task, if only credit can keep it from starting. */
 static sched_task *sched_pin_first(const sched_worker *w) {
     sched_task *t = (sched_task *)tine_ready_first((tine_ready *)&w->pinned);
-    if (!t || !tine_scheduler_has_credit(w) || w->closed & SCHED_CLOSED_HELD) return NULL;
+    if (!t || !tine_scheduler_has_credit(w) || w->closed & SCHED_CLOSED_PAUSED) return NULL;
     return w->closed & SCHED_CLOSED_NEW && !sched_task_initialises(t) ? NULL : t;
 }
 

@@ -208,13 +208,17 @@ void tine_scheduler_worker_leave(tine_scheduler *s, sched_worker *w, const tine_
     sched_worker_returns(s, w, m);
 }
 
-void tine_scheduler_worker_hold(tine_scheduler *s, uint32_t epoch, bool hold) {
-    sched_worker *w = tine_scheduler_worker_of_epoch(s, epoch);
-    if (!w || s->stopped || !(w->closed & SCHED_CLOSED_HELD) == !hold) return;
-    tine_scheduler_close(s, w, SCHED_CLOSED_HELD, hold);
-    if (hold && w->granted) tine_scheduler_slots_revoke(s, w->granted);
+void tine_scheduler_worker_pause(tine_scheduler *s, sched_worker *w, unsigned why, bool on) {
+    if (s->stopped || !(w->closed & why) == !on) return;
+    tine_scheduler_close(s, w, why, on);
+    if (on && w->granted) tine_scheduler_slots_revoke(s, w->granted);
     tine_scheduler_aim_enqueue(s, w);
     tine_scheduler_dispatch(s);
+}
+
+void tine_scheduler_worker_hold(tine_scheduler *s, uint32_t epoch, bool hold) {
+    sched_worker *w = tine_scheduler_worker_of_epoch(s, epoch);
+    if (w) tine_scheduler_worker_pause(s, w, SCHED_CLOSED_HELD, hold);
 }
 
 /* Requests the results that w has and this process does not. True: some have not arrived. */

@@ -200,6 +200,11 @@ bool tine_scheduler_worker_end(tine_scheduler *s, uint32_t epoch);
 void tine_scheduler_worker_replaced(tine_scheduler *s, uint32_t epoch, bool replaced);
 /* hold true: the worker gets no tasks from now on; false: it gets tasks again. */
 void tine_scheduler_worker_hold(tine_scheduler *s, uint32_t epoch, bool hold);
+/* Nothing comes of the peer, and its connection still exists; `reason` says for how long. True: it
+ * has what could not be made again, and is waited for; it gets no tasks until it is heard. False:
+ * it is to be dropped. */
+bool tine_scheduler_worker_silent(tine_scheduler *s, tine_peer peer, const char *reason);
+void tine_scheduler_worker_heard(tine_scheduler *s, tine_peer peer);
 /* The object that the result of an open fork becomes: with it the arguments of other tasks refer to
  * the result. One handle more is held on it. 0: the task has ended. */
 tine_object tine_scheduler_result(tine_scheduler *s, uint64_t task);

@@ -249,6 +249,8 @@ enum {
     SCHED_CLOSED_NEW = 4,      /* its initialisers have not ended */
     SCHED_CLOSED_ENDING = 8,   /* it ends when its tasks have */
     SCHED_CLOSED_HELD = 16,    /* by tine_scheduler_worker_hold */
+    SCHED_CLOSED_SILENT = 32,  /* by tine_scheduler_worker_silent */
+    SCHED_CLOSED_PAUSED = SCHED_CLOSED_HELD | SCHED_CLOSED_SILENT, /* not even those */
 };
 
 /* Ready tasks of one callable that take slots of one worker, which they name. */

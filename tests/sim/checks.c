@@ -92,6 +92,7 @@ void sim_check_task(sim_world *w, size_t index, const tine_message *m) {
     if (tine_scheduler_worker(w->scheduler, index + 1, &info) && info.ending)
         sim_fail("a task is sent to a worker that ends");
     if (w->seats[index].held) sim_fail("a task is sent to a worker that gets none");
+    if (w->seats[index].silent) sim_fail("a task is sent to a worker that is silent");
     count_task(w, m);
     check_place(w, index, m);
     check_turn(w, m);

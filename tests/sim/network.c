@@ -223,6 +223,62 @@ void sim_replay_old_done(sim_world *w, size_t index) {
     tine_payload_unref(lie.payload);
 }
 
+/* ---- links that are down for a while ---- */
+
+/* What is sent meanwhile arrives afterwards. Heartbeats find it out only where it takes long. */
+void sim_link_down(sim_world *w, size_t index) {
+    seat *s = &w->seats[index];
+    if (!sim_is_alive(s) || w->stopped || s->down > w->now) return;
+    int64_t takes = 20000 + (int64_t)sim_below(&w->random, 1500000);
+    s->down = w->now + takes;
+    for (channel *c = &s->in; c; c = c == &s->in ? &s->out : NULL) {
+        if (c->small < s->down) c->small = s->down;
+        if (c->large < s->down) c->large = s->down;
+    }
+    w->counts->links_down++;
+    sim_trace(w, "the link of worker %zu is down", index);
+    for (int64_t at = takes / 3; takes > 200000 && at < takes; at *= 2)
+        sim_push(&w->queue, w->now, w->now + at, EV_SILENT, index);
+    sim_push(&w->queue, w->now, s->down, EV_LINK_UP, index);
+}
+
+/* It has nothing that must not run twice, but for what was cancelled, has failed with an argument
+ * ("cancelled", too), or has lost its owner. */
+static void check_given_up(sim_world *w, size_t index) {
+    static tine_task_info tasks[4096];
+    tine_worker_info info;
+    if (!tine_scheduler_worker(w->scheduler, index + 1, &info)) return;
+    size_t n = tine_scheduler_tasks(w->scheduler, tasks, 4096);
+    for (size_t i = 0; i < n && i < 4096; i++)
+        if (tasks[i].worker == info.epoch && tine_idmap_get(&w->begun, tasks[i].id) &&
+            !tine_idmap_get(&w->told, tasks[i].id) && strcmp(tasks[i].state, "cancelled") != 0)
+            sim_fail("worker %zu is given up, although task %llx has begun there", index,
+                     (unsigned long long)tasks[i].id);
+}
+
+void sim_link_silent(sim_world *w, size_t index) {
+    seat *s = &w->seats[index];
+    if (!sim_is_alive(s) || w->stopped || s->down <= w->now) return;
+    s->silent = tine_scheduler_worker_silent(w->scheduler, index + 1, "it sent nothing for 10 s");
+    w->counts->waited_for += s->silent;
+    w->counts->given_up += !s->silent;
+    if (s->silent) {
+        if (w->faults < 8 && sim_one_in(&w->random, 6)) sim_kill_worker(w, index);
+        return;
+    }
+    check_given_up(w, index);
+    sim_break_worker(w, index, "is given up");
+}
+
+void sim_link_up(sim_world *w, size_t index) {
+    seat *s = &w->seats[index];
+    if (!sim_is_alive(s) || !s->silent) return;
+    s->silent = false;
+    w->counts->heard++;
+    sim_trace(w, "worker %zu is heard again", index);
+    tine_scheduler_worker_heard(w->scheduler, index + 1);
+}
+
 /* ---- peers ---- */
 
 static size_t take_seat(sim_world *w) {

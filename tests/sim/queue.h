@@ -22,6 +22,9 @@ typedef enum event_kind {
     EV_RETIRE,
     EV_HOLD,
     EV_LEAVE,
+    EV_LINK_DOWN,
+    EV_SILENT, /* found by heartbeats */
+    EV_LINK_UP,
     EV_STOP,
     EV_BAD_PEER,
     EV_REACH,   /* a worker asks this one for a result */

@@ -179,6 +179,7 @@ typedef struct sim_counts {
     uint64_t told_passed, passed, passed_late, passed_dead, not_passed, passed_lost, passes_broken;
     uint64_t local, lost_local, demands; /* tasks that stayed where they were forked */
     uint64_t quiet, stalls, deadlocks;   /* answers to PING, programs that stall, what was broken */
+    uint64_t links_down, waited_for, given_up, heard; /* silent workers: not dropped; dropped */
     uint64_t lent, lent_back, lent_on, holders_died, lanes_aside, bells_lost;
 } sim_counts;
 

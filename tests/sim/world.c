@@ -79,6 +79,8 @@ static void drain(sim_world *w) {
                 w->counts->retired += !w->seats[i].left;
                 if (sim_is_alive(&w->seats[i])) sim_break_worker(w, i, "is told to stop");
             }
+            if (a.message.type == TINE_MSG_CANCEL && !tine_idmap_get(&w->told, a.message.task))
+                tine_idmap_put(&w->told, a.message.task, w);
             sim_note_lost_result(w, a.message.text);
             if (a.message.status == TINE_EDEADLK && a.message.type == TINE_MSG_RESULT)
                 sim_check_deadlock(w, a.message.text);
@@ -131,6 +133,9 @@ static void on_event(sim_world *w, event *e) {
     case EV_RETIRE: sim_retire_worker(w, e->seat); break;
     case EV_HOLD: sim_hold_worker(w, e->seat); break;
     case EV_LEAVE: sim_leave_worker(w, e->seat); break;
+    case EV_LINK_DOWN: sim_link_down(w, e->seat); break;
+    case EV_SILENT: sim_link_silent(w, e->seat); break;
+    case EV_LINK_UP: sim_link_up(w, e->seat); break;
     case EV_STOP:
         w->stopped = true;
         w->counts->stops++;
@@ -219,6 +224,9 @@ static void plan(sim_world *w, bool looks) {
     for (uint64_t n = w->workers_return && sim_one_in(r, 3) ? sim_below(r, 6) : 0; n-- > 0;)
         sim_push(&w->queue, w->now, (int64_t)sim_below(r, 3000000), EV_LEAVE,
                  sim_below(r, 2 * expected));
+    for (uint64_t n = sim_mix(w->seed, 91) % 4 ? 0 : 1 + sim_mix(w->seed, 92) % 4; n > 0; n--)
+        sim_push(&w->queue, w->now, 100000 + (int64_t)(sim_mix(w->seed, 92 + n) % 3000000),
+                 EV_LINK_DOWN, sim_mix(w->seed, 96 + n) % expected);
     if (w->traits.promises) sim_promises_plan(w);
     sim_grains_plan(w);
 }
@@ -261,6 +269,7 @@ static void finish(sim_world *w) {
     tine_scheduler_free(w->scheduler);
     sim_queue_fini(&w->queue);
     tine_idmap_fini(&w->begun);
+    tine_idmap_fini(&w->told);
     for (size_t i = 0; i < w->n_seats; i++) sim_worker_free(w->seats[i].worker);
     sim_free_message(w->old_done);
     running = NULL;

@@ -21,6 +21,8 @@ typedef struct seat { /* of a worker process, running or ended, or of a bad peer
     uint64_t init_task; /* the task that is it; 0: not sent yet */
     bool held;          /* past the soft limit of memory: it gets no tasks */
     bool leaves, left;  /* by itself; it has, which is no fault */
+    bool silent;        /* the scheduler waits for it */
+    int64_t down;       /* until then its link is */
     uint64_t parted;    /* seats to and from which nothing is passed any more */
 } seat;
 
@@ -77,6 +79,7 @@ struct sim_world {
     bool deadlocked;             /* one was found */
     bool ends[MAX_ROOTS];        /* roots that end where deadlocks are not looked for */
     tine_idmap begun;            /* tasks that are not repeatable, by id */
+    tine_idmap told;             /* tasks that were sent a CANCEL, by id */
     struct sim_context *context; /* of futures; NULL: none */
     bool context_freed;
     struct sim_promises *promises; /* what the program does with it; NULL: nothing */
@@ -104,6 +107,9 @@ void sim_pair(sim_world *w, tine_peer a, tine_peer b);
 void sim_reach_answer(sim_world *w, size_t index, const tine_message *m);
 void sim_join(sim_world *w, size_t kind); /* FOREIGN, LABELLED */
 void sim_lost(sim_world *w, size_t index);
+void sim_link_down(sim_world *w, size_t index);
+void sim_link_silent(sim_world *w, size_t index);
+void sim_link_up(sim_world *w, size_t index);
 void sim_bad_peer(sim_world *w);
 
 /* ---- roots.c ---- */
