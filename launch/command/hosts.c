@@ -244,14 +244,15 @@ bool tine_hosts_allocated(tine_hosts *h, char *why, size_t why_size) {
     return lines_read(grid, line_of_grid_engine, h, why, why_size);
 }
 
+static bool is_name(const char *host) {
+    return strspn(host, "0123456789.") < strlen(host) && strcmp(host, "localhost") != 0;
+}
+
 /* "node1" and "node1.cluster.org" */
 static bool is_same_host(const char *a, const char *b) {
     size_t n = strcspn(a, ".");
+    if (!is_name(a) || !is_name(b)) return !strcmp(a, b);
     return n == strcspn(b, ".") && !strncmp(a, b, n);
-}
-
-static bool is_name(const char *host) {
-    return strspn(host, "0123456789.") < strlen(host) && strcmp(host, "localhost") != 0;
 }
 
 static bool host_within(tine_host *host, const tine_hosts *job, bool more, char *why,

@@ -15,18 +15,23 @@
 
 enum { AT_A_TIME = 32, SSH_FAILED = 255 };
 
-/* What Open MPI uses where nothing else is set, in a file of its own or in the environment. */
+/* What Open MPI uses where nothing else is set, in a file of its own or in the environment. With
+ * arguments of the user's it may log in where ssh alone does not. */
 static bool agent_is_ssh(const tine_option_pairs *mca) {
+    static const char args[] = ":plm_rsh_args:value:";
     char line[512];
-    bool ssh = false;
+    bool ssh = false, alone = true;
     for (int i = 0; i < mca->n; i++)
         if (!strncmp(mca->items[i][0], "plm", 3)) return false;
     FILE *out = popen("ompi_info --param plm rsh --level 9 --parsable 2>/dev/null", "r");
-    while (out && fgets(line, sizeof line, out))
+    while (out && fgets(line, sizeof line, out)) {
+        const char *given = strstr(line, args);
         if (strstr(line, ":plm_rsh_agent:value:"))
             ssh = strstr(line, ":value:ssh") || strstr(line, ":value:\"ssh");
+        if (given && !strchr("\r\n", given[sizeof args - 1])) alone = false;
+    }
     if (out) pclose(out);
-    return ssh;
+    return ssh && alone;
 }
 
 /* mpirun starts nothing remotely on a host that has an address of this one. */
@@ -57,18 +62,27 @@ static char *program_test(const char *program) {
     return command;
 }
 
+/* A host that takes the login and then hangs ends with timeout's code. */
 static FILE *login_start(const tine_hosts *h, const char *name, const char *test) {
     char *line =
-        tine_text_format("exec ssh -x -o BatchMode=yes -o ConnectTimeout=10 -o "
-                         "LogLevel=ERROR %s%s %s '%s' 2>&1 </dev/null",
+        tine_text_format("exec timeout 15 ssh -x -o BatchMode=yes -o ConnectTimeout=10 "
+                         "-o ControlMaster=no -o LogLevel=ERROR %s%s %s '%s' 2>&1 </dev/null",
                          h->user ? "-l " : "", h->user ? h->user : "", name, test ? test : "true");
     FILE *out = line ? popen(line, "re") : NULL;
     free(line);
     return out;
 }
 
+/* mpirun's own ssh can ask at a terminal: for a password, or whether the host's key is right. */
+static bool login_may_ask(const char *said) {
+    return isatty(STDIN_FILENO) &&
+           (strstr(said, "Permission denied") || strstr(said, "Host key verification failed"));
+}
+
+/* Whatever else the command ends with says nothing about mpirun's. */
 static bool login_end(FILE *out, const char *name, const char *program, char *why,
                       size_t why_size) {
+    enum { NOT_EXECUTABLE = 1 };
     char line[256], last[256] = "ssh said nothing";
     while (fgets(line, sizeof line, out)) {
         line[strcspn(line, "\r\n")] = 0;
@@ -76,13 +90,15 @@ static bool login_end(FILE *out, const char *name, const char *program, char *wh
     }
     int status = pclose(out);
     int code = WIFEXITED(status) ? WEXITSTATUS(status) : 0;
-    if (code == SSH_FAILED)
+    if (code == SSH_FAILED && !login_may_ask(last))
         snprintf(why, why_size, "host %.80s: mpirun cannot log in: %s", name, last);
-    else if (code)
+    else if (code == NOT_EXECUTABLE && program)
         snprintf(why, why_size,
                  "host %.80s has no program %.200s: it needs the same path on every host", name,
                  program);
-    return !code;
+    else
+        return true;
+    return false;
 }
 
 /* Of hosts[0 … n[, all at the same time. */
@@ -93,7 +109,7 @@ static bool logins_check(const tine_hosts *h, const tine_host *const *hosts, int
     bool good = true;
     for (int i = 0; i < n; i++) out[i] = login_start(h, hosts[i]->name, test);
     for (int i = 0; i < n; i++)
-        if (out[i] && !login_end(out[i], hosts[i]->name, program, good ? why : other,
+        if (out[i] && !login_end(out[i], hosts[i]->name, test ? program : NULL, good ? why : other,
                                  good ? why_size : sizeof other))
             good = false;
     free(test);

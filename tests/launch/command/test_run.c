@@ -359,20 +359,23 @@ static int status_of(char **argv) {
 
 static void fake_network(void) {
     fake_mpirun(NULL);
+    fake_command("timeout", "shift\nexec \"$@\"");
     fake_command("mpirun", "[ \"$1\" = --version ] && echo 'mpirun (Open MPI) 4.1.4' || exit 9");
-    fake_command("ompi_info", "echo \"mca:plm:rsh:param:plm_rsh_agent:value:${AGENT:-ssh : rsh}\"");
+    fake_command("ompi_info", "echo \"mca:plm:rsh:param:plm_rsh_agent:value:${AGENT:-ssh : rsh}\"\n"
+                              "echo \"mca:plm:rsh:param:plm_rsh_args:value:$SSH_ARGS\"");
     fake_command("ssh", "case \"$*\" in\n"
                         "*' gone '*) echo 'ssh: Could not resolve hostname gone' >&2; exit 255;;\n"
                         "*'-l eve '*) echo 'Permission denied (publickey).' >&2; exit 255;;\n"
                         "*' bare test -x '*) exit 1;;\n"
+                        "*' nologin '*) exit 127;;\n"
                         "esac");
 }
 
 static void network_remove(void) {
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < 4; i++) {
         char path[160];
         snprintf(path, sizeof path, "%s/%s", dir,
-                 (const char *[]){"mpirun", "ompi_info", "ssh"}[i]);
+                 (const char *[]){"mpirun", "ompi_info", "ssh", "timeout"}[i]);
         unlink(path);
     }
     rmdir(dir);
@@ -389,6 +392,10 @@ Test(mpi_run, hosts_that_cannot_be_logged_in_to_are_refused, .init = prepare, .t
     cr_expect(strstr(said(), "host bare has no program /bin/true: it needs the same path"));
     cr_expect_eq(STATUS_OF("-n", "3", "--hosts", "near:1,far:1", "/bin/true"), 9);
     cr_expect_eq(STATUS_OF("-n", "3", "--hosts", "localhost:2", "/bin/true"), 9);
+    cr_expect_eq(STATUS_OF("-n", "3", "--hosts", "near:1,nologin:1", "/bin/true"), 9);
+    setenv("SSH_ARGS", "-p 2222", 1);
+    cr_expect_eq(STATUS_OF("-n", "3", "--hosts", "near:1,gone:1", "/bin/true"), 9);
+    unsetenv("SSH_ARGS");
     setenv("AGENT", "blaunch", 1);
     cr_expect_eq(STATUS_OF("-n", "3", "--hosts", "near:1,gone:1", "/bin/true"), 9);
     unsetenv("AGENT");
@@ -414,6 +421,14 @@ Test(mpi_run, hosts_within_a_job, .init = prepare, .timeout = 30) {
     cr_expect(strstr(said(), "h4 has 1 core in this job of Slurm, not 2"));
     line = COMPOSED("-n", "5", "--oversubscribe", "--hosts", "h4:2", "/bin/true");
     cr_expect(strstr(line, "-n 5 --host h4:2 --oversubscribe "), "%s", line);
+}
+
+/* Two addresses with one first number counted as one host. */
+Test(mpi_run, addresses_within_a_job, .init = prepare, .timeout = 30) {
+    setenv("LSB_MCPU_HOSTS", "10.0.0.1 4 10.0.0.2 2", 1);
+    const char *line = COMPOSED("--hosts", "10.0.0.2", "/bin/true");
+    cr_expect(strstr(line, "--host 10.0.0.2:2 "), "%s", line);
+    unsetenv("LSB_MCPU_HOSTS");
 }
 
 /* orted ended where three ranks were to be bound to two cores. */
