@@ -162,7 +162,8 @@ tine_pages tine_pages_take(size_t size) {
 }
 
 tine_pages tine_pages_take_untouched(size_t size) {
-    tine_pages p = pages_take_shared(size, false);
+    tine_pages p = {0};
+    if (size <= SIZE_MAX / 4 && tine_arena_has(4 * size)) p = pages_take_shared(size, false);
     return p.data ? p : pages_take_own(size);
 }
 

@@ -22,8 +22,8 @@ typedef struct tine_pages {
 tine_pages tine_pages_take(size_t size);
 /* The same, from the arena only. */
 tine_pages tine_pages_take_shared(size_t size);
-/* The same as tine_pages_take, but untouched, so that a size which a peer claims and never sends
- * costs only address space. */
+/* The same as tine_pages_take, but untouched, and of the arena at most a quarter of what is free:
+ * a size which a peer claims and never sends costs no memory, and leaves the others room. */
 tine_pages tine_pages_take_untouched(size_t size);
 void tine_pages_give(tine_pages pages);
 size_t tine_pages_kept(void); /* bytes kept now */

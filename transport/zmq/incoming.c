@@ -86,7 +86,7 @@ int tine_zmq_read_open(tine_zmq *t, tine_zmq_peer *p, const tine_zmq_first_part 
 }
 
 /* Where the next `n` bytes go; NULL: no memory. A buffer is allocated when its first byte has come,
- * and backed as they come, so a size that is claimed and never sent costs nothing. */
+ * and backed as they come, so a size that is claimed and never sent costs no memory. */
 static uint8_t *incoming_place(tine_zmq_peer *p, size_t n) {
     if (p->in_part == 0) return p->in->header + p->in_offset;
     tine_buffer **b = &p->in->buffers[p->in_part - 1];

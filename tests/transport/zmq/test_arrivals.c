@@ -64,3 +64,32 @@ Test(arrivals, in_pieces_are_lent_to_others_without_a_copy) {
 }
 
 Test(arrivals, in_pieces_past_the_bound_are_not_shared) { expect_arrival(33 * MI, false); }
+
+/* It may be hostile, or slow: what is made here meanwhile is shared all the same. */
+Test(arrivals, a_large_buffer_that_does_not_come_leaves_the_arena_to_others) {
+    end l, near, far;
+    tine_event ev;
+    pair_open(&l, &near);
+    tine_peer local = l.peer;
+    connect_far(&far, &l);
+    size_t big = ARENA - 6 * MI;
+    void *zeros = calloc(1, big);
+    tine_frame *f = tine_frame_new(8, 1);
+    memset(f->header, 0, 8);
+    f->buffers[0] = tine_buffer_wrap(zeros, big, NULL, NULL);
+    cr_assert_eq(far.ops->send(far.t, far.peer, f), 0);
+    for (int64_t until = tine_clock_ns() + PATIENCE; !l.ops->busy(l.t);) {
+        cr_assert_lt(tine_clock_ns(), until);
+        far.ops->recv(far.t, &ev);
+        l.ops->recv(l.t, &ev);
+        cr_assert_eq(ev.kind, TINE_EVENT_NONE);
+    }
+    cr_assert_eq(l.ops->send(l.t, local, tine_conf_frame(8, 16 * MI, 4)), 0);
+    tine_frame_free(frame_between(&l, &near));
+    cr_expect_eq(end_stats(&l).lent, 1);
+    end_fini(&far);
+    free(zeros);
+    await_unused(&l, &near);
+    end_fini(&near);
+    end_fini(&l);
+}
