@@ -185,7 +185,8 @@ void tine_scheduler_check(const tine_scheduler *s) {
     uint32_t busy = 0;
     TAILQ_FOREACH (w, &s->workers, link) {
         queued += w->pinned.n + sched_check_wanting(w);
-        behind += w->outstanding > 0 ? w->outstanding - 1 : 0;
+        if (w->outstanding)
+            behind += w->outstanding <= SCHED_BEHIND_MAX ? w->outstanding - 1 : SCHED_BEHIND_MAX;
         busy += w->outstanding > 0;
     }
     TINE_ASSERT(s->n_behind, ==, behind);

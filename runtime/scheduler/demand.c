@@ -14,6 +14,7 @@ enum {
     STOCK = 2,     /* ready tasks wanted for each worker, */
     STOCK_ALL = 2, /* and for all together */
 };
+_Static_assert(SCHED_BEHIND_MAX == STOCK + STOCK_ALL, "a single worker's stock");
 
 static uint64_t sched_stock(const tine_scheduler *s) {
     return (uint64_t)s->stats.workers * STOCK + STOCK_ALL;
@@ -31,8 +32,9 @@ static bool sched_any_idle(const tine_scheduler *s) {
 }
 
 /* What a worker has beside the task that it runs keeps it from being idle: it counts, else short
- * tasks, of which many are sent ahead, would be replaced at once and never be enough. What waits
- * for slots may wait for long, and is nothing for other workers. */
+ * tasks, of which many are sent ahead, would be replaced at once and never be enough. But of each
+ * worker no more count than the stock of one: they may be for it alone. What waits for slots may
+ * wait for long, and is nothing for other workers. */
 static uint64_t sched_stocked(const tine_scheduler *s) {
     return s->stats.ready - s->n_wanting + s->n_behind;
 }

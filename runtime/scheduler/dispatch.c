@@ -75,7 +75,7 @@ void tine_scheduler_charge(tine_scheduler *s, sched_task *t, sched_worker *w) {
                                             : tine_scheduler_expected_ns(s, t->callable);
     w->load_ns += t->charge_ns;
     w->load_bytes += t->bytes;
-    s->n_behind += w->outstanding > 0;
+    s->n_behind += w->outstanding > 0 && w->outstanding <= SCHED_BEHIND_MAX;
     s->n_busy += !w->outstanding++;
     tine_scheduler_worker_update(s, w);
 }
@@ -86,7 +86,7 @@ void tine_scheduler_uncharge(tine_scheduler *s, sched_task *t) {
     w->load_ns -= t->charge_ns;
     w->load_bytes -= t->bytes;
     w->outstanding--;
-    s->n_behind -= w->outstanding > 0;
+    s->n_behind -= w->outstanding > 0 && w->outstanding <= SCHED_BEHIND_MAX;
     s->n_busy -= !w->outstanding;
     if (!w->outstanding && !w->n_ahead) w->free_at = 0;
     tine_scheduler_worker_update(s, w);

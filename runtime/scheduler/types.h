@@ -37,6 +37,7 @@ enum {
     SCHED_FILL_NS = 100000,
     SCHED_FILL_TASKS = 32,
     SCHED_MAX_AHEAD = 64, /* tasks at one worker whose inputs are not there yet */
+    SCHED_BEHIND_MAX = 4, /* tasks of one worker that count as more than enough: see demand.c */
     /* levels of the ready queues: tasks of priority 0 by depth, from SCHED_LEVEL on; below them
      * those of lower priority, above those of higher priority, each with SCHED_LEVEL_DEPTHS */
     SCHED_LEVEL = 128,
@@ -415,7 +416,7 @@ struct tine_scheduler {
     struct sched_callable_queue all, active, idle;
     struct sched_callable_queue wanting; /* those whose ready tasks wait for slots */
     uint64_t n_wanting; /* ready tasks that wait for slots, of a worker or of any */
-    uint64_t n_behind;  /* running tasks beside the first of each worker */
+    uint64_t n_behind;  /* running tasks beside the first, SCHED_BEHIND_MAX at most of a worker */
     size_t n_idle;
     uint32_t n_busy; /* workers with outstanding tasks */
 

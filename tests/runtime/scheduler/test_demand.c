@@ -71,6 +71,28 @@ Test(demand, short_tasks_that_workers_have_before_them_count_as_ready) {
     fixture_close();
 }
 
+/* They are for it alone. */
+Test(demand, a_long_queue_of_one_worker_does_not_count_for_all, .timeout = 20) {
+    fixture_open((tine_scheduler_config){0});
+    tine_terms terms = {.worker = join(1)};
+    for (tine_peer i = 2; i <= 6; i++) join(i);
+    teach(1, "f", 100);
+    for (uint64_t ticket = 1; ticket <= 20; ticket++) {
+        uint64_t task;
+        tine_payload *p = payload_with(8, NULL, 0);
+        cr_assert_eq(tine_scheduler_fork(F.scheduler, ticket, 0, &(tine_target){.name = "f"}, 0, p,
+                                         &terms, &task),
+                     TINE_OK);
+        tine_payload_unref(p);
+    }
+    take();
+    cr_assert_eq(count_sent(1, TINE_MSG_TASK), 20);
+    keeps(2);
+    take();
+    cr_expect_gt(sent(2, TINE_MSG_DEMAND, 0)->a.message.seq, 4, "four workers are idle");
+    fixture_close();
+}
+
 Test(demand, one_is_asked_for_while_a_worker_is_idle_that_cannot_run_what_is_ready) {
     fixture_open((tine_scheduler_config){0});
     uint32_t first = join(1);
