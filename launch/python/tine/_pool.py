@@ -123,7 +123,7 @@ def worker_id() -> int:
 
 
 def endpoint() -> Optional[str]:
-    """Where workers can join: a URL; None before init()."""
+    """Where workers can join: a URL; None before init(). A private pool takes only the workers that it starts: see tine_endpoint()."""
     url = held.tine_endpoint()
     return url.decode() if url else None
 
