@@ -10,29 +10,9 @@
 #include <string.h>
 #include <time.h>
 
-/* Sums of one block of units, 16 KiB: they stay in the level-1 cache until their gates are
- * computed. Few rows make long blocks, so that the gates of many units overlap (batch 1, 1024
- * units: 2 % of a step; tine bench lstm). */
-enum { SUMS_IN_CACHE = 4096 };
-
-/* Widening a matrix beyond the level-2 cache takes as long as so many rows of its products; up to
- * so many bytes of workspace. */
-enum { WIDE_ROWS = 1000, WIDE_ROWS_IN_CACHE = 200, WIDE_BYTES = 64 << 20, WIDE_IN_CACHE = 1 << 20 };
-
 struct tine_lstm_workspace {
     struct tine_mem mem;
     double *phases; /* NULL: not measured */
-};
-
-/* The sizes of a forward, and the offsets of its arrays in the workspace, in bytes. */
-struct plan {
-    size_t chunk;          /* steps */
-    size_t units, columns; /* padded hidden units; columns of sums in whole blocks */
-    size_t block;          /* groups a product computes at a time */
-    size_t rows;           /* rows of a recurrent product at a time */
-    size_t ldh;            /* row length of the h buffers, in elements */
-    bool wide;             /* recurrent weights are widened once a forward */
-    size_t pre, x, z, c, h_new, h_out, h_a, widened, w_hh, layer[2], bytes;
 };
 
 /* A sequence of rows (step, row of the batch) in memory. */
@@ -43,7 +23,7 @@ struct sequence {
 
 struct run {
     const struct tine_lstm *lstm;
-    const struct plan *plan;
+    const struct tine_lstm_plan *plan;
     size_t steps, batch;
     const size_t *lengths;   /* in descending order; NULL: all rows have all steps */
     bool reversed;           /* each cell runs the other way */
@@ -70,79 +50,6 @@ static void phase_end(struct run *run, enum tine_lstm_phase phase) {
     double now = forward_clock();
     run->phases[phase] += now - run->since;
     run->since = now;
-}
-
-/* ---- sizes ---- */
-
-/* Appends rows x columns elements to the plan, from a cache line of its own. */
-static bool plan_reserve(struct plan *plan, size_t *offset, size_t rows, size_t columns,
-                         size_t elem) {
-    size_t bytes;
-    if (!tine_size_mul(rows, columns, &bytes) || !tine_size_mul(bytes, elem, &bytes)) return false;
-    if (!tine_size_add(bytes, 63, &bytes)) return false;
-    *offset = plan->bytes;
-    return tine_size_add(plan->bytes, bytes & ~(size_t)63, &plan->bytes);
-}
-
-/* Whether recurrent weights are widened once for all steps of a forward, not by each product: an
- * LSTM of 50 steps and rows takes 2 to 3 % less time, one of 24 rows 4 to 10 %, one of 4 to 16 rows
- * and up to 256 channels 2 to 9 % (Emerald Rapids; in turns in one process). With fewer rows
- * reading a large matrix takes longer than the arithmetic, and half as long in bf16. */
-static bool plan_widens(const struct tine_lstm *lstm, size_t steps, size_t batch) {
-    const struct tine_gemm_kernel *kernel = lstm->operand.kernel;
-    const size_t row = lstm->groups * TINE_GROUP_COLUMNS * sizeof(float);
-    if (!kernel->widens_for || lstm->out > WIDE_BYTES / row) return false;
-    if (lstm->out * row <= WIDE_IN_CACHE) return batch >= 4 && steps >= WIDE_ROWS_IN_CACHE / batch;
-    return batch > 3 * kernel->mr && steps >= WIDE_ROWS / batch;
-}
-
-static bool plan_make(const struct tine_lstm *lstm, size_t steps, size_t batch, struct plan *plan) {
-    const struct tine_lstm_config *config = &lstm->config;
-    const size_t width = lstm->directions * lstm->out;
-    const size_t input =
-        config->num_layers > 1 && width > config->input_size ? width : config->input_size;
-    memset(plan, 0, sizeof *plan);
-    plan->units = lstm->groups * TINE_GATE_UNITS;
-    /* 16 more than needed: with a power of two, all rows would map to the same cache sets; and
-     * where an element is a byte, room for the head of int8.h */
-    plan->ldh = plan->units + 16;
-    plan->chunk = batch ? lstm->operand.kernel->mc / batch : 1;
-    if (plan->chunk > steps) plan->chunk = steps;
-    if (plan->chunk < 1) plan->chunk = 1;
-    plan->rows = batch < lstm->operand.kernel->mc ? batch : lstm->operand.kernel->mc;
-    plan->block = lstm->operand.kernel->whole ? lstm->groups
-                  : plan->rows                ? SUMS_IN_CACHE / TINE_GROUP_COLUMNS / plan->rows
-                                              : 1;
-    if (plan->block > lstm->groups) plan->block = lstm->groups;
-    if (plan->block < 1) plan->block = 1;
-    plan->columns =
-        (lstm->groups + plan->block - 1) / plan->block * plan->block * TINE_GROUP_COLUMNS;
-    plan->wide = plan_widens(lstm, steps, batch);
-    size_t rows, total, check;
-    if (!tine_size_mul(plan->chunk, batch, &rows) || !tine_size_mul(steps, batch, &total))
-        return false;
-    if (!tine_size_mul(total, input, &check) || !tine_size_mul(check, sizeof(float), &check))
-        return false;
-    if (!tine_size_mul(total, width, &check) || !tine_size_mul(check, sizeof(float), &check))
-        return false;
-    const size_t elem = lstm->operand.size;
-    const size_t between = config->num_layers > 1 ? total : 0,
-                 third = config->num_layers > 2 ? total : 0;
-    return plan_reserve(plan, &plan->pre, rows, plan->columns, sizeof(float)) &&
-           plan_reserve(plan, &plan->x, rows, tine_operand_width(&lstm->operand, input), elem) &&
-           plan_reserve(plan, &plan->z, plan->rows, plan->block * TINE_GROUP_COLUMNS,
-                        sizeof(float)) &&
-           plan_reserve(plan, &plan->c, batch, plan->units, sizeof(float)) &&
-           plan_reserve(plan, &plan->h_new, batch, plan->ldh, sizeof(float)) &&
-           plan_reserve(plan, &plan->h_out, batch, plan->ldh, sizeof(float)) &&
-           plan_reserve(plan, &plan->h_a, batch, plan->ldh, elem) &&
-           plan_reserve(plan, &plan->widened, 1,
-                        lstm->operand.kernel->widens_for ? TINE_GEMM_WIDENED_MAX : 0,
-                        sizeof(float)) &&
-           plan_reserve(plan, &plan->w_hh, plan->wide ? lstm->out : 0,
-                        lstm->groups * TINE_GROUP_COLUMNS, sizeof(float)) &&
-           plan_reserve(plan, &plan->layer[0], between, width, sizeof(float)) &&
-           plan_reserve(plan, &plan->layer[1], third, width, sizeof(float));
 }
 
 /* ---- one direction of one layer ---- */
@@ -197,7 +104,7 @@ static size_t rows_at(const struct run *run, size_t t) {
 /* Computes h_new and c of the first `active` rows from step t of the chunk and the h before: for
  * each block of units the product, then the gates. */
 static void recurrent_step(struct run *run, size_t count, size_t t, size_t active) {
-    const struct plan *plan = run->plan;
+    const struct tine_lstm_plan *plan = run->plan;
     const size_t columns = plan->block * TINE_GROUP_COLUMNS,
                  per_group = TINE_GROUP_COLUMNS / run->w_hh.kernel->nr;
     const size_t elem = run->lstm->operand.size, batch = run->batch;
@@ -275,7 +182,7 @@ static void gather_c(const struct run *run, size_t b, float *row) {
 
 static void begin_state(struct run *run, const float *h0, const float *c0) {
     const struct tine_lstm *lstm = run->lstm;
-    const struct plan *plan = run->plan;
+    const struct tine_lstm_plan *plan = run->plan;
     const size_t elem = lstm->operand.size;
     run->h_a = run->base + plan->h_a;
     run->h_new = run->base + plan->h_new;
@@ -399,9 +306,9 @@ static enum tine_kernel_error lstm_run(const struct tine_lstm *lstm,
                                        size_t batch, const size_t *lengths, bool reversed,
                                        const float *x, float *output, size_t stride,
                                        struct states states) {
-    struct plan plan;
+    struct tine_lstm_plan plan;
     struct tine_lstm_workspace own = {{0}, NULL}, *space = workspace ? workspace : &own;
-    if (!plan_make(lstm, steps, batch, &plan)) return TINE_KERNEL_OVERFLOW;
+    if (!tine_lstm_plan_make(lstm, steps, batch, &plan)) return TINE_KERNEL_OVERFLOW;
     if (space->mem.bytes < plan.bytes) {
         tine_mem_free(&space->mem);
         if (!tine_mem_alloc(&space->mem, plan.bytes)) return TINE_KERNEL_MEMORY;

@@ -1,4 +1,5 @@
-/* The packed form of an LSTM: made by lstm.c, used by lstm_forward.c. */
+/* The packed form of an LSTM, made by lstm.c, and the plan of a forward, made by lstm_plan.c: used
+ * by lstm_forward.c. */
 #ifndef TINE_KERNELS_LSTM_INTERNAL_H
 #define TINE_KERNELS_LSTM_INTERNAL_H
 
@@ -30,5 +31,20 @@ struct tine_lstm {
     size_t directions, out, groups;
     struct tine_lstm_cell *cells; /* layer by layer, its directions side by side */
 };
+
+/* The sizes of a forward, and the offsets of its arrays in the workspace, in bytes. */
+struct tine_lstm_plan {
+    size_t chunk;          /* steps */
+    size_t units, columns; /* padded hidden units; columns of sums in whole blocks */
+    size_t block;          /* groups a product computes at a time */
+    size_t rows;           /* rows of a recurrent product at a time */
+    size_t ldh;            /* row length of the h buffers, in elements */
+    bool wide;             /* recurrent weights are widened once a forward */
+    size_t pre, x, z, c, h_new, h_out, h_a, widened, w_hh, layer[2], bytes;
+};
+
+/* False: the sizes of an array overflow. */
+bool tine_lstm_plan_make(const struct tine_lstm *lstm, size_t steps, size_t batch,
+                         struct tine_lstm_plan *plan);
 
 #endif
