@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "transport/base/assert.h"
 #include "transport/base/count.h"
 #include "transport/mpi/internal.h"
 
@@ -86,6 +87,7 @@ static const char *peer_answered(tine_mpi *t, tine_mpi_peer *p, const uint8_t *e
 }
 
 void tine_mpi_peer_renew(tine_mpi *t, tine_mpi_peer *p) {
+    TINE_ASSERT_TRUE(!p->held);
     tine_mpi_peer fresh = {
         .rank = p->rank, .identity = p->identity, .busy = p->busy, .next_busy = p->next_busy};
     fresh.id = tine_mpi_number(t, p->rank, p->identity.opening);
