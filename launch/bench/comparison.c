@@ -6,8 +6,9 @@
 #include <string.h>
 #include <time.h>
 
-/* The least and the most seconds of a loop before or after a forward. */
-static const double BESIDE_MIN = 1e-3, BESIDE_MAX = 0.25;
+/* The least and the most seconds of a loop before or after a forward; and of a forward whose
+ * weights may stay in the caches from one to the next. */
+static const double BESIDE_MIN = 1e-3, BESIDE_MAX = 0.25, CACHED_MAX = 0.05;
 
 double tine_bench_clock(void) {
     struct timespec t;
@@ -97,7 +98,7 @@ tine_bench_sample tine_bench_sample_take(tine_comparison *c, int i, tine_bench_s
     const long n = once < 2 * BESIDE_MIN ? (long)(2 * BESIDE_MIN / fmax(once, 1e-6)) + 1 : 1;
     const double beside = fmin(fmax((double)n * once / 2, BESIDE_MIN), BESIDE_MAX);
     sample_beside(&sample, subject, read_bytes, beside);
-    if (n > 1 && !forwards_time(c, i, 1, &once)) return sample;
+    if (once < CACHED_MAX && !forwards_time(c, i, 1, &once)) return sample;
     if (!forwards_time(c, i, n, &took)) return sample;
     sample_beside(&sample, subject, read_bytes, beside);
     sample.seconds = took / (double)n;

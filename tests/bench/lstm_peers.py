@@ -14,15 +14,17 @@ except ImportError as missing:
     sys.exit(f"lstm_peers.py: {missing}: pip install onnx numpy openvino onnxruntime")
 
 
-def best(run, seconds=0.3):
-    """The least CPU seconds of a run, after one that warms up."""
+def best(run, samples=15, seconds=2e-3):
+    """The least CPU seconds of a run, the mean of as many as take 2 ms, after one that warms up: as `tine bench lstm` does."""
     run()
-    runs, least, end = 0, float("inf"), time.process_time() + seconds
-    while runs < 3 or time.process_time() < end:
+    start = time.process_time()
+    run()
+    n, least = int(seconds / max(time.process_time() - start, 1e-6)) + 1, float("inf")
+    for _ in range(samples):
         start = time.process_time()
-        run()
-        least = min(least, time.process_time() - start)
-        runs += 1
+        for _ in range(n):
+            run()
+        least = min(least, (time.process_time() - start) / n)
     return least
 
 
