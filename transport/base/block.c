@@ -1,22 +1,14 @@
-/* See block.h. A list has no room until the thread frees its first block, and none again after the
+/* See block.h. There is no room until the thread frees its first block, and none again after the
  * thread has ended. */
 #include "transport/base/block.h"
 
 #include <pthread.h>
 #include <stdbool.h>
 
-_Thread_local tine_block_list tine_block_lists[TINE_BLOCK_UNITS + 1];
+_Thread_local tine_block *tine_block_kept[TINE_BLOCK_UNITS + 1];
+_Thread_local size_t tine_block_room;
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define BLOCK_CHECKED
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define BLOCK_CHECKED
-#endif
-
-#ifdef BLOCK_CHECKED
+#ifdef TINE_BLOCK_CHECKED
 
 void tine_block_spill(void *p, uint8_t units) {
     (void)units;
@@ -35,14 +27,12 @@ static bool end_known;
 static void thread_ends(void *unused) {
     (void)unused;
     end_watched = false;
-    for (size_t i = 1; i <= TINE_BLOCK_UNITS; i++) {
-        tine_block_list *l = &tine_block_lists[i];
-        for (tine_block *b; (b = l->first);) {
-            l->first = b->next;
+    tine_block_room = 0;
+    for (size_t i = 1; i <= TINE_BLOCK_UNITS; i++)
+        for (tine_block *b; (b = tine_block_kept[i]);) {
+            tine_block_kept[i] = b->next;
             free(b);
         }
-        l->room = 0;
-    }
 }
 
 static void end_key_make(void) { end_known = pthread_key_create(&end_key, thread_ends) == 0; }
@@ -56,8 +46,7 @@ __attribute__((destructor)) static void end_key_delete(void) {
 static bool end_watch(void) {
     pthread_once(&end_once, end_key_make);
     end_watched = end_known && pthread_setspecific(end_key, &end_key) == 0;
-    for (size_t i = 1; end_watched && i <= TINE_BLOCK_UNITS; i++)
-        tine_block_lists[i].room = TINE_BLOCK_KEEPS / TINE_BLOCK_UNIT / i;
+    if (end_watched) tine_block_room = TINE_BLOCK_KEEPS / TINE_BLOCK_UNIT;
     return end_watched;
 }
 

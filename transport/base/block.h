@@ -14,15 +14,26 @@
 #include <stdint.h>
 #include <stdlib.h>
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define TINE_BLOCK_CHECKED
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define TINE_BLOCK_CHECKED
+#endif
+#endif
+
 enum {
     TINE_BLOCK_UNIT = 16,
+    TINE_BLOCK_MORE = 8,        /* malloc's blocks have so much more than whole units */
     TINE_BLOCK_UNITS = 32,      /* of the largest one that is kept */
-    TINE_BLOCK_KEEPS = 2 << 20, /* bytes of one size, by one thread */
+    TINE_BLOCK_KEEPS = 4 << 20, /* bytes of all sizes, by one thread */
 };
 
 /* The size in units, for a record that keeps it in a byte; 0: too large to be kept. */
 static inline uint8_t tine_block_units(size_t size) {
-    size_t units = (size + TINE_BLOCK_UNIT - 1) / TINE_BLOCK_UNIT;
+    size_t units = size <= TINE_BLOCK_UNIT + TINE_BLOCK_MORE
+                       ? size > 0
+                       : (size + TINE_BLOCK_UNIT - 1 - TINE_BLOCK_MORE) / TINE_BLOCK_UNIT;
     return (uint8_t)(units > TINE_BLOCK_UNITS ? 0 : units);
 }
 
@@ -30,38 +41,38 @@ typedef struct tine_block {
     struct tine_block *next;
 } tine_block;
 
-typedef struct tine_block_list {
-    tine_block *first;
-    size_t room; /* for as many more */
-} tine_block_list;
+/* Of the thread: what it keeps, by units; in units, for how much more there is room. */
+extern _Thread_local tine_block *tine_block_kept[TINE_BLOCK_UNITS + 1];
+extern _Thread_local size_t tine_block_room;
 
-extern _Thread_local tine_block_list tine_block_lists[TINE_BLOCK_UNITS + 1]; /* by units */
-
-/* For tine_block_free: the thread's list has no room, or there is none yet. */
+/* For tine_block_free: the thread has no room, or none yet. */
 void tine_block_spill(void *p, uint8_t units);
 
 /* Uninitialised; NULL: no memory. */
 static inline void *tine_block_new(size_t size) {
+#ifndef TINE_BLOCK_CHECKED
     uint8_t units = tine_block_units(size);
-    tine_block_list *l = &tine_block_lists[units];
-    tine_block *b = l->first;
-    if (!b) return malloc(units ? (size_t)units * TINE_BLOCK_UNIT : size + !size);
-    l->first = b->next;
-    l->room++;
-    return b;
+    tine_block *b = tine_block_kept[units];
+    if (b) {
+        tine_block_kept[units] = b->next;
+        tine_block_room += units;
+        return b;
+    }
+    if (units) size = (size_t)units * TINE_BLOCK_UNIT + TINE_BLOCK_MORE;
+#endif
+    return malloc(size + !size);
 }
 
 /* `units` as its size has. */
 static inline void tine_block_free_units(void *p, uint8_t units) {
-    tine_block_list *l = &tine_block_lists[units];
-    if (!l->room) {
+    if (!units || tine_block_room < units) {
         tine_block_spill(p, units);
         return;
     }
     tine_block *b = p;
-    b->next = l->first;
-    l->first = b;
-    l->room--;
+    b->next = tine_block_kept[units];
+    tine_block_kept[units] = b;
+    tine_block_room -= units;
 }
 
 /* `size` as it was taken with. */
