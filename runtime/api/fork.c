@@ -107,7 +107,11 @@ static tine_error fork_locked(tine_context *c, tine_future *result, bool may_wai
                               const tine_fork_target *to, tine_arguments *arguments,
                               const tine_future_list *futures) {
     size_t missing;
-    tine_error failed = c->ops->admit(c, may_wait);
+    tine_error failed = c->ops->admit(c, false);
+    if (failed == TINE_EAGAIN) { /* one with an argument that has failed needs no room */
+        failed = count_missing(c, futures, &missing);
+        if (failed == TINE_OK) failed = c->ops->admit(c, may_wait);
+    }
     if (failed == TINE_OK) failed = count_missing(c, futures, &missing);
     if (failed != TINE_OK) return failed;
     held_fork *before = tine_held_fork_last(c, to);

@@ -95,6 +95,25 @@ Test(dependent, a_fork_that_waits_for_its_arguments_counts_as_pending, .timeout 
     cluster_stop();
 }
 
+/* It fails at once, whoever has the room. */
+Test(dependent, a_fork_of_a_failed_argument_needs_no_room, .timeout = 60) {
+    tine_options o = {.workers = 1, .max_pending = 1, .log_level = "error"};
+    make_gate();
+    cluster_start_with(&o);
+    tine_future *failed = tine_fork("dependent_fail", "as it should");
+    cr_assert_neq(tine_wait(failed, NULL), TINE_OK);
+    tine_future *gate = tine_fork("dependent_gate", fifo), *f;
+    while ((f = tine_try_fork("dependent_next", 1))) tine_release(f);
+    cr_assert_eq(tine_last_error(), TINE_EAGAIN);
+    f = tine_try_fork("dependent_next", failed);
+    cr_assert_not_null(f);
+    cr_expect_neq(tine_wait(f, NULL), TINE_OK);
+    cr_expect_neq(tine_wait(tine_fork("dependent_next", failed), NULL), TINE_OK);
+    open_gate(1);
+    cr_assert_eq(tine_wait(gate, NULL), TINE_OK);
+    cluster_stop();
+}
+
 TINE_FUNCTION(dependent_size, "gate, bytes") {
     return tine_int((int64_t)tine_length(tine_arg(task, 1)));
 }
