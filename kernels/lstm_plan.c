@@ -29,7 +29,7 @@ static bool plan_reserve(struct tine_lstm_plan *plan, size_t *offset, size_t row
 static bool plan_widens(const struct tine_lstm *lstm, size_t steps, size_t batch) {
     const struct tine_gemm_kernel *kernel = lstm->operand.kernel;
     const size_t row = lstm->groups * TINE_GROUP_COLUMNS * sizeof(float);
-    if (!kernel->widens_for || lstm->out > WIDE_BYTES / row) return false;
+    if (!kernel->widens_for || !steps || lstm->out > WIDE_BYTES / row) return false;
     if (lstm->out * row <= WIDE_IN_CACHE) return batch >= 4 && steps >= WIDE_ROWS_IN_CACHE / batch;
     return batch > 3 * kernel->mr && steps >= WIDE_ROWS / batch;
 }

@@ -103,6 +103,9 @@ static void check_gates(const struct tine_vecmath *math) {
     double worst_c = 0, worst_h = 0;
     for (int i = 0; i < ROWS * 70; i++) z[i] = sinf((float)i) * (float)(i % 23);
     for (int i = 0; i < ROWS * 20; i++) c0[i] = c[i] = cosf((float)i) * 3;
+    /* the worst of 48 million random units */
+    z[0] = 6.84f, z[G] = 0.427f, z[2 * G] = -3.29f, c0[0] = c[0] = 1.63f;
+    z[70] = -100, z[70 + G] = 100, z[70 + 3 * G] = 6.028f, c0[20] = c[20] = -5.2766f;
     math->gates(ROWS, z, 70, c, 20, h, 18);
     for (int r = 0; r < ROWS; r++)
         for (int u = 0; u < G; u++) {
@@ -114,8 +117,8 @@ static void check_gates(const struct tine_vecmath *math) {
             worst_h = fmax(worst_h, fabs(h[r * 18 + u] - out));
         }
     fprintf(stderr, "%s gates: c %.2g, h %.2g\n", tine_isa_name(math->isa), worst_c, worst_h);
-    cr_expect_leq(worst_c, 3e-7);
-    cr_expect_leq(worst_h, 3e-7);
+    cr_expect_leq(worst_c, 4.5e-7);
+    cr_expect_leq(worst_h, 4.5e-7);
     for (int r = 0; r < ROWS; r++)
         cr_expect_eq(c[r * 20 + G], c0[r * 20 + G], "a unit beyond the 16 was touched");
 }
