@@ -219,6 +219,7 @@ tine_reach *tine_reach_new(const tine_transport_config *config, void (*wake)(voi
     tine_reach *r = calloc(1, sizeof *r);
     if (!r) return NULL;
     r->config = *config;
+    r->config.patient = false; /* the coordinator has it made again elsewhere */
     r->wake = wake;
     r->ctx = ctx;
     pthread_mutex_init(&r->lock, NULL);
