@@ -328,11 +328,14 @@ static bool sched_task_unready(tine_scheduler *s, sched_task *t) {
     return t->callable->takes != NULL;
 }
 
-/* w, which is idle, or the worker that has got the last task, where waking w costs more. */
+/* w, which is idle, or the worker that has got the last task, where waking w costs more. Not behind
+ * a task that takes long although its function does not: it may even wait for this one. */
 static sched_worker *sched_fill(const tine_scheduler *s, sched_worker *w, const sched_task *t) {
     sched_worker *last = w->group->filled;
     if (!last || s->n_busy < s->config.cores || !last->outstanding || !last->heap_at[SCHED_OPEN])
         return w;
+    const int64_t began = TAILQ_FIRST(&last->running)->started;
+    if (s->now - (last->turned > began ? last->turned : began) > SCHED_FILL_AGE_NS) return w;
     uint64_t ns = tine_scheduler_expected_ns(s, t->callable);
     bool fits = ns < SCHED_SHORT_NS && last->load_ns + ns <= SCHED_FILL_NS &&
                 last->outstanding < SCHED_FILL_TASKS && tine_scheduler_fits(s, last, t);

@@ -18,11 +18,15 @@
 
 enum { REACH_URL_MAX = 256 };
 
+static bool sched_worker_is_reachable(const sched_worker *w) {
+    return w->reach && *w->reach && !w->unreachable;
+}
+
 /* ---- results that stay ---- */
 
 void tine_scheduler_reach_keep(tine_scheduler *s, sched_task *t) {
     if (t->state != SCHED_RUNNING || t->reach_told || t->wanted || !t->result) return;
-    if (TAILQ_EMPTY(&t->result->inputs) || !t->worker->reach || !*t->worker->reach) return;
+    if (TAILQ_EMPTY(&t->result->inputs) || !sched_worker_is_reachable(t->worker)) return;
     t->reach_told = true;
     tine_message *m = &tine_scheduler_send(s, t->worker, TINE_MSG_REACH)->a.message;
     m->object = t->result_id;
@@ -34,7 +38,7 @@ void tine_scheduler_reach_keep(tine_scheduler *s, sched_task *t) {
 bool tine_scheduler_reach(tine_scheduler *s, sched_worker *w, sched_object *o) {
     const sched_worker *source = o->source;
     if (o->state != SCHED_OBJECT_REMOTE || !source || source == w || !w->reach) return false;
-    if (!*source->reach) return false; /* others could not reach it */
+    if (!sched_worker_is_reachable(source)) return false; /* others could not reach it */
     sched_action *a = tine_scheduler_send(s, w, TINE_MSG_REACH);
     a->a.message.object = o->id;
     a->a.message.seq = source->reach_secret;
@@ -51,14 +55,14 @@ static void sched_reach_give_up(tine_scheduler *s, const sched_worker *w, sched_
     if (!source) return;
     tine_scheduler_result_request(s, o); /* while it is known who made it */
     o->source = NULL;
-    if (own || !*source->reach) return;
+    if (own || !sched_worker_is_reachable(source)) return;
     tine_scheduler_log(s, 2,
                        tine_scheduler_text("results of worker pid %u (host %.64s) pass the "
                                            "coordinator from now on: worker pid %u (host %.64s) "
                                            "cannot fetch one there: %.160s",
                                            source->pid, source->host, w->pid, w->host,
                                            why ? why : "it does not say why"));
-    *source->reach = 0;
+    source->unreachable = true;
 }
 
 static void sched_reach_failed(tine_scheduler *s, sched_worker *w, const tine_message *m) {

@@ -56,7 +56,7 @@ sched_object *tine_scheduler_result_made(tine_scheduler *s, sched_task *t, tine_
         sched_result_present(s, o, payload);
     } else {
         o->state = SCHED_OBJECT_REMOTE;
-        if (t->worker->reach && *t->worker->reach) o->source = t->worker;
+        if (t->worker->reach && *t->worker->reach && !t->worker->unreachable) o->source = t->worker;
         if (!o->name) o->name = tine_scheduler_copy(tine_scheduler_task_name(t));
         t->callable->stays = true;
     }

@@ -6,33 +6,46 @@
 
 #include <inttypes.h>
 
-static bool sched_task_runs_once(const sched_task *t) {
-    return !(t->flags & TINE_REPEATABLE) && !t->orphan && !t->abandoned;
+/* Whether no attempt would follow its loss. */
+static bool sched_task_runs_once(const tine_scheduler *s, const sched_task *t) {
+    if (t->orphan || t->abandoned || (t->terms && t->terms->initialiser)) return false;
+    return !(t->flags & TINE_REPEATABLE) || (t->terms && t->terms->worker) ||
+           t->attempt - t->uncounted >= tine_scheduler_max_attempts(s, t);
 }
 
-/* Tasks there, and those elsewhere that would end as its forks. */
-static size_t sched_worker_runs_once(const sched_worker *w) {
+/* The next task, in preorder, of those below `top`. What is at w is left out, with all below it. */
+static const sched_task *sched_task_below(const sched_task *top, const sched_task *at,
+                                          const sched_worker *w) {
+    const sched_task *next = at == top || at->worker != w ? LIST_FIRST(&at->children) : NULL;
+    for (; !next && at != top; at = at->parent) next = LIST_NEXT(at, sibling);
+    return next;
+}
+
+/* Tasks there, and those elsewhere that would end as its forks, or as forks of these. */
+static size_t sched_worker_runs_once(const tine_scheduler *s, const sched_worker *w) {
     size_t n = 0;
-    const sched_task *t, *child;
+    const sched_task *t, *fork;
     TAILQ_FOREACH (t, &w->running, run_link) {
-        n += sched_task_runs_once(t);
-        LIST_FOREACH (child, &t->children, sibling)
-            n += child->worker && child->worker != w && sched_task_runs_once(child);
+        n += sched_task_runs_once(s, t);
+        for (fork = sched_task_below(t, t, w); fork; fork = sched_task_below(t, fork, w))
+            n += fork->worker && fork->worker != w && sched_task_runs_once(s, fork);
     }
-    LIST_FOREACH (t, &w->detached, sibling) n += t->worker != w && sched_task_runs_once(t);
+    /* nothing would fork them again */
+    LIST_FOREACH (t, &w->detached, sibling) n += t->worker != w && !t->abandoned;
     return n;
 }
 
 /* Results that no task makes again, and the state of modules with one instance. */
-static bool sched_worker_has_more(const tine_scheduler *s, const sched_worker *w) {
+static bool sched_worker_has_more(tine_scheduler *s, const sched_worker *w) {
     const sched_single *g;
     LIST_FOREACH (g, &w->singles, link)
         if (!g->renew) return true;
     const sched_object *o;
-    TAILQ_FOREACH (o, &s->object_list, link)
-        if (o->state == SCHED_OBJECT_REMOTE && !o->producer &&
-            tine_scheduler_object_replica_at(o, w))
-            return true;
+    TAILQ_FOREACH (o, &s->object_list, link) {
+        if (o->state != SCHED_OBJECT_REMOTE || !tine_scheduler_object_replica_at(o, w)) continue;
+        const sched_task *p = o->producer;
+        if (!p || !tine_scheduler_refs_known(s, NULL, p->payload, p->object)) return true;
+    }
     return false;
 }
 
@@ -43,7 +56,7 @@ static sched_worker *sched_worker_of_peer(const tine_scheduler *s, tine_peer pee
 
 bool tine_scheduler_worker_silent(tine_scheduler *s, tine_peer peer, const char *reason) {
     sched_worker *w = sched_worker_of_peer(s, peer);
-    size_t tasks = w ? sched_worker_runs_once(w) : 0;
+    size_t tasks = w ? sched_worker_runs_once(s, w) : 0;
     if (!w || s->stopped || (!tasks && !sched_worker_has_more(s, w))) return false;
     char what[64] = "what it has cannot be made again, and is";
     if (tasks)
@@ -64,5 +77,6 @@ void tine_scheduler_worker_heard(tine_scheduler *s, tine_peer peer) {
                        tine_scheduler_text("worker pid %" PRIu32
                                            " (host %.64s) is heard again, and nothing is lost",
                                            w->pid, w->host));
+    w->unreachable = false;
     tine_scheduler_worker_pause(s, w, SCHED_CLOSED_SILENT, false);
 }

@@ -36,7 +36,8 @@ enum {
     SCHED_SHORT_NS = 20000,
     SCHED_FILL_NS = 100000,
     SCHED_FILL_TASKS = 32,
-    SCHED_MAX_AHEAD = 64, /* tasks at one worker whose inputs are not there yet */
+    SCHED_FILL_AGE_NS = 50000000, /* since it has shown progress: its task is long this time */
+    SCHED_MAX_AHEAD = 64,         /* tasks at one worker whose inputs are not there yet */
     SCHED_BEHIND_MAX = 4, /* tasks of one worker that count as more than enough: see demand.c */
     /* levels of the ready queues: tasks of priority 0 by depth, from SCHED_LEVEL on; below them
      * those of lower priority, above those of higher priority, each with SCHED_LEVEL_DEPTHS */
@@ -274,6 +275,7 @@ struct sched_worker {
     /* where other workers fetch results from it, "": nowhere, but it can fetch; NULL: it cannot */
     char *reach;
     uint64_t reach_secret;
+    bool unreachable; /* one of them could not, since it was last silent */
     /* workers, by slot: that a direct way to was asked for, that there is one to, and that there
      * is none to any more (pass.c) */
     uint64_t asked, paired, parted;

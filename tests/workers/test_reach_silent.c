@@ -1,5 +1,5 @@
-/* A worker fetches a result from another one, of which nothing comes: it does not wait for it as
- * long as for a coordinator (tine_options::rejoin), since the result can be made again elsewhere. */
+/* A worker fetches a result from another one, of which nothing comes. It does not wait for it as
+ * long as for a coordinator (tine_options::rejoin): the result can be made again elsewhere. */
 #include <criterion/criterion.h>
 #include <semaphore.h>
 #include <signal.h>

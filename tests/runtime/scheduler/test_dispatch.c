@@ -232,3 +232,22 @@ Test(dispatch, a_worker_that_was_being_filled_may_be_lost) {
     expect_tasks(0, 3, 0, 0);
     fixture_close();
 }
+
+/* They waited for it, though others were idle. */
+Test(dispatch, a_worker_whose_task_takes_long_this_time_is_not_filled) {
+    fixture_open((tine_scheduler_config){.cores = 2});
+    join_four();
+    teach(1, "f", 1000);
+    fork_f(1, "f");
+    fork_f(2, "f");
+    take();
+    cr_assert_eq(count_sent(1, TINE_MSG_TASK) + count_sent(2, TINE_MSG_TASK), 2);
+    for (uint64_t i = 3; i <= 4; i++) {
+        F.now += 1000000000;
+        tine_scheduler_time(F.scheduler, F.now);
+        fork_f(i, "f");
+        take();
+        cr_expect_eq(count_sent(3, TINE_MSG_TASK) + count_sent(4, TINE_MSG_TASK), 1);
+    }
+    fixture_close();
+}

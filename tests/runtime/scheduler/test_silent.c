@@ -178,3 +178,101 @@ Test(scheduler_silent, one_that_has_the_state_of_a_module_is_waited_for) {
     }
     fixture_close();
 }
+
+/* ---- what is repeatable, and yet not made again ---- */
+
+static uint64_t fork_terms(uint64_t ticket, const tine_object *refs, size_t n,
+                           const tine_terms *terms) {
+    uint64_t id;
+    tine_payload *p = payload_with(8, refs, n);
+    cr_assert_eq(tine_scheduler_fork(F.scheduler, ticket, 0, &(tine_target){.name = "f"},
+                                     TINE_REPEATABLE, p, terms, &id),
+                 TINE_OK);
+    tine_payload_unref(p);
+    return id;
+}
+
+Test(scheduler_silent, a_result_of_a_freed_argument_is_waited_for) {
+    fixture_open((tine_scheduler_config){.workers_return = true, .max_attempts = 4});
+    join(1);
+    tine_object x;
+    tine_payload *p = payload_with(8, NULL, 0);
+    cr_assert_eq(tine_scheduler_object(F.scheduler, &x, NULL, p), TINE_OK);
+    tine_payload_unref(p);
+    uint64_t id = fork_terms(1, &x, 1, NULL);
+    take();
+    action task = *sent(1, TINE_MSG_TASK, 0);
+    tine_object result = tine_scheduler_result(F.scheduler, id);
+    receive(1, (tine_message){.type = TINE_MSG_DONE,
+                              .task = task.a.message.task,
+                              .attempt = task.a.message.attempt,
+                              .epoch = task.a.message.epoch,
+                              .object = result});
+    take();
+    cr_assert_eq(completed(1)->a.object, result);
+    cr_expect(!silent(1), "it can be made again");
+    tine_scheduler_object_release(F.scheduler, x);
+    take();
+    cr_expect(silent(1));
+    tine_scheduler_object_release(F.scheduler, result);
+    tine_scheduler_object_release(F.scheduler, result);
+    fixture_close();
+}
+
+Test(scheduler_silent, a_last_attempt_is_waited_for) {
+    fixture_open((tine_scheduler_config){.workers_return = true, .max_attempts = 1});
+    join(1);
+    fork_terms(1, NULL, 0, NULL);
+    take();
+    cr_expect(silent(1));
+    fixture_close();
+}
+
+Test(scheduler_silent, a_task_for_this_worker_alone_is_waited_for) {
+    fixture_open((tine_scheduler_config){.workers_return = true, .max_attempts = 4});
+    uint32_t epoch = join(1);
+    fork_terms(1, NULL, 0, &(tine_terms){.worker = epoch});
+    take();
+    cr_assert_eq(count_sent(1, TINE_MSG_TASK), 1);
+    cr_expect(silent(1));
+    fixture_close();
+}
+
+/* A repeatable task at worker 1 whose repeatable fork runs at worker 2. */
+static void begin_with_fork(action *task, action *fork) {
+    begin(TINE_REPEATABLE, task);
+    suspend(1, task);
+    join_as(2, (const char *const[]){"py"}, 1, NULL, 0);
+    tine_payload *p = payload_with(8, NULL, 0);
+    receive(1, (tine_message){.type = TINE_MSG_SUBMIT,
+                              .task = task->a.message.task,
+                              .seq = 1,
+                              .flags = TINE_REPEATABLE,
+                              .target = {.name = "py"},
+                              .payload = p});
+    tine_payload_unref(p);
+    take();
+    *fork = *sent(2, TINE_MSG_TASK, 0);
+    cr_expect(!silent(1));
+}
+
+Test(scheduler_silent, a_fork_whose_parent_has_ended_is_waited_for) {
+    action task, fork;
+    begin_with_fork(&task, &fork);
+    done_with(1, &task, TINE_OK, NULL, 9, 1, NULL, 0);
+    take();
+    cr_expect(silent(1));
+    fixture_close();
+}
+
+Test(scheduler_silent, a_fork_of_a_fork_that_must_not_run_twice_is_waited_for) {
+    action task, fork;
+    begin_with_fork(&task, &fork);
+    join_as(3, (const char *const[]){"qy"}, 1, NULL, 0);
+    suspend(2, &fork);
+    submit(2, &fork, 1, "qy");
+    take();
+    cr_assert_eq(count_sent(3, TINE_MSG_TASK), 1);
+    cr_expect(silent(1));
+    fixture_close();
+}
