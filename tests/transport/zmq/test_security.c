@@ -308,8 +308,7 @@ Test(security, refusals_take_no_memory) {
     long before = resident_kib();
     for (unsigned i = WARM + 1; i <= WARM + MORE; i++) stranger_comes(t, i);
 #if !defined __SANITIZE_ADDRESS__ && !defined __SANITIZE_THREAD__ /* which keep what was freed */
-    cr_expect_lt(resident_kib(), before + 512, "%ld KiB before, %ld after", before,
-                 resident_kib());
+    cr_expect_lt(resident_kib(), before + 512, "%ld KiB before, %ld after", before, resident_kib());
 #endif
     (void)before;
     ops->fini(t);
