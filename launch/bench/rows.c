@@ -89,7 +89,7 @@ bool tine_bench_measure(tine_bench_size size, const tine_bench_subject *subjects
     double openblas = 0;
     bool ok = tine_comparison_init(&c, size);
     for (int i = 0; ok && i < count; i++) {
-        ok = rounds_init(&all[i], (size_t)(ROUNDS_LIMIT * least));
+        ok = rounds_init(&all[i], (size_t)ROUNDS_LIMIT * (size_t)least);
         if (ok && !tine_isa_obstacle(tine_cpu(), subjects[i].isa))
             ok = tine_comparison_add(&c, i, subjects[i]) && tine_comparison_forward(&c, i);
     }
