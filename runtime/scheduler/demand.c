@@ -32,8 +32,8 @@ static bool sched_any_idle(const tine_scheduler *s) {
 }
 
 /* What a worker has beside the task that it runs keeps it from being idle: it counts, else short
- * tasks, of which many are sent ahead, would be replaced at once and never be enough. But of each
- * worker no more count than the stock of one: they may be for it alone. What waits for slots may
+ * tasks, of which many are sent ahead, would be replaced at once and never be enough. At most
+ * the stock of one worker counts for each: its tasks may be for it alone. What waits for slots may
  * wait for long, and is nothing for other workers. */
 static uint64_t sched_stocked(const tine_scheduler *s) {
     return s->stats.ready - s->n_wanting + s->n_behind;

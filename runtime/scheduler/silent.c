@@ -1,5 +1,5 @@
-/* Workers of which nothing comes while their connection still exists, as where a link is down. A
- * lost worker's tasks run again elsewhere, if they may. So a silent one is given up as soon as
+/* Workers that are silent while their connection still exists, as where a link is down. A lost
+ * worker's tasks run again elsewhere, if they may. So a silent one is given up as soon as
  * nothing that it has would be lost for good, and is waited for otherwise: its tasks go on, and
  * what it has sent arrives when the link is back. */
 #include "runtime/scheduler/internal.h"

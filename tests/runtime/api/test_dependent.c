@@ -95,7 +95,7 @@ Test(dependent, a_fork_that_waits_for_its_arguments_counts_as_pending, .timeout 
     cluster_stop();
 }
 
-/* It fails at once, whoever has the room. */
+/* It fails at once, also while no more forks may be pending. */
 Test(dependent, a_fork_of_a_failed_argument_needs_no_room, .timeout = 60) {
     tine_options o = {.workers = 1, .max_pending = 1, .log_level = "error"};
     make_gate();

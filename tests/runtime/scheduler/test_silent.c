@@ -1,4 +1,4 @@
-/* Workers of which nothing comes for a while: who is waited for, and who is given up. */
+/* Workers that are silent for a while: which are waited for, and which are given up. */
 #include "tests/support/scheduler_fixture.h"
 
 TestSuite(scheduler_silent, .timeout = 20);
